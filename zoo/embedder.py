@@ -1,0 +1,410 @@
+"""Tower and Embedder: a model is a list of towers; everything ends as a unit vector in one space."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.encoders.base import Batch, Encoder
+from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedInputError, UnsupportedModalityError
+from zoo.items import Item, as_item
+from zoo.spec import ModelSpec
+
+Precision = Literal["float32", "int8", "binary"]
+_WINDOW = 4096  # items read ahead of the model, a picture counting as 16
+_FIRST_WINDOW = 512
+_PICTURE_WEIGHT = 16
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+class Encoded(NamedTuple):
+    """One result of `encode_stream`: a vector `(dim,)`, or the error that stands in its place."""
+
+    index: int
+    vector: Tensor | None
+    error: InputError | None
+
+
+class Hit(NamedTuple):
+    """One result of `rank`: the document's position and its cosine similarity, -1 to 1."""
+
+    index: int
+    score: float
+
+
+class Tower(nn.Module):
+    """Encoder → pooler → head → unit length."""
+
+    def __init__(self, encoder: Encoder, pooler: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.pooler, self.head = encoder, pooler, head
+
+    def forward(self, batch: Batch) -> Tensor:
+        """A batch of the encoder to float32 unit vectors `(batch, dim)`."""
+        return F.normalize(self.head(self.pooler(self.encoder(batch))).float(), dim=-1)
+
+
+class Embedder(nn.Module):
+    """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries."""
+
+    def __init__(self, spec: ModelSpec, towers: Sequence[Tower]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.towers = nn.ModuleList(towers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def route(self, item: Item) -> Tower:
+        """The tower that reads this item.
+
+        Raises:
+            UnsupportedModalityError: no tower reads all its modalities.
+        """
+        wanted = item.modalities
+        for tower in self.towers:
+            if wanted <= tower.encoder.reads:
+                return tower
+        reads = " or ".join("+".join(sorted(t.encoder.reads)) for t in self.towers)
+        hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
+        raise UnsupportedModalityError(
+            f"{self.spec.name} reads {reads}, not {'+'.join(sorted(wanted))} in one item{hint}",
+            what="+".join(sorted(wanted)),
+        )
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        dim: int | None = None,
+        precision: Precision = "float32",
+        on_error: Literal["raise", "skip"] = "raise",
+        progress: bool | None = None,
+    ) -> Tensor | Iterator[Tensor]:
+        """Embeds one input as `(dim,)`, a list as `(n, dim)`, any other iterable as a stream of `(dim,)`.
+
+        Args:
+            inputs: str, pathlib.Path, bytes, picture, array or `Item`, or many of them (see `zoo.items.as_item`).
+            prompt: name of one of the model's prompts, or the words themselves; put before texts.
+            batch_size: items of one forward pass; by default a token budget that suits the encoder.
+            dim: Matryoshka cut; vectors are cut and made unit length again.
+            precision: "int8" scales each vector by its own largest value to ±127; "binary" packs the signs of eight
+                columns into a byte, `(n, dim / 8)`. `similarity` understands all three.
+            on_error: "skip" leaves bad items out, in order, with one warning that lists them.
+            progress: a bar with items/s and time left; by default on a terminal when it takes over two seconds.
+
+        Returns:
+            Vectors on the CPU: float32 of unit length, int8, or packed uint8.
+
+        Raises:
+            InputError: an item cannot be embedded; the message says which, why and what to do.
+        """
+        if precision not in ("float32", "int8", "binary"):
+            raise ValueError(f"precision must be float32, int8 or binary, not {precision!r}")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error must be raise or skip, not {on_error!r}")
+        many = _many(inputs)
+        options = {"prompt": prompt, "batch_size": batch_size, "dim": dim, "progress": progress}
+        stream = self.encode_stream([inputs] if many is None else many, **options)
+        if many is not None and not hasattr(many, "__len__"):
+            return (quantize(vector, precision) for vector in _kept(stream, on_error))
+        vectors = list(_kept(stream, on_error))
+        if many is None:
+            if not vectors:
+                raise UnsupportedInputError("the only input was skipped; there is no vector to return")
+            return quantize(vectors[0], precision)
+        width = dim or self.spec.dim
+        return quantize(torch.stack(vectors) if vectors else torch.zeros(0, width), precision)
+
+    def encode_query(self, inputs: Any, **options: Any) -> Tensor | Iterator[Tensor]:
+        """`encode` with the model's query prompt, where it has one."""
+        return self.encode(inputs, **{"prompt": self._role("query"), **options})
+
+    def encode_document(self, inputs: Any, **options: Any) -> Tensor | Iterator[Tensor]:
+        """`encode` with the model's document prompt, where it has one."""
+        return self.encode(inputs, **{"prompt": self._role(*_DOCUMENT_PROMPTS), **options})
+
+    def encode_stream(
+        self,
+        inputs: Iterable[Any],
+        *,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        dim: int | None = None,
+        progress: bool | None = None,
+    ) -> Iterator[Encoded]:
+        """Embeds any iterable in bounded memory: one `Encoded` per item, in order; a bad item never stops the rest.
+
+        Files are read and texts tokenised in threads while the model runs.
+        """
+        prefix, dim = self.prompt_text(prompt), self._cut(dim)
+        workers = min(8, os.cpu_count() or 1)
+        training = self.training
+        self.eval()
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="zoo-read")
+        bar = _progress(inputs, progress, self.spec.name)
+        try:
+            ahead: deque[list[Future]] = deque()
+            for window in _windows(inputs):
+                ahead.append([pool.submit(self._read, chunk, prefix) for chunk in window])
+                if len(ahead) > 1:
+                    yield from self._finish(ahead.popleft(), batch_size, dim, bar)
+            while ahead:
+                yield from self._finish(ahead.popleft(), batch_size, dim, bar)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            bar.close()
+            self.train(training)
+
+    def _read(self, chunk: list[tuple[int, Any]], prefix: str) -> list[tuple[int, int, Any]]:
+        """(index, tower, read) for each item, with tower -1 and the error where it cannot be read."""
+        out = []
+        for index, value in chunk:
+            try:
+                item = as_item(value)
+                if prefix and item.text is not None and item.text.strip():
+                    item = replace(item, text=prefix + item.text)
+                tower = self.route(item)
+                position = next(i for i, t in enumerate(self.towers) if t is tower)
+                out.append((index, position, tower.encoder.read(item)))
+            except InputError as error:
+                out.append((index, -1, error.at(index)))
+        return out
+
+    def _finish(self, window: list[Future], batch_size: int | None, dim: int | None, bar: Any) -> list[Encoded]:
+        reads = [read for future in window for read in future.result()]
+        results: dict[int, Encoded] = {i: Encoded(i, None, error) for i, tower, error in reads if tower < 0}
+        bar.update(len(results))
+        for position, tower in enumerate(self.towers):
+            mine = [(index, read) for index, t, read in reads if t == position]
+            for batch in _batches(mine, tower.encoder, batch_size):
+                vectors = self._forward(tower, [read for _, read in batch])
+                if dim is not None:
+                    vectors = F.normalize(vectors[:, :dim], dim=-1)
+                # Anything but a unit vector would rank silently wrong.
+                good = (vectors.norm(dim=-1) - 1).abs() < 0.01
+                for (index, _), vector, ok in zip(batch, vectors, good.tolist(), strict=True):
+                    results[index] = Encoded(index, vector, None) if ok else Encoded(index, None, _not_finite(index))
+                bar.update(len(batch))
+        return [results[index] for index, _, _ in reads]
+
+    @torch.inference_mode()
+    def _forward(self, tower: Tower, reads: list[Any]) -> Tensor:
+        """Vectors of one batch on the CPU; out of memory halves the batch and tries again."""
+        try:
+            batch = {name: tensor.to(self.device) for name, tensor in tower.encoder.collate(reads).items()}
+            return tower(batch).cpu().clone()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+            if not memory or len(reads) == 1:
+                raise
+        half = len(reads) // 2
+        return torch.cat([self._forward(tower, reads[:half]), self._forward(tower, reads[half:])])
+
+    def similarity(self, a: Any, b: Any) -> Tensor:
+        """Cosine similarity `(n, m)` of vectors `(n, dim)` and `(m, dim)`, -1 to 1.
+
+        Both float or int8; or both packed binary, where it is 1 - 2 · Hamming distance / bits.
+        """
+        a, b = (torch.atleast_2d(torch.as_tensor(x)) for x in (a, b))
+        if (a.dtype == torch.uint8) != (b.dtype == torch.uint8) or a.shape[-1] != b.shape[-1]:
+            raise ValueError(f"cannot compare {a.dtype} {tuple(a.shape)} with {b.dtype} {tuple(b.shape)}")
+        if a.dtype == torch.uint8:
+            signs_a, signs_b = _unpack(a), _unpack(b)
+            return signs_a @ signs_b.T / signs_a.shape[1]
+        return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).T
+
+    def rank(self, query: Any, documents: Any, k: int | None = 10) -> list[Hit]:
+        """The `k` documents most similar to one query, best first.
+
+        Args:
+            query: one input, or its vector `(dim,)`. documents: a list of inputs, or their vectors `(n, dim)`.
+        """
+        vector = query if _is_vectors(query, 1) else self.encode_query(query)
+        matrix = documents if _is_vectors(documents, 2) else self.encode_document(list(documents))
+        if len(matrix) == 0:
+            return []
+        scores = self.similarity(vector, matrix)[0]
+        best = scores.sort(descending=True, stable=True).indices[:k].tolist()
+        return [Hit(i, float(scores[i])) for i in best]
+
+    def prompt_text(self, prompt: str | None) -> str:
+        """The words that `prompt` stands for: one of the model's by name, the words themselves, or its default."""
+        if prompt is None:
+            return self.spec.prompts.get("default", "")
+        return self.spec.prompts.get(prompt, prompt)
+
+    def _role(self, *names: str) -> str | None:
+        return next((name for name in names if name in self.spec.prompts), None)
+
+    def _cut(self, dim: int | None) -> int | None:
+        if dim is None or dim == self.spec.dim:
+            return None
+        if not 0 < dim < self.spec.dim:
+            raise ValueError(f"dim must be between 1 and {self.spec.dim} for {self.spec.name}, not {dim}")
+        if dim not in self.spec.dims:
+            trained = f"only for {list(self.spec.dims)}" if self.spec.dims else "for no cut"
+            warnings.warn(f"{self.spec.name} was trained {trained}; {dim} columns lose accuracy", stacklevel=4)
+        return dim
+
+    def fingerprint(self, prompt: str | None = None, dim: int | None = None) -> dict[str, Any]:
+        """What must agree for two vectors to be comparable; stored beside vectors on disk. JSON-able."""
+        preprocessing = [tower.encoder.preprocessing() for tower in self.towers]
+        return {
+            "model": self.spec.name,
+            "revision": self.spec.revision,
+            "dim": dim or self.spec.dim,
+            "prompt": self.prompt_text(prompt),
+            "preprocessing": hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest()[:16],
+            "weights": self._weights_hash(),
+        }
+
+    def _weights_hash(self) -> str:
+        # A sample of every tensor: reading gigabytes would take longer than embedding a query.
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            values = tensor.detach().flatten()
+            sample = values[:: max(1, len(values) // 64)].float().cpu().to(torch.float16)
+            digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def set_pixel_engine(self, engine: Literal["torch", "pillow"]) -> "Embedder":
+        """Chooses how pictures are resized (see `PixelTransform`): "pillow" equals a PIL reference to the last digit."""
+        for tower in self.towers:
+            if hasattr(tower.encoder, "transform"):
+                tower.encoder.transform = replace(tower.encoder.transform, engine=engine)
+        return self
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        """Writes a folder that `load_model` reads (see `zoo.hub.save_pretrained`)."""
+        from zoo.hub import save_pretrained
+
+        return save_pretrained(self, Path(folder), dtype)
+
+
+def quantize(vectors: Tensor, precision: Precision) -> Tensor:
+    """Unit vectors `(..., dim)` as float32, int8 `(..., dim)` or packed signs uint8 `(..., dim / 8)`."""
+    if precision == "float32":
+        return vectors
+    if precision == "int8":
+        top = vectors.abs().amax(-1, keepdim=True).clamp(min=1e-12)
+        return (vectors / top * 127).round().to(torch.int8)
+    if vectors.shape[-1] % 8:
+        raise ValueError(f"binary vectors need a dim divisible by 8, not {vectors.shape[-1]}")
+    bits = (vectors > 0).view(*vectors.shape[:-1], -1, 8).to(torch.uint8)
+    powers = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)
+    return (bits * powers).sum(-1, dtype=torch.uint8)
+
+
+def _unpack(packed: Tensor) -> Tensor:
+    powers = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)
+    return ((packed[..., None] & powers) > 0).flatten(-2).float() * 2 - 1
+
+
+def _kept(stream: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
+    skipped: list[InputError] = []
+    for result in stream:
+        if result.vector is not None:
+            yield result.vector
+        elif on_error == "raise":
+            raise result.error  # type: ignore[misc]
+        else:
+            skipped.append(result.error)  # type: ignore[arg-type]
+    if skipped:
+        listed = "; ".join(str(error) for error in skipped[:5])
+        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        warnings.warn(f"{len(skipped)} bad items were skipped: {listed}{more}", stacklevel=2)
+
+
+def _many(inputs: Any) -> Iterable[Any] | None:
+    """The inputs as an iterable, None where there is only one."""
+    if isinstance(inputs, Mapping | Set):
+        raise UnsupportedInputError(
+            f"cannot embed a {type(inputs).__name__}; pass a list, or zoo.Item(text=..., image=...)",
+            what=type(inputs).__name__,
+        )
+    if hasattr(inputs, "columns"):
+        raise UnsupportedInputError("cannot embed a table; pass one of its columns", what=type(inputs).__name__)
+    if isinstance(inputs, str | Path | bytes | bytearray | memoryview | Item):
+        return None
+    dtype = getattr(inputs, "dtype", None)
+    if dtype is not None and getattr(inputs, "ndim", 0) == 1 and getattr(dtype, "kind", "") in "OUT":
+        return list(inputs)
+    if dtype is not None and hasattr(inputs, "ndim"):
+        return None
+    if hasattr(inputs, "getbands") or not hasattr(inputs, "__iter__"):
+        return None
+    return inputs
+
+
+def _windows(inputs: Iterable[Any]) -> Iterator[list[list[tuple[int, Any]]]]:
+    """Chunks for the reading threads, gathered into windows of bounded size."""
+    window: list[list[tuple[int, Any]]] = []
+    chunk: list[tuple[int, Any]] = []
+    window_weight = chunk_weight = 0
+    limit = _FIRST_WINDOW  # small at first, so that the model starts while the rest is still being read
+    for index, value in enumerate(inputs):
+        weight = 1 if isinstance(value, str) else _PICTURE_WEIGHT
+        chunk.append((index, value))
+        chunk_weight += weight
+        if chunk_weight >= 4 * _PICTURE_WEIGHT:
+            window.append(chunk)
+            window_weight += chunk_weight
+            chunk, chunk_weight = [], 0
+        if window_weight >= limit:
+            yield window
+            window, window_weight, limit = [], 0, min(2 * limit, _WINDOW)
+    if chunk:
+        window.append(chunk)
+    if window:
+        yield window
+
+
+def _batches(reads: list[tuple[int, Any]], encoder: Encoder, batch_size: int | None) -> Iterator[list[tuple[int, Any]]]:
+    """Reads of similar length together, each batch within the encoder's budget and the user's `batch_size`."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    lengths = [encoder.length(read) for _, read in reads]
+    batch: list[tuple[int, Any]] = []
+    longest = 0
+    for position in sorted(range(len(reads)), key=lengths.__getitem__):
+        longest = max(longest, lengths[position])
+        full = len(batch) == batch_size if batch_size else longest * (len(batch) + 1) > encoder.batch_budget
+        if batch and full:
+            yield batch
+            batch, longest = [], lengths[position]
+        batch.append(reads[position])
+    if batch:
+        yield batch
+
+
+def _not_finite(index: int) -> NonFiniteEmbeddingError:
+    return NonFiniteEmbeddingError(
+        "the model gave no unit vector (NaN, infinity or zero); load it with dtype=torch.float32", index=index
+    )
+
+
+def _progress(inputs: Any, progress: bool | None, name: str) -> Any:
+    from tqdm import tqdm
+
+    total = len(inputs) if hasattr(inputs, "__len__") else None
+    disable = None if progress is None else not progress  # None: tqdm shows itself on terminals only
+    return tqdm(total=total, desc=name, unit=" items", disable=disable, delay=0 if progress else 2, smoothing=0.1)
+
+
+def _is_vectors(value: Any, ndim: int) -> bool:
+    return getattr(value, "ndim", None) == ndim and hasattr(value, "dtype") and "f" in str(value.dtype)

@@ -1,0 +1,64 @@
+"""What every encoder is: `read` one item on the CPU, `collate` reads into a batch, `forward` it to tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.items import Item, Tokens
+from zoo.spec import Modality
+
+Batch = dict[str, Tensor]
+
+
+class Encoder(nn.Module):
+    """Base of all encoders.
+
+    Attributes:
+        reads: the modalities that one item may carry for this encoder.
+        width: length of a token state.
+        batch_budget: tokens (for pictures: pictures) of one forward pass that run best, where the user names none.
+    """
+
+    reads: frozenset[Modality] = frozenset()
+    width: int
+    batch_budget: int = 32
+
+    def read(self, item: Item) -> Any:
+        """One item made ready for `collate`; runs in threads; raises `InputError` where the item cannot be read."""
+        raise NotImplementedError(f"{type(self).__name__} must define read")
+
+    def collate(self, reads: Sequence[Any]) -> Batch:
+        """Reads as one batch of tensors, padded where they differ in length."""
+        raise NotImplementedError(f"{type(self).__name__} must define collate")
+
+    def prepare(self, items: Sequence[Item]) -> Batch:
+        """`collate` over `read`: what data loaders call."""
+        return self.collate([self.read(item) for item in items])
+
+    def length(self, read: Any) -> int:
+        """Cost of one read in units of `batch_budget`."""
+        return 1
+
+    def forward(self, batch: Batch) -> Tokens:
+        """A batch from `collate`, on the encoder's device, to `Tokens` `(batch, tokens, width)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def config(self) -> dict[str, Any]:
+        """JSON-able constructor arguments; with the saved assets they rebuild the encoder."""
+        raise NotImplementedError(f"{type(self).__name__} must define config")
+
+    def save_assets(self, folder: Path) -> None:
+        """Writes the files that `config` does not hold, such as a tokenizer. Most encoders have none."""
+
+    def preprocessing(self) -> dict[str, Any]:
+        """JSON-able description of everything that happens before `forward`; goes into the fingerprint."""
+        return self.config()
+
+
+def one_token(vectors: Tensor) -> Tokens:
+    """A whole tower of another library enters as an encoder whose only token is its vector: `(B, W)` → `(B, 1, W)`."""
+    mask = torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device)
+    return Tokens(vectors[:, None], mask)

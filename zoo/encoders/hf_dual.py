@@ -1,0 +1,178 @@
+"""transformers' CLIP, SigLIP and SigLIP 2 towers, image and text apart: each projects by itself and gives one token."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, load_tokenizer, pad
+from zoo.items import Item, Tokens
+
+# model_type of the whole → classes of its two towers.
+TOWERS = {
+    "clip": ("CLIPVisionModelWithProjection", "CLIPTextModelWithProjection"),
+    "siglip": ("SiglipVisionModel", "SiglipTextModel"),
+    "siglip2": ("Siglip2VisionModel", "Siglip2TextModel"),
+}
+
+
+def tower_class(model_type: str, kind: str) -> Any:
+    """transformers' class of one tower; kind is "image" or "text"."""
+    import transformers
+
+    return getattr(transformers, TOWERS[model_type][0 if kind == "image" else 1])
+
+
+class HfImage(Encoder):
+    """The vision tower of a transformers dual encoder with pictures of one size.
+
+    Args:
+        model_type: "clip" or "siglip". config: the vision configuration.
+        transform: resize, crop, mean and std.
+        tower: a loaded tower; None builds one with random weights.
+    """
+
+    reads = frozenset({"image"})
+
+    def __init__(
+        self,
+        model_type: str,
+        config: dict[str, Any],
+        transform: PixelTransform | dict[str, Any],
+        tower: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        cls = tower_class(model_type, "image")
+        self.model_type, self.settings, self.transform = model_type, dict(config), as_transform(transform)
+        self.tower = tower or cls(cls.config_class(**config))
+        self.width = self.tower.config.projection_dim if model_type == "clip" else self.tower.config.hidden_size
+        self.normalize = Normalize(self.transform)
+
+    def read(self, item: Item) -> Tensor:
+        return self.transform.read(item.image)
+
+    def collate(self, reads: Sequence[Tensor]) -> Batch:
+        return {"pixels": torch.stack(list(reads))}
+
+    def forward(self, batch: Batch) -> Tokens:
+        out = self.tower(pixel_values=self.normalize(batch["pixels"]))
+        return one_token(out.image_embeds if self.model_type == "clip" else out.pooler_output)
+
+    def config(self) -> dict[str, Any]:
+        return {"model_type": self.model_type, "config": self.settings, "transform": self.transform.to_dict()}
+
+    def preprocessing(self) -> dict[str, Any]:
+        return self.transform.to_dict()
+
+
+class HfNaflexImage(Encoder):
+    """SigLIP 2's NaFlex vision tower: pictures keep their aspect ratio and become at most `patches` patches."""
+
+    reads = frozenset({"image"})
+    batch_budget = 8
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        patches: int = 256,
+        processor: dict[str, Any] | None = None,
+        tower: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        from transformers import Siglip2ImageProcessor
+
+        cls = tower_class("siglip2", "image")
+        self.settings, self.patches, self.processor_settings = dict(config), patches, dict(processor or {})
+        self.processor = Siglip2ImageProcessor(**{**self.processor_settings, "max_num_patches": patches})
+        self.tower = tower or cls(cls.config_class(**config))
+        self.width = self.tower.config.hidden_size
+
+    def read(self, item: Item) -> dict[str, Tensor]:
+        from zoo.media import load_pixels
+
+        image = torch.from_numpy(load_pixels(item.image)).permute(2, 0, 1)
+        return {k: v[0] for k, v in self.processor(images=[image], return_tensors="pt").items()}
+
+    def collate(self, reads: Sequence[dict[str, Tensor]]) -> Batch:
+        return {key: torch.stack([read[key] for read in reads]) for key in reads[0]}
+
+    def forward(self, batch: Batch) -> Tokens:
+        dtype = next(self.tower.parameters()).dtype
+        return one_token(
+            self.tower(
+                pixel_values=batch["pixel_values"].to(dtype),
+                pixel_attention_mask=batch["pixel_attention_mask"],
+                spatial_shapes=batch["spatial_shapes"],
+            ).pooler_output
+        )
+
+    def config(self) -> dict[str, Any]:
+        return {"config": self.settings, "patches": self.patches, "processor": self.processor_settings}
+
+    def preprocessing(self) -> dict[str, Any]:
+        return {"patches": self.patches, **self.processor_settings}
+
+
+class HfText(Encoder):
+    """The text tower of a transformers dual encoder.
+
+    Args:
+        model_type: "clip", "siglip" or "siglip2". config: the text configuration.
+        max_tokens: longest text; SigLIP fills every text up to it, because it pools the last position.
+        pad_id: token that fills; CLIP is causal and pools at the end of the text, so that filling never matters.
+        assets, tokenizer: where the tokenizer comes from. tower: a loaded tower; None builds one at random.
+    """
+
+    reads = frozenset({"text"})
+
+    def __init__(
+        self,
+        model_type: str,
+        config: dict[str, Any],
+        max_tokens: int,
+        pad_id: int,
+        lower: bool = False,
+        assets: Path | None = None,
+        tokenizer: Any = None,
+        tower: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        cls = tower_class(model_type, "text")
+        self.model_type, self.settings = model_type, dict(config)
+        self.max_tokens, self.pad_id, self.lower = max_tokens, pad_id, lower
+        self.tower = tower or cls(cls.config_class(**config))
+        settings = self.tower.config
+        self.width = settings.projection_dim if model_type == "clip" else settings.projection_size
+        self.tokenize: Tokenize = MissingTokenizer(f"this {model_type} text tower")
+        if assets is not None or tokenizer is not None:
+            self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, lower)
+
+    def read(self, item: Item) -> list[int]:
+        return self.tokenize(item.text)
+
+    def collate(self, reads: Sequence[list[int]]) -> Batch:
+        if self.model_type != "clip":
+            reads = [[*read, *[self.pad_id] * (self.max_tokens - len(read))] for read in reads]
+        ids, mask = pad(reads, self.pad_id)
+        return {"ids": ids, "mask": mask}
+
+    def forward(self, batch: Batch) -> Tokens:
+        if self.model_type == "clip":
+            return one_token(self.tower(input_ids=batch["ids"], attention_mask=batch["mask"].long()).text_embeds)
+        return one_token(self.tower(input_ids=batch["ids"]).pooler_output)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "model_type": self.model_type,
+            "config": self.settings,
+            "max_tokens": self.max_tokens,
+            "pad_id": self.pad_id,
+            "lower": self.lower,
+        }
+
+    def save_assets(self, folder: Path) -> None:
+        self.tokenize.save(folder)

@@ -1,0 +1,154 @@
+"""Towers of open_clip, image and text apart: each pools and projects by itself and gives one token."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.tokenizing import check_text
+from zoo.errors import HubError, MissingWeightsError
+from zoo.items import Item, Tokens
+
+
+class OpenClipImage(Encoder):
+    """The vision tower of an open_clip model.
+
+    Args:
+        model_cfg: open_clip's "model_cfg" (`embed_dim`, `vision_cfg`, ...).
+        transform: resize, crop, mean and std.
+        tower: a loaded tower; None builds one with random weights.
+    """
+
+    reads = frozenset({"image"})
+
+    def __init__(
+        self, model_cfg: dict[str, Any], transform: PixelTransform | dict[str, Any], tower: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        from open_clip.model import _build_vision_tower
+
+        self.model_cfg = {
+            k: deepcopy(model_cfg[k]) for k in ("embed_dim", "vision_cfg", "quick_gelu") if k in model_cfg
+        }
+        if "timm_model_name" in self.model_cfg["vision_cfg"]:
+            self.model_cfg["vision_cfg"]["timm_model_pretrained"] = False
+        self.transform = as_transform(transform)
+        self.width = self.model_cfg["embed_dim"]
+        self.tower = tower or _build_vision_tower(**{"quick_gelu": False, **self.model_cfg})
+        self.normalize = Normalize(self.transform)
+
+    def read(self, item: Item) -> Tensor:
+        return self.transform.read(item.image)
+
+    def collate(self, reads: Sequence[Tensor]) -> Batch:
+        return {"pixels": torch.stack(list(reads))}
+
+    def forward(self, batch: Batch) -> Tokens:
+        return one_token(_vector(self.tower(self.normalize(batch["pixels"]))))
+
+    def config(self) -> dict[str, Any]:
+        return {"model_cfg": self.model_cfg, "transform": self.transform.to_dict()}
+
+    def preprocessing(self) -> dict[str, Any]:
+        return self.transform.to_dict()
+
+
+class OpenClipText(Encoder):
+    """The text tower of an open_clip model; texts are padded to its context length, as it was trained.
+
+    Args:
+        model_cfg: open_clip's "model_cfg" (`embed_dim`, `text_cfg`, ...).
+        tower: a loaded tower; None builds one with random weights.
+        tokenizer: open_clip's tokenizer; None loads it when the first text comes.
+        assets: folder with the tokenizer's files.
+    """
+
+    reads = frozenset({"text"})
+
+    def __init__(
+        self,
+        model_cfg: dict[str, Any],
+        tower: nn.Module | None = None,
+        tokenizer: Any = None,
+        assets: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.model_cfg = {k: deepcopy(model_cfg[k]) for k in ("embed_dim", "text_cfg", "quick_gelu") if k in model_cfg}
+        if "hf_model_name" in self.model_cfg["text_cfg"]:
+            self.model_cfg["text_cfg"]["hf_model_pretrained"] = False
+        self.width = self.model_cfg["embed_dim"]
+        self.tower = tower or self._build()
+        self._tokenizer = tokenizer
+        if assets is not None and tokenizer is None:
+            self._tokenizer = open_clip_tokenizer(self.model_cfg["text_cfg"], assets)
+
+    def _build(self) -> nn.Module:
+        from open_clip.model import _build_text_tower
+
+        try:
+            return _build_text_tower(**{"quick_gelu": False, **self.model_cfg})
+        except OSError as error:
+            name = self.model_cfg["text_cfg"].get("hf_model_name")
+            raise HubError(
+                f"the text tower's shape is described by {name} on the Hub, out of reach: {error}"
+            ) from error
+
+    @property
+    def tokenizer(self) -> Any:
+        """open_clip's tokenizer: texts → ids `(batch, context_length)`."""
+        if self._tokenizer is None:
+            self._tokenizer = open_clip_tokenizer(self.model_cfg["text_cfg"], None)
+        return self._tokenizer
+
+    def read(self, item: Item) -> Tensor:
+        limit = self.model_cfg["text_cfg"].get("context_length", 77)
+        return self.tokenizer([check_text(item.text)[: 64 * limit]])[0]
+
+    def collate(self, reads: Sequence[Tensor]) -> Batch:
+        return {"ids": torch.stack(list(reads))}
+
+    def forward(self, batch: Batch) -> Tokens:
+        return one_token(_vector(self.tower(batch["ids"])))
+
+    def config(self) -> dict[str, Any]:
+        return {"model_cfg": self.model_cfg}
+
+    def save_assets(self, folder: Path) -> None:
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if hasattr(inner, "save_pretrained"):
+            inner.save_pretrained(folder)
+
+
+def _vector(out: Any) -> Tensor:
+    return out[0] if isinstance(out, tuple) else out  # CoCa's towers also return their tokens
+
+
+def open_clip_tokenizer(text_cfg: dict[str, Any], assets: Path | None) -> Any:
+    """open_clip's tokenizer for a text_cfg; with assets, a Hugging Face tokenizer is read from that folder.
+
+    Raises:
+        MissingWeightsError: the tokenizer's files are neither in the folder nor to be had from the Hub.
+    """
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
+
+    options = dict(text_cfg.get("tokenizer_kwargs") or {})
+    context_length = text_cfg.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    name = text_cfg.get("hf_tokenizer_name")
+    if not name:
+        return SimpleTokenizer(context_length=context_length, **options)
+    if assets is not None and any((assets / f).is_file() for f in ("tokenizer.json", "vocab.txt", "spiece.model")):
+        name = str(assets)
+    try:
+        return HFTokenizer(
+            name, context_length=context_length, tokenizer_mode=text_cfg.get("tokenizer_mode"), **options
+        )
+    except (OSError, ValueError) as error:
+        raise MissingWeightsError(
+            f"the tokenizer {name} is neither beside the weights nor to be had from the Hub; load the model once "
+            f"where there is a network ({str(error).splitlines()[0]})"
+        ) from error

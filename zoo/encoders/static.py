@@ -1,0 +1,71 @@
+"""A token table without context: the fastest text encoder there is (word2vec, model2vec, StaticEmbedding)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from zoo.encoders.base import Batch, Encoder
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, load_tokenizer, pad
+from zoo.items import Item, Tokens
+
+
+class StaticText(Encoder):
+    """Rows of a table, one per token; order does not matter once they are averaged.
+
+    Args:
+        vocab_size: rows of the table. width: its columns.
+        max_tokens: longest text, None for any length.
+        special_tokens: whether [CLS] and the like are looked up too.
+        assets, tokenizer: folder with tokenizer.json, or a `tokenizers.Tokenizer`.
+    """
+
+    reads = frozenset({"text"})
+    batch_budget = 16384
+
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int,
+        max_tokens: int | None = None,
+        special_tokens: bool = False,
+        assets: Path | None = None,
+        tokenizer: Any = None,
+    ) -> None:
+        super().__init__()
+        self.vocab_size, self.width, self.max_tokens, self.special_tokens = (
+            vocab_size,
+            width,
+            max_tokens,
+            special_tokens,
+        )
+        self.table = nn.Embedding(vocab_size, width)
+        self.tokenize: Tokenize = MissingTokenizer("this static text encoder")
+        if assets is not None or tokenizer is not None:
+            self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, special_tokens=special_tokens)
+
+    def read(self, item: Item) -> list[int]:
+        # A text of characters outside the vocabulary may have no token at all: row 0 stands for "unknown".
+        return self.tokenize(item.text) or [0]
+
+    def collate(self, reads: Sequence[list[int]]) -> Batch:
+        ids, mask = pad(reads)
+        return {"ids": ids, "mask": mask}
+
+    def length(self, read: list[int]) -> int:
+        return len(read)
+
+    def forward(self, batch: Batch) -> Tokens:
+        return Tokens(self.table(batch["ids"]), batch["mask"])
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "vocab_size": self.vocab_size,
+            "width": self.width,
+            "max_tokens": self.max_tokens,
+            "special_tokens": self.special_tokens,
+        }
+
+    def save_assets(self, folder: Path) -> None:
+        self.tokenize.save(folder)

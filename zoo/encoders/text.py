@@ -1,0 +1,143 @@
+"""transformers text backbones, packed without padding where that pays."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.encoders.base import Batch, Encoder
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, load_tokenizer, pad
+from zoo.items import Item, Tokens
+
+PACKED = "zoo_packed"
+# Backbones whose positions can be given and whose attention sees nothing but its own sequence.
+PACKABLE = {"bert": 0, "electra": 0, "modernbert": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+
+
+class TransformersText(Encoder):
+    """A text backbone of transformers: token states of its last layer.
+
+    Args:
+        config: the backbone's configuration, `model_type` included.
+        max_tokens: longest text in tokens, special tokens included; the rest is cut off.
+        lower: lower-case before tokenising.
+        padding_side: where shorter texts are filled; does not change an embedding.
+        assets: folder with the tokenizer; without it (`build_model`) texts raise MissingWeightsError.
+        backbone: a loaded backbone; None builds one with random weights.
+    """
+
+    reads = frozenset({"text"})
+    batch_budget = 2048
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        max_tokens: int,
+        lower: bool = False,
+        padding_side: str = "right",
+        assets: Path | None = None,
+        backbone: nn.Module | None = None,
+        tokenizer: Any = None,
+    ) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModel
+
+        if backbone is None:
+            backbone = AutoModel.from_config(AutoConfig.for_model(**config), attn_implementation="sdpa")
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.pooler = None  # ours pools; an unused layer would only be carried along
+        self.settings, self.max_tokens, self.lower, self.padding_side = dict(config), max_tokens, lower, padding_side
+        self.backbone = backbone
+        self.width = backbone.config.hidden_size
+        self.tokenize: Tokenize = MissingTokenizer(f"this {backbone.config.model_type} text encoder")
+        if assets is not None or tokenizer is not None:
+            self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, lower)
+        self._offset = PACKABLE.get(backbone.config.model_type)
+        if self._offset is not None:
+            _register_packed_attention()
+            backbone.config._attn_implementation = PACKED
+
+    def read(self, item: Item) -> list[int]:
+        return self.tokenize(item.text)
+
+    def collate(self, reads: Sequence[list[int]]) -> Batch:
+        ids, mask = pad(reads, self.backbone.config.pad_token_id or 0, self.padding_side)
+        return {"ids": ids, "mask": mask}
+
+    def length(self, read: list[int]) -> int:
+        return len(read)
+
+    def forward(self, batch: Batch) -> Tokens:
+        ids, mask = batch["ids"], batch["mask"]
+        # On a GPU one padded call beats many small ones; on a CPU every padded token costs its full time.
+        if self._offset is not None and not self.training and ids.device.type == "cpu" and not bool(mask.all()):
+            return Tokens(self._packed(ids, mask), mask)
+        states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return Tokens(states, mask)
+
+    def _packed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """All real tokens as one long row; the attention is told where each text begins. Returns (B, T, W)."""
+        positions = (mask.cumsum(1) - 1)[mask]
+        if self._offset:
+            positions = positions + self._offset + (self.backbone.config.pad_token_id or 0)
+        runs = [(length, len(list(same))) for length, same in groupby(mask.sum(1).tolist())]
+        packed = self.backbone(input_ids=ids[mask][None], position_ids=positions[None], zoo_runs=runs)
+        states = packed.last_hidden_state.new_zeros(*mask.shape, self.width)
+        states[mask] = packed.last_hidden_state[0]
+        return states
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "config": self.settings,
+            "max_tokens": self.max_tokens,
+            "lower": self.lower,
+            "padding_side": self.padding_side,
+        }
+
+    def save_assets(self, folder: Path) -> None:
+        self.tokenize.save(folder)
+
+
+def _packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    zoo_runs: list[tuple[int, int]] | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention inside each text of a packed row; texts of equal length that follow each other share one call."""
+    if zoo_runs is None:
+        out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout_p=dropout, scale=scaling)
+        return out.transpose(1, 2).contiguous(), None
+    heads, width = query.shape[1], query.shape[3]
+    out = torch.empty(1, query.shape[2], heads, width, dtype=query.dtype, device=query.device)
+    start = 0
+    for length, count in zoo_runs:
+        stop = start + length * count
+        q, k, v = (x[0, :, start:stop].view(heads, count, length, width).transpose(0, 1) for x in (query, key, value))
+        window = None
+        if sliding_window is not None and length > sliding_window:
+            where = torch.arange(length, device=query.device)
+            window = (where[:, None] - where).abs() < sliding_window
+        part = F.scaled_dot_product_attention(q, k, v, window, scale=scaling)
+        out[0, start:stop] = part.transpose(1, 2).reshape(count * length, heads, width)
+        start = stop
+    return out, None
+
+
+def _register_packed_attention() -> None:
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    if PACKED not in ALL_ATTENTION_FUNCTIONS:
+        ALL_ATTENTION_FUNCTIONS.register(PACKED, _packed_attention)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED, sdpa_mask)

@@ -1,0 +1,146 @@
+"""Texts → token ids: checks every text, wraps the tokenizers of the ecosystem behind one call."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.errors import EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
+
+MAX_CHARACTERS = 10_000_000
+_READ_CHARACTERS_PER_TOKEN = 64  # far above any language: a megabyte of text is cut before it is tokenised
+
+
+def check_text(text: Any) -> str:
+    """The text itself, or the reason why it cannot be embedded.
+
+    Raises:
+        UnsupportedInputError: no str. EmptyTextError: nothing visible. InvalidTextError: no Unicode, or over 10 MB.
+    """
+    if not isinstance(text, str):
+        raise UnsupportedInputError(f"a text must be str, not {type(text).__name__}", what=repr(text)[:60])
+    if not text.strip() or not any(c.isprintable() and not c.isspace() for c in text[:4096] or text):
+        raise EmptyTextError(f"the text {text[:20]!r} has no visible character; leave it out", what=repr(text)[:60])
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidTextError(
+            f"a text of {len(text):,} characters; at most {MAX_CHARACTERS:,}: split it", what=repr(text[:40])
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidTextError(
+            f"the text {text[:20]!r} is not Unicode (lone surrogate at {error.start}); read its file with the right "
+            "encoding, or text.encode('utf-8', 'replace').decode()",
+            what=repr(text)[:60],
+        ) from error
+    return text
+
+
+class FastTokenizer:
+    """A `tokenizers` tokenizer with truncation: text → list of ids, special tokens included.
+
+    Args:
+        tokenizer: a `tokenizers.Tokenizer`.
+        max_tokens: longest sequence; the rest of the text is cut off.
+        lower: lower-case first (sentence-transformers' `do_lower_case`).
+        special_tokens: whether [CLS] and the like are added.
+    """
+
+    def __init__(
+        self, tokenizer: Any, max_tokens: int | None, lower: bool = False, special_tokens: bool = True
+    ) -> None:
+        self.tokenizer, self.max_tokens, self.lower = tokenizer, max_tokens, lower
+        self.special_tokens = special_tokens
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        if max_tokens is not None:
+            tokenizer.enable_truncation(max_tokens)
+
+    def __call__(self, text: str) -> list[int]:
+        text = check_text(text)
+        if self.max_tokens is not None:
+            text = text[: self.max_tokens * _READ_CHARACTERS_PER_TOKEN]
+        text = text.lower() if self.lower else text
+        return self.tokenizer.encode(text, add_special_tokens=self.special_tokens).ids
+
+    def save(self, folder: Path) -> None:
+        """Writes tokenizer.json."""
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+class SlowTokenizer:
+    """A transformers tokenizer without a Rust core, or one whose Python code changes the text first."""
+
+    def __init__(self, tokenizer: Any, max_tokens: int | None, lower: bool = False) -> None:
+        self.tokenizer, self.max_tokens, self.lower = tokenizer, max_tokens, lower
+
+    def __call__(self, text: str) -> list[int]:
+        text = check_text(text)
+        if self.max_tokens is not None:
+            text = text[: self.max_tokens * _READ_CHARACTERS_PER_TOKEN]
+        text = text.lower() if self.lower else text
+        return list(self.tokenizer(text, truncation=self.max_tokens is not None, max_length=self.max_tokens).input_ids)
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer's own files."""
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_tokenizer(
+    source: Any, max_tokens: int | None, lower: bool = False, special_tokens: bool = True
+) -> "FastTokenizer | SlowTokenizer":
+    """A tokenizer from a folder (tokenizer.json, or any files transformers knows), or around a transformers one.
+
+    Raises:
+        MissingWeightsError: the folder holds no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    if isinstance(source, Tokenizer):
+        return FastTokenizer(source, max_tokens, lower, special_tokens)
+    if isinstance(source, Path):
+        if (source / "tokenizer.json").is_file() and not (source / "tokenizer_config.json").is_file():
+            core = Tokenizer.from_file(str(source / "tokenizer.json"))
+            return FastTokenizer(core, max_tokens, lower, special_tokens)
+        from transformers import AutoTokenizer
+
+        try:
+            source = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise MissingWeightsError(f"no usable tokenizer in {source}: {str(error).splitlines()[0]}") from error
+    core = getattr(source, "backend_tokenizer", None)
+    if isinstance(core, Tokenizer):
+        return FastTokenizer(Tokenizer.from_str(core.to_str()), max_tokens, lower, special_tokens)
+    return SlowTokenizer(source, max_tokens, lower)
+
+
+class MissingTokenizer:
+    """Stands where `build_model` had no tokenizer to load: shapes work, texts say what is missing."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    def __call__(self, text: str) -> list[int]:
+        raise MissingWeightsError(
+            f"{self.model} was built without its tokenizer (build_model gives the shape only); use load_model to embed"
+        )
+
+    def save(self, folder: Path) -> None:
+        """Nothing to write."""
+
+
+def pad(sequences: Sequence[Sequence[int]], value: int = 0, side: str = "right") -> tuple[Tensor, Tensor]:
+    """Ids `(batch, longest)` and mask `(batch, longest)`, True where real."""
+    longest = max(len(s) for s in sequences)
+    ids = torch.full((len(sequences), longest), value, dtype=torch.long)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        where = slice(0, len(sequence)) if side == "right" else slice(longest - len(sequence), longest)
+        ids[row, where] = torch.tensor(sequence, dtype=torch.long)
+        mask[row, where] = True
+    return ids, mask
+
+
+Tokenize = Callable[[str], list[int]]

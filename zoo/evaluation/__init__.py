@@ -1,0 +1,1 @@
+"""Evaluation: metrics over similarities, and benchmarks over data packs."""

@@ -1,0 +1,187 @@
+"""open_clip: open_clip_config.json in a folder, and the pretrained tags that open_clip itself lists."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
+from zoo.formats import TOKENIZER_FILES, check_weights, weight_files
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.embedder import Embedder
+    from zoo.encoders.pixels import PixelTransform
+
+ORDER = 10
+LOOKED_FOR = "open_clip: open_clip_config.json and open_clip_model.safetensors"
+CONFIG = "open_clip_config.json"
+_STEMS = ("open_clip_model", "open_clip_pytorch_model", "model")
+
+
+def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
+    """Whether open_clip wrote these files."""
+    return CONFIG in names
+
+
+def _weights(names: set[str]) -> list[str]:
+    choices = [weight_files(names, stem, (f"{stem}.bin", f"{stem}.pth", "pytorch_model.bin")) for stem in _STEMS]
+    safe = [files for files in choices if any(f.endswith(".safetensors") for f in files)]
+    return next(iter(safe or [files for files in choices if files]), [])
+
+
+def wanted(names: set[str]) -> list[str]:
+    """Configuration, one file of weights, tokenizer."""
+    return sorted({n for n in names if n == CONFIG or n in TOKENIZER_FILES} | set(_weights(names)))
+
+
+def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+    """The dual towers of a folder with open_clip_config.json."""
+    from zoo.hub import read_json
+
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
+        raise UnrecognisedCheckpointError(f'{folder / CONFIG} has no "model_cfg"')
+    files = _weights({path.name for path in folder.iterdir()})
+    check_weights(files, str(folder), "open_clip_model.safetensors", allow_pickle)
+    return _assemble(config["model_cfg"], config.get("preprocess_cfg") or {}, folder / files[0], name, folder)
+
+
+def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = False) -> "Embedder":
+    """`open_clip:<arch>/<tag>`: a pretrained tag, its weights fetched from the Hub repository that open_clip names."""
+    from zoo import hub
+
+    arch, tag = parse_name(name)
+    model_cfg, pretrained = tag_config(arch, tag)
+    repo, _, file = (pretrained.get("hf_hub") or "").partition("/")[0], "", ""
+    parts = (pretrained.get("hf_hub") or "").strip("/").split("/")
+    if len(parts) < 2:
+        from open_clip import download_pretrained
+
+        check_weights([Path(pretrained["url"]).name], f"open_clip:{name}", "safetensors", allow_pickle)
+        return _assemble(model_cfg, pretrained, Path(download_pretrained(pretrained)), f"{arch}/{tag}", None)
+    repo, file = "/".join(parts[:2]), "/".join(parts[2:])
+    commit, names = hub.repository_files(repo, revision)
+    stem = Path(file).stem if file else None
+    files = weight_files(names, stem, (file,)) if stem else _weights(names)
+    check_weights(files, f"open_clip:{name} (hf:{repo})", "open_clip_model.safetensors", allow_pickle)
+    tokenizer = [n for n in sorted(names) if n in TOKENIZER_FILES]
+    folder = hub.download_files(repo, [*files, *tokenizer], commit)
+    model = _assemble(model_cfg, pretrained, folder / files[0], f"{arch}/{tag}", folder)
+    model.spec = replace(model.spec, hub_id=repo, revision=commit)
+    return model
+
+
+def parse_name(name: str) -> tuple[str, str]:
+    """Architecture and tag of `<arch>/<tag>`; raises UnknownModelError with what open_clip has instead."""
+    import difflib
+
+    import open_clip
+
+    arch, _, tag = name.rpartition("/")
+    arch = arch.replace("/", "-")
+    if arch not in open_clip.list_models():
+        near = difflib.get_close_matches(arch or name, open_clip.list_models(), n=4, cutoff=0.4)
+        raise UnknownModelError(
+            f"open_clip has no architecture {arch or name!r} (write open_clip:<arch>/<tag>); nearest: {', '.join(near)}"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(arch)
+    if tag not in tags:
+        raise UnknownModelError(f"open_clip has no weights {tag!r} for {arch}; it has: {', '.join(tags) or 'none'}")
+    return arch, tag
+
+
+def tag_config(arch: str, tag: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """open_clip's model_cfg of an architecture, as the tag was trained, and the tag's own settings."""
+    import open_clip
+
+    model_cfg = open_clip.get_model_config(arch)
+    pretrained = dict(open_clip.get_pretrained_cfg(arch, tag) or {}) if tag else {}
+    if "quick_gelu" in pretrained:
+        # open_clip only warns here, and gives wrong vectors.
+        model_cfg["quick_gelu"] = bool(pretrained["quick_gelu"])
+    return model_cfg, pretrained
+
+
+def transform_of(model_cfg: dict[str, Any], preprocess: dict[str, Any]) -> "PixelTransform":
+    """The pixel transform that open_clip would build from these settings."""
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    from zoo.encoders.pixels import PixelTransform
+
+    size = preprocess.get("size") or model_cfg["vision_cfg"].get("image_size", 224)
+    merged = merge_preprocess_dict(PreprocessCfg(), {**preprocess, "size": size})
+    return PixelTransform(
+        size=merged["size"] if isinstance(merged["size"], int) else tuple(merged["size"]),
+        resize=merged["resize_mode"],
+        interpolation="bilinear" if merged["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(merged["mean"]),
+        std=tuple(merged["std"]),
+        fill=merged["fill_color"],
+    )
+
+
+def whole_model(model_cfg: dict[str, Any]) -> "nn.Module":
+    """open_clip's own model with random weights and its text tower apart (`CustomTextCLIP`, or `CoCa`)."""
+    from open_clip.coca_model import CoCa
+    from open_clip.model import CustomTextCLIP
+
+    settings = deepcopy(model_cfg)
+    settings.pop("custom_text", None)
+    settings.pop("output_dict", None)
+    if "timm_model_name" in settings["vision_cfg"]:
+        settings["vision_cfg"]["timm_model_pretrained"] = False
+    if "hf_model_name" in settings["text_cfg"]:
+        settings["text_cfg"]["hf_model_pretrained"] = False
+    return (CoCa if "multimodal_cfg" in settings else CustomTextCLIP)(**settings)
+
+
+def _assemble(
+    model_cfg: dict[str, Any], preprocess: dict[str, Any], weights: Path, name: str, assets: Path | None
+) -> "Embedder":
+    from open_clip.factory import load_checkpoint
+
+    try:
+        model = whole_model(model_cfg)
+    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise UnrecognisedCheckpointError(f"{name}: open_clip cannot build its model_cfg: {error}") from error
+    try:
+        load_checkpoint(model, str(weights), strict=True, weights_only=True)
+    except Exception as error:
+        # open_clip converts many foreign layouts and fails in as many ways.
+        reason = " ".join(str(error).split())[:300]
+        raise MissingWeightsError(f"{weights} does not fit {name}: {reason}") from error
+    return dual_towers(model_cfg, transform_of(model_cfg, preprocess), name, model.visual, model.text, assets)
+
+
+def dual_towers(
+    model_cfg: dict[str, Any],
+    transform: "PixelTransform",
+    name: str,
+    visual: "nn.Module | None" = None,
+    text: "nn.Module | None" = None,
+    assets: Path | None = None,
+) -> "Embedder":
+    """An Embedder around open_clip's towers; without them, towers with random weights."""
+    from zoo.embedder import Embedder, Tower
+    from zoo.encoders.open_clip import OpenClipImage, OpenClipText
+    from zoo.heads import Identity
+    from zoo.pooling import Cls
+
+    towers = [
+        Tower(OpenClipImage(model_cfg, transform, visual), Cls(), Identity()),
+        Tower(OpenClipText(model_cfg, text, assets=assets), Cls(), Identity()),
+    ]
+    spec = ModelSpec(
+        name=name,
+        modalities=frozenset({"image", "text"}),
+        dim=model_cfg["embed_dim"],
+        license="unknown",
+        image_size=transform.size[0],
+        max_tokens=model_cfg["text_cfg"].get("context_length", 77),
+        params=sum(p.numel() for tower in towers for p in tower.parameters()),
+    )
+    return Embedder(spec, towers)

@@ -1,0 +1,206 @@
+"""sentence-transformers: modules.json that names built-in modules only."""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.formats import TOKENIZER_FILES, check_weights, weight_files
+from zoo.formats.transformers import PICKLES, load_dual, load_text, text_spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.embedder import Embedder
+    from zoo.encoders.base import Encoder
+
+ORDER = 20
+MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
+FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")
+AFTER = ("Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
+LOOKED_FOR = f"sentence-transformers: modules.json with {', '.join((*FIRST, *AFTER))}"
+# Flags of an old 1_Pooling/config.json, and names of a new one → our poolers.
+POOLERS = {
+    "cls": "Cls",
+    "max": "Max",
+    "mean": "Mean",
+    "mean_sqrt_len_tokens": "MeanSqrtLength",
+    "weightedmean": "WeightedMean",
+    "lasttoken": "LastToken",
+}
+FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
+    """Whether sentence-transformers wrote these files."""
+    return MODULES in names
+
+
+def wanted(names: set[str]) -> list[str]:
+    """Small files everywhere, and one set of weights a folder (ONNX, OpenVINO and TensorFlow copies stay behind)."""
+    small = {n for n in names if PurePosixPath(n).name in TOKENIZER_FILES or n.endswith(".json")}
+    folders = {str(PurePosixPath(n).parent) for n in names if n.endswith(("model.safetensors", *PICKLES))}
+    weights: set[str] = set()
+    for folder in folders:
+        weights.update(weight_files(names, "model", PICKLES, "" if folder == "." else folder))
+    return sorted(n for n in small | weights if not n.startswith(("onnx", "openvino")))
+
+
+def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+    """The modules in order: an encoder, its pooling, and dense layers as the head."""
+    from zoo.embedder import Embedder, Tower
+    from zoo.hub import read_json
+
+    modules = [_module(entry, folder) for entry in read_json(folder / MODULES)]
+    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
+        raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
+    if not modules or modules[0][0] not in FIRST:
+        raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
+    kind, path = modules[0]
+    if kind == "CLIPModel":
+        return load_dual(path, name=name, allow_pickle=allow_pickle)
+    encoder = _static(path, allow_pickle) if kind == "StaticEmbedding" else _transformer(path, folder, allow_pickle)
+    pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle)
+    prompts = {k: v for k, v in (settings.get("prompts") or {}).items() if isinstance(v, str) and v}
+    if default := settings.get("default_prompt_name"):
+        prompts["default"] = prompts.get(default, "")
+    spec = text_spec(name, encoder, dim, prompts=prompts)
+    return Embedder(spec, [Tower(encoder, pooler, head)])
+
+
+def _module(entry: dict[str, Any], folder: Path) -> tuple[str, Path]:
+    dotted, place = str(entry.get("type", "")), str(entry.get("path", ""))
+    name = dotted.rpartition(".")[2]
+    if not dotted.startswith("sentence_transformers."):
+        raise UnsafeCheckpointError(
+            f"{folder / MODULES} asks for the class {dotted}, code that the zoo does not run; it reads built-in modules only"
+        )
+    if name not in (*FIRST, *AFTER):
+        raise UnrecognisedCheckpointError(f"{folder / MODULES}: the module {name} is not supported; {LOOKED_FOR}")
+    path = folder / place
+    if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
+        raise UnsafeCheckpointError(f"{folder / MODULES}: the path {place!r} lies outside the checkpoint")
+    return name, path
+
+
+def _transformer(path: Path, root: Path, allow_pickle: bool) -> "Encoder":
+    from zoo.hub import read_json
+
+    settings: dict[str, Any] = {}
+    for file in ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json"):
+        if (path / file).is_file():
+            settings = read_json(path / file)
+            break
+    limit = settings.get("max_seq_length")
+    tokenizer = root if settings.get("tokenizer_name_or_path") else path
+    encoder = load_text(
+        path, allow_pickle=allow_pickle, lower=bool(settings.get("do_lower_case")), assets=tokenizer, max_tokens=limit
+    )
+    positions = getattr(encoder.backbone.config, "max_position_embeddings", None)
+    if limit and positions and limit > positions:
+        encoder.tokenize.tokenizer.enable_truncation(positions)
+        encoder.max_tokens = encoder.tokenize.max_tokens = positions
+    return encoder
+
+
+def _static(path: Path, allow_pickle: bool) -> "Encoder":
+    from safetensors.torch import load_file
+
+    from zoo.encoders.static import StaticText
+    from zoo.encoders.tokenizing import load_tokenizer
+
+    files = weight_files({p.name for p in path.iterdir()}, "model", PICKLES)
+    check_weights(files, str(path), "model.safetensors", allow_pickle=False)
+    tensors = load_file(path / files[0])
+    table = tensors.get("embedding.weight", tensors.get("embeddings"))
+    if table is None:
+        raise MissingWeightsError(f'{path / files[0]} has neither "embedding.weight" nor "embeddings"')
+    core = load_tokenizer(path, None).tokenizer
+    encoder = StaticText(len(table), table.shape[1], max_tokens=None, tokenizer=core)
+    encoder.table.weight.data.copy_(table)
+    return encoder
+
+
+def _after(
+    modules: list[tuple[str, Path]], encoder: "Encoder", folder: Path, allow_pickle: bool
+) -> tuple["nn.Module", "nn.Module", int]:
+    """Pooler, head and dim of what follows the encoder."""
+    from zoo import pooling
+    from zoo.heads import DenseStack, Identity
+    from zoo.hub import read_json
+
+    pooler: nn.Module = pooling.Mean()
+    dim, layers, weights = encoder.width, [], []
+    for kind, path in modules:
+        settings = read_json(path / "config.json") if (path / "config.json").is_file() else {}
+        if kind == "Pooling":
+            pooler, dim = _pooler(settings, encoder.width, path)
+        elif kind == "Dense":
+            activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
+            dim = settings["out_features"]
+            layers.append(
+                {
+                    "kind": "dense",
+                    "width": settings["in_features"],
+                    "dim": dim,
+                    "bias": settings.get("bias", True),
+                    "activation": activation,
+                }
+            )
+            weights.append(path)
+        elif kind == "LayerNorm":
+            layers.append({"kind": "layer_norm", "width": settings["dimension"]})
+            weights.append(path)
+        elif kind == "Normalize":
+            layers.append({"kind": "normalize"})
+            weights.append(None)
+    while layers and layers[-1]["kind"] == "normalize":
+        layers.pop()  # Tower.forward normalises at the end
+    if not layers:
+        return pooler, Identity(), dim
+    try:
+        head = DenseStack(layers)
+    except ValueError as error:
+        raise UnrecognisedCheckpointError(f"{folder}: {error}") from error
+    for layer, path in zip(head.layers, weights, strict=False):
+        if path is not None:
+            _fill(layer, path, allow_pickle)
+    return pooler, head, dim
+
+
+def _fill(layer: "nn.Module", path: Path, allow_pickle: bool) -> None:
+    from safetensors.torch import load_file
+
+    files = weight_files({p.name for p in path.iterdir()}, "model", PICKLES)
+    check_weights(files, str(path), "model.safetensors", allow_pickle=False)
+    tensors = {key.rpartition(".")[2]: value for key, value in load_file(path / files[0]).items()}
+    linear = layer[0] if hasattr(layer, "__getitem__") else layer
+    try:
+        linear.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise MissingWeightsError(f"{path / files[0]} does not fit: {' '.join(str(error).split())[:300]}") from error
+
+
+def _pooler(settings: dict[str, Any], width: int, path: Path) -> tuple["nn.Module", int]:
+    from zoo import pooling
+
+    modes = settings.get("pooling_mode")
+    if modes is None:
+        modes = [mode for flag, mode in FLAGS.items() if settings.get(flag)]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    unknown = [mode for mode in modes if mode not in POOLERS]
+    if unknown or not modes:
+        raise UnrecognisedCheckpointError(f"{path}: pooling {unknown or modes} is not among {', '.join(POOLERS)}")
+    if settings.get("include_prompt") is False:
+        raise UnrecognisedCheckpointError(f"{path}: pooling without the prompt's tokens is not supported yet")
+    if len(modes) == 1:
+        return getattr(pooling, POOLERS[modes[0]])(), width
+    return pooling.Concat([POOLERS[mode] for mode in modes]), width * len(modes)

@@ -1,0 +1,86 @@
+"""Heads: the pooled vector → the shared space. Normalisation comes after them, once, in `Tower.forward`."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Identity(nn.Module):
+    """The pooled vector is the embedding."""
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors
+
+
+class Linear(nn.Module):
+    """One projection `(B, width)` → `(B, dim)`."""
+
+    def __init__(self, width: int, dim: int, bias: bool = False) -> None:
+        super().__init__()
+        self.width, self.dim, self.bias = width, dim, bias
+        self.project = nn.Linear(width, dim, bias=bias)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.project(vectors)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"width": self.width, "dim": self.dim, "bias": self.bias}
+
+
+class Mlp(nn.Module):
+    """Two layers with GELU between: `(B, width)` → `(B, hidden)` → `(B, dim)`."""
+
+    def __init__(self, width: int, dim: int, hidden: int | None = None) -> None:
+        super().__init__()
+        self.width, self.dim, self.hidden = width, dim, hidden or width
+        self.layers = nn.Sequential(nn.Linear(width, self.hidden), nn.GELU(), nn.Linear(self.hidden, dim))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.layers(vectors)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"width": self.width, "dim": self.dim, "hidden": self.hidden}
+
+
+class DenseStack(nn.Module):
+    """sentence-transformers' Dense, LayerNorm and Normalize modules after the pooling, in their order.
+
+    Args:
+        layers: dictionaries with "kind" dense (width, dim, bias, activation), layer_norm (width) or normalize.
+    """
+
+    def __init__(self, layers: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.specs = [dict(layer) for layer in layers]
+        self.layers = nn.ModuleList(_layer(layer) for layer in layers)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        for layer in self.layers:
+            vectors = layer(vectors)
+        return vectors
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"layers": self.specs}
+
+
+class _Unit(nn.Module):
+    def forward(self, vectors: Tensor) -> Tensor:
+        return nn.functional.normalize(vectors, dim=-1)
+
+
+ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU")
+
+
+def _layer(spec: dict[str, Any]) -> nn.Module:
+    kind = spec["kind"]
+    if kind == "normalize":
+        return _Unit()
+    if kind == "layer_norm":
+        return nn.LayerNorm(spec["width"])
+    if kind == "dense" and spec["activation"] in ACTIVATIONS:
+        linear = nn.Linear(spec["width"], spec["dim"], bias=spec["bias"])
+        return nn.Sequential(linear, getattr(nn, spec["activation"])())
+    raise ValueError(f"unknown layer {spec}; known are dense (with one of {ACTIVATIONS}), layer_norm and normalize")

@@ -1,0 +1,122 @@
+"""Items: what goes into a model, and the two types that flow through it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+from zoo.errors import EmptyItemError, UnsupportedInputError
+from zoo.spec import Modality
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from torch import Tensor
+
+    ImageLike = Union[Path, bytes, Image.Image, np.ndarray, Tensor]
+    Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of the upright picture: left, top, right, bottom."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in pixels of the upright picture."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A boolean array `(height, width)` over the upright picture, True inside the region."""
+
+    pixels: "np.ndarray"
+
+
+Region = Box | Point | Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One thing to embed; None means absent.
+
+    Args:
+        text: words in any language.
+        image: a file, its bytes, a PIL picture, or an array `(height, width[, channels])`.
+        video: a file, its bytes, or frames `(frames, height, width, 3)`.
+        audio: a file, its bytes, or a waveform `(samples,)`.
+        regions: parts of the image that are meant.
+    """
+
+    text: str | None = None
+    image: "ImageLike | None" = None
+    video: Any | None = None
+    audio: Any | None = None
+    regions: Sequence[Region] = ()
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """The modalities that are present."""
+        present = {name for name in ("text", "image", "video", "audio") if getattr(self, name) is not None}
+        if len(self.regions):
+            present.add("regions")
+        return frozenset(present)  # type: ignore[arg-type]
+
+
+class Tokens(NamedTuple):
+    """What every encoder returns: `states` `(batch, tokens, width)` and `mask` `(batch, tokens)`, True where real."""
+
+    states: "Tensor"
+    mask: "Tensor"
+
+
+def as_item(value: Any) -> Item:
+    """Any input as an `Item`: `str` is text, `Path` is a media file, pictures and arrays are images, bytes are media.
+
+    Nothing is ever guessed from the letters of a string: "cat.jpg" is a text, `Path("cat.jpg")` a file.
+
+    Raises:
+        UnsupportedInputError: an object of another type. EmptyItemError: an `Item` without content.
+        MissingFileError, NotMediaError: a path or bytes that hold no known media.
+    """
+    if isinstance(value, Item):
+        if not value.modalities - {"regions"}:
+            raise EmptyItemError("an Item needs a text, image, video or audio; this one has none", what="Item()")
+        return value
+    if isinstance(value, str):
+        return Item(text=value)
+    if isinstance(value, Path | bytes | bytearray | memoryview):
+        from zoo.media import kind_of
+
+        source = value if isinstance(value, Path) else bytes(value)
+        return Item(**{kind_of(source): source})
+    if _is_picture(value):
+        return Item(image=value)
+    ndim = getattr(value, "ndim", None)
+    if ndim in (2, 3) and hasattr(value, "dtype"):
+        return Item(image=value)
+    if ndim is not None and hasattr(value, "dtype"):
+        shape = tuple(value.shape)
+        raise UnsupportedInputError(
+            f"an array of shape {shape} is no single picture; pass (height, width), (height, width, channels) or "
+            "(3, height, width), or say what it is: Item(video=frames), Item(audio=waveform), a list of arrays",
+            what=f"array {shape}",
+        )
+    raise UnsupportedInputError(
+        f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL picture, an array or zoo.Item",
+        what=repr(value)[:80],
+    )
+
+
+def _is_picture(value: Any) -> bool:
+    # Asks by class name first, so that texts never pay for importing PIL.
+    return any(base.__module__.startswith("PIL.") and base.__name__ == "Image" for base in type(value).__mro__)

@@ -1,0 +1,69 @@
+"""Poolers: token states and mask → one vector, before the head and never normalised."""
+
+import torch
+from torch import Tensor, nn
+
+from zoo.items import Tokens
+
+
+class Cls(nn.Module):
+    """The first token's state: `(B, T, W)` → `(B, W)`. Padding must be on the right."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return tokens.states[:, 0]
+
+
+class Mean(nn.Module):
+    """Mean over real tokens."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        weights = tokens.mask.to(tokens.states.dtype)[:, :, None]
+        return (tokens.states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+class WeightedMean(nn.Module):
+    """Mean with weights 1, 2, 3, ... over real tokens (SGPT, Muennighoff 2022): later tokens have read more."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        weights = (tokens.mask.cumsum(1) * tokens.mask).to(tokens.states.dtype)[:, :, None]
+        return (tokens.states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+class MeanSqrtLength(nn.Module):
+    """Sum over real tokens divided by the square root of their number (sentence-transformers' mean_sqrt_len_tokens)."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        weights = tokens.mask.to(tokens.states.dtype)[:, :, None]
+        return (tokens.states * weights).sum(1) / weights.sum(1).clamp(min=1).sqrt()
+
+
+class Max(nn.Module):
+    """Largest value of each column over real tokens."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return tokens.states.masked_fill(~tokens.mask[:, :, None], -torch.inf).amax(1)
+
+
+class LastToken(nn.Module):
+    """The last real token's state, on whichever side the padding is."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        positions = torch.arange(tokens.mask.shape[1], device=tokens.mask.device)
+        last = (positions * tokens.mask).argmax(1)
+        return tokens.states[torch.arange(len(last), device=last.device), last]
+
+
+class Concat(nn.Module):
+    """Several poolers side by side: `(B, T, W)` → `(B, n * W)`."""
+
+    def __init__(self, poolers: list[str]) -> None:
+        super().__init__()
+        self.names = list(poolers)
+        self.poolers = nn.ModuleList(globals()[name]() for name in poolers)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return torch.cat([pool(tokens) for pool in self.poolers], dim=1)
+
+    def config(self) -> dict[str, list[str]]:
+        """Constructor arguments."""
+        return {"poolers": self.names}

@@ -1,0 +1,138 @@
+"""The registry: models by name, as facts, as shapes with random weights, and loaded."""
+
+import difflib
+import fnmatch
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import UnknownModelError
+from zoo.spec import NAME, Modality, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoo.embedder import Embedder
+
+Builder = Callable[[ModelSpec], "Embedder"]
+_SPECS: dict[str, ModelSpec] = {}
+_BUILDERS: dict[str, Builder] = {}
+PREFIXES = ("open_clip:", "timm:", "hf:")
+
+
+def register_model(**facts: Any) -> Callable[[Builder], Builder]:
+    """Registers the decorated builder under `facts["name"]`; the facts are those of `ModelSpec`.
+
+    Raises:
+        ValueError: the name is taken or badly spelled, or a fact is wrong.
+    """
+
+    def register(builder: Builder) -> Builder:
+        spec = ModelSpec(**{"family": builder.__module__.rpartition(".")[2], **facts})
+        if not NAME.fullmatch(spec.name):
+            raise ValueError(f"{spec.name!r} is no model name: lower case letters, digits, hyphens and dots")
+        if spec.name in _SPECS:
+            raise ValueError(f"{spec.name} is registered twice")
+        _SPECS[spec.name], _BUILDERS[spec.name] = spec, builder
+        return builder
+
+    return register
+
+
+@cache
+def _import_models() -> None:
+    # Dropping a file into models/ is enough.
+    import zoo.models
+
+    for module in pkgutil.iter_modules(zoo.models.__path__):
+        importlib.import_module(f"zoo.models.{module.name}")
+
+
+def list_models(
+    pattern: str = "*",
+    *,
+    modality: Modality | None = None,
+    max_params: int | None = None,
+    license: str | None = None,
+) -> list[str]:
+    """Registered names, sorted, that match all conditions.
+
+    Args:
+        pattern: shell pattern ("siglip2-*"). modality: it must read this.
+        max_params: largest number of weights. license: shell pattern of the licence ("apache*").
+    """
+    _import_models()
+    return sorted(
+        name
+        for name, spec in _SPECS.items()
+        if fnmatch.fnmatchcase(name, pattern)
+        and (modality is None or modality in spec.modalities)
+        and (max_params is None or spec.params <= max_params)
+        and (license is None or fnmatch.fnmatchcase(spec.license.lower(), license.lower()))
+    )
+
+
+def get_spec(name: str) -> ModelSpec:
+    """The facts of a registered model.
+
+    Raises:
+        UnknownModelError: no such name; the message gives the nearest ones.
+    """
+    _import_models()
+    if name in _SPECS:
+        return _SPECS[name]
+    if "/" in name or "\\" in name:
+        clean = name.removeprefix("./")
+        raise UnknownModelError(
+            f"{name!r} looks like a path or a Hub repository, not a registered name. Write "
+            f'"hf:{clean}" for the Hub, or "./{clean}" (or pathlib.Path) for a folder'
+        )
+    near = difflib.get_close_matches(name.lower(), _SPECS, n=4, cutoff=0.4)
+    near = near or [known for known in sorted(_SPECS) if name.lower().split("-")[0] in known][:4]
+    hint = f"nearest: {', '.join(near)}" if near else "list_models() gives all names"
+    raise UnknownModelError(f"no model is called {name!r}; {hint}. Any other: {', '.join(p + '…' for p in PREFIXES)}")
+
+
+def build_model(name: str) -> "Embedder":
+    """The shape of a registered model with random weights; needs no network. For pretrained weights: `load_model`."""
+    spec = get_spec(name)
+    model = _BUILDERS[name](spec)
+    return model.eval()
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    device: "str | torch.device | None" = None,
+    dtype: "torch.dtype | None" = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> "Embedder":
+    """A model with its weights, ready to `encode`.
+
+    Args:
+        name_or_path: a registered name; "open_clip:<arch>/<tag>"; "timm:<name>"; "hf:<org>/<repo>[@revision]"; a
+            folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
+        device: "cuda", "cpu", ...; by default CUDA where there is one, else the CPU.
+        dtype: of the weights; by default float32.
+        revision: branch, tag or full commit on the Hub; by default the registered one, else the newest.
+        trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
+        allow_pickle: allow weights that are not safetensors.
+
+    Raises:
+        UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
+        Weights are never silently random.
+    """
+    import torch
+
+    from zoo import hub
+
+    model = hub.open_model(
+        name_or_path, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+    )
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return model.to(device=device, dtype=dtype or torch.float32).eval()

@@ -1,0 +1,97 @@
+"""ModelSpec: the facts of a model, apart from its code (standard library only)."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+Modality = Literal["text", "image", "video", "audio", "regions"]
+MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
+NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known about a model without building it: printable, comparable, JSON-able.
+
+    Attributes:
+        name: registered name, lower case with hyphens ("clip-vit-b32-openai").
+        modalities: what it reads.
+        dim: length of its vectors.
+        license: SPDX identifier in lower case, or "other: <name>".
+        hub_id: "org/name" on the Hugging Face Hub, "" for test models.
+        demo: module of `demos/` that shows it.
+        revision: full commit to load, None for the newest.
+        base: the checkpoint it starts from. paper: "arxiv:<id>".
+        params: number of weights. image_size: side in pixels. max_tokens: longest text.
+        dims: Matryoshka cuts it was trained for, longest first.
+        prompts: text put before an input, by role ("query", "document").
+        packaged: its weights are inside the installed package.
+        source: what `load_model` opens, e.g. "open_clip:ViT-B-32/openai"; "" means the hub_id.
+        family: module of `zoo/models/` that defines it.
+    """
+
+    name: str
+    modalities: frozenset[Modality]
+    dim: int
+    license: str
+    hub_id: str = ""
+    demo: str = "search"
+    revision: str | None = None
+    base: str | None = None
+    paper: str | None = None
+    params: int = 0
+    image_size: int | None = None
+    max_tokens: int | None = None
+    dims: tuple[int, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    packaged: bool = False
+    source: str = ""
+    family: str = ""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.modalities) - set(MODALITIES)
+        if unknown or not self.modalities:
+            raise ValueError(f"{self.name}: modalities must be among {MODALITIES}, not {sorted(self.modalities)}")
+        if self.dim < 1:
+            raise ValueError(f"{self.name}: dim must be positive, not {self.dim}")
+        object.__setattr__(self, "modalities", frozenset(self.modalities))
+        object.__setattr__(self, "dims", tuple(self.dims))
+        object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.source, self.revision, self.dim))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy cannot be pickled or deep-copied; the JSON form can.
+        return ModelSpec.from_json, (self.to_json(),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and dictionaries, ready for JSON."""
+        facts = {f.name: getattr(self, f.name) for f in fields(self)}
+        facts["prompts"] = dict(self.prompts)
+        facts["modalities"] = sorted(self.modalities)
+        facts["dims"] = list(self.dims)
+        return facts
+
+    def to_json(self) -> str:
+        """The facts as one JSON object."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
+        """Reads `to_dict`; raises ValueError naming unknown or missing facts."""
+        known = {f.name for f in fields(cls)}
+        required = {"name", "modalities", "dim", "license"}
+        if unknown := set(facts) - known:
+            raise ValueError(f"unknown facts {sorted(unknown)}; known are {sorted(known)}")
+        if missing := required - set(facts):
+            raise ValueError(f"missing facts {sorted(missing)}")
+        return cls(**{**facts, "modalities": frozenset(facts["modalities"]), "dims": tuple(facts.get("dims", ()))})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads `to_json`."""
+        return cls.from_dict(json.loads(text))
