@@ -79,9 +79,11 @@ class Embedder(nn.Module):
                 return tower
         reads = " or ".join("+".join(sorted(t.encoder.reads)) for t in self.towers)
         hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
+        files = [str(v) for v in (item.image, item.video, item.audio) if isinstance(v, Path)]
+        named = f" ({', '.join(files)})" if files else ""
         raise UnsupportedModalityError(
-            f"{self.spec.name} reads {reads}, not {'+'.join(sorted(wanted))} in one item{hint}",
-            what="+".join(sorted(wanted)),
+            f"{self.spec.name} reads {reads}, not {'+'.join(sorted(wanted))} in one item{named}{hint}",
+            what=files[0] if files else "+".join(sorted(wanted)),
         )
 
     def encode(

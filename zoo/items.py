@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import EmptyItemError, UnsupportedInputError
 from zoo.spec import Modality
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    ImageLike = Union[Path, bytes, Image.Image, np.ndarray, Tensor]
+    ImageLike = Path | bytes | Image.Image | np.ndarray | Tensor
     Batch = dict[str, Tensor]
 
 

@@ -121,13 +121,14 @@ def _regular_size(path: Path) -> int:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        if path.is_symlink():
+        if os.path.islink(path):
             why = f"is a link to {os.readlink(path)}, which does not exist"
         elif str(path).startswith(("http:/", "https:/")):
             why = "is a URL, which is never fetched; download it and pass the file"
         else:
             reason = getattr(error, "strerror", None) or str(error)
-            why = f"does not exist (working directory {Path.cwd()})" if "No such" in reason else reason
+            missing = isinstance(error, FileNotFoundError)
+            why = f"does not exist (working directory {Path.cwd()})" if missing else f"cannot be opened: {reason}"
         raise MissingFileError(f"{path} {why}", what=str(path)) from error
     if stat.S_ISDIR(status.st_mode):
         raise MissingFileError(f"{path} is a folder; pass its files, or use `zoo embed`", what=str(path))
@@ -248,7 +249,7 @@ def _from_pil(picture: "Image.Image", name: str) -> "np.ndarray":
         grey = _eight_bits(np.asarray(picture), name)
         return _upright(np.repeat(grey[:, :, None], 3, axis=2), orientation)
     if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info:
-        overlay = picture.convert("RGBA")
+        overlay = picture.convert("LA").convert("RGBA") if mode == "La" else picture.convert("RGBA")
         canvas = Image.new("RGBA", overlay.size, (255, 255, 255, 255))
         picture = Image.alpha_composite(canvas, overlay)
     return _upright(np.array(picture.convert("RGB")), orientation)
@@ -280,9 +281,11 @@ def _from_array(array: Any) -> "np.ndarray":
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] == 4:
+        # In integers, rounded: no float copy of a large picture.
         colour, alpha = pixels[:, :, :3].astype(np.uint16), pixels[:, :, 3:].astype(np.uint16)
         return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(pixels)
+    pixels = np.ascontiguousarray(pixels)
+    return pixels if pixels.flags.writeable else pixels.copy()  # torch would warn of shared read-only memory
 
 
 def _eight_bits(pixels: "np.ndarray", name: str) -> "np.ndarray":

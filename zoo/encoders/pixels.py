@@ -25,7 +25,7 @@ class PixelTransform:
         resize_size: (height, width) to scale to before cropping, `size` if None.
         interpolation: "bicubic" or "bilinear", both antialiased as in PIL.
         crop_rounding: torchvision rounds the crop's offset ("round"), transformers floors it ("floor").
-        fill: grey level of the padding, 0..255.
+        fill: grey level of the padding, or one level for each channel, 0..255.
         engine: "torch" resizes uint8 with 16-bit weights: one pixel in 400 differs from PIL by 1/255, and it is four
             times as fast; "pillow" is PIL's own resize, for comparing with a reference to the last digit.
         mean, std: of normalisation, which happens on the device: batches stay uint8 until then.
@@ -36,7 +36,7 @@ class PixelTransform:
     resize_size: tuple[int, int] | None = None
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     crop_rounding: Literal["round", "floor"] = "round"
-    fill: int = 0
+    fill: int | tuple[int, ...] = 0
     engine: Literal["torch", "pillow"] = "torch"
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD
@@ -49,6 +49,8 @@ class PixelTransform:
             object.__setattr__(self, name, tuple(value) if value is not None else None)
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
+        if isinstance(self.fill, list):
+            object.__setattr__(self, "fill", tuple(self.fill))
         if self.resize not in ("shortest", "squash", "longest"):
             raise ValueError(f"resize must be shortest, squash or longest, not {self.resize!r}")
         if self.interpolation not in ("bicubic", "bilinear"):
@@ -105,9 +107,10 @@ class PixelTransform:
         (height, width), (want_h, want_w) = image.shape[1:], self.size
         if height < want_h or width < want_w:
             pad_h, pad_w = max(want_h - height, 0), max(want_w - width, 0)
-            padding = (pad_w // 2, (pad_w + 1) // 2, pad_h // 2, (pad_h + 1) // 2)
-            image = F.pad(image, padding, value=self.fill)
-            height, width = image.shape[1:]
+            fill = torch.tensor(self.fill, dtype=image.dtype).view(-1, 1, 1)
+            canvas = fill.expand(image.shape[0], height + pad_h, width + pad_w).clone()
+            canvas[:, pad_h // 2 : pad_h // 2 + height, pad_w // 2 : pad_w // 2 + width] = image
+            image, height, width = canvas, height + pad_h, width + pad_w
         top, left = self._offset(height, want_h), self._offset(width, want_w)
         return image[:, top : top + want_h, left : left + want_w]
 

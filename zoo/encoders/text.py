@@ -47,7 +47,7 @@ class TransformersText(Encoder):
         from transformers import AutoConfig, AutoModel
 
         if backbone is None:
-            backbone = AutoModel.from_config(AutoConfig.for_model(**config), attn_implementation="sdpa")
+            backbone = AutoModel.from_config(AutoConfig.for_model(**config))
         if getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None  # ours pools; an unused layer would only be carried along
         self.settings, self.max_tokens, self.lower, self.padding_side = dict(config), max_tokens, lower, padding_side

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, weight_files
-from zoo.formats.transformers import PICKLES, load_dual, load_text, text_spec
+from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, text_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,7 +65,9 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     if not modules or modules[0][0] not in FIRST:
         raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
     kind, path = modules[0]
-    if kind == "CLIPModel":
+    if kind == "CLIPModel" or (kind == "Transformer" and read_json(path / "config.json").get("model_type") in DUAL):
+        if any(after != "Normalize" for after, _ in modules[1:]):
+            raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
         return load_dual(path, name=name, allow_pickle=allow_pickle)
     encoder = _static(path, allow_pickle) if kind == "StaticEmbedding" else _transformer(path, folder, allow_pickle)
     pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle)

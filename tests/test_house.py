@@ -1,0 +1,115 @@
+"""The house itself: who may import whom, and what `import zoo` does not load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+HEAVY = {
+    "torch",
+    "transformers",
+    "timm",
+    "open_clip",
+    "gradio",
+    "decord",
+    "lancedb",
+    "pandas",
+    "sklearn",
+    "numpy",
+    "PIL",
+}
+# room → rooms that it may import; a room is a module or package of zoo.
+BASE = {"_version", "errors", "spec", "items"}
+PARTS = BASE | {"media", "pooling", "heads"}
+MAY_IMPORT = {
+    "_version": set(),
+    "errors": set(),
+    "spec": {"errors"},
+    "items": BASE | {"media"},
+    "media": BASE,
+    "pooling": BASE,
+    "heads": BASE,
+    "encoders": PARTS | {"encoders"},
+    "embedder": PARTS | {"encoders", "hub"},
+    "formats": PARTS | {"encoders", "embedder", "hub", "formats"},
+    "hub": PARTS | {"encoders", "embedder", "formats", "registry"},
+    "registry": BASE | {"embedder", "hub", "models"},
+    "models": PARTS | {"encoders", "embedder", "registry", "formats", "models"},
+}
+ABOVE = {"training", "demos", "cli"}
+
+
+def imports(path: Path, only_top: bool = False):
+    """(module, line) of every import of a file, absolute names only."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if only_top else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module, node.lineno
+            if node.module == "zoo":
+                yield from ((f"zoo.{alias.name}", node.lineno) for alias in node.names)
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PROJECT / "zoo").parts[0].removesuffix(".py")
+
+
+def test_the_rooms_of_the_core_import_only_what_they_may():
+    wrong = []
+    for path in (PROJECT / "zoo").rglob("*.py"):
+        allowed = MAY_IMPORT.get(room_of(path))
+        if allowed is None:
+            continue
+        for module, line in imports(path):
+            parts = module.split(".")
+            room = parts[1] if parts[0] == "zoo" and len(parts) > 1 else None
+            if room in _rooms() and room not in allowed and room != room_of(path):
+                wrong.append(f"{path.relative_to(PROJECT)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _rooms() -> set[str]:
+    return {p.name.removesuffix(".py") for p in (PROJECT / "zoo").iterdir()} | ABOVE
+
+
+@pytest.mark.parametrize(("folder", "forbidden"), [("zoo", ABOVE), ("training", {"demos"}), ("demos", {"training"})])
+def test_nothing_points_back(folder, forbidden):
+    wrong = []
+    for path in (PROJECT / folder).rglob("*.py"):
+        if folder == "zoo" and room_of(path) in ("cli", "__main__"):
+            continue  # the command line may run any sub-command
+        for module, line in imports(path):
+            parts = module.split(".")
+            if parts[0] == "zoo" and len(parts) > 1 and parts[1] in forbidden:
+                wrong.append(f"{path.relative_to(PROJECT)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_command_line_imports_training_and_demos_only_when_it_runs_them():
+    for path in (PROJECT / "zoo" / "cli").rglob("*.py"):
+        top = {module.split(".")[1] for module, _ in imports(path, only_top=True) if module.startswith("zoo.")}
+        assert not top & {"training", "demos"}, path
+
+
+def test_model_files_define_no_layers():
+    for path in (PROJECT / "zoo" / "models").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                assert not any("Module" in ast.unparse(base) for base in node.bases), f"{path}: {node.name}"
+
+
+def test_gradio_is_imported_only_by_demos():
+    for folder in ("zoo", "training"):
+        for path in (PROJECT / folder).rglob("*.py"):
+            assert "gradio" not in {module.split(".")[0] for module, _ in imports(path)}, path
+
+
+def test_import_zoo_loads_nothing_heavy():
+    code = f"import sys, zoo; zoo.list_models(); print(sorted(set(sys.modules) & {HEAVY!r}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert out.stdout.strip() == "[]"
