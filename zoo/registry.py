@@ -90,8 +90,10 @@ def get_spec(name: str) -> ModelSpec:
             f"{name!r} looks like a path or a Hub repository, not a registered name. Write "
             f'"hf:{clean}" for the Hub, or "./{clean}" (or pathlib.Path) for a folder'
         )
-    near = difflib.get_close_matches(name.lower(), _SPECS, n=4, cutoff=0.4)
-    near = near or [known for known in sorted(_SPECS) if name.lower().split("-")[0] in known][:4]
+    wanted = name.lower()
+    begins = [known for known in sorted(_SPECS) if wanted and known.startswith(wanted)]
+    near = list(dict.fromkeys([*begins[:4], *difflib.get_close_matches(wanted, _SPECS, n=4, cutoff=0.4)]))[:4]
+    near = near or [known for known in sorted(_SPECS) if wanted.split("-")[0] in known][:4]
     hint = f"nearest: {', '.join(near)}" if near else "list_models() gives all names"
     raise UnknownModelError(f"no model is called {name!r}; {hint}. Any other: {', '.join(p + '…' for p in PREFIXES)}")
 

@@ -20,7 +20,7 @@ class ModelSpec:
         name: registered name, lower case with hyphens ("clip-vit-b32-openai").
         modalities: what it reads.
         dim: length of its vectors.
-        license: SPDX identifier in lower case, or "other: <name>".
+        license: SPDX or Hub identifier in lower case, or "other: <name>".
         hub_id: "org/name" on the Hugging Face Hub, "" for test models.
         demo: module of `demos/` that shows it.
         revision: full commit to load, None for the newest.

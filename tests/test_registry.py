@@ -1,0 +1,317 @@
+"""The registry: names, facts and shapes of every registered model, and the `*-test` models from forward to reload."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from zoo import registry
+from zoo.errors import MissingWeightsError, UnknownModelError
+from zoo.spec import NAME, ModelSpec
+
+NAMES = zoo.list_models()
+TINY = zoo.list_models("*-test")
+PUBLISHED = [name for name in NAMES if zoo.get_spec(name).hub_id]
+LARGE = 200_000_000
+TEXTS = ["a", "a red motorbike", "Ein Hündchen schläft auf dem Sofa; 犬がソファで眠る。", "word " * 40]
+
+
+def picture(seed: int, width: int = 90, height: int = 60) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def inputs(model: zoo.Embedder) -> list[list]:
+    """Lists of inputs, one for each modality that the model reads, of different lengths and sizes."""
+    pictures = [picture(0), picture(1, 200, 50), picture(2, 30, 170)]
+    return [some for modality, some in (("text", TEXTS), ("image", pictures)) if modality in model.spec.modalities]
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, "zoo.Embedder"]:
+    return {name: zoo.build_model(name) for name in TINY}
+
+
+# ------------------------------------------------------------------------------------------------------------- names
+
+
+def test_enough_is_registered():
+    dual = [n for n in PUBLISHED if zoo.get_spec(n).modalities == {"image", "text"}]
+    texts = [n for n in PUBLISHED if zoo.get_spec(n).modalities == {"text"}]
+    images = [n for n in PUBLISHED if zoo.get_spec(n).modalities == {"image"}]
+    assert len(dual) >= 12
+    assert len(texts) >= 6
+    assert len(images) >= 4
+
+
+def test_every_family_has_a_test_model():
+    families = {zoo.get_spec(name).family for name in NAMES if not zoo.get_spec(name).packaged}
+    assert families == {zoo.get_spec(name).family for name in TINY}
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("clip-vit-b32-openia", "clip-vit-b32-openai"),
+        ("CLIP-ViT-B32-OpenAI", "clip-vit-b32-openai"),
+        ("bge-small-en", "bge-small-en-v1.5"),
+        ("dinov2-vits14", "dinov2-vit-s14"),
+        ("siglip2", "siglip2-vit-"),
+    ],
+)
+def test_an_unknown_name_gives_the_nearest(typo, meant):
+    with pytest.raises(UnknownModelError) as error:
+        zoo.get_spec(typo)
+    assert repr(typo) in str(error.value)
+    assert meant in str(error.value)
+
+
+def test_an_unknown_name_says_how_to_open_others():
+    with pytest.raises(UnknownModelError, match="open_clip:") as error:
+        zoo.load_model("zzzz")
+    assert "hf:" in str(error.value)
+
+
+@pytest.mark.parametrize("call", [zoo.get_spec, zoo.build_model, zoo.load_model])
+def test_a_name_that_looks_like_a_path_is_refused_with_both_spellings(call):
+    with pytest.raises(UnknownModelError) as error:
+        call("openai/clip-vit-base-patch32")
+    assert '"hf:openai/clip-vit-base-patch32"' in str(error.value)
+    assert '"./openai/clip-vit-base-patch32"' in str(error.value)
+
+
+def test_filters():
+    assert zoo.list_models("siglip2-*") == sorted(n for n in NAMES if n.startswith("siglip2-"))
+    assert zoo.list_models("no-such-*") == []
+    assert {zoo.get_spec(n).modalities for n in zoo.list_models(modality="image")} >= {frozenset({"image"})}
+    assert "all-minilm-l6-v2" not in zoo.list_models(modality="image")
+    small = zoo.list_models(max_params=30_000_000)
+    assert "all-minilm-l6-v2" in small
+    assert "clip-vit-b32-openai" not in small
+    assert zoo.list_models(license="apple*") == sorted(n for n in NAMES if "apple" in zoo.get_spec(n).license)
+    both = zoo.list_models("*-test", modality="text", license="Apache-2.0")
+    assert both == sorted(n for n in TINY if "text" in zoo.get_spec(n).modalities)
+    assert zoo.list_models() == sorted(NAMES)
+
+
+def test_a_name_is_registered_once_and_spelled_well(monkeypatch):
+    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
+    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    facts = {"modalities": {"text"}, "dim": 4, "license": "mit"}
+    with pytest.raises(ValueError, match="clip-test is registered twice"):
+        zoo.register_model(name="clip-test", **facts)(lambda spec: None)
+    for name in ("Clip", "clip_test", "clip test", "clip/test", "-clip", ""):
+        with pytest.raises(ValueError, match="no model name"):
+            zoo.register_model(name=name, **facts)(lambda spec: None)
+    zoo.register_model(name="fresh-test", **facts)(lambda spec: None)
+    assert "fresh-test" in zoo.list_models()
+    assert zoo.get_spec("fresh-test").family == "test_registry"
+
+
+def test_listing_loads_no_heavy_package():
+    code = (
+        "import sys, zoo; zoo.list_models(); zoo.get_spec('clip-test'); "
+        "print([m for m in ('torch', 'transformers', 'timm', 'open_clip', 'gradio') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------------------------------- facts
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_are_valid(name):
+    spec = zoo.get_spec(name)
+    assert spec.name == name
+    assert NAME.fullmatch(name)
+    assert ModelSpec.from_json(spec.to_json()) == spec
+    assert spec.license == spec.license.strip().lower()
+    assert spec.license
+    assert not spec.hub_id or re.fullmatch(r"[\w.-]+/[\w.-]+", spec.hub_id)
+    assert spec.revision is None or re.fullmatch(r"[0-9a-f]{40}", spec.revision)
+    assert spec.paper is None or re.fullmatch(r"arxiv:\d{4}\.\d{5}", spec.paper)
+    assert spec.source == "" or spec.source.startswith(("open_clip:", "timm:", "hf:"))
+    assert (spec.image_size is not None) == ("image" in spec.modalities)
+    assert spec.packaged or (spec.max_tokens is not None) == ("text" in spec.modalities)
+    assert list(spec.dims) == sorted(spec.dims, reverse=True)
+    assert all(0 < cut <= spec.dim for cut in spec.dims)
+    assert not spec.prompts or "text" in spec.modalities
+    assert spec.params > 0
+    assert spec.packaged or name.endswith("-test") == (not spec.hub_id)
+    assert (Path(zoo.__file__).parent / "models" / f"{spec.family}.py").is_file()
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if zoo.get_spec(n).source.startswith("open_clip:")])
+def test_open_clip_agrees(name):
+    import open_clip
+
+    spec = zoo.get_spec(name)
+    arch, tag = spec.source.removeprefix("open_clip:").split("/")
+    config, settings = open_clip.get_model_config(arch), open_clip.get_pretrained_cfg(arch, tag)
+    assert spec.hub_id == settings["hf_hub"].rstrip("/")
+    assert spec.dim == config["embed_dim"]
+    assert spec.image_size == config["vision_cfg"]["image_size"]
+    assert spec.max_tokens == config["text_cfg"]["context_length"]
+    # open_clip only warns when an architecture and its weights disagree on the activation.
+    assert bool(settings.get("quick_gelu")) == bool(config.get("quick_gelu")) == arch.endswith("-quickgelu")
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if zoo.get_spec(n).source.startswith("timm:")])
+def test_timm_agrees(name):
+    import timm
+
+    spec = zoo.get_spec(name)
+    settings = timm.get_pretrained_cfg(spec.source.removeprefix("timm:"))
+    assert spec.hub_id == settings.hf_hub_id
+    assert spec.license.removeprefix("other: ") == settings.license
+    assert spec.image_size == settings.input_size[1]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if zoo.get_spec(n).params > LARGE else []) for n in NAMES]
+)
+def test_shape_is_as_stated(name):
+    """On the meta device: the true architecture, without memory or time for its weights."""
+    spec = zoo.get_spec(name)
+    with torch.device("meta"), torch.no_grad():
+        model = zoo.build_model(name)
+        assert frozenset().union(*(tower.encoder.reads for tower in model.towers)) == spec.modalities
+        assert sum(p.numel() for p in model.parameters()) == pytest.approx(spec.params, rel=0.01)
+        for tower in model.towers:
+            encoder = tower.encoder
+            if encoder.reads == {"image"}:
+                assert encoder.transform.size == (spec.image_size, spec.image_size)
+                pixels = torch.zeros(2, 3, *encoder.transform.size, dtype=torch.uint8)
+                assert tower({"pixels": pixels}).shape == (2, spec.dim)
+            else:
+                tokens = zoo.items.Tokens(torch.zeros(2, 3, encoder.width), torch.ones(2, 3, dtype=torch.bool))
+                assert tower.head(tower.pooler(tokens)).shape == (2, spec.dim)
+
+
+def test_prompts_are_the_authors():
+    assert dict(zoo.get_spec("e5-base-v2").prompts) == {"query": "query: ", "document": "passage: "}
+    assert dict(zoo.get_spec("bge-base-en-v1.5").prompts) == {
+        "query": "Represent this sentence for searching relevant passages: "
+    }
+    nomic = {"query": "search_query: ", "document": "search_document: "}
+    assert dict(zoo.get_spec("modernbert-embed-base").prompts) == nomic
+    assert not zoo.get_spec("gte-base").prompts
+
+
+# ------------------------------------------------------------------------------------------------------- test models
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_it_is_tiny(name, models):
+    params = sum(p.numel() for p in models[name].parameters())
+    assert params == zoo.get_spec(name).params < 2_000_000
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_forward_gives_unit_vectors(name, models):
+    model = models[name]
+    for tower, some in _towers_and_inputs(model):
+        vectors = tower(tower.encoder.prepare([zoo.items.as_item(x) for x in some]))
+        assert vectors.shape == (len(some), model.spec.dim)
+        assert vectors.dtype == torch.float32
+        assert torch.allclose(vectors.norm(dim=1), torch.ones(len(some)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_backward_reaches_every_weight(name, models):
+    model = zoo.build_model(name).train()
+    for tower, some in _towers_and_inputs(model):
+        vectors = tower(tower.encoder.prepare([zoo.items.as_item(x) for x in some]))
+        (vectors * torch.randn_like(vectors)).sum().backward()
+    without = [key for key, weight in model.named_parameters() if weight.grad is None]
+    assert without == []
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters())
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_encode(name, models):
+    model = models[name]
+    for some in inputs(model):
+        vectors = model.encode(some)
+        assert vectors.shape == (len(some), model.spec.dim)
+        assert model.encode(some[0]).shape == (model.spec.dim,)
+        assert torch.pdist(vectors).min() > 1e-4, "different inputs must not share a vector"
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_batch_of_one_equals_batch_of_many(name, models):
+    model = models[name]
+    for some in inputs(model):
+        together = model.encode(some)
+        assert torch.allclose(torch.stack([model.encode(one) for one in some]), together, atol=1e-5)
+        assert torch.allclose(model.encode(some, batch_size=2), together, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", zoo.list_models("*-test", modality="text"))
+def test_padding_never_changes_an_embedding(name, models):
+    model = models[name]
+    tower = model.route(zoo.Item(text="x"))
+    short = zoo.Item(text="a red motorbike")
+    alone = tower(tower.encoder.prepare([short]))
+    beside = tower(tower.encoder.prepare([zoo.Item(text="word " * 40), short]))[1:]
+    assert torch.allclose(alone, beside, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_save_and_load_gives_equal_vectors(name, models, tmp_path):
+    model = models[name]
+    model.save_pretrained(tmp_path / "saved")
+    again = zoo.load_model(tmp_path / "saved", device="cpu")
+    assert again.spec == model.spec
+    for some in inputs(model):
+        assert torch.equal(model.encode(some), again.encode(some))
+
+
+# ---------------------------------------------------------------------------------------------- never silently random
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_test_model_has_nothing_to_load(name):
+    with pytest.raises(MissingWeightsError, match=re.escape(f"build_model('{name}')")):
+        zoo.load_model(name)
+
+
+def test_a_folder_without_weights_is_refused(models, tmp_path):
+    models["text-test"].save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "model.safetensors").unlink()
+    with pytest.raises(MissingWeightsError, match="never loaded with random weights"):
+        zoo.load_model(tmp_path / "saved")
+
+
+def test_weights_of_another_model_are_refused(models, tmp_path):
+    models["text-test"].save_pretrained(tmp_path / "saved")
+    models["modernbert-test"].save_pretrained(tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").replace(tmp_path / "saved" / "model.safetensors")
+    with pytest.raises(MissingWeightsError):
+        zoo.load_model(tmp_path / "saved")
+
+
+def test_a_shape_without_its_tokenizer_reads_no_text():
+    model = zoo.build_model("all-minilm-l6-v2")
+    with pytest.raises(MissingWeightsError, match="load_model"):
+        model.encode("a text")
+
+
+def _towers_and_inputs(model: zoo.Embedder) -> list[tuple[torch.nn.Module, list]]:
+    return [(model.route(zoo.items.as_item(some[0])), some) for some in inputs(model)]
+
+
+def test_another_prompt_is_another_vector(models):
+    model = models["text-test"]
+    plain, query = model.encode("a red motorbike"), model.encode_query("a red motorbike")
+    assert torch.allclose(model.encode("query: a red motorbike"), query, atol=1e-6)
+    assert (plain - query).abs().max() > 1e-4
+    assert replace(model.spec, prompts={}).prompts == {}

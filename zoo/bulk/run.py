@@ -1,0 +1,219 @@
+"""embed_dataset: a folder or table of any size → vectors on disk, resumable, each input exactly once."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.bulk.errors import SourceChangedError, SourceError
+from zoo.bulk.feed import HELP, Feed, Reuse
+from zoo.bulk.fingerprints import check_fingerprint
+from zoo.bulk.job import BulkReport, Job
+from zoo.bulk.limit import Limit
+from zoo.bulk.shards import REPLACED, Shard, ShardFolder, full_disk_named, read_footer, sync_folder
+from zoo.bulk.sources import Kind, Source, open_source
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+Progress = Callable[[int, int], None]
+SHARD_SIZE = 4096
+SHARD_SECONDS = 60.0
+DOCUMENT_ROLES = ("document", "passage", "corpus")
+# A function as `progress` is called at most this often, in seconds.
+REPORT_EVERY = 0.1
+
+
+def embed_dataset(
+    model: "Embedder | str | Path",
+    source: Path | str,
+    out: Path | str,
+    *,
+    prompt: str | None = None,
+    column: str | None = None,
+    kind: Kind | None = None,
+    dim: int | None = None,
+    precision: str = "float32",
+    batch_size: int | None = None,
+    shard_size: int = SHARD_SIZE,
+    shard_seconds: float = SHARD_SECONDS,
+    max_bad: int | str | None = None,
+    update: bool = False,
+    progress: bool | Progress = True,
+) -> BulkReport:
+    """Embeds every input of a folder or table into Parquet shards; run again, it goes on where it stopped.
+
+    The folder holds `shards/*.parquet` (columns id, reference, vector, and the source's other columns),
+    `manifest.json` and `quarantine.jsonl` (each bad input once, with a reason code). A process killed at any moment
+    loses at most the inputs since its last shard and repeats none that is in a shard.
+
+    Args:
+        model: an embedder, or the name or folder of one.
+        source: a folder of pictures, a .txt file (a text per line), or a .csv, .jsonl or .parquet table.
+        out: the folder to write; running into the same folder again continues, also after rows were appended.
+        prompt: as in `encode`; None takes the model's "document" prompt for texts, if it has one.
+        column: the column to embed, `kind` what it holds ("text" or "image"); both are found by name if possible.
+        dim: cut of a Matryoshka model. precision: "float32", "int8" or "binary", as in `encode`.
+        shard_size: inputs in a shard; shard_seconds: a shard is also closed after this time.
+        max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
+        update: where inputs have changed since, embed those again and reuse the vectors of all others.
+        progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
+
+    Raises:
+        SourceError, SourceChangedError, FingerprintMismatchError, TooManyBadItemsError, DiskFullError: named
+            reasons to stop; what was embedded until then is kept.
+        KeyboardInterrupt: after saving what was finished.
+    """
+    if shard_size < 1:
+        raise ValueError(f"shard_size must be at least 1, not {shard_size}")
+    started, limit = time.monotonic(), Limit.parse(max_bad)
+    embedder = _opened(model)
+    data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
+    if prompt is None and data.kind == "text":
+        prompt = next((role for role in DOCUMENT_ROLES if role in embedder.spec.prompts), None)
+    if dim is not None and not 0 < dim <= embedder.spec.dim:
+        raise ValueError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
+    dim = dim or embedder.spec.dim
+    compress = _compressor(precision, dim)
+    folder = ShardFolder(out)
+    folder.create()
+    with folder.locked():
+        facts = {"fingerprint": embedder.fingerprint(prompt=prompt, dim=dim), "precision": precision}
+        shards, reuse = _existing(folder, data, facts, update)
+        job = Job(
+            folder,
+            data,
+            facts,
+            about={"model": _loadable(model), "prompt": prompt},
+            dim=dim,
+            compress=compress,
+            limit=limit,
+            shards=shards,
+            shard_size=shard_size,
+            shard_seconds=shard_seconds,
+        )
+        if not job.total:
+            raise SourceError(f"there is nothing to embed in {data.path}{_ignored(data)}")
+        job.check()
+        feed = Feed(data, shards, reuse)
+        stream = embedder.encode_stream(feed.values(), prompt=prompt, batch_size=batch_size, dim=dim, progress=False)
+        with _advancing(progress, job) as advance, job.saving(), contextlib.closing(stream):
+            for encoded in stream:
+                job.take(feed.resolve(encoded))
+                advance()
+        if feed.problem is not None:
+            raise feed.problem
+        job.finish()
+        shutil.rmtree(folder.path / REPLACED, ignore_errors=True)
+    job.report.seconds = time.monotonic() - started
+    return job.report
+
+
+def _opened(model: "Embedder | str | Path") -> "Embedder":
+    if isinstance(model, str | Path):
+        from zoo.registry import load_model
+
+        return load_model(model)
+    return model
+
+
+def _loadable(model: "Embedder | str | Path") -> str:
+    """What `load_model` takes to open this model again, from any working directory."""
+    if isinstance(model, Path) or (isinstance(model, str) and model.startswith((".", "/", "~"))):
+        return str(Path(model).expanduser().resolve())
+    if isinstance(model, str):
+        return model
+    from zoo.registry import list_models
+
+    return model.spec.name if model.spec.name in list_models() else model.spec.source or model.spec.name
+
+
+def _existing(
+    folder: ShardFolder, data: Source, facts: dict[str, Any], update: bool
+) -> tuple[list[Shard], Reuse | None]:
+    """The shards that stay, and the vectors of those that do not, once both are known to belong to this job."""
+    shards, replaced = folder.finished(), _replaced(folder)
+    for shard in [*shards, *replaced]:
+        check_fingerprint(
+            {**shard.fingerprint, "precision": shard.precision},
+            {**facts["fingerprint"], "precision": facts["precision"]},
+            folder.path,
+            "Choose another --out, or delete this folder to embed everything anew.",
+        )
+    try:
+        _check_columns(shards, data)
+        Feed(data, shards).check()
+    except SourceChangedError:
+        if not update:
+            raise
+        _set_aside(folder, shards)
+        shards, replaced = [], _replaced(folder)
+    return shards, Reuse(replaced) if replaced else None
+
+
+def _replaced(folder: ShardFolder) -> list[Shard]:
+    return [read_footer(path) for path in sorted((folder.path / REPLACED).glob("*.parquet"))]
+
+
+def _check_columns(shards: list[Shard], data: Source) -> None:
+    for shard in shards:
+        there = {field.name: field.type for field in shard.schema if field.name not in ("id", "reference", "vector")}
+        ours = {field.name: field.type for field in data.schema}
+        if there != ours:
+            names = sorted(name for name in {*there, *ours} if there.get(name) != ours.get(name))
+            raise SourceChangedError(f"{data.path} has changed: its columns {', '.join(names)} are others" + HELP)
+
+
+def _set_aside(folder: ShardFolder, shards: list[Shard]) -> None:
+    """Moves shards to `replaced/`, where their vectors serve until the update is complete."""
+    aside = folder.path / REPLACED
+    with full_disk_named(folder.path):
+        aside.mkdir(exist_ok=True)
+        generation = len(list(aside.iterdir()))
+        for shard in shards:
+            shard.path.replace(aside / f"{generation:06d}-{shard.path.name}")
+        sync_folder(folder.shards)
+        sync_folder(aside)
+
+
+def _compressor(precision: str, dim: int) -> Callable[[Any], Any]:
+    import torch
+
+    from zoo.embedder import quantize
+
+    if precision not in ("float32", "int8", "binary"):
+        raise ValueError(f"precision must be float32, int8 or binary, not {precision!r}")
+    quantize(torch.zeros(dim), precision)  # a dim that does not fit is better refused now than after the first batch
+    return lambda vector: quantize(torch.from_numpy(vector), precision).numpy()
+
+
+def _ignored(data: Source) -> str:
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in data.ignored.items())
+    return f" ({listed} ignored)" if listed else ""
+
+
+@contextlib.contextmanager
+def _advancing(progress: bool | Progress, job: Job) -> Iterator[Callable[[], None]]:
+    """A function to call after each input: it moves the bar, or calls the caller's function now and then."""
+    if callable(progress):
+        last = [0.0]
+
+        def report() -> None:
+            if time.monotonic() - last[0] >= REPORT_EVERY or job.done >= job.total:
+                last[0] = time.monotonic()
+                progress(job.done, job.total)
+
+        yield report
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=job.total, initial=job.done, unit=" items", disable=not progress, dynamic_ncols=True) as bar:
+
+        def move() -> None:
+            bar.update(1)
+            if job.bad and bar.n % 64 == 0:
+                bar.set_postfix_str(f"{job.bad:,} bad", refresh=False)
+
+        yield move

@@ -1,0 +1,88 @@
+"""The `zoo` command: one short file of this package is one sub-command.
+
+A sub-command is a module with a docstring (its first line is the help), `EXAMPLES`, `add_arguments(parser)` and
+`run(arguments) -> exit status`. Heavy imports belong into `run`, so that `zoo --help` is quick. Modules whose name
+begins with an underscore are helpers.
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+
+from zoo._version import __version__
+from zoo.errors import ZooError
+
+FAILED = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one sub-command; returns the exit status: 0, 1 nothing found, 2 an error, 130 Ctrl-C."""
+    parser = build_parser()
+    chosen = parser.parse_args(arguments)
+    if not hasattr(chosen, "run"):
+        parser.print_help()
+        return 0
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        status = chosen.run(chosen)
+        sys.stdout.flush()
+        return status
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (zoo list | head). Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    finally:
+        warnings.formatwarning = before
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all sub-commands that this package holds."""
+    parser = argparse.ArgumentParser(
+        prog="zoo",
+        description="Load embedding models by name, embed anything, search it.",
+        epilog=_examples("zoo list", 'zoo encode "a red motorbike"', "zoo embed ~/Pictures --out vectors/")
+        + '\n  zoo search vectors/ "a red motorbike"\n\n`zoo COMMAND --help` shows the options of one command.',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"embedding-zoo {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, module in _commands().items():
+        summary = (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=_wrapped(module.__doc__ or ""),
+            epilog=_examples(*module.EXAMPLES),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def _commands() -> dict[str, ModuleType]:
+    names = sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
+    return {name: import_module(f"{__name__}.{name}") for name in names}
+
+
+def _wrapped(text: str) -> str:
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), 79) for part in text.strip().split("\n\n"))
+
+
+def _examples(*lines: str) -> str:
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,123 @@
+"""What the sub-commands share: the options of a model, numbers for people, tables and JSON."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+DEFAULT_MODEL = "zoo-mini"
+PRECISIONS = ("float32", "int8", "binary")
+
+
+def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = DEFAULT_MODEL) -> None:
+    """`--model` and `--device`."""
+    shown = f"default: {default}" if default else "default: the one that made the vectors"
+    parser.add_argument(
+        "--model",
+        default=default,
+        metavar="NAME",
+        help=f"a name of `zoo list`, open_clip:ARCH/TAG, timm:NAME, hf:ORG/REPO, or ./FOLDER ({shown})",
+    )
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+
+
+def add_vector_options(parser: argparse.ArgumentParser) -> None:
+    """`--prompt`, `--dim`, `--precision` and `--batch-size`."""
+    parser.add_argument("--prompt", metavar="P", help="a prompt of the model by name (query, document), or its words")
+    parser.add_argument("--dim", type=positive, metavar="N", help="keep the first N columns of a Matryoshka model")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the vectors (default: float32)")
+    parser.add_argument(
+        "--batch-size", type=positive, metavar="N", help="inputs at once (default: what suits the model)"
+    )
+
+
+def open_model(arguments: argparse.Namespace) -> "Embedder":
+    """Loads `--model` onto `--device`, and checks `--dim` against it."""
+    from zoo.registry import load_model
+
+    model = load_model(arguments.model, device=arguments.device)
+    dim = getattr(arguments, "dim", None)
+    if dim is not None and dim > model.spec.dim:
+        raise ZooError(f"--dim {dim}: {model.spec.name} gives vectors of {model.spec.dim} columns")
+    return model
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 (for argparse)."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return number
+
+
+def number_of_weights(text: str) -> int:
+    """Reads 30M, 1.5B, 800k or 12345 (for argparse)."""
+    units = {"k": 1e3, "m": 1e6, "b": 1e9}
+    unit = units.get(text[-1:].lower())
+    try:
+        number = float(text[:-1]) * unit if unit else float(text)
+        return int(number)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of weights, such as 30M or 1.5B") from None
+
+
+def short(number: int) -> str:
+    """151277313 as "151M"; 0 means unknown."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            value = number / size
+            return f"{value:.1f}{unit}" if value < 10 else f"{value:.0f}{unit}"
+    return str(number) if number else "-"
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    print()
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+    """A table no wider than the terminal (80 columns where there is none); `numbers` are set right-aligned.
+
+    The last column gives way: what does not fit is cut with "…".
+    """
+    from rich import box
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for place, header in enumerate(headers):
+        natural = max(cell_len(header), *(cell_len(row[place]) for row in cells))
+        table.add_column(
+            header,
+            justify="right" if header in numbers else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=None if place == len(headers) - 1 else natural,
+        )
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))  # as Text: a file called "[red].jpg" is no markup
+    Console(highlight=False).print(table)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and control characters."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
+def existing(path: str) -> Path:
+    """A path with `~` expanded (for argparse)."""
+    return Path(path).expanduser()

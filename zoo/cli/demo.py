@@ -1,0 +1,43 @@
+"""Open a web page that shows what a model can do."""
+
+import argparse
+
+from zoo.cli._shared import DEFAULT_MODEL, existing, positive
+from zoo.errors import ZooError
+
+EXAMPLES = ("zoo demo", "zoo demo zoo-mini --photos ~/Pictures", "zoo demo clip-vit-b32-openai --port 7861")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo demo`."""
+    parser.add_argument(
+        "name", nargs="?", default=DEFAULT_MODEL, help=f"a name of `zoo list` (default: {DEFAULT_MODEL})"
+    )
+    parser.add_argument(
+        "--photos", action="append", default=[], type=existing, metavar="DIR", help="search these pictures too; repeat"
+    )
+    parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
+    parser.add_argument("--port", type=positive, help="where to listen (default: the first free one from 7860 on)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
+    parser.add_argument("--share", action="store_true", help="make a public link (needs a network)")
+    parser.add_argument("--browser", action="store_true", help="open the page in your browser")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves the page until Ctrl-C."""
+    try:
+        from zoo.demos import launch
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("zoo"):
+            raise
+        raise ZooError(f'the demo needs {error.name}: pip install "embedding-zoo[demo]"') from error
+    launch(
+        arguments.name,
+        arguments.photos,
+        port=arguments.port,
+        host=arguments.host,
+        share=arguments.share,
+        samples=not arguments.no_samples,
+        browser=arguments.browser,
+    )
+    return 0

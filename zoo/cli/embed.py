@@ -1,0 +1,112 @@
+"""Embed a folder of pictures or a table of texts into a folder of vectors.
+
+SOURCE is a folder (all pictures below it), a .txt file with a text per line, or a .csv, .tsv, .jsonl or .parquet
+table. A column called text, caption, query or sentence holds texts; image, path or file holds pictures or their
+paths, relative to the table. All other columns are kept, and `zoo search --where` filters by them.
+
+Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded are
+listed in quarantine.jsonl with a reason.
+"""
+
+import argparse
+import sys
+import time
+
+from zoo.cli._shared import add_model_options, add_vector_options, existing, open_model, positive, print_json
+
+EXAMPLES = (
+    "zoo embed ~/Pictures --out vectors/",
+    "zoo embed captions.csv --out vectors/ --model bge-small-en-v1.5",
+    "zoo embed products.parquet --column photo --kind image --out vectors/",
+    "zoo embed ~/Pictures --out vectors/ --max-bad 1%       # stop if more are unreadable",
+    "zoo embed ~/Pictures --out vectors/ --update           # after pictures were added or changed",
+    'zoo search vectors/ "a red motorbike"',
+)
+# Seconds between lines of progress where there is no terminal for a bar.
+EVERY = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo embed`."""
+    parser.add_argument(
+        "source", type=existing, metavar="SOURCE", help="a folder, .txt, .csv, .tsv, .jsonl or .parquet"
+    )
+    parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the vectors go")
+    add_model_options(parser)
+    parser.add_argument("--column", metavar="C", help="the column to embed (default: found by its name)")
+    parser.add_argument("--kind", choices=("text", "image"), help="what the column holds, if its name does not say it")
+    add_vector_options(parser)
+    parser.add_argument("--max-bad", metavar="N|P%", help="stop after more bad inputs than this (default: never)")
+    parser.add_argument(
+        "--shard-size", type=positive, default=4096, metavar="N", help="inputs in a file (default: 4096)"
+    )
+    parser.add_argument("--update", action="store_true", help="inputs have changed: embed those, keep all others")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="a report for machines on stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Embeds; on Ctrl-C says what is saved."""
+    from zoo.bulk import embed_dataset
+    from zoo.bulk.limit import Limit
+
+    Limit.parse(arguments.max_bad)  # a typing error should not wait for the model
+    model = open_model(arguments)
+    try:
+        report = embed_dataset(
+            model,
+            arguments.source,
+            arguments.out,
+            prompt=arguments.prompt,
+            column=arguments.column,
+            kind=arguments.kind,
+            dim=arguments.dim,
+            precision=arguments.precision,
+            batch_size=arguments.batch_size,
+            shard_size=arguments.shard_size,
+            max_bad=arguments.max_bad,
+            update=arguments.update,
+            progress=_progress(arguments.quiet),
+        )
+    except KeyboardInterrupt:
+        _say_what_is_saved(arguments.out)
+        raise
+    if arguments.json:
+        facts = {**vars(report), "folder": str(report.folder), "reasons": dict(report.reasons)}
+        print_json(facts)
+    else:
+        _summarise(report)
+    return 0
+
+
+def _progress(quiet: bool):  # -> bool | zoo.bulk.run.Progress
+    if quiet or sys.stderr.isatty():
+        return not quiet
+    last = [time.monotonic()]
+
+    def line(done: int, total: int) -> None:
+        if time.monotonic() - last[0] >= EVERY:
+            last[0] = time.monotonic()
+            print(f"{done:,} of {total:,} inputs", file=sys.stderr, flush=True)
+
+    return line
+
+
+def _say_what_is_saved(folder: object) -> None:
+    from zoo.bulk.shards import ShardFolder
+
+    manifest = ShardFolder(str(folder)).manifest()
+    saved = manifest["counts"]["inputs"] if manifest else 0
+    print(f"\n{saved:,} inputs are saved in {folder}; the same command goes on from there", file=sys.stderr)
+
+
+def _summarise(report) -> None:  # of a BulkReport
+    rate = f", {report.new / report.seconds:,.0f}/s" if report.seconds > 1 and report.new else ""
+    kept = f" ({report.new:,} new, {report.vectors - report.new:,} were there)" if report.new < report.vectors else ""
+    print(f"{report.folder}: {report.vectors:,} vectors{kept} in {report.seconds:.1f} s{rate}")
+    if report.bad:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.most_common())
+        print(f"{report.bad:,} inputs could not be embedded ({reasons}): see {report.folder / 'quarantine.jsonl'}")
+    if report.ignored:
+        print("ignored: " + ", ".join(f"{count:,} {kind}" for kind, count in report.ignored.items()))
+    print(f'next: zoo search {report.folder} "what you are looking for"')

@@ -1,0 +1,89 @@
+"""Embed texts and pictures, and print or save their vectors."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from zoo.cli._shared import add_model_options, add_vector_options, existing, open_model, print_json, print_table
+from zoo.errors import ZooError
+
+EXAMPLES = (
+    'zoo encode "a red motorbike"',
+    'zoo encode "a cat" "a dog" --image cat.jpg     # with their similarities',
+    "zoo encode --image cat.jpg --json",
+    'zoo encode "a cat" "a dog" --out vectors.npy --precision int8',
+)
+SHOWN = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo encode`."""
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; a picture is given by --image")
+    parser.add_argument("--image", action="append", default=[], type=existing, metavar="FILE", help="a picture; repeat")
+    add_model_options(parser)
+    add_vector_options(parser)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="the whole vectors, for machines")
+    output.add_argument("--out", type=existing, metavar="FILE.npy", help="save them as a NumPy array (n, dim)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Embeds everything on the command line in one go."""
+    inputs = [*arguments.texts, *arguments.image]
+    if not inputs:
+        raise ZooError('nothing to embed; pass texts in quotes and pictures as --image: zoo encode "a cat"')
+    if arguments.out and arguments.out.suffix != ".npy":
+        raise ZooError(f"--out {arguments.out}: expected a name that ends in .npy; for JSON: --json > {arguments.out}")
+    for text in arguments.texts:
+        if _is_file(text):
+            print(f"note: {text!r} is embedded as words; for the file, write --image {text}", file=sys.stderr)
+    model = open_model(arguments)
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("prompt", "batch_size", "dim", "precision")}
+    vectors = model.encode(inputs, progress=False, **options)
+    if arguments.out:
+        _save(vectors, arguments.out)
+    elif arguments.json:
+        print_json(
+            {
+                "model": model.spec.name,
+                "dim": arguments.dim or model.spec.dim,
+                "precision": arguments.precision,
+                "vectors": [
+                    {"kind": "text" if isinstance(value, str) else "image", "input": str(value), "vector": row.tolist()}
+                    for value, row in zip(inputs, vectors, strict=True)
+                ],
+            }
+        )
+    else:
+        _print(model, inputs, vectors)
+    return 0
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return len(text) < 4096 and Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _save(vectors: Any, path: Path) -> None:
+    import numpy as np
+
+    try:
+        np.save(path, vectors.numpy())
+    except OSError as error:
+        raise ZooError(f"cannot write {path}: {error.strerror or error}") from error
+    print(f"{path}: {vectors.shape[0]} x {vectors.shape[1]} {str(vectors.dtype).removeprefix('torch.')}")
+
+
+def _print(model: Any, inputs: list[Any], vectors: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(f"{model.spec.name}: {len(inputs)} x {vectors.shape[1]} columns", soft_wrap=True)
+    alike = model.similarity(vectors[:1], vectors)[0].tolist()
+    rows = []
+    for value, row, score in zip(inputs, vectors.tolist(), alike, strict=True):
+        begin = ", ".join(f"{x:+.3f}" if isinstance(x, float) else str(x) for x in row[:SHOWN])
+        rows.append([begin + ", …", f"{score:.3f}", str(value)])
+    print_table(("vector", "cosine to the first", "input"), rows, numbers=("cosine to the first",))

@@ -1,0 +1,48 @@
+"""List the models that load by name."""
+
+import argparse
+import sys
+
+from zoo.cli._shared import number_of_weights, print_json, print_table, short
+
+EXAMPLES = (
+    "zoo list",
+    "zoo list 'siglip2-*'",
+    "zoo list --modality image --max-params 100M",
+    "zoo list --license 'apache*' --json",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo list`."""
+    parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of the name (default: *)")
+    parser.add_argument("--modality", choices=("text", "image", "video", "audio"), help="models that read this")
+    parser.add_argument(
+        "--max-params", type=number_of_weights, metavar="N", help="at most this many weights: 30M, 1.5B"
+    )
+    parser.add_argument("--license", metavar="L", help="shell pattern of the licence: mit, 'apache*'")
+    parser.add_argument("--json", action="store_true", help="all facts, for machines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the models; status 1 if there is none."""
+    from zoo.registry import get_spec, list_models
+
+    names = list_models(
+        arguments.pattern,
+        modality=arguments.modality,
+        max_params=arguments.max_params,
+        license=arguments.license,
+    )
+    specs = [get_spec(name) for name in names]
+    if arguments.json:
+        print_json([spec.to_dict() for spec in specs])
+    elif not specs:
+        print("no model matches; `zoo list` shows all", file=sys.stderr)
+    else:
+        rows = [
+            (spec.name, "+".join(sorted(spec.modalities)), short(spec.params), str(spec.dim), spec.license)
+            for spec in specs
+        ]
+        print_table(("name", "reads", "weights", "dim", "licence"), rows, numbers=("weights", "dim"))
+    return 0 if specs else 1

@@ -1,0 +1,98 @@
+"""Search vectors made by `zoo embed`, with words or with a picture."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.cli._shared import add_model_options, existing, positive, print_json, print_table
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.index import Match
+
+EXAMPLES = (
+    'zoo search vectors/ "a red motorbike"',
+    "zoo search vectors/ --image cat.jpg --k 20",
+    'zoo search vectors/ "a cat" --where "label = \'pet\' AND year >= 2020"',
+    'zoo search vectors/ "sunset" --html found.html       # a page with thumbnails',
+    'zoo search vectors/ "sunset" --json',
+)
+# Attributes shown in the table besides the input itself.
+SHOWN = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo search`."""
+    parser.add_argument("folder", type=existing, metavar="DIR", help="what `zoo embed --out DIR` made")
+    parser.add_argument("query", nargs="?", metavar="TEXT", help="what to look for, in words")
+    parser.add_argument("--image", type=existing, metavar="FILE", help="look for what resembles this picture")
+    parser.add_argument("--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
+    parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
+    add_model_options(parser, default=None)
+    parser.add_argument("--backend", choices=("lancedb", "exact"), help="the store (default: lancedb if installed)")
+    parser.add_argument("--html", type=existing, metavar="FILE", help="write a page with thumbnails")
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Searches; status 1 if a filter leaves nothing."""
+    from zoo.index import open_index, read_manifest
+    from zoo.registry import load_model
+
+    if (arguments.query is None) == (arguments.image is None):
+        raise ZooError('say what to look for: words (zoo search DIR "a cat"), or --image FILE, one of the two')
+    manifest = read_manifest(arguments.folder)
+    model = load_model(arguments.model or manifest["model"], device=arguments.device)
+    index = open_index(arguments.folder, model=model, backend=arguments.backend)
+    query = model.encode_query(arguments.image or arguments.query, dim=manifest["dim"], progress=False)
+    found = index.search(query, arguments.k, where=arguments.where)
+    if arguments.html:
+        from zoo.cli._page import write_page
+
+        title = arguments.query if arguments.query is not None else arguments.image
+        write_page(arguments.html, title, found, manifest)
+        print(f"{arguments.html}: {len(found)} results", file=sys.stderr)
+    if arguments.json:
+        print_json([vars(match) for match in found])
+    elif not arguments.html:
+        _print(found, manifest)
+    if not found:
+        print("nothing was found" + (f" where {arguments.where}" if arguments.where else ""), file=sys.stderr)
+    return 0 if found else 1
+
+
+def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
+    if not found:
+        return
+    main = text_column(manifest)
+    others = [name for name in manifest["attributes"] if name != main and name != "folder"]
+    filled = [name for name in others if any(match.attributes.get(name) not in (None, "") for match in found)]
+    names = filled[:SHOWN]
+    rows = []
+    for rank, match in enumerate(found, start=1):
+        shown = match.reference if main is None else str(match.attributes.get(main) or match.reference)
+        cells = [_cut(match.attributes.get(name), 16) for name in names]
+        rows.append([str(rank), f"{match.score:.3f}", *cells, _shorter(shown, main is None)])
+    headers = ("", "score", *names, "picture" if main is None else "text")
+    print_table(headers, rows, numbers=("", "score"))
+
+
+def text_column(manifest: dict[str, Any]) -> str | None:
+    """The attribute that holds the embedded text; None where pictures were embedded."""
+    if manifest["source"]["kind"] != "text":
+        return None
+    return manifest["source"]["column"] or "text"
+
+
+def _cut(value: Any, width: int) -> str:
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _shorter(text: str, is_path: bool, width: int = 44) -> str:
+    # The end of a path says more than its beginning.
+    if not is_path or len(text) <= width:
+        return text
+    name = Path(text).name
+    return "…/" + name if len(name) < width else "…" + name[-width:]

@@ -1,0 +1,51 @@
+"""Show the facts of one model, and how to load it."""
+
+import argparse
+
+from zoo.cli._shared import print_json, short
+
+EXAMPLES = ("zoo show zoo-mini", "zoo show zoo-mini --json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo show`."""
+    parser.add_argument("name", help="a name of `zoo list`")
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what the registry knows; loads nothing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from zoo.registry import get_spec
+
+    spec = get_spec(arguments.name)
+    if arguments.json:
+        print_json(spec.to_dict())
+        return 0
+    facts = {
+        "name": spec.name,
+        "reads": ", ".join(sorted(spec.modalities)),
+        "dim": f"{spec.dim}" + (f" (also {', '.join(map(str, spec.dims))})" if spec.dims else ""),
+        "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
+        "picture": f"{spec.image_size} x {spec.image_size} pixels" if spec.image_size else None,
+        "text": f"up to {spec.max_tokens:,} tokens" if spec.max_tokens else None,
+        "licence": spec.license,
+        "from": spec.source or spec.hub_id or ("inside the package" if spec.packaged else "random weights, for tests"),
+        "revision": spec.revision,
+        "base": spec.base,
+        "paper": spec.paper,
+        **{f"prompt {role}": repr(words) for role, words in spec.prompts.items()},
+        "in Python": f'zoo.load_model("{spec.name}").encode(["a red motorbike"])',
+        "in a shell": f'zoo encode "a red motorbike" --model {spec.name}',
+    }
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, Text(value))
+    Console(highlight=False).print(table)
+    return 0

@@ -1,0 +1,207 @@
+"""VectorIndex: what every store can do, and the checks that all of them share."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+from zoo.bulk.fingerprints import check_fingerprint
+from zoo.bulk.shards import write_atomically
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+FORMAT = 1
+FACTS = "index.json"
+ORIGIN = "_origin"
+ADVICE = "Search with the model that made them, or embed again into another folder."
+
+
+class VectorError(ZooError, ValueError):
+    """A vector that cannot be stored or searched with: wrong length, NaN, infinite, or zero."""
+
+
+class IndexStateError(ZooError):
+    """There is no usable index where one was to be opened."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """One search result.
+
+    Attributes:
+        score: cosine similarity, -1 to 1.
+        reference: where the input came from: a path, or "captions.csv#12".
+        attributes: the other columns.
+    """
+
+    id: str
+    score: float
+    reference: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Vectors with ids and attributes, on disk, searched by cosine similarity."""
+
+    facts: "IndexFacts"
+
+    def upsert(
+        self,
+        ids: Sequence[str],
+        vectors: Any,
+        attributes: Mapping[str, Sequence[Any]] | None = None,
+        references: Sequence[str] | None = None,
+    ) -> None:
+        """Adds vectors `(n, dim)`; an id that is there already is replaced. All of it happens, or nothing."""
+        ...
+
+    def delete(self, ids: Sequence[str] | None = None, *, where: str | None = None) -> int:
+        """Removes rows by id or by filter; returns how many there were."""
+        ...
+
+    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
+        """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer.
+
+        Args:
+            where: an SQL condition over the attributes: "label = 'cat' AND year >= 2020".
+            exact: compare with every row, even where there is an approximate index.
+        """
+        ...
+
+    def count(self, where: str | None = None) -> int:
+        """Number of rows, or of those that a filter keeps."""
+        ...
+
+    def commit(self) -> str:
+        """Makes sure that everything is on disk; returns the name of this version."""
+        ...
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """What is written beside the vectors of an index.
+
+    Attributes:
+        fingerprint: of the model, prompt and preprocessing that made the vectors.
+        precision: "float32", "int8" or "binary", as the vectors are stored.
+        columns: name → Arrow type of each attribute.
+    """
+
+    backend: str
+    fingerprint: dict[str, Any]
+    dim: int
+    precision: str
+    columns: "pa.Schema"
+
+    def save(self, folder: Path) -> None:
+        """Writes `index.json`."""
+        facts = {
+            "format": FORMAT,
+            "backend": self.backend,
+            "fingerprint": self.fingerprint,
+            "dim": self.dim,
+            "precision": self.precision,
+            "columns": self.columns.serialize().to_pybytes().hex(),
+        }
+        write_atomically(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False).encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads `index.json`; raises IndexStateError where there is none that this version reads."""
+        import pyarrow as pa
+
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            if facts.pop("format") != FORMAT:
+                raise ValueError("written by another version of the zoo")
+            facts["columns"] = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(facts["columns"])))
+            return cls(**facts)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise IndexStateError(f"{folder} holds no index that can be opened: {error}") from error
+
+    def check(self, fingerprint: Mapping[str, Any], where: object) -> None:
+        """Raises FingerprintMismatchError where the vectors were made by something else."""
+        check_fingerprint(self.fingerprint, fingerprint, where, ADVICE)
+
+
+def checked(vectors: Any, dim: int) -> "np.ndarray":
+    """Vectors as float32 `(n, dim)` of unit length; raises VectorError naming the first bad row."""
+    import numpy as np
+
+    if hasattr(vectors, "detach"):
+        vectors = vectors.detach().cpu().float().numpy()
+    matrix = np.array(vectors, dtype=np.float32, ndmin=2)
+    if matrix.size == 0:
+        return matrix.reshape(0, dim)
+    if matrix.ndim != 2 or matrix.shape[1] != dim:
+        raise VectorError(f"got vectors of shape {matrix.shape}; this index holds vectors of length {dim}")
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise VectorError(f"vector {int(np.argmin(finite))} holds NaN or infinity, which is near to nothing")
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    if not (lengths > 0).all():
+        raise VectorError(f"vector {int(np.argmin(lengths))} is zero: it has no direction to compare")
+    return matrix / lengths
+
+
+def checked_query(query: Any, dim: int, k: int) -> "np.ndarray":
+    """One query vector as float32 `(dim,)` of unit length."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    matrix = checked(query, dim)
+    if len(matrix) != 1:
+        raise VectorError(f"got {len(matrix)} query vectors; search takes one vector of length {dim} at a time")
+    return matrix[0]
+
+
+def checked_rows(
+    ids: Sequence[str],
+    vectors: Any,
+    attributes: Mapping[str, Sequence[Any]] | None,
+    references: Sequence[str] | None,
+    facts: IndexFacts,
+) -> "tuple[pa.Table, np.ndarray]":
+    """What `upsert` was given as (id, reference and attribute columns, vectors), checked before anything is written."""
+    import pyarrow as pa
+
+    ids, attributes = [str(one) for one in ids], dict(attributes or {})
+    matrix = checked(vectors, facts.dim) if len(ids) else checked([], facts.dim)
+    lengths = {"vectors": len(matrix), "references": len(references) if references is not None else len(ids)}
+    lengths |= {f"attribute {name!r}": len(values) for name, values in attributes.items()}
+    for name, length in lengths.items():
+        if length != len(ids):
+            raise VectorError(f"{len(ids)} ids, but {length} {name}")
+    if len(set(ids)) < len(ids):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        raise VectorError(f"id {twice!r} comes twice in one call; each id names one row")
+    if unknown := set(attributes) - set(facts.columns.names):
+        raise VectorError(f"unknown attributes {sorted(unknown)}; this index has {facts.columns.names}")
+    columns = {"id": pa.array(ids, pa.string())}
+    columns["reference"] = pa.array(list(references) if references is not None else ids, pa.string())
+    for attribute in facts.columns:
+        values = attributes.get(attribute.name, [None] * len(ids))
+        columns[attribute.name] = pa.array(list(values), attribute.type)
+    return pa.table(columns), matrix
+
+
+def as_float(stored: "np.ndarray", precision: str) -> "np.ndarray":
+    """Stored vectors as float32 of unit length `(n, dim)`: int8 scaled back, packed bits as signs."""
+    import numpy as np
+
+    if precision == "float32":
+        return stored
+    matrix = np.unpackbits(stored, axis=1).astype(np.float32) * 2 - 1 if precision == "binary" else stored
+    matrix = matrix.astype(np.float32)
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True).clip(min=1e-12)
+
+
+def stored_width(dim: int, precision: str) -> "tuple[Any, int]":
+    """NumPy type and number of columns of a stored vector."""
+    import numpy as np
+
+    return {"float32": (np.float32, dim), "int8": (np.int8, dim), "binary": (np.uint8, dim // 8)}[precision]

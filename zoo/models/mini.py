@@ -1,0 +1,71 @@
+"""zoo-mini: a small dual tower trained from scratch by `training/`, inside the package: works without any network."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.registry import register_model
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+
+
+def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = None, **backbone: object) -> "Embedder":
+    """A timm tower that reads whole pictures squeezed into a square, and a table of tokens that is averaged.
+
+    Squeezing keeps what stands at the edge; a crop would lose it.
+    """
+    from zoo.embedder import Embedder, Tower
+    from zoo.encoders.image import TimmImage
+    from zoo.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
+    from zoo.encoders.static import StaticText
+    from zoo.heads import Identity, Linear
+    from zoo.pooling import Cls, Mean
+
+    transform = PixelTransform(spec.image_size, resize="squash", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    image = TimmImage(vision, transform, args=dict(backbone))
+    assets = WEIGHTS / spec.name
+    if tokenizer is None and (assets / "tokenizer.json").is_file():
+        text = StaticText(rows, spec.dim, spec.max_tokens, assets=assets)
+    else:
+        text = StaticText(rows, spec.dim, spec.max_tokens, tokenizer=tokenizer)
+    return Embedder(spec, [Tower(image, Cls(), Linear(image.width, spec.dim)), Tower(text, Mean(), Identity())])
+
+
+@register_model(
+    name="zoo-mini",
+    dim=256,
+    modalities={"image", "text"},
+    license="apache-2.0",
+    hub_id="",
+    demo="search",
+    image_size=112,
+    max_tokens=128,
+    packaged=True,
+)
+def zoo_mini(spec: ModelSpec) -> "Embedder":
+    return mini_towers(spec, "resnet10t", rows=27_624)
+
+
+@register_model(
+    name="mini-test",
+    dim=32,
+    modalities={"image", "text"},
+    license="apache-2.0",
+    hub_id="",
+    demo="search",
+    image_size=32,
+    max_tokens=32,
+)
+def mini_test(spec: ModelSpec) -> "Embedder":
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = ["[UNK]", *letters, *(f"##{letter}" for letter in letters), *"!\"#$%&'()*+,-./:;<=>?@"]
+    tokenizer = Tokenizer(WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    return mini_towers(spec, "test_efficientnet", rows=len(pieces), tokenizer=tokenizer)

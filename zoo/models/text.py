@@ -1,0 +1,287 @@
+"""Text embedders: one tower of a BERT or ModernBERT backbone, trained with contrastive losses on pairs of texts.
+
+Sentence-BERT (Reimers and Gurevych, 2019, arxiv:1908.10084) began the line; each model names its own paper. Prompts are
+the authors', to the letter: where a model has them, `encode_query` and `encode_document` put them before the text.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from zoo.registry import register_model
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+BGE = "arxiv:2309.07597"
+E5 = "arxiv:2212.03533"
+GTE = "arxiv:2308.03281"
+GRANITE = "arxiv:2508.21085"
+BGE_PROMPTS = {"query": "Represent this sentence for searching relevant passages: "}
+E5_PROMPTS = {"query": "query: ", "document": "passage: "}
+NOMIC_PROMPTS = {"query": "search_query: ", "document": "search_document: "}
+TEXT: dict[str, Any] = {"modalities": {"text"}, "demo": "search"}
+
+
+def bert(*, layers: int, width: int, vocab: int = 30522, heads: int = 12, positions: int = 512) -> dict[str, Any]:
+    """Configuration of a BERT backbone (Devlin et al., 2018)."""
+    return {
+        "model_type": "bert",
+        "vocab_size": vocab,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "max_position_embeddings": positions,
+    }
+
+
+def modernbert(*, layers: int, width: int, hidden: int, heads: int = 12, **changes: Any) -> dict[str, Any]:
+    """Configuration of a ModernBERT backbone (Warner et al., 2024, arxiv:2412.13663)."""
+    return {
+        "model_type": "modernbert",
+        "vocab_size": 50368,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": hidden,
+        "max_position_embeddings": 8192,
+        **changes,
+    }
+
+
+def text_tower(
+    spec: ModelSpec, config: dict[str, Any], pooling: Literal["Cls", "Mean"], tokenizer: Any = None
+) -> "Embedder":
+    """One text tower with random weights; without a tokenizer it has the shape only."""
+    from zoo import pooling as poolers
+    from zoo.embedder import Embedder, Tower
+    from zoo.encoders.text import TransformersText
+    from zoo.heads import Identity
+
+    encoder = TransformersText(config, spec.max_tokens, tokenizer=tokenizer)
+    return Embedder(spec, [Tower(encoder, getattr(poolers, pooling)(), Identity())])
+
+
+def byte_tokenizer() -> Any:
+    """A `tokenizers.Tokenizer` of 260 tokens, the bytes and four special ones: reads any text, needs no file."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    vocab = {token: i for i, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])]
+    )
+    return tokenizer
+
+
+@register_model(
+    name="all-minilm-l6-v2",
+    dim=384,
+    params=22_565_376,
+    license="apache-2.0",
+    paper="arxiv:1908.10084",
+    hub_id="sentence-transformers/all-MiniLM-L6-v2",
+    revision="e4ce9877abf3edfe10b0d82785e83bdcb973e22e",
+    max_tokens=256,
+    **TEXT,
+)
+def all_minilm_l6_v2(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=6, width=384), "Mean")
+
+
+@register_model(
+    name="bge-small-en-v1.5",
+    dim=384,
+    params=33_212_160,
+    license="mit",
+    paper=BGE,
+    hub_id="BAAI/bge-small-en-v1.5",
+    revision="5c38ec7c405ec4b44b94cc5a9bb96e735b38267a",
+    max_tokens=512,
+    prompts=BGE_PROMPTS,
+    **TEXT,
+)
+def bge_small_en_v1_5(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=12, width=384), "Cls")
+
+
+@register_model(
+    name="bge-base-en-v1.5",
+    dim=768,
+    params=108_891_648,
+    license="mit",
+    paper=BGE,
+    hub_id="BAAI/bge-base-en-v1.5",
+    revision="a5beb1e3e68b9ab74eb54cfd186867f64f240e1a",
+    max_tokens=512,
+    prompts=BGE_PROMPTS,
+    **TEXT,
+)
+def bge_base_en_v1_5(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=12, width=768), "Cls")
+
+
+@register_model(
+    name="e5-small-v2",
+    dim=384,
+    params=33_212_160,
+    license="mit",
+    paper=E5,
+    hub_id="intfloat/e5-small-v2",
+    max_tokens=512,
+    prompts=E5_PROMPTS,
+    **TEXT,
+)
+def e5_small_v2(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=12, width=384), "Mean")
+
+
+@register_model(
+    name="e5-base-v2",
+    dim=768,
+    params=108_891_648,
+    license="mit",
+    paper=E5,
+    hub_id="intfloat/e5-base-v2",
+    max_tokens=512,
+    prompts=E5_PROMPTS,
+    **TEXT,
+)
+def e5_base_v2(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=12, width=768), "Mean")
+
+
+@register_model(
+    name="multilingual-e5-small",
+    dim=384,
+    params=117_505_920,
+    license="mit",
+    paper="arxiv:2402.05672",
+    hub_id="intfloat/multilingual-e5-small",
+    max_tokens=512,
+    prompts=E5_PROMPTS,
+    **TEXT,
+)
+def multilingual_e5_small(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=12, width=384, vocab=250037), "Mean")
+
+
+@register_model(
+    name="gte-small",
+    dim=384,
+    params=33_212_160,
+    license="mit",
+    paper=GTE,
+    hub_id="thenlper/gte-small",
+    revision="17e1f347d17fe144873b1201da91788898c639cd",
+    max_tokens=512,
+    **TEXT,
+)
+def gte_small(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=12, width=384), "Mean")
+
+
+@register_model(
+    name="gte-base",
+    dim=768,
+    params=108_891_648,
+    license="mit",
+    paper=GTE,
+    hub_id="thenlper/gte-base",
+    revision="c078288308d8dee004ab72c6191778064285ec0c",
+    max_tokens=512,
+    **TEXT,
+)
+def gte_base(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=12, width=768), "Mean")
+
+
+@register_model(
+    name="gte-modernbert-base",
+    dim=768,
+    params=149_014_272,
+    license="apache-2.0",
+    paper=GTE,
+    hub_id="Alibaba-NLP/gte-modernbert-base",
+    max_tokens=8192,
+    **TEXT,
+)
+def gte_modernbert_base(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Cls")
+
+
+@register_model(
+    name="modernbert-embed-base",
+    dim=768,
+    params=149_014_272,
+    license="apache-2.0",
+    paper="arxiv:2402.01613",
+    hub_id="nomic-ai/modernbert-embed-base",
+    revision="5960f1566fb7cb1adf1eb6e816639cf4646d9b12",
+    max_tokens=8192,
+    dims=(768, 256),
+    prompts=NOMIC_PROMPTS,
+    **TEXT,
+)
+def modernbert_embed_base(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Mean")
+
+
+@register_model(
+    name="granite-embedding-english-r2",
+    dim=768,
+    params=149_014_272,
+    license="apache-2.0",
+    paper=GRANITE,
+    hub_id="ibm-granite/granite-embedding-english-r2",
+    revision="6e7b8ce0e76270394ac4669ba4bbd7133b60b7f9",
+    max_tokens=8192,
+    **TEXT,
+)
+def granite_embedding_english_r2(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Cls")
+
+
+@register_model(
+    name="granite-embedding-small-english-r2",
+    dim=384,
+    params=47_662_464,
+    license="apache-2.0",
+    paper=GRANITE,
+    hub_id="ibm-granite/granite-embedding-small-english-r2",
+    revision="54a8d2616a0844355a5164432d3f6dafb37b17a3",
+    max_tokens=8192,
+    **TEXT,
+)
+def granite_embedding_small_english_r2(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, modernbert(layers=12, width=384, hidden=1536), "Cls")
+
+
+@register_model(
+    name="text-test",
+    dim=32,
+    params=35_904,
+    license="apache-2.0",
+    max_tokens=64,
+    prompts=E5_PROMPTS,
+    dims=(32, 16),
+    **TEXT,
+)
+def text_test(spec: ModelSpec) -> "Embedder":
+    return text_tower(spec, bert(layers=2, width=32, vocab=260, heads=4, positions=64), "Mean", byte_tokenizer())
+
+
+@register_model(
+    name="modernbert-test",
+    dim=32,
+    params=43_424,
+    license="apache-2.0",
+    max_tokens=256,
+    **TEXT,
+)
+def modernbert_test(spec: ModelSpec) -> "Embedder":
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2}
+    config = modernbert(layers=4, width=32, hidden=48, heads=4, vocab_size=260, local_attention=16, **ids)
+    return text_tower(spec, config, "Cls", byte_tokenizer())
