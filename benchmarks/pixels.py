@@ -29,7 +29,7 @@ def compare(paths: list[Path], title: str, reference: object, ours: PixelTransfo
     """Prints one table: time and pixels of each transform on the same files."""
     runs = {
         "open_clip transform (PIL)": lambda p: reference(Image.open(p)),
-        "zoo, engine torch (default)": ours.read,
+        "zoo (default)": ours.read,
         "zoo, engine pillow": pillow.read,
     }
     times = rounds({name: partial(_all, run, paths) for name, run in runs.items()})

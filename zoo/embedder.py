@@ -284,7 +284,7 @@ class Embedder(nn.Module):
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def set_pixel_engine(self, engine: Literal["torch", "pillow"]) -> "Embedder":
+    def set_pixel_engine(self, engine: Literal["auto", "torch", "pillow"]) -> "Embedder":
         """Chooses how pictures are resized (see `PixelTransform`): "pillow" equals a PIL reference to the last digit."""
         for tower in self.towers:
             if hasattr(tower.encoder, "transform"):

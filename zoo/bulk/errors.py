@@ -3,6 +3,10 @@
 from zoo.errors import InputError, ZooError
 
 
+class OptionError(ZooError, ValueError):
+    """An option of a bulk job that does not fit: a dim that the model does not have, an unknown precision."""
+
+
 class SourceError(ZooError):
     """The source of a bulk job cannot be opened, or it is not clear which of its columns is meant."""
 

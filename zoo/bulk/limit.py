@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from zoo.errors import ZooError
+from zoo.bulk.errors import OptionError
 
 # A share says nothing after three inputs.
 ENOUGH = 100
@@ -28,7 +28,7 @@ class Limit:
                 return cls(count=int(text))
         except ValueError:
             pass
-        raise ZooError(f'max_bad is {value!r}; expected a number of inputs such as 10, or a share such as "2%"')
+        raise OptionError(f'max_bad is {value!r}; expected a number of inputs such as 10, or a share such as "2%"')
 
     def exceeded(self, bad: int, seen: int, *, final: bool = False) -> bool:
         """Whether `bad` of `seen` inputs are too many. A share is judged from the hundredth input, or at the end."""

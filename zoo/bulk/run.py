@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.bulk.errors import SourceChangedError, SourceError
+from zoo.bulk.errors import OptionError, SourceChangedError, SourceError
 from zoo.bulk.feed import HELP, Feed, Reuse
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.job import BulkReport, Job
@@ -41,6 +41,7 @@ def embed_dataset(
     shard_seconds: float = SHARD_SECONDS,
     max_bad: int | str | None = None,
     update: bool = False,
+    device: str | None = None,
     progress: bool | Progress = True,
 ) -> BulkReport:
     """Embeds every input of a folder or table into Parquet shards; run again, it goes on where it stopped.
@@ -59,6 +60,7 @@ def embed_dataset(
         shard_size: inputs in a shard; shard_seconds: a shard is also closed after this time.
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
         update: where inputs have changed since, embed those again and reuse the vectors of all others.
+        device: where a model given by name runs; by default a GPU if there is one.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
     Raises:
@@ -67,14 +69,14 @@ def embed_dataset(
         KeyboardInterrupt: after saving what was finished.
     """
     if shard_size < 1:
-        raise ValueError(f"shard_size must be at least 1, not {shard_size}")
+        raise OptionError(f"shard_size must be at least 1, not {shard_size}")
     started, limit = time.monotonic(), Limit.parse(max_bad)
-    embedder = _opened(model)
+    embedder = _opened(model, device)
     data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
     if prompt is None and data.kind == "text":
         prompt = next((role for role in DOCUMENT_ROLES if role in embedder.spec.prompts), None)
     if dim is not None and not 0 < dim <= embedder.spec.dim:
-        raise ValueError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
+        raise OptionError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
     dim = dim or embedder.spec.dim
     compress = _compressor(precision, dim)
     folder = ShardFolder(out)
@@ -111,11 +113,11 @@ def embed_dataset(
     return job.report
 
 
-def _opened(model: "Embedder | str | Path") -> "Embedder":
+def _opened(model: "Embedder | str | Path", device: str | None) -> "Embedder":
     if isinstance(model, str | Path):
         from zoo.registry import load_model
 
-        return load_model(model)
+        return load_model(model, device=device)
     return model
 
 
@@ -184,8 +186,9 @@ def _compressor(precision: str, dim: int) -> Callable[[Any], Any]:
     from zoo.embedder import quantize
 
     if precision not in ("float32", "int8", "binary"):
-        raise ValueError(f"precision must be float32, int8 or binary, not {precision!r}")
-    quantize(torch.zeros(dim), precision)  # a dim that does not fit is better refused now than after the first batch
+        raise OptionError(f"precision must be float32, int8 or binary, not {precision!r}")
+    if precision == "binary" and dim % 8:
+        raise OptionError(f"binary vectors need a dim divisible by 8, not {dim}; choose another dim or precision")
     return lambda vector: quantize(torch.from_numpy(vector), precision).numpy()
 
 

@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 
-from zoo.cli._shared import add_model_options, add_vector_options, existing, open_model, positive, print_json
+from zoo.cli._shared import add_model_options, add_vector_options, existing, positive, print_json
 
 EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/",
@@ -48,13 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Embeds; on Ctrl-C says what is saved."""
     from zoo.bulk import embed_dataset
-    from zoo.bulk.limit import Limit
 
-    Limit.parse(arguments.max_bad)  # a typing error should not wait for the model
-    model = open_model(arguments)
     try:
         report = embed_dataset(
-            model,
+            arguments.model,
             arguments.source,
             arguments.out,
             prompt=arguments.prompt,
@@ -66,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             shard_size=arguments.shard_size,
             max_bad=arguments.max_bad,
             update=arguments.update,
+            device=arguments.device,
             progress=_progress(arguments.quiet),
         )
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from zoo.cli._shared import add_model_options, existing, positive, print_json, p
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    from zoo.embedder import Embedder
     from zoo.index import Match
 
 EXAMPLES = (
@@ -38,12 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Searches; status 1 if a filter leaves nothing."""
     from zoo.index import open_index, read_manifest
-    from zoo.registry import load_model
 
     if (arguments.query is None) == (arguments.image is None):
         raise ZooError('say what to look for: words (zoo search DIR "a cat"), or --image FILE, one of the two')
     manifest = read_manifest(arguments.folder)
-    model = load_model(arguments.model or manifest["model"], device=arguments.device)
+    model = _open_model(arguments, manifest["model"])
     index = open_index(arguments.folder, model=model, backend=arguments.backend)
     query = model.encode_query(arguments.image or arguments.query, dim=manifest["dim"], progress=False)
     found = index.search(query, arguments.k, where=arguments.where)
@@ -60,6 +60,18 @@ def run(arguments: argparse.Namespace) -> int:
     if not found:
         print("nothing was found" + (f" where {arguments.where}" if arguments.where else ""), file=sys.stderr)
     return 0 if found else 1
+
+
+def _open_model(arguments: argparse.Namespace, made_by: str) -> "Embedder":
+    from zoo.registry import load_model
+
+    try:
+        return load_model(arguments.model or made_by, device=arguments.device)
+    except ZooError as error:
+        if arguments.model:
+            raise
+        hint = f"{arguments.folder} was made by {made_by!r}; if it lies elsewhere now, name it with --model"
+        raise type(error)(f"{error}. {hint}") from error
 
 
 def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:

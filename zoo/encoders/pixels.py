@@ -26,8 +26,9 @@ class PixelTransform:
         interpolation: "bicubic" or "bilinear", both antialiased as in PIL.
         crop_rounding: torchvision rounds the crop's offset ("round"), transformers floors it ("floor").
         fill: grey level of the padding, or one level for each channel, 0..255.
-        engine: "torch" resizes uint8 with 16-bit weights: one pixel in 400 differs from PIL by 1/255, and it is four
-            times as fast; "pillow" is PIL's own resize, for comparing with a reference to the last digit.
+        engine: "torch" resizes uint8 with 16-bit weights, four times as fast as "pillow", PIL's own resize: when
+            scaling down one pixel in 400 differs by 1/255, when scaling up some by 2. So "auto" takes torch to scale
+            down and pillow to scale up; the other two are for equality with a reference to the last digit.
         mean, std: of normalisation, which happens on the device: batches stay uint8 until then.
     """
 
@@ -37,7 +38,7 @@ class PixelTransform:
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     crop_rounding: Literal["round", "floor"] = "round"
     fill: int | tuple[int, ...] = 0
-    engine: Literal["torch", "pillow"] = "torch"
+    engine: Literal["auto", "torch", "pillow"] = "auto"
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD
 
@@ -55,8 +56,8 @@ class PixelTransform:
             raise ValueError(f"resize must be shortest, squash or longest, not {self.resize!r}")
         if self.interpolation not in ("bicubic", "bilinear"):
             raise ValueError(f"interpolation must be bicubic or bilinear, not {self.interpolation!r}")
-        if self.engine not in ("torch", "pillow"):
-            raise ValueError(f"engine must be torch or pillow, not {self.engine!r}")
+        if self.engine not in ("auto", "torch", "pillow"):
+            raise ValueError(f"engine must be auto, torch or pillow, not {self.engine!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; `PixelTransform(**d)` reads it."""
@@ -88,7 +89,8 @@ class PixelTransform:
     def _scale(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         if tuple(image.shape[1:]) == tuple(size):
             return image
-        if self.engine == "pillow":
+        larger = size[0] > image.shape[1] or size[1] > image.shape[2]
+        if self.engine == "pillow" or (self.engine == "auto" and larger):
             return self._pillow(image, size)
         return F.interpolate(image[None], size=size, mode=self.interpolation, antialias=True, align_corners=False)[0]
 

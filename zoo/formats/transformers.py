@@ -259,6 +259,7 @@ def transform_of(kind: str, settings: dict[str, Any]) -> "PixelTransform":
         resize_size=sides(resize) if do_crop and sides(resize) != sides(crop) else None,
         interpolation=RESAMPLING[resample],
         crop_rounding="floor",
+        engine="torch",
         mean=tuple(settings.get("image_mean") or ((0.5,) * 3 if plain else CLIP_MEAN)),
         std=tuple(settings.get("image_std") or ((0.5,) * 3 if plain else CLIP_STD)),
     )

@@ -1,0 +1,100 @@
+"""PixelTransform against PIL and torchvision's own transforms: geometry, engines, padding, extreme pictures."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+from zoo.encoders.pixels import Normalize, PixelTransform
+
+SIZES = [(640, 480), (333, 500), (57, 91), (224, 224), (225, 224), (1000, 200), (301, 300), (31, 31), (447, 333)]
+MODES = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
+
+
+def photo(width: int, height: int) -> Image.Image:
+    """Smooth shapes and some texture, like a photo: what resizing is made for."""
+    rng = np.random.default_rng(width * 7919 + height)
+    coarse = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize((width, height), 3)
+    noise = rng.normal(0, 6, (height, width, 1))
+    return Image.fromarray(np.clip(np.asarray(coarse) + noise, 0, 255).astype(np.uint8))
+
+
+def torchvision_pixels(image: Image.Image, size: int, crop: int, mode: str) -> torch.Tensor:
+    resize = transforms.Resize(size, interpolation=MODES[mode])
+    return transforms.PILToTensor()(transforms.CenterCrop(crop)(resize(image)))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_pillow_engine_equals_torchvision_over_pil_to_the_last_digit(size, mode):
+    image = photo(*size)
+    ours = PixelTransform(224, interpolation=mode, engine="pillow").read(image)
+    assert torch.equal(ours, torchvision_pixels(image, 224, 224, mode))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_default_engine_is_within_one_step(size, mode):
+    image = photo(*size)
+    ours = PixelTransform(224, interpolation=mode).read(image).int()
+    error = (ours - torchvision_pixels(image, 224, 224, mode).int()).abs()
+    assert error.max() <= 1
+    assert (error > 0).float().mean() < 0.02
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_crops_of_a_larger_resize_have_torchvisions_offset(size):
+    image = photo(*size)
+    ours = PixelTransform(224, resize_size=235, engine="pillow").read(image)
+    assert torch.equal(ours, torchvision_pixels(image, 235, 224, "bicubic"))
+
+
+def test_one_pixel_of_geometry_would_be_seen():
+    image = photo(640, 480)
+    right = PixelTransform(224, engine="pillow").read(image).int()
+    wrong = transforms.PILToTensor()(transforms.CenterCrop(224)(image.resize((299, 224), 3))).int()
+    assert (right - wrong).abs().max() > 3
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_squash_ignores_the_aspect_ratio(size):
+    image = photo(*size)
+    ours = PixelTransform(96, resize="squash", engine="pillow").read(image)
+    assert torch.equal(ours, transforms.PILToTensor()(image.resize((96, 96), 3)))
+
+
+def test_longest_fits_and_fills():
+    ours = PixelTransform(64, resize="longest", fill=7, engine="pillow").read(photo(640, 320))
+    assert ours.shape == (3, 64, 64)
+    assert (ours[:, :16] == 7).all()
+    assert (ours[:, 48:] == 7).all()
+    assert torch.equal(ours[:, 16:48], transforms.PILToTensor()(photo(640, 320).resize((64, 32), 3)))
+
+
+@pytest.mark.parametrize("size", [(20, 700), (700, 20), (37, 1501)], ids=str)
+def test_the_middle_of_a_strip_equals_the_middle_of_the_whole(size):
+    image = photo(*size)
+    ours = PixelTransform(64, engine="pillow").read(image)
+    whole = torchvision_pixels(image, 64, 64, "bicubic")
+    assert (ours.int() - whole.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3)], ids=str)
+@pytest.mark.parametrize("resize", ["shortest", "squash", "longest"])
+def test_tiny_and_thin_pictures_survive(size, resize):
+    assert PixelTransform(32, resize=resize).read(photo(*size)).shape == (3, 32, 32)
+
+
+def test_normalise_is_totensor_and_normalize():
+    pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    transform = PixelTransform(8)
+    expected = transforms.Normalize(transform.mean, transform.std)(pixels.float() / 255)
+    torch.testing.assert_close(Normalize(transform)(pixels), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"resize": "crop"}, {"interpolation": "nearest"}, {"engine": "cv2"}])
+def test_unknown_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        PixelTransform(32, **wrong)

@@ -1,0 +1,8 @@
+"""Training: one contrastive trainer, its losses, its recipes and its data."""
+
+from . import recipes
+from .data import Pair, pack_pairs, read_csv
+from .recipe import Distillation, Recipe, Stage
+from .trainer import train
+
+__all__ = ["Distillation", "Pair", "Recipe", "Stage", "pack_pairs", "read_csv", "recipes", "train"]

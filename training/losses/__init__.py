@@ -1,0 +1,1 @@
+"""Losses: plain modules over embeddings, which know tensors and never a model."""
