@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.embedder import Batch, Embedder
-from zoo.evaluation.packs import read_pack
 from zoo.errors import ZooError
+from zoo.evaluation.packs import read_pack
 from zoo.items import Item
 
 from .augment import COLOURS, colour_of
@@ -113,13 +113,17 @@ def read_csv(path: Path, *, image: str = "image", text: str = "text", root: Path
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         if missing := {image, text} - set(rows.fieldnames or ()):
-            raise TableError(f"{path} has no column {', '.join(sorted(missing))}; it has {rows.fieldnames or 'no header'}")
+            raise TableError(
+                f"{path} has no column {', '.join(sorted(missing))}; it has {rows.fieldnames or 'no header'}"
+            )
         for row in rows:
             name, words = (row[image] or "").strip(), (row[text] or "").strip()
             if not name or not words:
                 raise TableError(f"{path}, line {rows.line_num}: the {'text' if name else 'image'} is empty")
             if not (folder / name).is_file():
-                raise TableError(f"{path}, line {rows.line_num}: no picture {folder / name}; say root=FOLDER if it is elsewhere")
+                raise TableError(
+                    f"{path}, line {rows.line_num}: no picture {folder / name}; say root=FOLDER if it is elsewhere"
+                )
             pairs.append(Pair(Item(image=folder / name), Item(text=words), group=words))
     if not pairs:
         raise TableError(f"{path} holds a header and no pairs")

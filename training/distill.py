@@ -8,6 +8,7 @@ the pictures come to it. The teacher is needed for training only.
 import importlib.util
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,10 @@ def least_squares(ids: Sequence[Sequence[int]], targets: Tensor, rows: int, ridg
     columns = torch.tensor([token for text in ids for token in text])
     values = (1 / lengths).repeat_interleave(lengths)
     starts = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
-    means = torch.sparse_csr_tensor(starts, columns, values, (len(ids), rows))
-    spread = means.to_sparse_coo().T.coalesce().to_sparse_csr()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support")  # it says "beta" once per process
+        means = torch.sparse_csr_tensor(starts, columns, values, (len(ids), rows), check_invariants=True)
+        spread = means.to_sparse_coo().T.coalesce().to_sparse_csr()
     table = torch.zeros(rows, targets.shape[1])
     residual = spread @ targets
     direction, energy = residual.clone(), residual.square().sum(0)

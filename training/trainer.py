@@ -67,7 +67,7 @@ def train(
         batch = data.batch(rows, colour_captions=recipe.colour_captions, tint=recipe.tint)
         loss = run.advance(batch)
         rate = (bar.format_dict["rate"] or 0.0) * len(rows)
-        bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} items/s, scale {float(run.loss.scale):.0f}", refresh=False)
+        bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} items/s, scale {run.loss.scale.item():.0f}", refresh=False)
         bar.update()
         if run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps:
             save_checkpoint(out / "checkpoints", run.step, run.state())

@@ -294,8 +294,11 @@ def load_saved(folder: Path) -> "Embedder":
         spec = ModelSpec.from_dict(config["spec"])
     except (KeyError, TypeError, ValueError) as error:
         raise UnrecognisedCheckpointError(f"{folder / CONFIG}: bad spec: {error}") from error
+    parts = ("encoder", "pooler", "head")
     towers = []
     for entry in config["towers"]:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(part), dict) for part in parts):
+            raise UnrecognisedCheckpointError(f"{folder / CONFIG}: each of its towers must have {', '.join(parts)}")
         assets = entry.get("assets")
         if assets is not None and (
             not isinstance(assets, str) or (assets != "." and not re.fullmatch(r"tower\d", assets))

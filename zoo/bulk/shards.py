@@ -112,18 +112,18 @@ class ShardFolder:
         return self.path / SHARDS
 
     def create(self) -> None:
-        """Makes the folders, and removes what a killed run left half written."""
+        """Makes the folders."""
         if self.path.exists() and not self.path.is_dir():
             raise DamagedShardError(f"{self.path} is a file; --out takes a folder")
         with full_disk_named(self.path):
             self.shards.mkdir(parents=True, exist_ok=True)
-        for folder in (self.path, self.shards):
-            for leftover in folder.glob(".tmp-*"):
-                leftover.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for one writer; the lock vanishes with its process, however that ends."""
+        """Holds the folder for one writer, and removes what a killed one left half written.
+
+        The lock vanishes with its process, however that ends.
+        """
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / ".lock", timeout=0)
@@ -134,6 +134,9 @@ class ShardFolder:
                 f"another process is writing to {self.path}; wait until it is finished, or choose another folder"
             ) from None
         try:
+            for folder in (self.path, self.shards):
+                for leftover in folder.glob(".tmp-*.part"):
+                    leftover.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -249,7 +252,7 @@ def write_atomically(path: Path, data: Any) -> None:
     Raises:
         DiskFullError: no space; the old file, if there was one, is untouched.
     """
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}.part")
     try:
         with full_disk_named(path.parent):
             with temporary.open("wb") as file:

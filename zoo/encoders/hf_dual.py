@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.encoders.checking import check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
-from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, load_tokenizer, pad
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.items import Item, Tokens
 
 # model_type of the whole → classes of its two towers.
@@ -46,6 +47,7 @@ class HfImage(Encoder):
         tower: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        check_transformers(config)
         cls = tower_class(model_type, "image")
         self.model_type, self.settings, self.transform = model_type, dict(config), as_transform(transform)
         self.tower = tower or cls(cls.config_class(**config))
@@ -85,6 +87,7 @@ class HfNaflexImage(Encoder):
         super().__init__()
         from transformers import Siglip2ImageProcessor
 
+        check_transformers(config)
         cls = tower_class("siglip2", "image")
         self.settings, self.patches, self.processor_settings = dict(config), patches, dict(processor or {})
         self.processor = Siglip2ImageProcessor(**{**self.processor_settings, "max_num_patches": patches})
@@ -141,6 +144,7 @@ class HfText(Encoder):
         tower: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        check_transformers(config)
         cls = tower_class(model_type, "text")
         self.model_type, self.settings = model_type, dict(config)
         self.max_tokens, self.pad_id, self.lower = max_tokens, pad_id, lower
@@ -152,7 +156,7 @@ class HfText(Encoder):
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, lower)
 
     def read(self, item: Item) -> list[int]:
-        return self.tokenize(item.text)
+        return check_ids(self.tokenize(item.text), self.tower.config.vocab_size, self.model_type)
 
     def collate(self, reads: Sequence[list[int]]) -> Batch:
         if self.model_type != "clip":

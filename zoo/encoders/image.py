@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.encoders.checking import check_timm
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.items import Item, Tokens
 
@@ -36,6 +37,7 @@ class TimmImage(Encoder):
         super().__init__()
         import timm
 
+        check_timm(arch, args or {})
         self.arch, self.transform, self.tokens, self.args = arch, as_transform(transform), tokens, dict(args or {})
         self.backbone = backbone or timm.create_model(arch, pretrained=False, **{"num_classes": 0, **self.args})
         self.width = self.backbone.head_hidden_size if tokens == "pooled" else self.backbone.num_features

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.encoders.checking import check_open_clip
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import check_text
-from zoo.errors import HubError, MissingWeightsError
+from zoo.errors import HubError, MissingWeightsError, UnsafeCheckpointError
 from zoo.items import Item, Tokens
 
 
@@ -32,6 +33,7 @@ class OpenClipImage(Encoder):
         super().__init__()
         from open_clip.model import _build_vision_tower
 
+        check_open_clip(model_cfg)
         self.model_cfg = {
             k: deepcopy(model_cfg[k]) for k in ("embed_dim", "vision_cfg", "quick_gelu") if k in model_cfg
         }
@@ -78,6 +80,7 @@ class OpenClipText(Encoder):
         assets: Path | None = None,
     ) -> None:
         super().__init__()
+        check_open_clip(model_cfg)
         self.model_cfg = {k: deepcopy(model_cfg[k]) for k in ("embed_dim", "text_cfg", "quick_gelu") if k in model_cfg}
         if "hf_model_name" in self.model_cfg["text_cfg"]:
             self.model_cfg["text_cfg"]["hf_model_pretrained"] = False
@@ -90,13 +93,8 @@ class OpenClipText(Encoder):
     def _build(self) -> nn.Module:
         from open_clip.model import _build_text_tower
 
-        try:
-            return _build_text_tower(**{"quick_gelu": False, **self.model_cfg})
-        except OSError as error:
-            name = self.model_cfg["text_cfg"].get("hf_model_name")
-            raise HubError(
-                f"the text tower's shape is described by {name} on the Hub, out of reach: {error}"
-            ) from error
+        fetch_text_config(self.model_cfg["text_cfg"])
+        return _build_text_tower(**{"quick_gelu": False, **self.model_cfg})
 
     @property
     def tokenizer(self) -> Any:
@@ -124,6 +122,27 @@ class OpenClipText(Encoder):
             inner.save_pretrained(folder)
 
 
+def fetch_text_config(text_cfg: dict[str, Any]) -> None:
+    """Where a text tower is a backbone of transformers, its shape comes from another repository: brings it here.
+
+    Raises:
+        HubError: it is out of reach. UnsafeCheckpointError: it asks for code of its own.
+    """
+    name = text_cfg.get("hf_model_name")
+    if not name:
+        return
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(name, trust_remote_code=False)  # open_clip's own call would ask on the terminal
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise HubError(f"the text tower's shape is described by {name} on the Hub, out of reach: {reason}") from error
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UnsafeCheckpointError(f"the text tower's shape is described by {name}: {reason}") from error
+
+
 def _vector(out: Any) -> Tensor:
     return out[0] if isinstance(out, tuple) else out  # CoCa's towers also return their tokens
 
@@ -145,10 +164,14 @@ def open_clip_tokenizer(text_cfg: dict[str, Any], assets: Path | None) -> Any:
         name = str(assets)
     try:
         return HFTokenizer(
-            name, context_length=context_length, tokenizer_mode=text_cfg.get("tokenizer_mode"), **options
+            name,
+            context_length=context_length,
+            tokenizer_mode=text_cfg.get("tokenizer_mode"),
+            trust_remote_code=False,  # unset, transformers asks on the terminal
+            **options,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
         raise MissingWeightsError(
             f"the tokenizer {name} is neither beside the weights nor to be had from the Hub; load the model once "
-            f"where there is a network ({str(error).splitlines()[0]})"
+            f"where there is a network ({' '.join(str(error).split())[:200]})"
         ) from error

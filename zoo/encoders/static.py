@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from zoo.encoders.base import Batch, Encoder
-from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, load_tokenizer, pad
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.items import Item, Tokens
 
 
@@ -47,7 +47,7 @@ class StaticText(Encoder):
 
     def read(self, item: Item) -> list[int]:
         # A text of characters outside the vocabulary may have no token at all: row 0 stands for "unknown".
-        return self.tokenize(item.text) or [0]
+        return check_ids(self.tokenize(item.text), self.vocab_size, "this static text encoder") or [0]
 
     def collate(self, reads: Sequence[list[int]]) -> Batch:
         ids, mask = pad(reads)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Encoder
-from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, load_tokenizer, pad
+from zoo.encoders.checking import check_transformers
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.items import Item, Tokens
 
 PACKED = "zoo_packed"
@@ -46,6 +47,7 @@ class TransformersText(Encoder):
         super().__init__()
         from transformers import AutoConfig, AutoModel
 
+        check_transformers(config)
         if backbone is None:
             backbone = AutoModel.from_config(AutoConfig.for_model(**config))
         if getattr(backbone, "pooler", None) is not None:
@@ -62,7 +64,7 @@ class TransformersText(Encoder):
             backbone.config._attn_implementation = PACKED
 
     def read(self, item: Item) -> list[int]:
-        return self.tokenize(item.text)
+        return check_ids(self.tokenize(item.text), self.backbone.config.vocab_size, self.backbone.config.model_type)
 
     def collate(self, reads: Sequence[list[int]]) -> Batch:
         ids, mask = pad(reads, self.backbone.config.pad_token_id or 0, self.padding_side)

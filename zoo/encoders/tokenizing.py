@@ -10,6 +10,14 @@ from torch import Tensor
 from zoo.errors import EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
 
 MAX_CHARACTERS = 10_000_000
+_VOCABULARIES = (
+    ("tokenizer.json",),
+    ("vocab.txt",),
+    ("vocab.json", "merges.txt"),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+    ("tokenizer.model",),
+)
 _READ_CHARACTERS_PER_TOKEN = 64  # far above any language: a megabyte of text is cut before it is tokenised
 
 
@@ -101,19 +109,50 @@ def load_tokenizer(
     if isinstance(source, Tokenizer):
         return FastTokenizer(source, max_tokens, lower, special_tokens)
     if isinstance(source, Path):
-        if (source / "tokenizer.json").is_file() and not (source / "tokenizer_config.json").is_file():
-            core = Tokenizer.from_file(str(source / "tokenizer.json"))
-            return FastTokenizer(core, max_tokens, lower, special_tokens)
-        from transformers import AutoTokenizer
-
-        try:
-            source = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise MissingWeightsError(f"no usable tokenizer in {source}: {str(error).splitlines()[0]}") from error
+        source = open_tokenizer(source)
+        if isinstance(source, Tokenizer):
+            return FastTokenizer(source, max_tokens, lower, special_tokens)
     core = getattr(source, "backend_tokenizer", None)
     if isinstance(core, Tokenizer):
         return FastTokenizer(Tokenizer.from_str(core.to_str()), max_tokens, lower, special_tokens)
     return SlowTokenizer(source, max_tokens, lower)
+
+
+def open_tokenizer(folder: Path, plain: bool = True) -> Any:
+    """A folder's tokenizer as transformers reads it.
+
+    Args:
+        plain: where there is no tokenizer_config.json, take tokenizer.json alone, as a `tokenizers.Tokenizer`.
+
+    Raises:
+        MissingWeightsError: the folder holds no vocabulary, or a damaged one.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    # transformers makes an empty tokenizer where it finds no vocabulary, and every text would become "unknown".
+    if not any(all((folder / name).is_file() for name in files) for files in _VOCABULARIES):
+        wanted = ", ".join(" with ".join(files) for files in _VOCABULARIES)
+        raise MissingWeightsError(f"{folder} has no tokenizer (one of: {wanted}); copy its files beside the weights")
+    try:
+        if plain and not (folder / "tokenizer_config.json").is_file() and (folder / "tokenizer.json").is_file():
+            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        # tokenizers raises bare Exception, transformers whatever the damage leads to.
+        reason = " ".join(str(error).split())[:300]
+        raise MissingWeightsError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+
+
+def check_ids(ids: list[int], rows: int, where: str) -> list[int]:
+    """The ids, all of them rows of the token table.
+
+    Raises:
+        MissingWeightsError: the tokenizer belongs to another model.
+    """
+    if ids and max(ids) >= rows:
+        raise MissingWeightsError(f"the tokenizer of {where} gives id {max(ids)}, but its table has {rows} rows")
+    return ids
 
 
 class MissingTokenizer:

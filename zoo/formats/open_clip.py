@@ -129,6 +129,11 @@ def whole_model(model_cfg: dict[str, Any]) -> "nn.Module":
     from open_clip.coca_model import CoCa
     from open_clip.model import CustomTextCLIP
 
+    from zoo.encoders.checking import check_open_clip
+    from zoo.encoders.open_clip import fetch_text_config
+
+    check_open_clip(model_cfg)
+    fetch_text_config(model_cfg.get("text_cfg") or {})
     settings = deepcopy(model_cfg)
     settings.pop("custom_text", None)
     settings.pop("output_dict", None)
@@ -154,7 +159,11 @@ def _assemble(
         # open_clip converts many foreign layouts and fails in as many ways.
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"{weights} does not fit {name}: {reason}") from error
-    return dual_towers(model_cfg, transform_of(model_cfg, preprocess), name, model.visual, model.text, assets)
+    try:
+        transform = transform_of(model_cfg, preprocess)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UnrecognisedCheckpointError(f"{weights.parent}: its preprocess_cfg makes no sense: {error}") from error
+    return dual_towers(model_cfg, transform, name, model.visual, model.text, assets)
 
 
 def dual_towers(

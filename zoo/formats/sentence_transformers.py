@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, weight_files
-from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, text_spec
+from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,6 +38,14 @@ FLAGS = {
 }
 
 
+# What the first module does with its backbone, in the words of sentence-transformers 6.
+_USUAL = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+}
+
+
 def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
     """Whether sentence-transformers wrote these files."""
     return MODULES in names
@@ -58,7 +66,10 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     from zoo.embedder import Embedder, Tower
     from zoo.hub import read_json
 
-    modules = [_module(entry, folder) for entry in read_json(folder / MODULES)]
+    rows = read_json(folder / MODULES)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UnrecognisedCheckpointError(f"{folder / MODULES} is no list of modules")
+    modules = [_module(row, folder) for row in rows]
     settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
@@ -102,11 +113,16 @@ def _transformer(path: Path, root: Path, allow_pickle: bool) -> "Encoder":
             settings = read_json(path / file)
             break
     limit = settings.get("max_seq_length")
+    if limit is not None and not isinstance(limit, int):
+        raise UnrecognisedCheckpointError(f"{path}: max_seq_length is {limit!r}, not a number of tokens")
+    for key, usual in _USUAL.items():
+        if settings.get(key) not in (None, usual):
+            raise UnrecognisedCheckpointError(f"{path}: {key} is {settings[key]!r}; the zoo reads {usual!r} only")
     tokenizer = root if settings.get("tokenizer_name_or_path") else path
     encoder = load_text(
         path, allow_pickle=allow_pickle, lower=bool(settings.get("do_lower_case")), assets=tokenizer, max_tokens=limit
     )
-    positions = getattr(encoder.backbone.config, "max_position_embeddings", None)
+    positions = positions_of(encoder.backbone.config)
     if limit and positions and limit > positions:
         encoder.tokenize.tokenizer.enable_truncation(positions)
         encoder.max_tokens = encoder.tokenize.max_tokens = positions
@@ -114,17 +130,17 @@ def _transformer(path: Path, root: Path, allow_pickle: bool) -> "Encoder":
 
 
 def _static(path: Path, allow_pickle: bool) -> "Encoder":
-    from safetensors.torch import load_file
-
     from zoo.encoders.static import StaticText
     from zoo.encoders.tokenizing import load_tokenizer
 
-    files = weight_files({p.name for p in path.iterdir()}, "model", PICKLES)
-    check_weights(files, str(path), "model.safetensors", allow_pickle=False)
-    tensors = load_file(path / files[0])
+    tensors = _tensors(path)
     table = tensors.get("embedding.weight", tensors.get("embeddings"))
-    if table is None:
-        raise MissingWeightsError(f'{path / files[0]} has neither "embedding.weight" nor "embeddings"')
+    if table is None or table.ndim != 2:
+        raise MissingWeightsError(f'{path} has no table "embedding.weight" or "embeddings" in its weights')
+    if "mapping" in tensors:  # model2vec: several tokens share a row
+        table = table[tensors["mapping"].long()]
+    if "weights" in tensors:  # and each counts with a weight of its own
+        table = table.float() * tensors["weights"].float()[:, None]
     core = load_tokenizer(path, None).tokenizer
     encoder = StaticText(len(table), table.shape[1], max_tokens=None, tokenizer=core)
     encoder.table.weight.data.copy_(table)
@@ -146,6 +162,14 @@ def _after(
         if kind == "Pooling":
             pooler, dim = _pooler(settings, encoder.width, path)
         elif kind == "Dense":
+            if settings.get("use_residual") or any(
+                settings.get(key) not in (None, "sentence_embedding")
+                for key in ("module_input_name", "module_output_name")
+            ):
+                raise UnrecognisedCheckpointError(
+                    f"{path}: only a Dense from sentence_embedding to sentence_embedding is read, with use_residual and "
+                    "module_input_name left alone"
+                )
             activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
             dim = settings["out_features"]
             layers.append(
@@ -178,17 +202,28 @@ def _after(
     return pooler, head, dim
 
 
-def _fill(layer: "nn.Module", path: Path, allow_pickle: bool) -> None:
+def _tensors(path: Path) -> dict[str, Any]:
+    """The safetensors of one module's folder; small enough never to be in shards."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    files = weight_files({p.name for p in path.iterdir()}, "model", PICKLES)
+    files = weight_files({p.name for p in path.iterdir()} if path.is_dir() else set(), "model", PICKLES)
     check_weights(files, str(path), "model.safetensors", allow_pickle=False)
-    tensors = {key.rpartition(".")[2]: value for key, value in load_file(path / files[0]).items()}
+    try:
+        return load_file(path / files[0])
+    except (SafetensorError, OSError, ValueError) as error:
+        raise MissingWeightsError(f"{path / files[0]} is damaged or cut off: {error}") from error
+
+
+def _fill(layer: "nn.Module", path: Path, allow_pickle: bool) -> None:
+    tensors = {key.rpartition(".")[2]: value for key, value in _tensors(path).items()}
     linear = layer[0] if hasattr(layer, "__getitem__") else layer
     try:
         linear.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise MissingWeightsError(f"{path / files[0]} does not fit: {' '.join(str(error).split())[:300]}") from error
+        raise MissingWeightsError(
+            f"{path / 'model.safetensors'} does not fit: {' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def _pooler(settings: dict[str, Any], width: int, path: Path) -> tuple["nn.Module", int]:

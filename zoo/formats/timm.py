@@ -36,16 +36,20 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     """The vision tower of a folder that timm's `save_for_hf` or `push_to_hf_hub` wrote."""
     import timm
 
+    from zoo.encoders.checking import check_timm
     from zoo.hub import read_json
 
     config = read_json(folder / "config.json")
     arch = config["architecture"]
     if arch not in timm.list_models():
         raise UnrecognisedCheckpointError(f"{folder}: this timm ({timm.__version__}) has no architecture {arch!r}")
+    check_timm(arch, config.get("model_args") or {})
     files = weight_files({path.name for path in folder.iterdir()}, "model", ("pytorch_model.bin",))
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
     try:
-        backbone = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
+        # Without num_classes=0, for then timm would take a checkpoint with tensors missing.
+        backbone = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        backbone.reset_classifier(0)
     except Exception as error:
         raise MissingWeightsError(
             f"{folder / files[0]} does not fit {arch}: {' '.join(str(error).split())[:300]}"

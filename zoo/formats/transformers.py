@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
@@ -82,14 +82,32 @@ def text_spec(name: str, encoder: "TransformersText", dim: int, **facts: Any) ->
 
 
 def _read_config(folder: Path, allow_pickle: bool) -> dict[str, Any]:
+    from zoo.encoders.checking import check_transformers
     from zoo.hub import read_json
 
     config = read_json(folder / "config.json")
+    check_transformers(config, str(folder / "config.json"))
     if "auto_map" in config and config.get("model_type") not in (*DUAL, *TEXT):
         raise UnsafeCheckpointError(f"{folder} runs its own Python code (auto_map), which the zoo does not load")
     files = weight_files({path.name for path in folder.iterdir()}, "model", PICKLES)
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
+    _check_index(folder / "model.safetensors.index.json")
     return config
+
+
+def _check_index(path: Path) -> None:
+    """Shards lie beside their index and are safetensors; transformers would follow any path."""
+    from zoo.hub import read_json
+
+    if not path.is_file():
+        return
+    index = read_json(path)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(shards, dict):
+        raise UnrecognisedCheckpointError(f'{path} has no "weight_map"')
+    for shard in set(map(str, shards.values())):
+        if PurePath(shard).name != shard or not shard.endswith(".safetensors"):
+            raise UnsafeCheckpointError(f"{path} names {shard!r}, which is outside the folder or no safetensors file")
 
 
 @contextmanager
@@ -139,18 +157,14 @@ def load_text(
         max_tokens: longest text; by default what the tokenizer and the positions allow.
         assets: folder of the tokenizer, where it is another one.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     from zoo.encoders.text import TransformersText
+    from zoo.encoders.tokenizing import open_tokenizer
 
     config = _read_config(folder, allow_pickle)
+    tokenizer = open_tokenizer(assets or folder)
     backbone = from_pretrained(AutoModel, folder, allow_pickle)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(assets or folder, trust_remote_code=False)
-    except Exception as error:
-        raise MissingWeightsError(
-            f"no usable tokenizer in {assets or folder}: {' '.join(str(error).split())[:300]}"
-        ) from error
     if max_tokens is None:
         max_tokens = longest_text(backbone.config, tokenizer)
     side = "left" if config["model_type"] in DECODERS else "right"
@@ -166,31 +180,42 @@ def load_text(
 
 def longest_text(config: Any, tokenizer: Any) -> int:
     """Tokens that positions and tokenizer allow: the smaller of the two."""
-    positions = getattr(config, "max_position_embeddings", None) or 512
+    positions = positions_of(config) or 512
     return int(min(positions, getattr(tokenizer, "model_max_length", positions) or positions))
+
+
+def positions_of(config: Any) -> int | None:
+    """Tokens that a backbone's position table has room for; RoBERTa and its kin begin to count behind the filler."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        return positions - 1 - (config.pad_token_id or 0)
+    return positions
 
 
 def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
     """CLIP, SigLIP or SigLIP 2 as two towers."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     from zoo.embedder import Embedder, Tower
     from zoo.encoders.hf_dual import HfImage, HfNaflexImage, HfText, tower_class
+    from zoo.encoders.tokenizing import open_tokenizer
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
     _read_config(folder, allow_pickle)
-    config = AutoConfig.from_pretrained(folder)
+    tokenizer = open_tokenizer(folder, plain=False)
+    processor = _image_settings(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # its own validation raises TypeError, ValueError and types of huggingface_hub
+        reason = " ".join(str(error).split())[:300]
+        raise UnrecognisedCheckpointError(f"{folder / 'config.json'} makes no sense: {reason}") from error
     kind = config.model_type
     if kind == "clip":
         # The towers' own projection_dim may be absent or wrong (512 by default); the whole model goes by its own.
         config.vision_config.projection_dim = config.text_config.projection_dim = config.projection_dim
     vision = from_pretrained(tower_class(kind, "image"), folder, allow_pickle, config=config.vision_config)
     text = from_pretrained(tower_class(kind, "text"), folder, allow_pickle, config=config.text_config)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:
-        raise MissingWeightsError(f"no usable tokenizer in {folder}: {' '.join(str(error).split())[:300]}") from error
     max_tokens = min(config.text_config.max_position_embeddings, tokenizer.model_max_length)
     text_encoder = HfText(
         kind,
@@ -200,13 +225,17 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
         tokenizer=tokenizer,
         tower=text,
     )
-    processor = _image_settings(folder)
     if kind == "siglip2":
         patches = processor.get("max_num_patches", 256)
         image_encoder = HfNaflexImage(vision.config.to_dict(), patches, processor, vision)
         size = None
     else:
-        transform = transform_of(kind, processor)
+        try:
+            transform = transform_of(kind, processor)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnrecognisedCheckpointError(
+                f"{folder}: the image processor's settings make no sense: {error}"
+            ) from error
         image_encoder = HfImage(kind, vision.config.to_dict(), transform, vision)
         size = transform.size[0]
     spec = ModelSpec(
@@ -238,10 +267,12 @@ def transform_of(kind: str, settings: dict[str, Any]) -> "PixelTransform":
     from zoo.encoders.pixels import CLIP_MEAN, CLIP_STD, PixelTransform
 
     def sides(value: Any, default: int = 224) -> tuple[int, int]:
-        if isinstance(value, dict):
-            if "shortest_edge" in value:
-                return (value["shortest_edge"],) * 2
-            return value["height"], value["width"]
+        if isinstance(value, dict) and "shortest_edge" in value:
+            value = value["shortest_edge"]
+        elif isinstance(value, dict) and {"height", "width"} <= set(value):
+            return int(value["height"]), int(value["width"])
+        if value is not None and not isinstance(value, int):
+            raise ValueError(f"a size of {value} is none that the zoo reads")
         return (value or default,) * 2
 
     plain = kind == "siglip"
@@ -250,9 +281,7 @@ def transform_of(kind: str, settings: dict[str, Any]) -> "PixelTransform":
     do_crop = settings.get("do_center_crop", not plain)
     resample = settings.get("resample", 3)
     if resample not in RESAMPLING:
-        raise UnrecognisedCheckpointError(
-            f"the image processor resizes by method {resample}; the zoo reads {RESAMPLING}"
-        )
+        raise ValueError(f"resample is {resample}; the zoo reads {RESAMPLING}")
     return PixelTransform(
         size=sides(crop) if do_crop else sides(resize),
         resize="squash" if squash else "shortest",

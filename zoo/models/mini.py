@@ -41,6 +41,7 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
     license="apache-2.0",
     hub_id="",
     demo="search",
+    params=12_125_304,
     image_size=112,
     max_tokens=128,
     packaged=True,
@@ -56,6 +57,7 @@ def zoo_mini(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     hub_id="",
     demo="search",
+    params=110_428,
     image_size=32,
     max_tokens=32,
 )

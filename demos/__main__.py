@@ -1,0 +1,48 @@
+"""`python -m zoo.demos zoo-mini`: opens the demo of a model."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from zoo.errors import ZooError
+
+from .serve import launch
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads the command line and runs the page until Ctrl-C; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m zoo.demos",
+        description="Open a web page that searches pictures by what they show.",
+        epilog="Example: python -m zoo.demos zoo-mini --photos ~/Pictures",
+    )
+    parser.add_argument("model", nargs="?", default="zoo-mini", help="a name that load_model knows (default: zoo-mini)")
+    parser.add_argument(
+        "--photos", action="append", default=[], metavar="DIR", help="search the pictures of this folder too"
+    )
+    parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
+    parser.add_argument("--port", type=int, help="where to listen (default: the first free one from 7860 on)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
+    parser.add_argument("--share", action="store_true", help="make a public link (needs a network)")
+    parser.add_argument("--browser", action="store_true", help="open the page in your browser")
+    chosen = parser.parse_args(arguments)
+    try:
+        launch(
+            chosen.model,
+            chosen.photos,
+            port=chosen.port,
+            host=chosen.host,
+            share=chosen.share,
+            samples=not chosen.no_samples,
+            browser=chosen.browser,
+        )
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Where the demo's pictures come from, how they are embedded, and the thumbnails that the page may show."""
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import ZooError
+from zoo.media import FORMATS, IMAGE_SUFFIXES, load_pixels
+
+from .messages import explain
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from zoo import Embedder
+
+THUMBNAIL_SIDE = 512
+MAX_PICTURES = 20_000
+
+# Real photos (and a few odd pictures) inside the wheels of packages that the demo needs anyway, so that a bare machine
+# without a network has something to search: (package, path in the package, caption for screen readers).
+SAMPLES: tuple[tuple[str, str, str], ...] = (
+    ("skimage", "data/motorcycle_left.png", "a red motorcycle in a garage"),
+    ("gradio", "media_assets/images/lion.jpg", "a lion resting on a rock"),
+    ("skimage", "data/coffee.png", "a cup of coffee on a saucer"),
+    ("sklearn", "datasets/images/flower.jpg", "an orange dahlia in bloom"),
+    ("skimage", "data/astronaut.png", "an astronaut in an orange suit"),
+    ("gradio", "media_assets/images/tower.jpg", "the Eiffel Tower lit up at dusk"),
+    ("skimage", "data/chelsea.png", "a tabby cat"),
+    ("sklearn", "datasets/images/china.jpg", "a Chinese pagoda by a lake"),
+    ("gradio", "media_assets/images/cheetah.jpg", "a cheetah running"),
+    ("skimage", "data/rocket.jpg", "a rocket on its launch pad"),
+    ("skimage", "data/camera.png", "a man behind a film camera on a tripod"),
+    ("gradio", "test_data/cheetah2.jpg", "a cheetah cub"),
+    ("skimage", "data/chessboard_RGB.png", "a chessboard pattern"),
+    ("skimage", "data/hubble_deep_field.jpg", "galaxies in deep space"),
+    ("skimage", "data/coins.png", "old coins in rows"),
+    ("gradio", "media_assets/images/hf-logo_transpng.png", "a smiling emoji with open hands"),
+    ("skimage", "data/horse.png", "the silhouette of a horse"),
+    ("skimage", "data/moon.png", "craters on the moon"),
+    ("skimage", "data/brick.png", "a brick wall"),
+    ("skimage", "data/grass.png", "grass from above"),
+    ("skimage", "data/gravel.png", "gravel"),
+    ("skimage", "data/retina.jpg", "the retina of an eye"),
+    ("skimage", "data/ihc.png", "stained tissue under a microscope"),
+    ("skimage", "data/page.png", "a printed page"),
+    ("skimage", "data/text.png", "handwriting on paper"),
+    ("skimage", "data/color.png", "a colour wheel"),
+    ("skimage", "data/logo.png", "a logo with a snake"),
+)
+
+# Pictures for the examples "search with a picture"; they are not in the gallery.
+EXAMPLE_QUERIES: tuple[tuple[str, str, str], ...] = (
+    ("skimage", "data/motorcycle_right.png", "the motorcycle from another side"),
+    ("gradio", "media_assets/images/cheetah1.jpg", "the face of a cheetah"),
+    ("skimage", "data/chessboard_GRAY.png", "a grey chessboard"),
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a gallery: the file it is in, and words for screen readers and captions."""
+
+    path: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that could not be embedded, and why."""
+
+    name: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Pictures and their vectors `(n, dim)`, row for row, in the space of the model called `model`."""
+
+    model: str
+    pictures: tuple[Picture, ...]
+    vectors: "Tensor"
+    refused: tuple[Refused, ...] = ()
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __deepcopy__(self, memo: object) -> "Gallery":
+        return self  # immutable, and Gradio copies what it keeps for a visitor
+
+
+def sample_pictures() -> list[Picture]:
+    """The pictures that come with the installed packages; a package that is absent gives none."""
+    return _shipped(SAMPLES)
+
+
+def example_queries() -> list[Picture]:
+    """Shipped pictures that are in no gallery, to search with."""
+    return _shipped(EXAMPLE_QUERIES)
+
+
+def _shipped(entries: Iterable[tuple[str, str, str]]) -> list[Picture]:
+    found = []
+    for package, inside, caption in entries:
+        spec = find_spec(package)  # does not import the package
+        folders = spec.submodule_search_locations if spec else None
+        for folder in folders or ():
+            path = Path(folder, inside)
+            if path.is_file():
+                found.append(Picture(path, caption))
+                break
+    return found
+
+
+def folder_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> list[Picture]:
+    """The picture files under `folder`, by name, without hidden ones and without links that lead out of it.
+
+    Raises:
+        ZooError: no such folder, no picture in it, or more than `limit`.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ZooError(f"There is no folder {folder}. Give the path of a folder with pictures.")
+    root = folder.resolve()
+    found: list[Picture] = []
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(place, name)
+            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+                continue
+            if not path.resolve().is_relative_to(root):
+                continue
+            found.append(Picture(path, str(path.relative_to(root))))
+            if len(found) > limit:
+                raise ZooError(
+                    f"{folder} holds more than {limit:,} pictures, too many for one page. "
+                    "Choose a smaller folder, or use `zoo embed` and `zoo search`."
+                )
+    if not found:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ZooError(f"No pictures found in {folder} (looked for {kinds}).")
+    return found
+
+
+def unique(pictures: Iterable[Picture]) -> list[Picture]:
+    """The pictures without byte-for-byte copies; the first of each stays."""
+    pictures = list(pictures)
+    # Only files of equal size can be copies, so most files are never read here.
+    same_size = Counter(_size(picture.path) for picture in pictures)
+    kept: dict[tuple[int, str], Picture] = {}
+    for picture in pictures:
+        size = _size(picture.path)
+        kept.setdefault((size, _digest(picture.path) if same_size[size] > 1 else ""), picture)
+    return list(kept.values())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return str(path)  # embedding it will say what is wrong
+
+
+def embed_pictures(
+    model: "Embedder", pictures: Sequence[Picture], *, progress: Callable[[int, int], None] | None = None
+) -> Gallery:
+    """Embeds the pictures; those that cannot be read are set aside with the reason.
+
+    Args:
+        progress: called with (done, total) as it goes on.
+
+    Raises:
+        ZooError: not one picture could be embedded.
+    """
+    import torch
+
+    started = time.perf_counter()
+    kept: list[Picture] = []
+    vectors: list[Tensor] = []
+    refused: list[Refused] = []
+    # In chunks, because a stream reads far ahead and a progress bar should move all the time.
+    chunk = max(32, min(512, len(pictures) // 20))
+    for start in range(0, len(pictures), chunk):
+        some = pictures[start : start + chunk]
+        for picture, result in zip(some, model.encode_stream([one.path for one in some], progress=False), strict=True):
+            if result.error is None:
+                kept.append(picture)
+                vectors.append(result.vector)
+            else:
+                refused.append(Refused(picture.caption, result.error.code, explain(result.error)))
+        if progress is not None:
+            progress(start + len(some), len(pictures))
+    if not kept:
+        first = f" The first one: {refused[0].reason}" if refused else ""
+        raise ZooError(f"None of the {len(pictures)} pictures could be embedded.{first}")
+    seconds = time.perf_counter() - started
+    return Gallery(model.spec.name, tuple(kept), torch.stack(vectors).cpu(), tuple(refused), seconds)
+
+
+class Thumbnails:
+    """Small JPEG copies in one private folder, made when first shown: the only pictures the page serves."""
+
+    def __init__(self, folder: Path, side: int = THUMBNAIL_SIDE) -> None:
+        self.folder = Path(folder).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.side = side
+
+    def of(self, picture: Picture) -> Path:
+        """The thumbnail's file; its name tells nothing of where the original lies."""
+        status = picture.path.stat()
+        key = f"{picture.path}|{status.st_mtime_ns}|{status.st_size}|{self.side}"
+        target = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.jpg"
+        if not target.exists():
+            small = shrink(picture.path, self.side)
+            # Written aside and renamed: another visitor never sees half a file.
+            part = target.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}.part")
+            small.save(part, "JPEG", quality=88)
+            part.replace(target)
+        return target
+
+
+def shrink(path: Path, side: int) -> "Image.Image":
+    """The upright RGB picture, scaled down so that its longer side is at most `side` pixels.
+
+    Raises:
+        InputError: as `zoo.media.load_pixels`.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            if picture.format == "JPEG" and picture.mode in ("RGB", "L"):
+                # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which is what makes maps of big folders quick.
+                picture.draft(picture.mode, (side, side))
+                small = ImageOps.exif_transpose(picture).convert("RGB")
+                small.thumbnail((side, side), Image.Resampling.LANCZOS)
+                return small
+    except Exception:
+        pass  # odd files go the careful way, which also words the error
+    small = Image.fromarray(load_pixels(path))
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small

@@ -1,0 +1,345 @@
+"""What the search page does, as plain methods: no component is touched here, so tests call them directly."""
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from zoo.errors import EmptyTextError, InputError, ZooError
+
+from . import map as gallery_map
+from .chooser import Models
+from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, folder_pictures, shrink, unique
+from .messages import explain
+from .widgets import friendly, user_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo import Embedder
+
+BROWSE = 48  # pictures shown before anything was asked
+MAX_LABELS = 100
+MAX_UPLOADS = 200
+UPLOAD_SIDE = 1024  # uploaded pictures are kept at this size: more than any model here reads
+TEMPERATURE = 0.05
+
+Results = list[tuple[str, str]]
+Scores = dict[str, Any]
+Visitor = Gallery | None
+Drawn = tuple[Gallery, gallery_map.MapLayout]
+
+
+class Search:
+    """One page's state and actions.
+
+    A page on the user's own machine (`local`) has one gallery, which survives a reload; a public page keeps what a
+    visitor uploads in that visitor's own session (`own`), unseen by others.
+    """
+
+    def __init__(
+        self, models: Models, gallery: Gallery, workspace: Path, *, local: bool = True, roots: Sequence[Path] = ()
+    ) -> None:
+        self.models = models
+        self.start = self.current = gallery
+        self.workspace = Path(workspace).resolve()
+        self.thumbnails = Thumbnails(self.workspace / "pictures")
+        self.local = local
+        self.roots = tuple(Path(root).expanduser().resolve() for root in roots)
+
+    # Searching ---------------------------------------------------------------------------------------------------
+
+    def by_text(self, query: str, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
+        """The pictures that fit the words best.
+
+        Args:
+            query: what to look for, in a few words or a sentence.
+            top_k: how many pictures to return.
+        """
+        gallery, model = self._in_use(own)
+        started = time.perf_counter()
+        try:
+            if not (query or "").strip():
+                raise EmptyTextError("the query is empty")
+            vector = model.encode_query(query, progress=False)
+        except InputError as error:
+            raise friendly(error) from error
+        return self._found(model, gallery, vector, int(top_k), started)
+
+    def by_image(self, picture: str | None, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
+        """The pictures that look most like the one given.
+
+        Args:
+            picture: the file to look for.
+            top_k: how many pictures to return.
+        """
+        gallery, model = self._in_use(own)
+        started = time.perf_counter()
+        vector = self._embed_upload(model, picture)
+        return self._found(model, gallery, vector, int(top_k), started)
+
+    def classify(
+        self, picture: str | None, labels: str, temperature: float = TEMPERATURE, own: Visitor = None
+    ) -> Scores:
+        """How well each label fits the picture: its cosine, and its share (softmax of cosine / temperature).
+
+        Args:
+            picture: the file to describe.
+            labels: words or short phrases, separated by commas or line ends.
+            temperature: the smaller, the more decided the shares.
+        """
+        words = list(dict.fromkeys(word.strip() for word in re.split(r"[,;\n]", labels or "") if word.strip()))
+        if len(words) < 2:
+            raise user_error("Give at least two labels to choose from, for example: cat, dog, motorbike.")
+        if len(words) > MAX_LABELS:
+            raise user_error(f"{len(words)} labels are too many for one picture; give at most {MAX_LABELS}.")
+        _, model = self._in_use(own)
+        vector = self._embed_upload(model, picture)
+        try:
+            hits = model.rank(vector, model.encode(words, progress=False), k=len(words))
+        except InputError as error:
+            raise friendly(error, "Labels") from error
+        best = hits[0].score
+        weights = [2.718281828459045 ** ((hit.score - best) / float(temperature)) for hit in hits]
+        rows = [
+            {
+                "label": words[hit.index],
+                "text": f"{weight / sum(weights):.0%}  ·  cosine {hit.score:.2f}",
+                "bar": weight / sum(weights),
+                "cosine": hit.score,
+            }
+            for hit, weight in zip(hits, weights, strict=True)
+        ]
+        note = (
+            f"Shares: softmax of the cosines at temperature {float(temperature):g}. They say which of your labels fits "
+            "best, not whether any of them is right."
+        )
+        return {"title": f"Looks most like: {rows[0]['label']}", "rows": rows, "note": note}
+
+    # The gallery -------------------------------------------------------------------------------------------------
+
+    def index_files(
+        self, files: list[str] | None, keep: bool = True, own: Visitor = None, progress: Any = None
+    ) -> tuple[Visitor, str]:
+        """Makes uploaded pictures searchable: they are embedded and join the gallery.
+
+        Args:
+            files: the uploaded pictures.
+            keep: whether the pictures that are in the gallery now stay in it.
+        """
+        if not files:
+            raise user_error("Choose some pictures first, then index them.")
+        if len(files) > MAX_UPLOADS and not self.local:
+            raise user_error(f"{len(files)} pictures at once are too many; choose at most {MAX_UPLOADS}.")
+        folder = Path(tempfile.mkdtemp(prefix="uploaded-", dir=self.workspace))
+        pictures, refused = [], []
+        for number, name in enumerate(files):
+            target = folder / f"{number:05d}.jpg"
+            try:
+                shrink(Path(name), UPLOAD_SIDE).save(target, "JPEG", quality=95)
+            except InputError as error:
+                refused.append(Refused(Path(name).name, error.code, explain(error)))
+                continue
+            pictures.append(Picture(target, Path(name).name))
+        if not pictures:
+            shutil.rmtree(folder)
+            raise user_error(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
+        return self._index(pictures, refused, keep, own, progress)
+
+    def index_folder(
+        self, folder: str, keep: bool = True, own: Visitor = None, progress: Any = None
+    ) -> tuple[Visitor, str]:
+        """Makes the pictures of a folder on this machine searchable (offered on a local page only).
+
+        Args:
+            folder: path of the folder; its subfolders are searched too.
+            keep: whether the pictures that are in the gallery now stay in it.
+        """
+        if not self.local:
+            raise user_error("Folders of the server cannot be indexed on a shared page. Upload the pictures instead.")
+        if not (folder or "").strip():
+            raise user_error("Type the path of a folder with pictures, for example ~/Pictures.")
+        path = Path(folder.strip()).expanduser()
+        if not any(path.resolve().is_relative_to(root) for root in self.roots):
+            allowed = ", ".join(str(root) for root in self.roots) or "none"
+            raise user_error(
+                f"{folder} is outside the folders that this page may read ({allowed}). "
+                "Start it with --photos FOLDER to allow another one."
+            )
+        try:
+            pictures = folder_pictures(path)
+        except ZooError as error:
+            raise friendly(error) from error
+        return self._index(pictures, [], keep, own, progress)
+
+    def choose_model(self, name: str, own: Visitor = None, progress: Any = None) -> tuple[Visitor, str, str]:
+        """Changes the model; the gallery is embedded anew.
+
+        Args:
+            name: one of the models that the page offers.
+        """
+        gallery, _ = self._in_use(own)
+        if name == gallery.model:
+            return own, self.status(own), name
+        try:
+            _report(progress, f"Loading {name}")
+            model = self.models.get(name)
+            changed = embed_pictures(model, gallery.pictures, progress=_counter(progress))
+        except ZooError as error:
+            gr.Warning(str(error), title="The model was not changed", duration=15)
+            return own, self.status(own), gallery.model
+        return self._keep(changed, own), self.status(changed), name
+
+    def status(self, own: Visitor = None) -> str:
+        """One line: what is searched, and how long a vector is."""
+        gallery, model = self._in_use(own)
+        return f"{len(gallery):,} {'picture' if len(gallery) == 1 else 'pictures'} · {model.spec.dim} numbers for each"
+
+    def browse(self, own: Visitor = None) -> Results:
+        """The first pictures of the gallery, for a page where nothing was asked yet."""
+        gallery, _ = self._in_use(own)
+        return [self._shown(picture) for picture in gallery.pictures[:BROWSE]]
+
+    def forget(self, own: Visitor) -> None:
+        """Deletes what a visitor uploaded; called when the session ends."""
+        for picture in own.pictures if own is not None and own is not self.current else ():
+            if picture.path.is_relative_to(self.workspace):
+                picture.path.unlink(missing_ok=True)
+
+    # The map -----------------------------------------------------------------------------------------------------
+
+    def draw_map(self, method: str = "PCA", own: Visitor = None) -> tuple[str, str, Drawn]:
+        """The gallery as a picture: similar pictures lie close together.
+
+        Args:
+            method: the projection from the model's space to the plane.
+        """
+        import numpy as np
+
+        gallery, _ = self._in_use(own)
+        count = min(len(gallery), gallery_map.MAX_ON_MAP)
+        rows = np.linspace(0, len(gallery) - 1, count).round().astype(int)
+        try:
+            points, note = gallery_map.project(gallery.vectors[rows].numpy(), method)
+        except ValueError as error:
+            raise user_error(f"{error}.") from error
+        centres, side = gallery_map.lay_out(points)
+        try:
+            picture = gallery_map.draw([gallery.pictures[row].path for row in rows], centres, side)
+        except (OSError, InputError) as error:
+            raise user_error("A picture is no longer there or was changed. Index the pictures again.") from error
+        target = self.thumbnails.folder / f"map-{time.monotonic_ns():x}.png"
+        picture.save(target)
+        if count < len(gallery):
+            note += f" {count} of the {len(gallery):,} pictures are drawn."
+        return str(target), note, (gallery, gallery_map.MapLayout(centres, rows, side))
+
+    def pick(self, drawn: Drawn, event: gr.SelectData) -> tuple[str, str, Results]:
+        """The picture nearest to a click on the map, its caption, and its nearest neighbours in the model's space."""
+        gallery, layout = drawn
+        return self.neighbours(gallery, layout.nearest(*event.index))
+
+    def neighbours(self, gallery: Gallery, row: int = 0) -> tuple[str, str, Results]:
+        """A picture of the gallery, its caption, and the four pictures nearest to it in the model's space."""
+        hits = self.models.get(gallery.model).rank(gallery.vectors[row], gallery.vectors, k=5)
+        near = [self._shown(gallery.pictures[hit.index]) for hit in hits if hit.index != row][:4]
+        path, caption = self._shown(gallery.pictures[row])
+        return path, caption, near
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
+    def _in_use(self, own: Visitor) -> tuple[Gallery, "Embedder"]:
+        gallery = self.current if own is None else own
+        return gallery, self.models.get(gallery.model)
+
+    def _keep(self, gallery: Gallery, own: Visitor) -> Visitor:
+        if not self.local:
+            return gallery
+        self.current = gallery
+        return own
+
+    def _index(
+        self, pictures: list[Picture], refused: list[Refused], keep: bool, own: Visitor, progress: Any
+    ) -> tuple[Visitor, str]:
+        gallery, model = self._in_use(own)
+        wanted = unique([*pictures, *gallery.pictures]) if keep else unique(pictures)
+        try:
+            indexed = embed_pictures(model, wanted, progress=_counter(progress))
+        except ZooError as error:
+            raise friendly(error) from error
+        refused = [*refused, *indexed.refused]
+        rate = len(wanted) / max(indexed.seconds, 1e-6)
+        report = f"**{_pictures(len(indexed))} searchable now.** "
+        report += f"Embedded in {indexed.seconds:.1f} s ({rate:.0f} per second)."
+        copies = len(pictures) + (len(gallery) if keep else 0) - len(wanted)
+        if copies:
+            report += f" {copies} identical {'copy' if copies == 1 else 'copies'} left out."
+        if refused:
+            report += f"\n\n{_refusals(refused)}"
+        return self._keep(indexed, own), report
+
+    def _embed_upload(self, model: "Embedder", picture: str | None) -> "Tensor":
+        if not picture:
+            raise user_error("Add a picture first: drop one in, paste it, or click an example.")
+        try:
+            return model.encode(Path(picture), progress=False)
+        except InputError as error:
+            raise friendly(error) from error
+
+    def _found(
+        self, model: "Embedder", gallery: Gallery, vector: "Tensor", top_k: int, started: float
+    ) -> tuple[Results, Scores]:
+        hits = model.rank(vector, gallery.vectors, k=max(1, min(top_k, len(gallery))))
+        average = float(model.similarity(vector[None], gallery.vectors).mean())
+        elapsed = time.perf_counter() - started
+        span = max(hits[0].score - average, 1e-6)
+        rows = [
+            {
+                "label": gallery.pictures[hit.index].caption,
+                "text": f"{hit.score:.2f}",
+                "bar": max(0.0, (hit.score - average) / span),
+                "cosine": hit.score,
+            }
+            for hit in hits
+        ]
+        note = "The number is the cosine. Bars run from the gallery's average picture (empty) to the best match (full)."
+        title = f"{len(gallery):,} pictures searched in {1000 * elapsed:.0f} ms"
+        shown = [self._shown(gallery.pictures[hit.index]) for hit in hits]
+        return shown, {"title": title, "rows": rows, "note": note}
+
+    def _shown(self, picture: Picture) -> tuple[str, str]:
+        try:
+            return str(self.thumbnails.of(picture)), picture.caption
+        except (OSError, InputError) as error:
+            raise user_error(
+                f"{picture.caption} is no longer there or was changed. Index the pictures again."
+            ) from error
+
+
+def _pictures(count: int) -> str:
+    return "1 picture is" if count == 1 else f"{count:,} pictures are"
+
+
+def _report(progress: Any, words: str) -> None:
+    if progress is not None:
+        progress(0, desc=words)
+
+
+def _counter(progress: Any) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress((done, total), desc="Embedding pictures", unit="pictures")
+
+
+def _refusals(refused: Sequence[Refused], most: int = 5) -> str:
+    # File names are shown as code, so that none can act as Markdown.
+    lines = [f"- `{one.name.replace('`', ' ')}`: {one.reason}" for one in refused[:most]]
+    if len(refused) > most:
+        lines.append(f"- and {len(refused) - most} more")
+    noun = "file" if len(refused) == 1 else "files"
+    return f"{len(refused)} {noun} could not be read:\n" + "\n".join(lines)

@@ -1,0 +1,29 @@
+"""Errors of the zoo in words for visitors of a page: each names the remedy, and none a path of the server."""
+
+from zoo.errors import InputError, UnsupportedModalityError
+
+_REMEDIES = {
+    "missing-file": "The picture did not arrive. Upload it again.",
+    "not-media": (
+        "That file is not a picture that can be read here. Use JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; "
+        "convert HEIC or SVG to one of them first."
+    ),
+    "corrupt-image": (
+        "That picture is damaged or cut off. Open it in a picture viewer and save it again, or try another one."
+    ),
+    "image-too-large": "That picture is too large: at most 64 megapixels are read. Scale it down and try again.",
+    "invalid-pixels": "That picture has pixel values that cannot be read. Save it as an ordinary 8-bit JPEG or PNG.",
+    "empty-text": "Type a few words first, for example “a red motorbike”.",
+    "invalid-text": "That text cannot be read: it is too long or holds broken characters. Use a sentence or two.",
+}
+
+
+def explain(error: Exception, subject: str = "") -> str:
+    """What went wrong and what to do, after `subject` ("holiday.jpg") if there is one."""
+    if isinstance(error, UnsupportedModalityError):
+        message = f"{error}. Choose another model at the top of the page."
+    elif isinstance(error, InputError) and error.code in _REMEDIES:
+        message = _REMEDIES[error.code]
+    else:
+        message = str(error)
+    return f"{subject}: {message}" if subject else message

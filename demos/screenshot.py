@@ -1,0 +1,89 @@
+"""`python -m zoo.demos.screenshot docs/demo.png`: opens the demo in Chromium, asks one question, saves what is seen."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo.errors import ZooError
+
+from .serve import launch
+
+DESKTOP = (1280, 900)
+# Nothing here talks to the network or to a GPU.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_LOADED = """[...document.images].every(image => {
+  const box = image.getBoundingClientRect();
+  return image.complete || !image.offsetParent || box.top > innerHeight || box.bottom < 0;
+})"""
+
+
+def find_chromium() -> str | None:
+    """The system's Chromium: $CHROMIUM, else the first one on the path."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+def take(
+    target: Path, model: str = "zoo-mini", query: str = "a red motorbike", size: tuple[int, int] = DESKTOP
+) -> Path:
+    """Saves the page's answer to `query` as a picture.
+
+    Raises:
+        ZooError: Chromium or Playwright is missing.
+    """
+    try:
+        from playwright.sync_api import expect, sync_playwright
+    except ModuleNotFoundError as error:
+        raise ZooError('the screenshot needs Playwright: pip install "embedding-zoo[dev]"') from error
+    chromium = find_chromium()
+    if chromium is None:
+        raise ZooError("the screenshot needs Chromium: install the package `chromium`, or set CHROMIUM to its path")
+    page = launch(model, block=False)
+    try:
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+            tab = browser.new_page(viewport={"width": size[0], "height": size[1]})
+            tab.goto(page.local_url)
+            tab.get_by_label("What are you looking for?").fill(query)
+            tab.get_by_role("button", name="Search").click()
+            expect(tab.locator("#text-scores li").first).to_be_visible()
+            tab.get_by_role("heading", level=1).hover()
+            tab.wait_for_function(_LOADED)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            tab.screenshot(path=target, animations="disabled")
+            browser.close()
+    finally:
+        page.close(verbose=False)
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m zoo.demos.screenshot", description=__doc__)
+    parser.add_argument("target", nargs="?", type=Path, default=Path("docs/demo.png"))
+    parser.add_argument("--model", default="zoo-mini")
+    parser.add_argument("--query", default="a red motorbike")
+    parser.add_argument("--size", default="1280x900", help="width and height of the window (default: 1280x900)")
+    chosen = parser.parse_args(arguments)
+    width, _, height = chosen.size.partition("x")
+    try:
+        print(take(chosen.target, chosen.model, chosen.query, (int(width), int(height))))
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,323 @@
+"""Search a gallery with words or pictures, describe a picture with your own labels, and see the gallery as a map."""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from . import map as gallery_map
+from . import text
+from .chooser import Models
+from .gallery import Gallery, Picture, Thumbnails, embed_pictures, example_queries, sample_pictures
+from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search
+from .widgets import api_text, picture_input, results_gallery, score_bars
+
+if TYPE_CHECKING:
+    from zoo import Embedder
+
+TITLE = "Embedding Zoo"
+EXPLANATION = (
+    "Search pictures by what they show. A model turns words and pictures into vectors, and what means the same lies "
+    "close together."
+)
+EXAMPLE_TEXTS = (
+    "a red motorbike",
+    "a cat",
+    "something to drink",
+    "an old building",
+    "outer space",
+    "a big wild cat",
+)
+LABELS = "cat, dog, lion, motorbike, car, flower, tree, building, person, food, drink, rocket"
+WELCOME = {
+    "title": "Nothing asked yet",
+    "note": "These are the pictures of the gallery. Type a few words above, or click one of the examples.",
+}
+DESCRIBE = {
+    "title": "No picture yet",
+    "note": "Add a picture, or click one of the examples; change the labels as you like.",
+}
+DESCRIBED = ("coffee.png", "rocket.jpg", "lion.jpg", "flower.jpg")
+Components = list[gr.components.Component]
+PROGRESS = gr.Progress()
+
+
+def build(
+    model: "Embedder",
+    gallery: Gallery | Sequence[Picture] | None = None,
+    *,
+    models: Models | None = None,
+    local: bool = True,
+    roots: Sequence[Path] = (),
+    workspace: Path | None = None,
+) -> gr.Blocks:
+    """The search page; for a model that reads no pictures, the page of `text`.
+
+    Args:
+        gallery: what is searched at first, embedded or not; by default the pictures that installed packages ship.
+        models: what the model chooser offers; by default `model` and those whose weights are on this machine.
+        local: whether only this machine's user sees the page. Then it offers folders and keeps one gallery for all
+            tabs; otherwise uploads stay in their visitor's session.
+        roots: the folders that may be indexed by path on a local page.
+        workspace: private folder for thumbnails; by default a temporary one.
+    """
+    if "image" not in model.spec.modalities:
+        return text.build(model)
+    if workspace is None:
+        workspace = Path(tempfile.mkdtemp(prefix="zoo-demo-"))
+        atexit.register(shutil.rmtree, workspace, ignore_errors=True)
+    if not isinstance(gallery, Gallery):
+        gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)
+    search = Search(models or Models(model), gallery, workspace, local=local, roots=roots)
+    # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
+    gr.set_static_paths([search.thumbnails.folder])
+    return _page(search, reads_text="text" in model.spec.modalities)
+
+
+def _page(search: Search, reads_text: bool) -> gr.Blocks:
+    with gr.Blocks(title=f"{TITLE} · search by meaning", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        own = gr.State(None, time_to_live=12 * 3600, delete_callback=search.forget)
+        with gr.Row(equal_height=False, elem_id="top"):
+            with gr.Column(scale=3, min_width=320):
+                gr.Markdown(f"# {TITLE}\n{EXPLANATION}", elem_id="title")
+            with gr.Column(scale=1, min_width=260):
+                chooser = gr.Dropdown(search.models.choices(), value=search.current.model, label="Model")
+                status = gr.Markdown(search.status(), elem_id="status")
+        with gr.Tabs():
+            with gr.Tab("By words", visible=reads_text):
+                text_results = _text_tab(search, own)
+            with gr.Tab("By picture"):
+                image_results = _image_tab(search, own)
+            with gr.Tab("Describe", visible=reads_text):
+                _labels_tab(search, own)
+            with gr.Tab("Map"):
+                map_parts = _map_tab(search, own)
+            with gr.Tab("Add yours"):
+                indexing = _index_tab(search, own)
+        _keep_fresh(search, page, own, chooser, status, [*text_results, *image_results], map_parts, indexing)
+    page.queue(max_size=64, default_concurrency_limit=4)
+    return page
+
+
+def _text_tab(search: Search, own: gr.State) -> Components:
+    query = gr.Textbox(
+        label="What are you looking for?",
+        placeholder="a red motorbike",
+        submit_btn="Search",
+        autofocus=True,
+        max_length=2000,
+        elem_id="query",
+    )
+    examples = gr.Dataset(
+        components=[gr.Textbox(visible=False)], samples=[[words] for words in EXAMPLE_TEXTS], label="Try", type="values"
+    )
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=300):
+            found = results_gallery("Pictures", search.browse(), columns=4, elem_id="text-results")
+        with gr.Column(scale=1, min_width=230):
+            top_k, bars = _how_many(), score_bars("Scores", WELCOME, elem_id="text-scores")
+    call = {"fn": search.by_text, "inputs": [query, top_k, own], "outputs": [found, bars], "show_progress_on": bars}
+    query.submit(**call, api_name="search_by_text", api_description=api_text(search.by_text), concurrency_id="search")
+    examples.click(lambda row: row[0], examples, query, api_visibility="private", show_progress="hidden").then(
+        **call, api_visibility="private", concurrency_id="search"
+    )
+    return [found, bars]
+
+
+def _image_tab(search: Search, own: gr.State) -> Components:
+    with gr.Row():
+        with gr.Column(scale=1, min_width=260):
+            picture = picture_input("A picture to look for", height=240, elem_id="look-for")
+            go = gr.Button("Find similar pictures", variant="primary")
+            examples = _picture_examples(search.thumbnails, example_queries())
+            top_k, bars = _how_many(), score_bars("Scores", elem_id="image-scores")
+        with gr.Column(scale=3, min_width=300):
+            found = results_gallery("Pictures", search.browse(), columns=4, elem_id="image-results")
+    call = {"fn": search.by_image, "inputs": [picture, top_k, own], "outputs": [found, bars], "show_progress_on": bars}
+    go.click(**call, api_name="search_by_image", api_description=api_text(search.by_image), concurrency_id="search")
+    picture.upload(**call, api_visibility="private", concurrency_id="search")
+    if examples:
+        _when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search")
+    return [found, bars]
+
+
+def _labels_tab(search: Search, own: gr.State) -> None:
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            picture = picture_input("A picture to describe", height=240, elem_id="describe")
+            shipped = [picture for picture in sample_pictures() if picture.path.name in DESCRIBED]
+            examples = _picture_examples(search.thumbnails, shipped)
+            labels = gr.Textbox(LABELS, label="Your labels, separated by commas", lines=3, max_length=5000)
+            go = gr.Button("Choose the best label", variant="primary")
+        with gr.Column(scale=2, min_width=300):
+            bars = score_bars("How well each label fits", DESCRIBE, elem_id="label-scores")
+            temperature = gr.Slider(
+                0.01,
+                0.2,
+                value=TEMPERATURE,
+                step=0.01,
+                label="Temperature",
+                buttons=[],
+                info="Divides the cosines before the softmax: smaller means more decided shares.",
+            )
+    call = {"fn": search.classify, "inputs": [picture, labels, temperature, own], "outputs": bars}
+    go.click(**call, api_name="classify_image", api_description=api_text(search.classify), concurrency_id="search")
+    picture.upload(**call, api_visibility="private", concurrency_id="search")
+    if examples:
+        _when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search")
+
+
+def _map_tab(search: Search, own: gr.State) -> Components:
+    first, note, drawn = search.draw_map("PCA")
+    path, words, around = search.neighbours(drawn[0])
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            gr.Markdown("Each picture lies near those that mean something similar. Click one to see its neighbours.")
+            method = gr.Radio(gallery_map.methods(), value="PCA", label="Projection", container=False)
+            picture = gr.Image(
+                first, label="Map", show_label=False, interactive=False, buttons=["fullscreen"], elem_id="map"
+            )
+            trust = gr.Markdown(note, elem_id="map-note")
+        with gr.Column(scale=1, min_width=240):
+            picked = gr.Image(path, label="Picked", show_label=False, interactive=False, buttons=[], elem_id="picked")
+            caption = gr.Markdown(words, elem_id="picked-caption")
+            near = results_gallery("Nearest to it", around, columns=2, elem_id="near")
+    layout = gr.State(drawn)
+    method.change(
+        search.draw_map,
+        [method, own],
+        [picture, trust, layout],
+        api_name="draw_map",
+        api_description=api_text(search.draw_map),
+        concurrency_id="map",
+        concurrency_limit=1,
+    )
+
+    def pick(drawn: Drawn, event: gr.SelectData) -> tuple[str, str, Results]:
+        return search.pick(drawn, event)
+
+    picture.select(pick, layout, [picked, caption, near], api_visibility="private", show_progress="hidden")
+    return [method, picture, trust, layout, picked, caption, near]
+
+
+def _index_tab(search: Search, own: gr.State) -> list[Any]:
+    where = "They stay on this machine." if search.local else "Only you see them, and they are deleted afterwards."
+    gr.Markdown(f"Search your own pictures: they are embedded here and join the gallery. {where}")
+    with gr.Row(equal_height=False):
+        if search.local:
+            with gr.Column(min_width=300):
+                folder = gr.Textbox(
+                    label="A folder on this machine",
+                    placeholder="~/Pictures",
+                    info=f"Its subfolders are read too. Allowed: {', '.join(str(root) for root in search.roots)}",
+                    max_length=1000,
+                    elem_id="folder",
+                )
+                index_folder = gr.Button("Index this folder", variant="primary")
+        with gr.Column(min_width=300):
+            files = gr.File(
+                label="Or choose files" if search.local else f"Choose up to {MAX_UPLOADS} pictures",
+                file_count="multiple",
+                file_types=["image"],
+                height=150,
+            )
+            index_files = gr.Button("Index these pictures", variant="secondary" if search.local else "primary")
+    keep = gr.Checkbox(True, label="Keep the pictures that are in the gallery now", container=False)
+    report = gr.Markdown(elem_id="report", min_height=60)
+
+    def files_in(files: list[str] | None, keep: bool, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str]:
+        return search.index_files(files, keep, own, progress)
+
+    def folder_in(folder: str, keep: bool, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str]:
+        return search.index_folder(folder, keep, own, progress)
+
+    shared = {"concurrency_id": "index", "concurrency_limit": 1, "show_progress_on": report}
+    done = [
+        index_files.click(
+            files_in,
+            [files, keep, own],
+            [own, report],
+            api_name="index_files",
+            api_description=api_text(search.index_files),
+            **shared,
+        )
+    ]
+    if search.local:
+        call = {"fn": folder_in, "inputs": [folder, keep, own], "outputs": [own, report]}
+        done.append(
+            index_folder.click(**call, api_name="index_folder", api_description=api_text(search.index_folder), **shared)
+        )
+        done.append(folder.submit(**call, api_visibility="private", **shared))
+    return done
+
+
+def _keep_fresh(
+    search: Search,
+    page: gr.Blocks,
+    own: gr.State,
+    chooser: gr.Dropdown,
+    status: gr.Markdown,
+    results: Components,
+    map_parts: Components,
+    indexing: list[Any],
+) -> None:
+    """Connects what changes the gallery or the model with everything that shows them."""
+    method, *map_outputs = map_parts
+    shown = [status, *results]
+    silent = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def refresh(own: Any) -> tuple[Any, ...]:
+        browsing = search.browse(own)
+        return search.status(own), browsing, WELCOME, browsing, None
+
+    def redraw(method: str, own: Any) -> tuple[Any, ...]:
+        *picture, drawn = search.draw_map(method, own)
+        return *picture, drawn, *search.neighbours(drawn[0])
+
+    def reloaded(own: Any) -> tuple[Any, ...]:
+        # The page was written with the first gallery; on a local page another one may be in use by now.
+        if search.current is search.start:
+            return tuple(gr.skip() for _ in range(len(shown) + 1))
+        return search.current.model, *refresh(own)
+
+    def redraw_reloaded(method: str, own: Any) -> tuple[Any, ...]:
+        if search.current is search.start:
+            return tuple(gr.skip() for _ in map_outputs)
+        return redraw(method, own)
+
+    def choose(name: str, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str, str]:
+        return search.choose_model(name, own, progress)
+
+    chosen = chooser.input(
+        choose,
+        [chooser, own],
+        [own, status, chooser],
+        api_name="choose_model",
+        api_description=api_text(search.choose_model),
+        concurrency_id="index",
+        show_progress_on=status,
+    )
+    for change in [*indexing, chosen]:
+        # The map comes last: drawing thousands of pictures takes a while, and nobody should wait for it.
+        change.success(refresh, own, shown, **silent).then(redraw, [method, own], map_outputs, **silent)
+    page.load(reloaded, own, [chooser, *shown], **silent)
+    page.load(redraw_reloaded, [method, own], map_outputs, **silent)
+
+
+def _how_many() -> gr.Slider:
+    return gr.Slider(1, 48, value=8, step=1, label="Pictures to show", buttons=[])
+
+
+def _picture_examples(thumbnails: Thumbnails, pictures: Sequence[Picture]) -> gr.Dataset | None:
+    if not pictures:
+        return None
+    samples = [[str(thumbnails.of(picture))] for picture in pictures]
+    return gr.Dataset(components=[gr.Image(visible=False)], samples=samples, label="Try", type="values")
+
+
+def _when_picked(examples: gr.Dataset, picture: gr.Image) -> Any:
+    return examples.click(lambda row: row[0], examples, picture, api_visibility="private", show_progress="hidden")

@@ -1,0 +1,145 @@
+"""Starts a demo: loads the model, embeds the gallery in the terminal, then opens the page."""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from zoo import load_model
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from zoo import Embedder
+
+    from .gallery import Gallery, Picture
+
+MAX_UPLOAD = "20mb"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def launch(
+    model_name: str = "zoo-mini",
+    photos: Path | str | Sequence[Path | str] | None = None,
+    *,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    share: bool = False,
+    samples: bool = True,
+    browser: bool = False,
+    block: bool = True,
+) -> "gr.Blocks":
+    """Opens the demo of a model on a web page.
+
+    Args:
+        model_name: a registered name, or whatever `load_model` opens.
+        photos: folders of pictures to search; the sample pictures join them unless `samples` is False.
+        port: where to listen; None takes the first free one from 7860 on.
+        host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
+        share: makes a public link through Gradio's tunnel (needs a network).
+        browser: opens the page in the user's browser.
+        block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
+
+    Raises:
+        ZooError: the model cannot be loaded, no picture can be found, or the port is taken.
+    """
+    if find_spec("gradio") is None:
+        raise ZooError('the demo needs gradio: pip install "embedding-zoo[demo]"')
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    workspace = Path(tempfile.mkdtemp(prefix="zoo-demo-"))
+    atexit.register(shutil.rmtree, workspace, ignore_errors=True)
+    # Uploads go to a folder of this process: Gradio's default one is shared with every other page on this machine.
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace / "uploads")
+
+    folders = [Path(photos)] if isinstance(photos, str | Path) else [Path(folder) for folder in photos or ()]
+    folders = [folder.expanduser() for folder in folders]
+    print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
+    model = load_model(model_name)
+    local = host in LOOPBACK and not share
+    options: dict[str, Any] = {}
+    if "image" in model.spec.modalities:
+        options["gallery"] = _embed_in_terminal(model, find_pictures(folders, samples=samples))
+    page = demo_of(model).build(
+        model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), workspace=workspace, **options
+    )
+    try:
+        _, url, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            inbrowser=browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            **page_options(local=local),
+        )
+    except OSError as error:
+        raise ZooError(
+            f"cannot listen on {host}:{port or 7860} ({error}); choose another port, or none to take a free one"
+        ) from error
+    print(f"\n  {model.spec.name} is ready: open {page.share_url or url} in a browser. Ctrl-C stops it.\n", flush=True)
+    if block:
+        page.block_thread()
+    return page
+
+
+def page_options(*, local: bool = True) -> dict[str, Any]:
+    """What every demo's `launch()` gets: look, limits, and nothing served or recorded beyond the page itself."""
+    from .widgets import CSS, HEAD, theme
+
+    return {
+        "theme": theme(),
+        "css": CSS,
+        "head": HEAD,
+        "max_file_size": MAX_UPLOAD,
+        # Unexpected errors may name files of this machine; messages meant for visitors are shown in any case.
+        "show_error": local,
+        "footer_links": ["api"],
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "allowed_paths": [],
+        "state_session_capacity": 10_000 if local else 200,
+    }
+
+
+def demo_of(model: "Embedder") -> ModuleType:
+    """The module of `demos/` that shows this kind of model."""
+    return import_module(f".{model.spec.demo}", __package__)
+
+
+def find_pictures(folders: Sequence[Path] = (), *, samples: bool = True) -> "list[Picture]":
+    """The pictures of the folders, then the shipped samples, without copies.
+
+    Raises:
+        ZooError: a folder holds no pictures, or there is nothing to show at all.
+    """
+    from .gallery import folder_pictures, sample_pictures, unique
+
+    pictures = [picture for folder in folders for picture in folder_pictures(folder)]
+    if samples:
+        pictures += sample_pictures()
+    if not pictures:
+        raise ZooError("there are no pictures to search: name a folder with --photos, or install scikit-image")
+    return unique(pictures)
+
+
+def _embed_in_terminal(model: "Embedder", pictures: "list[Picture]") -> "Gallery":
+    from tqdm import tqdm
+
+    from .gallery import embed_pictures
+
+    with tqdm(total=len(pictures), desc="Embedding the gallery", unit=" pictures") as bar:
+        gallery = embed_pictures(model, pictures, progress=lambda done, total: bar.update(done - bar.n))
+    for one in gallery.refused[:10]:
+        print(f"  left out: {one.name}: {one.reason}", file=sys.stderr)
+    if len(gallery.refused) > 10:
+        print(f"  and {len(gallery.refused) - 10} more", file=sys.stderr)
+    return gallery

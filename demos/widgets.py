@@ -1,0 +1,145 @@
+"""The pieces that demos share: look, score bars, picture upload, and errors in plain words."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from .messages import explain
+
+# No web fonts: the page is complete on a machine without a network.
+FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
+MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+# Gradio confines CSS to what lies inside the page's frame; these rules are for the frame itself.
+HEAD = """<style>
+.gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
+@media (max-width: 640px) { .gradio-container .app { padding: 14px !important; } }
+</style>"""
+CSS = """
+#title h1 { font-size: 2rem; line-height: 1.1; letter-spacing: -0.02em; margin: .3rem 0 .4rem 0; }
+#title p { color: var(--body-text-color-subdued); font-size: 1.05rem; margin-top: 0; }
+#status p { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0; padding-left: .85rem; }
+#picked img { max-height: 260px; }
+#map-note p { color: var(--body-text-color-subdued); font-size: .85rem; }
+#query button { background: var(--button-primary-background-fill); color: var(--button-primary-text-color);
+  border-radius: var(--radius-md); padding: .35rem 1rem; font-weight: 600; }
+#query button:hover { background: var(--button-primary-background-fill-hover); }
+.zoo-results .caption-label { left: 6px; right: 6px; bottom: 6px; max-width: none; font-size: .8rem; line-height: 1.25;
+  white-space: normal; text-align: left; padding: 3px 7px; max-height: 3.1em; }
+.zoo-results button.thumbnail-lg { background: var(--background-fill-secondary); }
+@media (max-width: 640px) {
+  .tab-container button { padding: 0 6px; font-size: .85rem; }
+  #title h1 { font-size: 1.6rem; }
+  #title p { font-size: .95rem; }
+  .zoo-results .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
+}
+"""
+
+# The template runs in the browser; the value is data to it and never code, and every string is escaped there.
+_BARS_HTML = """${(() => {
+  const safe = (text) => String(text).replace(/[&<>"']/g, (letter) => '&#' + letter.charCodeAt(0) + ';');
+  const bars = value || {};
+  const rows = (bars.rows || []).map((row) =>
+    '<li><span class="what" title="' + safe(row.label) + '">' + safe(row.label) + '</span>'
+    + '<span class="number">' + safe(row.text) + '</span>'
+    + '<span class="track"><span style="width:' + Math.max(0, Math.min(100, 100 * row.bar)).toFixed(1)
+    + '%"></span></span></li>').join('');
+  return (bars.title ? '<p class="head">' + safe(bars.title) + '</p>' : '')
+    + (rows ? '<ol>' + rows + '</ol>' : '') + (bars.note ? '<p class="note">' + safe(bars.note) + '</p>' : '');
+})()}"""
+_BARS_CSS = """
+.head { font-weight: 600; margin: 0 0 .6rem 0; }
+.note { color: var(--body-text-color-subdued); font-size: .82rem; line-height: 1.4; margin: .7rem 0 0 0; }
+ol { list-style: none; margin: 0; padding: 0; }
+li { display: grid; grid-template-columns: 1fr auto; column-gap: .6rem; align-items: baseline; padding: .22rem 0; }
+.what { overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-size: .92rem;
+  line-height: 1.3; overflow-wrap: anywhere; }
+.number { font-variant-numeric: tabular-nums; font-size: .85rem; color: var(--body-text-color-subdued); }
+.track { grid-column: 1 / -1; height: 7px; border-radius: 4px; background: var(--border-color-primary); }
+.track > span { display: block; height: 100%; border-radius: 4px; background: var(--color-accent);
+  transition: width .35s ease; }
+"""
+
+
+def theme() -> gr.themes.Base:
+    """The zoo's look, in fonts that are on the visitor's machine."""
+    look = gr.themes.Soft(
+        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", font=list(FONTS), font_mono=list(MONO_FONTS)
+    )
+    return look.set(
+        block_title_background_fill="none",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
+        block_title_text_weight="600",
+        block_label_background_fill="*background_fill_primary",
+        block_label_background_fill_dark="*background_fill_primary",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
+    )
+
+
+def user_error(message: str) -> gr.Error:
+    """A message for the visitor that does not fill the terminal with a traceback."""
+    return gr.Error(message, title="That did not work", duration=12, print_exception=False)
+
+
+def friendly(error: Exception, subject: str = "") -> gr.Error:
+    """An error of the zoo as a message for the visitor."""
+    return user_error(explain(error, subject))
+
+
+def score_bars(label: str, value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
+    """A list of named bars. Its value is `{"title", "rows": [{"label", "text", "bar" (0..1), ...}], "note"}`."""
+    bars = gr.HTML(
+        value=value,
+        label=label,
+        html_template=_BARS_HTML,
+        css_template=_BARS_CSS,
+        js_on_load=None,
+        padding=True,
+        **options,
+    )
+    # On the instance, because Gradio writes a .pyi file beside every subclass of a component.
+    bars.api_info = lambda: {  # type: ignore[method-assign]
+        "type": "object",
+        "title": "Scores",
+        "description": "dict(title: str, rows: list[dict(label: str, text: str, bar: float, cosine: float)])",
+    }
+    return bars
+
+
+def picture_input(label: str, **options: Any) -> gr.Image:
+    """A picture upload that hands over the file's path unread, so that the zoo's own reader judges it."""
+    picture = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], buttons=["fullscreen"], **options)
+    # Gradio's own reading raises the decoder's words on a bad file; ours come with a remedy.
+    picture.preprocess = _uploaded_path  # type: ignore[method-assign]
+    return picture
+
+
+def _uploaded_path(payload: Any) -> str | None:
+    if payload is None:
+        return None
+    if not payload.path:
+        raise user_error("Send the picture as an uploaded file.")
+    return payload.path
+
+
+def results_gallery(label: str, value: Sequence[tuple[str, str]] = (), **options: Any) -> gr.Gallery:
+    """A responsive grid of thumbnails with captions; a click enlarges one."""
+    return gr.Gallery(
+        value=list(value),
+        label=label,
+        show_label=False,
+        elem_classes=["zoo-results"],
+        object_fit="cover",
+        height="auto",
+        buttons=["fullscreen"],
+        interactive=False,
+        **options,
+    )
+
+
+def api_text(action: Callable[..., Any]) -> str:
+    """A handler's docstring up to its arguments, as the description of its API endpoint."""
+    return " ".join((action.__doc__ or "").split("Args:")[0].split())

@@ -1,0 +1,1 @@
+"""Tests of the zoo: offline, on the CPU, in seconds."""

@@ -1,0 +1,126 @@
+"""What the tests of bulk embedding and search share: small sources, the content of a folder of vectors, and killing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from zoo.bulk.shards import read_vectors
+
+ANIMALS = ("cat", "dog", "it's")
+
+
+def make_pictures(folder: Path, count: int, start: int = 0) -> None:
+    """Small pictures of different colours in three nested folders."""
+    for i in range(start, start + count):
+        path = folder / ("", "b", "b/c")[i % 3] / f"{i:05}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (i * 37 % 256, i * 91 % 256, i * 13 % 256)).save(path)
+
+
+def make_table(path: Path, rows: int, start: int = 0) -> Path:
+    """A CSV file with texts and attributes of every type."""
+    with path.open("a" if start else "w", encoding="utf-8") as file:
+        if not start:
+            file.write("text,label,year,score,fresh,note\n")
+        for i in range(start, rows):
+            note = "" if i % 4 else f"note {i}"
+            file.write(f"text {i},{ANIMALS[i % 3]},{1990 + i % 30},{i / 8},{i % 2 == 0},{note}\n")
+    return path
+
+
+def stored(out: Path) -> tuple[list[str], np.ndarray]:
+    """The ids and vectors of a folder, in the order of the inputs, shard by shard."""
+    tables = [pq.read_table(path) for path in sorted((out / "shards").glob("*.parquet"))]
+    if not tables:
+        return [], np.empty((0, 0))
+    ids = [one for table in tables for one in table.column("id").to_pylist()]
+    return ids, np.concatenate([read_vectors(table) for table in tables])
+
+
+def quarantined(out: Path) -> list[dict]:
+    """The lines of the quarantine file."""
+    return [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
+
+
+SERVER = """
+import json, os, signal, sys
+import torch
+torch.set_num_threads(1)
+import zoo.bulk.run
+import zoo.bulk.shards as shards
+from zoo.bulk import DiskFullError, embed_dataset
+from zoo.registry import load_model
+
+zoo.bulk.run.REPORT_EVERY = 0
+model = load_model(sys.argv[1])
+
+def child(source, out, die_at=0, largest_file=0, **options):
+    left = [die_at]
+    def dying(function):
+        def call(*arguments, **keywords):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **keywords)
+        return call
+    shards.os.fsync, shards.os.replace = dying(os.fsync), dying(os.replace)
+    shards.ShardFolder.append_quarantine = dying(shards.ShardFolder.append_quarantine)
+    if largest_file:
+        import resource
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    embed_dataset(model, source, out, progress=lambda done, total: print("done", done, flush=True), **options)
+
+for line in sys.stdin:
+    job = json.loads(line)
+    process = os.fork()
+    if not process:
+        code = 1
+        try:
+            child(**job)
+            code = 0
+        except DiskFullError:
+            code = 3
+        finally:
+            os._exit(code)
+    print("pid", process, flush=True)
+    print("exit", os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
+
+
+class Jobs:
+    """A process that has loaded a model and forks one child for each bulk job, since starting Python takes seconds."""
+
+    def __init__(self, model: Path) -> None:
+        command = [sys.executable, "-c", SERVER, str(model)]
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, source: Path, out: Path, *, kill_after: int | None = None, **options: object) -> int:
+        """Embeds in a child, killed with -9 once so many inputs are done; returns its exit code, negative for signals."""
+        job = {"source": str(source), "out": str(out), **options}
+        self._server.stdin.write(json.dumps(job) + "\n")
+        self._server.stdin.flush()
+        child = None
+        for line in self._server.stdout:
+            word, number = line.split()
+            if word == "exit":
+                return int(number)
+            if word == "pid":
+                child = int(number)
+            elif kill_after is not None and int(number) >= kill_after and child:
+                os.kill(child, signal.SIGKILL)
+                kill_after = None
+        raise AssertionError("the process that runs bulk jobs has ended")
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._server.stdin.close()
+        self._server.stdout.close()
+        self._server.wait()

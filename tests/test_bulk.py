@@ -1,0 +1,577 @@
+"""Bulk embedding: what counts as an input, exactly once under every kill, quarantine, refusals, updates."""
+
+import errno
+import json
+import os
+import signal
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import zoo
+from tests.bulk_support import Jobs, make_pictures, make_table, quarantined, stored
+from zoo.bulk import (
+    DamagedShardError,
+    DiskFullError,
+    OptionError,
+    SourceChangedError,
+    SourceError,
+    embed_dataset,
+)
+from zoo.bulk.limit import Limit
+from zoo.bulk.lookup import find_input
+from zoo.bulk.sources import open_source
+from zoo.errors import FingerprintMismatchError, TooManyBadItemsError
+
+
+@pytest.fixture(scope="module")
+def clip():
+    torch.manual_seed(0)
+    return zoo.build_model("clip-test")
+
+
+@pytest.fixture(scope="module")
+def text():
+    torch.manual_seed(0)
+    return zoo.build_model("text-test")
+
+
+@pytest.fixture(scope="module")
+def jobs(text, tmp_path_factory):
+    """Bulk jobs with the same text model in other processes."""
+    jobs = Jobs(text.save_pretrained(tmp_path_factory.mktemp("model") / "text-test"))
+    yield jobs
+    jobs.close()
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def embed(*arguments, **options):
+    return embed_dataset(*arguments, **{"progress": False, **options})
+
+
+# -- sources --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_walked_in_order_and_says_what_it_left_out(clip, tmp_path):
+    photos = tmp_path / "photos"
+    make_pictures(photos, 10)
+    (photos / ".hidden.png").write_bytes(b"x")
+    (photos / ".git").mkdir()
+    (photos / "notes.txt").write_text("no picture")
+    (photos / "loop").symlink_to(photos)
+    (photos / "no-suffix").write_bytes((photos / "00000.png").read_bytes())
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "iphone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (photos / "gone.jpg").symlink_to("nowhere.jpg")
+    (photos / "page.jpg").write_text("<!doctype html><title>not found</title>")
+    report = embed(clip, photos, tmp_path / "out")
+    ids, vectors = stored(tmp_path / "out")
+    assert ids == sorted(ids, key=lambda one: one.split("/"))
+    assert ids == sorted([*(p.relative_to(photos).as_posix() for p in photos.rglob("0*.png")), "no-suffix"])
+    assert (report.inputs, report.vectors, report.bad) == (15, 11, 4)
+    assert report.ignored == {"hidden": 2, "not-a-picture": 1, "linked-folder": 1}
+    assert {bad["id"]: bad["reason"] for bad in quarantined(tmp_path / "out")} == {
+        "empty.jpg": "not-media",
+        "iphone.heic": "not-media",
+        "gone.jpg": "missing-file",
+        "page.jpg": "not-media",
+    }
+    expected = clip.encode([photos / one for one in ids])
+    np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-6)
+    table = pq.read_table(tmp_path / "out" / "shards")
+    assert table.schema.field("vector").type == pa.list_(pa.float32(), clip.spec.dim)
+    assert set(table.column("folder").to_pylist()) == {"", "b", "b/c"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes only on POSIX")
+def test_a_file_name_that_is_no_unicode_is_quarantined(clip, tmp_path):
+    make_pictures(tmp_path / "photos", 2)
+    with open(os.fsencode(tmp_path / "photos") + b"/caf\xe9.png", "wb") as file:
+        file.write((tmp_path / "photos" / "00000.png").read_bytes())
+    assert embed(clip, tmp_path / "photos", tmp_path / "out").reasons == {"file-name": 1}
+    assert quarantined(tmp_path / "out")[0]["id"] == "caf\\xe9.png"
+
+
+def test_the_output_inside_the_source_is_not_embedded(clip, tmp_path):
+    make_pictures(tmp_path, 3)
+    make_pictures(tmp_path / "out" / "thumbnails", 3)
+    assert embed(clip, tmp_path, tmp_path / "out").inputs == 3
+    assert embed(clip, tmp_path, tmp_path / "out").new == 0
+
+
+def test_lines_of_a_text_file(text, tmp_path):
+    source = tmp_path / "lines.txt"
+    source.write_bytes("\ufeffa cat\r\n\n  \n\x0ca dog\x0cwith a form feed\nno newline".encode())
+    report = embed(text, source, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / "shards")
+    assert table.column("text").to_pylist() == ["a cat", "\x0ca dog\x0cwith a form feed", "no newline"]
+    assert table.column("id").to_pylist() == ["0", "3", "4"]
+    assert table.column("reference").to_pylist() == ["lines.txt#0", "lines.txt#3", "lines.txt#4"]
+    assert report.ignored == {"blank-line": 2}
+
+
+def test_a_csv_file_keeps_its_other_columns_with_their_types(text, tmp_path):
+    source = make_table(tmp_path / "t.csv", 8)
+    with source.open("a") as file:
+        file.write(
+            ',cat,2000,1,true,\n"text, with ""quotes""\nand a line",dog,2001,2,false,x\nshort,dog\nlong,a,1,2,true,,7\n'
+        )
+    report = embed(text, source, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / "shards")
+    assert {
+        field.name: str(field.type) for field in table.schema if field.name not in ("id", "reference", "vector")
+    } == {
+        "text": "string",
+        "label": "string",
+        "year": "int64",
+        "score": "double",
+        "fresh": "bool",
+        "note": "string",
+    }
+    rows = {row["id"]: row for row in table.to_pylist()}
+    assert rows["3"]["year"] == 1993
+    assert rows["3"]["score"] == 3 / 8
+    assert rows["3"]["fresh"] is False
+    assert rows["9"]["text"] == 'text, with "quotes"\nand a line'
+    assert rows["10"]["year"] is None
+    assert report.reasons == {"empty-text": 1, "bad-row": 1}
+    assert [bad["id"] for bad in quarantined(tmp_path / "out")] == ["8", "11"]
+    np.testing.assert_allclose(rows["9"]["vector"], text.encode_document(rows["9"]["text"]).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "-20", ""], "int64"),
+        (["1", "2.5", "1e-3", ".5"], "double"),
+        (["007"], "string"),
+        (["1", "true"], "string"),
+        (["True", "false", ""], "bool"),
+        (["nan"], "string"),
+        (["", ""], "string"),
+        (["12345678901234567890123"], "double"),
+        (["1.", "-"], "string"),
+    ],
+)
+def test_types_of_csv_columns(text, tmp_path, cells, kind):
+    source = tmp_path / "t.csv"
+    source.write_text("text;value\n" + "".join(f"a;{cell}\n" for cell in cells))
+    schema = open_source(source).schema
+    assert str(schema.field("value").type) == kind
+
+
+def test_json_lines(text, tmp_path):
+    source = tmp_path / "t.jsonl"
+    rows = [{"caption": "a cat", "n": 1, "tags": ["x", "é"]}, {"caption": "a dog", "n": 2.5, "id": "mine"}]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    lines += ["", "{broken", "[1]", '{"caption": 5}', '{"n": 1}', '{"caption": "\\ud800"}']
+    source.write_text("\n".join(lines))
+    report = embed(text, source, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / "shards")
+    assert table.column("tags").to_pylist() == ['["x", "é"]', None]
+    assert table.column("n").to_pylist() == [1.0, 2.5]
+    assert table.column("id_").to_pylist() == [None, "mine"]
+    assert report.reasons == {"bad-row": 3, "empty-text": 1, "invalid-text": 1}
+    assert [bad["index"] for bad in quarantined(tmp_path / "out")] == [2, 3, 4, 5, 6]
+
+
+def test_pictures_named_in_a_table_lie_beside_it(clip, tmp_path, monkeypatch):
+    make_pictures(tmp_path / "data", 3)
+    source = tmp_path / "data" / "list.csv"
+    source.write_text("path,label\n00000.png,a\nb/00001.png,b\nmissing.png,c\nhttp://example.org/x.png,d\n")
+    monkeypatch.chdir("/")
+    report = embed(clip, source, tmp_path / "out")
+    ids, vectors = stored(tmp_path / "out")
+    assert ids == ["0", "1"]
+    assert report.reasons == {"missing-file": 2}
+    np.testing.assert_allclose(vectors[1], clip.encode(tmp_path / "data" / "b" / "00001.png").numpy(), atol=1e-6)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert find_input(manifest["source"], "b/00001.png") == (tmp_path / "data" / "b" / "00001.png").resolve()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_pictures_inside_a_parquet_table(clip, tmp_path, wrapped):
+    make_pictures(tmp_path, 9)
+    files = sorted(tmp_path.rglob("*.png"))
+    cells = [path.read_bytes() for path in files]
+    table = {
+        "picture": [{"bytes": cell, "path": None} for cell in cells] if wrapped else cells,
+        "thumbnail": cells,
+        "name.first": [path.stem for path in files],
+        "_size": list(range(9)),
+        "tags": [["x"]] * 9,
+    }
+    pq.write_table(pa.table(table), tmp_path / "t.parquet", row_group_size=4)
+    embed(clip, tmp_path / "t.parquet", tmp_path / "out", column="picture")
+    found = pq.read_table(tmp_path / "out" / "shards")
+    assert found.column_names == ["id", "reference", "vector", "name_first", "size", "tags"]
+    assert found.column("tags").to_pylist() == ['["x"]'] * 9
+    np.testing.assert_allclose(stored(tmp_path / "out")[1], clip.encode(files).numpy(), atol=1e-6)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert find_input(manifest["source"], "t.parquet#5") == cells[5]
+
+
+def test_which_column_is_meant(tmp_path):
+    source = tmp_path / "t.csv"
+    both = frozenset({"text", "image"})
+
+    def column(header, modalities=both, **options):
+        source.write_text(header + "\n" + ",".join("x" for _ in header.split(",")) + "\n")
+        found = open_source(source, modalities=frozenset(modalities), **options)
+        return found.column, found.kind
+
+    assert column("id,Caption") == ("Caption", "text")
+    assert column("id,file") == ("file", "image")
+    assert column("caption,image", {"text"}) == ("caption", "text")
+    assert column("caption,image", both, kind="image") == ("image", "image")
+    assert column("a,b", both, column="b", kind="text") == ("b", "text")
+    with pytest.raises(SourceError, match=r"several columns.*caption, image.*--column"):
+        column("caption,image")
+    with pytest.raises(SourceError, match=r"none of the columns.*a, b"):
+        column("a,b")
+    with pytest.raises(SourceError, match="--kind text or --kind image"):
+        column("a,b", column="b")
+    with pytest.raises(SourceError, match=r"no column 'c'.*a, b"):
+        column("a,b", column="c")
+    with pytest.raises(SourceError, match="reads text only"):
+        column("image", {"text"})
+    with pytest.raises(SourceError, match="name of its own"):
+        column("text,text")
+
+
+def test_what_is_no_source(text, clip, tmp_path):
+    with pytest.raises(SourceError, match="does not exist"):
+        embed(text, tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "x.xlsx").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"ends in \.xlsx"):
+        embed(text, tmp_path / "x.xlsx", tmp_path / "out")
+    (tmp_path / "x.csv").write_bytes(b"")
+    with pytest.raises(SourceError, match="is empty"):
+        embed(text, tmp_path / "x.csv", tmp_path / "out")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SourceError, match="no readable Parquet"):
+        embed(text, tmp_path / "x.parquet", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="nothing to embed"):
+        embed(clip, tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(SourceError, match="reads text only"):
+        embed(text, tmp_path / "empty", tmp_path / "out")
+
+
+# -- exactly once ---------------------------------------------------------------------------------------------------
+
+
+@needs_fork
+def test_killed_at_several_points_it_loses_and_repeats_nothing(text, jobs, tmp_path):
+    source = make_table(tmp_path / "t.csv", 600)
+    with source.open("a") as file:
+        file.write(",bad,2000,1,true,\n")
+    out = tmp_path / "out"
+    before = 0
+    for point in (1, 170, 390):
+        assert jobs.run(source, out, kill_after=point, shard_size=32, batch_size=8) == -signal.SIGKILL
+        kept = len(stored(out)[0])
+        assert kept >= before
+        assert kept > point - 32  # at most the shard that was not full
+        before = kept
+    assert embed(text, source, out, shard_size=32).new == 600 - before
+    ids, vectors = stored(out)
+    assert ids == [str(i) for i in range(600)]
+    assert [bad["id"] for bad in quarantined(out)] == ["600"]
+    expected = text.encode_document([f"text {i}" for i in range(600)])
+    np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-5)
+
+
+@needs_fork
+def test_killed_at_every_file_operation(text, jobs, tmp_path):
+    """One run for each operation it does: killed before this fsync, rename or append, then run to the end."""
+    source, bad = tmp_path / "t.jsonl", (5, 20, 21, 39)
+    rows = [{"text": "" if i in bad else f"text {i}"} for i in range(40)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    good = [i for i in range(40) if i not in bad]
+    expected = text.encode_document([f"text {i}" for i in good]).numpy()
+    operation, code = 0, -signal.SIGKILL
+    while code == -signal.SIGKILL:
+        operation += 1
+        out = tmp_path / str(operation)
+        code = jobs.run(source, out, die_at=operation, shard_size=16)
+        kept = len(stored(out)[0])
+        assert embed(text, source, out, shard_size=16).new == len(good) - kept
+        ids, vectors = stored(out)
+        assert ids == [str(i) for i in good]
+        assert [one["id"] for one in quarantined(out)] == [str(i) for i in bad]
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+        assert json.loads((out / "manifest.json").read_text())["finished"]
+        assert not list(out.rglob(".tmp-*"))
+    assert code == 0
+    assert operation > 25
+
+
+def test_ctrl_c_saves_what_was_finished_and_the_next_run_goes_on(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
+    source, out = make_table(tmp_path / "t.csv", 100), tmp_path / "out"
+
+    def press(done, total):
+        assert total == 100
+        if done == 50:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(text, source, out, shard_size=40, progress=press)
+    assert stored(out)[0] == [str(i) for i in range(50)]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["finished"], manifest["counts"]["inputs"]) == (False, 50)
+    seen = []
+    assert embed(text, source, out, progress=lambda done, total: seen.append(done)).new == 50
+    assert (seen[0], seen[-1]) == (51, 100)
+    assert stored(out)[0] == [str(i) for i in range(100)]
+    assert json.loads((out / "manifest.json").read_text())["finished"]
+
+
+def test_a_shard_is_closed_after_a_time(text, tmp_path):
+    embed(text, make_table(tmp_path / "t.csv", 5), tmp_path / "out", shard_seconds=0)
+    assert len(list((tmp_path / "out" / "shards").iterdir())) == 5
+
+
+def test_a_lost_shard_is_made_again_and_only_that_one(text, tmp_path):
+    source, out = make_table(tmp_path / "t.csv", 100), tmp_path / "out"
+    embed(text, source, out, shard_size=20)
+    (out / "shards" / "000000000040-000000000060.parquet").unlink()
+    assert embed(text, source, out, shard_size=7).new == 20
+    assert stored(out)[0] == [str(i) for i in range(100)]
+
+
+def test_damaged_and_foreign_shards_are_named(text, tmp_path):
+    source, out = make_table(tmp_path / "t.csv", 40), tmp_path / "out"
+    embed(text, source, out, shard_size=20)
+    shard = out / "shards" / "000000000020-000000000040.parquet"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-100])
+    with pytest.raises(DamagedShardError, match=r"000000000020-000000000040.parquet is no readable shard.*delete it"):
+        embed(text, source, out)
+    shard.write_bytes(whole)
+    shard.with_name("copy.parquet").write_bytes(whole)
+    with pytest.raises(DamagedShardError, match="same inputs"):
+        embed(text, source, out)
+
+
+def test_only_one_process_writes_into_a_folder(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
+    source, out = make_table(tmp_path / "t.csv", 10), tmp_path / "out"
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait(done, total):
+        inside.set()
+        assert go_on.wait(60)
+
+    first = threading.Thread(target=embed, args=(text, source, out), kwargs={"progress": wait})
+    first.start()
+    assert inside.wait(60)
+    with pytest.raises(DamagedShardError, match="another process is writing"):
+        embed(text, source, out)
+    go_on.set()
+    first.join()
+    assert len(stored(out)[0]) == 10
+
+
+def test_a_full_disk_is_named_and_earlier_shards_survive(text, tmp_path, monkeypatch):
+    source, out = make_table(tmp_path / "t.csv", 100), tmp_path / "out"
+    real, written = os.fsync, []
+
+    def full(descriptor):
+        written.append(descriptor)
+        if len(written) > 12:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match=r"no space left.*same command again"):
+        embed(text, source, out, shard_size=10)
+    monkeypatch.undo()
+    kept = stored(out)[0]
+    assert 10 <= len(kept) < 100
+    assert not list(out.rglob(".tmp-*"))
+    assert embed(text, source, out, shard_size=10).new == 100 - len(kept)
+    assert stored(out)[0] == [str(i) for i in range(100)]
+
+
+@needs_fork
+def test_the_systems_own_refusal_to_write_is_named(jobs, tmp_path):
+    source, out = make_table(tmp_path / "t.csv", 2000), tmp_path / "out"
+    assert jobs.run(source, out, largest_file=20_000, shard_size=2000) == 3
+    assert not list((out / "shards").iterdir())
+
+
+def test_the_source_is_read_no_further_than_needed(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.embedder._WINDOW", 64)
+    monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
+    source = make_table(tmp_path / "t.csv", 1500)
+    data = open_source(source)
+    real, pulled, ahead = type(data).records, [0], []
+
+    def counted(self):
+        pulled[0] = 0
+        for record in real(self):
+            pulled[0] += 1
+            yield record
+
+    monkeypatch.setattr(type(data), "records", counted)
+    embed(text, source, tmp_path / "out", progress=lambda done, total: ahead.append(pulled[0] - done))
+    assert len(ahead) == 1500
+    assert max(ahead) <= 3 * 64 + 64
+
+
+# -- bad inputs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("limit", "inputs"), [(2, 31), ("2%", 111)])
+def test_too_many_bad_inputs_stop_the_job_and_each_is_listed_once(text, tmp_path, limit, inputs):
+    source, out = tmp_path / "t.jsonl", tmp_path / "out"
+    bad = (3, 20, 30) if limit == 2 else (5, 60, 110)
+    source.write_text("".join("{}\n" if i in bad else json.dumps({"text": f"text {i}"}) + "\n" for i in range(400)))
+    with pytest.raises(TooManyBadItemsError, match=r"3 of the first.*3 empty-text.*quarantine\.jsonl.*--max-bad"):
+        embed(text, source, out, shard_size=25, max_bad=limit)
+    assert len(stored(out)[0]) == inputs - 3
+    assert [one["index"] for one in quarantined(out)] == list(bad)
+    with pytest.raises(TooManyBadItemsError):
+        embed(text, source, out, shard_size=25, max_bad=limit)
+    assert len(stored(out)[0]) == inputs - 3
+    report = embed(text, source, out, shard_size=25, max_bad=3)
+    assert (report.new, report.bad) == (400 - inputs, 3)
+    assert [one["index"] for one in quarantined(out)] == list(bad)
+
+
+def test_a_share_is_judged_at_the_end_of_a_small_source(text, tmp_path):
+    source = tmp_path / "t.jsonl"
+    source.write_text('{"text": "a"}\n{}\n{"text": "b"}\n')
+    with pytest.raises(TooManyBadItemsError, match="allowed are 20% of the inputs"):
+        embed(text, source, tmp_path / "out", max_bad="20%")
+    assert embed(text, source, tmp_path / "out", max_bad="50%").bad == 1
+
+
+def test_a_job_without_a_single_good_input_fails(text, tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"text": ""}\n{"text": " "}\n')
+    with pytest.raises(TooManyBadItemsError, match="2 of the first 2 inputs"):
+        embed(text, tmp_path / "t.jsonl", tmp_path / "out")
+
+
+def test_limits():
+    assert Limit.parse(None) == Limit()
+    assert not Limit.parse(None).exceeded(10**6, 10**6, final=True)
+    assert Limit.parse("0").exceeded(1, 1)
+    assert not Limit.parse("5%").exceeded(50, 99)
+    assert Limit.parse("5%").exceeded(6, 100)
+    for wrong in ("x", "-1", "101%", "%", 1.5):
+        with pytest.raises(OptionError, match="max_bad"):
+            Limit.parse(wrong)
+
+
+# -- refusals and updates -------------------------------------------------------------------------------------------
+
+
+def test_another_model_prompt_or_precision_is_refused(text, clip, tmp_path):
+    source, out = make_table(tmp_path / "t.csv", 5), tmp_path / "out"
+    embed(text, source, out, prompt="say: ")
+    with pytest.raises(FingerprintMismatchError, match=r"prompt: .say: . there"):
+        embed(text, source, out)
+    with pytest.raises(FingerprintMismatchError, match="precision: 'float32' there, 'int8' here"):
+        embed(text, source, out, prompt="say: ", precision="int8")
+    with pytest.raises(FingerprintMismatchError, match="model: 'text-test' there, 'clip-test' here"):
+        embed(clip, source, out, prompt="say: ")
+    (out / "manifest.json").unlink()  # the shards know it too
+    with pytest.raises(FingerprintMismatchError, match="prompt"):
+        embed(text, source, out)
+    assert embed(text, source, out, prompt="say: ").new == 0
+
+
+def test_texts_get_the_document_prompt(tmp_path):
+    model = zoo.build_model("text-test")
+    from dataclasses import replace
+
+    model.spec = replace(model.spec, prompts={"query": "query: ", "document": "passage: "})
+    source = make_table(tmp_path / "t.csv", 3)
+    embed(model, source, tmp_path / "out")
+    expected = model.encode_document([f"text {i}" for i in range(3)])
+    np.testing.assert_allclose(stored(tmp_path / "out")[1], expected.numpy(), atol=1e-6)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["fingerprint"]["prompt"] == "passage: "
+
+
+def test_appended_rows_are_added(text, tmp_path):
+    source, out = make_table(tmp_path / "t.csv", 50), tmp_path / "out"
+    embed(text, source, out, shard_size=20)
+    make_table(source, 70, start=50)
+    report = embed(text, source, out, shard_size=20)
+    assert (report.new, report.vectors) == (20, 70)
+    assert stored(out)[0] == [str(i) for i in range(70)]
+
+
+def test_a_changed_source_is_named_and_an_update_reuses_what_stayed(clip, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    make_pictures(photos, 30)
+    (photos / "b" / "bad.png").write_bytes(b"")
+    embed(clip, photos, out, shard_size=8)
+    (photos / "00003.png").unlink()
+    make_pictures(photos, 2, start=100)
+    (photos / "b" / "00001.png").write_bytes((photos / "00000.png").read_bytes() + b" ")
+    with pytest.raises(SourceChangedError, match=r"input 1 is now .*--update"):
+        embed(clip, photos, out, shard_size=8)
+    report = embed(clip, photos, out, shard_size=8, update=True)
+    assert (report.new, report.reused, report.bad) == (3, 28, 1)
+    ids, vectors = stored(out)
+    assert ids == sorted(p.relative_to(photos).as_posix() for p in photos.rglob("[01]*.png"))
+    np.testing.assert_allclose(vectors, clip.encode([photos / one for one in ids]).numpy(), atol=1e-6)
+    assert [bad["id"] for bad in quarantined(out)] == ["b/bad.png"]
+    assert not (out / "replaced").exists()
+    assert embed(clip, photos, out, shard_size=8, update=True).new == 0
+
+
+def test_an_interrupted_update_still_reuses(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
+    source, out = make_table(tmp_path / "t.csv", 60), tmp_path / "out"
+    embed(text, source, out, shard_size=10)
+    lines = source.read_text().splitlines(keepends=True)
+    source.write_text("".join([lines[0], "the first,cat,1990,0,True,\n", *lines[1:]]))
+
+    def press(done, total):
+        if done == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(text, source, out, shard_size=10, update=True, progress=press)
+    report = embed(text, source, out, shard_size=10)
+    assert (report.new, report.reused) == (0, 36)
+    assert stored(out)[0] == [str(i) for i in range(61)]
+    expected = text.encode_document(["the first", *(f"text {i}" for i in range(60))])
+    np.testing.assert_allclose(stored(out)[1], expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "kind", "width"), [("int8", "int8", 32), ("binary", "uint8", 4)])
+def test_precisions(text, tmp_path, precision, kind, width):
+    source = make_table(tmp_path / "t.csv", 5)
+    embed(text, source, tmp_path / "out", precision=precision)
+    expected = text.encode_document([f"text {i}" for i in range(5)], precision=precision)
+    vectors = stored(tmp_path / "out")[1]
+    assert (str(vectors.dtype), vectors.shape) == (kind, (5, width))
+    assert np.abs(vectors.astype(int) - expected.numpy().astype(int)).max() <= (1 if precision == "int8" else 0)
+
+
+def test_options_that_do_not_fit(text, tmp_path):
+    source = make_table(tmp_path / "t.csv", 5)
+    for options in (
+        {"dim": 33},
+        {"dim": 0},
+        {"precision": "half"},
+        {"dim": 12, "precision": "binary"},
+        {"shard_size": 0},
+    ):
+        with pytest.raises(OptionError):
+            embed(text, source, tmp_path / "out", **options)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DamagedShardError, match="is a file"):
+        embed(text, source, tmp_path / "file")
