@@ -75,7 +75,7 @@ class Models:
                 raise ZooError(f"The model {name!r} is not offered on this page.")
             try:
                 model = load_model(name)
-            except (ZooError, OSError, RuntimeError, ImportError) as error:
+            except (ZooError, OSError, RuntimeError, ValueError, ImportError) as error:
                 raise ZooError(f"{name} could not be loaded, so the page stays with its model. {error}") from error
             with self._lock:
                 self._loaded[name] = model

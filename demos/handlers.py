@@ -16,7 +16,7 @@ from . import map as gallery_map
 from .chooser import Models
 from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, folder_pictures, shrink, unique
 from .messages import explain
-from .widgets import friendly, user_error
+from .widgets import friendly, user_error, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,7 +191,7 @@ class Search:
             model = self.models.get(name)
             changed = embed_pictures(model, gallery.pictures, progress=_counter(progress))
         except ZooError as error:
-            gr.Warning(str(error), title="The model was not changed", duration=15)
+            warn(str(error), "The model was not changed")
             return own, self.status(own), gallery.model
         return self._keep(changed, own), self.status(changed), name
 

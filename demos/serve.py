@@ -53,6 +53,8 @@ def launch(
     """
     if find_spec("gradio") is None:
         raise ZooError('the demo needs gradio: pip install "embedding-zoo[demo]"')
+    from .chooser import Models
+
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     workspace = Path(tempfile.mkdtemp(prefix="zoo-demo-"))
     atexit.register(shutil.rmtree, workspace, ignore_errors=True)
@@ -66,6 +68,7 @@ def launch(
     local = host in LOOPBACK and not share
     options: dict[str, Any] = {}
     if "image" in model.spec.modalities:
+        options["models"] = Models(model, downloads=local)
         options["gallery"] = _embed_in_terminal(model, find_pictures(folders, samples=samples))
     page = demo_of(model).build(
         model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), workspace=workspace, **options

@@ -1,6 +1,7 @@
 """The pieces that demos share: look, score bars, picture upload, and errors in plain words."""
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -81,7 +82,13 @@ def theme() -> gr.themes.Base:
 
 def user_error(message: str) -> gr.Error:
     """A message for the visitor that does not fill the terminal with a traceback."""
-    return gr.Error(message, title="That did not work", duration=12, print_exception=False)
+    # Gradio shows messages as HTML, and they may repeat what the visitor typed.
+    return gr.Error(escape(message, quote=False), title="That did not work", duration=12, print_exception=False)
+
+
+def warn(message: str, title: str) -> None:
+    """A message for the visitor that stops nothing."""
+    gr.Warning(escape(message, quote=False), title=title, duration=15)
 
 
 def friendly(error: Exception, subject: str = "") -> gr.Error:

@@ -228,6 +228,13 @@ def test_only_allowed_folders_are_read(search, photos, path):
         search.index_folder(path.format(root=photos.parent))
 
 
+def test_messages_cannot_carry_markup(search):
+    with pytest.raises(gr.Error) as caught:
+        search.index_folder("/<img src=x onerror=alert(1)>")
+    assert "&lt;img" in caught.value.message
+    assert "<" not in caught.value.message
+
+
 def test_folder_mistakes_name_the_remedy(search, photos):
     with pytest.raises(gr.Error, match="Type the path"):
         search.index_folder("  ")

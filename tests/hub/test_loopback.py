@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -19,6 +20,12 @@ from huggingface_hub.errors import (
 from tests.hub import LoopbackHub
 
 FILES = {"config.json": b'{"a": 1}', "sub/weights.safetensors": bytes(range(256)) * 8, "empty.txt": b""}
+
+
+@pytest.fixture(autouse=True)
+def _online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All other tests forbid the client to go out; here it goes as far as this machine."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture

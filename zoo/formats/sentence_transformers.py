@@ -53,7 +53,7 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
 
 def wanted(names: set[str]) -> list[str]:
     """Small files everywhere, and one set of weights a folder (ONNX, OpenVINO and TensorFlow copies stay behind)."""
-    small = {n for n in names if PurePosixPath(n).name in TOKENIZER_FILES or n.endswith(".json")}
+    small = {n for n in names if PurePosixPath(n).name in TOKENIZER_FILES or n.endswith((".json", ".py"))}
     folders = {str(PurePosixPath(n).parent) for n in names if n.endswith(("model.safetensors", *PICKLES))}
     weights: set[str] = set()
     for folder in folders:
@@ -80,7 +80,7 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
         if any(after != "Normalize" for after, _ in modules[1:]):
             raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
         return load_dual(path, name=name, allow_pickle=allow_pickle)
-    encoder = _static(path, allow_pickle) if kind == "StaticEmbedding" else _transformer(path, folder, allow_pickle)
+    encoder = _static(path, allow_pickle) if kind == "StaticEmbedding" else _transformer(path, folder, allow_pickle, trust_remote_code)
     pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle)
     prompts = {k: v for k, v in (settings.get("prompts") or {}).items() if isinstance(v, str) and v}
     if default := settings.get("default_prompt_name"):
@@ -104,7 +104,7 @@ def _module(entry: dict[str, Any], folder: Path) -> tuple[str, Path]:
     return name, path
 
 
-def _transformer(path: Path, root: Path, allow_pickle: bool) -> "Encoder":
+def _transformer(path: Path, root: Path, allow_pickle: bool, trust_remote_code: bool) -> "Encoder":
     from zoo.hub import read_json
 
     settings: dict[str, Any] = {}
@@ -120,7 +120,12 @@ def _transformer(path: Path, root: Path, allow_pickle: bool) -> "Encoder":
             raise UnrecognisedCheckpointError(f"{path}: {key} is {settings[key]!r}; the zoo reads {usual!r} only")
     tokenizer = root if settings.get("tokenizer_name_or_path") else path
     encoder = load_text(
-        path, allow_pickle=allow_pickle, lower=bool(settings.get("do_lower_case")), assets=tokenizer, max_tokens=limit
+        path,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        lower=bool(settings.get("do_lower_case")),
+        assets=tokenizer,
+        max_tokens=limit,
     )
     positions = positions_of(encoder.backbone.config)
     if limit and positions and limit > positions:

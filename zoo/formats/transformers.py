@@ -50,13 +50,20 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
     if "config.json" not in names:
         return False
     config = read("config.json")
-    return isinstance(config, dict) and config.get("model_type") in (*DUAL, *TEXT)
+    return isinstance(config, dict) and (config.get("model_type") in (*DUAL, *TEXT) or has_own_code(config))
+
+
+def has_own_code(config: dict[str, Any]) -> bool:
+    """Whether only Python code beside the weights knows how to build this model."""
+    auto_map = config.get("auto_map")
+    return config.get("model_type") not in (*DUAL, *TEXT) and isinstance(auto_map, dict) and "AutoModel" in auto_map
 
 
 def wanted(names: set[str]) -> list[str]:
-    """Configuration, weights, tokenizer, preprocessing."""
+    """Configuration, weights, tokenizer, preprocessing; and code, which is run only where the caller trusts it."""
     known = {"config.json", "preprocessor_config.json", "processor_config.json", *TOKENIZER_FILES}
-    return sorted((names & known) | set(weight_files(names, "model", PICKLES)))
+    code = {n for n in names if n.endswith(".py") and "/" not in n}
+    return sorted((names & known) | code | set(weight_files(names, "model", PICKLES)))
 
 
 def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
@@ -67,9 +74,9 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     from zoo.pooling import Mean
 
     config = read_json(folder / "config.json")
-    if config["model_type"] in DUAL:
+    if config.get("model_type") in DUAL:
         return load_dual(folder, name=name, allow_pickle=allow_pickle)
-    encoder = load_text(folder, allow_pickle=allow_pickle)
+    encoder = load_text(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     spec = text_spec(name, encoder, encoder.width)
     return Embedder(spec, [Tower(encoder, Mean(), Identity())])
 
@@ -81,14 +88,17 @@ def text_spec(name: str, encoder: "TransformersText", dim: int, **facts: Any) ->
     return ModelSpec(name=name, modalities=frozenset({"text"}), dim=dim, **facts)
 
 
-def _read_config(folder: Path, allow_pickle: bool) -> dict[str, Any]:
+def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = False) -> dict[str, Any]:
     from zoo.encoders.checking import check_transformers
     from zoo.hub import read_json
 
     config = read_json(folder / "config.json")
     check_transformers(config, str(folder / "config.json"))
-    if "auto_map" in config and config.get("model_type") not in (*DUAL, *TEXT):
-        raise UnsafeCheckpointError(f"{folder} runs its own Python code (auto_map), which the zoo does not load")
+    if has_own_code(config) and not trust_remote_code:
+        raise UnsafeCheckpointError(
+            f"{folder} ({config.get('model_type')}) is built by Python code of its own (auto_map), which could do anything. "
+            "Read it; if you trust it, pass trust_remote_code=True, from the Hub with revision=<full commit>"
+        )
     files = weight_files({path.name for path in folder.iterdir()}, "model", PICKLES)
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
     _check_index(folder / "model.safetensors.index.json")
@@ -126,13 +136,15 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def from_pretrained(cls: Any, folder: Path, allow_pickle: bool, **options: Any) -> "nn.Module":
+def from_pretrained(
+    cls: Any, folder: Path, allow_pickle: bool, *, trust_remote_code: bool = False, **options: Any
+) -> "nn.Module":
     """A transformers model whose every tensor was in the file; tensors of other towers may be there too."""
     safe = any(path.suffix == ".safetensors" for path in folder.iterdir())
     try:
         with _quiet():
             model, report = cls.from_pretrained(
-                folder, output_loading_info=True, use_safetensors=safe, trust_remote_code=False, **options
+                folder, output_loading_info=True, use_safetensors=safe, trust_remote_code=trust_remote_code, **options
             )
     except Exception as error:
         # transformers wraps damaged files, wrong shapes and unknown settings in many types.
@@ -149,11 +161,18 @@ def from_pretrained(cls: Any, folder: Path, allow_pickle: bool, **options: Any) 
 
 
 def load_text(
-    folder: Path, *, allow_pickle: bool, max_tokens: int | None = None, lower: bool = False, assets: Path | None = None
+    folder: Path,
+    *,
+    allow_pickle: bool,
+    trust_remote_code: bool = False,
+    max_tokens: int | None = None,
+    lower: bool = False,
+    assets: Path | None = None,
 ) -> "TransformersText":
     """A text backbone and its tokenizer.
 
     Args:
+        trust_remote_code: build a backbone that transformers does not know by the Python code beside its weights.
         max_tokens: longest text; by default what the tokenizer and the positions allow.
         assets: folder of the tokenizer, where it is another one.
     """
@@ -162,9 +181,10 @@ def load_text(
     from zoo.encoders.text import TransformersText
     from zoo.encoders.tokenizing import open_tokenizer
 
-    config = _read_config(folder, allow_pickle)
+    config = _read_config(folder, allow_pickle, trust_remote_code)
     tokenizer = open_tokenizer(assets or folder)
-    backbone = from_pretrained(AutoModel, folder, allow_pickle)
+    trusted = trust_remote_code and has_own_code(config)
+    backbone = from_pretrained(AutoModel, folder, allow_pickle, trust_remote_code=trusted)
     if max_tokens is None:
         max_tokens = longest_text(backbone.config, tokenizer)
     side = "left" if config["model_type"] in DECODERS else "right"

@@ -200,6 +200,11 @@ def as_float(stored: "np.ndarray", precision: str) -> "np.ndarray":
     return matrix / np.linalg.norm(matrix, axis=1, keepdims=True).clip(min=1e-12)
 
 
+def within(cosine: float) -> float:
+    """A cosine without the last digit of rounding that makes 1.0000001 of it."""
+    return max(-1.0, min(1.0, cosine))
+
+
 def stored_width(dim: int, precision: str) -> "tuple[Any, int]":
     """NumPy type and number of columns of a stored vector."""
     import numpy as np

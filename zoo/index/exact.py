@@ -17,6 +17,7 @@ from zoo.index.base import (
     checked_query,
     checked_rows,
     stored_width,
+    within,
 )
 from zoo.index.where import mask_of
 
@@ -228,7 +229,7 @@ class ExactIndex:
     def _match(self, row: int, score: float) -> Match:
         segment = self._segments[bisect.bisect_right(self._segments, row, key=lambda s: s.stop)]
         facts = self._table_of(segment).slice(row - segment.start, 1).to_pylist()[0]
-        return Match(facts.pop("id"), score, facts.pop("reference"), facts)
+        return Match(facts.pop("id"), within(score), facts.pop("reference"), facts)
 
 
 def _cosines(block: "np.ndarray", query: "np.ndarray", precision: str) -> "np.ndarray":

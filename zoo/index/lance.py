@@ -16,6 +16,7 @@ from zoo.index.base import (
     as_float,
     checked_query,
     checked_rows,
+    within,
 )
 from zoo.index.where import FilterError, mask_of
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TABLE = "vectors"
-# One HNSW graph up to this many rows; above, rows are dealt into several.
-ROWS_PER_GRAPH = 1_000_000
-# The quantised graph proposes this many times k candidates, which are compared again in float32.
+# A search looks into this many of the √n partitions; the int8 vectors there propose REFINE times k candidates, which are
+# compared again in float32.
+PROBES = 20
 REFINE = 4
-# A share of rows added since the graph was built that is worth folding in.
+# A share of rows added since the index was built that is worth folding in.
 STALE = 0.1
 
 
@@ -131,14 +132,14 @@ class LanceIndex:
 
     def tune(self, threshold: int) -> None:
         """Builds the approximate index at `threshold` rows, and folds new rows into it when there are many."""
-        from lancedb.index import IvfHnswSq
+        from lancedb.index import IvfSq
 
         rows = self._table.count_rows()
         indices = [index for index in self._table.list_indices() if index.columns == ["vector"]]
         with full_disk_named(self.folder):
             if not indices and rows >= threshold:
-                graphs = max(1, rows // ROWS_PER_GRAPH)
-                self._table.create_index("vector", config=IvfHnswSq(distance_type="cosine", num_partitions=graphs))
+                # Not an HNSW graph, which found no more here and took a hundred times as long to build.
+                self._table.create_index("vector", config=IvfSq(distance_type="cosine"))
             elif indices and indices[0].num_unindexed_rows > STALE * rows:
                 self._table.optimize()
 
@@ -173,13 +174,13 @@ class LanceIndex:
         shown = ["id", "reference", *self.facts.columns.names, "_distance"]
         with self._filtered(where):
             found = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
-            found = found.select(shown).limit(k).refine_factor(REFINE)
+            found = found.select(shown).limit(k).nprobes(PROBES).refine_factor(REFINE)
             if exact:
                 found = found.bypass_vector_index()
             if where is not None:
                 found = found.where(where, prefilter=True)
             rows = found.to_arrow().to_pylist()
-        return [Match(row.pop("id"), 1 - row.pop("_distance"), row.pop("reference"), row) for row in rows]
+        return [Match(row.pop("id"), within(1 - row.pop("_distance")), row.pop("reference"), row) for row in rows]
 
     @contextlib.contextmanager
     def _filtered(self, where: str | None) -> Iterator[None]:
