@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 THUMBNAIL_SIDE = 512
 MAX_PICTURES = 20_000
 
-# Real photos (and a few odd pictures) inside the wheels of packages that the demo needs anyway, so that a bare machine
+# Real photos (and a few drawings) inside the wheels of packages that the demo needs anyway, so that a bare machine
 # without a network has something to search: (package, path in the package, caption for screen readers).
 SAMPLES: tuple[tuple[str, str, str], ...] = (
     ("skimage", "data/motorcycle_left.png", "a red motorcycle in a garage"),
@@ -47,13 +47,6 @@ SAMPLES: tuple[tuple[str, str, str], ...] = (
     ("skimage", "data/moon.png", "craters on the moon"),
     ("skimage", "data/brick.png", "a brick wall"),
     ("skimage", "data/grass.png", "grass from above"),
-    ("skimage", "data/gravel.png", "gravel"),
-    ("skimage", "data/retina.jpg", "the retina of an eye"),
-    ("skimage", "data/ihc.png", "stained tissue under a microscope"),
-    ("skimage", "data/page.png", "a printed page"),
-    ("skimage", "data/text.png", "handwriting on paper"),
-    ("skimage", "data/color.png", "a colour wheel"),
-    ("skimage", "data/logo.png", "a logo with a snake"),
 )
 
 # Pictures for the examples "search with a picture"; they are not in the gallery.

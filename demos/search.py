@@ -24,15 +24,8 @@ EXPLANATION = (
     "Search pictures by what they show. A model turns words and pictures into vectors, and what means the same lies "
     "close together."
 )
-EXAMPLE_TEXTS = (
-    "a red motorbike",
-    "a cat",
-    "something to drink",
-    "an old building",
-    "outer space",
-    "a big wild cat",
-)
-LABELS = "cat, dog, lion, motorbike, car, flower, tree, building, person, food, drink, rocket"
+EXAMPLE_TEXTS = ("a red motorbike", "a kitten", "a big wild cat", "a pagoda", "a happy face", "Paris")
+LABELS = "cat, dog, motorbike, pagoda, flower, cup, person, camera, chessboard, rocket"
 WELCOME = {
     "title": "Nothing asked yet",
     "note": "These are the pictures of the gallery. Type a few words above, or click one of the examples.",
@@ -41,7 +34,7 @@ DESCRIBE = {
     "title": "No picture yet",
     "note": "Add a picture, or click one of the examples; change the labels as you like.",
 }
-DESCRIBED = ("coffee.png", "rocket.jpg", "lion.jpg", "flower.jpg")
+DESCRIBED = ("motorcycle_left.png", "chelsea.png", "china.jpg", "lion.jpg")
 Components = list[gr.components.Component]
 PROGRESS = gr.Progress()
 

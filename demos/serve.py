@@ -109,6 +109,9 @@ def page_options(*, local: bool = True) -> dict[str, Any]:
         "enable_monitoring": False,
         "ssr_mode": False,
         "allowed_paths": [],
+        # Gradio's last check before it goes on gives the page three seconds to answer: too few on a busy machine.
+        # That the port answers at all was found out just before, without a time limit.
+        "_frontend": False,
         "state_session_capacity": 10_000 if local else 200,
     }
 

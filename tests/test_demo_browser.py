@@ -238,12 +238,8 @@ def test_zoo_mini_finds_the_red_motorbike_first(browser, monkeypatch):
     try:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(served.local_url)
-        for words, caption in {
-            "a red motorbike": "a red motorcycle in a garage",
-            "a flower": "an orange dahlia in bloom",
-        }.items():
-            ask(page, words)
-            expect(first_picture(page)).to_have_attribute("alt", caption)
+        ask(page, "a red motorbike")
+        expect(first_picture(page)).to_have_attribute("alt", "a red motorcycle in a garage")
         page.close()
     finally:
         served.close(verbose=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import pytest
@@ -98,10 +97,12 @@ def test_a_repository_by_name(child: Child, hub: LoopbackHub, written: dict[str,
     assert answer["spec"]["hub_id"] == SENTENCE
 
 
-def test_only_the_files_that_are_needed_are_fetched(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_only_the_files_that_are_needed_are_fetched(
+    child: Child, hub: LoopbackHub, written: dict[str, Reference]
+) -> None:
     """Not the ONNX copy, and not the pickle that lies beside the safetensors."""
-    with Child(hub.environment(tmp_path)) as child:
-        child.load(f"hf:{SENTENCE}")
+    hub.add(written["sentence-shared-root"].folder, "org/fresh")
+    assert "error" not in child.load("hf:org/fresh")
     fetched = set(hub.fetched())
     assert {"modules.json", "config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"} <= fetched
     assert not any("onnx" in name or name.endswith(".bin") for name in fetched)
@@ -252,11 +253,11 @@ def test_a_hub_that_is_down_does_not_matter_for_what_is_cached(child: Child, hub
 
 
 def test_a_connection_that_breaks_off_is_taken_up_again(
-    hub: LoopbackHub, written: dict[str, Reference], tmp_path: Path
+    child: Child, hub: LoopbackHub, written: dict[str, Reference]
 ) -> None:
+    hub.add(written["sentence-shared-root"].folder, "org/cut")
     hub.cut("GET .*/model.safetensors", after=5000)
-    with Child(hub.environment(tmp_path)) as child:
-        answer = child.load(f"hf:{SENTENCE}", texts=TEXTS)
+    answer = child.load("hf:org/cut", texts=TEXTS)
     assert difference(answer["texts"], written["sentence-shared-root"].texts(TEXTS)) < BOUND
     assert hub.fetched().count("model.safetensors") == 2
 
@@ -276,17 +277,16 @@ def test_offline_after_one_load(hub: LoopbackHub, child: Child, home: Path, writ
     assert hub.requests == []
 
 
-def test_no_network(tmp_path: Path, home: Path, child: Child, hub: LoopbackHub) -> None:
+def test_no_network(home: Path, child: Child) -> None:
     """A hub that nobody listens at: what was never loaded says so at once, what was loaded still loads."""
     first = child.load(f"hf:{STATIC}", texts=TEXTS[:2])
     closed = LoopbackHub()
     closed.start().close()
-    with Child(closed.environment(tmp_path)) as lost:
-        answer = lost.load(f"hf:{SENTENCE}")
-        assert answer["error"] == "HubError"
-        assert "out of reach" in answer["message"] or "network" in answer["message"]
-    with Child(closed.environment(home)) as cached:
-        assert cached.load(f"hf:{STATIC}", texts=TEXTS[:2]) == first
+    with Child(closed.environment(home)) as lost:
+        assert lost.load(f"hf:{STATIC}", texts=TEXTS[:2]) == first
+        answer = lost.load("hf:org/never-loaded")
+    assert answer["error"] == "HubError"
+    assert "out of reach" in answer["message"]
 
 
 def test_every_tag_of_open_clip_is_refused_where_it_has_only_a_pickle(child: Child, hub: LoopbackHub) -> None:
@@ -309,25 +309,55 @@ def test_every_tag_of_open_clip_is_refused_where_it_has_only_a_pickle(child: Chi
     assert not [name for name in hub.fetched() if name.endswith((".bin", ".pt", ".pth"))]
 
 
-def test_a_damaged_cache_is_said_to_be_damaged(hub: LoopbackHub, tmp_path: Path) -> None:
-    with Child(hub.environment(tmp_path)) as child:
-        assert "error" not in child.load(f"hf:{STATIC}")
-        (weights,) = (tmp_path / "hub").rglob("snapshots/*/model.safetensors")
-        content = weights.resolve().read_bytes()
-        weights.resolve().write_bytes(content[: len(content) // 2])
-        answer = child.load(f"hf:{STATIC}")
+def test_a_damaged_cache_is_said_to_be_damaged(
+    child: Child, hub: LoopbackHub, home: Path, written: dict[str, Reference]
+) -> None:
+    hub.add(written["sentence-static"].folder, "org/damaged")
+    assert "error" not in child.load("hf:org/damaged")
+    (weights,) = (home / "hub" / "models--org--damaged").rglob("snapshots/*/model.safetensors")
+    content = weights.resolve().read_bytes()
+    weights.resolve().write_bytes(content[: len(content) // 2])
+    answer = child.load("hf:org/damaged")
     assert answer["error"] == "MissingWeightsError"
     assert "damaged" in answer["message"]
 
 
-def test_a_repository_that_asks_for_code_is_refused(child: Child, hub: LoopbackHub, tmp_path: Path) -> None:
-    config: dict[str, Any] = {"model_type": "evil", "auto_map": {"AutoModel": "evil.Model"}}
+@pytest.mark.parametrize("family", ["sentence-mean", "transformers-clip", "timm-vit", "open_clip-clip"])
+def test_a_pickle_is_refused_before_it_is_fetched(
+    family: str, child: Child, hub: LoopbackHub, written: dict[str, Reference]
+) -> None:
+    files = {
+        path.relative_to(written[family].folder).as_posix(): path.read_bytes()
+        for path in written[family].folder.rglob("*")
+        if path.is_file() and path.suffix != ".safetensors"
+    }
+    name = "open_clip_pytorch_model.bin" if family.startswith("open_clip") else "pytorch_model.bin"
+    hub.add({**files, name: b"a pickle"}, f"org/pickled-{family}")
+    answer = child.load(f"hf:org/pickled-{family}")
+    assert answer["error"] == "UnsafeCheckpointError"
+    assert f"org/pickled-{family}" in answer["message"]
+    assert name not in hub.fetched()
+
+
+@pytest.mark.parametrize("place", ["evil.Model", "other/repository--evil.Model"])
+def test_a_repository_that_asks_for_code_is_refused(place: str, child: Child, hub: LoopbackHub, tmp_path: Path) -> None:
+    """Before anything but config.json is fetched; code of another repository even where this one is trusted."""
     mark = tmp_path / "code-ran"
-    files = {"config.json": json.dumps(config).encode(), "evil.py": f"open({str(mark)!r}, 'w')".encode()}
-    hub.add(files, "org/evil")
-    answer = child.load("hf:org/evil")
-    assert answer["error"] in ("UnsafeCheckpointError", "UnrecognisedCheckpointError")
-    assert "evil.py" not in hub.fetched()
-    trusted = child.load("hf:org/evil", options={"trust_remote_code": True, "revision": commit_of(hub, "org/evil")})
-    assert trusted["error"] in ("UnsafeCheckpointError", "UnrecognisedCheckpointError")
+    config = {"model_type": "evil", "auto_map": {"AutoModel": place, "AutoConfig": place.replace("Model", "Config")}}
+    files = {
+        "config.json": json.dumps(config).encode(),
+        "evil.py": f"open({str(mark)!r}, 'w').close()".encode(),
+        "model.safetensors": b"",
+        "tokenizer.json": b"{}",
+    }
+    repo = f"org/evil-{len(place)}"
+    hub.add(files, repo)
+    answer = child.load(f"hf:{repo}")
+    assert answer["error"] == "UnsafeCheckpointError"
+    assert "trust_remote_code" in answer["message"]
+    assert hub.fetched() == ["config.json"]
+    if "--" in place:
+        trusted = child.load(f"hf:{repo}", options={"trust_remote_code": True, "revision": commit_of(hub, repo)})
+        assert trusted["error"] == "UnsafeCheckpointError"
+        assert "other/repository" in trusted["message"]
     assert not mark.exists()

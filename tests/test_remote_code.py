@@ -8,7 +8,7 @@ import torch
 import zoo
 from zoo.errors import UnsafeCheckpointError
 
-CODE = '''
+CODE = """
 from transformers import BertConfig, BertModel
 
 class OwnConfig(BertConfig):
@@ -21,7 +21,7 @@ class OwnModel(BertModel):
         out = super().forward(*args, **options)
         out.last_hidden_state = 2 * out.last_hidden_state + 1  # what no class of transformers does
         return out
-'''
+"""
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from zoo.training.augment import COLOURS, augment, colour_of, on_white, repaint
 from zoo.training.checkpoint import DONE, STATE, DamagedCheckpointError, last_checkpoint, save_checkpoint
 from zoo.training.data import PairDataset, row_order
 from zoo.training.distill import distil, encoder_of, least_squares, principal_axes, relation_loss, teacher_folder
+from zoo.training.losses.alignment import alignment
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.recipes import RECIPES, mini_test
 from zoo.training.trainer import DivergedError, RecipeMismatchError, Run, finish, learning_rate
@@ -139,6 +140,25 @@ class TestInfoNCE:
             results.append((value.detach(), q.grad, t.grad, loss.log_scale.grad))
         for whole, blocks in zip(*results, strict=True):
             torch.testing.assert_close(whole, blocks)
+
+
+class TestAlignment:
+    def test_by_hand(self):
+        queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        targets = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        assert alignment(queries, targets).item() == pytest.approx((0.0 + 0.2) / 2)
+
+    def test_it_is_added_with_its_weight(self, pairs):
+        values = []
+        for weight in (0.0, 4.0):
+            torch.manual_seed(0)
+            run = Run(build_model("mini-test"), mini_test(steps=1, batch_size=8, alignment=weight))
+            batch = PairDataset(pairs, run.model).batch(torch.arange(8))
+            with torch.no_grad():
+                apart = alignment(run.image(batch.queries), run.text(batch.targets)).item()
+            values.append((run.advance(batch), apart))
+        # Batch statistics of the image tower are those of the same batch both times.
+        assert values[1][0] == pytest.approx(values[0][0] + 4 * values[1][1], rel=1e-4)
 
 
 class TestTrain:

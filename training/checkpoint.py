@@ -1,4 +1,7 @@
-"""Checkpoints that are whole or not there: written beside, synced, marked with sizes and hashes, then renamed."""
+"""Checkpoints that are whole or not there: written beside, synced, marked with sizes and hashes, then renamed.
+
+Tensors lie in a safetensors file and everything else in JSON: opening a checkpoint runs no code.
+"""
 
 import hashlib
 import json
@@ -7,11 +10,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from zoo.errors import ZooError
 
-DONE, STATE = "DONE", "state.pt"
+DONE, TENSORS, STATE = "DONE", "state.safetensors", "state.json"
 _KEEP = 2
 
 
@@ -23,20 +27,23 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Writes `folder/step-<step>`; a run killed in between leaves at most a folder that is never read.
 
     The newest two are kept.
+
+    Args:
+        state: tensors, numbers, strings and None, in dictionaries, lists and tuples of any depth.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / f"step-{step:08d}", folder / f".writing-{step:08d}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    with (temporary / STATE).open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    facts = {STATE: {"bytes": (temporary / STATE).stat().st_size, "sha256": _sha256(temporary / STATE)}}
-    with (temporary / DONE).open("w", encoding="utf-8") as file:
-        json.dump(facts, file)
-        file.flush()
-        os.fsync(file.fileno())
+    tensors: dict[str, Tensor] = {}
+    plain = _split(state, tensors)
+    save_file(tensors, temporary / TENSORS)
+    (temporary / STATE).write_text(json.dumps(plain), encoding="utf-8")
+    names = (TENSORS, STATE)
+    facts = {n: {"bytes": (temporary / n).stat().st_size, "sha256": _sha256(temporary / n)} for n in names}
+    (temporary / DONE).write_text(json.dumps(facts), encoding="utf-8")
+    for name in (*names, DONE):
+        _sync(temporary / name)
     _sync(temporary)
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
@@ -67,11 +74,39 @@ def last_checkpoint(folder: Path) -> dict[str, Any] | None:
     found = sorted(folder.glob("step-*"), reverse=True)
     for checkpoint in found:
         if is_whole(checkpoint):
-            return torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+            plain = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+            return _join(plain, load_file(checkpoint / TENSORS))
     if found:
         names = ", ".join(path.name for path in found)
         raise DamagedCheckpointError(f"{folder}: {names} are cut off or changed; start again in another folder")
     return None
+
+
+def _split(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """JSON in which tensors are numbers of the safetensors file; keys of dictionaries keep their type."""
+    if isinstance(value, Tensor):
+        tensors[str(len(tensors))] = value.detach().contiguous().clone()
+        return {"tensor": str(len(tensors) - 1)}
+    if isinstance(value, dict):
+        return {"dict": [[key, _split(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_split(item, tensors) for item in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint cannot hold {type(value).__name__}")
+
+
+def _join(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Reads what `_split` made."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, inside),) = value.items()
+    if kind == "tensor":
+        return tensors[inside]
+    if kind == "dict":
+        return {key: _join(item, tensors) for key, item in inside}
+    items = [_join(item, tensors) for item in inside]
+    return tuple(items) if kind == "tuple" else items
 
 
 def _sha256(path: Path) -> str:
@@ -79,8 +114,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

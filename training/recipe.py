@@ -50,6 +50,7 @@ class Recipe:
         lr: highest learning rate. warmup: steps until it is reached; a cosine takes it to zero afterwards.
         weight_decay: of matrices and kernels; vectors (biases, norms) are not decayed. clip: largest gradient norm.
         temperature: at the start; it is learned.
+        alignment: weight of one minus the cosine of each pair, added to InfoNCE.
         towers: modalities of the towers that learn, the others stay as they are.
         stages: picture sizes, in order; empty means the encoder's own size all the way.
         store_size: side in pixels at which pictures wait in memory, None for the encoder's own size.
@@ -70,6 +71,7 @@ class Recipe:
     weight_decay: float = 0.05
     clip: float = 5.0
     temperature: float = 0.07
+    alignment: float = 0.0
     towers: tuple[str, ...] = ("image", "text")
     stages: tuple[Stage, ...] = ()
     store_size: int | None = None

@@ -18,6 +18,7 @@ from zoo.errors import ZooError
 from .augment import augment
 from .checkpoint import last_checkpoint, save_checkpoint
 from .data import Pair, PairBatch, PairDataset, row_order
+from .losses.alignment import alignment
 from .losses.infonce import InfoNCE
 from .recipe import Recipe
 
@@ -109,6 +110,8 @@ class Run:
         queries = self.image({"pixels": pixels})  # (B, D)
         targets = self.text(batch.targets)  # (B, D)
         loss = self.loss(queries, targets, batch.ignore)
+        if recipe.alignment:
+            loss = loss + recipe.alignment * alignment(queries, targets)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(

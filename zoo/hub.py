@@ -84,9 +84,22 @@ def _open_repository(repo: str, revision: str | None, trust_remote_code: bool, a
         raise UnsafeCheckpointError(
             f"trust_remote_code runs Python code of {repo}; pin it with revision=<full 40-digit commit>"
         )
+    from zoo.formats import check_weights
+    from zoo.formats.transformers import refuse_code
+
     commit, names = repository_files(repo, revision)
-    layout = recognise(names, lambda file: read_json(Path(download(repo, file, commit))), f"hf:{repo}")
-    folder = download_files(repo, layout.wanted(names), commit)
+
+    def read(file: str) -> Any:
+        return read_json(Path(download(repo, file, commit)))
+
+    layout = recognise(names, read, f"hf:{repo}")
+    wanted = [name for name in layout.wanted(names) if trust_remote_code or not name.endswith(".py")]
+    # What would be refused after the download is refused before it.
+    weights = [name for name in wanted if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
+    check_weights(weights, f"hf:{repo}", "*.safetensors", allow_pickle)
+    if "config.json" in wanted:
+        refuse_code(read("config.json"), f"hf:{repo}", trust_remote_code)
+    folder = download_files(repo, wanted, commit, revision)
     model = layout.load(folder, name=repo, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model
@@ -188,10 +201,21 @@ def download(repo: str, file: str, revision: str | None) -> str:
     return _hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, revision=revision)
 
 
-def download_files(repo: str, files: list[str], commit: str) -> Path:
-    """Some files of one commit; returns the snapshot's folder in the local cache."""
+def download_files(repo: str, files: list[str], commit: str, revision: str | None = None) -> Path:
+    """Some files of one commit; returns the snapshot's folder in the local cache.
+
+    Args:
+        revision: the branch or tag that was asked for; noted, so that it is found again without a network.
+    """
     paths = [Path(download(repo, file, commit)) for file in files]
-    return paths[0].parents[len(Path(files[0]).parts) - 1]
+    snapshot = paths[0].parents[len(Path(files[0]).parts) - 1]
+    name = revision or "main"
+    if not _COMMIT.fullmatch(name) and ".." not in Path(name).parts:
+        # Where huggingface_hub's own look-up reads it: <cache>/models--org--name/refs/<revision>.
+        note = snapshot.parents[1] / "refs" / name
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(commit)
+    return snapshot
 
 
 # ------------------------------------------------------------------------------------------------ our own layout

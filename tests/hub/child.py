@@ -58,17 +58,19 @@ class Child:
 
 
 def _answer(command: dict[str, Any]) -> dict[str, Any]:
-    import open_clip
-
     import zoo
 
     if "teach_open_clip" in command:
+        import open_clip
+
         # A pretrained tag of an architecture small enough for a test, known to open_clip as if it were its own.
         arch, tag, folder, repo = command["teach_open_clip"]
         open_clip.add_model_config(Path(folder) / f"{arch}.json")
         open_clip.pretrained._PRETRAINED[arch] = {tag: {"hf_hub": repo, **command.get("settings", {})}}
         return {"known": [arch, tag] in [list(pair) for pair in open_clip.list_pretrained()]}
     if "refuse_tags" in command:
+        import open_clip
+
         refused = {}
         for arch, tag in open_clip.list_pretrained():
             try:

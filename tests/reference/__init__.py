@@ -21,7 +21,9 @@ _WRITERS: dict[str, Callable[[Path], Reference]] = {
 }
 NAMES: tuple[str, ...] = tuple(_WRITERS)
 TEXT_NAMES = tuple(name for name in NAMES if not name.startswith("timm"))
-IMAGE_NAMES = tuple(name for name in NAMES if name.startswith(("timm", "open_clip")) or "clip" in name or "siglip" in name)
+IMAGE_NAMES = tuple(
+    name for name in NAMES if name.startswith(("timm", "open_clip")) or "clip" in name or "siglip" in name
+)
 
 
 def write(name: str, folder: Path) -> Reference:

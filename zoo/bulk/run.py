@@ -13,7 +13,7 @@ from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.shards import REPLACED, Shard, ShardFolder, full_disk_named, read_footer, sync_folder
-from zoo.bulk.sources import Kind, Source, open_source
+from zoo.bulk.sources import Kind, Source, check_exists, open_source
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -71,6 +71,7 @@ def embed_dataset(
     if shard_size < 1:
         raise OptionError(f"shard_size must be at least 1, not {shard_size}")
     started, limit = time.monotonic(), Limit.parse(max_bad)
+    check_exists(source)
     embedder = _opened(model, device)
     data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
     if prompt is None and data.kind == "text":

@@ -111,16 +111,26 @@ def open_source(
     elif path.is_file():
         source = _open_file(path, column, kind, modalities)
     else:
-        raise SourceError(
-            f"{path} does not exist (working directory {Path.cwd()}); pass a folder of pictures, a .txt file with a "
-            "text per line, or a .csv, .jsonl or .parquet table"
-        )
+        raise _absent(path)
     if source.kind not in modalities:
         raise SourceError(
             f"{path} holds {_plural(source.kind)}, and this model reads {' and '.join(sorted(modalities))} only; "
             f"choose another model (zoo list --modality {source.kind})"
         )
     return source
+
+
+def check_exists(path: Path | str) -> None:
+    """Raises SourceError for a path that is nothing: worth asking before a model is loaded."""
+    if not Path(path).is_dir() and not Path(path).is_file():
+        raise _absent(Path(path))
+
+
+def _absent(path: Path) -> SourceError:
+    what = "is no file or folder" if path.exists() else f"does not exist (working directory {Path.cwd()})"
+    return SourceError(
+        f"{path} {what}; pass a folder of pictures, a .txt file with a text per line, or a .csv, .jsonl or .parquet table"
+    )
 
 
 def _open_file(path: Path, column: str | None, kind: Kind | None, modalities: frozenset[str]) -> Source:

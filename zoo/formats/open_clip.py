@@ -69,7 +69,7 @@ def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = Fa
     files = weight_files(names, stem, (file,)) if stem else _weights(names)
     check_weights(files, f"open_clip:{name} (hf:{repo})", "open_clip_model.safetensors", allow_pickle)
     tokenizer = [n for n in sorted(names) if n in TOKENIZER_FILES]
-    folder = hub.download_files(repo, [*files, *tokenizer], commit)
+    folder = hub.download_files(repo, [*files, *tokenizer], commit, revision)
     model = _assemble(model_cfg, pretrained, folder / files[0], f"{arch}/{tag}", folder)
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model

@@ -80,7 +80,11 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
         if any(after != "Normalize" for after, _ in modules[1:]):
             raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
         return load_dual(path, name=name, allow_pickle=allow_pickle)
-    encoder = _static(path, allow_pickle) if kind == "StaticEmbedding" else _transformer(path, folder, allow_pickle, trust_remote_code)
+    encoder = (
+        _static(path, allow_pickle)
+        if kind == "StaticEmbedding"
+        else _transformer(path, folder, allow_pickle, trust_remote_code)
+    )
     pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle)
     prompts = {k: v for k, v in (settings.get("prompts") or {}).items() if isinstance(v, str) and v}
     if default := settings.get("default_prompt_name"):

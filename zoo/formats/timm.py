@@ -68,11 +68,9 @@ def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = Fa
 
     from zoo import hub
 
-    settings = (
-        get_pretrained_cfg(name, allow_unregistered=False) if name.partition(".")[0] in timm.list_models() else None
-    )
+    known = timm.list_models(pretrained=True)
+    settings = get_pretrained_cfg(name) if name in known or name in timm.list_models() else None
     if settings is None or not settings.has_weights:
-        known = timm.list_models(pretrained=True)
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
         raise UnknownModelError(
             f"timm has no pretrained model {name!r}; nearest: {', '.join(near) or 'see timm.list_models'}"
@@ -88,7 +86,10 @@ def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = Fa
         else f"{settings.hf_hub_id}{settings.architecture}{tag}"
     )
     commit, names = hub.repository_files(repo, revision)
-    folder = hub.download_files(repo, wanted(names) or ["config.json"], commit)
+    check_weights(
+        [n for n in wanted(names) if n != "config.json"], f"timm:{name} (hf:{repo})", "model.safetensors", allow_pickle
+    )
+    folder = hub.download_files(repo, wanted(names), commit, revision)
     model = load(folder, name=name, trust_remote_code=False, allow_pickle=allow_pickle)
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model

@@ -59,6 +59,22 @@ def has_own_code(config: dict[str, Any]) -> bool:
     return config.get("model_type") not in (*DUAL, *TEXT) and isinstance(auto_map, dict) and "AutoModel" in auto_map
 
 
+def refuse_code(config: Any, where: str, trust_remote_code: bool) -> None:
+    """Raises UnsafeCheckpointError where a config.json asks for code that the caller does not trust."""
+    if not isinstance(config, dict) or not has_own_code(config):
+        return
+    if not trust_remote_code:
+        raise UnsafeCheckpointError(
+            f"{where} ({config.get('model_type')}) is built by Python code of its own (auto_map), which could do anything. "
+            "Read it; if you trust it, pass trust_remote_code=True, from the Hub with revision=<full commit>"
+        )
+    if elsewhere := [str(name) for name in config["auto_map"].values() if "--" in str(name)]:
+        raise UnsafeCheckpointError(
+            f"{where} takes its code from another repository ({', '.join(elsewhere)}), which no revision pins; the zoo runs "
+            "only code that lies beside the weights"
+        )
+
+
 def wanted(names: set[str]) -> list[str]:
     """Configuration, weights, tokenizer, preprocessing; and code, which is run only where the caller trusts it."""
     known = {"config.json", "preprocessor_config.json", "processor_config.json", *TOKENIZER_FILES}
@@ -94,11 +110,7 @@ def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = Fal
 
     config = read_json(folder / "config.json")
     check_transformers(config, str(folder / "config.json"))
-    if has_own_code(config) and not trust_remote_code:
-        raise UnsafeCheckpointError(
-            f"{folder} ({config.get('model_type')}) is built by Python code of its own (auto_map), which could do anything. "
-            "Read it; if you trust it, pass trust_remote_code=True, from the Hub with revision=<full commit>"
-        )
+    refuse_code(config, str(folder), trust_remote_code)
     files = weight_files({path.name for path in folder.iterdir()}, "model", PICKLES)
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
     _check_index(folder / "model.safetensors.index.json")
