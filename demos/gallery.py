@@ -27,11 +27,11 @@ MAX_PICTURES = 20_000
 # Real photos (and a few drawings) inside the wheels of packages that the demo needs anyway, so that a bare machine
 # without a network has something to search: (package, path in the package, caption for screen readers).
 SAMPLES: tuple[tuple[str, str, str], ...] = (
-    ("skimage", "data/motorcycle_left.png", "a red motorcycle in a garage"),
     ("gradio", "media_assets/images/lion.jpg", "a lion resting on a rock"),
     ("skimage", "data/coffee.png", "a cup of coffee on a saucer"),
     ("sklearn", "datasets/images/flower.jpg", "an orange dahlia in bloom"),
     ("skimage", "data/astronaut.png", "an astronaut in an orange suit"),
+    ("skimage", "data/motorcycle_left.png", "a red motorcycle in a garage"),
     ("gradio", "media_assets/images/tower.jpg", "the Eiffel Tower lit up at dusk"),
     ("skimage", "data/chelsea.png", "a tabby cat"),
     ("sklearn", "datasets/images/china.jpg", "a Chinese pagoda by a lake"),

@@ -1,5 +1,6 @@
 """What the search page does, as plain methods: no component is touched here, so tests call them directly."""
 
+import math
 import re
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from . import map as gallery_map
 from .chooser import Models
 from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, folder_pictures, shrink, unique
 from .messages import explain
-from .widgets import friendly, user_error, warn
+from .widgets import cosine_text, friendly, score_rows, user_error, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,11 +106,11 @@ class Search:
         except InputError as error:
             raise friendly(error, "Labels") from error
         best = hits[0].score
-        weights = [2.718281828459045 ** ((hit.score - best) / float(temperature)) for hit in hits]
+        weights = [math.exp((hit.score - best) / float(temperature)) for hit in hits]
         rows = [
             {
                 "label": words[hit.index],
-                "text": f"{weight / sum(weights):.0%}  ·  cosine {hit.score:.2f}",
+                "text": f"{weight / sum(weights):.0%}  ·  cosine {cosine_text(hit.score)}",
                 "bar": weight / sum(weights),
                 "cosine": hit.score,
             }
@@ -297,16 +298,7 @@ class Search:
         hits = model.rank(vector, gallery.vectors, k=max(1, min(top_k, len(gallery))))
         average = float(model.similarity(vector[None], gallery.vectors).mean())
         elapsed = time.perf_counter() - started
-        span = max(hits[0].score - average, 1e-6)
-        rows = [
-            {
-                "label": gallery.pictures[hit.index].caption,
-                "text": f"{hit.score:.2f}",
-                "bar": max(0.0, (hit.score - average) / span),
-                "cosine": hit.score,
-            }
-            for hit in hits
-        ]
+        rows = score_rows([(gallery.pictures[hit.index].caption, hit.score) for hit in hits], average)
         note = "The number is the cosine. Bars run from the gallery's average picture (empty) to the best match (full)."
         title = f"{len(gallery):,} pictures searched in {1000 * elapsed:.0f} ms"
         shown = [self._shown(gallery.pictures[hit.index]) for hit in hits]

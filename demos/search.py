@@ -178,6 +178,7 @@ def _map_tab(search: Search, own: gr.State) -> Components:
         with gr.Column(scale=1, min_width=240):
             picked = gr.Image(path, label="Picked", show_label=False, interactive=False, buttons=[], elem_id="picked")
             caption = gr.Markdown(words, elem_id="picked-caption")
+            gr.Markdown("Nearest to it in the model's space:", elem_id="near-head")
             near = results_gallery("Nearest to it", around, columns=2, elem_id="near")
     layout = gr.State(drawn)
     method.change(

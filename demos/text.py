@@ -7,7 +7,7 @@ import gradio as gr
 
 from zoo.errors import EmptyTextError, InputError
 
-from .widgets import api_text, friendly, score_bars, user_error
+from .widgets import api_text, friendly, score_bars, score_rows, user_error
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -86,16 +86,8 @@ def search_passages(model: "Embedder", query: str, passages: str, top_k: int) ->
         hits = model.rank(model.encode_query(query, progress=False), model.encode_document(lines, progress=False), None)
     except InputError as error:
         raise friendly(error) from error
-    average, best = sum(hit.score for hit in hits) / len(hits), hits[0].score
-    rows = [
-        {
-            "label": lines[hit.index],
-            "text": f"{hit.score:.2f}",
-            "bar": max(0.0, (hit.score - average) / max(best - average, 1e-6)),
-            "cosine": hit.score,
-        }
-        for hit in hits[: max(1, top_k)]
-    ]
+    average = sum(hit.score for hit in hits) / len(hits)
+    rows = score_rows([(lines[hit.index], hit.score) for hit in hits[: max(1, top_k)]], average)
     elapsed = 1000 * (time.perf_counter() - started)
     note = "The number is the cosine. Bars run from the average passage (empty) to the best match (full)."
     return {"title": f"{len(lines):,} passages embedded and searched in {elapsed:.0f} ms", "rows": rows, "note": note}

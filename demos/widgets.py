@@ -22,7 +22,9 @@ CSS = """
 #title p { color: var(--body-text-color-subdued); font-size: 1.05rem; margin-top: 0; }
 #status p { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0; padding-left: .85rem; }
 #picked img { max-height: 260px; }
-#map-note p { color: var(--body-text-color-subdued); font-size: .85rem; }
+#near .grid-wrap { min-height: 0; }
+#picked-caption p { font-weight: 600; }
+#map-note p, #near-head p { color: var(--body-text-color-subdued); font-size: .85rem; }
 #query button { background: var(--button-primary-background-fill); color: var(--button-primary-text-color);
   border-radius: var(--radius-md); padding: .35rem 1rem; font-weight: 600; }
 #query button:hover { background: var(--button-primary-background-fill-hover); }
@@ -73,6 +75,10 @@ def theme() -> gr.themes.Base:
         block_title_padding="0",
         block_title_text_color="*body_text_color",
         block_title_text_weight="600",
+        block_border_width="1px",
+        block_border_color="*border_color_primary",
+        input_border_width="1px",
+        input_border_color="*border_color_primary",
         block_label_background_fill="*background_fill_primary",
         block_label_background_fill_dark="*background_fill_primary",
         block_label_text_color="*body_text_color",
@@ -114,6 +120,20 @@ def score_bars(label: str, value: dict[str, Any] | None = None, **options: Any) 
         "description": "dict(title: str, rows: list[dict(label: str, text: str, bar: float, cosine: float)])",
     }
     return bars
+
+
+def score_rows(scores: Sequence[tuple[str, float]], average: float) -> list[dict[str, Any]]:
+    """Rows for `score_bars` from (label, cosine), best first: bars run from `average` (empty) to the best (full)."""
+    span = max(scores[0][1] - average, 1e-6)
+    return [
+        {"label": label, "text": cosine_text(cosine), "bar": max(0.0, (cosine - average) / span), "cosine": cosine}
+        for label, cosine in scores
+    ]
+
+
+def cosine_text(cosine: float) -> str:
+    """Two decimals, and never "-0.00"."""
+    return f"{round(cosine, 2) + 0.0:.2f}"
 
 
 def picture_input(label: str, **options: Any) -> gr.Image:

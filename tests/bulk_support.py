@@ -1,17 +1,20 @@
 """What the tests of bulk embedding and search share: small sources, the content of a folder of vectors, and killing."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
-from zoo.bulk.shards import read_vectors
+from zoo.bulk.shards import ShardFolder, read_vectors
 
 ANIMALS = ("cat", "dog", "it's")
 
@@ -49,29 +52,48 @@ def quarantined(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
 
 
+class Death(BaseException):
+    """Stands for kill -9 inside one process."""
+
+
+@contextlib.contextmanager
+def dying_at(operation: int) -> Iterator[None]:
+    """Dies before this fsync, rename or append (counted from 1), after which nothing reaches the disk any more."""
+    left = [operation]
+
+    def dying(function, *, counts=True, only=lambda *_: True):
+        def call(*arguments, **options):
+            left[0] -= counts and left[0] > 0
+            if left[0] == 0 and only(*arguments):
+                raise Death
+            return function(*arguments, **options)
+
+        return call
+
+    def writes(path, mode="r", *rest):
+        return "r" not in mode
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Death):
+        patch.setattr(os, "fsync", dying(os.fsync))
+        patch.setattr(os, "replace", dying(os.replace))
+        patch.setattr(ShardFolder, "append_quarantine", dying(ShardFolder.append_quarantine))
+        patch.setattr(Path, "unlink", dying(Path.unlink, counts=False))
+        patch.setattr(Path, "open", dying(Path.open, counts=False, only=writes))
+        yield
+
+
 SERVER = """
 import json, os, signal, sys
 import torch
 torch.set_num_threads(1)
 import zoo.bulk.run
-import zoo.bulk.shards as shards
 from zoo.bulk import DiskFullError, embed_dataset
 from zoo.registry import load_model
 
 zoo.bulk.run.REPORT_EVERY = 0
 model = load_model(sys.argv[1])
 
-def child(source, out, die_at=0, largest_file=0, **options):
-    left = [die_at]
-    def dying(function):
-        def call(*arguments, **keywords):
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **keywords)
-        return call
-    shards.os.fsync, shards.os.replace = dying(os.fsync), dying(os.replace)
-    shards.ShardFolder.append_quarantine = dying(shards.ShardFolder.append_quarantine)
+def child(source, out, largest_file=0, **options):
     if largest_file:
         import resource
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

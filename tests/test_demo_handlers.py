@@ -19,6 +19,7 @@ from zoo.demos import chooser  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
 from zoo.demos.gallery import embed_pictures, folder_pictures  # noqa: E402
 from zoo.demos.handlers import MAX_LABELS, MAX_UPLOADS, Search  # noqa: E402
+from zoo.demos.widgets import cosine_text  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,10 @@ def test_scores_are_cosines_and_bars_run_from_average_to_best(search):
         assert math.isclose(row["bar"], expected, abs_tol=1e-4)
     assert "cosine" in scores["note"]
     assert f"{len(COLOURS)} pictures" in scores["title"]
+
+
+def test_a_score_is_never_minus_zero():
+    assert [cosine_text(score) for score in (-0.001, 0.004, -0.126, 1.0)] == ["0.00", "0.00", "-0.13", "1.00"]
 
 
 def test_only_thumbnails_are_returned(search, photos):

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-import zoo
 from zoo.training import read_csv, recipes, train
 from zoo.training.data import TableError
+
+import zoo
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 180, 40), "blue": (20, 40, 220), "yellow": (240, 220, 20)}
 

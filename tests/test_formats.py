@@ -315,6 +315,32 @@ def test_modules_that_the_zoo_does_not_have(name: str, copy: Callable[[str], Pat
         zoo.load_model(folder)
 
 
+@pytest.mark.parametrize("family", ["transformers-bert", "transformers-roberta", "transformers-mpnet"])
+def test_a_text_longer_than_the_position_table(family: str, copy: Callable[[str], Path]) -> None:
+    """Where the tokenizer names no limit, the table's does; RoBERTa's 66 positions hold 64 tokens."""
+    folder = copy(family)
+    expected = zoo.load_model(folder).encode(list(TEXTS))  # limited to 64 tokens by the tokenizer
+    change(folder / "tokenizer_config.json", model_max_length=10**30)
+    model = zoo.load_model(folder)
+    assert model.spec.max_tokens == (66 if family == "transformers-bert" else 64)
+    vectors = model.encode(list(TEXTS))
+    assert (vectors[:-1] - expected[:-1]).abs().max() < 1e-6
+    if family != "transformers-bert":
+        assert (vectors - expected).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "zoo"])
+def test_loading_prints_nothing(
+    family: str, copy: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No tables of unused tensors, no bars for a file of a few kilobytes, no advice of other libraries."""
+    folder = copy(family)
+    capfd.readouterr()
+    model = zoo.load_model(folder)
+    zoo.load_model(model.save_pretrained(tmp_path / "saved"))
+    assert tuple(capfd.readouterr()) == ("", "")
+
+
 # ------------------------------------------------------------------------------------------------------ tokenizers
 
 
@@ -354,3 +380,11 @@ def test_a_tokenizer_larger_than_its_table(copy: Callable[[str], Path]) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(ZooError, match="tokenizer"):
         zoo.load_model(folder).encode("a red motorbike")
+
+
+def test_a_tokenizer_that_changes_the_text_first_has_no_stand_in(copy: Callable[[str], Path]) -> None:
+    """SigLIP's drops punctuation in Python code over sentencepiece; its tokenizer.json alone would give other ids."""
+    folder = copy("transformers-siglip")
+    change(folder / "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
+    with pytest.raises(MissingWeightsError, match=r"(?i)sentencepiece|spiece|vocab_file"):
+        zoo.load_model(folder)

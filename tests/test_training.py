@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from zoo.training import Distillation, Pair, Recipe, Stage, train
+from zoo.training import Distillation, Pair, Recipe, Regression, Stage, train
 from zoo.training.__main__ import main
 from zoo.training.augment import COLOURS, augment, colour_of, on_white, repaint
 from zoo.training.checkpoint import DONE, STATE, DamagedCheckpointError, last_checkpoint, save_checkpoint
 from zoo.training.data import PairDataset, row_order
 from zoo.training.distill import distil, encoder_of, least_squares, principal_axes, relation_loss, teacher_folder
-from zoo.training.losses.alignment import alignment
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.recipes import RECIPES, mini_test
+from zoo.training.regress import ridge_regression
 from zoo.training.trainer import DivergedError, RecipeMismatchError, Run, finish, learning_rate
 
 from zoo import build_model, load_model
@@ -142,23 +142,35 @@ class TestInfoNCE:
             torch.testing.assert_close(whole, blocks)
 
 
-class TestAlignment:
-    def test_by_hand(self):
-        queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-        targets = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-        assert alignment(queries, targets).item() == pytest.approx((0.0 + 0.2) / 2)
+class TestRegression:
+    def test_finds_the_map_that_made_the_targets(self):
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(200, 6, generator=generator)
+        weight, bias = torch.randn(3, 6, generator=generator), torch.randn(3, generator=generator)
+        found = ridge_regression(inputs, inputs @ weight.T + bias, torch.rand(200, generator=generator) + 0.1, 1e-9)
+        torch.testing.assert_close(found, (weight, bias), atol=1e-4, rtol=1e-4)
 
-    def test_it_is_added_with_its_weight(self, pairs):
-        values = []
-        for weight in (0.0, 4.0):
-            torch.manual_seed(0)
-            run = Run(build_model("mini-test"), mini_test(steps=1, batch_size=8, alignment=weight))
-            batch = PairDataset(pairs, run.model).batch(torch.arange(8))
-            with torch.no_grad():
-                apart = alignment(run.image(batch.queries), run.text(batch.targets)).item()
-            values.append((run.advance(batch), apart))
-        # Batch statistics of the image tower are those of the same batch both times.
-        assert values[1][0] == pytest.approx(values[0][0] + 4 * values[1][1], rel=1e-4)
+    def test_weights_count_pairs(self):
+        # Without inputs the bias is the weighted mean: (3 * 1 + 1 * 5) / 4.
+        found = ridge_regression(torch.zeros(2, 1), torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, 1.0]), 1e-12)
+        assert found[1].item() == pytest.approx(2.0)
+
+    def test_steps_train_the_first_projection_and_the_second_is_solved(self, pairs, tmp_path):
+        model = build_model("mini-test")
+        blend = model.towers[0].head
+        before = {name: value.clone() for name, value in blend.state_dict().items()}
+        recipe = mini_test(steps=10, batch_size=8, regression=Regression(size=32, views=2, ridge=1e-3))
+        train(model, pairs, recipe, tmp_path, progress=False)
+        assert model.towers[0].head is blend
+        for name, value in blend.state_dict().items():
+            assert not torch.equal(value, before[name]), name
+        pictures = torch.from_numpy(np.stack([picture(*pair.group.split()[::-1], 32) for pair in pairs]))
+        with torch.no_grad():
+            tower = model.towers[0]
+            pooled = tower.pooler(tower.encoder({"pixels": pictures.permute(0, 3, 1, 2)}))
+            second = F.normalize(blend.second(pooled), dim=1)
+        texts = model.encode([pair.positive.text for pair in pairs])
+        assert (second * texts).sum(1).mean() > 0.8
 
 
 class TestTrain:
@@ -199,10 +211,10 @@ class TestTrain:
         expected = load_model(tmp_path).encode(["red bar", "circle"])
         for left in ("config.json", "model.safetensors"):
             (tmp_path / left).unlink()
-        assert finish(build_model("mini-test"), tmp_path) == 4
+        assert finish(build_model("mini-test"), pairs, tmp_path) == 4
         torch.testing.assert_close(load_model(tmp_path).encode(["red bar", "circle"]), expected)
         with pytest.raises(RecipeMismatchError, match="no checkpoint"):
-            finish(build_model("mini-test"), tmp_path / "nowhere")
+            finish(build_model("mini-test"), pairs, tmp_path / "nowhere")
 
     def test_another_recipe_is_refused(self, pairs, tmp_path):
         recipe = mini_test(steps=1, batch_size=4)
@@ -216,7 +228,7 @@ class TestTrain:
         model = build_model("mini-test")
         run = Run(model, mini_test(steps=5, batch_size=4))
         with torch.no_grad():
-            model.towers[0].head.project.weight.fill_(float("nan"))
+            model.towers[0].head.first.project.weight.fill_(float("nan"))
         with pytest.raises(DivergedError, match="step 0; lower lr"):
             run.advance(PairDataset(pairs, model).batch(torch.arange(4)))
 
@@ -226,7 +238,9 @@ class TestTrain:
         train(model, pairs, mini_test(steps=3, batch_size=8, towers=("image",)), tmp_path, progress=False)
         after = model.state_dict()
         assert torch.equal(before["towers.1.encoder.table.weight"], after["towers.1.encoder.table.weight"])
-        assert not torch.equal(before["towers.0.head.project.weight"], after["towers.0.head.project.weight"])
+        assert not torch.equal(
+            before["towers.0.head.first.project.weight"], after["towers.0.head.first.project.weight"]
+        )
 
     def test_learning_rate_rises_then_falls(self):
         recipe = Recipe("mini-test", steps=100, lr=1.0, warmup=10)

@@ -11,6 +11,9 @@ from zoo.evaluation.packs import ALL, BENCHMARKS, evaluate_pack, evaluate_querie
 WEIGHTS = Path(zoo.__file__).parent / "weights" / "zoo-mini"
 QUERIES = Path(__file__).parent / "data" / "paraphrases.json"
 PHOTOS, EMOJI, _ = BENCHMARKS
+# A little below what the card states; the issue asks for 0.80 and 0.42.
+PHOTOS_FLOOR, EMOJI_FLOOR = 0.85, 0.44
+QUERY_HIT_5, QUERY_PRECISION = 0.62, 0.34
 
 
 @pytest.fixture(scope="module")
@@ -76,4 +79,4 @@ def test_free_words_find_photos(model, pack):
     pack("photos")
     found = evaluate_queries(model, QUERIES)
     assert found["hit@5"] >= QUERY_HIT_5
-    assert found["precision@10"] > 5 * found["chance precision"]
+    assert found["precision@10"] >= QUERY_PRECISION > 20 * found["chance precision"]

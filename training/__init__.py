@@ -2,7 +2,7 @@
 
 from . import recipes
 from .data import Pair, pack_pairs, read_csv
-from .recipe import Distillation, Recipe, Stage
+from .recipe import Distillation, Recipe, Regression, Stage
 from .trainer import train
 
-__all__ = ["Distillation", "Pair", "Recipe", "Stage", "pack_pairs", "read_csv", "recipes", "train"]
+__all__ = ["Distillation", "Pair", "Recipe", "Regression", "Stage", "pack_pairs", "read_csv", "recipes", "train"]

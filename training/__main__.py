@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from zoo.errors import ZooError
-from zoo.registry import build_model, load_model
+from zoo.registry import build_model
 
 from .data import PACKS, pack_pairs
 from .recipes import RECIPES
@@ -18,8 +18,6 @@ EPILOG = """examples:
   python -m zoo.training zoo-mini --out runs/zoo-mini            train the packaged model (about an hour on two cores)
   python -m zoo.training zoo-mini --out runs/zoo-mini --resume   go on where a stopped run was
   python -m zoo.training zoo-mini --out runs/zoo-mini --finish   write the model of a stopped run as it is now
-  python -m zoo.training zoo-mini-align --start runs/zoo-mini --out runs/zoo-mini-align --packs photos emoji emoji symbols
-                                                                 the second half of the packaged model
   python -m zoo.training zoo-mini --show                         print the recipe and stop
   python -m zoo.training mini-test --out /tmp/try --packs emoji  half a minute, to see it work
 
@@ -37,9 +35,6 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("recipe", choices=sorted(RECIPES), help="which recipe")
     arguments.add_argument("--out", type=Path, help="folder of the run: recipe, checkpoints, finished model")
-    arguments.add_argument(
-        "--start", type=Path, help="folder of a finished model to start from, instead of random weights"
-    )
     arguments.add_argument(
         "--packs",
         nargs="+",
@@ -67,11 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.out is None:
             parser().error("--out is needed: the folder for checkpoints and the finished model")
         torch.manual_seed(recipe.seed)
-        model = load_model(options.start, device="cpu") if options.start else build_model(recipe.model)
-        if options.finish:
-            print(f"model of step {finish(model, options.out)} written to {options.out}")
-            return 0
+        model = build_model(recipe.model)
         pairs = pack_pairs("train", options.packs)
+        if options.finish:
+            print(f"model of step {finish(model, pairs, options.out)} written to {options.out}")
+            return 0
         print(f"{recipe.model}: {len(pairs):,} pairs, {recipe.steps:,} steps of {recipe.batch_size}", flush=True)
         train(model, pairs, recipe, options.out, resume=options.resume)
     except (ZooError, ValueError) as error:

@@ -41,6 +41,22 @@ class Distillation:
 
 
 @dataclass(frozen=True)
+class Regression:
+    """How the second projection of a `Blend` head is solved after the last step.
+
+    Attributes:
+        size: side of the views in pixels. views: of every picture.
+        ridge: of the least squares, in pairs.
+        balance: a pair of a group of n counts n to the power of minus this: 0 all pairs alike, 1 all groups alike.
+    """
+
+    size: int
+    views: int = 1
+    ridge: float = 4.0
+    balance: float = 0.25
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One run of `zoo.training.train`.
 
@@ -50,7 +66,6 @@ class Recipe:
         lr: highest learning rate. warmup: steps until it is reached; a cosine takes it to zero afterwards.
         weight_decay: of matrices and kernels; vectors (biases, norms) are not decayed. clip: largest gradient norm.
         temperature: at the start; it is learned.
-        alignment: weight of one minus the cosine of each pair, added to InfoNCE.
         towers: modalities of the towers that learn, the others stay as they are.
         stages: picture sizes, in order; empty means the encoder's own size all the way.
         store_size: side in pixels at which pictures wait in memory, None for the encoder's own size.
@@ -60,6 +75,8 @@ class Recipe:
         ema: decay of the running average of the weights, which is what the run saves; 0 saves the last weights.
         checkpoint_every: steps between checkpoints.
         distillation: of the text tower, before the first step; None leaves the tower as it is.
+        regression: of the pictures on their texts, after the last step, for models whose picture head is a `Blend`; the
+            steps then train its first projection alone. None trains the head as it is.
         seed: of everything random. The same recipe on the same machine gives the same bits.
     """
 
@@ -71,7 +88,6 @@ class Recipe:
     weight_decay: float = 0.05
     clip: float = 5.0
     temperature: float = 0.07
-    alignment: float = 0.0
     towers: tuple[str, ...] = ("image", "text")
     stages: tuple[Stage, ...] = ()
     store_size: int | None = None
@@ -81,6 +97,7 @@ class Recipe:
     ema: float = 0.0
     checkpoint_every: int = 200
     distillation: Distillation | None = None
+    regression: Regression | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -114,4 +131,6 @@ class Recipe:
         facts["stages"] = tuple(Stage(**stage) for stage in facts.get("stages", ()))
         if facts.get("distillation"):
             facts["distillation"] = Distillation(**facts["distillation"])
+        if facts.get("regression"):
+            facts["regression"] = Regression(**facts["regression"])
         return cls(**facts)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .recipe import Distillation, Recipe, Stage
+from .recipe import Distillation, Recipe, Regression, Stage
 
 
 def zoo_mini(**changes: Any) -> Recipe:
-    """The packaged default: text distilled and held still, pictures brought to it, small pictures first."""
+    """The packaged default: text distilled and held still, pictures brought to it, small ones first, then regression."""
     recipe = Recipe(
         model="zoo-mini",
         steps=1900,
@@ -25,20 +25,7 @@ def zoo_mini(**changes: Any) -> Recipe:
         ema=0.995,
         checkpoint_every=100,
         distillation=Distillation(),
-    )
-    return replace(recipe, **changes)
-
-
-def zoo_mini_align(**changes: Any) -> Recipe:
-    """The second half of the packaged default, from the weights of the first: pictures move to where their words are."""
-    recipe = zoo_mini(
-        steps=620,
-        lr=1e-3,
-        warmup=40,
-        temperature=0.02,
-        alignment=10.0,
-        stages=(Stage(64, 0.75), Stage(96, 0.25)),
-        distillation=None,
+        regression=Regression(size=112),
     )
     return replace(recipe, **changes)
 
@@ -62,6 +49,5 @@ def mini_test(**changes: Any) -> Recipe:
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "zoo-mini": zoo_mini,
-    "zoo-mini-align": zoo_mini_align,
     "mini-test": mini_test,
 }

@@ -18,9 +18,9 @@ from zoo.errors import ZooError
 from .augment import augment
 from .checkpoint import last_checkpoint, save_checkpoint
 from .data import Pair, PairBatch, PairDataset, row_order
-from .losses.alignment import alignment
 from .losses.infonce import InfoNCE
 from .recipe import Recipe
+from .regress import solve_second
 
 _STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
 
@@ -73,9 +73,7 @@ def train(
         if run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps:
             save_checkpoint(out / "checkpoints", run.step, run.state())
     bar.close()
-    run.give_average()
-    model.eval().save_pretrained(out, torch.float16)
-    return model
+    return _conclude(run, data, out)
 
 
 class Run:
@@ -84,6 +82,9 @@ class Run:
     def __init__(self, model: Embedder, recipe: Recipe) -> None:
         self.model, self.recipe, self.step = model.train(), recipe, 0
         self.image, self.text = tower_of(model, "image"), tower_of(model, "text")
+        self.head = self.image.head
+        if recipe.regression is not None:
+            self.image.head = self.head.first  # the second projection is solved when the first has been trained
         self.image.to(memory_format=torch.channels_last)  # twice the speed of small convolutions on a CPU
         self.loss = InfoNCE(recipe.temperature)
         self.learning = [tower_of(model, modality) for modality in recipe.towers]
@@ -110,8 +111,6 @@ class Run:
         queries = self.image({"pixels": pixels})  # (B, D)
         targets = self.text(batch.targets)  # (B, D)
         loss = self.loss(queries, targets, batch.ignore)
-        if recipe.alignment:
-            loss = loss + recipe.alignment * alignment(queries, targets)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
@@ -177,19 +176,31 @@ def tower_of(model: Embedder, modality: str) -> Tower:
     raise ValueError(f"{model.spec.name} has no tower for {modality}")
 
 
-def finish(model: Embedder, out: Path) -> int:
+def finish(model: Embedder, pairs: Sequence[Pair], out: Path) -> int:
     """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
     state = last_checkpoint(Path(out) / "checkpoints")
     if state is None:
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run; name the folder given to --out")
     recipe = Recipe.from_dict(json.loads((Path(out) / "recipe.json").read_text(encoding="utf-8")))
     if recipe.distillation is not None:
-        _learn_text(model, [], recipe, Path(out))
+        _learn_text(model, pairs, recipe, Path(out))
+    data = PairDataset(pairs, model, recipe.store_size)
     run = Run(model, recipe)
     run.load(state)
-    run.give_average()
-    model.eval().save_pretrained(out, torch.float16)
+    _conclude(run, data, Path(out))
     return run.step
+
+
+def _conclude(run: Run, data: PairDataset, out: Path) -> Embedder:
+    """Averaged weights, the head's second projection where the recipe has one, and the model's folder."""
+    run.give_average()
+    model = run.model.eval()
+    if (plan := run.recipe.regression) is not None:
+        torch.manual_seed(run.recipe.seed)
+        solve_second(run.head, run.image, run.text, data, plan)
+        run.image.head = run.head
+    model.save_pretrained(out, torch.float16)
+    return model
 
 
 def _claim(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:

@@ -44,6 +44,27 @@ class Mlp(nn.Module):
         return {"width": self.width, "dim": self.dim, "hidden": self.hidden}
 
 
+class Blend(nn.Module):
+    """Two projections of one vector, each of unit length, added: `share` of the first and the rest of the second.
+
+    The first may be trained to tell things apart, the second to lie where the words are: the sum does both better than
+    either (see `training/regress.py`).
+    """
+
+    def __init__(self, width: int, dim: int, share: float = 0.5) -> None:
+        super().__init__()
+        self.width, self.dim, self.share = width, dim, share
+        self.first, self.second = Linear(width, dim), Linear(width, dim, bias=True)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        first, second = (nn.functional.normalize(head(vectors), dim=-1) for head in (self.first, self.second))
+        return self.share * first + (1 - self.share) * second
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"width": self.width, "dim": self.dim, "share": self.share}
+
+
 class DenseStack(nn.Module):
     """sentence-transformers' Dense, LayerNorm and Normalize modules after the pooling, in their order.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
@@ -116,6 +117,21 @@ def write_static(folder: Path) -> Reference:
     return sentence_reference(folder)
 
 
+def write_mapped_static(folder: Path) -> Reference:
+    """A model2vec table: several tokens share a row, and each token has a weight."""
+    write_static(folder)
+    weights = folder / "model.safetensors"
+    rows = load_file(weights)["embedding.weight"].shape[0]
+    generator = torch.Generator().manual_seed(1)
+    tensors = {
+        "embeddings": torch.randn(rows // 2, 16, generator=generator),
+        "mapping": torch.arange(rows) % (rows // 2),
+        "weights": torch.rand(rows, generator=generator) + 0.1,
+    }
+    save_file(tensors, weights)
+    return sentence_reference(folder)
+
+
 def _clip_reference(folder: Path, inner: Path) -> Reference:
     """Texts and pictures by sentence-transformers' encode; pixels by the processor inside."""
     model = SentenceTransformer(str(folder), device="cpu")
@@ -182,6 +198,7 @@ WRITERS: dict[str, Callable[[Path], Reference]] = {
     "sentence-2021": write_2021,
     "sentence-shared-root": write_shared_root,
     "sentence-static": write_static,
+    "sentence-static-mapped": write_mapped_static,
     "sentence-clip": write_clip_without_modules,
     "sentence-clip-saved": write_clip_saved,
     "sentence-clip-2021": write_clip_of_2021,

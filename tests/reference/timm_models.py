@@ -57,5 +57,6 @@ WRITERS: dict[str, Callable[[Path], Reference]] = {
     "timm-convnext": lambda folder: _write(folder, "test_convnext", crop_pct=0.875, interpolation="bilinear"),
     "timm-resnet": lambda folder: _write(folder, "test_resnet", crop_mode="squash", crop_pct=1.0),
     "timm-border": lambda folder: _write(folder, "test_efficientnet", crop_mode="border", crop_pct=0.9),
+    "timm-wide": lambda folder: _write(folder, "test_resnet", input_size=(3, 96, 128), crop_pct=0.9),
     "timm-dinov2-like": write_dinov2_like,
 }

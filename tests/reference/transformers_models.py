@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,15 @@ def write_clip(folder: Path, *, eos_token_id: int | None = None, crop: int = 64,
 
 def write_clip_of_2021(folder: Path) -> Reference:
     """A CLIP folder as openai/clip-vit-base-patch32 looks: old preprocessor keys, vocab.json, eos_token_id 2."""
-    import json
-
     write_clip(folder, eos_token_id=2)
-    (folder / "processor_config.json").unlink(missing_ok=True)
+    (folder / "processor_config.json").unlink()
+    (folder / "tokenizer.json").unlink()
+    vocab, merges = clip_bpe()
+    (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     old = {
         "crop_size": 64,
         "do_center_crop": True,

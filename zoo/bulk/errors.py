@@ -19,6 +19,10 @@ class DiskFullError(ZooError):
     """A shard could not be written for want of space; what was written before is complete and stays."""
 
 
+class FolderError(ZooError):
+    """The folder for the vectors cannot be used: it is a file, not writable, or in use by another process."""
+
+
 class DamagedShardError(ZooError):
     """A shard on disk cannot be read or does not belong here; the message says which file."""
 

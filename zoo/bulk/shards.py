@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.bulk.errors import DamagedShardError, DiskFullError
+from zoo.bulk.errors import DamagedShardError, DiskFullError, FolderError
 from zoo.bulk.sources import STAMP_BYTES
 
 if TYPE_CHECKING:
@@ -112,11 +112,14 @@ class ShardFolder:
         return self.path / SHARDS
 
     def create(self) -> None:
-        """Makes the folders."""
+        """Makes the folders; raises FolderError where that is not possible."""
         if self.path.exists() and not self.path.is_dir():
-            raise DamagedShardError(f"{self.path} is a file; --out takes a folder")
-        with full_disk_named(self.path):
-            self.shards.mkdir(parents=True, exist_ok=True)
+            raise FolderError(f"{self.path} is a file; --out takes a folder")
+        try:
+            with full_disk_named(self.path):
+                self.shards.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderError(f"cannot write into {self.path}: {error.strerror or error}") from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -130,7 +133,7 @@ class ShardFolder:
         try:
             lock.acquire()
         except Timeout:
-            raise DamagedShardError(
+            raise FolderError(
                 f"another process is writing to {self.path}; wait until it is finished, or choose another folder"
             ) from None
         try:

@@ -1,9 +1,10 @@
 """What the sub-commands share: the options of a model, numbers for people, tables and JSON."""
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,24 @@ def open_model(arguments: argparse.Namespace) -> "Embedder":
     """Loads `--model` onto `--device`, and checks `--dim` against it."""
     from zoo.registry import load_model
 
-    model = load_model(arguments.model, device=arguments.device)
+    with waiting(f"loading {arguments.model}"):
+        model = load_model(arguments.model, device=arguments.device)
     dim = getattr(arguments, "dim", None)
     if dim is not None and dim > model.spec.dim:
         raise ZooError(f"--dim {dim}: {model.spec.name} gives vectors of {model.spec.dim} columns")
     return model
+
+
+@contextlib.contextmanager
+def waiting(message: str) -> Iterator[None]:
+    """Shows on a terminal what takes so long; says nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(one_line(message)):
+        yield
 
 
 def positive(text: str) -> int:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import add_model_options, existing, positive, print_json, print_table
+from zoo.cli._shared import add_model_options, existing, positive, print_json, print_table, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ EXAMPLES = (
 )
 # Attributes shown in the table besides the input itself.
 SHOWN = 2
+TELLING = ("label", "title", "name", "caption", "captions", "description", "category")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.query is None) == (arguments.image is None):
         raise ZooError('say what to look for: words (zoo search DIR "a cat"), or --image FILE, one of the two')
     manifest = read_manifest(arguments.folder)
-    model = _open_model(arguments, manifest["model"])
-    index = open_index(arguments.folder, model=model, backend=arguments.backend)
+    with waiting(f"loading {arguments.model or manifest['model']}"):
+        model = _open_model(arguments, manifest["model"])
+    with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):
+        index = open_index(arguments.folder, model=model, backend=arguments.backend)
     query = model.encode_query(arguments.image or arguments.query, dim=manifest["dim"], progress=False)
     found = index.search(query, arguments.k, where=arguments.where)
     if arguments.html:
@@ -80,6 +83,8 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
     main = text_column(manifest)
     others = [name for name in manifest["attributes"] if name != main and name != "folder"]
     filled = [name for name in others if any(match.attributes.get(name) not in (None, "") for match in found)]
+    # What says most first: telling names, then what differs between the results.
+    filled.sort(key=lambda name: (name.lower() not in TELLING, len({str(m.attributes[name]) for m in found}) == 1))
     names = filled[:SHOWN]
     rows = []
     for rank, match in enumerate(found, start=1):

@@ -78,7 +78,10 @@ class PixelTransform:
         if self.resize == "longest":
             ratio = max(height / target[0], width / target[1])
             return self._crop(self._scale(image, (max(1, round(height / ratio)), max(1, round(width / ratio)))))
-        short = min(target)
+        if target[0] != target[1]:  # timm rounds both sides here, where torchvision's own resize floors the long one
+            ratio = min(height / target[0], width / target[1])
+            return self._crop(self._scale(image, (round(height / ratio), round(width / ratio))))
+        short = target[0]
         # The long side is floored from the ORIGINAL size; rounding it costs up to 7/255.
         long = max(1, int(short * max(height, width) / min(height, width)))
         scaled = (long, short) if height >= width else (short, long)

@@ -57,7 +57,10 @@ def open_index(
     if backend == "lancedb" and not _has_lancedb():
         raise ZooError('the lancedb backend is not installed: pip install "embedding-zoo[index]", or backend="exact"')
     target = folder / INDEX / backend
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexStateError(f"the index cannot be written into {target}: {error.strerror or error}") from error
     with _locked(target):
         shards = ShardFolder(folder).finished()
         if not sum(shard.rows for shard in shards):

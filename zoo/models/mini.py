@@ -21,7 +21,7 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
     from zoo.encoders.image import TimmImage
     from zoo.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
     from zoo.encoders.static import StaticText
-    from zoo.heads import Identity, Linear
+    from zoo.heads import Blend, Identity
     from zoo.pooling import Cls, Mean
 
     transform = PixelTransform(spec.image_size, resize="squash", mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -31,7 +31,9 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
         text = StaticText(rows, spec.dim, spec.max_tokens, assets=assets)
     else:
         text = StaticText(rows, spec.dim, spec.max_tokens, tokenizer=tokenizer)
-    return Embedder(spec, [Tower(image, Cls(), Linear(image.width, spec.dim)), Tower(text, Mean(), Identity())])
+    return Embedder(
+        spec, [Tower(image, Cls(), Blend(image.width, spec.dim, share=0.6)), Tower(text, Mean(), Identity())]
+    )
 
 
 @register_model(
@@ -41,7 +43,7 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
     license="apache-2.0",
     hub_id="",
     demo="search",
-    params=12_125_304,
+    params=12_256_632,
     image_size=112,
     max_tokens=128,
     packaged=True,
@@ -57,7 +59,7 @@ def zoo_mini(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     hub_id="",
     demo="search",
-    params=110_428,
+    params=118_652,
     image_size=32,
     max_tokens=32,
 )
