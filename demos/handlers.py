@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BROWSE = 48  # pictures shown before anything was asked
 MAX_LABELS = 100
+SMALL_MODEL = 30_000_000  # weights
 MAX_UPLOADS = 200
 UPLOAD_SIDE = 1024  # uploaded pictures are kept at this size: more than any model here reads
 TEMPERATURE = 0.02  # models trained like CLIP end between 0.01 and 0.02
@@ -197,9 +198,12 @@ class Search:
         return self._keep(changed, own), self.status(changed), name
 
     def status(self, own: Visitor = None) -> str:
-        """One line: what is searched, and how long a vector is."""
+        """One line: what is searched, how long a vector is, and what not to expect of a tiny model."""
         gallery, model = self._in_use(own)
-        return f"{len(gallery):,} {'picture' if len(gallery) == 1 else 'pictures'} · {model.spec.dim} numbers for each"
+        noun = "picture" if len(gallery) == 1 else "pictures"
+        line = f"{len(gallery):,} {noun} · {model.spec.dim} numbers for each"
+        small = 0 < model.spec.params < SMALL_MODEL
+        return line + (" · a small model: expect mistakes" if small else "")
 
     def browse(self, own: Visitor = None) -> Results:
         """The first pictures of the gallery, for a page where nothing was asked yet."""

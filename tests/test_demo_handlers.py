@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -341,6 +342,13 @@ def test_a_large_gallery_draws_a_sample_and_says_so(search, photos, monkeypatch)
 
 
 # Models
+
+
+def test_a_small_model_is_called_one(make):
+    model = colour_model()
+    assert make(model).status() == f"{len(COLOURS)} pictures · {model.spec.dim} numbers for each"
+    model.spec = replace(model.spec, params=12_000_000)
+    assert make(model).status().endswith("expect mistakes")
 
 
 def fake_registry(monkeypatch, specs, load):

@@ -92,7 +92,7 @@ def pickle_name(weights: Path) -> Path:
 
 
 def test_the_hostile_pickle_is_hostile(mark: Path) -> None:
-    pickle.loads(pickle.dumps(Hostile(mark)))
+    pickle.loads(pickle.dumps(Hostile(mark), protocol=2))
     assert mark.exists()
 
 
@@ -100,7 +100,7 @@ def test_the_hostile_pickle_is_hostile(mark: Path) -> None:
 def test_pickled_weights_are_refused(family: str, copy: Callable[[str], Path], mark: Path) -> None:
     folder = copy(family)
     for weights in weights_of(folder):
-        pickle_name(weights).write_bytes(pickle.dumps(Hostile(mark)))
+        pickle_name(weights).write_bytes(pickle.dumps(Hostile(mark), protocol=2))
         weights.unlink()
     with pytest.raises(UnsafeCheckpointError, match="pickle") as caught:
         zoo.load_model(folder)
@@ -112,7 +112,7 @@ def test_pickled_weights_are_refused(family: str, copy: Callable[[str], Path], m
 def test_even_an_allowed_pickle_runs_no_code(family: str, copy: Callable[[str], Path], mark: Path) -> None:
     folder = copy(family)
     for weights in weights_of(folder):
-        pickle_name(weights).write_bytes(pickle.dumps(Hostile(mark)))
+        pickle_name(weights).write_bytes(pickle.dumps(Hostile(mark), protocol=2))
         weights.unlink()
     with pytest.raises(ZooError):
         zoo.load_model(folder, allow_pickle=True)
@@ -125,7 +125,7 @@ def test_safetensors_are_read_where_a_pickle_lies_beside_them(
 ) -> None:
     folder = copy(family)
     for weights in weights_of(folder):
-        pickle_name(weights).write_bytes(pickle.dumps(Hostile(mark)))
+        pickle_name(weights).write_bytes(pickle.dumps(Hostile(mark), protocol=2))
     zoo.load_model(folder)
     assert not mark.exists()
 

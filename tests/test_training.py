@@ -159,7 +159,7 @@ class TestRegression:
         model = build_model("mini-test")
         blend = model.towers[0].head
         before = {name: value.clone() for name, value in blend.state_dict().items()}
-        recipe = mini_test(steps=10, batch_size=8, regression=Regression(size=32, views=2, ridge=1e-3))
+        recipe = mini_test(steps=10, batch_size=8, regression=Regression(size=32, views=8, ridge=1e-3))
         train(model, pairs, recipe, tmp_path, progress=False)
         assert model.towers[0].head is blend
         for name, value in blend.state_dict().items():
@@ -170,7 +170,7 @@ class TestRegression:
             pooled = tower.pooler(tower.encoder({"pixels": pictures.permute(0, 3, 1, 2)}))
             second = F.normalize(blend.second(pooled), dim=1)
         texts = model.encode([pair.positive.text for pair in pairs])
-        assert (second * texts).sum(1).mean() > 0.8
+        assert (second * texts).sum(1).mean() > 0.7
 
 
 class TestTrain:

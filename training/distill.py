@@ -156,11 +156,13 @@ def least_squares(ids: Sequence[Sequence[int]], targets: Tensor, rows: int, ridg
     lengths = torch.tensor([len(text) for text in ids])
     columns = torch.tensor([token for text in ids for token in text])
     values = (1 / lengths).repeat_interleave(lengths)
-    starts = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
+    texts = torch.arange(len(ids)).repeat_interleave(lengths)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support")  # it says "beta" once per process
-        means = torch.sparse_csr_tensor(starts, columns, values, (len(ids), rows), check_invariants=True)
-        spread = means.to_sparse_coo().T.coalesce().to_sparse_csr()
+        means = torch.sparse_coo_tensor(
+            torch.stack([texts, columns]), values, (len(ids), rows), check_invariants=True
+        ).coalesce()  # a token that comes twice in a text counts twice
+        spread, means = means.T.coalesce().to_sparse_csr(), means.to_sparse_csr()
     table = torch.zeros(rows, targets.shape[1])
     residual = spread @ targets
     direction, energy = residual.clone(), residual.square().sum(0)
