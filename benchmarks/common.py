@@ -54,8 +54,11 @@ def machine() -> str:
 
 def peak_rss_mb(code: str) -> float:
     """Largest resident memory, in MB, of a fresh process that runs this code."""
-    wrapped = f"{code}\nimport resource; print('RSS', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    out = subprocess.run([sys.executable, "-c", wrapped], capture_output=True, text=True, check=True)
+    # VmHWM begins anew with the program; getrusage would still count the process that forked it.
+    read = "next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]"
+    out = subprocess.run(
+        [sys.executable, "-c", f"{code}\nprint('RSS', {read})"], capture_output=True, text=True, check=True
+    )
     return int(out.stdout.rpartition("RSS")[2]) / 1024
 
 

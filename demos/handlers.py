@@ -203,7 +203,7 @@ class Search:
         noun = "picture" if len(gallery) == 1 else "pictures"
         line = f"{len(gallery):,} {noun} · {model.spec.dim} numbers for each"
         small = 0 < model.spec.params < SMALL_MODEL
-        return line + (" · a small model: expect mistakes" if small else "")
+        return line + ("  \nA small model: expect mistakes" if small else "")
 
     def browse(self, own: Visitor = None) -> Results:
         """The first pictures of the gallery, for a page where nothing was asked yet."""

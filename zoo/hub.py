@@ -273,6 +273,7 @@ def _move_into(temporary: Path, folder: Path) -> None:
                 os.fsync(file.fileno())
             target = folder / path.relative_to(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
+            os.chmod(path, 0o644)  # safetensors writes for its owner only
             os.replace(path, target)
 
 
