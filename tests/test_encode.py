@@ -238,3 +238,20 @@ def test_tables_are_refused_by_name(clip):
 def test_the_first_fitting_tower_takes_an_item(clip):
     assert clip.route(zoo.Item(text="a")) is clip.towers[1]
     assert isinstance(clip, Embedder)
+
+
+def test_closing_a_stream_does_not_wait_for_its_readers(clip, monkeypatch):
+    # The garbage collector may close an abandoned stream in the very thread that the pool would be waiting for.
+    import threading
+
+    release, encoder = threading.Event(), clip.towers[1].encoder
+    read = encoder.read
+    monkeypatch.setattr(encoder, "read", lambda item: (item.text == "late" and release.wait(30), read(item))[1])
+    stream = clip.encode_stream(iter([f"text {i}" for i in range(600)] + ["late"] * 600))
+    next(stream)
+    closed = threading.Thread(target=stream.close)
+    closed.start()
+    closed.join(10)
+    stuck = closed.is_alive()
+    release.set()
+    assert not stuck

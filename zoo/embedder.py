@@ -168,7 +168,8 @@ class Embedder(nn.Module):
             while ahead:
                 yield from self._finish(ahead.popleft(), batch_size, dim, bar)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # Never waits: an abandoned stream is closed by the garbage collector, in any thread, even one being started.
+            pool.shutdown(wait=False, cancel_futures=True)
             bar.close()
             self.train(training)
 
