@@ -98,7 +98,8 @@ def child(source, out, largest_file=0, **options):
         import resource
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    embed_dataset(model, source, out, progress=lambda done, total: print("done", done, flush=True), **options)
+    # One write for a line: a kill between the parts of a print would leave half of it.
+    embed_dataset(model, source, out, progress=lambda done, total: os.write(1, f"done {done}\\n".encode()), **options)
 
 for line in sys.stdin:
     job = json.loads(line)
@@ -112,8 +113,8 @@ for line in sys.stdin:
             code = 3
         finally:
             os._exit(code)
-    print("pid", process, flush=True)
-    print("exit", os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+    os.write(1, f"pid {process}\\n".encode())
+    os.write(1, f"exit {os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\\n".encode())
 """
 
 
