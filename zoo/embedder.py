@@ -134,11 +134,11 @@ class Embedder(nn.Module):
 
     def encode_query(self, inputs: Any, **options: Any) -> Tensor | Iterator[Tensor]:
         """`encode` with the model's query prompt, where it has one."""
-        return self.encode(inputs, **{"prompt": self._role("query"), **options})
+        return self.encode(inputs, **{"prompt": self.role("query"), **options})
 
     def encode_document(self, inputs: Any, **options: Any) -> Tensor | Iterator[Tensor]:
         """`encode` with the model's document prompt, where it has one."""
-        return self.encode(inputs, **{"prompt": self._role(*_DOCUMENT_PROMPTS), **options})
+        return self.encode(inputs, **{"prompt": self.role("document"), **options})
 
     def encode_stream(
         self,
@@ -251,8 +251,10 @@ class Embedder(nn.Module):
             return self.spec.prompts.get("default", "")
         return self.spec.prompts.get(prompt, prompt)
 
-    def _role(self, *names: str) -> str | None:
-        return next((name for name in names if name in self.spec.prompts), None)
+    def role(self, name: Literal["query", "document"]) -> str | None:
+        """The model's prompt for this role, by whichever of the usual names it has; None where it has none."""
+        names = _DOCUMENT_PROMPTS if name == "document" else (name,)
+        return next((known for known in names if known in self.spec.prompts), None)
 
     def _cut(self, dim: int | None) -> int | None:
         if dim is None or dim == self.spec.dim:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 SHARD_SIZE = 4096
 SHARD_SECONDS = 60.0
-DOCUMENT_ROLES = ("document", "passage", "corpus")
 # A function as `progress` is called at most this often, in seconds.
 REPORT_EVERY = 0.1
 
@@ -75,7 +74,7 @@ def embed_dataset(
     embedder = _opened(model, device)
     data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
     if prompt is None and data.kind == "text":
-        prompt = next((role for role in DOCUMENT_ROLES if role in embedder.spec.prompts), None)
+        prompt = embedder.role("document")
     if dim is not None and not 0 < dim <= embedder.spec.dim:
         raise OptionError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
     dim = dim or embedder.spec.dim

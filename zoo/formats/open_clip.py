@@ -56,7 +56,6 @@ def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = Fa
 
     arch, tag = parse_name(name)
     model_cfg, pretrained = tag_config(arch, tag)
-    repo, _, file = (pretrained.get("hf_hub") or "").partition("/")[0], "", ""
     parts = (pretrained.get("hf_hub") or "").strip("/").split("/")
     if len(parts) < 2:
         from open_clip import download_pretrained
