@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -60,11 +59,6 @@ def peak_rss_mb(code: str) -> float:
         [sys.executable, "-c", f"{code}\nprint('RSS', {read})"], capture_output=True, text=True, check=True
     )
     return int(out.stdout.rpartition("RSS")[2]) / 1024
-
-
-def own_peak_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def photo_folder(folder: Path, count: int, width: int = 640, height: int = 480) -> list[Path]:
