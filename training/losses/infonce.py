@@ -1,69 +1,193 @@
 """InfoNCE: each query picks its positive among all targets (van den Oord et al., 2018; CLIP, Radford et al., 2021)."""
 
-import math
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-_LARGEST_SCALE = 100.0  # as in CLIP: a higher one makes training unstable
+from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
+
+Side = Literal["query", "positive", "target"]
 
 
-class InfoNCE(nn.Module):
-    """Symmetric cross-entropy over cosine similarities, with a learned temperature.
+class Part(NamedTuple):
+    """Some rows against all candidates of one kind, as the hooks of `InfoNCE` see them.
 
-    Row i of `targets` is the positive of query i; rows beyond the queries are negatives of every query. Targets that
-    are as right for a query as its own positive (another text of the same thing) are named in `ignore` and left out.
+    Attributes:
+        start: number of the first row. row_side, column_side: what the rows and the columns are.
+        similarity: cosines `(b, N)`, with their gradient. own: `(b, 1)` of each row with its own partner.
+        extras: the named tensors of the batch, whole.
+    """
+
+    start: int
+    row_side: Side
+    column_side: Side
+    similarity: Tensor
+    own: Tensor
+    extras: dict[str, Any]
+
+    def of_rows(self, name: str) -> Tensor | None:
+        """The rows' part of an extra: `groups` reads `query_groups` or the positives' part of `target_groups`."""
+        whole = side_of(self.extras, name, self.row_side)
+        return None if whole is None else whole[self.start : self.start + len(self.similarity)]
+
+    def of_columns(self, name: str) -> Tensor | None:
+        """The columns' part of an extra."""
+        return side_of(self.extras, name, self.column_side)
+
+
+def side_of(extras: dict[str, Any], name: str, side: Side) -> Tensor | None:
+    """`query_<name>` or `<name>` of the batch for one side; the positives are the first targets."""
+    queries, targets = (
+        (extras.get("teacher_queries"), extras.get("teacher_targets"))
+        if name == "teacher"
+        else (extras.get(f"query_{name}"), extras.get(f"target_{name}"))
+    )
+    if side == "query":
+        return queries
+    return targets if side == "target" or targets is None else targets[: extras["count"]]
+
+
+@register_loss("infonce")
+class InfoNCE(Loss):
+    """Cross-entropy over cosine similarities, with a learned temperature.
+
+    Subclasses change one of three hooks: `removed` (which candidates are no negatives), `row_losses` (what the logits
+    of a row cost) and `extra_logits` (further candidates of a row).
 
     Args:
         temperature: at the start. learn: whether it is trained.
-        block: rows whose similarities are in memory at once; more are recomputed in the backward pass.
+        symmetric: also let each positive pick its query; the loss is then the mean of both directions.
+        in_batch: whether other rows' positives and negatives are candidates; False leaves a query its own hard
+            negatives alone (NV-Embed's second stage: rows of a classification batch may share a class).
+        query_query, positive_positive: the other queries are candidates too, and the other positives of the own
+            positive (GTE; Granite R2; QZhou uses the first).
+        multi_positive: targets of the row's own group count as further positives, averaged (SupCon, Khosla et al.,
+            2020, eq. 2); otherwise they are left out.
+        margin: leave out candidates more similar than the own positive by this much, as likely false negatives
+            (Qwen3-Embedding uses 0.1); None keeps all.
+        block: rows whose similarities are in memory at once; None picks.
     """
 
-    def __init__(self, temperature: float = 0.07, learn: bool = True, block: int = 1024) -> None:
+    may_read = frozenset({"query_groups", "target_groups", "ignore"})
+
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        learn: bool = True,
+        symmetric: bool = True,
+        in_batch: bool = True,
+        query_query: bool = False,
+        positive_positive: bool = False,
+        multi_positive: bool = False,
+        margin: float | None = None,
+        block: int | None = None,
+    ) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learn)
-        self.block = block
+        if symmetric and not in_batch:
+            raise ValueError("without in-batch negatives a positive has no other query to tell apart: symmetric=False")
+        self.temperature = Temperature(temperature, learn)
+        self.symmetric, self.in_batch, self.multi_positive, self.margin = symmetric, in_batch, multi_positive, margin
+        self.query_query, self.positive_positive, self.block = query_query, positive_positive, block
 
     @property
     def scale(self) -> Tensor:
         """What similarities are multiplied by: the inverse of the temperature, at most 100."""
-        return self.log_scale.exp().clamp(max=_LARGEST_SCALE)
+        return self.temperature.scale
 
-    def forward(self, queries: Tensor, targets: Tensor, ignore: Tensor | None = None) -> Tensor:
-        """Mean loss of both directions, in nats.
+    # ------------------------------------------------------------------------------------------------- the hooks
+
+    def removed(self, part: Part) -> Tensor | None:
+        """Candidates `(b, N)` that are no negatives of a row, None for no further ones; the own positive always stays."""
+        return None
+
+    def extra_logits(self, start: int, queries: Tensor, targets: Tensor, scale: Tensor) -> Tensor | None:
+        """Logits `(b, K)` of further negatives of these queries alone."""
+        return None
+
+    def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
+        """Loss `(b,)` of rows with these logits `(b, C)`, -inf where left out, whose positives are columns `gold`."""
+        return logits.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
+
+    # ------------------------------------------------------------------------------------------------- the maths
+
+    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
+        """Mean loss of the queries, in nats.
 
         Args:
-            queries: unit vectors `(B, D)`. targets: unit vectors `(B + negatives, D)`.
-            ignore: `(B, B + negatives)`, True where a target is no fair negative of a query; row i never ignores its
-                own positive i, whatever is said there.
+            queries: unit vectors `(B, D)`. targets: unit vectors `(B + B·M, D)`, positives first.
+            extras: `ignore`, `query_groups`, `target_groups`; row i never loses its own positive, whatever they say.
         """
+        check_layout(queries, targets)
         count = len(queries)
-        if len(targets) < count:
-            raise ValueError(f"{count} queries need at least as many targets, not {len(targets)}")
-        own = targets[:count]
-        forth = self._direction(queries, targets, ignore)
-        back = self._direction(own, queries, None if ignore is None else ignore[:, :count].T)
+        extras["count"] = count
+        forth = self._direction(queries, targets, "query", "target", extras)
+        if not self.symmetric:
+            return forth
+        back = self._direction(targets[:count], queries, "positive", "query", extras)
         return (forth + back) / 2
 
-    def _direction(self, rows: Tensor, columns: Tensor, ignore: Tensor | None) -> Tensor:
-        losses = []
-        for start in range(0, len(rows), self.block):
-            stop = start + self.block
-            part = None if ignore is None else ignore[start:stop]
-            arguments = (rows[start:stop], columns, self.scale, part, start)
-            if len(rows) <= self.block:
-                losses.append(_cross_entropy(*arguments))
-            else:  # the (block, columns) matrix is formed again in the backward pass instead of being kept
-                losses.append(torch.utils.checkpoint.checkpoint(_cross_entropy, *arguments, use_reentrant=False))
-        return torch.stack(losses).sum() / len(rows)
+    def _direction(self, rows: Tensor, columns: Tensor, row_side: Side, column_side: Side, extras: dict[str, Any]) -> Tensor:
+        forth = row_side == "query"
+        # Only what a block needs is handed to it: each tensor costs a gradient of its own size.
+        partners = (columns[: len(rows)],) if forth and self.positive_positive else ()
+        whole = (rows,) if forth and self.query_query else ()
+
+        def block(start: int, mine: Tensor, *others: Tensor) -> Tensor:
+            partner, (columns, scale, *queries) = others[: len(partners)], others[len(partners) :]
+            gold = torch.arange(start, start + len(mine), device=mine.device)
+            similarity = mine @ columns.T
+            own = similarity.gather(1, gold[:, None])
+            logits = [self._masked(Part(start, row_side, column_side, similarity, own, extras), scale, gold)]
+            if queries:
+                part = Part(start, "query", "query", mine @ queries[0].T, own, extras)
+                logits.append(self._masked(part, scale, gold, keep_own=False))
+            if partner:
+                part = Part(start, "positive", "positive", partner[0] @ columns[: extras["count"]].T, own, extras)
+                logits.append(self._masked(part, scale, gold, keep_own=False))
+            if forth and (more := self.extra_logits(start, mine, columns, scale)) is not None:
+                logits.append(more)
+            joined = torch.cat(logits, 1) if len(logits) > 1 else logits[0]
+            if self.multi_positive and (groups := side_of(extras, "groups", row_side)) is not None:
+                same = groups[start : start + len(mine), None] == side_of(extras, "groups", column_side)
+                return _over_positives(joined, same.scatter(1, gold[:, None], True)).sum()
+            return self.row_losses(joined, gold, start).sum()
+
+        return in_row_blocks(block, (rows, *partners), (columns, self.scale, *whole), self.block) / len(rows)
+
+    def _masked(self, part: Part, scale: Tensor, gold: Tensor, keep_own: bool = True) -> Tensor:
+        """Logits `(b, N)` with -inf where a candidate is no negative; the row's own place is kept, or is the row itself."""
+        logits = scale * part.similarity
+        gone = [self.removed(part)]
+        groups, others = part.of_rows("groups"), part.of_columns("groups")
+        if groups is not None and others is not None and not (self.multi_positive and keep_own):
+            gone.append(groups[:, None] == others)
+        if keep_own and (ignore := part.extras.get("ignore")) is not None:
+            rows = slice(part.start, part.start + len(logits))
+            gone.append(ignore[rows] if part.row_side == "query" else ignore[:, rows].T)
+        if self.margin is not None:
+            gone.append(part.similarity.detach() > part.own.detach() + self.margin)
+        if not self.in_batch:
+            gone.append(~_own_columns(gold, part.extras["count"], logits.shape[1]))
+        gone = [mask for mask in gone if mask is not None]
+        if not gone and keep_own:
+            return logits
+        mask = gone[0].clone() if gone else torch.zeros_like(logits, dtype=torch.bool)
+        for more in gone[1:]:
+            mask |= more
+        return logits.masked_fill(mask.scatter(1, gold[:, None], not keep_own), -torch.inf)
 
 
-def _cross_entropy(rows: Tensor, columns: Tensor, scale: Tensor, ignore: Tensor | None, start: int) -> Tensor:
-    """Summed loss of some rows whose positives are the columns `start`, `start + 1`, ..."""
-    logits = scale * rows @ columns.T  # (block, columns)
-    gold = torch.arange(start, start + len(rows), device=rows.device)
-    if ignore is not None:
-        keep = torch.zeros_like(ignore).scatter_(1, gold[:, None], True)
-        logits = logits.masked_fill(ignore & ~keep, -torch.inf)
-    return F.cross_entropy(logits, gold, reduction="sum")
+def _own_columns(gold: Tensor, count: int, columns: int) -> Tensor:
+    """`(b, columns)`, True at the positive and the hard negatives of each row."""
+    place = torch.arange(columns, device=gold.device)
+    negatives = max(1, columns // count - 1)
+    return torch.where(place < count, place, (place - count) // negatives)[None] == gold[:, None]
+
+
+def _over_positives(logits: Tensor, positives: Tensor) -> Tensor:
+    """Mean over a row's positives of their negative log-likelihood (SupCon, L_out)."""
+    inside = torch.zeros_like(logits, dtype=torch.bool)
+    inside[:, : positives.shape[1]] = positives
+    inside &= logits > -torch.inf
+    return logits.logsumexp(1) - logits.masked_fill(~inside, 0.0).sum(1) / inside.sum(1)

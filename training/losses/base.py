@@ -1,0 +1,204 @@
+"""What every loss is, how losses are named, and how a row-wise loss is computed in little memory."""
+
+import ast
+import difflib
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import ZooError
+
+_LARGEST_SCALE = 100.0  # as in CLIP: a higher one makes training unstable
+_BLOCK_ENTRIES = 2**21  # similarities in memory at once: 8 MB in float32
+
+
+class UnknownLossError(ZooError, ValueError):
+    """No loss has this name, or it has no such option; the message lists what there is."""
+
+
+class Loss(nn.Module):
+    """Base of all losses: `(queries, targets)` and named tensors of the batch → one number.
+
+    Row i of `targets` `(B + B·M, D)` is the positive of query i `(B, D)`; row `B + i·M + k` is its hard negative k.
+    A loss knows tensors, never a model.
+
+    Attributes:
+        reads: names of what it needs beyond queries and targets. The trainer gives these, and refuses data without:
+            `query_groups` `(B,)`, `target_groups` `(B + B·M,)`: equal numbers are the same thing, never negatives;
+            `ignore` `(B, B + B·M)` bool: targets that are no fair negatives of a query;
+            `scores` `(B,)`: graded similarity of the pair, 0 to 1;
+            `teacher_queries` `(B, D')`, `teacher_targets` `(B + B·M, D')`: a frozen model's unit vectors of the items;
+            `teacher_scores` `(B, 1 + M)`: a reranker's scores of the positive, then of the own negatives;
+            `progress`: share of the run that is done, 0 to 1, a float.
+        may_read: names that it uses where the data have them.
+        layers: encoder blocks whose embeddings it compares, counted from 1, or "all"; then queries are `(B, L, D)` and
+            targets `(B + B·M, L, D)`, the last layer last. () is the final embedding alone.
+    """
+
+    reads: frozenset[str] = frozenset()
+    may_read: frozenset[str] = frozenset()
+    layers: tuple[int, ...] | Literal["all"] = ()
+
+    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
+        """The mean loss over the queries, in nats where it is a likelihood."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+class Temperature(nn.Module):
+    """The learned inverse temperature of a loss, kept as a logarithm (CLIP, Radford et al., 2021).
+
+    Args:
+        temperature: at the start. learn: whether it is trained.
+    """
+
+    def __init__(self, temperature: float, learn: bool) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learn)
+
+    @property
+    def scale(self) -> Tensor:
+        """What similarities are multiplied by, at most 100."""
+        return self.log_scale.exp().clamp(max=_LARGEST_SCALE)
+
+
+def check_layout(queries: Tensor, targets: Tensor) -> int:
+    """Hard negatives per query M; raises ValueError where `targets` is no `(B + B·M, D)`."""
+    count = len(queries)
+    if count == 0 or len(targets) < count or len(targets) % count:
+        raise ValueError(f"{count} queries need {count} positives and as many negatives each, not {len(targets)} rows")
+    return len(targets) // count - 1
+
+
+# ---------------------------------------------------------------------------------------------------- names
+
+Maker = Callable[..., Loss]
+
+
+class _Registry:
+    makers: ClassVar[dict[str, Maker]] = {}
+    wrappers: ClassVar[set[str]] = set()
+
+
+def register_loss(name: str, *, wraps: bool = False) -> Callable[[type], type]:
+    """Names a loss for recipes and `--loss`; `wraps` says that its first argument is another loss."""
+
+    def register(cls: type) -> type:
+        if name in _Registry.makers:
+            raise ValueError(f"two losses are called {name!r}")
+        _Registry.makers[name] = cls
+        if wraps:
+            _Registry.wrappers.add(name)
+        return cls
+
+    return register
+
+
+def list_losses() -> list[str]:
+    """Names of all losses; a file dropped into `training/losses` is enough."""
+    package = importlib.import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{__package__}.{module.name}")
+    return sorted(_Registry.makers)
+
+
+def build_loss(text: str) -> Loss:
+    """A loss from how a recipe writes it: `infonce`, `infonce(temperature=0.05)`, `matryoshka(dims=[64, 32]):infonce`.
+
+    A wrapper is followed by a colon and the loss that it wraps.
+
+    Raises:
+        UnknownLossError: no such name or option.
+    """
+    names = list_losses()
+    call, rest = _split(text)
+    try:
+        tree = ast.parse(call.strip(), mode="eval").body
+        name = tree.id if isinstance(tree, ast.Name) else tree.func.id  # type: ignore[attr-defined]
+        options = {k.arg: ast.literal_eval(k.value) for k in getattr(tree, "keywords", ())}
+        if getattr(tree, "args", ()) or None in options:
+            raise ValueError("options are written name=value")
+    except (SyntaxError, ValueError, AttributeError) as error:
+        raise UnknownLossError(f"cannot read the loss {text!r}; write it like infonce(temperature=0.05)") from error
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        hint = f"nearest: {', '.join(near)}; all: " if near else "there are "
+        raise UnknownLossError(f"no loss is called {name!r}; {hint}{', '.join(names)}")
+    if (name in _Registry.wrappers) != (rest is not None):
+        example = f"{name}:infonce" if rest is None else name
+        raise UnknownLossError(f"{name} {'wraps another loss' if rest is None else 'wraps none'}: write {example!r}")
+    inner = () if rest is None else (build_loss(rest),)
+    try:
+        return _Registry.makers[name](*inner, **options)
+    except (TypeError, ValueError) as error:
+        raise UnknownLossError(f"{name}: {error}") from error
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """At the first colon outside brackets."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == ":" and depth == 0:
+            return text[:place], text[place + 1 :]
+    return text, None
+
+
+# ---------------------------------------------------------------------------------------------------- row blocks
+
+RowLoss = Callable[..., Tensor]
+
+
+def in_row_blocks(loss: RowLoss, rows: tuple[Tensor, ...], shared: tuple[Tensor, ...], block: int | None = None) -> Tensor:
+    """Sum of a row-wise loss, computed a block of rows at a time: memory grows with the rows, never with their square.
+
+    The gradient is formed in the forward pass, while the block's similarities are there, and is exact: nothing is
+    computed twice. There is no second derivative.
+
+    Args:
+        loss: `loss(start, *rows, *shared)` → scalar sum over the block whose first row is number `start`.
+        rows: `(B, ...)` each, cut into blocks. shared: seen whole by every block.
+        block: rows at once; by default what keeps about two million entries of the first of `shared` in memory.
+    """
+    if block is None:
+        block = max(16, _BLOCK_ENTRIES // max(1, len(shared[0])))
+    return _RowBlocks.apply(loss, block, len(rows), *rows, *shared)
+
+
+class _RowBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: RowLoss, block: int, cut: int, *tensors: Tensor) -> Tensor:
+        rows, shared = tensors[:cut], tensors[cut:]
+        wanted = ctx.needs_input_grad[3:]
+        grads = [torch.zeros_like(t) if need else None for t, need in zip(tensors, wanted, strict=True)]
+        whole = [t.detach().requires_grad_(need) for t, need in zip(shared, wanted[cut:], strict=True)]
+        total = tensors[0].new_zeros(())
+        for start in range(0, len(rows[0]), block):
+            part = slice(start, start + block)
+            mine = [t[part].detach().requires_grad_(need) for t, need in zip(rows, wanted[:cut], strict=True)]
+            with torch.enable_grad():
+                value = loss(start, *mine, *whole)
+            total += value.detach()
+            leaves = [t for t in (*mine, *whole) if t.requires_grad]
+            if not leaves or not value.requires_grad:
+                continue
+            found = iter(torch.autograd.grad(value, leaves, allow_unused=True))
+            for place, (grad, need) in enumerate(zip(grads, wanted, strict=True)):
+                if need and (step := next(found)) is not None:
+                    (grad[part] if place < cut else grad).add_(step)
+            del value, found
+        ctx.save_for_backward(*(g for g in grads if g is not None))
+        ctx.wanted = wanted
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        saved = iter(ctx.saved_tensors)
+        return (None, None, None, *(next(saved) * upstream if need else None for need in ctx.wanted))

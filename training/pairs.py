@@ -1,0 +1,68 @@
+"""Pair: a query, what it should find, and what it should not; the one thing that every trainer, sampler and miner reads."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from zoo.items import Item
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A query and what it should find.
+
+    Attributes:
+        query, positive: items of any modality.
+        negatives: hard negatives, nearest first; of this query alone.
+        also: further positives that are as right; a feed may let one of them stand for the positive.
+        group: pairs of one group show the same thing: they are never each other's negatives. "" is a group alone.
+        dataset: the data set or task it comes from, for batches of one kind and for stages.
+        score: how similar the two are, 0 to 1, for graded pairs (CoSENT, AnglE); None where not graded.
+        teacher_scores: a reranker's scores of the positive and then of each negative; () where there are none.
+        name: what the thing is called ("motorbike"), for captions that say its colour; "" for none.
+        where: the place it was read from ("pairs.csv, line 7"), for messages.
+    """
+
+    query: Item
+    positive: Item
+    negatives: tuple[Item, ...] = ()
+    also: tuple[Item, ...] = ()
+    group: str = ""
+    dataset: str = ""
+    score: float | None = None
+    teacher_scores: tuple[float, ...] = ()
+    name: str = ""
+    where: str = ""
+
+    def items(self) -> Iterator[Item]:
+        """Query, positive and negatives, in this order."""
+        yield from (self.query, self.positive, *self.negatives)
+
+
+@runtime_checkable
+class PairTable(Protocol):
+    """Pairs by row number, read when asked for: what the readers of `training/tables` return.
+
+    Any `Sequence[Pair]` serves as well; `datasets_of` tells the data sets of either.
+
+    Attributes:
+        datasets: `(n,)` number of the data set of every row. names: the data sets' names, by number.
+    """
+
+    datasets: np.ndarray
+    names: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> Pair: ...
+
+
+def datasets_of(pairs: "Sequence[Pair] | PairTable") -> tuple[np.ndarray, list[str]]:
+    """Number of the data set of every row `(n,)`, and the names by number."""
+    if hasattr(pairs, "datasets"):
+        return np.asarray(pairs.datasets), list(pairs.names)
+    names: dict[str, int] = {}
+    numbers = [names.setdefault(pairs[row].dataset, len(names)) for row in range(len(pairs))]
+    return np.asarray(numbers, dtype=np.int64), list(names)
