@@ -5,7 +5,7 @@ import difflib
 import importlib
 import math
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 
 _LARGEST_SCALE = 100.0  # as in CLIP: a higher one makes training unstable
-_BLOCK_ENTRIES = 2**21  # similarities in memory at once: 8 MB in float32
+_BLOCK_ENTRIES = 2**20  # similarities in memory at once: 4 MB in float32
 
 
 class UnknownLossError(ZooError, ValueError):
@@ -152,19 +152,23 @@ def _split(text: str) -> tuple[str, str | None]:
 
 # ---------------------------------------------------------------------------------------------------- row blocks
 
-RowLoss = Callable[..., Tensor]
+RowLoss = Callable[..., Tensor | Iterable[Tensor]]
 
 
-def in_row_blocks(loss: RowLoss, rows: tuple[Tensor, ...], shared: tuple[Tensor, ...], block: int | None = None) -> Tensor:
+def in_row_blocks(
+    loss: RowLoss, rows: tuple[Tensor, ...], shared: tuple[Tensor, ...], block: int | None = None
+) -> Tensor:
     """Sum of a row-wise loss, computed a block of rows at a time: memory grows with the rows, never with their square.
 
     The gradient is formed in the forward pass, while the block's similarities are there, and is exact: nothing is
     computed twice. There is no second derivative.
 
     Args:
-        loss: `loss(start, *rows, *shared)` → scalar sum over the block whose first row is number `start`.
-        rows: `(B, ...)` each, cut into blocks. shared: seen whole by every block.
-        block: rows at once; by default what keeps about two million entries of the first of `shared` in memory.
+        loss: `loss(start, *rows, *shared)` → scalar sum over the block whose first row is number `start`; or a
+            generator of scalars that add up to it, each dealt with before the next is computed.
+        rows: `(B, ...)` each, cut into blocks; those after the first may be longer and are cut off at B.
+        shared: seen whole by every block; the very tensors of `rows` may be among them.
+        block: rows at once; by default what keeps about a million entries of the first of `shared` in memory.
     """
     if block is None:
         block = max(16, _BLOCK_ENTRIES // max(1, len(shared[0])))
@@ -174,31 +178,35 @@ def in_row_blocks(loss: RowLoss, rows: tuple[Tensor, ...], shared: tuple[Tensor,
 class _RowBlocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: RowLoss, block: int, cut: int, *tensors: Tensor) -> Tensor:
-        rows, shared = tensors[:cut], tensors[cut:]
         wanted = ctx.needs_input_grad[3:]
-        grads = [torch.zeros_like(t) if need else None for t, need in zip(tensors, wanted, strict=True)]
-        whole = [t.detach().requires_grad_(need) for t, need in zip(shared, wanted[cut:], strict=True)]
-        total = tensors[0].new_zeros(())
-        for start in range(0, len(rows[0]), block):
-            part = slice(start, start + block)
-            mine = [t[part].detach().requires_grad_(need) for t, need in zip(rows, wanted[:cut], strict=True)]
+        # A tensor that comes twice has one gradient: at these sizes each costs as much as the vectors themselves.
+        first = [next(i for i, other in enumerate(tensors) if other is tensor) for tensor in tensors]
+        grads = [
+            torch.zeros_like(t) if need and first[i] == i else None
+            for i, (t, need) in enumerate(zip(tensors, wanted, strict=True))
+        ]
+        whole = [t.detach().requires_grad_(need) for t, need in zip(tensors[cut:], wanted[cut:], strict=True)]
+        total, count = tensors[0].new_zeros(()), len(tensors[0])
+        for start in range(0, count, block):
+            part = slice(start, min(start + block, count))
+            mine = [t[part].detach().requires_grad_(n) for t, n in zip(tensors[:cut], wanted[:cut], strict=True)]
+            leaves = [(i, leaf) for i, leaf in enumerate((*mine, *whole)) if leaf.requires_grad]
             with torch.enable_grad():
-                value = loss(start, *mine, *whole)
-            total += value.detach()
-            leaves = [t for t in (*mine, *whole) if t.requires_grad]
-            if not leaves or not value.requires_grad:
-                continue
-            found = iter(torch.autograd.grad(value, leaves, allow_unused=True))
-            for place, (grad, need) in enumerate(zip(grads, wanted, strict=True)):
-                if need and (step := next(found)) is not None:
-                    (grad[part] if place < cut else grad).add_(step)
-            del value, found
-        ctx.save_for_backward(*(g for g in grads if g is not None))
-        ctx.wanted = wanted
+                values = loss(start, *mine, *whole)
+                for value in (values,) if isinstance(values, Tensor) else values:
+                    total += value.detach()
+                    if not leaves or not value.requires_grad:
+                        continue
+                    steps = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
+                    with torch.no_grad():
+                        for (i, _), step in zip(leaves, steps, strict=True):
+                            if step is not None:
+                                (grads[first[i]][part] if i < cut else grads[first[i]]).add_(step)
+                    del value, steps
+        ctx.grads = grads
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        saved = iter(ctx.saved_tensors)
-        return (None, None, None, *(next(saved) * upstream if need else None for need in ctx.wanted))
+        return (None, None, None, *(None if grad is None else grad * upstream for grad in ctx.grads))

@@ -1,5 +1,6 @@
 """InfoNCE: each query picks its positive among all targets (van den Oord et al., 2018; CLIP, Radford et al., 2021)."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -119,41 +120,67 @@ class InfoNCE(Loss):
             extras: `ignore`, `query_groups`, `target_groups`; row i never loses its own positive, whatever they say.
         """
         check_layout(queries, targets)
-        count = len(queries)
-        extras["count"] = count
-        forth = self._direction(queries, targets, "query", "target", extras)
-        if not self.symmetric:
-            return forth
-        back = self._direction(targets[:count], queries, "positive", "query", extras)
-        return (forth + back) / 2
+        extras["count"] = len(queries)
 
-    def _direction(self, rows: Tensor, columns: Tensor, row_side: Side, column_side: Side, extras: dict[str, Any]) -> Tensor:
-        forth = row_side == "query"
-        # Only what a block needs is handed to it: each tensor costs a gradient of its own size.
-        partners = (columns[: len(rows)],) if forth and self.positive_positive else ()
-        whole = (rows,) if forth and self.query_query else ()
+        share = 0.5 if self.symmetric else 1.0
 
-        def block(start: int, mine: Tensor, *others: Tensor) -> Tensor:
-            partner, (columns, scale, *queries) = others[: len(partners)], others[len(partners) :]
-            gold = torch.arange(start, start + len(mine), device=mine.device)
-            similarity = mine @ columns.T
-            own = similarity.gather(1, gold[:, None])
-            logits = [self._masked(Part(start, row_side, column_side, similarity, own, extras), scale, gold)]
-            if queries:
-                part = Part(start, "query", "query", mine @ queries[0].T, own, extras)
-                logits.append(self._masked(part, scale, gold, keep_own=False))
-            if partner:
-                part = Part(start, "positive", "positive", partner[0] @ columns[: extras["count"]].T, own, extras)
-                logits.append(self._masked(part, scale, gold, keep_own=False))
-            if forth and (more := self.extra_logits(start, mine, columns, scale)) is not None:
-                logits.append(more)
-            joined = torch.cat(logits, 1) if len(logits) > 1 else logits[0]
-            if self.multi_positive and (groups := side_of(extras, "groups", row_side)) is not None:
-                same = groups[start : start + len(mine), None] == side_of(extras, "groups", column_side)
-                return _over_positives(joined, same.scatter(1, gold[:, None], True)).sum()
-            return self.row_losses(joined, gold, start).sum()
+        def block(start: int, *tensors: Tensor) -> Iterator[Tensor]:
+            mine, partners, columns, scale, *whole = tensors
+            yield share * self._forth(start, mine, partners, columns, scale, whole[0] if whole else None, extras)
+            if self.symmetric:
+                yield share * self._rows(start, partners, whole[0], scale, "positive", "query", extras)
 
-        return in_row_blocks(block, (rows, *partners), (columns, self.scale, *whole), self.block) / len(rows)
+        whole = (queries,) if self.symmetric or self.query_query else ()
+        total = in_row_blocks(block, (queries, targets), (targets, self.scale, *whole), self.block)
+        return total / len(queries)
+
+    def _forth(
+        self,
+        start: int,
+        mine: Tensor,
+        partners: Tensor,
+        columns: Tensor,
+        scale: Tensor,
+        queries: Tensor | None,
+        extras: dict[str, Any],
+    ) -> Tensor:
+        """Summed loss of some queries against the targets and whatever else they are told from."""
+        more = []
+        gold = torch.arange(start, start + len(mine), device=mine.device)
+        if self.query_query or self.positive_positive:
+            own = (mine * partners).sum(1, keepdim=True)
+        if self.query_query:
+            part = Part(start, "query", "query", mine @ queries.T, own, extras)
+            more.append(self._masked(part, scale, gold, keep_own=False))
+        if self.positive_positive:
+            part = Part(start, "positive", "positive", partners @ columns[: extras["count"]].T, own, extras)
+            more.append(self._masked(part, scale, gold, keep_own=False))
+        if (others := self.extra_logits(start, mine, columns, scale)) is not None:
+            more.append(others)
+        return self._rows(start, mine, columns, scale, "query", "target", extras, more)
+
+    def _rows(
+        self,
+        start: int,
+        mine: Tensor,
+        columns: Tensor,
+        scale: Tensor,
+        row_side: Side,
+        column_side: Side,
+        extras: dict[str, Any],
+        more: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """Summed loss of some rows against the columns, and against further logits `(b, K)`."""
+        gold = torch.arange(start, start + len(mine), device=mine.device)
+        similarity = mine @ columns.T
+        part = Part(start, row_side, column_side, similarity, similarity.gather(1, gold[:, None]), extras)
+        logits = self._masked(part, scale, gold)
+        if more:
+            logits = torch.cat([logits, *more], 1)
+        if self.multi_positive and (groups := part.of_rows("groups")) is not None:
+            same = groups[:, None] == part.of_columns("groups")
+            return _over_positives(logits, same.scatter(1, gold[:, None], True)).sum()
+        return self.row_losses(logits, gold, start).sum()
 
     def _masked(self, part: Part, scale: Tensor, gold: Tensor, keep_own: bool = True) -> Tensor:
         """Logits `(b, N)` with -inf where a candidate is no negative; the row's own place is kept, or is the row itself."""
