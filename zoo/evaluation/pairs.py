@@ -1,0 +1,314 @@
+"""Retrieval over held-out pairs, both ways, with what is needed to compare two runs and to show examples."""
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.embedder import Embedder
+from zoo.errors import ZooError
+from zoo.evaluation.metrics import (
+    Difference,
+    Interval,
+    alignment,
+    bootstrap,
+    bootstrap_difference,
+    first_ranks,
+    modality_gap,
+    ndcg,
+    recalls,
+    relevant_places,
+    row_blocks,
+    uniformity,
+)
+from zoo.items import Item
+
+KS = (1, 5, 10)
+WAYS = ("forward", "backward")
+DEPTH = 10  # of nDCG
+_PLANE = 300  # pairs drawn in the picture of both sides
+
+
+class NoPairsError(ZooError):
+    """No pair is left to evaluate."""
+
+
+class ScoresMismatchError(ZooError):
+    """Two scores are not over the same queries and candidates."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Retrieval one way; every array has one entry for each distinct query.
+
+    Attributes:
+        candidates: how many distinct ones were ranked. ks: cuts of `recall`.
+        rows: pair in which the query was first seen. first: pair of the candidate that came first.
+        ranks: place of the first right candidate, 1 being the best; ties count against the query.
+        right: number of right candidates. recall: `(queries, len(ks))` share of them among the k best. ndcg: nDCG@10.
+    """
+
+    candidates: int
+    ks: tuple[int, ...]
+    rows: np.ndarray
+    first: np.ndarray
+    ranks: np.ndarray
+    right: np.ndarray
+    recall: np.ndarray
+    ndcg: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `values` knows. Where every query has one right candidate hit@k is recall@k, and left out."""
+        hits = () if (self.right == 1).all() else tuple(f"hit@{k}" for k in self.ks)
+        return (*hits, *(f"recall@{k}" for k in self.ks), f"ndcg@{DEPTH}", "mrr")
+
+    def values(self, measure: str) -> np.ndarray:
+        """A measure of every query `(queries,)`, 0 to 1: "hit@k", "recall@k", "ndcg@10" or "mrr"."""
+        name, _, k = measure.partition("@")
+        if name == "hit":
+            return (self.ranks <= int(k)).astype(np.float64)
+        if name == "recall" and int(k) in self.ks:
+            return self.recall[:, self.ks.index(int(k))]
+        if measure == f"ndcg@{DEPTH}":
+            return self.ndcg
+        if measure == "mrr":
+            return 1 / self.ranks
+        raise ValueError(f"no measure {measure!r} here; known are {', '.join(self.measures)}")
+
+    def table(self) -> np.ndarray:
+        """All measures of all queries `(queries, measures)`."""
+        return np.stack([self.values(measure) for measure in self.measures], axis=1)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Mean of every measure with its 95 % bootstrap interval over the queries."""
+        return dict(zip(self.measures, bootstrap(self.table()), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """How well a model puts pairs together.
+
+    Attributes:
+        pairs: how many were ranked. skipped: what could not be embedded, and why.
+        forward: from queries to targets. backward: from targets to queries.
+        alignment: mean squared distance of the pairs. uniformity: mean of the two sides' uniformity.
+        gap: distance of the sides' centroids, None where both sides are of the same modality.
+        plane: `(2, points, 2)` queries and targets of up to 300 pairs on the two main axes of both; None without a gap.
+    """
+
+    pairs: int
+    skipped: tuple[str, ...]
+    forward: Ranking
+    backward: Ranking
+    alignment: float
+    uniformity: float
+    gap: float | None
+    plane: np.ndarray | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, ready for JSON; `from_dict` reads them."""
+        facts = {name: value for name, value in vars(self).items() if name not in (*WAYS, "plane")}
+        facts["plane"] = None if self.plane is None else self.plane.round(4).tolist()
+        for way in WAYS:
+            ranking = vars(getattr(self, way))
+            facts[way] = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in ranking.items()}
+        return facts
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Self:
+        """The scores that `to_dict` wrote."""
+        facts = dict(facts)
+        facts["skipped"] = tuple(facts["skipped"])
+        facts["plane"] = None if facts["plane"] is None else np.asarray(facts["plane"])
+        for way in WAYS:
+            lists = {k: np.asarray(v) if isinstance(v, list) else v for k, v in facts[way].items()}
+            facts[way] = Ranking(**{**lists, "ks": tuple(facts[way]["ks"])})
+        return cls(**facts)
+
+
+def evaluate_pairs(
+    model: Embedder,
+    queries: Sequence[Item],
+    targets: Sequence[Item],
+    groups: Sequence[str] | None = None,
+    *,
+    ks: Sequence[int] = KS,
+    on_bad: Literal["skip", "raise"] = "skip",
+) -> PairScores:
+    """Ranks all distinct targets for each distinct query, and the other way round.
+
+    A target is right for a query if a pair joins them, or if both are in pairs of the same group. Equal items are
+    asked and ranked once. Memory: the vectors, and one block of rows of the similarities.
+
+    Args:
+        queries, targets: row i of both is a pair. groups: of every pair, "" for a group alone.
+        on_bad: "skip" leaves out pairs of which one side cannot be embedded, and lists them.
+
+    Raises:
+        NoPairsError: there is no pair, or none could be embedded. InputError: a bad item, with `on_bad="raise"`.
+    """
+    if len(queries) != len(targets) or (groups is not None and len(groups) != len(queries)):
+        counts = f"{len(queries)} queries, {len(targets)} targets, {'no' if groups is None else len(groups)} groups"
+        raise ValueError(f"row i of every list is one pair, but there are {counts}")
+    if not (ks := tuple(ks)) or min(ks) < 1:
+        raise ValueError(f"ks are places counted from 1, not {ks}")
+    if on_bad not in ("skip", "raise"):
+        raise ValueError(f"on_bad must be skip or raise, not {on_bad!r}")
+    sides = [
+        _embed(model, items, role, on_bad) for items, role in ((queries, "query"), (targets, "document")) if len(items)
+    ]
+    skipped = tuple(message for side in sides for message in side.skipped)
+    kept = [row for row in range(len(queries)) if all(side.vector_of[row] >= 0 for side in sides)]
+    if not kept:
+        why = f"; the first of {len(skipped)} reasons: {skipped[0]}" if skipped else ""
+        raise NoPairsError(f"of {len(queries)} held-out pairs none can be evaluated{why}")
+    labels = [(groups[row] if groups is not None else "") or row for row in kept]
+    group_of = _numbered(labels)[0]
+    left, right = (side.kept(kept) for side in sides)
+    crossing = sides[0].modalities != sides[1].modalities
+    return PairScores(
+        pairs=len(kept),
+        skipped=skipped,
+        forward=_rank(left, right, group_of, ks),
+        backward=_rank(right, left, group_of, ks),
+        alignment=alignment(left.paired, right.paired),
+        uniformity=(uniformity(left.vectors) + uniformity(right.vectors)) / 2,
+        gap=modality_gap(left.vectors, right.vectors) if crossing else None,
+        plane=_plane(left.paired, right.paired) if crossing and len(kept) > 2 else None,
+    )
+
+
+def compare(before: PairScores, after: PairScores) -> dict[str, dict[str, Difference]]:
+    """How much `after` is above `before`: by way and measure, with a paired bootstrap over the same queries.
+
+    Raises:
+        ScoresMismatchError: the two are not over the same queries, candidates and cuts.
+    """
+    found: dict[str, dict[str, Difference]] = {}
+    for way in WAYS:
+        a, b = getattr(before, way), getattr(after, way)
+        if a.ks != b.ks or a.candidates != b.candidates or not np.array_equal(a.rows, b.rows):
+            raise ScoresMismatchError(
+                f"{way}: {len(a)} queries over {a.candidates} candidates before, {len(b)} over {b.candidates} after; "
+                "evaluate both on the same pairs"
+            )
+        found[way] = dict(zip(a.measures, bootstrap_difference(a.table(), b.table()), strict=True))
+    return found
+
+
+@dataclass
+class _Side:
+    """One side of the pairs: vectors of its distinct items, and which row has which (-1: none)."""
+
+    vectors: Tensor
+    vector_of: np.ndarray
+    skipped: list[str]
+    modalities: set[frozenset[str]]
+
+    def kept(self, rows: list[int]) -> "_Distinct":
+        """What these rows use."""
+        numbers, first = _numbered(self.vector_of[rows].tolist())
+        return _Distinct(self.vectors[self.vector_of[rows][first]], numbers, np.asarray(rows)[first])
+
+
+class _Distinct(NamedTuple):
+    """Distinct vectors `(n, dim)`, which of them each pair has, and the row in which each is first used."""
+
+    vectors: Tensor
+    of: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def paired(self) -> Tensor:
+        """The vector of every pair `(pairs, dim)`."""
+        return self.vectors[self.of]
+
+
+def _embed(model: Embedder, items: Sequence[Item], role: str, on_bad: str) -> _Side:
+    modalities = set()
+
+    def key(item: Item) -> Hashable:
+        modalities.add(item.modalities)
+        return tuple(_content(value) for value in (item.text, item.image, item.video, item.audio, *item.regions))
+
+    numbers, first = _numbered([key(items[row]) for row in range(len(items))])
+    vectors, place, skipped = [], np.full(len(first), -1), []
+    stream = model.encode_stream((items[row] for row in first), prompt=model.role(role), progress=False)
+    for index, vector, error in stream:
+        if vector is not None:
+            place[index] = len(vectors)
+            vectors.append(vector)
+        elif on_bad == "raise":
+            raise error.at(int(first[index]))  # type: ignore[union-attr]
+        else:
+            skipped.append(f"{role} {error.at(int(first[index]))}")  # type: ignore[union-attr]
+    return _Side(torch.stack(vectors) if vectors else torch.zeros(0, 1), place[numbers], skipped, modalities)
+
+
+def _numbered(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
+    """Equal keys get equal numbers, counted from 0 as they come; and where each number is first seen."""
+    numbers = dict.fromkeys(keys)
+    for number, key in enumerate(numbers):
+        numbers[key] = number
+    of = np.fromiter((numbers[key] for key in keys), dtype=np.int64, count=len(keys))
+    return of, np.unique(of, return_index=True)[1]
+
+
+def _content(value: Any) -> Hashable:
+    """Equal for equal content: large values by their digest, files by their path."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_content, value))
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if hasattr(value, "tobytes") and not isinstance(value, memoryview):  # an array or a PIL picture
+        kind = [str(getattr(value, name, "")) for name in ("shape", "size", "dtype", "mode")]
+        return *kind, hashlib.blake2b(value.tobytes(), digest_size=16).digest()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "bytes", hashlib.blake2b(value, digest_size=16).digest()
+    return value if isinstance(value, Hashable) else id(value)
+
+
+def _rank(asked: _Distinct, ranked: _Distinct, group_of: np.ndarray, ks: tuple[int, ...]) -> Ranking:
+    groups_of_query: list[set[int]] = [set() for _ in range(len(asked.rows))]
+    candidates_of_group: list[set[int]] = [set() for _ in range(group_of.max() + 1)]
+    for query, candidate, group in zip(asked.of.tolist(), ranked.of.tolist(), group_of.tolist(), strict=True):
+        groups_of_query[query].add(group)
+        candidates_of_group[group].add(candidate)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("first", "ranks", "right", "recall", "ndcg")}
+    for start, stop in row_blocks(len(asked.rows), len(ranked.rows)):
+        similarity = asked.vectors[start:stop] @ ranked.vectors.T
+        relevant = torch.zeros(similarity.shape, dtype=torch.bool)
+        for row, groups in enumerate(groups_of_query[start:stop]):
+            relevant[row, list(set.union(*(candidates_of_group[group] for group in groups)))] = True
+        counts = relevant.sum(1)
+        places = relevant_places(similarity, relevant, max(*ks, DEPTH))
+        ranks = first_ranks(similarity, relevant)
+        # A tie for the first place goes to the wrong one, as in the ranks.
+        first = similarity.masked_fill(relevant & (ranks > 1)[:, None], -torch.inf).argmax(1)
+        recall = torch.stack([recalls(places, counts, k) for k in ks], dim=1)
+        block = {"first": ranked.rows[first.numpy()], "ranks": ranks, "right": counts, "recall": recall.double()}
+        block["ndcg"] = ndcg(places[:, :DEPTH], counts)
+        for name, values in block.items():
+            parts[name].append(np.asarray(values))
+    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    return Ranking(len(ranked.rows), ks, asked.rows, **joined)
+
+
+def _plane(left: Tensor, right: Tensor) -> np.ndarray:
+    """Both sides of evenly chosen pairs on their two main axes `(2, points, 2)`; the queries' centroid lies left."""
+    chosen = torch.linspace(0, len(left) - 1, min(len(left), _PLANE)).long()
+    both = torch.cat([left[chosen], right[chosen]]).double()
+    both = both - both.mean(0)
+    axes = torch.linalg.svd(both, full_matrices=False).Vh[:2]
+    points = (both @ axes.T).view(2, len(chosen), 2)
+    if points[0, :, 0].mean() > 0:
+        points[..., 0] *= -1
+    return points.numpy()
