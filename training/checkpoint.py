@@ -3,6 +3,7 @@
 Tensors lie in a safetensors file and everything else in JSON: opening a checkpoint runs no code.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,6 +25,10 @@ class DamagedCheckpointError(ZooError):
     """A run's folder holds checkpoints, none of which is whole."""
 
 
+class DiskFullError(ZooError):
+    """A checkpoint could not be written for want of space; those before it are as they were."""
+
+
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Writes `folder/step-<step>`; a run killed in between leaves at most a folder that is never read.
 
@@ -30,11 +36,35 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
     Args:
         state: tensors, numbers, strings and None, in dictionaries, lists and tuples of any depth.
+
+    Raises:
+        DiskFullError: there is no room; what was written is removed again, and the newest whole checkpoint stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / f"step-{step:08d}", folder / f".writing-{step:08d}"
+    try:
+        _write(temporary, state)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not _is_full(error):
+            raise
+        free = shutil.disk_usage(folder).free
+        before = max(folder.glob("step-*"), default=None)
+        kept = f"{before.name} is whole" if before is not None else "there is none before it"
+        raise DiskFullError(
+            f"no room for a checkpoint in {folder} ({free:,} bytes free): {error}; {kept}. Make room and go on with --resume"
+        ) from error
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+    _sync(folder)
+    for old in sorted(folder.glob("step-*"))[:-_KEEP]:
+        shutil.rmtree(old)
+    return target
+
+
+def _write(temporary: Path, state: dict[str, Any]) -> None:
+    """All files of a checkpoint, synced, DONE last."""
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    temporary.mkdir(parents=True)
     tensors: dict[str, Tensor] = {}
     plain = _split(state, tensors)
     save_file(tensors, temporary / TENSORS)
@@ -45,12 +75,20 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     for name in (*names, DONE):
         _sync(temporary / name)
     _sync(temporary)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
-    _sync(folder)
-    for old in sorted(folder.glob("step-*"))[:-_KEEP]:
-        shutil.rmtree(old)
-    return target
+
+
+def _is_full(error: Exception) -> bool:
+    # safetensors' own errors carry the system's number in their words only.
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in numbers or any(f"os error {number})" in str(error) for number in numbers)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, whole or not there."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
 
 
 def is_whole(checkpoint: Path) -> bool:

@@ -24,7 +24,7 @@ from zoo.evaluation.packs import packs_folder
 from zoo.registry import load_model
 
 from .augment import COLOURS
-from .data import Pair
+from .pairs import Pair
 from .recipe import Distillation
 
 UNKNOWN = "[UNK]"

@@ -1,5 +1,6 @@
 """Pair: a query, what it should find, and what it should not; the one thing that every trainer, sampler and miner reads."""
 
+import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -66,3 +67,34 @@ def datasets_of(pairs: "Sequence[Pair] | PairTable") -> tuple[np.ndarray, list[s
     names: dict[str, int] = {}
     numbers = [names.setdefault(pairs[row].dataset, len(names)) for row in range(len(pairs))]
     return np.asarray(numbers, dtype=np.int64), list(names)
+
+
+class Selection:
+    """Some rows of a table, as a table."""
+
+    def __init__(self, pairs: "Sequence[Pair] | PairTable", rows: Sequence[int] | np.ndarray) -> None:
+        self.pairs, self.rows = pairs, np.asarray(rows, dtype=np.int64)
+        datasets, self.names = datasets_of(pairs)
+        self.datasets = datasets[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> Pair:
+        return self.pairs[int(self.rows[row])]
+
+
+def of_datasets(pairs: "Sequence[Pair] | PairTable", patterns: Sequence[str]) -> Selection:
+    """The rows whose data set's name matches one of the shell patterns.
+
+    Raises:
+        ValueError: a pattern matches no data set; the message names those that there are.
+    """
+    numbers, names = datasets_of(pairs)
+    wanted = set()
+    for pattern in patterns:
+        found = {i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)}
+        if not found:
+            raise ValueError(f"no data set is called {pattern!r}; there are {', '.join(map(repr, names))}")
+        wanted |= found
+    return Selection(pairs, np.flatnonzero(np.isin(numbers, sorted(wanted))))

@@ -1,12 +1,21 @@
-"""Recipe: every number of a training run in one frozen dataclass."""
+"""Recipe: every number of a training run in one frozen dataclass; a run of several stages is a tuple of them."""
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self
+
+from zoo.errors import ZooError
+
+from .adapters import Lora
+
+
+class RecipeError(ZooError, ValueError):
+    """A recipe cannot be followed: an unknown name or field, or a number out of its range."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class PictureSize:
     """A stretch of the run at one picture size.
 
     Attributes:
@@ -16,6 +25,39 @@ class Stage:
 
     size: int
     share: float
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How zoo-mini's recipe feeds pictures: all decoded once and kept in memory, augmented in whole batches.
+
+    Attributes:
+        store_size: side in pixels at which pictures wait in memory, None for the encoder's own size.
+        sizes: picture sizes, in order; empty means the encoder's own size all the way.
+        augment: whether pictures are cropped, turned, tinted, ...
+        colour_captions: how often a picture whose colour is plain to see is called by it ("a red motorbike").
+        tint: how often a picture is repainted in one colour, and called by it.
+    """
+
+    store_size: int | None = None
+    sizes: tuple[PictureSize, ...] = ()
+    augment: bool = True
+    colour_captions: float = 0.0
+    tint: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.sizes and abs(sum(size.share for size in self.sizes) - 1) > 1e-6:
+            shares = [size.share for size in self.sizes]
+            raise RecipeError(f"the shares of the picture sizes must add up to 1, not {shares}")
+
+    def size_at(self, share: float) -> int | None:
+        """Side of the pictures when this share of the run is done, None for the encoder's own."""
+        end = 0.0
+        for size in self.sizes:
+            end += size.share
+            if share < end - 1e-9:
+                return size.size
+        return self.sizes[-1].size if self.sizes else None
 
 
 @dataclass(frozen=True)
@@ -58,64 +100,111 @@ class Regression:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run of `zoo.training.train`.
+    """One stage of `zoo.training.train`.
 
     Attributes:
-        model: registered name of the shape to train.
-        steps: optimiser steps. batch_size: pairs of one step.
-        lr: highest learning rate. warmup: steps until it is reached; a cosine takes it to zero afterwards.
+        model: name of the model that is trained, for the record.
+        name: what the stage is called in folders and reports.
+        loss: as `zoo.training.losses.build_loss` reads it: "infonce(temperature=0.05)", "matryoshka(dims=[64]):infonce".
+        steps: optimiser steps; None means `epochs` passes over the pairs.
+        batch_size: pairs of one step, over all processes: the in-batch negatives.
+        micro_batch: items of one forward pass; a batch of more is cached (GradCache: one more forward pass, memory that
+            does not grow with the batch). None keeps every activation; when memory runs out it is set by itself.
+        lr: highest learning rate. schedule: what follows the warm-up. warmup: steps, or a share of the run below 1.
         weight_decay: of matrices and kernels; vectors (biases, norms) are not decayed. clip: largest gradient norm.
-        temperature: at the start; it is learned.
-        towers: modalities of the towers that learn, the others stay as they are.
-        stages: picture sizes, in order; empty means the encoder's own size all the way.
-        store_size: side in pixels at which pictures wait in memory, None for the encoder's own size.
-        augment: whether pictures are cropped, turned, tinted, ...
-        colour_captions: how often a picture whose colour is plain to see is called by it ("a red motorbike").
-        tint: how often a picture is repainted in one colour, and called by it.
+        rates: factors on lr by pattern: (("text", 0.1), ("image.head", 10.0)); see `zoo.training.optim`.
+        layer_decay: factor on lr from one block of a backbone to the one below it.
+        freeze: patterns of what does not learn: ("text",), ("image.encoder",), ("*.bias",).
+        still_norms: batch normalisation keeps its running statistics: right for small batches and for fine-tuning.
+        lora: train low-rank adapters in place of the backbones' weights.
         ema: decay of the running average of the weights, which is what the run saves; 0 saves the last weights.
-        checkpoint_every: steps between checkpoints.
-        distillation: of the text tower, before the first step; None leaves the tower as it is.
-        regression: of the pictures on their texts, after the last step, for models whose picture head is a `Blend`; the
-            steps then train its first projection alone. None trains the head as it is.
+        precision: of the forward pass; bf16 and fp16 are for GPUs, on most CPUs they are slower.
+        sampler: which pairs share a batch, as `zoo.training.samplers.build_sampler` reads it.
+        negatives: hard negatives of every pair; None takes as many as the pairs have.
+        datasets: shell patterns of the data sets that this stage learns from; empty means all.
+        augment: as `zoo.training.augmentation` reads it; "" leaves the items as they are.
+        query_prompt, document_prompt: prompts of the model by name, or the words; "" for the model's own by role.
+        teacher: name of a frozen model whose vectors the loss compares with (gist, distillation, adaptive_margin).
+        cache: keep the vectors of towers that do not learn on disk, so that they are computed once.
+        holdout: pairs kept back for the report's figures: a share below 1, or a number; 0 for none.
+        max_bad: unreadable pairs that are set aside (listed in skipped.jsonl) before the run stops; a share or a number.
+        checkpoint_every, log_every: steps.
+        save_as: type of the finished model's stored weights: float32, float16 or bfloat16.
+        pictures, distillation, regression: zoo-mini's way of training from scratch; None for the usual way.
         seed: of everything random. The same recipe on the same machine gives the same bits.
     """
 
-    model: str
-    steps: int
-    batch_size: int = 256
-    lr: float = 2e-3
-    warmup: int = 100
+    model: str = ""
+    name: str = "train"
+    loss: str = "infonce"
+    steps: int | None = None
+    epochs: float = 1.0
+    batch_size: int = 64
+    micro_batch: int | None = None
+    lr: float = 1e-4
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    warmup: float = 0.1
     weight_decay: float = 0.05
-    clip: float = 5.0
-    temperature: float = 0.07
-    towers: tuple[str, ...] = ("image", "text")
-    stages: tuple[Stage, ...] = ()
-    store_size: int | None = None
-    augment: bool = False
-    colour_captions: float = 0.0
-    tint: float = 0.0
+    clip: float = 1.0
+    rates: tuple[tuple[str, float], ...] = ()
+    layer_decay: float = 1.0
+    freeze: tuple[str, ...] = ()
+    still_norms: bool = False
+    lora: Lora | None = None
     ema: float = 0.0
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    sampler: str = "shuffled"
+    negatives: int | None = None
+    datasets: tuple[str, ...] = ()
+    augment: str = ""
+    query_prompt: str = ""
+    document_prompt: str = ""
+    teacher: str = ""
+    cache: bool = True
+    holdout: float = 0.0
+    max_bad: float = 0.01
     checkpoint_every: int = 200
+    log_every: int = 10
+    save_as: Literal["float32", "float16", "bfloat16"] = "float32"
+    pictures: Pictures | None = None
     distillation: Distillation | None = None
     regression: Regression | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"recipe of {self.model}: {name} must be at least 1, not {getattr(self, name)}")
-        if self.stages and abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
-            shares = [stage.share for stage in self.stages]
-            raise ValueError(f"recipe of {self.model}: the shares of the stages must add up to 1, not {shares}")
+        if unknown := {self.schedule} - {"cosine", "linear", "constant", "wsd"}:
+            raise RecipeError(
+                f"{self.name}: unknown schedule {unknown.pop()!r}; there are cosine, linear, constant, wsd"
+            )
+        if self.precision not in ("float32", "bf16", "fp16"):
+            raise RecipeError(f"{self.name}: precision must be float32, bf16 or fp16, not {self.precision!r}")
+        if self.save_as not in ("float32", "float16", "bfloat16"):
+            raise RecipeError(f"{self.name}: save_as must be float32, float16 or bfloat16, not {self.save_as!r}")
+        for field in ("steps", "batch_size", "micro_batch", "checkpoint_every", "log_every"):
+            value = getattr(self, field)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise RecipeError(f"{self.name}: {field} must be a whole number from 1, not {value!r}")
+        for field in ("lr", "epochs", "clip", "layer_decay"):
+            if not getattr(self, field) > 0:
+                raise RecipeError(f"{self.name}: {field} must be above 0, not {getattr(self, field)!r}")
+        for field in ("warmup", "weight_decay", "holdout", "max_bad"):
+            if not getattr(self, field) >= 0:
+                raise RecipeError(f"{self.name}: {field} must not be negative, not {getattr(self, field)!r}")
+        if not 0 <= self.ema < 1:
+            raise RecipeError(f"{self.name}: ema must be from 0 to below 1, not {self.ema!r}")
+        if self.batch_size < 2:
+            raise RecipeError(f"{self.name}: batch_size 1 leaves no in-batch negatives; take at least 2")
 
-    def size_at(self, step: int) -> int | None:
-        """Side of the pictures at this step, None for the encoder's own."""
-        end = 0.0
-        for stage in self.stages:
-            end += stage.share
-            if step < round(end * self.steps):
-                return stage.size
-        return self.stages[-1].size if self.stages else None
+    def for_pairs(self, count: int) -> Self:
+        """This recipe with `steps` worked out for so many pairs."""
+        if self.steps is not None:
+            return self
+        return replace(self, steps=max(1, round(self.epochs * (count // min(self.batch_size, count)))))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps until the highest rate is reached."""
+        return round(self.warmup * (self.steps or 0)) if self.warmup < 1 else round(self.warmup)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and dictionaries, ready for JSON."""
@@ -123,14 +212,30 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
-        """Reads `to_dict`; raises ValueError naming unknown fields."""
+        """Reads `to_dict`; raises RecipeError naming unknown fields."""
         if unknown := set(facts) - {f.name for f in fields(cls)}:
-            raise ValueError(f"unknown fields of a recipe: {sorted(unknown)}")
+            raise RecipeError(f"unknown fields of a recipe: {sorted(unknown)}")
         facts = dict(facts)
-        facts["towers"] = tuple(facts.get("towers", ("image", "text")))
-        facts["stages"] = tuple(Stage(**stage) for stage in facts.get("stages", ()))
-        if facts.get("distillation"):
-            facts["distillation"] = Distillation(**facts["distillation"])
-        if facts.get("regression"):
-            facts["regression"] = Regression(**facts["regression"])
+        for name in ("freeze", "datasets"):
+            facts[name] = tuple(facts.get(name, ()))
+        facts["rates"] = tuple((pattern, factor) for pattern, factor in facts.get("rates", ()))
+        for name, kind in (("distillation", Distillation), ("regression", Regression), ("lora", Lora)):
+            if facts.get(name):
+                facts[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts[name].items()})
+        if pictures := facts.get("pictures"):
+            sizes = tuple(PictureSize(**size) for size in pictures.get("sizes", ()))
+            facts["pictures"] = Pictures(**{**pictures, "sizes": sizes})
         return cls(**facts)
+
+
+def stages_of(recipe: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
+    """The stages of a run in order; their names must differ, as each has a folder of its own.
+
+    Raises:
+        RecipeError: no stage, or two of one name.
+    """
+    stages = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
+    names = [stage.name for stage in stages]
+    if not stages or len(set(names)) < len(names):
+        raise RecipeError(f"a run needs stages of different names, not {names}")
+    return stages

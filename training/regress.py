@@ -13,14 +13,14 @@ from zoo.embedder import Tower
 from zoo.heads import Blend
 
 from .augment import augment
-from .data import PairDataset
+from .pictures import PictureData
 from .recipe import Regression
 
 _BATCH = 256
 
 
 @torch.no_grad()
-def solve_second(head: Blend, image: Tower, text: Tower, data: PairDataset, plan: Regression) -> None:
+def solve_second(head: Blend, image: Tower, text: Tower, data: PictureData, plan: Regression) -> None:
     """Fills `head.second` from augmented views of the pairs' pictures and their own texts."""
     targets = torch.cat([text(data.text.collate([data.ids[row] for row in rows.tolist()])) for rows in _rows(data.own)])
     vectors, wanted, weights = [], [], []

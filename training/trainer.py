@@ -1,32 +1,28 @@
-"""train(): a dual tower on picture–text pairs, in one process, read from top to bottom."""
+"""train(): any model, any pairs, any loss; the loop, read from top to bottom."""
 
-import copy
 import json
-import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-from tqdm import tqdm
-
-from zoo.embedder import Embedder, Tower
-from zoo.encoders.static import StaticText
+from zoo.embedder import Embedder
 from zoo.errors import ZooError
 
-from .augment import augment
-from .checkpoint import last_checkpoint, save_checkpoint
-from .data import Pair, PairBatch, PairDataset, row_order
-from .losses.infonce import InfoNCE
-from .recipe import Recipe
-from .regress import solve_second
-
-_STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
-
-
-class DivergedError(ZooError):
-    """The loss is no longer a number."""
+from .checkpoint import last_checkpoint, save_checkpoint, write_json
+from .checks import check_run
+from .feed import Feed, PairFeed, Skipped
+from .finishing import Scoring, conclude, hold_out, write_model
+from .frozen import frozen_vectors, teacher_vectors
+from .gather import broadcast, wait_for_all, world
+from .logs import Log, make_accelerator
+from .losses import Loss, build_loss
+from .mini import PictureData, PictureFeed, first_projection, learn_text
+from .offender import save_offender
+from .pairs import Pair, PairTable, datasets_of, of_datasets
+from .recipe import Recipe, stages_of
+from .run import DivergedError, Run
+from .samplers import build_sampler
 
 
 class RecipeMismatchError(ZooError):
@@ -34,200 +30,178 @@ class RecipeMismatchError(ZooError):
 
 
 def train(
-    model: Embedder, pairs: Sequence[Pair], recipe: Recipe, out: Path, *, resume: bool = False, progress: bool = True
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    recipe: Recipe | Sequence[Recipe],
+    out: Path,
+    *,
+    held_out: Sequence[Pair] | PairTable | None = None,
+    loss: Loss | None = None,
+    name: str | None = None,
+    data: dict[str, Any] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    trackers: Sequence[str] = ("tensorboard",),
 ) -> Embedder:
-    """Trains, writes checkpoints under `out/checkpoints` and the finished model into `out`.
+    """Trains, writes checkpoints, curves and a report into `out`, and the finished model beside them.
 
     A resumed run gives the same bits as one that was never stopped: what is random in a step depends on the seed and
-    the step alone.
+    the step alone. Started by `accelerate launch`, all processes share every batch, and learn what one would.
 
     Args:
-        model: changed in place. pairs: pictures and their texts. recipe: every number.
-        out: folder of this run. resume: go on from its last whole checkpoint; without one, start.
-        progress: show a bar with loss, items/s and time left.
+        model: changed in place. pairs: what to learn. recipe: every number, or a tuple of stages, done in order.
+        out: folder of this run; `load_model(out)` opens the finished model.
+        held_out: pairs for the figures before and after; by default `recipe.holdout` of the pairs are kept back.
+        loss: a loss of your own in place of the one the recipe names. name: of the finished model; else the folder's.
+        data: facts about the data for the report (source, schema).
+        resume: go on from the last whole checkpoint in `out`; without one, start.
+        progress: show a bar with loss, items/s and time left. trackers: "tensorboard", "wandb", "trackio".
 
     Raises:
-        DivergedError: the loss became NaN or infinite. RecipeMismatchError: `out` holds a run of another recipe.
+        RecipeMismatchError: `out` holds a run of another recipe. DivergedError: the loss became NaN or infinite; the
+        batch is saved in `out`. TooManyBadItemsError: more unreadable pairs than `max_bad`. DiskFullError: a checkpoint
+        could not be written; the one before it is whole. And those of `zoo.training.checks`.
     """
     out = Path(out)
-    state = _claim(out, recipe, resume)
-    if recipe.distillation is not None:
-        _learn_text(model, pairs, recipe, out)
-    data = PairDataset(pairs, model, recipe.store_size)
-    run = Run(model, recipe)
-    if state is not None:
-        run.load(state)
-    bar = tqdm(
-        total=recipe.steps, initial=run.step, desc=recipe.model, unit=" steps", disable=not progress, mininterval=5
-    )
-    while run.step < recipe.steps:
-        torch.manual_seed(recipe.seed * _STRIDE + run.step)
-        if (size := recipe.size_at(run.step)) is not None:
-            data.shrink(size + size // 8)
-        rows = row_order(len(data), recipe.batch_size, run.step, recipe.seed)
-        batch = data.batch(rows, colour_captions=recipe.colour_captions, tint=recipe.tint)
-        loss = run.advance(batch)
-        rate = (bar.format_dict["rate"] or 0.0) * len(rows)
-        bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} items/s, scale {run.loss.scale.item():.0f}", refresh=False)
-        bar.update()
-        if run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps:
-            save_checkpoint(out / "checkpoints", run.step, run.state())
-    bar.close()
-    return _conclude(run, data, out)
-
-
-class Run:
-    """Everything that changes during a run: weights, their average, optimiser and step."""
-
-    def __init__(self, model: Embedder, recipe: Recipe) -> None:
-        self.model, self.recipe, self.step = model.train(), recipe, 0
-        self.image, self.text = tower_of(model, "image"), tower_of(model, "text")
-        self.head = self.image.head
-        if recipe.regression is not None:
-            self.image.head = self.head.first  # the second projection is solved when the first has been trained
-        self.image.to(memory_format=torch.channels_last)  # twice the speed of small convolutions on a CPU
-        self.loss = InfoNCE(recipe.temperature)
-        self.learning = [tower_of(model, modality) for modality in recipe.towers]
-        for tower in model.towers:
-            tower.requires_grad_(tower in self.learning)
-        self.average = [copy.deepcopy(tower.state_dict()) for tower in self.learning]
-        parameters = [p for module in (*self.learning, self.loss) for p in module.parameters() if p.requires_grad]
-        self.parameters = parameters
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=recipe.lr,
-            betas=(0.9, 0.98),
-        )
-
-    def advance(self, batch: PairBatch) -> float:
-        """One step of the optimiser; returns the loss."""
-        recipe = self.recipe
-        pixels = batch.queries["pixels"]
-        if recipe.augment:
-            pixels = augment(pixels, recipe.size_at(self.step) or pixels.shape[-1], batch.tints)
-        queries = self.image({"pixels": pixels})  # (B, D)
-        targets = self.text(batch.targets)  # (B, D)
-        loss = self.loss(queries, targets, batch.ignore)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the loss is {value} at step {self.step}; lower lr ({recipe.lr}) or clip ({recipe.clip}), or warm up "
-                f"longer than {recipe.warmup} steps; the last checkpoint is whole"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, self.step)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
-        self.optimizer.step()
-        self.step += 1
-        self._follow()
-        return value
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """The running average of the weights goes a step after them, faster while the run is young."""
-        decay = min(self.recipe.ema, self.step / (self.step + 20))
-        for average, tower in zip(self.average, self.learning, strict=True):
-            for name, value in tower.state_dict().items():
-                if value.is_floating_point():
-                    average[name].lerp_(value, 1 - decay)
-                else:
-                    average[name].copy_(value)
-
-    def give_average(self) -> None:
-        """Puts the averaged weights into the model."""
-        for average, tower in zip(self.average, self.learning, strict=True):
-            tower.load_state_dict(average)
-
-    def state(self) -> dict[str, Any]:
-        """What `load` needs to go on bit by bit."""
-        return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "loss": self.loss.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Reads `state`."""
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.loss.load_state_dict(state["loss"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average = state["average"]
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    rise = min(1.0, (step + 1) / max(1, recipe.warmup))
-    return recipe.lr * rise * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-
-
-def tower_of(model: Embedder, modality: str) -> Tower:
-    """The tower that reads this modality alone."""
-    for tower in model.towers:
-        if modality in tower.encoder.reads:
-            return tower
-    raise ValueError(f"{model.spec.name} has no tower for {modality}")
-
-
-def finish(model: Embedder, pairs: Sequence[Pair], out: Path) -> int:
-    """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
-    state = last_checkpoint(Path(out) / "checkpoints")
-    if state is None:
-        raise RecipeMismatchError(f"{out} holds no checkpoint of a run; name the folder given to --out")
-    recipe = Recipe.from_dict(json.loads((Path(out) / "recipe.json").read_text(encoding="utf-8")))
-    if recipe.distillation is not None:
-        _learn_text(model, pairs, recipe, Path(out))
-    data = PairDataset(pairs, model, recipe.store_size)
-    run = Run(model, recipe)
-    run.load(state)
-    _conclude(run, data, Path(out))
-    return run.step
-
-
-def _conclude(run: Run, data: PairDataset, out: Path) -> Embedder:
-    """Averaged weights, the head's second projection where the recipe has one, and the model's folder."""
-    run.give_average()
-    model = run.model.eval()
-    if (plan := run.recipe.regression) is not None:
-        torch.manual_seed(run.recipe.seed)
-        solve_second(run.head, run.image, run.text, data, plan)
-        run.image.head = run.head
-    model.save_pretrained(out, torch.float16)
+    pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
+    stages = [stage.for_pairs(len(of_stage(pairs, stage))) for stage in stages_of(recipe)]
+    for stage in stages:
+        check_run(model, of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
+    claim(out, stages, resume)
+    accelerator = make_accelerator(trackers, out, stages[0].to_dict())
+    model.to(accelerator.device)
+    broadcast(model)
+    scoring = Scoring(out, model, held_out, resume=resume, progress=progress)
+    scoring.before()
+    for number, stage in enumerate(stages):
+        folder = out if len(stages) == 1 else out / f"stage-{number + 1}-{stage.name}"
+        _train_stage(model, of_stage(pairs, stage), stage, folder, loss, accelerator, progress=progress)
+    scoring.after()
+    write_model(model, out, stages, name, scoring, {**(data or {}), "pairs": len(pairs)})
+    accelerator.end_training()
     return model
 
 
-def _claim(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
-    """Notes the recipe in the folder of a new run; for a resumed one, checks it and returns the last state."""
-    path = out / "recipe.json"
+def _train_stage(
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    recipe: Recipe,
+    folder: Path,
+    loss: Loss | None,
+    accelerator: Any,
+    *,
+    progress: bool,
+    stop: bool = False,
+) -> None:
+    """One stage from its last checkpoint to its last step; `stop` leaves out the steps that are still to be done."""
+    rank, processes = world()
+    folder.mkdir(parents=True, exist_ok=True)
+    if recipe.distillation is not None:
+        learn_text(model, pairs, recipe, folder)
+    with first_projection(model, recipe) as solve:
+        stage_loss = (loss or build_loss(recipe.loss)).to(accelerator.device)
+        sharded = str(accelerator.distributed_type).endswith("FSDP")
+        run = Run(model, recipe, stage_loss, accelerator.prepare if sharded else None)
+        if (state := last_checkpoint(folder / "checkpoints")) is not None:
+            run.load(state)
+        feed = make_feed(model, pairs, recipe, folder, progress=progress)
+        log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress)
+        batches = feed.batches(run.step, run.step if stop else recipe.steps)
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                break
+            waited = time.perf_counter() - asked
+            try:
+                figures = run.advance(batch)
+            except DivergedError as error:
+                where = save_offender(folder, run, batch, pairs)
+                raise DivergedError(f"{error}; the batch is in {where}") from error
+            log.step(figures, len(batch.queries) * processes, waited)
+            if run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps:
+                state = run.state()
+                if rank == 0:
+                    save_checkpoint(folder / "checkpoints", run.step, state)
+        share = log.close()
+        if rank == 0 and not stop:
+            write_json(folder / "timing.json", {"waiting_for_data": share, "micro_batch": run.micro_batch})
+        conclude(run, folder)
+        if solve is not None:
+            solve(feed)
+    wait_for_all()
+
+
+def make_feed(
+    model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, *, progress: bool
+) -> Feed:
+    """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs."""
+    rank, processes = world()
+    datasets, _ = datasets_of(pairs)
+    sampler = build_sampler(
+        recipe.sampler, datasets, batch_size=recipe.batch_size, seed=recipe.seed, pairs=pairs, steps=recipe.steps
+    )
+    if recipe.pictures is not None:
+        return PictureFeed(PictureData(pairs, model, recipe.pictures.store_size), model, recipe, sampler)
+    skipped = Skipped(folder / ("skipped.jsonl" if rank == 0 else f"skipped-{rank}.jsonl"), recipe.max_bad, len(pairs))
+    return PairFeed(
+        pairs,
+        model,
+        recipe,
+        sampler,
+        skipped,
+        vectors=frozen_vectors(model, pairs, recipe, folder, progress=progress),
+        teacher=teacher_vectors(pairs, recipe, folder, model.device, progress=progress),
+        rank=rank,
+        world=processes,
+    )
+
+
+def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair] | PairTable:
+    """The rows of the data sets that the stage names."""
+    return of_datasets(pairs, recipe.datasets) if recipe.datasets else pairs
+
+
+def finish(model: Embedder, pairs: Sequence[Pair] | PairTable, out: Path, *, name: str | None = None) -> int:
+    """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
+    out = Path(out)
+    state = last_checkpoint(out / "checkpoints")
+    if state is None:
+        raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
+    recipe = Recipe.from_dict(json.loads((out / "recipe.json").read_text(encoding="utf-8"))["stages"][0])
+    pairs, held_out = hold_out(pairs, None, recipe)
+    accelerator = make_accelerator((), out, {})
+    model.to(accelerator.device)
+    scoring = Scoring(out, model, held_out, resume=True, progress=False)
+    _train_stage(model, pairs, recipe, out, None, accelerator, progress=False, stop=True)
+    scoring.after()
+    write_model(model, out, [recipe], name, scoring, {"pairs": len(pairs)})
+    return state["step"]
+
+
+def claim(out: Path, stages: Sequence[Recipe], resume: bool) -> None:
+    """Notes the recipe in the folder of a new run; for a resumed one, checks that it is the same.
+
+    Raises:
+        RecipeMismatchError: the folder holds a run already and `resume` is not set, or a run of another recipe.
+    """
+    path, facts = out / "recipe.json", {"stages": [stage.to_dict() for stage in stages]}
     if path.is_file():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = json.loads(path.read_text(encoding="utf-8")).get("stages", [])
         if not resume:
             raise RecipeMismatchError(f"{out} already holds a run; pass resume=True (--resume) or another folder")
-        if old != recipe.to_dict():
-            changed = sorted(name for name, value in recipe.to_dict().items() if old.get(name) != value)
-            raise RecipeMismatchError(f"{out} holds a run with other {', '.join(changed)}; name another folder")
-        return last_checkpoint(out / "checkpoints")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(recipe.to_dict(), indent=2) + "\n", encoding="utf-8")
-    return None
+        if old != facts["stages"]:
+            raise RecipeMismatchError(
+                f"{out} holds a run with other {_difference(old, facts['stages'])}; name another folder"
+            )
+        return
+    if world()[0] == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, facts)
 
 
-def _learn_text(model: Embedder, pairs: Sequence[Pair], recipe: Recipe, out: Path) -> None:
-    """Puts a distilled encoder into the text tower; the table is kept in `out/text`, so that it is learned once."""
-    from .distill import distil, encoder_of
-
-    tower, plan = tower_of(model, "text"), recipe.distillation
-    if not isinstance(tower.encoder, StaticText):
-        raise ValueError(f"{model.spec.name}: only a static text tower can be distilled")
-    state = last_checkpoint(out / "text")
-    if state is None:
-        state = {"table": distil(pairs, tower.encoder.width, plan, recipe.seed)}
-        save_checkpoint(out / "text", 0, state)
-    tower.encoder = encoder_of(state["table"], plan)
+def _difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str:
+    if len(old) != len(new):
+        return f"stages ({len(old)}, not {len(new)})"
+    changed = {name for a, b in zip(old, new, strict=True) for name in {*a, *b} if a.get(name) != b.get(name)}
+    return ", ".join(sorted(changed))

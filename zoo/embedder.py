@@ -50,8 +50,9 @@ class Tower(nn.Module):
         self.encoder, self.pooler, self.head = encoder, pooler, head
 
     def forward(self, batch: Batch) -> Tensor:
-        """A batch of the encoder to float32 unit vectors `(batch, dim)`."""
-        return F.normalize(self.head(self.pooler(self.encoder(batch))).float(), dim=-1)
+        """A batch of the encoder to unit vectors `(batch, dim)`, float32 at least."""
+        vectors = self.head(self.pooler(self.encoder(batch)))
+        return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
 
 
 class Embedder(nn.Module):
@@ -194,7 +195,7 @@ class Embedder(nn.Module):
         bar.update(len(results))
         for position, tower in enumerate(self.towers):
             mine = [(index, read) for index, t, read in reads if t == position]
-            for batch in _batches(mine, tower.encoder, batch_size):
+            for batch in batches(mine, tower.encoder, batch_size):
                 vectors = self._forward(tower, [read for _, read in batch])
                 if dim is not None:
                     vectors = F.normalize(vectors[:, :dim], dim=-1)
@@ -212,8 +213,7 @@ class Embedder(nn.Module):
             batch = {name: tensor.to(self.device) for name, tensor in tower.encoder.collate(reads).items()}
             return tower(batch).cpu().clone()
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-            if not memory or len(reads) == 1:
+            if not is_out_of_memory(error) or len(reads) == 1:
                 raise
         half = len(reads) // 2
         return torch.cat([self._forward(tower, reads[:half]), self._forward(tower, reads[half:])])
@@ -301,6 +301,11 @@ class Embedder(nn.Module):
         return save_pretrained(self, Path(folder), dtype)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out; on a CPU torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 def quantize(vectors: Tensor, precision: Precision) -> Tensor:
     """Unit vectors `(..., dim)` as float32, int8 `(..., dim)` or packed signs uint8 `(..., dim / 8)`."""
     if precision == "float32":
@@ -379,7 +384,7 @@ def _windows(inputs: Iterable[Any]) -> Iterator[list[list[tuple[int, Any]]]]:
         yield window
 
 
-def _batches(reads: list[tuple[int, Any]], encoder: Encoder, batch_size: int | None) -> Iterator[list[tuple[int, Any]]]:
+def batches(reads: list[tuple[int, Any]], encoder: Encoder, batch_size: int | None) -> Iterator[list[tuple[int, Any]]]:
     """Reads of similar length together, each batch within the encoder's budget and the user's `batch_size`."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")

@@ -1,0 +1,156 @@
+"""What `zoo train` does with its options."""
+
+import argparse
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, waiting
+from zoo.errors import ZooError
+from zoo.registry import build_model, load_model
+
+from .finishing import slug
+from .losses.base import describe_losses
+from .pairs import PairTable
+from .recipe import Recipe, RecipeError, stages_of
+from .recipes import RECIPES, get_recipe
+from .rehearsal import rehearse
+from .samplers import describe_samplers
+from .tables import PACKS, open_all, open_pairs
+from .trainer import finish, train
+
+# Options of the command that are fields of the recipe.
+_FIELDS = ["loss", "sampler", "epochs", "steps", "batch_size", "micro_batch", "negatives", "lr", "schedule", "warmup", "layer_decay", "ema", "precision", "teacher", "seed", "checkpoint_every", "holdout", "augment", "max_bad"]
+_SHOWN_PROBLEMS = 5
+
+
+def show_names() -> int:
+    """Prints recipes, losses and samplers with a line each."""
+    recipes = [[name, (make.__doc__ or "").split("\n")[0]] for name, make in RECIPES.items()]
+    print_table(["recipe", "what it does"], recipes)
+    print()
+    print_table(["loss", "what it does"], describe_losses())
+    print()
+    print_table(["sampler", "what it does"], describe_samplers())
+    return 0
+
+
+def show_recipe(arguments: argparse.Namespace) -> int:
+    """Prints the recipe as JSON: a list of stages."""
+    print_json([stage.to_dict() for stage in stages_of(_recipe(arguments, None))])
+    return 0
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Reads the pairs, shows what they are, and trains."""
+    recipe = _recipe(arguments, None)
+    first = stages_of(recipe)[0]
+    pairs = _pairs(arguments)
+    recipe = _recipe(arguments, len(pairs))
+    name = arguments.model or first.model or DEFAULT_MODEL
+    torch.manual_seed(first.seed)
+    with waiting(f"loading {name}"):
+        scratch = arguments.from_scratch or bool(first.model)
+        model = build_model(name) if scratch else load_model(name, device=arguments.device)
+    stages = tuple(replace(stage, model=stage.model or name) for stage in stages_of(recipe))
+    held_out = open_pairs(arguments.held_out, root=arguments.root) if arguments.held_out else None
+    _say(f"{name}: {len(pairs):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
+    finished = name if first.model == name else slug(arguments.out.resolve().name) if arguments.out else None
+    if arguments.dry_run:
+        return _report(rehearse(model, pairs, stages, held_out=held_out), pairs)
+    if arguments.finish:
+        step = finish(model, pairs, arguments.out, name=finished)
+        _say(f"model of step {step} written to {arguments.out}")
+        return 0
+    trackers = arguments.log or ["tensorboard"]
+    try:
+        train(
+            model,
+            pairs,
+            stages if len(stages) > 1 else stages[0],
+            arguments.out,
+            held_out=held_out,
+            name=finished,
+            data=_data_facts(arguments, pairs),
+            resume=arguments.resume,
+            trackers=() if trackers == ["none"] else trackers,
+        )
+    except KeyboardInterrupt:
+        print(f"stopped; go on with --resume (checkpoints are in {arguments.out})", file=sys.stderr)
+        raise
+    report = arguments.out / "report.html"
+    _say(f"model written to {arguments.out}; open it with load_model({_loadable(arguments.out)!r}); see {report}")
+    return 0
+
+
+def _recipe(arguments: argparse.Namespace, pairs: int | None) -> Recipe | tuple[Recipe, ...]:
+    """The named recipe with the options' changes; its own batch size gives way to few pairs, the user's does not."""
+    changes: dict[str, Any] = {f: v for f in _FIELDS if (v := getattr(arguments, f)) is not None}
+    if arguments.freeze:
+        changes["freeze"] = tuple(arguments.freeze)
+    if arguments.rate:
+        changes["rates"] = tuple((pattern, _number(factor)) for pattern, factor in map(_assignment, arguments.rate))
+    recipe = get_recipe(arguments.recipe)(**changes)
+    if pairs is None or arguments.batch_size is not None:
+        return recipe
+    kept = pairs - int(pairs * 0.1)
+    fitted = tuple(replace(s, batch_size=max(2, min(s.batch_size, kept))) for s in stages_of(recipe))
+    return fitted[0] if isinstance(recipe, Recipe) else fitted
+
+
+def _pairs(arguments: argparse.Namespace) -> PairTable:
+    """The pairs of all data arguments; the schema is printed, and rows that cannot serve are named."""
+    sources = list(arguments.data)
+    if not sources:
+        if not stages_of(get_recipe(arguments.recipe)())[0].model:
+            raise ZooError("name the pairs to learn from: a file, a folder, hf:org/dataset or pack:photos")
+        sources = [f"pack:{pack}" for pack in PACKS]
+    columns = dict(_assignment(entry) for entry in arguments.column) or None
+    pairs = open_all(sources, columns=columns, root=arguments.root, split=arguments.split)
+    for schema in pairs.schemas:
+        _say(str(schema))
+    problems = pairs.problems(_SHOWN_PROBLEMS)
+    for problem in problems:
+        _say(f"warning: {problem}")
+    return pairs
+
+
+def _data_facts(arguments: argparse.Namespace, pairs: PairTable) -> dict[str, Any]:
+    return {
+        "sources": [str(source) for source in arguments.data] or [f"pack:{pack}" for pack in PACKS],
+        "datasets": list(pairs.names),
+        "schema": [str(schema) for schema in pairs.schemas],
+        "command": "zoo train " + shlex.join(sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]),
+    }
+
+
+def _report(facts: dict[str, Any], pairs: PairTable) -> int:
+    print_table(["checked", ""], [[name, str(value)] for name, value in facts.items()])
+    return 0
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise ZooError(f"{text!r} is not written NAME=VALUE")
+    return name, value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise RecipeError(f"{text!r} is no number") from None
+
+
+def _loadable(out: Path) -> str:
+    text = str(out)
+    return text if text.startswith(("./", "../", "/", "~")) else f"./{text}"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,127 @@
+"""GradCache: a contrastive batch of any size in the memory of a micro-batch (Gao et al., 2021).
+
+The embeddings of all micro-batches are computed first, without activations; the loss gives a gradient for each
+embedding; then each micro-batch is computed once more, and its share of the gradient is carried back. The result is
+the gradient of the whole batch. Batch normalisation is the exception: it sees micro-batches.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo.embedder import Embedder, batches
+
+_STRIDE = 7919  # a prime, so that the random streams of neighbouring steps do not meet
+
+
+class Read(NamedTuple):
+    """One item ready for its tower.
+
+    Attributes:
+        tower: position of the tower. value: what its encoder's `read` gave.
+        vector: the finished embedding `(dim,)` where the tower does not learn and it is known; `value` is None then.
+    """
+
+    tower: int
+    value: Any = None
+    vector: Tensor | None = None
+
+
+class _Chunk(NamedTuple):
+    tower: int
+    places: Tensor
+    values: list[Any]
+
+
+class CachedEmbeddings:
+    """Embeddings of many reads, whose gradient can be carried back although most activations are gone.
+
+    Args:
+        encode: `encode(tower, batch, layers)` → `(b, dim)` or `(b, L, dim)`; runs the model, in its precision.
+        model: whose towers' encoders collate the reads. reads: the items.
+        micro_batch: items of one forward pass; None keeps all activations, and chunks only as the encoder runs best.
+        layers: encoder blocks whose embeddings are wanted; () for the final one alone.
+        seed: of what is random inside the towers (dropout): a chunk draws the same twice.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[..., Tensor],
+        model: Embedder,
+        reads: Sequence[Read],
+        *,
+        micro_batch: int | None = None,
+        layers: Sequence[int] = (),
+        seed: int = 0,
+    ) -> None:
+        self.encode, self.model, self.layers, self.seed = encode, model, tuple(layers), seed
+        self.chunks = list(_chunks(model, reads, micro_batch))
+        self.kept: list[Tensor | None] = [None] * len(self.chunks)
+        learning = [i for i, chunk in enumerate(self.chunks) if _learns(model.towers[chunk.tower])]
+        # While the loss is computed nothing else lies in memory: the last chunk keeps its activations for nothing.
+        keep = set(learning if micro_batch is None else learning[-1:])
+        self.learning = learning
+        parts = [(torch.tensor([i]), read.vector[None]) for i, read in enumerate(reads) if read.vector is not None]
+        for i, chunk in enumerate(self.chunks):
+            vectors = self._forward(i, with_grad=i in keep, first=True)
+            if i in keep:
+                self.kept[i] = vectors
+            parts.append((chunk.places, vectors.detach()))
+        places, vectors = torch.cat([p for p, _ in parts]), torch.cat([v.to(model.device) for _, v in parts])
+        self.vectors = torch.empty_like(vectors)
+        self.vectors[places.to(vectors.device)] = vectors
+
+    def _forward(self, number: int, *, with_grad: bool, first: bool) -> Tensor:
+        chunk = self.chunks[number]
+        encoder = self.model.towers[chunk.tower].encoder
+        batch = {name: tensor.to(self.model.device) for name, tensor in encoder.collate(chunk.values).items()}
+        torch.manual_seed(self.seed + _STRIDE * (number + 1))
+        with torch.set_grad_enabled(with_grad), _still_statistics(self.model, first and not with_grad):
+            return self.encode(chunk.tower, batch, self.layers)
+
+    def backward(self, grads: Tensor) -> None:
+        """Adds to the parameters' gradients what `grads`, the gradient of `vectors`, asks for."""
+        for number in self.learning:
+            vectors = self.kept[number]
+            if vectors is None:
+                vectors = self._forward(number, with_grad=True, first=False)
+            self.kept[number] = None
+            vectors.backward(grads[self.chunks[number].places.to(grads.device)].to(vectors.dtype))
+
+
+def _learns(tower: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in tower.parameters())
+
+
+def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None) -> Iterator[_Chunk]:
+    """Reads of one tower and of similar length together."""
+    for position, tower in enumerate(model.towers):
+        mine = [(i, read.value) for i, read in enumerate(reads) if read.tower == position and read.vector is None]
+        # Batch normalisation wants the whole batch where memory allows.
+        size = len(mine) if micro_batch is None and _normalises_batches(tower) else micro_batch
+        for chunk in batches(mine, tower.encoder, size) if mine else ():
+            yield _Chunk(position, torch.tensor([i for i, _ in chunk]), [value for _, value in chunk])
+
+
+def _normalises_batches(module: nn.Module) -> bool:
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in module.modules())
+
+
+@contextmanager
+def _still_statistics(model: nn.Module, still: bool) -> Iterator[None]:
+    """Keeps a first pass that is run again later from moving the running statistics twice."""
+    norms = [m for m in model.modules() if still and isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked.clone() if norm.num_batches_tracked is not None else None for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum = momentum
+            if count is not None:
+                norm.num_batches_tracked.copy_(count)

@@ -1,0 +1,125 @@
+"""What a run says while it goes: a bar for people, metrics.jsonl for the report, accelerate's trackers for dashboards."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from zoo.errors import ZooError
+
+from .recipe import Recipe
+from .run import Figures, Run
+
+METRICS = "metrics.jsonl"
+TRACKERS = ("tensorboard", "wandb", "trackio")
+
+
+class MissingTrackerError(ZooError):
+    """A dashboard was asked for whose package is not installed."""
+
+
+class Log:
+    """Of one stage, on the main process; says nothing on the others.
+
+    Args:
+        folder: of the stage; metrics.jsonl in it goes on after `step`. run, recipe: what is trained.
+        accelerator: holds the trackers. main: whether this is the main process. progress: show the bar.
+    """
+
+    def __init__(self, folder: Path, run: Run, recipe: Recipe, accelerator: Any, *, main: bool, progress: bool) -> None:
+        self.run, self.recipe, self.accelerator, self.main = run, recipe, accelerator, main
+        self.path = folder / METRICS
+        if main:
+            keep_until(self.path, run.step)
+        title = f"{recipe.model or run.model.spec.name} {recipe.name}"
+        self.bar = tqdm(
+            total=recipe.steps,
+            initial=run.step,
+            desc=title,
+            unit=" steps",
+            disable=not (progress and main),
+            mininterval=1,
+        )
+        self.items, self.waited, self.since = 0, 0.0, time.perf_counter()
+        self.waited_all, self.begun = 0.0, time.perf_counter()
+
+    def step(self, figures: Figures, items: int, waited: float) -> None:
+        """Notes a step of so many pairs, whose batch was waited for so many seconds."""
+        self.items += items
+        self.waited += waited
+        self.waited_all += waited
+        if self.run.step % self.recipe.log_every and self.run.step != self.recipe.steps:
+            self.bar.update()
+            return
+        seconds = max(1e-9, time.perf_counter() - self.since)
+        facts = {
+            "step": self.run.step,
+            "loss": figures.loss,
+            "temperature": figures.temperature,
+            "lr": figures.lr,
+            "grad_norm": figures.grad_norm,
+            "items_per_s": self.items / seconds,
+            "wait_share": min(1.0, self.waited / seconds),
+        }
+        self.items, self.waited, self.since = 0, 0.0, time.perf_counter()
+        if self.main:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(facts) + "\n")
+            self.accelerator.log({k: v for k, v in facts.items() if v is not None and k != "step"}, step=self.run.step)
+        self.bar.set_postfix_str(
+            f"loss {figures.loss:.3f}, {facts['items_per_s']:.0f} items/s, {facts['wait_share']:.0%} waiting for data",
+            refresh=False,
+        )
+        self.bar.update()
+
+    def close(self) -> float:
+        """Ends the bar; returns the share of the run's time that went into waiting for data, 0 to 1."""
+        self.bar.close()
+        return min(1.0, self.waited_all / max(1e-9, time.perf_counter() - self.begun))
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Drops the lines after `step` and a half-written last one: a resumed run writes them anew."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            break
+    temporary = path.with_suffix(".writing")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def make_accelerator(trackers: Sequence[str], folder: Path, recipe: dict[str, Any]) -> Any:
+    """accelerate's view of this process: device, process group, sharding, trackers.
+
+    Raises:
+        MissingTrackerError: an unknown tracker, or one that is not installed.
+    """
+    try:
+        from accelerate import Accelerator
+    except ModuleNotFoundError as error:
+        raise ZooError('training needs accelerate: pip install "embedding-zoo[train]"') from error
+    for name in trackers:
+        if name not in TRACKERS:
+            raise MissingTrackerError(f"no tracker is called {name!r}; there are {', '.join(TRACKERS)}")
+        if not _importable(name):
+            raise MissingTrackerError(f"{name} is not installed: pip install {name}, or train without it")
+    accelerator = Accelerator(log_with=list(trackers) or None, project_dir=str(folder / "logs"))
+    if trackers:
+        accelerator.init_trackers("zoo", config={k: v for k, v in recipe.items() if isinstance(v, int | float | str)})
+    return accelerator
+
+
+def _importable(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None

@@ -1,0 +1,93 @@
+"""zoo-mini's way of training from scratch: pictures fed from memory, text distilled first, pictures regressed last."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from zoo.embedder import Embedder, Tower
+from zoo.encoders.static import StaticText
+
+from .augment import augment
+from .checkpoint import last_checkpoint, save_checkpoint
+from .distill import distil, encoder_of
+from .feed import TrainBatch
+from .grad_cache import Read
+from .pairs import Pair
+from .pictures import PictureData
+from .recipe import Recipe
+from .regress import solve_second
+from .run import STRIDE
+from .samplers import BatchSampler
+
+
+class PictureFeed:
+    """Batches of a `PictureData` for the trainer (see `training/feed.py: Feed`), for one process."""
+
+    def __init__(self, data: PictureData, model: Embedder, recipe: Recipe, sampler: BatchSampler) -> None:
+        self.data, self.recipe, self.sampler = data, recipe, sampler
+        towers = [tower.encoder for tower in model.towers]
+        self.image, self.text = towers.index(data.image), towers.index(data.text)
+
+    def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
+        """See `Feed`: made when asked for, from torch's own random numbers."""
+        for step in range(start, stop):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> TrainBatch:
+        """The batch of one step."""
+        plan = self.recipe.pictures
+        torch.manual_seed(self.recipe.seed * STRIDE + step)
+        size = plan.size_at(step / self.recipe.steps)
+        if size is not None:
+            self.data.shrink(size + size // 8)
+        rows = torch.as_tensor(self.sampler.rows(step))
+        batch = self.data.batch(rows, colour_captions=plan.colour_captions, tint=plan.tint)
+        pixels = augment(batch.pixels, size or batch.pixels.shape[-1], batch.tints) if plan.augment else batch.pixels
+        queries = [Read(self.image, picture) for picture in pixels]
+        targets = [Read(self.text, ids) for ids in batch.ids]
+        return TrainBatch(queries, targets, {"ignore": batch.ignore}, rows.tolist(), 0)
+
+
+@contextmanager
+def first_projection(model: Embedder, recipe: Recipe) -> Iterator[Callable[[PictureFeed], None] | None]:
+    """While a recipe with a regression runs, the picture head is its first projection alone.
+
+    Yields what solves the second projection when the first has been trained, None for a recipe without a regression.
+    """
+    if recipe.regression is None:
+        yield None
+        return
+    image, text = tower_of(model, "image"), tower_of(model, "text")
+    blend = image.head
+    image.head = blend.first
+
+    def solve(feed: PictureFeed) -> None:
+        torch.manual_seed(recipe.seed)
+        solve_second(blend, image, text, feed.data, recipe.regression)
+
+    try:
+        yield solve
+    finally:
+        image.head = blend
+
+
+def tower_of(model: Embedder, modality: str) -> Tower:
+    """The tower that reads this modality alone."""
+    for tower in model.towers:
+        if modality in tower.encoder.reads:
+            return tower
+    raise ValueError(f"{model.spec.name} has no tower for {modality}")
+
+
+def learn_text(model: Embedder, pairs: Sequence[Pair], recipe: Recipe, folder: Path) -> None:
+    """Puts a distilled encoder into the text tower; the table is kept in `text/`, so that it is learned once."""
+    tower, plan = tower_of(model, "text"), recipe.distillation
+    if not isinstance(tower.encoder, StaticText):
+        raise ValueError(f"{model.spec.name}: only a static text tower can be distilled")
+    state = last_checkpoint(folder / "text")
+    if state is None:
+        state = {"table": distil(pairs, tower.encoder.width, plan, recipe.seed)}
+        save_checkpoint(folder / "text", 0, state)
+    tower.encoder = encoder_of(state["table"], plan)

@@ -1,0 +1,59 @@
+"""A dry run: everything that a run would need is built and checked, and one step of each stage is trained."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.embedder import Embedder
+
+from .checks import check_run
+from .finishing import hold_out
+from .losses import build_loss
+from .pairs import Pair, PairTable
+from .recipe import Recipe, stages_of
+from .run import Run
+from .trainer import make_feed, of_stage
+
+
+def rehearse(
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    recipe: Recipe | Sequence[Recipe],
+    *,
+    held_out: Sequence[Pair] | PairTable | None = None,
+) -> dict[str, Any]:
+    """Facts of a run that was not made; the model is changed by the steps and of no further use.
+
+    Raises:
+        Whatever `train` would raise before or at its first step.
+    """
+    pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
+    facts: dict[str, Any] = {"pairs": len(pairs), "held out": len(held_out) if held_out is not None else 0}
+    for stage in stages_of(recipe):
+        mine = of_stage(pairs, stage)
+        stage = stage.for_pairs(len(mine))
+        loss = build_loss(stage.loss)
+        check_run(model, mine, stage, loss)
+        run = Run(model, stage, loss.to(model.device))
+        with tempfile.TemporaryDirectory() as folder:
+            feed = make_feed(model, mine, stage, Path(folder), progress=True)
+            begun = time.perf_counter()
+            batch = next(iter(feed.batches(0, 1)))
+            read = time.perf_counter() - begun
+            begun = time.perf_counter()
+            figures = run.advance(batch)
+            seconds = time.perf_counter() - begun
+        learning = sum(p.numel() for p in run.weights)
+        facts |= {
+            f"{stage.name}: batch": f"{len(batch.queries)} queries, {len(batch.targets)} targets",
+            f"{stage.name}: learning": f"{learning:,} of {sum(p.numel() for p in model.parameters()):,} weights",
+            f"{stage.name}: loss of the first step": round(figures.loss, 4),
+            f"{stage.name}: gradient norm": round(figures.grad_norm, 4),
+            f"{stage.name}: seconds a step": f"{seconds:.2f} (first), reading its batch {read:.2f}",
+            f"{stage.name}: the whole": f"{stage.steps:,} steps, about {stage.steps * seconds / 60:.1f} minutes",
+        }
+        if run.micro_batch != stage.micro_batch:
+            facts[f"{stage.name}: micro-batch"] = f"{run.micro_batch} (memory ran out with more)"
+    return facts

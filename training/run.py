@@ -1,0 +1,354 @@
+"""Run: everything that changes while a model is trained (weights, their average, optimiser, step), and one step of it."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from zoo.embedder import Embedder, is_out_of_memory
+from zoo.errors import ZooError
+
+from .adapters import add_lora
+from .average import WeightAverage
+from .feed import TrainBatch
+from .gather import check_even, gather_rows, own_rows, sum_gradients, world
+from .grad_cache import CachedEmbeddings
+from .losses.base import Loss, Temperature
+from .optim import freeze, parameter_groups, schedule
+from .recipe import Recipe
+
+STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
+_RANK_STRIDE = 104_729
+
+
+class DivergedError(ZooError):
+    """The loss is no longer a number."""
+
+
+class MissingExtrasError(ZooError):
+    """A loss needs something beyond queries and targets that the data do not have."""
+
+
+class CheckpointMismatchError(ZooError):
+    """A checkpoint is of another model, or of another starting point."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a step reports: the loss, the temperature (None where the loss has none), the rate and the gradient norm."""
+
+    loss: float
+    temperature: float | None
+    lr: float
+    grad_norm: float
+
+
+class Encode(nn.Module):
+    """The model as one module whose forward runs one tower: what FSDP wraps and hooks."""
+
+    def __init__(self, model: Embedder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tower: int, batch: dict[str, Tensor], layers: tuple[int, ...]) -> Tensor:
+        """Unit vectors `(b, dim)`, or `(b, L, dim)` for the layers asked for."""
+        return self.model.towers[tower](batch, layers) if layers else self.model.towers[tower](batch)
+
+
+class Run:
+    """Weights, optimiser and step of one stage.
+
+    Args:
+        model: changed in place. recipe: every number, `steps` among them. loss: of the stage.
+        prepare: how accelerate shards a module and its optimiser (FSDP); None on one process and where weights are
+            replicated.
+    """
+
+    def __init__(
+        self,
+        model: Embedder,
+        recipe: Recipe,
+        loss: Loss,
+        prepare: Callable[..., tuple[nn.Module, torch.optim.Optimizer]] | None = None,
+    ) -> None:
+        self.model, self.recipe, self.loss, self.step = model, recipe, loss, 0
+        self.micro_batch = recipe.micro_batch
+        if recipe.lora is not None:
+            add_lora(model, recipe.lora)
+        freeze(model, recipe.freeze)
+        self.train()
+        if model.device.type == "cpu":
+            for tower in model.towers:  # twice the speed of small convolutions on a CPU
+                if any(isinstance(module, nn.Conv2d) for module in tower.modules()):
+                    tower.to(memory_format=torch.channels_last)
+        self.layers = _layers(model, loss)
+        groups = parameter_groups(
+            model,
+            loss,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            rates=dict(recipe.rates),
+            layer_decay=recipe.layer_decay,
+        )
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98))
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.encode: nn.Module = Encode(model)
+        self.sharded = prepare is not None
+        if prepare is not None:
+            self.encode, self.optimizer = prepare(self.encode, self.optimizer)
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=recipe.precision == "fp16")
+        self.frozen = _digest(tensor for name, tensor in model.named_parameters() if not tensor.requires_grad)
+
+    def train(self) -> None:
+        """Training mode, but for towers that do not learn and for statistics that are to stay."""
+        self.model.train()
+        for tower in self.model.towers:
+            if not any(p.requires_grad for p in tower.parameters()):
+                tower.eval()
+        if self.recipe.still_norms:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def advance(self, batch: TrainBatch) -> Figures:
+        """One step of the optimiser. Where memory runs out the micro-batch shrinks, never the batch.
+
+        Raises:
+            DivergedError: the loss is NaN or infinite. MissingExtrasError: the loss needs what the batch has not.
+        """
+        factor = schedule(self.recipe.schedule, self.step, self.recipe.steps, self.recipe.warmup_steps)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        while (value := self._gradients(batch)) is None:
+            self._shrink(batch)
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the loss is {value} at step {self.step}; lower lr ({self.recipe.lr}) or clip ({self.recipe.clip}), or "
+                f"warm up longer than {self.recipe.warmup_steps} steps; the last checkpoint is whole"
+            )
+        self.scaler.unscale_(self.optimizer)
+        clipped = self.weights if self.sharded else [*self.weights, *self.loss.parameters()]
+        norm = nn.utils.clip_grad_norm_(clipped, self.recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
+        return Figures(value, self.temperature, self.recipe.lr * factor, float(_plain(norm)))
+
+    @property
+    def temperature(self) -> float | None:
+        """Of the loss, where it has one."""
+        found = [1 / module.scale.item() for module in self.loss.modules() if isinstance(module, Temperature)]
+        return found[0] if found else None
+
+    def _gradients(self, batch: TrainBatch) -> float | None:
+        """The loss of the whole batch, its gradient in `.grad`; None where memory ran out on some process."""
+        rank, size = world()
+        seed = self.recipe.seed * STRIDE + self.step
+        self.optimizer.zero_grad()
+        reads = [*batch.queries, *batch.targets]
+        check_even(len(reads), self.model.device)
+        embedded = self._attempt(
+            lambda: CachedEmbeddings(
+                self._encode,
+                self.model,
+                reads,
+                micro_batch=self.micro_batch,
+                layers=self.layers,
+                seed=(seed + rank * _RANK_STRIDE) * 16,
+            )
+        )
+        if embedded is None:
+            return None
+        count = len(batch.queries)
+        queries = gather_rows(embedded.vectors[:count]).requires_grad_()
+        targets = gather_rows(embedded.vectors[count:], batch.negatives).requires_grad_()
+        torch.manual_seed(seed)  # what a loss draws must be the same on all processes
+        loss = self.loss(queries, targets, **self._extras(batch))
+        self.scaler.scale(loss).backward()
+        grads = torch.cat([own_rows(queries.grad), own_rows(targets.grad, batch.negatives)])
+        if self.sharded:
+            grads = grads * size  # FSDP averages over the processes; the sum is what is wanted
+        if self._attempt(lambda: embedded.backward(grads) or True) is None:
+            return None
+        if not self.sharded:
+            sum_gradients(self.weights)
+        return float(loss.detach())
+
+    def _encode(self, tower: int, batch: dict[str, Tensor], layers: tuple[int, ...]) -> Tensor:
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.precision)
+        with torch.autocast(self.model.device.type, dtype=kind, enabled=kind is not None):
+            return self.encode(tower, batch, layers)
+
+    def _extras(self, batch: TrainBatch) -> dict[str, Any]:
+        """The named tensors that the loss reads, of all processes."""
+        have = {**batch.extras, "progress": self.step / self.recipe.steps}
+        if missing := self.loss.reads - set(have):
+            hints = {
+                "scores": "give the pairs a column score",
+                "teacher_scores": "mine the negatives with a reranker, or give a column teacher_scores",
+                "teacher_queries": "name a teacher in the recipe (--teacher)",
+                "teacher_targets": "name a teacher in the recipe (--teacher)",
+            }
+            remedy = "; ".join(dict.fromkeys(hints.get(name, name) for name in sorted(missing)))
+            raise MissingExtrasError(f"the loss {self.recipe.loss} needs {', '.join(sorted(missing))}: {remedy}")
+        wanted = (self.loss.reads | self.loss.may_read) & set(have)
+        if world()[1] > 1 and "ignore" in wanted:
+            raise MissingExtrasError(
+                "this feed masks pairs by hand and serves one process only; train without launcher"
+            )
+        extras: dict[str, Any] = {}
+        for name in wanted:
+            value = have[name]
+            if isinstance(value, Tensor):
+                of_targets = name.startswith(("target_", "teacher_targets"))
+                value = gather_rows(value.to(self.model.device), batch.negatives if of_targets else 0)
+            extras[name] = value
+        return extras
+
+    def _attempt(self, work: Callable[[], Any]) -> Any:
+        """What `work` returns; None on every process where memory ran out on one."""
+        failed, result = False, None
+        try:
+            result = work()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = True
+        if world()[1] > 1:
+            flag = torch.tensor([float(failed)], device=self.model.device)
+            dist.all_reduce(flag)
+            failed = bool(flag.item())
+        return None if failed else result
+
+    def _shrink(self, batch: TrainBatch) -> None:
+        """Halves the micro-batch; raises torch.OutOfMemoryError where it was one item."""
+        current = self.micro_batch or len(batch.queries) + len(batch.targets)
+        if current == 1:
+            raise torch.OutOfMemoryError("a single item does not fit in memory; take a smaller model or smaller inputs")
+        self.micro_batch = max(1, current // 2)
+        self.optimizer.zero_grad()
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    # ------------------------------------------------------------------------------------------------- keeping it
+
+    def learned(self) -> dict[str, Tensor]:
+        """Tensors that change: trained weights and floating-point buffers, whole on every process."""
+        names = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        names |= {name for name, _ in self.model.named_buffers()}
+        return {name: _plain(value) for name, value in self.model.state_dict().items() if name in names}
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs to go on bit by bit."""
+        return {
+            "step": self.step,
+            "micro_batch": self.micro_batch,
+            "frozen": self.frozen,
+            "model": self.learned(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "loss": self.loss.state_dict(),
+            "optimizer": self._optimizer_state(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Reads `state`.
+
+        Raises:
+            CheckpointMismatchError: it is of another model or was trained from another starting point.
+        """
+        mine, theirs = self.learned(), state["model"]
+        differs = sorted(set(mine) ^ set(theirs)) or [n for n, t in mine.items() if t.shape != theirs[n].shape]
+        if differs:
+            raise CheckpointMismatchError(
+                f"the checkpoint is of another model than {self.model.spec.name}: they differ in {differs[0]} and "
+                f"{len(differs) - 1} more tensors; name the model that the run began with, or another folder"
+            )
+        if state["frozen"] != self.frozen:
+            raise CheckpointMismatchError(
+                "the weights that do not learn differ from those of the run; begin from the same model"
+            )
+        self.step, self.micro_batch = state["step"], state["micro_batch"]
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                if name in theirs:
+                    _copy(value, theirs[name])
+        self.loss.load_state_dict(state["loss"])
+        self._load_optimizer(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        state = self.optimizer.state_dict()
+        return {**state, "state": {k: {n: _plain(v) for n, v in s.items()} for k, s in state["state"].items()}}
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        if self.sharded:
+            state = _shard_like(self.optimizer, state)
+        self.optimizer.load_state_dict(state)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in the model's place, where there are some."""
+        if self.average is None:
+            yield
+            return
+        with self.average.swap():
+            yield
+
+
+def _layers(model: Embedder, loss: Loss) -> tuple[int, ...]:
+    if loss.layers != "all":
+        return tuple(loss.layers)
+    depths = {tower.encoder.depth for tower in model.towers}
+    if len(depths) > 1 or 0 in depths:
+        raise MissingExtrasError(f"the loss compares all layers; the towers of {model.spec.name} have {sorted(depths)}")
+    return tuple(range(1, depths.pop() + 1))
+
+
+def _plain(tensor: Any) -> Any:
+    """A sharded tensor whole; anything else as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _copy(target: Tensor, value: Tensor) -> None:
+    if hasattr(target, "full_tensor"):
+        from torch.distributed.tensor import distribute_tensor
+
+        value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
+    target.copy_(value)
+
+
+def _shard_like(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's state with its moments sharded as the weights are."""
+    from torch.distributed.tensor import distribute_tensor
+
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def shard(number: int, value: Any) -> Any:
+        weight = parameters[number]
+        if not isinstance(value, Tensor) or value.ndim == 0 or not hasattr(weight, "full_tensor"):
+            return value
+        return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)
+
+    return {**state, "state": {k: {n: shard(k, v) for n, v in s.items()} for k, s in state["state"].items()}}
+
+
+def _digest(tensors: Iterator[Tensor]) -> str:
+    # A sample of every tensor: reading gigabytes would take longer than many steps.
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        values = tensor.detach().flatten()
+        digest.update(values[:: max(1, len(values) // 64)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

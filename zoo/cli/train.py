@@ -1,0 +1,109 @@
+"""Train or fine-tune a model on pairs of your own.
+
+The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of pictures, WebDataset shards or a Hub data set (hf:org/name);
+roles and modalities are told by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
+shown before anything starts. A killed run goes on with --resume and ends in the same bits.
+"""
+
+import argparse
+
+from zoo.cli._shared import DEFAULT_MODEL, existing, positive
+from zoo.errors import ZooError
+
+EXAMPLES = (
+    "zoo train pairs.csv --out runs/mine                          columns image,text; fine-tunes zoo-mini",
+    "zoo train pairs.csv --out runs/mine --dry-run                check everything, train one step, write nothing",
+    "zoo train pairs.csv --out runs/mine --resume                 go on where a stopped run was",
+    "zoo train qa.jsonl --model bge-small-en-v1.5 --recipe hard-negatives --out runs/qa",
+    'zoo train shards/ --model siglip2-vit-b16-256 --recipe lora --loss "sigmoid" --batch-size 4096 --micro-batch 64 --out runs/big',
+    "zoo train retrieval=a.jsonl classes=b.jsonl --recipe retrieval-first --out runs/two-stages",
+    "accelerate launch --num_processes 2 -m zoo.training pairs.csv --out runs/two",
+    "zoo train --recipe zoo-mini --out runs/zoo-mini              the packaged model from scratch (about an hour)",
+    "zoo train --list                                             recipes, losses and samplers",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo train`."""
+    parser.add_argument(
+        "data", nargs="*", metavar="[NAME=]DATA", help="pairs to learn from; several are data sets by name"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help=f"what is trained: a name of `zoo list` or ./FOLDER (default: {DEFAULT_MODEL})"
+    )
+    parser.add_argument("--from-scratch", action="store_true", help="begin with random weights of that shape")
+    parser.add_argument(
+        "--out", type=existing, metavar="DIR", help="folder of this run: checkpoints, curves, report, model"
+    )
+    parser.add_argument("--recipe", default="finetune", metavar="NAME", help="see --list (default: finetune)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint in --out")
+    parser.add_argument("--finish", action="store_true", help="write the model of a stopped run as it is now")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, train one step, write nothing")
+    parser.add_argument("--show", action="store_true", help="print the recipe as JSON and stop")
+    parser.add_argument("--list", action="store_true", help="print recipes, losses and samplers and stop")
+
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--column", action="append", default=[], metavar="ROLE=NAME", help="e.g. query_image=photo; repeat"
+    )
+    data.add_argument("--root", type=existing, metavar="DIR", help="where relative paths in the table begin")
+    data.add_argument("--split", default="train", help="of a Hub data set (default: train)")
+    data.add_argument("--held-out", metavar="DATA", help="pairs for the figures before and after (default: a tenth)")
+    data.add_argument(
+        "--holdout", type=float, metavar="X", help="share (below 1) or number of pairs kept back; 0 for none"
+    )
+    data.add_argument("--augment", metavar="WAYS", help='e.g. "crop,colour"; see --list')
+    data.add_argument(
+        "--max-bad", type=float, metavar="X", help="unreadable pairs allowed: a share or a number (default: 0.01)"
+    )
+
+    run = parser.add_argument_group("run")
+    run.add_argument("--loss", help='e.g. sigmoid, "infonce(temperature=0.05)", "matryoshka(dims=[128, 64]):infonce"')
+    run.add_argument("--sampler", help='e.g. no_duplicates, homogeneous, "interleaved(sub_batch=64)"')
+    run.add_argument("--epochs", type=float, metavar="N", help="passes over the pairs")
+    run.add_argument("--steps", type=positive, metavar="N", help="optimiser steps, in place of --epochs")
+    run.add_argument("--batch-size", type=positive, metavar="N", help="pairs of a step: the in-batch negatives")
+    run.add_argument(
+        "--micro-batch", type=positive, metavar="N", help="items in memory at once; the batch may be any size"
+    )
+    run.add_argument(
+        "--negatives", type=int, metavar="N", help="hard negatives of a pair (default: as many as there are)"
+    )
+    run.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
+    run.add_argument("--schedule", choices=("cosine", "linear", "constant", "wsd"), help="after the warm-up")
+    run.add_argument("--warmup", type=float, metavar="X", help="steps, or a share of the run below 1")
+    run.add_argument("--layer-decay", type=float, metavar="X", help="factor on the rate from a block to the one below")
+    run.add_argument(
+        "--rate", action="append", default=[], metavar="PATTERN=X", help="factor on the rate: text=0.1; repeat"
+    )
+    run.add_argument(
+        "--freeze", action="append", metavar="PATTERN", help="what does not learn: text, image.encoder; repeat"
+    )
+    run.add_argument("--ema", type=float, metavar="X", help="decay of the running average that is saved")
+    run.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="of the forward pass (default: float32)")
+    run.add_argument("--teacher", metavar="NAME", help="a frozen model for gist, distillation and adaptive_margin")
+    run.add_argument("--seed", type=int, help="of everything random")
+    run.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps between checkpoints")
+    run.add_argument(
+        "--log", action="append", metavar="TRACKER", help="tensorboard (default), wandb, trackio or none; repeat"
+    )
+    run.add_argument("--device", help="cpu, cuda, … (default: what accelerate finds)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains; returns the exit status."""
+    try:
+        import zoo.training  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("zoo"):
+            raise
+        raise ZooError(f'training needs {error.name}: pip install "embedding-zoo[train]"') from error
+    from zoo.training.command import show_names, show_recipe, start
+
+    if arguments.list:
+        return show_names()
+    if arguments.show:
+        return show_recipe(arguments)
+    if arguments.out is None and not arguments.dry_run:
+        raise ZooError("--out is needed: the folder for checkpoints, curves and the finished model")
+    return start(arguments)
