@@ -1,0 +1,440 @@
+"""LoRA and DoRA: small trained matrices beside a frozen backbone, kept in peft's format, merged to publish."""
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from zoo.embedder import Embedder, Tower
+from zoo.errors import ZooError
+
+from .optim import block_of, pattern_regex, select
+
+ADAPTER, WEIGHTS, CONFIG = "zoo_adapter.json", "adapter_model.safetensors", "adapter_config.json"
+TRAINED = "trained.safetensors"
+_NAME, _PREFIX = "default", "base_model.model."
+
+
+class LoraTargetError(ZooError, ValueError):
+    """The layers that were to be adapted are not there, or cannot be adapted as was asked."""
+
+
+class QuantizedModelError(ZooError):
+    """A quantised backbone that cannot be trained or merged; the message names what is missing."""
+
+
+class AdapterMismatchError(ZooError, ValueError):
+    """A saved adapter is for another model: layers are missing, left over or of another shape."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """How a model is adapted (LoRA, Hu et al., 2021; DoRA, Liu et al., 2024).
+
+    Attributes:
+        rank: of the added matrices. alpha: their product is multiplied by alpha / rank.
+        dropout: of what the added matrices read, where they sit beside a linear layer.
+        targets: layers that are adapted: "auto" for all linear layers and attention layers in the blocks of the
+            transformers, or names and patterns: "q_proj", "text", "image.*.attn", "text.*.layer.8-11.*" (see
+            `zoo.training.optim.select`).
+        also: patterns of parameters that train in full, such as projections within a backbone.
+        train_heads: the towers' poolers and heads train in full.
+        dora: learn lengths and directions of the weights apart.
+
+    Of torch's own attention layers (open_clip's towers) queries, keys and values are adapted, without dropout; the output
+    projection is not, and DoRA cannot adapt them: "auto" then leaves them out.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("auto",)
+    also: tuple[str, ...] = ()
+    train_heads: bool = True
+    dora: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("targets", "also"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"LoRA needs rank of at least 1, alpha above 0 and dropout from 0 to below 1, not {self.rank}, "
+                f"{self.alpha} and {self.dropout}"
+            )
+
+
+# ------------------------------------------------------------------------------------------------------ adding them
+
+
+def backbone_of(tower: Tower) -> nn.Module | None:
+    """The network of another library inside a tower's encoder: what peft adapts. None for encoders without."""
+    return getattr(tower.encoder, "backbone", None) or getattr(tower.encoder, "tower", None)
+
+
+def add_lora(model: Embedder, lora: Lora) -> Embedder:
+    """Freezes the model, puts adapters beside the layers that `lora` names and returns the model, changed in place.
+
+    Heads, poolers and what `lora.also` names go on learning in full. A tower without a layer to adapt keeps only those.
+    Adapters are float32 beside half-precision weights. The embeddings are the same until the first step.
+
+    Raises:
+        LoraTargetError: no layer has such a name, or it cannot be adapted.
+        QuantizedModelError: a layer is quantised in a way that cannot be trained.
+
+    QLoRA (Dettmers et al., 2023): linear layers of bitsandbytes are left to peft, which adapts them where bitsandbytes
+    is installed; other quantised layers have no gradient and are refused.
+    """
+    from peft import LoraConfig
+
+    if is_adapted(model):
+        raise LoraTargetError(f"{model.spec.name} has adapters already; merge_lora them, or train those")
+    also = [name for pattern in lora.also for name in select(model, pattern)]
+    targets = _targets(model, lora)
+    parameters = dict(model.named_parameters())
+    model.requires_grad_(False)
+    for position, names in targets.items():
+        backbone = backbone_of(model.towers[position])
+        config = LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=_exact(backbone, names),
+            use_dora=lora.dora,
+            bias="none",
+        )
+        _inject(backbone, config)
+    for name in also:  # peft freezes all else in a backbone
+        parameters[name].requires_grad_(True)
+    if lora.train_heads:
+        for tower in model.towers:
+            tower.pooler.requires_grad_(True)
+            tower.head.requires_grad_(True)
+    return model
+
+
+def is_adapted(model: Embedder) -> bool:
+    """Whether the model carries adapters."""
+    return any(_adapted(model))
+
+
+def trainable(model: nn.Module) -> str:
+    """How much of a model learns: "12,288 of 48,192 weights learn (25.5 %)"."""
+    count = sum(p.numel() for p in model.parameters())
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"{learning:,} of {count:,} weights learn ({100 * learning / max(1, count):.3g} %)"
+
+
+def _adapted(model: Embedder) -> dict[int, nn.Module]:
+    """Backbones with adapters, by the position of their tower."""
+    found = {i: backbone_of(tower) for i, tower in enumerate(model.towers)}
+    return {i: backbone for i, backbone in found.items() if hasattr(backbone, "peft_config")}
+
+
+def _targets(model: Embedder, lora: Lora) -> dict[int, list[str]]:
+    """Names of the layers to adapt inside each backbone, by the position of its tower."""
+    layers = {i: dict(_layers(model, i)) for i in range(len(model.towers))}
+    found: dict[int, dict[str, None]] = {i: {} for i in layers}
+    for target in lora.targets:
+        wanted = re.compile(rf"(.*\.)?{pattern_regex(model, target)}")
+        hit = False
+        for i, (name, layer) in ((i, pair) for i, inside in layers.items() for pair in inside.items()):
+            torch_attention = isinstance(layer, nn.MultiheadAttention)
+            if target == "auto":
+                mine = bool(block_of(f"encoder.{name}.weight")) and not (torch_attention and lora.dora)
+            else:
+                mine = bool(wanted.fullmatch(_whole(model, i, name)))
+            if mine and torch_attention and lora.dora:
+                raise LoraTargetError(
+                    f"{_whole(model, i, name)} is an attention layer of torch, which DoRA cannot adapt"
+                )
+            if mine:
+                hit, found[i][name] = True, None
+        if not hit:
+            last = sorted({name.rpartition(".")[2] for inside in layers.values() for name in inside})
+            what = "layer in blocks" if target == "auto" else f"layer {target!r}"
+            have = (
+                f"those that can be are called {', '.join(last)}"
+                if last
+                else "its backbones have none; train it in full"
+            )
+            raise LoraTargetError(f"{model.spec.name} has no {what} to adapt: {have}")
+    return {i: list(names) for i, names in found.items() if names}
+
+
+def _layers(model: Embedder, position: int) -> Iterator[tuple[str, nn.Module]]:
+    """Layers of a tower's backbone that can be adapted; the inner parts of torch's attention are not called, so no."""
+    backbone = backbone_of(model.towers[position])
+    inside = None
+    for name, module in backbone.named_modules() if backbone is not None else ():
+        if inside is not None and name.startswith(inside):
+            continue
+        if isinstance(module, nn.MultiheadAttention):
+            inside = f"{name}."
+            if module._qkv_same_embed_dim:
+                yield name, module
+        elif isinstance(module, nn.Linear):
+            _check_quantized(model.spec.name, name, module)
+            yield name, module
+        elif type(module).__module__.startswith("torch.ao.nn.quantized"):
+            raise QuantizedModelError(
+                f"{model.spec.name}: {name} was quantised by torch.ao and lets no gradient through; load the model in full "
+                "precision, or its layers through bitsandbytes"
+            )
+
+
+def _check_quantized(model: str, name: str, layer: nn.Module) -> None:
+    if layer.weight.is_floating_point():
+        return
+    library = type(layer).__module__.partition(".")[0]
+    if library != "bitsandbytes":
+        raise QuantizedModelError(f"{model}: {name} is a quantised {library} layer; only bitsandbytes' can be adapted")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise QuantizedModelError(f"{model}: {name} is quantised; training beside it needs `pip install bitsandbytes`")
+
+
+def _whole(model: Embedder, position: int, name: str) -> str:
+    kind = "backbone" if hasattr(model.towers[position].encoder, "backbone") else "tower"
+    return f"towers.{position}.encoder.{kind}.{name}"
+
+
+def _exact(backbone: nn.Module, names: list[str]) -> list[str] | str:
+    """Names as peft reads them: it takes a name for the end of others too, unless they are one expression."""
+    others = [name for name, _ in backbone.named_modules() if name not in set(names)]
+    if any(other.endswith(f".{name}") for other in others for name in names):
+        return "|".join(re.escape(name) for name in names)
+    return names
+
+
+def _inject(backbone: nn.Module, config: Any) -> None:
+    from peft import inject_adapter_in_model
+
+    from .lora_attention import LoraAttention
+
+    config._register_custom_module({nn.MultiheadAttention: LoraAttention})
+    inject_adapter_in_model(config, backbone)
+    for name, parameter in backbone.named_parameters():
+        if "lora_" in name and parameter.itemsize < 4:
+            parameter.data = parameter.data.float()
+    for layer in backbone.modules():
+        if isinstance(layer, LoraAttention):
+            for adapter in (layer.get_base_layer().out_proj.lora_A, layer.get_base_layer().out_proj.lora_B):
+                adapter.requires_grad_(False)
+
+
+# ---------------------------------------------------------------------------------------------------- saving them
+
+
+def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, revision: str | None = None) -> Path:
+    """Writes the adapters as peft does (`adapter_config.json`, `adapter_model.safetensors`), one folder a backbone.
+
+    A model with one adapted backbone fills `folder` itself, with several a folder inside each named after what its tower
+    reads. `peft.PeftModel.from_pretrained(backbone, folder)` reads each. Parameters that train in full (heads, ...) lie
+    beside them in `trained.safetensors`.
+
+    Args:
+        base, revision: the model that was adapted, for those who load the adapter; by default as the model's spec says.
+
+    Raises:
+        AdapterMismatchError: the model has no adapters.
+    """
+    from peft import get_peft_model_state_dict
+
+    adapted = _adapted(model)
+    if not adapted:
+        raise AdapterMismatchError(f"{model.spec.name} has no adapters to save; add_lora comes first")
+    folder = Path(folder)
+    parts: dict[str, int] = {}
+    for position in adapted:
+        reads = "+".join(sorted(model.towers[position].encoder.reads))
+        parts["." if len(adapted) == 1 else f"{reads}-{position}" if reads in parts else reads] = position
+    for part, position in parts.items():
+        backbone = adapted[position]
+        config = backbone.peft_config[_NAME]
+        config.base_model_name_or_path = base or model.spec.source or model.spec.hub_id or model.spec.name
+        config.revision = revision or model.spec.revision
+        config.inference_mode = True
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(folder / part)
+        config.inference_mode = False
+        _sort_targets(folder / part / CONFIG)
+        tensors = get_peft_model_state_dict(backbone, save_embedding_layers=False)
+        save_file(
+            {_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            folder / part / WEIGHTS,
+            metadata={"format": "pt"},
+        )
+    full = {
+        name.replace(".base_layer.", "."): p.detach().cpu().contiguous()
+        for name, p in model.named_parameters()
+        if p.requires_grad and "lora_" not in name
+    }
+    if full:
+        save_file(full, folder / TRAINED, metadata={"format": "pt"})
+    (folder / ADAPTER).write_text(
+        json.dumps({"towers": parts, "trained": sorted(full)}, indent=2) + "\n", encoding="utf-8"
+    )
+    return folder
+
+
+def _sort_targets(path: Path) -> None:
+    # peft keeps them in a set: the same adapter would give another file each time.
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_adapter(model: Embedder, folder: str | Path, *, key_mapping: Mapping[str, str] | None = None) -> Embedder:
+    """Puts saved adapters into a plain model, changed in place; all weights of the base are frozen.
+
+    Reads `save_adapter`'s folders, and those of peft where only one tower of the model has a backbone.
+
+    Args:
+        key_mapping: regular expressions and what replaces them in the names of the adapter's tensors, for adapters of an
+            older layout of the backbone: `{r"^model\\.layers": "model.language_model.layers"}` (Qwen2-VL before
+            transformers 5).
+
+    Raises:
+        AdapterMismatchError: any tensor is missing, left over or of another shape (peft itself only warns, and goes on
+            with an adapter that does nothing). The model is then as it was.
+    """
+    from peft import LoraConfig
+
+    folder = Path(folder)
+    if is_adapted(model):
+        raise AdapterMismatchError(f"{model.spec.name} has adapters already; merge_lora them first")
+    parts = _parts(model, folder)
+    full = _trained(model, folder)
+    done: list[nn.Module] = []
+    model.requires_grad_(False)
+    try:
+        for part, backbone in parts.items():
+            done.append(backbone)
+            _inject(backbone, LoraConfig.from_pretrained(part))
+            _fill(backbone, part, key_mapping or {})
+    except BaseException as error:
+        for backbone in done:
+            _unload(backbone, merge=False)
+        model.requires_grad_(True)
+        if isinstance(error, ValueError | RuntimeError | KeyError) and not isinstance(error, ZooError):
+            raise AdapterMismatchError(f"{folder} does not fit {model.spec.name}: {error}") from error
+        raise
+    parameters = {name.replace(".base_layer.", "."): p for name, p in model.named_parameters()}
+    for name, tensor in full.items():
+        parameters[name].data.copy_(tensor)
+        parameters[name].requires_grad_(True)
+    return model
+
+
+def _trained(model: Embedder, folder: Path) -> dict[str, Tensor]:
+    """Parameters that were trained in full, by their plain names."""
+    facts = json.loads((folder / ADAPTER).read_text(encoding="utf-8")) if (folder / ADAPTER).is_file() else {}
+    full = load_file(folder / TRAINED) if (folder / TRAINED).is_file() else {}
+    own = dict(model.named_parameters())
+    wrong = set(full) ^ set(facts.get("trained", full))
+    wrong |= {name for name, tensor in full.items() if name not in own or own[name].shape != tensor.shape}
+    if wrong:
+        raise AdapterMismatchError(
+            f"{folder / TRAINED} does not fit {model.spec.name}: {min(wrong)} is missing, unknown or of another shape"
+        )
+    return full
+
+
+def _parts(model: Embedder, folder: Path) -> dict[Path, nn.Module]:
+    """Folders of peft and the backbones that they are for."""
+    if (folder / ADAPTER).is_file():
+        towers = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["towers"]
+    else:
+        backbones = [i for i, tower in enumerate(model.towers) if backbone_of(tower) is not None]
+        towers = {".": backbones[0]} if backbones else {}
+        if len(backbones) != 1:
+            raise AdapterMismatchError(
+                f"{folder} does not say for which of the {len(backbones)} backbones of {model.spec.name} it is: {ADAPTER} is "
+                "missing; load it with peft.PeftModel.from_pretrained(backbone_of(tower), folder)"
+            )
+    found = {}
+    for part, position in towers.items():
+        backbone = backbone_of(model.towers[position]) if position < len(model.towers) else None
+        missing = [name for name in (CONFIG, WEIGHTS) if not (folder / part / name).is_file()]
+        if backbone is None or missing:
+            what = f"has no {missing[0]}" if missing else f"is for tower {position}, which {model.spec.name} has not"
+            raise AdapterMismatchError(f"{folder / part} {what}")
+        found[folder / part] = backbone
+    return found
+
+
+def _fill(backbone: nn.Module, folder: Path, key_mapping: Mapping[str, str]) -> None:
+    from peft import set_peft_model_state_dict
+
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in load_file(folder / WEIGHTS).items():
+        name = name.removeprefix(_PREFIX)
+        for old, new in key_mapping.items():
+            name = re.sub(old, new, name)
+        tensors[name] = tensor
+    result = set_peft_model_state_dict(backbone, tensors)
+    missing = [name for name in result.missing_keys if "lora_" in name]
+    kinds = {"are missing": missing, "have no place": list(result.unexpected_keys)}
+    if wrong := [f"{len(names)} tensors {what}, such as {names[0]}" for what, names in kinds.items() if names]:
+        raise AdapterMismatchError(
+            f"{folder / WEIGHTS} does not fit the backbone: {'; '.join(wrong)}. Where layers were only renamed, pass "
+            "key_mapping"
+        )
+    for name, tensor in tensors.items():
+        if name.endswith(".out_proj.lora_B.weight") and ".base_layer." in name and tensor.any():
+            raise AdapterMismatchError(
+                f"{folder / WEIGHTS}: {name} adapts the output of torch's attention, which peft counts twice; merge it there"
+            )
+
+
+# --------------------------------------------------------------------------------------------------- merging them
+
+
+def merge_lora(model: Embedder) -> Embedder:
+    """Adds the adapters to the weights and takes them out: the model has its plain structure again, changed in place.
+
+    The embeddings stay equal to about 1e-6 in float32; half-precision weights round the sum. Everything learns again, as
+    in a model just built. A model without adapters stays as it is.
+
+    Raises:
+        QuantizedModelError: the sum would be rounded to the few bits of a quantised weight.
+    """
+    for position, backbone in _adapted(model).items():
+        for name, layer in backbone.named_modules():
+            if isinstance(layer, nn.Linear) and not layer.weight.is_floating_point():
+                raise QuantizedModelError(
+                    f"{_whole(model, position, name)} is quantised and cannot hold the sum; load the base in full "
+                    "precision, load_adapter into it, and merge that"
+                )
+    for backbone in _adapted(model).values():
+        _unload(backbone, merge=True)
+        model.requires_grad_(True)
+    return model
+
+
+def _unload(backbone: nn.Module, merge: bool) -> None:
+    """As peft's merge_and_unload, which needs peft's wrapper around the backbone."""
+    from peft.tuners.lora import LoraLayer
+
+    layers: dict[str, nn.Module] = {}
+    for name, module in backbone.named_modules():
+        if isinstance(module, LoraLayer) and not any(name.startswith(f"{outer}.") for outer in layers):
+            layers[name] = module
+    for name, layer in layers.items():
+        if hasattr(layer, "unload_and_optionally_merge_module"):
+            plain = layer.unload_and_optionally_merge_module(merge=merge, safe_merge=True, adapter_names=None)
+        else:
+            if merge:
+                layer.merge(safe_merge=True)
+            plain = layer.get_base_layer()
+        parent, _, last = name.rpartition(".")
+        setattr(backbone.get_submodule(parent), last, plain)
+    if hasattr(backbone, "peft_config"):
+        del backbone.peft_config
