@@ -247,6 +247,7 @@ def test_pictures_and_texts_have_a_gap_and_a_picture_of_it(mini, pack):
     expected = decomposition.PCA(2, svd_solver="full").fit_transform(both).reshape(2, 16, 2)
     assert np.abs(scores.plane) == pytest.approx(np.abs(expected), abs=1e-3)
     assert scores.plane[0, :, 0].mean() <= 0
+    assert scores.sides == ("image", "text")
 
 
 def test_equal_pictures_are_ranked_once(mini):

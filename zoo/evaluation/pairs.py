@@ -98,6 +98,7 @@ class PairScores:
 
     Attributes:
         pairs: how many were ranked. skipped: what could not be embedded, and why.
+        sides: modality of the queries and of the targets: "image", "image+text", or "mixed".
         forward: from queries to targets. backward: from targets to queries.
         alignment: mean squared distance of the pairs. uniformity: mean of the two sides' uniformity.
         gap: distance of the sides' centroids, None where both sides are of the same modality.
@@ -106,6 +107,7 @@ class PairScores:
 
     pairs: int
     skipped: tuple[str, ...]
+    sides: tuple[str, str]
     forward: Ranking
     backward: Ranking
     alignment: float
@@ -126,7 +128,7 @@ class PairScores:
     def from_dict(cls, facts: dict[str, Any]) -> Self:
         """The scores that `to_dict` wrote."""
         facts = dict(facts)
-        facts["skipped"] = tuple(facts["skipped"])
+        facts.update({name: tuple(facts[name]) for name in ("skipped", "sides")})
         facts["plane"] = None if facts["plane"] is None else np.asarray(facts["plane"])
         for way in WAYS:
             lists = {k: np.asarray(v) if isinstance(v, list) else v for k, v in facts[way].items()}
@@ -177,6 +179,7 @@ def evaluate_pairs(
     return PairScores(
         pairs=len(kept),
         skipped=skipped,
+        sides=tuple(side.kind for side in sides),  # type: ignore[arg-type]
         forward=_rank(left, right, group_of, ks),
         backward=_rank(right, left, group_of, ks),
         alignment=alignment(left.paired, right.paired),
@@ -212,6 +215,11 @@ class _Side:
     vector_of: np.ndarray
     skipped: list[str]
     modalities: set[frozenset[str]]
+
+    @property
+    def kind(self) -> str:
+        """The modality of every item, "mixed" where they differ."""
+        return "+".join(sorted(next(iter(self.modalities)))) if len(self.modalities) == 1 else "mixed"
 
     def kept(self, rows: list[int]) -> "_Distinct":
         """What these rows use."""

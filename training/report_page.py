@@ -1,0 +1,301 @@
+"""What a report is made of, and the two ways to write it: one HTML file with everything inside, and Markdown."""
+
+import base64
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LONGEST = 240  # characters of a user's text
+_JOINERS = "\u200c\u200d"  # not printable, and part of many scripts and emoji
+
+
+@dataclass(frozen=True)
+class Words:
+    """A paragraph; `kind` "verdict" for the sentence that matters, "note" for small print."""
+
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Figures to see first: (label, figure, small print)."""
+
+    tiles: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts; columns after the first `words` ones hold numbers."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing, twice; `alt` says in words what is to be seen."""
+
+    name: str
+    title: str
+    alt: str
+    svg: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Drawings side by side where there is room: "wide" ones alone, "pair" two in the ratio of their widths, "small" by three."""
+
+    plots: Sequence[Plot]
+    size: str = "wide"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One item: its words, its picture (a path under the run folder), or a note where it has neither."""
+
+    text: str = ""
+    picture: str = ""
+    alt: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A query, its right answer and what came first; places are those of the right answer, None where not measured."""
+
+    asked: Shown
+    right: Shown
+    before: Shown | None
+    after: Shown | None
+    place_before: int | None
+    place_after: int | None
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Examples under a heading."""
+
+    title: str
+    cases: Sequence[Case]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A command."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A table that is opened on demand."""
+
+    title: str
+    table: Table
+
+
+Block = Words | Tiles | Table | Plots | Cases | Code | Folded
+Section = tuple[str, Sequence[Block]]  # a heading and what stands below it
+
+
+def clean(text: object) -> str:
+    """A user's text on one line, without control characters, cut at a readable length."""
+    line = " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in str(text)).split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def to_html(title: str, subtitle: str, sections: Sequence[Section], folder: Path) -> str:
+    """The page; pictures are read from `folder` and put inside, nothing is loaded from elsewhere."""
+    body = "\n".join(
+        f"<section>\n<h2>{_safe(heading)}</h2>\n" + "\n".join(_html(block, folder) for block in blocks) + "\n</section>"
+        if heading
+        else "\n".join(_html(block, folder) for block in blocks)
+        for heading, blocks in sections
+    )
+    return _PAGE.format(title=_safe(title), subtitle=_safe(subtitle), style=_STYLE, body=body)
+
+
+def to_markdown(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """The same facts; pictures and plots are linked where they lie below the run folder."""
+    parts = [f"# {_escaped(title)}", _escaped(subtitle)]
+    for heading, blocks in sections:
+        parts += [f"## {_escaped(heading)}"] if heading else []
+        parts += [_markdown(block) for block in blocks]
+    return "\n\n".join(parts) + "\n"
+
+
+def _safe(text: object) -> str:
+    return html.escape(clean(text))
+
+
+def _html(block: Block, folder: Path) -> str:
+    match block:
+        case Words(text, kind):
+            return f'<p class="{kind}">{_safe(text)}</p>' if kind else f"<p>{_safe(text)}</p>"
+        case Tiles(tiles):
+            cells = (f"<div><dt>{_safe(a)}</dt><dd>{_safe(b)}<small>{_safe(c)}</small></dd></div>" for a, b, c in tiles)
+            return f'<dl class="tiles">{"".join(cells)}</dl>'
+        case Table():
+            return _html_table(block)
+        case Plots(plots, size):
+            figures = (f"<figure><figcaption>{_safe(plot.title)}</figcaption>{plot.svg}</figure>" for plot in plots)
+            return f'<div class="plots {size}">{"".join(figures)}</div>'
+        case Cases(title, cases):
+            return f"<h3>{_safe(title)}</h3>\n" + "\n".join(_html_case(case, folder) for case in cases)
+        case Code(text):
+            return f"<pre><code>{html.escape(text)}</code></pre>"
+        case Folded(title, table):
+            return f"<details><summary>{_safe(title)}</summary>{_html_table(table)}</details>"
+
+
+def _html_table(table: Table) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        shown = (
+            f"<{tag}{' class=n' if place >= table.words else ''}>{_safe(cell)}</{tag}>"
+            for place, cell in enumerate(cells)
+        )
+        return f"<tr>{''.join(shown)}</tr>"
+
+    rows = "\n".join(row(cells, "td") for cells in table.rows)
+    return f'<div class="scroll"><table><thead>{row(table.head, "th")}</thead><tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _html_case(case: Case, folder: Path) -> str:
+    cells = [("asked", "Asked", case.asked), ("right", "Right answer", case.right)]
+    for name, shown, place in (("before", case.before, case.place_before), ("after", case.after, case.place_after)):
+        if shown is not None:
+            kind = "good" if place == 1 else "bad"
+            cells.append((kind, f"First {name}{' ✓' if place == 1 else ''}", shown))
+    body = "".join(
+        f'<div class="{kind}"><h4>{label}</h4>{_html_item(shown, folder)}</div>' for kind, label, shown in cells
+    )
+    return f'<article class="case">{body}<p class="place">{_safe(_places(case))}</p></article>'
+
+
+def _html_item(shown: Shown, folder: Path) -> str:
+    out = ""
+    if shown.picture:
+        data = base64.b64encode((folder / shown.picture).read_bytes()).decode()
+        out += f'<img alt="{_safe(shown.alt)}" src="data:image/jpeg;base64,{data}">'
+    if shown.text:
+        out += f"<p dir=auto>{_safe(shown.text)}</p>"
+    return out + (f'<p class="note">{_safe(shown.note)}</p>' if shown.note else "")
+
+
+def _places(case: Case) -> str:
+    before, after = case.place_before, case.place_after
+    if before is None or after is None:
+        return f"right answer at place {after or before}"
+    return f"right answer at place {before} → {after}"
+
+
+def _escaped(text: object) -> str:
+    """A text that Markdown shows as it is, in a table too."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(clean(text), quote=False))
+
+
+def _markdown(block: Block) -> str:
+    match block:
+        case Words(text, kind):
+            return f"**{_escaped(text)}**" if kind == "verdict" else _escaped(text)
+        case Tiles(tiles):
+            return _markdown_table(Table(("", "", ""), tiles))
+        case Table():
+            return _markdown_table(block)
+        case Plots(plots):
+            return "\n".join(
+                f"![{_escaped(plot.title)}: {_escaped(plot.alt)}](report/{plot.name}.png)" for plot in plots
+            )
+        case Cases(title, cases):
+            head = ["asked", "right answer", "first before", "first after", "place before", "place after"]
+            rows = [_markdown_case(case) for case in cases]
+            used = [place for place in range(len(head)) if any(row[place] for row in rows)]
+            lines = [[head[place] for place in used], ["---"] * len(used), *([row[p] for p in used] for row in rows)]
+            return f"### {_escaped(title)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        case Code(text):
+            return "\n".join(f"    {line}" for line in text.splitlines())
+        case Folded(title, table):
+            return f"{_escaped(title)}:\n\n{_markdown_table(table)}"
+
+
+def _markdown_table(table: Table) -> str:
+    rules = ["---" if place < table.words else "---:" for place in range(len(table.head))]
+    lines = [map(_escaped, table.head), rules, *(map(_escaped, row) for row in table.rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown_case(case: Case) -> list[str]:
+    def item(shown: Shown | None) -> str:
+        if shown is None:
+            return ""
+        picture = f"![{_escaped(shown.alt)}]({shown.picture})" if shown.picture else ""
+        return " ".join(filter(None, (picture, _escaped(shown.text), _escaped(shown.note))))
+
+    places = ["" if place is None else str(place) for place in (case.place_before, case.place_after)]
+    return [*map(item, (case.asked, case.right, case.before, case.after)), *places]
+
+
+# Even if something escaped the escaping: no script, no request.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header><h1>{title}</h1><p>{subtitle}</p></header>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+# The names of colours are those of report_plots.COLOURS, whose drawings refer to them.
+_STYLE = """
+:root { --page: #f6f7f9; --card: #ffffff; --ink: #1b2330; --muted: #596273; --grid: #e2e6ec; --before: #8791a3;
+  --after: #2160d8; --queries: #c2570c; --targets: #0b7f78; --good: #137a3f; --bad: #b3261e;
+  --sans: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
+@media (prefers-color-scheme: dark) { :root { --page: #12161c; --card: #1b2129; --ink: #e8ecf2; --muted: #a2acbb;
+  --grid: #343c48; --before: #8d98ab; --after: #74a7ff; --queries: #f2a25c; --targets: #4fd1c5; --good: #5fd08f;
+  --bad: #ff8f86 } }
+* { box-sizing: border-box }
+body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 var(--sans) }
+header, main { max-width: 1040px; margin: 0 auto; padding: 0 20px } header { padding-top: 32px }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere } header p { color: var(--muted); margin: 6px 0 0 }
+section { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 18px 22px; margin: 20px 0 }
+h2 { font-size: 1.15rem; margin: 0 0 10px } h3 { font-size: 1rem; margin: 22px 0 8px } p { margin: 8px 0; max-width: 75ch }
+.verdict { font-size: 1.15rem; font-weight: 600; margin: 20px 0 0 } .note { color: var(--muted); font-size: .88rem }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 18px 0 0 }
+.tiles div { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 12px 16px }
+.tiles dt { color: var(--muted); font-size: .85rem } .tiles dd { margin: 0; font-size: 1.35rem; font-weight: 650;
+  font-variant-numeric: tabular-nums } .tiles small { display: block; color: var(--muted); font-size: .8rem; font-weight: 400 }
+.plots { display: grid; gap: 14px 22px; margin: 12px 0 } .plots.small { grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)) }
+.plots.wide { grid-template-columns: 1fr } .plots.pair { grid-template-columns: 46fr 72fr }
+@media (max-width: 720px) { .plots.pair { grid-template-columns: 1fr } }
+ figure { margin: 0 } figcaption { font-weight: 600; font-size: .92rem }
+svg { display: block; width: 100%; height: auto }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
+th, td { padding: 5px 18px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--grid) }
+td { overflow-wrap: anywhere } th { color: var(--muted); font-weight: 600; white-space: nowrap }
+.n { text-align: right; white-space: nowrap } summary { cursor: pointer; color: var(--after); margin: 8px 0 }
+pre { background: var(--page); border: 1px solid var(--grid); border-radius: 8px; padding: 10px 14px; overflow-x: auto }
+.case { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px; padding: 12px 0;
+  border-top: 1px solid var(--grid) }
+.case > div { border: 1px solid var(--grid); border-radius: 8px; padding: 8px 12px; overflow-wrap: anywhere }
+.case > .good { border-color: var(--good) } .case > .bad { border-color: var(--bad) }
+.good h4 { color: var(--good) } .bad h4 { color: var(--bad) }
+h4 { margin: 0 0 6px; font-size: .78rem; color: var(--muted); font-weight: 600 } .case p { margin: 0 }
+.case img { display: block; max-width: 100%; height: 104px; object-fit: contain; background: #fff; border-radius: 6px }
+.case .place { grid-column: 1 / -1; color: var(--muted); font-size: .88rem }
+@media print { section { break-inside: avoid } }
+"""
