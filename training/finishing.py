@@ -86,12 +86,20 @@ def conclude(run: Run, folder: Path) -> None:
 
 
 def write_model(
-    model: Embedder, out: Path, stages: Sequence[Recipe], name: str | None, scoring: Scoring, data: dict[str, Any]
+    model: Embedder,
+    out: Path,
+    stages: Sequence[Recipe],
+    name: str | None,
+    scoring: Scoring,
+    data: dict[str, Any],
+    *,
+    report: bool,
 ) -> None:
     """The finished model, its card and the report, into the run's folder."""
     if world()[0] == 0:
         from .card import write_card
         from .report import write_report
+        from .report_examples import keep_examples
 
         base = model.spec
         name = name or slug(out.resolve().name)
@@ -108,7 +116,10 @@ def write_model(
         model.save_pretrained(out, _DTYPES[stages[-1].save_as])
         write_json(out / "data.json", data)
         write_card(model, out, stages, scoring, data)
-        write_report(out)
+        if report:
+            if scoring.pairs is not None:
+                keep_examples(out, scoring.pairs, scoring.score("before"), scoring.score("after"))
+            write_report(out)
     wait_for_all()
 
 

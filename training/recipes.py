@@ -1,7 +1,7 @@
 """Named recipes, one short function each; a variant calls another and changes a field."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,9 +49,9 @@ def large_batch(**changes: Any) -> Recipe:
     return replace(finetune(name="large-batch", batch_size=4096, micro_batch=64, lr=5e-4), **changes)
 
 
-def matryoshka(**changes: Any) -> Recipe:
-    """Vectors that stay useful when cut to a half, a quarter, an eighth (Kusupati et al., 2022)."""
-    return replace(finetune(name="matryoshka", loss="matryoshka(shares=[1, 0.5, 0.25, 0.125]):infonce"), **changes)
+def matryoshka(*, dims: Sequence[int] = (256, 128, 64, 32), **changes: Any) -> Recipe:
+    """Vectors that stay useful when cut (Kusupati et al., 2022); `dims` are the cuts, zoo-mini's by default."""
+    return replace(finetune(name="matryoshka", loss=f"matryoshka(dims={list(dims)}):infonce"), **changes)
 
 
 def distilled(**changes: Any) -> Recipe:

@@ -20,7 +20,7 @@ from .feed import TrainBatch
 from .gather import check_even, gather_rows, own_rows, sum_gradients, world
 from .grad_cache import CachedEmbeddings
 from .losses.base import Loss, Temperature
-from .optim import freeze, parameter_groups, schedule
+from .optim import adamw, freeze, parameter_groups, schedule
 from .recipe import Recipe
 
 STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
@@ -96,8 +96,9 @@ class Run:
             rates=dict(recipe.rates),
             layer_decay=recipe.layer_decay,
         )
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98))
+        self.optimizer: torch.optim.Optimizer = adamw(groups)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.frozen = _digest(tensor for tensor in model.parameters() if not tensor.requires_grad)
         self.encode: nn.Module = Encode(model)
         self.sharded = prepare is not None
         if prepare is not None:
@@ -105,7 +106,6 @@ class Run:
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=recipe.precision == "fp16")
-        self.frozen = _digest(tensor for name, tensor in model.named_parameters() if not tensor.requires_grad)
 
     def train(self) -> None:
         """Training mode, but for towers that do not learn and for statistics that are to stay."""

@@ -19,7 +19,7 @@ from .logs import Log, make_accelerator
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
-from .pairs import Pair, PairTable, datasets_of, of_datasets
+from .pairs import Pair, PairTable, of_datasets
 from .recipe import Recipe, stages_of
 from .run import DivergedError, Run
 from .samplers import build_sampler
@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     trackers: Sequence[str] = ("tensorboard",),
+    report: bool = True,
 ) -> Embedder:
     """Trains, writes checkpoints, curves and a report into `out`, and the finished model beside them.
 
@@ -56,6 +57,7 @@ def train(
         data: facts about the data for the report (source, schema).
         resume: go on from the last whole checkpoint in `out`; without one, start.
         progress: show a bar with loss, items/s and time left. trackers: "tensorboard", "wandb", "trackio".
+        report: write report.html and report.md at the end.
 
     Raises:
         RecipeMismatchError: `out` holds a run of another recipe. DivergedError: the loss became NaN or infinite; the
@@ -77,7 +79,7 @@ def train(
         folder = out if len(stages) == 1 else out / f"stage-{number + 1}-{stage.name}"
         _train_stage(model, of_stage(pairs, stage), stage, folder, loss, accelerator, progress=progress)
     scoring.after()
-    write_model(model, out, stages, name, scoring, {**(data or {}), "pairs": len(pairs)})
+    write_model(model, out, stages, name, scoring, {**(data or {}), "pairs": len(pairs)}, report=report)
     accelerator.end_training()
     return model
 
@@ -137,9 +139,9 @@ def make_feed(
 ) -> Feed:
     """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs."""
     rank, processes = world()
-    datasets, _ = datasets_of(pairs)
+    blocks = getattr(pairs, "block_numbers", None)
     sampler = build_sampler(
-        recipe.sampler, datasets, batch_size=recipe.batch_size, seed=recipe.seed, pairs=pairs, steps=recipe.steps
+        recipe.sampler, batch_size=recipe.batch_size, seed=recipe.seed, steps=recipe.steps, pairs=pairs, blocks=blocks
     )
     if recipe.pictures is not None:
         return PictureFeed(PictureData(pairs, model, recipe.pictures.store_size), model, recipe, sampler)
@@ -162,7 +164,9 @@ def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair
     return of_datasets(pairs, recipe.datasets) if recipe.datasets else pairs
 
 
-def finish(model: Embedder, pairs: Sequence[Pair] | PairTable, out: Path, *, name: str | None = None) -> int:
+def finish(
+    model: Embedder, pairs: Sequence[Pair] | PairTable, out: Path, *, name: str | None = None, report: bool = True
+) -> int:
     """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
     out = Path(out)
     state = last_checkpoint(out / "checkpoints")
@@ -175,7 +179,7 @@ def finish(model: Embedder, pairs: Sequence[Pair] | PairTable, out: Path, *, nam
     scoring = Scoring(out, model, held_out, resume=True, progress=False)
     _train_stage(model, pairs, recipe, out, None, accelerator, progress=False, stop=True)
     scoring.after()
-    write_model(model, out, [recipe], name, scoring, {"pairs": len(pairs)})
+    write_model(model, out, [recipe], name, scoring, {"pairs": len(pairs)}, report=report)
     return state["step"]
 
 

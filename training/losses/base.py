@@ -1,7 +1,5 @@
 """What every loss is, how losses are named, and how a row-wise loss is computed in little memory."""
 
-import ast
-import difflib
 import importlib
 import math
 import pkgutil
@@ -12,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+
+from ..naming import check_options, read_call, what_there_is
 
 _LARGEST_SCALE = 100.0  # as in CLIP: a higher one makes training unstable
 _BLOCK_ENTRIES = 2**20  # similarities in memory at once: 4 MB in float32
@@ -108,6 +108,15 @@ def list_losses() -> list[str]:
     return sorted(_Registry.makers)
 
 
+def describe_losses() -> list[tuple[str, str]]:
+    """How each loss is written, and what it does in a line."""
+    lines = []
+    for name in list_losses():
+        written = f"{name}:…" if name in _Registry.wrappers else name
+        lines.append((written, str(_Registry.makers[name].__doc__).strip().splitlines()[0]))
+    return lines
+
+
 def build_loss(text: str) -> Loss:
     """A loss from how a recipe writes it: `infonce`, `infonce(temperature=0.05)`, `matryoshka(dims=[64, 32]):infonce`.
 
@@ -119,22 +128,17 @@ def build_loss(text: str) -> Loss:
     names = list_losses()
     call, rest = _split(text)
     try:
-        tree = ast.parse(call.strip(), mode="eval").body
-        name = tree.id if isinstance(tree, ast.Name) else tree.func.id  # type: ignore[attr-defined]
-        options = {k.arg: ast.literal_eval(k.value) for k in getattr(tree, "keywords", ())}
-        if getattr(tree, "args", ()) or None in options:
-            raise ValueError("options are written name=value")
-    except (SyntaxError, ValueError, AttributeError) as error:
-        raise UnknownLossError(f"cannot read the loss {text!r}; write it like infonce(temperature=0.05)") from error
+        name, options = read_call(call)
+    except ValueError as error:
+        raise UnknownLossError(f"{error}; write a loss like infonce(temperature=0.05)") from error
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-        hint = f"nearest: {', '.join(near)}; all: " if near else "there are "
-        raise UnknownLossError(f"no loss is called {name!r}; {hint}{', '.join(names)}")
+        raise UnknownLossError(f"no loss is called {name!r}; {what_there_is(name, names)}")
     if (name in _Registry.wrappers) != (rest is not None):
         example = f"{name}:infonce" if rest is None else name
         raise UnknownLossError(f"{name} {'wraps another loss' if rest is None else 'wraps none'}: write {example!r}")
     inner = () if rest is None else (build_loss(rest),)
     try:
+        check_options(_Registry.makers[name], options, given=("inner",) if inner else ())
         return _Registry.makers[name](*inner, **options)
     except (TypeError, ValueError) as error:
         raise UnknownLossError(f"{name}: {error}") from error
