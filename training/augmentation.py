@@ -1,0 +1,266 @@
+"""Augmentation of single items in any modality, told by a seed: the same seed gives the same view in every process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.errors import ZooError
+from zoo.items import Item
+
+from .naming import what_there_is
+
+_ASPECT = 4 / 3  # most that a crop is stretched
+_ERASED = (0.02, 0.15)  # share of the picture that a patch covers
+# What an operation is when a recipe names it without a number, and the numbers it takes.
+_USUAL = {
+    "crop": 0.6,
+    "flip": 0.5,
+    "colour": 0.3,
+    "erase": 0.3,
+    "words": 0.1,
+    "swap": 0.1,
+    "gain": 6.0,
+    "shift": 0.1,
+    "mute": 0.1,
+    "frames": 0.2,
+}
+_PICTURES, _SOUNDS = ("crop", "flip", "colour", "erase"), ("gain", "shift", "mute")
+
+
+class AugmentationError(ZooError, ValueError):
+    """No such augmentation, a number out of its range, or an encoder whose reads cannot be augmented so."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How items are changed before they are embedded in training; 0 leaves a thing as it is.
+
+    None changes what a caption usually says: hues stay, and pictures are mirrored only where `flip` is named, since
+    captions say left and right and pictures hold letters.
+
+    Attributes:
+        crop: smallest share of a picture's area that a view shows, at the picture's size; stretched by 4/3 at most.
+        flip: how often a picture is mirrored.
+        colour: most by which saturation, contrast and brightness change, as a share.
+        erase: how often a patch of a picture is painted over.
+        words: how often a word is left out; at least one stays.
+        swap: how often a word changes places with the next.
+        gain: most decibels by which a sound is louder or softer.
+        shift: most by which a sound is moved, as a share of its length; silence fills the gap.
+        mute: longest part of a sound that is silenced, as a share of its length.
+        frames: most by which a film is cut at its ends, as a share; the frames are then taken anew, as many as before.
+    """
+
+    crop: float = 0.0
+    flip: float = 0.0
+    colour: float = 0.0
+    erase: float = 0.0
+    words: float = 0.0
+    swap: float = 0.0
+    gain: float = 0.0
+    shift: float = 0.0
+    mute: float = 0.0
+    frames: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, most = getattr(self, field.name), 60 if field.name == "gain" else 1
+            if not isinstance(value, int | float) or not 0 <= value <= most:
+                raise AugmentationError(f"augmentation {field.name} must be from 0 to {most}, not {value!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads how a recipe writes it: "crop, colour; words=0.2"; "" changes nothing.
+
+        Raises:
+            AugmentationError: an unknown name, or a number out of its range.
+        """
+        found: dict[str, float] = {}
+        for part in text.replace(";", ",").split(","):
+            name, sign, number = (word.strip() for word in part.partition("="))
+            if not name and not sign:
+                continue
+            if name not in _USUAL:
+                raise AugmentationError(f"no augmentation is called {name!r}; {what_there_is(name, _USUAL)}")
+            try:
+                found[name] = float(number) if sign else _USUAL[name]
+            except ValueError as error:
+                raise AugmentationError(f"augmentation {part.strip()!r}: {number!r} is no number") from error
+        return cls(**found)
+
+    def item(self, item: Item, seed: int | Sequence[int]) -> Item:
+        """The item with its text changed, and films and sounds that are arrays; the rest is changed after reading."""
+        luck = np.random.default_rng([0, *_numbers(seed)])
+        changes: dict[str, Any] = {}
+        if item.text is not None and (self.words or self.swap):
+            changes["text"] = change_words(item.text, luck, leave_out=self.words, swap=self.swap)
+        if _is_array(item.video) and self._any("frames", *_PICTURES):
+            film = torch.as_tensor(item.video).movedim(-1, 1)  # (F, H, W, 3) → (F, 3, H, W)
+            changed = self._film(film, luck, still=bool(len(item.regions))).movedim(1, -1)
+            changes["video"] = changed if isinstance(item.video, Tensor) else changed.numpy()
+        if _is_array(item.audio) and self._any(*_SOUNDS):
+            changed = self._sound(torch.as_tensor(item.audio), luck)
+            changes["audio"] = changed if isinstance(item.audio, Tensor) else changed.numpy()
+        return replace(item, **changes) if changes else item
+
+    def read(self, value: Any, item: Item, seed: int | Sequence[int]) -> Any:
+        """What an encoder has read of an item, with its picture changed, or the film or sound that came from a file.
+
+        Regions are told in pixels of the picture: with them it is neither cropped nor mirrored.
+
+        Raises:
+            AugmentationError: the encoder's reads hold no pixels, frames or waveform to change.
+        """
+        luck = np.random.default_rng([1, *_numbers(seed)])
+        still = bool(len(item.regions))
+        if item.image is not None and self._any(*_PICTURES):
+            return self._picture(_expect(value, "uint8 (3, H, W) pixels", _is_picture), luck, still=still)
+        if item.video is not None and not _is_array(item.video) and self._any("frames", *_PICTURES):
+            return self._film(_expect(value, "uint8 (F, 3, H, W) frames", _is_film), luck, still=still)
+        if item.audio is not None and not _is_array(item.audio) and self._any(*_SOUNDS):
+            return self._sound(_expect(value, "float (samples,) waveforms", _is_sound), luck)
+        return value
+
+    def _any(self, *names: str) -> bool:
+        return any(getattr(self, name) for name in names)
+
+    def _picture(self, pixels: Tensor, luck: np.random.Generator, *, still: bool) -> Tensor:
+        """uint8 `(..., 3, H, W)`; all pictures of a film alike."""
+        if self.crop and not still:
+            pixels = crop(pixels, luck, self.crop)
+        if self.flip and not still and luck.random() < self.flip:
+            pixels = pixels.flip(-1)
+        if self.colour:
+            pixels = change_light(pixels, luck, self.colour)
+        if self.erase and luck.random() < self.erase:
+            pixels = erase(pixels, luck)
+        return pixels
+
+    def _film(self, frames: Tensor, luck: np.random.Generator, *, still: bool) -> Tensor:
+        if self.frames and len(frames) > 1:
+            frames = frames[torch.from_numpy(pick_frames(len(frames), luck, self.frames))]
+        return self._picture(frames, luck, still=still)
+
+    def _sound(self, wave: Tensor, luck: np.random.Generator) -> Tensor:
+        return change_sound(wave, luck, gain=self.gain, shift=self.shift, mute=self.mute)
+
+
+# ---------------------------------------------------------------------------------------------------- one modality each
+
+
+def crop(pixels: Tensor, luck: np.random.Generator, least: float) -> Tensor:
+    """A random part of pictures `(..., 3, H, W)`, at least so much of their area, enlarged to their size (Inception)."""
+    height, width = pixels.shape[-2:]
+    area, aspect = luck.uniform(least, 1), np.exp(luck.uniform(-np.log(_ASPECT), np.log(_ASPECT)))
+    tall = min(height, max(1, round(height * np.sqrt(area / aspect))))
+    wide = min(width, max(1, round(width * np.sqrt(area * aspect))))
+    top, left = luck.integers(height - tall + 1), luck.integers(width - wide + 1)
+    part = pixels[..., top : top + tall, left : left + wide].reshape(-1, 3, tall, wide)
+    return F.interpolate(part, (height, width), mode="bilinear", antialias=True).reshape(pixels.shape)
+
+
+def change_light(pixels: Tensor, luck: np.random.Generator, most: float) -> Tensor:
+    """Saturation, contrast and brightness of uint8 `(..., 3, H, W)`, each times 1 - most to 1 + most; hues stay."""
+    saturation, contrast, brightness = (float(luck.uniform(1 - most, 1 + most)) for _ in range(3))
+    images = pixels.float()
+    images = torch.lerp(images.mean(-3, keepdim=True), images, saturation)
+    images = torch.lerp(images.mean(), images, contrast) * brightness
+    return images.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def erase(pixels: Tensor, luck: np.random.Generator) -> Tensor:
+    """A rectangle of one random colour over uint8 `(..., 3, H, W)` (random erasing, Zhong et al., 2020)."""
+    height, width = pixels.shape[-2:]
+    area, aspect = luck.uniform(*_ERASED), np.exp(luck.uniform(-np.log(2), np.log(2)))
+    tall = min(height, max(1, round(height * np.sqrt(area / aspect))))
+    wide = min(width, max(1, round(width * np.sqrt(area * aspect))))
+    top, left = luck.integers(height - tall + 1), luck.integers(width - wide + 1)
+    pixels = pixels.clone()
+    colour = torch.from_numpy(luck.integers(256, size=(3, 1, 1))).to(torch.uint8)
+    pixels[..., top : top + tall, left : left + wide] = colour
+    return pixels
+
+
+def change_words(text: str, luck: np.random.Generator, *, leave_out: float = 0.0, swap: float = 0.0) -> str:
+    """The text without some of its words, and with some next to each other exchanged (EDA, Wei and Zou, 2019)."""
+    words = text.split()
+    if len(words) < 2:
+        return text
+    kept = [word for word, chance in zip(words, luck.random(len(words)), strict=True) if chance >= leave_out]
+    kept = kept or [words[int(luck.integers(len(words)))]]
+    place = 0
+    while swap and place < len(kept) - 1:
+        if luck.random() < swap:
+            kept[place], kept[place + 1] = kept[place + 1], kept[place]
+            place += 1
+        place += 1
+    return text if kept == words else " ".join(kept)
+
+
+def change_sound(
+    wave: Tensor, luck: np.random.Generator, *, gain: float = 0.0, shift: float = 0.0, mute: float = 0.0
+) -> Tensor:
+    """A waveform `(samples,)` louder or softer, moved, and silent for a while; its length and type stay."""
+    count = wave.shape[-1]
+    changed = wave.clone()
+    if gain:
+        factor = float(10 ** (luck.uniform(-gain, gain) / 20))
+        # Louder than full scale would clip: a distortion that no recording of the thing has.
+        loudest = float(changed.abs().max()) if count else 0.0
+        changed = changed * min(factor, max(1.0, 1 / loudest) if loudest else factor)
+    moved = round(luck.uniform(-shift, shift) * count)
+    if moved:
+        changed = torch.roll(changed, moved, -1)
+        changed[..., slice(0, moved) if moved > 0 else slice(moved, None)] = 0
+    length = round(luck.uniform(0, mute) * count)
+    if length:
+        start = int(luck.integers(count - length + 1))
+        changed[..., start : start + length] = 0
+    return changed
+
+
+def pick_frames(count: int, luck: np.random.Generator, most: float) -> np.ndarray:
+    """Frames `(count,)` of a film in order: evenly over a part of it, each moved by up to half its distance."""
+    span = luck.uniform(1 - most, 1) * count
+    start, step = luck.uniform(0, count - span), span / count
+    places = start + step * (np.arange(count) + luck.uniform(0, 1, count))
+    return np.clip(places.astype(np.int64), 0, count - 1)
+
+
+# ---------------------------------------------------------------------------------------------------- kinds
+
+
+def _numbers(seed: int | Sequence[int]) -> list[int]:
+    """A seed of any sign and length as numpy takes them: numbers from 0, told apart by their count."""
+    numbers = [seed] if isinstance(seed, int) else [int(number) for number in seed]
+    return [len(numbers), *(part for number in numbers for part in (abs(number), int(number < 0)))]
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "shape")
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.uint8 and value.ndim == 3 and value.shape[0] == 3
+
+
+def _is_film(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.uint8 and value.ndim == 4 and value.shape[1] == 3
+
+
+def _is_sound(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 1
+
+
+def _expect(value: Any, what: str, fits: Any) -> Tensor:
+    if fits(value):
+        return value
+    found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise AugmentationError(
+        f"augmentation changes {what}, and this encoder reads {found}; set augment to words alone, or to ''"
+    )

@@ -1,0 +1,216 @@
+"""Samplers that know which data set a row comes from."""
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ..naming import what_there_is
+from .base import BatchSampler, Rows, SamplerError, register_sampler
+
+
+@register_sampler("homogeneous")
+class Homogeneous(BatchSampler):
+    """Every batch comes from one data set, so that its negatives are of the same kind (LLM-Embedder, NV-Embed, QZhou).
+
+    Args:
+        mode: "epoch" draws the members of a batch anew each epoch; "epoch-static" keeps them and changes the order of
+            the batches; "random" draws a data set for each batch, by its size (LLM-Embedder's three).
+        exchange: share of every batch that is exchanged with other batches: 1 - rho of KaLM's semi-homogeneous ones.
+        tails: what fills no batch of its own: "mix" makes batches of it, as KaLM does, "drop" leaves it out.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        mode: Literal["epoch", "epoch-static", "random"] = "epoch",
+        exchange: float = 0.0,
+        tails: Literal["mix", "drop"] = "drop",
+        **given: Any,
+    ) -> None:
+        super().__init__(rows, **given)
+        if mode not in ("epoch", "epoch-static", "random") or tails not in ("mix", "drop"):
+            raise ValueError(f"mode must be epoch, epoch-static or random, tails mix or drop, not {mode!r}, {tails!r}")
+        if not 0 <= exchange <= 1:
+            raise ValueError(f"exchange must be from 0 to 1, not {exchange}")
+        self.mode, self.tails, self.exchanged = mode, tails, int(self.batch_size * exchange + 1e-9)
+        if tails == "drop" or mode == "random":
+            remedy = 'lower batch_size, leave it out (`datasets` of the recipe), or take homogeneous(tails="mix")'
+            _check_sizes(rows, self.batch_size, "batch", remedy)
+        if mode != "random" and tails == "drop":
+            self.steps_per_epoch = sum(len(members) // self.batch_size for members in rows.members)
+
+    def draw(self, epoch: int) -> np.ndarray:
+        luck = self._random(epoch)
+        if self.mode == "random":
+            batches = self._by_size(luck)
+        else:
+            fixed = self._random(0) if self.mode == "epoch-static" else luck
+            orders = [fixed.permutation(members) for members in self.data.members]
+            tails = [order[len(order) // self.batch_size * self.batch_size :] for order in orders]
+            parts = [self._cut(order) for order in orders]
+            if self.tails == "mix":
+                parts.append(self._cut(fixed.permutation(np.concatenate(tails))))
+            batches = luck.permutation(np.concatenate(parts))
+        if self.exchanged:
+            batches[:, -self.exchanged :] = luck.permutation(batches[:, -self.exchanged :].ravel()).reshape(
+                len(batches), self.exchanged
+            )
+        return batches
+
+    def _by_size(self, luck: np.random.Generator) -> np.ndarray:
+        sizes = np.array([len(members) for members in self.data.members])
+        drawn = luck.choice(len(sizes), size=self.steps_per_epoch, p=sizes / sizes.sum())
+        batches = np.empty((self.steps_per_epoch, self.batch_size), dtype=np.int64)
+        for number, members in enumerate(self.data.members):
+            mine = np.flatnonzero(drawn == number)
+            # Whole shuffles of full batches, so that no batch holds a row twice.
+            each = len(members) // self.batch_size
+            shuffles = [self._cut(luck.permutation(members)) for _ in range(-(-len(mine) // each))]
+            if shuffles:
+                batches[mine] = np.concatenate(shuffles)[: len(mine)]
+        return batches
+
+
+class _Weighted(BatchSampler):
+    """Samplers that draw data sets by size to the power of a temperature, times a weight of their own."""
+
+    def __init__(self, rows: Rows, *, temperature: float, weights: Mapping[str, float] | None, **given: Any) -> None:
+        super().__init__(rows, **given)
+        if not 0 <= temperature <= 1:
+            raise ValueError(f"temperature must be from 0 (all data sets alike) to 1 (by size), not {temperature}")
+        self.sizes = np.array([len(members) for members in rows.members])
+        own = np.array(by_pattern(rows.known, weights or {}, 1.0))
+        if (own < 0).any() or not own.any():
+            raise ValueError(f"weights must not be negative, nor all 0: {dict(weights or {})}")
+        self.own, self.temperature = own, temperature
+
+    def shares(self, sizes: np.ndarray) -> np.ndarray:
+        """Share of every data set."""
+        shares = self.own * sizes.astype(float) ** self.temperature
+        return shares / shares.sum()
+
+    def endless(self, number: int, start: int, count: int) -> np.ndarray:
+        """Rows `start` to `start + count` of a data set's endless row of shuffles: none comes twice before all came."""
+        members = self.data.members[number]
+        first, last = start // len(members), -(-(start + count) // len(members))
+        shuffles = [self._random(number, turn).permutation(members) for turn in range(first, last)]
+        offset = start - first * len(members)
+        return np.concatenate(shuffles or [members[:0]])[offset : offset + count]
+
+
+@register_sampler("mixed")
+class Mixed(_Weighted):
+    """Every batch a mix of the data sets, small ones drawn more often than their size says (mT5; BGE-M3).
+
+    An epoch holds so many rows of a set: in proportion to its weight times its size to the power of the temperature.
+    Small sets repeat rows, large ones leave some for the next epoch; over the epochs all rows of a set come alike.
+
+    Args:
+        temperature: 1 draws by size, 0 all sets alike. weights: factors of data sets by shell pattern, else 1.
+        caps: most rows of a data set in an epoch, by shell pattern; it then counts as no larger than that.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        temperature: float = 0.5,
+        weights: Mapping[str, float] | None = None,
+        caps: Mapping[str, int] | None = None,
+        **given: Any,
+    ) -> None:
+        super().__init__(rows, temperature=temperature, weights=weights, **given)
+        caps = np.array(by_pattern(rows.known, caps or {}, math.inf))
+        if (caps < 1).any():
+            raise ValueError(f"caps must be at least 1, not {caps.min()}; leave a data set out by a weight of 0")
+        sizes = np.minimum(self.sizes, caps)
+        self.steps_per_epoch = int(sizes[self.own > 0].sum()) // self.batch_size
+        if self.steps_per_epoch == 0:
+            raise SamplerError(
+                f"with these caps an epoch has {int(sizes[self.own > 0].sum())} rows and a batch {self.batch_size}; raise "
+                "the caps or lower batch_size"
+            )
+        self.counts = _apportion(self.steps_per_epoch * self.batch_size, self.shares(sizes), caps)
+
+    def draw(self, epoch: int) -> np.ndarray:
+        parts = [self.endless(i, epoch * count, count) for i, count in enumerate(self.counts.tolist())]
+        return self._cut(self._random(epoch).permutation(np.concatenate(parts)))
+
+
+@register_sampler("interleaved")
+class Interleaved(_Weighted):
+    """Every batch a few runs of one data set each: a data set is drawn by weight and gives a run (VLM2Vec-V2).
+
+    Every set gets its share of an epoch's runs exactly, in an order drawn anew; which rows a run holds goes on from epoch
+    to epoch, so that small sets repeat their rows and no row of a set comes twice before all came.
+
+    Args:
+        sub_batch: rows of a run; below 1 a share of the batch.
+        temperature, weights: as of `mixed`; VLM2Vec's own weights are temperature=0 and a weight for each set.
+        stop: an epoch lasts until every data set has been seen whole ("all"), or until the first has ("first").
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        sub_batch: float = 64,
+        temperature: float = 1.0,
+        weights: Mapping[str, float] | None = None,
+        stop: Literal["all", "first"] = "all",
+        **given: Any,
+    ) -> None:
+        super().__init__(rows, temperature=temperature, weights=weights, **given)
+        self.run = round(sub_batch * self.batch_size) if sub_batch < 1 else int(sub_batch)
+        if self.run < 1 or self.batch_size % self.run:
+            raise ValueError(f"sub_batch {sub_batch} does not divide a batch of {self.batch_size} into equal runs")
+        if stop not in ("all", "first"):
+            raise ValueError(f"stop must be all or first, not {stop!r}")
+        _check_sizes(rows, self.run, "run", "lower sub_batch, or leave it out (`datasets` of the recipe)")
+        shares = self.shares(self.sizes)
+        needed = self.sizes[shares > 0] / self.run / shares[shares > 0]
+        runs = math.ceil(needed.max() - 1e-9) if stop == "all" else math.floor(needed.min() + 1e-9)
+        each = self.batch_size // self.run
+        self.steps_per_epoch = max(1, -(-runs // each) if stop == "all" else runs // each)
+        self.counts = _apportion(self.steps_per_epoch * each, shares)
+
+    def draw(self, epoch: int) -> np.ndarray:
+        order = self._random(epoch).permutation(np.repeat(np.arange(len(self.counts)), self.counts))
+        runs = np.empty((len(order), self.run), dtype=np.int64)
+        for number, count in enumerate(self.counts.tolist()):
+            rows = self.endless(number, epoch * count * self.run, count * self.run)
+            runs[order == number] = rows.reshape(count, self.run)
+        return runs.reshape(self.steps_per_epoch, self.batch_size)
+
+
+def _check_sizes(rows: Rows, least: int, what: str, remedy: str) -> None:
+    for name, members in zip(rows.known, rows.members, strict=True):
+        if len(members) < least:
+            raise SamplerError(
+                f"the data set {name!r} has {len(members)} rows, fewer than the {least} of a {what} of its own; {remedy}"
+            )
+
+
+def by_pattern(names: Sequence[str], values: Mapping[str, float], otherwise: float) -> list[float]:
+    """The value of the first pattern that a name matches; raises SamplerError for one that matches none."""
+    for pattern in values:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            raise SamplerError(f"no data set is called {pattern!r}; {what_there_is(pattern, names)}")
+    return [next((v for p, v in values.items() if fnmatch.fnmatchcase(name, p)), otherwise) for name in names]
+
+
+def _apportion(total: int, shares: np.ndarray, caps: np.ndarray | None = None) -> np.ndarray:
+    """Whole numbers that add up to `total` and lie nearest to the shares, none above its cap."""
+    wanted, caps = total * shares, np.full(len(shares), np.inf) if caps is None else caps
+    while (wanted > caps + 1e-6).any():
+        full = wanted >= caps
+        wanted = np.where(full, caps, wanted)
+        wanted[~full] *= (total - wanted[full].sum()) / wanted[~full].sum()
+    counts = np.floor(wanted + 1e-6).astype(np.int64)
+    rest = np.where(counts < caps, wanted - counts, -np.inf)
+    counts[np.argsort(-rest, kind="stable")[: total - counts.sum()]] += 1
+    return counts

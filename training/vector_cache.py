@@ -1,0 +1,483 @@
+"""VectorCache: embeddings on disk by content, for towers that do not learn and for teachers; what was read, in memory.
+
+A folder holds `cache.json` (what made the vectors) and parts of two files each, `NAME.vectors` and `NAME.keys`. A
+process appends to a part of its own, vectors before keys: what a kill leaves of a record has no key and is not seen.
+"""
+
+import contextlib
+import copy
+import errno
+import hashlib
+import json
+import os
+import sys
+import threading
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.bulk.fingerprints import check_fingerprint
+from zoo.embedder import Embedder
+from zoo.encoders.base import Encoder
+from zoo.errors import InputError, UnsupportedInputError, ZooError
+from zoo.items import Box, Item, Mask, Point, as_item
+
+KEY_BYTES = 16
+_TOGETHER = 512  # vectors that are written at once: what a kill can cost
+_RECENT = 2**16  # keys in a dictionary before they are sorted in with the others
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class CacheFolderError(ZooError):
+    """The folder of a cache cannot be used: it is a file, holds something else, or cannot be written."""
+
+
+class CacheFullError(ZooError):
+    """There is no space left for vectors; what was written before is whole and stays."""
+
+
+# ---------------------------------------------------------------------------------------------------- keys
+
+
+def item_key(item: Item, prefix: str = "") -> bytes:
+    """A digest `(16 bytes)` of an item's content: equal for equal items, in every process and on every machine.
+
+    Files count by absolute path, size and time of change, so that nothing has to be read; bytes and arrays by content.
+
+    Args:
+        prefix: the prompt's words, put before the text as `encode` puts them.
+    """
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    text = prefix + item.text if prefix and item.text is not None and item.text.strip() else item.text
+    for value in (text, item.image, item.video, item.audio, item.regions):
+        _feed(digest, value)
+    return digest.digest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Adds a value, led by its kind and length, so that no two values read alike."""
+    if value is None or (isinstance(value, Sequence) and not len(value) and not isinstance(value, str | bytes)):
+        parts = [b"none"]
+    elif isinstance(value, str):
+        parts = [b"text", value.encode("utf-8", "surrogatepass")]
+    elif isinstance(value, Path):
+        parts = [b"file", *_stamp(value)]
+    elif isinstance(value, bytes | bytearray | memoryview):
+        parts = [b"bytes", bytes(value)]
+    elif isinstance(value, Box | Point):
+        parts = [b"region", repr(value).encode()]
+    elif isinstance(value, Mask):
+        parts = [b"mask", *_array(value.pixels)]
+    elif isinstance(value, list | tuple):
+        digest.update(b"many" + len(value).to_bytes(8, "little"))
+        for one in value:
+            _feed(digest, one)
+        return
+    elif hasattr(value, "getbands"):
+        facts = (
+            value.mode,
+            value.size,
+            value.getpalette(),
+            value.info.get("transparency"),
+            value.getexif().get(0x0112),
+        )
+        parts = [b"picture", repr(facts).encode(), value.tobytes()]
+    elif hasattr(value, "dtype"):
+        parts = [b"array", *_array(value)]
+    else:
+        raise UnsupportedInputError(
+            f"cannot tell a {type(value).__name__} from another by content; pass a path, bytes or an array",
+            what=repr(value)[:80],
+        )
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+
+
+def _stamp(path: Path) -> list[bytes]:
+    try:
+        status = path.stat()
+        facts = f"{status.st_size} {status.st_mtime_ns}"
+    except OSError:
+        facts = "absent"  # the encoder names the reason
+    return [os.fsencode(os.path.abspath(path)), facts.encode()]
+
+
+def _array(value: Any) -> list[bytes | memoryview]:
+    if isinstance(value, Tensor):
+        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    else:
+        value = np.ascontiguousarray(value)
+        content = value.reshape(-1).view(np.uint8)
+    return [f"{value.dtype} {tuple(value.shape)}".encode(), content.tobytes()]
+
+
+# ---------------------------------------------------------------------------------------------------- the cache
+
+
+class VectorCache:
+    """Vectors on disk by key; safe for many threads, and for many processes that write at once.
+
+    Args:
+        folder: made where it is missing.
+        fingerprint: JSON-able facts of what made the vectors; must agree with those that the folder was begun with.
+        dim: length of a vector. dtype: how vectors are kept; they are always given as float32.
+
+    Raises:
+        FingerprintMismatchError: the folder's vectors were made differently. CacheFolderError: it cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: Mapping[str, Any],
+        dim: int,
+        dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        self.folder, self.dim, self.dtype = Path(folder), dim, np.dtype(dtype)
+        facts = {**json.loads(json.dumps(dict(fingerprint))), "dim": dim, "dtype": self.dtype.name}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stored = _read_or_write(self.folder / "cache.json", facts)
+        except (OSError, ValueError) as error:
+            raise CacheFolderError(
+                f"{self.folder} cannot be a cache of vectors ({error}); name another folder"
+            ) from error
+        check_fingerprint(stored, facts, self.folder, "Name another folder, or delete this one.")
+        self._lock = threading.RLock()
+        self._own: _Part | None = None
+        self._process = os.getpid()
+        self.refresh()
+
+    @classmethod
+    def for_towers(cls, folder: Path, model: Embedder, towers: Sequence[int] | None = None, **options: Any) -> Self:
+        """A cache for some towers of a model, all by default: its fingerprint is of their weights and preprocessing.
+
+        Prompts are part of the keys; the weights of other towers, which may be learning, do not matter.
+        """
+        chosen = range(len(model.towers)) if towers is None else towers
+        return cls(folder, tower_fingerprint(model, chosen), model.spec.dim, **options)
+
+    def refresh(self) -> None:
+        """Sees what other processes have written since this one opened the cache."""
+        with self._lock:
+            own = {self._own.name} if self._own is not None else set()
+            names = sorted(path.stem for path in self.folder.glob("*.keys"))
+            self._parts = [_Part(self.folder, name, self.dim, self.dtype) for name in names if name not in own]
+            if self._own is not None:
+                self._parts.append(self._own)
+            keys = np.concatenate([np.empty((0, 2), "<u8"), *(part.read_keys() for part in self._parts)])
+            parts = np.repeat(np.arange(len(self._parts)), [part.rows for part in self._parts])
+            rows = np.concatenate([np.empty(0, np.int64), *(np.arange(part.rows) for part in self._parts)])
+            order = np.argsort(keys[:, 0], kind="stable")
+            self._keys, self._where = keys[order], np.stack([parts, rows], 1)[order]
+            self._recent: dict[bytes, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self._recent)
+
+    def __contains__(self, key: bytes) -> bool:
+        return bool(self._find([key])[0][0] >= 0)
+
+    def _find(self, keys: Sequence[bytes]) -> np.ndarray:
+        """Part and row of every key `(n, 2)`, -1 where there is none."""
+        wanted = np.frombuffer(b"".join(keys), "<u8").reshape(len(keys), 2)
+        found = np.full((len(keys), 2), -1)
+        if len(self._keys):
+            places = np.searchsorted(self._keys[:, 0], wanted[:, 0]).clip(max=len(self._keys) - 1)
+            same = (self._keys[places] == wanted).all(1)
+            found[same] = self._where[places[same]]
+        if self._recent:
+            for i in np.flatnonzero(found[:, 0] < 0).tolist():
+                found[i] = self._recent.get(keys[i], (-1, -1))
+        return found
+
+    def get(self, keys: Sequence[bytes]) -> tuple[Tensor, np.ndarray]:
+        """Vectors of some keys, float32 `(n, dim)`, and the positions of those that are missing, whose rows are 0."""
+        vectors = np.zeros((len(keys), self.dim), np.float32)
+        if not len(keys):
+            return torch.from_numpy(vectors), np.empty(0, np.int64)
+        with self._lock:
+            found = self._find(keys)
+            for number in np.unique(found[found[:, 0] >= 0, 0]).tolist():
+                mine = found[:, 0] == number
+                vectors[mine] = self._parts[number].vectors()[found[mine, 1]]
+        return torch.from_numpy(vectors), np.flatnonzero(found[:, 0] < 0)
+
+    def vector(self, key: bytes) -> Tensor | None:
+        """The vector of one key, float32 `(dim,)`; None where there is none."""
+        vectors, missing = self.get([key])
+        return None if len(missing) else vectors[0]
+
+    def put(self, keys: Sequence[bytes], vectors: Tensor | np.ndarray) -> None:
+        """Keeps vectors `(n, dim)`; when this returns they are on the disk. A key that is there keeps its vector.
+
+        Raises:
+            CacheFullError: no space left. ValueError: the shape is not `(n, dim)`, or a value is not finite.
+        """
+        vectors = np.ascontiguousarray(torch.as_tensor(vectors).detach().cpu().float().numpy(), self.dtype)
+        if vectors.shape != (len(keys), self.dim):
+            raise ValueError(f"{len(keys)} keys need vectors ({len(keys)}, {self.dim}), not {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            raise ValueError("vectors to keep must be finite; these hold NaN or infinity")
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        if not first:
+            return
+        with self._lock:
+            known = self._find(list(first))[:, 0] >= 0
+            fresh = [i for i, there in zip(first.values(), known.tolist(), strict=True) if not there]
+            if not fresh:
+                return
+            if self._own is None or self._process != os.getpid():  # after a fork the part belongs to the parent
+                self._process = os.getpid()
+                self._own = _Part(self.folder, f"{os.getpid()}-{uuid.uuid4().hex[:12]}", self.dim, self.dtype)
+                self._parts.append(self._own)
+            start = self._own.rows
+            try:
+                self._own.append([keys[i] for i in fresh], vectors[fresh])
+            except ZooError:
+                self._own = None  # others may have seen some of these records: they are never written over
+                raise
+            number = len(self._parts) - 1
+            self._recent.update((keys[i], (number, start + place)) for place, i in enumerate(fresh))
+            if len(self._recent) > max(_RECENT, len(self._keys) // 2):
+                self.refresh()
+
+
+class _Part:
+    """Two files that one process appends to, or has appended to."""
+
+    def __init__(self, folder: Path, name: str, dim: int, dtype: np.dtype) -> None:
+        self.name, self.dim, self.dtype = name, dim, dtype
+        self._keys, self._vectors = folder / f"{name}.keys", folder / f"{name}.vectors"
+        self.rows = 0
+        self._mapped: np.ndarray | None = None
+        with contextlib.suppress(FileNotFoundError):
+            self.rows = min(
+                self._keys.stat().st_size // KEY_BYTES, self._vectors.stat().st_size // (dim * dtype.itemsize)
+            )
+
+    def read_keys(self) -> np.ndarray:
+        """`(rows, 2)`, two halves of a key each."""
+        if not self.rows:
+            return np.empty((0, 2), "<u8")
+        return np.fromfile(self._keys, "<u8", count=self.rows * 2).reshape(-1, 2)
+
+    def vectors(self) -> np.ndarray:
+        """`(rows, dim)`, mapped from the disk."""
+        if self._mapped is None or len(self._mapped) < self.rows:
+            self._mapped = np.memmap(self._vectors, self.dtype, "r", shape=(self.rows, self.dim))
+        return self._mapped
+
+    def append(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        size = self.dim * self.dtype.itemsize
+        try:
+            _write(self._vectors, self.rows * size, vectors.tobytes())
+            _write(self._keys, self.rows * KEY_BYTES, b"".join(keys))
+        except OSError as error:
+            if error.errno in _FULL:
+                raise CacheFullError(
+                    f"no space left for vectors in {self._vectors.parent} ({error.strerror}); free some, or set cache=False; "
+                    "what was kept before is whole"
+                ) from error
+            raise CacheFolderError(f"cannot write vectors to {self._vectors.parent}: {error}") from error
+        self.rows += len(keys)
+
+
+def _write(path: Path, offset: int, content: bytes) -> None:
+    """Writes at a place of a file and waits for the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        view = memoryview(content)
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_or_write(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts in a file, which is made from these where it is missing."""
+    if not path.exists():
+        others = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".cache.json.")]
+        if others and not path.exists():  # asked again: another process may have begun in between
+            raise ValueError(f"it holds {others[0]} and no cache.json")
+        draft = path.with_name(f".cache.json.{os.getpid()}-{uuid.uuid4().hex[:12]}")
+        draft.write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
+        try:
+            os.link(draft, path)  # unlike a rename, never takes the place of what another process wrote
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(draft, path)
+        draft.unlink(missing_ok=True)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
+    """What must agree for two vectors of these towers to be comparable; JSON-able. A sample of every weight is read."""
+    digest = hashlib.sha256()
+    for position in towers:
+        tower = model.towers[position]
+        digest.update(json.dumps(tower.encoder.preprocessing(), sort_keys=True).encode())
+        for name, tensor in sorted(tower.state_dict().items()):
+            values = tensor.detach().flatten()
+            sample = values[:: max(1, len(values) // 64)].double().cpu().numpy().tobytes()
+            digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample)
+    return {"model": model.spec.name, "revision": model.spec.revision, "towers": digest.hexdigest()[:16]}
+
+
+# ---------------------------------------------------------------------------------------------------- filling it
+
+
+def fill_cache(
+    model: Embedder,
+    items: Iterable[Any],
+    cache: VectorCache,
+    *,
+    prompt: str | None = None,
+    batch_size: int | None = None,
+    progress: bool | None = None,
+) -> dict[int, InputError]:
+    """Embeds the items that a cache does not have, in bounded memory; each content once.
+
+    Args:
+        items: whatever `encode` takes, read once and in order. prompt: as of `encode`.
+        progress: a bar with items/s and time left; by default on a terminal when it takes over two seconds.
+
+    Returns:
+        The reason by position for items that cannot be embedded.
+    """
+    from tqdm import tqdm
+
+    prefix = model.prompt_text(prompt)
+    errors: dict[int, InputError] = {}
+    waiting: deque[tuple[int, bytes]] = deque()
+    running: set[bytes] = set()
+    failed: dict[bytes, InputError] = {}
+    again: list[tuple[int, bytes]] = []  # items met a second time before the first was done
+    total = len(items) if hasattr(items, "__len__") else None
+    disable = None if progress is None else not progress
+    bar = tqdm(total=total, desc="vectors", unit=" items", disable=disable, delay=0 if progress else 2)
+
+    def missing() -> Iterator[Item]:
+        for position, value in enumerate(items):
+            bar.update()
+            try:
+                item = as_item(value)
+                key = item_key(item, prefix)
+            except InputError as error:
+                errors[position] = error.at(position)
+                continue
+            if key in running or key in failed:
+                again.append((position, key))
+            elif key not in cache:
+                running.add(key)
+                waiting.append((position, key))
+                yield item
+
+    ready: dict[bytes, Tensor] = {}
+
+    def keep() -> None:
+        if ready:
+            cache.put(list(ready), torch.stack(list(ready.values())))
+            running.difference_update(ready)
+            ready.clear()
+
+    with bar:
+        for result in model.encode_stream(missing(), prompt=prompt, batch_size=batch_size, progress=False):
+            position, key = waiting.popleft()
+            if result.vector is not None:
+                ready[key] = result.vector
+            else:
+                errors[position] = failed[key] = result.error.at(position)
+            if len(ready) >= _TOGETHER:
+                keep()
+    keep()
+    errors |= {position: copy.copy(failed[key]).at(position) for position, key in again if key in failed}
+    return errors
+
+
+def encode_cached(
+    model: Embedder,
+    items: Iterable[Any],
+    cache: VectorCache,
+    *,
+    prompt: str | None = None,
+    batch_size: int | None = None,
+    progress: bool | None = None,
+    on_error: Literal["raise", "nan"] = "raise",
+) -> Tensor:
+    """`encode` that computes only what the cache does not have: vectors `(n, dim)` in the order of the items.
+
+    Args:
+        items: gone through twice, so no iterator. The other arguments are those of `fill_cache`.
+        on_error: "nan" gives a row of NaN to an item that cannot be embedded; either way the others are kept.
+
+    Raises:
+        InputError: an item cannot be embedded; the first, after all others have been.
+    """
+    if on_error not in ("raise", "nan"):
+        raise ValueError(f"on_error must be raise or nan, not {on_error!r}")
+    options = {"prompt": prompt, "batch_size": batch_size, "progress": progress}
+    errors = fill_cache(model, items, cache, **options)
+    if errors and on_error == "raise":
+        raise errors[min(errors)]
+    prefix = model.prompt_text(prompt)
+    keys = [bytes(KEY_BYTES) if i in errors else item_key(as_item(value), prefix) for i, value in enumerate(items)]
+    vectors, missing = cache.get(keys)
+    vectors[torch.from_numpy(missing)] = torch.nan
+    return vectors
+
+
+# ---------------------------------------------------------------------------------------------------- in memory
+
+
+class ReadCache:
+    """What encoders have read, in memory, so that a second epoch does not decode again; safe for many threads.
+
+    Args:
+        budget: bytes; what was asked for least lately goes first.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.size = budget, 0
+        self._reads: OrderedDict[tuple[Encoder, bytes], tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, encoder: Encoder, item: Item) -> Any:
+        """`encoder.read(item)`, or what it gave before; not to be changed in place. Errors are not kept."""
+        key = (encoder, item_key(item))
+        with self._lock:
+            if key in self._reads:
+                self._reads.move_to_end(key)
+                return self._reads[key][0]
+        value = encoder.read(item)  # outside the lock: decoding is what the threads are for
+        size = _size(value) + sys.getsizeof(key)
+        with self._lock:
+            if key not in self._reads and size <= self.budget:
+                self._reads[key] = (value, size)
+                self.size += size
+                while self.size > self.budget:
+                    self.size -= self._reads.popitem(last=False)[1][1]
+        return value
+
+
+def _size(value: Any) -> int:
+    """Bytes that a read takes, nearly."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        return sys.getsizeof(value) + sum(map(_size, value.values()))
+    if isinstance(value, list | tuple):
+        return sys.getsizeof(value) + (
+            32 * len(value) if value and isinstance(value[0], int) else sum(map(_size, value))
+        )
+    return getattr(value, "nbytes", None) or sys.getsizeof(value)
