@@ -1,0 +1,254 @@
+"""Self Positioning: how much of each model a merged one should hold, found by descent on a small probe set."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from zoo.embedder import Embedder, batches
+from zoo.errors import InputError, ZooError
+from zoo.evaluation.metrics import hits
+from zoo.items import Item
+from zoo.registry import load_model
+
+from .catalogue import item_key
+from .losses.base import Loss
+from .losses.infonce import InfoNCE
+from .merging import Merged, Model, merge_with, tensors_of
+from .pairs import Pair, PairTable, datasets_of
+
+Tensors = Mapping[str, Tensor]
+Objective = Callable[[dict[str, Tensor]], Tensor]
+
+
+class ProbeError(ZooError, ValueError):
+    """The probe is empty, or has a task with less than two usable pairs."""
+
+
+class TaskScore(NamedTuple):
+    """How a model does on a task of the probe: mean InfoNCE in nats, and recall@1 among the task's targets, 0 to 1."""
+
+    task: str
+    loss: float
+    recall: float
+
+
+class Probe:
+    """A small set of pairs, read once; every task (data set) counts the same, whatever its size.
+
+    Args:
+        pairs: queries and positives; unusable ones are listed in `bad` and left out.
+        model: any of those to be merged: its encoders read the items.
+        per_task: pairs of a task in a batch. loss: by default InfoNCE at a fixed temperature of 0.05.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair] | PairTable, model: Embedder, per_task: int = 32, loss: Loss | None = None
+    ) -> None:
+        self.per_task, self.loss = per_task, loss or InfoNCE(0.05, learn=False)
+        self.bad: list[tuple[str, str]] = []
+        prefixes = [model.prompt_text(model.role(role)) for role in ("query", "document")]
+        numbers, names = datasets_of(pairs)
+        self.tasks: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
+        self.groups: dict[str, list[Tensor]] = {name: [] for name in names}
+        seen: dict[Any, int] = {}
+        for row in range(len(pairs)):
+            pair, name = pairs[row], names[int(numbers[row])]
+            try:
+                reads = [_read(model, item, p) for item, p in zip((pair.query, pair.positive), prefixes, strict=True)]
+            except InputError as error:
+                self.bad.append((pair.where or f"pair {row}", str(error)))
+                continue
+            group = pair.group or item_key(pair.positive)  # the same answer twice is right for both
+            self.tasks[name].append(tuple(reads))
+            self.groups[name].append(seen.setdefault(group, len(seen)))
+        few = [name for name, rows in self.tasks.items() if len(rows) < 2]
+        if few or not self.tasks:
+            listed = f"; unusable: {self.bad[:3]}" if self.bad else ""
+            raise ProbeError(f"a probe needs two usable pairs of every task; {few or 'it'} has fewer{listed}")
+
+    def batch_loss(self, model: Embedder, tensors: Tensors, generator: torch.Generator) -> Tensor:
+        """Mean loss over the tasks of a random batch, as a function of the model's parameters."""
+        losses = []
+        for name, rows in self.tasks.items():
+            picked = torch.randperm(len(rows), generator=generator)[: self.per_task].tolist()
+            losses.append(self._loss(model, name, picked, tensors)[0])
+        return torch.stack(losses).mean()
+
+    @torch.no_grad()
+    def scores(self, model: Embedder) -> list[TaskScore]:
+        """Loss and recall@1 of a model on every task, over all its pairs."""
+        scores = []
+        for name, rows in self.tasks.items():
+            loss, queries, targets = self._loss(model, name, list(range(len(rows))), dict(model.named_parameters()))
+            groups = torch.tensor(self.groups[name])
+            recall = hits((queries @ targets.T).cpu(), groups[:, None] == groups[None], ks=(1,))[1]
+            scores.append(TaskScore(name, float(loss), recall))
+        return scores
+
+    def worst_recall(self, model: Embedder) -> float:
+        """Recall@1 on the task that it does worst."""
+        return min(score.recall for score in self.scores(model))
+
+    def mean_recall(self, model: Embedder) -> float:
+        """Mean recall@1 over the tasks."""
+        scores = self.scores(model)
+        return sum(score.recall for score in scores) / len(scores)
+
+    def _loss(self, model: Embedder, task: str, rows: list[int], tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        pairs = [self.tasks[task][row] for row in rows]
+        groups = torch.tensor([self.groups[task][row] for row in rows], device=model.device)
+        queries, targets = (_vectors(model, [pair[side] for pair in pairs], tensors) for side in (0, 1))
+        return self.loss(queries, targets, query_groups=groups, target_groups=groups), queries, targets
+
+
+def _read(model: Embedder, item: Item, prefix: str) -> tuple[int, Any]:
+    """(tower, read) of an item, its prompt before the text."""
+    if prefix and item.text is not None and item.text.strip():
+        item = Item(prefix + item.text, item.image, item.video, item.audio, item.regions)
+    tower = model.route(item)
+    return next(i for i, each in enumerate(model.towers) if each is tower), tower.encoder.read(item)
+
+
+def _vectors(model: Embedder, reads: Sequence[tuple[int, Any]], tensors: Tensors) -> Tensor:
+    """Embeddings `(n, dim)` with these parameters in place of the model's."""
+    parts, places = [], []
+    for number, tower in enumerate(model.towers):
+        mine = [(place, read) for place, (position, read) in enumerate(reads) if position == number]
+        prefix = f"towers.{number}."
+        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        for chunk in batches(mine, tower.encoder, None) if mine else ():
+            batch = tower.encoder.collate([read for _, read in chunk])
+            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            parts.append(functional_call(tower, own, (batch,)))
+            places += [place for place, _ in chunk]
+    return torch.cat(parts)[torch.tensor(places).argsort()]
+
+
+# ------------------------------------------------------------------------------------------------ the search
+
+
+class Position(NamedTuple):
+    """Where the merged model lies: base + scale · Σ weights_k (task_k - base), and the losses on the way there."""
+
+    weights: Tensor
+    scale: float
+    losses: list[float]
+
+
+def at_position(base: Tensors, vectors: Sequence[Tensors], weights: Tensor, scale: Tensor | float) -> dict[str, Tensor]:
+    """base + scale · Σ_k weights_k · vectors_k, tensor by tensor."""
+    return {
+        name: tensor + sum(scale * weight * vector[name] for weight, vector in zip(weights, vectors, strict=True))
+        for name, tensor in base.items()
+    }
+
+
+def weight_gradient(
+    base: Tensors, vectors: Sequence[Tensors], objective: Objective, weights: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The objective, and its gradient for the weights `(K,)` and the scale.
+
+    dL/dw_k = scale · ⟨dL/dθ, v_k⟩: one backward pass of the model, however many there are to merge.
+    """
+    with torch.no_grad():
+        tensors = at_position(base, vectors, weights, scale)
+    leaves = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+    loss = objective(leaves)
+    grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    met = [(name, grad) for name, grad in zip(leaves, grads, strict=True) if grad is not None]
+    along = torch.stack([sum((grad * vector[name]).sum() for name, grad in met) for vector in vectors])
+    return loss.detach(), scale * along, weights @ along
+
+
+def find_position(
+    base: Tensors,
+    vectors: Sequence[Tensors],
+    objective: Objective,
+    *,
+    steps: int = 200,
+    lr: float = 0.05,
+    convex: bool = True,
+    learn_scale: bool = True,
+) -> Position:
+    """Weights, and a scale from 1/2 to 2, that make an objective small, by Adam (Self Positioning).
+
+    Args:
+        base: the tensors to start from. vectors: what each task adds to them.
+        objective: tensors → loss; may draw a new batch each time.
+        convex: weights are a softmax, above 0 with a sum of 1; else free, from 1/K each.
+    """
+    count = len(vectors)
+    first = next(iter(base.values()))
+    options = {"dtype": first.dtype, "device": first.device}
+    logits = torch.full((count,), 0.0 if convex else 1 / count, **options).requires_grad_()
+    turn = torch.zeros((), **options).requires_grad_(learn_scale)
+    optimiser = torch.optim.Adam([logits, turn] if learn_scale else [logits], lr=lr)
+
+    def place() -> tuple[Tensor, Tensor]:
+        return logits.softmax(0) if convex else logits, 2 ** torch.tanh(turn)
+
+    losses = []
+    for _ in range(steps):
+        weights, scale = place()
+        loss, *grads = weight_gradient(base, vectors, objective, weights.detach(), float(scale.detach()))
+        optimiser.zero_grad()
+        torch.autograd.backward([weights, scale] if learn_scale else [weights], grads if learn_scale else grads[:1])
+        optimiser.step()
+        losses.append(float(loss))
+    with torch.no_grad():
+        weights, scale = place()
+    return Position(weights.detach(), float(scale), losses)
+
+
+def self_position(
+    models: Sequence[Model],
+    probe: Sequence[Pair] | PairTable | Probe,
+    *,
+    base: Model | None = None,
+    steps: int = 200,
+    lr: float = 0.05,
+    convex: bool = True,
+    learn_scale: bool = True,
+    seed: int = 0,
+) -> Merged:
+    """Merges models with the weights that do best on a small probe set, equal parts of every task.
+
+    base + scale · Σ w_k (model_k - base), w and scale by Adam on the probe's InfoNCE (Self Positioning,
+    ../shared/papers/text_embedders.md, section 15). All models are in memory at once.
+
+    Args:
+        models: fine-tuned from one base. probe: a few dozen pairs of every task; a pair's task is its data set.
+        base: what they were trained from; without it the scale stays 1, and weights that are not convex may drift.
+        convex: weights above 0 with a sum of 1. learn_scale: also search how far to go, 1/2 to 2.
+
+    Raises:
+        DifferentModelsError: another architecture. ProbeError: too small a probe.
+    """
+    loaded = [model if isinstance(model, Embedder) else load_model(model) for model in models]
+    start = loaded[0] if base is None else base if isinstance(base, Embedder) else load_model(base)
+    tensors_of([start, *loaded])
+    carrier = merge_with(loaded, lambda parts: parts[0]).eval()  # averages what is no parameter
+    zero = {name: tensor if base is not None else 0 * tensor for name, tensor in _floats(start, carrier.device).items()}
+    vectors = [{n: tensor - zero[n] for n, tensor in _floats(model, carrier.device).items()} for model in loaded]
+    ready = probe if isinstance(probe, Probe) else Probe(probe, carrier)
+    generator = torch.Generator().manual_seed(seed)
+    found = find_position(
+        zero,
+        vectors,
+        lambda tensors: ready.batch_loss(carrier, tensors, generator),
+        steps=steps,
+        lr=lr,
+        convex=convex,
+        learn_scale=learn_scale and base is not None,
+    )
+    with torch.no_grad():
+        for name, tensor in at_position(zero, vectors, found.weights, found.scale).items():
+            carrier.get_parameter(name).copy_(tensor)
+    return Merged(carrier, tuple(found.weights.tolist()), found.scale, tuple(found.losses))
+
+
+def _floats(model: Embedder, device: torch.device) -> dict[str, Tensor]:
+    return {name: parameter.detach().to(device) for name, parameter in model.named_parameters()}
