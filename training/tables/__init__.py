@@ -1,0 +1,210 @@
+"""Pairs from everything a user has: CSV, JSONL, Parquet, folders, WebDataset shards, Hub data sets and the data packs."""
+
+import re
+from collections.abc import Iterable, Mapping
+from glob import glob
+from pathlib import Path
+
+from .errors import BadRowError, TableError
+from .packs import PACKS, READERS, pack_pairs
+from .schema import Column, Part, Schema, infer
+from .table import Table, Tables
+from .writing import write_pairs
+
+__all__ = [
+    "PACKS",
+    "READERS",
+    "BadRowError",
+    "Column",
+    "Part",
+    "Schema",
+    "Table",
+    "TableError",
+    "Tables",
+    "infer",
+    "open_all",
+    "open_pairs",
+    "pack_pairs",
+    "write_pairs",
+]
+
+_KINDS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".tar": "tar",
+}
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_NAMED = re.compile(r"([A-Za-z][\w.-]*)=(.+)", re.DOTALL)
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+
+def open_pairs(
+    source: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    split: str = "train",
+    name: str = "",
+) -> Table:
+    """Pairs of a file, several files, a folder, a Hub data set or a data pack, read when asked for.
+
+    - `pairs.csv`, `.tsv`, `.jsonl`, `.parquet`, `shard.tar`; a glob or a range of them: `shards/{000..003}.tar`.
+    - A folder of such files; or of pictures: in sub-folders named after what they show, with `cat.txt` beside `cat.jpg`,
+      or with metadata.csv, .jsonl or .parquet that names them in `file_name`.
+    - `hf:org/name`, `hf:org/name/folder@revision`: a data set of the Hub.
+    - `pack:photos`, `pack:emoji`, `pack:symbols`.
+
+    Roles and modalities are told by the columns' names (`schema.infer`), never by the letters of a value: `image,text`;
+    `query,positive,negative`; `query_image`, `positive_text`, `negative_1_image`; `sentence1,sentence2,score`; and
+    `group`, `label` or `class`, `dataset` or `task`, `teacher_scores`. Several columns of a role are one item.
+
+    Args:
+        columns: meaning → column, where the names do not say it: {"query_image": "photo", "positive_text": "title"}.
+        root: where relative paths begin, by default the file's folder.
+        split: of a Hub data set, a data pack, or a folder whose sub-folders are splits.
+        name: of the data set, by default the file's stem; a column `dataset` goes before it.
+
+    Raises:
+        TableError: nothing there, an unknown kind of file, no clear columns, or rows that are no pairs: the message names
+            the file and the line. Rows of Parquet files and shards are looked at when they are read.
+        HubError, MissingPackError: the data set or pack cannot be had.
+    """
+    text = str(source)
+    root = Path(root) if root is not None else None
+    if isinstance(source, str) and text.startswith("pack:"):
+        from .packs import PackTable
+
+        _only_files(text, columns, root)
+        return PackTable(text.removeprefix("pack:"), split, name or text.removeprefix("pack:"))
+    if isinstance(source, str) and text.startswith("hf:"):
+        from .hub import fetch_split
+
+        files, own = fetch_split(text, split)
+        return _open_files(files, columns, root, name or own)
+    files, own = _local(Path(text).expanduser(), split)
+    if len(files) == 1 and files[0].is_dir():
+        return _open_folder(files[0], columns, root, name or own)
+    return _open_files(files, columns, root, name or own)
+
+
+def open_all(
+    sources: Iterable[str | Path],
+    *,
+    columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    split: str = "train",
+) -> Table:
+    """Several sources one after the other, each a data set of its own; `NAME=path` gives it a name.
+
+    Raises:
+        TableError: see `open_pairs`; no source; or two sources of one name.
+    """
+    tables: list[Table] = []
+    taken: dict[str, str] = {}
+    for source in sources:
+        name, place = _named(source)
+        table = open_pairs(place, columns=columns, root=root, split=split, name=name)
+        if not name:
+            for own in table.names if table.schemas[0].dataset is None else ():
+                if own in taken:
+                    raise TableError(f"{taken[own]} and {place} would both be the data set {own!r}; write NAME={place}")
+                taken[own] = str(place)
+        tables.append(table)
+    if not tables:
+        raise TableError("no pairs were named; give a file, a folder, hf:org/name or pack:photos")
+    return tables[0] if len(tables) == 1 else Tables(tables)
+
+
+def _named(source: str | Path) -> tuple[str, str | Path]:
+    """`NAME=path` in two; a path that exists is a path."""
+    match = _NAMED.fullmatch(source) if isinstance(source, str) else None
+    return (match[1], match[2]) if match and not Path(source).exists() else ("", source)
+
+
+def _local(path: Path, split: str) -> tuple[list[Path], str]:
+    """Files of a path, a glob or a range, or the one folder; and a name for them."""
+    if path.is_dir():
+        from .folder import split_folder
+
+        return [split_folder(path, split)], path.resolve().name
+    if path.is_file():
+        return [path], path.stem
+    if not _RANGE.search(str(path)) and not any(mark in str(path) for mark in "*?["):
+        what = "is no file or folder" if path.exists() else f"does not exist (working directory {Path.cwd()})"
+        raise TableError(f"{path} {what}")
+    files: list[Path] = []
+    for pattern in _spelled(str(path)):
+        found = sorted(map(Path, glob(pattern, recursive=True)), key=_natural)
+        if not found:
+            raise TableError(f"{pattern} matches no file (working directory {Path.cwd()})")
+        files += found
+    stem = re.sub(r"[*?\[\]{}.]+|\d+", "", path.stem).strip("-_ ")
+    return files, stem or path.resolve().parent.name
+
+
+def _spelled(pattern: str) -> list[str]:
+    """`{000..003}` written out."""
+    match = _RANGE.search(pattern)
+    if match is None:
+        return [pattern]
+    first, last = match[1], match[2]
+    if int(last) < int(first):
+        raise TableError(f"the range {match[0]} in {pattern} ends before it begins")
+    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    return [done for number in numbers for done in _spelled(pattern[: match.start()] + number + pattern[match.end() :])]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """part-2 before part-10."""
+    return [(int(piece or 0), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", str(path))]
+
+
+def _open_folder(folder: Path, columns: Mapping[str, str] | None, root: Path | None, name: str) -> Table:
+    for metadata in _METADATA:
+        if (folder / metadata).is_file():
+            return _open_files([folder / metadata], columns, root, name)
+    files = sorted((p for p in folder.iterdir() if p.suffix.lower() in _KINDS and p.is_file()), key=_natural)
+    files = [path for path in files if not path.name.startswith(".")]
+    if files:
+        return _open_files(files, columns, root, name)
+    from .folder import open_pictures
+
+    _only_files(str(folder), columns, root)
+    return open_pictures(folder, name)
+
+
+def _only_files(source: str, columns: Mapping[str, str] | None, root: Path | None) -> None:
+    if columns or root:
+        raise TableError(f"{source} is no table: it takes no {'columns' if columns else 'root'}")
+
+
+def _open_files(files: list[Path], columns: Mapping[str, str] | None, root: Path | None, name: str) -> Table:
+    kinds = {path: _KINDS.get(path.suffix.lower()) for path in files}
+    for path, kind in kinds.items():
+        if kind is None:
+            remedy = "write one object a line (.jsonl)" if path.suffix == ".json" else f"expected {', '.join(_KINDS)}"
+            remedy = "unpack it first" if path.suffix in (".gz", ".zip", ".zst", ".bz2", ".xz") else remedy
+            raise TableError(f"{path} is no table that is read here; {remedy}")
+    if len(set(kinds.values())) > 1:
+        names = ", ".join(sorted({path.suffix for path in files}))
+        raise TableError(
+            f"{files[0].parent} holds tables of several kinds ({names}); name the files: *{files[0].suffix}"
+        )
+    kind = kinds[files[0]]
+    options = {"columns": columns, "root": root, "name": name}
+    if kind == "parquet":
+        from .parquet import ParquetTable
+
+        return ParquetTable(files, **options)
+    if kind == "tar":
+        from .webdataset import ShardTable
+
+        return ShardTable(files, **options)
+    from .rows import open_csv, open_jsonl
+
+    tables = [(open_csv if kind == "csv" else open_jsonl)(path, **options) for path in files]
+    return tables[0] if len(tables) == 1 else Tables(tables)

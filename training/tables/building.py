@@ -1,0 +1,180 @@
+"""PairBuilder: the cells of a row → a Pair, or an error that names the row."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import InputError
+from zoo.items import Item
+from zoo.media import kind_of
+
+from ..pairs import Pair
+from .errors import BadRowError
+from .schema import Part, Schema
+
+_THINGS = {"image": "picture", "video": "video", "audio": "sound", "media": "file"}
+
+
+class PairBuilder:
+    """Makes pairs of one table.
+
+    Args:
+        root: where relative paths begin. dataset: name of the data set where no column says it.
+    """
+
+    def __init__(self, schema: Schema, root: Path, dataset: str) -> None:
+        self.schema, self.root, self.dataset = schema, root, dataset
+
+    def pair(self, cells: Mapping[str, Any], where: str) -> Pair:
+        """The pair of a row.
+
+        Raises:
+            BadRowError: a cell is empty, of a wrong type, or names no file.
+        """
+        schema = self.schema
+        try:
+            (query,) = self._one("query", schema.query, cells)
+            positive, *also = self._one("positive", schema.positive, cells)
+            also += self._items(schema.also, cells)
+            negatives = [item for parts in schema.negatives for item in self._items(parts, cells)]
+            group = self._fact("group", cells)
+            dataset = self._fact("dataset", cells)
+            return Pair(
+                query,
+                positive,
+                tuple(negatives),
+                tuple(also),
+                group=content_group(positive) if group in (None, "") else str(group),
+                dataset=self.dataset if dataset in (None, "") else str(dataset),
+                score=self._score(cells),
+                teacher_scores=self._teacher_scores(cells, len(negatives)),
+                where=where,
+            )
+        except _BadCellError as error:
+            raise BadRowError(f"{where}: {error}", what=where) from None
+
+    def _one(self, role: str, parts: Sequence[Part], cells: Mapping[str, Any]) -> list[Item]:
+        """At least one item; exactly one for a query."""
+        items = self._items(parts, cells)
+        if not items:
+            names = [part.column for part in parts]
+            what = names[0] if len(names) == 1 else f"{role} ({', '.join(names)})"
+            raise _BadCellError(f"the {what} is empty")
+        if role == "query" and len(items) > 1:
+            raise _BadCellError(f"the {parts[0].column} is a list of {len(items)}, and a query is one thing")
+        return items
+
+    def _items(self, parts: Sequence[Part], cells: Mapping[str, Any]) -> list[Item]:
+        """The items that some columns make together; lists go side by side, and what is empty in all columns is none."""
+        columns = [(part, value) for part in parts if (value := cells.get(part.column)) is not None]
+        lists = [value if isinstance(value, list) else [value] for _, value in columns]
+        if len({len(values) for values in lists if values}) > 1:
+            told = ", ".join(f"{part.column} {len(values)}" for (part, _), values in zip(columns, lists, strict=True))
+            raise _BadCellError(f"lists of different lengths: {told}")
+        items = []
+        for i in range(max(map(len, lists), default=0)):
+            found: dict[str, Any] = {}
+            for (part, _), values in zip(columns, lists, strict=True):
+                modality, value = self._value(part, values[i]) if values else ("", None)
+                if value is not None:
+                    found[modality] = value
+            if found:
+                items.append(Item(**found))
+        return items
+
+    def _value(self, part: Part, value: Any) -> tuple[str, Any]:
+        """A cell as its modality and what an Item holds of it; None where it is empty."""
+        if isinstance(value, str):
+            value = value.strip()
+        if isinstance(value, dict) and {"bytes", "path"} & set(value) and part.modality != "text":
+            value = value.get("bytes") or value.get("path")
+        if value is None or value in ("", b""):
+            return part.modality, None
+        if part.modality == "text":
+            if not isinstance(value, str):
+                raise _BadCellError(f"the {part.column} is {_described(value)}, not text")
+            return "text", value
+        if isinstance(value, str):
+            value = self._file(part, value)
+        elif not isinstance(value, bytes):
+            raise _BadCellError(f"the {part.column} is {_described(value)}, not a path or bytes")
+        if part.modality != "media":
+            return part.modality, value
+        try:
+            return kind_of(value), value
+        except InputError as error:
+            raise _BadCellError(f"the {part.column}: {error}") from None
+
+    def _file(self, part: Part, name: str) -> Path:
+        path = self.root / name
+        try:
+            there = path.is_file()
+        except (OSError, ValueError):  # too long, or a zero byte
+            there = False
+        if not there:
+            remedy = "say root=FOLDER if it is elsewhere"
+            if name.startswith(("http://", "https://")):
+                path, remedy = Path(name), "a URL is never fetched: download it and give the path"
+            raise _BadCellError(f"no {_THINGS[part.modality]} {path}; {remedy}")
+        return path
+
+    def _fact(self, fact: str, cells: Mapping[str, Any]) -> Any:
+        column = getattr(self.schema, fact)
+        value = cells.get(column) if column is not None else None
+        if isinstance(value, dict | list | bytes | bool):
+            raise _BadCellError(f"the {column} is {_described(value)}, not a word or a number")
+        return value.strip() if isinstance(value, str) else value
+
+    def _score(self, cells: Mapping[str, Any]) -> float | None:
+        if self.schema.score is None:
+            return None
+        value = _number(cells.get(self.schema.score), self.schema.score)
+        if not 0 <= value <= 1:
+            raise _BadCellError(f"the {self.schema.score} is {value:g}; it must be from 0 to 1: divide by the highest")
+        return value
+
+    def _teacher_scores(self, cells: Mapping[str, Any], negatives: int) -> tuple[float, ...]:
+        column = self.schema.teacher_scores
+        value = cells.get(column) if column is not None else None
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            raise _BadCellError(f"the {column} is {_described(value)}, not a list of numbers")
+        scores = tuple(_number(score, column) for score in value)
+        if scores and len(scores) != 1 + negatives:
+            raise _BadCellError(f"the {column} are {len(scores)}, for a positive and {negatives} negatives")
+        return scores
+
+
+class _BadCellError(Exception):
+    """Why a row is no pair; its place is added where it is known."""
+
+
+def content_group(item: Item) -> str:
+    """The group of all pairs with this positive: its text, the path of its file, or a digest of its bytes."""
+    parts = []
+    for value in (item.text, item.image, item.video, item.audio):
+        if isinstance(value, bytes):
+            parts.append(hashlib.blake2b(value, digest_size=16).hexdigest())
+        elif value is not None:
+            parts.append(str(value))
+    return "\n".join(parts)
+
+
+def _number(value: Any, column: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _BadCellError(f"the {column} is {_described(value)}, not a number")
+    if not math.isfinite(value):
+        raise _BadCellError(f"the {column} is {value}, not a finite number")
+    return float(value)
+
+
+def _described(value: Any) -> str:
+    if value is None or value == "":
+        return "empty"
+    if isinstance(value, bool | int | float):
+        return f"a number ({value})" if not isinstance(value, bool) else f"a truth value ({value})"
+    kind = {str: "a text", bytes: "bytes", list: "a list", dict: "an object"}.get(type(value), type(value).__name__)
+    return f"{kind} ({value!r:.40})" if isinstance(value, str) else kind

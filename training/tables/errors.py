@@ -1,0 +1,13 @@
+"""What can be wrong with a table of pairs."""
+
+from zoo.errors import InputError, ZooError
+
+
+class TableError(ZooError):
+    """A table of pairs cannot be read, or rows of it are no pairs; the message names the file and the line or row."""
+
+
+class BadRowError(TableError, InputError):
+    """One row is no pair: a trainer may leave it out and go on."""
+
+    code = "bad-row"

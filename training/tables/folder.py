@@ -1,0 +1,94 @@
+"""FolderTable: a folder of pictures, whose texts are files beside them or the names of their sub-folders."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from zoo.media import IMAGE_SUFFIXES
+
+from ..pairs import Pair
+from .building import PairBuilder
+from .errors import BadRowError, TableError
+from .schema import Part, Schema
+from .table import Table, one_dataset
+
+SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
+
+
+class FolderTable(Table):
+    """Pictures and their texts. A text file is read when its pair is.
+
+    Args:
+        files: the pictures. texts: "beside" (`cat.txt` beside `cat.jpg`) or "folder" (`black_cat/1.jpg` → "black cat").
+    """
+
+    def __init__(self, folder: Path, files: Sequence[Path], texts: Literal["beside", "folder"], name: str) -> None:
+        self._folder, self._files, self._texts = folder, [str(path.relative_to(folder)) for path in files], texts
+        column = "the text file beside it" if texts == "beside" else "the sub-folder's name"
+        schema = Schema(folder.name, (Part("picture", "image"),), (Part(column, "text"),), rows=len(files))
+        self.schemas = [schema]
+        told = replace(schema, positive=(Part("text", "text"),))
+        self._builder = PairBuilder(told, folder, name)
+        self.datasets, self.names = one_dataset(name, len(files))
+
+    def _pair(self, row: int) -> Pair:
+        return self._builder.pair({"picture": self._files[row], "text": self._text(row)}, self.where(row))
+
+    def _text(self, row: int) -> str:
+        path = self._folder / self._files[row]
+        if self._texts == "folder":
+            return path.parent.name.replace("_", " ")
+        text = path.with_suffix(".txt")
+        try:
+            return text.read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise BadRowError(f"{self.where(row)}: no text {text.name} beside it ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise BadRowError(f"{self.where(row)}: {text.name} is not UTF-8") from None
+
+    def where(self, row: int) -> str:
+        """See `Table`."""
+        return self._files[row]
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """The folder of a split, where the sub-folders are splits; else the folder itself."""
+    below = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    return folder / split if split in below and below <= set(SPLITS) else folder
+
+
+def open_pictures(folder: Path, name: str) -> FolderTable:
+    """Pictures below a folder, in the order of their paths.
+
+    Raises:
+        TableError: no pictures, pictures without a text, or a picture with a text that another lacks.
+    """
+    files, texts = [], set()
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(n for n in folders if not n.startswith("."))
+        for file in sorted(names):
+            path = Path(parent, file)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not file.startswith("."):
+                files.append(path)
+            elif path.suffix == ".txt":
+                texts.add(path)
+    if not files:
+        raise TableError(
+            f"{folder} holds no pictures and no tables; expected pictures in sub-folders named after what they show, "
+            "pictures with a .txt beside each, metadata.csv, or .csv, .jsonl, .parquet or .tar files"
+        )
+    with_text = [path for path in files if path.with_suffix(".txt") in texts]
+    if with_text and len(with_text) < len(files):
+        bare = next(path for path in files if path.with_suffix(".txt") not in texts)
+        raise TableError(
+            f"{folder}: {len(files) - len(with_text):,} of {len(files):,} pictures have no .txt beside them, e.g. "
+            f"{bare.relative_to(folder)}; write one, or take the picture away"
+        )
+    if not with_text and (loose := [path for path in files if path.parent == folder]):
+        raise TableError(
+            f"{folder}: {len(loose):,} pictures lie in no sub-folder and have no .txt beside them, e.g. {loose[0].name}; "
+            "put them in folders named after what they show, or write metadata.csv with file_name,text"
+        )
+    return FolderTable(folder, files, "beside" if with_text else "folder", name)

@@ -1,0 +1,129 @@
+"""Data sets of the Hub: the files of one split in the local cache, for the readers of files."""
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from zoo.errors import HubError
+from zoo.hub import _hub_call
+from zoo.media import IMAGE_SUFFIXES
+
+from .errors import TableError
+
+SUFFIXES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".tar")
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+}
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def fetch_split(source: str, split: str) -> tuple[list[Path], str]:
+    """The files of a split, downloaded, and the data set's name.
+
+    Args:
+        source: "hf:org/name", "hf:org/name@revision", "hf:org/name/folder" for one of several configurations.
+
+    Raises:
+        HubError: no such data set or revision, no access, or the Hub is out of reach.
+        TableError: it has no table of this split, or several kinds or configurations of them.
+    """
+    place, _, revision = source.removeprefix("hf:").partition("@")
+    org, _, rest = place.strip("/").partition("/")
+    name, _, folder = rest.partition("/")
+    repo = f"{org}/{name}"
+    if not _REPO.fullmatch(repo):
+        raise HubError(f"{source!r} is no Hub data set; write hf:<org>/<name>[/<folder>][@revision]")
+    commit, names = dataset_files(repo, revision or None)
+    files = _choose(source, sorted(names), folder, split)
+    wanted = list(files)
+    if PurePosixPath(files[0]).suffix in (".csv", ".tsv", ".jsonl", ".ndjson"):  # their cells may name pictures
+        wanted += [name for name in sorted(names) if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda file: _download(repo, file, commit), wanted))
+    return paths[: len(files)], name
+
+
+def dataset_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
+    """Full commit and file names of a data set; without a network, of the newest cached snapshot."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    what = f"hf:{repo}" + (f"@{revision}" if revision else "")
+    try:
+        info = _hub_call(what, HfApi().dataset_info, repo, revision=revision)
+        return info.sha, {sibling.rfilename for sibling in info.siblings or []}
+    except (HubError, OfflineModeIsEnabled) as error:
+        if "no such" in str(error) or "restricted" in str(error):
+            raise
+        options = {"repo_type": "dataset", "revision": revision, "local_files_only": True}
+        try:
+            folder = Path(_hub_call(what, snapshot_download, repo, **options))
+        except HubError:
+            raise HubError(f"{what}: the Hub is out of reach or in offline mode, and it is not cached") from error
+        return folder.name, {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def _download(repo: str, file: str, commit: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(_hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, repo_type="dataset", revision=commit))
+
+
+def _choose(source: str, names: Sequence[str], folder: str, split: str) -> list[str]:
+    """The tables of a split: those with its name in their path; where no path names a split, all are "train"."""
+    tables = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    if folder:
+        tables = [name for name in tables if name == folder or name.startswith(f"{folder}/")]
+    if not tables:
+        where = f"below {folder!r}" if folder else "in it"
+        found = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise TableError(f"{source}: no {', '.join(SUFFIXES)} file {where}; found {found or 'nothing'}")
+    by_split: dict[str, list[str]] = {}
+    for name in tables:
+        by_split.setdefault(_split_of(name), []).append(name)
+    if set(by_split) == {""}:
+        by_split = {"train": tables}
+    wanted = _SPLIT_WORDS.get(split, split)
+    if wanted not in by_split:
+        raise TableError(f"{source} has no split {split!r}; it has {', '.join(sorted(filter(None, by_split)))}")
+    chosen = by_split[wanted]
+    suffixes = {PurePosixPath(name).suffix.lower() for name in chosen}
+    if len(suffixes) > 1:
+        chosen = [name for name in chosen if name.endswith(".parquet")] or chosen
+        suffixes = {PurePosixPath(name).suffix.lower() for name in chosen}
+    if len(suffixes) > 1:
+        raise TableError(
+            f"{source}: its files are of several kinds ({', '.join(sorted(suffixes))}); name a folder or file"
+        )
+    folders = sorted({_configuration(name) for name in chosen})
+    if len(folders) > 1:
+        raise TableError(
+            f"{source} has several configurations: {', '.join(folders[:12])}; name one, e.g. "
+            f"{source.partition('@')[0]}/{folders[0]}"
+        )
+    return chosen
+
+
+def _split_of(name: str) -> str:
+    """The split that a path names, "" for none; the file's own name goes before its folders."""
+    for part in reversed(PurePosixPath(name).parts):
+        for word in re.split(r"[^a-z]+", part.lower()):
+            if word in _SPLIT_WORDS:
+                return _SPLIT_WORDS[word]
+    return ""
+
+
+def _configuration(name: str) -> str:
+    """The folder of a file, without a last part that only names the split."""
+    parts = PurePosixPath(name).parts[:-1]
+    while parts and parts[-1].lower() in _SPLIT_WORDS:
+        parts = parts[:-1]
+    return "/".join(parts) or "."

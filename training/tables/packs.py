@@ -1,0 +1,115 @@
+"""The data packs as pairs: photos, emoji and symbols, each with what it is called."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
+from zoo.items import Item
+
+from ..pairs import Pair
+from .errors import TableError
+from .parquet import RowGroups
+from .schema import Part, Schema
+from .table import Table, one_dataset
+
+PACKS = ("photos", "emoji", "symbols")
+_KEYWORD_LIMIT = 12
+
+
+def photo_pair(row: dict[str, Any]) -> Pair:
+    """A photo with its class captions; a grocery product also with its kind and its description."""
+    label, kind = row["label"], row["coarse"]
+    texts = [
+        *row["captions"],
+        label,
+        f"a {label}",
+        f"a picture of a {label}",
+        f"the {label}",
+        f"a close-up of a {label}",
+    ]
+    if row["source"] == "grocery":
+        # The full caption carries brand and kind, and is what the pack is evaluated on: it comes as often as the rest.
+        texts += [row["captions"][0]] * 3 + [
+            kind.lower(),
+            f"a {kind.lower()}",
+            f"{label} in a shop",
+            f"{label} ({kind})",
+        ]
+        texts += [row["description"]] if row["description"] else []
+    name = kind.lower() if row["source"] == "grocery" else label
+    return _pair(row["image"], texts, group=f"photo:{row['captions'][0]}", name=name)
+
+
+def emoji_pair(row: dict[str, Any]) -> Pair:
+    """A drawing with its English name and keywords; the artists' drawings of one concept are a group."""
+    name = row["names"]["en"]
+    texts = [name, name, name, f"a drawing of {name}", *row["keywords"]["en"][:_KEYWORD_LIMIT]]
+    return _pair(row["image"], texts, group=f"emoji:{row['group']}", name=name)
+
+
+def symbol_pair(row: dict[str, Any]) -> Pair:
+    """A pictogram with its cleaned name, its category and its tags."""
+    name = row["text_en"]
+    texts = [name, name, name, name, f"a drawing of {name}", row["category_en"].lower(), *row["tags"].split()[:4]]
+    return _pair(row["image"], texts, group=f"symbol:{row['group']}", name="" if name.startswith("to ") else name)
+
+
+def _pair(image: bytes, texts: Sequence[str], group: str, name: str) -> Pair:
+    first, *rest = [Item(text=text) for text in texts if text.strip()]
+    return Pair(Item(image=image), first, also=tuple(rest), group=group, name=name)
+
+
+READERS = {"photos": photo_pair, "emoji": emoji_pair, "symbols": symbol_pair}
+
+
+def pack_pairs(split: str = "train", packs: Sequence[str] = PACKS) -> list[Pair]:
+    """Pairs of the data packs, in the order of `packs`, all in memory."""
+    return [READERS[pack](row) for pack in packs for row in read_pack(pack, split)]
+
+
+class PackTable(Table):
+    """One data pack, read a row group at a time.
+
+    Raises:
+        TableError: no such pack. MissingPackError: it is not here.
+    """
+
+    def __init__(self, pack: str, split: str, name: str) -> None:
+        if pack not in READERS:
+            raise TableError(f"no data pack is called {pack!r}; there are {', '.join(PACKS)}")
+        self._groups, self._read = RowGroups([_pack_file(pack, split)]), READERS[pack]
+        self._name, self._where = name, f"pack:{pack}/{split}"
+        self.schemas = [
+            Schema(
+                f"pack:{pack} ({split})",
+                (Part("image", "image"),),
+                (Part("names and captions", "text"),),
+                group="group" if pack != "photos" else "captions",
+                rows=len(self._groups),
+            )
+        ]
+        self.datasets, self.names = one_dataset(name, len(self._groups))
+
+    def _pair(self, row: int) -> Pair:
+        return replace(self._read(self._groups.cells(row)), dataset=self._name, where=self.where(row))
+
+    def where(self, row: int) -> str:
+        """See `Table`."""
+        return f"{self._where}, row {row}"
+
+    def blocks(self) -> list[range]:
+        """See `Table`."""
+        return self._groups.blocks()
+
+    def problems(self, limit: int = 20) -> list[str]:
+        """None: the packs were checked when they were made."""
+        return []
+
+
+def _pack_file(pack: str, split: str) -> Path:
+    path = packs_folder() / pack / f"{split}.parquet"
+    if not path.is_file():
+        raise MissingPackError(f"{path} does not exist; set ZOO_DATA to the folder that holds {pack}/{split}.parquet")
+    return path

@@ -1,0 +1,292 @@
+"""ParquetTable: Parquet files, read a row group at a time."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..pairs import Pair
+from .building import PairBuilder
+from .errors import BadRowError, TableError
+from .schema import Column, Schema, infer
+from .table import Table, named_datasets, one_dataset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BUDGET = 256 * 2**20  # bytes of row groups that are kept
+
+
+class RowGroups:
+    """Row groups of Parquet files; the last ones that were read are kept, up to `budget` bytes and one at least.
+
+    Memory is that of the largest row group: writers make them of hundreds or thousands of rows.
+
+    Args:
+        files: read as one table. columns: those that are read.
+    """
+
+    def __init__(self, files: Sequence[Path], columns: Sequence[str] | None = None, budget: int = BUDGET) -> None:
+        self.files, self.columns, self.budget = list(files), columns, budget
+        self._footers = [_footer(path) for path in self.files]
+        self.groups = [(f, g) for f, footer in enumerate(self._footers) for g in range(footer.num_row_groups)]
+        counts = [self._footers[f].row_group(g).num_rows for f, g in self.groups]
+        self.ends = np.cumsum(np.asarray(counts, dtype=np.int64))
+        starts = np.concatenate([[0], np.cumsum([footer.num_rows for footer in self._footers])])
+        self._file_starts = starts.astype(np.int64)
+        self._kept: OrderedDict[int, Future] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def place(self, row: int) -> tuple[int, int]:
+        """Row group of a row, and the row's number in it."""
+        group = int(np.searchsorted(self.ends, row, side="right"))
+        return group, row - (int(self.ends[group - 1]) if group else 0)
+
+    def where(self, row: int) -> str:
+        """The place of a row in words; rows of a file count from 0."""
+        file = self.groups[self.place(row)[0]][0]
+        return f"{self.files[file].name}, row {row - int(self._file_starts[file])}"
+
+    def blocks(self) -> list[range]:
+        """Rows of every row group."""
+        ends = self.ends.tolist()
+        return [range(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
+
+    def cells(self, row: int) -> dict[str, Any]:
+        """The cells of a row.
+
+        Raises:
+            TableError: the file is damaged.
+        """
+        group, own = self.place(row)
+        return self._group(group).slice(own, 1).to_pylist()[0]
+
+    def _group(self, group: int) -> "pa.Table":
+        with self._lock:
+            future = self._kept.get(group)
+            mine = future is None
+            if mine:
+                future = self._kept[group] = Future()
+            self._kept.move_to_end(group)
+        if mine:  # others that want it wait for this thread, not for the lock
+            try:
+                future.set_result(self.read(group, self.columns))
+            except BaseException as error:
+                future.set_exception(error)
+                with self._lock:
+                    self._kept.pop(group, None)
+            self._forget()
+        return future.result()
+
+    def _forget(self) -> None:
+        with self._lock:
+            sizes = {g: f.result().nbytes for g, f in self._kept.items() if f.done() and not f.exception()}
+            total = sum(sizes.values())
+            for group, size in list(sizes.items())[:-1]:
+                if total <= self.budget:
+                    break
+                del self._kept[group]
+                total -= size
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the row groups that are in memory."""
+        with self._lock:
+            return sum(f.result().nbytes for f in self._kept.values() if f.done() and not f.exception())
+
+    def read(self, group: int, columns: Sequence[str] | None) -> "pa.Table":
+        """A row group from disk; raises TableError where that is damaged."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file, own = self.groups[group]
+        try:
+            # A reader each: pyarrow does not promise that one may be shared by threads.
+            with pq.ParquetFile(self.files[file], metadata=self._footers[file]) as reader:
+                return reader.read_row_group(own, columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(f"{self.files[file].name}, row group {own}: damaged or cut off: {error}") from error
+
+    def full_columns(self, group: int) -> set[str]:
+        """Columns of bytes of which the footer says that no value of the group is null."""
+        file, own = self.groups[group]
+        footer = self._footers[file].row_group(own)
+        full = set()
+        for i in range(footer.num_columns):
+            leaf = footer.column(i)
+            name, _, field = leaf.path_in_schema.partition(".")
+            if field in ("", "bytes") and leaf.statistics is not None and leaf.statistics.null_count == 0:
+                full.add(name)
+        return full
+
+
+class ParquetTable(Table):
+    """Parquet files with the same columns.
+
+    A row group is read when one of its rows is asked for, and the last ones are kept: a sampler that follows `blocks`
+    reads each once. A row that is no pair raises BadRowError when it is read.
+
+    Raises:
+        TableError: no file, no rows, a damaged file, other columns in a further file, or columns that make no pairs.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], *, columns: Mapping[str, str] | None, root: Path | None, name: str
+    ) -> None:
+        self._groups = RowGroups(files)
+        source = files[0].name if len(files) == 1 else f"{files[0].name} … {files[-1].name} ({len(files)} files)"
+        if not len(self._groups):
+            raise TableError(f"{files[0] if len(files) == 1 else source} holds no rows")
+        arrow = _schema(files[0])
+        self._classes = _class_names(arrow)
+        schema = infer(source, [_column(field, arrow, self._classes) for field in arrow], columns)
+        _check_types(source, schema, arrow)
+        for path in files[1:]:
+            _check_same(path, _schema(path), files[0], arrow, schema)
+        self._groups.columns = list(schema.used)
+        self.schemas = [replace(schema, rows=len(self._groups))]
+        self._builder = PairBuilder(schema, root or files[0].parent, name)
+        if schema.dataset is None:
+            self.datasets, self.names = one_dataset(name, len(self._groups))
+        else:
+            reads = (self._groups.read(group, [schema.dataset]) for group in range(len(self._groups.groups)))
+            values = [value for table in reads for value in table[schema.dataset].to_pylist()]
+            self.datasets, self.names = named_datasets([v if v is None else str(v).strip() for v in values], name)
+
+    def _pair(self, row: int) -> Pair:
+        return self._builder.pair(self._named(self._groups.cells(row)), self.where(row))
+
+    def _named(self, cells: dict[str, Any]) -> dict[str, Any]:
+        for column, names in self._classes.items():
+            number = cells.get(column)
+            if isinstance(number, int):
+                cells[column] = names[number] if 0 <= number < len(names) else None
+        return cells
+
+    def where(self, row: int) -> str:
+        """See `Table`."""
+        return self._groups.where(row)
+
+    def blocks(self) -> list[range]:
+        """See `Table`."""
+        return self._groups.blocks()
+
+    def problems(self, limit: int = 20) -> list[str]:
+        """See `Table`. Bytes are read only where the file does not say that all are there."""
+        schema = self.schemas[0]
+        found: list[str] = []
+        for group, block in enumerate(self._groups.blocks()):
+            full = self._groups.full_columns(group)
+            there = {p.column: b"\0" for p in schema.parts if p.column in full and self._is_bytes(p.column)}
+            there = {column: there[column] for column in there if self._modality(column) != "media"}
+            try:
+                table = self._groups.read(group, [column for column in schema.used if column not in there])
+            except TableError as error:
+                found.append(str(error))
+                continue
+            for row in block:
+                if len(found) >= limit:
+                    return found
+                cells = table.slice(row - block.start, 1).to_pylist()[0] if table.num_columns else {}
+                try:
+                    self._builder.pair({**self._named(cells), **there}, self.where(row))
+                except BadRowError as error:
+                    found.append(str(error))
+        return found
+
+    def _is_bytes(self, column: str) -> bool:
+        return _kind(_schema(self._groups.files[0]).field(column).type) == "media"
+
+    def _modality(self, column: str) -> str:
+        return next(part.modality for part in self.schemas[0].parts if part.column == column)
+
+
+def _footer(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
+
+
+def _schema(path: Path) -> "pa.Schema":
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(path)
+
+
+def _kind(kind: "pa.DataType") -> str:
+    """What a column holds, as `Column.kind` says it; a list is what it lists."""
+    import pyarrow.types as types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _kind(kind.value_type)
+    if types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return "media"
+    if types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}:
+        return "media"
+    if types.is_integer(kind):
+        return "int"
+    if types.is_null(kind):
+        return ""
+    return "float" if types.is_floating(kind) or types.is_decimal(kind) else "other"
+
+
+def _features(arrow: "pa.Schema") -> dict[str, Any]:
+    """What the `datasets` library notes about the columns."""
+    try:
+        features = json.loads((arrow.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {column: feature for column, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _class_names(arrow: "pa.Schema") -> dict[str, list[str]]:
+    """Names of numbered classes by column."""
+    return {
+        column: [str(name) for name in feature["names"]]
+        for column, feature in _features(arrow).items()
+        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list) and column in arrow.names
+    }
+
+
+def _column(field: "pa.Field", arrow: "pa.Schema", classes: Mapping[str, Sequence[str]]) -> Column:
+    kind = "text" if field.name in classes else _kind(field.type)
+    told = str(_features(arrow).get(field.name, {}).get("_type", "")).lower()
+    return Column(field.name, kind, told if told in ("image", "audio", "video") else "")
+
+
+def _check_types(source: str, schema: Schema, arrow: "pa.Schema") -> None:
+    classes = _class_names(arrow)
+    for part in schema.parts:
+        kind = "text" if part.column in classes else _kind(arrow.field(part.column).type)
+        wanted = ("text", "") if part.modality == "text" else ("text", "media", "")
+        if kind not in wanted:
+            what = "text" if part.modality == "text" else "bytes or paths"
+            raise TableError(f"{source}: column {part.column} holds {arrow.field(part.column).type}, not {what}")
+
+
+def _check_same(path: Path, other: "pa.Schema", first: Path, arrow: "pa.Schema", schema: Schema) -> None:
+    for column in schema.used:
+        if column not in other.names:
+            raise TableError(
+                f"{path} has no column {column}, and {first.name} has; its columns: {', '.join(other.names)}"
+            )
+        if (kind := _kind(other.field(column).type)) and kind != _kind(arrow.field(column).type):
+            types = f"{other.field(column).type} in {path.name} and {arrow.field(column).type} in {first.name}"
+            raise TableError(f"column {column} is {types}; files that are read together must agree")

@@ -1,0 +1,213 @@
+"""RowTable: CSV, TSV and JSONL files; texts and paths are kept in memory, the files that they name are not."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..pairs import Pair
+from .building import PairBuilder
+from .errors import BadRowError, TableError
+from .schema import Column, Schema, infer
+from .table import Table, named_datasets
+
+_MAX_CELL = 2**26
+_SHOWN = 5
+_WHOLE = re.compile(r"[+-]?\d+")
+
+
+class RowTable(Table):
+    """Rows in memory, checked when opened.
+
+    Args:
+        path: the file, for messages. rows: cells of the used columns, in the order of `schema.used`.
+        lines: line of every row.
+
+    Raises:
+        TableError: rows are no pairs; all of them are counted and the first are named.
+    """
+
+    def __init__(
+        self, path: Path, schema: Schema, rows: Sequence[tuple], lines: Sequence[int], root: Path, name: str
+    ) -> None:
+        self._path, self._rows, self._lines = path, rows, lines
+        self._builder = PairBuilder(schema, root, name)
+        self._columns = schema.used
+        self.schemas = [replace(schema, rows=len(rows))]
+        self._check()
+        values = [None] * len(rows)
+        if schema.dataset is not None:
+            place = schema.used.index(schema.dataset)
+            values = [str(row[place]).strip() if row[place] not in (None, "") else None for row in rows]
+        self.datasets, self.names = named_datasets(values, name)
+
+    def _check(self) -> None:
+        bad = []
+        for row in range(len(self._rows)):
+            try:
+                self._pair(row)
+            except BadRowError as error:
+                bad.append(str(error))
+        raise_all(self._path, bad, len(self._rows))
+
+    def _pair(self, row: int) -> Pair:
+        return self._builder.pair(dict(zip(self._columns, self._rows[row], strict=True)), self.where(row))
+
+    def where(self, row: int) -> str:
+        """See `Table`."""
+        return f"{self._path.name}, line {self._lines[row]}"
+
+
+def raise_all(path: Path, bad: Sequence[str], count: int) -> None:
+    """Raises one TableError for the bad rows, if there are any: a single one as it is, else the first few."""
+    if len(bad) == 1:
+        raise TableError(bad[0])
+    if bad:
+        more = f"\n  … and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        shown = "\n  ".join(entry.removeprefix(f"{path.name}, ") for entry in bad[:_SHOWN])
+        raise TableError(f"{path.name}: {len(bad):,} of {count:,} rows are no pairs:\n  {shown}{more}")
+
+
+def open_csv(path: Path, *, columns: Mapping[str, str] | None, root: Path | None, name: str) -> RowTable:
+    """A CSV or TSV file with a header; the separator is the one of `,` `;` and tab that the header uses most.
+
+    Raises:
+        TableError: no header, no rows, ragged rows, a column twice, not UTF-8, or rows that are no pairs.
+    """
+    if csv.field_size_limit() < _MAX_CELL:
+        csv.field_size_limit(_MAX_CELL)
+    first = next(_lines(path), "")
+    if not first.strip():
+        raise TableError(f"{path} is empty; its first line must name the columns, e.g. image,text")
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    # Strict: an open quote would otherwise swallow the rest of the file without a word.
+    reader = csv.reader(_lines(path), delimiter=separator, strict=True)
+    rows, lines, bad = [], [], []
+    try:
+        header = [cell.strip() or f"column {i}" for i, cell in enumerate(next(reader), 1)]
+        if twice := [column for column, times in Counter(header).items() if times > 1]:
+            raise TableError(f"{path.name}, line 1: column {', '.join(twice)} occurs twice")
+        for row in reader:
+            if len(row) == len(header):
+                rows.append(row)
+                lines.append(reader.line_num)
+            elif row:
+                bad.append(f"{path.name}, line {reader.line_num}: {len(row)} cells, and the header has {len(header)}")
+    except csv.Error as error:
+        raise TableError(f"{path.name}, line {reader.line_num}: {error}; is a quote left open?") from error
+    raise_all(path, bad, len(rows) + len(bad))
+    if not rows:
+        raise TableError(f"{path} holds a header and no pairs")
+    found = [Column(column, _kind_of_cells(row[i] for row in rows)) for i, column in enumerate(header)]
+    schema = infer(path.name, found, columns)
+    return RowTable(path, schema, _typed(path, rows, lines, header, schema), lines, root or path.parent, name)
+
+
+def _typed(
+    path: Path, rows: Sequence[list[str]], lines: Sequence[int], header: Sequence[str], schema: Schema
+) -> list[tuple]:
+    """Cells of the used columns; numbers and JSON lists are read where the column's name says that they are such."""
+    lists = {part.column for part in schema.parts if part.many} | {schema.teacher_scores}
+    places = [(header.index(column), column) for column in schema.used]
+    typed, bad = [], []
+    for row, line in zip(rows, lines, strict=True):
+        cells: list[Any] = []
+        for place, column in places:
+            cell: Any = row[place]
+            if column == schema.score and _kind_of_cells([cell]) in ("int", "float"):
+                cell = float(cell)
+            elif column in lists and cell.strip():
+                try:
+                    cell = json.loads(cell)
+                except (ValueError, RecursionError):
+                    cell = None
+                if not isinstance(cell, list):
+                    bad.append(f'{path.name}, line {line}: the {column} must be a JSON list, e.g. ["a", "b"]')
+            elif column in lists:
+                cell = None
+            cells.append(cell)
+        typed.append(tuple(cells))
+    raise_all(path, bad, len(rows))
+    return typed
+
+
+def open_jsonl(path: Path, *, columns: Mapping[str, str] | None, root: Path | None, name: str) -> RowTable:
+    """A file with a JSON object a line; a key that a line lacks is an empty cell.
+
+    Raises:
+        TableError: no lines, a line that is no JSON object or has a key twice, not UTF-8, or rows that are no pairs.
+    """
+    rows, lines, bad = [], [], []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_object)
+        except _TwiceError as error:
+            bad.append(f"{path.name}, line {number}: column {error} occurs twice")
+            continue
+        except (ValueError, RecursionError) as error:
+            bad.append(f"{path.name}, line {number}: no JSON: {getattr(error, 'msg', error)}")
+            continue
+        if not isinstance(row, dict):
+            bad.append(
+                f"{path.name}, line {number}: {type(row).__name__} and no JSON object; write {{…}} on every line"
+            )
+            continue
+        rows.append(row)
+        lines.append(number)
+    raise_all(path, bad, len(rows) + len(bad))
+    if not rows:
+        raise TableError(f"{path} is empty; write a JSON object a line, e.g. {{'image': …, 'text': …}}")
+    names = dict.fromkeys(key for row in rows for key in row)
+    schema = infer(path.name, [Column(key, _kind_of_values(row.get(key) for row in rows)) for key in names], columns)
+    cells = [tuple(row.get(column) for column in schema.used) for row in rows]
+    return RowTable(path, schema, cells, lines, root or path.parent, name)
+
+
+class _TwiceError(Exception):
+    """A JSON object has a key twice."""
+
+
+def _object(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(entries)
+    if len(found) < len(entries):
+        raise _TwiceError(next(key for key, times in Counter(key for key, _ in entries).items() if times > 1))
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise TableError(
+                    f"{path.name}, line {number}: not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
+                ) from None
+
+
+def _kind_of_cells(cells: Iterator[str] | Sequence[str]) -> str:
+    """ "int" or "float" where every cell that is not empty is such a number; "text" else."""
+    kind = ""
+    for cell in map(str.strip, cells):
+        if _WHOLE.fullmatch(cell):
+            kind = kind or "int"
+        elif cell:
+            try:
+                float(cell)
+            except ValueError:
+                return "text"
+            kind = "float"
+    return kind
+
+
+def _kind_of_values(values: Iterator[Any]) -> str:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {int, float}:
+        return "float" if float in kinds else "int"
+    return "text" if kinds == {str} else ""

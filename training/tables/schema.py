@@ -1,0 +1,323 @@
+"""Schema: which columns are the query, the positive and the negatives, and of which modality; told by their names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .errors import TableError
+
+_ROLES = {
+    "query": ("query", "qry", "anchor", "question"),
+    "positive": ("positive", "positives", "pos", "answer", "passage", "document", "target"),
+    "negative": ("negative", "negatives", "neg"),
+    "also": ("also",),
+}
+_PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
+_MODALITIES = {
+    "text": ("text", "texts", "txt", "caption", "captions", "sentence", "sentences"),
+    "image": ("image", "images", "img", "picture", "pictures", "photo", *_PICTURE_ENDINGS),
+    "video": ("video", "videos", "mp4", "avi", "mov", "mkv", "webm"),
+    "audio": ("audio", "audios", "sound", "wav", "mp3", "flac", "ogg", "m4a"),
+}
+_ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
+_MODALITY_OF = {word: modality for modality, words in _MODALITIES.items() for word in words}
+_PLURAL = {"positives", "negatives", "also", "texts", "captions", "sentences", "images", "pictures", "videos", "audios"}
+# `source` is none of them: it often names the page that a row was taken from. columns={"dataset": "source"} says so.
+_FACTS = {
+    "score": ("score", "similarity"),
+    "group": ("group", "label", "class"),
+    "dataset": ("dataset", "task"),
+    "teacher_scores": ("teacher_scores",),
+}
+_WORD = re.compile(r"mp[34]|m4a|[a-z]+|\d+")
+_BARE = ("path", "file", "file_name", "filename")
+_TAIL = {"path", "file", "filename", "bytes"}
+_SAY = "columns={{{0!r}: {1!r}}} (--column {0}={1})"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it was found.
+
+    Attributes:
+        kind: "text", "int", "float", "media" (bytes), "other", or "" where the file does not say.
+        modality: of bytes, where the file says it.
+        rank: of two columns that could be the same, the one with the lower rank is.
+    """
+
+    name: str
+    kind: str = ""
+    modality: str = ""
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A column that makes an item or a part of one.
+
+    Attributes:
+        modality: text, image, video or audio; "media" where every row's bytes tell.
+        many: its name is a plural: a CSV cell is a JSON list.
+    """
+
+    column: str
+    modality: str
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a column's name says; "" and -1 for what it does not say."""
+
+    role: str
+    modality: str
+    number: int
+    many: bool
+    weak: bool = False  # `path`, `file_name`: a picture where no other column is one
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Roles of a table's columns; `str()` is a small table to show before training.
+
+    Attributes:
+        source: the table's name.
+        query, positive, also: columns of each item; several are one item (a picture with a text).
+        negatives: columns of each hard negative.
+        score, group, dataset, teacher_scores: columns of these facts, None where there are none.
+        unused: the other columns.
+        rows: how many pairs there are.
+    """
+
+    source: str
+    query: tuple[Part, ...]
+    positive: tuple[Part, ...]
+    negatives: tuple[tuple[Part, ...], ...] = ()
+    also: tuple[Part, ...] = ()
+    score: str | None = None
+    group: str | None = None
+    dataset: str | None = None
+    teacher_scores: str | None = None
+    unused: tuple[str, ...] = ()
+    rows: int | None = None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Column by fact."""
+        return {fact: column for fact in _FACTS if (column := getattr(self, fact)) is not None}
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All columns that make items."""
+        return (*self.query, *self.positive, *(part for parts in self.negatives for part in parts), *self.also)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All columns that are read."""
+        return tuple(dict.fromkeys([part.column for part in self.parts] + list(self.facts.values())))
+
+    def __str__(self) -> str:
+        numbered = len(self.negatives) > 1
+        roles = [("query", self.query), ("positive", self.positive)]
+        roles += [(f"negative {i}" if numbered else "negative", parts) for i, parts in enumerate(self.negatives, 1)]
+        roles += [("also", self.also)] if self.also else []
+        lines = [(role, " + ".join(p.modality for p in parts), [p.column for p in parts]) for role, parts in roles]
+        lines += [(fact.replace("_", " "), "", [column]) for fact, column in self.facts.items()]
+        width, wide = (max(len(line[i]) for line in lines) for i in (0, 1))
+        title = self.source + (f": {self.rows:,} pairs" if self.rows is not None else "")
+        shown = [
+            f"  {role:{width}}  {what:{wide}}  column{'s' if len(names) > 1 else ''} {', '.join(names)}"
+            for role, what, names in lines
+        ]
+        if self.unused:
+            names = ", ".join(self.unused[:8]) + (", …" if len(self.unused) > 8 else "")
+            plural = "s" if len(self.unused) > 1 else ""
+            shown.append(f"  {len(self.unused)} column{plural} not used: {names}")
+        return "\n".join([title, *shown])
+
+
+def read_name(name: str) -> Meaning | None:
+    """What a column's name says: `query_image`, `imageQuery`, `neg_text`, `negative_2_image_path`, `caption`, `sentence1`.
+
+    Every word must be known: `query_id` and `image_width` are no items.
+    """
+    if not name.isascii():
+        return None
+    if name.lower() in _BARE:
+        return Meaning("", "image", -1, False, weak=True)
+    words = _WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    if words[-2:] == ["file", "name"]:
+        words = words[:-2]
+    elif words and words[-1] in _TAIL:
+        words = words[:-1]
+    roles = [_ROLE_OF[word] for word in words if word in _ROLE_OF]
+    modalities = [_MODALITY_OF[word] for word in words if word in _MODALITY_OF]
+    numbers = [int(word) for word in words if word.isdigit()]
+    counts = (len(roles), len(modalities), len(numbers))
+    if not words or max(counts) > 1 or sum(counts) != len(words) or not (roles or modalities):
+        return None
+    role, modality, number = (found[0] if found else "" for found in (roles, modalities, numbers))
+    if number != "" and role != "negative":
+        if role or modality != "text" or number not in (1, 2):
+            return None
+        role, number = ("query", "positive")[number - 1], ""  # sentence1, sentence2
+    return Meaning(role, modality, -1 if number == "" else number, any(word in _PLURAL for word in words))
+
+
+def infer(source: str, columns: Sequence[Column], explicit: Mapping[str, str] | None = None) -> Schema:
+    """The schema of a table.
+
+    Without roles in the names, the picture, film or sound is the query and the text its positive; where only one role
+    is named, the one other item is the other role; a text column `label` or `class` stands in for a missing text. Else
+    `label` is a group, or a score where its values are broken numbers.
+
+    Args:
+        explicit: meaning → column, e.g. {"query_image": "photo", "score": "stars"}; goes before what names say.
+
+    Raises:
+        TableError: no pair can be made of the columns, or two columns could be the same part of it.
+    """
+    by_name = {column.name: column for column in columns}
+    said = _explicit(source, by_name, explicit or {})
+    taken = {column.name for _, _, column in said}
+    told = [(meaning, c.rank, c) for c in columns if c.name not in taken and (meaning := read_name(c.name))]
+    slots = _Slots(source, [entry for entry in said if isinstance(entry[0], Meaning)] + told)
+    facts = _facts(source, by_name, {m: c.name for m, _, c in said if isinstance(m, str)}, taken)
+    _place_roleless(slots, by_name, facts)
+    if "group" in facts and facts["group"] not in taken:
+        _judge_label(source, by_name[facts["group"]], facts, slots)
+    parts = slots.parts
+    for name in ("query", "positive"):
+        if not parts[name]:
+            raise _no_pair(source, slots, by_name, f"there is no {name}")
+    if any(part.many for part in parts["query"]):
+        raise TableError(
+            f"{source}: column {parts['query'][0].column} holds lists, and a query is one thing; "
+            f"say which column it is: {_SAY.format('query', 'COLUMN')}"
+        )
+    schema = Schema(source, parts["query"], parts["positive"], tuple(slots.negatives), parts["also"], **facts)
+    used = set(schema.used)
+    return replace(schema, unused=tuple(column.name for column in columns if column.name not in used))
+
+
+def _explicit(
+    source: str, by_name: Mapping[str, Column], explicit: Mapping[str, str]
+) -> list[tuple["Meaning | str", int, Column]]:
+    said: list[tuple[Meaning | str, int, Column]] = []
+    for key, name in explicit.items():
+        if name not in by_name:
+            raise TableError(f"{source} has no column {name} (said to be {key}); it has {_listed(by_name)}")
+        meaning = key if key in _FACTS else read_name(key)
+        if meaning is None:
+            raise TableError(
+                f"{key!r} (said of column {name}) is no part of a pair; say query, positive, negative or negative_1 with or "
+                f"without _text, _image, _video or _audio, or one of {', '.join(_FACTS)}"
+            )
+        said.append((meaning, -1, by_name[name]))
+    return said
+
+
+class _Slots:
+    """Columns by role, number and modality."""
+
+    def __init__(self, source: str, found: Sequence[tuple[Meaning, int, Column]]) -> None:
+        self.source = source
+        best: dict[tuple[str, int, str], tuple[int, Part]] = {}
+        media = any(not m.role and not m.weak and m.modality not in ("", "text") for m, _, _ in found)
+        for meaning, rank, column in found:
+            if meaning.weak and media and rank >= 0:
+                continue
+            modality = meaning.modality or ((column.modality or "media") if column.kind == "media" else "text")
+            key, part = (meaning.role, meaning.number, modality), Part(column.name, modality, meaning.many)
+            if key in best and best[key][0] == rank:
+                what = meaning.role or ("positive" if modality == "text" else "query")
+                what += f"_{meaning.number}" if meaning.number >= 0 else ""
+                raise TableError(
+                    f"{source}: columns {best[key][1].column} and {column.name} could both be the {what}'s {modality}; "
+                    f"say which is: {_SAY.format(f'{what}_{modality}', column.name)}"
+                )
+            if key not in best or rank < best[key][0]:
+                best[key] = (rank, part)
+        self.by_key = {key: part for key, (_, part) in best.items()}
+        self.parts = {role: self._of(role) for role in ("query", "positive", "also")}
+        self.roleless = list(self._of(""))
+
+    def _of(self, role: str, number: int = -1) -> tuple[Part, ...]:
+        return tuple(part for key, part in self.by_key.items() if key[:2] == (role, number))
+
+    @property
+    def negatives(self) -> list[tuple[Part, ...]]:
+        return [self._of("negative", n) for n in sorted({key[1] for key in self.by_key if key[0] == "negative"})]
+
+
+def _place_roleless(slots: _Slots, by_name: Mapping[str, Column], facts: dict[str, str]) -> None:
+    """Gives the columns that name a modality alone a role."""
+    parts, loose = slots.parts, slots.roleless
+    empty = [role for role in ("query", "positive") if not parts[role]]
+    if len(empty) == 1 and loose:
+        if len(loose) > 1:
+            names = " and ".join(part.column for part in loose)
+            raise TableError(
+                f"{slots.source}: columns {names} could each be the {empty[0]}; "
+                f"say which is: {_SAY.format(f'{empty[0]}_{loose[0].modality}', loose[0].column)}"
+            )
+        parts[empty[0]] = (loose[0],)
+    elif len(empty) == 2:
+        media = [part for part in loose if part.modality != "text"]
+        texts = [part for part in loose if part.modality == "text"]
+        label = facts.get("group")
+        if len(media) == 1 and not texts and label in ("label", "class") and by_name[label].kind in ("text", ""):
+            texts = [Part(label, "text")]
+            del facts["group"]
+        if len(media) > 1:
+            raise TableError(
+                f"{slots.source}: columns {' and '.join(part.column for part in media)} could each be the query; "
+                f"say which is: {_SAY.format(f'query_{media[0].modality}', media[0].column)}"
+            )
+        if not media or not texts:
+            missing = "there is a text and nothing that it belongs to" if texts else "there is no text"
+            raise _no_pair(slots.source, slots, by_name, missing if loose else "none of them is known")
+        parts["query"], parts["positive"] = tuple(media), tuple(texts)
+
+
+def _facts(source: str, by_name: Mapping[str, Column], said: Mapping[str, str], taken: set[str]) -> dict[str, str]:
+    facts = dict(said)
+    for fact, words in _FACTS.items():
+        for word in words:  # the first that is there
+            names = [name for name in by_name if name.lower() == word and name not in taken]
+            if len(names) > 1:
+                raise TableError(f"{source}: columns {' and '.join(names)} could both be the {fact}; rename one")
+            if names:
+                facts.setdefault(fact, names[0])
+    return facts
+
+
+def _judge_label(source: str, column: Column, facts: dict[str, str], slots: _Slots) -> None:
+    """`label` of broken numbers is a score; of whole numbers beside named roles it could be either."""
+    if column.name.lower() == "group":
+        return
+    if column.kind == "float":
+        del facts["group"]
+        facts.setdefault("score", column.name)
+    elif column.kind == "int" and "score" not in facts and not slots.roleless:
+        raise TableError(
+            f"{source}: column {column.name} holds whole numbers: a score of 0 or 1, or a class whose rows are no negatives "
+            f"of one another? Say {_SAY.format('score', column.name)}, or group in place of score"
+        )
+
+
+def _no_pair(source: str, slots: _Slots, by_name: Mapping[str, Column], why: str) -> TableError:
+    known = [f"{part.column} ({' '.join(filter(None, (part.modality, key[0])))})" for key, part in slots.by_key.items()]
+    understood = f", of which {', '.join(known)} {'is' if len(known) == 1 else 'are'} understood" if known else ""
+    hint = ""
+    if len(by_name) == 1 and (mark := next((m for m in ";\t|" if m in next(iter(by_name))), None)):
+        hint = f"; or are they separated by {mark!r}? Save the table with commas"
+    return TableError(
+        f"{source}: no pairs can be made of the columns {_listed(by_name)}{understood}: {why}. Name them image,text or "
+        f"query,positive, or say which they are: {_SAY.format('query_image', 'COLUMN')}{hint}"
+    )
+
+
+def _listed(names: Mapping[str, Column]) -> str:
+    shown = ", ".join(list(names)[:12]) or "none"
+    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")

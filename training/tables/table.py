@@ -1,0 +1,120 @@
+"""Table: the base of all readers, and several tables as one."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from ..pairs import Pair
+from .errors import TableError
+from .schema import Schema
+
+
+class Table:
+    """Pairs by row number, read when asked for; threads may read at once.
+
+    Attributes:
+        schemas: of every table in it, to be shown before training.
+        datasets: `(n,)` number of the data set of every row. names: the data sets' names.
+    """
+
+    schemas: list[Schema]
+    datasets: np.ndarray
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.datasets)
+
+    def __getitem__(self, row: int) -> Pair:
+        """The pair of a row.
+
+        Raises:
+            BadRowError: the row is no pair. IndexError: there is no such row.
+        """
+        return self._pair(self._number(row))
+
+    def _number(self, row: int) -> int:
+        number = int(row) + len(self) if row < 0 else int(row)
+        if not 0 <= number < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return number
+
+    def _pair(self, row: int) -> Pair:
+        raise NotImplementedError
+
+    def where(self, row: int) -> str:
+        """The place of a row in words: "pairs.csv, line 7"."""
+        raise NotImplementedError
+
+    def blocks(self) -> list[range]:
+        """Rows that lie together (a file, a row group, a shard), in order: reading them in turn is cheapest."""
+        return [range(len(self))]
+
+    def problems(self, limit: int = 20) -> list[str]:
+        """The first rows that are no pairs, each with its place and the reason; nothing is decoded."""
+        found: list[str] = []
+        for row in range(len(self)):
+            if len(found) >= limit:
+                break
+            try:
+                self._pair(row)
+            except TableError as error:
+                found.append(str(error))
+        return found
+
+
+class Tables(Table):
+    """Several tables one after the other; data sets of one name are one."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self.tables = list(tables)
+        self.schemas = [schema for table in tables for schema in table.schemas]
+        self._ends = list(accumulate(len(table) for table in tables))
+        numbers: dict[str, int] = {}
+        parts = []
+        for table in tables:
+            own = np.array([numbers.setdefault(name, len(numbers)) for name in table.names], dtype=np.int64)
+            parts.append(own[table.datasets])
+        self.datasets, self.names = np.concatenate(parts), list(numbers)
+
+    def _place(self, row: int) -> tuple[Table, int]:
+        number = bisect_right(self._ends, row)
+        return self.tables[number], row - (self._ends[number - 1] if number else 0)
+
+    def _pair(self, row: int) -> Pair:
+        table, own = self._place(row)
+        return table[own]
+
+    def where(self, row: int) -> str:
+        """See `Table`."""
+        table, own = self._place(self._number(row))
+        return table.where(own)
+
+    def blocks(self) -> list[range]:
+        """See `Table`."""
+        starts = [0, *self._ends]
+        return [
+            range(start + block.start, start + block.stop)
+            for start, table in zip(starts, self.tables, strict=False)
+            for block in table.blocks()
+        ]
+
+    def problems(self, limit: int = 20) -> list[str]:
+        """See `Table`."""
+        found: list[str] = []
+        for table in self.tables:
+            found += table.problems(limit - len(found)) if len(found) < limit else []
+        return found
+
+
+def one_dataset(name: str, count: int) -> tuple[np.ndarray, list[str]]:
+    """Data set numbers and names of a table that is one data set."""
+    return np.zeros(count, dtype=np.int64), [name]
+
+
+def named_datasets(values: Sequence[str | None], default: str) -> tuple[np.ndarray, list[str]]:
+    """Data set numbers and names by the values of a column; empty ones are the default's."""
+    numbers: dict[str, int] = {}
+    found = [numbers.setdefault(value or default, len(numbers)) for value in values]
+    return np.asarray(found, dtype=np.int64), list(numbers)

@@ -1,0 +1,167 @@
+"""Pairs → a file that `open_pairs` reads: JSONL with the media beside it, or Parquet with the media in it."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.items import Item
+from zoo.media import load_pixels
+
+from ..pairs import Pair, PairTable
+from .building import content_group
+from .errors import TableError
+
+_MEDIA = ("image", "video", "audio")
+_ENDINGS = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"fLaC", ".flac"), (b"OggS", ".ogg"))
+_GROUP_BYTES, _GROUP_ROWS = 32 * 2**20, 1000  # a row group is read whole
+
+
+def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
+    """Writes pairs with columns `query_text`, `positive_image`, `negatives_text`, `also_text`, `score`, `teacher_scores`,
+    `group` and `dataset`, of which those that nothing needs are left out; whole or not at all.
+
+    Files stay where they are, their paths relative to the written file. Bytes and PIL pictures go into a Parquet file;
+    beside a JSONL file into the folder `<stem>-media`. `Pair.name` and `Pair.where` are not kept.
+
+    Args:
+        path: ends in .jsonl or .parquet.
+
+    Raises:
+        TableError: no pairs, another ending, or an item that no column holds (regions, frames, waveforms).
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".jsonl", ".parquet"):
+        raise TableError(f"{path} ends in {suffix or 'nothing'}; pairs are written to .jsonl or .parquet")
+    if len(pairs) == 0:
+        raise TableError(f"there are no pairs to write to {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary, media = Path(name), path.with_name(f"{path.stem}-media")
+    fresh = not media.exists()
+    try:
+        if suffix == ".jsonl":
+            _write_jsonl(pairs, temporary, path, media)
+        else:
+            _write_parquet(pairs, temporary, path)
+        os.chmod(temporary, 0o644)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if fresh:
+            shutil.rmtree(media, ignore_errors=True)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write_jsonl(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path, media: Path) -> None:
+    def keep(content: bytes) -> str:
+        ending = next((ending for head, ending in _ENDINGS if content.startswith(head)), "")
+        ending = ".webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else ending
+        file = media / (hashlib.blake2b(content, digest_size=16).hexdigest() + ending)
+        if not file.exists():
+            media.mkdir(exist_ok=True)
+            file.write_bytes(content)
+        return f"{media.name}/{file.name}"
+
+    with temporary.open("w", encoding="utf-8") as file:
+        for row in _rows(pairs, path):
+            row = {key: _map(value, lambda v: keep(v) if isinstance(v, bytes) else v) for key, value in row.items()}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _write_parquet(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, None] = {}
+    for row in _rows(pairs, path):  # a first pass for the columns: a file has them all from the start
+        columns.update(dict.fromkeys(row))
+    media = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    kinds = {"score": pa.float64(), "teacher_scores": pa.list_(pa.float64())}
+
+    def kind(column: str) -> pa.DataType:
+        held = media if column.endswith(_MEDIA) else pa.string()
+        return kinds.get(column) or (pa.list_(held) if column.startswith(("negatives", "also")) else held)
+
+    def struct(value: Any) -> Any:
+        return {"bytes": value, "path": None} if isinstance(value, bytes) else {"bytes": None, "path": value}
+
+    schema = pa.schema([(column, kind(column)) for column in columns])
+    with pq.ParquetWriter(temporary, schema) as writer:
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for row in _rows(pairs, path):
+            size += sum(len(v) for value in row.values() for v in _flat(value) if isinstance(v, bytes))
+            rows.append({k: _map(v, struct) if k.endswith(_MEDIA) else v for k, v in row.items()})
+            if len(rows) == _GROUP_ROWS or size > _GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows, size = [], 0
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _rows(pairs: Sequence[Pair] | PairTable, path: Path) -> Iterator[dict[str, Any]]:
+    """Every pair as cells; media as bytes, or as a path relative to the file."""
+    for number in range(len(pairs)):
+        pair = pairs[number]
+        where = pair.where or f"pair {number}"
+        row: dict[str, Any] = {}
+        for role, item in (("query", pair.query), ("positive", pair.positive)):
+            row |= {f"{role}_{modality}": value for modality, value in _cells(item, path, where).items()}
+        for role, items in (("negatives", pair.negatives), ("also", pair.also)):
+            found = [_cells(item, path, where) for item in items]
+            modalities = dict.fromkeys(modality for cells in found for modality in cells)
+            row |= {f"{role}_{modality}": [cells.get(modality) for cells in found] for modality in modalities}
+        row |= {"score": pair.score} if pair.score is not None else {}
+        row |= {"teacher_scores": list(pair.teacher_scores)} if pair.teacher_scores else {}
+        # The positive's own content is the group of pairs that say none; its paths would bind the file to this machine.
+        row |= {"group": pair.group} if pair.group and pair.group != content_group(pair.positive) else {}
+        row |= {"dataset": pair.dataset} if pair.dataset else {}
+        yield row
+
+
+def _cells(item: Item, path: Path, where: str) -> dict[str, Any]:
+    if len(item.regions):
+        raise TableError(f"{where}: an item with regions cannot be written; cut them out, or keep such pairs in Python")
+    cells = {"text": item.text} if item.text is not None else {}
+    for modality in _MEDIA:
+        value = getattr(item, modality)
+        if isinstance(value, Path):
+            cells[modality] = Path(os.path.relpath(value.resolve(), path.parent.resolve())).as_posix()
+        elif isinstance(value, bytes | bytearray | memoryview):
+            cells[modality] = bytes(value)
+        elif value is not None and modality == "image":
+            cells[modality] = _png(value)
+        elif value is not None:
+            raise TableError(f"{where}: its {modality} is {type(value).__name__}; only files and bytes are written")
+    return cells
+
+
+def _png(picture: Any) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(load_pixels(picture)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _map(value: Any, change: Any) -> Any:
+    """The change of a value, or of each value of a list; of None nothing."""
+    if isinstance(value, list):
+        return [_map(entry, change) for entry in value]
+    return None if value is None else change(value)
+
+
+def _flat(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
