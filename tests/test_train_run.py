@@ -30,10 +30,18 @@ def run_of(model, pairs, recipe, tmp_path):
     return Run(model, recipe, build_loss(recipe.loss)), make_feed(model, pairs, recipe, tmp_path, progress=False)
 
 
+def without_dropout(model):
+    """Chunks of another size draw other random numbers."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
 @pytest.mark.parametrize("name", ["mini-test", "siglip-test", "clip-test", "mobileclip-test"])
 def test_pairs_of_pictures_and_words_are_overfitted(name, tmp_path):
     pairs = shape_pairs(("red", "blue"))
-    train(fresh(name), pairs, quick(steps=60, batch_size=8, checkpoint_every=60), tmp_path / "run", **CALM)
+    train(fresh(name), pairs, quick(steps=90, batch_size=8, checkpoint_every=90, lr=4e-3), tmp_path / "run", **CALM)
     model = load_model(tmp_path / "run")
     pictures, texts = model.encode([p.query for p in pairs]), model.encode([p.positive for p in pairs])
     assert model.similarity(pictures, texts).argmax(1).tolist() == list(range(8))
@@ -42,7 +50,9 @@ def test_pairs_of_pictures_and_words_are_overfitted(name, tmp_path):
 @pytest.mark.parametrize("name", ["text-test", "modernbert-test"])
 def test_questions_and_answers_are_overfitted(name, tmp_path):
     pairs = text_pairs(12, negatives=1)
-    recipe = quick(steps=80, batch_size=12, checkpoint_every=80, loss="infonce(symmetric=False)", micro_batch=8)
+    recipe = quick(
+        steps=80, batch_size=12, checkpoint_every=80, lr=5e-3, loss="infonce(symmetric=False)", micro_batch=12
+    )
     train(fresh(name), pairs, recipe, tmp_path / "run", **CALM)
     model = load_model(tmp_path / "run")
     queries, answers = (model.encode([getattr(p, side) for p in pairs]) for side in ("query", "positive"))
@@ -55,7 +65,7 @@ class TestResume:
         [
             {},
             {"ema": 0.9, "micro_batch": 3, "schedule": "linear"},
-            {"loss": "focal:infonce" if False else "infonce(multi_positive=True)", "sampler": "no_duplicates"},
+            {"loss": "infonce(multi_positive=True)", "sampler": "no_duplicates"},
             {"freeze": ("text",)},
         ],
         ids=["plain", "ema-cached", "multi-positive", "locked"],
@@ -78,7 +88,10 @@ class TestResume:
 
     def test_two_stages_go_on_in_the_second(self, tmp_path):
         pairs = [*text_pairs(8, 1, "retrieval-a"), *text_pairs(8, 1, "classes")]
-        stages = (quick(name="first", datasets=("retrieval*",)), quick(name="second", loss="infonce(symmetric=False, in_batch=False)"))
+        stages = (
+            quick(name="first", datasets=("retrieval*",)),
+            quick(name="second", loss="infonce(symmetric=False, in_batch=False)"),
+        )
         whole = train(fresh("text-test"), pairs, stages, tmp_path / "whole", **CALM)
         stopped = tmp_path / "stopped"
         train(fresh("text-test"), pairs, stages, stopped, **CALM)
@@ -145,19 +158,21 @@ class TestWhatLearns:
             assert torch.equal(mean, norm.running_mean) == still
 
     def test_rates_by_tower(self, tmp_path):
-        run, feed = run_of(fresh(), shape_pairs(), quick(rates=(("text", 0.0),), warmup=0, weight_decay=0.0), tmp_path)
+        run, feed = run_of(fresh(), shape_pairs(), quick(rates=(("text", 0.01),), warmup=0, weight_decay=0.0), tmp_path)
         before = {name: value.clone() for name, value in run.model.state_dict().items()}
         run.advance(feed.batch(0))
         after = run.model.state_dict()
-        assert torch.equal(before["towers.1.encoder.table.weight"], after["towers.1.encoder.table.weight"])
-        assert not torch.equal(before["towers.0.head.first.project.weight"], after["towers.0.head.first.project.weight"])
+        moved = {name: float((after[name] - before[name]).abs().max()) for name in before}
+        # Adam's first step moves every weight that has a gradient by its rate.
+        assert moved["towers.1.encoder.table.weight"] == pytest.approx(3e-5, rel=0.02)
+        assert moved["towers.0.head.first.project.weight"] == pytest.approx(3e-3, rel=0.02)
 
 
 class TestMemory:
     def test_the_micro_batch_shrinks_never_the_batch(self, tmp_path, monkeypatch):
         """A tower that cannot hold more than three items: the step must equal one with micro-batches of its own."""
         recipe, pairs = quick(batch_size=8), text_pairs(12)
-        run, feed = run_of(fresh("text-test"), pairs, recipe, tmp_path)
+        run, feed = run_of(without_dropout(fresh("text-test")), pairs, recipe, tmp_path)
         model_forward = type(run.model.towers[0]).forward
         seen = []
 
@@ -172,7 +187,7 @@ class TestMemory:
         assert run.micro_batch in (1, 2, 3)
         assert max(seen) > 3 >= seen[-1]
         monkeypatch.undo()
-        whole, feed = run_of(fresh("text-test"), pairs, recipe, tmp_path)
+        whole, feed = run_of(without_dropout(fresh("text-test")), pairs, recipe, tmp_path)
         assert whole.advance(feed.batch(0)).loss == pytest.approx(first.loss, rel=1e-5)
         for a, b in zip(run.model.parameters(), whole.model.parameters(), strict=True):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
@@ -239,7 +254,11 @@ class TestBadRuns:
             ([], {}, "no pairs to train on"),
             (shape_pairs()[:1], {}, "one pair alone"),
             (shape_pairs(), {"batch_size": 64}, "a batch of 64 is larger than the 12 pairs; set batch_size=12"),
-            ([replace(p, positive=Item(text="thing"), group="thing") for p in shape_pairs()], {}, "all positives are the same"),
+            (
+                [replace(p, positive=Item(text="thing"), group="thing") for p in shape_pairs()],
+                {},
+                "all positives are the same",
+            ),
             (shape_pairs(), {"negatives": 2}, "has no hard negative and the recipe asks for 2"),
             (shape_pairs(), {"loss": "cosent"}, "needs scores: give a column score"),
             (shape_pairs(), {"loss": "gist"}, "give a teacher"),
@@ -271,10 +290,12 @@ def test_tensorboard_has_the_curve(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train(fresh(), shape_pairs(), quick(), tmp_path, progress=False, report=False)
-    (events,) = (tmp_path / "logs").rglob("events.out.*")
-    curve = EventAccumulator(str(events)).Reload().Scalars("loss")
+    read = [EventAccumulator(str(events)).Reload() for events in (tmp_path / "logs").rglob("events.out.*")]
+    (curve,) = [events.Scalars("loss") for events in read if "loss" in events.Tags()["scalars"]]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
-    assert [(e.step, pytest.approx(e.value, rel=1e-5)) for e in curve] == [(entry["step"], entry["loss"]) for entry in lines]
+    assert [(e.step, pytest.approx(e.value, rel=1e-5)) for e in curve] == [
+        (entry["step"], entry["loss"]) for entry in lines
+    ]
 
 
 def test_held_out_pairs_are_scored_before_and_after(tmp_path):

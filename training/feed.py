@@ -20,14 +20,16 @@ from zoo.errors import InputError, TooManyBadItemsError, ZooError
 from zoo.items import Item
 
 from .augmentation import Augmentation
+from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
 from .pairs import Pair, PairTable
 from .recipe import Recipe
 from .samplers import BatchSampler
-from .vector_cache import VectorCache, item_key
+from .vector_cache import ReadCache, VectorCache, item_key
 
 _AHEAD = 3  # steps that are read while the model works
 _TOGETHER = 16  # pairs that one thread reads before it is given others
+_DECODED_BYTES = 2**30  # of pictures, films and sounds as the encoders read them, kept for the next epoch
 _TRIES = 8  # pairs that may stand for one that cannot be read
 
 
@@ -56,6 +58,10 @@ class Feed(Protocol):
 
 class MissingNegativesError(ZooError):
     """The recipe asks for hard negatives that a pair does not have."""
+
+
+class UntaughtError(ZooError):
+    """The teacher has no vector for an item."""
 
 
 class Skipped:
@@ -93,7 +99,7 @@ class PairFeed:
         pairs: what to learn. model: its encoders read the items. recipe: prompts, negatives, augmentation, seed.
         sampler: which rows make a batch. skipped: where unreadable pairs are noted; another pair takes their place.
         vectors: embeddings by key of the towers that do not learn, by position of the tower.
-        teacher: the teacher's embeddings by key, None without one.
+        teacher: the teacher's embeddings by key and its prompts, None without one.
         rank, world: which part of every batch is read.
     """
 
@@ -106,12 +112,13 @@ class PairFeed:
         skipped: Skipped,
         *,
         vectors: dict[int, VectorCache] | None = None,
-        teacher: VectorCache | None = None,
+        teacher: Teacher | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.pairs, self.model, self.recipe, self.sampler, self.skipped = pairs, model, recipe, sampler, skipped
         self.vectors, self.teacher, self.rank, self.world = vectors or {}, teacher, rank, world
+        self.decoded = ReadCache(_DECODED_BYTES)
         self.prefixes = role_prefixes(model, recipe)
         self.augmentation = Augmentation.parse(recipe.augment)
         self.negatives = count_negatives(pairs) if recipe.negatives is None else recipe.negatives
@@ -189,8 +196,10 @@ class PairFeed:
             found = cache.vector(item_key(item, prefix))
             if found is not None:
                 return Read(position, vector=found)
-        item = prompted(self.augmentation.item(item, seed), prefix)
-        value = tower.encoder.read(item)
+        if item.text is None:  # what takes long to decode is kept; texts are read anew
+            value = self.decoded.read(tower.encoder, item)
+        else:
+            value = tower.encoder.read(prompted(self.augmentation.item(item, seed), prefix))
         return Read(position, self.augmentation.read(value, item, seed))
 
     # ------------------------------------------------------------------------------------------------- the extras
@@ -211,19 +220,18 @@ class PairFeed:
         if self.teacher is not None:
             items = [pair.positive for pair in pairs]
             items += [p.negatives[k % len(p.negatives)] for p in pairs for k in range(self.negatives)]
-            extras["teacher_queries"] = torch.stack([self._taught(pair.query) for pair in pairs])
-            extras["teacher_targets"] = torch.stack([self._taught(item) for item in items])
+            extras["teacher_queries"] = torch.stack([self._taught(pair.query, 0) for pair in pairs])
+            extras["teacher_targets"] = torch.stack([self._taught(item, 1) for item in items])
         return extras
 
-    def _taught(self, item: Item) -> Tensor:
-        return self.teacher.vector(item_key(item, ""))
-
-
-def role_prefixes(model: Embedder, recipe: Recipe) -> tuple[str, str]:
-    """The words put before the queries' and the targets' texts."""
-    query = recipe.query_prompt or model.role("query")
-    document = recipe.document_prompt or model.role("document")
-    return model.prompt_text(query), model.prompt_text(document)
+    def _taught(self, item: Item, side: int) -> Tensor:
+        vector = self.teacher.vectors.vector(item_key(item, self.teacher.prefixes[side]))
+        if vector is None:
+            raise UntaughtError(
+                f"the teacher {self.recipe.teacher} could not embed an item of the batch ({sorted(item.modalities)}); take "
+                "a teacher that reads these, or leave the pair out"
+            )
+        return vector
 
 
 def prompted(item: Item, prefix: str) -> Item:

@@ -1,34 +1,99 @@
 """Vectors of what does not learn, computed once and kept on disk: locked towers, and the teacher of a loss."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from zoo.embedder import Embedder
+from zoo.errors import InputError
 from zoo.items import Item
 
-from .feed import prompted, role_prefixes
+from .augmentation import Augmentation
 from .gather import wait_for_all, world
 from .optim import frozen_towers
 from .pairs import Pair, PairTable
 from .recipe import Recipe
-from .vector_cache import VectorCache, encode_cached
+from .vector_cache import VectorCache, fill_cache
+
+FOLDER = "vectors"
 
 
-@dataclass(frozen=True)
-class _Items:
-    """The items of one side or both, in order, read when asked for."""
+class Teacher(NamedTuple):
+    """A frozen model's vectors by key, and the words that it puts before queries and targets."""
 
-    pairs: Sequence[Pair] | PairTable
-    model: Embedder
-    tower: int | None
+    vectors: VectorCache
     prefixes: tuple[str, str]
 
-    def __iter__(self) -> Iterator[Item]:
-        for row in range(len(self.pairs)):
-            pair = self.pairs[row]
-            for place, item in enumerate(pair.items()):
-                if self.tower is None or self.model.route(item) is self.model.towers[self.tower]:
-                    yield prompted(item, self.prefixes[min(place, 1)])
+
+def role_prefixes(model: Embedder, recipe: Recipe | None = None) -> tuple[str, str]:
+    """The words put before the queries' and the targets' texts: the recipe's, else the model's own by role."""
+    query = (recipe.query_prompt if recipe else "") or model.role("query")
+    document = (recipe.document_prompt if recipe else "") or model.role("document")
+    return model.prompt_text(query), model.prompt_text(document)
+
+
+def frozen_vectors(
+    model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, *, progress: bool
+) -> dict[int, VectorCache]:
+    """Caches, filled, of the towers that do not learn and whose inputs are not augmented, by position."""
+    caches: dict[int, VectorCache] = {}
+    if not recipe.cache:
+        return caches
+    changed = Augmentation.parse(recipe.augment).modalities
+    for position in frozen_towers(model):
+        tower = model.towers[position]
+        if tower.encoder.reads & changed:
+            continue
+        cache = VectorCache.for_towers(folder / FOLDER / f"tower{position}", model, [position])
+        _fill(cache, model, pairs, role_prefixes(model, recipe), position, progress=progress)
+        caches[position] = cache
+    return caches
+
+
+def teacher_vectors(
+    pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, device: torch.device, *, progress: bool
+) -> Teacher | None:
+    """The teacher's vectors of all items; None for a recipe without a teacher."""
+    if not recipe.teacher:
+        return None
+    from zoo.registry import load_model
+
+    teacher = load_model(recipe.teacher, device=device)
+    cache = VectorCache.for_towers(folder / FOLDER / "teacher", teacher)
+    prefixes = role_prefixes(teacher)
+    _fill(cache, teacher, pairs, prefixes, None, progress=progress)
+    return Teacher(cache, prefixes)
+
+
+def _fill(
+    cache: VectorCache,
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    prefixes: tuple[str, str],
+    position: int | None,
+    *,
+    progress: bool,
+) -> None:
+    """Each process computes its share; items that cannot be read are left out, and met again by the feed."""
+    rank, processes = world()
+    for side, prefix in enumerate(prefixes):
+        items = _items(pairs, range(rank, len(pairs), processes), side, model, position)
+        fill_cache(model, items, cache, prompt=prefix, progress=progress if rank == 0 else False)
+    wait_for_all()
+    cache.refresh()
+
+
+def _items(
+    pairs: Sequence[Pair] | PairTable, rows: Sequence[int], side: int, model: Embedder, position: int | None
+) -> Iterator[Item]:
+    """Queries (side 0) or targets (side 1) of some rows that go to a tower, None for any."""
+    for row in rows:
+        try:
+            pair = pairs[row]
+            for item in (pair.query,) if side == 0 else (pair.positive, *pair.negatives):
+                if position is None or model.route(item) is model.towers[position]:
+                    yield item
+        except InputError:
+            continue

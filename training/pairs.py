@@ -98,3 +98,12 @@ def of_datasets(pairs: "Sequence[Pair] | PairTable", patterns: Sequence[str]) ->
             raise ValueError(f"no data set is called {pattern!r}; there are {', '.join(map(repr, names))}")
         wanted |= found
     return Selection(pairs, np.flatnonzero(np.isin(numbers, sorted(wanted))))
+
+
+def block_numbers(pairs: "Sequence[Pair] | PairTable") -> np.ndarray | None:
+    """Number of the file, row group or shard of every row `(n,)`; None where they all lie together."""
+    if isinstance(pairs, Selection):
+        whole = block_numbers(pairs.pairs)
+        return None if whole is None else whole[pairs.rows]
+    blocks = pairs.blocks() if hasattr(pairs, "blocks") else ()
+    return np.repeat(np.arange(len(blocks)), [len(block) for block in blocks]) if len(blocks) > 1 else None

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from .grad_cache import CachedEmbeddings
 from .losses.base import Loss, Temperature
 from .optim import adamw, freeze, parameter_groups, schedule
 from .recipe import Recipe
+from .sharding import like, shard, whole
 
 STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
 _RANK_STRIDE = 104_729
@@ -66,17 +66,10 @@ class Run:
 
     Args:
         model: changed in place. recipe: every number, `steps` among them. loss: of the stage.
-        prepare: how accelerate shards a module and its optimiser (FSDP); None on one process and where weights are
-            replicated.
+        sharded: whether each process keeps a part of every weight (FSDP2) or all of them.
     """
 
-    def __init__(
-        self,
-        model: Embedder,
-        recipe: Recipe,
-        loss: Loss,
-        prepare: Callable[..., tuple[nn.Module, torch.optim.Optimizer]] | None = None,
-    ) -> None:
+    def __init__(self, model: Embedder, recipe: Recipe, loss: Loss, *, sharded: bool = False) -> None:
         self.model, self.recipe, self.loss, self.step = model, recipe, loss, 0
         self.micro_batch = recipe.micro_batch
         if recipe.lora is not None:
@@ -88,6 +81,9 @@ class Run:
                 if any(isinstance(module, nn.Conv2d) for module in tower.modules()):
                     tower.to(memory_format=torch.channels_last)
         self.layers = _layers(model, loss)
+        self.frozen = _digest(tensor for tensor in model.parameters() if not tensor.requires_grad)
+        self.sharded = sharded
+        self.encode = shard(Encode(model)) if sharded else Encode(model)
         groups = parameter_groups(
             model,
             loss,
@@ -96,13 +92,8 @@ class Run:
             rates=dict(recipe.rates),
             layer_decay=recipe.layer_decay,
         )
-        self.optimizer: torch.optim.Optimizer = adamw(groups)
+        self.optimizer = adamw(groups)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.frozen = _digest(tensor for tensor in model.parameters() if not tensor.requires_grad)
-        self.encode: nn.Module = Encode(model)
-        self.sharded = prepare is not None
-        if prepare is not None:
-            self.encode, self.optimizer = prepare(self.encode, self.optimizer)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=recipe.precision == "fp16")
@@ -142,7 +133,7 @@ class Run:
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
-        return Figures(value, self.temperature, self.recipe.lr * factor, float(_plain(norm)))
+        return Figures(value, self.temperature, self.recipe.lr * factor, float(whole(norm)))
 
     @property
     def temperature(self) -> float | None:
@@ -246,7 +237,7 @@ class Run:
         """Tensors that change: trained weights and floating-point buffers, whole on every process."""
         names = {name for name, p in self.model.named_parameters() if p.requires_grad}
         names |= {name for name, _ in self.model.named_buffers()}
-        return {name: _plain(value) for name, value in self.model.state_dict().items() if name in names}
+        return {name: whole(value) for name, value in self.model.state_dict().items() if name in names}
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on bit by bit."""
@@ -282,30 +273,16 @@ class Run:
         with torch.no_grad():
             for name, value in self.model.state_dict().items():
                 if name in theirs:
-                    _copy(value, theirs[name])
+                    value.copy_(like(theirs[name], value))
         self.loss.load_state_dict(state["loss"])
-        self._load_optimizer(state["optimizer"])
+        self.optimizer.load_state_dict(_placed(self.optimizer, state["optimizer"]))
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
     def _optimizer_state(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
-        return {**state, "state": {k: {n: _plain(v) for n, v in s.items()} for k, s in state["state"].items()}}
-
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
-        if self.sharded:
-            state = _shard_like(self.optimizer, state)
-        self.optimizer.load_state_dict(state)
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The averaged weights in the model's place, where there are some."""
-        if self.average is None:
-            yield
-            return
-        with self.average.swap():
-            yield
+        return {**state, "state": {k: {n: whole(v) for n, v in s.items()} for k, s in state["state"].items()}}
 
 
 def _layers(model: Embedder, loss: Loss) -> tuple[int, ...]:
@@ -317,32 +294,14 @@ def _layers(model: Embedder, loss: Loss) -> tuple[int, ...]:
     return tuple(range(1, depths.pop() + 1))
 
 
-def _plain(tensor: Any) -> Any:
-    """A sharded tensor whole; anything else as it is."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def _copy(target: Tensor, value: Tensor) -> None:
-    if hasattr(target, "full_tensor"):
-        from torch.distributed.tensor import distribute_tensor
-
-        value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
-    target.copy_(value)
-
-
-def _shard_like(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """An optimiser's state with its moments sharded as the weights are."""
-    from torch.distributed.tensor import distribute_tensor
-
+def _placed(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's state with its moments placed as the weights are."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def shard(number: int, value: Any) -> Any:
-        weight = parameters[number]
-        if not isinstance(value, Tensor) or value.ndim == 0 or not hasattr(weight, "full_tensor"):
-            return value
-        return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)
+    def part(number: int, value: Any) -> Any:
+        return like(value, parameters[number]) if isinstance(value, Tensor) and value.ndim else value
 
-    return {**state, "state": {k: {n: shard(k, v) for n, v in s.items()} for k, s in state["state"].items()}}
+    return {**state, "state": {k: {n: part(k, v) for n, v in s.items()} for k, s in state["state"].items()}}
 
 
 def _digest(tensors: Iterator[Tensor]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
 
+from . import sharding
 from .checkpoint import last_checkpoint, save_checkpoint, write_json
 from .checks import check_run
 from .feed import Feed, PairFeed, Skipped
@@ -19,7 +20,7 @@ from .logs import Log, make_accelerator
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
-from .pairs import Pair, PairTable, of_datasets
+from .pairs import Pair, PairTable, block_numbers, of_datasets
 from .recipe import Recipe, stages_of
 from .run import DivergedError, Run
 from .samplers import build_sampler
@@ -102,8 +103,7 @@ def _train_stage(
         learn_text(model, pairs, recipe, folder)
     with first_projection(model, recipe) as solve:
         stage_loss = (loss or build_loss(recipe.loss)).to(accelerator.device)
-        sharded = str(accelerator.distributed_type).endswith("FSDP")
-        run = Run(model, recipe, stage_loss, accelerator.prepare if sharded else None)
+        run = Run(model, recipe, stage_loss, sharded=sharding.wanted())
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)
         feed = make_feed(model, pairs, recipe, folder, progress=progress)
@@ -139,9 +139,13 @@ def make_feed(
 ) -> Feed:
     """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs."""
     rank, processes = world()
-    blocks = getattr(pairs, "block_numbers", None)
     sampler = build_sampler(
-        recipe.sampler, batch_size=recipe.batch_size, seed=recipe.seed, steps=recipe.steps, pairs=pairs, blocks=blocks
+        recipe.sampler,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        steps=recipe.steps,
+        pairs=pairs,
+        blocks=block_numbers(pairs),
     )
     if recipe.pictures is not None:
         return PictureFeed(PictureData(pairs, model, recipe.pictures.store_size), model, recipe, sampler)
