@@ -13,7 +13,6 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch.nn import functional as F
 from zoo.training import mining
-from zoo.training.catalogue import item_key
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.mining import MiningError, f1_threshold, mine
 from zoo.training.pairs import Pair, PairTable
@@ -21,9 +20,9 @@ from zoo.training.pairs import Pair, PairTable
 from zoo import build_model
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
 from zoo.heads import Identity
-from zoo.items import Box, Item
+from zoo.items import Item
 from zoo.pooling import Mean
 from zoo.spec import ModelSpec
 
@@ -466,23 +465,49 @@ def test_mined_pairs_are_a_table_and_can_be_mined_again(planted):
     assert sum(len(set(words(a)) & set(words(b))) for a, b in zip(mined, again, strict=True)) > 100
 
 
-def test_equal_contents_have_equal_keys(tmp_path):
-    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    same = [Item(image=pixels), Item(image=pixels.copy())]
-    assert item_key(same[0]) == item_key(same[1])
-    others = [
-        Item(text="a"),
-        Item(text="b"),
-        Item(image=pixels + 1),
-        Item(image=pixels.reshape(2, 8, 3)),
-        Item(image=b"a"),
-        Item(audio=b"a"),
-        Item(image=tmp_path / "a"),
-        Item(text="a", image=b"a"),
-        Item(image=pixels, regions=(Box(0, 0, 1, 1),)),
-        same[0],
-    ]
-    assert len({item_key(item) for item in others}) == len(others)
+def test_a_cache_spares_a_second_run_the_embedding_and_changes_nothing(planted, tmp_path, monkeypatch):
+    teacher, pairs, corpus = planted
+    broken = [*pairs, Pair(text(" "), text("p6"), where="line 99")]
+    plain = mine(broken, teacher, corpus=corpus, negatives=3)
+    first = mine(broken, teacher, corpus=corpus, negatives=3, cache=tmp_path / "vectors")
+    seen = []
+    forward = StaticText.forward
+    monkeypatch.setattr(StaticText, "forward", lambda self, batch: seen.append(1) or forward(self, batch))
+    second = mine(broken, teacher, corpus=corpus, negatives=3, cache=tmp_path / "vectors")
+    assert not seen
+    for one, two, three in zip(plain, first, second, strict=True):
+        assert words(one) == words(two) == words(three)
+        assert one.teacher_scores == pytest.approx(three.teacher_scores)
+    assert plain.report.bad == first.report.bad == second.report.bad
+    assert plain.report.bad[0][0] == "line 99, query"
+
+
+class Rows:
+    """A table whose third row is no pair."""
+
+    datasets, names = np.zeros(40, dtype=np.int64), ("",)
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, row):
+        if row == 2:
+            raise InputError("the text is empty")
+        return self.pairs[row]
+
+    def where(self, row):
+        return f"rows.csv, line {row + 2}"
+
+
+def test_rows_that_are_no_pairs_are_left_out_and_named(planted):
+    teacher, pairs, corpus = planted
+    mined = mine(Rows(pairs), teacher, corpus=corpus, negatives=2)
+    assert mined.rows.tolist() == [0, 1, *range(3, 40)]
+    assert mined.report.bad == [("rows.csv, line 4", "the text is empty")]
+    assert [pair.query.text for pair in mined][:3] == ["q0", "q1", "q3"]
 
 
 # -- what it is good for ---------------------------------------------------------------------------------------------

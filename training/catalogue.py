@@ -1,16 +1,16 @@
 """Catalogue: every distinct query and document of some pairs, by the place where it is read."""
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.items import Item, Mask
+from zoo.errors import InputError
+from zoo.items import Item
 
 from .pairs import Pair, PairTable, datasets_of
+from .vector_cache import item_key
 
 
 class Catalogue:
@@ -18,6 +18,11 @@ class Catalogue:
 
     A place is (row, slot): slot -1 is the row's query, 0 its positive, then `also`, then its negatives; row -1 means
     the corpus.
+
+    Attributes:
+        queries, documents: places. query_of, positive_of: `(n,)` number of each pair's query and positive.
+        document_kinds: equal numbers are equal modalities. datasets, names: as of a `PairTable`.
+        readable: `(n,)` False for rows that are no pair; `bad` holds the place and reason of these.
     """
 
     def __init__(self, pairs: Sequence[Pair] | PairTable, corpus: Sequence[Item]) -> None:
@@ -31,35 +36,42 @@ class Catalogue:
         kinds: dict[frozenset, int] = {}
         document_kinds: list[int] = []
 
-        def document(item: Item, place: tuple[int, int]) -> int:
-            number = document_ids.setdefault(item_key(item), len(document_ids))
+        def document(item: Item, key: bytes, place: tuple[int, int]) -> int:
+            number = document_ids.setdefault(key, len(document_ids))
             if number == len(self.documents):
                 self.documents.append(place)
                 document_kinds.append(kinds.setdefault(item.modalities, len(kinds)))
             return number
 
-        query_of, positive_of = [], []
+        query_of, positive_of = [0] * len(pairs), [0] * len(pairs)
         by_group: dict[str, list[int]] = {}
         by_query: list[list[int]] = []
         self._groups: list[set[str]] = []  # of every query
+        self.bad: list[tuple[str, str]] = []
+        self.readable = torch.ones(len(pairs), dtype=torch.bool)
         for row in range(len(pairs)):
-            pair = pairs[row]
-            query = query_ids.setdefault(item_key(pair.query), len(query_ids))
+            try:
+                pair = pairs[row]
+                rest = (pair.positive, *pair.also, *pair.negatives)
+                key, *keys = [item_key(item) for item in (pair.query, *rest)]
+            except InputError as error:
+                self.readable[row] = False
+                self.bad.append((pairs.where(row) if hasattr(pairs, "where") else f"pair {row}", str(error)))
+                continue
+            query = query_of[row] = query_ids.setdefault(key, len(query_ids))
             if query == len(self.queries):
                 self.queries.append((row, -1))
                 by_query.append([])
                 self._groups.append(set())
-            answers = [document(item, (row, slot)) for slot, item in enumerate((pair.positive, *pair.also))]
-            for slot, item in enumerate(pair.negatives, 1 + len(pair.also)):
-                document(item, (row, slot))
+            documents = [document(*each, (row, slot)) for slot, each in enumerate(zip(rest, keys, strict=True))]
+            answers = documents[: 1 + len(pair.also)]
             by_query[query] += answers
             if pair.group:
                 by_group.setdefault(pair.group, []).extend(answers)
                 self._groups[query].add(pair.group)
-            query_of.append(query)
-            positive_of.append(answers[0])
+            positive_of[row] = answers[0]
         for slot, item in enumerate(corpus):
-            document(item, (-1, slot))
+            document(item, item_key(item), (-1, slot))
         for key, query in query_ids.items():
             by_query[query] += [document_ids[key]] if key in document_ids else []
         self.query_of, self.positive_of = torch.tensor(query_of), torch.tensor(positive_of)
@@ -92,23 +104,6 @@ class Catalogue:
         pair = self.pairs[row]
         part = "query" if slot < 0 else "positive" if slot == 0 else "also" if slot <= len(pair.also) else "negative"
         return f"{pair.where or f'pair {row}'}, {part}"
-
-
-def item_key(item: Item) -> bytes:
-    """A digest that is equal for items of equal content; files are told apart by their paths."""
-    digest = hashlib.blake2b(digest_size=16)
-    for value in (item.text, item.image, item.video, item.audio, *item.regions):
-        if value is None or isinstance(value, str | Path):
-            content = f"{type(value).__name__[:3]}{value}".encode("utf-8", "surrogatepass")
-        elif isinstance(value, bytes | bytearray | memoryview):
-            content = b"bytes" + bytes(value)
-        elif isinstance(value, Mask | list | tuple) or hasattr(value, "dtype") or hasattr(value, "getbands"):
-            array = np.asarray(value.pixels if isinstance(value, Mask) else value)
-            content = f"{array.shape}{array.dtype}".encode() + array.tobytes()
-        else:
-            content = repr(value).encode()
-        digest.update(len(content).to_bytes(8, "little") + content)
-    return digest.digest()
 
 
 class Items(Sequence):

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
 from zoo.items import Item
 
 from .catalogue import Catalogue, Items
 from .pairs import Pair, PairTable
+from .vector_cache import VectorCache, fill_cache, item_key
 
 _BLOCK_ENTRIES = 2**22  # similarities in memory at once: 16 MB
 _BINS = 4096  # of the similarities of all cross pairs, from -1 to 1
@@ -183,11 +184,14 @@ def mine(
     if len(pairs) == 0:
         raise MiningError("there are no pairs to mine for")
     catalogue = Catalogue(pairs, corpus)
-    report = MiningReport(pairs=len(pairs), documents=len(catalogue.documents))
+    report = MiningReport(pairs=len(pairs), documents=len(catalogue.documents), bad=catalogue.bad)
     queries = _embed(catalogue.queries, teacher, "query", catalogue, report, cache, progress)
     documents = _embed(catalogue.documents, teacher, "document", catalogue, report, cache, progress)
-    usable = queries.isfinite().all(1)[catalogue.query_of] & documents.isfinite().all(1)[catalogue.positive_of]
-    rows = usable.nonzero()[:, 0]
+    rows = catalogue.readable.nonzero()[:, 0]
+    good = (
+        queries.isfinite().all(1)[catalogue.query_of[rows]] & documents.isfinite().all(1)[catalogue.positive_of[rows]]
+    )
+    rows = rows[good]
     if len(rows) == 0:
         raise MiningError(f"none of the {len(pairs)} pairs can be embedded; the first: {': '.join(report.bad[0])}")
     if len(catalogue.documents) <= chosen_by.ranks[0] + chosen_by.negatives:
@@ -218,14 +222,24 @@ def _embed(
     progress: bool | None,
 ) -> Tensor:
     """Vectors `(n, dim)`, NaN where an item cannot be embedded."""
-    items = Items(places, catalogue)
+    items, prompt = Items(places, catalogue), teacher.role(role)
     vectors = torch.full((len(items), teacher.spec.dim), torch.nan)
-    for number, vector, error in teacher.encode_stream(items, prompt=teacher.role(role), progress=progress):
-        if vector is not None:
-            vectors[number] = vector
-        else:
-            error.index = None  # the number among the distinct items tells nobody anything
-            report.bad.append((catalogue.where(places[number]), str(error)))
+    errors: dict[int, InputError] = {}
+    if cache is not None:
+        store = VectorCache.for_towers(cache, teacher)
+        errors = fill_cache(teacher, items, store, prompt=prompt, progress=progress)
+        prefix = teacher.prompt_text(prompt)
+        vectors, missing = store.get([item_key(item, prefix) for item in items])
+        vectors[torch.from_numpy(missing)] = torch.nan
+    else:
+        for number, vector, error in teacher.encode_stream(items, prompt=prompt, progress=progress):
+            if vector is not None:
+                vectors[number] = vector
+            else:
+                errors[number] = error
+    for number, error in sorted(errors.items()):
+        error.index = None  # the number among the distinct items tells nobody anything
+        report.bad.append((catalogue.where(places[number]), str(error)))
     return vectors
 
 

@@ -13,11 +13,11 @@ from zoo.evaluation.metrics import hits
 from zoo.items import Item
 from zoo.registry import load_model
 
-from .catalogue import item_key
 from .losses.base import Loss
 from .losses.infonce import InfoNCE
 from .merging import Merged, Model, merge_with, tensors_of
 from .pairs import Pair, PairTable, datasets_of
+from .vector_cache import item_key
 
 Tensors = Mapping[str, Tensor]
 Objective = Callable[[dict[str, Tensor]], Tensor]
@@ -55,11 +55,13 @@ class Probe:
         self.groups: dict[str, list[Tensor]] = {name: [] for name in names}
         seen: dict[Any, int] = {}
         for row in range(len(pairs)):
-            pair, name = pairs[row], names[int(numbers[row])]
+            name, where = names[int(numbers[row])], f"pair {row}"
             try:
+                pair = pairs[row]
+                where = pair.where or where
                 reads = [_read(model, item, p) for item, p in zip((pair.query, pair.positive), prefixes, strict=True)]
             except InputError as error:
-                self.bad.append((pair.where or f"pair {row}", str(error)))
+                self.bad.append((where, str(error)))
                 continue
             group = pair.group or item_key(pair.positive)  # the same answer twice is right for both
             self.tasks[name].append(tuple(reads))
