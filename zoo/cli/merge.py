@@ -1,0 +1,164 @@
+"""Merge models of one architecture into one, without training.
+
+MODELS are names of `zoo list` or folders, as a rule fine-tuned from one base. The mean of their weights (uniform) often
+beats each of them; greedy lets a model in only if the probe does not suffer. task-arithmetic, ties and self-position
+start from --base, what the models were trained from. slerp is for two models.
+
+--probe is a file of a few dozen pairs of every task, with a column `dataset` that names the task. With it, the default
+is self-position: the weights are found by descent on the probe, every task counting the same, so that a small one is not
+drowned by a large one. The table shows loss and recall@1 on the probe of every model and of the merged one; judge the
+result on other data.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.cli._shared import existing, print_json, print_table, waiting
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+EXAMPLES = (
+    "zoo merge runs/a runs/b runs/c --out merged/",
+    "zoo merge runs/a runs/b --weights 0.3 0.7 --out merged/",
+    "zoo merge runs/a runs/b --base zoo-mini --probe probe.csv --out merged/",
+    "zoo merge runs/a runs/b runs/c --method greedy --probe probe.csv --out merged/",
+    "zoo merge runs/a runs/b --base zoo-mini --method task-arithmetic --scale 0.4 --out merged/",
+    "zoo merge runs/a runs/b --method slerp --weights 0.5 0.5 --out merged/",
+)
+METHODS = ("uniform", "greedy", "task-arithmetic", "slerp", "ties", "self-position")
+_NEEDS_BASE, _NEEDS_PROBE = ("task-arithmetic", "ties"), ("greedy", "self-position")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo merge`."""
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="names of `zoo list`, or folders")
+    parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the merged model goes")
+    parser.add_argument("--method", choices=METHODS, help="default: self-position with --probe, else uniform")
+    parser.add_argument("--base", metavar="NAME", help="what the models were trained from")
+    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one a model (default: all equal)")
+    parser.add_argument("--scale", type=float, metavar="X", help="of task vectors (default: 0.4; ties: 1)")
+    parser.add_argument("--density", type=float, default=0.2, metavar="X", help="of ties: share kept (default: 0.2)")
+    parser.add_argument("--probe", metavar="SOURCE", help="pairs of every task: a file, a folder, or hf:ORG/NAME")
+    parser.add_argument("--steps", type=int, default=200, metavar="N", help="of self-position (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of self-position (default: 0)")
+    parser.add_argument("--device", metavar="DEVICE", help="of the probe: cpu, cuda (default: cpu)")
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Merges, saves, and says what the probe thinks of it."""
+    from zoo.training.positioning import Probe
+    from zoo.training.tables import open_pairs
+
+    method = arguments.method or ("self-position" if arguments.probe else "uniform")
+    _check(arguments, method)
+    models = [_source(name) for name in arguments.models]
+    base = _source(arguments.base) if arguments.base else None
+    probe = None
+    if arguments.probe:
+        with waiting(f"reading {arguments.probe}"):
+            probe = Probe(open_pairs(arguments.probe), _loaded(models[0], arguments.device))
+        models = [_loaded(model, arguments.device) for model in models]  # they are scored, so they are needed whole
+        base = _loaded(base, arguments.device) if base is not None else None
+    with waiting(f"merging {len(models)} models"):
+        merged, weights, scale = _merged(method, models, base, probe, arguments)
+    merged.save_pretrained(arguments.out)
+    facts: dict[str, Any] = {"method": method, "models": arguments.models, "base": arguments.base}
+    facts |= {"weights": weights, "scale": scale}
+    if probe is not None:
+        named = {**dict(zip(arguments.models, models, strict=True)), "merged": merged}
+        facts["probe"] = {name: [score._asdict() for score in probe.scores(model)] for name, model in named.items()}
+        facts["left_out"] = probe.bad
+    (arguments.out / "merge.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    if arguments.json:
+        print_json({"out": str(arguments.out), **facts})
+    else:
+        _summarise(facts, arguments)
+    return 0
+
+
+def _check(arguments: argparse.Namespace, method: str) -> None:
+    count = len(arguments.models)
+    if len(set(arguments.models)) < count or count < (1 if method == "self-position" else 2):
+        raise ZooError("name two different models or more: zoo merge runs/a runs/b --out merged/")
+    if method == "slerp" and count != 2:
+        raise ZooError(f"slerp merges two models, not {count}; use --method uniform")
+    if method in _NEEDS_BASE and not arguments.base:
+        raise ZooError(f"--method {method} needs --base NAME: what the models were trained from")
+    if method in _NEEDS_PROBE and not arguments.probe:
+        raise ZooError(f"--method {method} needs --probe FILE: a few dozen pairs of every task")
+    if arguments.weights and method in _NEEDS_PROBE:
+        raise ZooError(f"--method {method} finds the weights itself; leave --weights out, or use --method uniform")
+    if arguments.weights and method == "ties":
+        raise ZooError("ties takes no --weights; use --scale and --density")
+    if arguments.weights and len(arguments.weights) != count:
+        raise ZooError(f"--weights gives {len(arguments.weights)} numbers for {count} models; give one each")
+    if arguments.weights and method != "task-arithmetic" and not sum(arguments.weights) > 0:
+        raise ZooError(f"--weights must have a sum above 0, not {sum(arguments.weights)}")
+
+
+def _source(name: str) -> "Embedder | Path":
+    """A folder as its path, so that its tensors are read one at a time; anything else loaded."""
+    from zoo.registry import list_models, load_model
+
+    path = Path(name).expanduser()
+    if path.is_dir() and name not in list_models():
+        return path
+    return load_model(name, device="cpu")
+
+
+def _loaded(model: "Embedder | Path", device: str | None) -> "Embedder":
+    from zoo.registry import load_model
+
+    model = load_model(model, device="cpu") if isinstance(model, Path) else model
+    return model.to(device or "cpu")
+
+
+def _merged(
+    method: str, models: list, base: Any, probe: Any, arguments: argparse.Namespace
+) -> "tuple[Embedder, list[float], float | None]":
+    """The model, its weights and its scale."""
+    from zoo.training import merging
+    from zoo.training.positioning import self_position
+
+    count, scale = len(models), arguments.scale
+    weights = arguments.weights or [1 / count] * count
+    if method == "self-position":
+        found = self_position(models, probe, base=base, steps=arguments.steps, seed=arguments.seed)
+        return found.model, list(found.weights), found.scale
+    if method == "greedy":
+        found = merging.greedy(models, probe.mean_recall)
+        return found.model, list(found.weights), None
+    if method == "task-arithmetic":
+        scale, weights = 0.4 if scale is None else scale, arguments.weights or [1.0] * count
+        return merging.task_arithmetic(base, models, scale, weights), weights, scale
+    if method == "ties":
+        scale = 1.0 if scale is None else scale
+        return merging.ties(base, models, arguments.density, scale), [1.0] * count, scale
+    weights = [weight / sum(weights) for weight in weights]
+    if method == "slerp":
+        return merging.slerp(*models, weights[1]), weights, None
+    return merging.uniform(models, weights), weights, None
+
+
+def _summarise(facts: dict[str, Any], arguments: argparse.Namespace) -> None:
+    shown = ", ".join(f"{name} {weight:.3f}" for name, weight in zip(facts["models"], facts["weights"], strict=True))
+    scale = f", scale {facts['scale']:.3f}" if facts["scale"] is not None else ""
+    print(f"{facts['method']}: {shown}{scale}")
+    if "probe" in facts:
+        tasks = [score["task"] or "probe" for score in facts["probe"]["merged"]]
+        headers = [head for task in tasks for head in (f"{task} loss", f"{task} recall@1")]
+        rows = [
+            (name, *(text for s in scores for text in (f"{s['loss']:.3f}", f"{s['recall']:.3f}")))
+            for name, scores in facts["probe"].items()
+        ]
+        print_table(("model", *headers), rows, numbers=headers)
+        for place, reason in facts["left_out"][:5]:
+            print(f"left out: {place}: {reason}")
+    folder = arguments.out if arguments.out.is_absolute() else f"./{arguments.out}"
+    print(f"saved: {folder}")
+    print(f'next: zoo encode --model {folder} "a red motorbike"')
