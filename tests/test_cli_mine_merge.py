@@ -139,7 +139,7 @@ def test_mine_says_what_is_wrong_before_it_works(mining, run, tmp_path):
     assert (status, "hold no 50 negatives" in err or "too few" in err) == (2, True)
     status, _, err = mine(run, mining, tmp_path / "mined.jsonl", "--range", "90", "100")
     assert (status, "36 distinct candidates" in err) == (2, True)
-    status, out, err = mine(run, mining, tmp_path / "mined.jsonl", "--max-score", "-1", "--too-few", "drop")
+    status, _, err = mine(run, mining, tmp_path / "mined.jsonl", "--max-score", "-1", "--too-few", "drop")
     assert (status, "no pair is left" in err) == (1, True)
     assert not list(tmp_path.iterdir())
 
