@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from zoo.items import Item
 from zoo.media import load_pixels
 
 from .pairs import Pair, PairTable
-from .report_page import Case, Shown, clean
+from .report_page import Case, Shown, shorten
 
 EXAMPLES = "report/examples.json"
 PICTURES = "report/pictures"
@@ -25,7 +25,7 @@ _SIDE = 160  # of a thumbnail, pixels
 
 
 def keep_examples(
-    out: Path, pairs: Sequence[Pair] | PairTable, before: PairScores | None, after: PairScores | None, *, count: int = 4
+    out: Path, pairs: Sequence[Pair] | PairTable, before: PairScores | None, after: PairScores | None, *, count: int = 3
 ) -> None:
     """Writes the examples of both ways into `out/report`, with thumbnails: all that a report needs of the pairs.
 
@@ -40,7 +40,10 @@ def keep_examples(
         old, new = (None if scores is None else getattr(scores, way) for scores in (before, after))
         if old is not None and new is not None and not np.array_equal(old.rows, new.rows):
             old = None  # not the same queries: nothing to set side by side
-        kinds = choose(old, new, count)
+        last = new if new is not None else old
+        kinds = (
+            {} if last is None else choose(old, new, [_answer(pairs[int(row)], way, row) for row in last.rows], count)
+        )
         found[way] = {
             kind: [_case(out, pairs, way, old, new, place) for place in places] for kind, places in kinds.items()
         }
@@ -63,12 +66,12 @@ def kept_examples(out: Path) -> dict[str, dict[str, list[Case]]]:
     return {way: {kind: list(map(case, cases)) for kind, cases in kinds.items()} for way, kinds in found.items()}
 
 
-def choose(before: Ranking | None, after: Ranking | None, count: int) -> dict[str, list[int]]:
-    """Places in the rankings of the queries to show, by kind; every right answer serves once."""
-    last = after if after is not None else before
-    if last is None:
-        return {}
-    ranks, taken = last.ranks, set()
+def choose(
+    before: Ranking | None, after: Ranking | None, answers: Sequence[Hashable], count: int
+) -> dict[str, list[int]]:
+    """Places in the rankings of the queries to show, by kind; of queries with the same answer one is shown."""
+    ranks = (after if after is not None else before).ranks  # type: ignore[union-attr]
+    taken: set[Hashable] = set()
     if before is not None and after is not None:
         gain = np.log(before.ranks) - np.log(after.ranks)  # from place 10 to 1 counts as much as from 100 to 10
         orders = {
@@ -81,13 +84,18 @@ def choose(before: Ranking | None, after: Ranking | None, count: int) -> dict[st
 
     def picked(order: np.ndarray, wanted: np.ndarray) -> Iterator[int]:
         for place in order[wanted[order]].tolist():
-            if place not in taken:
-                taken.add(place)
+            if answers[place] not in taken:
+                taken.add(answers[place])
                 yield place
 
     return {
         kind: [place for place, _ in zip(picked(*order), range(count), strict=False)] for kind, order in orders.items()
     }
+
+
+def _answer(pair: Pair, way: str, row: int) -> Hashable:
+    """Equal for queries whose right answers are the same thing."""
+    return pair.group or (pair.positive if way == "forward" else pair.query).text or int(row)
 
 
 def _case(
@@ -109,13 +117,13 @@ def _case(
 
 def _shown(out: Path, item: Item, other: Item, row: int) -> dict[str, str]:
     """An item as a report shows it; `other`, the other side of its pair, tells what its picture is of."""
-    facts = {"text": clean(item.text or ""), "picture": "", "alt": "", "note": ""}
+    facts = {"text": shorten(item.text or ""), "picture": "", "alt": "", "note": ""}
     if item.image is not None:
         try:
             facts["picture"] = _thumbnail(out, item.image)
-            facts["alt"] = clean(f"picture of pair {row + 1}" + (f": {other.text}" if other.text else ""))
+            facts["alt"] = shorten(f"picture of pair {row + 1}" + (f": {other.text}" if other.text else ""))
         except InputError as error:
-            facts["note"] = clean(error)
+            facts["note"] = shorten(error)
     media = [f"{kind}: {_named(getattr(item, kind))}" for kind in ("video", "audio") if getattr(item, kind) is not None]
     media += [f"{len(item.regions)} regions"] if len(item.regions) else []
     facts["note"] = "; ".join(filter(None, (facts["note"], *media)))

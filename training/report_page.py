@@ -104,8 +104,17 @@ Section = tuple[str, Sequence[Block]]  # a heading and what stands below it
 
 
 def clean(text: object) -> str:
-    """A user's text on one line, without control characters, cut at a readable length."""
-    line = " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in str(text)).split())
+    """A text on one line, without control characters."""
+    return " ".join(_visible(str(text)).split())
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() or c in _JOINERS or c == "\n" else " " for c in text)
+
+
+def shorten(text: object) -> str:
+    """`clean`, cut at a readable length."""
+    line = clean(text)
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
@@ -148,7 +157,7 @@ def _html(block: Block, folder: Path) -> str:
         case Cases(title, cases):
             return f"<h3>{_safe(title)}</h3>\n" + "\n".join(_html_case(case, folder) for case in cases)
         case Code(text):
-            return f"<pre><code>{html.escape(text)}</code></pre>"
+            return f"<pre><code>{html.escape(_visible(text))}</code></pre>"
         case Folded(title, table):
             return f"<details><summary>{_safe(title)}</summary>{_html_table(table)}</details>"
 
@@ -162,7 +171,7 @@ def _html_table(table: Table) -> str:
         return f"<tr>{''.join(shown)}</tr>"
 
     rows = "\n".join(row(cells, "td") for cells in table.rows)
-    return f'<div class="scroll"><table><thead>{row(table.head, "th")}</thead><tbody>\n{rows}\n</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table{" class=full" if len(table.head) > 4 else ""}><thead>{row(table.head, "th")}</thead><tbody>\n{rows}\n</tbody></table></div>'
 
 
 def _html_case(case: Case, folder: Path) -> str:
@@ -174,7 +183,7 @@ def _html_case(case: Case, folder: Path) -> str:
     body = "".join(
         f'<div class="{kind}"><h4>{label}</h4>{_html_item(shown, folder)}</div>' for kind, label, shown in cells
     )
-    return f'<article class="case">{body}<p class="place">{_safe(_places(case))}</p></article>'
+    return f'<article class="case">{body}<p class="place">right answer at place <b>{_places(case)}</b></p></article>'
 
 
 def _html_item(shown: Shown, folder: Path) -> str:
@@ -188,15 +197,12 @@ def _html_item(shown: Shown, folder: Path) -> str:
 
 
 def _places(case: Case) -> str:
-    before, after = case.place_before, case.place_after
-    if before is None or after is None:
-        return f"right answer at place {after or before}"
-    return f"right answer at place {before} → {after}"
+    return " → ".join(str(place) for place in (case.place_before, case.place_after) if place is not None)
 
 
 def _escaped(text: object) -> str:
     """A text that Markdown shows as it is, in a table too."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(clean(text), quote=False))
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(clean(text), quote=False))
 
 
 def _markdown(block: Block) -> str:
@@ -218,7 +224,7 @@ def _markdown(block: Block) -> str:
             lines = [[head[place] for place in used], ["---"] * len(used), *([row[p] for p in used] for row in rows)]
             return f"### {_escaped(title)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
         case Code(text):
-            return "\n".join(f"    {line}" for line in text.splitlines())
+            return "\n".join(f"    {line}" for line in _visible(text).splitlines())
         case Folded(title, table):
             return f"{_escaped(title)}:\n\n{_markdown_table(table)}"
 
@@ -274,7 +280,7 @@ header, main { max-width: 1040px; margin: 0 auto; padding: 0 20px } header { pad
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere } header p { color: var(--muted); margin: 6px 0 0 }
 section { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 18px 22px; margin: 20px 0 }
 h2 { font-size: 1.15rem; margin: 0 0 10px } h3 { font-size: 1rem; margin: 22px 0 8px } p { margin: 8px 0; max-width: 75ch }
-.verdict { font-size: 1.15rem; font-weight: 600; margin: 20px 0 0 } .note { color: var(--muted); font-size: .88rem }
+.verdict { font-size: 1.12rem; font-weight: 600; margin: 16px 0 0 } .verdict + .verdict { margin-top: 2px } .note { color: var(--muted); font-size: .88rem }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 18px 0 0 }
 .tiles div { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 12px 16px }
 .tiles dt { color: var(--muted); font-size: .85rem } .tiles dd { margin: 0; font-size: 1.35rem; font-weight: 650;
@@ -283,19 +289,21 @@ h2 { font-size: 1.15rem; margin: 0 0 10px } h3 { font-size: 1rem; margin: 22px 0
 .plots.wide { grid-template-columns: 1fr } .plots.pair { grid-template-columns: 46fr 72fr }
 @media (max-width: 720px) { .plots.pair { grid-template-columns: 1fr } }
  figure { margin: 0 } figcaption { font-weight: 600; font-size: .92rem }
-svg { display: block; width: 100%; height: auto }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
+svg { display: block; width: 100%; height: auto } figure { overflow-x: auto }
+.wide svg { min-width: 600px } .pair figure + figure svg { min-width: 440px }
+.scroll { overflow-x: auto } table { border-collapse: collapse; min-width: 50%; font-variant-numeric: tabular-nums; font-size: .92rem }
 th, td { padding: 5px 18px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--grid) }
-td { overflow-wrap: anywhere } th { color: var(--muted); font-weight: 600; white-space: nowrap }
+td { overflow-wrap: break-word } th { color: var(--muted); font-weight: 600; white-space: nowrap }
+.full { width: 100% }
 .n { text-align: right; white-space: nowrap } summary { cursor: pointer; color: var(--after); margin: 8px 0 }
 pre { background: var(--page); border: 1px solid var(--grid); border-radius: 8px; padding: 10px 14px; overflow-x: auto }
-.case { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px; padding: 12px 0;
-  border-top: 1px solid var(--grid) }
-.case > div { border: 1px solid var(--grid); border-radius: 8px; padding: 8px 12px; overflow-wrap: anywhere }
+.case { display: flex; flex-wrap: wrap; gap: 10px; padding: 12px 0; border-top: 1px solid var(--grid) }
+.case > div { flex: 1 1 150px; border: 1px solid var(--grid); border-radius: 8px; padding: 8px 12px; overflow-wrap: anywhere }
 .case > .good { border-color: var(--good) } .case > .bad { border-color: var(--bad) }
 .good h4 { color: var(--good) } .bad h4 { color: var(--bad) }
 h4 { margin: 0 0 6px; font-size: .78rem; color: var(--muted); font-weight: 600 } .case p { margin: 0 }
-.case img { display: block; max-width: 100%; height: 104px; object-fit: contain; background: #fff; border-radius: 6px }
-.case .place { grid-column: 1 / -1; color: var(--muted); font-size: .88rem }
+.case img { display: block; max-width: 100%; height: 92px; object-fit: contain; background: #fff; border-radius: 6px }
+.case .place { flex: 0 0 96px; align-self: center; color: var(--muted); font-size: .85rem }
+.place b { display: block; color: var(--ink); font-size: 1.05rem; font-variant-numeric: tabular-nums }
 @media print { section { break-inside: avoid } }
 """

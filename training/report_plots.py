@@ -58,24 +58,29 @@ def can_draw() -> bool:
     return True
 
 
-def curve(name: str, title: str, steps: Sequence[int], values: Sequence[float], *, wide: bool = False) -> Plot:
-    """A figure of the training over its steps: as measured, thin, and smoothed."""
+def curve(
+    name: str, title: str, steps: Sequence[float], values: Sequence[float], *, noisy: bool = True, wide: bool = False
+) -> Plot:
+    """A figure of the training over its steps; a noisy one as measured, thin, and smoothed."""
     x, y = np.asarray(steps), np.asarray(values, dtype=float)
     keep = np.isfinite(y)
     x, y = x[keep], y[keep]
-    soft = smooth(y)
+    soft = smooth(y) if noisy else y
     thin = slice(None, None, max(1, math.ceil(len(x) / _POINTS)))
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
-        axes.plot(x[thin], y[thin], color=COLOURS["before"], linewidth=0.7, alpha=0.6, label="each logged step")
+        if noisy:
+            axes.plot(x[thin], y[thin], color=COLOURS["before"], linewidth=0.7, alpha=0.6, label="as logged")
         axes.plot(x[thin], soft[thin], color=COLOURS["after"], linewidth=1.8, label="smoothed")
         axes.set_xlabel("step")
         axes.margins(x=0.01)
+        if not wide and y.min() >= 0 and noisy:
+            axes.set_ylim(bottom=0)
         if wide:
             axes.legend(loc="upper right", ncols=2)
 
-    alt = f"from {soft[0]:.3g} at step {x[0]} to {soft[-1]:.3g} at step {x[-1]}; lowest {y.min():.3g}, highest {y.max():.3g}"
+    alt = f"from {soft[0]:.3g} at step {x[0]:.0f} to {soft[-1]:.3g} at step {x[-1]:.0f}; lowest {y.min():.3g}, highest {y.max():.3g}"
     return _plot(name, title, alt, (9.6, 2.9) if wide else (3.3, 2.0), draw)
 
 
@@ -111,7 +116,7 @@ def dumbbells(runs: Mapping[str, Mapping[str, Interval]]) -> Plot:
         axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(-1, 101), xlabel="percent of the queries, with 95 % interval")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
-    told = (f"{name} " + " → ".join(f"{rows[name].value:.1%}" for rows in runs.values()) for name in names)
+    told = (f"{name} " + " → ".join(f"{100 * rows[name].value:.1f} %" for rows in runs.values()) for name in names)
     return _plot(
         "recall", "How often the right answer is found", "; ".join(told), (9.6, 0.75 + 0.42 * len(names)), draw
     )
@@ -149,9 +154,9 @@ def planes(planes: Mapping[str, np.ndarray], gaps: Mapping[str, float], sides: t
     def draw(figure: "Figure") -> None:
         for axes, (name, points) in zip(np.ravel(figure.subplots(1, len(planes))), planes.items(), strict=True):
             _cloud(axes, points, sides)
-            axes.set_title(f"{name}: gap {gaps[name]:.2f}", loc="left", fontsize=9.5, color=COLOURS["ink"])
+            axes.set_title(f"{name}: gap {gaps[name]:.2f}", loc="left", fontsize=9, color=COLOURS["ink"])
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
-        figure.axes[-1].legend(loc="lower right", fontsize=8)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
     alt = f"{sides[0]} and {sides[1]} on two main axes; distance of their centroids " + ", ".join(
         f"{gap:.2f} {name}" for name, gap in gaps.items()
@@ -160,8 +165,11 @@ def planes(planes: Mapping[str, np.ndarray], gaps: Mapping[str, float], sides: t
 
 
 def _cloud(axes: "Axes", points: np.ndarray, sides: tuple[str, str]) -> None:
-    for pair in points.transpose(1, 0, 2):
-        axes.plot(*pair.T, color=COLOURS["grid"], linewidth=0.5, zorder=1)
+    from matplotlib.collections import LineCollection
+
+    axes.add_collection(
+        LineCollection(list(points.transpose(1, 0, 2)), colors=COLOURS["grid"], linewidths=0.5, zorder=1)
+    )
     for side, colour, name in zip(points, (COLOURS["queries"], COLOURS["targets"]), sides, strict=True):
         axes.plot(*side.T, "o", color=colour, markersize=3, alpha=0.65, label=name, zorder=2)
     centres = points.mean(1)
