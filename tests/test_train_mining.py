@@ -235,7 +235,7 @@ def test_pairs_with_too_few_are_kept_dropped_or_filled(cloud):
         Pair(text("q1"), text("p2")),
         Pair(text("q2"), text("p3")),
     ]
-    options = {"negatives": 3, "relative_margin": None}
+    options = {"negatives": 3, "relative_margin": None, "corpus": [text("p1")]}
     assert [len(p.negatives) for p in mine(pairs, teacher, **options)] == [2, 3, 3]
     dropped = mine(pairs, teacher, too_few="drop", **options)
     assert [p.query.text for p in dropped] == ["q1", "q2"]
@@ -548,7 +548,7 @@ def learned(pairs, features, rows_of, seed) -> torch.nn.Linear:
 
 def test_filtered_negatives_beat_random_and_unfiltered_ones():
     gaps = {"random": [], "unfiltered": []}
-    for seed in range(5):
+    for seed in range(4):
         draw, mix = sayings(seed)
         features, _ = draw(8)
         # The teacher hears the quiet part well and little of the noise.

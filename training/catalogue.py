@@ -16,8 +16,7 @@ from .vector_cache import item_key
 class Catalogue:
     """Every distinct query and document once, by place: items are read when needed, never kept.
 
-    A place is (row, slot): slot -1 is the row's query, 0 its positive, then `also`, then its negatives; row -1 means
-    the corpus.
+    A place is (row, slot): slot -1 is the row's query, 0 its positive, then its negatives; row -1 means the corpus.
 
     Attributes:
         queries, documents: places. query_of, positive_of: `(n,)` number of each pair's query and positive.
@@ -44,16 +43,16 @@ class Catalogue:
             return number
 
         query_of, positive_of = [0] * len(pairs), [0] * len(pairs)
-        by_group: dict[str, list[int]] = {}
-        by_query: list[list[int]] = []
+        by_group: dict[str, set[bytes]] = {}
+        by_query: list[set[bytes]] = []
         self._groups: list[set[str]] = []  # of every query
         self.bad: list[tuple[str, str]] = []
         self.readable = torch.ones(len(pairs), dtype=torch.bool)
         for row in range(len(pairs)):
             try:
                 pair = pairs[row]
-                rest = (pair.positive, *pair.also, *pair.negatives)
-                key, *keys = [item_key(item) for item in (pair.query, *rest)]
+                key, *answers = [item_key(item) for item in (pair.query, pair.positive, *pair.also)]
+                others = [(item, item_key(item)) for item in pair.negatives]
             except InputError as error:
                 self.readable[row] = False
                 self.bad.append((pairs.where(row) if hasattr(pairs, "where") else f"pair {row}", str(error)))
@@ -61,23 +60,25 @@ class Catalogue:
             query = query_of[row] = query_ids.setdefault(key, len(query_ids))
             if query == len(self.queries):
                 self.queries.append((row, -1))
-                by_query.append([])
+                by_query.append({key})  # a query is no negative of itself
                 self._groups.append(set())
-            documents = [document(*each, (row, slot)) for slot, each in enumerate(zip(rest, keys, strict=True))]
-            answers = documents[: 1 + len(pair.also)]
-            by_query[query] += answers
+            by_query[query].update(answers)
             if pair.group:
-                by_group.setdefault(pair.group, []).extend(answers)
+                by_group.setdefault(pair.group, set()).update(answers)
                 self._groups[query].add(pair.group)
-            positive_of[row] = answers[0]
+            positive_of[row] = document(pair.positive, answers[0], (row, 0))
+            for slot, (item, other) in enumerate(others, 1):
+                document(item, other, (row, slot))
         for slot, item in enumerate(corpus):
             document(item, item_key(item), (-1, slot))
-        for key, query in query_ids.items():
-            by_query[query] += [document_ids[key]] if key in document_ids else []
+
+        def numbers_of(keys: set[bytes]) -> Tensor:
+            return torch.tensor([document_ids[key] for key in keys if key in document_ids], dtype=torch.long)
+
         self.query_of, self.positive_of = torch.tensor(query_of), torch.tensor(positive_of)
         self.document_kinds = torch.tensor(document_kinds)
-        self._by_group = {group: torch.tensor(own).unique() for group, own in by_group.items()}
-        self._by_query = [torch.tensor(own).unique() for own in by_query]
+        self._by_group = {group: numbers_of(keys) for group, keys in by_group.items()}
+        self._by_query = [numbers_of(keys) for keys in by_query]
 
     def item(self, place: tuple[int, int]) -> Item:
         """What lies at a place."""
@@ -85,7 +86,7 @@ class Catalogue:
         if row < 0:
             return self.corpus[slot]
         pair = self.pairs[row]
-        return pair.query if slot < 0 else (pair.positive, *pair.also, *pair.negatives)[slot]
+        return pair.query if slot < 0 else (pair.positive, *pair.negatives)[slot]
 
     def document(self, number: int) -> Item:
         """A document by number."""
@@ -102,7 +103,7 @@ class Catalogue:
         if row < 0:
             return f"corpus, item {slot}"
         pair = self.pairs[row]
-        part = "query" if slot < 0 else "positive" if slot == 0 else "also" if slot <= len(pair.also) else "negative"
+        part = "query" if slot < 0 else "positive" if slot == 0 else "negative"
         return f"{pair.where or f'pair {row}'}, {part}"
 
 

@@ -164,9 +164,9 @@ def mine(
 ) -> MinedPairs:
     """Gives every pair hard negatives: what the teacher finds near its query, false negatives filtered out.
 
-    Candidates are the positives, `also` and negatives of all pairs, and `corpus`; equal ones count once. Never a
-    negative: what is right for a pair of the same group or with the same query, and the query itself. Negatives that a
-    pair already has are candidates like all others, and are replaced.
+    Candidates are the positives and negatives of all pairs, and `corpus`; equal ones count once. Never a negative: what
+    is right (`positive`, `also`) for a pair of the same group or with the same query, and the query itself. Negatives
+    that a pair already has are candidates like all others, and are replaced.
 
     The search is exact. Memory grows with the vectors and with pairs × ranks, never with pairs × candidates.
 
