@@ -13,13 +13,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.hub.store import Blob, Commit, Repo, read_folder
 
-ID = r"(?P<id>[^/]+(?:/[^/]+)?)"
+# A data set is the repository "datasets/org/name", as its addresses say it.
+ID = r"(?P<id>(?:datasets/[^/]+/)?[^/]+(?:/[^/]+)?)"
+API = rf"/api/(?:models/|(?=datasets/)){ID}"
 ROUTES = (
-    ("GET", re.compile(rf"/api/models/{ID}/tree/(?P<rev>[^/]+)(?:/(?P<path>.+))?"), "tree"),
-    ("POST", re.compile(rf"/api/models/{ID}/paths-info/(?P<rev>[^/]+)"), "paths_info"),
-    ("GET", re.compile(rf"/api/models/{ID}/revision/(?P<rev>[^/]+)"), "info"),
-    ("GET", re.compile(rf"/api/models/{ID}/refs"), "refs"),
-    ("GET", re.compile(rf"/api/models/{ID}"), "info"),
+    ("GET", re.compile(rf"{API}/tree/(?P<rev>[^/]+)(?:/(?P<path>.+))?"), "tree"),
+    ("POST", re.compile(rf"{API}/paths-info/(?P<rev>[^/]+)"), "paths_info"),
+    ("GET", re.compile(rf"{API}/revision/(?P<rev>[^/]+)"), "info"),
+    ("GET", re.compile(rf"{API}/refs"), "refs"),
+    ("GET", re.compile(API), "info"),
     ("GET", re.compile(r"/api/models"), "search"),
     ("GET", re.compile(rf"/{ID}/resolve/(?P<rev>[^/]+)/(?P<path>.+)"), "resolve"),
 )
@@ -36,7 +38,7 @@ class Fault:
 
 
 class LoopbackHub:
-    """A hub on 127.0.0.1 that serves folders as model repositories. Use it as a context manager.
+    """A hub on 127.0.0.1 that serves folders as repositories. Use it as a context manager.
 
     `with LoopbackHub() as hub: hub.add(folder, "org/name")`, then point a client at `hub.url` (for huggingface_hub:
     `endpoint=hub.url`, or `HF_ENDPOINT` set before it is imported; `hub.environment(home)` gives all that is needed).
@@ -81,7 +83,10 @@ class LoopbackHub:
         self.close()
 
     def add(self, folder: Path | dict[str, bytes], repo_id: str, *, tag: str | None = None, gated: bool = False) -> str:
-        """Commit a folder (or a mapping of path to bytes) to a repository; returns the commit's 40-digit id."""
+        """Commit a folder (or a mapping of path to bytes) to a repository; returns the commit's 40-digit id.
+
+        A data set's repository is "datasets/org/name".
+        """
         if isinstance(folder, dict):
             files = {path: Blob(content, lfs=path.endswith(".safetensors")) for path, content in folder.items()}
         else:

@@ -71,7 +71,7 @@ class Commit:
 
 @dataclass
 class Repo:
-    """One model repository: its history, and the names of some of its commits."""
+    """One repository of a model or a data set: its history, and the names of some of its commits."""
 
     id: str
     gated: bool = False
@@ -96,12 +96,13 @@ class Repo:
         return near[0] if len(near) == 1 else None
 
     def info(self, commit: Commit) -> dict[str, object]:
-        """The JSON of `GET /api/models/{id}`."""
+        """The JSON of `GET /api/models/{id}` and `GET /api/datasets/{id}`."""
+        id = self.id.removeprefix("datasets/")
         return {
             "_id": hashlib.sha1(self.id.encode()).hexdigest()[:24],
-            "id": self.id,
-            "modelId": self.id,
-            "author": self.id.partition("/")[0],
+            "id": id,
+            "modelId": id,
+            "author": id.partition("/")[0],
             "sha": commit.oid,
             "private": False,
             "gated": "manual" if self.gated else False,

@@ -78,7 +78,7 @@ def _download(repo: str, file: str, commit: str) -> Path:
 
 
 def _choose(source: str, names: Sequence[str], folder: str, split: str) -> list[str]:
-    """The tables of a split: those with its name in their path; where no path names a split, all are "train"."""
+    """The tables of a split: those with its name in their path; where none names "train", those that name no split."""
     tables = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if folder:
         tables = [name for name in tables if name == folder or name.startswith(f"{folder}/")]
@@ -89,8 +89,8 @@ def _choose(source: str, names: Sequence[str], folder: str, split: str) -> list[
     by_split: dict[str, list[str]] = {}
     for name in tables:
         by_split.setdefault(_split_of(name), []).append(name)
-    if set(by_split) == {""}:
-        by_split = {"train": tables}
+    if "" in by_split:
+        by_split.setdefault("train", by_split[""])
     wanted = _SPLIT_WORDS.get(split, split)
     if wanted not in by_split:
         raise TableError(f"{source} has no split {split!r}; it has {', '.join(sorted(filter(None, by_split)))}")
