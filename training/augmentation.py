@@ -93,6 +93,17 @@ class Augmentation:
                 raise AugmentationError(f"augmentation {part.strip()!r}: {number!r} is no number") from error
         return cls(**found)
 
+    @property
+    def modalities(self) -> frozenset[str]:
+        """What is changed: an item of another modality is always the same."""
+        changed = {
+            "text": self._any("words", "swap"),
+            "image": self._any(*_PICTURES),
+            "video": self._any("frames", *_PICTURES),
+            "audio": self._any(*_SOUNDS),
+        }
+        return frozenset(name for name, does in changed.items() if does)
+
     def item(self, item: Item, seed: int | Sequence[int]) -> Item:
         """The item with its text changed, and films and sounds that are arrays; the rest is changed after reading."""
         luck = np.random.default_rng([0, *_numbers(seed)])

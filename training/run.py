@@ -198,7 +198,7 @@ class Run:
                 "this feed masks pairs by hand and serves one process only; train without launcher"
             )
         extras: dict[str, Any] = {}
-        for name in wanted:
+        for name in sorted(wanted):  # all processes gather in one order
             value = have[name]
             if isinstance(value, Tensor):
                 of_targets = name.startswith(("target_", "teacher_targets"))

@@ -1,0 +1,54 @@
+"""One of several processes that share a batch: writes the loss and gradients that it ends with.
+
+`python -m tests.train_two RANK WORLD RENDEZVOUS OUT SHARDED`
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from zoo.training.losses import build_loss, list_losses
+from zoo.training.run import Run
+from zoo.training.sharding import whole
+from zoo.training.trainer import make_feed
+
+from tests.train_support import fresh, quick, text_pairs
+
+WRITTEN = {
+    "matryoshka": "matryoshka(dims=[16, 8]):infonce",
+    "matryoshka_2d": "matryoshka_2d(dims=[16, 8]):infonce",
+    "starbucks": "starbucks(pairs=[[1, 8], [2, 32]]):infonce",
+}
+
+
+def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> None:
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+    pairs = [replace(pair, score=i / 12, teacher_scores=(0.9, 0.1 * i, 0.3)) for i, pair in enumerate(text_pairs(12, 2))]
+    found = {}
+    for name in list_losses():
+        recipe = quick(loss=WRITTEN.get(name, name), batch_size=8, micro_batch=5, teacher="zoo-mini", clip=1e9)
+        model = fresh("text-test").double()
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # the processes draw apart
+        run = Run(model, recipe, build_loss(recipe.loss).double(), sharded=sharded)
+        feed = make_feed(model, pairs, recipe, out.parent / f"cache-{out.stem}", progress=False)
+        found[f"{name}/loss"] = torch.tensor(run._gradients(feed.batch(0)), dtype=torch.float64)
+        for part, module in (("model", model), ("loss", run.loss)):
+            for weight, parameter in module.named_parameters():
+                if parameter.grad is not None:
+                    found[f"{name}/{part}.{weight}"] = whole(parameter.grad).clone()
+    if rank == 0:
+        torch.save(found, out)
+    if world > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), sys.argv[5] == "sharded")
