@@ -137,6 +137,25 @@ def test_problems_read_no_bytes_that_are_all_there(tmp_path, monkeypatch):
     assert asked == [["text"], ["image", "text"]]
 
 
+def test_of_a_large_table_some_blocks_are_looked_at(tmp_path):
+    rows = [{"query": "" if i % 10 == 3 else "q", "positive": "p"} for i in range(100)]
+    table = open_pairs(parquet(tmp_path / "p.parquet", rows, {"query": pa.string(), "positive": pa.string()}, 10))
+    assert len(table.problems()) == 10
+    assert table.problems(most=30) == [f"p.parquet, row {row}: the query is empty" for row in (3, 43, 83)]
+    assert len(table.problems(4, None)) == 4
+
+
+def test_empty_row_groups_are_passed_over(tmp_path):
+    schema = pa.schema({"query": pa.string(), "positive": pa.string()})
+    with pq.ParquetWriter(tmp_path / "p.parquet", schema) as writer:
+        for texts in ([], ["a"], [], ["b", ""]):
+            writer.write_table(pa.Table.from_pylist([{"query": text, "positive": "p"} for text in texts], schema))
+    table = open_pairs(tmp_path / "p.parquet")
+    assert table.blocks() == [range(1), range(1, 3)]
+    assert [table[row].query.text for row in range(2)] == ["a", "b"]
+    assert table.problems() == ["p.parquet, row 2: the query is empty"]
+
+
 @pytest.mark.parametrize(
     ("rows", "kinds", "message"),
     [

@@ -68,6 +68,9 @@ class PairBuilder:
 
     def _items(self, parts: Sequence[Part], cells: Mapping[str, Any]) -> list[Item]:
         """The items that some columns make together; lists go side by side, and what is empty in all columns is none."""
+        if len(parts) == 1 and not isinstance(cell := cells.get(parts[0].column), list):  # nearly always
+            modality, value = self._value(parts[0], cell)
+            return [] if value is None else [Item(**{modality: value})]
         columns = [(part, value) for part in parts if (value := cells.get(part.column)) is not None]
         lists = [value if isinstance(value, list) else [value] for _, value in columns]
         if len({len(values) for values in lists if values}) > 1:
@@ -122,7 +125,9 @@ class PairBuilder:
 
     def _fact(self, fact: str, cells: Mapping[str, Any]) -> Any:
         column = getattr(self.schema, fact)
-        value = cells.get(column) if column is not None else None
+        if column is None:
+            return None
+        value = cells.get(column)
         if isinstance(value, dict | list | bytes | bool):
             raise _BadCellError(f"the {column} is {_described(value)}, not a word or a number")
         return value.strip() if isinstance(value, str) else value

@@ -12,7 +12,7 @@ from ..pairs import Pair
 from .errors import TableError
 from .parquet import RowGroups
 from .schema import Part, Schema
-from .table import Table, one_dataset
+from .table import MOST, Table, one_dataset
 
 PACKS = ("photos", "emoji", "symbols")
 _KEYWORD_LIMIT = 12
@@ -103,7 +103,7 @@ class PackTable(Table):
         """See `Table`."""
         return self._groups.blocks()
 
-    def problems(self, limit: int = 20) -> list[str]:
+    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
         """None: the packs were checked when they were made."""
         return []
 

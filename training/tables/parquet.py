@@ -15,7 +15,7 @@ from ..pairs import Pair
 from .building import PairBuilder
 from .errors import BadRowError, TableError
 from .schema import Column, Schema, infer
-from .table import Table, named_datasets, one_dataset
+from .table import MOST, Table, named_datasets, one_dataset, spread
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -153,6 +153,9 @@ class ParquetTable(Table):
         for path in files[1:]:
             _check_same(path, _schema(path), files[0], arrow, schema)
         self._groups.columns = list(schema.used)
+        # Columns of bytes whose modality is known without them.
+        told = {part.column for part in schema.parts if part.modality != "media"}
+        self._bytes = {field.name for field in arrow if field.name in told and _kind(field.type) == "media"}
         self.schemas = [replace(schema, rows=len(self._groups))]
         self._builder = PairBuilder(schema, root or files[0].parent, name)
         if schema.dataset is None:
@@ -180,14 +183,14 @@ class ParquetTable(Table):
         """See `Table`."""
         return self._groups.blocks()
 
-    def problems(self, limit: int = 20) -> list[str]:
+    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
         """See `Table`. Bytes are read only where the file does not say that all are there."""
         schema = self.schemas[0]
         found: list[str] = []
-        for group, block in enumerate(self._groups.blocks()):
-            full = self._groups.full_columns(group)
-            there = {p.column: b"\0" for p in schema.parts if p.column in full and self._is_bytes(p.column)}
-            there = {column: there[column] for column in there if self._modality(column) != "media"}
+        for block in spread(self.blocks(), most):
+            group = self._groups.place(block.start)[0]
+            full = self._groups.full_columns(group) & self._bytes
+            there = {column: b"\0" for column in schema.used if column in full}
             try:
                 table = self._groups.read(group, [column for column in schema.used if column not in there])
             except TableError as error:
@@ -202,12 +205,6 @@ class ParquetTable(Table):
                 except BadRowError as error:
                     found.append(str(error))
         return found
-
-    def _is_bytes(self, column: str) -> bool:
-        return _kind(_schema(self._groups.files[0]).field(column).type) == "media"
-
-    def _modality(self, column: str) -> str:
-        return next(part.modality for part in self.schemas[0].parts if part.column == column)
 
 
 def _footer(path: Path) -> Any:

@@ -13,7 +13,7 @@ from ..pairs import Pair
 from .building import PairBuilder
 from .errors import BadRowError, TableError
 from .schema import Column, Schema, infer
-from .table import Table, named_datasets
+from .table import MOST, Table, named_datasets
 
 _MAX_CELL = 2**26
 _SHOWN = 5
@@ -38,14 +38,14 @@ class RowTable(Table):
         self._builder = PairBuilder(schema, root, name)
         self._columns = schema.used
         self.schemas = [replace(schema, rows=len(rows))]
-        self._check()
+        self._check_all()
         values = [None] * len(rows)
         if schema.dataset is not None:
             place = schema.used.index(schema.dataset)
             values = [str(row[place]).strip() if row[place] not in (None, "") else None for row in rows]
         self.datasets, self.names = named_datasets(values, name)
 
-    def _check(self) -> None:
+    def _check_all(self) -> None:
         bad = []
         for row in range(len(self._rows)):
             try:
@@ -60,6 +60,10 @@ class RowTable(Table):
     def where(self, row: int) -> str:
         """See `Table`."""
         return f"{self._path.name}, line {self._lines[row]}"
+
+    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+        """See `Table`. None: the rows were checked when the file was opened."""
+        return []
 
 
 def raise_all(path: Path, bad: Sequence[str], count: int) -> None:

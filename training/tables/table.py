@@ -10,6 +10,8 @@ from ..pairs import Pair
 from .errors import TableError
 from .schema import Schema
 
+MOST = 20_000  # rows that are looked at before training: seconds
+
 
 class Table:
     """Pairs by row number, read when asked for; threads may read at once.
@@ -51,17 +53,25 @@ class Table:
         """Rows that lie together (a file, a row group, a shard), in order: reading them in turn is cheapest."""
         return [range(len(self))]
 
-    def problems(self, limit: int = 20) -> list[str]:
-        """The first rows that are no pairs, each with its place and the reason; nothing is decoded."""
+    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+        """The first rows that are no pairs, each with its place and the reason; nothing is decoded.
+
+        Args:
+            most: rows that are looked at, about; of a larger table they are those of evenly spread blocks. None for all.
+        """
         found: list[str] = []
-        for row in range(len(self)):
+        for row in (row for block in spread(self.blocks(), most) for row in block):
             if len(found) >= limit:
                 break
             try:
-                self._pair(row)
+                self._check(row)
             except TableError as error:
                 found.append(str(error))
         return found
+
+    def _check(self, row: int) -> None:
+        """Raises TableError where a row is no pair; reads less than `_pair` where it can."""
+        self._pair(row)
 
 
 class Tables(Table):
@@ -100,12 +110,18 @@ class Tables(Table):
             for block in table.blocks()
         ]
 
-    def problems(self, limit: int = 20) -> list[str]:
-        """See `Table`."""
+    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+        """See `Table`; `most` is for each of the tables."""
         found: list[str] = []
         for table in self.tables:
-            found += table.problems(limit - len(found)) if len(found) < limit else []
+            found += table.problems(limit - len(found), most) if len(found) < limit else []
         return found
+
+
+def spread(blocks: Sequence[range], most: int | None) -> Sequence[range]:
+    """Every so many blocks, so that there are about as many rows; all for None."""
+    total = sum(map(len, blocks))
+    return blocks if most is None or total <= most else blocks[:: -(-total // most)]
 
 
 def one_dataset(name: str, count: int) -> tuple[np.ndarray, list[str]]:

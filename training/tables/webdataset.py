@@ -142,21 +142,12 @@ class ShardTable(Table):
         ends = self._ends.tolist()
         return [range(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
 
-    def problems(self, limit: int = 20) -> list[str]:
-        """See `Table`. Texts are read, media are not."""
-        found: list[str] = []
-        for row in range(len(self)):
-            if len(found) >= limit:
-                break
-            members = {c: place for c, place in self._members(row).items() if c in self._used}
-            texts = {c: place for c, place in members.items() if c not in self._media}
-            # The index knows the sizes of the others: a byte stands for each that is not empty.
-            media = {c: b"\0" if members[c][1] else b"" for c in members if c not in texts}
-            try:
-                self._builder.pair({**self._cells(row, self._read(row, texts)), **media}, self.where(row))
-            except TableError as error:
-                found.append(str(error))
-        return found
+    def _check(self, row: int) -> None:
+        """Reads the texts; of the media the index knows the sizes, and a byte stands for each that is not empty."""
+        members = {column: place for column, place in self._members(row).items() if column in self._used}
+        texts = {column: place for column, place in members.items() if column not in self._media}
+        media = {column: b"\0" if size else b"" for column, (_, size) in members.items() if column not in texts}
+        self._builder.pair({**self._cells(row, self._read(row, texts)), **media}, self.where(row))
 
 
 def _kind(column: str) -> str:
