@@ -121,7 +121,7 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
 
 def is_adapted(model: Embedder) -> bool:
     """Whether the model carries adapters."""
-    return any(_adapted(model))
+    return bool(_adapted(model))
 
 
 def trainable(model: nn.Module) -> str:
@@ -317,7 +317,9 @@ def load_adapter(model: Embedder, folder: str | Path, *, key_mapping: Mapping[st
     try:
         for part, backbone in parts.items():
             done.append(backbone)
-            _inject(backbone, LoraConfig.from_pretrained(part))
+            config = LoraConfig.from_pretrained(part)
+            config.inference_mode = False  # peft saves it as True, and would freeze what it loads
+            _inject(backbone, config)
             _fill(backbone, part, key_mapping or {})
     except BaseException as error:
         for backbone in done:

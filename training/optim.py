@@ -259,11 +259,11 @@ def schedule(kind: Schedule, step: int, steps: int, warmup: int = 0, *, decay: f
     All kinds rise as `(step + 1) / warmup`, so that no step is wasted at 0 (transformers begins there, one step later).
 
     Args:
-        kind: after the warm-up, "cosine" is half a wave over the *whole* run, `(1 + cos(pi * step / steps)) / 2`, times
-            the rise: it is already a little under 1 when the warm-up ends, by at most `warmup / steps` below
-            transformers' whose wave begins there. "linear" goes from 1 to 0 over the rest, as transformers'. "constant"
-            stays. "wsd" stays too and falls at the end as `1 - sqrt(share of the fall that is done)` (Hägele et al.,
-            2024; ModernBERT and Granite Embedding were trained so).
+        kind: after the warm-up, "cosine" is half a wave over the *whole* run, `(1 + cos(pi * step / steps)) / 2`:
+            transformers' begins when the warm-up ends and is a little higher, by at most 0.1 where a tenth of the run is
+            warm-up. "linear" goes from 1 to 0 over the rest, as transformers'. "constant" stays. "wsd" stays too and
+            falls at the end as `1 - sqrt(share of the fall that is done)` (Hägele et al., 2024; ModernBERT and Granite
+            Embedding were trained so).
         step: 0 to steps - 1. decay: share of the run in which "wsd" falls.
 
     Raises:
