@@ -452,4 +452,6 @@ def test_a_probe_needs_pairs_and_lists_unusable_ones(experts):
     assert Probe([*good, bad], base).bad[0][0] == "probe.csv, line 9"
     with pytest.raises(ProbeError, match="lonely"):
         Probe([*good, replace(good[0], dataset="lonely")], base)
+    many = told("topic", 50, generator) + told("style", 7, generator)
+    assert {name: len(rows) for name, rows in Probe(many, base, limit=10).tasks.items()} == {"topic": 10, "style": 7}
     assert json.dumps(Probe(good, base).scores(base)[0]._asdict())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -42,10 +43,16 @@ class Probe:
         pairs: queries and positives; unusable ones are listed in `bad` and left out.
         model: any of those to be merged: its encoders read the items.
         per_task: pairs of a task in a batch. loss: by default InfoNCE at a fixed temperature of 0.05.
+        limit: pairs of a task that are read; of more, evenly spaced ones.
     """
 
     def __init__(
-        self, pairs: Sequence[Pair] | PairTable, model: Embedder, per_task: int = 32, loss: Loss | None = None
+        self,
+        pairs: Sequence[Pair] | PairTable,
+        model: Embedder,
+        per_task: int = 32,
+        loss: Loss | None = None,
+        limit: int = 500,
     ) -> None:
         self.per_task, self.loss = per_task, loss or InfoNCE(0.05, learn=False)
         self.bad: list[tuple[str, str]] = []
@@ -54,7 +61,7 @@ class Probe:
         self.tasks: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
         self.groups: dict[str, list[Tensor]] = {name: [] for name in names}
         seen: dict[Any, int] = {}
-        for row in range(len(pairs)):
+        for row in _spaced(numbers, limit):
             name, where = names[int(numbers[row])], f"pair {row}"
             try:
                 pair = pairs[row]
@@ -104,6 +111,16 @@ class Probe:
         groups = torch.tensor([self.groups[task][row] for row in rows], device=model.device)
         queries, targets = (_vectors(model, [pair[side] for pair in pairs], tensors) for side in (0, 1))
         return self.loss(queries, targets, query_groups=groups, target_groups=groups), queries, targets
+
+
+def _spaced(numbers: np.ndarray, limit: int) -> list[int]:
+    """Rows of every task, at most `limit` each."""
+    of_tasks = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    return [
+        int(rows[i])
+        for rows in of_tasks
+        for i in np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)
+    ]
 
 
 def _read(model: Embedder, item: Item, prefix: str) -> tuple[int, Any]:
