@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -97,26 +98,41 @@ def measured(mini):
     return pairs, scores_of(build_model("mini-test").eval(), pairs), scores_of(mini, pairs)
 
 
-@pytest.fixture
-def run(tmp_path, measured):
-    """A whole run's folder."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, measured):
+    """A whole run's folder, without a report."""
     pairs, before, after = measured
-    write_metrics(tmp_path)
-    write_scores(tmp_path, before, after)
-    (tmp_path / "recipe.json").write_text(json.dumps({"stages": [{"model": "zoo-mini", "loss": "infonce", "lr": 0.1}]}))
-    (tmp_path / "data.json").write_text(
-        json.dumps({"pairs": 1234, "schema": ["image, text"], "command": "zoo train x"})
-    )
-    (tmp_path / "skipped.jsonl").write_text(json.dumps({"pair": "x.csv, line 7", "reason": "no picture"}) + "\n")
-    keep_examples(tmp_path, pairs, before, after)
+    out = tmp_path_factory.mktemp("run")
+    write_metrics(out)
+    write_scores(out, before, after)
+    (out / "recipe.json").write_text(json.dumps({"stages": [{"model": "zoo-mini", "loss": "infonce", "lr": 0.1}]}))
+    (out / "data.json").write_text(json.dumps({"pairs": 1234, "schema": ["image, text"], "command": "zoo train x"}))
+    (out / "skipped.jsonl").write_text(json.dumps({"pair": "x.csv, line 7", "reason": "no picture"}) + "\n")
+    keep_examples(out, pairs, before, after)
+    return out
+
+
+@pytest.fixture
+def run(tmp_path, folder):
+    """A copy to write into."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
-def test_a_whole_report(run, measured):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, folder):
+    """A copy with its report, to be read only."""
+    out = tmp_path_factory.mktemp("written")
+    shutil.copytree(folder, out, dirs_exist_ok=True)
+    write_report(out)
+    return out
+
+
+def test_a_whole_report(written, measured):
     _, before, after = measured
-    page = Page(write_report(run).read_text())
+    page = Page((written / "report.html").read_text())
     assert page.open == []
-    headings = re.findall(r"<h2>(.*?)</h2>", (run / "report.html").read_text())
+    headings = re.findall(r"<h2>(.*?)</h2>", (written / "report.html").read_text())
     assert headings == [
         "Retrieval on held-out pairs",
         "Training",
@@ -127,7 +143,7 @@ def test_a_whole_report(run, measured):
         "Versions",
         "Run it again",
     ]
-    markdown = (run / "report.md").read_text()
+    markdown = (written / "report.md").read_text()
     old, new = (scores.forward.intervals()["mrr"] for scores in (before, after))
     for text in (page.words, markdown):
         assert f"{100 * old.value:.1f} ({100 * old.low:.1f} to {100 * old.high:.1f})" in text
@@ -143,11 +159,11 @@ def test_a_whole_report(run, measured):
         ):
             assert told in text
     for name in re.findall(r"\]\((report/[^)]*)\)", markdown):
-        assert (run / name).stat().st_size > 300, name
+        assert (written / name).stat().st_size > 300, name
 
 
-def test_the_page_stands_alone_and_says_what_its_pictures_show(run):
-    page = Page(write_report(run).read_text())
+def test_the_page_stands_alone_and_says_what_its_pictures_show(written):
+    page = Page((written / "report.html").read_text())
     pictures, drawings = page.all("img"), page.all("svg")
     assert len(pictures) >= 12
     assert all(picture["alt"].startswith("picture of pair ") for picture in pictures)
@@ -165,8 +181,8 @@ def test_the_page_stands_alone_and_says_what_its_pictures_show(run):
     assert len(ids) == len(set(ids)), "drawings of one page must not share names"
 
 
-def test_drawings_take_the_colours_of_the_page(run):
-    text = write_report(run).read_text()
+def test_drawings_take_the_colours_of_the_page(written):
+    text = (written / "report.html").read_text()
     drawings = text[text.index("<svg") :]
     assert not [value for value in report_plots.COLOURS.values() if value in drawings]
     light, dark = _STYLE.split("@media (prefers-color-scheme: dark)")[:2]
@@ -176,11 +192,11 @@ def test_drawings_take_the_colours_of_the_page(run):
         assert f"--{name}: #" in dark.split("} }")[0]
 
 
-def test_the_report_is_made_again_from_the_folder_alone(run, capsys):
-    first = write_report(run).read_bytes()
+def test_the_report_is_made_again_from_the_folder_alone(run, written, capsys):
     assert main([str(run)]) == 0
     assert capsys.readouterr().out.strip() == str(run / "report.html")
-    assert (run / "report.html").read_bytes() == first
+    for name in ("report.html", "report.md", "report/loss.png"):
+        assert (run / name).read_bytes() == (written / name).read_bytes()
     assert main([str(run / "report")]) == 1
     assert "name the folder given to --out" in capsys.readouterr().err
 

@@ -179,7 +179,7 @@ def _html_case(case: Case, folder: Path) -> str:
     for name, shown, place in (("before", case.before, case.place_before), ("after", case.after, case.place_after)):
         if shown is not None:
             kind = "good" if place == 1 else "bad"
-            cells.append((kind, f"First {name}{' ✓' if place == 1 else ''}", shown))
+            cells.append((kind, f"First {name}{' ✓' if place == 1 else ' ✗'}", shown))
     body = "".join(
         f'<div class="{kind}"><h4>{label}</h4>{_html_item(shown, folder)}</div>' for kind, label, shown in cells
     )
@@ -294,7 +294,7 @@ svg { display: block; width: 100%; height: auto } figure { overflow-x: auto }
 .scroll { overflow-x: auto } table { border-collapse: collapse; min-width: 50%; font-variant-numeric: tabular-nums; font-size: .92rem }
 th, td { padding: 5px 18px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--grid) }
 td { overflow-wrap: break-word } th { color: var(--muted); font-weight: 600; white-space: nowrap }
-.full { width: 100% }
+.full { width: 100% } .full td:first-child { white-space: nowrap }
 .n { text-align: right; white-space: nowrap } summary { cursor: pointer; color: var(--after); margin: 8px 0 }
 pre { background: var(--page); border: 1px solid var(--grid); border-radius: 8px; padding: 10px 14px; overflow-x: auto }
 .case { display: flex; flex-wrap: wrap; gap: 10px; padding: 12px 0; border-top: 1px solid var(--grid) }

@@ -187,6 +187,7 @@ def _plot(name: str, title: str, alt: str, size: tuple[float, float], draw: Call
         draw(figure)
         svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.set_layout_engine("none")  # places stay as they were found for the first
         figure.savefig(png, format="png", dpi=144, metadata={"Software": None})
     return Plot(name, title, alt, _themed(svg.getvalue(), f"{title}: {alt}"), png.getvalue())
 

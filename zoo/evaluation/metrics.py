@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_BLOCK = 2**22  # similarities held at once: 16 MB
+_BLOCK = 2**20  # similarities held at once: 4 MB, and a few copies of them
 
 
 class Interval(NamedTuple):
