@@ -199,6 +199,8 @@ def find_position(
         objective: tensors → loss; may draw a new batch each time.
         convex: weights are a softmax, above 0 with a sum of 1; else free, from 1/K each.
     """
+    from tqdm import tqdm
+
     count = len(vectors)
     first = next(iter(base.values()))
     options = {"dtype": first.dtype, "device": first.device}
@@ -210,7 +212,7 @@ def find_position(
         return logits.softmax(0) if convex else logits, 2 ** torch.tanh(turn)
 
     losses = []
-    for _ in range(steps):
+    for _ in tqdm(range(steps), "positioning", unit=" steps", disable=None, delay=2):  # None: terminals only
         weights, scale = place()
         loss, *grads = weight_gradient(base, vectors, objective, weights.detach(), float(scale.detach()))
         optimiser.zero_grad()

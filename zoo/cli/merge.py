@@ -11,6 +11,7 @@ result on other data.
 """
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
             probe = Probe(open_pairs(arguments.probe), _loaded(models[0], arguments.device))
         models = [_loaded(model, arguments.device) for model in models]  # they are scored, so they are needed whole
         base = _loaded(base, arguments.device) if base is not None else None
-    with waiting(f"merging {len(models)} models"):
+    # The search has a bar of its own.
+    with waiting(f"merging {len(models)} models") if method != "self-position" else contextlib.nullcontext():
         merged, weights, scale = _merged(method, models, base, probe, arguments)
     merged.save_pretrained(arguments.out)
     facts: dict[str, Any] = {"method": method, "models": arguments.models, "base": arguments.base}
