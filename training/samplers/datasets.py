@@ -145,8 +145,8 @@ class Mixed(_Weighted):
 class Interleaved(_Weighted):
     """Every batch a few runs of one data set each: a data set is drawn by weight and gives a run (VLM2Vec-V2).
 
-    Every set gets its share of an epoch's runs exactly, in an order drawn anew; which rows a run holds goes on from epoch
-    to epoch, so that small sets repeat their rows and no row of a set comes twice before all came.
+    Every set gets its share of an epoch's runs exactly, in an order drawn anew; a small set begins again with another
+    shuffle, so that no row comes twice before all of its set came.
 
     Args:
         sub_batch: rows of a run; below 1 a share of the batch.
@@ -182,7 +182,8 @@ class Interleaved(_Weighted):
         order = self._random(epoch).permutation(np.repeat(np.arange(len(self.counts)), self.counts))
         runs = np.empty((len(order), self.run), dtype=np.int64)
         for number, count in enumerate(self.counts.tolist()):
-            rows = self.endless(number, epoch * count * self.run, count * self.run)
+            turns = -(-count * self.run // self.sizes[number])  # an epoch begins with a shuffle of its own
+            rows = self.endless(number, epoch * turns * self.sizes[number], count * self.run)
             runs[order == number] = rows.reshape(count, self.run)
         return runs.reshape(self.steps_per_epoch, self.batch_size)
 

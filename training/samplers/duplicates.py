@@ -8,9 +8,12 @@ from ..pairs import Pair
 from ..vector_cache import item_key
 from .base import BatchSampler, Rows, SamplerError, register_sampler
 
-_ROUNDS = 64  # of exchanges that part rows with a common key
-_MOVED = 2  # further rows that change places for each that lies wrong: more mix faster, and part more that lay right
+_MOVED = 1  # further rows that change places for each that lies wrong: more mix faster, and part more that lay right
+_FREQUENT = 64  # a key that more than one in so many batches holds
+_OPEN = 64  # batches that are filled at once
+_PATIENCE = 12  # rounds of exchanges without a gain
 _AT_ONCE = 2**20  # keys sorted at once
+_SIDES = {"both": ("queries", "positives"), "query": ("queries",), "positive": ("positives",)}
 
 
 @register_sampler("no_duplicates")
@@ -18,7 +21,7 @@ class NoDuplicates(BatchSampler):
     """No two rows of a batch have the same query or positive: such a row would be a false negative (GIST, SimCSE).
 
     A batch is never short and rows are not lost: those that do not fit into one batch lie in another. What an epoch
-    leaves out are the fewest rows that fill no batch, drawn anew each time.
+    leaves out is drawn anew each time; with one key a row it is the least that any sampler could leave out.
 
     Args:
         by: what must differ: "both", "query" or "positive". Keys that are given count all.
@@ -29,69 +32,123 @@ class NoDuplicates(BatchSampler):
 
     def __init__(self, rows: Rows, *, by: Literal["both", "query", "positive"] = "both", **given: Any) -> None:
         super().__init__(rows, **given)
-        if by not in ("both", "query", "positive"):
+        if by not in _SIDES:
             raise ValueError(f"by must be both, query or positive, not {by!r}")
         keys = pair_keys(rows, by) if rows.keys is None else np.asarray(rows.keys)
         keys = keys.reshape(len(rows), -1)
         self.keys = np.unique(keys, return_inverse=True)[1].reshape(keys.shape)
-        bounds = [_most_batches(np.bincount(column), self.batch_size) for column in self.keys.T]
-        self.column = int(np.argmin(bounds))
+        bounds = self._bounds(self.keys)
         if min(bounds) == 0:
-            different = len(np.unique(self.keys[:, self.column]))
+            different = len(np.unique(self.keys[:, int(np.argmin(bounds))]))
             raise SamplerError(
                 f"a batch of {self.batch_size} rows without duplicates needs as many different "
-                f"{('queries', 'positives')[self.column] if rows.keys is None and by == 'both' else 'keys'}, and the "
-                f"{len(rows)} pairs have {different}; set batch_size to at most {different}, or take another sampler"
+                f"{'keys' if rows.keys is not None else _SIDES[by][int(np.argmin(bounds))]}, and the {len(rows)} pairs have "
+                f"{different}; set batch_size to at most {different}, or take another sampler"
             )
-        self._bound = min(bounds)
-        self.steps_per_epoch = self._bound
-        self.steps_per_epoch = len(self.batches(0)) if self.keys.shape[1] > 1 else self._bound
+        self.steps_per_epoch = min(bounds)
+        if self.keys.shape[1] > 1:
+            self.steps_per_epoch = len(self._arrange(self._random(0)))
 
     def draw(self, epoch: int) -> np.ndarray:
         luck = self._random(epoch)
         found = self._arrange(luck)
-        # Exchanges may leave a batch more in one epoch than in another; every epoch must have as many as the first.
-        while epoch and len(found) < self.steps_per_epoch:
+        # With two keys an epoch may give a batch more or less than another; each must have as many as the first.
+        while len(found) < self.steps_per_epoch:
             found = np.concatenate([found, self._arrange(luck)])
         return found[: self.steps_per_epoch]
 
+    def _bounds(self, keys: np.ndarray) -> list[int]:
+        return [_most_batches(np.bincount(column), self.batch_size) for column in keys.T]
+
     def _arrange(self, luck: np.random.Generator) -> np.ndarray:
-        table, spare = self._deal(luck)
-        wrong = _repeats(self.keys, table)
-        for _ in range(_ROUNDS if self.keys.shape[1] > 1 else 0):
-            if not wrong.any():
-                break
-            moved = wrong.ravel().copy()
-            moved[luck.integers(len(moved), size=_MOVED * int(wrong.sum()))] = True
-            places = np.flatnonzero(moved)
-            loose = luck.permutation(np.concatenate([table.ravel()[places], spare]))
-            table.ravel()[places], spare = loose[: len(places)], loose[len(places) :]
-            touched = np.unique(places // self.batch_size)
-            wrong[touched] = _repeats(self.keys, table[touched])
-        clean = table[~wrong.any(1)]
-        if not len(clean):
+        """As many batches without duplicates as can be found `(k, B)`; more than none."""
+        bounds = self._bounds(self.keys)
+        column, count = int(np.argmin(bounds)), min(bounds)
+        slots = _deal(self.keys[:, column], count, self.batch_size, luck)
+        wrong = self._part(slots, count, self.keys[slots, column], luck)
+        batches = slots[: wrong.size].reshape(wrong.shape)
+        clean = ~wrong.any(1)
+        if not clean.all():
+            rest = luck.permutation(np.concatenate([batches[~clean].ravel(), slots[wrong.size :]]))
+            batches = luck.permutation(np.concatenate([batches[clean], _fill(rest, self.keys, self.batch_size)]))
+        if not len(batches):
             raise SamplerError(
                 f"{len(self.data)} pairs with so many common queries and positives give no batch of {self.batch_size} "
                 'without duplicates; lower batch_size, or take no_duplicates(by="positive")'
             )
-        return clean
+        return batches
 
-    def _deal(self, luck: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Batches without duplicates of one column, and the rows left over.
+    def _part(self, slots: np.ndarray, count: int, dealt: np.ndarray, luck: np.random.Generator) -> np.ndarray:
+        """Exchanges rows of `slots`, in place, until no batch has duplicates, or that does not help any more.
 
-        The rows of a key lie together, no more than there are batches, and are dealt out like cards: no batch gets two.
+        A row with a frequent key changes places with rows of the same key alone: what was dealt stays right.
+
+        Returns:
+            `(count, B)` bool, rows that still are duplicates.
         """
-        count, column = self._bound, self.keys[:, self.column]
-        order = luck.permutation(len(column))
-        order = order[np.argsort(luck.permutation(int(column.max()) + 1)[column[order]], kind="stable")]
-        sorted_keys = column[order]
-        start = np.flatnonzero(np.diff(sorted_keys, prepend=-1))
-        nth = np.arange(len(order)) - np.repeat(start, np.diff(start, append=len(order)))
-        dealt = order[nth < count][: count * self.batch_size]
-        table = dealt.reshape(self.batch_size, count).T
-        left = np.ones(len(order), dtype=bool)
-        left[dealt] = False
-        return table[luck.permutation(count)].copy(), np.flatnonzero(left)
+        table = slots[: count * self.batch_size].reshape(count, self.batch_size)  # a view
+        wrong = _repeats(self.keys, table)
+        if not wrong.any():
+            return wrong
+        frequent = np.bincount(dealt) * _FREQUENT > count
+        groups = np.where(frequent[dealt], dealt + 1, 0)
+        order = np.argsort(groups, kind="stable")
+        sizes = np.bincount(groups)
+        starts, best, since = np.cumsum(sizes) - sizes, wrong.sum(), 0
+        while best and since < _PATIENCE:
+            bad = np.flatnonzero(wrong)
+            own = np.repeat(groups[bad], _MOVED)
+            partners = order[starts[own] + (luck.random(len(own)) * sizes[own]).astype(np.int64)]
+            places = np.unique(np.concatenate([bad, partners]))
+            kinds = groups[places]
+            places, mixed = (places[np.argsort(k, kind="stable")] for k in (kinds, kinds + luck.random(len(places))))
+            slots[places] = slots[mixed]
+            touched = np.unique(places[places < wrong.size] // self.batch_size)
+            wrong[touched] = _repeats(self.keys, table[touched])
+            since = 0 if wrong.sum() < best else since + 1
+            best = min(best, wrong.sum())
+        return wrong
+
+
+def _deal(keys: np.ndarray, count: int, size: int, luck: np.random.Generator) -> np.ndarray:
+    """All rows in a new order: `count` batches of `size` without a common key, then what is left over.
+
+    The rows of a key lie together, no more than there are batches, and are dealt out like cards: no batch gets two.
+    """
+    order = luck.permutation(len(keys))
+    order = order[np.argsort(luck.permutation(int(keys.max()) + 1)[keys[order]], kind="stable")]
+    start = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    nth = np.arange(len(order)) - np.repeat(start, np.diff(start, append=len(order)))
+    dealt = order[nth < count][: count * size]
+    left = np.ones(len(order), dtype=bool)
+    left[dealt] = False
+    return np.concatenate([luck.permutation(dealt.reshape(size, count).T).ravel(), np.flatnonzero(left)])
+
+
+def _fill(rows: np.ndarray, keys: np.ndarray, size: int) -> np.ndarray:
+    """Batches `(k, size)` for the rows that are hard to place: each goes to the first open batch that it fits into.
+
+    A row that fits none waits for the next ones to be opened. Slow, some microseconds a row, and finds what is there.
+    """
+    batches: list[list[int]] = []
+    open_ones: list[tuple[list[int], set[int]]] = [([], set()) for _ in range(_OPEN)]
+    waiting, placed = list(zip(rows.tolist(), map(set, keys[rows].tolist()), strict=True)), True
+    while waiting and placed:
+        turn, waiting, placed = waiting, [], False
+        for row, own in turn:
+            for place, (batch, taken) in enumerate(open_ones):
+                if taken.isdisjoint(own):
+                    batch.append(row)
+                    taken |= own
+                    placed = True
+                    if len(batch) == size:
+                        batches.append(batch)
+                        del open_ones[place]
+                        open_ones.append(([], set()))
+                    break
+            else:
+                waiting.append((row, own))
+    return np.array(batches, dtype=np.int64).reshape(-1, size)
 
 
 def _most_batches(counts: np.ndarray, size: int) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import BatchSampler, Rows, SamplerError, register_sampler
+from .base import BatchSampler, Rows, SamplerError, by_number, register_sampler
 from .datasets import by_pattern
 from .duplicates import pair_keys
 from .plain import Shuffled
@@ -32,7 +32,7 @@ class LabelBalanced(BatchSampler):
     def draw(self, epoch: int) -> np.ndarray:
         luck = self._random(epoch)
         order = luck.permutation(len(self.labels))
-        order = order[np.argsort(self.labels[order], kind="stable")]  # label by label, shuffled within
+        order = order[by_number(self.labels[order])]  # label by label, shuffled within
         starts = np.cumsum(self.counts) - self.counts
         count = self.steps_per_epoch * self.batch_size // self.per_label
         turns = -(-count // len(self.counts))
