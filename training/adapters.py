@@ -266,12 +266,12 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
         _sort_targets(folder / part / CONFIG)
         tensors = get_peft_model_state_dict(backbone, save_embedding_layers=False)
         save_file(
-            {_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            {_PREFIX + name: _whole_tensor(tensor) for name, tensor in tensors.items()},
             folder / part / WEIGHTS,
             metadata={"format": "pt"},
         )
     full = {
-        name.replace(".base_layer.", "."): p.detach().cpu().contiguous()
+        name.replace(".base_layer.", "."): _whole_tensor(p)
         for name, p in model.named_parameters()
         if p.requires_grad and "lora_" not in name
     }
@@ -281,6 +281,11 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
         json.dumps({"towers": parts, "trained": sorted(full)}, indent=2) + "\n", encoding="utf-8"
     )
     return folder
+
+
+def _whole_tensor(tensor: Tensor) -> Tensor:
+    whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # FSDP keeps a part in each process
+    return whole.detach().cpu().contiguous()
 
 
 def _sort_targets(path: Path) -> None:
