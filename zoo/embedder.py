@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Encoder
 from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedInputError, UnsupportedModalityError
-from zoo.items import Item, as_item
+from zoo.items import Item, Tokens, as_item
 from zoo.spec import ModelSpec
 
 Precision = Literal["float32", "int8", "binary"]
@@ -49,9 +49,18 @@ class Tower(nn.Module):
         super().__init__()
         self.encoder, self.pooler, self.head = encoder, pooler, head
 
-    def forward(self, batch: Batch) -> Tensor:
-        """A batch of the encoder to unit vectors `(batch, dim)`, float32 at least."""
-        vectors = self.head(self.pooler(self.encoder(batch)))
+    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
+        """A batch of the encoder to unit vectors `(batch, dim)`, float32 at least.
+
+        Args:
+            layers: blocks, counted from 1, whose embeddings are wanted: `(batch, len(layers), dim)`.
+        """
+        if layers:
+            return torch.stack([self._unit(tokens) for tokens in self.encoder.forward_layers(batch, layers)], 1)
+        return self._unit(self.encoder(batch))
+
+    def _unit(self, tokens: Tokens) -> Tensor:
+        vectors = self.head(self.pooler(tokens))
         return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
 
 

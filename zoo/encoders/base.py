@@ -7,10 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.errors import ZooError
 from zoo.items import Item, Tokens
 from zoo.spec import Modality
 
 Batch = dict[str, Tensor]
+
+
+class NoSuchBlockError(ZooError, ValueError):
+    """An encoder does not give the states of a block: it has fewer, or gives only its last."""
 
 
 class Encoder(nn.Module):
@@ -20,11 +25,13 @@ class Encoder(nn.Module):
         reads: the modalities that one item may carry for this encoder.
         width: length of a token state.
         batch_budget: tokens (for pictures: pictures) of one forward pass that run best, where the user names none.
+        depth: how many blocks `forward_layers` can tell apart; 0 where it gives only the last.
     """
 
     reads: frozenset[Modality] = frozenset()
     width: int
     batch_budget: int = 32
+    depth: int = 0
 
     def read(self, item: Item) -> Any:
         """One item made ready for `collate`; runs in threads; raises `InputError` where the item cannot be read."""
@@ -45,6 +52,14 @@ class Encoder(nn.Module):
     def forward(self, batch: Batch) -> Tokens:
         """A batch from `collate`, on the encoder's device, to `Tokens` `(batch, tokens, width)`."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def forward_layers(self, batch: Batch, layers: Sequence[int]) -> list[Tokens]:
+        """`Tokens` after each of these blocks, counted from 1; block `depth` gives what `forward` gives.
+
+        Raises:
+            NoSuchBlockError: there is no such block, or the encoder gives only its last.
+        """
+        raise NoSuchBlockError(f"{type(self).__name__} gives only its last layer; take a loss that compares no layers")
 
     def config(self) -> dict[str, Any]:
         """JSON-able constructor arguments; with the saved assets they rebuild the encoder."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.encoders.base import Batch, Encoder
+from zoo.encoders.base import Batch, Encoder, NoSuchBlockError
 from zoo.encoders.checking import check_transformers
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.items import Item, Tokens
@@ -17,6 +17,8 @@ from zoo.items import Item, Tokens
 PACKED = "zoo_packed"
 # Backbones whose positions can be given and whose attention sees nothing but its own sequence.
 PACKABLE = {"bert": 0, "electra": 0, "modernbert": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+# What pre-norm backbones call the norm behind their last block.
+FINAL_NORMS = ("final_norm", "norm", "ln_f", "final_layer_norm")
 
 
 class TransformersText(Encoder):
@@ -54,7 +56,7 @@ class TransformersText(Encoder):
             backbone.pooler = None  # ours pools; an unused layer would only be carried along
         self.settings, self.max_tokens, self.lower, self.padding_side = dict(config), max_tokens, lower, padding_side
         self.backbone = backbone
-        self.width = backbone.config.hidden_size
+        self.width, self.depth = backbone.config.hidden_size, getattr(backbone.config, "num_hidden_layers", 0)
         self.tokenize: Tokenize = MissingTokenizer(f"this {backbone.config.model_type} text encoder")
         if assets is not None or tokenizer is not None:
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, lower)
@@ -80,6 +82,48 @@ class TransformersText(Encoder):
             return Tokens(self._packed(ids, mask), mask)
         states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return Tokens(states, mask)
+
+    def forward_layers(self, batch: Batch, layers: Sequence[int]) -> list[Tokens]:
+        """Also for pre-norm backbones block n is what a model cut to n blocks gives, its final norm included."""
+        self._check_blocks(layers)
+        ids, mask = batch["ids"], batch["mask"]
+        out = self.backbone(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
+        if len(out.hidden_states or ()) != self.depth + 1:
+            raise NoSuchBlockError(f"this {self.backbone.config.model_type} backbone does not give its blocks' states")
+        norm = next(
+            (getattr(self.backbone, name) for name in FINAL_NORMS if hasattr(self.backbone, name)), nn.Identity()
+        )
+        last = out.last_hidden_state
+        return [Tokens(last if n == self.depth else norm(out.hidden_states[n]), mask) for n in layers]
+
+    def truncate(self, layers: int) -> "TransformersText":
+        """Keeps the first blocks only, in place: how 2D Matryoshka and Starbucks models are used at a smaller depth.
+
+        Saving and loading keep the smaller depth.
+
+        Raises:
+            NoSuchBlockError: there are fewer blocks, or the backbone does not keep them in one list.
+        """
+        self._check_blocks([layers])
+        lists = [m for m in self.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == self.depth]
+        if len(lists) != 1:
+            raise NoSuchBlockError(f"cannot tell which part of this {self.backbone.config.model_type} are its blocks")
+        del lists[0][layers:]
+        config = self.backbone.config
+        changes: dict[str, Any] = {"num_hidden_layers": layers}
+        if getattr(config, "layer_types", None):
+            changes["layer_types"] = list(config.layer_types[:layers])
+        for name, value in changes.items():
+            setattr(config, name, value)
+            if name in self.settings or name == "num_hidden_layers":
+                self.settings[config.attribute_map.get(name, name)] = value
+        self.depth = layers
+        return self
+
+    def _check_blocks(self, layers: Sequence[int]) -> None:
+        if wrong := [n for n in layers if not 1 <= n <= self.depth]:
+            kind = self.backbone.config.model_type
+            raise NoSuchBlockError(f"this {kind} encoder has blocks 1 to {self.depth}, not {wrong[0]}")
 
     def _packed(self, ids: Tensor, mask: Tensor) -> Tensor:
         """All real tokens as one long row; the attention is told where each text begins. Returns (B, T, W)."""
