@@ -1,0 +1,74 @@
+"""AnglE: graded pairs ordered by an angle in the complex plane, whose gradient never fades (Li and Li, 2024)."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
+from .cosent import order_loss
+
+
+@register_loss("angle")
+class AnglE(Loss):
+    """CoSENT over `angle_similarity`, plus InfoNCE both ways for the pairs that are graded as the same.
+
+    Where all grades are equal the first part is exactly 0; so is the second where none reaches `positive`.
+
+    Args:
+        temperature: of both parts, at the start. learn: whether it is trained.
+        in_batch: weight of the InfoNCE part. cosine: weight of CoSENT over cosines (the paper's L_cos).
+        positive: from which grade on a pair is the same thing; the other pairs only serve as negatives.
+    """
+
+    reads = frozenset({"scores"})
+
+    def __init__(
+        self,
+        temperature: float = 0.05,
+        learn: bool = False,
+        in_batch: float = 1.0,
+        cosine: float = 0.0,
+        positive: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.temperature = Temperature(temperature, learn)
+        self.in_batch, self.cosine, self.positive = in_batch, cosine, positive
+
+    def forward(self, queries: Tensor, targets: Tensor, *, scores: Tensor, **extras: Any) -> Tensor:
+        """The loss of the whole batch.
+
+        Args:
+            queries: unit vectors `(B, D)`. targets: unit vectors, the first B of which are the other halves.
+            scores: grades `(B,)`, higher is more similar.
+        """
+        check_layout(queries, targets)
+        targets, scale = targets[: len(queries)], self.temperature.scale
+        loss = order_loss(angle_similarity(queries, targets), scores, scale)
+        if self.cosine:
+            loss = loss + self.cosine * order_loss((queries * targets).sum(1), scores, scale)
+        if self.in_batch:
+            same = (scores >= self.positive).nonzero()[:, 0]
+            both = _picks(queries, targets, same, scale) + _picks(targets, queries, same, scale)
+            loss = loss + self.in_batch * both / (2 * max(1, len(same)))
+        return loss
+
+
+def angle_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """|sum of the real and imaginary parts of a / b|, halves of a vector being the two parts: `(B, D)` twice → `(B,)`.
+
+    As in the authors' code and in sentence-transformers; equation 3 of the paper has the order of the grades reversed.
+    """
+    if a.shape[1] % 2:
+        a, b = F.pad(a, (0, 1)), F.pad(b, (0, 1))
+    (real_a, imaginary_a), (real_b, imaginary_b) = a.chunk(2, 1), b.chunk(2, 1)
+    return ((a * b).sum(1) + (imaginary_a * real_b - real_a * imaginary_b).sum(1)).abs()
+
+
+def _picks(rows: Tensor, columns: Tensor, same: Tensor, scale: Tensor) -> Tensor:
+    """Summed cross-entropy of the rows `same`, each of which picks its partner among all columns."""
+
+    def block(start: int, mine: Tensor, gold: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
+        return F.cross_entropy(scale * mine @ columns.T, gold, reduction="sum")
+
+    return in_row_blocks(block, (rows[same], same), (columns, scale))

@@ -1,0 +1,58 @@
+"""CoSENT: pairs graded as more similar are to have the higher cosine (Su, 2022; Huang et al., 2024)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.errors import ZooError
+
+from .base import Loss, Temperature, check_layout, register_loss
+
+
+class ScoresShapeError(ZooError, ValueError):
+    """Grades or a teacher's scores do not have one row per query, or not one column per candidate."""
+
+
+@register_loss("cosent")
+class CoSENT(Loss):
+    """log(1 + sum of exp((cosine of c,d - cosine of a,b) / temperature)) over all a,b graded above c,d.
+
+    Only the order of the grades matters; a batch of equal grades costs exactly 0. Hard negatives are not looked at.
+
+    Args:
+        temperature: at the start. learn: whether it is trained.
+    """
+
+    reads = frozenset({"scores"})
+
+    def __init__(self, temperature: float = 0.05, learn: bool = False) -> None:
+        super().__init__()
+        self.temperature = Temperature(temperature, learn)
+
+    def forward(self, queries: Tensor, targets: Tensor, *, scores: Tensor, **extras: Any) -> Tensor:
+        """The loss of the whole batch.
+
+        Args:
+            queries: unit vectors `(B, D)`. targets: unit vectors, the first B of which are the other halves.
+            scores: grades `(B,)`, higher is more similar.
+        """
+        check_layout(queries, targets)
+        return order_loss((queries * targets[: len(queries)]).sum(1), scores, self.temperature.scale)
+
+
+def order_loss(similarity: Tensor, scores: Tensor, scale: Tensor) -> Tensor:
+    """log(1 + sum over scores[i] > scores[j] of exp(scale * (similarity[j] - similarity[i]))), in O(B log B).
+
+    Args:
+        similarity: what the student says `(B,)`. scores: what is right `(B,)`.
+    """
+    if scores.shape != similarity.shape:
+        raise ScoresShapeError(f"{len(similarity)} pairs need scores ({len(similarity)},), not {tuple(scores.shape)}")
+    scores, order = scores.sort()
+    logits = scale * similarity[order]
+    # Entry k: log of the sum of exp(-logit) over the pairs from k on, which are graded as high or higher.
+    better = F.pad((-logits).flip(0).logcumsumexp(0).flip(0), (0, 1), value=-torch.inf)
+    first_higher = torch.searchsorted(scores, scores, right=True)
+    return F.pad(logits + better[first_higher], (1, 0)).logsumexp(0)

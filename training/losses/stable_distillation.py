@@ -1,0 +1,69 @@
+"""Stabilised distillation: each candidate beats all that are ranked below it (LLM-Embedder, Zhang et al., 2023)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import check_layout, register_loss
+from .distillation import check_scores, own_columns
+from .infonce import InfoNCE
+
+
+@register_loss("stable_distillation")
+class StableDistillation(InfoNCE):
+    """Cross-entropies of a query's candidates in their order, each without the better ones, weighted by reward.
+
+    The positive comes first, then the query's hard negatives by falling score; the g-th is told apart from the lower
+    ranked and from all other rows' targets. It learns from in-batch negatives even where the scores are flat.
+
+    Args:
+        temperature: at the start. learn: whether it is trained.
+        teacher_temperature: of the softmax that makes weights of the scores.
+        infonce: weight of the added InfoNCE.
+        block: rows whose similarities are in memory at once; None picks.
+    """
+
+    reads = frozenset({"teacher_scores"})
+
+    def __init__(
+        self,
+        temperature: float = 0.01,
+        learn: bool = False,
+        teacher_temperature: float = 1.0,
+        infonce: float = 0.0,
+        block: int | None = None,
+    ) -> None:
+        super().__init__(temperature, learn, symmetric=False, block=block)
+        if not teacher_temperature > 0:
+            raise ValueError(f"teacher_temperature must be above 0, not {teacher_temperature}")
+        self.teacher_temperature, self.infonce = teacher_temperature, infonce
+
+    def forward(self, queries: Tensor, targets: Tensor, *, teacher_scores: Tensor, **extras: Any) -> Tensor:
+        """Mean loss of the queries, in nats.
+
+        Args:
+            queries: unit vectors `(B, D)`. targets: unit vectors `(B + B·M, D)`, positives first.
+            teacher_scores: rewards `(B, 1 + M)`, such as a language model's mean log-likelihood of the answer.
+            extras: `ignore`, `query_groups`, `target_groups`; a candidate that they remove has no term of its own.
+        """
+        check_layout(queries, targets)
+        scores = check_scores(teacher_scores.detach(), targets)
+        order = scores[:, 1:].argsort(1, descending=True, stable=True) + 1
+        order = torch.cat([order.new_zeros(len(order), 1), order], 1)
+        # The hook sees logits only; what it needs of the batch waits here for it.
+        self.ranked = own_columns(targets, len(queries)).gather(1, order)
+        self.weights = (scores / self.teacher_temperature).softmax(1).gather(1, order)
+        return super().forward(queries, targets, **extras)
+
+    def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
+        part = slice(start, start + len(logits))
+        ranked, weights = self.ranked[part], self.weights[part]
+        own = logits.gather(1, ranked)
+        others = logits.scatter(1, ranked, -torch.inf).logsumexp(1, keepdim=True)
+        # Entry g: log of the sum over the others and over the own candidates from rank g on.
+        against = torch.cat([own, others], 1).flip(1).logcumsumexp(1).flip(1)[:, :-1]
+        there = own > -torch.inf
+        terms = torch.where(there, against - own.masked_fill(~there, 0.0), 0.0)
+        losses = (weights * terms).sum(1)
+        return losses + self.infonce * super().row_losses(logits, gold, start) if self.infonce else losses

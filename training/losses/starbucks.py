@@ -1,0 +1,90 @@
+"""Starbucks: fixed pairs of depth and length, small to large, all trained at every step (Zhuang et al., 2024)."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .base import Loss, Temperature, register_loss
+from .distillation import row_divergence
+from .matryoshka import CutError, cut
+from .matryoshka_2d import column_divergence, without_layers
+
+
+@register_loss("starbucks", wraps=True)
+class Starbucks(Loss):
+    """Sum of the inner loss over pairs (block, columns); the smaller sizes also follow the largest, which is the model.
+
+    Sizes are cut and made unit length again, as `encode(dim=...)` does; the authors' retrieval code leaves that out.
+
+    Args:
+        inner: any loss over final embeddings.
+        pairs: (block from 1, columns), growing in both; the last is the whole model, such as [[2, 32], ..., [12, 768]].
+        kl: weight of the divergence from the full size, which gets no gradient from it.
+        space: "scores" compares the softmax of a query's similarities to all targets (the authors' retrieval code, kl
+            1), "columns" the softmax of a vector's columns (their STS code, kl 0.3).
+        temperature: of the scores; None for that of the inner loss.
+    """
+
+    def __init__(
+        self,
+        inner: Loss,
+        pairs: Sequence[Sequence[int]],
+        kl: float = 1.0,
+        space: Literal["scores", "columns"] = "scores",
+        temperature: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.inner, self.pairs = without_layers(inner, "starbucks"), [tuple(pair) for pair in pairs]
+        growing = all(
+            a[0] <= b[0] and a[1] <= b[1] and a != b for a, b in zip(self.pairs, self.pairs[1:], strict=False)
+        )
+        if not self.pairs or any(len(pair) != 2 or min(pair) < 1 for pair in self.pairs) or not growing:
+            raise ValueError(f"pairs must be [block, columns] from 1, growing in both, not {list(pairs)}")
+        if space not in ("scores", "columns"):
+            raise ValueError(f"space must be scores or columns, not {space!r}")
+        shared = next((module for module in inner.modules() if isinstance(module, Temperature)), None)
+        if space == "scores" and temperature is None and shared is None:
+            raise ValueError("the inner loss has no temperature to share; give starbucks one, such as temperature=0.05")
+        self.kl, self.space, self.temperature = kl, space, temperature
+        self.layers = tuple(sorted({block for block, _ in self.pairs}))
+        self.reads, self.may_read = inner.reads, inner.may_read
+
+    @property
+    def scale(self) -> Tensor | float:
+        """What similarities are multiplied by in the divergence; the inner loss alone trains it."""
+        if self.temperature is not None:
+            return 1 / self.temperature
+        return next(module.scale for module in self.inner.modules() if isinstance(module, Temperature)).detach()
+
+    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
+        """Sum over the pairs of the inner loss, and of `kl` times the divergence from the last.
+
+        Args:
+            queries: unit vectors `(B, L, D)` of the blocks in `layers`. targets: `(B + B·M, L, D)`.
+
+        Raises:
+            CutError: D is not the length of the last pair.
+        """
+        if queries.shape[-1] != self.pairs[-1][1]:
+            block, dim = self.pairs[-1]
+            raise CutError(
+                f"the last pair must be the whole model, but it is [{block}, {dim}] and embeddings have "
+                f"{queries.shape[-1]} columns"
+            )
+        full = queries[:, -1], targets[:, -1]
+        terms = [self.inner(*full, **extras)]
+        for block, dim in self.pairs[:-1]:
+            place = self.layers.index(block)
+            small = cut(queries[:, place], dim), cut(targets[:, place], dim)
+            terms.append(self.inner(*small, **extras))
+            if self.kl:
+                terms.append(self.kl * self._divergence(small, full, dim))
+        return torch.stack(terms).sum()
+
+    def _divergence(self, small: tuple[Tensor, Tensor], full: tuple[Tensor, Tensor], dim: int) -> Tensor:
+        if self.space == "columns":
+            return column_divergence(torch.cat(small), cut(torch.cat(full), dim), temperature=1.0)
+        scale = torch.as_tensor(self.scale, dtype=small[0].dtype, device=small[0].device)
+        return row_divergence(*small, *full, scale, scale)
