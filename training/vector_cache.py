@@ -226,7 +226,9 @@ class VectorCache:
             raise ValueError(f"{len(keys)} keys need vectors ({len(keys)}, {self.dim}), not {vectors.shape}")
         if not np.isfinite(vectors).all():
             raise ValueError("vectors to keep must be finite; these hold NaN or infinity")
-        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        first: dict[bytes, int] = {}
+        for i, key in enumerate(keys):
+            first.setdefault(key, i)
         if not first:
             return
         with self._lock:
