@@ -1,5 +1,6 @@
 """ParquetTable: Parquet files, read a row group at a time."""
 
+import contextlib
 import json
 import threading
 from collections import OrderedDict
@@ -68,7 +69,14 @@ class RowGroups:
             TableError: the file is damaged.
         """
         group, own = self.place(row)
-        return self._group(group).slice(own, 1).to_pylist()[0]
+        return self.row_of(self._group(group), own, row)
+
+    def row_of(self, table: "pa.Table", own: int, row: int) -> dict[str, Any]:
+        """A row of a row group; raises BadRowError where a text is not UTF-8."""
+        try:
+            return table.slice(own, 1).to_pylist()[0] if table.num_columns else {}
+        except UnicodeDecodeError:
+            raise BadRowError(f"{self.where(row)}: a text is not UTF-8") from None
 
     def _group(self, group: int) -> "pa.Table":
         with self._lock:
@@ -113,7 +121,7 @@ class RowGroups:
             # A reader each: pyarrow does not promise that one may be shared by threads.
             with pq.ParquetFile(self.files[file], metadata=self._footers[file]) as reader:
                 return reader.read_row_group(own, columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise TableError(f"{self.files[file].name}, row group {own}: damaged or cut off: {error}") from error
 
     def full_columns(self, group: int) -> set[str]:
@@ -121,11 +129,11 @@ class RowGroups:
         file, own = self.groups[group]
         footer = self._footers[file].row_group(own)
         full = set()
-        for i in range(footer.num_columns):
-            leaf = footer.column(i)
-            name, _, field = leaf.path_in_schema.partition(".")
-            if field in ("", "bytes") and leaf.statistics is not None and leaf.statistics.null_count == 0:
-                full.add(name)
+        with contextlib.suppress(UnicodeDecodeError):  # a damaged footer
+            for leaf in map(footer.column, range(footer.num_columns)):
+                name, _, field = leaf.path_in_schema.partition(".")
+                if field in ("", "bytes") and leaf.statistics is not None and leaf.statistics.null_count == 0:
+                    full.add(name)
         return full
 
 
@@ -162,7 +170,10 @@ class ParquetTable(Table):
             self.datasets, self.names = one_dataset(name, len(self._groups))
         else:
             reads = (self._groups.read(group, [schema.dataset]) for group in range(len(self._groups.groups)))
-            values = [value for table in reads for value in table[schema.dataset].to_pylist()]
+            try:
+                values = [value for table in reads for value in table[schema.dataset].to_pylist()]
+            except UnicodeDecodeError as error:
+                raise TableError(f"{source}: a value of column {schema.dataset} is not UTF-8") from error
             self.datasets, self.names = named_datasets([v if v is None else str(v).strip() for v in values], name)
 
     def _pair(self, row: int) -> Pair:
@@ -199,8 +210,8 @@ class ParquetTable(Table):
             for row in block:
                 if len(found) >= limit:
                     return found
-                cells = table.slice(row - block.start, 1).to_pylist()[0] if table.num_columns else {}
                 try:
+                    cells = self._groups.row_of(table, row - block.start, row)
                     self._builder.pair({**self._named(cells), **there}, self.where(row))
                 except BadRowError as error:
                     found.append(str(error))
@@ -213,14 +224,18 @@ def _footer(path: Path) -> Any:
 
     try:
         return pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
 
 
 def _schema(path: Path) -> "pa.Schema":
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.read_schema(path)
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
 
 
 def _kind(kind: "pa.DataType") -> str:
