@@ -1,0 +1,288 @@
+"""Augmentation: the same seed gives the same view, views keep size and type, and nothing changes that was not named."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from zoo.training.augmentation import (
+    Augmentation,
+    AugmentationError,
+    change_light,
+    change_sound,
+    change_words,
+    crop,
+    erase,
+    pick_frames,
+)
+
+from zoo.items import Box, Item
+
+EVERYTHING = Augmentation.parse("crop, flip, colour, erase; words, swap; gain, shift, mute; frames")
+PICTURE = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 40, 60)).astype(np.uint8))
+FILM = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (8, 3, 24, 24)).astype(np.uint8))
+SOUND = torch.sin(torch.linspace(0, 300, 4000)) * 0.4
+TEXT = "a small red bicycle leans on the old wall of a quiet house"
+REGION = (Box(0, 0, 5, 5),)
+
+
+def luck(seed=0):
+    return np.random.default_rng(seed)
+
+
+def views(augmentation, count=40):
+    """Of a picture, a film from a file, a sound from a file and a text, under many seeds."""
+    for step in range(count):
+        seed = (7, step, 3)
+        yield {
+            "picture": augmentation.read(PICTURE, Item(image=b"x"), seed),
+            "film": augmentation.read(FILM, Item(video=b"x"), seed),
+            "sound": augmentation.read(SOUND, Item(audio=b"x"), seed),
+            "text": augmentation.item(Item(text=TEXT), seed).text,
+        }
+
+
+def test_the_same_seed_gives_the_same_view_and_another_another():
+    first, second = list(views(EVERYTHING)), list(views(EVERYTHING))
+    for a, b in zip(first, second, strict=True):
+        assert a["text"] == b["text"]
+        assert all(torch.equal(a[name], b[name]) for name in ("picture", "film", "sound"))
+    for name in ("picture", "film", "sound"):
+        assert len({view[name].numpy().tobytes() for view in first}) == 40
+    assert len({view["text"] for view in first}) > 20
+    for one, other in (((1, 2), (2, 1)), ((1,), (1, 0)), (-1, 1), ((0, 0), (0, 0, 0))):
+        item = Item(image=b"x")
+        assert not torch.equal(EVERYTHING.read(PICTURE, item, one), EVERYTHING.read(PICTURE, item, other))
+
+
+def test_views_keep_size_type_and_the_original():
+    before = PICTURE.clone(), FILM.clone(), SOUND.clone()
+    for view in views(EVERYTHING):
+        assert (view["picture"].shape, view["picture"].dtype) == (PICTURE.shape, torch.uint8)
+        assert (view["film"].shape, view["film"].dtype) == (FILM.shape, torch.uint8)
+        assert (view["sound"].shape, view["sound"].dtype) == (SOUND.shape, torch.float32)
+        assert view["sound"].abs().max() <= 1
+        assert torch.isfinite(view["sound"]).all()
+    assert all(torch.equal(a, b) for a, b in zip(before, (PICTURE, FILM, SOUND), strict=True))
+
+
+def test_nothing_named_changes_nothing():
+    plain = Augmentation.parse("")
+    assert plain == Augmentation()
+    item = Item(text=TEXT, image=b"x")
+    assert plain.item(item, 0) is item
+    for value in (PICTURE, FILM, {"any": "thing"}, [1, 2, 3]):
+        assert plain.read(value, item, 0) is value
+    words = Augmentation.parse("words=0.5")
+    assert words.read(PICTURE, Item(image=b"x"), 0) is PICTURE
+
+
+# ------------------------------------------------------------------------------------------------- pictures
+
+
+def test_a_crop_is_an_enlarged_part():
+    across = torch.arange(0, 240, 4, dtype=torch.uint8).expand(3, 40, 60).contiguous()  # brightness tells the column
+    shares = []
+    for seed in range(200):
+        view = crop(across, luck(seed), 0.5).float()
+        assert (view.diff(dim=2) >= -1).all()  # columns stay in order
+        assert (view - view[:, :1]).abs().max() <= 1  # and rows stay columns
+        width = (view[0, 0, -1] - view[0, 0, 0]) / (across[0, 0, -1] - across[0, 0, 0]).float()
+        shares.append(float(width))
+    assert min(shares) > 0.5 / np.sqrt(4 / 3 * 2)
+    assert max(shares) > 0.95
+    assert np.std(shares) > 0.05
+    assert torch.equal(
+        crop(torch.full((3, 1, 1), 9, dtype=torch.uint8), luck(), 0.1), torch.full((3, 1, 1), 9, dtype=torch.uint8)
+    )
+
+
+def test_pictures_are_mirrored_only_where_that_is_named():
+    half = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    half[..., :4] = 200
+    usual = Augmentation.parse("crop, colour")
+    for seed in range(100):
+        view = usual.read(half, Item(image=b"x"), seed).float()
+        assert view[..., :2].mean() > view[..., -2:].mean()
+    mirrored = [torch.equal(Augmentation(flip=0.5).read(half, Item(image=b"x"), s), half.flip(-1)) for s in range(400)]
+    assert 160 < sum(mirrored) < 240
+
+
+def test_colours_keep_their_hue():
+    red, green, blue = (
+        torch.tensor(c, dtype=torch.uint8)[:, None, None].expand(3, 6, 6)
+        for c in ((200, 40, 40), (40, 200, 40), (40, 40, 200))
+    )
+    changed = set()
+    for seed in range(100):
+        for place, colour in enumerate((red, green, blue)):
+            view = change_light(colour, luck(seed), 0.3).float().mean((1, 2))
+            assert int(view.argmax()) == place
+            assert view.max() - view.median() > 30
+        changed.add(tuple(view.tolist()))
+    assert len(changed) > 90
+    grey = torch.full((3, 6, 6), 90, dtype=torch.uint8)
+    view = change_light(grey, luck(3), 0.3)
+    assert torch.equal(view[0], view[1])
+    assert torch.equal(view[1], view[2])
+
+
+def test_a_patch_is_of_one_colour_and_the_rest_untouched():
+    for seed in range(100):
+        view = erase(PICTURE, luck(seed))
+        changed = (view != PICTURE).any(0)
+        rows, columns = changed.any(1).nonzero()[:, 0], changed.any(0).nonzero()[:, 0]
+        patch = view[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (patch == patch[:, :1, :1]).all()
+        assert 0.01 < changed.float().mean() < 0.17
+
+
+def test_regions_keep_the_picture_in_its_place():
+    item = Item(image=b"x", regions=REGION)
+    still = Augmentation.parse("crop=0.2, flip=1")
+    assert torch.equal(still.read(PICTURE, item, 0), PICTURE)
+    assert not torch.equal(still.read(PICTURE, Item(image=b"x"), 0), PICTURE)
+
+
+# ------------------------------------------------------------------------------------------------- texts
+
+
+def test_words_are_left_out_at_the_rate_that_is_named():
+    words = " ".join(f"w{i}" for i in range(1000))
+    for rate in (0.1, 0.5):
+        kept = change_words(words, luck(), leave_out=rate).split()
+        assert abs(len(kept) / 1000 - (1 - rate)) < 0.05
+        assert kept == sorted(kept, key=lambda word: int(word[1:]))
+    assert change_words("one", luck(), leave_out=1.0) == "one"
+    assert all(change_words("one two", luck(seed), leave_out=1.0) in ("one", "two") for seed in range(20))
+    assert change_words("kept  as\nit was", luck(), leave_out=0.0) == "kept  as\nit was"
+
+
+def test_swapped_words_are_all_there_and_near_their_place():
+    words = [f"w{i}" for i in range(500)]
+    swapped = change_words(" ".join(words), luck(), swap=0.2).split()
+    assert Counter(swapped) == Counter(words)
+    moved = [abs(place - int(word[1:])) for place, word in enumerate(swapped)]
+    assert max(moved) == 1
+    assert 0.2 < np.mean(moved) < 0.45  # 1 swap moves two words
+
+
+# ------------------------------------------------------------------------------------------------- sounds and films
+
+
+def test_a_sound_is_louder_or_softer_within_the_decibels_and_never_clips():
+    levels = []
+    for seed in range(200):
+        view = change_sound(SOUND, luck(seed), gain=6)
+        factor = view.abs().max() / SOUND.abs().max()
+        torch.testing.assert_close(view, SOUND * factor, rtol=1e-4, atol=1e-5)
+        levels.append(20 * np.log10(float(factor)))
+    assert -6.01 < min(levels) < -4
+    assert 4 < max(levels) < 6.01
+    assert change_sound(SOUND * 2.4, luck(1), gain=40).abs().max() <= 1.0001
+
+
+def test_a_moved_sound_is_the_same_with_silence_before_or_behind():
+    ahead = 0
+    for seed in range(50):
+        view = change_sound(SOUND, luck(seed), shift=0.1)
+        fits = [
+            n
+            for n in range(-400, 401)
+            if torch.equal(view[max(0, n) : 4000 + min(0, n)], SOUND[max(0, -n) : 4000 - max(0, n)])
+        ]
+        assert len(fits) == 1
+        ahead += fits[0] > 0
+        gap = view[: fits[0]] if fits[0] > 0 else view[4000 + fits[0] :]
+        assert not gap.any()
+    assert 10 < ahead < 40
+
+
+def test_a_muted_stretch_is_one_and_no_longer_than_said():
+    loud = torch.ones(1000)
+    lengths = []
+    for seed in range(100):
+        silent = (change_sound(loud, luck(seed), mute=0.2) == 0).nonzero()[:, 0]
+        lengths.append(len(silent))
+        assert len(silent) == 0 or silent[-1] - silent[0] + 1 == len(silent)
+    assert 150 < max(lengths) <= 200
+
+
+def test_frames_stay_in_order_and_cover_most_of_the_film():
+    seen = set()
+    for seed in range(200):
+        frames = pick_frames(20, luck(seed), 0.3)
+        assert len(frames) == 20
+        assert (np.diff(frames) >= 0).all()
+        assert frames[0] >= 0
+        assert frames[-1] <= 19
+        assert frames[-1] - frames[0] >= 20 * 0.7 - 3
+        seen.add(tuple(frames))
+    assert len(seen) > 190
+    assert pick_frames(1, luck(), 0.3).tolist() == [0]
+
+
+def test_all_frames_of_a_film_are_changed_alike():
+    still = PICTURE.expand(6, 3, 40, 60)
+    for seed in range(30):
+        view = Augmentation.parse("crop=0.3, flip, colour=0.5, erase=1, frames").read(still, Item(video=b"x"), seed)
+        assert (view == view[:1]).all()
+        assert not torch.equal(view[0], PICTURE)
+
+
+def test_films_and_sounds_given_as_arrays_are_changed_once_before_they_are_read():
+    film, sound = FILM.movedim(1, -1).numpy(), SOUND.numpy()
+    for item in (Item(video=film), Item(video=torch.from_numpy(film)), Item(audio=sound), Item(audio=SOUND)):
+        changed = EVERYTHING.item(item, 5)
+        before, after = (x.video if x.video is not None else x.audio for x in (item, changed))
+        assert type(after) is type(before)
+        assert (after.shape, after.dtype) == (before.shape, before.dtype)
+        assert not np.array_equal(np.asarray(after), np.asarray(before))
+        read = torch.zeros(3)
+        assert EVERYTHING.read(read, changed, 5) is read
+
+
+# ------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("crops", "nearest: crop"),
+        ("words=much", "'much' is no number"),
+        ("words=", "is no number"),
+        ("words=1.5", "words must be from 0 to 1"),
+        ("gain=100", "gain must be from 0 to 60"),
+        ("flip=nan", "flip must be from 0 to 1"),
+        ("=0.2", "no augmentation is called ''"),
+    ],
+)
+def test_what_is_misspelt_is_named(text, said):
+    with pytest.raises(AugmentationError, match=said):
+        Augmentation.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "item"),
+    [
+        ({"pixel_values": PICTURE}, Item(image=b"x")),
+        (PICTURE.float(), Item(image=b"x")),
+        (PICTURE, Item(video=b"x")),
+        (PICTURE, Item(audio=b"x")),
+    ],
+)
+def test_reads_that_cannot_be_changed_are_refused(value, item):
+    with pytest.raises(AugmentationError, match="this encoder reads"):
+        EVERYTHING.read(value, item, 0)
+
+
+def test_real_encoders_read_what_can_be_changed():
+    from zoo.registry import build_model
+
+    encoder = build_model("clip-test").route(Item(image=np.zeros((9, 9, 3), np.uint8))).encoder
+    item = Item(image=np.random.default_rng(0).integers(0, 256, (50, 40, 3)).astype(np.uint8))
+    read = encoder.read(item)
+    view = EVERYTHING.read(read, item, 1)
+    assert view.shape == read.shape
+    assert not torch.equal(view, read)
+    encoder.collate([view, read])
