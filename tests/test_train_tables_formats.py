@@ -145,6 +145,14 @@ def test_of_a_large_table_some_blocks_are_looked_at(tmp_path):
     assert len(table.problems(4, None)) == 4
 
 
+def test_texts_of_parquet_that_are_not_utf8(tmp_path):
+    texts = pa.array([b"fine", b"caf\xe9"]).view(pa.string())
+    pq.write_table(pa.table({"query": texts, "positive": pa.array(["a", "b"])}), tmp_path / "p.parquet")
+    table = open_pairs(tmp_path / "p.parquet")
+    assert table[0].query.text == "fine"
+    assert table.problems() == ["p.parquet, row 1: a text is not UTF-8"]
+
+
 def test_empty_row_groups_are_passed_over(tmp_path):
     schema = pa.schema({"query": pa.string(), "positive": pa.string()})
     with pq.ParquetWriter(tmp_path / "p.parquet", schema) as writer:
