@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from zoo.training.keys import item_key
+from zoo.training.read_cache import ReadCache
 from zoo.training.vector_cache import (
     CacheFolderError,
     CacheFullError,
-    ReadCache,
     VectorCache,
     encode_cached,
     fill_cache,
-    item_key,
 )
 
 from zoo.errors import FingerprintMismatchError, InputError, MissingFileError, UnsupportedInputError

@@ -1,4 +1,4 @@
-"""VectorCache: embeddings on disk by content, for towers that do not learn and for teachers; what was read, in memory.
+"""VectorCache: embeddings on disk by content, for towers that do not learn and for teachers.
 
 A folder holds `cache.json` (what made the vectors) and parts of two files each, `NAME.vectors` and `NAME.keys`. A
 process appends to a part of its own, vectors before keys: what a kill leaves of a record has no key and is not seen.
@@ -10,10 +10,10 @@ import errno
 import hashlib
 import json
 import os
-import sys
+import struct
 import threading
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,13 +24,15 @@ from torch import Tensor
 
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.embedder import Embedder
-from zoo.encoders.base import Encoder
-from zoo.errors import InputError, UnsupportedInputError, ZooError
-from zoo.items import Box, Item, Mask, Point, as_item
+from zoo.errors import InputError, ZooError
+from zoo.items import Item, as_item
 
-KEY_BYTES = 16
+from .keys import KEY_BYTES, item_key
+from .read_cache import ReadCache as ReadCache  # what else a feed remembers by content
+
 _TOGETHER = 512  # vectors that are written at once: what a kill can cost
 _RECENT = 2**16  # keys in a dictionary before they are sorted in with the others
+_HALVES = struct.Struct("<QQ")  # a key as two numbers, which sort fast
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -40,82 +42,6 @@ class CacheFolderError(ZooError):
 
 class CacheFullError(ZooError):
     """There is no space left for vectors; what was written before is whole and stays."""
-
-
-# ---------------------------------------------------------------------------------------------------- keys
-
-
-def item_key(item: Item, prefix: str = "") -> bytes:
-    """A digest `(16 bytes)` of an item's content: equal for equal items, in every process and on every machine.
-
-    Files count by absolute path, size and time of change, so that nothing has to be read; bytes and arrays by content.
-
-    Args:
-        prefix: the prompt's words, put before the text as `encode` puts them.
-    """
-    digest = hashlib.blake2b(digest_size=KEY_BYTES)
-    text = prefix + item.text if prefix and item.text is not None and item.text.strip() else item.text
-    for value in (text, item.image, item.video, item.audio, item.regions):
-        _feed(digest, value)
-    return digest.digest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    """Adds a value, led by its kind and length, so that no two values read alike."""
-    if value is None or (isinstance(value, Sequence) and not len(value) and not isinstance(value, str | bytes)):
-        parts = [b"none"]
-    elif isinstance(value, str):
-        parts = [b"text", value.encode("utf-8", "surrogatepass")]
-    elif isinstance(value, Path):
-        parts = [b"file", *_stamp(value)]
-    elif isinstance(value, bytes | bytearray | memoryview):
-        parts = [b"bytes", bytes(value)]
-    elif isinstance(value, Box | Point):
-        parts = [b"region", repr(value).encode()]
-    elif isinstance(value, Mask):
-        parts = [b"mask", *_array(value.pixels)]
-    elif isinstance(value, list | tuple):
-        digest.update(b"many" + len(value).to_bytes(8, "little"))
-        for one in value:
-            _feed(digest, one)
-        return
-    elif hasattr(value, "getbands"):
-        facts = (
-            value.mode,
-            value.size,
-            value.getpalette(),
-            value.info.get("transparency"),
-            value.getexif().get(0x0112),
-        )
-        parts = [b"picture", repr(facts).encode(), value.tobytes()]
-    elif hasattr(value, "dtype"):
-        parts = [b"array", *_array(value)]
-    else:
-        raise UnsupportedInputError(
-            f"cannot tell a {type(value).__name__} from another by content; pass a path, bytes or an array",
-            what=repr(value)[:80],
-        )
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-
-
-def _stamp(path: Path) -> list[bytes]:
-    try:
-        status = path.stat()
-        facts = f"{status.st_size} {status.st_mtime_ns}"
-    except OSError:
-        facts = "absent"  # the encoder names the reason
-    return [os.fsencode(os.path.abspath(path)), facts.encode()]
-
-
-def _array(value: Any) -> list[bytes | memoryview]:
-    if isinstance(value, Tensor):
-        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    else:
-        value = np.ascontiguousarray(value)
-        content = value.reshape(-1).view(np.uint8)
-    return [f"{value.dtype} {tuple(value.shape)}".encode(), content.tobytes()]
 
 
 # ---------------------------------------------------------------------------------------------------- the cache
@@ -176,7 +102,7 @@ class VectorCache:
             parts = np.repeat(np.arange(len(self._parts)), [part.rows for part in self._parts])
             rows = np.concatenate([np.empty(0, np.int64), *(np.arange(part.rows) for part in self._parts)])
             order = np.argsort(keys[:, 0], kind="stable")
-            self._keys, self._where = keys[order], np.stack([parts, rows], 1)[order]
+            self._keys, self._where = np.asfortranarray(keys[order]), np.stack([parts, rows], 1)[order]
             self._recent: dict[bytes, tuple[int, int]] = {}
 
     def __len__(self) -> int:
@@ -212,8 +138,16 @@ class VectorCache:
 
     def vector(self, key: bytes) -> Tensor | None:
         """The vector of one key, float32 `(dim,)`; None where there is none."""
-        vectors, missing = self.get([key])
-        return None if len(missing) else vectors[0]
+        with self._lock:
+            where = self._recent.get(key)
+            if where is None and len(self._keys):  # one key at a time is worth its own way: feeds ask for each item
+                first, second = _HALVES.unpack(key)
+                place = min(int(self._keys[:, 0].searchsorted(np.uint64(first))), len(self._keys) - 1)
+                if self._keys[place, 0] == first and self._keys[place, 1] == second:
+                    where = self._where[place].tolist()
+            if where is None:
+                return None
+            return torch.from_numpy(self._parts[where[0]].vectors()[where[1]].astype(np.float32))
 
     def put(self, keys: Sequence[bytes], vectors: Tensor | np.ndarray) -> None:
         """Keeps vectors `(n, dim)`; when this returns they are on the disk. A key that is there keeps its vector.
@@ -437,49 +371,3 @@ def encode_cached(
     vectors, missing = cache.get(keys)
     vectors[torch.from_numpy(missing)] = torch.nan
     return vectors
-
-
-# ---------------------------------------------------------------------------------------------------- in memory
-
-
-class ReadCache:
-    """What encoders have read, in memory, so that a second epoch does not decode again; safe for many threads.
-
-    Args:
-        budget: bytes; what was asked for least lately goes first.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self.budget, self.size = budget, 0
-        self._reads: OrderedDict[tuple[Encoder, bytes], tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, encoder: Encoder, item: Item) -> Any:
-        """`encoder.read(item)`, or what it gave before; not to be changed in place. Errors are not kept."""
-        key = (encoder, item_key(item))
-        with self._lock:
-            if key in self._reads:
-                self._reads.move_to_end(key)
-                return self._reads[key][0]
-        value = encoder.read(item)  # outside the lock: decoding is what the threads are for
-        size = _size(value) + sys.getsizeof(key)
-        with self._lock:
-            if key not in self._reads and size <= self.budget:
-                self._reads[key] = (value, size)
-                self.size += size
-                while self.size > self.budget:
-                    self.size -= self._reads.popitem(last=False)[1][1]
-        return value
-
-
-def _size(value: Any) -> int:
-    """Bytes that a read takes, nearly."""
-    if isinstance(value, Tensor):
-        return value.nbytes
-    if isinstance(value, Mapping):
-        return sys.getsizeof(value) + sum(map(_size, value.values()))
-    if isinstance(value, list | tuple):
-        return sys.getsizeof(value) + (
-            32 * len(value) if value and isinstance(value[0], int) else sum(map(_size, value))
-        )
-    return getattr(value, "nbytes", None) or sys.getsizeof(value)

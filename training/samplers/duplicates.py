@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..keys import item_key
 from ..pairs import Pair
-from ..vector_cache import item_key
 from .base import BatchSampler, Rows, SamplerError, register_sampler
 
 _MOVED = 1  # further rows that change places for each that lies wrong: more mix faster, and part more that lay right

@@ -1,0 +1,89 @@
+"""Keys of items: a digest that is equal for equal content, in every process."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.errors import UnsupportedInputError
+from zoo.items import Box, Item, Mask, Point
+
+KEY_BYTES = 16
+
+
+def item_key(item: Item, prefix: str = "") -> bytes:
+    """A digest `(16 bytes)` of an item's content: equal for equal items, in every process and on every machine.
+
+    Files count by absolute path, size and time of change, so that nothing has to be read; bytes and arrays by content.
+
+    Args:
+        prefix: the prompt's words, put before the text as `encode` puts them.
+    """
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    text = prefix + item.text if prefix and item.text is not None and item.text.strip() else item.text
+    for value in (text, item.image, item.video, item.audio, item.regions):
+        _feed(digest, value)
+    return digest.digest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Adds a value, led by its kind and length, so that no two values read alike."""
+    if value is None or (isinstance(value, Sequence) and not len(value) and not isinstance(value, str | bytes)):
+        parts = [b"none"]
+    elif isinstance(value, str):
+        parts = [b"text", value.encode("utf-8", "surrogatepass")]
+    elif isinstance(value, Path):
+        parts = [b"file", *_stamp(value)]
+    elif isinstance(value, bytes | bytearray | memoryview):
+        parts = [b"bytes", bytes(value)]
+    elif isinstance(value, Box | Point):
+        parts = [b"region", repr(value).encode()]
+    elif isinstance(value, Mask):
+        parts = [b"mask", *_array(value.pixels)]
+    elif isinstance(value, list | tuple):
+        digest.update(b"many" + len(value).to_bytes(8, "little"))
+        for one in value:
+            _feed(digest, one)
+        return
+    elif hasattr(value, "getbands"):
+        facts = (
+            value.mode,
+            value.size,
+            value.getpalette(),
+            value.info.get("transparency"),
+            value.getexif().get(0x0112),
+        )
+        parts = [b"picture", repr(facts).encode(), value.tobytes()]
+    elif hasattr(value, "dtype"):
+        parts = [b"array", *_array(value)]
+    else:
+        raise UnsupportedInputError(
+            f"cannot tell a {type(value).__name__} from another by content; pass a path, bytes or an array",
+            what=repr(value)[:80],
+        )
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+
+
+def _stamp(path: Path) -> list[bytes]:
+    try:
+        status = path.stat()
+        facts = f"{status.st_size} {status.st_mtime_ns}"
+    except OSError:
+        facts = "absent"  # the encoder names the reason
+    return [os.fsencode(os.path.abspath(path)), facts.encode()]
+
+
+def _array(value: Any) -> list[bytes | memoryview]:
+    if isinstance(value, Tensor):
+        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    else:
+        value = np.ascontiguousarray(value)
+        content = value.reshape(-1).view(np.uint8)
+    return [f"{value.dtype} {tuple(value.shape)}".encode(), content.tobytes()]
