@@ -77,6 +77,17 @@ def test_nothing_named_changes_nothing():
     assert words.read(PICTURE, Item(image=b"x"), 0) is PICTURE
 
 
+def test_an_augmentation_says_what_it_changes():
+    changed = {
+        "": set(),
+        "words": {"text"},
+        "colour": {"image", "video"},
+        "frames": {"video"},
+        "gain, swap": {"audio", "text"},
+    }
+    assert {text: set(Augmentation.parse(text).modalities) for text in changed} == changed
+
+
 # ------------------------------------------------------------------------------------------------- pictures
 
 
