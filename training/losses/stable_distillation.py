@@ -49,7 +49,7 @@ class StableDistillation(InfoNCE):
         """
         check_layout(queries, targets)
         scores = check_scores(teacher_scores.detach(), targets)
-        order = scores[:, 1:].argsort(1, descending=True, stable=True) + 1
+        order = scores[:, 1:].argsort(dim=1, descending=True, stable=True) + 1
         order = torch.cat([order.new_zeros(len(order), 1), order], 1)
         # The hook sees logits only; what it needs of the batch waits here for it.
         self.ranked = own_columns(targets, len(queries)).gather(1, order)
