@@ -1,14 +1,15 @@
-"""Fine-tuning on a CSV, as the README shows it."""
+"""Fine-tuning on a CSV, as the README shows it, from Python and from the command line."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from zoo.training import read_csv, recipes, train
-from zoo.training.data import TableError
+from zoo.training import open_pairs, recipes, train
 
 import zoo
+from zoo.cli import main
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 180, 40), "blue": (20, 40, 220), "yellow": (240, 220, 20)}
 
@@ -34,27 +35,76 @@ def accuracy(model, pairs) -> float:
 
 
 def test_a_csv_teaches_the_model_and_the_folder_loads_by_name(table, tmp_path):
-    pairs = read_csv(table)
+    pairs = open_pairs(table)
     model = zoo.build_model("mini-test")
     before = accuracy(model, pairs)
-    recipe = recipes.finetune(pairs=len(pairs), epochs=40, batch_size=12, lr=3e-3, model="mini-test")
-    train(model, pairs, recipe, tmp_path / "run", progress=False)
+    recipe = recipes.finetune(epochs=40, batch_size=12, lr=3e-3, holdout=0)
+    train(model, pairs, recipe, tmp_path / "run", progress=False, trackers=())
     again = zoo.load_model(tmp_path / "run")
     assert accuracy(again, pairs) > max(0.9, before)
+    assert again.spec.name == "run"
+    assert again.spec.base == "mini-test"
+
+
+def test_the_command_does_the_same_and_a_second_run_goes_on(table, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["train", str(table), "--model", "mini-test", "--from-scratch", "--out", str(out), "--steps", "4"]
+    assert main([*command, "--batch-size", "8", "--log", "none"]) == 0
+    said = capsys.readouterr().out
+    assert "query     image  column image" in said
+    assert "positive  text   column text" in said
+    assert (out / "report.html").is_file()
+    assert "held-out pairs" in (out / "README.md").read_text()
+    (out / "model.safetensors").unlink()
+    assert main([*command, "--batch-size", "8", "--log", "none"]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert main([*command, "--batch-size", "8", "--log", "none", "--resume"]) == 0
+    assert zoo.load_model(out).encode("a red tile").shape == (32,)
+
+
+def test_a_dry_run_checks_everything_and_writes_nothing(table, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["train", str(table), "--model", "mini-test", "--from-scratch", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "loss of the first step" in said
+    assert "queries" in said
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("options", "message"),
     [
-        ("", "no column image, text"),
-        ("image,text\n", "a header and no pairs"),
-        ("image,caption\na.png,x\n", "no column text"),
-        ("image,text\nred0.png,\n", "line 2: the text is empty"),
-        ("image,text\nred0.png,x\n,x\n", "line 3: the image is empty"),
-        ("image,text\nred0.png,x\ngone.png,x\n", "line 3: no picture .*gone.png"),
+        (["--recipe", "fintune"], "no recipe is called 'fintune'; nearest: finetune"),
+        (["--loss", "infonse"], "no loss is called 'infonse'"),
+        (["--batch-size", "500"], "a batch of 500 is larger than the"),
+        (["--freeze", "txt"], "has no parameter 'txt'"),
+        (["--model", "zoo-mni"], "nearest: zoo-mini"),
+        (["--column", "image"], "is not written NAME=VALUE"),
+        (["--column", "query_image=photo"], "photo"),
+        (["--log", "mlflo"], "no tracker is called 'mlflo'"),
+        (["--held-out", "gone.csv"], "gone.csv does not exist"),
     ],
 )
-def test_bad_tables_name_the_line(table, content, message):
-    table.write_text(content)
-    with pytest.raises(TableError, match=message):
-        read_csv(table)
+def test_wrong_options_are_named_before_any_work(options, message, table, tmp_path, capsys):
+    command = ["train", str(table), "--model", "mini-test", "--from-scratch", "--out", str(tmp_path / "run"), *options]
+    assert main([c for c in command if c != "--from-scratch"] if "zoo-mni" in options else command) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_lists_and_shows(capsys):
+    assert main(["train", "--list"]) == 0
+    said = capsys.readouterr().out
+    for name in ("finetune", "infonce", "no_duplicates", "retrieval-first"):
+        assert name in said
+    assert main(["train", "--show", "--recipe", "retrieval-first", "--lr", "0.1"]) == 0
+    stages = json.loads(capsys.readouterr().out)
+    assert [stage["name"] for stage in stages] == ["retrieval", "all-tasks"]
+    assert {stage["lr"] for stage in stages} == {0.1}
+
+
+def test_missing_packs_name_the_variable(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "gone"))
+    assert main(["train", "--recipe", "zoo-mini", "--out", str(tmp_path / "run")]) == 2
+    assert "ZOO_DATA" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """zoo-mini's own way of training: pictures in memory, colours in captions, distilled texts, regressed pictures."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +13,14 @@ from zoo.training.pictures import PictureData
 from zoo.training.recipe import Distillation, Pictures, PictureSize, Regression
 from zoo.training.recipes import mini_test
 from zoo.training.regress import ridge_regression
-from zoo.training.run import DivergedError
-from zoo.training.trainer import RecipeMismatchError, finish
+from zoo.training.trainer import finish
 
+from tests.train_support import fresh, remove, same_weights
 from zoo import build_model, load_model
 from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
 from zoo.items import Item
 
+CALM = {"progress": False, "trackers": (), "report": False}
 THINGS = {"circle": 0, "square": 1, "bar": 2, "cross": 3}
 PAINTS = {"red": (200, 30, 30), "blue": (30, 60, 210)}
 
@@ -71,7 +71,7 @@ class TestRegression:
         blend = model.towers[0].head
         before = {name: value.clone() for name, value in blend.state_dict().items()}
         recipe = mini_test(steps=10, batch_size=8, regression=Regression(size=32, views=8, ridge=1e-3))
-        train(model, pairs, recipe, tmp_path, progress=False)
+        train(model, pairs, recipe, tmp_path, **CALM)
         assert model.towers[0].head is blend
         for name, value in blend.state_dict().items():
             assert not torch.equal(value, before[name]), name
@@ -92,21 +92,6 @@ class TestData:
         monkeypatch.setenv("ZOO_DATA", str(tmp_path))
         with pytest.raises(MissingPackError, match=r"photos.train\.parquet"):
             read_pack("photos", "train")
-
-    def test_command_says_so_too(self, monkeypatch, tmp_path, capsys):
-        monkeypatch.setenv("ZOO_DATA", str(tmp_path / "gone"))
-        assert main(["mini-test", "--out", str(tmp_path / "run")]) == 1
-        assert "ZOO_DATA" in capsys.readouterr().err
-
-    def test_command_shows_the_recipe(self, capsys):
-        assert main(["zoo-mini", "--show", "--steps", "7"]) == 0
-        assert json.loads(capsys.readouterr().out)["steps"] == 7
-
-    def test_every_row_once_an_epoch(self):
-        rows = torch.cat([row_order(10, 5, step, seed=1) for step in range(2)])
-        assert sorted(rows.tolist()) == list(range(10))
-        assert not torch.equal(row_order(10, 5, 0, seed=1), row_order(10, 5, 2, seed=1))
-        assert len(row_order(3, 8, 0, seed=1)) == 3
 
     def test_same_group_is_no_negative_but_another_colour_is(self, pairs):
         reds = [replace(pair, group=pair.name, positive=Item(text=pair.name)) for pair in pairs]
@@ -184,3 +169,36 @@ class TestDistil:
         teachers = unit(6, 4)
         assert float(relation_loss(teachers, teachers, 0.5)) == pytest.approx(0.0, abs=1e-9)
         assert float(relation_loss(unit(6, 4, seed=1), teachers, 0.5)) > 0.1
+
+
+class TestRun:
+    def test_resume_gives_the_same_bits(self, pairs, tmp_path):
+        sizes = (PictureSize(24, 0.5), PictureSize(32, 0.5))
+        recipe = mini_test(
+            steps=6,
+            batch_size=4,
+            checkpoint_every=3,
+            ema=0.9,
+            pictures=Pictures(store_size=36, sizes=sizes, colour_captions=0.3, tint=0.2),
+            regression=Regression(size=32),
+        )
+        whole = train(fresh(), pairs, recipe, tmp_path / "whole", **CALM)
+        stopped = tmp_path / "stopped"
+        train(fresh(), pairs, recipe, stopped, **CALM)
+        for left in (stopped / "checkpoints" / "step-00000006", stopped / "model.safetensors"):
+            remove(left)
+        torch.manual_seed(99)
+        assert same_weights(whole, train(fresh(), pairs, recipe, stopped, resume=True, **CALM))
+        (stopped / "model.safetensors").unlink()
+        assert finish(fresh(), pairs, stopped, report=False) == 6
+        torch.testing.assert_close(
+            load_model(stopped).encode("red bar"), load_model(tmp_path / "whole").encode("red bar")
+        )
+
+    def test_sizes_follow_the_shares(self):
+        plan = Pictures(sizes=(PictureSize(32, 0.7), PictureSize(64, 0.3)))
+        assert [plan.size_at(step / 10) for step in range(10)] == [32] * 7 + [64] * 3
+
+    def test_shares_must_add_up(self):
+        with pytest.raises(ValueError, match="add up to 1"):
+            Pictures(sizes=(PictureSize(32, 0.5),))

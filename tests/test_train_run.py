@@ -14,7 +14,7 @@ from zoo.training.losses import build_loss
 from zoo.training.losses.base import Loss
 from zoo.training.recipe import Recipe
 from zoo.training.run import CheckpointMismatchError, DivergedError, MissingExtrasError, Run
-from zoo.training.trainer import RecipeMismatchError, finish, make_feed
+from zoo.training.trainer import RecipeMismatchError, finish, make_feed, planned
 
 from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs
 from zoo import load_model
@@ -26,7 +26,6 @@ CALM = {"progress": False, "trackers": (), "report": False}
 
 def run_of(model, pairs, recipe, tmp_path):
     """A run and its feed, for single steps."""
-    recipe = recipe.for_pairs(len(pairs))
     return Run(model, recipe, build_loss(recipe.loss)), make_feed(model, pairs, recipe, tmp_path, progress=False)
 
 
@@ -363,9 +362,12 @@ class TestRecipe:
             get_recipe("fintune")
 
     def test_epochs_become_steps(self):
-        assert Recipe(epochs=3, batch_size=10).for_pairs(105).steps == 30
-        assert Recipe(epochs=0.5, batch_size=10).for_pairs(105).steps == 5
-        assert Recipe(steps=7, epochs=3).for_pairs(105).steps == 7
+        pairs = text_pairs(105)
+        assert planned(Recipe(epochs=3, batch_size=10), pairs).steps == 30
+        assert planned(Recipe(epochs=0.5, batch_size=10), pairs).steps == 5
+        assert planned(Recipe(steps=7, epochs=3), pairs).steps == 7
+        twins = [replace(pair, positive=Item(text="the same"), group="") for pair in text_pairs(4)] + text_pairs(8)
+        assert planned(Recipe(batch_size=4, sampler="no_duplicates"), twins).steps == 2  # the twins meet in no batch
 
 
 def test_pairs_stay_as_they_are(tmp_path):

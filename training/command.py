@@ -24,7 +24,27 @@ from .tables import PACKS, open_all, open_pairs
 from .trainer import finish, train
 
 # Options of the command that are fields of the recipe.
-_FIELDS = ["loss", "sampler", "epochs", "steps", "batch_size", "micro_batch", "negatives", "lr", "schedule", "warmup", "layer_decay", "ema", "precision", "teacher", "seed", "checkpoint_every", "holdout", "augment", "max_bad"]
+_FIELDS = [
+    "loss",
+    "sampler",
+    "epochs",
+    "steps",
+    "batch_size",
+    "micro_batch",
+    "negatives",
+    "lr",
+    "schedule",
+    "warmup",
+    "layer_decay",
+    "ema",
+    "precision",
+    "teacher",
+    "seed",
+    "checkpoint_every",
+    "holdout",
+    "augment",
+    "max_bad",
+]
 _SHOWN_PROBLEMS = 5
 
 
@@ -57,7 +77,11 @@ def start(arguments: argparse.Namespace) -> int:
         scratch = arguments.from_scratch or bool(first.model)
         model = build_model(name) if scratch else load_model(name, device=arguments.device)
     stages = tuple(replace(stage, model=stage.model or name) for stage in stages_of(recipe))
-    held_out = open_pairs(arguments.held_out, root=arguments.root) if arguments.held_out else None
+    held_out = None
+    if arguments.held_out:
+        held_out = open_pairs(
+            arguments.held_out, columns=_columns(arguments), root=arguments.root, split=arguments.split
+        )
     _say(f"{name}: {len(pairs):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
     finished = name if first.model == name else slug(arguments.out.resolve().name) if arguments.out else None
     if arguments.dry_run:
@@ -109,14 +133,16 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
         if not stages_of(get_recipe(arguments.recipe)())[0].model:
             raise ZooError("name the pairs to learn from: a file, a folder, hf:org/dataset or pack:photos")
         sources = [f"pack:{pack}" for pack in PACKS]
-    columns = dict(_assignment(entry) for entry in arguments.column) or None
-    pairs = open_all(sources, columns=columns, root=arguments.root, split=arguments.split)
+    pairs = open_all(sources, columns=_columns(arguments), root=arguments.root, split=arguments.split)
     for schema in pairs.schemas:
         _say(str(schema))
-    problems = pairs.problems(_SHOWN_PROBLEMS)
-    for problem in problems:
+    for problem in pairs.problems(_SHOWN_PROBLEMS):
         _say(f"warning: {problem}")
     return pairs
+
+
+def _columns(arguments: argparse.Namespace) -> dict[str, str] | None:
+    return dict(_assignment(entry) for entry in arguments.column) or None
 
 
 def _data_facts(arguments: argparse.Namespace, pairs: PairTable) -> dict[str, Any]:

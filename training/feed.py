@@ -22,10 +22,12 @@ from zoo.items import Item
 from .augmentation import Augmentation
 from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
-from .pairs import Pair, PairTable
+from .keys import item_key
+from .pairs import Pair, PairTable, Selection
+from .read_cache import ReadCache
 from .recipe import Recipe
 from .samplers import BatchSampler
-from .vector_cache import ReadCache, VectorCache, item_key
+from .vector_cache import VectorCache
 
 _AHEAD = 3  # steps that are read while the model works
 _TOGETHER = 16  # pairs that one thread reads before it is given others
@@ -247,10 +249,11 @@ def count_negatives(pairs: Sequence[Pair] | PairTable, sample: int = 256) -> int
 
 def place_of(pairs: Sequence[Pair] | PairTable, row: int) -> str:
     """Where a pair was read from, for messages."""
-    try:
-        return pairs[row].where or f"pair {row}"
-    except InputError:
-        return f"pair {row}"
+    if isinstance(pairs, Selection):
+        return place_of(pairs.pairs, int(pairs.rows[row]))
+    if hasattr(pairs, "where"):
+        return pairs.where(row)
+    return pairs[row].where or f"pair {row}"
 
 
 def group_number(group: str) -> int:

@@ -76,6 +76,7 @@ def conclude(run: Run, folder: Path) -> None:
     """The averaged weights into the model; adapters saved in peft's format, then merged; evaluation mode."""
     if run.average is not None:
         run.average.give()
+    run.gather()
     if run.recipe.lora is not None:
         if world()[0] == 0:
             spec = run.model.spec

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 from zoo.errors import ZooError
@@ -194,12 +194,6 @@ class Recipe:
             raise RecipeError(f"{self.name}: ema must be from 0 to below 1, not {self.ema!r}")
         if self.batch_size < 2:
             raise RecipeError(f"{self.name}: batch_size 1 leaves no in-batch negatives; take at least 2")
-
-    def for_pairs(self, count: int) -> Self:
-        """This recipe with `steps` worked out for so many pairs."""
-        if self.steps is not None:
-            return self
-        return replace(self, steps=max(1, round(self.epochs * (count // min(self.batch_size, count)))))
 
     @property
     def warmup_steps(self) -> int:

@@ -14,7 +14,7 @@ from .losses import build_loss
 from .pairs import Pair, PairTable
 from .recipe import Recipe, stages_of
 from .run import Run
-from .trainer import make_feed, of_stage
+from .trainer import make_feed, of_stage, planned
 
 
 def rehearse(
@@ -33,9 +33,9 @@ def rehearse(
     facts: dict[str, Any] = {"pairs": len(pairs), "held out": len(held_out) if held_out is not None else 0}
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
-        stage = stage.for_pairs(len(mine))
         loss = build_loss(stage.loss)
         check_run(model, mine, stage, loss)
+        stage = planned(stage, mine)
         run = Run(model, stage, loss.to(model.device))
         with tempfile.TemporaryDirectory() as folder:
             feed = make_feed(model, mine, stage, Path(folder), progress=True)

@@ -21,7 +21,7 @@ from .grad_cache import CachedEmbeddings
 from .losses.base import Loss, Temperature
 from .optim import adamw, freeze, parameter_groups, schedule
 from .recipe import Recipe
-from .sharding import like, shard, whole
+from .sharding import like, shard, whole, without_weights
 
 STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
 _RANK_STRIDE = 104_729
@@ -83,6 +83,7 @@ class Run:
         self.layers = _layers(model, loss)
         self.frozen = _digest(tensor for tensor in model.parameters() if not tensor.requires_grad)
         self.sharded = sharded
+        self.plain = without_weights(model) if sharded else None
         self.encode = shard(Encode(model)) if sharded else Encode(model)
         groups = parameter_groups(
             model,
@@ -283,6 +284,14 @@ class Run:
     def _optimizer_state(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
         return {**state, "state": {k: {n: whole(v) for n, v in s.items()} for k, s in state["state"].items()}}
+
+    def gather(self) -> None:
+        """Gives the model its weights back whole, where they were sharded; the run is over then."""
+        if self.plain is None:
+            return
+        weights = {name: whole(value) for name, value in self.model.state_dict().items()}
+        self.plain.load_state_dict(weights, assign=True)
+        self.model.towers, self.plain = self.plain.towers, None
 
 
 def _layers(model: Embedder, loss: Loss) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """FSDP2: each process keeps a part of every weight, its gradient and its moments; forward passes gather block by block."""
 
+import copy
 import os
 
 import torch
@@ -38,6 +39,15 @@ def shard(module: nn.Module) -> nn.Module:
         if any(True for _ in block.parameters()):
             fully_shard(block, mesh=mesh, reshard_after_forward=reshard)
     return fully_shard(module, mesh=mesh, reshard_after_forward=reshard)
+
+
+def without_weights(module: nn.Module) -> nn.Module:
+    """A copy of a module whose parameters are shapes only: what whole weights are put into when the run is over."""
+    shapes = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
+        for p in module.parameters()
+    }
+    return copy.deepcopy(module, shapes)
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

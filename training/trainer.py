@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from .offender import save_offender
 from .pairs import Pair, PairTable, block_numbers, of_datasets
 from .recipe import Recipe, stages_of
 from .run import DivergedError, Run
-from .samplers import build_sampler
+from .samplers import BatchSampler, build_sampler
 
 
 class RecipeMismatchError(ZooError):
@@ -67,9 +68,10 @@ def train(
     """
     out = Path(out)
     pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
-    stages = [stage.for_pairs(len(of_stage(pairs, stage))) for stage in stages_of(recipe)]
-    for stage in stages:
+    stages = []
+    for stage in stages_of(recipe):
         check_run(model, of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
+        stages.append(planned(stage, of_stage(pairs, stage)))
     claim(out, stages, resume)
     accelerator = make_accelerator(trackers, out, stages[0].to_dict())
     model.to(accelerator.device)
@@ -139,14 +141,7 @@ def make_feed(
 ) -> Feed:
     """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs."""
     rank, processes = world()
-    sampler = build_sampler(
-        recipe.sampler,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        steps=recipe.steps,
-        pairs=pairs,
-        blocks=block_numbers(pairs),
-    )
+    sampler = sampler_of(pairs, recipe)
     if recipe.pictures is not None:
         return PictureFeed(PictureData(pairs, model, recipe.pictures.store_size), model, recipe, sampler)
     skipped = Skipped(folder / ("skipped.jsonl" if rank == 0 else f"skipped-{rank}.jsonl"), recipe.max_bad, len(pairs))
@@ -161,6 +156,19 @@ def make_feed(
         rank=rank,
         world=processes,
     )
+
+
+def sampler_of(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> BatchSampler:
+    """Which rows make the batches of a stage."""
+    options = {"batch_size": recipe.batch_size, "seed": recipe.seed, "steps": recipe.steps}
+    return build_sampler(recipe.sampler, pairs=pairs, blocks=block_numbers(pairs), **options)
+
+
+def planned(recipe: Recipe, pairs: Sequence[Pair] | PairTable) -> Recipe:
+    """The recipe with its steps worked out from its epochs: a sampler knows how many batches an epoch has."""
+    if recipe.steps is not None:
+        return recipe
+    return replace(recipe, steps=max(1, round(recipe.epochs * sampler_of(pairs, recipe).steps_per_epoch)))
 
 
 def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair] | PairTable:

@@ -137,7 +137,7 @@ def read_json(path: Path) -> Any:
 # ------------------------------------------------------------------------------------------------ the Hub's client
 
 
-def _hub_call(what: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def hub_call(what: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """A call of huggingface_hub, its errors turned into one HubError with the remedy."""
     from huggingface_hub import errors
 
@@ -180,13 +180,13 @@ def repository_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
 
     what = f"hf:{repo}" + (f"@{revision}" if revision else "")
     try:
-        info = _hub_call(what, HfApi().model_info, repo, revision=revision)
+        info = hub_call(what, HfApi().model_info, repo, revision=revision)
         return info.sha, {sibling.rfilename for sibling in info.siblings or []}
     except (HubError, OfflineModeIsEnabled) as error:
         if "no such" in str(error) or "restricted" in str(error):
             raise
         try:
-            folder = Path(_hub_call(what, snapshot_download, repo, revision=revision, local_files_only=True))
+            folder = Path(hub_call(what, snapshot_download, repo, revision=revision, local_files_only=True))
         except HubError:
             raise (
                 error if isinstance(error, HubError) else HubError(f"{what}: offline mode, and not cached")
@@ -198,7 +198,7 @@ def download(repo: str, file: str, revision: str | None) -> str:
     """One file of a repository, in the local cache."""
     from huggingface_hub import hf_hub_download
 
-    return _hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, revision=revision)
+    return hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, revision=revision)
 
 
 def download_files(repo: str, files: list[str], commit: str, revision: str | None = None) -> Path:

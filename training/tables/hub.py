@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from zoo.errors import HubError
-from zoo.hub import _hub_call
+from zoo.hub import hub_call
 from zoo.media import IMAGE_SUFFIXES
 
 from .errors import TableError
@@ -58,14 +58,14 @@ def dataset_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
 
     what = f"hf:{repo}" + (f"@{revision}" if revision else "")
     try:
-        info = _hub_call(what, HfApi().dataset_info, repo, revision=revision)
+        info = hub_call(what, HfApi().dataset_info, repo, revision=revision)
         return info.sha, {sibling.rfilename for sibling in info.siblings or []}
     except (HubError, OfflineModeIsEnabled) as error:
         if "no such" in str(error) or "restricted" in str(error):
             raise
         options = {"repo_type": "dataset", "revision": revision, "local_files_only": True}
         try:
-            folder = Path(_hub_call(what, snapshot_download, repo, **options))
+            folder = Path(hub_call(what, snapshot_download, repo, **options))
         except HubError:
             raise HubError(f"{what}: the Hub is out of reach or in offline mode, and it is not cached") from error
         return folder.name, {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -74,7 +74,7 @@ def dataset_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
 def _download(repo: str, file: str, commit: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(_hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, repo_type="dataset", revision=commit))
+    return Path(hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, repo_type="dataset", revision=commit))
 
 
 def _choose(source: str, names: Sequence[str], folder: str, split: str) -> list[str]:

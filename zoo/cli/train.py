@@ -3,6 +3,8 @@
 The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of pictures, WebDataset shards or a Hub data set (hf:org/name);
 roles and modalities are told by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
 shown before anything starts. A killed run goes on with --resume and ends in the same bits.
+
+Several processes: accelerate launch --config_file training/launch/ddp.yaml -m zoo.training pairs.csv --out runs/two
 """
 
 import argparse
@@ -11,15 +13,14 @@ from zoo.cli._shared import DEFAULT_MODEL, existing, positive
 from zoo.errors import ZooError
 
 EXAMPLES = (
-    "zoo train pairs.csv --out runs/mine                          columns image,text; fine-tunes zoo-mini",
-    "zoo train pairs.csv --out runs/mine --dry-run                check everything, train one step, write nothing",
-    "zoo train pairs.csv --out runs/mine --resume                 go on where a stopped run was",
+    "zoo train pairs.csv --out runs/mine                  # columns image,text; fine-tunes zoo-mini",
+    "zoo train pairs.csv --out runs/mine --dry-run        # check everything, train one step, write nothing",
+    "zoo train pairs.csv --out runs/mine --resume         # go on where a stopped run was",
     "zoo train qa.jsonl --model bge-small-en-v1.5 --recipe hard-negatives --out runs/qa",
-    'zoo train shards/ --model siglip2-vit-b16-256 --recipe lora --loss "sigmoid" --batch-size 4096 --micro-batch 64 --out runs/big',
+    "zoo train shards/ --model siglip2-vit-b16-256 --recipe lora --loss sigmoid --micro-batch 64 --out runs/big",
     "zoo train retrieval=a.jsonl classes=b.jsonl --recipe retrieval-first --out runs/two-stages",
-    "accelerate launch --num_processes 2 -m zoo.training pairs.csv --out runs/two",
-    "zoo train --recipe zoo-mini --out runs/zoo-mini              the packaged model from scratch (about an hour)",
-    "zoo train --list                                             recipes, losses and samplers",
+    "zoo train --recipe zoo-mini --out runs/zoo-mini      # the packaged model from scratch, about an hour",
+    "zoo train --list                                     # recipes, losses and samplers",
 )
 
 

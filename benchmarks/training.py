@@ -1,0 +1,258 @@
+"""A contrastive step at large batches: seconds and peak memory, ours against open_clip's loss and sentence-transformers'.
+
+All candidates train the same small dual tower (ViT-tiny at 64 px, a 4-layer BERT of width 256) on the same pictures and
+texts with the same optimiser, each in a process of its own, in turn. Memory is the largest resident size above that
+after the model and the data were there.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.common import machine, realistic_texts, table
+
+CANDIDATES = ("zoo", "open_clip", "sentence-transformers")
+BATCHES = (1024, 4096)
+MICRO = 64
+STEPS = 2
+
+
+def main() -> None:
+    """Runs all candidates at all batch sizes, two rounds of each, and the loss alone."""
+    print(f"\n## Training\n\n{machine()}")
+    for batch in BATCHES:
+        found: dict[str, list[dict]] = {name: [] for name in CANDIDATES}
+        for _ in range(2):
+            for name in CANDIDATES:
+                out = subprocess.run(
+                    [sys.executable, "-m", "benchmarks.training", name, str(batch)], capture_output=True, text=True
+                )
+                found[name].append(json.loads(out.stdout.splitlines()[-1]) if out.returncode == 0 else {})
+        rows = []
+        for name, runs in found.items():
+            if not all(runs):
+                rows.append([name, "did not finish (memory)", "", "", ""])
+                continue
+            ratios = [z["seconds"] and r["seconds"] / z["seconds"] for z, r in zip(found["zoo"], runs, strict=True)]
+            peak = max(run["peak_mb"] for run in runs)
+            ours = max(run["peak_mb"] for run in found["zoo"])
+            rows.append(
+                [
+                    name,
+                    round(statistics.median(run["seconds"] for run in runs), 2),
+                    round(peak),
+                    f"{statistics.median(ratios):.2f}x",
+                    f"{ours / peak:.2f}x",
+                ]
+            )
+        header = ["candidate", "s a step", "peak MB", "our speed against it", "our memory against it"]
+        table(f"one step of {batch} pairs", header, rows)
+    loss_alone()
+    waiting()
+
+
+def loss_alone(count: int = 8192, dim: int = 512) -> None:
+    """InfoNCE in row blocks against two cross-entropies over the full matrix: peak memory above the inputs."""
+    rows = []
+    for name in ("blocks", "plain"):
+        out = subprocess.run(
+            [sys.executable, "-m", "benchmarks.training", f"loss-{name}", f"{count},{dim}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = json.loads(out.stdout.splitlines()[-1])
+        rows.append([name, round(found["seconds"], 2), round(found["peak_mb"])])
+    table(f"InfoNCE alone, {count} x {dim}, forward and backward", ["form", "s", "peak MB above the inputs"], rows)
+
+
+def waiting(count: int = 512) -> None:
+    """Share of a run's time spent waiting for data: zoo-mini fine-tuned on JPEG files of 640x480 pixels."""
+    from zoo.training import open_pairs, recipes, train
+
+    import zoo
+    from benchmarks.common import photo_folder
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "photos").mkdir()
+        paths = photo_folder(root / "photos", count)
+        texts = realistic_texts(count)
+        lines = [f'photos/{path.name},"{text}"' for path, text in zip(paths, texts, strict=True)]
+        (root / "pairs.csv").write_text("image,text\n" + "\n".join(lines) + "\n")
+        train(
+            zoo.load_model("zoo-mini"),
+            open_pairs(root / "pairs.csv"),
+            recipes.finetune(epochs=3, holdout=0.0),
+            root / "run",
+            progress=False,
+            trackers=(),
+            report=False,
+        )
+        share = json.loads((root / "run" / "timing.json").read_text())["waiting_for_data"]
+        curve = [json.loads(line) for line in (root / "run" / "metrics.jsonl").open()]
+    rate = statistics.median(entry["items_per_s"] for entry in curve)
+    rows = [["zoo-mini, 512 JPEG files, 3 epochs", round(rate), f"{share:.1%}"]]
+    table("Waiting for data", ["run", "pairs/s", "share of time waiting"], rows)
+
+
+# ------------------------------------------------------------------------------------------------- one candidate
+
+
+def dual_tower():
+    """The small dual tower, always the same; without dropout, so that all candidates compute the same loss."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+
+    from zoo.embedder import Embedder, Tower
+    from zoo.encoders.image import TimmImage
+    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.text import TransformersText
+    from zoo.heads import Linear
+    from zoo.pooling import Cls, Mean
+    from zoo.spec import ModelSpec
+
+    torch.manual_seed(0)
+    words = sorted({word for text in realistic_texts(256) for word in text.split()})
+    vocabulary = {word: row for row, word in enumerate(["[PAD]", "[UNK]", *words])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    shape = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = {"model_type": "bert", "vocab_size": 2000, **shape, **still}
+    text = TransformersText(config, 128, tokenizer=tokenizer)
+    image = TimmImage("vit_tiny_patch16_224", PixelTransform(64, resize="squash"), args={"img_size": 64})
+    spec = ModelSpec("bench-dual", frozenset({"image", "text"}), 256, "apache-2.0")
+    towers = [Tower(image, Cls(), Linear(image.width, 256)), Tower(text, Mean(), Linear(text.width, 256))]
+    return Embedder(spec, towers).train()
+
+
+def inputs(model, count: int):
+    """Pictures as uint8 and texts as token ids, as the encoders read them."""
+    import torch
+
+    from zoo.items import Item
+
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    return list(pixels), [model.towers[1].encoder.read(Item(text=text)) for text in realistic_texts(count)]
+
+
+def measure(step, steps: int = STEPS) -> dict[str, float]:
+    """Seconds of a step (median) and the peak of the resident memory above what was there before the first."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    seconds = []
+    for _ in range(steps):
+        begun = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - begun)
+    return {"seconds": statistics.median(seconds), "peak_mb": _status("VmHWM") - before}
+
+
+def _status(name: str) -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
+
+
+def zoo(batch: int) -> dict[str, float]:
+    """The trainer's own step."""
+    import torch
+    from zoo.training.feed import TrainBatch
+    from zoo.training.grad_cache import Read
+    from zoo.training.losses import build_loss
+    from zoo.training.recipe import Recipe
+    from zoo.training.run import Run
+
+    model = dual_tower()
+    pixels, ids = inputs(model, batch)
+    groups = {"query_groups": torch.arange(batch), "target_groups": torch.arange(batch)}
+    data = TrainBatch([Read(0, p) for p in pixels], [Read(1, i) for i in ids], groups, list(range(batch)), 0)
+    run = Run(model, Recipe(steps=10, batch_size=batch, micro_batch=MICRO), build_loss("infonce"))
+    return measure(lambda: run.advance(data))
+
+
+def open_clip(batch: int) -> dict[str, float]:
+    """The whole batch at once through open_clip's ClipLoss, as its training loop does."""
+    import torch
+    from open_clip.loss import ClipLoss
+
+    model = dual_tower()
+    pixels, ids = inputs(model, batch)
+    images, texts = {"pixels": torch.stack(pixels)}, model.towers[1].encoder.collate(ids)
+    scale = torch.nn.Parameter(torch.tensor(2.66))
+    loss, optimizer = ClipLoss(), torch.optim.AdamW([*model.parameters(), scale], lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(model.towers[0](images), model.towers[1](texts), scale.exp()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return measure(step)
+
+
+def sentence_transformers(batch: int) -> dict[str, float]:
+    """sentence-transformers' gradient cache over the same towers and mini-batches."""
+    import torch
+    from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+
+    model = dual_tower()
+    pixels, ids = inputs(model, batch)
+
+    class Both(torch.nn.Module):
+        """The towers as one model of sentence-transformers: features in, features with the vector out."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.towers = model.towers
+
+        def forward(self, features: dict) -> dict:
+            return {**features, "sentence_embedding": self.towers[0 if "pixels" in features else 1](features)}
+
+    both = Both()
+    loss = CachedMultipleNegativesRankingLoss(both, scale=14.3, mini_batch_size=MICRO)
+    features = [{"pixels": torch.stack(pixels)}, model.towers[1].encoder.collate(ids)]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss([dict(f) for f in features], torch.empty(0)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return measure(step)
+
+
+def loss_form(name: str, count: int, dim: int) -> dict[str, float]:
+    """The loss alone, blocks or plain."""
+    import torch
+    from torch.nn import functional as F
+    from zoo.training.losses import build_loss
+
+    torch.manual_seed(0)
+    queries, targets = (F.normalize(torch.randn(count, dim), dim=1).requires_grad_() for _ in range(2))
+    blocks, scale = build_loss("infonce"), torch.tensor(14.3, requires_grad=True)
+
+    def plain(queries, targets):
+        logits, gold = scale * queries @ targets.T, torch.arange(len(queries))
+        return (F.cross_entropy(logits, gold) + F.cross_entropy(logits.T, gold)) / 2
+
+    loss = blocks if name == "blocks" else plain
+    loss(queries[:64].detach().requires_grad_(), targets[:64].detach().requires_grad_()).backward()  # loads the kernels
+    return measure(lambda: loss(queries, targets).backward(), steps=1)
+
+
+if __name__ == "__main__":
+    name, size = sys.argv[1:]
+    if name.startswith("loss-"):
+        print(json.dumps(loss_form(name.removeprefix("loss-"), *(int(n) for n in size.split(",")))))
+    else:
+        runs = {"zoo": zoo, "open_clip": open_clip, "sentence-transformers": sentence_transformers}
+        print(json.dumps(runs[name](int(size))))
