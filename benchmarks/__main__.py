@@ -1,23 +1,27 @@
-"""`python -m benchmarks [NAME ...]`: runs the named benchmarks, or all of them but the long one."""
+"""`python -m benchmarks [NAME ...]`: runs the named benchmarks, or all of them but the long ones."""
 
 import argparse
 import importlib
 import sys
+from pathlib import Path
 
 QUICK = ("startup", "pixels", "images", "texts", "mini")
-LONG = ("bulk",)
+LONG = ("bulk", "finetune")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"among {', '.join((*QUICK, *LONG))}; default: {', '.join(QUICK)}")
-    names = parser.parse_args().names or QUICK
+    parser.add_argument("--folder", type=Path, help="of finetune: where its runs are kept and gone on with")
+    arguments = parser.parse_args()
+    names = arguments.names or QUICK
     for name in names:
         if name not in (*QUICK, *LONG):
             parser.error(f"no benchmark {name!r}; there are {', '.join((*QUICK, *LONG))}")
     sys.argv = sys.argv[:1]
     for name in names:
-        importlib.import_module(f"benchmarks.{name}").main()
+        options = {"folder": arguments.folder} if name == "finetune" else {}
+        importlib.import_module(f"benchmarks.{name}").main(**options)
     return 0
 
 
