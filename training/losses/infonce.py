@@ -1,5 +1,6 @@
 """InfoNCE: each query picks its positive among all targets (van den Oord et al., 2018; CLIP, Radford et al., 2021)."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -71,6 +72,14 @@ class InfoNCE(Loss):
     """
 
     may_read = frozenset({"query_groups", "target_groups", "ignore"})
+
+    def __init_subclass__(cls) -> None:
+        # `**options` of a subclass stand for those of its parent: in help, and where a recipe's options are checked.
+        own = [p for p in inspect.signature(cls.__init__).parameters.values() if p.name != "self"]
+        if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            more = inspect.signature(cls.__mro__[1]).parameters.values()
+            own = own[:-1] + [p for p in more if p.name not in {o.name for o in own}]
+        cls.__signature__ = inspect.Signature(own)
 
     def __init__(
         self,

@@ -1,0 +1,89 @@
+"""Progressive weights: rows with hard negatives count more and more (PEG, Wu et al., 2023).
+
+The paper's formula is not published; this is the documented reading of it: a row's weight follows the log odds of its
+negatives, by a power that grows with the run.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .base import register_loss
+from .infonce import InfoNCE
+
+
+@register_loss("progressive")
+class Progressive(InfoNCE):
+    """InfoNCE with weights that follow the difficulty d of a row, the log odds of its negatives.
+
+    mode="rows": w = u^k / mean(u^k) with u = sigmoid(d), without gradient; the weights have mean 1.
+    mode="negatives": each negative n of a row counts N * softmax(k * s_n) times, so that the nearest count most.
+    In both k rises from 0 to `strongest` while the first `ramp` of the run is done.
+
+    Args:
+        strongest: k at the end; 0 is InfoNCE. ramp: share of the run, 0 to 1.
+        guard: after the ramp, rows above this quantile of d count 0: probably false negatives; None for none.
+        mode: see above. options: those of `InfoNCE`; one direction.
+    """
+
+    reads = frozenset({"progress"})
+
+    def __init__(
+        self,
+        strongest: float = 1.0,
+        ramp: float = 0.5,
+        guard: float | None = None,
+        mode: Literal["rows", "negatives"] = "rows",
+        symmetric: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(symmetric=symmetric, **options)
+        if symmetric:
+            raise ValueError("progressive weights are of the queries' rows: symmetric=False")
+        if strongest < 0 or not 0 < ramp <= 1 or mode not in ("rows", "negatives"):
+            raise ValueError(
+                f"progressive needs strongest >= 0, 0 < ramp <= 1 and mode rows or negatives, not {strongest}, {ramp}, {mode!r}"
+            )
+        self.strongest, self.ramp, self.guard, self.mode = strongest, ramp, guard, mode
+
+    def forward(self, queries: Tensor, targets: Tensor, *, progress: float, **extras: Any) -> Tensor:
+        """See `InfoNCE.forward`; `progress` is the share of the run that is done."""
+        self._power = self.strongest * min(1.0, progress / self.ramp)
+        self._weights: Tensor | None = None
+        if self.mode == "rows" and self._power > 0:
+            with torch.no_grad():
+                self._weights = self.weights(self.difficulty(queries, targets, **extras), done=progress >= self.ramp)
+        return super().forward(queries, targets, **extras)
+
+    @torch.no_grad()
+    def difficulty(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
+        """Log odds of the negatives of every row `(B,)`; the loss is softplus of it."""
+        found = queries.new_empty(len(queries))
+        self._seen: Tensor | None = found
+        super().forward(queries.detach(), targets.detach(), **extras)
+        self._seen = None
+        return found
+
+    def weights(self, difficulty: Tensor, *, done: bool) -> Tensor:
+        """Weights `(B,)` of mean 1."""
+        powers = difficulty.sigmoid() ** self._power
+        weights = powers / powers.mean()
+        if self.guard is not None and done:
+            weights = weights * (difficulty <= difficulty.quantile(self.guard))
+        return weights
+
+    def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
+        rows = slice(start, start + len(logits))
+        if getattr(self, "_seen", None) is not None:
+            others = logits.scatter(1, gold[:, None], -torch.inf)
+            self._seen[rows] = others.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
+            return super().row_losses(logits, gold, start)
+        if self.mode == "negatives" and self._power > 0:
+            negatives = logits.detach().scatter(1, gold[:, None], -torch.inf)
+            real = (negatives > -torch.inf).sum(1, keepdim=True)
+            shares = (self._power * negatives / self.scale.detach()).log_softmax(1) + real.log()
+            # The positive counts once; removed candidates stay removed.
+            logits = logits + shares.scatter(1, gold[:, None], 0.0)
+        losses = super().row_losses(logits, gold, start)
+        return losses if self._weights is None else losses * self._weights[rows]

@@ -1,0 +1,51 @@
+"""The sigmoid loss: every query and target is a yes-or-no question of its own (SigLIP, Zhai et al., 2023)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
+
+
+@register_loss("sigmoid")
+class Sigmoid(Loss):
+    """Sum over all targets of -log sigmoid(±(scale * similarity + bias)), mean over the queries.
+
+    Targets of the row's own group, and those that `ignore` names, are left out.
+
+    Args:
+        temperature: at the start, 1/10 in the paper. bias: at the start, -10 in the paper. learn: whether both are
+            trained. block: rows whose similarities are in memory at once; None picks.
+    """
+
+    may_read = frozenset({"query_groups", "target_groups", "ignore"})
+
+    def __init__(
+        self, temperature: float = 0.1, bias: float = -10.0, learn: bool = True, block: int | None = None
+    ) -> None:
+        super().__init__()
+        self.temperature = Temperature(temperature, learn)
+        self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learn)
+        self.block = block
+
+    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
+        """Mean loss of the queries, in nats."""
+        check_layout(queries, targets)
+        ignore, groups = extras.get("ignore"), extras.get("query_groups")
+
+        def block(start: int, mine: Tensor, columns: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+            rows = slice(start, start + len(mine))
+            gold = torch.arange(start, start + len(mine), device=mine.device)[:, None]
+            logits = scale * mine @ columns.T + bias
+            losses = -F.logsigmoid(-logits).scatter(1, gold, F.logsigmoid(logits.gather(1, gold)))
+            gone = torch.zeros_like(logits, dtype=torch.bool)
+            if groups is not None:
+                gone |= groups[rows, None] == extras["target_groups"]
+            if ignore is not None:
+                gone |= ignore[rows]
+            return losses.masked_fill(gone.scatter(1, gold, False), 0.0).sum()
+
+        shared = (targets, self.temperature.scale, self.bias)
+        return in_row_blocks(block, (queries,), shared, self.block) / len(queries)
