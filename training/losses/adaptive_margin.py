@@ -10,37 +10,34 @@ import torch
 from torch import Tensor
 
 from .base import register_loss
-from .gist import Gist
-from .infonce import Part
+from .gist import guided
+from .infonce import InfoNCE, Part
 
 _NEAREST = 50
 
 
 @register_loss("adaptive_margin")
-class AdaptiveMargin(Gist):
+class AdaptiveMargin(InfoNCE):
     """InfoNCE without the candidates whose similarity by the teacher is above t - m * |t|, t being the positive's.
 
     m = least + (most - least) * spread, with spread the standard deviation of the teacher's 50 best scores of the row
     over |t|, cut to 0..1. With least = most it is a fixed relative margin: 0.05 is NV-Retriever's 95 % rule.
 
     Args:
-        least, most: bounds of m. options: those of `InfoNCE`.
+        least, most: bounds of m. options: those of `InfoNCE`; one direction.
     """
 
-    def __init__(
-        self, least: float = 0.05, most: float = 0.05, temperature: float = 0.05, learn: bool = True, **options: Any
-    ) -> None:
-        super().__init__(
-            contrast_queries=False, contrast_positives=False, temperature=temperature, learn=learn, **options
-        )
+    reads = frozenset({"teacher_queries", "teacher_targets"})
+
+    def __init__(self, least: float = 0.05, most: float = 0.05, symmetric: bool = False, **options: Any) -> None:
+        super().__init__(symmetric=symmetric, **options)
         if not 0 <= least <= most:
             raise ValueError(f"least and most must be 0 <= least <= most, not {least} and {most}")
         self.least, self.most = least, most
 
     def removed(self, part: Part) -> Tensor:
-        scores, own = part.of_rows("teacher") @ part.of_columns("teacher").T, self.guide_of_pairs(part)
+        scores, own = guided(part)
+        size = own.abs().clamp(min=torch.finfo(own.dtype).tiny)
         best = scores.topk(min(_NEAREST, scores.shape[1]), dim=1).values
-        spread = (best.std(1, unbiased=False, keepdim=True) / own.abs().clamp(min=torch.finfo(own.dtype).tiny)).clamp(
-            0, 1
-        )
-        return scores > own - own.abs() * (self.least + (self.most - self.least) * spread)
+        spread = (best.std(1, correction=0, keepdim=True) / size).clamp(0, 1)
+        return scores > own - size * (self.least + (self.most - self.least) * spread)

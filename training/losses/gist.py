@@ -16,9 +16,8 @@ class Gist(InfoNCE):
         strategy: how `margin` is taken from the guide's similarity t of query and positive: "absolute" removes above
             t - margin, "relative" above t - |t| * margin.
         margin: 0 removes what is nearer than the positive; larger removes more.
-        contrast_queries, contrast_positives: the other queries, and the other positives of the own positive, are
-            candidates too, as in the paper.
-        options: those of `InfoNCE`; temperature 0.01 and one direction, as in the paper.
+        options: those of `InfoNCE`, with the paper's values: temperature 0.01, one direction, and candidates from the
+            other queries and the other positives too.
     """
 
     reads = frozenset({"teacher_queries", "teacher_targets"})
@@ -27,19 +26,19 @@ class Gist(InfoNCE):
         self,
         strategy: Literal["absolute", "relative"] = "absolute",
         margin: float = 0.0,
-        contrast_queries: bool = True,
-        contrast_positives: bool = True,
         temperature: float = 0.01,
         learn: bool = False,
         symmetric: bool = False,
+        query_query: bool = True,
+        positive_positive: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(
-            temperature=temperature,
-            learn=learn,
-            symmetric=symmetric,
-            query_query=contrast_queries,
-            positive_positive=contrast_positives,
+            temperature,
+            learn,
+            symmetric,
+            query_query=query_query,
+            positive_positive=positive_positive,
             **options,
         )
         if strategy not in ("absolute", "relative"):
@@ -47,13 +46,13 @@ class Gist(InfoNCE):
         self.strategy, self.guide_margin = strategy, margin
 
     def removed(self, part: Part) -> Tensor:
-        own = self.guide_of_pairs(part)
+        scores, own = guided(part)
         margin = self.guide_margin if self.strategy == "absolute" else own.abs() * self.guide_margin
-        return part.of_rows("teacher") @ part.of_columns("teacher").T > own - margin
+        return scores > own - margin
 
-    @staticmethod
-    def guide_of_pairs(part: Part) -> Tensor:
-        """The guide's cosine of each row's query with its positive `(b, 1)`."""
-        rows = slice(part.start, part.start + len(part.similarity))
-        queries, targets = part.extras["teacher_queries"][rows], part.extras["teacher_targets"][rows]
-        return (queries * targets).sum(1, keepdim=True)
+
+def guided(part: Part) -> tuple[Tensor, Tensor]:
+    """The guide's cosines of the rows with the candidates `(b, N)`, and of each row's query with its positive `(b, 1)`."""
+    rows = slice(part.start, part.start + len(part.similarity))
+    pairs = part.extras["teacher_queries"][rows] * part.extras["teacher_targets"][rows]
+    return part.of_rows("teacher") @ part.of_columns("teacher").T, pairs.sum(1, keepdim=True)

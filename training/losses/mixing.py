@@ -6,13 +6,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import register_loss
+from zoo.errors import ZooError
+
+from .base import check_layout, register_loss
 from .infonce import InfoNCE
+
+
+class TooFewNegativesError(ZooError, ValueError):
+    """The rows have too few hard negatives to mix; the message says how many they need."""
 
 
 @register_loss("mixing")
 class Mixing(InfoNCE):
     """InfoNCE with mixed negatives, each of its own query alone; no further forward pass, the gradient goes through.
+
+    A negative of the query's own group, or one that `ignore` names, is never mixed.
 
     Args:
         pairs: mixtures of two of the row's negatives, weights from Beta(2, 2), at random. They need two negatives.
@@ -24,41 +32,62 @@ class Mixing(InfoNCE):
         self, pairs: int = 1, lists: int = 1, list_temperature: float = 0.05, symmetric: bool = False, **options: Any
     ) -> None:
         super().__init__(symmetric=symmetric, **options)
-        if pairs < 0 or lists not in (0, 1):
-            raise ValueError(f"pairs must be at least 0 and lists 0 or 1, not {pairs} and {lists}")
+        if pairs < 0 or lists not in (0, 1) or not list_temperature > 0:
+            raise ValueError(
+                "mixing needs pairs of at least 0, lists of 0 or 1 and list_temperature above 0, "
+                f"not {pairs}, {lists} and {list_temperature}"
+            )
         self.pairs, self.lists, self.list_temperature = pairs, lists, list_temperature
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
-        """See `InfoNCE.forward`; raises ValueError where the rows have too few hard negatives to mix."""
-        count = len(queries)
-        negatives = len(targets) // count - 1
-        if negatives < (2 if self.pairs else 1 if self.lists else 0):
-            raise ValueError(
-                f"mixing needs 2 hard negatives a query, not {negatives}; mine them (zoo mine), or pairs=0"
+        """See `InfoNCE.forward`; raises TooFewNegativesError where the rows have too few hard negatives to mix."""
+        negatives = check_layout(queries, targets)
+        needed = 2 if self.pairs else self.lists
+        if negatives < needed:
+            raise TooFewNegativesError(
+                f"mixing needs {needed} hard negatives a query, not {negatives}: mine them (zoo mine)"
+                + (", or mixing(pairs=0)" if negatives else "")
             )
-        self._count = count
+        self._fair = _fair(len(queries), negatives, queries.device, **extras)
         # Drawn once for the batch, so that blocks of any size see the same mixtures.
-        self._drawn = [self._draw(count, negatives, queries) for _ in range(self.pairs)]
+        self._drawn = [self._draw(len(queries), negatives, queries) for _ in range(self.pairs)]
         return super().forward(queries, targets, **extras)
 
-    def _draw(self, count: int, negatives: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """First and second negative of every row `(B,)`, and the weight of the first `(B, 1)`."""
+    def _draw(self, count: int, negatives: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Which two negatives of every row `(B, 2)`, and the weight of the first `(B, 1)`."""
         first = torch.randint(negatives, (count,))
         second = (first + torch.randint(1, negatives, (count,))) % negatives
         share = torch.distributions.Beta(2.0, 2.0).sample((count, 1))
-        return first.to(like.device), second.to(like.device), share.to(like)
+        return torch.stack([first, second], 1).to(like.device), share.to(like)
 
     def extra_logits(self, start: int, queries: Tensor, targets: Tensor, scale: Tensor) -> Tensor | None:
-        rows = slice(start, start + len(queries))
-        own = targets[self._count :].view(self._count, -1, targets.shape[1])[rows]  # (b, M, D)
-        here = torch.arange(len(queries), device=queries.device)
-        mixed = []
-        for first, second, share in self._drawn:
-            part = share[rows]
-            mixed.append(part * own[here, first[rows]] + (1 - part) * own[here, second[rows]])
+        rows, count = slice(start, start + len(queries)), len(self._fair)
+        own, fair = targets[count:].view(count, -1, targets.shape[1])[rows], self._fair[rows]  # (b, M, D), (b, M)
+        here = torch.arange(len(queries), device=queries.device)[:, None]
+        logits = []
+        for which, share in self._drawn:
+            two = own[here, which[rows]]
+            logits.append(_logits(queries, torch.lerp(two[:, 1], two[:, 0], share[rows]), scale))
+            logits[-1] = logits[-1].masked_fill(~fair.gather(1, which[rows]).all(1), -torch.inf)
         if self.lists:
-            weights = (torch.einsum("bd,bmd->bm", queries, own) / self.list_temperature).softmax(1)
-            mixed.append(torch.einsum("bm,bmd->bd", weights, own))
-        if not mixed:
-            return None
-        return scale * torch.stack([(queries * F.normalize(vector, dim=1)).sum(1) for vector in mixed], 1)
+            similarity = torch.einsum("bd,bmd->bm", queries, own)
+            # A large finite number, not infinity: a row without any fair negative must have no NaN gradient.
+            weights = (similarity / self.list_temperature).masked_fill(~fair, -1e4).softmax(1)
+            mixed = torch.einsum("bm,bmd->bd", weights, own)
+            logits.append(_logits(queries, mixed, scale).masked_fill(~fair.any(1), -torch.inf))
+        return torch.stack(logits, 1) if logits else None
+
+
+def _logits(queries: Tensor, mixed: Tensor, scale: Tensor) -> Tensor:
+    return scale * (queries * F.normalize(mixed, dim=1)).sum(1)
+
+
+def _fair(count: int, negatives: int, device: torch.device, **extras: Any) -> Tensor:
+    """`(B, M)`, False where a row's own negative is of its group, or is one to ignore."""
+    fair = torch.ones(count, negatives, dtype=torch.bool, device=device)
+    if (groups := extras.get("query_groups")) is not None:
+        fair &= groups[:, None] != extras["target_groups"][count:].view(count, negatives)
+    if (ignore := extras.get("ignore")) is not None:
+        place = torch.arange(count, count + count * negatives, device=device).view(count, negatives)
+        fair &= ~ignore.gather(1, place)
+    return fair

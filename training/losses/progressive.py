@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .base import register_loss
 from .infonce import InfoNCE
@@ -23,7 +24,8 @@ class Progressive(InfoNCE):
 
     Args:
         strongest: k at the end; 0 is InfoNCE. ramp: share of the run, 0 to 1.
-        guard: after the ramp, rows above this quantile of d count 0: probably false negatives; None for none.
+        guard: after the ramp, rows above this quantile of d count 0: probably false negatives; None for none. Of
+            mode="rows" alone.
         mode: see above. options: those of `InfoNCE`; one direction.
     """
 
@@ -39,43 +41,46 @@ class Progressive(InfoNCE):
         **options: Any,
     ) -> None:
         super().__init__(symmetric=symmetric, **options)
-        if symmetric:
-            raise ValueError("progressive weights are of the queries' rows: symmetric=False")
+        if symmetric or self.multi_positive:
+            raise ValueError("progressive weights are of the queries' rows: symmetric=False, multi_positive=False")
         if strongest < 0 or not 0 < ramp <= 1 or mode not in ("rows", "negatives"):
             raise ValueError(
-                f"progressive needs strongest >= 0, 0 < ramp <= 1 and mode rows or negatives, not {strongest}, {ramp}, {mode!r}"
+                "progressive needs strongest >= 0, 0 < ramp <= 1 and mode rows or negatives, "
+                f"not {strongest}, {ramp} and {mode!r}"
             )
+        if guard is not None and not 0 < guard <= 1:
+            raise ValueError(f"guard must be a quantile from above 0 to 1, not {guard}")
         self.strongest, self.ramp, self.guard, self.mode = strongest, ramp, guard, mode
+        self._seen: Tensor | None = None
 
     def forward(self, queries: Tensor, targets: Tensor, *, progress: float, **extras: Any) -> Tensor:
         """See `InfoNCE.forward`; `progress` is the share of the run that is done."""
         self._power = self.strongest * min(1.0, progress / self.ramp)
         self._weights: Tensor | None = None
         if self.mode == "rows" and self._power > 0:
-            with torch.no_grad():
-                self._weights = self.weights(self.difficulty(queries, targets, **extras), done=progress >= self.ramp)
+            self._weights = self.weights(self.difficulty(queries, targets, **extras), done=progress >= self.ramp)
         return super().forward(queries, targets, **extras)
 
     @torch.no_grad()
     def difficulty(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Log odds of the negatives of every row `(B,)`; the loss is softplus of it."""
-        found = queries.new_empty(len(queries))
-        self._seen: Tensor | None = found
+        found = self._seen = queries.new_empty(len(queries))
         super().forward(queries.detach(), targets.detach(), **extras)
         self._seen = None
         return found
 
     def weights(self, difficulty: Tensor, *, done: bool) -> Tensor:
         """Weights `(B,)` of mean 1."""
-        powers = difficulty.sigmoid() ** self._power
-        weights = powers / powers.mean()
+        # u^k / mean(u^k) in logarithms: easy rows have a u that float32 does not hold.
+        powers = self._power * F.logsigmoid(difficulty).clamp(min=-1e4)
+        weights = len(difficulty) * powers.softmax(0)
         if self.guard is not None and done:
             weights = weights * (difficulty <= difficulty.quantile(self.guard))
         return weights
 
     def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
         rows = slice(start, start + len(logits))
-        if getattr(self, "_seen", None) is not None:
+        if self._seen is not None:
             others = logits.scatter(1, gold[:, None], -torch.inf)
             self._seen[rows] = others.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
             return super().row_losses(logits, gold, start)
@@ -83,7 +88,7 @@ class Progressive(InfoNCE):
             negatives = logits.detach().scatter(1, gold[:, None], -torch.inf)
             real = (negatives > -torch.inf).sum(1, keepdim=True)
             shares = (self._power * negatives / self.scale.detach()).log_softmax(1) + real.log()
-            # The positive counts once; removed candidates stay removed.
-            logits = logits + shares.scatter(1, gold[:, None], 0.0)
+            # The positive counts once, and what is removed stays so.
+            logits = logits + shares.masked_fill(negatives == -torch.inf, 0.0)
         losses = super().row_losses(logits, gold, start)
         return losses if self._weights is None else losses * self._weights[rows]
