@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "errors": set(),
     "spec": {"errors"},
     "items": BASE | {"media"},
+    "keys": BASE,
     "media": BASE,
     "pooling": BASE,
     "heads": BASE,

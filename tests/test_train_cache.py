@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from zoo.training.keys import item_key
 from zoo.training.read_cache import ReadCache
 from zoo.training.vector_cache import (
     CacheFolderError,
@@ -21,6 +20,7 @@ from zoo.training.vector_cache import (
 
 from zoo.errors import FingerprintMismatchError, InputError, MissingFileError, UnsupportedInputError
 from zoo.items import Box, Item, Mask
+from zoo.keys import item_key
 from zoo.registry import build_model
 
 FACTS = {"model": "one", "weights": "abc"}

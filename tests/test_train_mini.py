@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 from zoo.training import Pair, train
-from zoo.training.augment import COLOURS, augment, colour_of, on_white, repaint
-from zoo.training.distill import distil, encoder_of, least_squares, principal_axes, relation_loss, teacher_folder
-from zoo.training.pictures import PictureData
+from zoo.training.mini.augment import COLOURS, augment, colour_of, on_white, repaint
+from zoo.training.mini.distill import distil, encoder_of, least_squares, principal_axes, relation_loss, teacher_folder
+from zoo.training.mini.pictures import PictureData
+from zoo.training.mini.regress import ridge_regression
 from zoo.training.recipe import Distillation, Pictures, PictureSize, Regression
 from zoo.training.recipes import mini_test
-from zoo.training.regress import ridge_regression
 from zoo.training.trainer import finish
 
 from tests.train_support import fresh, remove, same_weights

@@ -10,11 +10,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from zoo.training import report_plots, report_sections
 from zoo.training.pairs import Pair
-from zoo.training.report import NoRunError, keep_examples, main, read_metrics, write_report
-from zoo.training.report_examples import choose, kept_examples
-from zoo.training.report_page import _STYLE
+from zoo.training.report import NoRunError, keep_examples, main, plots, read_metrics, sections, write_report
+from zoo.training.report.examples import choose, kept_examples
+from zoo.training.report.page import _STYLE
 
 from zoo import build_model, load_model
 from zoo.evaluation.packs import read_pack
@@ -184,9 +183,9 @@ def test_the_page_stands_alone_and_says_what_its_pictures_show(written):
 def test_drawings_take_the_colours_of_the_page(written):
     text = (written / "report.html").read_text()
     drawings = text[text.index("<svg") :]
-    assert not [value for value in report_plots.COLOURS.values() if value in drawings]
+    assert not [value for value in plots.COLOURS.values() if value in drawings]
     light, dark = _STYLE.split("@media (prefers-color-scheme: dark)")[:2]
-    for name, value in report_plots.COLOURS.items():
+    for name, value in plots.COLOURS.items():
         assert f"var(--{name})" in drawings or name == "card"
         assert f"--{name}: {value}" in light
         assert f"--{name}: #" in dark.split("} }")[0]
@@ -320,14 +319,14 @@ def test_steps_go_on_from_stage_to_stage(tmp_path):
 
 
 def test_smoothing_by_hand():
-    assert report_plots.smooth(np.full(50, 3.0)) == pytest.approx(np.full(50, 3.0))
-    assert report_plots.smooth(np.array([1.0, 4.0])) == pytest.approx([1.0, (1 * 2 / 3 + 4) / (2 / 3 + 1)])
-    assert len(report_plots.smooth(np.array([]))) == 0
+    assert plots.smooth(np.full(50, 3.0)) == pytest.approx(np.full(50, 3.0))
+    assert plots.smooth(np.array([1.0, 4.0])) == pytest.approx([1.0, (1 * 2 / 3 + 4) / (2 / 3 + 1)])
+    assert len(plots.smooth(np.array([]))) == 0
 
 
 def test_long_runs_are_thinned():
     steps = list(range(1, 50_001))
-    plot = report_plots.curve("loss", "Loss", steps, [1 / step for step in steps])
+    plot = plots.curve("loss", "Loss", steps, [1 / step for step in steps])
     assert len(plot.svg) < 100_000
     assert "lowest 2e-05, highest 1" in plot.alt
 
@@ -366,9 +365,9 @@ def test_broken_pictures_and_sounds_are_named(tmp_path, mini):
 
 
 def test_the_verdict_follows_the_interval():
-    made = report_sections.Difference
+    made = sections.Difference
     changes = {"forward": {"mrr": made(0.1, 0.05, 0.2, 0.01)}, "backward": {"mrr": made(-0.1, -0.2, -0.05, 0.01)}}
-    up, down = report_sections._verdicts(changes, None)
+    up, down = sections._verdicts(changes, None)
     assert up == "query → target: mrr rose (+10.0 points, 95 % interval +5.0 to +20.0)."
     assert "mrr fell (-10.0" in down
 

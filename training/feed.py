@@ -18,11 +18,11 @@ from torch import Tensor
 from zoo.embedder import Embedder
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
 from zoo.items import Item
+from zoo.keys import item_key
 
 from .augmentation import Augmentation
 from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
-from .keys import item_key
 from .pairs import Pair, PairTable, Selection
 from .read_cache import ReadCache
 from .recipe import Recipe

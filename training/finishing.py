@@ -99,8 +99,7 @@ def write_model(
     """The finished model, its card and the report, into the run's folder."""
     if world()[0] == 0:
         from .card import write_card
-        from .report import write_report
-        from .report_examples import keep_examples
+        from .report import keep_examples, write_report
 
         base = model.spec
         name = name or slug(out.resolve().name)

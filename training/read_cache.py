@@ -10,8 +10,7 @@ from torch import Tensor
 
 from zoo.encoders.base import Encoder
 from zoo.items import Item
-
-from .keys import item_key
+from zoo.keys import item_key
 
 
 class ReadCache:

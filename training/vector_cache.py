@@ -26,8 +26,8 @@ from zoo.bulk.fingerprints import check_fingerprint
 from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
 from zoo.items import Item, as_item
+from zoo.keys import KEY_BYTES, item_key
 
-from .keys import KEY_BYTES, item_key
 from .read_cache import ReadCache as ReadCache  # what else a feed remembers by content
 
 _TOGETHER = 512  # vectors that are written at once: what a kill can cost

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..keys import item_key
+from zoo.keys import item_key
+
 from ..pairs import Pair
 from .base import BatchSampler, Rows, SamplerError, register_sampler
 

@@ -1,6 +1,5 @@
 """Retrieval over held-out pairs, both ways, with what is needed to compare two runs and to show examples."""
 
-import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
 from zoo.evaluation.metrics import (
     Difference,
     Interval,
@@ -26,6 +25,7 @@ from zoo.evaluation.metrics import (
     uniformity,
 )
 from zoo.items import Item
+from zoo.keys import item_key
 
 KS = (1, 5, 10)
 WAYS = ("forward", "backward")
@@ -245,7 +245,7 @@ def _embed(model: Embedder, items: Sequence[Item], role: str, on_bad: str) -> _S
 
     def key(item: Item) -> Hashable:
         modalities.add(item.modalities)
-        return tuple(_content(value) for value in (item.text, item.image, item.video, item.audio, *item.regions))
+        return _key(item)
 
     numbers, first = _numbered([key(items[row]) for row in range(len(items))])
     vectors, place, skipped = [], np.full(len(first), -1), []
@@ -261,6 +261,14 @@ def _embed(model: Embedder, items: Sequence[Item], role: str, on_bad: str) -> _S
     return _Side(torch.stack(vectors) if vectors else torch.zeros(0, 1), place[numbers], skipped, modalities)
 
 
+def _key(item: Item) -> Hashable:
+    """Equal for items of equal content; an item that cannot be read is like no other, and met again when embedded."""
+    try:
+        return item_key(item)
+    except InputError:
+        return id(item)
+
+
 def _numbered(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
     """Equal keys get equal numbers, counted from 0 as they come; and where each number is first seen."""
     numbers = dict.fromkeys(keys)
@@ -268,20 +276,6 @@ def _numbered(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
         numbers[key] = number
     of = np.fromiter((numbers[key] for key in keys), dtype=np.int64, count=len(keys))
     return of, np.unique(of, return_index=True)[1]
-
-
-def _content(value: Any) -> Hashable:
-    """Equal for equal content: large values by their digest, files by their path."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_content, value))
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    if hasattr(value, "tobytes") and not isinstance(value, memoryview):  # an array or a PIL picture
-        kind = [str(getattr(value, name, "")) for name in ("shape", "size", "dtype", "mode")]
-        return *kind, hashlib.blake2b(value.tobytes(), digest_size=16).digest()
-    if isinstance(value, bytes | bytearray | memoryview):
-        return "bytes", hashlib.blake2b(value, digest_size=16).digest()
-    return value if isinstance(value, Hashable) else id(value)
 
 
 def _rank(asked: _Distinct, ranked: _Distinct, group_of: np.ndarray, ks: tuple[int, ...]) -> Ranking:

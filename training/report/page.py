@@ -266,7 +266,7 @@ _PAGE = """<!doctype html>
 </html>
 """
 
-# The names of colours are those of report_plots.COLOURS, whose drawings refer to them.
+# The names of colours are those of plots.COLOURS, whose drawings refer to them.
 _STYLE = """
 :root { --page: #f6f7f9; --card: #ffffff; --ink: #1b2330; --muted: #596273; --grid: #e2e6ec; --before: #8791a3;
   --after: #2160d8; --queries: #c2570c; --targets: #0b7f78; --good: #137a3f; --bad: #b3261e;

@@ -10,7 +10,7 @@ import numpy as np
 
 from zoo.evaluation.metrics import Interval
 
-from .report_page import Plot
+from .page import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

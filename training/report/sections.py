@@ -9,9 +9,9 @@ import numpy as np
 from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import WAYS, PairScores, ScoresMismatchError, compare
 
-from .report_examples import KINDS
-from .report_page import Block, Case, Cases, Folded, Plots, Table, Tiles, Words
-from .report_plots import arrow, can_draw, curve, dumbbells, finite, planes, smooth
+from .examples import KINDS
+from .page import Block, Case, Cases, Folded, Plots, Table, Tiles, Words
+from .plots import arrow, can_draw, curve, dumbbells, finite, planes, smooth
 
 DIALS = {
     "temperature": "Temperature",

@@ -15,8 +15,8 @@ from zoo.evaluation.pairs import WAYS, PairScores, Ranking
 from zoo.items import Item
 from zoo.media import load_pixels
 
-from .pairs import Pair, PairTable
-from .report_page import Case, Shown, shorten
+from ..pairs import Pair, PairTable
+from .page import Case, Shown, shorten
 
 EXAMPLES = "report/examples.json"
 PICTURES = "report/pictures"

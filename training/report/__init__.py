@@ -14,10 +14,10 @@ from zoo.bulk.shards import write_atomically
 from zoo.errors import ZooError
 from zoo.evaluation.pairs import PairScores
 
-from . import report_sections as parts
-from .report_examples import keep_examples, kept_examples
-from .report_page import Code, Plots, Section, Words, to_html, to_markdown
-from .report_plots import can_draw
+from . import sections as parts
+from .examples import keep_examples, kept_examples
+from .page import Code, Plots, Section, Words, to_html, to_markdown
+from .plots import can_draw
 
 __all__ = ["keep_examples", "read_metrics", "write_report"]
 
@@ -163,7 +163,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"zoo.training.report: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

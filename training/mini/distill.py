@@ -23,9 +23,9 @@ from zoo.errors import MissingWeightsError
 from zoo.evaluation.packs import packs_folder
 from zoo.registry import load_model
 
+from ..pairs import Pair
+from ..recipe import Distillation
 from .augment import COLOURS
-from .pairs import Pair
-from .recipe import Distillation
 
 UNKNOWN = "[UNK]"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")

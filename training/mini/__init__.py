@@ -9,17 +9,17 @@ import torch
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
 
+from ..checkpoint import last_checkpoint, save_checkpoint
+from ..feed import TrainBatch
+from ..grad_cache import Read
+from ..pairs import Pair
+from ..recipe import Recipe
+from ..run import STRIDE
+from ..samplers import BatchSampler
 from .augment import augment
-from .checkpoint import last_checkpoint, save_checkpoint
 from .distill import distil, encoder_of
-from .feed import TrainBatch
-from .grad_cache import Read
-from .pairs import Pair
 from .pictures import PictureData
-from .recipe import Recipe
 from .regress import solve_second
-from .run import STRIDE
-from .samplers import BatchSampler
 
 
 class PictureFeed:

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from zoo.embedder import Embedder
 from zoo.items import Item
 
+from ..pairs import Pair
 from .augment import COLOURS, colour_of
-from .pairs import Pair
 
 _OWN_TEXT = 0.4  # how often a pair is told by its positive itself; else any of its texts is drawn, it among them
 
