@@ -8,9 +8,9 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.items import Item
+from zoo.keys import item_key
 
 from .pairs import Pair, PairTable, datasets_of
-from .vector_cache import item_key
 
 
 class Catalogue:

@@ -11,10 +11,11 @@ from torch import Tensor
 from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
 from zoo.items import Item
+from zoo.keys import item_key
 
 from .catalogue import Catalogue, Items
 from .pairs import Pair, PairTable
-from .vector_cache import VectorCache, fill_cache, item_key
+from .vector_cache import VectorCache, fill_cache
 
 _BLOCK_ENTRIES = 2**22  # similarities in memory at once: 16 MB
 _BINS = 4096  # of the similarities of all cross pairs, from -1 to 1

@@ -12,13 +12,13 @@ from zoo.embedder import Embedder, batches
 from zoo.errors import InputError, ZooError
 from zoo.evaluation.metrics import hits
 from zoo.items import Item
+from zoo.keys import item_key
 from zoo.registry import load_model
 
 from .losses.base import Loss
 from .losses.infonce import InfoNCE
 from .merging import Merged, Model, merge_with, tensors_of
 from .pairs import Pair, PairTable, datasets_of
-from .vector_cache import item_key
 
 Tensors = Mapping[str, Tensor]
 Objective = Callable[[dict[str, Tensor]], Tensor]
