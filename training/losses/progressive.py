@@ -87,7 +87,7 @@ class Progressive(InfoNCE):
         if self.mode == "negatives" and self._power > 0:
             negatives = logits.detach().scatter(1, gold[:, None], -torch.inf)
             real = (negatives > -torch.inf).sum(1, keepdim=True)
-            shares = (self._power * negatives / self.scale.detach()).log_softmax(1) + real.log()
+            shares = (self._power * negatives / self.scale.detach()).log_softmax(1) + real.to(logits.dtype).log()
             # The positive counts once, and what is removed stays so.
             logits = logits + shares.masked_fill(negatives == -torch.inf, 0.0)
         losses = super().row_losses(logits, gold, start)

@@ -1,0 +1,596 @@
+"""Contrastive losses against open_clip, sentence-transformers, their formulas by loops, and finite differences."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+from zoo.training.losses import UnknownLossError, build_loss
+from zoo.training.losses.adaptive_margin import AdaptiveMargin
+from zoo.training.losses.focal import Focal
+from zoo.training.losses.gist import Gist
+from zoo.training.losses.infonce import InfoNCE
+from zoo.training.losses.mixing import Mixing, TooFewNegativesError
+from zoo.training.losses.progressive import Progressive
+from zoo.training.losses.ranking import Ranking
+from zoo.training.losses.sigmoid import Sigmoid
+from zoo.training.losses.softened import Softened
+
+from tests.test_train_losses_graded import Columns, columns_of, exact, same, same_on_sphere, st, units
+
+ONE_WAY = {"temperature": 0.1, "symmetric": False}
+
+
+def batch(count: int = 6, negatives: int = 2, dim: int = 5):
+    """Queries, targets, and the tensors that say which targets are no negatives."""
+    queries, targets = units(count, dim, grad=True), units(count * (1 + negatives), dim, grad=True)
+    groups = torch.arange(count) // 2
+    others = torch.cat([groups, torch.randint(0, count, (count * negatives,))])
+    ignore = torch.rand(count, len(targets)) < 0.2
+    return queries, targets, {"query_groups": groups, "target_groups": others, "ignore": ignore}
+
+
+def teachers(count: int = 6, negatives: int = 2) -> dict[str, torch.Tensor]:
+    return {"teacher_queries": units(count, 4), "teacher_targets": units(count * (1 + negatives), 4)}
+
+
+def left_out(i: int, j: int, extras: dict) -> bool:
+    """Whether target j is no negative of query i, and is not its positive."""
+    return bool(extras["ignore"][i, j]) or bool(extras["query_groups"][i] == extras["target_groups"][j])
+
+
+# ------------------------------------------------------------------------------------------------ all of them
+
+WRITTEN = [
+    "sigmoid",
+    "ranking",
+    "ranking(negatives='max')",
+    "ranking(negatives='semi-hard', forth=0.5)",
+    "gist(temperature=0.2, margin=0.05)",
+    "focal(temperature=0.2)",
+    "focal(temperature=0.2, gamma=2.0, query_query=True)",
+    "mixing(temperature=0.2, pairs=2)",
+    "mixing(temperature=0.2, pairs=0, symmetric=True)",
+    "progressive(temperature=0.2, strongest=2.0)",
+    "progressive(temperature=0.2, strongest=2.0, guard=0.8, query_query=True)",
+    "progressive(temperature=0.2, strongest=2.0, mode='negatives')",
+    "adaptive_margin(temperature=0.2, most=0.3)",
+    "softened(temperature=0.2)",
+]
+# The weights of these are constants of the gradient by definition, not of the value.
+DETACHED = ("progressive", "softened")
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_blocks_change_neither_value_nor_gradients(text):
+    queries, targets, extras = batch(7)
+    extras |= teachers(7) | {"progress": 0.7}
+    results = []
+    for block in (None, 1, 3):
+        loss = exact(build_loss(text))
+        loss.block = block
+        torch.manual_seed(1)
+        value = loss(queries, targets, **{k: v for k, v in extras.items() if k in loss.reads | loss.may_read})
+        learned = [p for p in loss.parameters() if p.requires_grad]
+        results.append((value.detach(), *torch.autograd.grad(value, [queries, targets, *learned])))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], atol=1e-12, rtol=1e-10)
+    assert results[0][1].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("text", [text for text in WRITTEN if not text.startswith(DETACHED)])
+def test_gradient_of_finite_differences(text):
+    queries, targets, extras = batch(4, 2, 3)
+    loss = exact(build_loss(text))
+    extras |= teachers(4)
+    extras = {k: v for k, v in extras.items() if k in loss.reads | loss.may_read}
+    names, learned = zip(*loss.named_parameters(), strict=True) if list(loss.parameters()) else ((), ())
+
+    def value(a, b, *parameters):
+        torch.manual_seed(1)
+        return torch.func.functional_call(loss, dict(zip(names, parameters, strict=True)), (a, b), extras)
+
+    assert torch.autograd.gradcheck(value, (queries, targets, *learned), check_undefined_grad=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("ranking(negatives='easy')", "sum, max or semi-hard, not 'easy'"),
+        ("ranking(margin=-1)", "must not be negative"),
+        ("ranking(forth=0, back=0)", "nor both weights 0"),
+        ("gist(strategy='both')", "absolute or relative, not 'both'"),
+        ("focal(gamma=-1)", "gamma must be at least 0, not -1"),
+        ("focal(multi_positive=True)", "multi_positive=False"),
+        ("mixing(pairs=-1)", "pairs of at least 0"),
+        ("mixing(lists=2)", "lists of 0 or 1"),
+        ("mixing(list_temperature=0)", "list_temperature above 0"),
+        ("progressive(symmetric=True)", "symmetric=False"),
+        ("progressive(multi_positive=True)", "multi_positive=False"),
+        ("progressive(ramp=0)", "0 < ramp <= 1"),
+        ("progressive(strongest=-1)", "strongest >= 0"),
+        ("progressive(mode='columns')", "mode rows or negatives"),
+        ("progressive(guard=2)", "guard must be a quantile"),
+        ("adaptive_margin(least=0.2, most=0.1)", "0 <= least <= most"),
+        ("softened(most=1)", "from 0 to below 1, not 1"),
+        ("softened(multi_positive=True)", "multi_positive=False"),
+    ],
+)
+def test_wrong_options_are_named(text, says):
+    with pytest.raises(UnknownLossError, match=says):
+        build_loss(text)
+
+
+# ------------------------------------------------------------------------------------------------ sigmoid
+
+
+def exact_sigmoid(**options) -> Sigmoid:
+    return exact(Sigmoid(**options))
+
+
+def test_sigmoid_equals_open_clip():
+    from open_clip.loss import SigLipLoss
+
+    queries, targets = units(6, 5, grad=True), units(6, 5, grad=True)
+    loss = exact_sigmoid(block=4)
+    leaves = (queries, targets, loss.bias, loss.temperature.log_scale)
+    reference = SigLipLoss()(queries, targets, loss.temperature.log_scale.exp(), loss.bias)
+    same(loss(queries, targets), reference, *leaves)
+
+
+def test_sigmoid_equals_a_loop():
+    queries, targets, extras = batch()
+    total, cosines = 0.0, (queries @ targets.T).tolist()
+    for i in range(6):
+        for j in range(18):
+            logit = 10 * cosines[i][j] - 10
+            if i == j:
+                total += math.log1p(math.exp(-logit))
+            elif not left_out(i, j, extras):
+                total += math.log1p(math.exp(logit))
+    assert exact_sigmoid(block=4)(queries, targets, **extras).item() == pytest.approx(total / 6, rel=1e-10)
+
+
+def test_sigmoid_starts_as_in_the_paper():
+    loss = build_loss("sigmoid")
+    assert loss.temperature.log_scale.item() == pytest.approx(math.log(10))
+    assert loss.bias.item() == -10
+    assert [p.requires_grad for p in build_loss("sigmoid(learn=False)").parameters()] == [False, False]
+
+
+# ------------------------------------------------------------------------------------------------ ranking
+
+
+def ranking_by_loops(queries, targets, extras, margin, negatives, forth, back) -> float:
+    count, total = len(queries), 0.0
+
+    def row(own, others):
+        hinges = [margin - own + s for s in others]
+        if negatives == "sum":
+            return sum(max(0, h) for h in hinges)
+        if negatives == "semi-hard":
+            hinges = [h for h in hinges if h < margin] or hinges
+        return max([0, *hinges])
+
+    for i in range(count):
+        own = float(queries[i] @ targets[i])
+        there = [float(queries[i] @ targets[j]) for j in range(len(targets)) if j != i and not left_out(i, j, extras)]
+        here = [float(queries[j] @ targets[i]) for j in range(count) if j != i and not left_out(j, i, extras)]
+        total += forth * row(own, there) + back * row(own, here)
+    return total / count
+
+
+@pytest.mark.parametrize("negatives", ["sum", "max", "semi-hard"])
+@pytest.mark.parametrize(("forth", "back"), [(1, 1), (1, 0), (0, 1), (0.3, 2.0)])
+def test_ranking_equals_loops(negatives, forth, back):
+    queries, targets, extras = batch(8, 1)
+    loss = Ranking(0.3, negatives, forth, back, block=3)
+    expected = ranking_by_loops(queries, targets, extras, 0.3, negatives, forth, back)
+    assert expected > 0.01
+    assert loss(queries, targets, **extras).item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("hardest", [False, True])
+def test_ranking_equals_the_form_of_vse(hardest):
+    """Faghri et al., 2018, eqs. 5 and 6, over the whole matrix of scores."""
+    queries, targets = units(7, 5, grad=True), units(7, 5, grad=True)
+    scores = queries @ targets.T
+    own, itself = scores.diagonal()[:, None], torch.eye(7, dtype=torch.bool)
+    of_queries = (0.2 + scores - own).clamp(min=0).masked_fill(itself, 0)
+    of_targets = (0.2 + scores - own.T).clamp(min=0).masked_fill(itself, 0)
+    if hardest:
+        reference = of_queries.amax(1).sum() + of_targets.amax(0).sum()
+    else:
+        reference = of_queries.sum() + of_targets.sum()
+    loss = Ranking(0.2, "max" if hardest else "sum", block=3)
+    same(loss(queries, targets), reference / 7, queries, targets)
+
+
+def test_ranking_by_hand():
+    queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    targets = torch.tensor([[0.8, 0.6], [0.6, 0.8], [1.0, 0.0], [1.0, 0.0]])
+    # Forth: query 0 has 0.8 against 0.6, 1 and 1, query 1 has 0.8 against 0.6, 0 and 0; back each has 0.8 against 0.6.
+    assert Ranking(0.25, back=0)(queries, targets).item() == pytest.approx((0.05 + 0.45 + 0.45 + 0.05) / 2)
+    assert Ranking(0.25, "max", back=0)(queries, targets).item() == pytest.approx((0.45 + 0.05) / 2)
+    assert Ranking(0.25, "semi-hard", back=0)(queries, targets).item() == pytest.approx((0.05 + 0.05) / 2)
+    assert Ranking(0.25, forth=0)(queries, targets).item() == pytest.approx(0.05)
+    assert Ranking(0.1)(queries[:1], targets[:1]).item() == 0.0
+
+
+# ------------------------------------------------------------------------------------------------ gist
+
+
+class WithTokenizer(Columns):
+    """Given embeddings, and the tokenizer that GISTEmbedLoss wants to see."""
+
+    max_seq_length = 8
+
+    def __init__(self, columns):
+        from transformers import PreTrainedTokenizerFast
+
+        from zoo.models.text import byte_tokenizer
+
+        super().__init__(columns)
+        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer())
+
+
+@pytest.mark.parametrize("negatives", [0, 1])
+@pytest.mark.parametrize(("strategy", "margin"), [("absolute", 0.0), ("absolute", 0.05), ("relative", 0.05)])
+@pytest.mark.parametrize("more", [True, False])
+def test_gist_equals_sentence_transformers(negatives, strategy, margin, more):
+    queries, targets = units(8, 5, grad=True), units(8 * (1 + negatives), 5, grad=True)
+    guides = teachers(8, negatives)
+    model, features = columns_of(queries, targets)
+    guide, _ = columns_of(*guides.values())
+    reference = st("GISTEmbedLoss")(
+        WithTokenizer(model.columns),
+        WithTokenizer(guide.columns),
+        temperature=0.1,
+        margin_strategy=strategy,
+        margin=margin,
+        contrast_anchors=more,
+        contrast_positives=more,
+    )(features, None)
+    options = {"temperature": 0.1, "query_query": more, "positive_positive": more, "block": 3}
+    loss = exact(Gist(strategy, margin, **options))
+    same_on_sphere(loss(queries, targets, **guides), reference, queries, targets)
+    unguided = exact(InfoNCE(symmetric=False, **options))
+    assert unguided(queries, targets).item() > loss(queries, targets, **guides).item() + 1e-3
+
+
+def test_gist_keeps_the_own_positive_and_no_diagonal():
+    """A guide to whom query and positive are one: sentence-transformers keeps each query as a negative of itself."""
+    queries, targets = units(5, 6), units(5, 6)
+    same_thing = torch.eye(5, dtype=torch.float64)
+    loss = exact(Gist(temperature=0.1))
+    value = loss(queries, targets, teacher_queries=same_thing, teacher_targets=same_thing)
+    expected = exact(InfoNCE(query_query=True, positive_positive=True, **ONE_WAY))(queries, targets)
+    assert value.item() == pytest.approx(expected.item(), abs=1e-12)
+    all_gone = exact(Gist(temperature=0.1, margin=9.0))
+    assert all_gone(queries, targets, teacher_queries=same_thing, teacher_targets=same_thing).item() == 0.0
+
+
+def test_a_student_as_its_own_guide_removes_its_violators():
+    queries, targets = units(6, 4, grad=True), units(6, 4, grad=True)
+    scores = queries @ targets.T
+    nearer = scores > scores.diagonal()[:, None]
+    assert 3 < nearer.sum() < 25
+    expected = F.cross_entropy((scores / 0.1).masked_fill(nearer, -torch.inf), torch.arange(6))
+    loss = exact(Gist(temperature=0.1, query_query=False, positive_positive=False))
+    value = loss(queries, targets, teacher_queries=queries.detach(), teacher_targets=targets.detach())
+    same(value, expected, queries, targets)
+
+
+def test_a_removed_candidate_gets_no_gradient():
+    queries, targets = units(2, 4, grad=True), units(4, 4, grad=True)
+    guide = units(2, 4)
+    teacher_targets = torch.cat([guide, guide])  # the negatives are what the positives are
+    loss = exact(AdaptiveMargin(in_batch=False, **ONE_WAY))
+    value = loss(queries, targets, teacher_queries=guide, teacher_targets=teacher_targets)
+    assert torch.autograd.grad(value, targets)[0].abs().max() == 0
+    teacher_targets[3] = -guide[1]
+    value = loss(queries, targets, teacher_queries=guide, teacher_targets=teacher_targets)
+    assert (torch.autograd.grad(value, targets)[0].abs().amax(1) > 1e-3).tolist() == [False, True, False, True]
+
+
+# ------------------------------------------------------------------------------------------------ adaptive margin
+
+
+@pytest.mark.parametrize("most", [0.1, 0.6])
+def test_adaptive_margin_equals_a_loop(most):
+    queries, targets, extras = batch(40, 1)
+    guides = teachers(40, 1)
+    total, gone = 0.0, 0
+    for i in range(40):
+        scores = guides["teacher_targets"] @ guides["teacher_queries"][i]
+        best = scores.sort(descending=True).values[:50]
+        own = float(scores[i])
+        spread = min(1.0, float(((best - best.mean()) ** 2).mean().sqrt()) / abs(own))
+        limit = own - (0.1 + (most - 0.1) * spread) * abs(own)
+        kept = [j for j in range(80) if j == i or not (scores[j] > limit or left_out(i, j, extras))]
+        gone += 80 - len(kept)
+        logits = [float(queries[i] @ targets[j]) / 0.1 for j in kept]
+        total += math.log(sum(math.exp(x) for x in logits)) - float(queries[i] @ targets[i]) / 0.1
+    loss = exact(AdaptiveMargin(0.1, most, block=16, **ONE_WAY))
+    assert 100 < gone < 3000
+    assert loss(queries, targets, **extras, **guides).item() == pytest.approx(total / 40, rel=1e-10)
+
+
+def test_a_fixed_adaptive_margin_is_gist_with_a_relative_one():
+    queries, targets, _ = batch()
+    plain = {"query_query": False, "positive_positive": False, "temperature": 0.1}
+    guides = teachers()
+    mine = exact(AdaptiveMargin(**ONE_WAY))(queries, targets, **guides)
+    same(mine, exact(Gist("relative", 0.05, **plain))(queries, targets, **guides), queries, targets)
+
+
+def test_adaptive_margin_finds_planted_false_negatives():
+    """A noisy teacher: of what is removed nearly all was planted, and of what was planted nearly all is removed."""
+    meaning = torch.randn(64, 24, dtype=torch.float64)
+    planted = torch.rand(64) < 0.3
+    negatives = torch.where(planted[:, None], meaning, torch.randn(64, 24, dtype=torch.float64))
+    seen = lambda x: F.normalize(x + 0.25 * torch.randn_like(x), dim=1)  # noqa: E731
+    guides = {"teacher_queries": seen(meaning), "teacher_targets": seen(torch.cat([meaning, negatives]))}
+    own = torch.zeros(64, 128, dtype=torch.bool)
+    own[torch.arange(64), torch.arange(64, 128)] = planted
+    # A candidate is removed exactly where the loss has no gradient in its similarity.
+    queries, targets = units(64, 128), torch.eye(128, dtype=torch.float64).requires_grad_()
+    found = []
+    for i in range(64):
+        loss = exact(AdaptiveMargin(0.1, 0.1, **ONE_WAY))
+        order = torch.cat([torch.tensor([i]), torch.tensor([j for j in range(64) if j != i])])
+        both = torch.cat([order, order + 64])
+        value = loss(
+            torch.cat([queries[i : i + 1], torch.zeros(63, 128, dtype=torch.float64)]),
+            targets[both],
+            teacher_queries=guides["teacher_queries"][order],
+            teacher_targets=guides["teacher_targets"][both],
+        )
+        (grad,) = torch.autograd.grad(value, targets)
+        found.append(grad.abs().sum(1) == 0)
+    found = torch.stack(found)
+    hits = (found & own).sum().item()
+    assert planted.sum() > 10
+    assert hits / planted.sum().item() > 0.8
+    assert hits / found.sum().item() > 0.9
+
+
+# ------------------------------------------------------------------------------------------------ focal
+
+
+def test_focal_at_gamma_0_is_infonce_to_the_bit():
+    queries, targets, extras = batch()
+    plain, focal = (kind(temperature=0.1, **more) for kind, more in ((InfoNCE, {}), (Focal, {"gamma": 0.0})))
+    for a, b in zip(results(plain, queries, targets, extras), results(focal, queries, targets, extras), strict=True):
+        assert torch.equal(a, b)
+
+
+def results(loss, queries, targets, extras):
+    """Value and gradients."""
+    value = loss(queries, targets, **extras)
+    return (value, *torch.autograd.grad(value, (queries, targets, *loss.parameters())))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("detach", [False, True])
+def test_focal_equals_its_formula(gamma, detach):
+    queries, targets, extras = batch()
+    gone = extras["ignore"] | (extras["query_groups"][:, None] == extras["target_groups"])
+    own = torch.zeros_like(gone)
+    own.fill_diagonal_(True)
+    p = (queries @ targets.T / 0.1).masked_fill(gone & ~own, -torch.inf).softmax(1).diagonal()
+    weights = (1 - p) ** gamma
+    expected = (-(weights.detach() if detach else weights) * p.log()).mean()
+    same(exact(Focal(gamma, detach, block=4, **ONE_WAY))(queries, targets, **extras), expected, queries, targets)
+
+
+def test_focal_forgets_easy_rows_and_stays_finite():
+    """One row at p = 1 to the last bit, one undecided: plain InfoNCE's slope is kept in the second alone."""
+    vectors = torch.eye(4)[:3].requires_grad_()
+    targets = torch.tensor([[1.0, 0, 0, 0], [0, 0.7, 0.7, 0.1], [0, 0.7, 0.7, -0.1]], requires_grad=True)
+    for gamma in (0.25, 0.5, 2.0):
+        loss = Focal(gamma, temperature=0.01, symmetric=False)
+        grads = torch.autograd.grad(loss(vectors, targets), (vectors, targets, loss.temperature.log_scale))
+        assert all(grad.isfinite().all() for grad in grads)
+        assert grads[0][0].abs().max() < 1e-9 < 1e-2 < grads[0][1].abs().max()
+
+
+# ------------------------------------------------------------------------------------------------ mixing
+
+
+def test_list_mixture_equals_a_loop():
+    queries, targets, extras = batch(5, 3)
+    total = 0.0
+    for i in range(5):
+        own = [5 + 3 * i + k for k in range(3)]
+        fair = [j for j in own if not left_out(i, j, extras)]
+        logits = [float(queries[i] @ targets[j]) / 0.1 for j in range(20) if j == i or not left_out(i, j, extras)]
+        if fair:
+            weights = torch.tensor([float(queries[i] @ targets[j]) / 0.2 for j in fair]).double().softmax(0)
+            mixed = sum(w * targets[j] for w, j in zip(weights, fair, strict=True))
+            logits.append(float(queries[i] @ mixed / mixed.norm()) / 0.1)
+        total += math.log(sum(math.exp(x) for x in logits)) - float(queries[i] @ targets[i]) / 0.1
+    loss = exact(Mixing(pairs=0, list_temperature=0.2, block=2, temperature=0.1))
+    assert loss(queries, targets, **extras).item() == pytest.approx(total / 5, rel=1e-6)
+
+
+def test_mixtures_of_equal_negatives_count_these_again():
+    queries, positives, one = units(5, 6, grad=True), units(5, 6), units(5, 6)
+    targets = torch.cat([positives, one.repeat_interleave(3, 0)]).requires_grad_()
+    logits = queries @ targets.T / 0.1
+    again = (queries * one).sum(1, keepdim=True) / 0.1
+    expected = F.cross_entropy(torch.cat([logits, again, again, again], 1), torch.arange(5))
+    loss = exact(Mixing(pairs=2, lists=1, temperature=0.1))
+    assert loss(queries, targets).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_pair_mixtures_are_of_two_own_negatives_by_beta_2_2():
+    """Negatives along axes of their own: the axes that get a gradient are those that were mixed."""
+    count = 4000
+    loss = Mixing(pairs=1, lists=0)
+    loss(units(count, 4).float(), units(4 * count, 4).float())
+    ((which, share),) = loss._drawn
+    assert (which[:, 0] != which[:, 1]).all()
+    assert torch.bincount(which.flatten(), minlength=3).min() > 2 * count / 3 * 0.9
+    assert (share.mean() - 0.5).abs() < 0.02
+    assert (share.var() - 0.05).abs() < 0.004  # of Beta(2, 2): 1 / 20
+    axes = torch.eye(3).repeat(count, 1)
+    queries = torch.ones(count, 3) / 3**0.5
+    mixed = loss.extra_logits(0, queries, torch.cat([queries, axes]), torch.tensor(1.0))[:, 0]
+    a, b = share[:, 0], 1 - share[:, 0]
+    torch.testing.assert_close(mixed, (a + b) / (a * a + b * b).sqrt() / 3**0.5)
+
+
+def test_mixtures_are_negatives_of_their_own_query_alone():
+    queries, targets, _ = batch(4, 2)
+    loss = exact(Mixing(pairs=1, lists=1, in_batch=False, temperature=0.1))
+    terms = []
+    for i in range(4):
+        torch.manual_seed(2)
+        (grad,) = torch.autograd.grad(loss(queries, targets), queries)
+        other = targets.clone().detach()
+        other[4 + 2 * i : 6 + 2 * i] = units(2, 5)
+        torch.manual_seed(2)
+        (changed,) = torch.autograd.grad(loss(queries, other), queries)
+        terms.append((grad - changed).abs().amax(1) > 1e-9)
+    assert torch.equal(torch.stack(terms), torch.eye(4, dtype=torch.bool))
+
+
+def test_what_is_no_negative_is_not_mixed():
+    queries, targets, _ = batch(4, 2)
+    everything = torch.ones(4, 12, dtype=torch.bool)
+    loss = exact(Mixing(temperature=0.1))
+    value = loss(queries, targets, ignore=everything)
+    grads = torch.autograd.grad(value, (queries, targets))
+    assert value.item() == 0
+    assert all((grad == 0).all() for grad in grads)
+    groups = {"query_groups": torch.arange(4), "target_groups": torch.cat([torch.arange(4), torch.arange(8) // 2])}
+    only = exact(Mixing(in_batch=False, temperature=0.1))
+    assert only(queries, targets, **groups).item() == 0
+
+
+def test_mixing_needs_negatives_to_mix():
+    with pytest.raises(TooFewNegativesError, match=r"needs 2 hard negatives a query, not 1.*or mixing"):
+        Mixing()(units(3, 4), units(6, 4))
+    with pytest.raises(TooFewNegativesError, match="needs 2 hard negatives a query, not 0: mine them"):
+        Mixing()(units(3, 4), units(3, 4))
+    with pytest.raises(TooFewNegativesError, match="needs 1 hard negatives"):
+        Mixing(pairs=0)(units(3, 4), units(3, 4))
+    queries, targets = units(3, 4), units(3, 4)
+    assert torch.equal(Mixing(pairs=0, lists=0)(queries, targets), InfoNCE(symmetric=False)(queries, targets))
+
+
+# ------------------------------------------------------------------------------------------------ progressive
+
+
+@pytest.mark.parametrize("mode", ["rows", "negatives"])
+def test_progressive_starts_as_infonce_to_the_bit(mode):
+    queries, targets, extras = batch()
+    plain = InfoNCE(**ONE_WAY)
+    for strongest, progress in ((2.0, 0.0), (0.0, 0.8)):
+        loss = Progressive(strongest, mode=mode, temperature=0.1)
+        found = results(loss, queries, targets, {**extras, "progress": progress})
+        for a, b in zip(results(plain, queries, targets, extras), found, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("progress", "power"), [(0.2, 0.8), (0.5, 2.0), (0.9, 2.0)])
+def test_progressive_rows_equal_the_formula(progress, power):
+    queries, targets, _ = batch()
+    logits = queries @ targets.T / 0.1
+    own = torch.eye(6, 18, dtype=torch.bool)
+    d = logits.masked_fill(own, -torch.inf).logsumexp(1) - logits.diagonal()
+    u = d.sigmoid().detach() ** power
+    expected = (u / u.mean() * F.softplus(d)).mean()
+    loss = exact(Progressive(2.0, block=4, temperature=0.1))
+    same(loss(queries, targets, progress=progress), expected, queries, targets)
+    torch.testing.assert_close(loss.difficulty(queries, targets), d.detach())
+    assert loss._weights.mean().item() == pytest.approx(1.0)
+    assert not loss._weights.requires_grad
+
+
+def test_progressive_negatives_equal_the_formula():
+    queries, targets, extras = batch()
+    gone = extras["ignore"] | (extras["query_groups"][:, None] == extras["target_groups"])
+    similarity = queries @ targets.T
+    total = 0.0
+    for i in range(6):
+        others = [j for j in range(18) if j != i and not gone[i, j]]
+        shares = len(others) * (1.5 * similarity[i, others]).softmax(0).detach()
+        wrong = (shares * (similarity[i, others] / 0.1).exp()).sum()
+        total = total + (wrong + (similarity[i, i] / 0.1).exp()).log() - similarity[i, i] / 0.1
+    loss = exact(Progressive(3.0, ramp=1.0, mode="negatives", block=4, temperature=0.1))
+    same(loss(queries, targets, progress=0.5, **extras), total / 6, queries, targets)
+
+
+def test_a_nearer_negative_raises_the_weight():
+    loss = exact(Progressive(1.0, temperature=0.1))
+    queries, targets = units(5, 4), units(10, 4)
+    before = loss.difficulty(queries, targets)
+    nearer = targets.clone()
+    nearer[5] = F.normalize(targets[5] + queries[0], dim=0)
+    after = loss.difficulty(queries, nearer)
+    loss._power = 1.0
+    assert after[0] > before[0]
+    assert loss.weights(after, done=False)[0] > loss.weights(before, done=False)[0]
+
+
+def test_guard_leaves_out_the_hardest_rows_after_the_ramp():
+    queries, targets = units(10, 4, grad=True), units(10, 4)
+    loss = exact(Progressive(1.0, ramp=0.5, guard=0.8, temperature=0.1))
+    hardest = loss.difficulty(queries, targets).argsort(descending=True)[:2]
+    for progress, gone in ((0.4, 0), (0.5, 2)):
+        (grad,) = torch.autograd.grad(loss(queries, targets, progress=progress), queries)
+        still = grad.abs().amax(1) == 0
+        assert still.sum() == gone
+        assert still[hardest].sum() == gone
+
+
+def test_progressive_stands_rows_that_are_too_easy_for_float32():
+    """Odds of e^-200, and a batch of one, which has no negative at all."""
+    vectors = torch.eye(4)
+    loss = Progressive(1.0, temperature=0.01)
+    opposite = torch.cat([vectors, -vectors.repeat_interleave(2, 0)])
+    for queries, targets in ((vectors, opposite), (vectors[:1], vectors[:1])):
+        for mode in ("rows", "negatives"):
+            loss.mode = mode
+            queries = queries.clone().requires_grad_()
+            value = loss(queries, targets, progress=1.0)
+            (grad,) = torch.autograd.grad(value, queries)
+            assert value.isfinite()
+            assert grad.isfinite().all()
+
+
+# ------------------------------------------------------------------------------------------------ softened
+
+
+def test_softened_starts_as_infonce_to_the_bit():
+    queries, targets, extras = batch()
+    plain = InfoNCE(temperature=0.1)
+    for most, progress in ((0.2, 0.0), (0.0, 0.7)):
+        found = results(Softened(most, temperature=0.1), queries, targets, {**extras, "progress": progress})
+        for a, b in zip(results(plain, queries, targets, extras), found, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("progress", [0.25, 1.0])
+def test_softened_equals_cross_entropy_against_soft_labels(progress):
+    queries, targets, extras = batch(negatives=1)
+    gone = extras["ignore"] | (extras["query_groups"][:, None] == extras["target_groups"])
+    own = torch.eye(6, 12, dtype=torch.bool)
+    logits = (queries @ targets.T / 0.1).masked_fill(gone & ~own, -1e3)
+    alpha, expected = 0.4 * progress, 0.0
+    for scores in (logits, logits[:, :6].T):
+        itself = own[:, : scores.shape[1]]
+        labels = (1 - alpha) * itself.double() + alpha * scores.detach().masked_fill(itself, -torch.inf).softmax(1)
+        expected = expected + F.cross_entropy(scores, labels) / 2
+    loss = exact(Softened(0.4, block=4, temperature=0.1))
+    same(loss(queries, targets, progress=progress, **extras), expected, queries, targets)
+
+
+def test_softened_stands_rows_without_negatives():
+    vectors = units(4, 5, grad=True)
+    loss = Softened(0.5, temperature=0.1)
+    value = loss(vectors, vectors, progress=1.0, ignore=torch.ones(4, 4, dtype=torch.bool))
+    assert value.item() == 0
+    assert torch.autograd.grad(value, vectors)[0].abs().max() == 0
