@@ -1,0 +1,91 @@
+"""Where each contrastive loss, and each option of InfoNCE, beats plain InfoNCE: small data made so that it should."""
+
+import statistics
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from zoo.training.losses import build_loss
+
+from .test_train_losses_graded_beat import Net, hidden
+
+SEEDS = range(4)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def beats(run: Callable[[int, str], float], loss: str, plain: str, by: float) -> None:
+    """The mean paired gap over the seeds is above `by` and above two standard errors."""
+    gaps = [run(seed, loss) - run(seed, plain) for seed in SEEDS]
+    gap, error = statistics.mean(gaps), statistics.stdev(gaps) / len(gaps) ** 0.5
+    assert gap > max(by, 2 * error), f"{loss} over {plain}: gap {gap:.3f}, standard error {error:.3f}, {gaps}"
+
+
+def fit(net: Net, batch: Callable, text: str, steps: int) -> None:
+    """Trains with `batch()` → queries, targets, extras; only what the loss reads is handed on."""
+    loss = build_loss(text)
+    optimizer = torch.optim.Adam([*net.parameters(), *(p for p in loss.parameters() if p.requires_grad)], 1e-2)
+    for step in range(steps):
+        queries, targets, extras = batch()
+        extras["progress"] = step / steps
+        optimizer.zero_grad()
+        loss(queries, targets, **{k: v for k, v in extras.items() if k in loss.reads | loss.may_read}).backward()
+        optimizer.step()
+
+
+def same_label(queries: Tensor, targets: Tensor, labels: Tensor) -> float:
+    """Share of the queries whose nearest target, their own partner aside, has their label."""
+    similarity = (queries @ targets.T).fill_diagonal_(-2)
+    return (labels[similarity.argmax(1)] == labels).float().mean().item()
+
+
+# ------------------------------------------------------------------------------------- other pairs of the same topic
+
+
+@cache
+def topics(seed: int, text: str, grouped: bool) -> float:
+    """Pairs share one of 16 topics and a detail of their own. How often the nearest of other held-out pairs is on topic.
+
+    Four pairs a batch have the same topic and are no fair negatives of each other; a noisy teacher sees the topic, and
+    where `grouped` the data say it.
+    """
+    torch.manual_seed(seed)
+    rotate, net, centres = hidden(40), Net(40, 6), torch.randn(16, 8)
+
+    def pairs(count: int):
+        topic, detail = torch.randint(0, 16, (count,)), torch.randn(count, 8)
+        meaning = torch.cat([centres[topic], detail], 1)
+        halves = (
+            torch.cat([meaning + 0.5 * torch.randn(count, 16), torch.randn(count, 24)], 1) @ rotate for _ in range(2)
+        )
+        return topic, *halves
+
+    def batch():
+        topic, queries, targets = pairs(64)
+        seen = [F.normalize(centres[topic] + 0.3 * torch.randn(64, 8), dim=1) for _ in range(2)]
+        extras = {"teacher_queries": seen[0], "teacher_targets": seen[1]}
+        return net(queries), net(targets), extras | ({"query_groups": topic, "target_groups": topic} if grouped else {})
+
+    fit(net, batch, text, steps=60)
+    topic, queries, targets = pairs(400)
+    with torch.no_grad():
+        return same_label(net(queries), net(targets), topic)
+
+
+def test_multi_positive_brings_a_group_together():
+    """Plain InfoNCE knows the groups too, and leaves their pairs out."""
+    beats(lambda *run: topics(*run, True), "infonce(multi_positive=True)", "infonce", 0.1)
+
+
+@pytest.mark.parametrize("loss", ["gist(temperature=0.07, margin=0.1)", "adaptive_margin(least=0.1, most=0.5)"])
+def test_a_teacher_tells_false_negatives(loss):
+    beats(lambda *run: topics(*run, False), loss, "infonce", 0.06)
