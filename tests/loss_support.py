@@ -1,0 +1,70 @@
+"""What the tests of losses share: float64 vectors, losses in float64, sentence-transformers' losses over given vectors."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+from zoo.training.losses.base import Loss, Temperature
+from zoo.training.losses.infonce import InfoNCE
+
+
+def units(*shape: int, grad: bool = False) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1).requires_grad_(grad)
+
+
+def exact(loss: Loss) -> Loss:
+    """The loss in float64, with the temperature that was asked for rather than its float32."""
+    for module in loss.double().modules():
+        if isinstance(module, Temperature):
+            temperature = round(1 / module.scale.item(), 6)
+            module.log_scale.data.fill_(-math.log(temperature))
+    return loss
+
+
+def plain_infonce(**options) -> InfoNCE:
+    return exact(InfoNCE(temperature=0.1, symmetric=False, **options))
+
+
+class Columns(torch.nn.Module):
+    """A model for sentence-transformers' losses, whose embeddings of a column are given."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.columns = columns
+
+    def forward(self, features):
+        return {"sentence_embedding": self.columns[features["column"]]}
+
+    def get_embedding_dimension(self):
+        return self.columns[0].shape[-1]
+
+
+def columns_of(queries, targets):
+    """Query, positive and each hard negative, as sentence-transformers' columns."""
+    count = len(queries)
+    parts = [queries, targets[:count], *targets[count:].view(count, -1, targets.shape[-1]).unbind(1)]
+    return Columns(parts), [{"column": i} for i in range(len(parts))]
+
+
+def st(name: str):
+    from sentence_transformers.sentence_transformer import losses
+
+    return getattr(losses, name)
+
+
+def same(a: torch.Tensor, b: torch.Tensor, *leaves: torch.Tensor, tolerance: float = 1e-10) -> None:
+    """Equal values, and equal gradients in the leaves."""
+    assert abs(a.item() - b.item()) < tolerance * max(1, abs(b.item()))
+    mine, theirs = (torch.autograd.grad(value, leaves, retain_graph=True) for value in (a, b))
+    for ours, reference in zip(mine, theirs, strict=True):
+        assert (ours - reference).abs().max() < tolerance * max(1, reference.abs().max())
+
+
+def same_on_sphere(a: torch.Tensor, b: torch.Tensor, *leaves: torch.Tensor) -> None:
+    """`same` where the reference makes vectors of unit length again: gradients differ only along the vectors."""
+    assert abs(a.item() - b.item()) < 1e-10 * max(1, abs(b.item()))
+    mine, theirs = (torch.autograd.grad(value, leaves) for value in (a, b))
+    for ours, reference, leaf in zip(mine, theirs, leaves, strict=True):
+        difference = ours - reference
+        along = (difference * leaf).sum(-1, keepdim=True) * leaf
+        assert (difference - along).abs().max() < 1e-9 < reference.abs().max()
