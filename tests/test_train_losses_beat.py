@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from zoo.training.losses import build_loss
 
-from .test_train_losses_graded_beat import Net, hidden
+from .test_train_losses_graded_beat import Net, hidden, recall
 
 SEEDS = range(4)
 
@@ -89,3 +89,66 @@ def test_multi_positive_brings_a_group_together():
 @pytest.mark.parametrize("loss", ["gist(temperature=0.07, margin=0.1)", "adaptive_margin(least=0.1, most=0.5)"])
 def test_a_teacher_tells_false_negatives(loss):
     beats(lambda *run: topics(*run, False), loss, "infonce", 0.06)
+
+
+# --------------------------------------------------------------------------------------- a few hard rows among easy ones
+
+
+@cache
+def hard_slice(seed: int, text: str) -> float:
+    """Nine in ten rows have a topic of their own, the others share one and differ by a little. Recall@1 of the latter."""
+    torch.manual_seed(seed)
+    rotate, net, shared = hidden(40), Net(40, 6), torch.randn(1, 8)
+
+    def pairs(hard: Tensor):
+        count, hard = len(hard), hard[:, None]
+        meaning = torch.cat([torch.where(hard, shared, torch.randn(count, 8)), 0.35 * hard * torch.randn(count, 8)], 1)
+        return (
+            torch.cat([meaning + 0.1 * torch.randn(count, 16), 0.3 * torch.randn(count, 24)], 1) @ rotate
+            for _ in range(2)
+        )
+
+    def batch():
+        return *(net(half) for half in pairs(torch.rand(64) < 0.1)), {}
+
+    fit(net, batch, text, steps=100)
+    with torch.no_grad():
+        return recall(*(net(half) for half in pairs(torch.ones(100, dtype=torch.bool))))
+
+
+@pytest.mark.parametrize(
+    ("loss", "by"), [("focal(gamma=3, {})", 0.03), ("progressive(strongest=3, ramp=0.3, {})", 0.1)]
+)
+def test_weights_of_rows_find_the_hard_ones(loss, by):
+    """At a fixed temperature; a learned one falls until it weighs the hard rows as much by itself."""
+    fixed = "temperature=0.1, learn=False"
+    beats(hard_slice, loss.format(fixed), f"infonce({fixed})", by)
+
+
+# --------------------------------------------------------------------------------------- a class within a subject
+
+
+@cache
+def classes(seed: int, text: str) -> float:
+    """Pairs share a subject and one of 4 classes, hard negatives the subject alone. How often the nearest has the class."""
+    torch.manual_seed(seed)
+    rotate, net, centres = hidden(40), Net(40, 4), torch.randn(4, 6)
+
+    def item(label: Tensor, subject: Tensor) -> Tensor:
+        meaning = [centres[label] + 0.7 * torch.randn(len(label), 6), subject + 0.3 * torch.randn(len(label), 6)]
+        return net(torch.cat([*meaning, torch.randn(len(label), 28)], 1) @ rotate)
+
+    def batch():
+        label, subject = torch.randint(0, 4, (32,)), torch.randn(32, 6)
+        other = (label + torch.randint(1, 4, (32,))) % 4
+        return item(label, subject), torch.cat([item(label, subject), item(other, subject)]), {}
+
+    fit(net, batch, text, steps=60)
+    label = torch.randint(0, 4, (400,))
+    with torch.no_grad():
+        return same_label(*(item(label, torch.randn(400, 6)) for _ in range(2)), label)
+
+
+def test_own_negatives_alone_teach_the_class():
+    """Other rows of the batch teach the subject, and often are of the same class."""
+    beats(classes, "infonce(symmetric=False, in_batch=False)", "infonce(symmetric=False)", 0.05)
