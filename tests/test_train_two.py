@@ -66,6 +66,7 @@ def test_accelerate_launches_the_command(config, tmp_path):
             lines.append(f"{paint}-{shape}.png,a {paint} {shape}")
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
     options = [str(tmp_path / "pairs.csv"), "--holdout", "0", "--steps", "3", "--batch-size", "8", "--log", "none"]
+    options += ["--freeze", "text"]  # a locked tower too
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", str(free_port())]
     launcher += ["--cpu", "--config_file", f"training/launch/{config}.yaml", "-m", "zoo.training"]
     # Without a GPU the launcher does not hand its FSDP settings on: what it would have set.

@@ -123,7 +123,7 @@ def last_checkpoint(folder: Path) -> dict[str, Any] | None:
 def _split(value: Any, tensors: dict[str, Tensor]) -> Any:
     """JSON in which tensors are numbers of the safetensors file; keys of dictionaries keep their type."""
     if isinstance(value, Tensor):
-        tensors[str(len(tensors))] = value.detach().contiguous().clone()
+        tensors[str(len(tensors))] = value.detach().cpu().contiguous().clone()
         return {"tensor": str(len(tensors) - 1)}
     if isinstance(value, dict):
         return {"dict": [[key, _split(item, tensors)] for key, item in value.items()]}

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from zoo.embedder import Embedder
-from zoo.errors import InputError, ZooError
+from zoo.errors import ZooError
+from zoo.registry import PREFIXES, get_spec
 
-from .feed import count_negatives
+from .augmentation import Augmentation
+from .feed import count_negatives, sample_of
+from .gather import world
 from .losses import Loss
+from .optim import select
 from .pairs import Pair, PairTable
 from .recipe import Recipe
-from .run import MissingExtrasError
-
-_SAMPLE = 256
+from .run import MissingExtrasError, layers_of
 
 
 class PairsError(ZooError, ValueError):
@@ -37,7 +37,13 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
         raise PairsError(
             f"a batch of {recipe.batch_size} is larger than the {count} pairs; set batch_size={count} or less"
         )
-    sample = _sample(pairs)
+    if recipe.batch_size % world()[1]:
+        raise PairsError(
+            f"a batch of {recipe.batch_size} cannot be shared evenly by {world()[1]} processes; set another"
+        )
+    sample = sample_of(pairs)
+    if not sample:
+        raise PairsError("none of the pairs that were tried can be read")
     for pair in sample:
         for item in pair.items():
             model.route(item)
@@ -46,17 +52,11 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
             f"all positives are the same ({_told_apart_by(sample[0])!r:.80}): there is nothing to tell apart; each query "
             "needs a positive of its own"
         )
-    if recipe.negatives is None or recipe.negatives:
-        wanted = recipe.negatives if recipe.negatives is not None else count_negatives(pairs)
-        for pair in sample if wanted else ():
-            if not pair.negatives:
-                raise PairsError(
-                    f"{pair.where or 'a pair'} has no hard negative and the recipe asks for {wanted}; add one, mine them "
-                    "(zoo mine), or set negatives=0"
-                )
+    _check_names(model, recipe, loss)
+    negatives = _check_negatives(sample, recipe, loss)
     have = {"query_groups", "target_groups", "ignore", "progress"}
     have |= {"scores"} if all(pair.score is not None for pair in sample) else set()
-    have |= {"teacher_scores"} if all(len(p.teacher_scores) > len(p.negatives) for p in sample) else set()
+    have |= {"teacher_scores"} if all(len(pair.teacher_scores) > negatives for pair in sample) else set()
     have |= {"teacher_queries", "teacher_targets"} if recipe.teacher else set()
     if missing := sorted(loss.reads - have):
         remedy = {"scores": "a column score", "teacher_scores": "a column teacher_scores (zoo mine --reranker)"}
@@ -64,17 +64,36 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
         raise MissingExtrasError(f"the loss {recipe.loss} needs {', '.join(missing)}: give {needs}")
 
 
-def _sample(pairs: Sequence[Pair] | PairTable) -> list[Pair]:
-    """Some pairs from all over the table; unreadable ones are left to the feed, which counts them."""
-    found = []
-    for row in np.unique(np.linspace(0, len(pairs) - 1, min(_SAMPLE, len(pairs))).astype(int)):
-        try:
-            found.append(pairs[int(row)])
-        except InputError:
-            continue
-    if not found:
-        raise PairsError("none of the pairs that were tried can be read")
-    return found
+def _check_names(model: Embedder, recipe: Recipe, loss: Loss) -> None:
+    """Every name that the recipe gives means something."""
+    for pattern in (*recipe.freeze, *(pattern for pattern, _ in recipe.rates)):
+        select(model, pattern)
+    Augmentation.parse(recipe.augment)
+    layers_of(model, loss)
+    if recipe.teacher and not is_place(recipe.teacher):
+        get_spec(recipe.teacher)
+
+
+def is_place(name: str) -> bool:
+    """Whether `load_model` opens a folder or a library's checkpoint by this name, not a registered model."""
+    return name.startswith((*PREFIXES, "./", "../", "/", "~"))
+
+
+def _check_negatives(sample: Sequence[Pair], recipe: Recipe, loss: Loss) -> int:
+    """Hard negatives of every pair; raises where too many pairs have none."""
+    wanted = count_negatives(sample) if recipe.negatives is None else recipe.negatives
+    without = [pair for pair in sample if not pair.negatives]
+    allowed = recipe.max_bad * len(sample) if recipe.max_bad < 1 else recipe.max_bad
+    if wanted and len(without) > allowed:
+        raise PairsError(
+            f"{without[0].where or 'a pair'} has no hard negative and the recipe asks for {wanted} ({len(without)} of "
+            f"{len(sample)} pairs that were looked at have none); add some, mine them (zoo mine), or set negatives=0"
+        )
+    if not wanted and getattr(loss, "in_batch", True) is False:
+        raise PairsError(
+            "without in-batch negatives a query has nothing to be told from; give hard negatives (zoo mine)"
+        )
+    return wanted
 
 
 def _told_apart_by(pair: Pair) -> object:

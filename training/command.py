@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,15 @@ from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, waiting
 from zoo.errors import ZooError
 from zoo.registry import build_model, load_model
 
-from .finishing import slug
+from .finishing import hold_out, slug
 from .losses.base import describe_losses
-from .pairs import PairTable
+from .pairs import Pair, PairTable
 from .recipe import Recipe, RecipeError, stages_of
 from .recipes import RECIPES, get_recipe
 from .rehearsal import rehearse
 from .samplers import describe_samplers
 from .tables import PACKS, open_all, open_pairs
-from .trainer import finish, train
+from .trainer import finish, of_stage, train
 
 # Options of the command that are fields of the recipe.
 _FIELDS = [
@@ -61,33 +62,34 @@ def show_names() -> int:
 
 def show_recipe(arguments: argparse.Namespace) -> int:
     """Prints the recipe as JSON: a list of stages."""
-    print_json([stage.to_dict() for stage in stages_of(_recipe(arguments, None))])
+    print_json([stage.to_dict() for stage in stages_of(_recipe(arguments))])
     return 0
 
 
 def start(arguments: argparse.Namespace) -> int:
     """Reads the pairs, shows what they are, and trains."""
-    recipe = _recipe(arguments, None)
+    recipe = _recipe(arguments)
     first = stages_of(recipe)[0]
     pairs = _pairs(arguments)
-    recipe = _recipe(arguments, len(pairs))
     name = arguments.model or first.model or DEFAULT_MODEL
     torch.manual_seed(first.seed)
     with waiting(f"loading {name}"):
         scratch = arguments.from_scratch or bool(first.model)
-        model = build_model(name) if scratch else load_model(name, device=arguments.device)
-    stages = tuple(replace(stage, model=stage.model or name) for stage in stages_of(recipe))
+        model = build_model(name) if scratch else load_model(name, device="cpu")
     held_out = None
     if arguments.held_out:
         held_out = open_pairs(
             arguments.held_out, columns=_columns(arguments), root=arguments.root, split=arguments.split
         )
     _say(f"{name}: {len(pairs):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
+    stages = [replace(stage, model=stage.model or name) for stage in stages_of(recipe)]
+    if arguments.batch_size is None:
+        stages = _fitted(stages, hold_out(pairs, held_out, first)[0])
     finished = name if first.model == name else slug(arguments.out.resolve().name) if arguments.out else None
     if arguments.dry_run:
         return _report(rehearse(model, pairs, stages, held_out=held_out), pairs)
     if arguments.finish:
-        step = finish(model, pairs, arguments.out, name=finished)
+        step = finish(model, pairs, arguments.out, held_out=held_out, name=finished)
         _say(f"model of step {step} written to {arguments.out}")
         return 0
     trackers = arguments.log or ["tensorboard"]
@@ -95,7 +97,7 @@ def start(arguments: argparse.Namespace) -> int:
         train(
             model,
             pairs,
-            stages if len(stages) > 1 else stages[0],
+            stages,
             arguments.out,
             held_out=held_out,
             name=finished,
@@ -111,19 +113,19 @@ def start(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe(arguments: argparse.Namespace, pairs: int | None) -> Recipe | tuple[Recipe, ...]:
-    """The named recipe with the options' changes; its own batch size gives way to few pairs, the user's does not."""
+def _recipe(arguments: argparse.Namespace) -> Recipe | tuple[Recipe, ...]:
+    """The named recipe with the options' changes."""
     changes: dict[str, Any] = {f: v for f in _FIELDS if (v := getattr(arguments, f)) is not None}
     if arguments.freeze:
         changes["freeze"] = tuple(arguments.freeze)
     if arguments.rate:
         changes["rates"] = tuple((pattern, _number(factor)) for pattern, factor in map(_assignment, arguments.rate))
-    recipe = get_recipe(arguments.recipe)(**changes)
-    if pairs is None or arguments.batch_size is not None:
-        return recipe
-    kept = pairs - int(pairs * 0.1)
-    fitted = tuple(replace(s, batch_size=max(2, min(s.batch_size, kept))) for s in stages_of(recipe))
-    return fitted[0] if isinstance(recipe, Recipe) else fitted
+    return get_recipe(arguments.recipe)(**changes)
+
+
+def _fitted(stages: Sequence[Recipe], pairs: Sequence[Pair] | PairTable) -> list[Recipe]:
+    """The recipe's own batch size gives way to few pairs; the user's does not."""
+    return [replace(s, batch_size=max(2, min(s.batch_size, len(of_stage(pairs, s))))) for s in stages]
 
 
 def _pairs(arguments: argparse.Namespace) -> PairTable:

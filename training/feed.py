@@ -58,7 +58,7 @@ class Feed(Protocol):
         """The batches of the steps from `start` to before `stop`, each a function of seed and step alone."""
 
 
-class MissingNegativesError(ZooError):
+class MissingNegativesError(InputError):
     """The recipe asks for hard negatives that a pair does not have."""
 
 
@@ -74,7 +74,7 @@ class Skipped:
         self.reasons: dict[str, str] = {}
         self._lock = threading.Lock()
         if path is not None and path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in keep_whole_lines(path):
                 entry = json.loads(line)
                 self.reasons[entry["pair"]] = entry["reason"]
 
@@ -123,7 +123,7 @@ class PairFeed:
         self.decoded = ReadCache(_DECODED_BYTES)
         self.prefixes = role_prefixes(model, recipe)
         self.augmentation = Augmentation.parse(recipe.augment)
-        self.negatives = count_negatives(pairs) if recipe.negatives is None else recipe.negatives
+        self.negatives = count_negatives(sample_of(pairs)) if recipe.negatives is None else recipe.negatives
 
     def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
         """See `Feed`; some steps ahead are read in threads."""
@@ -198,10 +198,10 @@ class PairFeed:
             found = cache.vector(item_key(item, prefix))
             if found is not None:
                 return Read(position, vector=found)
-        if item.text is None:  # what takes long to decode is kept; texts are read anew
-            value = self.decoded.read(tower.encoder, item)
-        else:
-            value = tower.encoder.read(prompted(self.augmentation.item(item, seed), prefix))
+        changed = prompted(self.augmentation.item(item, seed), prefix)
+        # What takes long to decode is kept; texts, and what is changed before it is read, are read anew.
+        keep = changed is item and item.text is None
+        value = self.decoded.read(tower.encoder, item) if keep else tower.encoder.read(changed)
         return Read(position, self.augmentation.read(value, item, seed))
 
     # ------------------------------------------------------------------------------------------------- the extras
@@ -241,10 +241,30 @@ def prompted(item: Item, prefix: str) -> Item:
     return replace(item, text=prefix + item.text) if prefix and item.text is not None and item.text.strip() else item
 
 
-def count_negatives(pairs: Sequence[Pair] | PairTable, sample: int = 256) -> int:
-    """Hard negatives that every pair has, told by an even sample of the rows."""
-    rows = np.unique(np.linspace(0, len(pairs) - 1, min(sample, len(pairs))).astype(int))
-    return min(len(pairs[int(row)].negatives) for row in rows)
+def count_negatives(sample: Sequence[Pair]) -> int:
+    """Hard negatives of a pair, as most of those have that have some; 0 where none has."""
+    counts = sorted(len(pair.negatives) for pair in sample if pair.negatives)
+    return counts[len(counts) // 2] if counts else 0
+
+
+def sample_of(pairs: Sequence[Pair] | PairTable, size: int = 256) -> list[Pair]:
+    """Some pairs from all over the table, without those that cannot be read."""
+    found = []
+    for row in np.unique(np.linspace(0, len(pairs) - 1, min(size, len(pairs))).astype(int)):
+        try:
+            found.append(pairs[int(row)])
+        except InputError:
+            continue
+    return found
+
+
+def keep_whole_lines(path: Path) -> list[str]:
+    """The lines of a file of JSON objects; one that a kill left half-written is dropped from it."""
+    text = path.read_text(encoding="utf-8")
+    whole, newline, _ = text.rpartition("\n")
+    if whole + newline != text:
+        path.write_text(whole + newline, encoding="utf-8")
+    return whole.splitlines()
 
 
 def place_of(pairs: Sequence[Pair] | PairTable, row: int) -> str:
@@ -253,7 +273,10 @@ def place_of(pairs: Sequence[Pair] | PairTable, row: int) -> str:
         return place_of(pairs.pairs, int(pairs.rows[row]))
     if hasattr(pairs, "where"):
         return pairs.where(row)
-    return pairs[row].where or f"pair {row}"
+    try:
+        return pairs[row].where or f"pair {row}"
+    except InputError:
+        return f"pair {row}"
 
 
 def group_number(group: str) -> int:

@@ -11,38 +11,69 @@ import numpy as np
 import torch
 
 from zoo.embedder import Embedder
+from zoo.errors import InputError
 from zoo.evaluation.pairs import PairScores, evaluate_pairs
+from zoo.keys import item_key
 
 from .adapters import merge_lora, save_adapter
 from .checkpoint import write_json
 from .gather import wait_for_all, world
+from .losses import build_loss
 from .pairs import Pair, PairTable, Selection
 from .recipe import Recipe
 from .run import Run
 
 SCORES = "scores.json"
+_MOST_HELD_OUT = 5_000  # by a share: more would make the figures no surer and the ranking long
+_MOST_COMPARED = 20_000
 _DTYPES = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def hold_out(
     pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None, recipe: Recipe
 ) -> tuple[Sequence[Pair] | PairTable, Sequence[Pair] | PairTable | None]:
-    """(pairs to learn from, pairs for the figures): those given, or a random share of the pairs told by the seed."""
-    count = round(recipe.holdout * len(pairs)) if recipe.holdout < 1 else round(recipe.holdout)
-    if held_out is not None or count == 0:
+    """(pairs to learn from, pairs for the figures): those given, or a random share of the pairs told by the seed.
+
+    A query that is held out is in no pair that is learned, as far as there are 20,000 pairs or fewer; among more the
+    rows alone are kept apart, so that they need not all be read.
+    """
+    share = recipe.holdout < 1
+    count = round(recipe.holdout * len(pairs)) if share else round(recipe.holdout)
+    if held_out is not None or count == 0 or len(pairs) < 4:
         return pairs, held_out
-    count = max(1, min(count, len(pairs) // 2))
+    count = max(1, min(count, len(pairs) // 2, _MOST_HELD_OUT if share else len(pairs)))
     order = np.random.default_rng(recipe.seed).permutation(len(pairs))
+    if len(pairs) <= _MOST_COMPARED:
+        keys = np.array([_query_number(pairs, row) for row in range(len(pairs))])
+        kept_back = np.isin(keys[order], np.unique(keys[order[:count]]))
+        if kept_back.sum() <= len(pairs) // 2:  # else the queries are few and come often: rows it is
+            return Selection(pairs, np.sort(order[~kept_back])), Selection(pairs, np.sort(order[kept_back]))
     return Selection(pairs, np.sort(order[count:])), Selection(pairs, np.sort(order[:count]))
+
+
+def _query_number(pairs: Sequence[Pair] | PairTable, row: int) -> int:
+    """Equal for equal queries; a row that cannot be read is like no other."""
+    try:
+        return int.from_bytes(item_key(pairs[row].query)[:7])
+    except InputError:
+        return -1 - row
 
 
 class Scoring:
     """Figures of the held-out pairs before and after, kept in scores.json as they come."""
 
     def __init__(
-        self, out: Path, model: Embedder, pairs: Sequence[Pair] | PairTable | None, *, resume: bool, progress: bool
+        self,
+        out: Path,
+        model: Embedder,
+        pairs: Sequence[Pair] | PairTable | None,
+        prompts: tuple[str, str],
+        *,
+        resume: bool,
+        progress: bool,
     ) -> None:
-        self.path, self.model, self.pairs, self.progress = out / SCORES, model, pairs, progress
+        self.path, self.model, self.prompts, self.progress = out / SCORES, model, prompts, progress
+        self.pairs = None if pairs is None else _readable(pairs)
         self.found: dict[str, Any] = {}
         if resume and self.path.is_file():
             self.found = json.loads(self.path.read_text(encoding="utf-8"))
@@ -64,12 +95,22 @@ class Scoring:
         if self.pairs is not None and world()[0] == 0:
             if self.progress:
                 print(f"{when} training: ranking {len(self.pairs):,} held-out pairs", flush=True)
-            held = [self.pairs[row] for row in range(len(self.pairs))]
-            groups = [pair.group for pair in held]
-            scores = evaluate_pairs(self.model, [p.query for p in held], [p.positive for p in held], groups)
+            queries, targets = [p.query for p in self.pairs], [p.positive for p in self.pairs]
+            groups = [pair.group for pair in self.pairs]
+            scores = evaluate_pairs(self.model, queries, targets, groups, prompts=self.prompts)
             self.found[when] = scores.to_dict()
             write_json(self.path, self.found)
         wait_for_all()
+
+
+def _readable(pairs: Sequence[Pair] | PairTable) -> list[Pair]:
+    found = []
+    for row in range(len(pairs)):
+        try:
+            found.append(pairs[row])
+        except InputError:
+            continue
+    return found
 
 
 def conclude(run: Run, folder: Path) -> None:
@@ -112,6 +153,8 @@ def write_model(
                 source="",
                 revision=None,
                 packaged=False,
+                prompts={**base.prompts, **_trained_prompts(stages[-1])},
+                dims=_trained_cuts(stages[-1], base.dim) or base.dims,
             )
         model.save_pretrained(out, _DTYPES[stages[-1].save_as])
         write_json(out / "data.json", data)
@@ -121,6 +164,18 @@ def write_model(
                 keep_examples(out, scoring.pairs, scoring.score("before"), scoring.score("after"))
             write_report(out)
     wait_for_all()
+
+
+def _trained_prompts(recipe: Recipe) -> dict[str, str]:
+    """The recipe's own prompts by role, so that the finished model puts them before texts as it was trained."""
+    words = {"query": recipe.query_prompt, "document": recipe.document_prompt}
+    return {role: text for role, text in words.items() if text}
+
+
+def _trained_cuts(recipe: Recipe, dim: int) -> tuple[int, ...]:
+    """Lengths at which a Matryoshka loss trained the vectors, longest first."""
+    cuts = {cut for module in build_loss(recipe.loss).modules() for cut in getattr(module, "dims", ())}
+    return tuple(sorted((cut for cut in cuts if cut < dim), reverse=True))
 
 
 def slug(name: str) -> str:

@@ -10,6 +10,7 @@ from zoo.embedder import Embedder
 from zoo.errors import InputError
 from zoo.items import Item
 
+from . import sharding
 from .augmentation import Augmentation
 from .gather import wait_for_all, world
 from .optim import frozen_towers
@@ -39,7 +40,7 @@ def frozen_vectors(
 ) -> dict[int, VectorCache]:
     """Caches, filled, of the towers that do not learn and whose inputs are not augmented, by position."""
     caches: dict[int, VectorCache] = {}
-    if not recipe.cache:
+    if not recipe.cache or sharding.wanted():  # sharded weights cannot run on one process's items alone
         return caches
     changed = Augmentation.parse(recipe.augment).modalities
     for position in frozen_towers(model):

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from zoo.embedder import Embedder, batches
 
+from .gather import check_even
+
 _STRIDE = 7919  # a prime, so that the random streams of neighbouring steps do not meet
 
 
@@ -43,6 +45,7 @@ class CachedEmbeddings:
         encode: `encode(tower, batch, layers)` → `(b, dim)` or `(b, L, dim)`; runs the model, in its precision.
         model: whose towers' encoders collate the reads. reads: the items.
         micro_batch: items of one forward pass; None keeps all activations, and chunks only as the encoder runs best.
+        even: cut by numbers alone, so that processes with as many items run as many passes (sharded weights).
         layers: encoder blocks whose embeddings are wanted; () for the final one alone.
         seed: of what is random inside the towers (dropout): a chunk draws the same twice.
     """
@@ -55,10 +58,11 @@ class CachedEmbeddings:
         *,
         micro_batch: int | None = None,
         layers: Sequence[int] = (),
+        even: bool = False,
         seed: int = 0,
     ) -> None:
         self.encode, self.model, self.layers, self.seed = encode, model, tuple(layers), seed
-        self.chunks = list(_chunks(model, reads, micro_batch))
+        self.chunks = list(_chunks(model, reads, micro_batch, even))
         self.kept: list[Tensor | None] = [None] * len(self.chunks)
         learning = [i for i, chunk in enumerate(self.chunks) if _learns(model.towers[chunk.tower])]
         # While the loss is computed nothing else lies in memory: the last chunk keeps its activations for nothing.
@@ -96,12 +100,14 @@ def _learns(tower: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in tower.parameters())
 
 
-def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None) -> Iterator[_Chunk]:
+def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, even: bool) -> Iterator[_Chunk]:
     """Reads of one tower and of similar length together."""
     for position, tower in enumerate(model.towers):
         mine = [(i, read.value) for i, read in enumerate(reads) if read.tower == position and read.vector is None]
+        if even:
+            check_even(len(mine), model.device)
         # Batch normalisation wants the whole batch where memory allows.
-        size = len(mine) if micro_batch is None and _normalises_batches(tower) else micro_batch
+        size = len(mine) if micro_batch is None and (even or _normalises_batches(tower)) else micro_batch
         for chunk in batches(mine, tower.encoder, size) if mine else ():
             yield _Chunk(position, torch.tensor([i for i, _ in chunk]), [value for _, value in chunk])
 

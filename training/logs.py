@@ -27,10 +27,23 @@ class Log:
 
     Args:
         folder: of the stage; metrics.jsonl in it goes on after `step`. run, recipe: what is trained.
+        offset: steps of the stages before this one; None in a run of one stage.
         accelerator: holds the trackers. main: whether this is the main process. progress: show the bar.
     """
 
-    def __init__(self, folder: Path, run: Run, recipe: Recipe, accelerator: Any, *, main: bool, progress: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run: Run,
+        recipe: Recipe,
+        accelerator: Any,
+        *,
+        main: bool,
+        progress: bool,
+        offset: int | None = None,
+    ) -> None:
+        # Stages have curves of their own; dashboards want steps that only rise.
+        self.offset, self.prefix = offset or 0, f"{recipe.name}/" if offset is not None else ""
         self.run, self.recipe, self.accelerator, self.main = run, recipe, accelerator, main
         self.path = folder / METRICS
         if main:
@@ -69,7 +82,8 @@ class Log:
         if self.main:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(facts) + "\n")
-            self.accelerator.log({k: v for k, v in facts.items() if v is not None and k != "step"}, step=self.run.step)
+            shown = {f"{self.prefix}{k}": v for k, v in facts.items() if v is not None and k != "step"}
+            self.accelerator.log(shown, step=self.offset + self.run.step)
         self.bar.set_postfix_str(
             f"loss {figures.loss:.3f}, {facts['items_per_s']:.0f} items/s, {facts['wait_share']:.0%} waiting for data",
             refresh=False,

@@ -11,6 +11,7 @@ from zoo.items import Item
 
 from .checkpoint import save_checkpoint, write_json
 from .feed import TrainBatch, place_of
+from .gather import world
 from .pairs import Pair, PairTable
 from .run import Run
 
@@ -19,7 +20,8 @@ def save_offender(folder: Path, run: Run, batch: TrainBatch, pairs: Sequence[Pai
     """Writes `offender/step-<n>/` with what the model read (safetensors) and `pairs.json` with where it came from."""
     reads = [read.value if read.vector is None else read.vector for read in (*batch.queries, *batch.targets)]
     state = {"reads": [_plain(read) for read in reads], "extras": dict(batch.extras), "rows": list(batch.rows)}
-    where = save_checkpoint(folder / "offender", run.step, state)
+    rank, processes = world()
+    where = save_checkpoint(folder / "offender" / (f"process-{rank}" if processes > 1 else ""), run.step, state)
     facts = [{"row": row, "from": place_of(pairs, row), **_words(pairs[row])} for row in batch.rows]
     write_json(where / "pairs.json", {"step": run.step, "loss": run.recipe.loss, "pairs": facts})
     return where

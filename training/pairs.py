@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from zoo.errors import ZooError
 from zoo.items import Item
 
 
@@ -69,6 +70,10 @@ def datasets_of(pairs: "Sequence[Pair] | PairTable") -> tuple[np.ndarray, list[s
     return np.asarray(numbers, dtype=np.int64), list(names)
 
 
+class UnknownDatasetError(ZooError, ValueError):
+    """A recipe names a data set that the pairs do not have."""
+
+
 class Selection:
     """Some rows of a table, as a table."""
 
@@ -88,14 +93,14 @@ def of_datasets(pairs: "Sequence[Pair] | PairTable", patterns: Sequence[str]) ->
     """The rows whose data set's name matches one of the shell patterns.
 
     Raises:
-        ValueError: a pattern matches no data set; the message names those that there are.
+        UnknownDatasetError: a pattern matches no data set; the message names those that there are.
     """
     numbers, names = datasets_of(pairs)
     wanted = set()
     for pattern in patterns:
         found = {i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)}
         if not found:
-            raise ValueError(f"no data set is called {pattern!r}; there are {', '.join(map(repr, names))}")
+            raise UnknownDatasetError(f"no data set is called {pattern!r}; there are {', '.join(map(repr, names))}")
         wanted |= found
     return Selection(pairs, np.flatnonzero(np.isin(numbers, sorted(wanted))))
 

@@ -190,6 +190,10 @@ class Recipe:
         for field in ("warmup", "weight_decay", "holdout", "max_bad"):
             if not getattr(self, field) >= 0:
                 raise RecipeError(f"{self.name}: {field} must not be negative, not {getattr(self, field)!r}")
+        for field in ("seed", "negatives"):
+            value = getattr(self, field)
+            if value is not None and (not isinstance(value, int) or value < 0):
+                raise RecipeError(f"{self.name}: {field} must be a whole number from 0, not {value!r}")
         if not 0 <= self.ema < 1:
             raise RecipeError(f"{self.name}: ema must be from 0 to below 1, not {self.ema!r}")
         if self.batch_size < 2:

@@ -3,18 +3,21 @@
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from zoo.embedder import Embedder
 
 from .checks import check_run
-from .finishing import hold_out
+from .finishing import conclude, hold_out
 from .losses import build_loss
-from .pairs import Pair, PairTable
+from .pairs import Pair, PairTable, Selection
 from .recipe import Recipe, stages_of
 from .run import Run
-from .trainer import make_feed, of_stage, planned
+from .trainer import make_feed, of_stage, planned, sampler_of
 
 
 def rehearse(
@@ -30,6 +33,7 @@ def rehearse(
         Whatever `train` would raise before or at its first step.
     """
     pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     facts: dict[str, Any] = {"pairs": len(pairs), "held out": len(held_out) if held_out is not None else 0}
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
@@ -38,14 +42,16 @@ def rehearse(
         stage = planned(stage, mine)
         run = Run(model, stage, loss.to(model.device))
         with tempfile.TemporaryDirectory() as folder:
-            feed = make_feed(model, mine, stage, Path(folder), progress=True)
+            few = Selection(mine, sampler_of(mine, stage).rows(0))  # a frozen tower or a teacher need embed no more
+            feed = make_feed(model, few, replace(stage, sampler="shuffled"), Path(folder), progress=False)
             begun = time.perf_counter()
             batch = next(iter(feed.batches(0, 1)))
             read = time.perf_counter() - begun
             begun = time.perf_counter()
             figures = run.advance(batch)
             seconds = time.perf_counter() - begun
-        learning = sum(p.numel() for p in run.weights)
+            learning = sum(p.numel() for p in run.weights)
+            conclude(run, Path(folder))  # the next stage begins with whole weights that may all learn
         facts |= {
             f"{stage.name}: batch": f"{len(batch.queries)} queries, {len(batch.targets)} targets",
             f"{stage.name}: learning": f"{learning:,} of {sum(p.numel() for p in model.parameters()):,} weights",

@@ -16,7 +16,7 @@ from zoo.errors import ZooError
 from .adapters import add_lora
 from .average import WeightAverage
 from .feed import TrainBatch
-from .gather import check_even, gather_rows, own_rows, sum_gradients, world
+from .gather import broadcast, check_even, gather_rows, own_rows, sum_gradients, world
 from .grad_cache import CachedEmbeddings
 from .losses.base import Loss, Temperature
 from .optim import adamw, freeze, parameter_groups, schedule
@@ -72,15 +72,18 @@ class Run:
     def __init__(self, model: Embedder, recipe: Recipe, loss: Loss, *, sharded: bool = False) -> None:
         self.model, self.recipe, self.loss, self.step = model, recipe, loss, 0
         self.micro_batch = recipe.micro_batch
+        torch.manual_seed(recipe.seed * STRIDE)  # of the adapters' first values
         if recipe.lora is not None:
             add_lora(model, recipe.lora)
+        broadcast(model)
+        broadcast(loss)
         freeze(model, recipe.freeze)
         self.train()
-        if model.device.type == "cpu":
+        if model.device.type == "cpu" and not sharded:
             for tower in model.towers:  # twice the speed of small convolutions on a CPU
                 if any(isinstance(module, nn.Conv2d) for module in tower.modules()):
                     tower.to(memory_format=torch.channels_last)
-        self.layers = _layers(model, loss)
+        self.layers = layers_of(model, loss)
         self.frozen = _digest(tensor for tensor in model.parameters() if not tensor.requires_grad)
         self.sharded = sharded
         self.plain = without_weights(model) if sharded else None
@@ -121,20 +124,36 @@ class Run:
             group["lr"] = rate * factor
         while (value := self._gradients(batch)) is None:
             self._shrink(batch)
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the loss is {value} at step {self.step}; lower lr ({self.recipe.lr}) or clip ({self.recipe.clip}), or "
-                f"warm up longer than {self.recipe.warmup_steps} steps; the last checkpoint is whole"
-            )
+        self._check(value, "loss")
         self.scaler.unscale_(self.optimizer)
-        clipped = self.weights if self.sharded else [*self.weights, *self.loss.parameters()]
-        norm = nn.utils.clip_grad_norm_(clipped, self.recipe.clip)
+        norm = self._clip()
+        if not self.scaler.is_enabled():  # the scaler leaves out such steps by itself, and tries a smaller scale
+            self._check(norm, "norm of the gradient")
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        for module in self.loss.modules():
+            if isinstance(module, Temperature):
+                module.limit()
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
-        return Figures(value, self.temperature, self.recipe.lr * factor, float(whole(norm)))
+        return Figures(value, self.temperature, self.recipe.lr * factor, norm)
+
+    def _check(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the {what} is {value} at step {self.step}; lower lr ({self.recipe.lr}) or clip ({self.recipe.clip}), or "
+                f"warm up longer than {self.recipe.warmup_steps} steps; the last checkpoint is whole"
+            )
+
+    def _clip(self) -> float:
+        """Scales all gradients so that their norm is `clip` at most; returns what it was."""
+        both = [p for p in (*self.weights, *self.loss.parameters()) if p.grad is not None]
+        norms = [float(whole(p.grad.norm())) if self.sharded else p.grad.norm() for p in both]
+        norm = float(torch.as_tensor(norms).norm()) if self.sharded else float(torch.stack(norms).norm())
+        if norm > self.recipe.clip:
+            torch._foreach_mul_([p.grad for p in both], self.recipe.clip / (norm + 1e-6))
+        return norm
 
     @property
     def temperature(self) -> float | None:
@@ -156,6 +175,7 @@ class Run:
                 reads,
                 micro_batch=self.micro_batch,
                 layers=self.layers,
+                even=self.sharded,
                 seed=(seed + rank * _RANK_STRIDE) * 16,
             )
         )
@@ -213,7 +233,8 @@ class Run:
         try:
             result = work()
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            # With sharded weights the other processes wait inside a collective of the forward pass.
+            if self.sharded or not is_out_of_memory(error):
                 raise
             failed = True
         if world()[1] > 1:
@@ -238,7 +259,7 @@ class Run:
         """Tensors that change: trained weights and floating-point buffers, whole on every process."""
         names = {name for name, p in self.model.named_parameters() if p.requires_grad}
         names |= {name for name, _ in self.model.named_buffers()}
-        return {name: whole(value) for name, value in self.model.state_dict().items() if name in names}
+        return {name: whole(value).cpu() for name, value in self.model.state_dict().items() if name in names}
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on bit by bit."""
@@ -283,24 +304,43 @@ class Run:
 
     def _optimizer_state(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
-        return {**state, "state": {k: {n: whole(v) for n, v in s.items()} for k, s in state["state"].items()}}
+        return {
+            **state,
+            "state": {
+                k: {n: whole(v) if isinstance(v, Tensor) else v for n, v in s.items()}
+                for k, s in state["state"].items()
+            },
+        }
 
     def gather(self) -> None:
         """Gives the model its weights back whole, where they were sharded; the run is over then."""
         if self.plain is None:
             return
-        weights = {name: whole(value) for name, value in self.model.state_dict().items()}
+        weights = {name: whole(value).cpu() for name, value in self.model.state_dict().items()}
         self.plain.load_state_dict(weights, assign=True)
         self.model.towers, self.plain = self.plain.towers, None
 
 
-def _layers(model: Embedder, loss: Loss) -> tuple[int, ...]:
-    if loss.layers != "all":
-        return tuple(loss.layers)
+def layers_of(model: Embedder, loss: Loss) -> tuple[int, ...]:
+    """The blocks whose embeddings the loss compares, the last one last; () for the final embedding alone.
+
+    Raises:
+        MissingExtrasError: the towers do not give their blocks, or the loss ends at another block than the last.
+    """
+    if not loss.layers:
+        return ()
     depths = {tower.encoder.depth for tower in model.towers}
-    if len(depths) > 1 or 0 in depths:
-        raise MissingExtrasError(f"the loss compares all layers; the towers of {model.spec.name} have {sorted(depths)}")
-    return tuple(range(1, depths.pop() + 1))
+    depth = max(depths)
+    if len(depths) > 1 or depth == 0:
+        raise MissingExtrasError(
+            f"the loss compares blocks; the towers of {model.spec.name} give {sorted(depths)} (0: only the last)"
+        )
+    layers = tuple(range(1, depth + 1)) if loss.layers == "all" else tuple(loss.layers)
+    if layers[-1] != depth:
+        raise MissingExtrasError(
+            f"the loss takes block {layers[-1]} for the last; {model.spec.name} has {depth}: end with [{depth}, {model.spec.dim}]"
+        )
+    return layers
 
 
 def _placed(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:

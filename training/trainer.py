@@ -1,5 +1,6 @@
 """train(): any model, any pairs, any loss; the loop, read from top to bottom."""
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -7,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from zoo.embedder import Embedder
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
+from zoo.keys import item_key
 
 from . import sharding
 from .checkpoint import last_checkpoint, save_checkpoint, write_json
 from .checks import check_run
-from .feed import Feed, PairFeed, Skipped
+from .feed import Feed, PairFeed, Skipped, sample_of
 from .finishing import Scoring, conclude, hold_out, write_model
-from .frozen import frozen_vectors, teacher_vectors
+from .frozen import frozen_vectors, role_prefixes, teacher_vectors
 from .gather import broadcast, wait_for_all, world
 from .logs import Log, make_accelerator
 from .losses import Loss, build_loss
@@ -23,8 +27,10 @@ from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
 from .pairs import Pair, PairTable, block_numbers, of_datasets
 from .recipe import Recipe, stages_of
-from .run import DivergedError, Run
+from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
+
+_DIGESTED = 64  # pairs whose content tells other data from these
 
 
 class RecipeMismatchError(ZooError):
@@ -72,15 +78,17 @@ def train(
     for stage in stages_of(recipe):
         check_run(model, of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
         stages.append(planned(stage, of_stage(pairs, stage)))
-    claim(out, stages, resume)
     accelerator = make_accelerator(trackers, out, stages[0].to_dict())
+    claim(out, stages, pairs, resume)
     model.to(accelerator.device)
     broadcast(model)
-    scoring = Scoring(out, model, held_out, resume=resume, progress=progress)
+    scoring = Scoring(out, model, held_out, role_prefixes(model, stages[-1]), resume=resume, progress=progress)
     scoring.before()
+    offset = None if len(stages) == 1 else 0
     for number, stage in enumerate(stages):
         folder = out if len(stages) == 1 else out / f"stage-{number + 1}-{stage.name}"
-        _train_stage(model, of_stage(pairs, stage), stage, folder, loss, accelerator, progress=progress)
+        _train_stage(model, of_stage(pairs, stage), stage, folder, loss, accelerator, progress=progress, offset=offset)
+        offset = None if offset is None else offset + stage.steps
     scoring.after()
     write_model(model, out, stages, name, scoring, {**(data or {}), "pairs": len(pairs)}, report=report)
     accelerator.end_training()
@@ -96,6 +104,7 @@ def _train_stage(
     accelerator: Any,
     *,
     progress: bool,
+    offset: int | None = None,
     stop: bool = False,
 ) -> None:
     """One stage from its last checkpoint to its last step; `stop` leaves out the steps that are still to be done."""
@@ -104,12 +113,14 @@ def _train_stage(
     if recipe.distillation is not None:
         learn_text(model, pairs, recipe, folder)
     with first_projection(model, recipe) as solve:
+        torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
         stage_loss = (loss or build_loss(recipe.loss)).to(accelerator.device)
         run = Run(model, recipe, stage_loss, sharded=sharding.wanted())
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)
         feed = make_feed(model, pairs, recipe, folder, progress=progress)
-        log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress)
+        log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
+        begun = run.step
         batches = feed.batches(run.step, run.step if stop else recipe.steps)
         while True:
             asked = time.perf_counter()
@@ -128,7 +139,7 @@ def _train_stage(
                 if rank == 0:
                     save_checkpoint(folder / "checkpoints", run.step, state)
         share = log.close()
-        if rank == 0 and not stop:
+        if rank == 0 and run.step > begun:
             write_json(folder / "timing.json", {"waiting_for_data": share, "micro_batch": run.micro_batch})
         conclude(run, folder)
         if solve is not None:
@@ -177,7 +188,13 @@ def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair
 
 
 def finish(
-    model: Embedder, pairs: Sequence[Pair] | PairTable, out: Path, *, name: str | None = None, report: bool = True
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    out: Path,
+    *,
+    held_out: Sequence[Pair] | PairTable | None = None,
+    name: str | None = None,
+    report: bool = True,
 ) -> int:
     """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
     out = Path(out)
@@ -185,35 +202,53 @@ def finish(
     if state is None:
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
     recipe = Recipe.from_dict(json.loads((out / "recipe.json").read_text(encoding="utf-8"))["stages"][0])
-    pairs, held_out = hold_out(pairs, None, recipe)
+    pairs, held_out = hold_out(pairs, held_out, recipe)
     accelerator = make_accelerator((), out, {})
     model.to(accelerator.device)
-    scoring = Scoring(out, model, held_out, resume=True, progress=False)
+    scoring = Scoring(out, model, held_out, role_prefixes(model, recipe), resume=True, progress=False)
     _train_stage(model, pairs, recipe, out, None, accelerator, progress=False, stop=True)
     scoring.after()
     write_model(model, out, [recipe], name, scoring, {"pairs": len(pairs)}, report=report)
     return state["step"]
 
 
-def claim(out: Path, stages: Sequence[Recipe], resume: bool) -> None:
-    """Notes the recipe in the folder of a new run; for a resumed one, checks that it is the same.
+def claim(out: Path, stages: Sequence[Recipe], pairs: Sequence[Pair] | PairTable, resume: bool) -> None:
+    """Notes the recipe in the folder of a new run; for a resumed one, checks that it and the data are the same.
 
     Raises:
-        RecipeMismatchError: the folder holds a run already and `resume` is not set, or a run of another recipe.
+        RecipeMismatchError: the folder holds a run already and `resume` is not set, or a run of another recipe or of
+        other pairs.
     """
-    path, facts = out / "recipe.json", {"stages": [stage.to_dict() for stage in stages]}
-    if path.is_file():
-        old = json.loads(path.read_text(encoding="utf-8")).get("stages", [])
-        if not resume:
-            raise RecipeMismatchError(f"{out} already holds a run; pass resume=True (--resume) or another folder")
-        if old != facts["stages"]:
-            raise RecipeMismatchError(
-                f"{out} holds a run with other {_difference(old, facts['stages'])}; name another folder"
-            )
+    path, facts = out / "recipe.json", {"stages": [stage.to_dict() for stage in stages], "data": _digest(pairs)}
+    found = path.is_file()
+    wait_for_all()  # every process has looked before the first one writes
+    if not found:
+        if world()[0] == 0:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(path, facts)
         return
-    if world()[0] == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(path, facts)
+    old = json.loads(path.read_text(encoding="utf-8"))
+    if not resume:
+        raise RecipeMismatchError(f"{out} already holds a run; pass resume=True (--resume) or another folder")
+    if old.get("data") != facts["data"]:
+        raise RecipeMismatchError(
+            f"{out} holds a run on other pairs; name another folder, or give the pairs of that run"
+        )
+    if old.get("stages") != facts["stages"]:
+        changed = _difference(old.get("stages", []), facts["stages"])
+        raise RecipeMismatchError(f"{out} holds a run with other {changed}; name another folder")
+
+
+def _digest(pairs: Sequence[Pair] | PairTable) -> str:
+    """Tells other pairs from these: how many there are, and what some of them hold."""
+    digest = hashlib.sha256(str(len(pairs)).encode())
+    for pair in sample_of(pairs, _DIGESTED):
+        for item in pair.items():
+            try:
+                digest.update(item_key(item))
+            except InputError:
+                continue
+    return digest.hexdigest()[:16]
 
 
 def _difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str:

@@ -28,7 +28,6 @@ from zoo.errors import InputError, ZooError
 from zoo.items import Item, as_item
 from zoo.keys import KEY_BYTES, item_key
 
-
 _TOGETHER = 512  # vectors that are written at once: what a kill can cost
 _RECENT = 2**16  # keys in a dictionary before they are sorted in with the others
 _HALVES = struct.Struct("<QQ")  # a key as two numbers, which sort fast

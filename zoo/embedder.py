@@ -165,7 +165,7 @@ class Embedder(nn.Module):
         """
         prefix, dim = self.prompt_text(prompt), self._cut(dim)
         workers = min(8, os.cpu_count() or 1)
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="zoo-read")
         bar = _progress(inputs, progress, self.spec.name)
@@ -181,7 +181,8 @@ class Embedder(nn.Module):
             # Never waits: an abandoned stream is closed by the garbage collector, in any thread, even one being started.
             pool.shutdown(wait=False, cancel_futures=True)
             bar.close()
-            self.train(training)
+            for module, training in modes:
+                module.training = training
 
     def _read(self, chunk: list[tuple[int, Any]], prefix: str) -> list[tuple[int, int, Any]]:
         """(index, tower, read) for each item, with tower -1 and the error where it cannot be read."""

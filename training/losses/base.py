@@ -60,12 +60,18 @@ class Temperature(nn.Module):
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, not {temperature}")
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learn)
+        log_scale = min(-math.log(temperature), math.log(_LARGEST_SCALE))
+        self.log_scale = nn.Parameter(torch.tensor(log_scale), requires_grad=learn)
 
     @property
     def scale(self) -> Tensor:
-        """What similarities are multiplied by, at most 100."""
-        return self.log_scale.exp().clamp(max=_LARGEST_SCALE)
+        """What similarities are multiplied by."""
+        return self.log_scale.exp()
+
+    @torch.no_grad()
+    def limit(self) -> None:
+        """Keeps the scale at 100 at most; after a step, not in the loss, where the gradient would die at the limit."""
+        self.log_scale.clamp_(max=math.log(_LARGEST_SCALE))
 
 
 def check_layout(queries: Tensor, targets: Tensor) -> int:

@@ -88,7 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--log", action="append", metavar="TRACKER", help="tensorboard (default), wandb, trackio or none; repeat"
     )
-    run.add_argument("--device", help="cpu, cuda, … (default: what accelerate finds)")
 
 
 def run(arguments: argparse.Namespace) -> int:

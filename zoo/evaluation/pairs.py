@@ -144,6 +144,7 @@ def evaluate_pairs(
     *,
     ks: Sequence[int] = KS,
     on_bad: Literal["skip", "raise"] = "skip",
+    prompts: tuple[str | None, str | None] | None = None,
 ) -> PairScores:
     """Ranks all distinct targets for each distinct query, and the other way round.
 
@@ -153,6 +154,7 @@ def evaluate_pairs(
     Args:
         queries, targets: row i of both is a pair. groups: of every pair, "" for a group alone.
         on_bad: "skip" leaves out pairs of which one side cannot be embedded, and lists them.
+        prompts: of the queries and the targets, as `encode` takes them; by default the model's own by role.
 
     Raises:
         NoPairsError: there is no pair, or none could be embedded. InputError: a bad item, with `on_bad="raise"`.
@@ -164,8 +166,12 @@ def evaluate_pairs(
         raise ValueError(f"ks are places counted from 1, not {ks}")
     if on_bad not in ("skip", "raise"):
         raise ValueError(f"on_bad must be skip or raise, not {on_bad!r}")
+    roles = ("query", "document")
+    prompts = prompts or (model.role("query"), model.role("document"))
     sides = [
-        _embed(model, items, role, on_bad) for items, role in ((queries, "query"), (targets, "document")) if len(items)
+        _embed(model, items, role, prompt, on_bad)
+        for items, role, prompt in zip((queries, targets), roles, prompts, strict=True)
+        if len(items)
     ]
     skipped = tuple(message for side in sides for message in side.skipped)
     kept = [row for row in range(len(queries)) if all(side.vector_of[row] >= 0 for side in sides)]
@@ -240,7 +246,7 @@ class _Distinct(NamedTuple):
         return self.vectors[self.of]
 
 
-def _embed(model: Embedder, items: Sequence[Item], role: str, on_bad: str) -> _Side:
+def _embed(model: Embedder, items: Sequence[Item], role: str, prompt: str | None, on_bad: str) -> _Side:
     modalities = set()
 
     def key(item: Item) -> Hashable:
@@ -249,7 +255,7 @@ def _embed(model: Embedder, items: Sequence[Item], role: str, on_bad: str) -> _S
 
     numbers, first = _numbered([key(items[row]) for row in range(len(items))])
     vectors, place, skipped = [], np.full(len(first), -1), []
-    stream = model.encode_stream((items[row] for row in first), prompt=model.role(role), progress=False)
+    stream = model.encode_stream((items[row] for row in first), prompt=prompt, progress=False)
     for index, vector, error in stream:
         if vector is not None:
             place[index] = len(vectors)
