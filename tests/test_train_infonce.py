@@ -243,7 +243,13 @@ def test_temperature_is_learned_or_not():
 
 
 def test_scale_is_limited():
-    assert InfoNCE(temperature=1e-4).scale.item() == pytest.approx(100.0)
+    loss = InfoNCE(temperature=1e-4)
+    assert loss.scale.item() == pytest.approx(100.0)
+    loss(units(4, 5).float(), units(4, 5).float()).backward()
+    assert loss.temperature.log_scale.grad.abs() > 1e-3  # at the limit it may still come down
+    loss.temperature.log_scale.data += 1
+    loss.temperature.limit()
+    assert loss.scale.item() == pytest.approx(100.0)
 
 
 # ------------------------------------------------------------------------------------------------ memory
