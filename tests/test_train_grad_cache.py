@@ -90,7 +90,9 @@ def assert_same(whole, cached):
     assert any(bool(grad.abs().max() > 0) for grad in whole[1].values())
 
 
-@pytest.mark.parametrize("name", ["text-test", "modernbert-test", "clip-test", "siglip-test", "mini-test", "image-test"])
+@pytest.mark.parametrize(
+    "name", ["text-test", "modernbert-test", "clip-test", "siglip-test", "mini-test", "image-test"]
+)
 @pytest.mark.parametrize("micro_batch", [1, 4])
 def test_every_model(name, micro_batch):
     model, loss = model_of(name), build_loss("infonce(temperature=0.2)").double()

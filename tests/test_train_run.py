@@ -282,7 +282,7 @@ class TestBadRuns:
 
     def test_trackers_are_named(self, tmp_path):
         with pytest.raises(MissingTrackerError, match="no tracker is called 'mlflo'; there are tensorboard"):
-            make_accelerator(("mlflo",), tmp_path, {})
+            make_accelerator(("mlflo",), tmp_path)
 
 
 def test_tensorboard_has_the_curve(tmp_path):

@@ -61,7 +61,8 @@ def text_pairs(count: int = 12, negatives: int = 0, dataset: str = "") -> list[P
 def quick(**changes) -> Recipe:
     """A run of a second."""
     return replace(
-        Recipe(name="quick", steps=6, batch_size=6, lr=3e-3, warmup=2, checkpoint_every=2, log_every=1, holdout=0), **changes
+        Recipe(name="quick", steps=6, batch_size=6, lr=3e-3, warmup=2, checkpoint_every=2, log_every=1, holdout=0),
+        **changes,
     )
 
 

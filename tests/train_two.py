@@ -28,7 +28,9 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
-    pairs = [replace(pair, score=i / 12, teacher_scores=(0.9, 0.1 * i, 0.3)) for i, pair in enumerate(text_pairs(12, 2))]
+    pairs = [
+        replace(pair, score=i / 12, teacher_scores=(0.9, 0.1 * i, 0.3)) for i, pair in enumerate(text_pairs(12, 2))
+    ]
     found = {}
     for name in list_losses():
         recipe = quick(loss=WRITTEN.get(name, name), batch_size=8, micro_batch=5, teacher="zoo-mini", clip=1e9)

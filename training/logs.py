@@ -112,7 +112,7 @@ def keep_until(path: Path, step: int) -> None:
     os.replace(temporary, path)
 
 
-def make_accelerator(trackers: Sequence[str], folder: Path, recipe: dict[str, Any]) -> Any:
+def make_accelerator(trackers: Sequence[str], folder: Path) -> Any:
     """accelerate's view of this process: device, process group, sharding, trackers.
 
     Raises:
@@ -127,10 +127,14 @@ def make_accelerator(trackers: Sequence[str], folder: Path, recipe: dict[str, An
             raise MissingTrackerError(f"no tracker is called {name!r}; there are {', '.join(TRACKERS)}")
         if not _importable(name):
             raise MissingTrackerError(f"{name} is not installed: pip install {name}, or train without it")
-    accelerator = Accelerator(log_with=list(trackers) or None, project_dir=str(folder / "logs"))
-    if trackers:
-        accelerator.init_trackers("zoo", config={k: v for k, v in recipe.items() if isinstance(v, int | float | str)})
-    return accelerator
+    return Accelerator(log_with=list(trackers) or None, project_dir=str(folder / "logs"))
+
+
+def start_trackers(accelerator: Any, stages: Sequence[Recipe]) -> None:
+    """Opens the dashboards' files or connections; the numbers of the recipe are noted there."""
+    if accelerator.log_with:
+        facts = {f"{stage.name}/{k}": v for stage in stages for k, v in stage.to_dict().items()}
+        accelerator.init_trackers("zoo", config={k: v for k, v in facts.items() if isinstance(v, int | float | str)})
 
 
 def _importable(name: str) -> bool:

@@ -21,7 +21,7 @@ from .feed import Feed, PairFeed, Skipped, sample_of
 from .finishing import Scoring, conclude, hold_out, write_model
 from .frozen import frozen_vectors, role_prefixes, teacher_vectors
 from .gather import broadcast, wait_for_all, world
-from .logs import Log, make_accelerator
+from .logs import Log, make_accelerator, start_trackers
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
@@ -73,13 +73,14 @@ def train(
         could not be written; the one before it is whole. And those of `zoo.training.checks`.
     """
     out = Path(out)
+    accelerator = make_accelerator(trackers, out)
     pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
     stages = []
     for stage in stages_of(recipe):
         check_run(model, of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
         stages.append(planned(stage, of_stage(pairs, stage)))
-    accelerator = make_accelerator(trackers, out, stages[0].to_dict())
     claim(out, stages, pairs, resume)
+    start_trackers(accelerator, stages)
     model.to(accelerator.device)
     broadcast(model)
     scoring = Scoring(out, model, held_out, role_prefixes(model, stages[-1]), resume=resume, progress=progress)
@@ -203,7 +204,7 @@ def finish(
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
     recipe = Recipe.from_dict(json.loads((out / "recipe.json").read_text(encoding="utf-8"))["stages"][0])
     pairs, held_out = hold_out(pairs, held_out, recipe)
-    accelerator = make_accelerator((), out, {})
+    accelerator = make_accelerator((), out)
     model.to(accelerator.device)
     scoring = Scoring(out, model, held_out, role_prefixes(model, recipe), resume=True, progress=False)
     _train_stage(model, pairs, recipe, out, None, accelerator, progress=False, stop=True)
