@@ -33,7 +33,8 @@ def batch(count: int, negatives: int, dim: int = 5, grad: bool = False):
     """Queries and targets, and every named tensor that InfoNCE may read."""
     queries, targets = units(count, dim, grad=grad), units(count * (1 + negatives), dim, grad=grad)
     query_groups = torch.arange(count) // 2
-    target_groups = torch.cat([query_groups, torch.randint(0, count, (count * negatives,))])
+    # Some positives are of another group than their query, so that the two are never mistaken for each other.
+    target_groups = torch.cat([query_groups.roll(1), torch.randint(0, count, (count * negatives,))])
     extras = {
         "query_groups": query_groups,
         "target_groups": target_groups,
@@ -304,6 +305,13 @@ def test_in_row_blocks_takes_any_rows_and_sums():
         same(in_row_blocks(value, (a, b), (shared,), block), expected, a, b, shared)
 
 
+def test_a_tensor_among_rows_and_shared_has_one_gradient():
+    vectors = units(7, 3, grad=True)
+    value = in_row_blocks(lambda start, mine, whole: (mine @ whole.T).exp().sum(), (vectors,), (vectors,), 3)
+    same(value, (vectors @ vectors.T).exp().sum(), vectors)
+    assert sum(grad is not None for grad in value.grad_fn.grads) == 1
+
+
 def test_in_row_blocks_has_no_second_derivative():
     vectors = units(4, 3, grad=True)
     value = in_row_blocks(lambda start, mine: (mine**3).sum(), (vectors,), (), 2)
@@ -342,6 +350,7 @@ def test_a_loss_as_a_recipe_writes_it():
         ("", "cannot read ''"),
         ("infonce(0.05)", "options are written name=value"),
         ("infonce(temperature=open('x'))", "cannot read .*; write a loss like"),
+        ("infonce(temperature=__import__('math').pi)", "cannot read .*; write a loss like"),
         ("infonce(temperature=0.05", "cannot read"),
         ("infonce(**{'temperature': 1})", "options are written name=value"),
         ("infonce(temprature=0.05)", "infonce: no option 'temprature'; nearest: temperature"),

@@ -21,7 +21,8 @@ def batch(count: int = 6, negatives: int = 2, dim: int = 5):
     """Queries, targets, and the tensors that say which targets are no negatives."""
     queries, targets = units(count, dim, grad=True), units(count * (1 + negatives), dim, grad=True)
     groups = torch.arange(count) // 2
-    others = torch.cat([groups, torch.randint(0, count, (count * negatives,))])
+    # Some positives are of another group than their query, so that the two are never mistaken for each other.
+    others = torch.cat([groups.roll(1), torch.randint(0, count, (count * negatives,))])
     ignore = torch.rand(count, len(targets)) < 0.2
     return queries, targets, {"query_groups": groups, "target_groups": others, "ignore": ignore}
 
@@ -216,6 +217,9 @@ def test_ranking_by_hand():
     assert Ranking(0.25, "semi-hard", back=0)(queries, targets).item() == pytest.approx((0.05 + 0.05) / 2)
     assert Ranking(0.25, forth=0)(queries, targets).item() == pytest.approx(0.05)
     assert Ranking(0.1)(queries[:1], targets[:1]).item() == 0.0
+    # Both negatives of query 0 are nearer than its positive: no semi-hard one, so the hardest.
+    nearer = targets[[1, 0, 2]]
+    assert Ranking(0.25, "semi-hard", back=0)(queries[:1], nearer).item() == pytest.approx(0.25 - 0.6 + 1.0)
 
 
 # ------------------------------------------------------------------------------------------------ gist
@@ -282,11 +286,12 @@ def test_a_student_as_its_own_guide_removes_its_violators():
     same(value, expected, queries, targets)
 
 
-def test_a_removed_candidate_gets_no_gradient():
+@pytest.mark.parametrize("kind", [AdaptiveMargin, lambda **options: Gist(margin=0.05, **options)])
+def test_a_removed_candidate_gets_no_gradient(kind):
     queries, targets = units(2, 4, grad=True), units(4, 4, grad=True)
     guide = units(2, 4)
     teacher_targets = torch.cat([guide, guide])  # the negatives are what the positives are
-    loss = exact(AdaptiveMargin(in_batch=False, **ONE_WAY))
+    loss = exact(kind(in_batch=False, **ONE_WAY))
     value = loss(queries, targets, teacher_queries=guide, teacher_targets=teacher_targets)
     assert torch.autograd.grad(value, targets)[0].abs().max() == 0
     teacher_targets[3] = -guide[1]
@@ -326,12 +331,13 @@ def test_a_fixed_adaptive_margin_is_gist_with_a_relative_one():
     same(mine, exact(Gist("relative", 0.05, **plain))(queries, targets, **guides), queries, targets)
 
 
-def test_adaptive_margin_finds_planted_false_negatives():
-    """A noisy teacher: of what is removed nearly all was planted, and of what was planted nearly all is removed."""
+@pytest.mark.parametrize(("noise", "recall", "precision"), [(0.0, 1.0, 1.0), (0.25, 0.8, 0.9)])
+def test_adaptive_margin_finds_planted_false_negatives(noise, recall, precision):
+    """Of what is removed all was planted and the reverse; with a noisy teacher, nearly all."""
     meaning = torch.randn(64, 24, dtype=torch.float64)
     planted = torch.rand(64) < 0.3
     negatives = torch.where(planted[:, None], meaning, torch.randn(64, 24, dtype=torch.float64))
-    seen = lambda x: F.normalize(x + 0.25 * torch.randn_like(x), dim=1)  # noqa: E731
+    seen = lambda x: F.normalize(x + noise * torch.randn_like(x), dim=1)  # noqa: E731
     guides = {"teacher_queries": seen(meaning), "teacher_targets": seen(torch.cat([meaning, negatives]))}
     own = torch.zeros(64, 128, dtype=torch.bool)
     own[torch.arange(64), torch.arange(64, 128)] = planted
@@ -353,5 +359,5 @@ def test_adaptive_margin_finds_planted_false_negatives():
     found = torch.stack(found)
     hits = (found & own).sum().item()
     assert planted.sum() > 10
-    assert hits / planted.sum().item() > 0.8
-    assert hits / found.sum().item() > 0.9
+    assert hits / planted.sum().item() >= recall
+    assert hits / found.sum().item() >= precision

@@ -70,7 +70,7 @@ class Progressive(InfoNCE):
         return found
 
     def weights(self, difficulty: Tensor, *, done: bool) -> Tensor:
-        """Weights `(B,)` of mean 1."""
+        """Weights `(B,)` of mean 1, less those that the guard sets to 0."""
         # u^k / mean(u^k) in logarithms: easy rows have a u that float32 does not hold.
         powers = self._power * F.logsigmoid(difficulty).clamp(min=-1e4)
         weights = len(difficulty) * powers.softmax(0)
