@@ -275,6 +275,24 @@ def test_gist_keeps_the_own_positive_and_no_diagonal():
     assert all_gone(queries, targets, teacher_queries=same_thing, teacher_targets=same_thing).item() == 0.0
 
 
+def test_gist_keeps_what_the_guide_finds_as_near_as_the_positive():
+    """Strictly nearer is removed, as by sentence-transformers; one-hot vectors, so that ties are exact."""
+    queries, targets = units(4, 5, grad=True), units(8, 5, grad=True)
+    guide = torch.eye(4, dtype=torch.float64)
+    plain = {"query_query": False, "positive_positive": False}
+    value = exact(Gist(temperature=0.1, **plain))(
+        queries, targets, teacher_queries=guide, teacher_targets=guide.repeat(2, 1)
+    )
+    same(value, exact(InfoNCE(**ONE_WAY))(queries, targets), queries, targets)
+
+
+def test_gist_starts_as_in_the_paper():
+    loss = build_loss("gist")
+    assert loss.scale.item() == pytest.approx(100)
+    assert not loss.temperature.log_scale.requires_grad
+    assert (loss.symmetric, loss.query_query, loss.positive_positive) == (False, True, True)
+
+
 def test_a_student_as_its_own_guide_removes_its_violators():
     queries, targets = units(6, 4, grad=True), units(6, 4, grad=True)
     scores = queries @ targets.T
@@ -321,6 +339,31 @@ def test_adaptive_margin_equals_a_loop(most):
     loss = exact(AdaptiveMargin(0.1, most, block=16, **ONE_WAY))
     assert 100 < gone < 3000
     assert loss(queries, targets, **extras, **guides).item() == pytest.approx(total / 40, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("options", "own", "negatives", "kept"),
+    [
+        ({}, 0.8, (0.765, 0.755), [False, True]),  # 95 % of 0.8 is 0.76
+        # The deviation of 0.8, x and 0 is 0.329 for 0.49 and 0.327 for 0.43: the limit is at 0.471 and 0.473.
+        ({"least": 0.0, "most": 1.0}, 0.8, (0.49, 0.0), [False, True]),
+        ({"least": 0.0, "most": 1.0}, 0.8, (0.43, 0.0), [True, True]),
+        # The deviation is more than the positive's 0.1, so that the spread is 1 and the limit 0.05.
+        ({"least": 0.0, "most": 0.5}, 0.1, (0.06, -0.9), [False, True]),
+        ({"least": 0.0, "most": 0.5}, 0.1, (0.04, -0.9), [True, True]),
+    ],
+    ids=str,
+)
+def test_adaptive_margin_by_hand(options, own, negatives, kept):
+    cosines = torch.tensor([own, *negatives], dtype=torch.float64)
+    guides = {
+        "teacher_queries": torch.tensor([[1.0, 0.0]], dtype=torch.float64),
+        "teacher_targets": torch.stack([cosines, (1 - cosines**2).sqrt()], 1),
+    }
+    queries, targets = units(1, 4), units(3, 4, grad=True)
+    value = exact(AdaptiveMargin(**options, **ONE_WAY))(queries, targets, **guides)
+    (grad,) = torch.autograd.grad(value, targets)
+    assert (grad[1:].abs().amax(1) > 0).tolist() == kept
 
 
 def test_a_fixed_adaptive_margin_is_gist_with_a_relative_one():
