@@ -9,6 +9,7 @@ from zoo.training.losses import UnknownLossError, build_loss
 from zoo.training.losses.adaptive_margin import AdaptiveMargin
 from zoo.training.losses.gist import Gist
 from zoo.training.losses.infonce import InfoNCE
+from zoo.training.losses.mixing import Mixing
 from zoo.training.losses.ranking import Ranking
 from zoo.training.losses.sigmoid import Sigmoid
 
@@ -315,6 +316,32 @@ def test_a_removed_candidate_gets_no_gradient(kind):
     teacher_targets[3] = -guide[1]
     value = loss(queries, targets, teacher_queries=guide, teacher_targets=teacher_targets)
     assert (torch.autograd.grad(value, targets)[0].abs().amax(1) > 1e-3).tolist() == [False, True, False, True]
+
+
+# ------------------------------------------------------------------------------------------------ mixing
+
+
+def test_list_mixture_has_a_gradient_through_its_weights():
+    queries, targets = units(4, 5, grad=True), units(16, 5, grad=True)
+    own = targets[4:].view(4, 3, 5)
+    weights = ((queries[:, None] * own).sum(2) / 0.5).softmax(1)
+    mixed = F.normalize((weights[:, :, None] * own).sum(1), dim=1)
+    logits = torch.cat([queries @ targets.T, (queries * mixed).sum(1, keepdim=True)], 1) / 0.1
+    loss = exact(Mixing(pairs=0, list_temperature=0.5, block=3, temperature=0.1))
+    same(loss(queries, targets), F.cross_entropy(logits, torch.arange(4)), queries, targets)
+
+
+def test_a_pair_with_one_unfair_negative_is_not_mixed():
+    queries, targets = units(4, 5, grad=True), units(12, 5, grad=True)
+    ignore = torch.zeros(4, 12, dtype=torch.bool)
+    ignore[torch.arange(4), 4 + 2 * torch.arange(4)] = True
+    loss = exact(Mixing(pairs=2, lists=0, block=3, temperature=0.1))
+    same(
+        loss(queries, targets, ignore=ignore),
+        exact(InfoNCE(**ONE_WAY))(queries, targets, ignore=ignore),
+        queries,
+        targets,
+    )
 
 
 # ------------------------------------------------------------------------------------------------ adaptive margin
