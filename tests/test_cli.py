@@ -379,7 +379,7 @@ def test_ctrl_c_says_what_is_saved_and_exits_130(models, tmp_path):
             running.send_signal(signal.SIGINT)
             break
     _, err = running.communicate(timeout=600)
-    assert running.returncode == 130
+    assert running.returncode == 130, err
     assert "Traceback" not in err
     saved = int(re.search(r"([\d,]+) inputs are saved in .*; the same command goes on", err).group(1).replace(",", ""))
     ids = stored(out)[0]
