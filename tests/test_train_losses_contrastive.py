@@ -10,6 +10,7 @@ from zoo.training.losses.adaptive_margin import AdaptiveMargin
 from zoo.training.losses.gist import Gist
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.losses.mixing import Mixing
+from zoo.training.losses.progressive import Progressive
 from zoo.training.losses.ranking import Ranking
 from zoo.training.losses.sigmoid import Sigmoid
 
@@ -342,6 +343,19 @@ def test_a_pair_with_one_unfair_negative_is_not_mixed():
         queries,
         targets,
     )
+
+
+# ------------------------------------------------------------------------------------------------ weights of rows
+
+
+def test_a_guard_of_1_leaves_out_no_row():
+    queries, targets, _ = batch()
+    guarded, free = (exact(Progressive(guard=guard, temperature=0.1)) for guard in (1.0, None))
+    same(guarded(queries, targets, progress=1.0), free(queries, targets, progress=1.0), queries, targets)
+
+
+def test_focal_starts_as_in_the_paper():
+    assert build_loss("focal").gamma == 0.5
 
 
 # ------------------------------------------------------------------------------------------------ adaptive margin
