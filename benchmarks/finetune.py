@@ -121,7 +121,7 @@ def test_rows(proof: Proof, data: dict[str, Path], before: "Embedder", after: "E
                 change = changes[way][measure]
                 yield [
                     part,
-                    " → ".join(a.sides if way == "forward" else a.sides[::-1]),
+                    f"{way}: " + " → ".join(a.sides if way == "forward" else a.sides[::-1]),
                     len(old),
                     old.candidates,
                     f"@{k}",
@@ -241,7 +241,7 @@ def artist_recipes() -> "dict[str, Recipe]":
     from zoo.training import recipes
 
     seen = {"holdout": 0.0, "checkpoint_every": 100}
-    more = {"epochs": 8, "augment": "crop, colour", **seen}
+    more = {"epochs": 15, "augment": "crop, colour", **seen}
     return {
         "finetune": recipes.finetune(**seen),
         "finetune, longer and faster": recipes.finetune(lr=5e-4, **more),

@@ -103,7 +103,7 @@ def test_a_few_steps_teach_zoo_mini_blood_cells(pack, tmp_path):
     """Microscope photos are in no pack that zoo-mini learned from: from a file to a folder that loads and knows better."""
     pack("regions")
     path = write_pairs(cells("val", 12), tmp_path / "cells.parquet")
-    recipe = recipes.finetune_locked_text(steps=6, batch_size=12, lr=1e-3, holdout=0.0)
+    recipe = recipes.finetune_locked_text(steps=8, batch_size=18, lr=1e-3, holdout=0.0)
     unseen = cells("test", 12)
     before = finetune.evaluated(load_model("zoo-mini"), unseen).forward.values("recall@1").mean()
     train(load_model("zoo-mini"), open_pairs(path), recipe, tmp_path / "run", **CALM)
