@@ -15,7 +15,7 @@ from zoo.training.recipe import Distillation, Pictures, PictureSize, Regression
 from zoo.training.recipes import mini_test
 from zoo.training.trainer import finish
 
-from tests.train_support import fresh, remove, same_weights
+from tests.train_support import fresh, picture, remove, same_weights
 from zoo import build_model, load_model
 from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
 from zoo.items import Item
@@ -23,20 +23,6 @@ from zoo.items import Item
 CALM = {"progress": False, "trackers": (), "report": False}
 THINGS = {"circle": 0, "square": 1, "bar": 2, "cross": 3}
 PAINTS = {"red": (200, 30, 30), "blue": (30, 60, 210)}
-
-
-def picture(shape: str, paint: str, size: int = 40) -> np.ndarray:
-    """A coloured shape on white, `(size, size, 3)`."""
-    pixels = np.full((size, size, 3), 255, dtype=np.uint8)
-    y, x = np.mgrid[:size, :size] - size / 2
-    inside = {
-        "circle": x**2 + y**2 < (size / 3) ** 2,
-        "square": (abs(x) < size / 3) & (abs(y) < size / 3),
-        "bar": abs(y) < size / 5,
-        "cross": (abs(x) < size / 6) | (abs(y) < size / 6),
-    }[shape]
-    pixels[inside] = PAINTS[paint]
-    return pixels
 
 
 @pytest.fixture

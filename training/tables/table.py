@@ -43,11 +43,11 @@ class Table:
         return number
 
     def _pair(self, row: int) -> Pair:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _pair")
 
     def where(self, row: int) -> str:
         """The place of a row in words: "pairs.csv, line 7"."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define where")
 
     def blocks(self) -> list[range]:
         """Rows that lie together (a file, a row group, a shard), in order: reading them in turn is cheapest."""
