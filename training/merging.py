@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
-from zoo.hub import CONFIG, MODEL_TYPE, WEIGHTS, read_json
+from zoo.formats import read_json
+from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS
 from zoo.items import Item
 from zoo.registry import load_model
 

@@ -5,11 +5,14 @@ A layout module has `ORDER` (lower is asked first), `LOOKED_FOR` (what it looks 
 """
 
 import importlib
+import json
 import pkgutil
 from functools import cache
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from zoo.errors import MissingWeightsError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -54,3 +57,13 @@ def check_weights(files: list[str], where: str, looked_for: str, allow_pickle: b
             f"{where} has its weights only as a pickle ({', '.join(files)}), which can run code when loaded. Convert it "
             "to safetensors, or pass allow_pickle=True if you trust its author"
         )
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; raises UnrecognisedCheckpointError where it is damaged or absurdly large."""
+    try:
+        if path.stat().st_size > 50_000_000:
+            raise UnrecognisedCheckpointError(f"{path} has {path.stat().st_size:,} bytes; no configuration is so large")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnrecognisedCheckpointError(f"{path} cannot be read as JSON: {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, weight_files
+from zoo.formats import TOKENIZER_FILES, check_weights, read_json, weight_files
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ def wanted(names: set[str]) -> list[str]:
 
 def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
     """The dual towers of a folder with open_clip_config.json."""
-    from zoo.hub import read_json
-
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
         raise UnrecognisedCheckpointError(f'{folder / CONFIG} has no "model_cfg"')

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, weight_files
+from zoo.formats import TOKENIZER_FILES, check_weights, read_json, weight_files
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ def wanted(names: set[str]) -> list[str]:
 def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
     """The modules in order: an encoder, its pooling, and dense layers as the head."""
     from zoo.embedder import Embedder, Tower
-    from zoo.hub import read_json
 
     rows = read_json(folder / MODULES)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -109,8 +108,6 @@ def _module(entry: dict[str, Any], folder: Path) -> tuple[str, Path]:
 
 
 def _transformer(path: Path, root: Path, allow_pickle: bool, trust_remote_code: bool) -> "Encoder":
-    from zoo.hub import read_json
-
     settings: dict[str, Any] = {}
     for file in ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json"):
         if (path / file).is_file():
@@ -162,7 +159,6 @@ def _after(
     """Pooler, head and dim of what follows the encoder."""
     from zoo import pooling
     from zoo.heads import DenseStack, Identity
-    from zoo.hub import read_json
 
     pooler: nn.Module = pooling.Mean()
     dim, layers, weights = encoder.width, [], []

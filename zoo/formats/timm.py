@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
-from zoo.formats import check_weights, weight_files
+from zoo.formats import check_weights, read_json, weight_files
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     import timm
 
     from zoo.encoders.checking import check_timm
-    from zoo.hub import read_json
 
     config = read_json(folder / "config.json")
     arch = config["architecture"]

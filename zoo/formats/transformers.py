@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, weight_files
+from zoo.formats import TOKENIZER_FILES, check_weights, read_json, weight_files
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     """Dual towers, or a text backbone with mean pooling (what sentence-transformers does without modules.json)."""
     from zoo.embedder import Embedder, Tower
     from zoo.heads import Identity
-    from zoo.hub import read_json
     from zoo.pooling import Mean
 
     config = read_json(folder / "config.json")
@@ -106,7 +105,6 @@ def text_spec(name: str, encoder: "TransformersText", dim: int, **facts: Any) ->
 
 def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = False) -> dict[str, Any]:
     from zoo.encoders.checking import check_transformers
-    from zoo.hub import read_json
 
     config = read_json(folder / "config.json")
     check_transformers(config, str(folder / "config.json"))
@@ -119,8 +117,6 @@ def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = Fal
 
 def _check_index(path: Path) -> None:
     """Shards lie beside their index and are safetensors; transformers would follow any path."""
-    from zoo.hub import read_json
-
     if not path.is_file():
         return
     index = read_json(path)
@@ -283,8 +279,6 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
 
 
 def _image_settings(folder: Path) -> dict[str, Any]:
-    from zoo.hub import read_json
-
     if (folder / "preprocessor_config.json").is_file():
         return read_json(folder / "preprocessor_config.json")
     if (folder / "processor_config.json").is_file():

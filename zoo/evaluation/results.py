@@ -1,0 +1,85 @@
+"""Measured figures of models, one form for all: what evaluations write, cards show and the Hub's metadata repeats."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure.
+
+    Attributes:
+        dataset: the Hub's id ("org/name") or the name of a data pack ("photos").
+        task: the kind of task, in the Hub's words where it has one ("image-text-retrieval").
+        split, part: of the data; part is "" for all of it.
+        metric: "recall@10", "ndcg@10", "accuracy", ...; direction tells the two ways of retrieval apart.
+        value: a share from 0 to 1, or in `unit`. low, high: 95 % bootstrap interval, where there is one.
+        ours: measured by this project's code; False for figures that the model's authors state.
+        source: for ours the command that gives it again, for the authors' where it is printed (a URL or a paper's table).
+        date: ISO day of the measurement. revision: of the model. notes: anything that the reader must know.
+    """
+
+    dataset: str
+    task: str
+    metric: str
+    value: float
+    split: str = "test"
+    part: str = ""
+    direction: str = ""
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    ours: bool = True
+    source: str = ""
+    date: str = ""
+    revision: str | None = None
+    notes: str = ""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What two measurements of the same thing share; the later one replaces the earlier."""
+        return (self.ours, self.dataset, self.task, self.split, self.part, self.direction, self.metric)
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Self:
+        """Reads one object of the file; raises ValueError naming what is unknown or missing."""
+        known = {field.name for field in fields(cls)}
+        if unknown := set(facts) - known:
+            raise ValueError(f"unknown fields {sorted(unknown)}; known are {sorted(known)}")
+        if missing := {"dataset", "task", "metric", "value"} - set(facts):
+            raise ValueError(f"missing fields {sorted(missing)}")
+        return cls(**facts)
+
+
+def read_results(path: Path) -> list[Result]:
+    """The figures of a file, [] where there is none.
+
+    Raises:
+        ValueError: the file is no list of results; the message names it.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [Result.from_dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} holds no results: {error}") from error
+
+
+def write_results(path: Path, results: Iterable[Result]) -> None:
+    """Adds figures to a file, each in place of an earlier one of the same thing; the file is whole or unchanged."""
+    merged = {result.key: result for result in [*read_results(path), *results]}
+    rows = [{k: v for k, v in asdict(result).items() if v not in (None, "")} for result in merged.values()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
