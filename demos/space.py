@@ -1,0 +1,116 @@
+"""A Hub Space that shows one published model: app file, pinned requirements and the README's front matter."""
+
+import json
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from zoo._version import __version__
+from zoo.errors import ZooError
+from zoo.spec import ModelSpec
+
+PYTHON = "3.11"  # what the tests run on
+APP = '''"""The demo of $repo: everything on this page is `zoo demo hf:$repo`."""
+
+import os
+
+from zoo.demos import launch
+
+launch(
+    "$model",
+    host=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0"),
+    port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+)
+'''
+README = """---
+title: $title
+emoji: 🔎
+colorFrom: indigo
+colorTo: green
+sdk: gradio
+sdk_version: "$gradio"
+python_version: "$python"
+app_file: app.py
+pinned: false
+license: $license
+short_description: $short
+models:
+- $repo
+tags:
+- embedding-zoo
+preload_from_hub:
+- $preload
+---
+
+# $name
+
+The demo of [$repo](https://huggingface.co/$repo), made by `zoo publish --space`. On your own machine and over your own
+pictures: `pip install "embedding-zoo[demo]"`, then `zoo demo hf:$repo --photos ~/Pictures`.
+"""
+SHORT = {
+    frozenset({"text"}): "Search sentences by meaning",
+    frozenset({"image"}): "Search pictures by a picture",
+    frozenset({"image", "text"}): "Search pictures by words, or by a picture",
+}
+_NAME = re.compile(r"^[A-Za-z0-9._-]+")
+
+
+def write_space(
+    folder: Path, *, repo: str, spec: ModelSpec, revision: str, files: list[str], wheel: str | None = None
+) -> list[str]:
+    """Writes app.py, requirements.txt and README.md of a Gradio Space.
+
+    Args:
+        repo: the model's repository, "org/name". revision: its full commit, which the Space keeps to.
+        files: what the model's repository holds; the Space fetches what loading needs when it is built.
+        wheel: an address of the zoo's wheel, where it is not to come from the package index.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        ZooError: gradio is not installed, so that its version cannot be pinned.
+    """
+    if find_spec("gradio") is None:
+        raise ZooError('a Space pins the versions of this machine: pip install "embedding-zoo[demo]"')
+    title = f"{spec.name} · Embedding Zoo"
+    needed = [name for name in files if Path(name).name.endswith((".json", ".txt", ".model", ".safetensors"))]
+    needed = [name for name in needed if not name.startswith(("open_clip", "certificate", "."))]
+    license = "other" if spec.license.startswith("other: ") else spec.license
+    facts = {
+        "title": json.dumps(title, ensure_ascii=False),
+        "gradio": version("gradio"),
+        "python": PYTHON,
+        "license": license,
+        "short": SHORT.get(spec.modalities, "Search by meaning"),
+        "repo": repo,
+        "name": spec.name,
+        "preload": f"{repo} {','.join(needed)} {revision}",
+    }
+    written = {
+        "app.py": Template(APP).substitute(repo=repo, model=f"hf:{repo}@{revision}"),
+        "README.md": Template(README).substitute(facts),
+        "requirements.txt": "\n".join(requirements(wheel)) + "\n",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in written.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return sorted(written)
+
+
+def requirements(wheel: str | None = None) -> list[str]:
+    """The zoo at this version, and all that it asks for directly, as installed here: what the tests ran with."""
+    zoo = f"embedding-zoo[demo] @ {wheel}" if wheel else f"embedding-zoo[demo]=={__version__}"
+    lines = []
+    for line in requires("embedding-zoo") or []:
+        wanted, _, condition = line.partition(";")
+        if condition and 'extra == "demo"' not in condition:
+            continue
+        name = _NAME.match(wanted.strip())[0]
+        try:
+            lines.append(f"{name}=={version(name).partition('+')[0]}")
+        except PackageNotFoundError:
+            continue  # an optional part that this machine does without
+    return [zoo, *sorted(set(lines))]

@@ -1,0 +1,147 @@
+"""Put a model on the Hub, where the zoo, transformers, sentence-transformers and open_clip load it.
+
+One repository is written: weights (safetensors only), the files of every loader that can read them, a card from what
+was measured, and a certificate that anyone checks with `zoo verify`. Before anything is sent every loader opens the
+staged folder and must give the same vectors. With --space the repository gets a live demo beside it.
+
+An interrupted upload goes on when the same command is given again: what the Hub already has is not sent twice.
+"""
+
+import argparse
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.cli._shared import existing, print_json, print_table
+
+EXAMPLES = (
+    "zoo publish runs/mine --to me/my-model --dry-run",
+    "zoo publish runs/mine --to me/my-model --space",
+    "zoo publish runs/mine --to me/my-model --update --message 'Two more epochs'",
+    "zoo verify hf:me/my-model",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo publish`."""
+    parser.add_argument("source", help="a run's folder, or whatever the zoo loads by name")
+    parser.add_argument("--to", required=True, metavar="ORG/NAME", help="the repository; NAME becomes the model's name")
+    parser.add_argument(
+        "--space",
+        nargs="?",
+        const="",
+        metavar="ORG/NAME",
+        help="publish a Gradio Space with the demo too (default name: the repository's with -demo)",
+    )
+    parser.add_argument("--timm", metavar="ORG/NAME", help="publish the vision tower for timm in its own repository")
+    parser.add_argument("--wheel", type=existing, metavar="FILE", help="a wheel of the zoo that the Space installs")
+    parser.add_argument("--license", metavar="ID", help="where it differs from the base model's, e.g. cc-by-4.0")
+    parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
+    parser.add_argument("--update", action="store_true", help="put a new commit on a repository that holds something")
+    parser.add_argument("--message", default="Published by the Embedding Zoo", help="of the commit")
+    parser.add_argument("--no-verify", action="store_true", help="send it without trying every loader first")
+    parser.add_argument("--dry-run", action="store_true", help="write and try everything, send nothing")
+    parser.add_argument("--keep", type=existing, metavar="DIR", help="keep the staged files in this new folder")
+    parser.add_argument("--json", action="store_true", help="the outcome for machines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Stages, tries, uploads; prints where it is."""
+    import sys
+
+    from zoo import publish
+    from zoo.errors import ZooError
+
+    source: str | Path = arguments.source
+    if Path(source).expanduser().is_dir():
+        source = Path(source).expanduser()
+    repo, space = arguments.to, arguments.space
+    if space == "":
+        space = f"{repo}-demo"
+    for name in filter(None, (repo, space, arguments.timm)):
+        publish.check_repo(name)
+        if not arguments.dry_run:
+            publish.who(name)
+    if arguments.wheel and not arguments.wheel.is_file():
+        raise ZooError(f"--wheel {arguments.wheel}: no such file; `pip wheel --no-deps .` in a checkout makes one")
+    outcome: dict[str, object] = {}
+    with _stage_room(arguments.keep) as room:
+        staged = publish.stage(
+            source,
+            repo,
+            room / "model",
+            space=space,
+            license=arguments.license,
+            check=not arguments.no_verify,
+            say=lambda message: print(f"· {message}", file=sys.stderr, flush=True),
+        )
+        if not arguments.json:
+            _show(staged)
+        options = {"private": arguments.private, "update": arguments.update, "message": arguments.message}
+        if arguments.dry_run:
+            print("nothing was sent (--dry-run)", file=sys.stderr)
+            revision = "0" * 40
+        else:
+            done = publish.upload(staged.folder, repo, **options)
+            revision = done.commit
+            outcome["model"] = {"url": done.url, "commit": done.commit, "changed": done.changed}
+        if arguments.timm:
+            publish.stage_timm(source, arguments.timm, room / "timm")
+            if not arguments.dry_run:
+                done = publish.upload(room / "timm", arguments.timm, **options)
+                outcome["timm"] = {"url": done.url, "commit": done.commit, "changed": done.changed}
+        if space:
+            wheel = _stage_space(room / "space", staged, space, revision, arguments.wheel)
+            if not arguments.dry_run:
+                # A Space is ours whole: a second publication always moves it to the new commit of the model.
+                done = publish.upload(room / "space", space, kind="space", **{**options, "update": True})
+                outcome["space"] = {"url": done.url, "commit": done.commit, "changed": done.changed, "wheel": wheel}
+    if arguments.json:
+        print_json({"repo": repo, "loaders": staged.loaders, "files": staged_files(staged), **outcome})
+    elif outcome:
+        for what, facts in outcome.items():
+            print(f"{what:<6} {facts['url']}  {'' if facts['changed'] else '(nothing new) '}{facts['commit'][:12]}")
+        print(f"anyone checks it with:  zoo verify hf:{repo}")
+    return 0
+
+
+def staged_files(staged: "object") -> dict[str, int]:
+    """Path → bytes, noted before the folder goes."""
+    return staged.files
+
+
+@contextlib.contextmanager
+def _stage_room(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="zoo-publish-") as folder:
+        yield Path(folder)
+
+
+def _stage_space(folder: Path, staged: "object", space: str, revision: str, wheel: Path | None) -> str | None:
+    import shutil
+
+    from huggingface_hub import constants
+    from zoo.demos.space import write_space
+
+    address = None
+    if wheel is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(wheel, folder / wheel.name)
+        address = f"{constants.ENDPOINT}/spaces/{space}/resolve/main/{wheel.name}"
+    write_space(
+        folder, repo=staged.repo, spec=staged.spec, revision=revision, files=list(staged.files), wheel=address
+    )
+    return address
+
+
+def _show(staged: "object") -> None:
+    print_table(
+        ["loader", "opens it", "why not"],
+        [[name, "no" if reason else "yes", reason] for name, reason in staged.loaders.items()],
+    )
+    total = sum(staged.files.values())
+    print(f"\n{len(staged.files)} files, {total / 1e6:,.1f} MB: {', '.join(staged.files)}")

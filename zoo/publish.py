@@ -1,0 +1,278 @@
+"""A model → one Hub repository that every loader reads, with its card, its figures and a certificate."""
+
+import errno
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from zoo.errors import HubError, ZooError
+from zoo.hub import hub_call
+from zoo.spec import NAME, ModelSpec
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+# What an earlier publication may have left behind and a new one may no longer write; other people's files stay.
+OURS = ["*.safetensors", "*.safetensors.index.json", "*.py", "modules.json", "[0-9]_*/*", "tower[0-9]/*", "zoo.json"]
+OURS += ["open_clip_config.json", "config_sentence_transformers.json", "sentence_bert_config.json", ".eval_results/*"]
+_PATH = re.compile(r"(?:~|\.{0,2}/)[^\s:\"']*/(?=[^\s:\"'/])")
+
+
+class NameTakenError(HubError):
+    """The repository exists and holds something; publishing would put this model in its place."""
+
+
+class NotPublishableError(ZooError):
+    """What was staged is not fit to be published: a loader departs, or the card breaks the Hub's rules."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A folder that is ready to be uploaded.
+
+    Attributes:
+        loaders: what opens it ("zoo", "transformers", ...) → "", or the reason why it does not.
+    """
+
+    folder: Path
+    repo: str
+    spec: ModelSpec
+    loaders: dict[str, str]
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Path inside the repository → bytes."""
+        return {name: path.stat().st_size for name, path in _walk(self.folder).items()}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the Hub holds now: an address, the full commit, and whether the upload changed anything."""
+
+    url: str
+    commit: str
+    changed: bool
+
+
+def stage(
+    source: str | Path,
+    repo: str,
+    folder: Path,
+    *,
+    space: str | None = None,
+    license: str | None = None,
+    check: bool = True,
+    say: Callable[[str], None] = lambda message: None,
+) -> Staged:
+    """Writes everything that a repository gets, and tries it: no network is needed.
+
+    Args:
+        source: whatever `load_model` opens: a run's folder, a registered name, ...
+        repo: "org/name"; the model's name becomes the second half.
+        folder: new or empty. space: the repository of its demo, named in the card.
+        license: where it differs from the base model's.
+        check: every loader must give the certificate's vectors; False leaves that to `zoo verify`.
+        say: is told what is being done.
+
+    Raises:
+        NotPublishableError: a loader gives other vectors, or the card breaks the Hub's rules.
+        ZooError: the source cannot be opened, or the disk is full.
+    """
+    name = check_repo(repo)
+    if folder.exists() and any(folder.iterdir()):
+        raise NotPublishableError(f"{folder} is not empty; stage into a new folder")
+    try:
+        return _stage(source, repo, name, folder, space=space, license=license, check=check, say=say)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise NotPublishableError(
+            f"the disk is full: {error}; set TMPDIR to a larger one, or stage with --keep FOLDER there"
+        ) from error
+
+
+def _stage(source: str | Path, repo: str, name: str, folder: Path, **options: Any) -> Staged:
+    from zoo import cards, certificate, exports
+    from zoo.evaluation.results import FILE, write_results
+    from zoo.registry import load_model
+
+    say = options["say"]
+    say(f"loading {source}")
+    model = load_model(source, device="cpu")
+    old = model.spec
+    changed = {"name": name, "hub_id": repo, "revision": None, "source": "", "packaged": False}
+    base = old.base or old.hub_id or (old.name if old.name != name else None)
+    model.spec = replace(old, **changed, base=base, license=options["license"] or old.license)
+
+    say("writing the files of every loader")
+    exported = exports.export(model, folder)
+    say("certificate: the vectors of the golden inputs")
+    certificate.make(model).save(folder)
+    run = Path(source).expanduser() if _is_folder(source) else None
+    for file in ("recipe.json", "data.json"):
+        if run is not None and (run / file).is_file():
+            facts = without_paths(json.loads((run / file).read_text(encoding="utf-8")))
+            (folder / file).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    results = cards.measured(source)
+    if results:
+        write_results(folder / FILE, results)
+        for path, text in cards.eval_results(results, repo).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    card = cards.published_card(
+        model.spec,
+        repo=repo,
+        results=results,
+        notes=cards.notes_of(source),
+        loaders=exported.loaders,
+        space=options["space"],
+        certificate=certificate.FILE,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    if wrong := cards.check(card):
+        raise NotPublishableError("the card breaks the Hub's rules: " + "; ".join(wrong))
+    if options["check"]:
+        say("every loader against the certificate")
+        report = certificate.verify(folder)
+        if not report.passed:
+            raise NotPublishableError(f"not every loader gives the model's vectors: {report.reason}")
+    return Staged(folder, repo, model.spec, exported.loaders)
+
+
+def check_repo(repo: str) -> str:
+    """The model's name in a repository called "org/name".
+
+    Raises:
+        HubError: the Hub would refuse the repository's name, or it makes no model name.
+    """
+    name = re.sub(r"[^a-z0-9.]+", "-", repo.partition("/")[2].lower()).strip("-.")
+    if not REPO.fullmatch(repo) or len(repo) > 96 or "--" in repo or ".." in repo or not NAME.fullmatch(name):
+        raise HubError(
+            f"{repo!r} is no name for a Hub repository; write ORG/NAME with letters, digits, single hyphens, dots and "
+            "underscores, 96 characters at most"
+        )
+    return name
+
+
+def without_paths(value: Any) -> Any:
+    """JSON with the folders taken off every path in its strings: what is published names no folder of this machine."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    return _PATH.sub("", value) if isinstance(value, str) else value
+
+
+# ---------------------------------------------------------------------------------------------------------- the Hub
+
+
+def who(repo: str) -> str:
+    """The name that the token belongs to, once it is sure that it may write to `repo`.
+
+    Raises:
+        HubError: no token, a wrong one, one that may only read, or an organisation that it does not belong to.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    if get_token() is None:
+        raise HubError(
+            f"{repo}: publishing needs a token of yours; run `hf auth login` with one that may write, or set HF_TOKEN"
+        )
+    me = hub_call(f"{repo}: your token", HfApi().whoami)
+    owners = [me["name"], *(org["name"] for org in me.get("orgs") or [])]
+    if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise HubError(f"{repo}: your token may only read; make one with the role `write` and run `hf auth login`")
+    if repo.partition("/")[0] not in owners:
+        raise HubError(f"{repo}: you are {me['name']} and may write to {', '.join(owners)}; publish to one of those")
+    return me["name"]
+
+
+def upload(
+    folder: Path,
+    repo: str,
+    *,
+    kind: Literal["model", "space"] = "model",
+    private: bool = False,
+    update: bool = False,
+    message: str = "Published by the Embedding Zoo",
+) -> Published:
+    """Sends a staged folder in one commit; a second call after an interruption sends only what is missing.
+
+    Args:
+        update: put a new commit on top of a repository that already holds something.
+
+    Raises:
+        NameTakenError: the repository holds something, and `update` is False.
+        HubError: the Hub is out of reach, refuses, or holds other bytes than were sent.
+    """
+    from huggingface_hub import HfApi
+
+    api, where = HfApi(), f"{'spaces/' if kind == 'space' else ''}{repo}"
+    before = _head(api, repo, kind)
+    if before is not None and before[1] - {".gitattributes", "README.md"} and not update:
+        raise NameTakenError(
+            f"{where} exists and holds {len(before[1])} files; choose another name, or pass --update to put a new commit "
+            "on top of it"
+        )
+    space = {"space_sdk": "gradio"} if kind == "space" else {}
+    hub_call(where, api.create_repo, repo, repo_type=kind, private=private, exist_ok=True, **space)
+    info = hub_call(
+        where,
+        api.upload_folder,
+        repo_id=repo,
+        repo_type=kind,
+        folder_path=folder,
+        commit_message=message,
+        delete_patterns=OURS if update and kind == "model" else None,
+    )
+    commit = hub_call(where, api.repo_info, repo, repo_type=kind).sha
+    _compare(api, folder, repo, kind, commit)
+    return Published(str(info.repo_url), commit, before is None or before[0] != commit)
+
+
+def _head(api: "HfApi", repo: str, kind: str) -> tuple[str, set[str]] | None:
+    """Commit and files of a repository; None where there is none."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        info = hub_call(repo, api.repo_info, repo, repo_type=kind)
+    except HubError as error:
+        if isinstance(error.__cause__, RepositoryNotFoundError):
+            return None
+        raise
+    return info.sha, {sibling.rfilename for sibling in info.siblings or []}
+
+
+def _compare(api: "HfApi", folder: Path, repo: str, kind: str, commit: str) -> None:
+    """Every staged file lies on the Hub with the bytes that it has here."""
+    sent = _walk(folder)
+    there = {
+        entry.path: entry
+        for entry in hub_call(repo, api.get_paths_info, repo, list(sent), repo_type=kind, revision=commit)
+    }
+    wrong = [name for name, path in sent.items() if not _same(path, there.get(name))]
+    if wrong:
+        raise HubError(f"{repo}@{commit} holds other bytes than were sent of {', '.join(wrong[:5])}; publish again")
+
+
+def _same(path: Path, entry: Any) -> bool:
+    if entry is None or entry.size != path.stat().st_size:
+        return False
+    if entry.lfs is not None:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == entry.lfs.sha256
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == entry.blob_id
+
+
+def _walk(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _is_folder(source: str | Path) -> bool:
+    return isinstance(source, Path) or source.startswith(("./", "../", "/", "~")) or source in (".", "..")
