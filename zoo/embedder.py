@@ -310,6 +310,12 @@ class Embedder(nn.Module):
 
         return save_pretrained(self, Path(folder), dtype)
 
+    def push_to_hub(self, repo: str, **options: Any) -> Any:
+        """Publishes the model as "org/name", with card and certificate; the options are those of `zoo.publish.publish`."""
+        from zoo.publish import publish
+
+        return publish(self, repo, **options)
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out; on a CPU torch raises a plain RuntimeError."""

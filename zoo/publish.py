@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,13 @@ from zoo.spec import NAME, ModelSpec
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+    from zoo.embedder import Embedder
+
 REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 # What an earlier publication may have left behind and a new one may no longer write; other people's files stay.
 OURS = ["*.safetensors", "*.safetensors.index.json", "*.py", "modules.json", "[0-9]_*/*", "tower[0-9]/*", "zoo.json"]
 OURS += ["open_clip_config.json", "config_sentence_transformers.json", "sentence_bert_config.json", ".eval_results/*"]
+MESSAGE = "Published by the Embedding Zoo"
 _PATH = re.compile(r"(?:~|\.{0,2}/)[^\s:\"']*/(?=[^\s:\"'/])")
 
 
@@ -59,8 +63,25 @@ class Published:
     changed: bool
 
 
+def publish(
+    source: "Embedder | str | Path",
+    repo: str,
+    *,
+    private: bool = False,
+    update: bool = False,
+    message: str = MESSAGE,
+    **options: Any,
+) -> Published:
+    """Stages a model and uploads it: `stage` and `upload`, which describe the options and errors, in one call."""
+    check_repo(repo)
+    who(repo)
+    with tempfile.TemporaryDirectory(prefix="zoo-publish-") as room:
+        staged = stage(source, repo, Path(room) / "model", **options)
+        return upload(staged.folder, repo, private=private, update=update, message=message)
+
+
 def stage(
-    source: str | Path,
+    source: "Embedder | str | Path",
     repo: str,
     folder: Path,
     *,
@@ -72,7 +93,7 @@ def stage(
     """Writes everything that a repository gets, and tries it: no network is needed.
 
     Args:
-        source: whatever `load_model` opens: a run's folder, a registered name, ...
+        source: a model, or whatever `load_model` opens: a run's folder, a registered name, ...
         repo: "org/name"; the model's name becomes the second half.
         folder: new or empty. space: the repository of its demo, named in the card.
         license: where it differs from the base model's.
@@ -96,18 +117,12 @@ def stage(
         ) from error
 
 
-def _stage(source: str | Path, repo: str, name: str, folder: Path, **options: Any) -> Staged:
+def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, **options: Any) -> Staged:
     from zoo import cards, certificate, exports
     from zoo.evaluation.results import FILE, write_results
-    from zoo.registry import load_model
 
     say = options["say"]
-    say(f"loading {source}")
-    model = load_model(source, device="cpu")
-    old = model.spec
-    changed = {"name": name, "hub_id": repo, "revision": None, "source": "", "packaged": False}
-    base = old.base or old.hub_id or (old.name if old.name != name else None)
-    model.spec = replace(old, **changed, base=base, license=options["license"] or old.license)
+    model = _renamed(source, repo, name, options["license"], say)
 
     say("writing the files of every loader")
     exported = exports.export(model, folder)
@@ -142,6 +157,54 @@ def _stage(source: str | Path, repo: str, name: str, folder: Path, **options: An
         if not report.passed:
             raise NotPublishableError(f"not every loader gives the model's vectors: {report.reason}")
     return Staged(folder, repo, model.spec, exported.loaders)
+
+
+def _renamed(
+    source: "Embedder | str | Path", repo: str, name: str, license: str | None, say: Callable[[str], None]
+) -> "Embedder":
+    """The model under its new name; the one that was handed over keeps its own."""
+    from zoo.embedder import Embedder
+    from zoo.registry import load_model
+
+    if not isinstance(source, Embedder):
+        say(f"loading {source}")
+        source = load_model(source, device="cpu")
+    old = source.spec
+    base = old.base or old.hub_id or (old.name if old.name != name else None)
+    spec = replace(
+        old,
+        name=name,
+        hub_id=repo,
+        revision=None,
+        source="",
+        packaged=False,
+        base=base,
+        license=license or old.license,
+    )
+    return Embedder(spec, list(source.towers)).eval()
+
+
+def stage_timm(source: "Embedder | str | Path", repo: str, folder: Path) -> Path:
+    """Writes the vision tower for `timm.create_model("hf-hub:…")`: timm wants config.json for itself, so a repository of its own.
+
+    Raises:
+        NotExportableError: the model has no vision tower of timm.
+    """
+    from zoo.exports import timm
+
+    model = _renamed(source, repo, check_repo(repo), None, lambda message: None)
+    timm.write(model, folder)
+    card = f"---\nlicense: {_hub_license(model.spec.license)}\nlibrary_name: timm\npipeline_tag: image-feature-extraction\n"
+    card += (
+        f"tags:\n- timm\n- embedding-zoo\n---\n# {repo.partition('/')[2]}\n\nThe vision tower of {model.spec.name}.\n\n"
+    )
+    card += f"```python\n{timm.snippet(repo, model.spec)}\n```\n"
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return folder
+
+
+def _hub_license(license: str) -> str:
+    return "other" if license.startswith("other: ") else license
 
 
 def check_repo(repo: str) -> str:
@@ -199,7 +262,7 @@ def upload(
     kind: Literal["model", "space"] = "model",
     private: bool = False,
     update: bool = False,
-    message: str = "Published by the Embedding Zoo",
+    message: str = MESSAGE,
 ) -> Published:
     """Sends a staged folder in one commit; a second call after an interruption sends only what is missing.
 
@@ -274,5 +337,5 @@ def _walk(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def _is_folder(source: str | Path) -> bool:
-    return isinstance(source, Path) or source.startswith(("./", "../", "/", "~")) or source in (".", "..")
+def _is_folder(source: Any) -> bool:
+    return isinstance(source, Path) or (isinstance(source, str) and source.startswith((".", "/", "~")))

@@ -12,8 +12,12 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.cli._shared import existing, print_json, print_table
+
+if TYPE_CHECKING:
+    from zoo.publish import Staged
 
 EXAMPLES = (
     "zoo publish runs/mine --to me/my-model --dry-run",
@@ -39,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--license", metavar="ID", help="where it differs from the base model's, e.g. cc-by-4.0")
     parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
     parser.add_argument("--update", action="store_true", help="put a new commit on a repository that holds something")
-    parser.add_argument("--message", default="Published by the Embedding Zoo", help="of the commit")
+    parser.add_argument("--message", default=None, help="of the commit")
     parser.add_argument("--no-verify", action="store_true", help="send it without trying every loader first")
     parser.add_argument("--dry-run", action="store_true", help="write and try everything, send nothing")
     parser.add_argument("--keep", type=existing, metavar="DIR", help="keep the staged files in this new folder")
@@ -76,9 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
             check=not arguments.no_verify,
             say=lambda message: print(f"· {message}", file=sys.stderr, flush=True),
         )
+        files = staged.files  # noted before the folder goes
         if not arguments.json:
             _show(staged)
-        options = {"private": arguments.private, "update": arguments.update, "message": arguments.message}
+        options = {
+            "private": arguments.private,
+            "update": arguments.update,
+            "message": arguments.message or publish.MESSAGE,
+        }
         if arguments.dry_run:
             print("nothing was sent (--dry-run)", file=sys.stderr)
             revision = "0" * 40
@@ -98,17 +107,12 @@ def run(arguments: argparse.Namespace) -> int:
                 done = publish.upload(room / "space", space, kind="space", **{**options, "update": True})
                 outcome["space"] = {"url": done.url, "commit": done.commit, "changed": done.changed, "wheel": wheel}
     if arguments.json:
-        print_json({"repo": repo, "loaders": staged.loaders, "files": staged_files(staged), **outcome})
+        print_json({"repo": repo, "loaders": staged.loaders, "files": files, **outcome})
     elif outcome:
         for what, facts in outcome.items():
             print(f"{what:<6} {facts['url']}  {'' if facts['changed'] else '(nothing new) '}{facts['commit'][:12]}")
         print(f"anyone checks it with:  zoo verify hf:{repo}")
     return 0
-
-
-def staged_files(staged: "object") -> dict[str, int]:
-    """Path → bytes, noted before the folder goes."""
-    return staged.files
 
 
 @contextlib.contextmanager
@@ -121,10 +125,11 @@ def _stage_room(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _stage_space(folder: Path, staged: "object", space: str, revision: str, wheel: Path | None) -> str | None:
+def _stage_space(folder: Path, staged: "Staged", space: str, revision: str, wheel: Path | None) -> str | None:
     import shutil
 
     from huggingface_hub import constants
+
     from zoo.demos.space import write_space
 
     address = None
@@ -132,13 +137,11 @@ def _stage_space(folder: Path, staged: "object", space: str, revision: str, whee
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(wheel, folder / wheel.name)
         address = f"{constants.ENDPOINT}/spaces/{space}/resolve/main/{wheel.name}"
-    write_space(
-        folder, repo=staged.repo, spec=staged.spec, revision=revision, files=list(staged.files), wheel=address
-    )
+    write_space(folder, repo=staged.repo, spec=staged.spec, revision=revision, files=list(staged.files), wheel=address)
     return address
 
 
-def _show(staged: "object") -> None:
+def _show(staged: "Staged") -> None:
     print_table(
         ["loader", "opens it", "why not"],
         [[name, "no" if reason else "yes", reason] for name, reason in staged.loaders.items()],
