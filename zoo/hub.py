@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import check_weights, read_json
+from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+FACTS = "zoo.json"
 _PACKAGED = Path(__file__).parent / "weights"
 
 
@@ -62,9 +64,31 @@ def open_folder(folder: Path, *, trust_remote_code: bool = False, allow_pickle: 
         raise UnrecognisedCheckpointError(f"{folder} {what}")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     layout = recognise(names, lambda file: read_json(folder / file), str(folder))
-    return layout.load(
+    model = layout.load(
         folder, name=folder.resolve().name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
     )
+    return _with_facts(model, folder)
+
+
+def _with_facts(model: "Embedder", folder: Path) -> "Embedder":
+    """The model with the facts of zoo.json, which stands beside other libraries' layouts (see `zoo.exports`)."""
+    path = folder / FACTS
+    if not path.is_file():
+        return model
+    facts = read_json(path)
+    if not isinstance(facts, dict) or set(facts) != {"format", "spec"} or facts["format"] != 1:
+        raise UnrecognisedCheckpointError(f'{path} is not {{"format": 1, "spec": {{...}}}}; is the zoo new enough?')
+    try:
+        spec = ModelSpec.from_dict(facts["spec"])
+    except (TypeError, ValueError) as error:
+        raise UnrecognisedCheckpointError(f"{path}: bad spec: {error}") from error
+    if (spec.dim, spec.modalities) != (model.spec.dim, model.spec.modalities):
+        raise UnrecognisedCheckpointError(
+            f"{path} promises {spec.dim} columns for {sorted(spec.modalities)}; the files beside it give "
+            f"{model.spec.dim} for {sorted(model.spec.modalities)}"
+        )
+    model.spec = spec
+    return model
 
 
 def _open_repository(repo: str, revision: str | None, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
@@ -84,6 +108,7 @@ def _open_repository(repo: str, revision: str | None, trust_remote_code: bool, a
 
     layout = recognise(names, read, f"hf:{repo}")
     wanted = [name for name in layout.wanted(names) if trust_remote_code or not name.endswith(".py")]
+    wanted = sorted({*wanted, FACTS} & names)
     # What would be refused after the download is refused before it.
     weights = [name for name in wanted if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     check_weights(weights, f"hf:{repo}", "*.safetensors", allow_pickle)
@@ -91,6 +116,7 @@ def _open_repository(repo: str, revision: str | None, trust_remote_code: bool, a
         refuse_code(read("config.json"), f"hf:{repo}", trust_remote_code)
     folder = download_files(repo, wanted, commit, revision)
     model = layout.load(folder, name=repo, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+    model = _with_facts(model, folder)
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from zoo.embedder import Embedder
 
+_TIMM = "timm wants config.json for itself: the vision tower goes into a repository of its own"
+_STATES = "transformers gives token states, and has no place for the head behind the pooling"
 LOADERS = ("zoo", "transformers", "sentence-transformers", "open_clip", "timm")
 
 
@@ -47,10 +49,34 @@ def export(model: "Embedder", folder: str | Path) -> Exported:
     The first of three forms that fits: sentence-transformers' and transformers' own files for a text backbone; those of
     transformers' CLIP, SigLIP and SigLIP 2; else the zoo's own folder with Python code that calls the installed zoo.
 
+    timm wants config.json for itself: `zoo.exports.timm.write` fills another folder.
+
+    Args:
+        folder: new or empty.
+
     Raises:
-        NotExportableError: the folder holds a checkpoint of another layout already.
+        NotExportableError: the folder holds something, or the model was built without its tokenizer.
     """
-    raise NotImplementedError
+    from zoo.exports import code, dual, open_clip, text
+
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise NotExportableError(f"{folder} is not empty; export into a new folder")
+    if reason := code.unfit(model):
+        raise NotExportableError(reason)
+    folder.mkdir(parents=True, exist_ok=True)
+    form = next(form for form in (text, dual, code) if not form.unfit(model))
+    form.write(model, folder)
+    reasons = {"timm": _TIMM}
+    try:
+        open_clip.write(model, folder)
+    except NotExportableError as error:
+        reasons["open_clip"] = str(error)
+    served = loaders_of(folder)
+    reasons.setdefault("transformers", _STATES)
+    loaders = {loader: "" if loader in served else reasons[loader] for loader in LOADERS}
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return Exported(folder, loaders, tuple(files))
 
 
 def loaders_of(folder: str | Path) -> list[str]:
@@ -64,6 +90,7 @@ def encode_with(
     folder: str | Path,
     items: Sequence[Item],
     *,
+    prompt: str | None = None,
     batch_size: int = 32,
     dtype: "torch.dtype | None" = None,
     trust_remote_code: bool = False,
@@ -72,9 +99,10 @@ def encode_with(
 
     Args:
         loader: one of `LOADERS`.
-        items: texts and pictures, mixed as you like; a role's prompt stands in the text already.
+        items: texts and pictures, mixed as you like.
+        prompt: name of one of the model's prompts; a library that has none gets the words in the text.
         dtype: of the weights; float32 if None.
-        trust_remote_code: let sentence-transformers run the folder's `zoo_module.py`.
+        trust_remote_code: run Python files of the folder; those that this zoo wrote run the installed zoo and need no trust.
 
     Raises:
         ValueError: no such loader. UnrecognisedCheckpointError: the folder does not serve it.
@@ -85,25 +113,30 @@ def encode_with(
     if not reader.serves(folder):
         raise UnrecognisedCheckpointError(f"{folder} holds no files for {loader}; it serves {loaders_of(folder)}")
     options: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype}
-    if loader in ("transformers", "sentence-transformers"):
-        options["trust_remote_code"] = trust_remote_code
-    return reader.encode(folder, items, **options)
+    if loader in ("open_clip", "timm"):
+        from zoo.exports.readers import spec_of, with_prompt
+
+        return reader.encode(folder, with_prompt(items, spec_of(folder), prompt), **options)
+    return reader.encode(folder, items, prompt=prompt, trust_remote_code=trust_remote_code, **options)
 
 
-def snippet(loader: str, repo: str, spec: ModelSpec) -> str:
+def snippet(loader: str, repo: str, spec: ModelSpec, folder: str | Path | None = None) -> str:
     """The shortest Python program that embeds with one library, for the card.
 
     Args:
-        repo: "org/name".
+        repo: "org/name". folder: what `export` wrote for it; without it the program also trusts code that may not be there.
     """
-    return _reader(loader).snippet(repo, spec)
+    reader = _reader(loader)
+    if loader in ("open_clip", "timm"):
+        return reader.snippet(repo, spec)
+    return reader.snippet(repo, spec, None if folder is None else Path(folder))
 
 
 def register() -> None:
     """Makes `AutoModel` and `AutoConfig` of transformers know the zoo's folders, so that no code of theirs has to run."""
-    from zoo.exports.files.modeling_zoo import register_classes
+    from zoo.exports import automodel
 
-    register_classes()
+    automodel.register()
 
 
 def _reader(loader: str) -> Any:

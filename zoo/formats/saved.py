@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MODEL_TYPE = "zoo"
+# What lets transformers find its classes in the installed zoo (see zoo.exports.code); other code is never named.
+AUTO_MAP = {
+    "AutoConfig": "configuration_zoo.ZooConfig",
+    "AutoModel": "modeling_zoo.ZooModel",
+    "AutoProcessor": "modeling_zoo.ZooProcessor",
+}
+FOR_TRANSFORMERS = {"architectures": ["ZooModel"], "auto_map": AUTO_MAP}
+KEYS = {"model_type", "format", "spec", "towers", "recipe", *FOR_TRANSFORMERS}
 _KIND = re.compile(r"(encoders\.[a-z0-9_]+|pooling|heads):[A-Z][A-Za-z0-9]*")
 ORDER = 0
 LOOKED_FOR = 'the zoo\'s own: config.json with "model_type": "zoo", and model.safetensors'
@@ -136,8 +144,10 @@ def load_saved(folder: Path) -> "Embedder":
     from zoo.embedder import Embedder, Tower
 
     config = read_json(folder / CONFIG)
-    if unknown := set(config) - {"model_type", "format", "spec", "towers", "recipe"}:
+    if unknown := set(config) - KEYS:
         raise UnrecognisedCheckpointError(f"{folder / CONFIG} has unknown keys {sorted(unknown)}")
+    if foreign := sorted(key for key, value in FOR_TRANSFORMERS.items() if config.get(key, value) != value):
+        raise UnsafeCheckpointError(f"{folder / CONFIG}: {', '.join(foreign)} names code that is not the zoo's")
     if config.get("format") != 1 or not isinstance(config.get("towers"), list):
         raise UnrecognisedCheckpointError(f"{folder / CONFIG} has format {config.get('format')!r}; this zoo reads 1")
     try:

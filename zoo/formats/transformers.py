@@ -56,7 +56,8 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
 def has_own_code(config: dict[str, Any]) -> bool:
     """Whether only Python code beside the weights knows how to build this model."""
     auto_map = config.get("auto_map")
-    return config.get("model_type") not in (*DUAL, *TEXT) and isinstance(auto_map, dict) and "AutoModel" in auto_map
+    known = (*DUAL, *TEXT, "zoo")  # ours name code for transformers only (see zoo.exports); the zoo never runs it
+    return config.get("model_type") not in known and isinstance(auto_map, dict) and "AutoModel" in auto_map
 
 
 def refuse_code(config: Any, where: str, trust_remote_code: bool) -> None:
@@ -129,7 +130,7 @@ def _check_index(path: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' tables of unused tensors and its bars: what is missing is raised, the rest is no news."""
     from transformers.utils import logging
 
@@ -150,7 +151,7 @@ def from_pretrained(
     """A transformers model whose every tensor was in the file; tensors of other towers may be there too."""
     safe = any(path.suffix == ".safetensors" for path in folder.iterdir())
     try:
-        with _quiet():
+        with quiet():
             model, report = cls.from_pretrained(
                 folder, output_loading_info=True, use_safetensors=safe, trust_remote_code=trust_remote_code, **options
             )

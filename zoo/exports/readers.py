@@ -1,0 +1,318 @@
+"""The zoo, transformers and sentence-transformers as loaders: each embeds a folder by its own public calls."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.errors import UnsafeCheckpointError, UnsupportedModalityError
+from zoo.exports.text import POOLING
+from zoo.items import Item
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Reader(NamedTuple):
+    """What `zoo.exports` asks of a loader; the modules open_clip.py and timm.py have the same three."""
+
+    serves: Callable[[Path], bool]
+    encode: Callable[..., "Tensor"]
+    snippet: Callable[..., str]
+
+
+_POOLING_LINES = {
+    "mean": "vectors = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)",
+    "cls": "vectors = torch.nn.functional.normalize(states[:, 0], dim=-1)",
+    "": "# pool the states as 1_Pooling/config.json says, or let sentence-transformers do it",
+}
+
+
+def spec_of(folder: Path) -> ModelSpec | None:
+    """The facts in a folder's zoo.json, or in a config.json of the zoo; None where there are none."""
+    config = _json(folder / "zoo.json") or _json(folder / "config.json")
+    return ModelSpec.from_dict(config["spec"]) if isinstance(config.get("spec"), dict) else None
+
+
+def with_prompt(items: Sequence[Item], spec: ModelSpec | None, prompt: str | None) -> list[Item]:
+    """Items with a prompt's words before their texts, for libraries that know no prompts."""
+    words = spec.prompts.get(prompt or "default", prompt or "") if spec else prompt or ""
+    return [replace(item, text=words + item.text) if words and item.text is not None else item for item in items]
+
+
+def by_kind(items: Sequence[Item], embed: dict[str, Callable[[list[Any]], "Tensor"]], batch_size: int) -> "Tensor":
+    """Texts and pictures apart, in batches, back in order: `(n, dim)` unit vectors, float32 on the CPU.
+
+    Args:
+        embed: "text" → function of strings, "image" → function of PIL pictures, each giving `(batch, dim)`.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from zoo.media import load_pixels
+
+    rows: list[Tensor | None] = [None] * len(items)
+    for kind, function in embed.items():
+        mine = [i for i, item in enumerate(items) if item.modalities == {kind}]
+        for start in range(0, len(mine), batch_size):
+            part = mine[start : start + batch_size]
+            values = [items[i].text if kind == "text" else picture(load_pixels(items[i].image)) for i in part]
+            with torch.inference_mode():
+                vectors = F.normalize(function(values).float(), dim=-1).cpu()
+            for i, vector in zip(part, vectors, strict=True):
+                rows[i] = vector
+    if left := [items[i].modalities for i, row in enumerate(rows) if row is None]:
+        raise UnsupportedModalityError(f"this loader reads {sorted(embed)}, not {sorted(left[0])} in one item")
+    return torch.stack(rows)  # type: ignore[arg-type]
+
+
+def picture(pixels: Any) -> Any:
+    """An array `(height, width, 3)` as a PIL picture."""
+    from PIL import Image
+
+    return Image.fromarray(pixels)
+
+
+# ------------------------------------------------------------------------------------------------------- the zoo itself
+
+
+def _zoo_serves(folder: Path) -> bool:
+    from zoo.errors import UnrecognisedCheckpointError
+    from zoo.formats import read_json
+    from zoo.hub import recognise
+
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    try:
+        return bool(recognise(names, lambda file: read_json(folder / file), str(folder)))
+    except UnrecognisedCheckpointError:
+        return False
+
+
+def _zoo_encode(
+    folder: Path,
+    items: Sequence[Item],
+    *,
+    batch_size: int,
+    dtype: "torch.dtype | None",
+    prompt: str | None,
+    trust_remote_code: bool,
+) -> "Tensor":
+    from zoo.registry import load_model
+
+    model = load_model(folder, device="cpu", dtype=dtype)
+    return model.encode(list(items), prompt=prompt, batch_size=batch_size)
+
+
+def _zoo_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
+    return f'from zoo import load_model\n\nmodel = load_model("hf:{repo}")\nvectors = model.encode({_example(spec)})'
+
+
+# -------------------------------------------------------------------------------------------------------- transformers
+
+
+def _transformers_serves(folder: Path) -> bool:
+    config = _json(folder / "config.json")
+    if config.get("model_type") == "zoo":
+        return "auto_map" in config
+    # What comes behind the pooling, a library that knows only the backbone cannot have.
+    return bool(config.get("model_type")) and not any(
+        "Dense" in kind or "LayerNorm" in kind for kind in _modules(folder)
+    )
+
+
+def _transformers_encode(
+    folder: Path,
+    items: Sequence[Item],
+    *,
+    batch_size: int,
+    dtype: "torch.dtype | None",
+    prompt: str | None,
+    trust_remote_code: bool,
+) -> "Tensor":
+    import torch
+
+    items = with_prompt(items, spec_of(folder), prompt)
+    if _model_type(folder) == "zoo":
+        embed = _zoo_model(folder, dtype, trust_remote_code)
+    elif (folder / "preprocessor_config.json").is_file():
+        embed = _dual_model(folder, dtype or torch.float32)
+    else:
+        embed = {"text": _text_model(folder, dtype or torch.float32)}
+    return by_kind(items, embed, batch_size)
+
+
+def _zoo_model(folder: Path, dtype: "torch.dtype | None", trust_remote_code: bool) -> dict[str, Any]:
+    from transformers import AutoModel, AutoProcessor
+
+    from zoo.exports import register
+
+    register()
+    options = {"trust_remote_code": trust_remote_code}
+    model = AutoModel.from_pretrained(folder, dtype=dtype, **options)
+    processor = AutoProcessor.from_pretrained(folder, **options)
+    return {
+        # The prompt stands in the text already, the default one too.
+        "text": lambda texts: model.get_text_features(**processor(text=texts, prompt="")).pooler_output,
+        "image": lambda pictures: model.get_image_features(**processor(images=pictures)).pooler_output,
+    }
+
+
+def _dual_model(folder: Path, dtype: "torch.dtype") -> dict[str, Any]:
+    from transformers import AutoModel, AutoProcessor
+
+    from zoo.formats.transformers import quiet
+
+    with quiet():
+        model = AutoModel.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    fill = {"padding": True} if model.config.model_type == "clip" else {"padding": "max_length"}
+    limit = processor.tokenizer.model_max_length
+
+    def texts(values: list[str]) -> "Tensor":
+        batch = processor(text=values, truncation=True, max_length=limit, return_tensors="pt", **fill)
+        if model.config.model_type != "clip":
+            batch.pop("attention_mask", None)  # SigLIP is trained to read its filler
+        return model.get_text_features(**batch).pooler_output
+
+    def images(values: list[Any]) -> "Tensor":
+        batch = processor(images=values, return_tensors="pt")
+        batch["pixel_values"] = batch["pixel_values"].to(dtype)
+        return model.get_image_features(**batch).pooler_output
+
+    return {"text": texts, "image": images}
+
+
+def _text_model(folder: Path, dtype: "torch.dtype") -> Callable[[list[str]], "Tensor"]:
+    """The backbone by transformers, its states pooled as the cards of such models tell their readers to."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    from zoo.formats.transformers import quiet
+    from zoo.items import Tokens
+    from zoo.pooling import Concat
+
+    with quiet():
+        model = AutoModel.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    names = {mode: cls.__name__ for cls, mode in POOLING.items()}
+    pooler = Concat([names[mode] for mode in _pooling(folder)])
+
+    def texts(values: list[str]) -> "Tensor":
+        batch = tokenizer(values, padding=True, truncation=True, return_tensors="pt")
+        states = model(**batch).last_hidden_state
+        return pooler(Tokens(states, batch["attention_mask"].to(torch.bool)))
+
+    return texts
+
+
+def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
+    if folder is not None and "text" in spec.modalities and (folder / "1_Pooling" / "config.json").is_file():
+        lines = ["import torch", "from transformers import AutoModel, AutoTokenizer", ""]
+        lines += [f'tokenizer, model = (cls.from_pretrained("{repo}") for cls in (AutoTokenizer, AutoModel))']
+        lines += [f'batch = tokenizer({_example(spec)}, padding=True, truncation=True, return_tensors="pt")']
+        lines += ["states, mask = model(**batch).last_hidden_state, batch.attention_mask[:, :, None]"]
+        return "\n".join([*lines, _POOLING_LINES.get("+".join(_pooling(folder)), _POOLING_LINES[""])])
+    kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[picture]")
+    fill = (
+        ', padding="max_length"'
+        if folder is not None and _model_type(folder) != "clip" and not _own(folder)
+        else ", padding=True"
+    )
+    lines = ["from transformers import AutoModel, AutoProcessor", ""]
+    lines += [f'model = AutoModel.from_pretrained("{repo}"{_trust(folder)})']
+    lines += [f'processor = AutoProcessor.from_pretrained("{repo}"{_trust(folder)})']
+    lines += [f'batch = processor({value}{fill if kind == "text" else ""}, return_tensors="pt")']
+    return "\n".join([*lines, f"vectors = model.get_{kind}_features(**batch).pooler_output"])
+
+
+# ----------------------------------------------------------------------------------------------- sentence-transformers
+
+
+def _sentence_serves(folder: Path) -> bool:
+    return (folder / "modules.json").is_file()
+
+
+def _sentence_encode(
+    folder: Path,
+    items: Sequence[Item],
+    *,
+    batch_size: int,
+    dtype: "torch.dtype | None",
+    prompt: str | None,
+    trust_remote_code: bool,
+) -> "Tensor":
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from torch.nn import functional as F
+
+    from zoo.exports.code import has_only_our_code
+    from zoo.formats.transformers import quiet
+
+    own = any(not kind.startswith("sentence_transformers.") for kind in _modules(folder))
+    if own and not (trust_remote_code or has_only_our_code(folder)):
+        raise UnsafeCheckpointError(
+            f"sentence-transformers would run Python files of {folder} that this zoo did not write; read them, then pass "
+            "trust_remote_code=True"
+        )
+    with quiet():
+        model = SentenceTransformer(
+            str(folder), device="cpu", trust_remote_code=own, model_kwargs={"dtype": dtype or torch.float32}
+        )
+
+    def embed(values: list[Any]) -> "Tensor":
+        return model.encode(values, batch_size=batch_size, prompt_name=prompt, convert_to_tensor=True)
+
+    vectors = by_kind(items, {"text": embed, "image": embed}, len(items) or 1)
+    return F.normalize(vectors, dim=-1)
+
+
+def _sentence_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
+    lines = ["from sentence_transformers import SentenceTransformer", ""]
+    lines += [f'model = SentenceTransformer("{repo}"{_trust(folder)})']
+    return "\n".join([*lines, f"vectors = model.encode({_example(spec)})"])
+
+
+READERS = {
+    "zoo": Reader(_zoo_serves, _zoo_encode, _zoo_snippet),
+    "transformers": Reader(_transformers_serves, _transformers_encode, _transformers_snippet),
+    "sentence-transformers": Reader(_sentence_serves, _sentence_encode, _sentence_snippet),
+}
+
+
+def _example(spec: ModelSpec) -> str:
+    return '["a red bicycle"]' if "text" in spec.modalities else "[picture]"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    from zoo.formats import read_json
+
+    value = read_json(path) if path.is_file() else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _own(folder: Path) -> bool:
+    """Whether the folder's classes are its own Python files."""
+    return _model_type(folder) == "zoo"
+
+
+def _trust(folder: Path | None) -> str:
+    return ", trust_remote_code=True" if folder is None or _own(folder) else ""
+
+
+def _modules(folder: Path) -> list[str]:
+    """The classes in modules.json, none where there is no such file."""
+    from zoo.formats import read_json
+
+    rows = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
+    return [str(row.get("type")) for row in rows if isinstance(row, dict)]
+
+
+def _pooling(folder: Path) -> list[str]:
+    modes = _json(folder / "1_Pooling" / "config.json").get("pooling_mode", "mean")
+    return [modes] if isinstance(modes, str) else list(modes)
+
+
+def _model_type(folder: Path) -> str | None:
+    return _json(folder / "config.json").get("model_type")

@@ -1,0 +1,49 @@
+"""The files that make a folder a sentence-transformers model: modules.json, prompts, settings; written without it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from zoo.spec import ModelSpec
+
+POOLING = "sentence_transformers.sentence_transformer.modules.pooling.Pooling"
+TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
+DENSE = "sentence_transformers.base.modules.dense.Dense"
+LAYER_NORM = "sentence_transformers.sentence_transformer.modules.layer_norm.LayerNorm"
+NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """One JSON file, readable, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:
+    """modules.json from pairs of a class and the folder of its files, "" for the root."""
+    rows = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (kind, path) in enumerate(modules)]
+    write_json(folder / "modules.json", rows)
+
+
+def write_settings(folder: Path, spec: ModelSpec, requirements: dict[str, str] | None = None) -> None:
+    """config_sentence_transformers.json: prompts by role, the default one, cosine similarity, packages that it needs."""
+    prompts = dict(spec.prompts)
+    default = prompts.pop("default", None)
+    name = next((known for known, words in prompts.items() if words == default), None)
+    if default and name is None:
+        prompts["default"], name = default, "default"
+    settings: dict[str, Any] = {
+        "model_type": "SentenceTransformer",
+        "__version__": {},
+        "prompts": prompts,
+        "default_prompt_name": name if default else None,
+        "similarity_fn_name": "cosine",
+    }
+    if requirements:
+        settings["requirements"] = requirements
+    write_json(folder / "config_sentence_transformers.json", settings)
+
+
+def write_facts(folder: Path, spec: ModelSpec) -> None:
+    """zoo.json: what the other libraries' own files do not say about the model (see `zoo.hub`)."""
+    write_json(folder / "zoo.json", {"format": 1, "spec": spec.to_dict()})
