@@ -1,111 +1,427 @@
-"""Model cards: every spec has one whose facts are the spec's, and what people wrote into it is kept."""
+"""Model cards: every spec has one that says what spec and results say, and what people wrote into it is kept."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 import zoo
 from zoo import cards
+from zoo.cards.blocks import InvalidCardError, read_yaml, split
+from zoo.cards.facts import HUB_ID
+from zoo.evaluation.results import BEFORE, DIFFERENCE, Result, read_results, write_results
 
-FOLDER = cards.ROOT / "model_cards"
 SPECS = [zoo.get_spec(name) for name in zoo.list_models()]
-OURS = [spec for spec in SPECS if not spec.packaged]
-TEMPLATE = (FOLDER / "_template.md").read_text(encoding="utf-8")
+TEMPLATE = (cards.CARDS / "_template.md").read_text(encoding="utf-8")
+RETRIEVAL = "image-text-retrieval"
+OURS = Result("photos", RETRIEVAL, "recall@1", 0.4321, direction="image → text", source="zoo eval x", date="2026-11-25")
+THEIRS = Result(
+    "COCO", RETRIEVAL, "recall@1", 0.563, split="", direction="image → text", ours=False, source="their page"
+)
+each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
 
-@pytest.mark.parametrize("spec", OURS, ids=lambda spec: spec.name)
-def test_facts_equal_the_spec(spec):
-    card = (FOLDER / f"{spec.name}.md").read_text(encoding="utf-8")
-    facts = cards.read_facts(card)
-    assert facts == cards.fact_rows(spec)
-    assert facts["dim"] == str(spec.dim)
-    assert facts["licence"] == spec.license
-    assert card.startswith(cards.front_matter(spec) + "\n")
+def card_of(spec) -> str:
+    return (cards.CARDS / f"{spec.name}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("spec", OURS, ids=lambda spec: spec.name)
-def test_front_matter_is_what_the_hub_reads(spec):
-    yaml = pytest.importorskip("yaml")
-    facts = yaml.safe_load(cards.front_matter(spec).strip("-\n"))
-    assert facts["library_name"] == "embedding-zoo"
-    assert facts["pipeline_tag"] in {
-        "feature-extraction",
-        "image-feature-extraction",
-        "sentence-similarity",
-        "zero-shot-image-classification",
-        "any-to-any",
-    }
-    assert facts.get("base_model") == (spec.base or spec.hub_id or None)
-    if facts["license"] == "other":
-        assert facts["license_name"] == spec.license.removeprefix("other: ")
-        assert facts["license_link"].startswith("https://")
-    else:
-        assert facts["license"] == spec.license
+def notes_block(card: str) -> str:
+    start, end = card.index("<!-- notes:start"), card.index("<!-- notes:end -->")
+    return card[start:end]
 
 
-@pytest.mark.parametrize("spec", OURS, ids=lambda spec: spec.name)
-def test_notes_are_written(spec):
-    notes = cards.NOTES.search((FOLDER / f"{spec.name}.md").read_text(encoding="utf-8"))
-    assert notes is not None
-    assert notes.group() != cards.NOTES.search(TEMPLATE).group(), "the card still has the template's notes"
-    if spec.hub_id:
-        for heading in ("## Data and training", "## Limits and licence", "## Checked facts"):
-            assert heading in notes.group()
-    if "## Published numbers" in notes.group():
-        assert "Not run by us" in notes.group()
-        assert "Source:" in notes.group()
+class TestRegistered:
+    @each_spec
+    def test_facts_equal_the_spec(self, spec):
+        card, results = card_of(spec), cards.measured(spec.name)
+        facts = cards.read_facts(card)
+        assert facts == cards.fact_rows(spec)
+        assert facts["dim"] == str(spec.dim)
+        assert facts["licence"] == spec.license
+        assert card.startswith(cards.front_matter(spec, results=results) + "\n")
+
+    @each_spec
+    def test_the_hub_would_take_it(self, spec):
+        card = card_of(spec)
+        assert cards.check(card) == []
+        facts, _ = split(card)
+        assert facts["library_name"] == "embedding-zoo"
+        assert facts.get("base_model") == (spec.base or spec.hub_id or None)
+        if facts["license"] == "other":
+            assert facts["license_name"] == spec.license.removeprefix("other: ")
+        else:
+            assert facts["license"] == spec.license
+
+    @each_spec
+    def test_notes_are_written(self, spec):
+        notes = notes_block(card_of(spec))
+        assert notes != notes_block(TEMPLATE), "the card still has the template's notes"
+        if spec.hub_id:
+            for heading in ("## Data and training", "## Limits and licence", "## Checked facts"):
+                assert heading in notes
+        if "## Published numbers" in notes:
+            assert "Not run by us" in notes
+            assert "Source:" in notes
+
+    @each_spec
+    def test_figures_stand_in_the_card_with_their_source(self, spec):
+        results = read_results(cards.CARDS / "results" / f"{spec.name}.json")
+        block = cards.find(card_of(spec), "measured")
+        assert (block is None) == (not results)
+        for result in results:
+            assert result.source, f"{result} names no source"
+            assert result.source in block
+            if not result.unit:
+                assert f"{round(100 * result.value, 6):.10g}" in block
+
+    def test_nothing_is_stale_and_nothing_is_orphaned(self, capsys):
+        assert cards.main(["--check"]) == 0, capsys.readouterr().out
+
+    def test_what_zoo_mini_was_measured_to_do_is_all_there(self):
+        """The figures that were written as text before they became data (commit 510bc95)."""
+        found = {
+            (r.dataset, r.part, r.direction, r.metric): r.value for r in cards.measured("zoo-mini") if r.split == "test"
+        }
+        assert len(found) == 10 * 7 + 3 + 4
+        row = [43.2, 77.5, 86.7, 60.3, 84.1, 91.0]
+        ways = [(way, k) for way in ("image → text", "text → image") for k in (1, 5, 10)]
+        for value, (way, k) in zip(row, ways, strict=True):
+            assert found["photos", "", way, f"recall@{k}"] == pytest.approx(value / 100)
+        assert found["emoji", "fxemoji", "", "accuracy"] == 0.231
+        assert found["symbols", "", "text → image", "recall@10"] == 0.318
+        assert found["photos", "grocery, by shop description", "text → image", "recall@10"] == 0.802
+        assert found["photos", "free-form queries", "text → image", "precision by chance"] == 0.012
+        card = (cards.CARDS / "zoo-mini.md").read_text(encoding="utf-8")
+        assert (
+            len([line for line in cards.find(card, "queries").splitlines() if line.endswith((" no |", " yes |"))]) == 48
+        )
+
+    def test_a_changed_fact_or_figure_makes_the_card_stale_and_keeps_what_people_wrote(self, tmp_path):
+        spec = zoo.get_spec("text-test")
+        (tmp_path / "_template.md").write_text(TEMPLATE, encoding="utf-8")
+        card, readme = tmp_path / "text-test.md", tmp_path / "README.md"
+        readme.write_text("# x\n<!-- models:start -->\nold\n<!-- models:end -->\ny\n", encoding="utf-8")
+        first = cards.outdated(tmp_path, readme, [spec])
+        assert set(first) == {card, readme}
+        assert notes_block(first[card]) == notes_block(TEMPLATE)
+        by_hand = (
+            first[card]
+            .replace("## Data and training", "by hand: $5 \\1 {x}")
+            .replace("tags:", "language: en\ntags:\n- mine")
+        )
+        card.write_text(by_hand, encoding="utf-8")
+        readme.write_text(first[readme], encoding="utf-8")
+        settled = cards.outdated(tmp_path, readme, [spec])  # the keys are put in order, once
+        card.write_text(settled.get(card, by_hand), encoding="utf-8")
+        assert cards.outdated(tmp_path, readme, [spec]) == {}
+
+        write_results(tmp_path / "results" / "text-test.json", [OURS])
+        again = cards.outdated(tmp_path, readme, [replace(spec, dim=31, license="mit")])
+        assert set(again) == {card}
+        text = again[card]
+        assert cards.read_facts(text)["dim"] == "31"
+        assert "| 43.2 |" in cards.find(text, "measured")
+        assert "by hand: $5 \\1 {x}" in text
+        facts, _ = split(text)
+        assert facts["language"] == "en"
+        assert "mine" in facts["tags"]
+        assert facts["license"] == "mit"
+        assert cards.read_facts(by_hand)["dim"] == "32"
+
+    def test_the_readme_table_lists_real_models_only(self):
+        rows = cards.readme_table(SPECS).splitlines()[2:]
+        listed = [row.split("](")[0].removeprefix("| [") for row in rows]
+        assert sorted(listed) == sorted(s.name for s in SPECS if s.hub_id or s.packaged)
+        assert not any(name.endswith("-test") for name in listed)
+
+    def test_orphans_are_reported(self, tmp_path, capsys):
+        (tmp_path / "_template.md").write_text(TEMPLATE, encoding="utf-8")
+        (tmp_path / "gone.md").write_text("x", encoding="utf-8")
+        write_results(tmp_path / "results" / "gone.json", [OURS])
+        assert cards.main(["--folder", str(tmp_path), "--readme", str(tmp_path / "none.md"), "--check"]) == 1
+        out = capsys.readouterr().out
+        assert "gone.md: no model of that name" in out
+        assert "gone.json: no model of that name" in out
+        assert not list(tmp_path.glob("clip*.md")), "--check writes nothing"
+
+    def test_a_folder_without_template_is_refused(self, tmp_path, capsys):
+        assert cards.main(["--folder", str(tmp_path)]) == 2
+        assert "_template.md" in capsys.readouterr().err
+        assert not list(Path(tmp_path).iterdir())
+
+    def test_a_broken_results_file_is_named(self, tmp_path, capsys):
+        (tmp_path / "_template.md").write_text(TEMPLATE, encoding="utf-8")
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "clip-test.json").write_text('[{"dataset": "x"}]', encoding="utf-8")
+        assert cards.main(["--folder", str(tmp_path), "--check"]) == 2
+        assert "clip-test.json holds no results: missing fields ['metric', 'task', 'value']" in capsys.readouterr().err
+
+    def test_a_card_without_markers_is_refused(self):
+        with pytest.raises(ValueError, match="facts:start"):
+            cards.read_facts("# a card\n")
 
 
-def test_nothing_is_stale_and_nothing_is_orphaned(capsys):
-    assert cards.main(["--check"]) == 0, capsys.readouterr().out
+class TestFigures:
+    def test_ours_and_the_authors_are_never_in_one_table(self):
+        same = replace(OURS, ours=False, value=0.99, source="their page")  # the same thing, measured by others
+        text = cards.figures([OURS, same, THEIRS])
+        ours, theirs = text.split("## Published numbers")
+        assert "43.2" in ours
+        assert "99.0" not in ours
+        assert "43.2" not in theirs
+        assert "Not run by us: their page" in theirs
+        assert "99.0" in theirs
+        assert "Again with `zoo eval x`." in ours
+        for spec in SPECS:  # and so in every card that there is
+            results = cards.measured(spec.name)
+            if any(not result.ours for result in results):
+                assert cards.figures([r for r in results if r.ours]) in cards.find(card_of(spec), "measured")
+
+    def test_two_sources_of_the_authors_are_two_tables(self):
+        text = cards.figures([THEIRS, replace(THEIRS, metric="recall@5", source="another page")])
+        assert text.count("| data |") == 2
+        assert text.index("their page") < text.index("56.3") < text.index("another page")
+
+    def test_ours_are_rounded_and_theirs_kept_as_printed(self):
+        assert "| 43.2 |" in cards.figures([OURS])
+        assert "| 62.62 |" in cards.figures([replace(THEIRS, value=0.6262)])
+        assert "| 86.0 |" in cards.figures([replace(THEIRS, value=0.86)])
+
+    def test_before_and_after_stand_side_by_side(self):
+        one = replace(OURS, dataset="held-out pairs", low=0.4, high=0.5)
+        text = cards.figures(
+            [one, replace(one, part=DIFFERENCE, value=0.1, low=0.05, high=0.2), replace(one, part=BEFORE, value=0.3321)]
+        )
+        assert "| direction | metric | before training | after training | difference |" in text
+        row = "| image → text | recall@1 | 33.2 (40.0 to 50.0) | 43.2 (40.0 to 50.0) | +10.0 (+5.0 to +20.0) |"
+        assert row in text
+
+    def test_units_are_kept_out_of_the_shares(self):
+        text = cards.figures([Result("texts", "speed", "throughput", 23848.4, split="", unit="texts/s"), OURS])
+        assert "| speed | texts | throughput | 23,848.4 texts/s |" in text
+        assert "%" not in text
+
+    def test_a_bar_in_a_name_breaks_no_table(self):
+        line = next(x for x in cards.figures([replace(OURS, part="a|b\nc")]).splitlines() if "a\\|b c" in x)
+        assert line.count("|") - line.count("\\|") == 5
+
+    def test_nothing_measured_nothing_written(self):
+        assert cards.figures([]) == ""
 
 
-def test_a_changed_fact_makes_the_card_stale_and_keeps_the_notes(tmp_path):
-    spec = zoo.get_spec("text-test")
-    (tmp_path / "_template.md").write_text(TEMPLATE, encoding="utf-8")
-    readme = tmp_path / "README.md"
-    readme.write_text("# x\n<!-- models:start -->\nold\n<!-- models:end -->\ny\n", encoding="utf-8")
-    first = cards.outdated(tmp_path, readme, [spec])
-    assert set(first) == {tmp_path / "text-test.md", readme}
-    written = first[tmp_path / "text-test.md"]
-    start, end = cards.NOTES.search(written).span()
-    edited = written[:start] + "<!-- notes:start -->\nby hand: $5 \\1 {x}\n<!-- notes:end -->" + written[end:]
-    (tmp_path / "text-test.md").write_text(edited, encoding="utf-8")
-    readme.write_text(first[readme], encoding="utf-8")
-    assert cards.outdated(tmp_path, readme, [spec]) == {}
+class TestMetadata:
+    def test_the_model_index_is_read_back_by_the_hubs_own_class(self):
+        from huggingface_hub import ModelCard
 
-    changed = replace(spec, dim=31, license="mit")
-    again = cards.outdated(tmp_path, readme, [changed])
-    assert set(again) == {tmp_path / "text-test.md"}
-    card = again[tmp_path / "text-test.md"]
-    assert cards.read_facts(card)["dim"] == "31"
-    assert "by hand: $5 \\1 {x}" in card
-    assert cards.read_facts(edited)["dim"] == "32"
+        spec = zoo.get_spec("zoo-mini")
+        data = ModelCard(card_of(spec)).data
+        found = {(e.dataset_type, e.metric_name or e.metric_type): e.metric_value for e in data.eval_results}
+        assert found["photos", "recall@1, image → text"] == 0.432
+        assert found["photos", "accuracy"] == 0.392
+        assert {entry.dataset_config for entry in data.eval_results} == {None}, "parts of a pack stay in the text"
+        assert data.model_name == "zoo-mini"
+
+    def test_the_authors_figures_are_not_ours_to_state(self):
+        spec = zoo.get_spec("clip-vit-b32-laion2b")
+        facts, _ = split(card_of(spec))
+        assert cards.measured(spec.name)
+        assert "model-index" not in facts
+        assert cards.eval_results([THEIRS, replace(THEIRS, dataset="org/coco")], "me/x") == {}
+
+    def test_eval_results_are_read_back_by_the_hubs_own_function(self):
+        from huggingface_hub import parse_eval_result_entries
+
+        arguana = Result("mteb/arguana", "retrieval", "recall@10", 0.7, source="zoo eval x --tasks ArguAna")
+        results = [
+            arguana,
+            replace(arguana, metric="ndcg@10", value=0.512345678, date="2026-11-25"),
+            replace(arguana, part="de", metric="ndcg@10", value=0.1),  # a part of what was measured whole
+            replace(arguana, metric="throughput", unit="texts/s", value=9.0),
+            OURS,  # not on the Hub
+        ]
+        files = cards.eval_results(results, "me/mine")
+        assert list(files) == [".eval_results/mteb-arguana.yaml"]
+        (entry,) = parse_eval_result_entries(yaml.safe_load(files[".eval_results/mteb-arguana.yaml"]))
+        assert (entry.dataset_id, entry.task_id, entry.value) == ("mteb/arguana", "default", 0.512346)
+        assert entry.date == "2026-11-25"
+        assert entry.source_url.endswith("/me/mine/blob/main/results.json")
+        assert "ndcg@10" in entry.notes
+        assert "zoo eval x --tasks ArguAna" in entry.notes
+
+    def test_a_data_set_of_parts_alone_keeps_them(self):
+        parts = [replace(OURS, dataset="org/d", part=part, direction="") for part in ("de", "fr")]
+        (text,) = cards.eval_results(parts, "me/x").values()
+        assert [entry["dataset"]["task_id"] for entry in yaml.safe_load(text)] == ["de", "fr"]
 
 
-def test_the_readme_table_lists_real_models_only():
-    table = cards.readme_table(SPECS)
-    rows = table.splitlines()[2:]
-    listed = [row.split("](")[0].removeprefix("| [") for row in rows]
-    assert sorted(listed) == sorted(s.name for s in SPECS if s.hub_id or s.packaged)
-    assert not any(name.endswith("-test") for name in listed)
+LOADERS = {"zoo": "", "transformers": "", "timm": "it reads no text"}
+NOTES = """---
+license: mit
+language: en
+base_model: a/b
+datasets: org/pairs
+tags: [shoes, timm]
+---
+
+My words: $1.
+"""
 
 
-def test_an_orphan_is_reported(tmp_path, capsys):
-    (tmp_path / "_template.md").write_text(TEMPLATE, encoding="utf-8")
-    (tmp_path / "gone.md").write_text("x", encoding="utf-8")
-    assert cards.main(["--folder", str(tmp_path), "--readme", str(tmp_path / "none.md"), "--check"]) == 1
-    assert "gone.md: no model of that name" in capsys.readouterr().out
-    assert not list(tmp_path.glob("clip*.md")), "--check writes nothing"
+class TestPublished:
+    def card(self, **changes) -> str:
+        spec = replace(zoo.get_spec("clip-test"), name="mine", hub_id="me/mine", base="laion/x", license="cc-by-4.0")
+        given = {"repo": "me/mine", "results": [OURS, THEIRS], "notes": NOTES, "loaders": LOADERS}
+        return cards.published_card(spec, **{**given, **changes})
+
+    def test_facts_figures_and_use(self):
+        card = self.card(space="me/mine-demo", certificate="certificate.json")
+        assert cards.check(card) == []
+        assert cards.read_facts(card)["Hub repository"] == "[me/mine](https://huggingface.co/me/mine)"
+        assert 'load_model("hf:me/mine")' in card
+        assert "### With transformers" in card
+        assert "- timm: it reads no text" in card
+        assert "spaces/me/mine-demo" in card
+        assert "`zoo verify hf:me/mine`" in card
+        assert "| 43.2 |" in cards.find(card, "measured")
+
+    def test_the_front_matter_is_the_models_and_what_people_added_stays(self):
+        facts, body = split(self.card())
+        assert facts["license"] == "cc-by-4.0", "the spec's, not the old card's"
+        assert facts["base_model"] == "laion/x"
+        assert facts["language"] == "en"
+        assert facts["datasets"] == "org/pairs"
+        tags = ["embedding-zoo", "transformers", "feature-extraction", "arxiv:2103.00020", "shoes"]
+        assert facts["tags"] == tags, "timm opens it no longer"
+        assert [r["dataset"]["type"] for r in facts["model-index"][0]["results"]] == ["photos"]
+        assert body.endswith("My words: $1.\n")
+
+    def test_again_is_the_same(self):
+        once = self.card()
+        assert self.card(notes=once) == once
+
+    def test_a_base_that_is_no_repository_is_no_base_model(self):
+        spec = replace(zoo.get_spec("clip-test"), name="mine", base="zoo-mini")
+        kept = "---\nbase_model_relation: finetune\n---\nx\n"
+        card = cards.published_card(spec, repo="me/mine", results=[], notes=kept, loaders={"zoo": ""})
+        facts, _ = split(card)
+        assert "base_model" not in facts
+        assert "base_model_relation" not in facts
+        assert cards.read_facts(card)["starts from"] == "zoo-mini"
+        assert cards.find(card, "measured") is None
+        assert cards.check(card) == []
+
+    def test_every_registered_card_can_be_published(self):
+        for spec in SPECS:
+            base = spec.base or spec.hub_id or None
+            moved = replace(spec, name="mine", hub_id="me/mine", source="", revision=None, packaged=False, base=base)
+            notes, results = cards.notes_of(spec.name), cards.measured(spec.name)
+            card = cards.published_card(moved, repo="me/mine", results=results, notes=notes, loaders={"zoo": ""})
+            assert cards.check(card) == [], spec.name
+            assert notes_block(card).split("measured:start")[0] == notes_block(notes).split("measured:start")[0]
+            assert 'load_model("hf:me/mine")' in card
+
+    def test_a_merged_folder_says_what_it_is_of(self, tmp_path):
+        (tmp_path / "merge.json").write_text(
+            '{"method": "uniform", "models": ["/a/b/one", "two"], "weights": [0.25, 0.75]}'
+        )
+        spec = replace(zoo.get_spec("clip-test"), base="org/base")
+        notes = cards.notes_of(tmp_path)
+        card = cards.published_card(
+            spec, repo="me/x", results=cards.measured(tmp_path), notes=notes, loaders={"zoo": ""}
+        )
+        assert "Merged without training (uniform) from one (0.250), two (0.750)." in card
+        assert split(card)[0]["base_model_relation"] == "merge"
+        assert cards.check(card) == []
+
+    def test_commands_name_no_folder_of_this_machine(self, tmp_path):
+        write_results(tmp_path / "results.json", [replace(OURS, source="zoo eval /home/me/runs/mine"), THEIRS])
+        assert [result.source for result in cards.measured(tmp_path)] == ["zoo eval mine", "their page"]
+
+    def test_a_model_in_memory_has_no_card(self):
+        model = zoo.build_model("clip-test")
+        assert cards.measured(model) == []
+        assert cards.notes_of(model) == ""
 
 
-def test_a_folder_without_template_is_refused(tmp_path, capsys):
-    assert cards.main(["--folder", str(tmp_path)]) == 2
-    assert "_template.md" in capsys.readouterr().err
-    assert not list(Path(tmp_path).iterdir())
+GOOD = "---\nlicense: mit\nlibrary_name: embedding-zoo\n---\n# x\n"
+INDEX = "model-index:\n- name: x\n  results:\n  - task: {type: t}\n    dataset: {name: d, type: org/d}\n    metrics: [{type: a, value: 0.5}]\n"
 
 
-def test_a_card_without_markers_is_refused():
-    with pytest.raises(ValueError, match="facts:start"):
-        cards.read_facts("# a card\n")
+class TestCheck:
+    def test_good_cards(self):
+        assert cards.check(GOOD) == []
+        assert cards.check(GOOD.replace("library", INDEX + "library")) == []
+
+    @pytest.mark.parametrize(
+        ("change", "wrong"),
+        [
+            (("license: mit", "licence: mit"), "licence: unknown key"),
+            (("license: mit\n", ""), "license: missing"),
+            (("license: mit", "license: MIT"), "'MIT' is no identifier"),
+            (("license: mit", "license: other"), "license_name: `license: other` needs a name"),
+            (("license: mit", "license: other\nlicense_name: my-1"), "license_link: `license: other` needs"),
+            (("license: mit", "license: other\nlicense_name: My License\nlicense_link: LICENSE"), "license_name"),
+            (("license: mit", "license: mit\nlicense_link: LICENSE"), "license_link: only with"),
+            (("license: mit", "license: mit\nlicense: mit"), "'license' twice"),
+            (("license: mit", "license: no"), "license: False is read as bool; write it in quotation marks"),
+            (("license: mit", "license: mit\nlanguage: no"), "language: False is read as bool"),
+            (("license: mit", "license: mit\nlanguage: English"), "'English' is no ISO 639 code"),
+            (("license: mit", "license: mit\ntags: [a, 2]"), "tags: 2 is read as int"),
+            (("license: mit", "license: mit\npipeline_tag: embeddings"), "'embeddings' is no task"),
+            (("license: mit", "license: mit\nbase_model: zoo-mini"), "'zoo-mini' is no repository of the Hub"),
+            (("license: mit", "license: mit\nbase_model: a/b\nbase_model_relation: child"), "'child' is none of"),
+            (("license: mit", "license: mit\nbase_model_relation: merge"), "without base_model it means nothing"),
+            (("license: mit", "license: mit\ndatasets: [./pairs.csv]"), "'./pairs.csv' is no repository"),
+            (("license: mit", "license: [mit"), "no YAML"),
+            (("license: mit", "- mit"), "no YAML"),
+            (("license: mit\nlibrary_name: embedding-zoo", "- mit"), "must hold KEY: VALUE lines, not a list"),
+            (("---\nlicense: mit\nlibrary_name: embedding-zoo\n---\n", ""), "there is no front matter"),
+            (("# x\n", ""), "nothing below the front matter"),
+            (("# x", "<!-- facts:start: -->\n# x"), "facts:start` stands 1 times and its end 0 times"),
+            (("license: mit", "license: !!python/object/apply:os.getcwd []"), "no YAML"),
+            (("library", INDEX.replace("0.5", "high") + "library"), "metrics[0].value: 'high' is no number"),
+            (("library", INDEX.replace("0.5", ".nan") + "library"), "value: nan is no number"),
+            (("library", INDEX.replace("org/d", "held-out pairs") + "library"), "dataset.type: must be an identifier"),
+            (("library", INDEX.replace("- name: x", "- nam: x") + "library"), "model-index[0]: needs a name"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_what_the_hub_would_refuse(self, change, wrong):
+        assert change[0] in GOOD
+        found = cards.check(GOOD.replace(*change, 1))
+        assert any(wrong in line for line in found), found
+
+    def test_a_space(self):
+        space = '---\ntitle: x\nsdk: gradio\nsdk_version: "6.31.0"\npython_version: "3.11"\napp_file: app.py\nlicense: mit\n---\nx\n'
+        assert cards.check(space) == []
+        assert cards.check(space.replace('"3.11"', "3.10")) == [
+            "python_version: 3.1 is read as float; write it in quotation marks"
+        ]
+        (wrong,) = cards.check(space.replace("title: x", f"title: x\nshort_description: {'x' * 61}"))
+        assert "61 characters" in wrong
+        assert "colorTo: 'teal' is none of" in cards.check(space.replace("title: x", "title: x\ncolorTo: teal"))[0]
+
+    def test_yaml_is_only_data(self):
+        with pytest.raises(InvalidCardError):
+            read_yaml("a: !!python/name:os.system")
+
+
+class TestResults:
+    def test_written_and_read_back(self, tmp_path):
+        file = tmp_path / "r.json"
+        speed = Result("texts", "speed", "throughput", 9.5, split="", unit="texts/s")
+        write_results(file, [OURS, speed, THEIRS])
+        assert read_results(file) == [OURS, speed, THEIRS]
+        write_results(file, [replace(OURS, value=0.5)])
+        assert [result.value for result in read_results(file)] == [0.5, 9.5, 0.563]
+
+    def test_every_file_holds_shares_that_are_shares(self):
+        files = sorted((cards.CARDS / "results").glob("*.json"))
+        assert len(files) > 20
+        for file in files:
+            for result in read_results(file):
+                assert math.isfinite(result.value)
+                assert result.unit or 0 <= result.value <= 1, result
+                assert not HUB_ID.fullmatch(result.dataset) or result.ours

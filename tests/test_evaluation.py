@@ -1,13 +1,19 @@
 """Pack evaluation against values worked out by hand, on packs that the test writes itself."""
 
+import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
-from zoo.evaluation.__main__ import main, score_table, write_card
+import zoo
+from zoo.cards import check, find
+from zoo.errors import ZooError
+from zoo.evaluation.__main__ import card_of, main, pack_results, query_results, query_table, write_card
 from zoo.evaluation.packs import (
     ALL,
     BENCHMARKS,
@@ -17,6 +23,7 @@ from zoo.evaluation.packs import (
     evaluate_queries,
     read_pack,
 )
+from zoo.evaluation.results import FILE, Result, read_results
 
 PHOTOS, EMOJI, SYMBOLS = BENCHMARKS
 AXES = {"apple": 0, "pear": 1, "hat": 2}
@@ -98,21 +105,99 @@ def test_missing_pack_names_the_variable(packs, capsys):
     assert "zoo.evaluation: " in capsys.readouterr().err
 
 
-def test_table_has_a_row_for_each_score(packs):
-    lines = score_table(evaluate_pack(Named(), PHOTOS)).splitlines()
-    assert len(lines) == 2 + 3
-    assert lines[2] == "| photos | all | 4 | 3 | 75.0 | 100.0 | 100.0 | 66.7 | 100.0 | 100.0 | 75.0 |"
+def test_scores_become_results(packs):
+    together, *parts = evaluate_pack(Named(), PHOTOS)
+    results = pack_results(together, "test", "zoo eval x")
+    assert {(r.direction, r.metric): r.value for r in results} == {
+        ("image → text", "recall@1"): 0.75,
+        ("image → text", "recall@5"): 1.0,
+        ("image → text", "recall@10"): 1.0,
+        ("text → image", "recall@1"): pytest.approx(2 / 3),
+        ("text → image", "recall@5"): 1.0,
+        ("text → image", "recall@10"): 1.0,
+        ("", "accuracy"): 0.75,
+    }
+    assert {(r.dataset, r.part, r.split, r.notes) for r in results} == {("photos", "", "test", "4 pictures, 3 texts")}
+    assert {r.part for score in parts for r in pack_results(score, "test", "x")} == {"grocery", "clothing"}
 
 
-def test_card_block_is_replaced_and_the_rest_kept(tmp_path):
-    card = tmp_path / "card.md"
-    card.write_text("before\n<!-- measured:start: old -->\n1\n<!-- measured:end -->\nafter\n")
-    write_card(card, "new \\1 figures", "python -m zoo.evaluation x")
+def test_query_results_and_table(packs):
+    file = packs / "queries.json"
+    file.write_text(json.dumps([{"query": "an apple", "labels": ["apple"]}, {"query": "hat", "labels": ["pear"]}]))
+    found = evaluate_queries(Named(), file)
+    values = {r.metric: r.value for r in query_results(found, "test", "x")}
+    assert values == {
+        "hit@1": 0.5,
+        "hit@5": 1.0,
+        "precision@10": pytest.approx(3 / 8),
+        "precision by chance": pytest.approx(3 / 8),
+    }
+    assert query_table(found).splitlines()[-2:] == ["| an apple | apple | yes |", "| hat | hat | no |"]
+
+
+CARD = """---
+license: mit
+---
+before
+<!-- measured:start: old -->
+1
+<!-- measured:end -->
+after
+"""
+
+
+def test_figures_are_kept_beside_the_card_and_its_tables_set_anew(tmp_path):
+    card, file = tmp_path / "README.md", tmp_path / FILE
+    card.write_text(CARD)
+    one = Result("photos", "image-text-retrieval", "recall@1", 0.25, source="python -m zoo.evaluation x")
+    write_card(card, file, [one], "| a \\1 table |", "python -m zoo.evaluation x")
+    write_card(card, file, [Result("emoji", "image-text-retrieval", "recall@1", 0.5, source="y")], "", "y")
     text = card.read_text()
-    assert text.startswith(
-        "before\n<!-- measured:start: written by `python -m zoo.evaluation x` -->\nnew \\1 figures\n"
-    )
-    assert text.endswith("<!-- measured:end -->\nafter\n")
-    card.write_text("no block")
-    with pytest.raises(ValueError, match="measured:start"):
-        write_card(card, "x", "y")
+    assert text.startswith("---\nlicense: mit\n---\nbefore\n")
+    assert text.endswith("after\n")
+    measured = find(text, "measured")
+    assert "| photos | 25.0 |" in measured, "what was measured before stays"
+    assert "| emoji | 50.0 |" in measured
+    assert find(text, "queries") == "| a \\1 table |"
+    assert [result.value for result in read_results(file)] == [0.25, 0.5]
+
+
+def test_where_a_models_card_is(tmp_path):
+    (tmp_path / "README.md").write_text(CARD)
+    assert card_of(str(tmp_path)) == (tmp_path / "README.md", tmp_path / FILE)
+    card, file = card_of("zoo-mini")
+    assert (card.name, file.name, file.parent.name) == ("zoo-mini.md", "zoo-mini.json", "results")
+    assert file.is_file()
+    with pytest.raises(ZooError, match=r"nowhere.md does not exist"):
+        card_of("zoo-mini", str(tmp_path / "nowhere.md"))
+
+
+@pytest.mark.usefixtures("packs")
+def test_the_command_measures_a_real_model_into_its_card(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        buffer = io.BytesIO()
+        Image.fromarray(generator.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(buffer, "PNG")
+        rows.append(photo("apple" if number % 2 else "pear", "grocery", "", "a fruit") | {"image": buffer.getvalue()})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "photos" / "test.parquet")
+    zoo.build_model("mini-test").save_pretrained(tmp_path / "mine")
+    (tmp_path / "mine" / "README.md").write_text(CARD)
+    arguments = [
+        str(tmp_path / "mine"),
+        "--packs",
+        "photos",
+        "--no-speed",
+        "--queries",
+        str(tmp_path / "q.json"),
+        "--card",
+    ]
+    (tmp_path / "q.json").write_text(json.dumps([{"query": "fruit", "labels": ["pear"]}]))
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    results = read_results(tmp_path / "mine" / FILE)
+    assert len(results) == 7 + 7 + 3 + 4  # all, its one source, by description, queries
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert find(card, "measured") in printed
+    assert find(card, "queries").splitlines()[-1].startswith("| fruit | ")
+    assert check(card) == []

@@ -1,59 +1,134 @@
-"""`python -m zoo.evaluation NAME`: measures a model on the data packs; with --card it writes the tables into a card."""
+"""`python -m zoo.evaluation NAME`: measures a model on the data packs; with --card it keeps the figures and sets the card's tables."""
 
 import argparse
-import re
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from zoo.cards import CARDS, InvalidCardError, figures, fill, render
+from zoo.cards.pages import folder_of
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
-from zoo.evaluation.packs import BENCHMARKS, KS, Score, evaluate_descriptions, evaluate_pack, evaluate_queries
-from zoo.registry import load_model
+from zoo.evaluation.packs import ALL, BENCHMARKS, Score, evaluate_descriptions, evaluate_pack, evaluate_queries
+from zoo.evaluation.results import FILE, Result, read_results, write_results
+from zoo.registry import get_spec, load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = ROOT / "tests" / "data" / "paraphrases.json"
-MEASURED = re.compile(r"<!-- measured:start.*?<!-- measured:end -->", re.DOTALL)
+RETRIEVAL, ZERO_SHOT = "image-text-retrieval", "zero-shot-image-classification"
+IMAGE_TO_TEXT, TEXT_TO_IMAGE = "image → text", "text → image"
+# Names of `speed` → what was embedded, the figure, its unit.
+SPEEDS = {
+    "images/s": ("pictures", "throughput", "images/s"),
+    "texts/s": ("texts", "throughput", "texts/s"),
+    "ms for one image": ("one picture", "latency", "ms"),
+    "ms for one text": ("one text", "latency", "ms"),
+}
 EPILOG = """examples:
   python -m zoo.evaluation zoo-mini                                    print all tables
   python -m zoo.evaluation zoo-mini --split val                        of the validation splits
-  python -m zoo.evaluation zoo-mini --card model_cards/zoo-mini.md     and write them into the card
+  python -m zoo.evaluation zoo-mini --card                             keep them: results/zoo-mini.json, and the card
   python -m zoo.evaluation ./runs/mine --packs photos                  a model in a folder, one pack
 
 The packs are read from the folder in the environment variable ZOO_DATA, by default ../shared/data beside the checkout.
 """
 
 
-def percent(value: float) -> str:
-    """0.4567 → "45.7"."""
-    return f"{100 * value:.1f}"
+def pack_results(score: Score, split: str, source: str) -> list[Result]:
+    """One part of a pack as results: recall both ways and zero-shot accuracy."""
+    facts: dict[str, Any] = {
+        "dataset": score.pack,
+        "split": split,
+        "part": "" if score.source == ALL else score.source,
+        "source": source,
+        "date": _today(),
+        "notes": f"{score.images:,} pictures, {score.texts:,} texts",
+    }
+    ways = {IMAGE_TO_TEXT: score.image_to_text, TEXT_TO_IMAGE: score.text_to_image}
+    found = [
+        Result(task=RETRIEVAL, metric=f"recall@{k}", value=value, direction=way, **facts)
+        for way, recalls in ways.items()
+        for k, value in recalls.items()
+    ]
+    return [*found, Result(task=ZERO_SHOT, metric="accuracy", value=score.zero_shot, **facts)]
 
 
-def score_table(scores: list[Score]) -> str:
-    """Scores as a Markdown table, in percent."""
-    head = ["pack", "part", "pictures", "texts", *(f"i→t R@{k}" for k in KS), *(f"t→i R@{k}" for k in KS), "zero-shot"]
-    rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
-    for s in scores:
-        recalls = [percent(side[k]) for side in (s.image_to_text, s.text_to_image) for k in KS]
-        rows.append([s.pack, s.source or "all", str(s.images), str(s.texts), *recalls, percent(s.zero_shot)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def description_results(recalls: dict[int, float], split: str, source: str) -> list[Result]:
+    """Recall of grocery photos by their product's shop description."""
+    part = "grocery, by shop description"
+    return [
+        Result(
+            "photos",
+            RETRIEVAL,
+            f"recall@{k}",
+            value,
+            split=split,
+            part=part,
+            direction=TEXT_TO_IMAGE,
+            source=source,
+            date=_today(),
+        )
+        for k, value in recalls.items()
+    ]
 
 
-def query_table(found: dict) -> str:
-    """The free-form figures, and what each query finds first."""
+def query_results(found: dict[str, Any], split: str, source: str) -> list[Result]:
+    """The figures of the free-form queries."""
+    notes = f"{found['queries']:,} queries, {found['photos']:,} pictures"
+    metrics = {"hit@1": "hit@1", "hit@5": "hit@5", "precision@10": "precision@10"}
+    metrics["chance precision"] = "precision by chance"
+    return [
+        Result(
+            "photos",
+            RETRIEVAL,
+            metric,
+            found[key],
+            split=split,
+            part="free-form queries",
+            direction=TEXT_TO_IMAGE,
+            source=source,
+            date=_today(),
+            notes=notes,
+        )
+        for key, metric in metrics.items()
+    ]
+
+
+def query_table(found: dict[str, Any]) -> str:
+    """What each free-form query finds first, as Markdown."""
     lines = [
-        f"{found['queries']} hand-written queries over {found['photos']:,} photos: the first photo is acceptable for "
-        f"{percent(found['hit@1'])} %, one of the first five for {percent(found['hit@5'])} %; of the first ten photos "
-        f"{percent(found['precision@10'])} % are acceptable (by chance {percent(found['chance precision'])} %).",
+        "### Free-form queries, one by one",
         "",
         "| query | label of the first photo | acceptable |",
         "| --- | --- | --- |",
         *(f"| {query} | {label} | {'yes' if right else 'no'} |" for query, label, right in found["first"]),
     ]
     return "\n".join(lines)
+
+
+def speed_results(model: Embedder, rates: dict[str, float], source: str) -> list[Result]:
+    """Size and speed as results."""
+    facts: dict[str, Any] = {"split": "", "source": source, "date": _today()}
+    count = sum(parameter.numel() for parameter in model.parameters())
+    found = [Result("weights", "size", "count", count, unit="numbers", **facts)]
+    packaged = ROOT / "zoo" / "weights" / model.spec.name / "model.safetensors"
+    if model.spec.packaged and packaged.is_file():
+        megabytes = round(packaged.stat().st_size / 1e6, 1)
+        found.append(Result("model.safetensors", "size", "size", megabytes, unit="MB", **facts))
+    notes = f"CPU, {torch.get_num_threads()} threads, 640x480 JPEG files, decoding included"
+    for name, value in rates.items():
+        of, metric, unit = SPEEDS[name]
+        found.append(Result(of, "speed", metric, round(value, 1), unit=unit, notes=notes, **facts))
+    return found
+
+
+def _today() -> str:
+    return date.today().isoformat()
 
 
 def speed(model: Embedder, images: int = 256) -> dict[str, float]:
@@ -92,29 +167,21 @@ def speed(model: Embedder, images: int = 256) -> dict[str, float]:
     return rates
 
 
-def speed_table(model: Embedder, rates: dict[str, float]) -> str:
-    """Size and speed as a Markdown table."""
-    count = sum(parameter.numel() for parameter in model.parameters())
-    rows = ["| figure | value |", "| --- | ---: |", f"| weights | {count:,} |"]
-    packaged = ROOT / "zoo" / "weights" / model.spec.name / "model.safetensors"
-    if packaged.is_file():
-        rows.append(f"| model.safetensors | {packaged.stat().st_size / 1e6:.1f} MB |")
-    rows += [f"| {name} | {value:,.1f} |" for name, value in rates.items()]
-    return "\n".join([*rows, "", f"CPU, {torch.get_num_threads()} threads, 640x480 JPEG files, decoding included."])
-
-
-def report(model: Embedder, split: str, packs: list[str], queries: Path | None, timed: bool) -> str:
-    """All tables as Markdown."""
-    scores = [s for b in BENCHMARKS if b.pack in packs for s in evaluate_pack(model, b, split)]
-    parts = [f"### Retrieval and zero-shot accuracy, {split} splits (percent)", score_table(scores)]
+def measure(
+    model: Embedder, split: str, packs: list[str], queries: Path | None, timed: bool, source: str
+) -> tuple[list[Result], str]:
+    """All figures, and the Markdown table of the single queries ("" where they were not asked)."""
+    scores = [score for b in BENCHMARKS if b.pack in packs for score in evaluate_pack(model, b, split)]
+    results, table = [result for score in scores for result in pack_results(score, split, source)], ""
     if "photos" in packs:
-        prose = ", ".join(f"R@{k} {percent(v)}" for k, v in evaluate_descriptions(model, split).items())
-        parts.append(f"Grocery photos by their product's shop description (text → image): {prose}.")
+        results += description_results(evaluate_descriptions(model, split), split, source)
         if queries is not None:
-            parts += ["### Free-form queries", query_table(evaluate_queries(model, queries, split))]
+            found = evaluate_queries(model, queries, split)
+            results += query_results(found, split, source)
+            table = query_table(found)
     if timed:
-        parts += ["### Size and speed", speed_table(model, speed(model))]
-    return "\n\n".join(parts)
+        results += speed_results(model, speed(model), source)
+    return results, table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -131,32 +198,58 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--packs", nargs="+", default=known, choices=known)
     parser.add_argument("--queries", type=Path, help="JSON of free-form queries (default: those of the tests)")
     parser.add_argument("--no-speed", action="store_true", help="leave the timing out")
-    parser.add_argument("--card", type=Path, help="card whose `<!-- measured:start … end -->` block is replaced")
+    parser.add_argument(
+        "--card",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="keep the figures in the results file of this card, and set its tables anew (default: the model's own card)",
+    )
     options = parser.parse_args(arguments)
     queries = options.queries or (QUERIES if QUERIES.is_file() else None)
     try:
+        card = None if options.card is None else card_of(options.model, options.card)
         model = load_model(options.model)
-        text = report(model, options.split, options.packs, queries, not options.no_speed)
-        if options.card:
-            write_card(options.card, text, f"python -m zoo.evaluation {options.model} --card {options.card}")
+        source = f"python -m zoo.evaluation {options.model}"
+        source += "" if options.split == "test" else f" --split {options.split}"
+        results, table = measure(model, options.split, options.packs, queries, not options.no_speed, source)
+        if card is not None:
+            write_card(*card, results, table, source)
     except (ZooError, ValueError, OSError) as error:
         print(f"zoo.evaluation: {error}", file=sys.stderr)
         return 1
-    print(text)
+    print("\n\n".join(filter(None, (figures(results), table))))
     return 0
 
 
-def write_card(card: Path, text: str, command: str) -> None:
-    """Replaces the measured block of a card.
+def card_of(model: str, card: str = "") -> tuple[Path, Path]:
+    """(card, results file) of a model: those of a folder are in it, those of a registered name in model_cards/.
+
+    Args:
+        card: another card's path, "" for the model's own.
 
     Raises:
-        ValueError: the card has no such block.
+        InvalidCardError: there is no such card.
     """
-    old = card.read_text(encoding="utf-8")
-    if not MEASURED.search(old):
-        raise ValueError(f"{card} has no `<!-- measured:start … measured:end -->` block to write into")
-    block = f"<!-- measured:start: written by `{command}` -->\n{text}\n<!-- measured:end -->"
-    card.write_text(MEASURED.sub(lambda _: block, old), encoding="utf-8")
+    folder = folder_of(model)
+    path = Path(card) if card else folder / "README.md" if folder else CARDS / f"{model}.md"
+    if not path.is_file():
+        raise InvalidCardError(f"{path} does not exist; `python -m zoo.cards` writes the cards of registered models")
+    own = path.name == "README.md"
+    return path, path.parent / FILE if own else path.parent / "results" / f"{path.stem}.json"
+
+
+def write_card(card: Path, file: Path, results: list[Result], table: str, command: str) -> None:
+    """Adds figures to a results file and sets the tables of the card from all that it holds."""
+    write_results(file, results)
+    text = card.read_text(encoding="utf-8")
+    if card.name == "README.md":
+        text = fill(text, "measured", figures(read_results(file)), f"written by `{command} --card` from {FILE}")
+    else:
+        text = render(get_spec(card.stem), text, read_results(file))
+    if table:
+        text = fill(text, "queries", table, f"written by `{command} --card`")
+    card.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

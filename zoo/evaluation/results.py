@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 FILE = "results.json"
+# Value of `part` for figures of a model before it was trained, and for how much training changed them.
+BEFORE, DIFFERENCE = "before training", "difference"
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Result:
     Attributes:
         dataset: the Hub's id ("org/name") or the name of a data pack ("photos").
         task: the kind of task, in the Hub's words where it has one ("image-text-retrieval").
-        split, part: of the data; part is "" for all of it.
+        split, part: of the data; part is "" for all of it, and then it is the figure that the Hub's metadata repeats.
         metric: "recall@10", "ndcg@10", "accuracy", ...; direction tells the two ways of retrieval apart.
         value: a share from 0 to 1, or in `unit`. low, high: 95 % bootstrap interval, where there is one.
         ours: measured by this project's code; False for figures that the model's authors state.
@@ -75,7 +77,10 @@ def read_results(path: Path) -> list[Result]:
 def write_results(path: Path, results: Iterable[Result]) -> None:
     """Adds figures to a file, each in place of an earlier one of the same thing; the file is whole or unchanged."""
     merged = {result.key: result for result in [*read_results(path), *results]}
-    rows = [{k: v for k, v in asdict(result).items() if v not in (None, "")} for result in merged.values()]
+    # `split` has a default that is not empty: "" must be written, or it would be read as "test".
+    rows = [
+        {k: v for k, v in asdict(result).items() if v not in (None, "") or k == "split"} for result in merged.values()
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         file.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")

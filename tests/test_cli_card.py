@@ -1,0 +1,81 @@
+"""`zoo card` as people type it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import zoo
+from zoo import cards
+from zoo.cli import main
+
+
+def test_a_registered_name(capsys):
+    assert main(["card", "zoo-mini"]) == 0
+    shown = capsys.readouterr().out
+    assert "12,256,632" in shown
+    assert "43.2" in shown
+    assert "<!--" not in shown
+    assert "library_name" not in shown
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_raw_is_the_file(name, capsys):
+    assert main(["card", name, "--raw"]) == 0
+    assert capsys.readouterr().out == (cards.CARDS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_written_once(tmp_path, capsys):
+    file = tmp_path / "card.md"
+    assert main(["card", "clip-test", "--write", str(file)]) == 0
+    assert file.read_text(encoding="utf-8") == (cards.CARDS / "clip-test.md").read_text(encoding="utf-8")
+    file.write_text("mine")
+    assert main(["card", "clip-test", "--write", str(file)]) == 2
+    assert "File exists; name a new file" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+    assert main(["card", "clip-test", "--write", str(tmp_path / "no" / "card.md")]) == 2
+    assert "No such file or directory; name a new file in a folder that exists" in capsys.readouterr().err
+
+
+def test_a_folder(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    zoo.build_model("text-test").save_pretrained(folder)
+    assert main(["card", str(folder)]) == 2
+    assert "holds no README.md; `zoo publish" in capsys.readouterr().err
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n\nWords [red]of[/red] mine.\n")
+    assert main(["card", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "Words [red]of[/red] mine." in shown
+    assert "license" not in shown
+
+
+def test_an_unknown_name_gives_the_nearest(capsys):
+    assert main(["card", "zoo-min"]) == 2
+    assert "zoo-mini" in capsys.readouterr().err
+
+
+def test_a_card_that_is_no_yaml_is_named(tmp_path, capsys):
+    (tmp_path / "README.md").write_text("---\nlicense: [mit\n---\n# Mine\n")
+    assert main(["card", str(tmp_path)]) == 2
+    assert "the front matter is no YAML" in capsys.readouterr().err
+
+
+def test_it_loads_no_model():
+    """A clean process: neither torch nor the Hub's client is needed to show a card."""
+    code = "import sys; from zoo.cli import main; main(['card', 'clip-test']); print({'torch', 'huggingface_hub'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.strip().endswith("set()")
+
+
+def test_without_cards_it_is_rendered_from_the_spec(tmp_path, monkeypatch, capsys):
+    """A package that was installed without its cards."""
+    from zoo.cards import pages
+
+    monkeypatch.setattr(pages, "CARDS", tmp_path)
+    assert main(["card", "all-minilm-l6-v2", "--raw"]) == 0
+    text = capsys.readouterr().out
+    assert cards.read_facts(text) == cards.fact_rows(zoo.get_spec("all-minilm-l6-v2"))
+    assert cards.check(text) == []

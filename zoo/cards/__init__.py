@@ -1,0 +1,35 @@
+"""Model cards: one for every registered name, every run and every published repository, from the same blocks.
+
+A card is the Hub's front matter and blocks between markers that programs write (`facts`, `measured`, `training`); all
+the rest is written by people and kept, wherever a card goes.
+"""
+
+from zoo.cards.blocks import InvalidCardError, fill, find
+from zoo.cards.facts import fact_rows, front_matter, read_facts, summary, usage
+from zoo.cards.figures import eval_results, figures
+from zoo.cards.pages import CARDS, card_text, main, measured, notes_of, outdated, readme_table, render
+from zoo.cards.published import published_card
+from zoo.cards.schema import check
+
+__all__ = [
+    "CARDS",
+    "InvalidCardError",
+    "card_text",
+    "check",
+    "eval_results",
+    "fact_rows",
+    "figures",
+    "fill",
+    "find",
+    "front_matter",
+    "main",
+    "measured",
+    "notes_of",
+    "outdated",
+    "published_card",
+    "read_facts",
+    "readme_table",
+    "render",
+    "summary",
+    "usage",
+]

@@ -1,0 +1,7 @@
+"""`python -m zoo.cards`."""
+
+import sys
+
+from zoo.cards.pages import main
+
+sys.exit(main())

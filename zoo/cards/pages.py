@@ -1,0 +1,178 @@
+"""`python -m zoo.cards`: writes what is known of every registered model into its card and into the README's table.
+
+Facts come from the `ModelSpec`, figures from `model_cards/results/<name>.json`. What people wrote is kept;
+`model_cards/_template.md` is where they start.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from zoo.cards.blocks import InvalidCardError, block, fill, split
+from zoo.cards.facts import fact_table, front_matter, summary, usage
+from zoo.cards.figures import figures
+from zoo.evaluation.results import FILE, Result, read_results
+from zoo.spec import ModelSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+# Beside the checkout's zoo/, or inside the package where it is installed from a wheel.
+CARDS = next((f for f in (ROOT / "model_cards", ROOT / "zoo" / "model_cards") if f.is_dir()), ROOT / "model_cards")
+TEMPLATE = "_template.md"
+README_TABLE = re.compile(r"(<!-- models:start[^\n]*-->\n).*?(<!-- models:end -->)", re.DOTALL)
+_BY = "written by `python -m zoo.cards` from the spec in zoo/models/; change it there"
+_BY_RESULTS = "written by `python -m zoo.cards` from results/{name}.json; change it there"
+
+
+def render(spec: ModelSpec, old: str, results: Sequence[Result] = ()) -> str:
+    """The whole card of a registered model.
+
+    Args:
+        old: the card as it is, or the template: its blocks are written anew, the rest is kept.
+    """
+    kept, body = split(old)
+    facts = f"# {spec.name}\n\n{summary(spec)}\n\n{fact_table(spec)}\n\n## Use\n\n```python\n{usage(spec)}\n```"
+    body = fill(body, "facts", facts, _BY)
+    body = fill(body, "measured", figures(results), _BY_RESULTS.format(name=spec.name))
+    return f"{front_matter(spec, results=results, kept=kept)}\n{body}"
+
+
+def card_text(name: str | Path) -> str:
+    """The card of a registered name, a folder, or "hf:<org>/<repo>[@revision]".
+
+    Raises:
+        UnknownModelError: no such name. InvalidCardError: a folder that has no card. HubError: the Hub has none.
+    """
+    from zoo import hub
+    from zoo.registry import get_spec
+
+    if folder := folder_of(name):
+        path = folder / "README.md"
+        if not path.is_file():
+            raise InvalidCardError(f"{folder} holds no README.md; `zoo publish {folder} --to …` writes one")
+        return path.read_text(encoding="utf-8")
+    if str(name).startswith("hf:"):
+        repo, _, revision = str(name).removeprefix("hf:").partition("@")
+        return Path(hub.download(repo, "README.md", revision or None)).read_text(encoding="utf-8")
+    spec = get_spec(str(name))
+    path = CARDS / f"{spec.name}.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else render(spec, "", measured(spec.name))
+
+
+def measured(source: Any) -> list[Result]:
+    """Figures that are known of whatever `load_model` opens: those in a folder, or of a registered name; else [].
+
+    Commands are given without the folders of this machine.
+
+    Raises:
+        ValueError: the file is there and holds no results.
+    """
+    from zoo.publish import without_paths
+
+    folder = folder_of(source)
+    if folder is None and not _registered(source):
+        return []
+    results = read_results(folder / FILE if folder else CARDS / "results" / f"{source}.json")
+    return [replace(result, source=without_paths(result.source)) if result.ours else result for result in results]
+
+
+def notes_of(source: Any) -> str:
+    """The card of whatever `load_model` opens, for `published_card` to keep what people wrote into it; "" if none."""
+    if folder := folder_of(source):
+        path = folder / "README.md"
+        return path.read_text(encoding="utf-8") if path.is_file() else _merged(folder)
+    path = CARDS / f"{source}.md" if _registered(source) else None
+    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
+
+
+def folder_of(source: Any) -> Path | None:
+    """The folder that a source is, None where it is a name or a model."""
+    if isinstance(source, str) and (source.startswith(("./", "../", "/", "~")) or source in (".", "..")):
+        source = Path(source)
+    return source.expanduser() if isinstance(source, Path) else None
+
+
+def _registered(source: Any) -> bool:
+    from zoo.registry import list_models
+
+    return isinstance(source, str) and source in list_models()
+
+
+def _merged(folder: Path) -> str:
+    """The start of a card for what `zoo merge` wrote, "" for any other folder."""
+    path = folder / "merge.json"
+    if not path.is_file():
+        return ""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    parts = ", ".join(
+        f"{Path(name).name} ({weight:.3f})" for name, weight in zip(facts["models"], facts["weights"], strict=True)
+    )
+    text = f"## Training\n\nMerged without training ({facts['method']}) from {parts}."
+    return (
+        f"---\nbase_model_relation: merge\n---\n{block('training', text, 'written by `zoo publish` from merge.json')}\n"
+    )
+
+
+def readme_table(specs: Iterable[ModelSpec]) -> str:
+    """The README's table of models, test models left out."""
+    rows = ["| name | reads | dim | weights | licence | from |", "| --- | --- | --- | --- | --- | --- |"]
+    for spec in sorted(specs, key=lambda s: (not s.packaged, s.family, s.name)):
+        if not spec.hub_id and not spec.packaged:
+            continue
+        reads = ", ".join(sorted(spec.modalities))
+        origin = f"[{spec.hub_id}](https://huggingface.co/{spec.hub_id})" if spec.hub_id else "in the package"
+        name = f"[{spec.name}](model_cards/{spec.name}.md)"
+        rows.append(f"| {name} | {reads} | {spec.dim} | {round(spec.params / 1e6)} M | {spec.license} | {origin} |")
+    return "\n".join(rows) + "\n"
+
+
+def outdated(folder: Path, readme: Path, specs: list[ModelSpec]) -> dict[Path, str]:
+    """Files whose text differs from what specs and results say, with the text they should have."""
+    template = (folder / TEMPLATE).read_text(encoding="utf-8")
+    wanted: dict[Path, str] = {}
+    for spec in specs:
+        path = folder / f"{spec.name}.md"
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        new = render(spec, old or template, read_results(folder / "results" / f"{spec.name}.json"))
+        if new != old:
+            wanted[path] = new
+    if readme.exists():
+        old = readme.read_text(encoding="utf-8")
+        new = README_TABLE.sub(lambda m: m.group(1) + readme_table(specs) + m.group(2), old)
+        if new != old:
+            wanted[readme] = new
+    return wanted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the cards, or with `--check` says which are stale (exit status 1)."""
+    from zoo.registry import get_spec, list_models
+
+    parser = argparse.ArgumentParser(prog="python -m zoo.cards", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a card is stale")
+    parser.add_argument("--folder", type=Path, default=CARDS, help="where the cards are")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="file with the table of models")
+    options = parser.parse_args(arguments)
+    if not (options.folder / TEMPLATE).exists():
+        print(f"no {TEMPLATE} in {options.folder}; run this in a checkout, or name the folder", file=sys.stderr)
+        return 2
+    specs = [get_spec(name) for name in list_models()]
+    try:
+        stale = outdated(options.folder, options.readme, specs)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    known = {spec.name for spec in specs} | {Path(TEMPLATE).stem}
+    files = [*options.folder.glob("*.md"), *options.folder.glob("results/*.json")]
+    orphans = [path for path in sorted(files) if path.stem not in known]
+    for path in orphans:
+        print(f"{path.name}: no model of that name is registered; delete the file or register the model")
+    for path, text in stale.items():
+        print(f"{path.name}: {'stale; run python -m zoo.cards' if options.check else 'written'}")
+        if not options.check:
+            path.write_text(text, encoding="utf-8")
+    return 1 if orphans or (options.check and stale) else 0

@@ -1,0 +1,63 @@
+"""Show the card of a model: facts, measured figures, training, limits.
+
+The card of a registered name is the one of `model_cards/`; a run's folder and a published folder hold theirs.
+"""
+
+import argparse
+from pathlib import Path
+
+from zoo.cli._shared import existing
+
+EXAMPLES = (
+    "zoo card zoo-mini",
+    "zoo card runs/mine",
+    "zoo card hf:me/my-model",
+    "zoo card siglip2-vit-b16-256 --raw | less",
+    "zoo card zoo-mini --write card.md",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo card`."""
+    parser.add_argument("name", help="a name of `zoo list`, a folder, or hf:ORG/REPO[@REVISION]")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--raw", action="store_true", help="the Markdown as it is, with the Hub's front matter")
+    how.add_argument("--write", type=existing, metavar="FILE", help="write that to a new file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the card; loads no model."""
+    from zoo import cards
+    from zoo.errors import ZooError
+
+    name: str | Path = arguments.name
+    if Path(name).expanduser().is_dir():
+        name = Path(name).expanduser()
+    text = cards.card_text(name)
+    if arguments.raw:
+        print(text, end="")
+    elif arguments.write:
+        try:
+            with arguments.write.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise ZooError(
+                f"--write {arguments.write}: {error.strerror}; name a new file in a folder that exists"
+            ) from error
+        print(f"written: {arguments.write}")
+    else:
+        _show(text)
+    return 0
+
+
+def _show(text: str) -> None:
+    import re
+
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from zoo.cards.blocks import split
+
+    # The front matter repeats the facts for programs, and the markers are for them too.
+    body = re.sub(r"<!--.*?-->", "", split(text)[1], flags=re.DOTALL)
+    Console().print(Markdown(body, hyperlinks=False))
