@@ -1,0 +1,43 @@
+"""sentence-transformers: a model of the zoo as a real SentenceTransformer, for whatever accepts only that.
+
+from zoo.integrations.sentence_transformers import as_sentence_transformer
+
+as_sentence_transformer("zoo-mini").encode(["a red bicycle"])
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.integrations import missing
+from zoo.registry import load_model
+
+try:
+    from sentence_transformers import SentenceTransformer
+except ImportError as error:
+    raise missing(error, "sentence-transformers") from error
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+
+def as_sentence_transformer(model: "Embedder | str | Path") -> SentenceTransformer:
+    """The model, not a copy, behind sentence-transformers' `encode`, with its prompts, on the device where it is.
+
+    Texts and pictures go in as there: a str is always a text, `{"image": path}` a file. Vectors are of unit length.
+
+    Args:
+        model: a model, or whatever `load_model` opens.
+    """
+    from zoo.exports.module import ZooModule
+
+    model = load_model(model) if isinstance(model, str | Path) else model
+    # A role without a prompt gets an empty one there, and the model's default one here.
+    roles = {role: model.prompt_text(model.role(role)) for role in ("query", "document")}
+    prompts = {**roles, **model.spec.prompts}
+    return SentenceTransformer(
+        modules=[ZooModule(model)],
+        device=str(model.device),
+        prompts=prompts,
+        default_prompt_name="default" if "default" in prompts else None,
+        similarity_fn_name="cosine",
+    )
