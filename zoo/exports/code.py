@@ -33,6 +33,7 @@ FILES = {
     "zoo_module.py": _SHIPPED.format(what="Module of sentence-transformers", module="module", names="ZooModule"),
 }
 
+
 def unfit(model: "Embedder") -> str:
     """Why not even this form is possible, "" nearly always."""
     if any(isinstance(getattr(tower.encoder, "tokenize", None), MissingTokenizer) for tower in model.towers):

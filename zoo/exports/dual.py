@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.hf_dual import HfImage, HfNaflexImage, HfText
-from zoo.exports import sentence
+from zoo.exports import NotExportableError, sentence
 from zoo.exports.text import write_backbone
 from zoo.exports.tokenizers import unfit as unfit_tokenizer
 from zoo.exports.tokenizers import write_tokenizer
@@ -40,6 +40,8 @@ def unfit(model: "Embedder") -> str:
         transform = image.transform
         if image.model_type != kind or transform.resize == "longest" or transform.fill:
             return "transformers has no such preprocessing of pictures"
+        if transform.engine != "torch":
+            return "transformers resizes pictures with torch"
         if transform.crop_rounding != "floor" and transform.resize != "squash":
             return "transformers rounds the place of the crop another way"
     return unfit_tokenizer(text.tokenize, text.pad_id)
@@ -61,10 +63,13 @@ def write(model: "Embedder", folder: Path) -> None:
     write_backbone(whole.to(next(text.tower.parameters()).dtype), folder)
     processor = {"image_processor_type": processor_class, "processor_class": model_class.replace("Model", "Processor")}
     sentence.write_json(folder / "preprocessor_config.json", processor | _pixels(image))
-    write_tokenizer(folder, text.tokenize, pad_id=text.pad_id)
+    write_tokenizer(folder, text.tokenize, pad_id=text.pad_id, mask=kind == "clip")
 
-    # SigLIP pools the last place of a text that is filled up to its full length, as it was trained.
-    padding = {} if kind == "clip" else {"text": {"padding": "max_length", "max_length": text.max_tokens}}
+    how: dict[str, dict[str, Any]] = {}
+    if kind != "clip":  # SigLIP pools the last place of a text that is filled up to its full length, as it was trained
+        how["text"] = {"padding": "max_length", "max_length": text.max_tokens}
+    if isinstance(image, HfNaflexImage):  # transformers' processor of both kinds has a number of its own
+        how["image"] = {"max_num_patches": image.patches}
     method = {name: f"get_{name}_features" for name in ("text", "image")}
     settings: dict[str, Any] = {
         "transformer_task": "feature-extraction",
@@ -73,20 +78,24 @@ def write(model: "Embedder", folder: Path) -> None:
         },
         "module_output_name": "sentence_embedding",
     }
-    sentence.write_json(
-        folder / "sentence_bert_config.json", settings | ({"processing_kwargs": padding} if padding else {})
-    )
+    settings |= {"processing_kwargs": how} if how else {}
+    sentence.write_json(folder / "sentence_bert_config.json", settings)
     sentence.write_modules(folder, [(sentence.TRANSFORMER, ""), (sentence.NORMALIZE, "1_Normalize")])
     sentence.write_settings(folder, model.spec)
     sentence.write_facts(folder, model.spec)
 
 
-def _fill(whole: "nn.Module", *towers: "nn.Module") -> None:
+def _fill(whole: "nn.Module", vision: "nn.Module", text: "nn.Module") -> None:
     """Both towers' weights into the whole model; the temperature, which changes no vector, stays as transformers sets it."""
-    tensors = {name: value for tower in towers for name, value in tower.state_dict().items()}
+    names = set(whole.state_dict())
+    tensors = {}
+    for part, tower in (("vision_model", vision), ("text_model", text)):
+        # CLIP's towers with projection name their tensors as the whole does, SigLIP's as a part of it.
+        for name, value in tower.state_dict().items():
+            tensors[name if name in names else f"{part}.{name}"] = value
     missing, unknown = whole.load_state_dict(tensors, strict=False)
     if unknown or any(not name.startswith("logit_") for name in missing):
-        raise RuntimeError(f"{type(whole).__name__} lacks {missing[:3]} and does not know {unknown[:3]}")
+        raise NotExportableError(f"{type(whole).__name__} lacks {missing[:3]} and does not know {unknown[:3]}")
 
 
 def _pixels(image: HfImage | HfNaflexImage) -> dict[str, Any]:

@@ -169,15 +169,16 @@ def _dual_model(folder: Path, dtype: "torch.dtype") -> dict[str, Any]:
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     fill = {"padding": True} if model.config.model_type == "clip" else {"padding": "max_length"}
     limit = processor.tokenizer.model_max_length
+    # SigLIP 2's processor counts patches by a number of its own, unless it is told.
+    most = getattr(processor.image_processor, "max_num_patches", None)
+    patches = {"max_num_patches": most} if most else {}
 
     def texts(values: list[str]) -> "Tensor":
         batch = processor(text=values, truncation=True, max_length=limit, return_tensors="pt", **fill)
-        if model.config.model_type != "clip":
-            batch.pop("attention_mask", None)  # SigLIP is trained to read its filler
         return model.get_text_features(**batch).pooler_output
 
     def images(values: list[Any]) -> "Tensor":
-        batch = processor(images=values, return_tensors="pt")
+        batch = processor(images=values, return_tensors="pt", **patches)
         batch["pixel_values"] = batch["pixel_values"].to(dtype)
         return model.get_image_features(**batch).pooler_output
 
@@ -261,8 +262,10 @@ def _sentence_encode(
             str(folder), device="cpu", trust_remote_code=own, model_kwargs={"dtype": dtype or torch.float32}
         )
 
+    name = None if prompt == "default" else prompt  # where none is named, sentence-transformers takes the default one
+
     def embed(values: list[Any]) -> "Tensor":
-        return model.encode(values, batch_size=batch_size, prompt_name=prompt, convert_to_tensor=True)
+        return model.encode(values, batch_size=batch_size, prompt_name=name, convert_to_tensor=True)
 
     vectors = by_kind(items, {"text": embed, "image": embed}, len(items) or 1)
     return F.normalize(vectors, dim=-1)

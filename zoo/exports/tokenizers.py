@@ -31,11 +31,12 @@ def unfit(tokenize: Any, pad_id: int | None) -> str:
     return "" if filler(tokenize, pad_id) is not None else "its tokenizer has no token to fill shorter texts with"
 
 
-def write_tokenizer(folder: Path, tokenize: Any, *, pad_id: int | None, side: str = "right") -> None:
+def write_tokenizer(folder: Path, tokenize: Any, *, pad_id: int | None, side: str = "right", mask: bool = True) -> None:
     """tokenizer.json and tokenizer_config.json, or a slow tokenizer's own files.
 
     Args:
         pad_id: token that fills shorter texts, from the backbone's configuration. side: where it is put.
+        mask: whether the model is told which tokens are filler; SigLIP is not.
     """
     tokenize.save(folder)
     path = folder / "tokenizer_config.json"
@@ -44,7 +45,7 @@ def write_tokenizer(folder: Path, tokenize: Any, *, pad_id: int | None, side: st
         "model_max_length": tokenize.max_tokens,
         "padding_side": side,
         "truncation_side": "right",
-        "model_input_names": ["input_ids", "attention_mask"],
+        "model_input_names": ["input_ids", "attention_mask"] if mask else ["input_ids"],
         "clean_up_tokenization_spaces": False,
         "pad_token": filler(tokenize, pad_id),
     }
