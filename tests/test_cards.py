@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -343,6 +344,92 @@ class TestPublished:
         model = zoo.build_model("clip-test")
         assert cards.measured(model) == []
         assert cards.notes_of(model) == ""
+
+
+class TestRun:
+    """The card that `zoo train` writes, with figures of a real model over real pairs."""
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        from zoo.training.finishing import Scoring
+        from zoo.training.pairs import Pair
+
+        model = zoo.build_model("text-test")
+        model.spec = replace(model.spec, name="mine", base="org/base")
+        words = ["a red bicycle", "two cats", "bread", "the sea at night"]
+        pairs = [Pair(zoo.Item(text=word), zoo.Item(text=f"{word}, really")) for word in words]
+        scoring = Scoring(tmp_path, model, pairs, ("", ""), resume=False, progress=False)
+        scoring.before()
+        scoring.after()
+        return model, tmp_path, scoring
+
+    DATA: ClassVar = {
+        "pairs": 1234,
+        "sources": ["hf:org/pairs@main", "/home/me/more.csv"],
+        "command": "zoo train hf:org/pairs /home/me/more.csv --out runs/mine",
+    }
+
+    def write(self, run, data) -> str:
+        from zoo.training import recipes
+        from zoo.training.card import write_card
+
+        model, out, scoring = run
+        return write_card(model, out, [recipes.finetune()], scoring, data).read_text(encoding="utf-8")
+
+    def test_its_card_and_figures(self, run):
+        card = self.write(run, self.DATA)
+        assert cards.check(card) == []
+        facts, _ = split(card)
+        assert (facts["base_model"], facts["base_model_relation"]) == ("org/base", "finetune")
+        assert facts["datasets"] == ["org/pairs"]
+        assert "/home/me" not in card
+        assert "trained on 1,234 pairs" in cards.find(card, "training")
+        results = read_results(run[1] / "results.json")
+        after = {(r.direction, r.metric): r for r in results if not r.part}
+        scores = run[2].score("after")
+        found = after["query → target", "recall@1"]
+        assert found.value == pytest.approx(scores.forward.values("recall@1").mean(), abs=1e-6)
+        assert found.low <= found.value <= found.high
+        assert {r.part for r in results} == {"", BEFORE, DIFFERENCE}
+        assert all(r.value == 0 for r in results if r.part == DIFFERENCE), "nothing was trained here"
+        index = [m["value"] for r in facts["model-index"][0]["results"] for m in r["metrics"]]
+        assert index == [r.value for r in results if not r.part], "before and difference are not the model's figures"
+
+    def test_what_people_write_stays_and_is_published(self, run):
+        card = self.write(run, self.DATA)
+        path = run[1] / "README.md"
+        by_hand = card.replace("What it has not seen it may not know", "It knows bicycles only").replace(
+            "datasets:", "language: en\ndatasets:"
+        )
+        path.write_text(by_hand, encoding="utf-8")
+        again = self.write(run, {**self.DATA, "pairs": 99})
+        assert "It knows bicycles only" in again
+        assert "trained on 99 pairs" in again
+        model, out, _ = run
+        spec = replace(model.spec, name="bikes", hub_id="me/bikes")
+        notes, results = cards.notes_of(out), cards.measured(out)
+        public = cards.published_card(spec, repo="me/bikes", results=results, notes=notes, loaders={"zoo": ""})
+        assert cards.check(public) == []
+        assert cards.find(public, "training") == cards.find(again, "training")
+        assert "| difference |" in cards.find(public, "measured")
+        assert "It knows bicycles only" in public
+        assert "# mine" not in public
+        assert "./mine" not in public
+        facts, _ = split(public)
+        assert (facts["language"], facts["base_model_relation"]) == ("en", "finetune")
+
+    def test_without_held_out_pairs_it_says_so(self, run, tmp_path):
+        from zoo.training.finishing import Scoring
+
+        model, *_ = run
+        out = tmp_path / "other"
+        out.mkdir()
+        scoring = Scoring(out, model, None, ("", ""), resume=False, progress=False)
+        card = self.write((model, out, scoring), {})
+        assert "nothing was measured" in card
+        assert "model-index" not in card
+        assert cards.measured(out) == []
+        assert cards.check(card) == []
 
 
 GOOD = "---\nlicense: mit\nlibrary_name: embedding-zoo\n---\n# x\n"

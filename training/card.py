@@ -46,7 +46,8 @@ def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: "S
     spec, path = model.spec, out / "README.md"
     # The folders of this machine are nobody's business once the card is published; data.json has them.
     command = without_paths(data.get("command") or "")
-    write_results(out / FILE, run_results(scoring.score("before"), scoring.score("after"), command))
+    if found := run_results(scoring.score("before"), scoring.score("after"), command):
+        write_results(out / FILE, found)
     results = read_results(out / FILE)
     kept, body = split(path.read_text(encoding="utf-8") if path.is_file() else _start())
     if spec.base:

@@ -6,7 +6,7 @@ from typing import Any
 from zoo.errors import ZooError
 
 GENERATED = ("facts", "measured", "training")
-_FRONT = re.compile(r"\A\ufeff?---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 class InvalidCardError(ZooError, ValueError):
