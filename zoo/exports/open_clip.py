@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UnsupportedModalityError
+from zoo.errors import UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.exports import NotExportableError
 from zoo.formats import read_json
 from zoo.formats.open_clip import CONFIG
@@ -39,6 +39,7 @@ def write(model: "Embedder", folder: Path) -> list[str]:
     from safetensors.torch import save_file
 
     image, text = _towers(model)
+    assert text.tokenizer  # loads it, or says what is missing, before anything is written
     config = {"model_cfg": _model_cfg(image, text, model.spec.hub_id), "preprocess_cfg": _preprocess_cfg(image)}
     states = {"visual": image.tower.state_dict(), "text": text.tower.state_dict()}
     # Cloned: a file of safetensors may hold no tensor twice, and some towers tie theirs.
@@ -68,6 +69,7 @@ def encode(
 
     Raises:
         UnsupportedModalityError: an item is neither a text nor a picture.
+        UnrecognisedCheckpointError: the configuration describes no model.
         UnsafeCheckpointError: the configuration reaches for code or weights elsewhere.
     """
     import open_clip
@@ -77,13 +79,20 @@ def encode(
     from zoo.encoders.checking import check_open_clip
     from zoo.media import load_pixels
 
+    for item in items:
+        if item.modalities not in ({"text"}, {"image"}):
+            raise UnsupportedModalityError(f"open_clip reads a text or a picture, not {sorted(item.modalities)} in one")
     dtype = dtype or torch.float32
     config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
+        raise UnrecognisedCheckpointError(f'{folder / CONFIG} has no "model_cfg"')
     check_open_clip(config["model_cfg"])
+    # Unset, transformers would ask on the terminal whether a tokenizer's code may run.
+    trust = {"trust_remote_code": False} if config["model_cfg"]["text_cfg"].get("hf_tokenizer_name") else {}
     name = f"local-dir:{folder}"
     precision = {torch.float16: "pure_fp16", torch.bfloat16: "pure_bf16"}.get(dtype, "fp32")
     model, _, preprocess = open_clip.create_model_and_transforms(name, precision=precision)
-    tokenizer = open_clip.get_tokenizer(name)
+    tokenizer = open_clip.get_tokenizer(name, **trust)
     model.eval()
     of = {
         "text": lambda batch: model.encode_text(tokenizer([item.text for item in batch]), normalize=True),
@@ -93,9 +102,6 @@ def encode(
         ),
     }
     vectors = torch.zeros(len(items), config["model_cfg"]["embed_dim"])
-    for item in items:
-        if item.modalities not in ({"text"}, {"image"}):
-            raise UnsupportedModalityError(f"open_clip reads a text or a picture, not {sorted(item.modalities)} in one")
     with torch.inference_mode():
         for kind, embed in of.items():
             rows = [row for row, item in enumerate(items) if item.modalities == {kind}]
@@ -116,7 +122,7 @@ tokenizer = open_clip.get_tokenizer("hf-hub:{repo}")
 model.eval()
 with torch.inference_mode():
     image = model.encode_image(preprocess(Image.open("photo.jpg")).unsqueeze(0), normalize=True)
-    texts = model.encode_text(tokenizer(["a red bicycle", "two dogs in the snow"]), normalize=True)
+    texts = model.encode_text(tokenizer({texts}), normalize=True)
 print(image @ texts.T)"""
 
 

@@ -33,7 +33,7 @@ def write(model: "Embedder", folder: Path) -> list[str]:
     """
     from timm.models import save_for_hf
 
-    arch, backbone, args, transform = _tower(model)
+    backbone, args, transform = _tower(model)
     if (folder / CONFIG).exists() and not serves(folder):
         raise NotExportableError(f"{folder} has a {CONFIG} of another layout; timm needs a folder of its own")
     pixels = _data_config(transform, backbone.pretrained_cfg.get("crop_pct"))
@@ -42,7 +42,6 @@ def write(model: "Embedder", folder: Path) -> list[str]:
     for key in ("test_input_size", "test_crop_pct", "crop_border_pixels"):
         config["pretrained_cfg"].pop(key, None)
     config["pretrained_cfg"] |= {**pixels, "license": model.spec.license}
-    config["architecture"] = arch
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return [CONFIG, WEIGHTS]
 
@@ -98,8 +97,8 @@ with torch.inference_mode():
 print(torch.nn.functional.normalize(vector, dim=-1))"""
 
 
-def _tower(model: "Embedder") -> tuple[str, "nn.Module", dict[str, Any], "PixelTransform"]:
-    """Architecture, backbone, arguments and transform of the image tower, whose pooled vector is the embedding."""
+def _tower(model: "Embedder") -> tuple["nn.Module", dict[str, Any], "PixelTransform"]:
+    """Backbone, arguments and transform of the image tower, whose pooled vector is the embedding."""
     from zoo.encoders.image import TimmImage
     from zoo.encoders.open_clip import OpenClipImage
     from zoo.heads import Identity
@@ -115,7 +114,7 @@ def _tower(model: "Embedder") -> tuple[str, "nn.Module", dict[str, Any], "PixelT
     if isinstance(encoder, TimmImage) and encoder.tokens == "pooled":
         # timm writes a classifier's size among the arguments; there is none.
         args = {key: value for key, value in encoder.args.items() if key != "num_classes"}
-        return encoder.arch, encoder.backbone, args, encoder.transform
+        return encoder.backbone, args, encoder.transform
     trunk = getattr(encoder.tower, "trunk", None) if isinstance(encoder, OpenClipImage) else None
     if trunk is None or len(encoder.tower.head) or trunk.num_classes:
         raise NotExportableError(
@@ -123,7 +122,7 @@ def _tower(model: "Embedder") -> tuple[str, "nn.Module", dict[str, Any], "PixelT
         )
     vision = encoder.model_cfg["vision_cfg"]
     args = {"global_pool": vision["timm_pool"]} if vision.get("timm_pool") else {}
-    return vision["timm_model_name"], trunk, args, encoder.transform
+    return trunk, args, encoder.transform
 
 
 def _data_config(transform: "PixelTransform", known_crop: float | None) -> dict[str, Any]:
