@@ -113,6 +113,8 @@ def encode(
 
 def snippet(repo: str, spec: ModelSpec) -> str:
     """The shortest program that embeds a picture and a text with open_clip."""
+    prompt = spec.prompts.get("query", spec.prompts.get("default", ""))
+    texts = json.dumps([prompt + "a red bicycle", prompt + "two dogs in the snow"], ensure_ascii=False)
     return f"""import open_clip
 import torch
 from PIL import Image
