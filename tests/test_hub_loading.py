@@ -12,7 +12,7 @@ import torch
 import transformers
 
 import zoo
-from tests.hub import LoopbackHub
+from tests.hub import LoopbackHub, flip
 from tests.hub.child import Child
 from tests.reference import TEXTS, Photo, Reference, write, write_photos
 from tests.reference.base import stir
@@ -206,7 +206,7 @@ def test_the_registered_revision_is_the_one_asked_for(child: Child, hub: Loopbac
     hub.repos.pop(MINILM, None)
     hub.add({"config.json": b"{}"}, MINILM)
     answer = child.load("all-minilm-l6-v2")
-    assert answer["error"] == "HubError"
+    assert answer["error"] == "NotOnHubError"
     assert any(revision in line for line in hub.requests)
 
 
@@ -216,9 +216,9 @@ def test_the_registered_revision_is_the_one_asked_for(child: Child, hub: Loopbac
 @pytest.mark.parametrize(
     ("name", "error", "says"),
     [
-        ("hf:org/nope", "HubError", "no such repository"),
-        ("hf:org/sentence@v9", "HubError", "no such branch, tag or commit"),
-        ("hf:org/gated", "HubError", "restricted"),
+        ("hf:org/nope", "NotOnHubError", "no such repository"),
+        ("hf:org/sentence@v9", "NotOnHubError", "no such branch, tag or commit"),
+        ("hf:org/gated", "NoAccessError", "restricted"),
         ("hf:org/nothing", "UnrecognisedCheckpointError", "README.md"),
         ("hf:just-a-name", "HubError", "hf:<org>/<name>"),
         ("hf:../../etc/passwd", "HubError", "hf:<org>/<name>"),
@@ -241,7 +241,7 @@ def test_a_hub_that_is_down(child: Child, hub: LoopbackHub) -> None:
     hub.add({"config.json": b'{"model_type": "bert"}'}, "org/down")
     hub.fail("/api/models/org/down", times=100, status=503)
     answer = child.load("hf:org/down")
-    assert answer["error"] == "HubError"
+    assert answer["error"] == "HubUnreachableError"
     assert "org/down" in answer["message"]
     assert "503" in answer["message"]
 
@@ -272,7 +272,7 @@ def test_offline_after_one_load(hub: LoopbackHub, child: Child, home: Path, writ
         assert answer["spec"]["revision"] == commit_of(hub, SENTENCE)
         assert "error" not in offline.load("timm:test_vit.r160_in1k")
         missing = offline.load("hf:org/never-loaded")
-        assert missing["error"] == "HubError"
+        assert missing["error"] == "HubUnreachableError"
         assert "offline" in missing["message"]
     assert hub.requests == []
 
@@ -285,7 +285,7 @@ def test_no_network(home: Path, child: Child) -> None:
     with Child(closed.environment(home)) as lost:
         assert lost.load(f"hf:{STATIC}", texts=TEXTS[:2]) == first
         answer = lost.load("hf:org/never-loaded")
-    assert answer["error"] == "HubError"
+    assert answer["error"] == "HubUnreachableError"
     assert "out of reach" in answer["message"]
 
 
@@ -309,17 +309,20 @@ def test_every_tag_of_open_clip_is_refused_where_it_has_only_a_pickle(child: Chi
     assert not [name for name in hub.fetched() if name.endswith((".bin", ".pt", ".pth"))]
 
 
-def test_a_damaged_cache_is_said_to_be_damaged(
-    child: Child, hub: LoopbackHub, home: Path, written: dict[str, Reference]
+@pytest.mark.parametrize("how", ["cut", "flipped"])
+def test_a_damaged_cache_is_said_to_be_damaged_and_fetched_anew(
+    how: str, child: Child, hub: LoopbackHub, home: Path, written: dict[str, Reference]
 ) -> None:
-    hub.add(written["sentence-static"].folder, "org/damaged")
-    assert "error" not in child.load("hf:org/damaged")
-    (weights,) = (home / "hub" / "models--org--damaged").rglob("snapshots/*/model.safetensors")
+    repo = f"org/damaged-{how}"
+    hub.add(written["sentence-static"].folder, repo)
+    first = child.load(f"hf:{repo}", texts=TEXTS[:2])
+    (weights,) = (home / "hub" / f"models--{repo.replace('/', '--')}").rglob("snapshots/*/model.safetensors")
     content = weights.resolve().read_bytes()
-    weights.resolve().write_bytes(content[: len(content) // 2])
-    answer = child.load("hf:org/damaged")
-    assert answer["error"] == "MissingWeightsError"
-    assert "damaged" in answer["message"]
+    weights.resolve().write_bytes(content[: len(content) // 2] if how == "cut" else flip(content))
+    answer = child.load(f"hf:{repo}")
+    assert answer["error"] == "DamagedDownloadError"
+    assert f"hf:{repo}/model.safetensors" in answer["message"]
+    assert child.load(f"hf:{repo}", texts=TEXTS[:2]) == first
 
 
 @pytest.mark.parametrize("family", ["sentence-mean", "transformers-clip", "timm-vit", "open_clip-clip"])

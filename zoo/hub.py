@@ -1,6 +1,10 @@
 """Names, folders and Hub repositories → models: who opens what, and huggingface_hub's errors in our words."""
 
+import contextlib
+import errno
+import hashlib
 import importlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FACTS = "zoo.json"
 _PACKAGED = Path(__file__).parent / "weights"
@@ -143,68 +148,223 @@ def recognise(names: set[str], read: Callable[[str], dict[str, Any]], where: str
 # ------------------------------------------------------------------------------------------------ the Hub's client
 
 
-def hub_call(what: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """A call of huggingface_hub, its errors turned into one HubError with the remedy."""
-    from huggingface_hub import errors
+class NotOnHubError(HubError):
+    """No such repository, revision or file; a private repository looks the same to who may not see it."""
 
+
+class NoAccessError(HubError):
+    """The token is missing, wrong or too weak, or terms of use were not accepted."""
+
+
+class HubUnreachableError(HubError):
+    """No network, or a Hub that answers with errors or is too busy: the same call may succeed later."""
+
+
+class HubConflictError(HubError):
+    """The repository exists already, or somebody else has changed it in the meantime."""
+
+
+class DamagedDownloadError(HubError):
+    """Bytes that are not those that the Hub promises; they are never loaded, nor kept."""
+
+
+class DiskFullError(HubError):
+    """There is no room for a download."""
+
+
+def hub_call(what: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """A call of huggingface_hub, its errors turned into a HubError with the remedy.
+
+    Args:
+        what: the beginning of the message: the repository or file that it is about.
+    """
     try:
         return call(*args, **options)
-    except errors.GatedRepoError as error:
-        raise HubError(f"{what}: access is restricted; accept its terms on the Hub and run `hf auth login`") from error
-    except errors.RepositoryNotFoundError as error:
-        raise HubError(f"{what}: no such repository, or it is private and you are not logged in") from error
-    except errors.RevisionNotFoundError as error:
-        raise HubError(f"{what}: no such branch, tag or commit") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise HubError(
-            f"{what}: not in the local cache, and the Hub is out of reach (no network, or offline mode)"
-        ) from error
-    except errors.EntryNotFoundError as error:
-        raise HubError(f"{what}: no such file in the repository") from error
-    except errors.HfHubHTTPError as error:
-        raise HubError(f"{what}: the Hub answered {str(error).splitlines()[0]}; try again later") from error
-    except OSError as error:
-        raise HubError(f"{what}: {error}; check the network and the free disk space") from error
-    except Exception as error:  # httpx's errors are no OSError, and the client does not wrap them all
-        if type(error).__module__.partition(".")[0] not in (
-            "httpx",
-            "httpx2",
-            "httpcore",
-            "httpcore2",
-            "huggingface_hub",
-        ):
+    except Exception as error:
+        named = _named(what, error)
+        if named is None:
             raise
-        raise HubError(
-            f"{what}: the Hub is out of reach ({type(error).__name__}: {error}); check the network"
-        ) from error
+        raise named from error
+
+
+def _named(what: str, error: BaseException) -> HubError | None:
+    """The zoo's name for an error of huggingface_hub, of its HTTP client, or of the disk; None for any other."""
+    from huggingface_hub import errors
+
+    cause = error.__cause__
+    if isinstance(error, errors.HfHubHTTPError):
+        return _answered(what, error)
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        if isinstance(cause, (errors.HfHubHTTPError, errors.FileMetadataError)):
+            return _named(what, cause)
+        said = "not in the local cache, and the Hub is out of reach (no network, or offline mode)"
+        return HubUnreachableError(f"{what}: {said}; check the network and HF_HUB_OFFLINE")
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return HubUnreachableError(f"{what}: the Hub is out of reach in offline mode; unset HF_HUB_OFFLINE")
+    if isinstance(error, errors.LocalTokenNotFoundError):
+        return NoAccessError(f"{what}: this needs a token of yours; run `hf auth login`, or set HF_TOKEN")
+    if isinstance(error, errors.FileMetadataError):
+        return HubError(f"{what}: what answered is no Hub; check HF_ENDPOINT and the proxy: {error}")
+    if isinstance(error, errors.HFValidationError):
+        return HubError(f"{what}: {str(error).splitlines()[0]}; write <org>/<name>")
+    if isinstance(error, RuntimeError) and cause is not None and str(error).startswith("Error while uploading"):
+        return _named(f"{what}: {error}", cause)
+    if isinstance(error, OSError):
+        return _disk(what, error)
+    # httpx's errors are no OSError, and the client does not wrap them all.
+    if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub"):
+        said = f"the Hub is out of reach ({type(error).__name__}: {error})"
+        return HubUnreachableError(f"{what}: {said}; check the network and call again")
+    return None
+
+
+def _answered(what: str, error: Any) -> HubError:
+    """An HTTP status that the Hub answered with."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return NoAccessError(f"{what}: access is restricted; accept its terms on the Hub and run `hf auth login`")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return NotOnHubError(
+            f"{what}: no such repository, or it is private and you are not logged in; check the spelling, or run "
+            "`hf auth login`"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return NotOnHubError(f"{what}: no such branch, tag or commit; look at the repository's history on the Hub")
+    if isinstance(error, errors.EntryNotFoundError):
+        return NotOnHubError(f"{what}: no such file in the repository; look at its list of files on the Hub")
+    status = error.response.status_code
+    said = error.response.headers.get("X-Error-Message") or error.server_message or ""
+    said = f"the Hub answered {status}" + (f" ({' '.join(said.split())[:300]})" if said else "")
+    if status == 401:
+        remedy = "the token is missing, wrong or expired; run `hf auth login`, or set HF_TOKEN"
+        return NoAccessError(f"{what}: {said}; {remedy}")
+    if status == 403:
+        remedy = "use a token of the role `write` (`hf auth login`), of somebody who may write there"
+        return NoAccessError(f"{what}: {said}; {remedy}")
+    if status in (409, 412):
+        return HubConflictError(f"{what}: {said}; see what is there now, then call again")
+    if status == 429:
+        seconds = error.response.headers.get("Retry-After")
+        wait = f"wait {seconds} seconds" if seconds else "wait a few minutes"
+        return HubUnreachableError(
+            f"{what}: {said}, too many requests; {wait} and call again (fewer limits with a token)"
+        )
+    if status >= 500 or status == 408:
+        return HubUnreachableError(f"{what}: {said}; try again later")
+    return HubError(f"{what}: {said}; the Hub refuses this request, calling again will not help")
+
+
+def _disk(what: str, error: OSError) -> HubError:
+    """An error of the operating system, from the disk or from a connection."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFullError(f"{what}: the disk is full ({error}); free some space, or set HF_HOME to a larger disk")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return HubError(f"{what}: {error}; set HF_HOME to a folder that you may write to")
+    if "Consistency check failed" in str(error):
+        return DamagedDownloadError(f"{what}: {str(error).splitlines()[0]}; nothing was kept, call again")
+    return HubUnreachableError(f"{what}: {error}; check the network and call again")
 
 
 def repository_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
-    """Full commit and file names of a repository; without a network, of the newest cached snapshot."""
+    """Full commit and file names of a repository; without a network, of the newest cached snapshot.
+
+    Raises:
+        HubError: it does not exist, or is neither in reach nor cached.
+        UnsafeCheckpointError: the Hub lists a file outside the repository.
+    """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import OfflineModeIsEnabled
 
     what = f"hf:{repo}" + (f"@{revision}" if revision else "")
     try:
         info = hub_call(what, HfApi().model_info, repo, revision=revision)
-        return info.sha, {sibling.rfilename for sibling in info.siblings or []}
-    except (HubError, OfflineModeIsEnabled) as error:
-        if "no such" in str(error) or "restricted" in str(error):
-            raise
+        commit, names = info.sha, {sibling.rfilename for sibling in info.siblings or []}
+    except NotOnHubError:
+        raise
+    except HubError as error:
         try:
             folder = Path(hub_call(what, snapshot_download, repo, revision=revision, local_files_only=True))
         except HubError:
-            raise (
-                error if isinstance(error, HubError) else HubError(f"{what}: offline mode, and not cached")
-            ) from error
-        return folder.name, {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+            raise error from error.__cause__
+        commit, names = folder.name, {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    outside = sorted(name for name in names if not _inside(name))
+    if outside or not _COMMIT.fullmatch(commit or ""):
+        raise UnsafeCheckpointError(
+            f"{what}: the Hub lists {outside[0]!r}, a file outside the repository; do not load it"
+            if outside
+            else f"{what}: the Hub names the commit {commit!r}, which is none; check HF_ENDPOINT"
+        )
+    return commit, names
+
+
+def _inside(name: str) -> bool:
+    parts = re.split(r"[\\/]", name)
+    return bool(parts[0]) and ".." not in parts and "\0" not in name and not re.match(r"[A-Za-z]:", name)
 
 
 def download(repo: str, file: str, revision: str | None) -> str:
-    """One file of a repository, in the local cache."""
+    """One file of a repository, in the local cache, once its bytes are known to be those that the Hub promises.
+
+    Raises:
+        DamagedDownloadError: they are others; the copy is deleted.
+        HubError: the file is not to be had.
+    """
     from huggingface_hub import hf_hub_download
 
-    return hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, revision=revision)
+    what = f"hf:{repo}/{file}"
+    path = hub_call(what, hf_hub_download, repo, file, revision=revision)
+    hub_call(what, _check_digest, what, Path(path), repo, file, revision)
+    return path
+
+
+def _check_digest(what: str, path: Path, repo: str, file: str, revision: str | None) -> None:
+    """The client compares lengths only. Large files are read once; a note beside the cached blobs says so."""
+    # In the cache a file is a link to a blob that is named by its ETag: sha256 of a large file, else git's sha1.
+    promised = Path(os.readlink(path)).name if path.is_symlink() else ""
+    if not _DIGEST.fullmatch(promised):
+        promised = _promised(repo, file, revision)
+    if not promised:
+        return
+    facts = path.stat()
+    cache = next((folder for folder in path.parents if folder.name == "snapshots"), path).parent
+    note, seen = cache / ".zoo-checked" / promised, f"{facts.st_size} {facts.st_mtime_ns}"
+    large = facts.st_size >= 1 << 20
+    if large and note.is_file() and note.read_text(encoding="utf-8") == seen:
+        return
+    found = _digest(path, promised)
+    if found != promised:
+        blob = path.parent / os.readlink(path) if path.is_symlink() else path
+        for wrong in (path.resolve(), blob, path):  # a blob may itself be a link, into a store shared by repositories
+            wrong.unlink(missing_ok=True)
+        raise DamagedDownloadError(
+            f"{what}: its bytes have the digest {found}, the Hub promises {promised}; the copy is deleted, call again. "
+            "If it happens again, a proxy, the disk or the repository is at fault"
+        )
+    if large:
+        with contextlib.suppress(OSError):  # a cache that may only be read: checked again next time
+            _write_whole(note, seen)
+
+
+def _digest(path: Path, like: str) -> str:
+    """sha256 of a file, or git's sha1 where `like` has 40 digits."""
+    with path.open("rb") as content:
+        if len(like) == 64:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+        state = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+        while piece := content.read(1 << 20):
+            state.update(piece)
+        return state.hexdigest()
+
+
+def _promised(repo: str, file: str, revision: str | None) -> str:
+    """The digest in the repository's own list, for a cache without links; "" where the Hub is out of reach."""
+    from huggingface_hub import HfApi
+
+    try:
+        entries = hub_call(f"hf:{repo}", HfApi().get_paths_info, repo, [file], revision=revision)
+    except HubError:
+        return ""
+    return next((entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in entries if entry.path == file), "")
 
 
 def download_files(repo: str, files: list[str], commit: str, revision: str | None = None) -> Path:
@@ -218,7 +378,17 @@ def download_files(repo: str, files: list[str], commit: str, revision: str | Non
     name = revision or "main"
     if not _COMMIT.fullmatch(name) and ".." not in Path(name).parts:
         # Where huggingface_hub's own look-up reads it: <cache>/models--org--name/refs/<revision>.
-        note = snapshot.parents[1] / "refs" / name
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(commit)
+        with contextlib.suppress(OSError):
+            _write_whole(snapshot.parents[1] / "refs" / name, commit)
     return snapshot
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """A small file, whole or not at all: others may read it at this moment, or the disk be full."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
-"""A loopback hub for tests: serves folders the way the Hub serves model repositories (standard library only)."""
+"""A loopback hub for tests: serves folders and takes uploads as the Hub does (threads of the standard library)."""
 
-from tests.hub.server import Fault, LoopbackHub
+from tests.hub.faults import Fault, blank, flip
+from tests.hub.server import LoopbackHub
 from tests.hub.store import Blob, Commit, Repo
 
-__all__ = ["Blob", "Commit", "Fault", "LoopbackHub", "Repo"]
+__all__ = ["Blob", "Commit", "Fault", "LoopbackHub", "Repo", "blank", "flip"]

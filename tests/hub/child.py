@@ -1,19 +1,24 @@
-"""A process of its own that loads models through the hub that its environment names: one JSON command a line.
+"""A process of its own that loads and publishes models through the hub that its environment names.
 
 huggingface_hub reads its environment when it is imported, so that a test needs a fresh process for each hub.
+One JSON command a line; each is one function below, by the name of its first word.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
+WAIT = 0.01  # seconds, at most, between the client's attempts; by itself it waits 1, 2, 4, 8, 8
 
 
 class Child:
@@ -30,12 +35,20 @@ class Child:
             text=True,
         )
 
-    def ask(self, **command: Any) -> dict[str, Any]:
-        """Send one command (see `_answer`); the answer has "error" and "message" where it raised."""
+    def send(self, **command: Any) -> None:
+        """Send a command without waiting for its answer, as a test that kills the process needs it."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.write(json.dumps(command, default=str) + "\n")
         self._process.stdin.flush()
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """Send one command and wait for its answer.
+
+        Where it raised, the answer has "error" (name of the class), "kinds" (names of its base classes too) and
+        "message".
+        """
+        self.send(**command)
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"the child process ended with {self._process.wait()}"
         return json.loads(line)
@@ -43,6 +56,27 @@ class Child:
     def load(self, name: str, **more: Any) -> dict[str, Any]:
         """Load a model and embed `texts` and `images`; further arguments of `load_model` go in `options`."""
         return self.ask(name=name, **more)
+
+    def upload(self, folder: Path, repo: str, **options: Any) -> dict[str, Any]:
+        """Create a repository and upload a folder with huggingface_hub's own calls; "commit" is in the answer.
+
+        Args:
+            options: repo_type, private; the rest goes to `HfApi.upload_folder`.
+        """
+        return self.ask(upload=str(folder), repo=repo, options=options)
+
+    def call(self, function: str, *args: Any, **options: Any) -> dict[str, Any]:
+        """Call "package.module:function"; what it gives (a dataclass as a mapping) is the answer's "result"."""
+        return self.ask(call=function, args=args, options=options)
+
+    def limit_files(self, size: int | None) -> None:
+        """Let no file grow beyond so many bytes: the kernel then fails the write, as it does on a full disk."""
+        assert self.ask(limit_files=size) == {}
+
+    def kill(self) -> None:
+        """End the process at once, as an interrupted job ends."""
+        self._process.kill()
+        self._process.wait()
 
     def __enter__(self) -> Child:
         return self
@@ -57,28 +91,9 @@ class Child:
         self._process.stdout.close()
 
 
-def _answer(command: dict[str, Any]) -> dict[str, Any]:
+def _load(command: dict[str, Any]) -> dict[str, Any]:
     import zoo
 
-    if "teach_open_clip" in command:
-        import open_clip
-
-        # A pretrained tag of an architecture small enough for a test, known to open_clip as if it were its own.
-        arch, tag, folder, repo = command["teach_open_clip"]
-        open_clip.add_model_config(Path(folder) / f"{arch}.json")
-        open_clip.pretrained._PRETRAINED[arch] = {tag: {"hf_hub": repo, **command.get("settings", {})}}
-        return {"known": [arch, tag] in [list(pair) for pair in open_clip.list_pretrained()]}
-    if "refuse_tags" in command:
-        import open_clip
-
-        refused = {}
-        for arch, tag in open_clip.list_pretrained():
-            try:
-                zoo.load_model(f"open_clip:{arch}/{tag}")
-                refused[f"{arch}/{tag}"] = "loaded"
-            except zoo.errors.ZooError as error:
-                refused[f"{arch}/{tag}"] = f"{type(error).__name__}: {error}"
-        return refused
     model = zoo.load_model(command["name"], **command.get("options", {}))
     answer: dict[str, Any] = {"spec": model.spec.to_dict()}
     if command.get("engine"):
@@ -90,19 +105,88 @@ def _answer(command: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def _upload(command: dict[str, Any]) -> dict[str, Any]:
+    from huggingface_hub import HfApi
+
+    from zoo.hub import hub_call
+
+    api, repo, options = HfApi(), command["repo"], dict(command["options"])
+    kind, private = options.pop("repo_type", "model"), options.pop("private", False)
+    space = {"space_sdk": "gradio"} if kind == "space" else {}
+    hub_call(repo, api.create_repo, repo, repo_type=kind, private=private, exist_ok=True, **space)
+    info = hub_call(
+        repo, api.upload_folder, repo_id=repo, repo_type=kind, folder_path=Path(command["upload"]), **options
+    )
+    return {"commit": info.oid, "url": info.commit_url, "pull_request": info.pr_url}
+
+
+def _call(command: dict[str, Any]) -> dict[str, Any]:
+    module, _, name = command["call"].partition(":")
+    result = getattr(importlib.import_module(module), name)(*command["args"], **command["options"])
+    return {"result": dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result}
+
+
+def _limit_files(command: dict[str, Any]) -> dict[str, Any]:
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = command["limit_files"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
+    return {}
+
+
+def _teach_open_clip(command: dict[str, Any]) -> dict[str, Any]:
+    """A pretrained tag of an architecture small enough for a test, known to open_clip as if it were its own."""
+    import open_clip
+
+    arch, tag, folder, repo = command["teach_open_clip"]
+    open_clip.add_model_config(Path(folder) / f"{arch}.json")
+    open_clip.pretrained._PRETRAINED[arch] = {tag: {"hf_hub": repo, **command.get("settings", {})}}
+    return {"known": [arch, tag] in [list(pair) for pair in open_clip.list_pretrained()]}
+
+
+def _refuse_tags(command: dict[str, Any]) -> dict[str, Any]:
+    import open_clip
+
+    import zoo
+
+    refused = {}
+    for arch, tag in open_clip.list_pretrained():
+        try:
+            zoo.load_model(f"open_clip:{arch}/{tag}")
+            refused[f"{arch}/{tag}"] = "loaded"
+        except zoo.errors.ZooError as error:
+            refused[f"{arch}/{tag}"] = f"{type(error).__name__}: {error}"
+    return refused
+
+
+COMMANDS = {
+    "name": _load,
+    "upload": _upload,
+    "call": _call,
+    "limit_files": _limit_files,
+    "teach_open_clip": _teach_open_clip,
+    "refuse_tags": _refuse_tags,
+}
+
+
 def main() -> None:
     import torch
 
     import zoo.errors  # noqa: F401
 
     torch.set_num_threads(1)
+    wait = time.sleep
+    time.sleep = lambda seconds: wait(min(seconds, WAIT))  # the client's attempts stay as many, only faster
     out, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints may not mix with the answers
     for line in sys.stdin:
         try:
-            answer = _answer(json.loads(line))
+            command = json.loads(line)
+            answer = COMMANDS[next(iter(command))](command)
         except Exception as error:
-            answer = {"error": type(error).__name__, "message": str(error)}
-        print(json.dumps(answer), file=out, flush=True)
+            kinds = [kind.__name__ for kind in type(error).__mro__]
+            answer = {"error": type(error).__name__, "kinds": kinds, "message": str(error)}
+        print(json.dumps(answer, default=str), file=out, flush=True)
 
 
 if __name__ == "__main__":
