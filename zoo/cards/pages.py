@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo.cards.blocks import InvalidCardError, block, fill, split
-from zoo.cards.facts import fact_table, front_matter, summary, usage
+from zoo.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
 from zoo.cards.figures import figures
+from zoo.errors import HubError
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.spec import ModelSpec
 
@@ -57,6 +58,8 @@ def card_text(name: str | Path) -> str:
         return path.read_text(encoding="utf-8")
     if str(name).startswith("hf:"):
         repo, _, revision = str(name).removeprefix("hf:").partition("@")
+        if not HUB_ID.fullmatch(repo):
+            raise HubError(f"{repo!r} is no Hub repository; write hf:<org>/<name>[@revision]")
         return Path(hub.download(repo, "README.md", revision or None)).read_text(encoding="utf-8")
     spec = get_spec(str(name))
     path = CARDS / f"{spec.name}.md"
