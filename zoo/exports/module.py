@@ -9,7 +9,7 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import InputError, UnsupportedInputError
+from zoo.errors import UnsupportedInputError
 from zoo.exports.code import local_folder, write_root
 from zoo.formats.saved import load_saved
 from zoo.items import Item, as_item
@@ -50,17 +50,14 @@ class ZooModule(InputModule):
                 {"image": path or picture, "text": "..."}.
 
         Raises:
-            InputError: an input cannot be embedded; the message says at which place of the batch.
+            InputError: an input cannot be embedded; its place is not told, because sentence-transformers has sorted them.
         """
         reads: dict[int, list[tuple[int, Any]]] = {}
         for row, value in enumerate(inputs):
-            try:
-                item = item_of(value, prompt or "")
-                tower = self.embedder.route(item)
-                position = next(i for i, known in enumerate(self.embedder.towers) if known is tower)
-                reads.setdefault(position, []).append((row, tower.encoder.read(item)))
-            except InputError as error:
-                raise error.at(row) from error
+            item = item_of(value, prompt or "")
+            tower = self.embedder.route(item)
+            position = next(i for i, known in enumerate(self.embedder.towers) if known is tower)
+            reads.setdefault(position, []).append((row, tower.encoder.read(item)))
         features: dict[str, Any] = {}
         for position, rows in reads.items():
             batch = self.embedder.towers[position].encoder.collate([read for _, read in rows])

@@ -32,6 +32,11 @@ def write_settings(folder: Path, spec: ModelSpec, requirements: dict[str, str] |
     name = next((known for known, words in prompts.items() if words == default), None)
     if default and name is None:
         prompts["default"], name = default, "default"
+    # A role without a prompt of its own gets an empty one in sentence-transformers, and the default one in the zoo.
+    for role, known in (("query", ("query",)), ("document", ("document", "passage", "corpus"))):
+        words = next((spec.prompts[name] for name in known if name in spec.prompts), default)
+        if words:
+            prompts[role] = words
     settings: dict[str, Any] = {
         "model_type": "SentenceTransformer",
         "__version__": {},
