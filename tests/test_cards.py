@@ -165,6 +165,15 @@ class TestRegistered:
 
 
 class TestFigures:
+    def test_every_file_holds_shares_that_are_shares(self):
+        files = sorted((cards.CARDS / "results").glob("*.json"))
+        assert len(files) > 20
+        for file in files:
+            for result in read_results(file):
+                assert math.isfinite(result.value)
+                assert result.unit or 0 <= result.value <= 1, result
+                assert not HUB_ID.fullmatch(result.dataset) or result.ours
+
     def test_ours_and_the_authors_are_never_in_one_table(self):
         same = replace(OURS, ours=False, value=0.99, source="their page")  # the same thing, measured by others
         text = cards.figures([OURS, same, THEIRS])
@@ -493,22 +502,3 @@ class TestCheck:
     def test_yaml_is_only_data(self):
         with pytest.raises(InvalidCardError):
             read_yaml("a: !!python/name:os.system")
-
-
-class TestResults:
-    def test_written_and_read_back(self, tmp_path):
-        file = tmp_path / "r.json"
-        speed = Result("texts", "speed", "throughput", 9.5, split="", unit="texts/s")
-        write_results(file, [OURS, speed, THEIRS])
-        assert read_results(file) == [OURS, speed, THEIRS]
-        write_results(file, [replace(OURS, value=0.5)])
-        assert [result.value for result in read_results(file)] == [0.5, 9.5, 0.563]
-
-    def test_every_file_holds_shares_that_are_shares(self):
-        files = sorted((cards.CARDS / "results").glob("*.json"))
-        assert len(files) > 20
-        for file in files:
-            for result in read_results(file):
-                assert math.isfinite(result.value)
-                assert result.unit or 0 <= result.value <= 1, result
-                assert not HUB_ID.fullmatch(result.dataset) or result.ours

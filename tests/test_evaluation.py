@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from zoo.evaluation.packs import (
     evaluate_queries,
     read_pack,
 )
-from zoo.evaluation.results import FILE, Result, read_results
+from zoo.evaluation.results import FILE, Result, read_results, write_results
 
 PHOTOS, EMOJI, SYMBOLS = BENCHMARKS
 AXES = {"apple": 0, "pear": 1, "hat": 2}
@@ -201,3 +202,14 @@ def test_the_command_measures_a_real_model_into_its_card(tmp_path, capsys):
     assert find(card, "measured") in printed
     assert find(card, "queries").splitlines()[-1].startswith("| fruit | ")
     assert check(card) == []
+
+
+def test_results_are_written_and_read_back(tmp_path):
+    file = tmp_path / "r.json"
+    ours = Result("photos", "image-text-retrieval", "recall@1", 0.4321, low=0.4, high=0.5, source="zoo eval x")
+    theirs = Result("photos", "image-text-retrieval", "recall@1", 0.563, ours=False, source="their page")
+    speed = Result("texts", "speed", "throughput", 9.5, split="", unit="texts/s")
+    write_results(file, [ours, speed, theirs])
+    assert read_results(file) == [ours, speed, theirs]
+    write_results(file, [replace(ours, value=0.5)])
+    assert [result.value for result in read_results(file)] == [0.5, 9.5, 0.563]
