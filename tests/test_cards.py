@@ -349,11 +349,6 @@ class TestPublished:
         write_results(tmp_path / "results.json", [replace(OURS, source="zoo eval /home/me/runs/mine"), THEIRS])
         assert [result.source for result in cards.measured(tmp_path)] == ["zoo eval mine", "their page"]
 
-    def test_a_model_in_memory_has_no_card(self):
-        model = zoo.build_model("clip-test")
-        assert cards.measured(model) == []
-        assert cards.notes_of(model) == ""
-
 
 class TestRun:
     """The card that `zoo train` writes, with figures of a real model over real pairs."""

@@ -104,3 +104,9 @@ def test_without_cards_it_is_rendered_from_the_spec(tmp_path, monkeypatch, capsy
     text = capsys.readouterr().out
     assert cards.read_facts(text) == cards.fact_rows(zoo.get_spec("all-minilm-l6-v2"))
     assert cards.check(text) == []
+
+
+def test_a_model_in_memory_has_no_card():
+    model = zoo.build_model("clip-test")
+    assert cards.measured(model) == []
+    assert cards.notes_of(model) == ""
