@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from torch import nn
 
 import zoo
 from tests.hub import LoopbackHub
-from tests.hub.child import Child
 from tests.reference import write
 from zoo import Embedder, Item, exports
 from zoo.embedder import Tower
@@ -189,7 +189,11 @@ def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProces
 
 
 REMOTE = """
-import json
+import json, zoo
+from pathlib import Path
+facts = zoo.load_model("hf:org/text", device="cpu")
+ours = zoo.load_model("hf:{folder}", device="cpu").encode("Hi")
+assert list(Path("hub").rglob("zoo.json")) and not list(Path("hub").rglob("*.py"))
 from transformers import AutoConfig, AutoModel, AutoProcessor
 from PIL import Image
 assert AutoConfig.from_pretrained({folder!r}, trust_remote_code=True).model_type == "zoo"
@@ -203,19 +207,27 @@ assert (texts == out.text_embeds).all() and out.similarity.shape == (1, 2)
 model.save_pretrained("again")
 from sentence_transformers import SentenceTransformer
 sentence = SentenceTransformer({folder!r}, trust_remote_code=True, device="cpu")
-print(json.dumps([texts.tolist(), out.image_embeds.tolist(), sentence.encode(["a red bicycle", "Hi"]).tolist()]))
+vectors = [texts, out.image_embeds, sentence.encode(["a red bicycle", "Hi"]), [ours], [facts.encode("Hi", prompt="query")]]
+print(json.dumps([[row.tolist() for row in rows] for rows in vectors] + [facts.spec.to_json()]))
 """
 
 
-def test_the_shipped_code_works_in_a_clean_process_and_from_the_hub(open_: Any, tmp_path: Path) -> None:
+def test_a_clean_process_loads_them_from_the_hub(open_: Any, tmp_path: Path) -> None:
     model, folder, _ = open_("mini-test")
+    text, text_folder, _ = open_("text-test")
     with LoopbackHub() as hub:
         hub.add(folder, "org/mini")
+        hub.add(text_folder, "org/text")
         out = run(REMOTE.format(folder="org/mini"), tmp_path, **hub.environment(tmp_path))
     assert out.returncode == 0, out.stderr
-    texts, images, sentence = (torch.tensor(rows) for rows in json.loads(out.stdout.splitlines()[-1]))
+    *vectors, facts = json.loads(out.stdout.splitlines()[-1])
+    texts, images, sentence, ours, prompted = (torch.tensor(rows) for rows in vectors)
+    spec = zoo.ModelSpec.from_json(facts)
+    assert spec == replace(text.spec, hub_id="org/text", revision=spec.revision)
+    assert (prompted[0] - text.encode("Hi", prompt="query")).abs().max() < BOUND
     expected = model.encode(["a red bicycle", "Hi"])
     assert (texts - expected).abs().max() < BOUND
+    assert (ours[0] - expected[1]).abs().max() < BOUND
     assert (sentence - expected).abs().max() < BOUND
     assert (images[0] - model.encode(Image.new("RGB", (40, 30), "red"))).abs().max() < BOUND
     assert (zoo.load_model(tmp_path / "again", device="cpu").encode("Hi") - expected[1]).abs().max() < BOUND
@@ -388,17 +400,3 @@ def test_the_programs_for_the_card_run_and_give_the_vectors(name: str, open_: An
         exec(program, names)
         vectors = torch.nn.functional.normalize(torch.as_tensor(names["vectors"]).detach(), dim=-1)
         assert (vectors - expected).abs().max() < BOUND, loader
-
-
-def test_from_the_hub_the_facts_come_along_and_no_code(open_: Any, tmp_path: Path) -> None:
-    with LoopbackHub() as hub, Child(hub.environment(tmp_path)) as child:
-        for name in ("text-test", "mini-test"):
-            hub.add(open_(name)[1], f"org/{name}")
-        for name in ("text-test", "mini-test"):
-            model = open_(name)[0]
-            answer = child.load(f"hf:org/{name}", texts=["a red bicycle"])
-            assert "error" not in answer, answer
-            vectors = torch.tensor(answer["texts"])
-            assert (vectors - model.encode(["a red bicycle"])).abs().max() < BOUND
-    assert not list(tmp_path.rglob("*.py"))
-    assert list(tmp_path.rglob("zoo.json"))
