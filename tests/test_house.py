@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "pooling": BASE,
     "heads": BASE,
     "encoders": PARTS | {"encoders"},
-    "embedder": PARTS | {"encoders", "formats"},
+    "embedder": PARTS | {"encoders", "formats", "publish"},  # publish: for the verb push_to_hub alone
     "formats": PARTS | {"encoders", "embedder", "hub", "formats"},
     "hub": PARTS | {"encoders", "embedder", "formats", "registry"},
     "registry": BASE | {"embedder", "hub", "models"},

@@ -120,6 +120,7 @@ def stage(
 def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, **options: Any) -> Staged:
     from zoo import cards, certificate, exports
     from zoo.evaluation.results import FILE, write_results
+    from zoo.registry import load_model
 
     say = options["say"]
     model = _renamed(source, repo, name, options["license"], say)
@@ -127,7 +128,9 @@ def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, 
     say("writing the files of every loader")
     exported = exports.export(model, folder)
     say("certificate: the vectors of the golden inputs")
-    certificate.make(model).save(folder)
+    # The vectors of the model as it came, the preprocessing as the folder says it: what departs between them shows.
+    golden, reopened = certificate.make(model), load_model(folder, device="cpu")
+    replace(golden, preprocessing=reopened.fingerprint()["preprocessing"]).save(folder)
     run = Path(source).expanduser() if _is_folder(source) else None
     for file in ("recipe.json", "data.json"):
         if run is not None and (run / file).is_file():
@@ -153,7 +156,7 @@ def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, 
         raise NotPublishableError("the card breaks the Hub's rules: " + "; ".join(wrong))
     if options["check"]:
         say("every loader against the certificate")
-        report = certificate.verify(folder)
+        report = certificate.verify(folder, dtypes=("float32",), batch_sizes=(1, 32))
         if not report.passed:
             raise NotPublishableError(f"not every loader gives the model's vectors: {report.reason}")
     return Staged(folder, repo, model.spec, exported.loaders)

@@ -1,0 +1,121 @@
+"""Hold a model to its certificate: golden inputs, embedded again here by every library that opens it.
+
+A published model brings the vectors that it gave where it was made. This command computes them again on your machine,
+with each library, in float32 and half precision, in batches of several sizes, and prints the largest difference and the
+smallest cosine. Exit status 1 and a sentence say where it departs: other weights, another tokenizer or resize, a library
+that gives something else.
+"""
+
+import argparse
+import sys
+
+from zoo.cli._shared import print_json, print_table
+
+EXAMPLES = (
+    "zoo verify zoo-mini",
+    "zoo verify hf:me/my-model",
+    "zoo verify runs/mine --quick",
+    "zoo verify hf:me/my-model@COMMIT --loaders zoo,sentence-transformers --json",
+    "zoo verify ./my-folder --write",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo verify`."""
+    parser.add_argument("name", help="a name of `zoo list`, hf:ORG/REPO[@REVISION], or a folder")
+    parser.add_argument("--loaders", metavar="A,B", help="only these libraries (default: all that open it)")
+    parser.add_argument("--dtypes", metavar="A,B", help="among float32, bfloat16, float16 (default: all)")
+    parser.add_argument("--quick", action="store_true", help="float32 in batches of 32 only")
+    parser.add_argument(
+        "--write", action="store_true", help="make the certificate of a folder, in place of an older one"
+    )
+    parser.add_argument("--trust-remote-code", action="store_true", help="let Python files of the folder run")
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the table and the verdict; 0 where nothing departs, 1 where something does."""
+    from pathlib import Path
+
+    from zoo import certificate
+    from zoo.certificate.checking import BATCHES, DTYPES
+    from zoo.errors import ZooError
+    from zoo.exports import LOADERS
+
+    where: str | Path = arguments.name
+    if Path(where).expanduser().is_dir():
+        where = Path(where).expanduser()
+    if arguments.write:
+        return _write(where)
+    options = {
+        "loaders": _listed(arguments.loaders, LOADERS, "--loaders"),
+        "dtypes": ("float32",) if arguments.quick else _listed(arguments.dtypes, DTYPES, "--dtypes") or DTYPES,
+        "batch_sizes": (32,) if arguments.quick else BATCHES,
+        "trust_remote_code": arguments.trust_remote_code,
+    }
+    if arguments.trust_remote_code and isinstance(where, str) and "@" not in where:
+        raise ZooError("--trust-remote-code runs code of the repository: pin it with hf:ORG/REPO@<full commit>")
+    say = _progress if sys.stderr.isatty() else lambda message: None
+    report = certificate.verify(where, **options, say=say)
+    if arguments.json:
+        print_json(report.to_dict())
+        return 0 if report.passed else 1
+    if report.certified:
+        made = ", ".join(f"{name} {version}" for name, version in report.made_with.items())
+        print(f"{report.name}: {len(report.rows)} comparisons with the certificate made by {made}")
+    else:
+        print(
+            f"{report.name} has no certificate. Its float32 vectors of this machine, one input at a time, stand in for "
+            "it:\nthat shows whether libraries, precisions and batches agree here, not whether these are the right weights."
+        )
+    print_table(
+        ["library", "dtype", "batch", "inputs", "difference", "cosine", "", "worst input"],
+        [
+            [
+                row.loader,
+                row.dtype,
+                str(row.batch_size),
+                row.kind,
+                "-" if row.passed is None else f"{row.difference:.1e}",
+                "-" if row.passed is None else f"{row.cosine:.6f}",
+                {True: "ok", False: "DEPARTS", None: "not run"}[row.passed],
+                row.note or row.worst,
+            ]
+            for row in report.rows
+        ],
+        numbers=("batch", "difference", "cosine"),
+    )
+    if report.passed:
+        print("PASS")
+        return 0
+    print(f"DEPARTS: {report.reason}")
+    return 1
+
+
+def _write(where: object) -> int:
+    from pathlib import Path
+
+    from zoo import certificate
+    from zoo.errors import ZooError
+    from zoo.registry import load_model
+
+    if not isinstance(where, Path):
+        raise ZooError(f"--write makes the certificate of a folder; {where} is none. `zoo publish` makes one by itself")
+    for path in certificate.make(load_model(where, device="cpu")).save(where):
+        print(f"written {path}")
+    return 0
+
+
+def _listed(text: str | None, known: tuple[str, ...], option: str) -> tuple[str, ...] | None:
+    from zoo.errors import ZooError
+
+    if text is None:
+        return None
+    values = tuple(value.strip() for value in text.split(",") if value.strip())
+    if not values or set(values) - set(known):
+        raise ZooError(f"{option} {text!r}: write one or more of {', '.join(known)}, separated by commas")
+    return values
+
+
+def _progress(message: str) -> None:
+    print(f"· {message}", file=sys.stderr, flush=True)
