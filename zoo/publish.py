@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import HubError, ZooError
-from zoo.hub import hub_call
+from zoo.hub import DiskFullError, HubConflictError, NoAccessError, NotOnHubError, hub_call
 from zoo.spec import NAME, ModelSpec
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MESSAGE = "Published by the Embedding Zoo"
 _PATH = re.compile(r"(?:~|\.{0,2}/)[^\s:\"']*/(?=[^\s:\"'/])")
 
 
-class NameTakenError(HubError):
+class NameTakenError(HubConflictError):
     """The repository exists and holds something; publishing would put this model in its place."""
 
 
@@ -102,7 +102,8 @@ def stage(
 
     Raises:
         NotPublishableError: a loader gives other vectors, or the card breaks the Hub's rules.
-        ZooError: the source cannot be opened, or the disk is full.
+        DiskFullError: there is no room for the staged files.
+        ZooError: the source cannot be opened.
     """
     name = check_repo(repo)
     if folder.exists() and any(folder.iterdir()):
@@ -112,8 +113,8 @@ def stage(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise NotPublishableError(
-            f"the disk is full: {error}; set TMPDIR to a larger one, or stage with --keep FOLDER there"
+        raise DiskFullError(
+            f"the disk is full ({error}); set TMPDIR to a larger one, or stage with --keep FOLDER there"
         ) from error
 
 
@@ -150,6 +151,7 @@ def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, 
         loaders=exported.loaders,
         space=options["space"],
         certificate=certificate.FILE,
+        folder=folder,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     if wrong := cards.check(card):
@@ -241,20 +243,22 @@ def who(repo: str) -> str:
     """The name that the token belongs to, once it is sure that it may write to `repo`.
 
     Raises:
-        HubError: no token, a wrong one, one that may only read, or an organisation that it does not belong to.
+        NoAccessError: no token, a wrong one, one that may only read, or an organisation that it does not belong to.
     """
     from huggingface_hub import HfApi, get_token
 
     if get_token() is None:
-        raise HubError(
+        raise NoAccessError(
             f"{repo}: publishing needs a token of yours; run `hf auth login` with one that may write, or set HF_TOKEN"
         )
     me = hub_call(f"{repo}: your token", HfApi().whoami)
     owners = [me["name"], *(org["name"] for org in me.get("orgs") or [])]
     if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise HubError(f"{repo}: your token may only read; make one with the role `write` and run `hf auth login`")
+        raise NoAccessError(f"{repo}: your token may only read; make one with the role `write` and run `hf auth login`")
     if repo.partition("/")[0] not in owners:
-        raise HubError(f"{repo}: you are {me['name']} and may write to {', '.join(owners)}; publish to one of those")
+        raise NoAccessError(
+            f"{repo}: you are {me['name']} and may write to {', '.join(owners)}; publish to one of those"
+        )
     return me["name"]
 
 
@@ -303,14 +307,10 @@ def upload(
 
 def _head(api: "HfApi", repo: str, kind: str) -> tuple[str, set[str]] | None:
     """Commit and files of a repository; None where there is none."""
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     try:
         info = hub_call(repo, api.repo_info, repo, repo_type=kind)
-    except HubError as error:
-        if isinstance(error.__cause__, RepositoryNotFoundError):
-            return None
-        raise
+    except NotOnHubError:
+        return None
     return info.sha, {sibling.rfilename for sibling in info.siblings or []}
 
 

@@ -1,6 +1,7 @@
 """The README.md of a published repository: facts under its new name, how each library opens it, what was measured."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from zoo.cards.blocks import fill, split
 from zoo.cards.facts import LIBRARIES, fact_table, front_matter, summary, usage
@@ -20,6 +21,7 @@ def published_card(
     loaders: Mapping[str, str],
     space: str | None = None,
     certificate: str | None = None,
+    folder: Path | None = None,
 ) -> str:
     """A card for the repository `repo`.
 
@@ -29,6 +31,7 @@ def published_card(
             matter is (the model's name is not the repository's), all else is kept where it stands.
         loaders: what opens the repository ("zoo", "transformers", ...) → "", or the reason why it does not.
         space: "org/name" of its demo. certificate: file of the golden vectors.
+        folder: what will be uploaded; with it the programs for other libraries say no more than its files need.
 
     Raises:
         InvalidCardError: the front matter of `notes` is no YAML.
@@ -38,7 +41,7 @@ def published_card(
     if space:
         parts.append(f"Try it in the browser: [{space}](https://huggingface.co/spaces/{space}).")
     parts += [fact_table(spec), "## Use", _code(usage(spec, f"hf:{repo}"))]
-    parts += _libraries(spec, repo, loaders)
+    parts += _libraries(spec, repo, loaders, folder)
     if certificate:
         parts.append(
             f"`zoo verify hf:{repo}` computes the golden vectors of `{certificate}` again, with every library that opens "
@@ -49,14 +52,14 @@ def published_card(
     return f"{front_matter(spec, repo=repo, results=results, loaders=loaders, kept=kept)}\n{body}"
 
 
-def _libraries(spec: ModelSpec, repo: str, loaders: Mapping[str, str]) -> list[str]:
+def _libraries(spec: ModelSpec, repo: str, loaders: Mapping[str, str], folder: Path | None) -> list[str]:
     """A program for each other library that opens the repository, and why the others do not."""
     parts = []
     if serving := [name for name in LIBRARIES if loaders.get(name) == ""]:
         from zoo import exports
 
         for name in serving:
-            parts += [f"### With {name}", _code(exports.snippet(name, repo, spec).strip())]
+            parts += [f"### With {name}", _code(exports.snippet(name, repo, spec, folder).strip())]
     reasons = [f"- {name}: {' '.join(why.split())}" for name, why in loaders.items() if why]
     return [*parts, *(["Not opened by:\n\n" + "\n".join(reasons)] if reasons else [])]
 

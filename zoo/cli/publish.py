@@ -56,10 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from zoo import publish
     from zoo.errors import ZooError
+    from zoo.registry import PREFIXES
 
     source: str | Path = arguments.source
     if Path(source).expanduser().is_dir():
         source = Path(source).expanduser()
+    elif isinstance(source, str) and "/" in source and not source.startswith(PREFIXES):
+        raise ZooError(f"there is no folder {source}; write hf:{source} for a repository of the Hub")
     repo, space = arguments.to, arguments.space
     if space == "":
         space = f"{repo}-demo"
@@ -143,7 +146,7 @@ def _stage_space(folder: Path, staged: "Staged", space: str, revision: str, whee
 
 def _show(staged: "Staged") -> None:
     print_table(
-        ["loader", "opens it", "why not"],
+        ["library", "opens it", "why not"],
         [[name, "no" if reason else "yes", reason] for name, reason in staged.loaders.items()],
     )
     total = sum(staged.files.values())
