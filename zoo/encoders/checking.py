@@ -4,23 +4,76 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.errors import UnsafeCheckpointError
+from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 _TIMM_FACTORY = frozenset({"checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only"})
 _TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language", "additional_special_tokens"})
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# The largest number that a configuration may give, by the end of its dotted name; the first that matches counts. No model
+# of today comes near; what is allowed and still too much is caught by comparing with the weights (zoo.formats.sizes).
+LIMITS: tuple[tuple[str, float], ...] = (
+    (r"theta$|scale\w*$|(^|\.)base$", 1e15),
+    (r"(^|\.)params$", 1e13),
+    (r"vocab_size$|num_embeddings$", 4_194_304),
+    (r"hidden_groups$|group_num$", 16),
+    (r"multiplier$", 64),
+    (r"(layers?|blocks?|depths?|experts|stages?)$", 512),
+    (r"num_labels$|num_classes$", 100_000),
+    (r"(image|img|input|crop|resize|patch)_size(\.\w+)?$|(^|\.)size(\.\w+)?$|_edge$|(^|\.)height$", 4_096),
+    (r"patches$", 65_536),
+)
+LARGEST = 16_777_216  # any other whole number
+
+
+class OversizedError(UnrecognisedCheckpointError):
+    """A checkpoint promises sizes that no model has, or that its own weights do not have; nothing was allocated."""
+
+
+def check_numbers(config: Any, where: str, name: str = "") -> None:
+    """Refuses numbers that no model has, before anything is built by them: layers, vocabulary, image size, ...
+
+    Raises:
+        OversizedError: it names the key.
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            check_numbers(value, where, f"{name}.{key}" if name else str(key))
+        return
+    numbers = config if isinstance(config, list | tuple) else [config]
+    for value in numbers:
+        if isinstance(value, Mapping | list | tuple):
+            check_numbers(value, where, name)
+    numbers = [value for value in numbers if isinstance(value, int | float) and not isinstance(value, bool)]
+    if not numbers:
+        return
+    limit = next((most for pattern, most in LIMITS if re.search(pattern, name)), None)
+    if limit is None:
+        numbers, limit = [value for value in numbers if isinstance(value, int)], LARGEST
+    elif re.search(r"(layers?|blocks?|depths?)$", name):
+        numbers = [sum(map(abs, numbers)), len(numbers)]  # blocks of several stages add up
+    if wrong := [value for value in numbers if abs(value) > limit]:
+        raise OversizedError(f"{where} has {name} = {wrong[0]:,}; no model has over {limit:,.0f}")
 
 
 def check_transformers(config: Mapping[str, Any], where: str = "config.json") -> None:
     """Refuses a configuration of transformers that names a repository to fetch kernels or code from (CVE-2026-4372).
 
     Raises:
-        UnsafeCheckpointError: it names the key.
+        UnsafeCheckpointError: it names the key. OversizedError: a number that no model has.
     """
+    check_numbers(config, where)
+    _check_places(config, where)
+
+
+def _check_places(config: Mapping[str, Any], where: str) -> None:
     for key, value in config.items():
         if isinstance(value, Mapping):
-            check_transformers(value, where)
+            _check_places(value, where)
+        if key == "trust_remote_code" and value:
+            raise UnsafeCheckpointError(
+                f"{where} has trust_remote_code = {value!r}; only the caller can trust code, by load_model's argument"
+            )
         private = str(key).startswith("_") and key not in ("_name_or_path", "_commit_hash")
         if isinstance(value, str) and (private or "implementation" in str(key)) and re.search(r"[/:]", value):
             raise UnsafeCheckpointError(
@@ -32,9 +85,14 @@ def check_open_clip(model_cfg: Mapping[str, Any]) -> None:
     """Refuses an open_clip model_cfg that reaches for code or weights outside the checkpoint.
 
     Raises:
-        UnsafeCheckpointError: it names the key.
+        UnsafeCheckpointError: it names the key. OversizedError: a number that no model has.
     """
+    check_numbers(model_cfg, "open_clip_config.json", "model_cfg")
     vision, text = model_cfg.get("vision_cfg") or {}, model_cfg.get("text_cfg") or {}
+    if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
+        raise UnrecognisedCheckpointError(
+            "open_clip_config.json: the vision_cfg and text_cfg of its model_cfg must be objects"
+        )
     if "timm_model_name" in vision:
         check_timm(vision["timm_model_name"], {})
     if options := set(text.get("tokenizer_kwargs") or {}) - _TOKENIZER_OPTIONS:
@@ -51,9 +109,10 @@ def check_timm(arch: Any, args: Mapping[str, Any]) -> None:
     """Refuses a timm architecture or argument that would load weights or configuration from elsewhere.
 
     Raises:
-        UnsafeCheckpointError: it names the value.
+        UnsafeCheckpointError: it names the value. OversizedError: a number that no model has.
     """
     if not isinstance(arch, str) or not _PLAIN.fullmatch(arch):
         raise UnsafeCheckpointError(f"{arch!r} is no plain timm architecture; a checkpoint may not name another place")
     if bad := sorted(key for key in args if key in _TIMM_FACTORY or key.startswith("pretrained")):
         raise UnsafeCheckpointError(f"the timm arguments {bad} would load other weights; remove them")
+    check_numbers(args, "config.json", "model_args")

@@ -2,10 +2,12 @@
 
 A layout module has `ORDER` (lower is asked first), `LOOKED_FOR` (what it looks for, in words),
 `recognises(names, read_json)`, `wanted(names)` (files worth downloading) and `load(folder, ...)`.
+Before a layout builds anything, `schema` holds the configuration and `sizes` the weights to what a model can be.
 """
 
 import importlib
 import json
+import math
 import pkgutil
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+
+LONGEST_JSON = 4_000_000  # bytes; timm's with the names of 21,000 classes have half of it
+DEEPEST_JSON = 32
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -32,7 +37,7 @@ TOKENIZER_FILES = (
 def all_layouts() -> tuple[ModuleType, ...]:
     """Every layout, in the order in which they are asked."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    return tuple(sorted(modules, key=lambda module: module.ORDER))
+    return tuple(sorted((m for m in modules if hasattr(m, "ORDER")), key=lambda module: module.ORDER))
 
 
 def weight_files(names: set[str], stem: str, pickles: tuple[str, ...], folder: str = "") -> list[str]:
@@ -60,10 +65,55 @@ def check_weights(files: list[str], where: str, looked_for: str, allow_pickle: b
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file; raises UnrecognisedCheckpointError where it is damaged or absurdly large."""
+    """A JSON file as every reader understands it: UTF-8, no key twice, no NaN or infinity, not absurdly large or deep.
+
+    Raises:
+        UnrecognisedCheckpointError: it is otherwise; the message says how.
+    """
     try:
-        if path.stat().st_size > 50_000_000:
-            raise UnrecognisedCheckpointError(f"{path} has {path.stat().st_size:,} bytes; no configuration is so large")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        if (size := path.stat().st_size) > LONGEST_JSON:
+            raise UnrecognisedCheckpointError(f"{path} has {size:,} bytes; no configuration is so large")
+        return parse_json(path.read_bytes(), str(path))
+    except OSError as error:
         raise UnrecognisedCheckpointError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """`read_json` of a file that must hold a JSON object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UnrecognisedCheckpointError(f"{path} holds a {type(value).__name__}, not a JSON object")
+    return value
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """The value of strict JSON (see `read_json`); `where` begins the error."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"the key {key[:60]!r} is there twice, and readers differ in which one they take")
+            found[key] = value
+        return found
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            raise ValueError(f"{text} is no number")
+        return value
+
+    try:
+        text = content.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=once, parse_constant=number, parse_float=number)
+    except (ValueError, RecursionError) as error:
+        begins = content[:200].lstrip()[:1]
+        page = " (a web page, not the file: was the right address downloaded?)" if begins == b"<" else ""
+        raise UnrecognisedCheckpointError(f"{where} cannot be read as JSON: {error}{page}") from error
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        children = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
+        level = [child for some in children for child in some if isinstance(child, dict | list)]
+    if level:
+        raise UnrecognisedCheckpointError(f"{where} is nested over {DEEPEST_JSON} levels deep; no configuration is")
+    return value

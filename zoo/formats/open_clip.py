@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, read_json, weight_files
+from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
+from zoo.formats.schema import check_folder
+from zoo.formats.sizes import check_size
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -40,12 +43,17 @@ def wanted(names: set[str]) -> list[str]:
 
 def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
     """The dual towers of a folder with open_clip_config.json."""
-    config = read_json(folder / CONFIG)
-    if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
-        raise UnrecognisedCheckpointError(f'{folder / CONFIG} has no "model_cfg"')
+    check_folder(folder)
+    config = read_object(folder / CONFIG)
+    preprocess = config.get("preprocess_cfg") or {}
+    if not isinstance(config.get("model_cfg"), dict) or not isinstance(preprocess, dict):
+        raise UnrecognisedCheckpointError(
+            f'{folder / CONFIG} has no "model_cfg", or a "preprocess_cfg" that is no object'
+        )
+    check_numbers(preprocess, str(folder / CONFIG), "preprocess_cfg")
     files = _weights({path.name for path in folder.iterdir()})
     check_weights(files, str(folder), "open_clip_model.safetensors", allow_pickle)
-    return _assemble(config["model_cfg"], config.get("preprocess_cfg") or {}, folder / files[0], name, folder)
+    return _assemble(config["model_cfg"], preprocess, folder / files[0], name, folder)
 
 
 def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = False) -> "Embedder":
@@ -146,6 +154,7 @@ def _assemble(
 ) -> "Embedder":
     from open_clip.factory import load_checkpoint
 
+    check_size(lambda: whole_model(model_cfg), [weights], f"{weights.parent}: the model_cfg of {name}")
     try:
         model = whole_model(model_cfg)
     except (TypeError, KeyError, AttributeError, RuntimeError) as error:

@@ -1,6 +1,5 @@
 """Our own layout: config.json with `"model_type": "zoo"`, model.safetensors and the tokenizer's files."""
 
-import importlib
 import json
 import os
 import re
@@ -10,27 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
 from zoo.formats import TOKENIZER_FILES, read_json
+from zoo.formats.schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
+from zoo.formats.schema import FORMAT, PARTS, check_config, check_folder, part_class
+from zoo.formats.sizes import Entry, check_numel, check_shapes, no_memory, read_header
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from zoo.embedder import Embedder
+    from zoo.embedder import Embedder, Tower
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MODEL_TYPE = "zoo"
-# What lets transformers find its classes in the installed zoo (see zoo.exports.code); other code is never named.
-AUTO_MAP = {
-    "AutoConfig": "configuration_zoo.ZooConfig",
-    "AutoModel": "modeling_zoo.ZooModel",
-    "AutoProcessor": "modeling_zoo.ZooProcessor",
-}
-FOR_TRANSFORMERS = {"architectures": ["ZooModel"], "auto_map": AUTO_MAP}
-KEYS = {"model_type", "format", "spec", "towers", "recipe", *FOR_TRANSFORMERS}
-_KIND = re.compile(r"(encoders\.[a-z0-9_]+|pooling|heads):[A-Z][A-Za-z0-9]*")
 ORDER = 0
 LOOKED_FOR = 'the zoo\'s own: config.json with "model_type": "zoo", and model.safetensors'
 
@@ -89,7 +82,7 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
             seen[tensor.data_ptr()] = tensor.shape
             weights[name] = (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().cpu()
         save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
-        config = {"model_type": MODEL_TYPE, "format": 1, "spec": model.spec.to_dict(), "towers": towers}
+        config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _move_into(temporary, folder)
     finally:
@@ -112,82 +105,115 @@ def _move_into(temporary: Path, folder: Path) -> None:
 
 def _describe(part: "nn.Module") -> dict[str, Any]:
     kind = f"{type(part).__module__.removeprefix('zoo.')}:{type(part).__name__}"
-    if not _KIND.fullmatch(kind):
+    if not re.fullmatch(r"(encoders\.[a-z0-9_]+|pooling|heads):[A-Z][A-Za-z0-9]*", kind):
         raise TypeError(f"{kind} cannot be saved: parts of a model live in zoo.encoders, zoo.pooling or zoo.heads")
-    return {"kind": kind, **(part.config() if hasattr(part, "config") else {})}
+    return {"kind": kind, **(_public(part.config()) if hasattr(part, "config") else {})}
 
 
-def _rebuild(entry: dict[str, Any], where: Path, **extra: Any) -> "nn.Module":
+def _public(value: Any) -> Any:
+    """Without the private keys of transformers, such as the path that a backbone was loaded from."""
+    if isinstance(value, dict):
+        return {key: _public(inner) for key, inner in value.items() if not str(key).startswith("_")}
+    return value
+
+
+def _rebuild(entry: dict[str, Any], role: str, where: str, **extra: Any) -> "nn.Module":
     """A part from its description. Only classes of the zoo's own rooms: a configuration cannot name other code."""
-    arguments = dict(entry)
-    kind = arguments.pop("kind", None)
-    if not isinstance(kind, str) or not _KIND.fullmatch(kind):
-        raise UnrecognisedCheckpointError(f"{where} names the part {kind!r}, which is none of the zoo's")
-    module_name, _, class_name = kind.partition(":")
+    arguments = {key: value for key, value in entry.items() if key != "kind"}
+    cls = part_class(entry["kind"], role, where)
     try:
-        module = importlib.import_module(f"zoo.{module_name}")
-        cls = getattr(module, class_name)
-        if cls.__module__ != module.__name__:
-            raise AttributeError(class_name)
         return cls(**arguments, **extra)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UnrecognisedCheckpointError(f"{where}: cannot build {kind}: {error}; is the zoo new enough?") from error
+    except ZooError:
+        raise
+    except Exception as error:  # timm, open_clip and transformers answer nonsense with every type of error
+        reason = " ".join(str(error).split())[:300]
+        raise UnrecognisedCheckpointError(
+            f"{where}: cannot build {entry['kind']}: {reason}; is the zoo new enough?"
+        ) from error
+
+
+def _towers(config: dict[str, Any], where: str, folder: Path | None) -> list["Tower"]:
+    """The towers with random weights; without a folder also without their tokenizers."""
+    from zoo.embedder import Tower
+
+    towers = []
+    for entry in config["towers"]:
+        assets = entry.get("assets") if folder else None
+        extra = {"assets": folder / assets} if folder and assets else {}
+        parts = [_rebuild(entry[role], role, where, **(extra if role == "encoder" else {})) for role in PARTS]
+        towers.append(Tower(*parts))
+    return towers
+
+
+def _check_facts(spec: ModelSpec, towers: list["Tower"], where: str) -> None:
+    """The spec promises what the towers give."""
+    reads = frozenset().union(*(tower.encoder.reads for tower in towers))
+    dims = {_dim(tower) for tower in towers}
+    if dims != {spec.dim} or reads != spec.modalities:
+        raise UnrecognisedCheckpointError(
+            f"{where} promises {spec.dim} columns for {sorted(spec.modalities)}; its towers give {sorted(dims)} for "
+            f"{sorted(reads)}"
+        )
+
+
+def _dim(tower: "Tower") -> int:
+    """Columns of a tower's vectors."""
+    width = tower.encoder.width * len(getattr(tower.pooler, "names", "1"))
+    dense = [layer["dim"] for layer in getattr(tower.head, "specs", ()) if layer["kind"] == "dense"]
+    return getattr(tower.head, "dim", dense[-1] if dense else width)
 
 
 def load_saved(folder: Path) -> "Embedder":
-    """A folder of `save_pretrained`.
+    """A folder of `save_pretrained`; its description is held to the schema and to the weights before memory is taken.
 
     Raises:
         UnrecognisedCheckpointError: config.json does not describe a model of the zoo.
-        MissingWeightsError: weights are missing, damaged, or of another shape.
+        MissingWeightsError: weights are missing, damaged, not finite, or of another shape.
+        UnsafeCheckpointError: it names other code, or files outside the folder.
     """
-    from zoo.embedder import Embedder, Tower
+    from zoo.embedder import Embedder
 
+    where, path = str(folder / CONFIG), folder / WEIGHTS
+    check_folder(folder)
     config = read_json(folder / CONFIG)
-    if unknown := set(config) - KEYS:
-        raise UnrecognisedCheckpointError(f"{folder / CONFIG} has unknown keys {sorted(unknown)}")
-    if foreign := sorted(key for key, value in FOR_TRANSFORMERS.items() if config.get(key, value) != value):
-        raise UnsafeCheckpointError(f"{folder / CONFIG}: {', '.join(foreign)} names code that is not the zoo's")
-    if config.get("format") != 1 or not isinstance(config.get("towers"), list):
-        raise UnrecognisedCheckpointError(f"{folder / CONFIG} has format {config.get('format')!r}; this zoo reads 1")
-    try:
-        spec = ModelSpec.from_dict(config["spec"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnrecognisedCheckpointError(f"{folder / CONFIG}: bad spec: {error}") from error
-    parts = ("encoder", "pooler", "head")
-    towers = []
-    for entry in config["towers"]:
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(part), dict) for part in parts):
-            raise UnrecognisedCheckpointError(f"{folder / CONFIG}: each of its towers must have {', '.join(parts)}")
-        assets = entry.get("assets")
-        if assets is not None and (
-            not isinstance(assets, str) or (assets != "." and not re.fullmatch(r"tower\d", assets))
-        ):
-            raise UnsafeCheckpointError(f"{folder / CONFIG}: assets {assets!r} lie outside the checkpoint")
-        extra = {} if assets is None else {"assets": folder / assets}
-        encoder = _rebuild(entry["encoder"], folder / CONFIG, **extra)
-        towers.append(Tower(encoder, *(_rebuild(entry[part], folder / CONFIG) for part in ("pooler", "head"))))
-    model = Embedder(spec, towers)
-    load_weights(model, folder / WEIGHTS)
+    check_config(config, where)
+    for assets in {entry.get("assets", ".") for entry in config["towers"]} - {"."}:
+        check_folder(folder / assets, root=folder)
+    spec = ModelSpec.from_dict(config["spec"])
+    header = read_header(path)
+    with no_memory():
+        measured = Embedder(spec, _towers(config, where, None))
+    check_numel(measured, path.stat().st_size, where)
+    check_shapes(measured.state_dict(), header, path)
+    _check_facts(spec, list(measured.towers), where)
+    model = Embedder(spec, _towers(config, where, folder))
+    _fill(model, path, header)
     return model
 
 
 def load_weights(model: "nn.Module", path: Path) -> None:
-    """All tensors of a safetensors file into a model whose every tensor must be there, with its shape."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """All tensors of a safetensors file into a model whose every tensor must be there, with its shape, and finite.
 
-    if not path.is_file():
-        raise MissingWeightsError(f"{path} does not exist; a model is never loaded with random weights")
+    Raises:
+        MissingWeightsError: they are missing, damaged, not finite, or of another shape.
+        UnsafeCheckpointError: a pickle under the name of safetensors.
+    """
+    header = read_header(path)
+    check_shapes(model.state_dict(), header, path)
+    _fill(model, path, header)
+
+
+def _fill(model: "nn.Module", path: Path, header: dict[str, Entry]) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    state = model.state_dict()
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        with safe_open(path, framework="pt") as file:
+            for name in header:
+                tensor = file.get_tensor(name)
+                # One NaN in a table is an error only for the texts that meet it: better said here, for all.
+                if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                    raise MissingWeightsError(f"{path}: {name} has NaN or infinite weights; take another copy")
+                state[name].copy_(tensor)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise MissingWeightsError(f"{path} is damaged or cut off: {error}") from error
-    try:
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        raise MissingWeightsError(f"{path} does not fit: {str(error).splitlines()[1].strip()}") from error
-    if missing or unexpected:
-        raise MissingWeightsError(
-            f"{path} lacks {len(missing)} tensors {missing[:3]} and has {len(unexpected)} unknown {unexpected[:3]}"
-        )

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders.checking import OversizedError
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, read_json, weight_files
+from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, schema, weight_files
+from zoo.formats.sizes import SLACK, read_header
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")
 AFTER = ("Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 LOOKED_FOR = f"sentence-transformers: modules.json with {', '.join((*FIRST, *AFTER))}"
+MOST_SHARED = 256  # tokens for each row of a static table, on average; model2vec's own have at most some 20
 # Flags of an old 1_Pooling/config.json, and names of a new one → our poolers.
 POOLERS = {
     "cls": "Cls",
@@ -65,17 +68,17 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     """The modules in order: an encoder, its pooling, and dense layers as the head."""
     from zoo.embedder import Embedder, Tower
 
-    rows = read_json(folder / MODULES)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UnrecognisedCheckpointError(f"{folder / MODULES} is no list of modules")
+    schema.check_folder(folder)
+    rows = schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
     modules = [_module(row, folder) for row in rows]
-    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    settings = read_object(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    schema.check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
     if not modules or modules[0][0] not in FIRST:
         raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
     kind, path = modules[0]
-    if kind == "CLIPModel" or (kind == "Transformer" and read_json(path / "config.json").get("model_type") in DUAL):
+    if kind == "CLIPModel" or (kind == "Transformer" and read_object(path / "config.json").get("model_type") in DUAL):
         if any(after != "Normalize" for after, _ in modules[1:]):
             raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
         return load_dual(path, name=name, allow_pickle=allow_pickle)
@@ -102,8 +105,8 @@ def _module(entry: dict[str, Any], folder: Path) -> tuple[str, Path]:
     if name not in (*FIRST, *AFTER):
         raise UnrecognisedCheckpointError(f"{folder / MODULES}: the module {name} is not supported; {LOOKED_FOR}")
     path = folder / place
-    if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
-        raise UnsafeCheckpointError(f"{folder / MODULES}: the path {place!r} lies outside the checkpoint")
+    if path != folder and path.is_dir():
+        schema.check_folder(path, root=folder)
     return name, path
 
 
@@ -111,10 +114,10 @@ def _transformer(path: Path, root: Path, allow_pickle: bool, trust_remote_code: 
     settings: dict[str, Any] = {}
     for file in ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json"):
         if (path / file).is_file():
-            settings = read_json(path / file)
+            settings = read_object(path / file)
             break
     limit = settings.get("max_seq_length")
-    if limit is not None and not isinstance(limit, int):
+    if limit is not None and not (isinstance(limit, int) and 0 < limit < 1 << 62):
         raise UnrecognisedCheckpointError(f"{path}: max_seq_length is {limit!r}, not a number of tokens")
     for key, usual in _USUAL.items():
         if settings.get(key) not in (None, usual):
@@ -143,10 +146,18 @@ def _static(path: Path, allow_pickle: bool) -> "Encoder":
     table = tensors.get("embedding.weight", tensors.get("embeddings"))
     if table is None or table.ndim != 2:
         raise MissingWeightsError(f'{path} has no table "embedding.weight" or "embeddings" in its weights')
-    if "mapping" in tensors:  # model2vec: several tokens share a row
-        table = table[tensors["mapping"].long()]
-    if "weights" in tensors:  # and each counts with a weight of its own
-        table = table.float() * tensors["weights"].float()[:, None]
+    try:
+        if "mapping" in tensors:  # model2vec: several tokens share a row
+            rows = tensors["mapping"].long()
+            if rows.numel() * table.shape[1] > MOST_SHARED * table.numel() + SLACK:
+                raise OversizedError(
+                    f"{path}: {rows.numel():,} tokens share a table of {len(table):,} rows; no model does"
+                )
+            table = table[rows]
+        if "weights" in tensors:  # and each counts with a weight of its own
+            table = table.float() * tensors["weights"].float()[:, None]
+    except (IndexError, RuntimeError) as error:
+        raise MissingWeightsError(f"{path}: mapping, weights and table do not fit each other: {error}") from error
     core = load_tokenizer(path, None).tokenizer
     encoder = StaticText(len(table), table.shape[1], max_tokens=None, tokenizer=core)
     encoder.table.weight.data.copy_(table)
@@ -163,9 +174,9 @@ def _after(
     pooler: nn.Module = pooling.Mean()
     dim, layers, weights = encoder.width, [], []
     for kind, path in modules:
-        settings = read_json(path / "config.json") if (path / "config.json").is_file() else {}
+        settings = read_object(path / "config.json") if (path / "config.json").is_file() else {}
         if kind == "Pooling":
-            pooler, dim = _pooler(settings, encoder.width, path)
+            pooler, dim = _pooler(schema.check_keys(settings, schema.POOLING, str(path)), encoder.width, path)
         elif kind == "Dense":
             if settings.get("use_residual") or any(
                 settings.get(key) not in (None, "sentence_embedding")
@@ -176,7 +187,9 @@ def _after(
                     "module_input_name left alone"
                 )
             activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
+            schema.check_keys(settings, schema.DENSE, str(path), required=True)
             dim = settings["out_features"]
+            _check_layer(path, (dim, settings["in_features"]))
             layers.append(
                 {
                     "kind": "dense",
@@ -188,6 +201,8 @@ def _after(
             )
             weights.append(path)
         elif kind == "LayerNorm":
+            schema.check_keys(settings, {"dimension": int}, str(path), required=True)
+            _check_layer(path, (settings["dimension"],))
             layers.append({"kind": "layer_norm", "width": settings["dimension"]})
             weights.append(path)
         elif kind == "Normalize":
@@ -207,17 +222,33 @@ def _after(
     return pooler, head, dim
 
 
-def _tensors(path: Path) -> dict[str, Any]:
+def _weights(path: Path) -> Path:
     """The safetensors of one module's folder; small enough never to be in shards."""
+    files = weight_files({p.name for p in path.iterdir()} if path.is_dir() else set(), "model", PICKLES)
+    check_weights(files, str(path), "model.safetensors", allow_pickle=False)
+    return path / files[0]
+
+
+def _check_layer(path: Path, shape: tuple[int, ...]) -> None:
+    """A layer is built only where its weights have the shape that its settings promise."""
+    header = read_header(_weights(path))
+    if shape not in {entry.shape for entry in header.values()}:
+        found = ", ".join(f"{name} {entry.shape}" for name, entry in list(header.items())[:3])
+        raise MissingWeightsError(
+            f"{path / 'model.safetensors'} does not fit: it has {found}, its settings ask for {shape}"
+        )
+
+
+def _tensors(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    files = weight_files({p.name for p in path.iterdir()} if path.is_dir() else set(), "model", PICKLES)
-    check_weights(files, str(path), "model.safetensors", allow_pickle=False)
+    file = _weights(path)
+    read_header(file)
     try:
-        return load_file(path / files[0])
+        return load_file(file)
     except (SafetensorError, OSError, ValueError) as error:
-        raise MissingWeightsError(f"{path / files[0]} is damaged or cut off: {error}") from error
+        raise MissingWeightsError(f"{file} is damaged or cut off: {error}") from error
 
 
 def _fill(layer: "nn.Module", path: Path, allow_pickle: bool) -> None:

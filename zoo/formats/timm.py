@@ -5,8 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
-from zoo.formats import check_weights, read_json, weight_files
+from zoo.formats import check_weights, read_object, weight_files
+from zoo.formats.schema import check_folder, check_keys
+from zoo.formats.sizes import check_size
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -16,6 +19,21 @@ if TYPE_CHECKING:
     from zoo.encoders.pixels import PixelTransform
 
 ORDER = 40
+CONFIG: dict[str, Any] = {
+    "architecture": str,
+    "model_args": dict[str, Any] | None,
+    "pretrained_cfg": dict[str, Any] | None,
+    "num_classes": int | None,
+}
+SIZES = (
+    "input_size",
+    "fixed_input_size",
+    "test_input_size",
+    "min_input_size",
+    "pool_size",
+    "num_classes",
+    "num_features",
+)
 LOOKED_FOR = 'timm: config.json with "architecture", and model.safetensors'
 
 
@@ -38,13 +56,21 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
 
     from zoo.encoders.checking import check_timm
 
-    config = read_json(folder / "config.json")
+    check_folder(folder)
+    config = check_keys(read_object(folder / "config.json"), CONFIG, str(folder / "config.json"))
     arch = config["architecture"]
     if arch not in timm.list_models():
         raise UnrecognisedCheckpointError(f"{folder}: this timm ({timm.__version__}) has no architecture {arch!r}")
-    check_timm(arch, config.get("model_args") or {})
+    args = config.get("model_args") or {}
+    check_timm(arch, args)
+    for settings in (config, config.get("pretrained_cfg") or {}):  # timm takes the sizes of a picture from either
+        check_numbers({key: settings[key] for key in SIZES if key in settings}, str(folder / "config.json"))
     files = weight_files({path.name for path in folder.iterdir()}, "model", ("pytorch_model.bin",))
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
+    shape = {"num_classes": config.get("num_classes", 0), **args}
+    check_size(
+        lambda: timm.create_model(arch, pretrained=False, **shape), [folder / files[0]], str(folder / "config.json")
+    )
     try:
         # Without num_classes=0, for then timm would take a checkpoint with tensors missing.
         backbone = timm.create_model(f"local-dir:{folder}", pretrained=True)
@@ -54,8 +80,7 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
             f"{folder / files[0]} does not fit {arch}: {' '.join(str(error).split())[:300]}"
         ) from error
     # timm writes the size of the classifier among the arguments; ours has none.
-    args = {key: value for key, value in (config.get("model_args") or {}).items() if key != "num_classes"}
-    return image_tower(arch, name, backbone, args)
+    return image_tower(arch, name, backbone, {key: value for key, value in args.items() if key != "num_classes"})
 
 
 def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = False) -> "Embedder":

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, read_json, weight_files
+from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
+from zoo.formats.schema import check_folder
+from zoo.formats.sizes import check_size
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -89,7 +93,8 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     from zoo.heads import Identity
     from zoo.pooling import Mean
 
-    config = read_json(folder / "config.json")
+    check_folder(folder)
+    config = read_object(folder / "config.json")
     if config.get("model_type") in DUAL:
         return load_dual(folder, name=name, allow_pickle=allow_pickle)
     encoder = load_text(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
@@ -107,7 +112,7 @@ def text_spec(name: str, encoder: "TransformersText", dim: int, **facts: Any) ->
 def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = False) -> dict[str, Any]:
     from zoo.encoders.checking import check_transformers
 
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     check_transformers(config, str(folder / "config.json"))
     refuse_code(config, str(folder), trust_remote_code)
     files = weight_files({path.name for path in folder.iterdir()}, "model", PICKLES)
@@ -149,7 +154,11 @@ def from_pretrained(
     cls: Any, folder: Path, allow_pickle: bool, *, trust_remote_code: bool = False, **options: Any
 ) -> "nn.Module":
     """A transformers model whose every tensor was in the file; tensors of other towers may be there too."""
-    safe = any(path.suffix == ".safetensors" for path in folder.iterdir())
+    names = {path.name for path in folder.iterdir()}
+    safe = any(name.endswith(".safetensors") for name in names)
+    if not trust_remote_code:  # a trusted author's own code builds what it likes
+        weights = [folder / name for name in weight_files(names, "model", PICKLES) if not name.endswith(".json")]
+        check_size(lambda: _without_weights(cls, folder, options.get("config")), weights, str(folder / "config.json"))
     try:
         with quiet():
             model, report = cls.from_pretrained(
@@ -167,6 +176,14 @@ def from_pretrained(
             f"{mismatched[:3]}"
         )
     return model.float()
+
+
+def _without_weights(cls: Any, folder: Path, config: Any) -> "nn.Module":
+    """The model that `from_pretrained` will fill, of random weights; built on the meta device it takes no memory."""
+    from transformers import AutoConfig
+
+    config = deepcopy(config) if config else AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return cls.from_config(config, trust_remote_code=False) if hasattr(cls, "from_config") else cls(config)
 
 
 def load_text(
@@ -280,12 +297,13 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
 
 
 def _image_settings(folder: Path) -> dict[str, Any]:
-    if (folder / "preprocessor_config.json").is_file():
-        return read_json(folder / "preprocessor_config.json")
-    if (folder / "processor_config.json").is_file():
-        settings = read_json(folder / "processor_config.json").get("image_processor")
-        if isinstance(settings, dict):
-            return settings
+    for name, key in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
+        if (folder / name).is_file():
+            settings = read_object(folder / name)
+            settings = settings.get(key) if key else settings
+            if isinstance(settings, dict):
+                check_numbers(settings, str(folder / name))
+                return settings
     raise UnrecognisedCheckpointError(f"{folder} has neither preprocessor_config.json nor processor_config.json")
 
 

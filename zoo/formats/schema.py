@@ -1,0 +1,334 @@
+"""What a checkpoint's configuration may say, held before anything is built by it.
+
+The schema is the zoo itself: the facts of `ModelSpec`, and the constructor arguments of encoders, poolers and heads with
+their type hints. `zoo.encoders.checking` bounds the numbers, `zoo.formats.sizes` compares them with the weights.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from zoo.encoders.checking import check_numbers
+from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.formats import read_json
+from zoo.spec import ModelSpec
+
+FORMAT = 1
+# What lets transformers find its classes in the installed zoo (see zoo.exports.code); other code is never named.
+AUTO_MAP = {
+    "AutoConfig": "configuration_zoo.ZooConfig",
+    "AutoModel": "modeling_zoo.ZooModel",
+    "AutoProcessor": "modeling_zoo.ZooProcessor",
+}
+FOR_TRANSFORMERS: dict[str, Any] = {"architectures": ["ZooModel"], "auto_map": AUTO_MAP}
+CONFIG: dict[str, Any] = {
+    "model_type": Literal["zoo"],
+    "format": int,
+    "spec": ModelSpec,
+    "towers": list[dict[str, Any]],
+}
+EXTRA: dict[str, Any] = {"recipe": dict[str, Any], "architectures": list[str], "auto_map": dict[str, str]}
+PARTS = ("encoder", "pooler", "head")
+MOST_TOWERS = 10
+FACTS: dict[str, Any] = {"format": int, "spec": ModelSpec}
+# Of the other layouts only what the zoo reads; further keys are theirs.
+MODULE: dict[str, Any] = {"type": str, "path": str}
+SETTINGS: dict[str, Any] = {
+    "model_type": str | None,
+    "prompts": dict[str, str | None] | None,
+    "default_prompt_name": str | None,
+}
+POOLING: dict[str, Any] = {"pooling_mode": str | list[str] | None, "include_prompt": bool | None}
+DENSE: dict[str, Any] = {"in_features": int, "out_features": int}
+_KIND = re.compile(r"(encoders\.[a-z0-9_]+|pooling|heads):[A-Z][A-Za-z0-9]*")
+# transformers writes these beside the shape of a backbone; nothing reads them.
+_INERT = ("_name_or_path", "_commit_hash")
+_ASSETS = re.compile(r"\.|tower\d")
+_READ = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model", ".py")
+LONGEST_TOKENIZER = 200_000_000  # bytes; Gemma's has 33 million
+
+
+def check_config(config: Any, where: str) -> None:
+    """Holds the config.json of our own layout to its schema: keys, types, ranges, parts and their arguments.
+
+    Raises:
+        UnrecognisedCheckpointError: a key, type, part or argument that this zoo does not know; OversizedError, of the same
+            kind, for numbers that no model has.
+        UnsafeCheckpointError: it names other code, other repositories or files outside the checkpoint.
+    """
+    if not isinstance(config, dict):
+        raise UnrecognisedCheckpointError(f"{where} holds a {type(config).__name__}, not a JSON object")
+    _refuse_private(config, where)
+    if foreign := sorted(key for key, value in FOR_TRANSFORMERS.items() if config.get(key, value) != value):
+        raise UnsafeCheckpointError(f"{where}: {', '.join(foreign)} names code that is not the zoo's")
+    _check_format(config, where)
+    check_keys(config, CONFIG, where, optional=EXTRA)
+    check_facts({"format": FORMAT, "spec": config["spec"]}, where)
+    if not 1 <= len(config["towers"]) <= MOST_TOWERS:
+        raise UnrecognisedCheckpointError(f"{where} has {len(config['towers'])} towers; a model has 1 to {MOST_TOWERS}")
+    for position, tower in enumerate(config["towers"]):
+        _check_tower(tower, f"{where}: towers[{position}]")
+
+
+def check_facts(value: Any, where: str) -> None:
+    """Holds a zoo.json to its schema, `{"format": 1, "spec": {...facts of ModelSpec...}}`.
+
+    Raises:
+        UnrecognisedCheckpointError: a key or type that this zoo does not know; OversizedError: an absurd number.
+    """
+    if not isinstance(value, dict):
+        raise UnrecognisedCheckpointError(f"{where} holds a {type(value).__name__}, not a JSON object")
+    _check_format(value, where)
+    check_keys(value, FACTS, where, optional={})
+    check_numbers(value["spec"], where, "spec")
+    try:
+        ModelSpec.from_dict(value["spec"])
+    except (TypeError, ValueError) as error:
+        raise UnrecognisedCheckpointError(f"{where}: bad spec: {error}") from error
+
+
+def check_keys(
+    value: Any,
+    schema: Mapping[str, Any],
+    where: str,
+    *,
+    optional: Mapping[str, Any] | None = None,
+    required: bool = False,
+) -> dict[str, Any]:
+    """The object itself, once its keys have the types of a schema.
+
+    Args:
+        schema: key → type hint.
+        optional: keys that may be absent; then all of the schema must be there, and no others. None leaves others alone.
+        required: all of the schema must be there.
+
+    Raises:
+        UnrecognisedCheckpointError: it names the key.
+    """
+    if not isinstance(value, dict):
+        raise UnrecognisedCheckpointError(f"{where} holds a {type(value).__name__}, not a JSON object")
+    known = {**schema, **(optional or {})}
+    if optional is not None and (unknown := sorted(set(value) - set(known))):
+        raise UnrecognisedCheckpointError(f"{where} has unknown keys {unknown}; is the zoo new enough?")
+    if (required or optional is not None) and (missing := sorted(set(schema) - set(value))):
+        raise UnrecognisedCheckpointError(f"{where} lacks {', '.join(missing)}")
+    for key in known.keys() & value.keys():
+        if wrong := _wrong(value[key], known[key], key):
+            raise UnrecognisedCheckpointError(f"{where}: {wrong}")
+    return value
+
+
+def check_modules(rows: Any, where: str) -> list[dict[str, Any]]:
+    """The rows of a modules.json, once each names a class and a place inside the folder.
+
+    Raises:
+        UnrecognisedCheckpointError: it is no such list. UnsafeCheckpointError: a path that leads outside.
+    """
+    if not isinstance(rows, list) or not 0 < len(rows) <= 64 or not all(isinstance(row, dict) for row in rows):
+        raise UnrecognisedCheckpointError(f"{where} is no list of modules")
+    for position, row in enumerate(rows):
+        check_keys(row, MODULE, f"{where}: row {position}")
+        place = row.get("path", "")
+        parts = PurePosixPath(place.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or "\\" in place or "\0" in place:
+            raise UnsafeCheckpointError(f"{where}: the path {place!r} lies outside the checkpoint")
+    return rows
+
+
+def check_folder(folder: Path, root: Path | None = None) -> None:
+    """What holds for the files of every layout before they are read: they lie inside, and change the model in no other way.
+
+    Links into a cache of huggingface_hub are its own. Also checks zoo.json, where there is one.
+
+    Args:
+        root: the checkpoint's folder, where `folder` is one inside it.
+
+    Raises:
+        UnsafeCheckpointError: a link leads out of the checkpoint, or an adapter would change the model as it loads.
+        UnrecognisedCheckpointError: an absurdly large tokenizer.
+    """
+    inside = (root or folder).resolve()
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix in _READ] if folder.is_dir() else []
+    for path in [folder, *paths] if root else paths:
+        target = path.resolve()
+        blobs = target.parent
+        cached = path.is_symlink() and blobs.name == "blobs" and blobs.parent.name.startswith("models--")
+        if not cached and target != inside and inside not in target.parents:
+            raise UnsafeCheckpointError(
+                f"{path} is a link to {target}, outside the checkpoint; put the file itself in its place"
+            )
+        if path.suffix in (".json", ".txt", ".model") and path.is_file() and path.stat().st_size > LONGEST_TOKENIZER:
+            raise UnrecognisedCheckpointError(f"{path} has {path.stat().st_size:,} bytes; no tokenizer is so large")
+    if (folder / "adapter_config.json").exists():
+        raise UnsafeCheckpointError(
+            f"{folder} holds adapter_config.json, by which transformers would change the model as it loads; merge the "
+            "adapter into the weights (see training/adapters.py), or remove the file"
+        )
+    if root is None and (folder / "zoo.json").is_file():
+        check_facts(read_json(folder / "zoo.json"), str(folder / "zoo.json"))
+
+
+def part_class(kind: Any, role: str, where: str) -> type:
+    """The zoo's class that a part's "kind" names, such as "pooling:Mean"; no other code can be named.
+
+    Args:
+        role: "encoder", "pooler" or "head".
+
+    Raises:
+        UnrecognisedCheckpointError: there is no such part, or it is none of this role.
+    """
+    from torch import nn
+
+    from zoo.encoders.base import Encoder
+
+    room = {"encoder": "encoders.", "pooler": "pooling:", "head": "heads:"}[role]
+    if not isinstance(kind, str) or not _KIND.fullmatch(kind) or not kind.startswith(room):
+        raise UnrecognisedCheckpointError(f"{where} names the part {kind!r}, which is none of the zoo's {role}s")
+    module_name, _, class_name = kind.partition(":")
+    known = {f"encoders.{name}" for name in _encoder_modules()} | {"pooling", "heads"}
+    module = importlib.import_module(f"zoo.{module_name}") if module_name in known else None
+    cls = getattr(module, class_name, None)
+    base = Encoder if role == "encoder" else nn.Module
+    if not inspect.isclass(cls) or cls.__module__ != f"zoo.{module_name}" or not issubclass(cls, base):
+        raise UnrecognisedCheckpointError(
+            f"{where} names the part {kind!r}, which this zoo does not have; is it new enough?"
+        )
+    return cls
+
+
+@cache
+def _encoder_modules() -> frozenset[str]:
+    import zoo.encoders
+
+    return frozenset(module.name for module in pkgutil.iter_modules(zoo.encoders.__path__))
+
+
+@cache
+def arguments_of(cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Constructor arguments that JSON can hold, with their type hints: those that must be there, and the others."""
+    from torch import nn
+
+    if cls.__init__ is nn.Module.__init__:
+        return {}, {}
+    hints = get_type_hints(cls.__init__)
+    required, optional = {}, {}
+    for name, parameter in list(inspect.signature(cls.__init__).parameters.items())[1:]:
+        hint = _json_part(hints.get(name))
+        if hint is not None:
+            (required if parameter.default is inspect.Parameter.empty else optional)[name] = hint
+    return required, optional
+
+
+def _json_part(hint: Any) -> Any:
+    """A type hint without what JSON cannot hold; None where nothing is left: files, modules, tokenizers."""
+    if get_origin(hint) in (Union, UnionType):
+        kept = [part for arg in get_args(hint) if (part := _json_part(arg)) is not None]
+        if any(is_dataclass(part) for part in kept):  # its JSON form is an object with its fields, not any object
+            kept = [part for part in kept if get_origin(part) is not dict]
+        return Union[tuple(kept)] if any(part is not NoneType for part in kept) else None  # noqa: UP007
+    if get_origin(hint) is not None or hint in (int, float, bool, str, NoneType) or is_dataclass(hint):
+        return hint
+    return None
+
+
+def _check_format(value: Mapping[str, Any], where: str) -> None:
+    if type(value.get("format")) is not int or value["format"] != FORMAT:
+        raise UnrecognisedCheckpointError(
+            f"{where} has format {value.get('format')!r}; this zoo reads {FORMAT}: install a newer one"
+        )
+
+
+def _check_tower(tower: dict[str, Any], where: str) -> None:
+    check_keys(tower, dict.fromkeys(PARTS, dict[str, Any]), where, optional={"assets": Any})
+    assets = tower.get("assets")
+    if assets is not None and (not isinstance(assets, str) or not _ASSETS.fullmatch(assets)):
+        raise UnsafeCheckpointError(f"{where}: assets {assets!r} lie outside the checkpoint")
+    for role in PARTS:
+        entry, place = tower[role], f"{where}.{role}"
+        cls = part_class(entry.get("kind"), role, place)
+        required, optional = arguments_of(cls)
+        check_keys(entry, required, place, optional={**optional, "kind": str})
+        check_numbers(entry, place)
+    _check_places(tower["encoder"].get("model_cfg"), f"{where}.encoder", assets)
+
+
+def _check_places(model_cfg: Any, where: str, assets: str | None) -> None:
+    """open_clip's two names of other repositories: what is saved here must not need them."""
+    text = model_cfg.get("text_cfg") if isinstance(model_cfg, dict) else None
+    if not isinstance(text, dict):
+        return
+    if text.get("hf_tokenizer_name") and assets is None:
+        raise UnsafeCheckpointError(
+            f"{where} takes its tokenizer from {text['hf_tokenizer_name']!r}, another repository; save the model again"
+        )
+    if name := text.get("hf_model_name"):
+        import open_clip
+
+        theirs = [open_clip.get_model_config(arch)["text_cfg"] for arch in open_clip.list_models()]
+        if name not in {cfg.get("hf_model_name") for cfg in theirs}:
+            raise UnsafeCheckpointError(
+                f"{where} takes its shape from {name!r}, a repository that open_clip does not name"
+            )
+
+
+def _refuse_private(value: Any, where: str, name: str = "") -> None:
+    """Keys that begin with "_" switch on what libraries keep to themselves, such as kernels from other repositories."""
+    if isinstance(value, list):
+        for item in value:
+            _refuse_private(item, where, name)
+    if not isinstance(value, dict):
+        return
+    for key, inner in value.items():
+        if (key.startswith("_") and key not in _INERT) or key == "trust_remote_code":
+            raise UnsafeCheckpointError(
+                f"{where} has the key {name}{key}, which a configuration of the zoo never has; it could fetch or run code"
+            )
+        _refuse_private(inner, where, f"{name}{key}.")
+
+
+def _wrong(value: Any, hint: Any, name: str) -> str:
+    """What is wrong with a value of JSON for a type hint, "" where it fits."""
+    origin, args = get_origin(hint), get_args(hint)
+    said = f"{name} is {str(value)[:60]!r}"
+    if hint is Any:
+        return ""
+    if origin is Literal:
+        return "" if value in args and type(value) is type(args[0]) else f"{said}; it must be one of {args}"
+    if origin in (Union, UnionType):
+        reasons = [_wrong(value, arg, name) for arg in args]
+        return "" if "" in reasons else min(reasons, key=lambda reason: reason.startswith(said))
+    if is_dataclass(hint):
+        return _wrong_object(value, hint, name)
+    if origin in (dict, Mapping):
+        if not isinstance(value, dict):
+            return f"{said}; it must be an object"
+        return next((wrong for key, inner in value.items() if (wrong := _wrong(inner, args[1], f"{name}.{key}"))), "")
+    if origin in (list, tuple, frozenset):
+        if not isinstance(value, list):
+            return f"{said}; it must be a list"
+        if origin is tuple and args[-1] is not Ellipsis and len(args) != len(value):
+            return f"{said}; it must have {len(args)} numbers"
+        return next((wrong for inner in value if (wrong := _wrong(inner, args[0], f"{name}[]"))), "")
+    types = {int: (int,), float: (int, float), bool: (bool,), str: (str,), NoneType: (NoneType,)}.get(hint, (hint,))
+    fits = isinstance(value, types) and (hint is bool or not isinstance(value, bool))
+    return "" if fits else f"{said}; it must be {getattr(hint, '__name__', hint)}"
+
+
+def _wrong_object(value: Any, cls: Any, name: str) -> str:
+    """What is wrong with an object of JSON for a dataclass."""
+    if not isinstance(value, dict):
+        return f"{name} is {str(value)[:60]!r}; it must be an object"
+    hints = get_type_hints(cls)
+    needed = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+    if unknown := sorted(set(value) - set(hints)):
+        return f"{name} has unknown facts {unknown}; known are {sorted(hints)}"
+    if missing := sorted(needed - set(value)):
+        return f"{name} lacks {', '.join(missing)}"
+    return next((wrong for key, inner in value.items() if (wrong := _wrong(inner, hints[key], f"{name}.{key}"))), "")

@@ -1,0 +1,189 @@
+"""How large a checkpoint is, known before memory is taken: the header of its safetensors, and its model without memory."""
+
+import math
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.encoders.checking import OversizedError
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.formats import parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Bytes of a number, by the names of safetensors. No float8, float4 or complex: no part of the zoo computes with them.
+DTYPES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "F64": 8}
+LONGEST_HEADER = 8_000_000  # bytes; 60,000 tensors, where the largest models have 20,000
+MOST_AXES = 8
+MOST_MODULES = 20_000  # of one model; the deepest of open_clip and timm have some 3,000
+SLACK = 16_777_216  # numbers that a model may have beyond its file: buffers, a pooler that nobody saved
+_NO_WEIGHTS = {
+    b"version https://git-lfs": "a git-lfs pointer; fetch the file itself: git lfs pull",
+    b"GGUF": "a GGUF file of llama.cpp, which the zoo does not read; take the original repository",
+    b"<": "a web page; was the right address downloaded?",
+}
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+class Entry(NamedTuple):
+    """What a header says of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def is_float(self) -> bool:
+        """Whether its numbers are floating-point ones."""
+        return "F" in self.dtype
+
+
+def read_header(path: Path) -> dict[str, Entry]:
+    """Names, types and shapes of a safetensors file, once they agree with each other and with the file's length.
+
+    Raises:
+        MissingWeightsError: no such file, no safetensors, damaged, cut off, or of a type that the zoo does not compute with.
+        UnsafeCheckpointError: a pickle under the name of safetensors.
+    """
+    if not path.is_file():
+        raise MissingWeightsError(f"{path} does not exist; a model is never loaded with random weights")
+    damaged = f"{path} is damaged or cut off"
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        begins = file.read(24)
+        if begins[4:8] != bytes(4):  # else the length of a header, which may begin like any magic number
+            if begins.startswith(_PICKLES):
+                raise UnsafeCheckpointError(f"{path} is a pickle that calls itself safetensors; do not load it")
+            for magic, what in _NO_WEIGHTS.items():
+                if begins.lstrip().startswith(magic):
+                    raise MissingWeightsError(f"{path} is no safetensors file but {what}")
+        if len(begins) < 8:
+            raise MissingWeightsError(f"{damaged}: it has {size} bytes")
+        length = struct.unpack("<Q", begins[:8])[0]
+        if length > min(LONGEST_HEADER, size - 8):
+            raise MissingWeightsError(f"{damaged}: its header has {length:,} bytes, the file {size:,}")
+        file.seek(8)
+        content = file.read(length)
+    try:
+        header = parse_json(content, str(path))
+    except UnrecognisedCheckpointError as error:
+        raise MissingWeightsError(f"{damaged}: its header is no JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise MissingWeightsError(f"{damaged}: its header is no JSON object")
+    header.pop("__metadata__", None)
+    entries, spans = {}, []
+    for name, facts in header.items():
+        entries[name], span = _entry(facts, f"{path}: the tensor {name[:80]!r}")
+        spans.append((*span, name))
+    end = 0
+    for start, stop, name in sorted(spans):
+        if start != end:
+            raise MissingWeightsError(
+                f"{damaged}: the tensor {name[:80]!r} begins at {start:,}, the one before ends at {end:,}"
+            )
+        end = stop
+    if end != size - 8 - length:
+        raise MissingWeightsError(
+            f"{damaged}: its header promises {end:,} bytes of weights, there are {size - 8 - length:,}"
+        )
+    return entries
+
+
+def _entry(facts: Any, where: str) -> tuple[Entry, tuple[int, int]]:
+    """One tensor of a header, and where its bytes begin and end."""
+    dtype, shape, span = (
+        facts.get(key) if isinstance(facts, dict) else None for key in ("dtype", "shape", "data_offsets")
+    )
+    if not _counts(shape) or not _counts(span) or len(span) != 2 or len(shape) > MOST_AXES:
+        raise MissingWeightsError(f"{where} is damaged: {str(facts)[:120]}")
+    if dtype not in DTYPES:
+        raise MissingWeightsError(f"{where} has the type {dtype!r}; the zoo reads {', '.join(DTYPES)}")
+    if math.prod(shape) * DTYPES[dtype] != span[1] - span[0]:
+        raise MissingWeightsError(f"{where} has the shape {shape} of {dtype} in {span[1] - span[0]:,} bytes")
+    return Entry(dtype, tuple(shape)), (span[0], span[1])
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) is int and 0 <= number < 1 << 63 for number in value)
+
+
+@contextmanager
+def no_memory() -> Iterator[None]:
+    """Modules built inside have shapes and no memory, and are not absurdly many.
+
+    Raises:
+        OversizedError: more modules than any model has.
+    """
+    import torch
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    modules = 0
+
+    def count(*_: Any) -> None:
+        nonlocal modules
+        modules += 1
+        if modules > MOST_MODULES:
+            raise OversizedError(f"its configuration asks for over {MOST_MODULES:,} layers and parts of layers")
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        handle.remove()
+
+
+def check_size(build: Callable[[], "nn.Module"], weights: Iterable[Path], where: str) -> None:
+    """Refuses a configuration whose model is far larger than the files that are to fill it; takes no memory for it.
+
+    Raises:
+        OversizedError: it is. UnrecognisedCheckpointError: nothing can be built by it.
+        MissingWeightsError, UnsafeCheckpointError: as `read_header`, for each safetensors file.
+    """
+    paths = list(weights)
+    for path in paths:
+        if path.suffix == ".safetensors":
+            read_header(path)
+    try:
+        with no_memory():
+            model = build()
+    except UnsafeCheckpointError:
+        raise
+    except Exception as error:  # libraries answer nonsense with every type of error
+        reason = " ".join(str(error).split())[:300]
+        kind = OversizedError if isinstance(error, OversizedError) else UnrecognisedCheckpointError
+        raise kind(f"{where} makes no sense: {reason}") from error
+    check_numel(model, sum(path.stat().st_size for path in paths), where)
+
+
+def check_numel(model: "nn.Module", room: int, where: str) -> None:
+    """Refuses a model, built without memory, of more numbers than `room` bytes of weights and some slack can explain."""
+    numel = sum(tensor.numel() for tensor in chain(model.parameters(), model.buffers()))
+    if numel > room + SLACK:
+        raise OversizedError(f"{where} describes a model of {numel:,} numbers; its weights have {room:,} bytes")
+
+
+def check_shapes(tensors: Mapping[str, "Tensor"], header: Mapping[str, Entry], path: Path) -> None:
+    """Holds a header to the state that it is to fill: the same names, shapes and kinds of numbers.
+
+    Raises:
+        MissingWeightsError: it differs; the message names the first tensors.
+    """
+    missing, unknown = sorted(set(tensors) - set(header)), sorted(set(header) - set(tensors))
+    if missing or unknown:
+        raise MissingWeightsError(
+            f"{path} lacks {len(missing)} tensors {missing[:3]} and has {len(unknown)} unknown {unknown[:3]}"
+        )
+    for name, tensor in tensors.items():
+        entry = header[name]
+        if tuple(tensor.shape) != entry.shape:
+            raise MissingWeightsError(
+                f"{path} does not fit: {name} has the shape {entry.shape}, not {tuple(tensor.shape)}"
+            )
+        if tensor.is_floating_point() != entry.is_float:
+            raise MissingWeightsError(
+                f"{path} does not fit: {name} is stored as {entry.dtype}, the model's is {tensor.dtype}"
+            )
