@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import importlib
+import json
 import os
 import re
 from collections.abc import Callable
@@ -209,6 +210,10 @@ def _named(what: str, error: BaseException) -> HubError | None:
         return HubError(f"{what}: {str(error).splitlines()[0]}; write <org>/<name>")
     if isinstance(error, RuntimeError) and cause is not None and str(error).startswith("Error while uploading"):
         return _named(f"{what}: {error}", cause)
+    if isinstance(error, json.JSONDecodeError):
+        return HubError(
+            f"{what}: what answered is no Hub (a login page of the network?); check HF_ENDPOINT and the proxy"
+        )
     if isinstance(error, OSError):
         return _disk(what, error)
     # httpx's errors are no OSError, and the client does not wrap them all.
@@ -252,7 +257,7 @@ def _answered(what: str, error: Any) -> HubError:
         )
     if status >= 500 or status == 408:
         return HubUnreachableError(f"{what}: {said}; try again later")
-    return HubError(f"{what}: {said}; the Hub refuses this request, calling again will not help")
+    return HubError(f"{what}: {said}; correct what it names, then call again")
 
 
 def _disk(what: str, error: OSError) -> HubError:

@@ -38,7 +38,7 @@ class Child:
     def send(self, **command: Any) -> None:
         """Send a command without waiting for its answer, as a test that kills the process needs it."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command, default=str) + "\n")
+        self._process.stdin.write(json.dumps(command, default=lambda path: {"path": str(path)}) + "\n")
         self._process.stdin.flush()
 
     def ask(self, **command: Any) -> dict[str, Any]:
@@ -63,15 +63,22 @@ class Child:
         Args:
             options: repo_type, private; the rest goes to `HfApi.upload_folder`.
         """
-        return self.ask(upload=str(folder), repo=repo, options=options)
+        return self.ask(upload=folder, repo=repo, options=options)
 
     def call(self, function: str, *args: Any, **options: Any) -> dict[str, Any]:
-        """Call "package.module:function"; what it gives (a dataclass as a mapping) is the answer's "result"."""
+        """Call "package.module:function"; what it gives (a dataclass as a mapping) is the answer's "result".
+
+        A `Path` among the arguments arrives as one.
+        """
         return self.ask(call=function, args=args, options=options)
 
     def limit_files(self, size: int | None) -> None:
         """Let no file grow beyond so many bytes: the kernel then fails the write, as it does on a full disk."""
         assert self.ask(limit_files=size) == {}
+
+    def use_token(self, token: str | None) -> None:
+        """Log in with another token, or out."""
+        assert self.ask(token=token) == {}
 
     def kill(self) -> None:
         """End the process at once, as an interrupted job ends."""
@@ -114,9 +121,7 @@ def _upload(command: dict[str, Any]) -> dict[str, Any]:
     kind, private = options.pop("repo_type", "model"), options.pop("private", False)
     space = {"space_sdk": "gradio"} if kind == "space" else {}
     hub_call(repo, api.create_repo, repo, repo_type=kind, private=private, exist_ok=True, **space)
-    info = hub_call(
-        repo, api.upload_folder, repo_id=repo, repo_type=kind, folder_path=Path(command["upload"]), **options
-    )
+    info = hub_call(repo, api.upload_folder, repo_id=repo, repo_type=kind, folder_path=command["upload"], **options)
     return {"commit": info.oid, "url": info.commit_url, "pull_request": info.pr_url}
 
 
@@ -133,6 +138,17 @@ def _limit_files(command: dict[str, Any]) -> dict[str, Any]:
     size = command["limit_files"]
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
     return {}
+
+
+def _use_token(command: dict[str, Any]) -> dict[str, Any]:
+    os.environ.pop("HF_TOKEN", None)
+    if command["token"] is not None:
+        os.environ["HF_TOKEN"] = command["token"]
+    return {}
+
+
+def _path(value: dict[str, Any]) -> Any:
+    return Path(value["path"]) if set(value) == {"path"} else value
 
 
 def _teach_open_clip(command: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +181,7 @@ COMMANDS = {
     "upload": _upload,
     "call": _call,
     "limit_files": _limit_files,
+    "token": _use_token,
     "teach_open_clip": _teach_open_clip,
     "refuse_tags": _refuse_tags,
 }
@@ -181,7 +198,7 @@ def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints may not mix with the answers
     for line in sys.stdin:
         try:
-            command = json.loads(line)
+            command = json.loads(line, object_hook=_path)
             answer = COMMANDS[next(iter(command))](command)
         except Exception as error:
             kinds = [kind.__name__ for kind in type(error).__mro__]

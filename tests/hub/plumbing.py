@@ -128,7 +128,7 @@ class Plumbing(BaseHTTPRequestHandler):
         self.answer(200, json.dumps(value).encode(), "application/json", headers)
 
     def error(self, status: int, code: str, message: str, commit: Commit | None = None, **facts: Any) -> None:
-        headers = {"X-Error-Message": message}
+        headers = {"X-Error-Message": " ".join(message.split())}
         if code:
             headers["X-Error-Code"] = code
         if commit is not None:

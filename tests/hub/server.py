@@ -56,7 +56,7 @@ class LoopbackHub(Faults):
 
     Attributes:
         repos: id → repository. requests: "METHOD /path" of every request so far. faults: those that were ordered.
-        stored: sha256 of every large file whose bytes arrived by upload, in order.
+        stored: (repository, sha256) of every large file whose bytes arrived by upload, in order.
         token: of user "me", who may write to "me" and "org" and only read in "reading-only".
         read_token: of the same user, for reading only. stranger_token: of a user "stranger" who belongs nowhere.
     """
@@ -66,7 +66,7 @@ class LoopbackHub(Faults):
     def __init__(self, port: int = 0) -> None:
         super().__init__()
         self.repos: dict[str, Repo] = {}
-        self.stored: list[str] = []
+        self.stored: list[tuple[str, str]] = []
         self.tokens = dict(TOKENS)
         self.lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"hub": self})

@@ -26,6 +26,7 @@ FILES = {"config.json": b'{"a": 1}', "sub/weights.safetensors": bytes(range(256)
 def _online(monkeypatch: pytest.MonkeyPatch) -> None:
     """All other tests forbid the client to go out; here it goes as far as this machine."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
 
 
 @pytest.fixture

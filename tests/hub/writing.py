@@ -123,7 +123,7 @@ class Writing(Plumbing):
         if hashlib.sha256(content).hexdigest() != oid:
             return self.error(400, "", "The provided x-amz-content-sha256 header does not match what was computed.")
         repo.lfs[oid] = content
-        self.hub.stored.append(oid)
+        self.hub.stored.append((id, oid))
         self.answer(200, b"", headers={"ETag": f'"{oid}"'})
 
     def on_lfs_verify(self, id: str) -> None:
