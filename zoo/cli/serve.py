@@ -1,0 +1,96 @@
+"""Serve a model over HTTP, as OpenAI's embeddings API does.
+
+Any client of that API works: point its base URL at the address that is printed. Texts, pictures as data URLs
+and uploads are accepted; GET /v1/models says what the model reads, /health embeds something to be sure that it works,
+/metrics is for Prometheus.
+"""
+
+import argparse
+import os
+
+from zoo.cli._shared import DEFAULT_MODEL, open_model, positive
+from zoo.errors import ZooError
+
+EXAMPLES = (
+    "zoo serve                                     # zoo-mini at http://127.0.0.1:8000/v1",
+    "zoo serve siglip2-vit-b16-256 --device cuda --port 9000",
+    "ZOO_API_KEY=secret zoo serve --host 0.0.0.0   # other machines may call, with the key",
+    "curl http://127.0.0.1:8000/v1/embeddings -H 'Content-Type: application/json' \\\n"
+    '      -d \'{"input": ["a red motorbike", {"image": "data:image/jpeg;base64,..."}]}\'',
+    "curl http://127.0.0.1:8000/v1/embeddings -F file=@cat.jpg -F input='a cat'",
+)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo serve`."""
+    parser.add_argument(
+        "model", nargs="?", default=DEFAULT_MODEL, metavar="NAME",
+        help=f"a name of `zoo list`, hf:ORG/REPO, or ./FOLDER (default: {DEFAULT_MODEL})",
+    )  # fmt: skip
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
+    parser.add_argument("--port", type=_port, default=8000, help="0 takes any free one (default: 8000)")
+    parser.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="ask for this key; better in the variable ZOO_API_KEY, since others on the machine can read arguments",
+    )
+    parser.add_argument(
+        "--allow-urls", action="store_true", help="fetch pictures from https addresses on the open internet"
+    )
+    parser.add_argument(
+        "--cors", action="append", default=[], metavar="ORIGIN", help="let this web page's scripts call; repeat"
+    )
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--max-items", type=positive, metavar="N", help="of one request (default: 2048)")
+    limits.add_argument("--max-body-mb", type=positive, metavar="MB", help="of one request (default: 32)")
+    limits.add_argument("--max-characters", type=positive, metavar="N", help="of one text (default: 200000)")
+    limits.add_argument("--max-pixels", type=positive, metavar="N", help="of one picture (default: 50 million)")
+    limits.add_argument("--max-queue", type=positive, metavar="N", help="items that may wait (default: 8192)")
+    limits.add_argument("--timeout", type=positive, metavar="S", help="seconds for one request (default: 60)")
+    limits.add_argument(
+        "--max-wait-ms", type=positive, metavar="MS", help="how long a batch waits for more items (default: 5)"
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves until Ctrl-C or SIGTERM, and answers what has begun before it ends."""
+    from zoo.serving import create_app, run_server
+
+    limits = _limits(arguments)
+    api_key = arguments.api_key or os.environ.get("ZOO_API_KEY") or None
+    model = open_model(arguments)
+    app = create_app(model, limits=limits, api_key=api_key, allow_urls=arguments.allow_urls, cors=arguments.cors)
+    if arguments.host not in LOOPBACK and not api_key:
+        print("warning: other machines may call this server, without a key; set ZOO_API_KEY")
+    ready = f"{model.spec.name} at {{url}}/v1 ({model.device}; Ctrl-C stops it)"
+    run_server(app, host=arguments.host, port=arguments.port, ready=ready)
+    return 0
+
+
+def _limits(arguments: argparse.Namespace) -> "object":
+    from zoo.serving import Limits
+
+    given = {
+        "items": arguments.max_items,
+        "body_bytes": arguments.max_body_mb and arguments.max_body_mb * 2**20,
+        "characters": arguments.max_characters,
+        "pixels": arguments.max_pixels,
+        "queue_items": arguments.max_queue,
+        "seconds": arguments.timeout,
+        "max_wait": arguments.max_wait_ms and arguments.max_wait_ms / 1000,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.max_body_mb:
+        given["pending_bytes"] = max(Limits.pending_bytes, 4 * given["body_bytes"])
+    try:
+        return Limits(**given)
+    except ValueError as error:
+        raise ZooError(str(error)) from error

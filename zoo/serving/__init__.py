@@ -1,0 +1,59 @@
+"""An OpenAI-compatible HTTP server for one model: requests are checked, batched together, embedded, counted.
+
+`create_app` makes the ASGI application, `run_server` runs it with uvicorn. Read limits.py (what is refused), wire.py
+(JSON and multipart → items, vectors → JSON), batching.py (many requests, one model), app.py (the routes).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zoo.serving.limits import Limits, MissingServerError, RequestError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from zoo.embedder import Embedder
+
+__all__ = ["Limits", "MissingServerError", "RequestError", "create_app", "run_server"]
+
+
+def create_app(
+    model: "Embedder",
+    *,
+    limits: Limits | None = None,
+    api_key: str | None = None,
+    allow_urls: bool = False,
+    cors: Sequence[str] = (),
+) -> "FastAPI":
+    """The ASGI application that serves one model.
+
+    Args:
+        limits: what one request and all of them together may take; by default `Limits()`.
+        api_key: asked for as `Authorization: Bearer <key>` by everything but /health.
+        allow_urls: fetch pictures from https addresses (see `zoo.serving.urls`).
+        cors: origins of web pages that may call from a browser.
+
+    Raises:
+        MissingServerError: FastAPI or a package beside it is not installed.
+    """
+    try:
+        from zoo.serving.app import build_app
+    except ModuleNotFoundError as error:
+        raise MissingServerError.of(error) from error
+    return build_app(model, limits or Limits(), api_key, allow_urls, cors)
+
+
+def run_server(app: "FastAPI", *, host: str = "127.0.0.1", port: int = 8000, ready: str = "{url}") -> None:
+    """Serves until SIGINT or SIGTERM; requests that have begun are answered first.
+
+    Args:
+        port: 0 takes any free one. ready: printed once the server answers; "{url}" stands for its address.
+
+    Raises:
+        MissingServerError: uvicorn is not installed. ZooError: the port is taken or may not be used.
+    """
+    try:
+        from zoo.serving.running import run
+    except ModuleNotFoundError as error:
+        raise MissingServerError.of(error) from error
+    run(app, host, port, ready)

@@ -1,0 +1,277 @@
+"""Dynamic batching: items of many requests are read in threads and embedded together by one thread that owns the model."""
+
+import contextlib
+import io
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from zoo.embedder import Embedder, Tower, batches
+from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
+from zoo.items import Item
+from zoo.media import MAX_PIXELS
+from zoo.serving.limits import Limits, RequestError
+
+if TYPE_CHECKING:
+    from zoo.serving.metrics import Metrics
+
+LOG = logging.getLogger("zoo.serving")
+_CHUNK = 16  # texts read by one thread in one go; pictures one by one
+_READ_AHEAD = 512  # read items that may wait for the model; beyond it the reading threads pause
+_BUDGETS = 2.0  # batches' worth of items taken at once, so that items of similar length find each other
+
+
+_NOT_FINITE = "the model gave no unit vector (NaN, infinity or zero); serve it as float32"
+
+
+class Embedded(NamedTuple):
+    """One request's result: `vectors` `(n, dim)` and the number of tokens in its texts."""
+
+    vectors: torch.Tensor
+    tokens: int
+
+
+@dataclass(eq=False)
+class _Job:
+    """One request on its way."""
+
+    items: Sequence[Item]
+    prompt: str
+    vectors: torch.Tensor
+    left: int
+    done: "Future[Embedded]" = field(default_factory=Future)
+    tokens: int = 0
+    error: Exception | None = None
+    error_at: int = 2**62
+
+
+class _Read(NamedTuple):
+    job: _Job
+    index: int
+    tower: int
+    read: Any
+    cost: float  # share of the encoder's budget
+    tokens: int
+
+
+class _Settled(NamedTuple):
+    job: _Job
+    index: int
+    error: Exception | None = None
+    tokens: int = 0
+
+
+class Batcher:
+    """Embeds the items of concurrent requests; every method may be called from any thread."""
+
+    def __init__(self, model: Embedder, limits: Limits, metrics: "Metrics") -> None:
+        self.model, self.limits, self.metrics = model.eval(), limits, metrics
+        self._ready: deque[_Read] = deque()
+        self._changed = threading.Condition()
+        self._waiting = self._unread = 0  # items without a vector; those of them that are not read yet
+        self._cost = 0.0  # of all that is ready, in budgets
+        self._rate = 0.0  # items per second, lately
+        self._closing = False
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
+        self._worker = threading.Thread(target=self._work, name="zoo-model", daemon=True)
+        self._worker.start()
+
+    # ------------------------------------------------------------------------------------------------ coming in
+
+    def submit(self, items: Sequence[Item], prompt: str = "") -> "Future[Embedded]":
+        """Begins to embed one request's items; `prompt` is put before each text. Cancelling the future stops it.
+
+        The future raises the InputError of the first bad item, with its index.
+
+        Raises:
+            RequestError: 503, the queue is full or the server stops.
+        """
+        job = _Job(items, prompt, torch.empty(len(items), self.model.spec.dim), len(items))
+        with self._changed:
+            if self._closing:
+                raise RequestError(503, "stopping", "the server is stopping", retry_after=5)
+            if self._waiting + len(items) > self.limits.queue_items:
+                raise RequestError(
+                    503, "overloaded", f"{self._waiting} items are waiting; try again later", retry_after=self._delay()
+                )
+            self._waiting += len(items)
+            self._unread += len(items)
+            # Inside the lock: close() must not shut the pool down between the check and this.
+            size = _CHUNK if all(item.modalities == {"text"} for item in items) else 1
+            for start in range(0, len(items), size):
+                self._pool.submit(self._read_chunk, job, range(start, min(start + size, len(items))))
+        self.metrics.waiting.set(self._waiting)
+        return job.done
+
+    def probe(self, reads: Sequence[tuple[int, Any]]) -> "Future[Embedded]":
+        """Embeds (tower, read) pairs ahead of everything that waits, however full the queue is."""
+        job = _Job([Item()] * len(reads), "", torch.empty(len(reads), self.model.spec.dim), len(reads))
+        if not reads:
+            job.done.set_result(Embedded(job.vectors, 0))
+        with self._changed:
+            self._waiting += len(reads)
+            self._ready.extendleft(_Read(job, i, tower, read, 0.0, 0) for i, (tower, read) in enumerate(reads))
+            self._changed.notify_all()
+        return job.done
+
+    def _delay(self) -> int:
+        return min(60, max(1, round(self._waiting / self._rate))) if self._rate else 1
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def _read_chunk(self, job: _Job, indices: range) -> None:
+        reads: list[_Read] = []
+        settled: list[_Settled] = []
+        for index in indices:
+            if not _wanted(job, index):
+                settled.append(_Settled(job, index))
+                continue
+            try:
+                reads.append(self._read(job, index))
+            except InputError as error:
+                settled.append(_Settled(job, index, error.at(index)))
+            except Exception as error:
+                LOG.exception("item %d of a request could not be read", index)
+                settled.append(_Settled(job, index, error))
+        with self._changed:
+            while reads and len(self._ready) >= _READ_AHEAD:
+                self._changed.wait()
+            self._unread -= len(indices)
+            self._ready.extend(reads)
+            self._cost += sum(read.cost for read in reads)
+            self._changed.notify_all()
+        self._settle(settled)
+
+    def _read(self, job: _Job, index: int) -> _Read:
+        item = job.items[index]
+        self._check_pixels(item)
+        if job.prompt and item.text is not None and item.text.strip():
+            item = replace(item, text=job.prompt + item.text)
+        tower = self.model.route(item)
+        read = tower.encoder.read(item)
+        position = next(i for i, known in enumerate(self.model.towers) if known is tower)
+        length = tower.encoder.length(read)
+        ids = isinstance(read, list | torch.Tensor)  # of open_clip's towers, which pad every text to their context
+        tokens = 0 if item.text is None else len(read) if ids else length
+        return _Read(job, index, position, read, length / tower.encoder.batch_budget, tokens)
+
+    def _check_pixels(self, item: Item) -> None:
+        if not isinstance(item.image, bytes) or self.limits.pixels >= MAX_PIXELS:
+            return
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(item.image)) as picture:
+                width, height = picture.size
+        except Exception:
+            return  # the encoder's own reader says better what is wrong with it
+        if width * height > self.limits.pixels:
+            raise ImageTooLargeError(
+                f"a picture of {width}x{height} pixels; at most {self.limits.pixels:,} are decoded: scale it down"
+            )
+
+    # ------------------------------------------------------------------------------------------------ embedding
+
+    def _work(self) -> None:
+        while taken := self._take():
+            for position, tower in enumerate(self.model.towers):
+                mine = [(i, entry.read) for i, entry in enumerate(taken) if entry.tower == position]
+                for batch in batches(mine, tower.encoder, None):
+                    self._embed(tower, [taken[i] for i, _ in batch])
+            del taken
+
+    def _take(self) -> list[_Read]:
+        """What is embedded next, first come first served; empty once everything is done and the server stops."""
+        with self._changed:
+            while not self._ready:
+                if self._closing and not self._unread:
+                    return []
+                self._changed.wait()
+            # A lone request never waits; while others are being read, a batch with room does, a moment.
+            until = time.monotonic() + self.limits.max_wait
+            while self._unread and self._cost < 1:
+                if not self._changed.wait(max(0.0, until - time.monotonic())):
+                    break
+            taken, cost = [], 0.0
+            while self._ready and (not taken or cost + self._ready[0].cost <= _BUDGETS):
+                taken.append(self._ready.popleft())
+                cost += taken[-1].cost
+            self._cost = self._cost - cost if self._ready else 0.0
+            self._changed.notify_all()
+        return taken
+
+    def _embed(self, tower: Tower, entries: list[_Read]) -> None:
+        """One forward pass; where it fails, halves, so that an item takes no other request down with it."""
+        # Asked once: a client may go away between two looks.
+        asked = [(entry, _wanted(entry.job, entry.index)) for entry in entries]
+        self._settle([_Settled(entry.job, entry.index) for entry, yes in asked if not yes])
+        wanted = [entry for entry, yes in asked if yes]
+        if not wanted:
+            return
+        start = time.perf_counter()
+        try:
+            vectors = self.model._forward(tower, [entry.read for entry in wanted])
+        except Exception as error:
+            if len(wanted) > 1:
+                self._embed(tower, wanted[: len(wanted) // 2])
+                self._embed(tower, wanted[len(wanted) // 2 :])
+                return
+            LOG.exception("a forward pass failed")
+            self._settle([_Settled(wanted[0].job, wanted[0].index, error)])
+            return
+        seconds = time.perf_counter() - start
+        self._rate = 0.8 * self._rate + 0.2 * len(wanted) / max(seconds, 1e-6)
+        self.metrics.batch_items.observe(len(wanted))
+        self.metrics.batch_seconds.observe(seconds)
+        good = ((vectors.norm(dim=-1) - 1).abs() < 0.01).tolist()
+        settled = []
+        for entry, vector, ok in zip(wanted, vectors, good, strict=True):
+            entry.job.vectors[entry.index] = vector
+            error = None if ok else NonFiniteEmbeddingError(_NOT_FINITE, index=entry.index)
+            settled.append(_Settled(entry.job, entry.index, error, entry.tokens))
+        self._settle(settled)
+
+    # ------------------------------------------------------------------------------------------------ going out
+
+    def _settle(self, settled: Sequence[_Settled]) -> None:
+        """Notes that these items have their vector, their error, or are wanted no more."""
+        if not settled:
+            return
+        finished = []
+        with self._changed:
+            self._waiting -= len(settled)
+            for job, index, error, tokens in settled:
+                job.left -= 1
+                job.tokens += tokens
+                if error is not None and index < job.error_at:
+                    job.error, job.error_at = error, index
+                if job.left == 0:
+                    finished.append(job)
+            self._changed.notify_all()
+        self.metrics.waiting.set(self._waiting)
+        for job in finished:
+            with contextlib.suppress(InvalidStateError):  # cancelled: its client has gone, or waited long enough
+                if job.error is None:
+                    job.done.set_result(Embedded(job.vectors, job.tokens))
+                else:
+                    job.done.set_exception(job.error)
+
+    def close(self, seconds: float = 60.0) -> None:
+        """Takes no more requests, finishes those that were taken, and ends the threads."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._worker.join(seconds)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _wanted(job: _Job, index: int) -> bool:
+    return not job.done.done() and index < job.error_at

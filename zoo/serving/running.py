@@ -1,0 +1,65 @@
+"""uvicorn around the application: one socket, one process, an orderly end."""
+
+import contextlib
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+CONNECTIONS = 1024
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that holds the address before the server starts; raises ZooError where it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ZooError(f"cannot listen at {host}:{port}: {reason}; --port 0 takes any free port") from error
+    return sock
+
+
+def run(app: "FastAPI", host: str, port: int, ready: str) -> None:
+    """The work behind `zoo.serving.run_server`, which describes the arguments."""
+    sock = bound_socket(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    server = server_of(app, ready.format(url=f"http://{shown}:{sock.getsockname()[1]}"))
+    # uvicorn raises the signal that stopped it once more, when all is done: then it is no error.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    with sock, contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[sock])
+    if not server.started:
+        raise ZooError("the server did not start; its log says why")
+
+
+def server_of(app: "FastAPI", ready: str = "") -> uvicorn.Server:
+    """A uvicorn server that prints `ready` once it answers."""
+    seconds = app.state.service.limits.seconds
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started and ready:
+                print(ready, flush=True)
+
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # texts never reach a log; counts are at /metrics
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(seconds) + 1,
+        server_header=False,
+    )
+    return Server(config)

@@ -1,0 +1,295 @@
+"""The wire: JSON and multipart bodies → `EmbeddingRequest`, vectors → the answer's JSON."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InputError
+from zoo.items import Item, as_item
+from zoo.serving.limits import Limits, RequestError, bad_field
+from zoo.serving.urls import Url
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.embedder import Embedder
+
+ROLES = {
+    **dict.fromkeys(("query", "search_query"), "query"),
+    **dict.fromkeys(("document", "passage", "search_document"), "document"),
+}
+FIELDS = ("input", "messages", "model", "dimensions", "encoding_format", "user", "input_type", "prompt")
+MEDIA = ("image", "audio", "video")
+# OpenAI's and vLLM's names of a content part → the modality, and where its value stands.
+PARTS = {
+    **{name: (name, name) for name in MEDIA},
+    **{f"{name}_url": (name, f"{name}_url") for name in MEDIA},
+    "input_image": ("image", "image_url"),
+    "input_audio": ("audio", "input_audio"),
+}
+
+
+@dataclass(frozen=True)
+class EmbeddingRequest:
+    """One checked request.
+
+    Attributes:
+        items: what to embed; media are bytes, or a `Url` that is still to be fetched.
+        prompt: the words put before each text. dimensions: length of the answer's vectors.
+        base64: vectors as base64 of little-endian float32 instead of numbers.
+    """
+
+    items: list[Item]
+    prompt: str
+    dimensions: int
+    base64: bool
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON of a body; raises RequestError where it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise RequestError(400, "invalid_json", f"the body is no JSON: {reason}") from error
+
+
+def parse(
+    body: Any, model: "Embedder", names: Sequence[str], limits: Limits, *, allow_urls: bool = False
+) -> EmbeddingRequest:
+    """Checks the fields of a request and turns `input` into items.
+
+    Args:
+        body: the JSON value; of a form, a dictionary whose "input" also holds `bytes`.
+        names: what this server's model may be called.
+
+    Raises:
+        RequestError: 400 naming the field or the item; 404 for another model's name.
+    """
+    if not isinstance(body, dict):
+        raise RequestError(400, "invalid_json", f"the body must be an object, not {_kind(body)}")
+    for field in body:
+        if field not in FIELDS:
+            near = get_close_matches(field, FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELDS)}"
+            raise RequestError(400, "unknown_field", f"unknown field {field[:60]!r}; {hint}", param=field[:60])
+    name = body.get("model")
+    if name is not None and name not in names:
+        raise RequestError(404, "model_not_found", f"this server has {names[0]}, not {name!r:.80}", param="model")
+    return EmbeddingRequest(
+        _items(body, limits, allow_urls), _prompt(body, model), _dimensions(body, model), _is_base64(body)
+    )
+
+
+def _prompt(body: Mapping[str, Any], model: "Embedder") -> str:
+    role, prompt = body.get("input_type"), body.get("prompt")
+    if role is not None and prompt is not None:
+        raise bad_field("prompt", "pass either input_type or prompt, not both")
+    if role is not None:
+        if not isinstance(role, str) or role not in ROLES:
+            raise bad_field("input_type", f"must be one of {', '.join(ROLES)}, not {role!r:.40}")
+        return model.prompt_text(model.role(ROLES[role]))  # type: ignore[arg-type]
+    if prompt is not None and (not isinstance(prompt, str) or len(prompt) > 4096):
+        raise bad_field("prompt", "must be one of the model's prompts by name, or up to 4,096 characters")
+    return model.prompt_text(prompt)
+
+
+def _dimensions(body: Mapping[str, Any], model: "Embedder") -> int:
+    spec, dimensions = model.spec, body.get("dimensions")
+    if dimensions is None:
+        return spec.dim
+    if isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions not in (spec.dim, *spec.dims):
+        # A client never sees the warning that `encode(dim=...)` gives, so a cut that loses accuracy is refused.
+        allowed = ", ".join(str(dim) for dim in sorted({spec.dim, *spec.dims}, reverse=True))
+        raise bad_field("dimensions", f"{spec.name} was trained for {allowed}, not {dimensions!r:.40}")
+    return dimensions
+
+
+def _is_base64(body: Mapping[str, Any]) -> bool:
+    form = body.get("encoding_format") or "float"
+    if form not in ("float", "base64"):
+        raise bad_field("encoding_format", f"must be float or base64, not {form!r:.40}")
+    return form == "base64"
+
+
+def _items(body: Mapping[str, Any], limits: Limits, allow_urls: bool) -> list[Item]:
+    if ("input" in body) == ("messages" in body):
+        raise bad_field("input", "pass what to embed as input (or one conversation as messages)", "missing_input")
+    if "messages" in body:
+        return [_item({"content": _contents(body["messages"])}, "messages", limits, allow_urls)]
+    values = body["input"]
+    if isinstance(values, str | dict):
+        return [_item(values, "input[0]", limits, allow_urls)]
+    if not isinstance(values, list):
+        raise bad_field("input", f"must be a text, an object or a list of them, not {_kind(values)}")
+    if not values:
+        raise bad_field("input", "is an empty list; pass at least one item", "missing_input")
+    if _is_token(values[0]) or (isinstance(values[0], list) and values[0] and _is_token(values[0][0])):
+        raise bad_field(
+            "input",
+            "token ids are not accepted, since each model has its own tokenizer; send the texts "
+            "(LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)",
+            "token_ids",
+        )
+    if len(values) > limits.items:
+        raise bad_field("input", f"{len(values)} items; at most {limits.items} in one request", "too_many_items")
+    return [_item(value, f"input[{i}]", limits, allow_urls) for i, value in enumerate(values)]
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _contents(messages: Any) -> list[Any]:
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        raise bad_field("messages", 'must be a list such as [{"role": "user", "content": [...]}]')
+    contents = [message.get("content") for message in messages]
+    return [part for content in contents for part in (content if isinstance(content, list) else [content])]
+
+
+def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
+    """A text, {"text": …, "image": …}, {"type": …} or {"content": [parts]} as one item."""
+    if isinstance(value, bytes):
+        try:
+            return as_item(value)
+        except InputError as error:
+            raise bad_field(where, str(error), error.code) from error
+    found: dict[str, Any] = {}
+    parts = (
+        value["content"] if isinstance(value, dict) and {"content"} <= set(value) <= {"content", "role"} else [value]
+    )
+    for part in parts if isinstance(parts, list) else [parts]:
+        for modality, content in _part(part, where):
+            if modality == "text":
+                text = _text(content, where, limits)
+                found["text"] = f"{found['text']}\n{text}" if "text" in found else text
+            elif modality in found:
+                raise bad_field(where, f"two of {modality} in one item; pass them as two items")
+            else:
+                found[modality] = _media(content, where, modality, allow_urls)
+    if not found:
+        raise bad_field(where, "has neither text, image, audio nor video", "empty-item")
+    if len(found.get("text", "")) > limits.characters:
+        raise bad_field(where, f"a text of over {limits.characters:,} characters; split it", "text-too-long")
+    return Item(**found)
+
+
+def _part(part: Any, where: str) -> list[tuple[str, Any]]:
+    """(modality, value) of a content part."""
+    if isinstance(part, str):
+        return [("text", part)]
+    if not isinstance(part, dict):
+        raise bad_field(where, f"must be a text or an object, not {_kind(part)}")
+    kind = part.get("type")
+    if kind is None:
+        if unknown := set(part) - {"text", *MEDIA, *PARTS}:
+            raise bad_field(where, f"unknown key {min(unknown)!r:.40}; known are text, {', '.join(MEDIA)}")
+        return [
+            ("text" if key == "text" else PARTS[key][0], content)
+            for key, content in part.items()
+            if content is not None
+        ]
+    if kind in ("text", "input_text"):
+        return [("text", part.get("text"))]
+    if not isinstance(kind, str) or kind not in PARTS:
+        raise bad_field(where, f"unknown type {kind!r:.40}; known are text, {', '.join(PARTS)}")
+    modality, key = PARTS[kind]
+    return [(modality, part.get(key))]
+
+
+def _text(text: Any, where: str, limits: Limits) -> str:
+    if not isinstance(text, str):
+        raise bad_field(where, f"its text must be a string, not {_kind(text)}")
+    if len(text) > limits.characters:
+        raise bad_field(
+            where, f"a text of {len(text):,} characters; at most {limits.characters:,}: split it", "text-too-long"
+        )
+    return text
+
+
+def _media(value: Any, where: str, modality: str, allow_urls: bool) -> "bytes | Url":
+    """The bytes of a data URL or of {"data": base64}; or an https address, where those are allowed."""
+    if isinstance(value, dict) and "data" in value:
+        return _decoded(value["data"], where)
+    if isinstance(value, dict):
+        value = value.get("url")
+    if not isinstance(value, str):
+        raise bad_field(where, f'its {modality} must be a data URL ("data:{modality}/…;base64,…")')
+    if value[:5].lower() == "data:":
+        head, comma, data = value.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise bad_field(where, f'its data URL must be "data:{modality}/…;base64,…"', "invalid-data-url")
+        return _decoded(data, where)
+    if value[:8].lower().startswith(("https://", "http://")):
+        if not allow_urls:
+            raise bad_field(
+                where, "this server fetches no URLs; send the bytes as a data URL or as an upload", "urls-not-allowed"
+            )
+        return Url(value)
+    raise bad_field(where, f'its {modality} must be a data URL ("data:{modality}/…;base64,…"), not {value!r:.40}')
+
+
+def _decoded(data: Any, where: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise bad_field(where, f"its base64 cannot be read: {error}", "invalid-base64") from error
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def form_body(parts: Sequence[tuple[str, str | bytes]]) -> dict[str, Any]:
+    """The parts of a multipart form, in their order, as the object that `parse` reads.
+
+    `input` (a text, repeatable) and `file` (a picture, sound or film, repeatable) are the items.
+
+    Raises:
+        RequestError: a file under another name, a field twice, or a number that is none.
+    """
+    body: dict[str, Any] = {"input": []}
+    for name, value in parts:
+        if isinstance(value, bytes) or name == "input":
+            if name not in ("input", "file"):
+                raise bad_field(name[:60], "files are read from the parts named file")
+            body["input"].append(value)
+        elif name in body:
+            raise bad_field(name[:60], "is given twice")
+        else:
+            body[name] = value
+    if "dimensions" in body:
+        digits = body["dimensions"]
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+            raise bad_field("dimensions", f"must be a whole number, not {digits!r:.40}")
+        body["dimensions"] = int(digits)
+    return body
+
+
+def with_media(items: Sequence[Item], fetched: Mapping[Url, bytes]) -> list[Item]:
+    """The items, each `Url` replaced by its bytes."""
+    urls = [{name: getattr(item, name) for name in MEDIA if isinstance(getattr(item, name), Url)} for item in items]
+    return [
+        replace(item, **{k: fetched[v] for k, v in found.items()}) if found else item
+        for item, found in zip(items, urls, strict=True)
+    ]
+
+
+def answer(vectors: "Tensor", request: EmbeddingRequest, model: str, usage: Mapping[str, int]) -> bytes:
+    """OpenAI's list of embeddings as JSON; `vectors` `(n, dimensions)` float32."""
+    rows = vectors.numpy().astype("<f4")
+    if request.base64:
+        shown = [f'"{base64.b64encode(row.tobytes()).decode()}"' for row in rows]
+    else:
+        # Nine digits give back every float32 exactly, in half the time and length of Python's own repr.
+        shown = ["[" + ",".join(map("%.9g".__mod__, row)) + "]" for row in rows.tolist()]
+    data = ",".join(
+        f'{{"object":"embedding","index":{index},"embedding":{vector}}}' for index, vector in enumerate(shown)
+    )
+    end = f'"model":{json.dumps(model)},"usage":{json.dumps(dict(usage))}'
+    return f'{{"object":"list","data":[{data}],{end}}}'.encode()
