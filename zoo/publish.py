@@ -108,10 +108,13 @@ def stage(
     name = check_repo(repo)
     if folder.exists() and any(folder.iterdir()):
         raise NotPublishableError(f"{folder} is not empty; stage into a new folder")
+    from safetensors import SafetensorError
+
     try:
         return _stage(source, repo, name, folder, space=space, license=license, check=check, say=say)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (OSError, SafetensorError) as error:
+        full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        if getattr(error, "errno", None) not in full and not any(f"(os error {code})" in str(error) for code in full):
             raise
         raise DiskFullError(
             f"the disk is full ({error}); set TMPDIR to a larger one, or stage with --keep FOLDER there"
@@ -252,7 +255,7 @@ def who(repo: str) -> str:
             f"{repo}: publishing needs a token of yours; run `hf auth login` with one that may write, or set HF_TOKEN"
         )
     me = hub_call(f"{repo}: your token", HfApi().whoami)
-    owners = [me["name"], *(org["name"] for org in me.get("orgs") or [])]
+    owners = [me["name"], *(org["name"] for org in me.get("orgs") or [] if org.get("roleInOrg") != "read")]
     if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise NoAccessError(f"{repo}: your token may only read; make one with the role `write` and run `hf auth login`")
     if repo.partition("/")[0] not in owners:

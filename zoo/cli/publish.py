@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli._shared import existing, print_json, print_table
+from zoo.cli._shared import existing, print_json
 
 if TYPE_CHECKING:
     from zoo.publish import Staged
@@ -145,9 +145,9 @@ def _stage_space(folder: Path, staged: "Staged", space: str, revision: str, whee
 
 
 def _show(staged: "Staged") -> None:
-    print_table(
-        ["library", "opens it", "why not"],
-        [[name, "no" if reason else "yes", reason] for name, reason in staged.loaders.items()],
-    )
+    print(f"opened by {', '.join(name for name, reason in staged.loaders.items() if not reason)}")
+    for name, reason in staged.loaders.items():
+        if reason:
+            print(f"not by {name}: {reason}")
     total = sum(staged.files.values())
-    print(f"\n{len(staged.files)} files, {total / 1e6:,.1f} MB: {', '.join(staged.files)}")
+    print(f"{len(staged.files)} files, {total / 1e6:,.1f} MB: {', '.join(staged.files)}")
