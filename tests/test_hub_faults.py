@@ -175,6 +175,19 @@ def test_code_is_trusted_only_at_a_full_commit(child: Child, hub: LoopbackHub, s
     assert "error" not in child.load("hf:org/code", options={"trust_remote_code": True, "revision": commit})
 
 
+@pytest.mark.parametrize(
+    "name", ["../outside.json", "/etc/outside.json", "a/../../outside.json", "..\\outside.json", "C:\\x"]
+)
+def test_a_list_with_a_file_outside_the_repository(name: str, child: Child, hub: LoopbackHub, saved: Path) -> None:
+    repo = "org/outside"
+    hub.repos.pop(repo, None)
+    hub.add({**{path.name: path.read_bytes() for path in saved.iterdir()}, name: b"{}"}, repo)
+    answer = child.load(f"hf:{repo}")
+    assert answer["error"] == "UnsafeCheckpointError", answer
+    assert repr(name) in answer["message"]
+    assert hub.fetched() == []
+
+
 @pytest.mark.parametrize("how", [flip, blank])
 def test_wrong_bytes_never_load(
     how: Any, child: Child, hub: LoopbackHub, home: Path, saved: Path, expected: list[list[float]]
