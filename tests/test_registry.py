@@ -315,3 +315,10 @@ def test_another_prompt_is_another_vector(models):
     assert torch.allclose(model.encode("query: a red motorbike"), query, atol=1e-6)
     assert (plain - query).abs().max() > 1e-4
     assert replace(model.spec, prompts={}).prompts == {}
+
+
+@pytest.mark.parametrize("demo", ["", "..os", "search.py", "a/b", "__import__"])
+def test_a_demo_is_a_plain_module_name(demo):
+    """A published config.json may not make the demo import anything else."""
+    with pytest.raises(ValueError, match="module of demos"):
+        replace(zoo.get_spec("zoo-mini"), demo=demo)

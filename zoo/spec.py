@@ -57,6 +57,8 @@ class ModelSpec:
             raise ValueError(f"{self.name}: modalities must be among {MODALITIES}, not {sorted(self.modalities)}")
         if self.dim < 1:
             raise ValueError(f"{self.name}: dim must be positive, not {self.dim}")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.demo):
+            raise ValueError(f"{self.name}: demo must be the name of a module of demos/, not {self.demo!r}")
         object.__setattr__(self, "modalities", frozenset(self.modalities))
         object.__setattr__(self, "dims", tuple(self.dims))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
