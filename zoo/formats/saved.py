@@ -149,7 +149,7 @@ def _check_facts(spec: ModelSpec, towers: list["Tower"], where: str) -> None:
     """The spec promises what the towers give."""
     reads = frozenset().union(*(tower.encoder.reads for tower in towers))
     dims = {_dim(tower) for tower in towers}
-    if dims != {spec.dim} or reads != spec.modalities:
+    if dims != {spec.dim} or not spec.modalities <= reads:
         raise UnrecognisedCheckpointError(
             f"{where} promises {spec.dim} columns for {sorted(spec.modalities)}; its towers give {sorted(dims)} for "
             f"{sorted(reads)}"
@@ -181,7 +181,7 @@ def load_saved(folder: Path) -> "Embedder":
         check_folder(folder / assets, root=folder)
     spec = ModelSpec.from_dict(config["spec"])
     header = read_header(path)
-    with no_memory():
+    with no_memory(where):
         measured = Embedder(spec, _towers(config, where, None))
     check_numel(measured, path.stat().st_size, where)
     check_shapes(measured.state_dict(), header, path)

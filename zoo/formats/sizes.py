@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.encoders.checking import OversizedError
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError, ZooError
 from zoo.formats import parse_json
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DTYPES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 LONGEST_HEADER = 8_000_000  # bytes; 60,000 tensors, where the largest models have 20,000
 MOST_AXES = 8
-MOST_MODULES = 20_000  # of one model; the deepest of open_clip and timm have some 3,000
+MOST_MODULES = 8_000  # of one model; the deepest of open_clip and timm have 1,800
 SLACK = 16_777_216  # numbers that a model may have beyond its file: buffers, a pooler that nobody saved
 _NO_WEIGHTS = {
     b"version https://git-lfs": "a git-lfs pointer; fetch the file itself: git lfs pull",
@@ -111,7 +111,7 @@ def _counts(value: Any) -> bool:
 
 
 @contextmanager
-def no_memory() -> Iterator[None]:
+def no_memory(where: str) -> Iterator[None]:
     """Modules built inside have shapes and no memory, and are not absurdly many.
 
     Raises:
@@ -126,7 +126,7 @@ def no_memory() -> Iterator[None]:
         nonlocal modules
         modules += 1
         if modules > MOST_MODULES:
-            raise OversizedError(f"its configuration asks for over {MOST_MODULES:,} layers and parts of layers")
+            raise OversizedError(f"{where} asks for over {MOST_MODULES:,} layers and parts of layers")
 
     handle = register_module_module_registration_hook(count)
     try:
@@ -148,14 +148,13 @@ def check_size(build: Callable[[], "nn.Module"], weights: Iterable[Path], where:
         if path.suffix == ".safetensors":
             read_header(path)
     try:
-        with no_memory():
+        with no_memory(where):
             model = build()
-    except UnsafeCheckpointError:
+    except ZooError:
         raise
     except Exception as error:  # libraries answer nonsense with every type of error
         reason = " ".join(str(error).split())[:300]
-        kind = OversizedError if isinstance(error, OversizedError) else UnrecognisedCheckpointError
-        raise kind(f"{where} makes no sense: {reason}") from error
+        raise UnrecognisedCheckpointError(f"{where} makes no sense: {reason}") from error
     check_numel(model, sum(path.stat().st_size for path in paths), where)
 
 
