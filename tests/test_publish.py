@@ -257,3 +257,12 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]):
     shown = capsys.readouterr().out
     assert "--dry-run" in shown
     assert "zoo publish runs/mine --to me/my-model" in shown
+
+
+def test_somebody_else_was_faster(hub: LoopbackHub, child: Child, tmp_path: Path):
+    folder = staged(tmp_path / "staged", "text-test")
+    hub.add({"README.md": b"# started on the website"}, "me/mine")
+    hub.before("^POST .*/commit/", lambda: hub.add({"README.md": b"# theirs"}, "me/mine"))
+    answer = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine")
+    assert answer["error"] == "HubConflictError", answer
+    assert hub.repos["me/mine"].files["README.md"] == b"# theirs"

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -281,9 +282,10 @@ def upload(
 
     Raises:
         NameTakenError: the repository holds something, and `update` is False.
+        HubConflictError: somebody else has changed the repository while this ran.
         HubError: the Hub is out of reach, refuses, or holds other bytes than were sent.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api, where = HfApi(), f"{'spaces/' if kind == 'space' else ''}{repo}"
     before = _head(api, repo, kind)
@@ -294,18 +296,23 @@ def upload(
         )
     space = {"space_sdk": "gradio"} if kind == "space" else {}
     hub_call(where, api.create_repo, repo, repo_type=kind, private=private, exist_ok=True, **space)
+    before = before or _head(api, repo, kind)
+    sent = _walk(folder)
+    operations: list[Any] = [CommitOperationAdd(name, path) for name, path in sent.items()]
+    stale = [n for n in before[1] if n not in sent and any(fnmatch(n, p) for p in OURS)] if kind == "model" else []
+    operations += [CommitOperationDelete(name) for name in sorted(stale)]
+    # Not upload_folder: where hf_xet is installed it makes several commits, and whoever loads in between gets a half model.
     info = hub_call(
         where,
-        api.upload_folder,
-        repo_id=repo,
+        api.create_commit,
+        repo,
+        operations,
         repo_type=kind,
-        folder_path=folder,
         commit_message=message,
-        delete_patterns=OURS if update and kind == "model" else None,
+        parent_commit=before[0],
     )
-    commit = hub_call(where, api.repo_info, repo, repo_type=kind).sha
-    _compare(api, folder, repo, kind, commit)
-    return Published(str(info.repo_url), commit, before is None or before[0] != commit)
+    _compare(api, folder, repo, kind, info.oid)
+    return Published(str(info.repo_url), info.oid, before[0] != info.oid)
 
 
 def _head(api: "HfApi", repo: str, kind: str) -> tuple[str, set[str]] | None:

@@ -42,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wheel", type=existing, metavar="FILE", help="a wheel of the zoo that the Space installs")
     parser.add_argument("--license", metavar="ID", help="where it differs from the base model's, e.g. cc-by-4.0")
     parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
-    parser.add_argument("--update", action="store_true", help="put a new commit on a repository that holds something")
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="put a new commit on a repository that holds something; the card is written from the source's README.md, so "
+        "edit it there and not on the Hub",
+    )
     parser.add_argument("--message", default=None, help="of the commit")
     parser.add_argument("--no-verify", action="store_true", help="send it without trying every loader first")
     parser.add_argument("--dry-run", action="store_true", help="write and try everything, send nothing")
