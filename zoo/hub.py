@@ -81,13 +81,7 @@ def _with_facts(model: "Embedder", folder: Path) -> "Embedder":
     path = folder / FACTS
     if not path.is_file():
         return model
-    facts = read_json(path)
-    if not isinstance(facts, dict) or set(facts) != {"format", "spec"} or facts["format"] != 1:
-        raise UnrecognisedCheckpointError(f'{path} is not {{"format": 1, "spec": {{...}}}}; is the zoo new enough?')
-    try:
-        spec = ModelSpec.from_dict(facts["spec"])
-    except (TypeError, ValueError) as error:
-        raise UnrecognisedCheckpointError(f"{path}: bad spec: {error}") from error
+    spec = ModelSpec.from_dict(read_json(path)["spec"])  # its layout held the file to the schema (formats/schema.py)
     if (spec.dim, spec.modalities) != (model.spec.dim, model.spec.modalities):
         raise UnrecognisedCheckpointError(
             f"{path} promises {spec.dim} columns for {sorted(spec.modalities)}; the files beside it give "
