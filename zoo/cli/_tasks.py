@@ -1,0 +1,268 @@
+"""Tasks of `zoo eval`: our data packs and mteb's tasks and benchmarks, found by name, measured, and remembered."""
+
+import difflib
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.errors import ZooError
+from zoo.evaluation.results import Result, read_results, write_results
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+_COMMA = re.compile(r",(?![^(]*\))")  # names of benchmarks have commas inside brackets: "MTEB(eng, v2)"
+
+
+class UnknownTaskError(ZooError):
+    """No pack, task or benchmark has this name; the message lists the nearest names."""
+
+
+class NoResultError(ZooError):
+    """A task gave no figure: its data cannot be had, or the model does not read it."""
+
+
+class Known(NamedTuple):
+    """One line of `zoo eval --list`."""
+
+    name: str
+    reads: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to measure.
+
+    Attributes:
+        key: file name that changes with the data and with the code that measures.
+        data: where its data comes from, for messages. split: as asked for, None for the usual ones.
+        measure: a model, where mteb keeps what it has measured, and whether to measure even that → figures without
+            source, date and revision.
+    """
+
+    name: str
+    key: str
+    data: str
+    split: str | None
+    measure: Callable[["Embedder", Path, bool], list[Result]]
+
+
+def names_in(text: str) -> list[str]:
+    """The names of a comma-separated list; commas inside brackets belong to a name."""
+    return list(dict.fromkeys(name.strip() for name in _COMMA.split(text) if name.strip()))
+
+
+def known_tasks(pattern: str = "*") -> list[Known]:
+    """Packs, benchmarks and tasks whose names match a shell pattern, whatever the case; without mteb only the packs."""
+    from zoo.evaluation.packs import BENCHMARKS
+
+    known = [Known(b.pack, "image+text", "data pack: retrieval, zero-shot") for b in BENCHMARKS]
+    if (mteb := _mteb()) is not None:
+        from mteb.get_tasks import TASK_LIST
+
+        for benchmark in mteb.get_benchmarks():
+            known.append(Known(benchmark.name, "", f"benchmark: {len(benchmark.tasks)} tasks"))
+        for task in TASK_LIST:
+            facts = task.metadata
+            known.append(Known(facts.name, "+".join(sorted(facts.modalities)), f"{facts.type}, {facts.main_score}"))
+    return [one for one in known if fnmatch.fnmatchcase(one.name.lower(), pattern.lower())]
+
+
+def find_jobs(names: list[str], split: str | None = None) -> list[Job]:
+    """What these names stand for, benchmarks as their tasks, each task once.
+
+    Args:
+        split: of the data; by default "test" for packs and what each task of mteb names.
+
+    Raises:
+        UnknownTaskError: a name is no pack, task or benchmark; MissingPackError: a pack's data is not there.
+    """
+    from zoo.evaluation.packs import BENCHMARKS
+
+    packs = {benchmark.pack: benchmark for benchmark in BENCHMARKS}
+    jobs: dict[str, Job] = {}
+    for name in names:
+        found = [_pack_job(packs[name], split)] if name in packs else _mteb_jobs(name, split)
+        jobs.update({job.name: job for job in found})
+    return list(jobs.values())
+
+
+def measure(job: Job, model: "Embedder", *, shown: str, cache: Path, again: bool = False) -> tuple[list[Result], bool]:
+    """The figures of a job, and whether they were remembered from an earlier call.
+
+    Args:
+        shown: how the model is named in the command that gives the figures again.
+        cache: folder of what was measured. again: measure even so.
+
+    Raises:
+        NoResultError: the reason, in words. ZooError: an item of the data cannot be embedded.
+    """
+    marks = {**model.fingerprint(), "prompts": dict(model.spec.prompts)}
+    key = hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:16]
+    file = cache / "zoo" / key / f"{re.sub(r'[^A-Za-z0-9._-]', '_', job.key)}.json"
+    if not again and (remembered := read_results(file)):
+        return remembered, True
+    try:
+        measured = job.measure(model, cache, again)
+    except ZooError:
+        raise
+    except Exception as error:  # whatever one task of mteb raises, the others go on
+        raise NoResultError(_reason(job, error)) from error
+    command = f"zoo eval {shown} --tasks {shlex.quote(job.name)}" + (f" --split {job.split}" if job.split else "")
+    facts = {"source": command, "date": date.today().isoformat()}
+    results = [replace(result, revision=model.spec.revision, **facts) for result in measured]
+    file.unlink(missing_ok=True)
+    write_results(file, results)
+    return results, False
+
+
+def default_cache() -> Path:
+    """Where mteb keeps results: the environment variable MTEB_CACHE, else ~/.cache/mteb."""
+    return Path(os.environ.get("MTEB_CACHE") or Path.home() / ".cache" / "mteb").expanduser()
+
+
+def _mteb() -> Any:
+    """The library, None where it is not installed."""
+    try:
+        import mteb
+    except ModuleNotFoundError:
+        return None
+    return mteb
+
+
+def _pack_job(benchmark: Any, asked: str | None) -> Job:
+    from zoo._version import __version__
+    from zoo.evaluation.packs import MissingPackError, evaluate_pack, packs_folder
+
+    split = asked or "test"
+    file = packs_folder() / benchmark.pack / f"{split}.parquet"
+    if not file.is_file():
+        raise MissingPackError(f"{file} does not exist; set ZOO_DATA to the folder that holds {benchmark.pack}/…")
+
+    def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
+        return [result for score in evaluate_pack(model, benchmark, split) for result in _pack_results(score, split)]
+
+    with file.open("rb") as data:
+        content = hashlib.file_digest(data, "sha256").hexdigest()[:12]
+    return Job(benchmark.pack, f"{benchmark.pack}-{split}-{content}-{__version__}", str(file), asked, run)
+
+
+def _pack_results(score: Any, split: str) -> list[Result]:
+    part = "" if score.source == "all" else score.source
+    same = {
+        "dataset": score.pack,
+        "split": split,
+        "part": part,
+        "notes": f"{score.images:,} pictures, {score.texts:,} texts",
+    }
+    ways = {"image-to-text": score.image_to_text, "text-to-image": score.text_to_image}
+    recalls = [
+        Result(task="image-text-retrieval", metric=f"recall@{k}", value=value, direction=way, **same)
+        for way, by_k in ways.items()
+        for k, value in by_k.items()
+    ]
+    zero_shot = Result(task="zero-shot-image-classification", metric="accuracy", value=score.zero_shot, **same)
+    return [*recalls, zero_shot]
+
+
+def _mteb_jobs(name: str, split: str | None) -> list[Job]:
+    mteb = _mteb()
+    if mteb is None:
+        raise UnknownTaskError(f'{name!r} is no data pack; for mteb\'s tasks: pip install "embedding-zoo[eval]"')
+    from mteb.benchmarks.get_benchmark import _build_aliases_registry, _build_registry
+    from mteb.get_tasks import _TASKS_REGISTRY
+
+    if name in _TASKS_REGISTRY:
+        return [_mteb_job(mteb.get_task(name), split)]
+    if name in _build_registry() or name in _build_aliases_registry():
+        return [_mteb_job(task, split) for task in mteb.get_benchmark(name).tasks]
+    all_names = {known.name.lower(): known.name for known in known_tasks()}
+    begins = [known for low, known in all_names.items() if low.startswith(name.lower())]
+    near = [all_names[low] for low in difflib.get_close_matches(name.lower(), all_names, n=4, cutoff=0.5)]
+    listed = ", ".join(list(dict.fromkeys([*near, *begins]))[:4])
+    raise UnknownTaskError(
+        f"no pack, task or benchmark is called {name!r}"
+        + (f"; nearest: {listed}" if listed else "")
+        + f". `zoo eval --list '*{name[:4]}*'` lists by pattern"
+    )
+
+
+def _mteb_job(task: Any, split: str | None) -> Job:
+    import mteb
+
+    facts = task.metadata
+    data = facts.dataset.get("path", "") if not task.is_aggregate else ""
+    revision = str(facts.dataset.get("revision", ""))[:12]
+
+    def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
+        from zoo.mteb import wrap
+
+        if split is not None:
+            if split not in task.eval_splits:
+                raise NoResultError(f"{facts.name} is measured on {', '.join(task.eval_splits)}, not on {split!r}")
+            task.filter_eval_splits([split])
+        if not any(set(facts.get_modalities(role)) & model.spec.modalities for role in mteb.types.PromptType):
+            reads = "+".join(sorted(facts.modalities))
+            raise NoResultError(
+                f"{facts.name} is about {reads}; {model.spec.name} reads {'+'.join(sorted(model.spec.modalities))}"
+            )
+        wrapped = wrap(model)
+        strategy = "always" if again else "only-missing"
+        found = mteb.evaluate(
+            wrapped, task, cache=mteb.ResultCache(cache), overwrite_strategy=strategy, show_progress_bar=False
+        )
+        if found.exceptions:
+            raise NoResultError(f"{facts.name}: {found.exceptions[0].exception}")
+        return [result for one in found.task_results for result in _mteb_results(one, task, wrapped)]
+
+    return Job(facts.name, f"{facts.name}-{split or 'all'}-{revision}-mteb{mteb.__version__}", data, split, run)
+
+
+def _mteb_results(found: Any, task: Any, wrapped: Any) -> list[Result]:
+    """The main score of each split, for all subsets (as the leaderboard has it) and for each where there are several."""
+    facts = task.metadata
+    notes = f"mteb {found.mteb_version}, dataset revision {found.dataset_revision}"
+    if lost := sum(wrapped.skipped.values()):
+        notes += f"; {lost:,} of {wrapped.seen:,} entries without an embedding"
+    same = {
+        "dataset": facts.name if task.is_aggregate else facts.dataset["path"],
+        "task": facts.name,
+        "metric": re.sub(r"_at_(\d+)$", r"@\1", facts.main_score),
+        "notes": notes,
+    }
+    results = []
+    for split, subsets in found.scores.items():
+        values = {one["hf_subset"]: float(one["main_score"]) for one in subsets}
+        results.append(Result(value=sum(values.values()) / len(values), split=split, **same))
+        if len(values) > 1:
+            results += [Result(value=value, split=split, part=subset, **same) for subset, value in values.items()]
+    return results
+
+
+def _reason(job: Job, error: Exception) -> str:
+    """Why a task gave nothing, in one sentence."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    kinds = {type(one).__name__ for one in chain}
+    if kinds & {"GatedRepoError"}:
+        return f"{job.name}: its data ({job.data}) is gated; ask for access on its page, then `hf auth login`"
+    if kinds & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
+        return f"{job.name}: its data ({job.data}) is not on the Hub, or is private; `hf auth login` with an account that may read it"
+    if any(isinstance(one, ConnectionError) for one in chain) or kinds & {"OfflineModeIsEnabled", "ConnectError"}:
+        return (
+            f"{job.name}: its data ({job.data}) is not on this machine and the Hub cannot be reached; try again with a "
+            "network, without HF_HUB_OFFLINE"
+        )
+    return f"{job.name}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

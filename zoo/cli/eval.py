@@ -1,0 +1,140 @@
+"""Measure a model on data packs and on mteb's tasks, with results in the form that cards show.
+
+TASKS are names of our data packs (photos, emoji, symbols), of tasks of mteb (NanoArguAnaRetrieval) or of its
+benchmarks ("ViDoRe(v2)"); `--list` shows all. Packs are read from the folder in the environment variable ZOO_DATA;
+mteb's tasks load their data from the Hugging Face Hub once, and need `pip install "embedding-zoo[eval]"`.
+
+What is measured is remembered for this model, by the fingerprint of its weights, preprocessing and prompts: stopped
+at any moment, the same command goes on where it stopped. A task that cannot be measured is named with the reason, and
+the others go on. What has no embedding, such as an empty text, counts as similar to nothing, and the results' notes
+tell how much of it there was.
+"""
+
+import argparse
+import os
+import sys
+import time
+
+from zoo.cli._shared import existing, print_json, print_table, waiting
+
+EXAMPLES = (
+    "zoo eval zoo-mini --tasks photos,emoji",
+    "zoo eval zoo-mini --tasks photos --split val --out results.json",
+    "zoo eval bge-small-en-v1.5 --tasks NanoArguAnaRetrieval,STSBenchmark --out results.json",
+    "zoo eval ./runs/mine --tasks 'ViDoRe(v2)' --device cuda",
+    "zoo eval --list 'ViDoRe*'",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo eval`."""
+    parser.add_argument(
+        "model", nargs="?", metavar="NAME", help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO"
+    )
+    parser.add_argument("--tasks", metavar="A,B,…", help="packs, tasks and benchmarks, separated by commas")
+    parser.add_argument(
+        "--list", nargs="?", const="*", metavar="PATTERN", help="what can be measured; measures nothing"
+    )
+    parser.add_argument("--split", metavar="S", help="of the data (default: test, or what the task of mteb names)")
+    parser.add_argument(
+        "--out", type=existing, metavar="FILE", help="JSON that the figures are added to, after each task"
+    )
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    parser.add_argument(
+        "--cache", type=existing, metavar="DIR", help="what is remembered (default: $MTEB_CACHE, else ~/.cache/mteb)"
+    )
+    parser.add_argument("--again", action="store_true", help="measure even what is remembered")
+    parser.add_argument("--json", action="store_true", help="the figures for machines on stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures, task by task; status 2 if one of them gave no figure, 1 if `--list` finds nothing."""
+    from zoo.errors import ZooError
+
+    if arguments.list is not None:
+        return _list(arguments.list, arguments.json)
+    if arguments.model is None or not arguments.tasks:
+        raise ZooError(
+            "zoo eval needs a model and --tasks: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all)"
+        )
+    from zoo.cli._tasks import default_cache, find_jobs, measure, names_in
+    from zoo.evaluation.results import write_results
+    from zoo.registry import load_model
+
+    os.environ.setdefault("TQDM_DISABLE", "" if sys.stderr.isatty() else "1")
+    with waiting("finding the tasks"):
+        jobs = find_jobs(names_in(arguments.tasks), arguments.split)
+    with waiting(f"loading {arguments.model}"):
+        model = load_model(arguments.model, device=arguments.device)
+    shown, cache = _shown(arguments.model), arguments.cache or default_cache()
+    every, failed = [], 0
+    for number, job in enumerate(jobs, start=1):
+        _say(f"{number} of {len(jobs)}: {job.name}")
+        start = time.monotonic()
+        try:
+            results, remembered = measure(job, model, shown=shown, cache=cache, again=arguments.again)
+        except ZooError as error:
+            failed += 1
+            _say(f"  no result: {error}")
+            continue
+        how = f"measured on {results[0].date}" if remembered else f"in {time.monotonic() - start:.1f} s"
+        _say(f"  {len(results)} figures, {how}")
+        every += results
+        if arguments.out:
+            _write(write_results, arguments.out, results)
+    if arguments.json:
+        from dataclasses import asdict
+
+        print_json([asdict(result) for result in every])
+    elif every:
+        rows = [
+            (
+                r.dataset if r.dataset in (j.name for j in jobs) else r.task,
+                r.part or "all",
+                r.split,
+                r.direction or "-",
+                r.metric,
+                f"{r.value:.4f}",
+            )
+            for r in every
+        ]
+        print_table(("task", "part", "split", "way", "metric", "value"), rows, numbers=("value",))
+    if failed:
+        _say(f"{failed} of {len(jobs)} tasks gave no result")
+    return 2 if failed else 0
+
+
+def _list(pattern: str, as_json: bool) -> int:
+    from zoo.cli._tasks import known_tasks
+
+    with waiting("reading mteb's tasks"):
+        known = known_tasks(pattern)
+    if as_json:
+        print_json([one._asdict() for one in known])
+    elif not known:
+        print(f"nothing is called {pattern!r}; `zoo eval --list` shows all", file=sys.stderr)
+    else:
+        print_table(("name", "reads", "about"), known)
+    return 0 if known else 1
+
+
+def _shown(model: str) -> str:
+    """How the command names the model: of a folder the last part only, so that results tell nothing of this machine."""
+    import shlex
+    from pathlib import Path
+
+    is_folder = model.startswith(("./", "../", "/", "~"))
+    return shlex.quote(f"./{Path(model).expanduser().resolve().name}" if is_folder else model)
+
+
+def _write(write, path, results) -> None:  # of zoo.evaluation.results
+    from zoo.errors import ZooError
+
+    try:
+        write(path, results)
+    except (OSError, ValueError) as error:
+        raise ZooError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
