@@ -1,6 +1,7 @@
 """Certificates: golden inputs are the same everywhere, a model in order passes, and whatever is changed is named."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,104 @@ def test_a_damaged_certificate_is_an_error(copy: Path, spoil, named: str):
     spoil(copy)
     with pytest.raises(CertificateError, match=named):
         certificate.verify(copy, **QUICK)
+
+
+def _facts(folder: Path, change) -> None:
+    facts = json.loads((folder / FILE).read_text())
+    change(facts)
+    (folder / FILE).write_text(json.dumps(facts))
+
+
+def _cut_short(folder: Path, rows: int) -> None:
+    _facts(folder, lambda facts: facts.update(inputs=facts["inputs"][:rows]))
+    save_file({"vectors": load_file(folder / VECTORS)["vectors"][:rows].clone()}, folder / VECTORS)
+
+
+def _not_a_number(folder: Path) -> None:
+    vectors = load_file(folder / VECTORS)["vectors"]
+    vectors[3] = float("nan")
+    save_file({"vectors": vectors}, folder / VECTORS)
+
+
+def _other_words(facts: dict) -> None:
+    for row in facts["inputs"]:
+        row["sha256"] = "0"
+
+
+def _columns(folder: Path) -> None:
+    path = folder / "config_sentence_transformers.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"truncate_dim": 8}))
+
+
+def _cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "loader", "named"),
+    [
+        (lambda f: _cut_short(f, 0), "zoo", "lacks 22 golden inputs"),
+        (lambda f: _cut_short(f, 1), "zoo", "lacks 21 golden inputs"),
+        (lambda f: _facts(f, _other_words), "zoo", "'text: word' is not the one"),
+        (_not_a_number, "zoo", "text: capitals: NaN"),
+        (lambda f: _cut_off(f / "open_clip_model.safetensors"), "open_clip", "open_clip in float32.*SafetensorError"),
+        (lambda f: (f / "open_clip_config.json").write_text("<html>"), "open_clip", "open_clip_config.json"),
+        (lambda f: (f / "modules.json").write_text("[]"), "sentence-transformers", "sentence-transformers in float32"),
+        (_columns, "sentence-transformers", "vectors of 8 columns, not 16"),
+    ],
+)
+def test_whatever_is_wrong_is_named_and_never_passes(copy: Path, spoil, loader: str, named: str):
+    spoil(copy)
+    report = certificate.verify(copy, loaders=[loader], dtypes=("float32",), batch_sizes=(32,))
+    assert not report.passed
+    assert re.search(named, report.reason)
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("bfloat16", -5.0), ("float32", 1.0), ("float16", "much")])
+def test_a_certificate_that_allows_everything_is_an_error(copy: Path, name: str, allowed: object):
+    _facts(copy, lambda facts: facts["tolerances"][name].update(allowed=allowed))
+    with pytest.raises(CertificateError, match=f"allows .* for {name}"):
+        certificate.verify(copy, **QUICK)
+
+
+def test_another_tokenizer_is_named(tmp_path: Path):
+    folder = zoo.build_model("mini-test").save_pretrained(tmp_path / "m")
+    certificate.make(zoo.load_model(folder)).save(folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    rows = tokenizer["model"]["vocab"]
+    rows["a"], rows["e"] = rows["e"], rows["a"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    report = certificate.verify(folder, **QUICK)
+    assert "tokenizer.json is not the file" in report.reason
+    assert {row.kind for row in report.rows if row.passed is False} == {"text"}
+
+
+def test_a_library_that_resizes_otherwise_departs(copy: Path):
+    """Bilinear instead of bicubic moves the cosine by a few 1e-4 only: a bound that is not measured lets it through."""
+    path = copy / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["preprocess_cfg"]["interpolation"] = "bilinear"
+    path.write_text(json.dumps(config))
+    report = certificate.verify(copy, loaders=["zoo", "open_clip"], dtypes=("float32",), batch_sizes=(32,))
+    departs = {(row.loader, row.kind) for row in report.rows if row.passed is False}
+    assert departs == {("open_clip", "resized picture")}
+
+
+def test_a_model_that_overflows_in_half_precision_is_no_failure(tmp_path: Path):
+    model = zoo.build_model("text-test")
+    with torch.no_grad():
+        model.towers[0].encoder.backbone.encoder.layer[0].output.LayerNorm.weight.mul_(1e6)
+    folder = model.save_pretrained(tmp_path / "m")
+    made = certificate.make(zoo.load_model(folder))
+    made.save(folder)
+    assert made.tolerances["float16"].allowed is None
+    report = certificate.verify(folder, batch_sizes=(32,))
+    assert report.passed, report.reason
+    assert {row.dtype: row.passed for row in report.rows} == {"float32": True, "bfloat16": True, "float16": None}
+    alone = certificate.verify(folder, dtypes=("float16",))
+    assert "nothing could be compared" in alone.reason
+    assert "overflows" in alone.reason
 
 
 def test_a_model_of_another_size_is_named(copy: Path):

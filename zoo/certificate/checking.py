@@ -1,13 +1,25 @@
 """Holds a model to its certificate: every library, dtype and batch size, and what exactly departs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.certificate import EXACT, FILE, HALVES, RESIZED_COSINE, Certificate, CertificateError, inputs_of, weight_hashes
+from zoo.certificate import (
+    FILE,
+    HALVES,
+    RESIZED,
+    Certificate,
+    CertificateError,
+    Tolerance,
+    by_prompt,
+    by_zoo,
+    file_hashes,
+    inputs_of,
+    make,
+)
 from zoo.certificate.golden import Golden
-from zoo.errors import InputError, UnsafeCheckpointError, ZooError
+from zoo.errors import MissingWeightsError, UnsafeCheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +37,8 @@ class Row:
 
     Attributes:
         loader, dtype, batch_size: what computed the vectors. kind: "text", "picture", ...
-        difference: largest absolute difference of a column. cosine: smallest to the certificate's vector.
+        difference: largest absolute difference of a column. cosine: smallest to the certificate's vector. Both None where
+            there is nothing to compare.
         worst: the golden input that differs most. allowed: what was allowed, in words.
         passed: None where it could not be run; note says why.
     """
@@ -34,8 +47,8 @@ class Row:
     dtype: str
     batch_size: int
     kind: str
-    difference: float
-    cosine: float
+    difference: float | None
+    cosine: float | None
     worst: str
     allowed: str
     passed: bool | None
@@ -59,23 +72,28 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing departs."""
-        return not self.problems and all(row.passed is not False for row in self.rows)
+        """Whether something was compared and nothing departs."""
+        return not self.reason
 
     @property
     def reason(self) -> str:
         """Where it departs, "" where it does not."""
-        rows = [
-            f"{row.loader} in {row.dtype}, batches of {row.batch_size}: {row.worst} differs by {row.difference:.1e} "
-            f"(cosine {row.cosine:.6f}), allowed is {row.allowed}{'; ' + row.note if row.note else ''}"
-            for row in self.rows
-            if row.passed is False
-        ]
-        return "; ".join([*self.problems, *rows])
+        found = [*self.problems, *(_words(row) for row in self.rows if row.passed is False)]
+        if not found and not any(row.passed for row in self.rows):
+            notes = dict.fromkeys(f"{row.loader} in {row.dtype}: {row.note}" for row in self.rows)
+            found = ["nothing could be compared", *notes]
+        return "; ".join(found)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return {**asdict(self), "passed": self.passed, "reason": self.reason}
+
+
+def _words(row: Row) -> str:
+    which = f"{row.loader} in {row.dtype}, batches of {row.batch_size}"
+    if row.difference is None:
+        return f"{which}: {row.note}"
+    return f"{which}: {row.worst} differs by {row.difference:.1e} (cosine {row.cosine:.7f}), allowed is {row.allowed}"
 
 
 def verify(
@@ -105,27 +123,26 @@ def verify(
 
     folder = fetch(where)
     model = load_model(folder or where, device="cpu")
-    certificate = Certificate.load(folder) if folder else None
+    stored = Certificate.load(folder) if folder else None
+    report = Report(model.spec.name, stored is not None)
     goldens = inputs_of(model)
-    report = Report(model.spec.name, certificate is not None)
-    if certificate is None:
+    if stored is None:
         say("no certificate: this machine's own float32 vectors stand in")
-        goldens, vectors = _alone(model, goldens)
-        halves = dict.fromkeys(HALVES, 0.99)
     else:
-        report.made_with = certificate.made_with
-        report.problems += _facts(certificate, model, folder, goldens)
-        known = {row[0]: (row[3], vector) for row, vector in zip(certificate.inputs, certificate.vectors, strict=True)}
-        goldens = [golden for golden in goldens if known.get(golden.name, ("",))[0] == golden.sha256]
-        if certificate.dim != model.spec.dim:
+        report.made_with = stored.made_with
+        report.problems += _facts(stored, model, folder, goldens)
+        if stored.dim != model.spec.dim:
             return report
-        vectors = torch.stack([known[golden.name][1] for golden in goldens])
-        halves = certificate.halves
-    for loader, dtype, batch_size, encode in _plan(
-        model, folder, loaders, dtypes, batch_sizes, trust_remote_code, report
-    ):
+    certificate = stored or make(model, [dtype for dtype in dtypes if dtype in HALVES])
+    known = {row[0]: (row[3], vector) for row, vector in zip(certificate.inputs, certificate.vectors, strict=True)}
+    goldens = [golden for golden in goldens if known.get(golden.name, ("",))[0] == golden.sha256]
+    if not goldens:
+        return report
+    vectors = torch.stack([known[golden.name][1] for golden in goldens])
+    plan = _plan(model, folder, loaders, dtypes, batch_sizes, trust_remote_code, certificate, report)
+    for loader, dtype, batch_size, encode in plan:
         say(f"{loader}, {dtype}, batches of {batch_size}")
-        report.rows += _compare(loader, dtype, batch_size, encode, goldens, vectors, halves)
+        report.rows += _compare(loader, dtype, batch_size, encode, goldens, vectors, certificate.tolerances)
     return report
 
 
@@ -145,6 +162,8 @@ def fetch(where: str | Path) -> Path | None:
             return (
                 None  # the authors' repository is not ours: it has no certificate, and its layout is not self-contained
             )
+        if not spec.source and not spec.hub_id:
+            raise MissingWeightsError(f"{where} has no published weights (it is a test model); verify a folder of it")
         where, revision = spec.source or f"hf:{spec.hub_id}", spec.revision
     if not where.startswith("hf:"):
         return None
@@ -160,13 +179,13 @@ def _facts(certificate: Certificate, model: "Embedder", folder: Path, goldens: l
     """What departs before anything is computed."""
     if certificate.dim != model.spec.dim:
         yield f"the model gives {model.spec.dim} columns, its certificate is of {certificate.dim}"
-    there = weight_hashes(folder)
-    for name, digest in certificate.weights.items():
+    there = file_hashes(folder)
+    for name, digest in certificate.files.items():
         if name not in there:
             yield f"{name} is missing; the certificate was made with it"
         elif there[name] != digest:
             yield f"{name} is not the file that the certificate was made with (sha256 {there[name][:12]}, not {digest[:12]})"
-    for name in sorted(set(there) - set(certificate.weights)):
+    for name in sorted(set(there) - set(certificate.files)):
         yield f"{name} was not there when the certificate was made"
     if certificate.preprocessing != model.fingerprint()["preprocessing"]:
         yield "the preprocessing (tokenizer settings, resize, mean, std) is not what the certificate was made with"
@@ -174,19 +193,12 @@ def _facts(certificate: Certificate, model: "Embedder", folder: Path, goldens: l
     for name, _, _, digest in certificate.inputs:
         if ours.get(name) != digest:
             yield f"the golden input {name!r} is not the one that the certificate knows"
-
-
-def _alone(model: "Embedder", goldens: list[Golden]) -> tuple[list[Golden], "Tensor"]:
-    import torch
-
-    kept, rows = [], []
-    for golden in goldens:
-        try:
-            rows.append(model.encode(golden.item, prompt=golden.prompt, progress=False))
-            kept.append(golden)
-        except InputError:
-            continue
-    return kept, torch.stack(rows)
+    listed = {row[0] for row in certificate.inputs} | set(certificate.refused)
+    if lacking := [golden.name for golden in goldens if golden.name not in listed]:
+        yield (
+            f"the certificate lacks {len(lacking)} golden inputs that this zoo knows ({', '.join(lacking[:3])}); other "
+            "prompts, or cut short; `zoo verify FOLDER --write` makes a new one"
+        )
 
 
 Encode = Callable[[list[Golden]], "Tensor"]
@@ -199,6 +211,7 @@ def _plan(
     dtypes: Sequence[str],
     batch_sizes: Sequence[int],
     trust: bool,
+    certificate: Certificate,
     report: Report,
 ) -> Iterator[tuple[str, str, int, Encode]]:
     """Every combination that is to be run. Other libraries load anew for each, so they get one batch size."""
@@ -213,39 +226,31 @@ def _plan(
         if loader not in served:
             report.problems.append(f"{loader} does not open {folder or report.name}; it is served: {', '.join(served)}")
     for dtype in dtypes:
-        if "zoo" in (loaders or served):
+        if (of := certificate.tolerances[dtype]).allowed is None:
+            report.rows.append(_nothing("zoo", dtype, max(batch_sizes), None, of.why))
+        elif "zoo" in (loaders or served):
             # A copy: weights that went through bfloat16 once stay coarse.
             cast = model if dtype == "float32" else copy.deepcopy(model).to(getattr(torch, dtype))
             for batch_size in batch_sizes:
-                yield "zoo", dtype, batch_size, lambda part, m=cast, size=batch_size: _by_zoo(m, part, size)
+                yield "zoo", dtype, batch_size, lambda part, m=cast, size=batch_size: by_zoo(m, part, size)
     for loader in loaders or served:
         if loader == "zoo" or loader not in served:
             continue
         for dtype in dtypes:
+            if certificate.tolerances[dtype].allowed is None:
+                continue
             options = {"dtype": getattr(torch, dtype), "batch_size": max(batch_sizes), "trust_remote_code": trust}
             yield loader, dtype, max(batch_sizes), lambda part, n=loader, o=options: _by_library(n, folder, part, o)
-
-
-def _by_zoo(model: "Embedder", goldens: list[Golden], batch_size: int) -> "Tensor":
-    return _by_prompt(
-        goldens, lambda items, prompt: model.encode(items, prompt=prompt, batch_size=batch_size, progress=False)
-    )
 
 
 def _by_library(loader: str, folder: Path, goldens: list[Golden], options: dict[str, Any]) -> "Tensor":
     from zoo.exports import encode_with
 
-    return _by_prompt(goldens, lambda items, prompt: encode_with(loader, folder, items, prompt=prompt, **options))
+    return by_prompt(goldens, lambda items, prompt: encode_with(loader, folder, items, prompt=prompt, **options))
 
 
-def _by_prompt(goldens: list[Golden], encode: Callable[..., "Tensor"]) -> "Tensor":
-    import torch
-
-    rows: dict[int, Tensor] = {}
-    for prompt in dict.fromkeys(golden.prompt for golden in goldens):
-        mine = [i for i, golden in enumerate(goldens) if golden.prompt == prompt]
-        rows |= dict(zip(mine, encode([goldens[i].item for i in mine], prompt), strict=True))
-    return torch.stack([rows[i] for i in range(len(goldens))])
+def _nothing(loader: str, dtype: str, batch_size: int, passed: bool | None, note: str) -> Row:
+    return Row(loader, dtype, batch_size, "all", None, None, "", "", passed, note)
 
 
 def _compare(
@@ -255,7 +260,7 @@ def _compare(
     encode: Encode,
     goldens: list[Golden],
     vectors: "Tensor",
-    halves: dict[str, float],
+    tolerances: dict[str, Tolerance],
 ) -> list[Row]:
     """One row for each kind of input; a library reads what it can, and an input that it does not read is no fault."""
     if loader in ("open_clip", "timm", "transformers", "sentence-transformers"):
@@ -267,19 +272,22 @@ def _compare(
     try:
         found = encode(goldens)
     except ModuleNotFoundError as error:
-        return [Row(loader, dtype, batch_size, "all", 0.0, 0.0, "", "", None, f"{error.name} is not installed")]
+        return [_nothing(loader, dtype, batch_size, None, f"{error.name} is not installed")]
     except UnsafeCheckpointError as error:
-        return [Row(loader, dtype, batch_size, "all", 0.0, 0.0, "", "", None, str(error))]
-    except (ZooError, RuntimeError, ValueError, OSError, TypeError, KeyError, AttributeError, ImportError) as error:
+        return [_nothing(loader, dtype, batch_size, None, str(error))]
+    except Exception as error:  # libraries raise anything at all on a damaged file
         note = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         # Not every library computes in half precision on every machine; in float32 each must.
         passed = None if dtype != "float32" and isinstance(error, RuntimeError) else False
-        return [Row(loader, dtype, batch_size, "all", float("nan"), float("nan"), "everything", "none", passed, note)]
+        return [_nothing(loader, dtype, batch_size, passed, note)]
+    if found.shape != vectors.shape:
+        note = f"it gives vectors of {found.shape[-1]} columns, not {vectors.shape[-1]}"
+        return [_nothing(loader, dtype, batch_size, False, note)]
     rows = []
     for kind in dict.fromkeys(golden.kind for golden in goldens):
         mine = [i for i, golden in enumerate(goldens) if golden.kind == kind]
         rows.append(
-            _row(loader, dtype, batch_size, kind, [goldens[i] for i in mine], found[mine], vectors[mine], halves)
+            _row(loader, dtype, batch_size, kind, [goldens[i] for i in mine], found[mine], vectors[mine], tolerances)
         )
     return rows
 
@@ -292,20 +300,30 @@ def _row(
     goldens: list[Golden],
     found: "Tensor",
     vectors: "Tensor",
-    halves: dict[str, float],
+    tolerances: dict[str, Tolerance],
 ) -> Row:
+    import torch
+
+    finite = found.isfinite().all(1) & vectors.isfinite().all(1)
+    if not finite.all():
+        name = goldens[int(finite.int().argmin())].name
+        return _nothing(loader, dtype, batch_size, False, f"{name}: NaN or infinity, here or in the certificate")
     differences = (found - vectors).abs().amax(1)
-    cosines = (found * vectors).sum(1) / (found.norm(dim=1) * vectors.norm(dim=1))
+    cosines = torch.nn.functional.cosine_similarity(found.double(), vectors.double())
     difference, cosine = float(differences.max()), float(cosines.min())
-    if dtype != "float32":
-        bound = min(halves[dtype], RESIZED_COSINE) if kind == "resized picture" else halves[dtype]
-        passed, allowed = cosine >= bound, f"cosine {bound:.4f}"
-    elif kind == "resized picture":
-        passed, allowed = cosine >= RESIZED_COSINE, f"cosine {RESIZED_COSINE}"
+    bounds = [tolerances[dtype]] if kind != "resized picture" or dtype != "float32" else []
+    bounds += [tolerances[RESIZED]] if kind == "resized picture" else []
+    if any(bound.allowed is None for bound in bounds):
+        why = next(bound.why for bound in bounds if bound.allowed is None)
+        return replace(_nothing(loader, dtype, batch_size, None, why), kind=kind)
+    if bounds[0].measure == "difference":
+        passed, allowed = difference <= bounds[0].allowed, f"difference {bounds[0].allowed:.0e}"
+        worst = goldens[int(differences.argmax())].name
     else:
-        passed, allowed = difference <= EXACT, f"difference {EXACT:.0e}"
-    worst = goldens[int(differences.argmax())].name
-    return Row(loader, dtype, batch_size, kind, difference, cosine, worst, allowed, bool(passed and cosine == cosine))
+        least = min(bound.allowed for bound in bounds)
+        passed, allowed = cosine >= least, f"cosine {least:.7f}"
+        worst = goldens[int(cosines.argmin())].name
+    return Row(loader, dtype, batch_size, kind, difference, cosine, worst, allowed, passed)
 
 
 __all__ = ["BATCHES", "DTYPES", "FILE", "CertificateError", "Report", "Row", "fetch", "verify"]

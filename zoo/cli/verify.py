@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
                 row.dtype,
                 str(row.batch_size),
                 row.kind.replace(" picture", ""),
-                "-" if row.passed is None else f"{row.difference:.1e}",
-                "-" if row.passed is None else f"{row.cosine:.6f}",
+                "-" if row.difference is None else f"{row.difference:.1e}",
+                "-" if row.cosine is None else f"{row.cosine:.6f}",
                 {True: "ok", False: "DEPARTS", None: "not run"}[row.passed],
             ]
             for row in report.rows
