@@ -199,6 +199,9 @@ setting(
     "_experts",
 )
 setting(BERT, "config.json", "_attn_implementation", "org/evil", "UnsafeCheckpointError", "_attn_implementation")
+for key in ("attn_implementation", "_attn_implementation", "experts_implementation"):
+    setting(BERT, "config.json", key, {"": "org/evil"}, "UnsafeCheckpointError", key)
+    setting(BERT, "config.json", key, [{"x": ["org/evil"]}], "UnsafeCheckpointError", key)
 
 
 @kind(BERT, LOADS)

@@ -135,6 +135,36 @@ def test_links_into_the_cache_are_its_own(good: dict[str, Path], child: Child, t
         assert answer.get("loaded"), answer
 
 
+def test_links_into_the_blobs_that_repositories_share(good: dict[str, Path], child: Child, tmp_path: Path) -> None:
+    """A file that came by Xet lies in one place for all repositories; huggingface_hub itself moves it there."""
+    from huggingface_hub.utils import _shared_blobs
+
+    snapshot = tmp_path / "models--org--name" / "snapshots" / ("0" * 40)
+    blobs = tmp_path / "models--org--name" / "blobs"
+    for place in (blobs, snapshot):
+        place.mkdir(parents=True)
+    for number, file in enumerate(sorted(good["zoo-text"].iterdir())):
+        blob = blobs / f"{number:040}"
+        shutil.copy(file, blob)
+        (snapshot / file.name).symlink_to(blob)
+        if file.suffix == ".safetensors":
+            size = file.stat().st_size
+            moved = _shared_blobs.publish_blob_to_shared_store(
+                blob_path=str(blob), xet_hash="ab" * 32, cache_dir=tmp_path, expected_size=size
+            )
+            assert moved
+            assert blob.is_symlink()
+    assert child.ask(name=str(snapshot), text=TEXT).get("loaded")
+
+    stranger = tmp_path.parent / "elsewhere.safetensors"
+    shutil.copy(good["zoo-text"] / "model.safetensors", stranger)
+    (snapshot / "model.safetensors").unlink()
+    (blobs / ("f" * 40)).symlink_to(stranger)
+    (snapshot / "model.safetensors").symlink_to(blobs / ("f" * 40))
+    refused = child.ask(name=str(snapshot), text=TEXT)
+    assert refused["error"] == "UnsafeCheckpointError", refused
+
+
 def test_a_folder_that_is_a_link(good: dict[str, Path], child: Child, tmp_path: Path) -> None:
     """What the caller names is the caller's choice."""
     (tmp_path / "latest").symlink_to(good["zoo-text"])

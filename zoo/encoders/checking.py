@@ -1,7 +1,7 @@
 """What a checkpoint's configuration may not say: it is data, and never names other code, repositories or files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
@@ -66,19 +66,31 @@ def check_transformers(config: Mapping[str, Any], where: str = "config.json") ->
     _check_places(config, where)
 
 
-def _check_places(config: Mapping[str, Any], where: str) -> None:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
+def _check_places(config: Any, where: str) -> None:
+    if isinstance(config, list | tuple):
+        for value in config:
             _check_places(value, where)
+    if not isinstance(config, Mapping):
+        return
+    for key, value in config.items():
+        _check_places(value, where)
         if key == "trust_remote_code" and value:
             raise UnsafeCheckpointError(
                 f"{where} has trust_remote_code = {value!r}; only the caller can trust code, by load_model's argument"
             )
         private = str(key).startswith("_") and key not in ("_name_or_path", "_commit_hash")
-        if isinstance(value, str) and (private or "implementation" in str(key)) and re.search(r"[/:]", value):
+        # transformers takes one kernel for all, or a mapping from parts to kernels.
+        if (private or "implementation" in str(key)) and any(re.search(r"[/:]", text) for text in _texts(value)):
             raise UnsafeCheckpointError(
                 f"{where} has {key} = {value!r}, which would fetch code from elsewhere; remove the key if you trust the rest"
             )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for part in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _texts(part)
 
 
 def check_open_clip(model_cfg: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder, one_token
-from zoo.encoders.checking import check_open_clip
+from zoo.encoders.checking import check_open_clip, check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import check_text
 from zoo.errors import HubError, MissingWeightsError, UnsafeCheckpointError
@@ -131,13 +131,17 @@ def fetch_text_config(text_cfg: dict[str, Any]) -> None:
     name = text_cfg.get("hf_model_name")
     if not name:
         return
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PretrainedConfig
 
     try:
+        # As it stands in the file: reading it into a configuration would already follow what it names.
+        check_transformers(PretrainedConfig.get_config_dict(name)[0], f"config.json of {name}")
         AutoConfig.from_pretrained(name, trust_remote_code=False)  # open_clip's own call would ask on the terminal
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise HubError(f"the text tower's shape is described by {name} on the Hub, out of reach: {reason}") from error
+    except UnsafeCheckpointError:
+        raise
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise UnsafeCheckpointError(f"the text tower's shape is described by {name}: {reason}") from error

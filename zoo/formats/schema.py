@@ -6,6 +6,7 @@ their type hints. `zoo.encoders.checking` bounds the numbers, `zoo.formats.sizes
 
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 from collections.abc import Mapping
@@ -158,9 +159,7 @@ def check_folder(folder: Path, root: Path | None = None) -> None:
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _READ] if folder.is_dir() else []
     for path in [folder, *paths] if root else paths:
         target = path.resolve()
-        blobs = target.parent
-        cached = path.is_symlink() and blobs.name == "blobs" and blobs.parent.name.startswith("models--")
-        if not cached and target != inside and inside not in target.parents:
+        if target != inside and inside not in target.parents and not _of_cache(path, target):
             raise UnsafeCheckpointError(
                 f"{path} is a link to {target}, outside the checkpoint; put the file itself in its place"
             )
@@ -173,6 +172,20 @@ def check_folder(folder: Path, root: Path | None = None) -> None:
         )
     if root is None and (folder / "zoo.json").is_file():
         check_facts(read_json(folder / "zoo.json"), str(folder / "zoo.json"))
+
+
+def _of_cache(path: Path, target: Path) -> bool:
+    """Whether a link ends in huggingface_hub's cache: snapshots/… → models--…/blobs/…, and from there, for files that came
+    by Xet, in the blobs that all repositories of the cache share."""
+    for _ in range(8):
+        if not path.is_symlink():
+            return False
+        path = Path(os.path.normpath(path.parent / os.readlink(path)))
+        blobs = path.parent
+        if blobs.name == "blobs" and blobs.parent.name.startswith("models--"):
+            shared = blobs.parent.parent.resolve() / "blobs"
+            return target.parent == blobs.resolve() or shared in target.parents
+    return False
 
 
 def part_class(kind: Any, role: str, where: str) -> type:
