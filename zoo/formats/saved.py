@@ -107,14 +107,7 @@ def _describe(part: "nn.Module") -> dict[str, Any]:
     kind = f"{type(part).__module__.removeprefix('zoo.')}:{type(part).__name__}"
     if not re.fullmatch(r"(encoders\.[a-z0-9_]+|pooling|heads):[A-Z][A-Za-z0-9]*", kind):
         raise TypeError(f"{kind} cannot be saved: parts of a model live in zoo.encoders, zoo.pooling or zoo.heads")
-    return {"kind": kind, **(_public(part.config()) if hasattr(part, "config") else {})}
-
-
-def _public(value: Any) -> Any:
-    """Without the private keys of transformers, such as the path that a backbone was loaded from."""
-    if isinstance(value, dict):
-        return {key: _public(inner) for key, inner in value.items() if not str(key).startswith("_")}
-    return value
+    return {"kind": kind, **(part.config() if hasattr(part, "config") else {})}
 
 
 def _rebuild(entry: dict[str, Any], role: str, where: str, **extra: Any) -> "nn.Module":

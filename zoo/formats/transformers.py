@@ -265,7 +265,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
     max_tokens = min(config.text_config.max_position_embeddings, tokenizer.model_max_length)
     text_encoder = HfText(
         kind,
-        text.config.to_dict(),
+        _shape(text.config),
         max_tokens=max_tokens,
         pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
         tokenizer=tokenizer,
@@ -273,7 +273,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
     )
     if kind == "siglip2":
         patches = processor.get("max_num_patches", 256)
-        image_encoder = HfNaflexImage(vision.config.to_dict(), patches, processor, vision)
+        image_encoder = HfNaflexImage(_shape(vision.config), patches, processor, vision)
         size = None
     else:
         try:
@@ -282,7 +282,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
             raise UnrecognisedCheckpointError(
                 f"{folder}: the image processor's settings make no sense: {error}"
             ) from error
-        image_encoder = HfImage(kind, vision.config.to_dict(), transform, vision)
+        image_encoder = HfImage(kind, _shape(vision.config), transform, vision)
         size = transform.size[0]
     spec = ModelSpec(
         name=name,
@@ -294,6 +294,11 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
         params=sum(p.numel() for p in (*vision.parameters(), *text.parameters())),
     )
     return Embedder(spec, [Tower(image_encoder, Cls(), Identity()), Tower(text_encoder, Cls(), Identity())])
+
+
+def _shape(config: Any) -> dict[str, Any]:
+    """A configuration without what transformers keeps to itself, such as the folder that it was read from."""
+    return {key: value for key, value in config.to_dict().items() if not key.startswith("_")}
 
 
 def _image_settings(folder: Path) -> dict[str, Any]:
