@@ -296,3 +296,12 @@ def test_zoo_mini_keeps_to_its_certificate():
     report = certificate.verify("zoo-mini", **QUICK)
     assert report.certified
     assert report.passed, report.reason
+
+
+def test_foreign_code_is_named(copy: Path):
+    """What `AutoModel.from_pretrained(trust_remote_code=True)` would run must be what the zoo wrote."""
+    code = copy / "modeling_zoo.py"
+    code.write_text("MARK = 1\n" + code.read_text())
+    report = certificate.verify(copy, **QUICK)
+    assert not report.passed
+    assert "Python files that this zoo did not write" in report.reason

@@ -95,9 +95,17 @@ def test_a_run_is_published_verified_and_has_its_demo(run: Path, hub: LoopbackHu
     status, said = zoo_command(hub, tmp_path / "elsewhere", "verify", "hf:me/My_Model", "--quick", token=None)
     assert status == 0, said
     assert "PASS" in said
-    status, said = zoo_command(hub, tmp_path, "publish", str(run), "--to", "me/My_Model", "--update")
+    status, said = zoo_command(hub, tmp_path, "publish", str(run), "--to", "hf:me/My_Model")
+    assert status == 2, said
+    assert "--update" in said
+    assert "certificate" not in said, "a taken name is told before any work"
+    status, said = zoo_command(
+        hub, tmp_path, "publish", str(run), "--to", "me/My_Model", "--update", "--license", "mit"
+    )
     assert status == 0, said
-    assert len(repo.commits) == len(set(repo.commits)), said
+    assert len(repo.commits) == 3, "the first one of an empty repository, and two publications"
+    app = space.commits[space.refs["main"]].files
+    assert f"hf:me/My_Model@{repo.refs['main']}".encode() in app["app.py"].content, "the demo moves along"
 
 
 def test_the_published_model_gives_the_runs_vectors(run: Path, hub: LoopbackHub, child: Child, tmp_path: Path):
@@ -120,6 +128,8 @@ def test_the_published_model_gives_the_runs_vectors(run: Path, hub: LoopbackHub,
         (["--to", "reading-only/x"], "hf_loopback", "may write to me, org;"),
         (["--to", "no-slash"], "hf_loopback", "ORG/NAME"),
         (["--to", "me/a--b"], "hf_loopback", "ORG/NAME"),
+        (["--to", "me/x", "--license", "foo"], "hf_loopback", "no licence identifier"),
+        (["--to", "me/x", "--keep", "zoo"], "hf_loopback", "is not empty"),
         (["--to", "me/x", "--wheel", "gone.whl"], "hf_loopback", "gone.whl: no such file"),
     ],
 )

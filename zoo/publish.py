@@ -76,6 +76,7 @@ def publish(
     """Stages a model and uploads it: `stage` and `upload`, which describe the options and errors, in one call."""
     check_repo(repo)
     who(repo)
+    check_free(repo, update=update)
     with tempfile.TemporaryDirectory(prefix="zoo-publish-") as room:
         staged = stage(source, repo, Path(room) / "model", **options)
         return upload(staged.folder, repo, private=private, update=update, message=message)
@@ -243,6 +244,35 @@ def without_paths(value: Any) -> Any:
 # ---------------------------------------------------------------------------------------------------------- the Hub
 
 
+def check_license(license: str) -> None:
+    """Raises NotPublishableError where the Hub has no such licence."""
+    from zoo.cards.schema import LICENSES
+
+    if license not in LICENSES or license == "other":
+        raise NotPublishableError(
+            f"{license!r} is no licence identifier of the Hub (apache-2.0, mit, cc-by-4.0, …); for a licence of your own "
+            "write `license: other`, license_name and license_link into the source's README.md"
+        )
+
+
+def check_free(repo: str, *, update: bool, kind: Literal["model", "space"] = "model") -> bool:
+    """Whether a repository of that name exists.
+
+    Raises:
+        NameTakenError: it holds something, and `update` is False.
+    """
+    from huggingface_hub import HfApi
+
+    where = f"{'spaces/' if kind == 'space' else ''}{repo}"
+    there = _head(HfApi(), repo, kind)
+    if there is not None and there[1] - {".gitattributes", "README.md"} and not update:
+        raise NameTakenError(
+            f"{where} exists and holds {len(there[1])} files; choose another name, or pass --update to put a new commit "
+            "on top of it"
+        )
+    return there is not None
+
+
 def who(repo: str) -> str:
     """The name that the token belongs to, once it is sure that it may write to `repo`.
 
@@ -288,15 +318,10 @@ def upload(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api, where = HfApi(), f"{'spaces/' if kind == 'space' else ''}{repo}"
-    before = _head(api, repo, kind)
-    if before is not None and before[1] - {".gitattributes", "README.md"} and not update:
-        raise NameTakenError(
-            f"{where} exists and holds {len(before[1])} files; choose another name, or pass --update to put a new commit "
-            "on top of it"
-        )
+    check_free(repo, update=update, kind=kind)
     space = {"space_sdk": "gradio"} if kind == "space" else {}
     hub_call(where, api.create_repo, repo, repo_type=kind, private=private, exist_ok=True, **space)
-    before = before or _head(api, repo, kind)
+    before = _head(api, repo, kind)
     sent = _walk(folder)
     operations: list[Any] = [CommitOperationAdd(name, path) for name, path in sent.items()]
     stale = [n for n in before[1] if n not in sent and any(fnmatch(n, p) for p in OURS)] if kind == "model" else []

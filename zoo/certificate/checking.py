@@ -119,6 +119,7 @@ def verify(
     """
     import torch
 
+    from zoo.exports.code import has_only_our_code
     from zoo.registry import load_model
 
     folder = fetch(where)
@@ -131,8 +132,13 @@ def verify(
     else:
         report.made_with = stored.made_with
         report.problems += _facts(stored, model, folder, goldens)
-        if stored.dim != model.spec.dim:
-            return report
+    if folder and not trust_remote_code and any(folder.glob("*.py")) and not has_only_our_code(folder):
+        report.problems.append(
+            "it holds Python files that this zoo did not write, which transformers and sentence-transformers would run; "
+            "read them, then pass --trust-remote-code"
+        )
+    if stored is not None and stored.dim != model.spec.dim:
+        return report
     certificate = stored or make(model, [dtype for dtype in dtypes if dtype in HALVES])
     known = {row[0]: (row[3], vector) for row, vector in zip(certificate.inputs, certificate.vectors, strict=True)}
     goldens = [golden for golden in goldens if known.get(golden.name, ("",))[0] == golden.sha256]

@@ -39,12 +39,24 @@ def add_vector_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def source(name: str) -> str | Path:
+    """What was meant by a NAME: a folder that is there, else the name as it stands, for `load_model`."""
+    from zoo.registry import PREFIXES, list_models
+
+    folder = Path(name).expanduser()
+    if folder.is_dir() and name not in list_models():
+        return folder
+    if "/" in name and not name.startswith((*PREFIXES, ".", "/", "~")):
+        raise ZooError(f"there is no folder {name}; write hf:{name} for a repository of the Hub")
+    return name
+
+
 def open_model(arguments: argparse.Namespace) -> "Embedder":
     """Loads `--model` onto `--device`, and checks `--dim` against it."""
     from zoo.registry import load_model
 
     with waiting(f"loading {arguments.model}"):
-        model = load_model(arguments.model, device=arguments.device)
+        model = load_model(source(arguments.model), device=arguments.device)
     dim = getattr(arguments, "dim", None)
     if dim is not None and dim > model.spec.dim:
         raise ZooError(f"--dim {dim}: {model.spec.name} gives vectors of {model.spec.dim} columns")

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 
-from zoo.cli._shared import existing, print_json, print_table, waiting
+from zoo.cli._shared import existing, print_json, print_table, source, waiting
 
 EXAMPLES = (
     "zoo eval zoo-mini --tasks photos,emoji",
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     with waiting("finding the tasks"):
         jobs = find_jobs(names_in(arguments.tasks), arguments.split)
     with waiting(f"loading {arguments.model}"):
-        model = load_model(arguments.model, device=arguments.device)
+        model = load_model(source(arguments.model), device=arguments.device)
     shown, cache = _shown(arguments.model), arguments.cache or default_cache()
     every, failed = [], 0
     for number, job in enumerate(jobs, start=1):

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import existing, print_json, print_table, waiting
+from zoo.cli._shared import existing, print_json, print_table, source, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -105,12 +105,10 @@ def _check(arguments: argparse.Namespace, method: str) -> None:
 
 def _source(name: str) -> "Embedder | Path":
     """A folder as its path, so that its tensors are read one at a time; anything else loaded."""
-    from zoo.registry import list_models, load_model
+    from zoo.registry import load_model
 
-    path = Path(name).expanduser()
-    if path.is_dir() and name not in list_models():
-        return path
-    return load_model(name, device="cpu")
+    found = source(name)
+    return found if isinstance(found, Path) else load_model(found, device="cpu")
 
 
 def _loaded(model: "Embedder | Path", device: str | None) -> "Embedder":

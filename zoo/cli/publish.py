@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli._shared import existing, print_json
+from zoo._version import __version__
+from zoo.cli._shared import existing, print_json, source
 
 if TYPE_CHECKING:
     from zoo.publish import Staged
@@ -61,26 +62,30 @@ def run(arguments: argparse.Namespace) -> int:
 
     from zoo import publish
     from zoo.errors import ZooError
-    from zoo.registry import PREFIXES
 
-    source: str | Path = arguments.source
-    if Path(source).expanduser().is_dir():
-        source = Path(source).expanduser()
-    elif isinstance(source, str) and "/" in source and not source.startswith(PREFIXES):
-        raise ZooError(f"there is no folder {source}; write hf:{source} for a repository of the Hub")
-    repo, space = arguments.to, arguments.space
+    model = source(arguments.source)
+    repo, space = arguments.to.removeprefix("hf:"), arguments.space
     if space == "":
         space = f"{repo}-demo"
     for name in filter(None, (repo, space, arguments.timm)):
         publish.check_repo(name)
         if not arguments.dry_run:
             publish.who(name)
+    if not arguments.dry_run:
+        publish.check_free(repo, update=arguments.update)
+        if space is None and arguments.update and publish.check_free(f"{repo}-demo", update=True, kind="space"):
+            space = f"{repo}-demo"
+            print(f"· the Space {space} is there: it moves to the new commit too", file=sys.stderr)
+    if arguments.license:
+        publish.check_license(arguments.license)
+    if arguments.keep and arguments.keep.exists() and any(arguments.keep.iterdir()):
+        raise ZooError(f"--keep {arguments.keep} is not empty; name a new folder")
     if arguments.wheel and not arguments.wheel.is_file():
         raise ZooError(f"--wheel {arguments.wheel}: no such file; `pip wheel --no-deps .` in a checkout makes one")
     outcome: dict[str, object] = {}
     with _stage_room(arguments.keep) as room:
         staged = publish.stage(
-            source,
+            model,
             repo,
             room / "model",
             space=space,
@@ -100,16 +105,23 @@ def run(arguments: argparse.Namespace) -> int:
             print("nothing was sent (--dry-run)", file=sys.stderr)
             revision = "0" * 40
         else:
+            print(f"· sending to {repo}", file=sys.stderr, flush=True)
             done = publish.upload(staged.folder, repo, **options)
             revision = done.commit
             outcome["model"] = {"url": done.url, "commit": done.commit, "changed": done.changed}
         if arguments.timm:
-            publish.stage_timm(source, arguments.timm, room / "timm")
+            publish.stage_timm(model, arguments.timm, room / "timm")
             if not arguments.dry_run:
                 done = publish.upload(room / "timm", arguments.timm, **options)
                 outcome["timm"] = {"url": done.url, "commit": done.commit, "changed": done.changed}
         if space:
             wheel = _stage_space(room / "space", staged, space, revision, arguments.wheel)
+            if wheel is None:
+                print(
+                    f"· the Space installs embedding-zoo {__version__} from the package index; if it is not there, publish "
+                    "with --wheel FILE",
+                    file=sys.stderr,
+                )
             if not arguments.dry_run:
                 # A Space is ours whole: a second publication always moves it to the new commit of the model.
                 done = publish.upload(room / "space", space, kind="space", **{**options, "update": True})

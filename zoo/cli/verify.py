@@ -9,7 +9,7 @@ that gives something else.
 import argparse
 import sys
 
-from zoo.cli._shared import print_json, print_table
+from zoo.cli._shared import print_json, print_table, source
 
 EXAMPLES = (
     "zoo verify zoo-mini",
@@ -35,16 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the table and the verdict; 0 where nothing departs, 1 where something does."""
-    from pathlib import Path
 
     from zoo import certificate
     from zoo.certificate.checking import BATCHES, DTYPES
     from zoo.errors import ZooError
     from zoo.exports import LOADERS
 
-    where: str | Path = arguments.name
-    if Path(where).expanduser().is_dir():
-        where = Path(where).expanduser()
+    where = source(arguments.name)
     if arguments.write:
         return _write(where)
     options = {
@@ -69,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             "it:\nthat shows whether libraries, precisions and batches agree here, not whether these are the right weights."
         )
     print_table(
-        ["library", "dtype", "batch", "inputs", "difference", "cosine", "verdict"],
+        ["library", "dtype", "batch", "inputs", "max diff", "cosine", "verdict"],
         [
             [
                 row.loader,
@@ -82,8 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
             ]
             for row in report.rows
         ],
-        numbers=("batch", "difference", "cosine"),
+        numbers=("batch", "max diff", "cosine"),
     )
+    allowed = {f"{row.dtype} {row.kind}": row.allowed for row in report.rows if row.allowed}
+    for limit in dict.fromkeys(allowed.values()):
+        print(f"allowed for {', '.join(name for name, value in allowed.items() if value == limit)}: {limit}")
     for row in report.rows:
         if row.passed is None:
             print(f"not run: {row.loader} in {row.dtype}: {row.note}")
