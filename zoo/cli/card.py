@@ -12,7 +12,7 @@ EXAMPLES = (
     "zoo card zoo-mini",
     "zoo card runs/mine",
     "zoo card hf:me/my-model",
-    "zoo card siglip2-vit-b16-256 --raw | less",
+    "zoo card siglip2-vit-b16-256 --raw",
     "zoo card zoo-mini --write card.md",
 )
 
