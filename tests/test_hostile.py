@@ -1,6 +1,6 @@
 """Hostile repositories: each is refused by a named error, before anything of it is imported and before memory is taken.
 
-Every kind (see hostile_support) is opened twice, from its folder and through the loopback hub, in a child process that
+Every kind (see hostile_kinds) is opened twice, from its folder and through the loopback hub, in a child process that
 measures itself: the peak of its resident memory, and with a limit on its address space.
 """
 
@@ -16,7 +16,7 @@ import pytest
 
 import zoo
 from tests.hostile_child import Child
-from tests.hostile_support import BASES, KINDS, LOADS, Kind
+from tests.hostile_kinds import BASES, KINDS, LOADS, Kind
 from tests.hub import LoopbackHub
 from tests.reference import write
 

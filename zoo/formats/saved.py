@@ -205,7 +205,8 @@ def _fill(model: "nn.Module", path: Path, header: dict[str, Entry]) -> None:
             for name in header:
                 tensor = file.get_tensor(name)
                 # One NaN in a table is an error only for the texts that meet it: better said here, for all.
-                if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                # The sum is many times as fast as looking at each, and is finite only if all are.
+                if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
                     raise MissingWeightsError(f"{path}: {name} has NaN or infinite weights; take another copy")
                 state[name].copy_(tensor)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
