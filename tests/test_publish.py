@@ -144,7 +144,7 @@ def test_who_may_not_publish_is_told_before_any_work(
 
 
 def test_a_taken_name_is_refused_and_update_lets_it(hub: LoopbackHub, child: Child, tmp_path: Path):
-    hub.add({"config.json": b"{}", "notes.txt": b"mine", "open_clip_config.json": b"{}"}, "me/mine")
+    hub.add({"config.json": b"{}", "notes.txt": b"mine", "own.py": b"", "open_clip_config.json": b"{}"}, "me/mine")
     folder = staged(tmp_path / "staged")
     refused = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine")
     assert refused["error"] == "NameTakenError"
@@ -152,7 +152,7 @@ def test_a_taken_name_is_refused_and_update_lets_it(hub: LoopbackHub, child: Chi
     assert "error" not in child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine", update=True)
     repo = hub.repos["me/mine"]
     files = repo.commits[repo.refs["main"]].files
-    assert "notes.txt" in files, "other people's files stay"
+    assert {"notes.txt", "own.py"} <= set(files), "other people's files stay"
     assert "open_clip_config.json" not in files, "an earlier export that this one does not have goes"
     again = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine", update=True)
     assert "error" not in again
@@ -242,11 +242,13 @@ def test_paths_of_this_machine_are_taken_off():
     facts = {
         "command": "zoo train /home/ann/data/pairs.csv --out ~/runs/mine --teacher ./models/big",
         "sources": ["/home/ann/data/pairs.csv", "../x/y.csv", "hf:org/name", "pairs.csv"],
+        "kept": "https://a.org/b/c.csv hf:org/name/sub data/pairs.csv --root=/srv/x/y",
         "n": 3,
     }
     assert publish.without_paths(facts) == {
         "command": "zoo train pairs.csv --out mine --teacher big",
         "sources": ["pairs.csv", "y.csv", "hf:org/name", "pairs.csv"],
+        "kept": "https://a.org/b/c.csv hf:org/name/sub data/pairs.csv --root=y",
         "n": 3,
     }
 

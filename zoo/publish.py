@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
-# What an earlier publication may have left behind and a new one may no longer write; other people's files stay.
-OURS = ["*.safetensors", "*.safetensors.index.json", "*.py", "modules.json", "[0-9]_*/*", "tower[0-9]/*", "zoo.json"]
-OURS += ["open_clip_config.json", "config_sentence_transformers.json", "sentence_bert_config.json", ".eval_results/*"]
+# Files that only an earlier publication writes, and that a new one may no longer have; everybody else's stay.
+OURS = ["model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "tower[0-9]/*", "zoo.json"]
+OURS += ["configuration_zoo.py", "modeling_zoo.py", "zoo_module.py", "modules.json", "[0-9]_Pooling/*", "[0-9]_Dense/*"]
+OURS += ["[0-9]_Normalize/*", "[0-9]_LayerNorm/*", "config_sentence_transformers.json", "sentence_bert_config.json"]
+OURS += ["open_clip_config.json", "open_clip_model.safetensors", ".eval_results/*"]
 MESSAGE = "Published by the Embedding Zoo"
-_PATH = re.compile(r"(?:~|\.{0,2}/)[^\s:\"']*/(?=[^\s:\"'/])")
+# A path that begins a word: neither the slashes of an address nor those of hf:org/name.
+_PATH = re.compile(r"(?<![^\s\"'=,(\[])(?:~|\.{1,2})?/[^\s\"']*/(?=[^\s\"'/])")
 
 
 class NameTakenError(HubConflictError):
