@@ -5,8 +5,7 @@ import hmac
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from torch.nn import functional as F
 
 from zoo._version import __version__
@@ -23,13 +23,13 @@ from zoo.items import Item
 from zoo.serving.batching import Batcher, Embedded
 from zoo.serving.limits import Limits, RequestError
 from zoo.serving.metrics import Metrics
-from zoo.serving.urls import FetchError, Url, fetch
+from zoo.serving.urls import FetchError, Url, fetch, in_thread
 from zoo.serving.wire import MEDIA, EmbeddingRequest, answer, form_body, parse, read_json, with_media
 
 LOG = logging.getLogger("zoo.serving")
 _SMALL_BODY = 2**16  # bytes that are parsed at once, without a thread
 _CLIENT_GONE = 499
-_FETCHES = 16
+_FETCHES = 8  # at the same time; each may hold body_bytes that are counted once they are there
 
 
 class Service:
@@ -40,11 +40,11 @@ class Service:
         self.names = [name for name in (model.spec.name, model.spec.hub_id) if name]
         self.metrics = Metrics(model.spec.name)
         self.began = int(time.time())
-        self.pending_bytes = 0
+        self.pending_bytes = self.pending_requests = 0
         self.reads = _probes(model)
         self.batcher: Batcher | None = None
         self._probe: asyncio.Future[Embedded] | None = None
-        self.fetching = ThreadPoolExecutor(_FETCHES, thread_name_prefix="zoo-fetch") if allow_urls else None
+        self.fetching = asyncio.Semaphore(_FETCHES)
 
     async def start(self) -> None:
         """Starts the model's thread and embeds the probes, which also warms it up."""
@@ -55,13 +55,14 @@ class Service:
         """Answers what was taken, then ends the threads."""
         if self.batcher:
             await asyncio.to_thread(self.batcher.close, self.limits.seconds)
-        if self.fetching:
-            self.fetching.shutdown(wait=False, cancel_futures=True)
 
     # -------------------------------------------------------------------------------------------- embeddings
 
     async def embeddings(self, request: Request) -> Response:
         """The whole way of one request, within its time."""
+        if self.pending_requests >= self.limits.requests:
+            raise RequestError(503, "overloaded", "too many requests at once", retry_after=1)
+        self.pending_requests += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
                 return await self._embeddings(request)
@@ -69,23 +70,24 @@ class Service:
             raise RequestError(
                 504, "timeout", f"no answer within {self.limits.seconds:g} s; send fewer items", retry_after=1
             ) from None
+        finally:
+            self.pending_requests -= 1
 
     async def _embeddings(self, request: Request) -> Response:
-        held = 0
+        held = _Held(self)
         try:
-            body = bytearray()
-            async for size in self._receive(request, body):
-                held += size
-            embedding_request = await self._parse(request, bytes(body))
+            body = await self._receive(request, held)
+            embedding_request = await self._parse(request, body)
             del body
-            items = await self._fetched(embedding_request.items)
+            items = await self._fetched(embedding_request.items, held)
             done = await self._unless_gone(request, items, embedding_request.prompt)
             return await self._answer(embedding_request, items, done)
         finally:
-            self.pending_bytes -= held
+            held.release()
 
-    async def _receive(self, request: Request, body: bytearray) -> AsyncIterator[int]:
-        """Fills `body`; yields the size of each piece, which counts as pending from then on."""
+    async def _receive(self, request: Request, held: "_Held") -> bytes:
+        """The body, each piece of which counts as pending once it is there."""
+        body = bytearray()
         limit = self.limits.body_bytes
         too_large = RequestError(413, "body_too_large", f"the body has more than {limit:,} bytes; send fewer items")
         if request.headers.get("content-encoding", "identity") != "identity":
@@ -95,11 +97,9 @@ class Service:
         async for piece in request.stream():
             if len(body) + len(piece) > limit:
                 raise too_large
-            if self.pending_bytes + len(piece) > self.limits.pending_bytes:
-                raise RequestError(503, "overloaded", "too many large requests at once", retry_after=1)
-            self.pending_bytes += len(piece)
+            held.take(len(piece))
             body += piece
-            yield len(piece)
+        return bytes(body)
 
     async def _parse(self, request: Request, body: bytes) -> EmbeddingRequest:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -113,7 +113,7 @@ class Service:
             )
 
         def read() -> EmbeddingRequest:
-            return parse(read_json(body), *options, allow_urls=self.allow_urls)
+            return parse(read_json(body, self.limits), *options, allow_urls=self.allow_urls)
 
         return read() if len(body) <= _SMALL_BODY else await asyncio.to_thread(read)
 
@@ -128,7 +128,7 @@ class Service:
         async with form as parts:
             return [(name, part if isinstance(part, str) else await part.read()) for name, part in parts.multi_items()]
 
-    async def _fetched(self, items: list[Item]) -> list[Item]:
+    async def _fetched(self, items: list[Item], held: "_Held") -> list[Item]:
         """The items with every Url replaced by its bytes; one after the other, so that a request takes one thread."""
         places = [(i, url) for i, item in enumerate(items) for url in _urls(item)]
         if not places:
@@ -137,16 +137,25 @@ class Service:
         for index, url in places:
             if url in fetched:
                 continue
-            call = asyncio.get_running_loop().run_in_executor(
-                self.fetching,
-                lambda url=url, left=left: fetch(url.address, max_bytes=left, seconds=self.limits.seconds / 2),
-            )
             try:
-                fetched[url] = await call
+                fetched[url] = await self._fetch(url, left)
             except FetchError as error:
                 raise error.at(index) from None
+            held.take(len(fetched[url]))
             left -= len(fetched[url])
         return with_media(items, fetched)
+
+    async def _fetch(self, url: Url, max_bytes: int) -> bytes:
+        loop = asyncio.get_running_loop()
+
+        def release(_: object) -> None:
+            with suppress(RuntimeError):  # the server has ended meanwhile
+                loop.call_soon_threadsafe(self.fetching.release)
+
+        await self.fetching.acquire()
+        call = in_thread(lambda: fetch(url.address, max_bytes=max_bytes, seconds=self.limits.seconds / 2))
+        call.add_done_callback(release)  # not before its thread ends, also where the request has ended by then
+        return await asyncio.wrap_future(call)
 
     async def _unless_gone(self, request: Request, items: list[Item], prompt: str) -> Embedded:
         """The result; where the client hangs up first, its items are dropped."""
@@ -209,6 +218,25 @@ class Service:
         return JSONResponse({"status": "ok", "model": self.names[0], "seconds": seconds, "version": __version__})
 
 
+class _Held:
+    """What one request holds of the pending bytes, until it is answered."""
+
+    def __init__(self, service: Service) -> None:
+        self.service, self.size = service, 0
+
+    def take(self, size: int) -> None:
+        """Counts bytes that are in memory now; raises RequestError where all requests together hold too many."""
+        if self.service.pending_bytes + size > self.service.limits.pending_bytes:
+            raise RequestError(503, "overloaded", "too many large requests at once", retry_after=1)
+        self.service.pending_bytes += size
+        self.size += size
+
+    def release(self) -> None:
+        """Gives back all of it."""
+        self.service.pending_bytes -= self.size
+        self.size = 0
+
+
 def _probes(model: Embedder) -> list[tuple[int, Any]]:
     """(tower, read) of a small text and a small picture: one for each tower that reads either alone."""
     samples = (Item(text="health"), Item(image=torch.arange(3 * 64 * 64).reshape(3, 64, 64).to(torch.uint8)))
@@ -240,14 +268,14 @@ def build_app(model: Embedder, limits: Limits, api_key: str | None, allow_urls: 
         await service.stop()
 
     def authorised(request: Request) -> None:
-        given = request.headers.get("authorization", "")
-        if api_key and not hmac.compare_digest(given.encode(), f"Bearer {api_key}".encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # Starlette reads headers as latin-1, which gives back the bytes that were sent.
+        same = hmac.compare_digest(given.strip().encode("latin-1"), (api_key or "").encode())
+        if api_key and not (same and scheme.lower() == "bearer"):
             raise RequestError(401, "invalid_api_key", "a wrong API key, or none: send Authorization: Bearer <key>")
 
-    # The pages of /docs would load scripts from elsewhere; /openapi.json stays.
-    app = FastAPI(
-        title=f"zoo serve {model.spec.name}", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    # The pages of /docs would load scripts from elsewhere; /openapi.json stays, behind the key.
+    app = FastAPI(title=f"zoo serve {model.spec.name}", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.service = service
     keyed = [Depends(authorised)]
     if cors:
@@ -267,6 +295,11 @@ def build_app(model: Embedder, limits: Limits, api_key: str | None, allow_urls: 
             raise RequestError(404, "model_not_found", f"this server has {service.names[0]}, not {name!r:.80}")
         return service.facts()
 
+    @app.get("/openapi.json", dependencies=keyed, include_in_schema=False)
+    async def openapi() -> dict[str, Any]:
+        return app.openapi()
+
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> Response:
         return await service.health()
@@ -277,11 +310,14 @@ def build_app(model: Embedder, limits: Limits, api_key: str | None, allow_urls: 
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> Response:
+        service.metrics.refused.labels(error.code).inc()
         return _refusal(error)
 
     @app.exception_handler(HTTPException)
     async def unknown(_: Request, error: HTTPException) -> Response:
-        return _refusal(RequestError(error.status_code, "http_error", str(error.detail)))
+        response = _refusal(RequestError(error.status_code, "http_error", str(error.detail)))
+        response.headers.update(error.headers or {})  # Allow, of a 405
+        return response
 
     return app
 
@@ -311,6 +347,8 @@ def _as_refusal(error: Exception) -> RequestError:
         return RequestError.of_input(error)
     if isinstance(error, HTTPException):
         return RequestError(error.status_code, "bad_form", f"the form cannot be read: {error.detail}")
+    if isinstance(error, ClientDisconnect):
+        return RequestError(_CLIENT_GONE, "client_gone", "the client has closed the connection")
     LOG.exception("a request failed", exc_info=error)
     return RequestError(500, "internal_error", "the model failed on this request; the server's log says why")
 

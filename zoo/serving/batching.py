@@ -17,7 +17,7 @@ import torch
 from zoo.embedder import Embedder, Tower, batches
 from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
 from zoo.items import Item
-from zoo.media import MAX_PIXELS
+from zoo.media import FORMATS, MAX_PIXELS, kind_of
 from zoo.serving.limits import Limits, RequestError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("zoo.serving")
 _CHUNK = 16  # texts read by one thread in one go; pictures one by one
-_READ_AHEAD = 512  # read items that may wait for the model; beyond it the reading threads pause
+_READ_AHEAD = 4.0  # batches' worth of read items that may wait for the model; beyond it the reading threads pause
 _BUDGETS = 2.0  # batches' worth of items taken at once, so that items of similar length find each other
 
 
@@ -47,6 +47,8 @@ class _Job:
     prompt: str
     vectors: torch.Tensor
     left: int
+    chunk: int = 1  # items read in one go
+    next: int = 0  # the first item that no thread reads yet
     done: "Future[Embedded]" = field(default_factory=Future)
     tokens: int = 0
     error: Exception | None = None
@@ -75,11 +77,13 @@ class Batcher:
     def __init__(self, model: Embedder, limits: Limits, metrics: "Metrics") -> None:
         self.model, self.limits, self.metrics = model.eval(), limits, metrics
         self._ready: deque[_Read] = deque()
+        self._jobs: deque[_Job] = deque()  # those with items to read; each in turn gives a chunk
         self._changed = threading.Condition()
         self._waiting = self._unread = 0  # items without a vector; those of them that are not read yet
         self._cost = 0.0  # of all that is ready, in budgets
         self._rate = 0.0  # items per second, lately
         self._closing = False
+        metrics.waiting.set_function(lambda: self._waiting)
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
         self._worker = threading.Thread(target=self._work, name="zoo-model", daemon=True)
         self._worker.start()
@@ -94,7 +98,8 @@ class Batcher:
         Raises:
             RequestError: 503, the queue is full or the server stops.
         """
-        job = _Job(items, prompt, torch.empty(len(items), self.model.spec.dim), len(items))
+        chunk = _CHUNK if all(item.modalities == {"text"} for item in items) else 1
+        job = _Job(items, prompt, torch.empty(len(items), self.model.spec.dim), len(items), chunk)
         with self._changed:
             if self._closing:
                 raise RequestError(503, "stopping", "the server is stopping", retry_after=5)
@@ -104,12 +109,27 @@ class Batcher:
                 )
             self._waiting += len(items)
             self._unread += len(items)
+            self._jobs.append(job)
             # Inside the lock: close() must not shut the pool down between the check and this.
-            size = _CHUNK if all(item.modalities == {"text"} for item in items) else 1
-            for start in range(0, len(items), size):
-                self._pool.submit(self._read_chunk, job, range(start, min(start + size, len(items))))
-        self.metrics.waiting.set(self._waiting)
+            for _ in range(0, len(items), chunk):
+                self._pool.submit(self._read_chunk)
+        job.done.add_done_callback(lambda _: self._forget(job))
         return job.done
+
+    def _forget(self, job: _Job) -> None:
+        """Drops what waits of a cancelled job: its client has gone, and its bytes no longer count as pending."""
+        if not job.done.cancelled():
+            return
+        with self._changed:
+            dropped = len(job.vectors) - job.next
+            if dropped:
+                self._jobs.remove(job)
+                self._unread -= dropped
+            kept = deque(entry for entry in self._ready if entry.job is not job)
+            dropped += len(self._ready) - len(kept)
+            self._ready, self._cost = kept, sum(entry.cost for entry in kept)
+            job.items, job.next = (), len(job.vectors)
+        self._settle([_Settled(job, 0)] * dropped)
 
     def probe(self, reads: Sequence[tuple[int, Any]]) -> "Future[Embedded]":
         """Embeds (tower, read) pairs ahead of everything that waits, however full the queue is."""
@@ -127,31 +147,42 @@ class Batcher:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def _read_chunk(self, job: _Job, indices: range) -> None:
+    def _read_chunk(self) -> None:
+        with self._changed:
+            if not self._jobs:
+                return
+            job = self._jobs.popleft()
+            indices = range(job.next, min(job.next + job.chunk, len(job.items)))
+            items = job.items[indices.start : indices.stop]
+            job.next = indices.stop
+            if job.next < len(job.items):
+                self._jobs.append(job)
         reads: list[_Read] = []
         settled: list[_Settled] = []
-        for index in indices:
+        for index, item in zip(indices, items, strict=True):
             if not _wanted(job, index):
                 settled.append(_Settled(job, index))
                 continue
             try:
-                reads.append(self._read(job, index))
+                reads.append(self._read(job, index, item))
             except InputError as error:
                 settled.append(_Settled(job, index, error.at(index)))
             except Exception as error:
                 LOG.exception("item %d of a request could not be read", index)
                 settled.append(_Settled(job, index, error))
         with self._changed:
-            while reads and len(self._ready) >= _READ_AHEAD:
+            while reads and self._cost >= _READ_AHEAD and not job.done.done():
                 self._changed.wait()
+            if job.done.done():
+                settled += [_Settled(job, read.index) for read in reads]
+                reads = []
             self._unread -= len(indices)
             self._ready.extend(reads)
             self._cost += sum(read.cost for read in reads)
             self._changed.notify_all()
         self._settle(settled)
 
-    def _read(self, job: _Job, index: int) -> _Read:
-        item = job.items[index]
+    def _read(self, job: _Job, index: int, item: Item) -> _Read:
         self._check_pixels(item)
         if job.prompt and item.text is not None and item.text.strip():
             item = replace(item, text=job.prompt + item.text)
@@ -169,7 +200,9 @@ class Batcher:
         from PIL import Image
 
         try:
-            with Image.open(io.BytesIO(item.image)) as picture:
+            if kind_of(item.image) != "image":
+                return
+            with Image.open(io.BytesIO(item.image), formats=FORMATS) as picture:
                 width, height = picture.size
         except Exception:
             return  # the encoder's own reader says better what is wrong with it
@@ -256,7 +289,6 @@ class Batcher:
                 if job.left == 0:
                     finished.append(job)
             self._changed.notify_all()
-        self.metrics.waiting.set(self._waiting)
         for job in finished:
             with contextlib.suppress(InvalidStateError):  # cancelled: its client has gone, or waited long enough
                 if job.error is None:

@@ -30,7 +30,8 @@ class Limits:
         pixels: of one picture, checked before it is decoded.
         seconds: from the first byte of a request to its answer.
         queue_items: items of all requests that wait; more are turned away with 503 and Retry-After.
-        pending_bytes: bodies of all requests that are being answered.
+        pending_bytes: bodies of all requests that are being answered, and what was fetched for them.
+        requests: answered at the same time; more are turned away likewise.
         max_wait: seconds that a batch with room waits for items that are being read at that moment.
     """
 
@@ -41,6 +42,7 @@ class Limits:
     seconds: float = 60.0
     queue_items: int = 8192
     pending_bytes: int = 256 * MEBIBYTE
+    requests: int = 1024
     max_wait: float = 0.005
 
     def __post_init__(self) -> None:

@@ -1,19 +1,53 @@
 """uvicorn around the application: one socket, one process, an orderly end."""
 
+import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import threading
 from typing import TYPE_CHECKING
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-CONNECTIONS = 1024
+
+def _protocol(seconds: float) -> type[H11Protocol]:
+    """uvicorn's HTTP, where a connection is closed that takes longer than `seconds` to send a request's header."""
+
+    class Protocol(H11Protocol):
+        late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            if self.late:
+                self.late.cancel()
+
+        def _watch(self) -> None:
+            # Also a body that goes on after its answer. Between requests uvicorn's own keep-alive timer runs.
+            answered = self.cycle is not None and self.cycle.response_complete
+            if self.conn.their_state is not h11.IDLE and not (answered and self.conn.their_state is h11.SEND_BODY):
+                if self.late:
+                    self.late.cancel()
+                self.late = None
+            elif self.late is None:
+                self.late = self.loop.call_later(seconds, self.transport.close)
+
+    return Protocol
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -35,12 +69,20 @@ def run(app: "FastAPI", host: str, port: int, ready: str) -> None:
     shown = f"[{host}]" if ":" in host else host
     server = server_of(app, ready.format(url=f"http://{shown}:{sock.getsockname()[1]}"))
     # uvicorn raises the signal that stopped it once more, when all is done: then it is no error.
+    _many_descriptors()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: None)
     with sock, contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[sock])
     if not server.started:
         raise ZooError("the server did not start; its log says why")
+
+
+def _many_descriptors() -> None:
+    # The usual soft limit, 1024, is soon used up by connections that send nothing.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2**16)), hard))
 
 
 def server_of(app: "FastAPI", ready: str = "") -> uvicorn.Server:
@@ -57,7 +99,8 @@ def server_of(app: "FastAPI", ready: str = "") -> uvicorn.Server:
         app,
         log_level="warning",
         access_log=False,  # texts never reach a log; counts are at /metrics
-        limit_concurrency=CONNECTIONS,
+        http=_protocol(seconds),
+        ws="none",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(seconds) + 1,
         server_header=False,

@@ -8,7 +8,9 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from zoo.errors import InputError
@@ -29,6 +31,23 @@ class Url:
     """An address that stands where the bytes of a picture, sound or film should be."""
 
     address: str
+
+
+def in_thread(call: Callable[[], Any]) -> "Future[Any]":
+    """Runs `call` in a daemon thread of its own: the end of the process never waits for a foreign server."""
+    done: Future[Any] = Future()
+    done.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=work, name="zoo-fetch", daemon=True).start()
+    return done
 
 
 def is_public(address: Address) -> bool:
@@ -62,13 +81,14 @@ def fetch(
     context = context or ssl.create_default_context()
     for _ in range(REDIRECTS + 1):
         parts = _checked(url)
-        connection = _Pinned(parts, _resolve(parts, permitted), deadline, context)
+        connection = _Pinned(parts, _resolve(parts, permitted, _left(deadline, url)), deadline, context)
         # A timeout of the socket would begin anew with every byte that trickles in.
         alarm = threading.Timer(_left(deadline, url), connection.abort)
         alarm.daemon = True
         alarm.start()
         try:
             found = _get(connection, parts, max_bytes)
+            connection.time_left()  # an aborted body without a length looks like a whole one
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = isinstance(error, TimeoutError) or time.monotonic() >= deadline
             reason = "it took too long" if late else str(error) or type(error).__name__
@@ -97,10 +117,14 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
-def _resolve(parts: SplitResult, permitted: Callable[[Address], bool]) -> str:
+def _resolve(parts: SplitResult, permitted: Callable[[Address], bool], seconds: float) -> str:
     host = parts.hostname or ""
     try:
-        found = socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
+        # getaddrinfo has no time limit of its own.
+        asked = in_thread(lambda: socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM))
+        found = asked.result(seconds)
+    except TimeoutError as error:
+        raise FetchError(f"{host[:200]} cannot be resolved: it took too long", what=host[:80]) from error
     except (OSError, UnicodeError) as error:
         raise FetchError(f"{host[:200]} cannot be resolved", what=host[:80]) from error
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
@@ -116,21 +140,38 @@ class _Pinned(http.client.HTTPSConnection):
     def __init__(self, parts: SplitResult, address: str, deadline: float, context: ssl.SSLContext) -> None:
         super().__init__(parts.hostname or "", parts.port or 443, context=context)
         self._address, self._deadline, self._tls = address, deadline, context
+        self._aborted = False
+        self._held: ssl.SSLSocket | None = None
 
     def connect(self) -> None:
-        left = max(0.001, self._deadline - time.monotonic())
-        plain = socket.create_connection((self._address, self.port), timeout=left)
+        plain = socket.create_connection((self._address, self.port), timeout=self.time_left())
         try:
-            self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+            # wrap_socket takes the descriptor over, so it is kept before the handshake: abort() must find it.
+            self.sock = self._held = self._tls.wrap_socket(
+                plain, server_hostname=self.host, do_handshake_on_connect=False
+            )
         except BaseException:
             plain.close()
             raise
+        self.sock.settimeout(self.time_left())
+        self.sock.do_handshake()
+        self.sock.settimeout(self.time_left())
+
+    def time_left(self) -> float:
+        """Seconds until the deadline; raises TimeoutError once there are none."""
+        # Also where abort() came before there was a socket to shut down.
+        left = self._deadline - time.monotonic()
+        if self._aborted or left <= 0:
+            raise TimeoutError("it took too long")
+        return left
 
     def abort(self) -> None:
         """Ends whatever the connection waits for, from another thread."""
-        if self.sock is not None:
+        self._aborted = True
+        # http.client forgets `sock` once an answer without a length begins, while its body is still read.
+        if self._held is not None:
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # not SSLSocket's own, which changes its state
+                socket.socket.shutdown(self._held, socket.SHUT_RDWR)  # not SSLSocket's own, which changes its state
 
 
 def _get(connection: _Pinned, parts: SplitResult, max_bytes: int) -> bytes | str:

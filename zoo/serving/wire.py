@@ -24,6 +24,8 @@ ROLES = {
 }
 FIELDS = ("input", "messages", "model", "dimensions", "encoding_format", "user", "input_type", "prompt")
 MEDIA = ("image", "audio", "video")
+_MAX_PARTS = 1024  # of one item
+_MARKS = 64  # brackets, braces and commas that one item may need
 # OpenAI's and vLLM's names of a content part → the modality, and where its value stands.
 PARTS = {
     **{name: (name, name) for name in MEDIA},
@@ -49,13 +51,28 @@ class EmbeddingRequest:
     base64: bool
 
 
-def read_json(body: bytes) -> Any:
-    """The JSON of a body; raises RequestError where it is none."""
+def read_json(body: bytes, limits: Limits) -> Any:
+    """The JSON of a body; raises RequestError where it is none, or holds more values than `limits` allow."""
+    most = limits.items * _MARKS + 4 * _MAX_PARTS
+    if _more_marks(body, most):
+        message = f"the body holds over {most:,} values; send fewer items, as texts (token ids are not accepted)"
+        raise RequestError(400, "too_many_values", message)
     try:
-        return json.loads(body)
+        return json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise RequestError(400, "invalid_json", f"the body is no JSON: {reason}") from error
+
+
+def _more_marks(body: bytes, most: int) -> bool:
+    """Whether brackets, braces and commas outside strings are over `most`: parsed, 32 MB of `[],[],` take 700 MB."""
+    if sum(map(body.count, (b"[", b"{", b","))) <= most:
+        return False
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")  # without escapes, every quote begins or ends a string
+    if plain.count(b'"') > 8 * most:
+        return True
+    outside = b"".join(plain.split(b'"')[::2])
+    return sum(map(outside.count, (b"[", b"{", b","))) > most
 
 
 def parse(
@@ -74,7 +91,7 @@ def parse(
         raise RequestError(400, "invalid_json", f"the body must be an object, not {_kind(body)}")
     for field in body:
         if field not in FIELDS:
-            near = get_close_matches(field, FIELDS, n=1)
+            near = get_close_matches(field[:60], FIELDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELDS)}"
             raise RequestError(400, "unknown_field", f"unknown field {field[:60]!r}; {hint}", param=field[:60])
     name = body.get("model")
@@ -95,6 +112,12 @@ def _prompt(body: Mapping[str, Any], model: "Embedder") -> str:
         return model.prompt_text(model.role(ROLES[role]))  # type: ignore[arg-type]
     if prompt is not None and (not isinstance(prompt, str) or len(prompt) > 4096):
         raise bad_field("prompt", "must be one of the model's prompts by name, or up to 4,096 characters")
+    names = list(model.spec.prompts)
+    # Any words may be a prompt, but a single one that nearly is a name is a slip.
+    word = bool(prompt) and len(prompt) <= 60 and prompt.replace("_", "").replace("-", "").isalnum()
+    near = get_close_matches(prompt, names, n=1, cutoff=0.75) if word and prompt not in names else []
+    if near:
+        raise bad_field("prompt", f"no prompt is named {prompt!r}; did you mean {near[0]!r}?")
     return model.prompt_text(prompt)
 
 
@@ -159,28 +182,40 @@ def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
         except InputError as error:
             raise bad_field(where, str(error), error.code) from error
     found: dict[str, Any] = {}
+    texts: list[str] = []
+    characters = -1  # the texts are joined by one line break each
     parts = (
         value["content"] if isinstance(value, dict) and {"content"} <= set(value) <= {"content", "role"} else [value]
     )
-    for part in parts if isinstance(parts, list) else [parts]:
+    parts = parts if isinstance(parts, list) else [parts]
+    if len(parts) > _MAX_PARTS:
+        raise bad_field(where, f"{len(parts):,} parts; at most {_MAX_PARTS:,} in one item", "too_many_parts")
+    for part in parts:
         for modality, content in _part(part, where):
             if modality == "text":
-                text = _text(content, where, limits)
-                found["text"] = f"{found['text']}\n{text}" if "text" in found else text
+                texts.append(_text(content, where, limits))
+                characters += 1 + len(texts[-1])
+                if characters > limits.characters:
+                    message = f"a text of over {limits.characters:,} characters; split it"
+                    raise bad_field(where, message, "text-too-long")
             elif modality in found:
                 raise bad_field(where, f"two of {modality} in one item; pass them as two items")
             else:
                 found[modality] = _media(content, where, modality, allow_urls)
+    if texts:
+        found["text"] = "\n".join(texts)
     if not found:
         raise bad_field(where, "has neither text, image, audio nor video", "empty-item")
-    if len(found.get("text", "")) > limits.characters:
-        raise bad_field(where, f"a text of over {limits.characters:,} characters; split it", "text-too-long")
     return Item(**found)
 
 
 def _part(part: Any, where: str) -> list[tuple[str, Any]]:
     """(modality, value) of a content part."""
     if isinstance(part, str):
+        if part[:11].lower() in ("data:image/", "data:audio/"):
+            modality = part[5:10].lower()
+            message = f'a data URL would be embedded as text; pass {{"{modality}": "data:{modality}/…"}}'
+            raise bad_field(where, message, "data-url-as-text")
         return [("text", part)]
     if not isinstance(part, dict):
         raise bad_field(where, f"must be a text or an object, not {_kind(part)}")
