@@ -98,7 +98,10 @@ def fetch(
             connection.close()
         if isinstance(found, bytes):
             return found
-        url = urljoin(url, found)
+        try:
+            url = urljoin(url, found)
+        except ValueError as error:
+            raise FetchError(f"{url[:200]} leads to {found[:200]!r}, which is no URL", what=url[:80]) from error
     raise FetchError(f"{url[:200]}: more than {REDIRECTS} redirects", what=url[:80])
 
 
