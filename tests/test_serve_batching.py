@@ -192,11 +192,12 @@ def test_a_client_that_hangs_up_is_dropped(model, gates):
         assert served.metric("zoo_items_total", modality="text") == 1
 
 
-def test_more_pictures_than_are_read_ahead(model):
+def test_more_pictures_than_are_read_ahead(model, monkeypatch):
+    monkeypatch.setattr("zoo.serving.batching._READ_AHEAD", 0.25)  # of a batch: 8 pictures
     pictures = [picture(seed, (9, 9)) for seed in range(4)]
     with serving(model) as served:
-        found = served.embed([{"image": data_url(pictures[i % 4])} for i in range(600)]).vectors()
-    np.testing.assert_allclose(found, np.tile(model.encode(pictures).numpy(), (150, 1)), atol=1e-5)
+        found = served.embed([{"image": data_url(pictures[i % 4])} for i in range(40)]).vectors()
+    np.testing.assert_allclose(found, np.tile(model.encode(pictures).numpy(), (10, 1)), atol=1e-5)
 
 
 def test_the_server_leaves_no_thread_behind(model):

@@ -193,7 +193,7 @@ class ZooEncoder(AbsEncoder):
         self.skipped.update(reasons)
         if not lost:
             return
-        row, first = next(iter(lost.items()))
+        row, first = min(lost.items())
         if reasons["unsupported-modality"] == rows:
             raise UnsupportedModalityError(f"{where}: {first.args[0]}", what=first.what)
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())

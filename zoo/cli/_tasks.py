@@ -1,5 +1,6 @@
 """Tasks of `zoo eval`: our data packs and mteb's tasks and benchmarks, found by name, measured, and remembered."""
 
+import contextlib
 import difflib
 import fnmatch
 import hashlib
@@ -109,8 +110,9 @@ def measure(job: Job, model: "Embedder", *, shown: str, cache: Path, again: bool
     marks = {**model.fingerprint(), "prompts": dict(model.spec.prompts)}
     key = hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:16]
     file = cache / "zoo" / key / f"{re.sub(r'[^A-Za-z0-9._-]', '_', job.key)}.json"
-    if not again and (remembered := read_results(file)):
-        return remembered, True
+    with contextlib.suppress(ValueError):  # a damaged note is no note
+        if not again and (remembered := read_results(file)):
+            return remembered, True
     try:
         measured = job.measure(model, cache, again)
     except ZooError:
@@ -141,7 +143,7 @@ def _mteb() -> Any:
 
 def _pack_job(benchmark: Any, asked: str | None) -> Job:
     from zoo._version import __version__
-    from zoo.evaluation.packs import MissingPackError, evaluate_pack, packs_folder
+    from zoo.evaluation.packs import MissingPackError, evaluate_descriptions, evaluate_pack, packs_folder
 
     split = asked or "test"
     file = packs_folder() / benchmark.pack / f"{split}.parquet"
@@ -149,29 +151,17 @@ def _pack_job(benchmark: Any, asked: str | None) -> Job:
         raise MissingPackError(f"{file} does not exist; set ZOO_DATA to the folder that holds {benchmark.pack}/…")
 
     def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
-        return [result for score in evaluate_pack(model, benchmark, split) for result in _pack_results(score, split)]
+        from zoo.evaluation.__main__ import description_results, pack_results
+
+        scores = evaluate_pack(model, benchmark, split)
+        results = [result for score in scores for result in pack_results(score, split, "")]
+        if benchmark.pack == "photos":
+            results += description_results(evaluate_descriptions(model, split), split, "")
+        return results
 
     with file.open("rb") as data:
         content = hashlib.file_digest(data, "sha256").hexdigest()[:12]
     return Job(benchmark.pack, f"{benchmark.pack}-{split}-{content}-{__version__}", str(file), asked, run)
-
-
-def _pack_results(score: Any, split: str) -> list[Result]:
-    part = "" if score.source == "all" else score.source
-    same = {
-        "dataset": score.pack,
-        "split": split,
-        "part": part,
-        "notes": f"{score.images:,} pictures, {score.texts:,} texts",
-    }
-    ways = {"image-to-text": score.image_to_text, "text-to-image": score.text_to_image}
-    recalls = [
-        Result(task="image-text-retrieval", metric=f"recall@{k}", value=value, direction=way, **same)
-        for way, by_k in ways.items()
-        for k, value in by_k.items()
-    ]
-    zero_shot = Result(task="zero-shot-image-classification", metric="accuracy", value=score.zero_shot, **same)
-    return [*recalls, zero_shot]
 
 
 def _mteb_jobs(name: str, split: str | None) -> list[Job]:
@@ -233,6 +223,8 @@ def _mteb_results(found: Any, task: Any, wrapped: Any) -> list[Result]:
     notes = f"mteb {found.mteb_version}, dataset revision {found.dataset_revision}"
     if lost := sum(wrapped.skipped.values()):
         notes += f"; {lost:,} of {wrapped.seen:,} entries without an embedding"
+    elif not wrapped.seen:
+        notes += "; from mteb's cache, which does not say how many entries had no embedding"
     same = {
         "dataset": facts.name if task.is_aggregate else facts.dataset["path"],
         "task": facts.name,
