@@ -123,7 +123,7 @@ def _shown(model: str) -> str:
     import shlex
     from pathlib import Path
 
-    is_folder = model.startswith(("./", "../", "/", "~"))
+    is_folder = Path(model).expanduser().is_absolute()
     return shlex.quote(f"./{Path(model).expanduser().resolve().name}" if is_folder else model)
 
 
