@@ -25,7 +25,13 @@ def test_weights_are_small_and_half_precision():
     from safetensors import safe_open
 
     files = sorted(path.name for path in WEIGHTS.iterdir())
-    assert files == ["certificate.json", "certificate.safetensors", "config.json", "model.safetensors", "tokenizer.json"]
+    assert files == [
+        "certificate.json",
+        "certificate.safetensors",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
     assert (WEIGHTS / "model.safetensors").stat().st_size <= 30_000_000
     with safe_open(WEIGHTS / "model.safetensors", "pt") as weights:
         kinds = {weights.get_tensor(name).dtype for name in weights.keys() if "num_batches" not in name}  # noqa: SIM118
