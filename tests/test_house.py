@@ -22,12 +22,13 @@ HEAVY = {
     "PIL",
 }
 # room → rooms that it may import; a room is a module or package of zoo.
-BASE = {"_version", "errors", "spec", "items"}
-PARTS = BASE | {"media", "pooling", "heads"}
+BASE = {"_version", "errors", "reading", "spec", "items"}
+PARTS = BASE | {"films", "media", "pooling", "heads"}
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
-    "spec": {"errors"},
+    "reading": set(),
+    "spec": {"errors", "reading"},
     "items": BASE | {"media"},
     "keys": BASE,
     "media": BASE,
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "heads": BASE,
     "encoders": PARTS | {"encoders"},
     "embedder": PARTS | {"encoders", "formats", "publish"},  # publish: for the verb push_to_hub alone
-    "formats": PARTS | {"encoders", "embedder", "hub", "formats"},
+    "formats": PARTS | {"adapters", "encoders", "embedder", "hub", "formats"},
     "hub": PARTS | {"encoders", "embedder", "formats", "registry"},
     "registry": BASE | {"embedder", "hub", "models"},
     "models": PARTS | {"encoders", "embedder", "registry", "formats", "models"},

@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -198,7 +197,7 @@ class PairFeed:
             found = cache.vector(item_key(item, prefix))
             if found is not None:
                 return Read(position, vector=found)
-        changed = prompted(self.augmentation.item(item, seed), prefix)
+        changed = tower.encoder.prompted(self.augmentation.item(item, seed), prefix)
         # What takes long to decode is kept; texts, and what is changed before it is read, are read anew.
         keep = changed is item and item.text is None
         value = self.decoded.read(tower.encoder, item) if keep else tower.encoder.read(changed)
@@ -234,11 +233,6 @@ class PairFeed:
                 "a teacher that reads these, or leave the pair out"
             )
         return vector
-
-
-def prompted(item: Item, prefix: str) -> Item:
-    """The item with the prefix before its text, as `encode` puts it."""
-    return replace(item, text=prefix + item.text) if prefix and item.text is not None and item.text.strip() else item
 
 
 def count_negatives(sample: Sequence[Pair]) -> int:

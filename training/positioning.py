@@ -125,10 +125,9 @@ def _spaced(numbers: np.ndarray, limit: int) -> list[int]:
 
 def _read(model: Embedder, item: Item, prefix: str) -> tuple[int, Any]:
     """(tower, read) of an item, its prompt before the text."""
-    if prefix and item.text is not None and item.text.strip():
-        item = Item(prefix + item.text, item.image, item.video, item.audio, item.regions)
     tower = model.route(item)
-    return next(i for i, each in enumerate(model.towers) if each is tower), tower.encoder.read(item)
+    place = next(i for i, each in enumerate(model.towers) if each is tower)
+    return place, tower.encoder.read(tower.encoder.prompted(item, prefix))
 
 
 def _vectors(model: Embedder, reads: Sequence[tuple[int, Any]], tensors: Tensors) -> Tensor:

@@ -28,7 +28,7 @@ _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 class Encoded(NamedTuple):
-    """One result of `encode_stream`: a vector `(dim,)`, or the error that stands in its place."""
+    """One result of `encode_stream`: a vector `(dim,)` (late interaction: `(tokens, dim)`), or the error in its place."""
 
     index: int
     vector: Tensor | None
@@ -52,6 +52,8 @@ class Tower(nn.Module):
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
         """A batch of the encoder to unit vectors `(batch, dim)`, float32 at least.
 
+        With a pooler that keeps every token `(batch, tokens, dim)`, zero where there is only padding.
+
         Args:
             layers: blocks, counted from 1, whose embeddings are wanted: `(batch, len(layers), dim)`.
         """
@@ -61,6 +63,8 @@ class Tower(nn.Module):
 
     def _unit(self, tokens: Tokens) -> Tensor:
         vectors = self.head(self.pooler(tokens))
+        if vectors.ndim == 3:
+            vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)
         return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
 
 
@@ -85,10 +89,12 @@ class Embedder(nn.Module):
         """
         wanted = item.modalities
         for tower in self.towers:
-            if wanted <= tower.encoder.reads:
+            if wanted <= tower.encoder.reads and (tower.encoder.interleaved or not item.parts):
                 return tower
         reads = " or ".join("+".join(sorted(t.encoder.reads)) for t in self.towers)
         hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
+        if item.parts and wanted <= self.spec.modalities:
+            hint = "; it does not read parts in an order: encode them apart"
         files = [str(v) for v in (item.image, item.video, item.audio) if isinstance(v, Path)]
         named = f" ({', '.join(files)})" if files else ""
         raise UnsupportedModalityError(
@@ -106,12 +112,16 @@ class Embedder(nn.Module):
         precision: Precision = "float32",
         on_error: Literal["raise", "skip"] = "raise",
         progress: bool | None = None,
-    ) -> Tensor | Iterator[Tensor]:
+    ) -> Tensor | list[Tensor] | Iterator[Tensor]:
         """Embeds one input as `(dim,)`, a list as `(n, dim)`, any other iterable as a stream of `(dim,)`.
+
+        A model of late interaction (`spec.similarity == "maxsim"`) gives `(tokens, dim)` for one input, a list of them
+        for a list.
 
         Args:
             inputs: str, pathlib.Path, bytes, picture, array or `Item`, or many of them (see `zoo.items.as_item`).
-            prompt: name of one of the model's prompts, or the words themselves; put before texts.
+            prompt: name of one of the model's prompts, or the words themselves; put before texts, or where a
+                vision-language model has its instruction.
             batch_size: items of one forward pass; by default a token budget that suits the encoder.
             dim: Matryoshka cut; vectors are cut and made unit length again.
             precision: "int8" scales each vector by its own largest value to ±127; "binary" packs the signs of eight
@@ -139,6 +149,8 @@ class Embedder(nn.Module):
             if not vectors:
                 raise UnsupportedInputError("the only input was skipped; there is no vector to return")
             return quantize(vectors[0], precision)
+        if self.spec.similarity == "maxsim":
+            return [quantize(vector, precision) for vector in vectors]
         width = dim or self.spec.dim
         return quantize(torch.stack(vectors) if vectors else torch.zeros(0, width), precision)
 
@@ -190,11 +202,9 @@ class Embedder(nn.Module):
         for index, value in chunk:
             try:
                 item = as_item(value)
-                if prefix and item.text is not None and item.text.strip():
-                    item = replace(item, text=prefix + item.text)
                 tower = self.route(item)
                 position = next(i for i, t in enumerate(self.towers) if t is tower)
-                out.append((index, position, tower.encoder.read(item)))
+                out.append((index, position, tower.encoder.read(tower.encoder.prompted(item, prefix))))
             except InputError as error:
                 out.append((index, -1, error.at(index)))
         return out
@@ -208,9 +218,13 @@ class Embedder(nn.Module):
             for batch in batches(mine, tower.encoder, batch_size):
                 vectors = self._forward(tower, [read for _, read in batch])
                 if dim is not None:
-                    vectors = F.normalize(vectors[:, :dim], dim=-1)
+                    vectors = F.normalize(vectors[..., :dim], dim=-1)
                 # Anything but a unit vector would rank silently wrong.
                 good = (vectors.norm(dim=-1) - 1).abs() < 0.01
+                if vectors.ndim == 3:  # late interaction: padding is zero, and left out
+                    real = vectors.abs().amax(-1) > 0
+                    good = ((good | ~real).all(-1)) & real.any(-1)
+                    vectors = [row[kept] for row, kept in zip(vectors, real, strict=True)]
                 for (index, _), vector, ok in zip(batch, vectors, good.tolist(), strict=True):
                     results[index] = Encoded(index, vector, None) if ok else Encoded(index, None, _not_finite(index))
                 bar.update(len(batch))
@@ -231,8 +245,12 @@ class Embedder(nn.Module):
     def similarity(self, a: Any, b: Any) -> Tensor:
         """Cosine similarity `(n, m)` of vectors `(n, dim)` and `(m, dim)`, -1 to 1.
 
-        Both float or int8; or both packed binary, where it is 1 - 2 · Hamming distance / bits.
+        Both float or int8; or both packed binary, where it is 1 - 2 · Hamming distance / bits. For late interaction a
+        and b are lists of `(tokens, dim)`, and it is MaxSim: the sum over a's tokens of the best match among b's
+        (ColBERT, Khattab and Zaharia, 2020, eq. 3), up to the number of a's tokens.
         """
+        if self.spec.similarity == "maxsim":
+            return maxsim(a, b)
         a, b = (torch.atleast_2d(torch.as_tensor(x)) for x in (a, b))
         if (a.dtype == torch.uint8) != (b.dtype == torch.uint8) or a.shape[-1] != b.shape[-1]:
             raise ValueError(f"cannot compare {a.dtype} {tuple(a.shape)} with {b.dtype} {tuple(b.shape)}")
@@ -245,10 +263,13 @@ class Embedder(nn.Module):
         """The `k` documents most similar to one query, best first.
 
         Args:
-            query: one input, or its vector `(dim,)`. documents: a list of inputs, or their vectors `(n, dim)`.
+            query: one input, or its vector `(dim,)`. documents: a list of inputs, or their vectors `(n, dim)`. With
+                late interaction vectors are `(tokens, dim)` and a list of these.
         """
-        vector = query if _is_vectors(query, 1) else self.encode_query(query)
-        matrix = documents if _is_vectors(documents, 2) else self.encode_document(list(documents))
+        late = self.spec.similarity == "maxsim"
+        vector = query if _is_vectors(query, 2 if late else 1) else self.encode_query(query)
+        embedded = _is_vectors(documents[0], 2) if late and len(documents) else _is_vectors(documents, 2)
+        matrix = documents if embedded else self.encode_document(list(documents))
         if len(matrix) == 0:
             return []
         scores = self.similarity(vector, matrix)[0]
@@ -315,6 +336,19 @@ class Embedder(nn.Module):
         from zoo.publish import publish
 
         return publish(self, repo, **options)
+
+
+def maxsim(a: Any, b: Any) -> Tensor:
+    """Late interaction `(n, m)` of two lists of token vectors `(tokens, dim)`; one such matrix counts as a list of one."""
+    a, b = ([x] if getattr(x, "ndim", 0) == 2 else list(x) for x in (a, b))
+    vectors = [[F.normalize(torch.as_tensor(v).float(), dim=-1) for v in some] for some in (a, b)]
+    if not a or not b:
+        return torch.zeros(len(a), len(b))
+    if len({v.shape[-1] for some in vectors for v in some}) > 1 or any(v.ndim != 2 for some in vectors for v in some):
+        raise ValueError("maxsim compares lists of (tokens, dim) of one dim; these differ")
+    queries, lengths = torch.cat(vectors[0]), [len(v) for v in vectors[0]]
+    best = torch.stack([(queries @ v.T).amax(1) for v in vectors[1]], 1)  # (all tokens of a, m)
+    return torch.stack([part.sum(0) for part in best.split(lengths)])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -101,6 +101,12 @@ class InvalidTextError(InputError):
     code = "invalid-text"
 
 
+class TooManyTokensError(InputError):
+    """An item whose pictures and films alone are longer than the model reads."""
+
+    code = "too-many-tokens"
+
+
 class UnsupportedInputError(InputError):
     """A Python object that is no input of the zoo."""
 

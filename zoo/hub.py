@@ -7,12 +7,19 @@ import importlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import (
+    HubError,
+    MissingWeightsError,
+    UnknownModelError,
+    UnrecognisedCheckpointError,
+    UnsafeCheckpointError,
+)
 from zoo.formats import check_weights, read_json
 from zoo.spec import ModelSpec
 
@@ -23,27 +30,39 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FACTS = "zoo.json"
+_WARNED: set[str] = set()
 _PACKAGED = Path(__file__).parent / "weights"
 
 
 def open_model(
-    name: str | Path, *, revision: str | None = None, trust_remote_code: bool = False, allow_pickle: bool = False
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    like: str | None = None,
 ) -> "Embedder":
     """The work behind `zoo.load_model`, which describes the arguments and errors."""
     from zoo.registry import PREFIXES, get_spec
 
     options = {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    known = get_spec(like) if like else None
     if isinstance(name, Path) or name.startswith(("./", "../", "/", "~")) or name in (".", ".."):
-        return open_folder(Path(name).expanduser(), trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+        del options["revision"]
+        return open_folder(Path(name).expanduser(), like=known, **options)
     if name.startswith(PREFIXES):
-        return _open_source(name, **options)
+        return _open_source(name, like=known, **options)
+    if known is not None:
+        raise UnknownModelError(f"{name} is registered and is read its own way; `like` is for folders and repositories")
     spec = get_spec(name)
     if spec.packaged:
         model = open_folder(_PACKAGED / spec.name)
     elif not spec.source and not spec.hub_id:
         raise MissingWeightsError(f"{name} has no published weights (it is a test model); use build_model({name!r})")
     else:
-        model = _open_source(spec.source or f"hf:{spec.hub_id}", **{**options, "revision": revision or spec.revision})
+        warn_of_license(spec)
+        options["revision"] = revision or spec.revision
+        model = _open_source(spec.source or f"hf:{spec.hub_id}", like=spec, **options)
     if model.spec.dim != spec.dim or not spec.modalities <= model.spec.modalities:
         raise UnrecognisedCheckpointError(
             f"{name} should give {spec.dim} columns for {sorted(spec.modalities)}; its checkpoint gives "
@@ -53,27 +72,48 @@ def open_model(
     return model
 
 
-def _open_source(source: str, *, revision: str | None, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+def warn_of_license(spec: ModelSpec) -> None:
+    """Says once for each model that its weights may not be used commercially."""
+    if re.search(r"(^|[-: ])(nc|non-?commercial|research)\b", spec.license) and spec.name not in _WARNED:
+        _WARNED.add(spec.name)
+        warnings.warn(f"the weights of {spec.name} are for non-commercial use ({spec.license})", stacklevel=4)
+
+
+def _open_source(
+    source: str, *, revision: str | None, trust_remote_code: bool, allow_pickle: bool, like: ModelSpec | None = None
+) -> "Embedder":
     kind, _, rest = source.partition(":")
     if kind == "hf":
         repo, _, pinned = rest.partition("@")
         revision = revision or pinned or None
-        return _open_repository(repo, revision, trust_remote_code, allow_pickle)
+        return _open_repository(repo, revision, trust_remote_code, allow_pickle, like)
     module = importlib.import_module(f"zoo.formats.{kind}")
     return module.open_name(rest, revision=revision, allow_pickle=allow_pickle)
 
 
-def open_folder(folder: Path, *, trust_remote_code: bool = False, allow_pickle: bool = False) -> "Embedder":
+def open_folder(
+    folder: Path, *, trust_remote_code: bool = False, allow_pickle: bool = False, like: ModelSpec | None = None
+) -> "Embedder":
     """A model from a local folder, recognised by its own configuration files."""
     if not folder.is_dir():
         what = "is a file; pass the folder that holds it" if folder.exists() else "does not exist"
         raise UnrecognisedCheckpointError(f"{folder} {what}")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     layout = recognise(names, lambda file: read_json(folder / file), str(folder))
-    model = layout.load(
-        folder, name=folder.resolve().name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
-    )
+    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    model = layout.load(folder, name=folder.resolve().name, **options, **_like(layout, like, str(folder)))
     return _with_facts(model, folder)
+
+
+def _like(layout: Any, like: ModelSpec | None, where: str) -> dict[str, ModelSpec | None]:
+    """The registered model that a checkpoint is read like, for the layouts whose files do not say it."""
+    if getattr(layout, "NEEDS_LIKE", False):
+        return {"like": like}
+    if like is not None and like.reading is not None:
+        raise UnrecognisedCheckpointError(
+            f"{where} is no vision-language checkpoint, as {like.name} is; open it without like={like.name!r}"
+        )
+    return {}
 
 
 def _with_facts(model: "Embedder", folder: Path) -> "Embedder":
@@ -91,7 +131,9 @@ def _with_facts(model: "Embedder", folder: Path) -> "Embedder":
     return model
 
 
-def _open_repository(repo: str, revision: str | None, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+def _open_repository(
+    repo: str, revision: str | None, trust_remote_code: bool, allow_pickle: bool, like: ModelSpec | None
+) -> "Embedder":
     if not _REPO.fullmatch(repo):
         raise HubError(f"{repo!r} is no Hub repository; write hf:<org>/<name>[@revision]")
     if trust_remote_code and not _COMMIT.fullmatch(revision or ""):
@@ -100,6 +142,7 @@ def _open_repository(repo: str, revision: str | None, trust_remote_code: bool, a
         )
 
     from zoo.formats.transformers import refuse_code
+    from zoo.registry import spec_of_repository
 
     commit, names = repository_files(repo, revision)
 
@@ -112,13 +155,29 @@ def _open_repository(repo: str, revision: str | None, trust_remote_code: bool, a
     # What would be refused after the download is refused before it.
     weights = [name for name in wanted if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     check_weights(weights, f"hf:{repo}", "*.safetensors", allow_pickle)
-    if "config.json" in wanted:
+    if "config.json" in wanted and not getattr(layout, "NEEDS_LIKE", False):  # those never need the repository's code
         refuse_code(read("config.json"), f"hf:{repo}", trust_remote_code)
     folder = download_files(repo, wanted, commit, revision)
-    model = layout.load(folder, name=repo, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-    model = _with_facts(model, folder)
+    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    options |= _like(layout, like or spec_of_repository(repo), f"hf:{repo}")
+    model = _with_facts(layout.load(folder, name=repo, **options), folder)
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model
+
+
+def snapshot(repo: str, revision: str | None, choose: Callable[[set[str]], list[str]]) -> Path:
+    """The folder of some files of another repository, such as an adapter's base.
+
+    Args:
+        choose: from the names of all its files those that are wanted.
+    """
+    if not _REPO.fullmatch(repo):
+        raise HubError(
+            f"{repo!r} is neither a folder here nor a Hub repository; where it is a folder of the author's machine, write its "
+            "place into base_model_name_or_path"
+        )
+    commit, names = repository_files(repo, revision)
+    return download_files(repo, choose(names), commit, revision)
 
 
 def recognise(names: set[str], read: Callable[[str], dict[str, Any]], where: str) -> Any:

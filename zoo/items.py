@@ -1,7 +1,7 @@
 """Items: what goes into a model, and the two types that flow through it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,6 +55,9 @@ class Item:
         video: a file, its bytes, or frames `(frames, height, width, 3)`.
         audio: a file, its bytes, or a waveform `(samples,)`.
         regions: parts of the image that are meant.
+        instruction: the task in words ("Find the same in blue"), for this item in place of `encode`'s prompt.
+        parts: words, pictures and films in the order of a document, each as `as_item` takes it; nothing else stands
+            beside them. Only models that read one sequence take them (VLM2Vec-style).
     """
 
     text: str | None = None
@@ -62,6 +65,8 @@ class Item:
     video: Any | None = None
     audio: Any | None = None
     regions: Sequence[Region] = ()
+    instruction: str | None = None
+    parts: Sequence[Any] = ()
 
     @property
     def modalities(self) -> frozenset[Modality]:
@@ -69,6 +74,8 @@ class Item:
         present = {name for name in ("text", "image", "video", "audio") if getattr(self, name) is not None}
         if len(self.regions):
             present.add("regions")
+        for part in self.parts:
+            present |= part.modalities if isinstance(part, Item) else as_item(part).modalities
         return frozenset(present)  # type: ignore[arg-type]
 
 
@@ -89,9 +96,7 @@ def as_item(value: Any) -> Item:
         MissingFileError, NotMediaError: a path or bytes that hold no known media.
     """
     if isinstance(value, Item):
-        if not value.modalities - {"regions"}:
-            raise EmptyItemError("an Item needs a text, image, video or audio; this one has none", what="Item()")
-        return value
+        return _checked(value)
     if isinstance(value, str):
         return Item(text=value)
     if isinstance(value, Path | bytes | bytearray | memoryview):
@@ -115,6 +120,23 @@ def as_item(value: Any) -> Item:
         f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL picture, an array or zoo.Item",
         what=repr(value)[:80],
     )
+
+
+def _checked(item: Item) -> Item:
+    if item.parts:
+        if any(value is not None for value in (item.text, item.image, item.video, item.audio)) or len(item.regions):
+            raise UnsupportedInputError(
+                "an Item has either parts or a text, image, video or audio; put all of it into parts",
+                what="Item(parts=…)",
+            )
+        parts = [as_item(part) for part in item.parts]
+        if any(part.parts or part.instruction for part in parts):
+            raise UnsupportedInputError("a part has no parts and no instruction of its own", what="Item(parts=…)")
+        return replace(item, parts=tuple(parts))
+    if not item.modalities - {"regions"}:
+        only = "only an instruction, and nothing that it is about" if item.instruction else "none"
+        raise EmptyItemError(f"an Item needs a text, image, video or audio; this one has {only}", what="Item()")
+    return item
 
 
 def _is_picture(value: Any) -> bool:

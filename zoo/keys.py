@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UnsupportedInputError
-from zoo.items import Box, Item, Mask, Point
+from zoo.items import Box, Item, Mask, Point, as_item
 
 KEY_BYTES = 16
 
@@ -28,6 +28,11 @@ def item_key(item: Item, prefix: str = "") -> bytes:
     text = prefix + item.text if prefix and item.text is not None and item.text.strip() else item.text
     for value in (text, item.image, item.video, item.audio, item.regions):
         _feed(digest, value)
+    if item.instruction or item.parts or (prefix and not text):
+        # Only where there is more to say, so that keys of plain items stay what they were.
+        _feed(digest, item.instruction if item.instruction is not None else prefix)
+        for part in item.parts:
+            digest.update(item_key(as_item(part)))
     return digest.digest()
 
 

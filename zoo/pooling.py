@@ -53,6 +53,13 @@ class LastToken(nn.Module):
         return tokens.states[torch.arange(len(last), device=last.device), last]
 
 
+class EveryToken(nn.Module):
+    """No pooling, for late interaction: `(B, T, W)` as it is; `Tower` empties the padding."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return tokens.states
+
+
 class Concat(nn.Module):
     """Several poolers side by side: `(B, T, W)` → `(B, n * W)`."""
 

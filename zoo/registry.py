@@ -98,6 +98,12 @@ def get_spec(name: str) -> ModelSpec:
     raise UnknownModelError(f"no model is called {name!r}; {hint}. Any other: {', '.join(p + '…' for p in PREFIXES)}")
 
 
+def spec_of_repository(repo: str) -> ModelSpec | None:
+    """The facts of the first registered model that is published as this Hub repository, None without one."""
+    _import_models()
+    return next((spec for _, spec in sorted(_SPECS.items()) if spec.hub_id == repo), None)
+
+
 def build_model(name: str) -> "Embedder":
     """The shape of a registered model with random weights; needs no network. For pretrained weights: `load_model`."""
     spec = get_spec(name)
@@ -113,6 +119,7 @@ def load_model(
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    like: str | None = None,
 ) -> "Embedder":
     """A model with its weights, ready to `encode`.
 
@@ -124,6 +131,8 @@ def load_model(
         revision: branch, tag or full commit on the Hub; by default the registered one, else the newest.
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
         allow_pickle: allow weights that are not safetensors.
+        like: a registered name whose prompt, positions and pooling a vision-language checkpoint was trained with; for
+            folders and repositories, whose files do not say it.
 
     Raises:
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
@@ -134,7 +143,7 @@ def load_model(
     from zoo import hub
 
     model = hub.open_model(
-        name_or_path, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+        name_or_path, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, like=like
     )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return model.to(device=device, dtype=dtype or torch.float32).eval()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
+from zoo.reading import Reading
+
 Modality = Literal["text", "image", "video", "audio", "regions"]
 MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
@@ -31,6 +33,8 @@ class ModelSpec:
         packaged: its weights are inside the installed package.
         source: what `load_model` opens, e.g. "open_clip:ViT-B-32/openai"; "" means the hub_id.
         family: module of `zoo/models/` that defines it.
+        reading: how a vision-language backbone makes one sequence of an item; None for other models.
+        similarity: "cosine" of one vector an item, or "maxsim" of a vector for every token (late interaction).
     """
 
     name: str
@@ -50,6 +54,8 @@ class ModelSpec:
     packaged: bool = False
     source: str = ""
     family: str = ""
+    reading: Reading | None = None
+    similarity: Literal["cosine", "maxsim"] = "cosine"
 
     def __post_init__(self) -> None:
         unknown = set(self.modalities) - set(MODALITIES)
@@ -59,6 +65,10 @@ class ModelSpec:
             raise ValueError(f"{self.name}: dim must be positive, not {self.dim}")
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.demo):
             raise ValueError(f"{self.name}: demo must be the name of a module of demos/, not {self.demo!r}")
+        if self.similarity not in ("cosine", "maxsim"):
+            raise ValueError(f"{self.name}: similarity must be cosine or maxsim, not {self.similarity!r}")
+        if isinstance(self.reading, Mapping):
+            object.__setattr__(self, "reading", Reading.from_dict(self.reading))
         object.__setattr__(self, "modalities", frozenset(self.modalities))
         object.__setattr__(self, "dims", tuple(self.dims))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
@@ -76,6 +86,13 @@ class ModelSpec:
         facts["prompts"] = dict(self.prompts)
         facts["modalities"] = sorted(self.modalities)
         facts["dims"] = list(self.dims)
+        # Left out where they say nothing, so that older files of other models stay as they are.
+        if self.reading is None:
+            del facts["reading"]
+        else:
+            facts["reading"] = self.reading.to_dict()
+        if self.similarity == "cosine":
+            del facts["similarity"]
         return facts
 
     def to_json(self) -> str:

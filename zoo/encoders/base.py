@@ -1,6 +1,7 @@
 """What every encoder is: `read` one item on the CPU, `collate` reads into a batch, `forward` it to tokens."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,23 @@ class Encoder(nn.Module):
         reads: the modalities that one item may carry for this encoder.
         width: length of a token state.
         batch_budget: tokens (for pictures: pictures) of one forward pass that run best, where the user names none.
+        interleaved: whether it reads an item's `parts`.
         depth: how many blocks `forward_layers` can tell apart; 0 where it gives only the last.
     """
 
     reads: frozenset[Modality] = frozenset()
     width: int
     batch_budget: int = 32
+    interleaved: bool = False
     depth: int = 0
+
+    def prompted(self, item: Item, prompt: str) -> Item:
+        """The item with the prompt put where this encoder wants it: before its text. Its own instruction comes first."""
+        if item.instruction:
+            prompt = item.instruction if item.instruction[-1].isspace() else f"{item.instruction} "
+        if not prompt or item.text is None or not item.text.strip():
+            return item
+        return replace(item, text=prompt + item.text, instruction=None)
 
     def read(self, item: Item) -> Any:
         """One item made ready for `collate`; runs in threads; raises `InputError` where the item cannot be read."""

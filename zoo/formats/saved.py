@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
-from zoo.formats import TOKENIZER_FILES, read_json
+from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, read_json
 from zoo.formats.schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
 from zoo.formats.schema import FORMAT, PARTS, check_config, check_folder, part_class
 from zoo.formats.sizes import Entry, check_numel, check_shapes, no_memory, read_header
@@ -38,8 +38,9 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
 
 def wanted(names: set[str]) -> list[str]:
     """Configuration, weights and tokenizer."""
-    known = {CONFIG, WEIGHTS, *TOKENIZER_FILES}
-    return sorted(n for n in names if n in known or (n.startswith("tower") and Path(n).name in TOKENIZER_FILES))
+    assets = {*TOKENIZER_FILES, *PROCESSOR_FILES}
+    known = {CONFIG, WEIGHTS, *assets}
+    return sorted(n for n in names if n in known or (n.startswith("tower") and Path(n).name in assets))
 
 
 def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":

@@ -1,12 +1,12 @@
 """transformers: config.json with `"model_type"` of a dual encoder (CLIP, SigLIP, SigLIP 2) or of a text backbone."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.checking import check_numbers
+from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.schema import check_folder
@@ -117,11 +117,11 @@ def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = Fal
     refuse_code(config, str(folder), trust_remote_code)
     files = weight_files({path.name for path in folder.iterdir()}, "model", PICKLES)
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
-    _check_index(folder / "model.safetensors.index.json")
+    check_index(folder / "model.safetensors.index.json")
     return config
 
 
-def _check_index(path: Path) -> None:
+def check_index(path: Path) -> None:
     """Shards lie beside their index and are safetensors; transformers would follow any path."""
     if not path.is_file():
         return
@@ -132,22 +132,6 @@ def _check_index(path: Path) -> None:
     for shard in set(map(str, shards.values())):
         if PurePath(shard).name != shard or not shard.endswith(".safetensors"):
             raise UnsafeCheckpointError(f"{path} names {shard!r}, which is outside the folder or no safetensors file")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' tables of unused tensors and its bars: what is missing is raised, the rest is no news."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def from_pretrained(

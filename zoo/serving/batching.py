@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -184,9 +184,8 @@ class Batcher:
 
     def _read(self, job: _Job, index: int, item: Item) -> _Read:
         self._check_pixels(item)
-        if job.prompt and item.text is not None and item.text.strip():
-            item = replace(item, text=job.prompt + item.text)
         tower = self.model.route(item)
+        item = tower.encoder.prompted(item, job.prompt)
         read = tower.encoder.read(item)
         position = next(i for i, known in enumerate(self.model.towers) if known is tower)
         length = tower.encoder.length(read)

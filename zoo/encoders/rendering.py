@@ -1,0 +1,65 @@
+"""Prompt: an item's words and placeholders laid out as one text, by a Jinja template that can do nothing else."""
+
+from functools import cached_property
+from typing import Any
+
+from zoo.errors import UnrecognisedCheckpointError
+from zoo.reading import Reading
+
+VARIABLES = frozenset({"media", "images", "videos", "text", "content", "instruction"})
+# A template comes with a checkpoint: no loops, calls or attributes, so that it can neither hang nor reach anything.
+_NODES = frozenset(
+    ["Template", "Output", "TemplateData", "Name", "Const", "If", "CondExpr", "And", "Or", "Not", "Concat", "Compare", "Operand", "List", "Filter", "Assign", "Add"]
+)
+_FILTERS = frozenset({"trim", "join", "select", "default", "capitalize", "lower"})
+LONGEST = 4000
+
+
+class Prompt:
+    """A compiled template.
+
+    Raises:
+        UnrecognisedCheckpointError: no Jinja, or it uses more than conditions and a few filters.
+    """
+
+    def __init__(self, template: str) -> None:
+        from jinja2 import TemplateError, nodes
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        if len(template) > LONGEST:
+            raise UnrecognisedCheckpointError(f"a prompt template of {len(template):,} characters; at most {LONGEST:,}")
+        environment = ImmutableSandboxedEnvironment(trim_blocks=False, lstrip_blocks=False, keep_trailing_newline=True)
+        try:
+            tree = environment.parse(template)
+        except TemplateError as error:
+            raise UnrecognisedCheckpointError(f"the prompt template {template!r} is no Jinja: {error}") from error
+        known = set(VARIABLES)
+        for node in tree.find_all(nodes.Node):
+            kind = type(node).__name__
+            wrong = kind not in _NODES or (kind == "Filter" and node.name not in _FILTERS)
+            if kind == "Name" and node.ctx == "store":
+                known.add(node.name)
+            if wrong or (kind == "Name" and node.ctx == "load" and node.name not in known):
+                what = getattr(node, "name", kind)
+                raise UnrecognisedCheckpointError(
+                    f"the prompt template {template!r} uses {what!r}; it may use {sorted(VARIABLES)}, conditions and {sorted(_FILTERS)}"
+                )
+        self.template, self._environment = template, environment
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return self._environment.from_string(self.template)
+
+    def render(self, content: list[tuple[str, Any]], reading: Reading, instruction: str) -> str:
+        """The whole sequence as text, with `reading.image` and `reading.video` where pictures and films stand."""
+        marks = {"image": reading.image, "video": reading.video}
+        if reading.punctuate and instruction and instruction.strip()[-1:].isalnum():
+            instruction = f"{instruction.strip()}."
+        return self._compiled.render(
+            media="".join(marks[kind] for kind, _ in content if kind in marks),
+            images="".join(reading.image for kind, _ in content if kind == "image"),
+            videos="".join(reading.video for kind, _ in content if kind == "video"),
+            text=" ".join(value for kind, value in content if kind == "text"),
+            content="".join(marks.get(kind, value) for kind, value in content),
+            instruction=instruction,
+        )

@@ -1,0 +1,209 @@
+"""Visuals: pictures and films for a vision-language backbone, through its own processor, each distinct one once."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.encoders.base import Batch
+from zoo.errors import InvalidPixelsError, InvalidTextError
+from zoo.reading import Reading
+
+Kind = Literal["image", "video"]
+
+
+class Visual(NamedTuple):
+    """One picture or film, ready for the vision layers.
+
+    Attributes:
+        inputs: what the processor gave. words: its place in the prompt, as long as its tokens. key: of its content.
+    """
+
+    kind: Kind
+    key: bytes
+    inputs: dict[str, Tensor]
+    words: str
+    tokens: int
+
+
+class Visuals:
+    """Reads pictures and films, one at a time.
+
+    Args:
+        processor: of transformers; it knows how many tokens a picture takes.
+        reading: pixel budgets and frames. config: the backbone's.
+    """
+
+    def __init__(self, processor: Any, reading: Reading, config: Any) -> None:
+        self.processor, self.reading, self.config = processor, reading, config
+        self.tokens = {
+            kind: getattr(processor, f"{kind}_token")
+            for kind in ("image", "video")
+            if getattr(reading, kind) and getattr(processor, f"{kind}_token", None)
+        }
+        ids = {kind: getattr(config, f"{kind}_token_id", None) for kind in self.tokens}
+        convert = processor.tokenizer.convert_tokens_to_ids
+        self.ids = {kind: convert(token) if ids[kind] is None else ids[kind] for kind, token in self.tokens.items()}
+        self._split = re.compile("|".join(re.escape(token) for token in self.tokens.values()) or r"(?!)")
+        for part, budget, total in (
+            (processor.image_processor, reading.pixels, 0),
+            (getattr(processor, "video_processor", None), reading.frame_pixels or reading.pixels, reading.total_pixels),
+        ):
+            if part is not None and (budget or total):
+                most = total or budget[1]
+                part.size = type(part.size)(shortest_edge=budget[0], longest_edge=most)
+
+    @property
+    def marks(self) -> list[str]:
+        """Tokens that stand for pictures and films."""
+        return list(self.tokens.values())
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Their ids."""
+        return list(self.ids.values())
+
+    def read(self, kind: Kind, value: Any) -> Visual:
+        """A picture or film, decoded and resized.
+
+        Raises:
+            InputError: it cannot be read. InvalidPixelsError: its shape is none that the model takes.
+        """
+        return self._image(value) if kind == "image" else self._video(value)
+
+    def _image(self, value: Any) -> Visual:
+        from zoo.media import describe, load_pixels
+
+        pixels = torch.from_numpy(load_pixels(value)).permute(2, 0, 1)
+        least = self.reading.smallest_side
+        if least and min(pixels.shape[1:]) < least:
+            pixels = _enlarged(pixels, 2 * least)
+        try:
+            inputs = dict(self.processor.image_processor(images=[pixels], return_tensors="pt"))
+        except ValueError as error:
+            raise InvalidPixelsError(
+                f"{describe(value)} of {pixels.shape[2]}x{pixels.shape[1]} pixels is no picture for this model: {error}; crop it",
+                what=describe(value),
+            ) from error
+        words = self.processor.replace_image_token(inputs, 0)
+        inputs = {name: t for name, t in inputs.items() if isinstance(t, Tensor)}
+        return self._visual("image", inputs, words)
+
+    def _video(self, value: Any) -> Visual:
+        from transformers.video_utils import VideoMetadata
+
+        from zoo.films import load_film
+
+        film = load_film(value, frames=self.reading.frames, fps=self.reading.fps)
+        frames = torch.from_numpy(film.frames).permute(0, 3, 1, 2)
+        metadata = VideoMetadata(
+            total_num_frames=film.total, fps=film.fps or 24.0, frames_indices=[int(i) for i in film.indices]
+        )
+        try:
+            inputs = self.processor.video_processor(
+                videos=[frames],
+                video_metadata=[metadata],
+                do_sample_frames=False,
+                return_metadata=True,
+                return_tensors="pt",
+            )
+        except ValueError as error:
+            size = f"{frames.shape[3]}x{frames.shape[2]}"
+            raise InvalidPixelsError(f"a film of {size} pixels is none for this model: {error}; crop it") from error
+        words = self.processor.replace_video_token(dict(inputs), 0)
+        tensors = {name: t for name, t in inputs.items() if isinstance(t, Tensor)}
+        if self.config.model_type == "qwen2_5_vl":
+            step = getattr(self.processor.video_processor, "temporal_patch_size", 2)
+            rate = len(film.indices) / max(film.total / (film.fps or 24.0), 1e-6)
+            tensors["second_per_grid_ts"] = torch.tensor([step / rate])
+        return self._visual("video", tensors, words)
+
+    def _visual(self, kind: Kind, inputs: dict[str, Tensor], words: str) -> Visual:
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(inputs.items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return Visual(kind, digest.digest(), inputs, words, words.count(self.tokens[kind]))
+
+    def expand(self, rendered: str, visuals: Sequence[Visual]) -> str:
+        """The prompt with each placeholder as long as its picture or film.
+
+        Raises:
+            InvalidTextError: there are more or fewer placeholders than pictures and films.
+        """
+        words = {kind: [visual.words for visual in visuals if visual.kind == kind] for kind in self.tokens}
+        kinds = {token: kind for kind, token in self.tokens.items()}
+        found = {kind: rendered.count(token) for kind, token in self.tokens.items()}
+        if found != {kind: len(some) for kind, some in words.items()}:
+            raise InvalidTextError(
+                f"the prompt has places for {found}, the item has { ({k: len(v) for k, v in words.items()}) }; this model does "
+                "not read such an item"
+            )
+        turn = {kind: iter(some) for kind, some in words.items()}
+        return self._split.sub(lambda match: next(turn[kinds[match[0]]]), rendered)
+
+    def span(self, ids: list[int]) -> tuple[int, int] | None:
+        """First and last position of the pictures, with the marks around them; None without one."""
+        places = [i for i, token in enumerate(ids) if token in set(self.token_ids)]
+        if not places:
+            return None
+        starts = getattr(self.config, "vision_start_token_id", None)
+        ends = getattr(self.config, "vision_end_token_id", None)
+        first, last = places[0], places[-1]
+        first -= first > 0 and starts is not None and ids[first - 1] == starts
+        last += last + 1 < len(ids) and ends is not None and ids[last + 1] == ends
+        return first, last
+
+    def collate(self, visuals: Sequence[Visual]) -> Batch:
+        """Inputs of several pictures side by side; where they differ in their number of crops, filled with zeros."""
+        batch = {}
+        for name in visuals[0].inputs:
+            tensors = [visual.inputs[name] for visual in visuals]
+            if tensors[0].ndim == 5 and len({tuple(t.shape[1:]) for t in tensors}) > 1:
+                most = max(t.shape[1] for t in tensors)
+                tensors = [torch.cat([t, t.new_zeros(1, most - t.shape[1], *t.shape[2:])], 1) for t in tensors]
+            batch[name] = torch.cat(tensors)
+        return batch
+
+    def rope_index(self, backbone: Any, batch: Batch) -> Tensor:
+        """Positions `(3, batch, tokens)` with rows and columns of pictures (M-RoPE), as the backbone itself counts."""
+        ids, mask = batch["ids"], batch["mask"]
+        types = torch.zeros_like(ids)
+        for number, kind in enumerate(("image", "video"), start=1):
+            if kind in self.ids:
+                types[ids == self.ids[kind]] = number
+        extras = {}
+        for kind in ("image", "video"):
+            if (order := batch.get(f"{kind}_order")) is not None:
+                grid = next(name for name in batch if name.startswith(f"{kind}.") and name.endswith("grid_thw"))
+                extras[f"{kind}_grid_thw"] = batch[grid][order]
+        if "video.second_per_grid_ts" in batch:
+            extras["second_per_grid_ts"] = batch["video.second_per_grid_ts"][batch["video_order"]]
+        positions, _ = backbone.get_rope_index(ids, types, attention_mask=mask.long(), **extras)
+        return positions
+
+    def settings(self) -> dict[str, Any]:
+        """JSON-able: how pictures and films are made ready, and by which version (resampling has changed before)."""
+        import torchvision
+
+        def plain(part: Any) -> dict[str, Any]:
+            facts = part.to_dict() if part is not None else {}
+            return {k: v for k, v in facts.items() if isinstance(v, int | float | str | list | dict | bool)}
+
+        video = getattr(self.processor, "video_processor", None)
+        versions = ".".join(torchvision.__version__.split(".")[:2])
+        return {
+            "image": plain(self.processor.image_processor),
+            "video": plain(video) if self.reading.video else {},
+            "torchvision": versions,
+        }
+
+
+def _enlarged(pixels: Tensor, side: int) -> Tensor:
+    """A picture `(3, height, width)` as a square, for those with a side too short for one token (VLM2Vec)."""
+    from torchvision.transforms.v2 import functional as resize
+
+    return resize.resize(pixels, [side, side], interpolation=resize.InterpolationMode.BICUBIC, antialias=True)

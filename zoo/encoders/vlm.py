@@ -1,0 +1,319 @@
+"""A vision-language backbone of transformers, reading text, pictures and films as one sequence."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo.encoders.base import Batch, Encoder
+from zoo.encoders.checking import check_transformers
+from zoo.encoders.quiet import quiet
+from zoo.encoders.rendering import Prompt
+from zoo.encoders.tokenizing import check_ids, check_text, pad
+from zoo.encoders.visuals import Visual, Visuals
+from zoo.errors import EmptyItemError, InvalidTextError, MissingWeightsError, TooManyTokensError
+from zoo.items import Item, Tokens
+from zoo.reading import Reading
+from zoo.spec import Modality
+
+KINDS = ("image", "video")
+_SHORTEST_PREFIX = 16  # tokens that all rows begin with, from where on computing them once pays
+
+
+class Sequenced(NamedTuple):
+    """One item as a sequence: token ids, which of them are pooled (None: all), its pictures and films in order."""
+
+    ids: list[int]
+    pooled: list[bool] | None
+    visuals: tuple[Visual, ...]
+
+
+class VlmEncoder(Encoder):
+    """A vision-language backbone (Qwen2-VL, LLaVA, ...): token states of its last layer, for one sequence an item.
+
+    Args:
+        config: the backbone's configuration, `model_type` included.
+        reading: how an item becomes a sequence; with the weights it decides the vectors.
+        max_tokens: longest sequence. Words are cut to fit, pictures never are.
+        assets: folder of the tokenizer and processors; without it (`build_model`) items raise MissingWeightsError.
+        backbone: a loaded base model; None builds one with random weights.
+        processor: a transformers processor, in place of `assets`.
+    """
+
+    interleaved = True
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        reading: Reading | dict[str, Any],
+        max_tokens: int,
+        assets: Path | None = None,
+        backbone: nn.Module | None = None,
+        processor: Any = None,
+    ) -> None:
+        super().__init__()
+        check_transformers(config)
+        self.settings, self.max_tokens = dict(config), max_tokens
+        self.reading = reading if isinstance(reading, Reading) else Reading.from_dict(reading)
+        self.prompt = Prompt(self.reading.prompt)
+        self.reads: frozenset[Modality] = frozenset(
+            kind
+            for kind, there in (("text", True), ("image", self.reading.image), ("video", self.reading.video))
+            if there
+        )
+        self.backbone = backbone if backbone is not None else random_backbone(config)
+        text = self.backbone.config.get_text_config()
+        self.width = text.hidden_size
+        if self.reading.attention == "bidirectional":
+            text.is_causal = False  # all layers share this configuration
+        self.visuals: Visuals | None = None
+        if assets is not None or processor is not None:
+            self.use_processor(processor if processor is not None else open_processor(assets))
+
+    def use_processor(self, processor: Any) -> None:
+        """Takes tokenizer, picture and film processors; the reading's pixel budgets take the place of theirs."""
+        self.processor, self.tokenizer = processor, processor.tokenizer
+        self.visuals = Visuals(processor, self.reading, self.backbone.config)
+        self.marks = [self.tokenizer.convert_tokens_to_ids(mark) for mark in self.reading.instruction_marks]
+
+    @property
+    def batch_budget(self) -> int:
+        """Tokens of one forward pass: what stays in a CPU's cache, or keeps a GPU busy."""
+        return 2048 if next(self.backbone.parameters()).device.type == "cpu" else 32768
+
+    # ----------------------------------------------------------------------------------------------------- reading
+
+    def prompted(self, item: Item, prompt: str) -> Item:
+        """The prompt is the instruction, unless the item has its own."""
+        return replace(item, instruction=prompt) if prompt and item.instruction is None else item
+
+    def read(self, item: Item) -> Sequenced:
+        """One sequence.
+
+        Raises:
+            InputError: a picture, film or text that cannot be read, a text with the mark of a picture in it.
+            TooManyTokensError: pictures and instruction alone are longer than `max_tokens`.
+        """
+        if self.visuals is None:
+            raise MissingWeightsError(
+                f"this {self.backbone.config.model_type} encoder was built without its tokenizer and processor (build_model "
+                "gives the shape only); use load_model to embed"
+            )
+        content = content_of(item)
+        visuals = tuple(self.visuals.read(kind, value) for kind, value in content if kind in KINDS)
+        texts = [value for kind, value in content if kind == "text"]
+        if not visuals or any(text.strip() for text in texts):
+            for text in texts:
+                self._check_words(text)
+        if item.instruction:
+            self._check_words(item.instruction)
+        ids = self._ids(content, visuals, item.instruction or "")
+        if len(ids) > self.max_tokens:
+            ids = self._cut(content, visuals, item.instruction or "", len(ids))
+        check_ids(ids, self.backbone.get_input_embeddings().num_embeddings, self.backbone.config.model_type)
+        return Sequenced(ids, self._pooled(ids), visuals)
+
+    def _check_words(self, text: str) -> None:
+        check_text(text)
+        for mark in self.visuals.marks:
+            if mark in text:
+                raise InvalidTextError(
+                    f"a text holds {mark!r}, which stands for a picture or film in this model; take it out",
+                    what=text[:60],
+                )
+
+    def _ids(self, content: list[tuple[str, Any]], visuals: Sequence[Visual], instruction: str) -> list[int]:
+        rendered = self.prompt.render(content, self.reading, instruction)
+        expanded = self.visuals.expand(rendered, visuals)
+        return list(self.tokenizer(expanded, add_special_tokens=self.reading.special_tokens).input_ids)
+
+    def _cut(
+        self, content: list[tuple[str, Any]], visuals: Sequence[Visual], instruction: str, length: int
+    ) -> list[int]:
+        """The sequence with as much of its last text as there is room for; pictures, marks and instruction stay whole."""
+        last = max((i for i, (kind, _) in enumerate(content) if kind == "text"), default=None)
+        text = content[last][1] if last is not None else ""
+        while text and length > self.max_tokens:
+            text = text[: self.max_tokens * 64]
+            words = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            keep = min(len(words.input_ids) - 1, len(words.input_ids) - (length - self.max_tokens))
+            text = text[: words.offset_mapping[keep - 1][1]] if keep > 0 else ""
+            content = [*content[:last], ("text", text), *content[last + 1 :]]
+            ids = self._ids(content, visuals, instruction)
+            length = len(ids)
+        if length > self.max_tokens:
+            tokens = sum(visual.tokens for visual in visuals)
+            raise TooManyTokensError(
+                f"the item makes {length:,} tokens without its last text, {tokens:,} of them of its pictures and films; the "
+                f"model reads {self.max_tokens:,}. Make them smaller, or fewer, or raise max_tokens if its backbone allows"
+            )
+        return ids
+
+    def _pooled(self, ids: list[int]) -> list[bool] | None:
+        """Which tokens are pooled, None for all."""
+        span = self.reading.span
+        if span == "outside_instruction" and self.marks[0] in ids:
+            first, last = ids.index(self.marks[0]), ids.index(self.marks[1])
+            return [not first <= i <= last for i in range(len(ids))]
+        if span == "vision" and (ends := self.visuals.span(ids)) is not None:
+            return [ends[0] <= i <= ends[1] for i in range(len(ids))]
+        return None
+
+    def length(self, read: Sequenced) -> int:
+        return len(read.ids)
+
+    def collate(self, reads: Sequence[Sequenced], side: str = "right") -> Batch:
+        """Ids, masks and positions `(batch, tokens)`; each distinct picture once, and where it goes.
+
+        Args:
+            side: of the padding; it does not change an embedding.
+        """
+        ids, mask = pad([read.ids for read in reads], self.tokenizer.pad_token_id or 0, side)
+        batch = {"ids": ids, "mask": mask}
+        if any(read.pooled is not None for read in reads):
+            batch["pooled"], _ = pad([read.pooled or [True] * len(read.ids) for read in reads], 0, side)
+        grids = {}
+        for kind in KINDS:
+            if all_of_kind := [visual for read in reads for visual in read.visuals if visual.kind == kind]:
+                distinct = list({visual.key: visual for visual in all_of_kind}.values())
+                place = {visual.key: i for i, visual in enumerate(distinct)}
+                for name, tensor in self.visuals.collate(distinct).items():
+                    batch[f"{kind}.{name}"] = tensor
+                batch[f"{kind}_order"] = torch.tensor([place[visual.key] for visual in all_of_kind])
+                grids[kind] = batch[f"{kind}_order"]
+        batch["positions"] = self._positions(batch)
+        return batch
+
+    def _positions(self, batch: Batch) -> Tensor:
+        """`(axes, batch, tokens)` for backbones with several axes, else `(batch, tokens)`."""
+        mask = batch["mask"]
+        counted = (mask.cumsum(1) - 1).clamp(min=0)
+        if not hasattr(self.backbone, "get_rope_index"):
+            return counted
+        if self.reading.positions == "sequential" or not any(f"{kind}_order" in batch for kind in KINDS):
+            return counted.expand(3, *counted.shape).clone()
+        return self.visuals.rope_index(self.backbone, batch)
+
+    # ----------------------------------------------------------------------------------------------------- forward
+
+    def forward(self, batch: Batch) -> Tokens:
+        ids, mask, positions = batch["ids"], batch["mask"], batch["positions"]
+        pooled = mask & batch["pooled"].bool() if "pooled" in batch else mask
+        seen = {"mm_encoder_outputs": self._features(batch)} if any(f"{kind}_order" in batch for kind in KINDS) else {}
+        shared = self._shared_prefix(ids, mask)
+        if not shared:
+            out = self.backbone(
+                input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False, **seen
+            )
+            return Tokens(out.last_hidden_state, pooled)
+        first = self.backbone(
+            input_ids=ids[:1, :shared],
+            attention_mask=mask[:1, :shared].long(),
+            position_ids=positions[..., :1, :shared],
+            use_cache=True,
+        )
+        first.past_key_values.batch_repeat_interleave(len(ids))
+        rest = self.backbone(
+            input_ids=ids[:, shared:],
+            attention_mask=mask.long(),
+            position_ids=positions[..., shared:],
+            past_key_values=first.past_key_values,
+            use_cache=True,
+            **seen,
+        )
+        prefix = first.last_hidden_state.expand(len(ids), -1, -1)
+        return Tokens(torch.cat([prefix, rest.last_hidden_state], 1), pooled)
+
+    def _features(self, batch: Batch) -> dict[str, Any]:
+        """Each distinct picture and film through the vision layers once, then in the order of the sequences."""
+        found = {}
+        for kind in KINDS:
+            if (order := batch.get(f"{kind}_order")) is None:
+                continue
+            inputs = {name.partition(".")[2]: tensor for name, tensor in batch.items() if name.startswith(f"{kind}.")}
+            found[kind] = self.visuals_of(kind, inputs, order.tolist())
+        return found
+
+    def visuals_of(self, kind: str, inputs: Batch, order: list[int]) -> Any:
+        """Features of pictures or films, as transformers hands them on inside a model (`mm_encoder_outputs`)."""
+        kept = {n: t for n, t in inputs.items() if n not in ("second_per_grid_ts",)}
+        dtype = next(self.backbone.parameters()).dtype
+        kept = {n: t.to(dtype) if t.is_floating_point() else t for n, t in kept.items()}
+        out = getattr(self.backbone, f"get_{kind}_features")(**kept, return_dict=True)
+        out.pooler_output = [out.pooler_output[i] for i in order]
+        if getattr(out, "deepstack_features", None) is not None:
+            layers = out.deepstack_features if self.reading.deepstack else []
+            out.deepstack_features = [[layer[i] for i in order] for layer in layers]
+        return out
+
+    def _shared_prefix(self, ids: Tensor, mask: Tensor) -> int:
+        """Tokens that all rows begin with and that are worth computing once: an instruction, the system's words.
+
+        Only where later tokens cannot change them (causal attention), no gradient is asked for, and before any picture.
+        """
+        text = self.backbone.config.get_text_config()
+        plain = all(kind == "full_attention" for kind in getattr(text, "layer_types", None) or ())
+        if len(ids) < 2 or torch.is_grad_enabled() or self.reading.attention != "causal" or not plain:
+            return 0
+        if not bool(mask[:, 0].all()):  # padded on the left
+            return 0
+        marks = torch.tensor(self.visuals.token_ids if self.visuals else [], device=ids.device)
+        same = (ids == ids[:1]).all(0) & mask.all(0) & ~torch.isin(ids[0], marks)
+        shared = int(same.long().cumprod(0).sum())
+        shared = min(shared, int(mask.sum(1).min()) - 1)
+        return shared if shared >= _SHORTEST_PREFIX else 0
+
+    # ------------------------------------------------------------------------------------------------------ saving
+
+    def config(self) -> dict[str, Any]:
+        return {"config": self.settings, "reading": self.reading.to_dict(), "max_tokens": self.max_tokens}
+
+    def save_assets(self, folder: Path) -> None:
+        if self.visuals is not None:
+            self.processor.save_pretrained(folder)
+
+    def preprocessing(self) -> dict[str, Any]:
+        facts = {"reading": self.reading.to_dict(), "max_tokens": self.max_tokens}
+        return {**facts, **(self.visuals.settings() if self.visuals else {})}
+
+
+def content_of(item: Item) -> list[tuple[str, Any]]:
+    """(kind, value) of an item's pictures, films and texts in the order in which they are read: media before text."""
+    if item.parts:
+        return [(kind, value) for part in item.parts for kind, value in content_of(part)]
+    values = (("image", item.image), ("video", item.video), ("text", item.text))
+    found = [(kind, value) for kind, value in values if value is not None]
+    if not found:
+        raise EmptyItemError("an item needs a text, picture or film; this one has none", what="Item()")
+    return found
+
+
+def random_backbone(config: dict[str, Any]) -> nn.Module:
+    """The base model of a configuration, without the projection to the vocabulary."""
+    from transformers import AutoConfig, AutoModel
+
+    return AutoModel.from_config(AutoConfig.for_model(**config))
+
+
+def open_processor(folder: Path) -> Any:
+    """A folder's processor: tokenizer, pictures, films.
+
+    Raises:
+        MissingWeightsError: files are missing or damaged.
+    """
+    from transformers import AutoProcessor
+
+    try:
+        with quiet():
+            processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever the damage leads to
+        reason = " ".join(str(error).split())[:300]
+        raise MissingWeightsError(f"the processor in {folder} cannot be read: {reason}") from error
+    if not hasattr(processor, "image_processor") or getattr(processor, "tokenizer", None) is None:
+        raise MissingWeightsError(
+            f"{folder} has no processor for pictures (preprocessor_config.json or processor_config.json beside the tokenizer)"
+        )
+    return processor

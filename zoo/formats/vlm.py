@@ -1,0 +1,180 @@
+"""Vision-language checkpoints: config.json of a backbone that transformers knows, or an adapter (LoRA, DoRA) for one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
+from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_object, weight_files
+from zoo.formats.schema import check_folder
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.embedder import Embedder
+    from zoo.encoders.vlm import VlmEncoder
+
+ORDER = 10
+NEEDS_LIKE = True  # `load` is told which registered model the checkpoint is read like
+ADAPTER = "adapter_config.json"
+# What transformers 5 reads; the type that a repository of another name is built as.
+BACKBONES = {
+    name: name
+    for name in (
+        "llava",
+        "llava_next",
+        "llava_onevision",
+        "qwen2_5_vl",
+        "qwen2_vl",
+        "qwen3_5",
+        "qwen3_vl",
+    )
+}
+# Known backbones without a class of transformers' own: said by name, not as an unknown layout.
+WITHOUT_CLASS = {"phi3_v": "Phi-3.5-vision (Phi3VForCausalLM)"}
+LOOKED_FOR = f'vision-language: config.json with "model_type" among {", ".join(sorted(BACKBONES))}, or {ADAPTER}'
+PICKLES = ("pytorch_model.bin", "adapter_model.bin")
+# Names of tensors before transformers 5 → now, below the root of an adapter.
+RENAMED = {
+    "qwen": {
+        r"^model\.(layers|norm|embed_tokens)\b": r"model.language_model.\1",
+        r"^visual\.": "model.visual.",
+    },
+    "llava": {
+        r"^language_model\.model\.": "model.language_model.",
+        r"^(vision_tower|multi_modal_projector|image_newline)\b": r"model.\1",
+    },
+}
+
+
+def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
+    """Whether these files are an adapter, or the weights of a vision-language backbone."""
+    if ADAPTER in names and "config.json" not in names:
+        return True
+    if "config.json" not in names:
+        return False
+    config = read("config.json")
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    return kind in BACKBONES or kind in WITHOUT_CLASS
+
+
+def wanted(names: set[str]) -> list[str]:
+    """Configuration, weights (an adapter's alone where there is one), tokenizer and processor."""
+    known = {"config.json", ADAPTER, *PROCESSOR_FILES, *TOKENIZER_FILES}
+    stem = "adapter_model" if ADAPTER in names else "model"
+    return sorted((names & known) | set(weight_files(names, stem, PICKLES)))
+
+
+def load(
+    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, like: ModelSpec | None = None
+) -> "Embedder":
+    """The backbone, its adapter merged, read as the model `like` is read.
+
+    Raises:
+        UnrecognisedCheckpointError: nobody said how it is read, or it is another backbone than that model's.
+        MissingWeightsError: weights, adapter or processor are missing, damaged or for another model.
+    """
+    from dataclasses import replace
+
+    from zoo.encoders.vlm import VlmEncoder, open_processor
+
+    check_folder(folder)
+    if like is None or like.reading is None:
+        raise UnrecognisedCheckpointError(
+            f"{folder} is a vision-language model, and its files do not say how it makes vectors (prompt, positions, pooling). "
+            'Say which registered model it is like: load_model(..., like="gme-qwen2vl-2b"); `zoo list --modality image` has them'
+        )
+    base = _base(folder) if (folder / ADAPTER).is_file() else folder
+    config = read_object(base / "config.json")
+    check_backbone(config, like, str(base / "config.json"))
+    backbone = load_backbone(base, allow_pickle=allow_pickle)
+    processor = open_processor(folder if _has_processor(folder) else base)
+    encoder = VlmEncoder(
+        backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
+        like.reading,
+        like.max_tokens or 4096,
+        backbone=backbone,
+        processor=processor,
+    )
+    facts = {"params": sum(p.numel() for p in backbone.parameters()), "name": name, "packaged": False, "source": ""}
+    spec = replace(like, **facts, hub_id="", revision=None, dim=like.dim if like.reading.projection else encoder.width)
+    model = assemble(spec, encoder)
+    if base != folder:
+        _merge(model, backbone, folder, allow_pickle)
+    return model
+
+
+def assemble(spec: ModelSpec, encoder: "VlmEncoder") -> "Embedder":
+    """The one tower around an encoder: pooler and head as the reading says."""
+    from zoo.embedder import Embedder, Tower
+    from zoo.heads import Identity, Linear
+    from zoo.pooling import EveryToken, LastToken, Mean
+
+    pooler = {"last": LastToken, "mean": Mean, "tokens": EveryToken}[spec.reading.pooling]()
+    head = Linear(encoder.width, spec.dim, bias=True) if spec.reading.projection else Identity()
+    return Embedder(spec, [Tower(encoder, pooler, head)])
+
+
+def check_backbone(config: dict[str, Any], like: ModelSpec, where: str) -> None:
+    """Raises UnrecognisedCheckpointError where a checkpoint has no class of transformers, or is of another family."""
+    kind = config.get("model_type")
+    if kind in WITHOUT_CLASS:
+        import transformers
+
+        raise UnrecognisedCheckpointError(
+            f"{where} is a {WITHOUT_CLASS[kind]}, for which transformers {transformers.__version__} has no class; the zoo runs "
+            "no code of repositories for it. Its successor with the same vectors' use is vlm2vec-qwen2vl-2b"
+        )
+    if kind not in BACKBONES:
+        raise UnrecognisedCheckpointError(f"{where} is a {kind!r}; the zoo reads {', '.join(sorted(BACKBONES))}")
+    if like.reading.backbone and BACKBONES[kind] != like.reading.backbone:
+        raise UnrecognisedCheckpointError(
+            f"{where} is a {kind}, {like.name} a {like.reading.backbone}: their weights do not fit each other; open it like a "
+            f"model of its own family"
+        )
+
+
+def load_backbone(folder: Path, *, allow_pickle: bool) -> "nn.Module":
+    """The base model (no vocabulary projection) of a folder; old and new names of tensors are both read."""
+    from transformers import AutoModel
+
+    from zoo.encoders.checking import check_transformers
+    from zoo.formats.transformers import check_index, from_pretrained
+
+    check_transformers(read_object(folder / "config.json"), str(folder / "config.json"))
+    names = {path.name for path in folder.iterdir()}
+    check_weights(weight_files(names, "model", PICKLES), str(folder), "model.safetensors", allow_pickle)
+    check_index(folder / "model.safetensors.index.json")
+    return from_pretrained(AutoModel, folder, allow_pickle)
+
+
+def _has_processor(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
+
+
+def _base(folder: Path) -> Path:
+    """The folder of the model that an adapter is for; from the Hub where the adapter names a repository."""
+    from zoo import hub
+
+    settings = read_object(folder / ADAPTER)
+    base = settings.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise MissingWeightsError(f"{folder / ADAPTER} names no base model; add base_model_name_or_path")
+    if Path(base).is_dir():
+        return Path(base)
+    return hub.snapshot(base, settings.get("revision"), wanted)
+
+
+def _merge(model: "Embedder", backbone: "nn.Module", folder: Path, allow_pickle: bool) -> None:
+    """Adds an adapter to the backbone (and to the projection behind it), under the names that peft knew them by."""
+    from torch import nn
+
+    from zoo.adapters import merge_adapter
+
+    root = nn.Module()
+    root.model = backbone
+    if projection := model.spec.reading.projection:
+        setattr(root, projection, model.towers[0].head.project)
+    family = "llava" if "llava" in backbone.config.model_type else "qwen"
+    merge_adapter(root, folder, key_mapping=RENAMED[family], allow_pickle=allow_pickle)

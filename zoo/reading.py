@@ -1,0 +1,78 @@
+"""Reading: how a vision-language checkpoint turns an item into one sequence and a vector (standard library only)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The switches that tell one vision-language checkpoint from another; with its weights they decide its vectors.
+
+    Attributes:
+        prompt: Jinja template of the whole sequence, as the Hub's chat templates are, over `media` (a placeholder for
+            each picture and film, in the item's order), `text`, `content` (both, interleaved in the item's order),
+            `instruction`, `images` and `videos` (their placeholders apart). Absent ones are "".
+        backbone: the `model_type` of transformers that it was trained with, "qwen2_vl"; "" leaves it open.
+        image, video: what stands for one picture or film in the prompt; the processor makes it as long as its tokens.
+        special_tokens: whether the tokenizer adds its own beginning and end to the rendered prompt.
+        positions: "sequential" counts real tokens on all axes; "mrope" gives pictures their rows and columns. Where a
+            backbone has one axis only, "sequential".
+        attention: "causal", or "bidirectional" for backbones whose text layers were trained without the causal mask.
+        pooling: "last" token, "mean", or "tokens" for late interaction (every token is a vector).
+        span: tokens that are pooled: "all"; "outside_instruction" leaves out what lies between `instruction_marks`;
+            "vision" takes pictures only, from their start mark to their end mark, where there is one.
+        instruction_marks: tokens before and after the instruction.
+        deepstack: whether features of inner vision layers are added to the text layers (Qwen3-VL).
+        pixels: fewest and most pixels of a picture after resizing; None keeps the processor's own.
+        frame_pixels: the same for one frame of a film, where it differs; total_pixels: most of a whole film.
+        frames: a film is cut to this many, evenly spread; with `fps` at most so many.
+        fps: frames a second that are taken; 0 spreads `frames` evenly.
+        smallest_side: pictures with a shorter side are first enlarged to a square of twice that; 0 for never.
+        punctuate: add a full stop to an instruction that ends in no punctuation.
+        projection: name of the linear layer behind the backbone in the checkpoint ("custom_text_proj"), "" for none.
+    """
+
+    prompt: str
+    backbone: str = ""
+    image: str = ""
+    video: str = ""
+    special_tokens: bool = False
+    positions: Literal["sequential", "mrope"] = "sequential"
+    attention: Literal["causal", "bidirectional"] = "causal"
+    pooling: Literal["last", "mean", "tokens"] = "last"
+    span: Literal["all", "outside_instruction", "vision"] = "all"
+    instruction_marks: tuple[str, ...] = ()
+    deepstack: bool = True
+    pixels: tuple[int, ...] = ()
+    frame_pixels: tuple[int, ...] = ()
+    total_pixels: int = 0
+    frames: int = 8
+    fps: float = 0.0
+    smallest_side: int = 0
+    punctuate: bool = False
+    projection: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("instruction_marks", "pixels", "frame_pixels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("pixels", "frame_pixels"):
+            if (pair := getattr(self, name)) and (len(pair) != 2 or not 0 < pair[0] <= pair[1]):
+                raise ValueError(f"{name} must be the fewest and the most pixels, not {pair}")
+        if self.frames < 1 or self.fps < 0:
+            raise ValueError(f"a film is read by at least 1 frame and a positive rate, not {self.frames} at {self.fps}")
+        if self.attention == "bidirectional" and self.pooling == "last":
+            raise ValueError("the last token of bidirectional attention has read no more than any other; pool the mean")
+        if self.span == "outside_instruction" and len(self.instruction_marks) != 2:
+            raise ValueError("span 'outside_instruction' needs the two instruction_marks")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and dictionaries, ready for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
+        """Reads `to_dict`; raises ValueError naming unknown switches."""
+        if unknown := set(facts) - {f.name for f in fields(cls)}:
+            raise ValueError(f"unknown switches {sorted(unknown)}; known are {sorted(f.name for f in fields(cls))}")
+        return cls(**facts)
