@@ -26,6 +26,7 @@ class Encoder(nn.Module):
         reads: the modalities that one item may carry for this encoder.
         width: length of a token state.
         batch_budget: tokens (for pictures: pictures) of one forward pass that run best, where the user names none.
+        assets_in_root: whether a saved folder has its files where other libraries look for a tokenizer.
         interleaved: whether it reads an item's `parts`.
         depth: how many blocks `forward_layers` can tell apart; 0 where it gives only the last.
     """
@@ -34,6 +35,7 @@ class Encoder(nn.Module):
     width: int
     batch_budget: int = 32
     interleaved: bool = False
+    assets_in_root: bool = True
     depth: int = 0
 
     def prompted(self, item: Item, prompt: str) -> Item:

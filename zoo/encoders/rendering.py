@@ -9,7 +9,25 @@ from zoo.reading import Reading
 VARIABLES = frozenset({"media", "images", "videos", "text", "content", "instruction"})
 # A template comes with a checkpoint: no loops, calls or attributes, so that it can neither hang nor reach anything.
 _NODES = frozenset(
-    ["Template", "Output", "TemplateData", "Name", "Const", "If", "CondExpr", "And", "Or", "Not", "Concat", "Compare", "Operand", "List", "Filter", "Assign", "Add"]
+    [
+        "Template",
+        "Output",
+        "TemplateData",
+        "Name",
+        "Const",
+        "If",
+        "CondExpr",
+        "And",
+        "Or",
+        "Not",
+        "Concat",
+        "Compare",
+        "Operand",
+        "List",
+        "Filter",
+        "Assign",
+        "Add",
+    ]
 )
 _FILTERS = frozenset({"trim", "join", "select", "default", "capitalize", "lower"})
 LONGEST = 4000
@@ -45,6 +63,9 @@ class Prompt:
                     f"the prompt template {template!r} uses {what!r}; it may use {sorted(VARIABLES)}, conditions and {sorted(_FILTERS)}"
                 )
         self.template, self._environment = template, environment
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return Prompt, (self.template,)  # a compiled template cannot be copied
 
     @cached_property
     def _compiled(self) -> Any:

@@ -44,6 +44,7 @@ class VlmEncoder(Encoder):
     """
 
     interleaved = True
+    assets_in_root = False  # a processor of transformers there would be taken for the whole model's
 
     def __init__(
         self,

@@ -37,8 +37,12 @@ class ZooConfig(PretrainedConfig):
 
 @dataclass
 class ZooOutput(ModelOutput):
-    """Unit vectors `(batch, dim)` of what was given, and their cosine similarity `(images, texts)` where both were."""
+    """Unit vectors `(batch, dim)` of what was given, and their cosine similarity `(images, texts)` where both were.
 
+    A model that reads text and pictures as one sequence gives `embeds`, one vector an item.
+    """
+
+    embeds: Tensor | None = None
     text_embeds: Tensor | None = None
     image_embeds: Tensor | None = None
     similarity: Tensor | None = None
@@ -91,6 +95,8 @@ class ZooModel(PreTrainedModel):
         **rest: Any,
     ) -> ZooOutput:
         """Embeds what `ZooProcessor` made of texts, pictures, or both."""
+        if "positions" in rest:  # of a vision-language model: one sequence an item
+            return ZooOutput(embeds=self.get_text_features(input_ids, attention_mask, **rest).pooler_output)
         out = ZooOutput()
         if input_ids is not None:
             out.text_embeds = self.get_text_features(input_ids, attention_mask).pooler_output
@@ -105,10 +111,13 @@ class ZooModel(PreTrainedModel):
     ) -> BaseModelOutputWithPooling:
         """Texts, as token ids `(batch, tokens)`, to unit vectors `pooler_output` `(batch, dim)`."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        return self._features(Item(text=""), {"ids": input_ids, "mask": mask.bool()})
+        sequence = rest if "positions" in rest else {}
+        return self._features(Item(text=""), {"ids": input_ids, "mask": mask.bool(), **sequence})
 
-    def get_image_features(self, pixel_values: Tensor, **rest: Any) -> BaseModelOutputWithPooling:
+    def get_image_features(self, pixel_values: Tensor | None = None, **rest: Any) -> BaseModelOutputWithPooling:
         """Pictures to unit vectors `pooler_output` `(batch, dim)`; normalisation happens inside."""
+        if pixel_values is None:
+            return self.get_text_features(**rest)
         known = ("pixel_attention_mask", "spatial_shapes")
         extra = {name: rest[name] for name in known if rest.get(name) is not None}
         batch = {"pixel_values": pixel_values, **extra} if extra else {"pixels": pixel_values}
@@ -138,7 +147,8 @@ class ZooProcessor(ProcessorMixin):
         """One text or picture, or lists of them, as a batch for `ZooModel`.
 
         Args:
-            images: PIL pictures, arrays, bytes or paths. text: strings.
+            images: PIL pictures, arrays, bytes or paths. text: strings. A model that reads both as one sequence takes
+                the first text with the first picture, and so on.
             prompt: name of one of the model's prompts, or the words themselves; put before the texts.
 
         Raises:
@@ -146,18 +156,22 @@ class ZooProcessor(ProcessorMixin):
         """
         words = self.prompts.get("default", "") if prompt is None else self.prompts.get(prompt, prompt)
         batch: Batch = {}
-        if text is not None:
-            texts = [text] if isinstance(text, str) else list(text)
-            batch |= self._prepare("text", [Item(text=words + text if text.strip() else text) for text in texts])
-        if images is not None:
-            many = list(images) if isinstance(images, list | tuple) else [images]
-            batch |= self._prepare("image", [Item(image=picture) for picture in many])
+        texts = [text] if isinstance(text, str) else list(text or ())
+        pictures = list(images) if isinstance(images, list | tuple) else [] if images is None else [images]
+        together = next((e for e in self.encoders if {"text", "image"} <= e.reads), None)
+        if together is not None and texts and pictures:
+            items = [Item(text=one, image=picture) for one, picture in zip(texts, pictures, strict=True)]
+            batch |= together.prepare([together.prompted(item, words) for item in items])
+        elif texts or pictures:
+            for modality, some in (("text", texts), ("image", pictures)):
+                if some:
+                    batch |= self._prepare(modality, [Item(**{modality: value}) for value in some], words)
         return BatchFeature({NAMES.get(name, name): tensor for name, tensor in batch.items()})
 
-    def _prepare(self, modality: str, items: list[Item]) -> Batch:
+    def _prepare(self, modality: str, items: list[Item], prompt: str) -> Batch:
         for encoder in self.encoders:
             if modality in encoder.reads:
-                return encoder.prepare(items)
+                return encoder.prepare([encoder.prompted(item, prompt) for item in items])
         raise UnsupportedModalityError(f"this model has no tower for {modality}", what=modality)
 
 

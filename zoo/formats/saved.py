@@ -66,7 +66,8 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
             tower.encoder.save_assets(assets)
             files = sorted(assets.iterdir())
             entry = {part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")}
-            if files and not any((temporary / file.name).exists() for file in files):
+            root = tower.encoder.assets_in_root
+            if files and root and not any((temporary / file.name).exists() for file in files):
                 # The first tokenizer lies in the root, where other libraries look for it.
                 for file in files:
                     file.rename(temporary / file.name)
