@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Builder = Callable[[ModelSpec], "Embedder"]
 _SPECS: dict[str, ModelSpec] = {}
 _BUILDERS: dict[str, Builder] = {}
+LIKE = " like "  # between a checkpoint and the registered model that it is read like
 PREFIXES = ("open_clip:", "timm:", "hf:")
 
 
@@ -132,7 +133,7 @@ def load_model(
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
         allow_pickle: allow weights that are not safetensors.
         like: a registered name whose prompt, positions and pooling a vision-language checkpoint was trained with; for
-            folders and repositories, whose files do not say it.
+            folders and repositories, whose files do not say it. In one string: "hf:org/repo like gme-qwen2vl-2b".
 
     Raises:
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
@@ -142,6 +143,8 @@ def load_model(
 
     from zoo import hub
 
+    if like is None and isinstance(name_or_path, str) and LIKE in name_or_path:
+        name_or_path, _, like = name_or_path.partition(LIKE)
     model = hub.open_model(
         name_or_path, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, like=like
     )

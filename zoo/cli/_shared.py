@@ -24,7 +24,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
         "--model",
         default=default,
         metavar="NAME",
-        help=f"a name of `zoo list`, open_clip:ARCH/TAG, timm:NAME, hf:ORG/REPO, or ./FOLDER ({shown})",
+        help=f"a name of `zoo list`, open_clip:ARCH/TAG, timm:NAME, hf:ORG/REPO, or ./FOLDER; a vision-language checkpoint "
+        f'says whose prompt and pooling it has: "./FOLDER like gme-qwen2vl-2b" ({shown})',
     )
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
 
@@ -41,11 +42,12 @@ def add_vector_options(parser: argparse.ArgumentParser) -> None:
 
 def source(name: str) -> str | Path:
     """What was meant by a NAME: a folder that is there, else the name as it stands, for `load_model`."""
-    from zoo.registry import PREFIXES, list_models
+    from zoo.registry import LIKE, PREFIXES, list_models
 
-    folder = Path(name).expanduser()
+    place, like, other = name.partition(LIKE)
+    folder = Path(place).expanduser()
     if folder.is_dir() and name not in list_models():
-        return folder
+        return f"{folder.resolve()}{like}{other}" if like else folder
     if "/" in name and not name.startswith((*PREFIXES, ".", "/", "~")):
         raise ZooError(f"there is no folder {name}; write hf:{name} for a repository of the Hub")
     return name

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
-from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_object, weight_files
+from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.schema import check_folder
 from zoo.spec import ModelSpec
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ORDER = 10
 NEEDS_LIKE = True  # `load` is told which registered model the checkpoint is read like
 ADAPTER = "adapter_config.json"
+FACTS = "zoo.json"
 # What transformers 5 reads; the type that a repository of another name is built as.
 BACKBONES = {
     name: name
@@ -80,6 +81,8 @@ def load(
     from zoo.encoders.vlm import VlmEncoder, open_processor
 
     check_folder(folder)
+    if like is None and (folder / FACTS).is_file():
+        like = ModelSpec.from_dict(read_json(folder / FACTS)["spec"])  # held to the schema by check_folder
     if like is None or like.reading is None:
         raise UnrecognisedCheckpointError(
             f"{folder} is a vision-language model, and its files do not say how it makes vectors (prompt, positions, pooling). "
