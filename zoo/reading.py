@@ -23,6 +23,7 @@ class Reading:
         span: tokens that are pooled: "all"; "outside_instruction" leaves out what lies between `instruction_marks`;
             "vision" takes pictures only, from their start mark to their end mark, where there is one.
         instruction_marks: tokens before and after the instruction.
+        added_tokens: tokens that the authors add to the tokenizer, in this order, where it has not got them yet.
         deepstack: whether features of inner vision layers are added to the text layers (Qwen3-VL).
         pixels: fewest and most pixels of a picture after resizing; None keeps the processor's own.
         frame_pixels: the same for one frame of a film, where it differs; total_pixels: most of a whole film.
@@ -43,6 +44,7 @@ class Reading:
     pooling: Literal["last", "mean", "tokens"] = "last"
     span: Literal["all", "outside_instruction", "vision"] = "all"
     instruction_marks: tuple[str, ...] = ()
+    added_tokens: tuple[str, ...] = ()
     deepstack: bool = True
     pixels: tuple[int, ...] = ()
     frame_pixels: tuple[int, ...] = ()
@@ -54,7 +56,7 @@ class Reading:
     projection: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("instruction_marks", "pixels", "frame_pixels"):
+        for name in ("instruction_marks", "added_tokens", "pixels", "frame_pixels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("pixels", "frame_pixels"):
             if (pair := getattr(self, name)) and (len(pair) != 2 or not 0 < pair[0] <= pair[1]):

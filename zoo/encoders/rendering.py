@@ -29,8 +29,16 @@ _NODES = frozenset(
         "Add",
     ]
 )
-_FILTERS = frozenset({"trim", "join", "select", "default", "capitalize", "lower"})
+_FILTERS = frozenset({"trim", "join", "select", "default", "capitalize", "lower", "replace"})
 LONGEST = 4000
+
+
+def _is_filter(node: Any) -> bool:
+    """Whether a filter is among those; `replace` only by constants and by no more than it takes away."""
+    if node.name != "replace":
+        return node.name in _FILTERS
+    texts = [getattr(argument, "value", None) for argument in node.args]
+    return len(texts) == 2 and all(isinstance(text, str) for text in texts) and 0 < len(texts[0]) >= len(texts[1])
 
 
 class Prompt:
@@ -54,7 +62,7 @@ class Prompt:
         known = set(VARIABLES)
         for node in tree.find_all(nodes.Node):
             kind = type(node).__name__
-            wrong = kind not in _NODES or (kind == "Filter" and node.name not in _FILTERS)
+            wrong = kind not in _NODES or (kind == "Filter" and not _is_filter(node))
             if kind == "Name" and node.ctx == "store":
                 known.add(node.name)
             if wrong or (kind == "Name" and node.ctx == "load" and node.name not in known):

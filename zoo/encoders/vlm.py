@@ -77,6 +77,9 @@ class VlmEncoder(Encoder):
     def use_processor(self, processor: Any) -> None:
         """Takes tokenizer, picture and film processors; the reading's pixel budgets take the place of theirs."""
         self.processor, self.tokenizer = processor, processor.tokenizer
+        self.tokenizer.add_tokens(
+            [token for token in self.reading.added_tokens if token not in self.tokenizer.get_vocab()]
+        )
         self.visuals = Visuals(processor, self.reading, self.backbone.config)
         self.marks = [self.tokenizer.convert_tokens_to_ids(mark) for mark in self.reading.instruction_marks]
 
@@ -119,11 +122,13 @@ class VlmEncoder(Encoder):
 
     def _check_words(self, text: str) -> None:
         check_text(text)
-        for mark in self.visuals.marks:
-            if mark in text:
+        for marks, what in (
+            (self.visuals.marks, "stands for a picture or film"),
+            (self.reading.instruction_marks, "stands around the instruction"),
+        ):
+            if mark := next((mark for mark in marks if mark in text), None):
                 raise InvalidTextError(
-                    f"a text holds {mark!r}, which stands for a picture or film in this model; take it out",
-                    what=text[:60],
+                    f"a text holds {mark!r}, which {what} in this model; take it out", what=text[:60]
                 )
 
     def _ids(self, content: list[tuple[str, Any]], visuals: Sequence[Visual], instruction: str) -> list[int]:
