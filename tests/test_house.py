@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "pooling": BASE,
     "heads": BASE,
     "encoders": PARTS | {"encoders"},
+    "adapters": BASE | {"encoders", "formats"},  # the checks of configurations and of safetensors
     "embedder": PARTS | {"encoders", "formats", "publish"},  # publish: for the verb push_to_hub alone
     "formats": PARTS | {"adapters", "encoders", "embedder", "hub", "formats"},
     "hub": PARTS | {"encoders", "embedder", "formats", "registry"},

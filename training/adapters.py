@@ -6,19 +6,29 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from zoo.adapters import (
+    CONFIG,
+    NAME,
+    PREFIX,
+    WEIGHTS,
+    AdapterMismatchError,
+    exact,
+    fill,
+    inject,
+    map_names,
+    read_tensors,
+    unload,
+)
 from zoo.embedder import Embedder, Tower
 from zoo.errors import ZooError
 
 from .optim import block_of, pattern_regex, select
 
-ADAPTER, WEIGHTS, CONFIG = "zoo_adapter.json", "adapter_model.safetensors", "adapter_config.json"
-TRAINED = "trained.safetensors"
-_NAME, _PREFIX = "default", "base_model.model."
+ADAPTER, TRAINED = "zoo_adapter.json", "trained.safetensors"
 
 
 class LoraTargetError(ZooError, ValueError):
@@ -27,10 +37,6 @@ class LoraTargetError(ZooError, ValueError):
 
 class QuantizedModelError(ZooError):
     """A quantised backbone that cannot be trained or merged; the message names what is missing."""
-
-
-class AdapterMismatchError(ZooError, ValueError):
-    """A saved adapter is for another model: layers are missing, left over or of another shape."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +111,11 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
             r=lora.rank,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
-            target_modules=_exact(backbone, names),
+            target_modules=exact(backbone, names),
             use_dora=lora.dora,
             bias="none",
         )
-        _inject(backbone, config)
+        inject(backbone, config)
     for name in also:  # peft freezes all else in a backbone
         parameters[name].requires_grad_(True)
     if lora.train_heads:
@@ -204,30 +210,6 @@ def _whole(model: Embedder, position: int, name: str) -> str:
     return f"towers.{position}.encoder.{kind}.{name}"
 
 
-def _exact(backbone: nn.Module, names: list[str]) -> list[str] | str:
-    """Names as peft reads them: it takes a name for the end of others too, unless they are one expression."""
-    others = [name for name, _ in backbone.named_modules() if name not in set(names)]
-    if any(other.endswith(f".{name}") for other in others for name in names):
-        return "|".join(re.escape(name) for name in names)
-    return names
-
-
-def _inject(backbone: nn.Module, config: Any) -> None:
-    from peft import inject_adapter_in_model
-
-    from .lora_attention import LoraAttention
-
-    config._register_custom_module({nn.MultiheadAttention: LoraAttention})
-    inject_adapter_in_model(config, backbone)
-    for name, parameter in backbone.named_parameters():
-        if "lora_" in name and parameter.itemsize < 4:
-            parameter.data = parameter.data.float()
-    for layer in backbone.modules():
-        if isinstance(layer, LoraAttention):
-            for adapter in (layer.get_base_layer().out_proj.lora_A, layer.get_base_layer().out_proj.lora_B):
-                adapter.requires_grad_(False)
-
-
 # ---------------------------------------------------------------------------------------------------- saving them
 
 
@@ -256,7 +238,7 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
         parts["." if len(adapted) == 1 else f"{reads}-{position}" if reads in parts else reads] = position
     for part, position in parts.items():
         backbone = adapted[position]
-        config = backbone.peft_config[_NAME]
+        config = backbone.peft_config[NAME]
         config.base_model_name_or_path = base or model.spec.source or model.spec.hub_id or model.spec.name
         config.revision = revision or model.spec.revision
         config.inference_mode = True
@@ -266,7 +248,7 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
         _sort_targets(folder / part / CONFIG)
         tensors = get_peft_model_state_dict(backbone, save_embedding_layers=False)
         save_file(
-            {_PREFIX + name: _whole_tensor(tensor) for name, tensor in tensors.items()},
+            {PREFIX + name: _whole_tensor(tensor) for name, tensor in tensors.items()},
             folder / part / WEIGHTS,
             metadata={"format": "pt"},
         )
@@ -324,11 +306,13 @@ def load_adapter(model: Embedder, folder: str | Path, *, key_mapping: Mapping[st
             done.append(backbone)
             config = LoraConfig.from_pretrained(part)
             config.inference_mode = False  # peft saves it as True, and would freeze what it loads
-            _inject(backbone, config)
-            _fill(backbone, part, key_mapping or {})
+            inject(backbone, config)
+            tensors, where = read_tensors(part)
+            names = map_names(tensors, key_mapping or {}, where)
+            fill(backbone, {names[old]: tensor for old, tensor in tensors.items()}, where)
     except BaseException as error:
         for backbone in done:
-            _unload(backbone, merge=False)
+            unload(backbone, merge=False)
         model.requires_grad_(True)
         if isinstance(error, ValueError | RuntimeError | KeyError) and not isinstance(error, ZooError):
             raise AdapterMismatchError(f"{folder} does not fit {model.spec.name}: {error}") from error
@@ -377,30 +361,6 @@ def _parts(model: Embedder, folder: Path) -> dict[Path, nn.Module]:
     return found
 
 
-def _fill(backbone: nn.Module, folder: Path, key_mapping: Mapping[str, str]) -> None:
-    from peft import set_peft_model_state_dict
-
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in load_file(folder / WEIGHTS).items():
-        name = name.removeprefix(_PREFIX)
-        for old, new in key_mapping.items():
-            name = re.sub(old, new, name)
-        tensors[name] = tensor
-    result = set_peft_model_state_dict(backbone, tensors)
-    missing = [name for name in result.missing_keys if "lora_" in name]
-    kinds = {"are missing": missing, "have no place": list(result.unexpected_keys)}
-    if wrong := [f"{len(names)} tensors {what}, such as {names[0]}" for what, names in kinds.items() if names]:
-        raise AdapterMismatchError(
-            f"{folder / WEIGHTS} does not fit the backbone: {'; '.join(wrong)}. Where layers were only renamed, pass "
-            "key_mapping"
-        )
-    for name, tensor in tensors.items():
-        if name.endswith(".out_proj.lora_B.weight") and ".base_layer." in name and tensor.any():
-            raise AdapterMismatchError(
-                f"{folder / WEIGHTS}: {name} adapts the output of torch's attention, which peft counts twice; merge it there"
-            )
-
-
 # --------------------------------------------------------------------------------------------------- merging them
 
 
@@ -421,27 +381,6 @@ def merge_lora(model: Embedder) -> Embedder:
                     "precision, load_adapter into it, and merge that"
                 )
     for backbone in _adapted(model).values():
-        _unload(backbone, merge=True)
+        unload(backbone, merge=True)
         model.requires_grad_(True)
     return model
-
-
-def _unload(backbone: nn.Module, merge: bool) -> None:
-    """As peft's merge_and_unload, which needs peft's wrapper around the backbone."""
-    from peft.tuners.lora import LoraLayer
-
-    layers: dict[str, nn.Module] = {}
-    for name, module in backbone.named_modules():
-        if isinstance(module, LoraLayer) and not any(name.startswith(f"{outer}.") for outer in layers):
-            layers[name] = module
-    for name, layer in layers.items():
-        if hasattr(layer, "unload_and_optionally_merge_module"):
-            plain = layer.unload_and_optionally_merge_module(merge=merge, safe_merge=True, adapter_names=None)
-        else:
-            if merge:
-                layer.merge(safe_merge=True)
-            plain = layer.get_base_layer()
-        parent, _, last = name.rpartition(".")
-        setattr(backbone.get_submodule(parent), last, plain)
-    if hasattr(backbone, "peft_config"):
-        del backbone.peft_config

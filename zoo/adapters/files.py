@@ -1,0 +1,212 @@
+"""The files of an adapter, read as data of a stranger: what its configuration says, and its tensors."""
+
+import math
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.encoders.checking import check_numbers
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.formats import check_weights, read_object
+from zoo.formats.sizes import read_header
+
+CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+PREFIX = "base_model.model."
+MOST_RANK = 8_192
+# Keys that are read, and those that change training alone. target_modules is neither trusted nor needed: the tensors' names
+# say which layers are adapted.
+_READ = {
+    "alpha_pattern",
+    "bias",
+    "init_lora_weights",
+    "lora_alpha",
+    "lora_bias",
+    "modules_to_save",
+    "peft_type",
+    "r",
+    "rank_pattern",
+    "use_dora",
+    "use_rslora",
+}
+_OF_TRAINING = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",  # of Conv1D alone, which is not adapted here
+    "inference_mode",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_dropout",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+}
+# Beginnings of A and B that leave the base's weights alone; for others (PiSSA, OLoRA, ...) the base is another one.
+_BEGINNINGS = (True, False, None, "gaussian", "eva", "orthogonal")
+
+
+class AdapterMismatchError(MissingWeightsError, ValueError):
+    """A saved adapter is for another model: layers are missing, left over or of another shape."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an adapter_config.json says of its matrices.
+
+    Attributes:
+        rank, alpha: of layers that no pattern names.
+        ranks, alphas: expressions for the ends of layers' names, as they were when the adapter was made → rank, alpha.
+        dora, rslora, bias: peft's use_dora, use_rslora and lora_bias.
+        full: modules that were trained whole (modules_to_save).
+    """
+
+    rank: int
+    alpha: float
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    alphas: Mapping[str, float] = field(default_factory=dict)
+    dora: bool = False
+    rslora: bool = False
+    bias: bool = False
+    full: tuple[str, ...] = ()
+
+    def of(self, layer: str) -> tuple[int, float]:
+        """Rank and alpha of a layer, by its name in the file; the first pattern that matches counts, as in peft."""
+        values = []
+        for patterns, default in ((self.ranks, self.rank), (self.alphas, self.alpha)):
+            hit = next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", layer)), default)
+            values.append(hit)
+        return values[0], values[1]
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings of an adapter_config.json; nothing that it names is fetched or run.
+
+    Raises:
+        UnrecognisedCheckpointError: it is no LoRA, or a kind of it that the zoo does not read, or has sizes that no adapter
+            has (OversizedError).
+    """
+    config = read_object(path)
+    if config.get("peft_type") != "LORA":
+        raise UnrecognisedCheckpointError(
+            f"{path} is an adapter of the kind {config.get('peft_type')!r}; the zoo reads LORA (with or without DoRA). Merge "
+            "it into its base model with peft, and load the sum"
+        )
+    check_numbers(config, str(path))
+    foreign = sorted(key for key, value in config.items() if value and key not in _READ | _OF_TRAINING)
+    foreign += ["bias"] if config.get("bias", "none") != "none" else []  # peft (0.21) does not even save "lora_only"
+    foreign += ["init_lora_weights"] if config.get("init_lora_weights", True) not in _BEGINNINGS else []
+    if foreign:
+        said = ", ".join(f"{key[:60]} = {str(config[key])[:60]}" for key in foreign[:3])
+        raise UnrecognisedCheckpointError(
+            f"{path} sets {said}, which changes what the matrices mean and which the zoo does not read. Merge the adapter "
+            "into its base model with peft, and load the sum"
+        )
+    full = config.get("modules_to_save") or ()
+    settings = Settings(
+        rank=config.get("r", 8),
+        alpha=config.get("lora_alpha", 8),
+        ranks=config.get("rank_pattern") or {},
+        alphas=config.get("alpha_pattern") or {},
+        dora=config.get("use_dora") is True,
+        rslora=config.get("use_rslora") is True,
+        bias=config.get("lora_bias") is True,
+        full=(full,) if isinstance(full, str) else tuple(full),
+    )
+    _check_values(settings, path)
+    return settings
+
+
+def _check_values(settings: Settings, path: Path) -> None:
+    if not all(isinstance(part, dict) for part in (settings.ranks, settings.alphas)):
+        raise UnrecognisedCheckpointError(f"{path}: rank_pattern and alpha_pattern must be objects")
+    if wrong := [name for name in settings.full if not isinstance(name, str) or not name]:
+        raise UnrecognisedCheckpointError(f"{path}: modules_to_save holds {wrong[0]!r}, which is no name")
+    for rank in (settings.rank, *settings.ranks.values()):
+        if type(rank) is not int or not 1 <= rank <= MOST_RANK:
+            raise UnrecognisedCheckpointError(
+                f"{path} has the rank {rank!r}; adapters have ranks from 1 to {MOST_RANK:,}"
+            )
+    for alpha in (settings.alpha, *settings.alphas.values()):
+        if type(alpha) not in (int, float) or not math.isfinite(alpha):
+            raise UnrecognisedCheckpointError(f"{path} has the alpha {alpha!r}, which is no number")
+    for pattern in (*settings.ranks, *settings.alphas):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UnrecognisedCheckpointError(f"{path}: {pattern!r} is no expression for layers: {error}") from error
+
+
+def read_tensors(folder: Path, allow_pickle: bool = False) -> tuple[dict[str, Tensor], Path]:
+    """Tensors of an adapter by their names without "base_model.model.", and the file that they are from.
+
+    Raises:
+        MissingWeightsError: no file, or a damaged or empty one; AdapterMismatchError for numbers that are not finite.
+        UnsafeCheckpointError: a pickle that was not allowed, or that holds more than tensors.
+    """
+    files = [name for name in (WEIGHTS, PICKLE) if (folder / name).is_file()][:1]
+    check_weights(files, str(folder), WEIGHTS, allow_pickle)
+    path = folder / files[0]
+    tensors = _read_safetensors(path) if files[0] == WEIGHTS else _read_pickle(path)
+    if not tensors:
+        raise MissingWeightsError(f"{path} holds no tensors; fetch it again")
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise AdapterMismatchError(f"{path}: {name} holds NaN, infinity or whole numbers; fetch it again")
+    return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}, path
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    read_header(path)  # its errors are the zoo's
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise MissingWeightsError(f"{path} is damaged: {error}; fetch it again") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UnsafeCheckpointError(
+            f"{path} holds more than tensors, or is cut off, and stays closed: {reason}"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        raise MissingWeightsError(f"{path} is damaged or cut off: {error}; fetch it again") from error
+    if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+        raise MissingWeightsError(f"{path} is no mapping from names to tensors")
+    return found
+
+
+def map_names(names: Mapping[str, Any], key_mapping: Mapping[str, str], where: Path) -> dict[str, str]:
+    """Each name and what the expressions of `key_mapping` make of it, one after the other.
+
+    Raises:
+        AdapterMismatchError: two names become one.
+    """
+    new: dict[str, str] = {}
+    for name in names:
+        new[name] = name
+        for pattern, replacement in key_mapping.items():
+            new[name] = re.sub(pattern, replacement, new[name])
+    back = {mapped: name for name, mapped in new.items()}
+    if twice := [name for name, mapped in new.items() if back[mapped] != name]:
+        mapped = new[twice[0]]
+        raise AdapterMismatchError(f"{where}: key_mapping makes {mapped} of both {twice[0]} and {back[mapped]}")
+    return new
