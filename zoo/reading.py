@@ -15,6 +15,7 @@ class Reading:
             `instruction`, `images` and `videos` (their placeholders apart). Absent ones are "".
         backbone: the `model_type` of transformers that it was trained with, "qwen2_vl"; "" leaves it open.
         image, video: what stands for one picture or film in the prompt; the processor makes it as long as its tokens.
+            Where both are the same, a film is read as the pictures that its frames are.
         special_tokens: whether the tokenizer adds its own beginning and end to the rendered prompt.
         positions: "sequential" counts real tokens on all axes; "mrope" gives pictures their rows and columns. Where a
             backbone has one axis only, "sequential".

@@ -29,6 +29,12 @@ class Visual(NamedTuple):
     tokens: int
 
 
+class Frame(NamedTuple):
+    """One picture `(height, width, 3)` of a film, for models that read films as pictures."""
+
+    pixels: Any
+
+
 class Visuals:
     """Reads pictures and films, one at a time.
 
@@ -66,6 +72,25 @@ class Visuals:
         """Their ids."""
         return list(self.ids.values())
 
+    def unfold(self, content: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        """The content with each film as its frames, where `video` is what `image` is; else as it was.
+
+        Raises:
+            InputError: a film that cannot be read.
+        """
+        if self.reading.video != self.reading.image or all(kind != "video" for kind, _ in content):
+            return content
+        from zoo.films import load_film
+
+        unfolded = []
+        for kind, value in content:
+            if kind == "video":
+                film = load_film(value, frames=self.reading.frames, fps=self.reading.fps)
+                unfolded += [("image", Frame(frame)) for frame in film.frames]
+            else:
+                unfolded.append((kind, value))
+        return unfolded
+
     def read(self, kind: Kind, value: Any) -> Visual:
         """A picture or film, decoded and resized.
 
@@ -77,12 +102,17 @@ class Visuals:
     def _image(self, value: Any) -> Visual:
         from zoo.media import describe, load_pixels
 
+        options = {}
+        if isinstance(value, Frame):
+            value = value.pixels
+            if budget := self.reading.frame_pixels:
+                options["size"] = {"shortest_edge": budget[0], "longest_edge": budget[1]}
         pixels = torch.from_numpy(load_pixels(value)).permute(2, 0, 1)
         least = self.reading.smallest_side
         if least and min(pixels.shape[1:]) < least:
             pixels = _enlarged(pixels, 2 * least)
         try:
-            inputs = dict(self.processor.image_processor(images=[pixels], return_tensors="pt"))
+            inputs = dict(self.processor.image_processor(images=[pixels], return_tensors="pt", **options))
         except ValueError as error:
             raise InvalidPixelsError(
                 f"{describe(value)} of {pixels.shape[2]}x{pixels.shape[1]} pixels is no picture for this model: {error}; crop it",

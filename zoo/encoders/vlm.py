@@ -106,7 +106,7 @@ class VlmEncoder(Encoder):
                 f"this {self.backbone.config.model_type} encoder was built without its tokenizer and processor (build_model "
                 "gives the shape only); use load_model to embed"
             )
-        content = content_of(item)
+        content = self.visuals.unfold(content_of(item))
         visuals = tuple(self.visuals.read(kind, value) for kind, value in content if kind in KINDS)
         texts = [value for kind, value in content if kind == "text"]
         if not visuals or any(text.strip() for text in texts):

@@ -1,4 +1,8 @@
-"""GME: text, images and both in one space, by one chat turn and the state of an end token (Zhang et al., 2024, arxiv:2412.16855)."""
+"""GME and its kin (Qwen-embed): one chat turn with the instruction as system text, and the state of the end token behind it.
+
+GME: Zhang et al., 2024, arxiv:2412.16855. Ops-MM-embedding and RzenEmbed (Jian et al., 2025, arxiv:2510.27350) differ in
+positions, pixel budgets and films; GVE (Guo et al., 2025, arxiv:2510.27571) in its backbone, Qwen2.5-VL.
+"""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,19 +16,28 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 PAPER = "arxiv:2412.16855"
+PIXELS = (256 * 28 * 28, 1280 * 28 * 28)
 # The end token behind the assistant's header is what is pooled.
 QWEN_EMBED = (
     "<|im_start|>system\n{{ instruction or 'You are a helpful assistant.' }}<|im_end|>\n"
     "<|im_start|>user\n{{ media }}{{ text }}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
 )
-GME = Reading(
-    prompt=QWEN_EMBED,
-    backbone="qwen2_vl",
-    image=QWEN_MEDIA["image"],
-    positions="sequential",
-    pixels=(4 * 28 * 28, 1280 * 28 * 28),
-    punctuate=True,
+# Instructions are read as they are given: the authors' gme_inference.py adds no full stop, and has 256 tokens as the least
+# of a picture; mteb's wrapper has 4. The decoder is called without positions, so that tokens are counted.
+GME = Reading(prompt=QWEN_EMBED, backbone="qwen2_vl", image=QWEN_MEDIA["image"], positions="sequential", pixels=PIXELS)
+# Called as a whole model, which gives pictures their rows and columns; films are read as eight pictures.
+OPS_MM = replace(GME, positions="mrope", video=QWEN_MEDIA["image"], frames=8)
+# The instruction stands before the text, without a space; the system text is always the same.
+RZEN_EMBED = replace(
+    GME,
+    prompt=QWEN_EMBED.replace(
+        "{{ instruction or 'You are a helpful assistant.' }}", "You are a helpful assistant."
+    ).replace("{{ text }}", "{{ instruction }}{{ text }}"),
+    video=QWEN_MEDIA["image"],
+    frames=8,
+    frame_pixels=(160 * 28 * 28, 180 * 28 * 28),
 )
+QUERY = {"query": "Find an image that matches the given text."}  # of the authors' example; any other task has its own
 
 
 @register_model(
@@ -37,6 +50,7 @@ GME = Reading(
     hub_id="Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
     base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=1800,
+    prompts=QUERY,
     demo="compose",
     reading=GME,
 )
@@ -47,17 +61,67 @@ def gme_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
 @register_model(
     name="gme-qwen2vl-7b",
     dim=3584,
-    params=8_291_375_616 - 152064 * 3584,
+    params=7_746_378_240,
     modalities={"text", "image"},
     license="apache-2.0",
     paper=PAPER,
     hub_id="Alibaba-NLP/gme-Qwen2-VL-7B-Instruct",
     base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=1800,
+    prompts=QUERY,
     demo="compose",
     reading=GME,
 )
 def gme_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_vl("7b"))
+
+
+@register_model(
+    name="ops-mm-embedding-v1-2b",
+    dim=1536,
+    params=2_208_985_600,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    hub_id="OpenSearch-AI/Ops-MM-embedding-v1-2B",
+    base="Qwen/Qwen2-VL-2B-Instruct",
+    max_tokens=32768,
+    demo="compose",
+    reading=OPS_MM,
+)
+def ops_mm_embedding_v1_2b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_vl("2b"))
+
+
+@register_model(
+    name="ops-mm-embedding-v1-7b",
+    dim=3584,
+    params=7_746_378_240,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    hub_id="OpenSearch-AI/Ops-MM-embedding-v1-7B",
+    base="Qwen/Qwen2-VL-7B-Instruct",
+    max_tokens=32768,
+    demo="compose",
+    reading=OPS_MM,
+)
+def ops_mm_embedding_v1_7b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_vl("7b"))
+
+
+@register_model(
+    name="rzenembed-qwen2vl-7b",
+    dim=3584,
+    params=7_746_378_240,
+    modalities={"text", "image", "video"},
+    license="mit",
+    paper="arxiv:2510.27350",
+    hub_id="qihoo360/RzenEmbed",
+    base="Qwen/Qwen2-VL-7B-Instruct",
+    max_tokens=2000,
+    demo="compose",
+    reading=RZEN_EMBED,
+)
+def rzenembed_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))
 
 
@@ -68,6 +132,7 @@ def gme_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     modalities={"text", "image"},
     license="apache-2.0",
     max_tokens=512,
+    prompts=QUERY,
     demo="compose",
     reading=replace(GME, pixels=TINY_PIXELS),
 )

@@ -1,0 +1,69 @@
+"""U-MARVEL: every token reads every other, and the mean is taken outside the instruction (Li et al., 2025, arxiv:2507.14902)."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.reading import Reading
+from zoo.registry import register_model
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+PAPER = "arxiv:2507.14902"
+MARKS = ("<instruction_start>", "<instruction_end>")
+# The answer "<emb>." is a turn of its own, and the header of another follows, as the authors' collators render it. A query
+# that is a picture alone ends in a full stop, because M-BEIR's sentences do (`zoo.instructions.sentence`).
+TURNS = (
+    "<|im_start|>user\n{{ media }}"
+    "{% if instruction %}<instruction_start>{{ instruction }}<instruction_end>{{ ' ' ~ text if text else '.' }}"
+    "{% else %}{{ text }}{% endif %}<|im_end|>\n"
+    "<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"
+)
+UMARVEL = Reading(
+    prompt="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + TURNS,
+    backbone="qwen2_vl",
+    image=QWEN_MEDIA["image"],
+    positions="sequential",
+    attention="bidirectional",
+    pooling="mean",
+    span="outside_instruction",
+    instruction_marks=MARKS,
+    added_tokens=("<emb>", *MARKS),
+    pixels=(4 * 28 * 28, 300 * 28 * 28),  # of the authors' evaluation; the last training stage had 224 * 224 at most
+)
+# Qwen3-VL's template has no system text of its own. The authors hand the decoder embeddings alone: no rows and columns of
+# pictures, and what the inner vision layers found (deepstack) is left out.
+UMARVEL_QWEN3 = replace(UMARVEL, prompt=TURNS, backbone="qwen3_vl", deepstack=False)
+
+
+@register_model(
+    name="u-marvel-qwen2vl-7b",
+    dim=3584,
+    params=7_746_378_240,
+    modalities={"text", "image"},
+    license="mit",
+    paper=PAPER,
+    hub_id="TencentBAC/U-MARVEL-Qwen2VL-7B-Instruct",
+    base="Qwen/Qwen2-VL-7B-Instruct",
+    max_tokens=1024,
+    demo="compose",
+    reading=UMARVEL,
+)
+def u_marvel_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_vl("7b"))
+
+
+@register_model(
+    name="u-marvel-test",
+    dim=32,
+    params=112_704,
+    modalities={"text", "image"},
+    license="mit",
+    max_tokens=512,
+    demo="compose",
+    reading=replace(UMARVEL, pixels=TINY_PIXELS),
+)
+def u_marvel_test(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, tiny_qwen2_vl(), byte_processor())

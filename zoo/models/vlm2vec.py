@@ -1,0 +1,140 @@
+"""VLM2Vec: a bare picture token, the instruction, the text, and the state of the last token (Jiang et al., 2024, arxiv:2410.05160).
+
+No chat template, no vision-start mark, and for that tokens counted on all axes. V2 (Meng et al., 2025, arxiv:2507.04590) adds
+films and documents. B3 (Thirukovalluru et al., 2025, arxiv:2505.11293) was trained in the same code and is read the same way.
+TIGER-Lab/VLM2Vec-Full and -LoRA are Phi-3.5-vision models, for which transformers has no class (see `zoo.formats.vlm`).
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from zoo.models.backbones import TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.reading import Reading
+from zoo.registry import register_model
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+PAPER, PAPER_V2, PAPER_B3 = "arxiv:2410.05160", "arxiv:2507.04590", "arxiv:2505.11293"
+# With pictures " \n" becomes "\n", as in the authors' evaluation (src/data/eval_dataset/image_*.py), whose instructions begin
+# with a line break behind the picture.
+BARE_TOKEN = (
+    "{% set words = media ~ instruction ~ (' ' if instruction and text else '') ~ text %}"
+    "{{ words | replace(' \\n', '\\n') if images else words }}"
+)
+# Films of files are cut to 8 frames evenly; the authors cut 8 of at most 64 that they had saved before.
+VLM2VEC = Reading(
+    prompt=BARE_TOKEN,
+    backbone="qwen2_vl",
+    image="<|image_pad|> ",
+    video="<|video_pad|> ",
+    positions="sequential",
+    pixels=(4 * 28 * 28, 1280 * 28 * 28),
+    smallest_side=28,
+    frames=8,
+)
+VLM2VEC_IMAGES = replace(VLM2VEC, video="")
+
+
+@register_model(
+    name="vlm2vec-qwen2vl-2b",
+    dim=1536,
+    params=2_208_985_600,
+    modalities={"text", "image"},
+    license="apache-2.0",
+    paper=PAPER,
+    hub_id="TIGER-Lab/VLM2Vec-Qwen2VL-2B",
+    base="Qwen/Qwen2-VL-2B-Instruct",
+    max_tokens=4096,
+    demo="compose",
+    reading=VLM2VEC_IMAGES,
+)
+def vlm2vec_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
+    """An adapter, published as a pickle: `load_model` asks for allow_pickle=True (only tensors are read from it)."""
+    return vlm_tower(spec, qwen2_vl("2b"))
+
+
+@register_model(
+    name="vlm2vec-qwen2vl-7b",
+    dim=3584,
+    params=7_746_378_240,
+    modalities={"text", "image"},
+    license="apache-2.0",
+    paper=PAPER,
+    hub_id="TIGER-Lab/VLM2Vec-Qwen2VL-7B",
+    base="Qwen/Qwen2-VL-7B-Instruct",
+    max_tokens=4096,
+    demo="compose",
+    reading=VLM2VEC_IMAGES,
+)
+def vlm2vec_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
+    """Its repository holds an adapter and a merged copy. The copy gives bad vectors (TIGER-AI-Lab/VLM2Vec#44): never read."""
+    return vlm_tower(spec, qwen2_vl("7b"))
+
+
+@register_model(
+    name="vlm2vec-v2-qwen2vl-2b",
+    dim=1536,
+    params=2_208_985_600,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    paper=PAPER_V2,
+    hub_id="VLM2Vec/VLM2Vec-V2.0",
+    base="Qwen/Qwen2-VL-2B-Instruct",
+    max_tokens=32768,
+    demo="compose",
+    reading=VLM2VEC,
+)
+def vlm2vec_v2_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
+    """A DoRA adapter on Qwen2-VL."""
+    return vlm_tower(spec, qwen2_vl("2b"))
+
+
+@register_model(
+    name="b3-qwen2vl-2b",
+    dim=1536,
+    params=2_208_985_600,
+    modalities={"text", "image"},
+    license="other: not stated",  # its code is apache-2.0; the weights' own licence could not be checked
+    paper=PAPER_B3,
+    hub_id="raghavlite/B3_Qwen2_2B",
+    base="Qwen/Qwen2-VL-2B-Instruct",
+    max_tokens=4096,
+    demo="compose",
+    reading=VLM2VEC_IMAGES,
+)
+def b3_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
+    """An adapter; its figures on MMEB have an instruction before the targets too (the authors' --tgt_prefix_mod)."""
+    return vlm_tower(spec, qwen2_vl("2b"))
+
+
+@register_model(
+    name="b3-qwen2vl-7b",
+    dim=3584,
+    params=7_746_378_240,
+    modalities={"text", "image"},
+    license="other: not stated",  # its code is apache-2.0; the weights' own licence could not be checked
+    paper=PAPER_B3,
+    hub_id="raghavlite/B3_Qwen2_7B",
+    base="Qwen/Qwen2-VL-7B-Instruct",
+    max_tokens=4096,
+    demo="compose",
+    reading=VLM2VEC_IMAGES,
+)
+def b3_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_vl("7b"))
+
+
+@register_model(
+    name="vlm2vec-test",
+    dim=32,
+    params=112_704,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    max_tokens=512,
+    demo="compose",
+    reading=replace(VLM2VEC, pixels=TINY_PIXELS),
+)
+def vlm2vec_test(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, tiny_qwen2_vl(), byte_processor())
