@@ -107,9 +107,9 @@ def test_a_name_of_a_file_is_a_text_and_a_path_a_file(model, tmp_path):
 
 def test_an_item_that_no_tower_reads_names_both_sides(model):
     with pytest.raises(
-        InputError, match=r"clip-test reads image or text, not image\+text in one item; encode them apart"
+        InputError, match=r"clip-test reads image or text or image\+text, not audio\+image\+text in one item"
     ):
-        model.encode(zoo.Item(text="a", image=picture()))
+        model.encode(zoo.Item(text="a", image=picture(), audio=np.zeros(160, np.float32)))
 
 
 def test_the_only_input_skipped_is_an_error_not_an_empty_vector(model):

@@ -36,8 +36,9 @@ MAY_IMPORT = {
     "heads": BASE,
     "encoders": PARTS | {"encoders"},
     "adapters": BASE | {"encoders", "formats"},  # the checks of configurations and of safetensors
-    "embedder": PARTS | {"encoders", "formats", "publish"},  # publish: for the verb push_to_hub alone
-    "formats": PARTS | {"adapters", "encoders", "embedder", "hub", "formats"},
+    "fusion": BASE | {"encoders"},
+    "embedder": PARTS | {"encoders", "formats", "fusion", "publish"},  # publish: for the verb push_to_hub alone
+    "formats": PARTS | {"adapters", "encoders", "embedder", "fusion", "hub", "formats"},
     "hub": PARTS | {"encoders", "embedder", "formats", "registry"},
     "registry": BASE | {"embedder", "hub", "models"},
     "models": PARTS | {"encoders", "embedder", "registry", "formats", "models"},

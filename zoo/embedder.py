@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Encoder
 from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedInputError, UnsupportedModalityError
+from zoo.fusion import FusedEncoder, FusedTower, WeightedSum, apart
 from zoo.items import Item, Tokens, as_item
 from zoo.spec import ModelSpec
 
@@ -69,29 +70,64 @@ class Tower(nn.Module):
 
 
 class Embedder(nn.Module):
-    """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries."""
+    """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries.
 
-    def __init__(self, spec: ModelSpec, towers: Sequence[Tower]) -> None:
+    Where pictures and texts have a tower each, an item of both is fused by the model's rule (see `zoo.fusion`).
+
+    Attributes:
+        towers: what the model is made of. fusion: the rule for an item with picture and text, None where a tower reads
+            both together; `model.fusion = WeightedSum(image=0.3)` sets another.
+
+    Raises:
+        ValueError: a rule for a model that has not a tower each.
+    """
+
+    def __init__(self, spec: ModelSpec, towers: Sequence[Tower], fusion: nn.Module | None = None) -> None:
         super().__init__()
         self.spec = spec
         self.towers = nn.ModuleList(towers)
+        if fusion is not None and apart(towers) is None:
+            raise ValueError(f"{spec.name} has no towers of pictures and texts apart, so there is nothing to fuse")
+        self.fusion = WeightedSum() if fusion is None and apart(towers) else fusion
+        self._fused: tuple[FusedTower, ...] = ()
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def route(self, item: Item) -> Tower:
-        """The tower that reads this item.
+    @property
+    def readers(self) -> tuple[Tower | FusedTower, ...]:
+        """All that items can go to: the towers, and after them what fuses picture and text where they have a tower each."""
+        fused = self._fused_tower()
+        return (*self.towers, fused) if fused is not None else tuple(self.towers)
+
+    def _fused_tower(self) -> FusedTower | None:
+        parts = apart(self.towers) if self.fusion is not None else None
+        if parts is None:
+            return None
+        if not self._fused or not self._fused[0].made_of(*parts, self.fusion):
+            # In a tuple, so that its towers are not registered a second time.
+            self._fused = (FusedTower(*parts, self.fusion, self.spec.dim),)
+        return self._fused[0]
+
+    def route(self, item: Item) -> Tower | FusedTower:
+        """The tower that reads this item, or what fuses its picture and text.
 
         Raises:
             UnsupportedModalityError: no tower reads all its modalities.
         """
+        return self.readers[self.place(item)]
+
+    def place(self, item: Item) -> int:
+        """The position in `readers` of what reads this item; raises as `route`."""
         wanted = item.modalities
-        for tower in self.towers:
+        for position, tower in enumerate(self.towers):
             if wanted <= tower.encoder.reads and (tower.encoder.interleaved or not item.parts):
-                return tower
-        reads = " or ".join("+".join(sorted(t.encoder.reads)) for t in self.towers)
+                return position
+        if wanted == FusedEncoder.reads and not item.parts and self._fused_tower() is not None:
+            return len(self.towers)
+        reads = " or ".join("+".join(sorted(t.encoder.reads)) for t in self.readers)
         hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
         if item.parts and wanted <= self.spec.modalities:
             hint = "; it does not read parts in an order: encode them apart"
@@ -198,13 +234,13 @@ class Embedder(nn.Module):
 
     def _read(self, chunk: list[tuple[int, Any]], prefix: str) -> list[tuple[int, int, Any]]:
         """(index, tower, read) for each item, with tower -1 and the error where it cannot be read."""
-        out = []
+        out, encoders = [], [reader.encoder for reader in self.readers]
         for index, value in chunk:
             try:
                 item = as_item(value)
-                tower = self.route(item)
-                position = next(i for i, t in enumerate(self.towers) if t is tower)
-                out.append((index, position, tower.encoder.read(tower.encoder.prompted(item, prefix))))
+                position = self.place(item)
+                encoder = encoders[position]
+                out.append((index, position, encoder.read(encoder.prompted(item, prefix))))
             except InputError as error:
                 out.append((index, -1, error.at(index)))
         return out
@@ -213,7 +249,7 @@ class Embedder(nn.Module):
         reads = [read for future in window for read in future.result()]
         results: dict[int, Encoded] = {i: Encoded(i, None, error) for i, tower, error in reads if tower < 0}
         bar.update(len(results))
-        for position, tower in enumerate(self.towers):
+        for position, tower in enumerate(self.readers):
             mine = [(index, read) for index, t, read in reads if t == position]
             for batch in batches(mine, tower.encoder, batch_size):
                 vectors = self._forward(tower, [read for _, read in batch])
@@ -231,7 +267,7 @@ class Embedder(nn.Module):
         return [results[index] for index, _, _ in reads]
 
     @torch.inference_mode()
-    def _forward(self, tower: Tower, reads: list[Any]) -> Tensor:
+    def _forward(self, tower: Tower | FusedTower, reads: list[Any]) -> Tensor:
         """Vectors of one batch on the CPU; out of memory halves the batch and tries again."""
         try:
             batch = {name: tensor.to(self.device) for name, tensor in tower.encoder.collate(reads).items()}
@@ -313,6 +349,8 @@ class Embedder(nn.Module):
         # A sample of every tensor: reading gigabytes would take longer than embedding a query.
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
+            if name.startswith("fusion."):
+                continue  # vectors stay comparable whatever rule fuses two of them: an index outlives its combiner
             values = tensor.detach().flatten()
             sample = values[:: max(1, len(values) // 64)].float().cpu().to(torch.float16)
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.numpy().tobytes())

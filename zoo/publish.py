@@ -194,7 +194,7 @@ def _renamed(
         base=base,
         license=license or old.license,
     )
-    return Embedder(spec, list(source.towers)).eval()
+    return Embedder(spec, list(source.towers), source.fusion).eval()
 
 
 def stage_timm(source: "Embedder | str | Path", repo: str, folder: Path) -> Path:

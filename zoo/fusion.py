@@ -1,0 +1,178 @@
+"""Fusion: one vector of a picture and a text that two towers read apart, for composed search ("this, but in blue").
+
+A rule of the model, `Embedder.fusion`, takes the unit vectors of both. `WeightedSum` needs no training and is the default;
+`Combiner` is learned (`zoo.training.recipes.composed`). To choose another: `model.fusion = WeightedSum(image=0.3)`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.encoders.base import Batch, Encoder, NoSuchBlockError
+from zoo.items import Item, Tokens
+
+_IMAGE, _TEXT = "image.", "text."  # of the names in a batch of both
+
+
+class WeightedSum(nn.Module):
+    """`image · picture + (1 - image) · text`; a sum of CLIP's two vectors already finds composed targets (Baldrati et al.,
+    "Conditioned and composed image retrieval combining and partially fine-tuning CLIP-based features", CVPRW 2022, table 2).
+
+    Args:
+        image: weight of the picture, 0 (the text alone) to 1 (the picture alone).
+
+    Raises:
+        ValueError: a weight outside 0 to 1.
+    """
+
+    def __init__(self, image: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= image <= 1:
+            raise ValueError(f"the weight of the picture must be from 0 to 1, not {image!r}")
+        self.image = float(image)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        """Unit vectors `(B, dim)` of pictures and of texts to their sum `(B, dim)`, of any length."""
+        return self.image * image + (1 - self.image) * text
+
+    def config(self) -> dict[str, float]:
+        """Constructor arguments."""
+        return {"image": self.image}
+
+    def extra_repr(self) -> str:
+        return f"image={self.image:g}"
+
+
+class Combiner(nn.Module):
+    """CLIP4Cir's combiner: a learned gate between picture and text, plus a learned mixture of both (Baldrati et al., "Effective
+    conditioned and composed image retrieval combining CLIP-based features", CVPR 2022, section 3.2).
+
+    Before training it is `WeightedSum(0.5)`: the gate's and the mixture's last layers begin at zero.
+
+    Args:
+        dim: length of the model's vectors. hidden: width of the hidden layers. dropout: in training, as the authors'.
+    """
+
+    def __init__(self, dim: int, hidden: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.dim, self.hidden, self.dropout = dim, hidden, dropout
+        self.image, self.text = nn.Linear(dim, hidden), nn.Linear(dim, hidden)
+        self.mixture, self.gate = (
+            nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+            for width in (dim, 1)
+        )
+        for last in (self.mixture[-1], self.gate[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        """Unit vectors `(B, dim)` of pictures and of texts to one vector of both `(B, dim)`, of any length."""
+        image, text = image.to(self.image.weight.dtype), text.to(self.image.weight.dtype)
+        scale = self.dim**0.5  # columns of a unit vector are small; layers want them around 1
+        projected = [F.relu(self.image(image * scale)), F.relu(self.text(text * scale))]
+        both = torch.cat([F.dropout(part, self.dropout, self.training) for part in projected], -1)
+        share = torch.sigmoid(self.gate(both))
+        return self.mixture(both) + share * image + (1 - share) * text
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"dim": self.dim, "hidden": self.hidden, "dropout": self.dropout}
+
+
+class FusedEncoder(Encoder):
+    """Reads a picture and a text by the encoders of two towers; its batch is both of theirs, with prefixed names."""
+
+    reads = frozenset({"image", "text"})
+
+    def __init__(self, image: Encoder, text: Encoder, width: int) -> None:
+        super().__init__()
+        self.image, self.text, self.width = image, text, width
+        self.batch_budget = image.batch_budget
+
+    def prompted(self, item: Item, prompt: str) -> Item:
+        """The item with the prompt before its text, or wherever the text's encoder wants it."""
+        return self.text.prompted(item, prompt)
+
+    def read(self, item: Item) -> tuple[Any, Any]:
+        """What the two encoders read of the item."""
+        words = Item(text=item.text, instruction=item.instruction)
+        return self.image.read(Item(image=item.image)), self.text.read(words)
+
+    def collate(self, reads: Sequence[tuple[Any, Any]]) -> Batch:
+        """Both encoders' batches in one: `image.pixels`, `text.ids`, ..."""
+        image, text = self.image.collate([read[0] for read in reads]), self.text.collate([read[1] for read in reads])
+        return {_IMAGE + k: v for k, v in image.items()} | {_TEXT + k: v for k, v in text.items()}
+
+    def length(self, read: tuple[Any, Any]) -> float:
+        """Cost of the dearer part, in units of the picture's budget."""
+        text = self.text.length(read[1]) / self.text.batch_budget
+        return max(self.image.length(read[0]), text * self.batch_budget)
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Never: the parts become vectors before they are fused (see `FusedTower`)."""
+        raise NoSuchBlockError("a fused item has no tokens; its picture and its text are embedded by a tower each")
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Of both encoders."""
+        return {"image": self.image.preprocessing(), "text": self.text.preprocessing()}
+
+
+class FusedTower(nn.Module):
+    """Two towers and the rule between them, in the form of one tower. It owns neither: they are the model's.
+
+    Args:
+        image, text: the towers (`zoo.embedder.Tower`) of pictures and of texts. rule: `WeightedSum`, `Combiner`, or any
+            module of two `(B, dim)` to one.
+    """
+
+    def __init__(self, image: nn.Module, text: nn.Module, rule: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.image, self.text, self.rule = image, text, rule
+        # Kept out of the submodules: the encoders are in the towers already.
+        self._encoder = (FusedEncoder(image.encoder, text.encoder, dim),)
+
+    @property
+    def encoder(self) -> FusedEncoder:
+        """Reads and collates items of both modalities."""
+        return self._encoder[0]
+
+    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
+        """A batch of the encoder to unit vectors `(batch, dim)`, float32 at least.
+
+        Raises:
+            NoSuchBlockError: layers are asked for; two towers have none in common.
+        """
+        if layers:
+            raise NoSuchBlockError("a fused item has no layers; take a loss that compares none")
+        image, text = (
+            tower({name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)})
+            for tower, prefix in ((self.image, _IMAGE), (self.text, _TEXT))
+        )
+        return self.fuse(image, text)
+
+    def fuse(self, image: Tensor, text: Tensor) -> Tensor:
+        """Unit vectors `(B, dim)` of pictures and texts to unit vectors of both."""
+        vectors = self.rule(image, text)
+        return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
+
+    def made_of(self, image: nn.Module, text: nn.Module, rule: nn.Module) -> bool:
+        """Whether these are its parts."""
+        mine = (self.image, self.text, self.rule)
+        encoders = (self.encoder.image, self.encoder.text)
+        return mine == (image, text, rule) and encoders == (image.encoder, text.encoder)
+
+
+def apart(towers: Sequence[nn.Module]) -> tuple[nn.Module, nn.Module] | None:
+    """The towers of pictures and of texts where a model reads them apart, None where it does not read both, or together."""
+    image = next((tower for tower in towers if "image" in tower.encoder.reads), None)
+    text = next((tower for tower in towers if "text" in tower.encoder.reads), None)
+    together = any({"image", "text"} <= tower.encoder.reads for tower in towers)
+    return None if image is None or text is None or together else (image, text)
+
+
+def is_default(rule: nn.Module | None) -> bool:
+    """Whether a model with this rule needs no word about it: it fuses nothing, or by equal halves."""
+    return rule is None or (type(rule) is WeightedSum and rule.image == 0.5)
