@@ -83,6 +83,18 @@ class ImageTooLargeError(InputError):
     code = "image-too-large"
 
 
+class CorruptVideoError(InputError):
+    """A film that begins well and cannot be decoded: damaged, cut off, or of a codec that is not known."""
+
+    code = "corrupt-video"
+
+
+class VideoTooLargeError(InputError):
+    """A film with more pixels, or a file with more bytes, than is decoded."""
+
+    code = "video-too-large"
+
+
 class InvalidPixelsError(InputError):
     """An array that is no picture: wrong shape, NaN, infinite, or an unknown range."""
 
