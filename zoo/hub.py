@@ -155,11 +155,15 @@ def _open_repository(
     # What would be refused after the download is refused before it.
     weights = [name for name in wanted if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     check_weights(weights, f"hf:{repo}", "*.safetensors", allow_pickle)
-    if "config.json" in wanted and not getattr(layout, "NEEDS_LIKE", False):  # those never need the repository's code
-        refuse_code(read("config.json"), f"hf:{repo}", trust_remote_code)
+    config = read("config.json") if "config.json" in wanted else {}
+    like = like or spec_of_repository(repo)
+    if not getattr(layout, "NEEDS_LIKE", False):
+        refuse_code(config, f"hf:{repo}", trust_remote_code)
+    elif FACTS not in names:  # those never need the repository's code, but a model that they are read like
+        layout.check_backbone(config, like, f"hf:{repo}")
     folder = download_files(repo, wanted, commit, revision)
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    options |= _like(layout, like or spec_of_repository(repo), f"hf:{repo}")
+    options |= _like(layout, like, f"hf:{repo}")
     model = _with_facts(layout.load(folder, name=repo, **options), folder)
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model

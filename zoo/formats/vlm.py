@@ -83,12 +83,9 @@ def load(
     check_folder(folder)
     if like is None and (folder / FACTS).is_file():
         like = ModelSpec.from_dict(read_json(folder / FACTS)["spec"])  # held to the schema by check_folder
-    if like is None or like.reading is None:
-        raise UnrecognisedCheckpointError(
-            f"{folder} is a vision-language model, and its files do not say how it makes vectors (prompt, positions, pooling). "
-            'Say which registered model it is like: load_model(..., like="gme-qwen2vl-2b"); `zoo list --modality image` has them'
-        )
-    base = _base(folder) if (folder / ADAPTER).is_file() else folder
+    own = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
+    like = check_backbone(own, like, str(folder))
+    base = _base(folder, like) if (folder / ADAPTER).is_file() else folder
     config = read_object(base / "config.json")
     check_backbone(config, like, str(base / "config.json"))
     backbone = load_backbone(base, allow_pickle=allow_pickle)
@@ -119,16 +116,30 @@ def assemble(spec: ModelSpec, encoder: "VlmEncoder") -> "Embedder":
     return Embedder(spec, [Tower(encoder, pooler, head)])
 
 
-def check_backbone(config: dict[str, Any], like: ModelSpec, where: str) -> None:
-    """Raises UnrecognisedCheckpointError where a checkpoint has no class of transformers, or is of another family."""
+def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -> ModelSpec:
+    """The model that a checkpoint is read like, if it can be.
+
+    Args:
+        config: its config.json; empty for an adapter without one.
+
+    Raises:
+        UnrecognisedCheckpointError: it has no class of transformers, is of another family, or nobody said how it is read.
+    """
     kind = config.get("model_type")
     if kind in WITHOUT_CLASS:
         import transformers
 
         raise UnrecognisedCheckpointError(
             f"{where} is a {WITHOUT_CLASS[kind]}, for which transformers {transformers.__version__} has no class; the zoo runs "
-            "no code of repositories for it. Its successor with the same vectors' use is vlm2vec-qwen2vl-2b"
+            "no code of repositories for it. For the same tasks there are vlm2vec-qwen2vl-2b and vlm2vec-v2-qwen2vl-2b"
         )
+    if like is None or like.reading is None:
+        raise UnrecognisedCheckpointError(
+            f"{where} is a vision-language model, and its files do not say how it makes vectors (prompt, positions, pooling). "
+            'Say which registered model it is like: load_model(..., like="gme-qwen2vl-2b"); `zoo list --modality image` has them'
+        )
+    if not config:
+        return like
     if kind not in BACKBONES:
         raise UnrecognisedCheckpointError(f"{where} is a {kind!r}; the zoo reads {', '.join(sorted(BACKBONES))}")
     if like.reading.backbone and BACKBONES[kind] != like.reading.backbone:
@@ -136,6 +147,7 @@ def check_backbone(config: dict[str, Any], like: ModelSpec, where: str) -> None:
             f"{where} is a {kind}, {like.name} a {like.reading.backbone}: their weights do not fit each other; open it like a "
             f"model of its own family"
         )
+    return like
 
 
 def load_backbone(folder: Path, *, allow_pickle: bool) -> "nn.Module":
@@ -156,7 +168,7 @@ def _has_processor(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
 
 
-def _base(folder: Path) -> Path:
+def _base(folder: Path, like: ModelSpec) -> Path:
     """The folder of the model that an adapter is for; from the Hub where the adapter names a repository."""
     from zoo import hub
 
@@ -166,6 +178,9 @@ def _base(folder: Path) -> Path:
         raise MissingWeightsError(f"{folder / ADAPTER} names no base model; add base_model_name_or_path")
     if Path(base).is_dir():
         return Path(base)
+    # Its kind is looked at before gigabytes of it are fetched.
+    small = hub.snapshot(base, settings.get("revision"), lambda _: ["config.json"])
+    check_backbone(read_object(small / "config.json"), like, f"hf:{base}, the base of {folder},")
     return hub.snapshot(base, settings.get("revision"), wanted)
 
 
