@@ -258,11 +258,12 @@ class VlmEncoder(Encoder):
     def _shared_prefix(self, ids: Tensor, mask: Tensor) -> int:
         """Tokens that all rows begin with and that are worth computing once: an instruction, the system's words.
 
-        Only where later tokens cannot change them (causal attention), no gradient is asked for, and before any picture.
+        Only where later tokens cannot change them (causal attention), outside training, and before any picture.
         """
         text = self.backbone.config.get_text_config()
         plain = all(kind == "full_attention" for kind in getattr(text, "layer_types", None) or ())
-        if len(ids) < 2 or torch.is_grad_enabled() or self.reading.attention != "causal" or not plain:
+        # GradCache's pass without gradient must draw the dropout of the one with it.
+        if len(ids) < 2 or torch.is_grad_enabled() or self.training or self.reading.attention != "causal" or not plain:
             return 0
         if not bool(mask[:, 0].all()):  # padded on the left
             return 0
