@@ -12,6 +12,8 @@ _REMEDIES = {
         "That picture is damaged or cut off. Open it in a picture viewer and save it again, or try another one."
     ),
     "image-too-large": "That picture is too large: at most 64 megapixels are read. Scale it down and try again.",
+    "corrupt-video": "That film is damaged, cut off or of a rare kind. Save it as MP4 (H.264), or try another one.",
+    "video-too-large": "That film is too large. Scale it down or cut it, and try again.",
     "invalid-pixels": "That picture has pixel values that cannot be read. Save it as an ordinary 8-bit JPEG or PNG.",
     "empty-text": "Type a few words first, for example “a red motorbike”.",
     "invalid-text": "That text cannot be read: it is too long or holds broken characters. Use a sentence or two.",

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "spec": {"errors", "reading"},
     "items": BASE | {"media"},
     "keys": BASE,
+    "films": BASE | {"media"},
     "media": BASE,
     "pooling": BASE,
     "heads": BASE,
