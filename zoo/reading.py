@@ -27,11 +27,12 @@ class Reading:
         added_tokens: tokens that the authors add to the tokenizer, in this order, where it has not got them yet.
         deepstack: whether features of inner vision layers are added to the text layers (Qwen3-VL).
         pixels: fewest and most pixels of a picture after resizing; None keeps the processor's own.
-        frame_pixels: the same for one frame of a film, where it differs; total_pixels: most of a whole film.
+        frame_pixels: the same for one frame of a film, where it differs.
+        total_pixels: most of a whole film, two frames that make one patch counted once; 0 for as many as there are.
         frames: a film is cut to this many, evenly spread; with `fps` at most so many.
         fps: frames a second that are taken; 0 spreads `frames` evenly.
         smallest_side: pictures with a shorter side are first enlarged to a square of twice that; 0 for never.
-        punctuate: add a full stop to an instruction that ends in no punctuation.
+        punctuate: take the space around an instruction off, and add a full stop where it ends in no punctuation.
         projection: name of the linear layer behind the backbone in the checkpoint ("custom_text_proj"), "" for none.
     """
 
@@ -62,6 +63,8 @@ class Reading:
         for name in ("pixels", "frame_pixels"):
             if (pair := getattr(self, name)) and (len(pair) != 2 or not 0 < pair[0] <= pair[1]):
                 raise ValueError(f"{name} must be the fewest and the most pixels, not {pair}")
+        if self.total_pixels and not self.frame_pixels:
+            raise ValueError("total_pixels of a film needs the frame_pixels that each of its frames has within them")
         if self.frames < 1 or self.fps < 0:
             raise ValueError(f"a film is read by at least 1 frame and a positive rate, not {self.frames} at {self.fps}")
         if self.attention == "bidirectional" and self.pooling == "last":

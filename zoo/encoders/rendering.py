@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from typing import Any
+from unicodedata import category
 
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.reading import Reading
@@ -82,8 +83,8 @@ class Prompt:
     def render(self, content: list[tuple[str, Any]], reading: Reading, instruction: str) -> str:
         """The whole sequence as text, with `reading.image` and `reading.video` where pictures and films stand."""
         marks = {"image": reading.image, "video": reading.video}
-        if reading.punctuate and instruction and instruction.strip()[-1:].isalnum():
-            instruction = f"{instruction.strip()}."
+        if reading.punctuate and (instruction := instruction.strip()):
+            instruction += "" if category(instruction[-1]).startswith("P") else "."
         return self._compiled.render(
             media="".join(marks[kind] for kind, _ in content if kind in marks),
             images="".join(reading.image for kind, _ in content if kind == "image"),

@@ -54,13 +54,12 @@ class Visuals:
         convert = processor.tokenizer.convert_tokens_to_ids
         self.ids = {kind: convert(token) if ids[kind] is None else ids[kind] for kind, token in self.tokens.items()}
         self._split = re.compile("|".join(re.escape(token) for token in self.tokens.values()) or r"(?!)")
-        for part, budget, total in (
-            (processor.image_processor, reading.pixels, 0),
-            (getattr(processor, "video_processor", None), reading.frame_pixels or reading.pixels, reading.total_pixels),
+        for part, budget in (
+            (processor.image_processor, reading.pixels),
+            (getattr(processor, "video_processor", None), reading.frame_pixels or reading.pixels),
         ):
-            if part is not None and (budget or total):
-                most = total or budget[1]
-                part.size = type(part.size)(shortest_edge=budget[0], longest_edge=most)
+            if part is not None and budget:
+                part.size = type(part.size)(shortest_edge=budget[0], longest_edge=budget[1])
 
     @property
     def marks(self) -> list[str]:
@@ -129,16 +128,20 @@ class Visuals:
 
         film = load_film(value, frames=self.reading.frames, fps=self.reading.fps)
         frames = torch.from_numpy(film.frames).permute(0, 3, 1, 2)
-        metadata = VideoMetadata(
-            total_num_frames=film.total, fps=film.fps or 24.0, frames_indices=[int(i) for i in film.indices]
-        )
+        # Pictures without times are shown two a second, as qwen-vl-utils has it for lists of frames.
+        rate, total = film.fps or 2.0, film.total if film.fps else len(frames)
+        indices = film.indices.tolist() if film.fps else list(range(len(frames)))
+        metadata = VideoMetadata(total_num_frames=total, fps=rate, frames_indices=indices)
         try:
+            if self.reading.total_pixels:
+                frames = self._fitted(frames)
             inputs = self.processor.video_processor(
                 videos=[frames],
                 video_metadata=[metadata],
                 do_sample_frames=False,
                 return_metadata=True,
                 return_tensors="pt",
+                **({"do_resize": False} if self.reading.total_pixels else {}),
             )
         except ValueError as error:
             size = f"{frames.shape[3]}x{frames.shape[2]}"
@@ -147,9 +150,21 @@ class Visuals:
         tensors = {name: t for name, t in inputs.items() if isinstance(t, Tensor)}
         if self.config.model_type == "qwen2_5_vl":
             step = getattr(self.processor.video_processor, "temporal_patch_size", 2)
-            rate = len(film.indices) / max(film.total / (film.fps or 24.0), 1e-6)
-            tensors["second_per_grid_ts"] = torch.tensor([step / rate])
+            tensors["second_per_grid_ts"] = torch.tensor([step * total / rate / len(film.indices)])
         return self._visual("video", tensors, words)
+
+    def _fitted(self, frames: Tensor) -> Tensor:
+        """Frames `(n, 3, height, width)` resized as qwen-vl-utils (fetch_video) does: each one within `frame_pixels`, also
+        enlarged, and all of them within `total_pixels`, counted once for two frames that make one patch."""
+        from torchvision.transforms.v2 import functional as resize
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        part, (least, most) = self.processor.video_processor, self.reading.frame_pixels
+        step = part.temporal_patch_size
+        share = self.reading.total_pixels * step / (len(frames) + -len(frames) % step)
+        most = max(min(most, share), int(least * 1.05))
+        size = smart_resize(*frames.shape[2:], part.patch_size * part.merge_size, least, most)
+        return resize.resize(frames, list(size), interpolation=resize.InterpolationMode.BICUBIC, antialias=True)
 
     def _visual(self, kind: Kind, inputs: dict[str, Tensor], words: str) -> Visual:
         digest = hashlib.blake2b(digest_size=16)
