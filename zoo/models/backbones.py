@@ -86,6 +86,149 @@ def tiny_qwen2_vl(**text: Any) -> dict[str, Any]:
     }
 
 
+def qwen2_5_vl(size: str) -> dict[str, Any]:
+    """Qwen2.5-VL (Bai et al., 2025, arxiv:2502.13923): "3b" or "7b"."""
+    text = {
+        "3b": {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16},
+        "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28},
+    }[size]
+    return {
+        "model_type": "qwen2_5_vl",
+        "text_config": {
+            "model_type": "qwen2_5_vl_text",
+            "vocab_size": {"3b": 151936, "7b": 152064}[size],
+            "num_key_value_heads": {"3b": 2, "7b": 4}[size],
+            "max_position_embeddings": 128000,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
+            **text,
+        },
+        "vision_config": {
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "num_heads": 16,
+            "out_hidden_size": text["hidden_size"],
+        },
+        "tie_word_embeddings": size == "3b",
+        **QWEN_TOKENS,
+    }
+
+
+# Vision towers that Qwen3-VL and Qwen3.5 have in common.
+_VISION = {
+    "small": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16},
+    "large": {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16},
+}
+
+
+def qwen3_vl(size: str) -> dict[str, Any]:
+    """Qwen3-VL (Bai et al., 2025, arxiv:2511.21631): "2b" or "8b"."""
+    text = {
+        "2b": {"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "num_attention_heads": 16},
+        "8b": {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32},
+    }[size]
+    rope = {"rope_type": "default", "rope_theta": 5000000.0, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
+    return {
+        "model_type": "qwen3_vl",
+        "text_config": {
+            "model_type": "qwen3_vl_text",
+            "vocab_size": 151936,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 262144,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": rope,
+            **text,
+        },
+        "vision_config": {
+            **_VISION["small" if size == "2b" else "large"],
+            "out_hidden_size": text["hidden_size"],
+            "deepstack_visual_indexes": [5, 11, 17] if size == "2b" else [8, 16, 24],
+        },
+        "tie_word_embeddings": size == "2b",
+        **QWEN_TOKENS,
+    }
+
+
+def qwen3_5(size: str, vocab_size: int = 248320) -> dict[str, Any]:
+    """Qwen3.5, whose text layers are gated delta networks, every fourth attention: "2b", "4b" or "9b"."""
+    text = {
+        "2b": {"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24, "num_attention_heads": 8},
+        "4b": {"hidden_size": 2560, "intermediate_size": 9216, "num_hidden_layers": 32, "num_attention_heads": 16},
+        "9b": {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 32, "num_attention_heads": 16},
+    }[size]
+    rope = {"rope_type": "default", "rope_theta": 10000000.0, "mrope_section": [11, 11, 10], "mrope_interleaved": True}
+    return {
+        "model_type": "qwen3_5",
+        "text_config": {
+            "model_type": "qwen3_5_text",
+            "vocab_size": vocab_size,
+            "num_key_value_heads": 2 if size == "2b" else 4,
+            "head_dim": 256,
+            "linear_num_key_heads": 16,
+            "linear_num_value_heads": 16 if size == "2b" else 32,
+            "max_position_embeddings": 262144,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {**rope, "partial_rotary_factor": 0.25},
+            **text,
+        },
+        "vision_config": {
+            **_VISION["large" if size == "9b" else "small"],
+            "out_hidden_size": text["hidden_size"],
+        },
+        "tie_word_embeddings": size != "9b",
+    }
+
+
+def tiny_qwen2_5_vl() -> dict[str, Any]:
+    """A Qwen2.5-VL that reads `byte_processor("qwen2_5_vl")`'s tokens."""
+    config = tiny_qwen2_vl(model_type="qwen2_5_vl_text")
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    return {
+        **config,
+        "model_type": "qwen2_5_vl",
+        "vision_config": {**vision, "window_size": 56, "fullatt_block_indexes": [1]},
+    }
+
+
+def tiny_qwen3_vl() -> dict[str, Any]:
+    """A Qwen3-VL of 150 thousand weights that reads `byte_processor("qwen3_vl")`'s tokens."""
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
+    config = tiny_qwen2_vl(model_type="qwen3_vl_text", head_dim=16, rope_parameters=rope)
+    return {
+        **config,
+        "model_type": "qwen3_vl",
+        "vision_config": {**_TINY_VISION, "deepstack_visual_indexes": [0]},
+    }
+
+
+def tiny_qwen3_5() -> dict[str, Any]:
+    """A Qwen3.5 with both kinds of layers that reads `byte_processor("qwen3_vl")`'s tokens."""
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
+    config = tiny_qwen2_vl(
+        model_type="qwen3_5_text",
+        num_hidden_layers=4,
+        head_dim=16,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        rope_parameters={**rope, "partial_rotary_factor": 0.5},
+    )
+    return {**config, "model_type": "qwen3_5", "vision_config": dict(_TINY_VISION)}
+
+
+_TINY_VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "out_hidden_size": 32,
+    "num_position_embeddings": 16,
+}
+
+
 SPECIALS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -98,6 +241,7 @@ SPECIALS = (
     "<instruction_start>",
     "<instruction_end>",
     "<image>",
+    "<embedding>",
 )
 
 
@@ -121,14 +265,23 @@ def byte_tokenizer() -> Any:
     )
 
 
-def byte_processor() -> Any:
-    """Qwen2-VL's processor around `byte_tokenizer`."""
-    from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor
+def byte_processor(kind: str = "qwen2_vl") -> Any:
+    """The processor of "qwen2_vl", "qwen2_5_vl" or "qwen3_vl" (Qwen3.5's too) around `byte_tokenizer`."""
+    import transformers
     from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
-    size = {"shortest_edge": TINY_PIXELS[0], "longest_edge": TINY_PIXELS[1]}
-    return Qwen2VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size=size),
+    name, video, side = {
+        "qwen2_vl": ("Qwen2VLProcessor", Qwen2VLVideoProcessor, 14),
+        "qwen2_5_vl": ("Qwen2_5_VLProcessor", Qwen2VLVideoProcessor, 14),
+        "qwen3_vl": ("Qwen3VLProcessor", Qwen3VLVideoProcessor, 16),
+    }[kind]
+    options = {
+        "size": {"shortest_edge": 4 * side * side, "longest_edge": 64 * side * side},
+        "patch_size": side,
+    }
+    return getattr(transformers, name)(
+        image_processor=transformers.Qwen2VLImageProcessor(**options),
         tokenizer=byte_tokenizer(),
-        video_processor=Qwen2VLVideoProcessor(size=size),
+        video_processor=video(**options),
     )
