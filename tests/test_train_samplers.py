@@ -26,6 +26,7 @@ ALL = [
     'homogeneous(exchange=0.25, tails="mix")',
     "mixed",
     "interleaved(sub_batch=8)",
+    'interleaved(sub_batch=8, order="drawn")',
     "label_balanced",
     "curriculum",
 ]
@@ -219,6 +220,39 @@ def test_interleaving_by_weight_has_the_weights_frequencies():
         assert abs((firsts == number).mean() - share) < 3 * np.sqrt(share * (1 - share) / len(firsts))
 
 
+@pytest.mark.parametrize("stop", ["all", "first"])
+def test_runs_drawn_by_chance_last_until_all_are_exhausted(stop):
+    """VLM2Vec's sampler (vlm_embedders.md, section 1.4): a set by probability, k of its rows, repeat."""
+    weights = {"photos": 1.0, "emoji": 5.0, "symbols": 2.0}
+    one = sampler(f'interleaved(sub_batch=8, temperature=0.0, weights={weights}, stop="{stop}", order="drawn")')
+    runs = one.batches(0).reshape(-1, 8)
+    assert (SETS[runs] == SETS[runs[:, :1]]).all()
+    unseen = [set(np.flatnonzero(number == SETS)) for number in range(3)]
+    whole = []
+    for run in runs:
+        unseen = [rows - set(run) for rows in unseen]
+        whole.append([not rows for rows in unseen])
+    finished = all if stop == "all" else any
+    # The epoch ends with the first whole batch in which it is so; a batch holds four runs.
+    assert finished(whole[-1]) if stop == "all" else not finished(whole[-5]) or finished(whole[-1])
+    assert not all(whole[-5])
+    firsts = np.concatenate([SETS[one.batches(epoch).reshape(-1, 8)[:, 0]] for epoch in range(40)])
+    counts = [np.bincount(SETS[one.batches(epoch).reshape(-1, 8)[:, 0]], minlength=3)[1] for epoch in range(40)]
+    for number, share in enumerate((1 / 8, 5 / 8, 2 / 8)):
+        assert abs((firsts == number).mean() - share) < 3 * np.sqrt(share * (1 - share) / len(firsts))
+    runs_each = len(firsts) / 40
+    assert np.var(counts) > 0.3 * runs_each * 15 / 64  # each by itself: not the same number in every epoch
+
+
+def test_rows_of_a_set_all_come_before_one_comes_again():
+    for order in ("even", "drawn"):
+        one = sampler(f'interleaved(sub_batch=8, temperature=0.0, order="{order}")')
+        small = one.batches(1).ravel()
+        small = small[SETS[small] == 2]
+        assert len(small) > 120
+        assert all(len(set(small[i : i + 60])) == 60 for i in range(0, len(small) - 60, 60))
+
+
 def test_balanced_labels_come_alike_however_rare():
     labels = np.repeat([0, 1, 2, 3], [400, 60, 15, 5])
     one = build_sampler("label_balanced(per_label=2)", np.zeros(480, int), batch_size=32, seed=0, labels=labels)
@@ -269,6 +303,7 @@ def test_a_curriculum_of_texts_begins_with_short_ones():
         ("mixed(temperature=-1)", "from 0"),
         ("mixed(weights={'films': 2})", "no data set is called 'films'"),
         ("interleaved(sub_batch=7)", "does not divide"),
+        ("interleaved(sub_batch=8, order='odd')", "even or drawn"),
         ('homogeneous(mode="often")', "epoch-static"),
         ("__import__('os').system('true')", "cannot read"),
         ("no_duplicates(by='picture')", "both, query or positive"),

@@ -14,6 +14,7 @@ from zoo.errors import ZooError
 from ..naming import check_options, read_call, what_there_is
 
 _LARGEST_SCALE = 100.0  # as in CLIP: a higher one makes training unstable
+_SMALLEST_DIVISOR = 1e-3
 _BLOCK_ENTRIES = 2**20  # similarities in memory at once: 4 MB in float32
 
 
@@ -50,28 +51,35 @@ class Loss(nn.Module):
 
 
 class Temperature(nn.Module):
-    """The learned inverse temperature of a loss, kept as a logarithm (CLIP, Radford et al., 2021).
+    """The learned temperature of a loss: its inverse kept as a logarithm (CLIP, Radford et al., 2021), or itself.
 
     Args:
         temperature: at the start. learn: whether it is trained.
+        divisor: train the temperature itself, 0.001 at least (U-MARVEL, Li et al., 2025), not the logarithm.
     """
 
-    def __init__(self, temperature: float, learn: bool) -> None:
+    def __init__(self, temperature: float, learn: bool, divisor: bool = False) -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, not {temperature}")
-        log_scale = min(-math.log(temperature), math.log(_LARGEST_SCALE))
-        self.log_scale = nn.Parameter(torch.tensor(log_scale), requires_grad=learn)
+        if divisor:
+            self.divisor = nn.Parameter(torch.tensor(float(temperature)), requires_grad=learn)
+        else:
+            log_scale = min(-math.log(temperature), math.log(_LARGEST_SCALE))
+            self.log_scale = nn.Parameter(torch.tensor(log_scale), requires_grad=learn)
 
     @property
     def scale(self) -> Tensor:
         """What similarities are multiplied by."""
-        return self.log_scale.exp()
+        return 1 / self.divisor if hasattr(self, "divisor") else self.log_scale.exp()
 
     @torch.no_grad()
     def limit(self) -> None:
-        """Keeps the scale at 100 at most; after a step, not in the loss, where the gradient would die at the limit."""
-        self.log_scale.clamp_(max=math.log(_LARGEST_SCALE))
+        """Keeps the temperature in its range; after a step, not in the loss, where the gradient would die at the limit."""
+        if hasattr(self, "divisor"):
+            self.divisor.clamp_(min=_SMALLEST_DIVISOR)
+        else:
+            self.log_scale.clamp_(max=math.log(_LARGEST_SCALE))
 
 
 def check_layout(queries: Tensor, targets: Tensor) -> int:

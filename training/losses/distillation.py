@@ -31,7 +31,7 @@ class Distillation(InfoNCE):
         teacher_temperature: divides the teacher's cosines or scores; None for the student's own.
         cosine: in space "group", the share of the teacher's cosine in its scores: 0.5 is U-MARVEL's mean of cosine and
             reranker probability, which then needs a teacher's embeddings too.
-        infonce: weight of the added InfoNCE. symmetric, margin: its options (see `InfoNCE`).
+        infonce: weight of the added InfoNCE. symmetric, margin, divisor: its options (see `InfoNCE`).
         block: rows whose similarities are in memory at once; None picks.
     """
 
@@ -45,9 +45,10 @@ class Distillation(InfoNCE):
         infonce: float = 0.0,
         symmetric: bool = True,
         margin: float | None = None,
+        divisor: bool = False,
         block: int | None = None,
     ) -> None:
-        super().__init__(temperature, learn, symmetric, margin=margin, block=block)
+        super().__init__(temperature, learn, symmetric, margin=margin, divisor=divisor, block=block)
         if space not in ("batch", "group"):
             raise ValueError(f"space must be batch or group, not {space!r}")
         if teacher_temperature is not None and not teacher_temperature > 0:

@@ -68,6 +68,7 @@ class InfoNCE(Loss):
             2020, eq. 2); otherwise they are left out.
         margin: leave out candidates more similar than the own positive by this much, as likely false negatives
             (Qwen3-Embedding uses 0.1); None keeps all.
+        divisor: the temperature itself is trained, not the logarithm of its inverse (see `Temperature`).
         block: rows whose similarities are in memory at once; None picks.
     """
 
@@ -91,18 +92,19 @@ class InfoNCE(Loss):
         positive_positive: bool = False,
         multi_positive: bool = False,
         margin: float | None = None,
+        divisor: bool = False,
         block: int | None = None,
     ) -> None:
         super().__init__()
         if symmetric and not in_batch:
             raise ValueError("without in-batch negatives a positive has no other query to tell apart: symmetric=False")
-        self.temperature = Temperature(temperature, learn)
+        self.temperature = Temperature(temperature, learn, divisor)
         self.symmetric, self.in_batch, self.multi_positive, self.margin = symmetric, in_batch, multi_positive, margin
         self.query_query, self.positive_positive, self.block = query_query, positive_positive, block
 
     @property
     def scale(self) -> Tensor:
-        """What similarities are multiplied by: the inverse of the temperature, at most 100."""
+        """What similarities are multiplied by: the inverse of the temperature."""
         return self.temperature.scale
 
     # ------------------------------------------------------------------------------------------------- the hooks

@@ -145,13 +145,15 @@ class Mixed(_Weighted):
 class Interleaved(_Weighted):
     """Every batch a few runs of one data set each: a data set is drawn by weight and gives a run (VLM2Vec-V2).
 
-    Every set gets its share of an epoch's runs exactly, in an order drawn anew; a small set begins again with another
-    shuffle, so that no row comes twice before all of its set came.
+    A small set begins again with another shuffle, so that no row comes twice before all of its set came.
 
     Args:
         sub_batch: rows of a run; below 1 a share of the batch.
         temperature, weights: as of `mixed`; VLM2Vec's own weights are temperature=0 and a weight for each set.
         stop: an epoch lasts until every data set has been seen whole ("all"), or until the first has ("first").
+        order: "even" gives every set its share of an epoch's runs exactly, in an order drawn anew; "drawn" draws the set
+            of each run by itself, as VLM2Vec does, so that shares hold on average. The first epoch, drawn, lasts until
+            `stop` says so, and the others as long.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class Interleaved(_Weighted):
         temperature: float = 1.0,
         weights: Mapping[str, float] | None = None,
         stop: Literal["all", "first"] = "all",
+        order: Literal["even", "drawn"] = "even",
         **given: Any,
     ) -> None:
         super().__init__(rows, temperature=temperature, weights=weights, **given)
@@ -170,21 +173,52 @@ class Interleaved(_Weighted):
             raise ValueError(f"sub_batch {sub_batch} does not divide a batch of {self.batch_size} into equal runs")
         if stop not in ("all", "first"):
             raise ValueError(f"stop must be all or first, not {stop!r}")
+        if order not in ("even", "drawn"):
+            raise ValueError(f"order must be even or drawn, not {order!r}")
         _check_sizes(rows, self.run, "run", "lower sub_batch, or leave it out (`datasets` of the recipe)")
-        shares = self.shares(self.sizes)
-        needed = self.sizes[shares > 0] / self.run / shares[shares > 0]
-        runs = math.ceil(needed.max() - 1e-9) if stop == "all" else math.floor(needed.min() + 1e-9)
+        self.portions, self.order = self.shares(self.sizes), order
+        if order == "drawn":
+            runs = self._runs_until(stop)
+        else:
+            needed = self.sizes[self.portions > 0] / self.run / self.portions[self.portions > 0]
+            runs = math.ceil(needed.max() - 1e-9) if stop == "all" else math.floor(needed.min() + 1e-9)
         each = self.batch_size // self.run
         self.steps_per_epoch = max(1, -(-runs // each) if stop == "all" else runs // each)
-        self.counts = _apportion(self.steps_per_epoch * each, shares)
+        self.runs = self.steps_per_epoch * each
+
+    def _runs_until(self, stop: str) -> int:
+        """Runs of the first epoch until all sets, or the first of them, have been seen whole."""
+        needed = -(-self.sizes // self.run)
+        count = int((needed / np.maximum(self.portions, 1e-12))[self.portions > 0].max())
+        while True:
+            drawn = self._drawn(0, count)
+            # Where each set's last new row comes; a set that is not drawn that often needs more runs.
+            places = [np.flatnonzero(drawn == n) for n in np.flatnonzero(self.portions > 0)]
+            wanted = needed[self.portions > 0]
+            ends = [p[w - 1] + 1 if len(p) >= w else math.inf for p, w in zip(places, wanted, strict=True)]
+            end = max(ends) if stop == "all" else min(ends)
+            if end < math.inf:
+                return int(end)
+            count *= 2
+
+    def _drawn(self, epoch: int, count: int) -> np.ndarray:
+        """The data sets of an epoch's first runs; more of them begin with the same."""
+        edges = self.portions.cumsum()
+        return np.searchsorted(edges / edges[-1], self._random(epoch).random(count), side="right")
 
     def draw(self, epoch: int) -> np.ndarray:
-        order = self._random(epoch).permutation(np.repeat(np.arange(len(self.counts)), self.counts))
+        if self.order == "drawn":
+            order = self._drawn(epoch, self.runs)
+        else:
+            counts = _apportion(self.runs, self.portions)
+            order = self._random(epoch).permutation(np.repeat(np.arange(len(counts)), counts))
         runs = np.empty((len(order), self.run), dtype=np.int64)
-        for number, count in enumerate(self.counts.tolist()):
-            turns = -(-count * self.run // self.sizes[number])  # an epoch begins with a shuffle of its own
-            rows = self.endless(number, epoch * turns * self.sizes[number], count * self.run)
-            runs[order == number] = rows.reshape(count, self.run)
+        for number, size in enumerate(self.sizes.tolist()):
+            mine = np.flatnonzero(order == number)
+            most = len(mine) if self.order == "even" else self.runs
+            turns = -(-most * self.run // size)  # an epoch begins with a shuffle of its own
+            rows = self.endless(number, epoch * turns * size, len(mine) * self.run)
+            runs[mine] = rows.reshape(len(mine), self.run)
         return runs.reshape(self.steps_per_epoch, self.batch_size)
 
 
