@@ -242,6 +242,7 @@ SPECIALS = (
     "<instruction_end>",
     "<image>",
     "<embedding>",
+    "<video>",
 )
 
 
