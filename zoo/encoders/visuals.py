@@ -248,7 +248,9 @@ class Visuals:
 
 
 def _enlarged(pixels: Tensor, side: int) -> Tensor:
-    """A picture `(3, height, width)` as a square, for those with a side too short for one token (VLM2Vec)."""
-    from torchvision.transforms.v2 import functional as resize
+    """A picture `(3, height, width)` as a square, for those with a side too short for one token; by Pillow, as VLM2Vec does."""
+    import numpy as np
+    from PIL import Image
 
-    return resize.resize(pixels, [side, side], interpolation=resize.InterpolationMode.BICUBIC, antialias=True)
+    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    return torch.from_numpy(np.array(picture.resize((side, side), Image.Resampling.BICUBIC))).permute(2, 0, 1)

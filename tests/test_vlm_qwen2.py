@@ -1,0 +1,306 @@
+"""Embedders on Qwen2-VL: old checkpoints from folders and the hub give the vectors of their authors' code, written out here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import zoo
+from tests.reference.qwen2_vl import (
+    QUESTION,
+    SAME,
+    Published,
+    Row,
+    film,
+    items,
+    last,
+    picture,
+    states,
+    write_qwen2_vl,
+)
+from zoo.formats.vlm import load
+from zoo.items import Item
+
+BOUND, TELLS = 1e-5, 1e-3
+TOKEN = 28 * 28
+
+
+# --------------------------------------------------------------- the authors' prompts and poolers, from their repositories
+
+
+def qwen_embed(item: Item) -> Row:
+    """GmeQwen2VL.embed of gme_inference.py; Ops-MM's `embed_batch` gives the same string for a text and a picture."""
+    instruction = item.instruction or "You are a helpful assistant."
+    input_str = ""
+    if item.image is not None:
+        input_str += "<|vision_start|><|image_pad|><|vision_end|>"
+    if item.text is not None:
+        input_str += item.text
+    msg = f"<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n{input_str}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
+    return Row(msg, [item.image] if item.image is not None else [])
+
+
+def ops_mm(item: Item) -> Row:
+    """Films are their eight frames as pictures (OpsMMEmbeddingWrapper.embed_batch)."""
+    if item.video is None:
+        return qwen_embed(item)
+    frames = [Image.fromarray(frame) for frame in cut(item.video)]
+    return Row(qwen_embed(replace(item, video=None, image=1)).prompt.replace(PICTURE, PICTURE * len(frames)), frames)
+
+
+PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+def rzen(item: Item) -> Row:
+    """RzenEmbed.get_fused_embeddings and embed: the instruction stands directly before the text, behind the pictures."""
+    words = (item.instruction or "") + (item.text or "")
+    return ops_mm(replace(item, instruction=None, text=words))
+
+
+def vlm2vec(item: Item) -> Row:
+    """process_input_text of src/model/processor.py, and " \\n" of picture tasks as in src/data/eval_dataset/image_*.py."""
+    prompt = item.instruction or ""
+    if item.text:
+        prompt = prompt + " " + item.text if prompt else item.text  # text candidates are raw strings
+    if item.video is not None:
+        prompt = "<|video_pad|>" + " " + prompt
+    if item.image is not None:
+        prompt = ("<|image_pad|>" + " " + prompt).replace(" \n", "\n")
+    films = [np.stack(cut(item.video))] if item.video is not None else []
+    return Row(prompt, [item.image] if item.image is not None else [], films)
+
+
+def u_marvel(item: Item) -> Row:
+    """Qwen2-VL's template over construct_messages of dataset/datasets_mbeir.py, with the generation prompt (mbeir_eval.py)."""
+    text = item.text or ""
+    if item.instruction:
+        text = (
+            f"<instruction_start>{item.instruction}<instruction_end> {text}"
+            if text
+            else (
+                f"<instruction_start>{item.instruction}<instruction_end>."  # format_string strips, and adds a full stop
+            )
+        )
+    media = PICTURE if item.image is not None else ""
+    return Row(
+        f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{media}{text}<|im_end|>\n"
+        "<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n",
+        [item.image] if item.image is not None else [],
+    )
+
+
+def cut(frames: np.ndarray, most: int = 8) -> list[np.ndarray]:
+    """Eight frames, evenly spread (sample_frames of src/utils/vision_utils/vision_utils.py)."""
+    if len(frames) <= most:
+        return list(frames)
+    return [frames[i] for i in np.linspace(0, len(frames) - 1, most, dtype=int)]
+
+
+def mean_outside_instruction(published: Published, hidden: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """_global_mean_pool over labels that are no padding and no instruction (models/qwen2_vl_finetune.py)."""
+    vectors = []
+    for state, row, real in zip(hidden, ids.tolist(), mask.tolist(), strict=True):
+        keep, inside = [], False
+        for i, (token, kept) in enumerate(zip(row, real, strict=True)):
+            inside = inside or token == published.id("<instruction_start>")
+            if kept and not inside:
+                keep.append(i)
+            inside = inside and token != published.id("<instruction_end>")
+        vectors.append(state[keep].sum(0) / max(len(keep), 1e-7))
+    return nn.functional.normalize(torch.stack(vectors), dim=-1)
+
+
+@dataclass
+class Family:
+    """A registered model and what its authors' code does.
+
+    Attributes:
+        frame_pixels: budget of rows with a film, where it differs. bidirectional: and the mean outside the instruction.
+    """
+
+    like: str
+    row: Callable[[Item], Row]
+    pixels: tuple[int, int]
+    positions: str = "cumulative"
+    films: str = ""
+    frame_pixels: tuple[int, int] | None = None
+    bidirectional: bool = False
+
+    def vectors(self, published: Published, some: list[Item], side: str = "left") -> Tensor:
+        """What the authors' code gives; rows with films are a batch of their own, as they have them."""
+        if self.frame_pixels and any(item.video is not None for item in some):
+            stills = [item for item in some if item.video is None]
+            films = [item for item in some if item.video is not None]
+            moving = replace(self, pixels=self.frame_pixels, frame_pixels=None)
+            parts = [self.vectors(published, stills, side)] if stills else []
+            return torch.cat([*parts, moving.vectors(published, films, side)])
+        hidden, ids, mask = states(
+            published,
+            [self.row(item) for item in some],
+            pixels=self.pixels,
+            positions=self.positions,
+            side=side,
+            bidirectional=self.bidirectional,
+        )
+        return mean_outside_instruction(published, hidden, ids, mask) if self.bidirectional else last(hidden, mask)
+
+
+FAMILIES = {
+    family.like: family
+    for family in (
+        Family("gme-qwen2vl-2b", qwen_embed, (256 * TOKEN, 1280 * TOKEN), "arange"),
+        Family("ops-mm-embedding-v1-2b", ops_mm, (256 * TOKEN, 1280 * TOKEN), "mrope", films="short"),
+        Family(
+            "rzenembed-qwen2vl-7b",
+            rzen,
+            (256 * TOKEN, 1280 * TOKEN),
+            "arange",
+            films="short",
+            frame_pixels=(160 * TOKEN, 180 * TOKEN),
+        ),
+        Family("vlm2vec-v2-qwen2vl-2b", vlm2vec, (4 * TOKEN, 1280 * TOKEN), films="all"),
+        Family("vlm2vec-qwen2vl-7b", vlm2vec, (4 * TOKEN, 1280 * TOKEN)),
+        Family("u-marvel-qwen2vl-7b", u_marvel, (4 * TOKEN, 300 * TOKEN), "arange", bidirectional=True),
+    )
+}
+BASE, FULL, MARVEL = "Qwen/Qwen2-VL-2B-Instruct", "Alibaba-NLP/gme-Qwen2-VL-2B-Instruct", "org/u-marvel"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return write_qwen2_vl(tmp_path_factory.mktemp("base") / "qwen2-vl")
+
+
+@pytest.fixture(scope="module")
+def marvel(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """Merged weights with the learned temperature among them; the tokenizer is the base's, without the added tokens."""
+    from safetensors.torch import load_file, save_file
+
+    published = write_qwen2_vl(tmp_path_factory.mktemp("marvel") / "u-marvel", tied=False, seed=3)
+    path = published.folder / "model.safetensors"
+    save_file({**load_file(path), "sim.temp": torch.tensor(0.031)}, path, {"format": "pt"})
+    config = json.loads((published.folder / "config.json").read_text())
+    config["architectures"] = ["Qwen2VLRetForConditionalGeneration"]
+    (published.folder / "config.json").write_text(json.dumps(config))
+    published.tokenizer.add_tokens(["<emb>", "<instruction_start>", "<instruction_end>"])
+    return published
+
+
+@pytest.fixture(scope="module")
+def published(base: Published, marvel: Published) -> Callable[[Family], Published]:
+    return lambda family: marvel if family.bidirectional else base
+
+
+def opened(published: Published, like: str) -> zoo.Embedder:
+    return zoo.load_model(published.folder, like=like)
+
+
+def furthest(a: Tensor, b: Tensor) -> float:
+    assert a.shape == b.shape
+    return (a - b).abs().max().item()
+
+
+# -------------------------------------------------------------------------------------------------------------- parity
+
+
+@pytest.mark.parametrize("like", FAMILIES)
+def test_a_folder_gives_the_authors_vectors(like: str, published: Callable[[Family], Published]) -> None:
+    """Whichever side the authors pad on, and we."""
+    family = FAMILIES[like]
+    some = items(family.films)
+    model = opened(published(family), like)
+    ours = model.encode(some)
+    for side in ("left", "right"):
+        assert furthest(ours, family.vectors(published(family), some, side)) < BOUND
+    tower = model.towers[0]
+    with torch.inference_mode():
+        batch = tower.encoder.collate([tower.encoder.read(item) for item in some], "left")
+        assert furthest(ours, tower(batch)) < BOUND
+
+
+def opened_otherwise(published: Published, like: str, **changes) -> zoo.Embedder:
+    """The same folder, read with other switches."""
+    spec = zoo.get_spec(like)
+    spec = replace(spec, reading=replace(spec.reading, **changes))
+    return load(published.folder, name="other", trust_remote_code=False, allow_pickle=False, like=spec).eval()
+
+
+@pytest.mark.parametrize(
+    ("like", "changes"),
+    [
+        ("gme-qwen2vl-2b", {"positions": "mrope"}),
+        ("gme-qwen2vl-2b", {"pixels": (4 * TOKEN, 1280 * TOKEN)}),
+        ("ops-mm-embedding-v1-2b", {"positions": "sequential"}),
+        ("vlm2vec-v2-qwen2vl-2b", {"positions": "mrope"}),
+        ("vlm2vec-v2-qwen2vl-2b", {"image": "<|image_pad|>"}),
+        ("vlm2vec-v2-qwen2vl-2b", {"prompt": "{{ media }}{{ instruction }}{{ text }}"}),
+        ("u-marvel-qwen2vl-7b", {"positions": "mrope"}),
+        ("u-marvel-qwen2vl-7b", {"span": "all"}),
+        ("u-marvel-qwen2vl-7b", {"attention": "causal"}),
+        ("u-marvel-qwen2vl-7b", {"attention": "causal", "pooling": "last", "span": "all"}),
+    ],
+)
+def test_a_wrong_switch_would_show(like: str, changes: dict, published: Callable[[Family], Published]) -> None:
+    family = FAMILIES[like]
+    item = [Item(image=picture(2, 160, 30), text="the same in blue", instruction=SAME)]
+    theirs = family.vectors(published(family), item)
+    assert furthest(opened_otherwise(published(family), like, **changes).encode(item), theirs) > TELLS
+
+
+def test_a_tiny_picture_is_enlarged_as_the_authors_do(base: Published) -> None:
+    model = opened(base, "vlm2vec-v2-qwen2vl-2b")
+    tiny = picture(7, 20, 90)
+    family = FAMILIES["vlm2vec-v2-qwen2vl-2b"]
+    assert furthest(model.encode([tiny]), family.vectors(base, [Item(image=tiny.resize((56, 56)))])) < BOUND
+    assert furthest(model.encode([tiny]), family.vectors(base, [Item(image=tiny)])) > TELLS
+
+
+# ------------------------------------------------------------------------------------------------- prompts, to the letter
+
+
+def rendered(name: str, item: Item) -> str:
+    """The sequence of a `*-test` model as text, each picture and film as long as one token."""
+    encoder = zoo.build_model(name).towers[0].encoder
+    text = encoder.tokenizer.decode(encoder.read(encoder.prompted(zoo.items.as_item(item), "")).ids)
+    for pad in ("<|image_pad|>", "<|video_pad|>"):
+        while pad * 2 in text:
+            text = text.replace(pad * 2, pad)
+    return text
+
+
+BOTH = Item(text="the same in blue", image=picture(0), instruction=SAME)
+GOLDEN = [
+    ("gme-test", Item(text="a"), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("gme-test", Item(image=picture(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("gme-test", Item(text="a", instruction="No stop"), "<|im_start|>system\nNo stop<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("gme-test", Item(parts=[picture(0), "a", picture(1), "b"]), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}{PICTURE}a b<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("gme-test", BOTH, f"<|im_start|>system\n{SAME}<|im_end|>\n<|im_start|>user\n{PICTURE}the same in blue<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("vlm2vec-test", Item(text="a cat"), "a cat"),
+    ("vlm2vec-test", Item(text="a cat", instruction=QUESTION), f"{QUESTION} a cat"),
+    ("vlm2vec-test", Item(image=picture(0)), "<|image_pad|> "),
+    ("vlm2vec-test", BOTH, f"<|image_pad|> {SAME} the same in blue"),
+    ("vlm2vec-test", Item(image=picture(0), text="q\n", instruction="\nAnswer:"), "<|image_pad|>\nAnswer: q\n"),
+    ("vlm2vec-test", Item(video=film(0), instruction="Understand it. "), "<|video_pad|> Understand it. "),
+    ("u-marvel-test", Item(text="a"), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"),
+    ("u-marvel-test", Item(image=picture(0), instruction="Find it."), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}<instruction_start>Find it.<instruction_end>.<|im_end|>\n<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"),
+    ("u-marvel-test", BOTH, f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}<instruction_start>{SAME}<instruction_end> the same in blue<|im_end|>\n<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "item", "text"), GOLDEN)
+def test_prompts_to_the_letter(name: str, item: Item, text: str) -> None:
+    assert rendered(name, item) == text
+
+
+def test_token_ids_of_a_prompt() -> None:
+    """Bytes are their place in the sorted byte alphabet, special tokens follow from 256 on."""
+    encoder = zoo.build_model("vlm2vec-test").towers[0].encoder
+    ids = encoder.read(Item(image=picture(0, 28, 28), text="ab\n", instruction="\nA:")).ids
+    assert ids == [261] + [198, 32, 25, 220, 64, 65, 198]
