@@ -16,6 +16,7 @@ from zoo.adapters import (
     PREFIX,
     WEIGHTS,
     AdapterMismatchError,
+    add_adapter,
     exact,
     fill,
     inject,
@@ -304,6 +305,9 @@ def load_adapter(model: Embedder, folder: str | Path, *, key_mapping: Mapping[st
     try:
         for part, backbone in parts.items():
             done.append(backbone)
+            if not (folder / ADAPTER).is_file():  # of peft itself, and perhaps of older names than target_modules fits
+                add_adapter(backbone, part, key_mapping=key_mapping or {})
+                continue
             config = LoraConfig.from_pretrained(part)
             config.inference_mode = False  # peft saves it as True, and would freeze what it loads
             inject(backbone, config)

@@ -17,7 +17,7 @@ from zoo.formats import check_weights, read_object
 from zoo.formats.sizes import read_header
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
-PREFIX = "base_model.model."
+NAME, PREFIX = "default", "base_model.model."  # what peft calls a model's one adapter, and the model inside its wrapper
 MOST_RANK = 8_192
 # Keys that are read, and those that change training alone. target_modules is neither trusted nor needed: the tensors' names
 # say which layers are adapted.
@@ -89,6 +89,10 @@ class Settings:
             hit = next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", layer)), default)
             values.append(hit)
         return values[0], values[1]
+
+    def scale(self, rank: int, alpha: float) -> float:
+        """What B·A is multiplied by; rsLoRA (Kalajdzievski, 2023) divides by the root of the rank."""
+        return alpha / (math.sqrt(rank) if self.rslora else rank)
 
 
 def read_settings(path: Path) -> Settings:

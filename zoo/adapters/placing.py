@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .files import AdapterMismatchError, Settings, map_names
-from .layers import NAME
+from .files import NAME, AdapterMismatchError, Settings, map_names
 
 _PART = re.compile(
     r"(?P<layer>.+)\.(?P<part>lora_(?:embedding_)?[AB]|lora_magnitude_vector)"
@@ -19,11 +18,15 @@ _WRAPPERS = re.compile(rf"\.(?:modules_to_save(?:\.{NAME})?|base_layer)(?=\.)")
 
 
 class Layer(NamedTuple):
-    """An adapted layer: its name in the model, and peft's tensors beside it (lora_A.weight, lora_magnitude_vector, ...)."""
+    """An adapted layer: its name in the model, and peft's tensors beside it (lora_A.weight, lora_magnitude_vector, ...).
+
+    B·A is multiplied by `scale`, which comes of rank and alpha.
+    """
 
     name: str
     rank: int
     alpha: float
+    scale: float
     tensors: dict[str, Tensor]
 
 
@@ -70,15 +73,16 @@ def place(
 
     wrong = _Misfits([], [], [])
     first = {id(module): name for name, module in root.named_modules()}
-    layers: dict[str, Layer] = {}
+    layers: dict[int, Layer] = {}
     for name, parts in beside.items():
         module = _submodule(root, name)
         rank, alpha = settings.of(was[name])
         wrong.compare(f"{name}.", _expected(module, name, rank, settings, where), parts)
         own = first.get(id(module), name)
-        if own in layers:
-            raise AdapterMismatchError(f"{where} adapts one layer twice, as {name} and as {own}")
-        layers[own] = Layer(own, rank, alpha, parts)
+        key = id(getattr(module, "weight", name))  # of layers that share their weights, too
+        if key in layers:
+            raise AdapterMismatchError(f"{where} adapts one weight twice, as {name} and as {layers[key].name}")
+        layers[key] = Layer(own, rank, alpha, settings.scale(rank, alpha), parts)
     own_tensors = named_tensors(root)
     for name, tensor in full.items():
         wrong.compare("", {name: tuple(own_tensors[name].shape)} if name in own_tensors else {}, {name: tensor})

@@ -1,17 +1,83 @@
-"""peft's layers inside any module: put in, filled without a tensor too few or too many, taken out or merged."""
+"""peft's layers beside those of any module, to train them on: put in, filled without a tensor too few, taken out, merged."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
 
-from .files import AdapterMismatchError
+from .files import CONFIG, AdapterMismatchError, Settings, read_settings, read_tensors
+from .placing import Layer, named_tensors, place
 
-NAME = "default"  # what peft calls the one adapter of a model
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+def add_adapter(
+    root: nn.Module,
+    folder: Path,
+    *,
+    key_mapping: Mapping[str, str],
+    allow_pickle: bool = False,
+    adapter: str | None = None,
+    unused: str | None = None,
+) -> None:
+    """Puts a saved LoRA or DoRA beside the layers of `root` through peft; it learns, and all other weights are frozen.
+
+    What was trained whole (modules_to_save) replaces the weights of `root`, and learns. `unload(root, merge=True)` adds the
+    adapter to the weights. Arguments and errors are those of `merge_adapter`.
+
+    Raises:
+        ZooError: peft is not installed.
+    """
+    import_peft()
+    settings = read_settings(folder / CONFIG)
+    tensors, where = read_tensors(folder, allow_pickle)
+    layers, full = place(root, tensors, settings, where, key_mapping=key_mapping, adapter=adapter, unused=unused)
+    own = named_tensors(root)
+    before = {name: own[name].detach().clone() for name in full}
+    learned = [(parameter, parameter.requires_grad) for parameter in root.parameters()]
+    root.requires_grad_(False)
+    try:
+        for name, tensor in full.items():
+            own[name].data.copy_(tensor)
+            own[name].requires_grad_(isinstance(own[name], nn.Parameter))
+        if layers:
+            inject(root, _config(layers, settings))
+            fill(root, {f"{layer.name}.{part}": t for layer in layers for part, t in layer.tensors.items()}, where)
+            for name in full:  # peft has frozen them
+                own[name].requires_grad_(isinstance(own[name], nn.Parameter))
+    except BaseException as error:
+        unload(root, merge=False)
+        for name, tensor in before.items():
+            own[name].data.copy_(tensor)
+        for parameter, learns in learned:
+            parameter.requires_grad_(learns)
+        if isinstance(error, ValueError | RuntimeError | KeyError) and not isinstance(error, ZooError):
+            raise AdapterMismatchError(f"{where} does not fit the model: {error}") from error
+        raise
+
+
+def _config(layers: list[Layer], settings: Settings) -> "LoraConfig":
+    """peft's configuration for these layers and no others, whatever the adapter's own says of their names."""
+    peft = import_peft()
+
+    def whole(name: str) -> str:
+        return f"^{re.escape(name)}"  # peft puts "(.*\\.)?" before it and "$" behind
+
+    return peft.LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules="|".join(re.escape(layer.name) for layer in layers),
+        rank_pattern={whole(layer.name): layer.rank for layer in layers if layer.rank != settings.rank},
+        alpha_pattern={whole(layer.name): layer.alpha for layer in layers if layer.alpha != settings.alpha},
+        use_dora=settings.dora,
+        use_rslora=settings.rslora,
+        lora_bias=settings.bias,
+    )
 
 
 def inject(root: nn.Module, config: Any) -> None:
