@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "heads": BASE,
     "encoders": PARTS | {"encoders"},
     "adapters": BASE | {"encoders", "formats"},  # the checks of configurations and of safetensors
-    "fusion": BASE | {"encoders"},
+    "fusion": BASE | {"encoders", "embedder"},  # the model for its type alone
     "embedder": PARTS | {"encoders", "formats", "fusion", "publish"},  # publish: for the verb push_to_hub alone
     "formats": PARTS | {"adapters", "encoders", "embedder", "fusion", "hub", "formats"},
     "hub": PARTS | {"encoders", "embedder", "formats", "registry"},

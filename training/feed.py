@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
+from zoo.fusion import FusedEncoder, FusedRead, Known
 from zoo.items import Item
 from zoo.keys import item_key
 
@@ -191,16 +192,19 @@ class PairFeed:
         ]
 
     def _read(self, item: Item, prefix: str, seed: tuple[int, ...]) -> Read:
-        tower = self.model.route(item)
-        position = next(i for i, other in enumerate(self.model.towers) if other is tower)
+        position = self.model.place(item)
         if (cache := self.vectors.get(position)) is not None:
             found = cache.vector(item_key(item, prefix))
             if found is not None:
                 return Read(position, vector=found)
-        changed = tower.encoder.prompted(self.augmentation.item(item, seed), prefix)
+        encoder = self.model.readers[position].encoder
+        if isinstance(encoder, FusedEncoder):
+            parts = [self._read(part, prefix, (*seed, i)) for i, part in enumerate(encoder.parts(item))]
+            return Read(position, FusedRead(*(p.value if p.vector is None else Known(p.vector) for p in parts)))
+        changed = encoder.prompted(self.augmentation.item(item, seed), prefix)
         # What takes long to decode is kept; texts, and what is changed before it is read, are read anew.
         keep = changed is item and item.text is None
-        value = self.decoded.read(tower.encoder, item) if keep else tower.encoder.read(changed)
+        value = self.decoded.read(encoder, item) if keep else encoder.read(changed)
         return Read(position, self.augmentation.read(value, item, seed))
 
     # ------------------------------------------------------------------------------------------------- the extras

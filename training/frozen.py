@@ -8,6 +8,7 @@ import torch
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError
+from zoo.fusion import FusedEncoder
 from zoo.items import Item
 
 from . import sharding
@@ -44,8 +45,7 @@ def frozen_vectors(
         return caches
     changed = Augmentation.parse(recipe.augment).modalities
     for position in frozen_towers(model):
-        tower = model.towers[position]
-        if tower.encoder.reads & changed:
+        if model.readers[position].encoder.reads & changed:
             continue
         cache = VectorCache.for_towers(folder / FOLDER / f"tower{position}", model, [position])
         _fill(cache, model, pairs, role_prefixes(model, recipe), position, progress=progress)
@@ -94,7 +94,10 @@ def _items(
         try:
             pair = pairs[row]
             for item in (pair.query,) if side == 0 else (pair.positive, *pair.negatives):
-                if position is None or model.route(item) is model.towers[position]:
+                encoder = model.readers[model.place(item)].encoder
+                if position is None or model.place(item) == position:
                     yield item
+                elif isinstance(encoder, FusedEncoder):  # of a fused item the part that this tower reads
+                    yield from (part for part in encoder.parts(item) if model.place(part) == position)
         except InputError:
             continue

@@ -23,7 +23,7 @@ class Read(NamedTuple):
     """One item ready for its tower.
 
     Attributes:
-        tower: position of the tower. value: what its encoder's `read` gave.
+        tower: position of the tower in the model's `readers`. value: what its encoder's `read` gave.
         vector: the finished embedding `(dim,)` where the tower does not learn and it is known; `value` is None then.
     """
 
@@ -64,7 +64,8 @@ class CachedEmbeddings:
         self.encode, self.model, self.layers, self.seed = encode, model, tuple(layers), seed
         self.chunks = list(_chunks(model, reads, micro_batch, even))
         self.kept: list[Tensor | None] = [None] * len(self.chunks)
-        learning = [i for i, chunk in enumerate(self.chunks) if _learns(model.towers[chunk.tower])]
+        readers = model.readers
+        learning = [i for i, chunk in enumerate(self.chunks) if _learns(readers[chunk.tower])]
         # While the loss is computed nothing else lies in memory: the last chunk keeps its activations for nothing.
         keep = set(learning if micro_batch is None else learning[-1:])
         self.learning = learning
@@ -80,7 +81,7 @@ class CachedEmbeddings:
 
     def _forward(self, number: int, *, with_grad: bool, first: bool) -> Tensor:
         chunk = self.chunks[number]
-        encoder = self.model.towers[chunk.tower].encoder
+        encoder = self.model.readers[chunk.tower].encoder
         batch = {name: tensor.to(self.model.device) for name, tensor in encoder.collate(chunk.values).items()}
         torch.manual_seed(self.seed + _STRIDE * (number + 1))
         with torch.set_grad_enabled(with_grad), _still_statistics(self.model, first and not with_grad):
@@ -102,7 +103,7 @@ def _learns(tower: nn.Module) -> bool:
 
 def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, even: bool) -> Iterator[_Chunk]:
     """Reads of one tower and of similar length together."""
-    for position, tower in enumerate(model.towers):
+    for position, tower in enumerate(model.readers):
         mine = [(i, read.value) for i, read in enumerate(reads) if read.tower == position and read.vector is None]
         if even:
             check_even(len(mine), model.device)

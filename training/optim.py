@@ -73,8 +73,8 @@ def freeze(model: Embedder, patterns: Iterable[str]) -> None:
 
 
 def frozen_towers(model: Embedder) -> tuple[int, ...]:
-    """Positions of the towers in which nothing learns: their embeddings never change."""
-    return tuple(i for i, t in enumerate(model.towers) if not any(p.requires_grad for p in t.parameters()))
+    """Positions of the readers (towers, fusion) in which nothing learns: their embeddings never change."""
+    return tuple(i for i, t in enumerate(model.readers) if not any(p.requires_grad for p in t.parameters()))
 
 
 def _tower(model: Embedder, modality: str) -> int | None:

@@ -125,18 +125,19 @@ def _spaced(numbers: np.ndarray, limit: int) -> list[int]:
 
 def _read(model: Embedder, item: Item, prefix: str) -> tuple[int, Any]:
     """(tower, read) of an item, its prompt before the text."""
-    tower = model.route(item)
-    place = next(i for i, each in enumerate(model.towers) if each is tower)
-    return place, tower.encoder.read(tower.encoder.prompted(item, prefix))
+    place = model.place(item)
+    encoder = model.readers[place].encoder
+    return place, encoder.read(encoder.prompted(item, prefix))
 
 
 def _vectors(model: Embedder, reads: Sequence[tuple[int, Any]], tensors: Tensors) -> Tensor:
     """Embeddings `(n, dim)` with these parameters in place of the model's."""
     parts, places = [], []
-    for number, tower in enumerate(model.towers):
+    names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
+    for number, tower in enumerate(model.readers):
         mine = [(place, read) for place, (position, read) in enumerate(reads) if position == number]
-        prefix = f"towers.{number}."
-        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        # By identity: what fuses two towers has their parameters under names of its own.
+        own = {n: tensors[names[id(t)]] for n, t in tower.state_dict(keep_vars=True).items() if names[id(t)] in tensors}
         for chunk in batches(mine, tower.encoder, None) if mine else ():
             batch = tower.encoder.collate([read for _, read in chunk])
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}

@@ -117,6 +117,8 @@ class Recipe:
         freeze: patterns of what does not learn: ("text",), ("image.encoder",), ("*.bias",).
         still_norms: batch normalisation keeps its running statistics: right for small batches and for fine-tuning.
         lora: train low-rank adapters in place of the backbones' weights.
+        combiner: width of a `zoo.fusion.Combiner` that learns to fuse picture and text of models that read them apart;
+            0 leaves the model's own rule.
         ema: decay of the running average of the weights, which is what the run saves; 0 saves the last weights.
         precision: of the forward pass; bf16 and fp16 are for GPUs, on most CPUs they are slower.
         sampler: which pairs share a batch, as `zoo.training.samplers.build_sampler` reads it.
@@ -151,6 +153,7 @@ class Recipe:
     freeze: tuple[str, ...] = ()
     still_norms: bool = False
     lora: Lora | None = None
+    combiner: int = 0
     ema: float = 0.0
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     sampler: str = "shuffled"
@@ -190,7 +193,7 @@ class Recipe:
         for field in ("warmup", "weight_decay", "holdout", "max_bad"):
             if not getattr(self, field) >= 0:
                 raise RecipeError(f"{self.name}: {field} must not be negative, not {getattr(self, field)!r}")
-        for field in ("seed", "negatives"):
+        for field in ("seed", "negatives", "combiner"):
             value = getattr(self, field)
             if value is not None and (not isinstance(value, int) or value < 0):
                 raise RecipeError(f"{self.name}: {field} must be a whole number from 0, not {value!r}")

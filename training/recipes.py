@@ -87,6 +87,17 @@ def progressive(**changes: Any) -> tuple[Recipe, Recipe, Recipe]:
     return replace(stages[0], **changes), replace(stages[1], **later), replace(stages[2], **later)
 
 
+def composed(**changes: Any) -> Recipe:
+    """A combiner learns composed search, picture + words → picture, while both towers stay (CLIP4Cir's second stage).
+
+    For models with a tower each; the pairs have a picture and a text in their queries, pictures as positives.
+    """
+    recipe = finetune(
+        name="composed", combiner=512, freeze=("towers",), lr=1e-3, epochs=30.0, batch_size=256, weight_decay=0.01
+    )
+    return replace(recipe, **changes)
+
+
 def zoo_mini(**changes: Any) -> Recipe:
     """The packaged default: text distilled and held still, pictures brought to it, small ones first, then regression."""
     recipe = Recipe(
@@ -141,6 +152,7 @@ RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
     "distilled": distilled,
     "retrieval-first": retrieval_first,
     "progressive": progressive,
+    "composed": composed,
     "zoo-mini": zoo_mini,
     "mini-test": mini_test,
 }

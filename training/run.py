@@ -50,7 +50,7 @@ class Figures:
 
 
 class Encode(nn.Module):
-    """The model as one module whose forward runs one tower: what FSDP wraps and hooks."""
+    """The model as one module whose forward runs one of its readers (towers, fusion): what FSDP wraps and hooks."""
 
     def __init__(self, model: Embedder) -> None:
         super().__init__()
@@ -58,7 +58,8 @@ class Encode(nn.Module):
 
     def forward(self, tower: int, batch: dict[str, Tensor], layers: tuple[int, ...]) -> Tensor:
         """Unit vectors `(b, dim)`, or `(b, L, dim)` for the layers asked for."""
-        return self.model.towers[tower](batch, layers) if layers else self.model.towers[tower](batch)
+        reader = self.model.readers[tower]
+        return reader(batch, layers) if layers else reader(batch)
 
 
 class Run:
@@ -105,9 +106,9 @@ class Run:
     def train(self) -> None:
         """Training mode, but for towers that do not learn and for statistics that are to stay."""
         self.model.train()
-        for tower in self.model.towers:
-            if not any(p.requires_grad for p in tower.parameters()):
-                tower.eval()
+        for part in (*self.model.towers, self.model.fusion):
+            if part is not None and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
         if self.recipe.still_norms:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -318,7 +319,7 @@ class Run:
             return
         weights = {name: whole(value).cpu() for name, value in self.model.state_dict().items()}
         self.plain.load_state_dict(weights, assign=True)
-        self.model.towers, self.plain = self.plain.towers, None
+        self.model.towers, self.model.fusion, self.plain = self.plain.towers, self.plain.fusion, None
 
 
 def layers_of(model: Embedder, loss: Loss) -> tuple[int, ...]:

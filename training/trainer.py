@@ -12,6 +12,7 @@ import torch
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
+from zoo.fusion import add_combiner
 from zoo.keys import item_key
 
 from . import sharding
@@ -77,6 +78,8 @@ def train(
     pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
     stages = []
     for stage in stages_of(recipe):
+        if stage.combiner:
+            add_combiner(model, stage.combiner, stage.seed)
         check_run(model, of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
         stages.append(planned(stage, of_stage(pairs, stage)))
     claim(out, stages, pairs, resume)
@@ -204,6 +207,8 @@ def finish(
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
     recipe = Recipe.from_dict(json.loads((out / "recipe.json").read_text(encoding="utf-8"))["stages"][0])
     pairs, held_out = hold_out(pairs, held_out, recipe)
+    if recipe.combiner:
+        add_combiner(model, recipe.combiner, recipe.seed)
     accelerator = make_accelerator((), out)
     model.to(accelerator.device)
     scoring = Scoring(out, model, held_out, role_prefixes(model, recipe), resume=True, progress=False)

@@ -25,6 +25,7 @@ from torch import Tensor
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
+from zoo.fusion import is_default
 from zoo.items import Item, as_item
 from zoo.keys import KEY_BYTES, item_key
 
@@ -85,7 +86,8 @@ class VectorCache:
 
         Prompts are part of the keys; the weights of other towers, which may be learning, do not matter.
         """
-        chosen = range(len(model.towers)) if towers is None else towers
+        whole = range(len(model.towers if is_default(model.fusion) else model.readers))
+        chosen = whole if towers is None else towers
         return cls(folder, tower_fingerprint(model, chosen), model.spec.dim, **options)
 
     def refresh(self) -> None:
@@ -259,7 +261,7 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
     """What must agree for two vectors of these towers to be comparable; JSON-able. A sample of every weight is read."""
     digest = hashlib.sha256()
     for position in towers:
-        tower = model.towers[position]
+        tower = model.readers[position]
         digest.update(json.dumps(tower.encoder.preprocessing(), sort_keys=True).encode())
         for name, tensor in sorted(tower.state_dict().items()):
             values = tensor.detach().flatten()

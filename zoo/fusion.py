@@ -5,7 +5,7 @@ A rule of the model, `Embedder.fusion`, takes the unit vectors of both. `Weighte
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Encoder, NoSuchBlockError
 from zoo.items import Item, Tokens
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
 
 _IMAGE, _TEXT = "image.", "text."  # of the names in a batch of both
 
@@ -82,42 +85,92 @@ class Combiner(nn.Module):
         return {"dim": self.dim, "hidden": self.hidden, "dropout": self.dropout}
 
 
+RULES = (WeightedSum, Combiner)  # what a saved model's configuration may name
+
+
+class Known(NamedTuple):
+    """A part of an item whose unit vector `(dim,)` is there already, as of a tower that does not learn."""
+
+    vector: Tensor
+
+
+class FusedRead(NamedTuple):
+    """What the two encoders read of one item, or `Known`."""
+
+    image: Any
+    text: Any
+
+
 class FusedEncoder(Encoder):
     """Reads a picture and a text by the encoders of two towers; its batch is both of theirs, with prefixed names."""
 
     reads = frozenset({"image", "text"})
 
-    def __init__(self, image: Encoder, text: Encoder, width: int) -> None:
+    def __init__(self, image: Encoder, text: Encoder, rule: nn.Module, width: int) -> None:
         super().__init__()
-        self.image, self.text, self.width = image, text, width
+        self.image, self.text, self.rule, self.width = image, text, rule, width
         self.batch_budget = image.batch_budget
+
+    def parts(self, item: Item) -> tuple[Item, Item]:
+        """The picture, and the text with its instruction, as an item each."""
+        return Item(image=item.image), Item(text=item.text, instruction=item.instruction)
 
     def prompted(self, item: Item, prompt: str) -> Item:
         """The item with the prompt before its text, or wherever the text's encoder wants it."""
         return self.text.prompted(item, prompt)
 
-    def read(self, item: Item) -> tuple[Any, Any]:
+    def read(self, item: Item) -> FusedRead:
         """What the two encoders read of the item."""
-        words = Item(text=item.text, instruction=item.instruction)
-        return self.image.read(Item(image=item.image)), self.text.read(words)
+        image, text = self.parts(item)
+        return FusedRead(self.image.read(image), self.text.read(text))
 
-    def collate(self, reads: Sequence[tuple[Any, Any]]) -> Batch:
-        """Both encoders' batches in one: `image.pixels`, `text.ids`, ..."""
-        image, text = self.image.collate([read[0] for read in reads]), self.text.collate([read[1] for read in reads])
+    def collate(self, reads: Sequence[FusedRead]) -> Batch:
+        """Both encoders' batches in one: `image.pixels`, `text.ids`, ...; of known parts `image.known`, `image.places`."""
+        image = _collate(self.image, [read.image for read in reads])
+        text = _collate(self.text, [read.text for read in reads])
         return {_IMAGE + k: v for k, v in image.items()} | {_TEXT + k: v for k, v in text.items()}
 
-    def length(self, read: tuple[Any, Any]) -> float:
-        """Cost of the dearer part, in units of the picture's budget."""
-        text = self.text.length(read[1]) / self.text.batch_budget
-        return max(self.image.length(read[0]), text * self.batch_budget)
+    def length(self, read: FusedRead) -> float:
+        """Cost of the dearer part, in units of the picture's budget; known parts cost next to nothing."""
+        image = 0.01 if isinstance(read.image, Known) else self.image.length(read.image)
+        text = 0 if isinstance(read.text, Known) else self.text.length(read.text) / self.text.batch_budget
+        return max(image, text * self.batch_budget)
 
     def forward(self, batch: Batch) -> Tokens:
         """Never: the parts become vectors before they are fused (see `FusedTower`)."""
         raise NoSuchBlockError("a fused item has no tokens; its picture and its text are embedded by a tower each")
 
     def preprocessing(self) -> dict[str, Any]:
-        """Of both encoders."""
-        return {"image": self.image.preprocessing(), "text": self.text.preprocessing()}
+        """Of both encoders, and the rule."""
+        rule = {"kind": type(self.rule).__name__, **(self.rule.config() if hasattr(self.rule, "config") else {})}
+        return {"image": self.image.preprocessing(), "text": self.text.preprocessing(), "fusion": rule}
+
+
+def _collate(encoder: Encoder, parts: Sequence[Any]) -> Batch:
+    places = [i for i, part in enumerate(parts) if isinstance(part, Known)]
+    fresh = [part for part in parts if not isinstance(part, Known)]
+    batch = encoder.collate(fresh) if fresh else {}
+    if places:
+        batch = {**batch, "known": torch.stack([parts[i].vector for i in places]), "places": torch.tensor(places)}
+    return batch
+
+
+def _embed(tower: nn.Module, batch: Batch) -> Tensor:
+    """Unit vectors `(B, dim)` of one part: the tower's, with those that are known in their places."""
+    batch = dict(batch)
+    known, places = batch.pop("known", None), batch.pop("places", None)
+    if known is None:
+        return tower(batch)
+    if not batch:
+        return known
+    fresh = tower(batch)
+    others = torch.ones(len(fresh) + len(known), dtype=torch.bool, device=fresh.device)
+    others[places] = False
+    return (
+        torch.empty(len(others), known.shape[1], dtype=fresh.dtype, device=fresh.device)
+        .index_copy(0, others.nonzero()[:, 0], fresh)
+        .index_copy(0, places, known.to(fresh.dtype))
+    )
 
 
 class FusedTower(nn.Module):
@@ -132,7 +185,7 @@ class FusedTower(nn.Module):
         super().__init__()
         self.image, self.text, self.rule = image, text, rule
         # Kept out of the submodules: the encoders are in the towers already.
-        self._encoder = (FusedEncoder(image.encoder, text.encoder, dim),)
+        self._encoder = (FusedEncoder(image.encoder, text.encoder, rule, dim),)
 
     @property
     def encoder(self) -> FusedEncoder:
@@ -148,7 +201,7 @@ class FusedTower(nn.Module):
         if layers:
             raise NoSuchBlockError("a fused item has no layers; take a loss that compares none")
         image, text = (
-            tower({name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)})
+            _embed(tower, {k.removeprefix(prefix): v for k, v in batch.items() if k.startswith(prefix)})
             for tower, prefix in ((self.image, _IMAGE), (self.text, _TEXT))
         )
         return self.fuse(image, text)
@@ -171,6 +224,23 @@ def apart(towers: Sequence[nn.Module]) -> tuple[nn.Module, nn.Module] | None:
     text = next((tower for tower in towers if "text" in tower.encoder.reads), None)
     together = any({"image", "text"} <= tower.encoder.reads for tower in towers)
     return None if image is None or text is None or together else (image, text)
+
+
+def add_combiner(model: "Embedder", hidden: int, seed: int = 0) -> "Embedder":
+    """Gives a model an untrained `Combiner`, on its device; one that has one keeps it. Changed in place.
+
+    Raises:
+        ValueError: the model reads picture and text together, or not both.
+    """
+    if apart(model.towers) is None:
+        raise ValueError(
+            f"{model.spec.name} has no towers of pictures and texts apart, so a combiner has nothing to fuse"
+        )
+    if not isinstance(model.fusion, Combiner):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model.fusion = Combiner(model.spec.dim, hidden).to(model.device)
+    return model
 
 
 def is_default(rule: nn.Module | None) -> bool:

@@ -39,7 +39,8 @@ class ZooConfig(PretrainedConfig):
 class ZooOutput(ModelOutput):
     """Unit vectors `(batch, dim)` of what was given, and their cosine similarity `(images, texts)` where both were.
 
-    A model that reads text and pictures as one sequence gives `embeds`, one vector an item.
+    A model that reads text and pictures as one sequence gives `embeds`, one vector an item; of one with a tower each,
+    `get_fused_features` gives that.
     """
 
     embeds: Tensor | None = None
@@ -122,6 +123,20 @@ class ZooModel(PreTrainedModel):
         extra = {name: rest[name] for name in known if rest.get(name) is not None}
         batch = {"pixel_values": pixel_values, **extra} if extra else {"pixels": pixel_values}
         return self._features(Item(image=b""), batch)
+
+    def get_fused_features(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None, **rest: Any
+    ) -> BaseModelOutputWithPooling:
+        """As many texts as pictures, each text with its picture, to unit vectors `pooler_output` `(batch, dim)`.
+
+        Where the model has a tower each, its rule of fusion makes one vector of the two.
+        """
+        if "positions" in rest:
+            return self.get_text_features(input_ids, attention_mask, **rest)
+        text = self.get_text_features(input_ids, attention_mask).pooler_output
+        image = self.get_image_features(pixel_values, **rest).pooler_output
+        fused = self.embedder.route(Item(text="", image=b""))
+        return BaseModelOutputWithPooling(pooler_output=fused.fuse(image, text))
 
     def _features(self, kind: Item, batch: Batch) -> BaseModelOutputWithPooling:
         tower: Tower = self.embedder.route(kind)

@@ -8,6 +8,7 @@ from zoo.exports import NotExportableError, sentence
 from zoo.exports.text import write_backbone
 from zoo.exports.tokenizers import unfit as unfit_tokenizer
 from zoo.exports.tokenizers import write_tokenizer
+from zoo.fusion import is_default
 from zoo.heads import Identity
 from zoo.pooling import Cls
 
@@ -33,6 +34,8 @@ def unfit(model: "Embedder") -> str:
         return "it is not the two towers of a CLIP or SigLIP of transformers"
     if any(type(t.pooler) is not Cls or type(t.head) is not Identity for t in model.towers):
         return "its towers have heads that transformers' model does not have"
+    if not is_default(model.fusion):
+        return "transformers has no place for its rule of fusing a picture with a text"
     kind = text.model_type
     if text.lower or (kind == "siglip2") != isinstance(image, HfNaflexImage):
         return f"its towers are not those of one {kind}"

@@ -30,7 +30,7 @@ class ZooModule(InputModule):
     def modalities(self) -> list[Any]:
         """What the towers read, and "message", by which sentence-transformers lets mixed lists through."""
         known = [name for name in MEDIA if name in self.embedder.spec.modalities]
-        joint = {tuple(sorted(tower.encoder.reads & set(MEDIA))) for tower in self.embedder.towers}
+        joint = {tuple(sorted(tower.encoder.reads & set(MEDIA))) for tower in self.embedder.readers}
         return [*known, *sorted(names for names in joint if len(names) > 1), "message"]
 
     @property
@@ -53,14 +53,14 @@ class ZooModule(InputModule):
             InputError: an input cannot be embedded; its place is not told, because sentence-transformers has sorted them.
         """
         reads: dict[int, list[tuple[int, Any]]] = {}
+        readers = self.embedder.readers
         for row, value in enumerate(inputs):
             item = item_of(value, prompt or "")
-            tower = self.embedder.route(item)
-            position = next(i for i, known in enumerate(self.embedder.towers) if known is tower)
-            reads.setdefault(position, []).append((row, tower.encoder.read(item)))
+            position = self.embedder.place(item)
+            reads.setdefault(position, []).append((row, readers[position].encoder.read(item)))
         features: dict[str, Any] = {}
         for position, rows in reads.items():
-            batch = self.embedder.towers[position].encoder.collate([read for _, read in rows])
+            batch = readers[position].encoder.collate([read for _, read in rows])
             features |= {f"tower{position}.{name}": tensor for name, tensor in batch.items()}
             features[f"tower{position}.rows"] = torch.tensor([row for row, _ in rows])
         return features
@@ -69,7 +69,7 @@ class ZooModule(InputModule):
         """Adds `sentence_embedding` `(batch, dim)`, unit vectors in the order of the inputs."""
         vectors: list[Tensor] = []
         rows: list[Tensor] = []
-        for position, tower in enumerate(self.embedder.towers):
+        for position, tower in enumerate(self.embedder.readers):
             prefix = f"tower{position}."
             batch = {name.removeprefix(prefix): value for name, value in features.items() if name.startswith(prefix)}
             if batch:

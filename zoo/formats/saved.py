@@ -56,6 +56,8 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
     """
     from safetensors.torch import save_file
 
+    from zoo.fusion import is_default
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -85,6 +87,8 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
             weights[name] = (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().cpu()
         save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
         config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
+        if not is_default(model.fusion):
+            config["fusion"] = _describe(model.fusion)
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _move_into(temporary, folder)
     finally:
@@ -107,8 +111,10 @@ def _move_into(temporary: Path, folder: Path) -> None:
 
 def _describe(part: "nn.Module") -> dict[str, Any]:
     kind = f"{type(part).__module__.removeprefix('zoo.')}:{type(part).__name__}"
-    if not re.fullmatch(r"(encoders\.[a-z0-9_]+|pooling|heads):[A-Z][A-Za-z0-9]*", kind):
-        raise TypeError(f"{kind} cannot be saved: parts of a model live in zoo.encoders, zoo.pooling or zoo.heads")
+    if not re.fullmatch(r"(encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*", kind):
+        raise TypeError(
+            f"{kind} cannot be saved: parts of a model live in zoo.encoders, zoo.pooling, zoo.heads or zoo.fusion"
+        )
     return {"kind": kind, **(part.config() if hasattr(part, "config") else {})}
 
 
@@ -140,8 +146,20 @@ def _towers(config: dict[str, Any], where: str, folder: Path | None) -> list["To
     return towers
 
 
-def _check_facts(spec: ModelSpec, towers: list["Tower"], where: str) -> None:
-    """The spec promises what the towers give."""
+def _built(spec: ModelSpec, config: dict[str, Any], where: str, folder: Path | None) -> "Embedder":
+    """The model with random weights; without a folder also without its tokenizers."""
+    from zoo.embedder import Embedder
+
+    fusion = _rebuild(config["fusion"], "fusion", f"{where}: fusion") if "fusion" in config else None
+    try:
+        return Embedder(spec, _towers(config, where, folder), fusion)
+    except ValueError as error:
+        raise UnrecognisedCheckpointError(f"{where}: {error}") from error
+
+
+def _check_facts(model: "Embedder", where: str) -> None:
+    """The spec promises what the towers give, and the rule of fusion takes it."""
+    spec, towers = model.spec, list(model.towers)
     reads = frozenset().union(*(tower.encoder.reads for tower in towers))
     dims = {_dim(tower) for tower in towers}
     if dims != {spec.dim} or not spec.modalities <= reads:
@@ -149,6 +167,8 @@ def _check_facts(spec: ModelSpec, towers: list["Tower"], where: str) -> None:
             f"{where} promises {spec.dim} columns for {sorted(spec.modalities)}; its towers give {sorted(dims)} for "
             f"{sorted(reads)}"
         )
+    if (dim := getattr(model.fusion, "dim", spec.dim)) != spec.dim:
+        raise UnrecognisedCheckpointError(f"{where}: its fusion takes {dim} columns; the model has {spec.dim}")
 
 
 def _dim(tower: "Tower") -> int:
@@ -166,8 +186,6 @@ def load_saved(folder: Path) -> "Embedder":
         MissingWeightsError: weights are missing, damaged, not finite, or of another shape.
         UnsafeCheckpointError: it names other code, or files outside the folder.
     """
-    from zoo.embedder import Embedder
-
     where, path = str(folder / CONFIG), folder / WEIGHTS
     check_folder(folder)
     config = read_json(folder / CONFIG)
@@ -177,11 +195,11 @@ def load_saved(folder: Path) -> "Embedder":
     spec = ModelSpec.from_dict(config["spec"])
     header = read_header(path)
     with no_memory(where):
-        measured = Embedder(spec, _towers(config, where, None))
+        measured = _built(spec, config, where, None)
     check_numel(measured, path.stat().st_size, where)
     check_shapes(measured.state_dict(), header, path)
-    _check_facts(spec, list(measured.towers), where)
-    model = Embedder(spec, _towers(config, where, folder))
+    _check_facts(measured, where)
+    model = _built(spec, config, where, folder)
     _fill(model, path, header)
     return model
 

@@ -35,7 +35,12 @@ CONFIG: dict[str, Any] = {
     "spec": ModelSpec,
     "towers": list[dict[str, Any]],
 }
-EXTRA: dict[str, Any] = {"recipe": dict[str, Any], "architectures": list[str], "auto_map": dict[str, str]}
+EXTRA: dict[str, Any] = {
+    "fusion": dict[str, Any],
+    "recipe": dict[str, Any],
+    "architectures": list[str],
+    "auto_map": dict[str, str],
+}
 PARTS = ("encoder", "pooler", "head")
 MOST_TOWERS = 10
 FACTS: dict[str, Any] = {"format": int, "spec": ModelSpec}
@@ -48,7 +53,7 @@ SETTINGS: dict[str, Any] = {
 }
 POOLING: dict[str, Any] = {"pooling_mode": str | list[str] | None, "include_prompt": bool | None}
 DENSE: dict[str, Any] = {"in_features": int, "out_features": int}
-_KIND = re.compile(r"(encoders\.[a-z0-9_]+|pooling|heads):[A-Z][A-Za-z0-9]*")
+_KIND = re.compile(r"(encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*")
 # transformers writes these beside the shape of a backbone; nothing reads them.
 _INERT = ("_name_or_path", "_commit_hash")
 _ASSETS = re.compile(r"\.|tower\d")
@@ -76,6 +81,8 @@ def check_config(config: Any, where: str) -> None:
         raise UnrecognisedCheckpointError(f"{where} has {len(config['towers'])} towers; a model has 1 to {MOST_TOWERS}")
     for position, tower in enumerate(config["towers"]):
         _check_tower(tower, f"{where}: towers[{position}]")
+    if "fusion" in config:
+        _check_part(config["fusion"], "fusion", f"{where}: fusion")
 
 
 def check_facts(value: Any, where: str) -> None:
@@ -192,7 +199,7 @@ def part_class(kind: Any, role: str, where: str) -> type:
     """The zoo's class that a part's "kind" names, such as "pooling:Mean"; no other code can be named.
 
     Args:
-        role: "encoder", "pooler" or "head".
+        role: "encoder", "pooler", "head" or "fusion".
 
     Raises:
         UnrecognisedCheckpointError: there is no such part, or it is none of this role.
@@ -200,15 +207,16 @@ def part_class(kind: Any, role: str, where: str) -> type:
     from torch import nn
 
     from zoo.encoders.base import Encoder
+    from zoo.fusion import RULES
 
-    room = {"encoder": "encoders.", "pooler": "pooling:", "head": "heads:"}[role]
+    room = {"encoder": "encoders.", "pooler": "pooling:", "head": "heads:", "fusion": "fusion:"}[role]
     if not isinstance(kind, str) or not _KIND.fullmatch(kind) or not kind.startswith(room):
         raise UnrecognisedCheckpointError(f"{where} names the part {kind!r}, which is none of the zoo's {role}s")
     module_name, _, class_name = kind.partition(":")
-    known = {f"encoders.{name}" for name in _encoder_modules()} | {"pooling", "heads"}
+    known = {f"encoders.{name}" for name in _encoder_modules()} | {"pooling", "heads", "fusion"}
     module = importlib.import_module(f"zoo.{module_name}") if module_name in known else None
     cls = getattr(module, class_name, None)
-    base = Encoder if role == "encoder" else nn.Module
+    base = {"encoder": Encoder, "fusion": RULES}.get(role, nn.Module)
     if not inspect.isclass(cls) or cls.__module__ != f"zoo.{module_name}" or not issubclass(cls, base):
         raise UnrecognisedCheckpointError(
             f"{where} names the part {kind!r}, which this zoo does not have; is it new enough?"
@@ -264,12 +272,14 @@ def _check_tower(tower: dict[str, Any], where: str) -> None:
     if assets is not None and (not isinstance(assets, str) or not _ASSETS.fullmatch(assets)):
         raise UnsafeCheckpointError(f"{where}: assets {assets!r} lie outside the checkpoint")
     for role in PARTS:
-        entry, place = tower[role], f"{where}.{role}"
-        cls = part_class(entry.get("kind"), role, place)
-        required, optional = arguments_of(cls)
-        check_keys(entry, required, place, optional={**optional, "kind": str})
-        check_numbers(entry, place)
+        _check_part(tower[role], role, f"{where}.{role}")
     _check_places(tower["encoder"].get("model_cfg"), f"{where}.encoder", assets)
+
+
+def _check_part(entry: dict[str, Any], role: str, where: str) -> None:
+    required, optional = arguments_of(part_class(entry.get("kind"), role, where))
+    check_keys(entry, required, where, optional={**optional, "kind": str})
+    check_numbers(entry, where)
 
 
 def _check_places(model_cfg: Any, where: str, assets: str | None) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from zoo.embedder import Embedder, Tower, batches
 from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
+from zoo.fusion import FusedEncoder
 from zoo.items import Item
 from zoo.media import FORMATS, MAX_PIXELS, kind_of
 from zoo.serving.limits import Limits, RequestError
@@ -184,14 +185,15 @@ class Batcher:
 
     def _read(self, job: _Job, index: int, item: Item) -> _Read:
         self._check_pixels(item)
-        tower = self.model.route(item)
-        item = tower.encoder.prompted(item, job.prompt)
-        read = tower.encoder.read(item)
-        position = next(i for i, known in enumerate(self.model.towers) if known is tower)
-        length = tower.encoder.length(read)
-        ids = isinstance(read, list | torch.Tensor)  # of open_clip's towers, which pad every text to their context
-        tokens = 0 if item.text is None else len(read) if ids else length
-        return _Read(job, index, position, read, length / tower.encoder.batch_budget, tokens)
+        position = self.model.place(item)
+        encoder = self.model.readers[position].encoder
+        item = encoder.prompted(item, job.prompt)
+        read = encoder.read(item)
+        length = encoder.length(read)
+        words, counter = (read.text, encoder.text) if isinstance(encoder, FusedEncoder) else (read, encoder)
+        ids = isinstance(words, list | torch.Tensor)  # of open_clip's towers, which pad every text to their context
+        tokens = 0 if item.text is None else len(words) if ids else counter.length(words)
+        return _Read(job, index, position, read, length / encoder.batch_budget, tokens)
 
     def _check_pixels(self, item: Item) -> None:
         if not isinstance(item.image, bytes) or self.limits.pixels >= MAX_PIXELS:
@@ -214,7 +216,7 @@ class Batcher:
 
     def _work(self) -> None:
         while taken := self._take():
-            for position, tower in enumerate(self.model.towers):
+            for position, tower in enumerate(self.model.readers):
                 mine = [(i, entry.read) for i, entry in enumerate(taken) if entry.tower == position]
                 for batch in batches(mine, tower.encoder, None):
                     self._embed(tower, [taken[i] for i, _ in batch])
