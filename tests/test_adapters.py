@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import Qwen2VLConfig, Qwen2VLModel
 from zoo.training.adapters import AdapterMismatchError as OfTraining
+from zoo.training.adapters import load_adapter, merge_lora
 
-from zoo.adapters import AdapterMismatchError, merge_adapter
+from zoo import build_model
+from zoo.adapters import AdapterMismatchError, add_adapter, merge_adapter, unload
 from zoo.encoders.checking import OversizedError
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError, ZooError
 from zoo.formats.vlm import RENAMED
 
 QWEN = RENAMED["qwen"]
@@ -107,13 +110,13 @@ def settings(folder: Path, **changes) -> None:
     (folder / CONFIG).write_text(json.dumps(config | changes))
 
 
-def refuses(root: nn.Module, folder: Path, error: type[Exception], match: str, **options) -> None:
+def refuses(root: nn.Module, folder: Path, error: type[Exception], match: str, put=merge_adapter, **options) -> None:
     """It raises, and not a number, name, flag or object of the model is another one."""
     before = {name: (tensor, tensor.clone()) for name, tensor in root.state_dict(keep_vars=True).items()}
     flags = [p.requires_grad for p in root.parameters()]
     modules = dict(root.named_modules())
     with pytest.raises(error, match=match):
-        merge_adapter(root, folder, **{"key_mapping": QWEN} | options)
+        put(root, folder, **{"key_mapping": QWEN} | options)
     after = root.state_dict(keep_vars=True)
     assert list(after) == list(before)
     assert all(after[n] is tensor and torch.equal(tensor, copied) for n, (tensor, copied) in before.items())
@@ -197,6 +200,14 @@ class TestMerged:
         assert layers[0].weight.requires_grad
         assert (outputs(model) - expected).abs().max() < 1e-6
 
+    def test_a_bare_model_of_transformers_and_no_peft(self, plain, tmp_path, monkeypatch):
+        expected = write(plain, tmp_path, use_dora=True)
+        model = copy.deepcopy(plain)
+        monkeypatch.setitem(sys.modules, "peft", None)
+        merge_adapter(model.model, tmp_path, key_mapping={r"^model\.layers": "language_model.layers"})
+        assert (outputs(model) - expected).abs().max() < 1e-6
+        refuses(copy.deepcopy(plain), tmp_path, ZooError, "pip install", put=add_adapter)
+
     def test_half_precision_rounds_the_sum_once(self, plain, tmp_path):
         write(plain, tmp_path, use_dora=True)
         whole, half = copy.deepcopy(plain), copy.deepcopy(plain).bfloat16()
@@ -235,6 +246,58 @@ class TestMerged:
         root.custom_text_proj = model.custom_text_proj
         merge_adapter(root, tmp_path, key_mapping=QWEN, unused=r"model\.")
         assert (outputs(model) - expected).abs().max() < 1e-6
+
+
+class TestBeside:
+    """Not merged: peft's layers, which learn."""
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"target_modules": OF_COLQWEN, "use_dora": True, "rank_pattern": {"q_proj": 2}},
+            {"target_modules": ["q_proj", "embed_tokens"], "use_rslora": True, "alpha_pattern": {"q_proj": 3}},
+            {"modules_to_save": ["custom_text_proj"], "use_dora": True},
+        ],
+    )
+    def test_it_gives_what_pefts_own_model_gives_then_learns_and_is_merged(self, plain, tmp_path, options):
+        expected = write(plain, tmp_path, **options)
+        root = copy.deepcopy(plain)
+        add_adapter(root, tmp_path, key_mapping=QWEN)
+        assert (outputs(root) - expected).abs().max() < 1e-6
+        whole = set(options.get("modules_to_save", ()))
+        assert all(p.requires_grad == ("lora_" in n or n.split(".")[0] in whole) for n, p in root.named_parameters())
+        unload(root, merge=True)
+        assert (outputs(root) - expected).abs().max() < 1e-6
+        assert [(n, type(m)) for n, m in root.named_modules()] == [(n, type(m)) for n, m in plain.named_modules()]
+
+    def test_what_does_not_fit_changes_nothing(self, plain, tmp_path):
+        write(plain, tmp_path, use_dora=True, modules_to_save=["custom_text_proj"])
+        root = copy.deepcopy(plain)
+        root.custom_text_proj.bias.requires_grad_(False)
+        refuses(root, tmp_path, AdapterMismatchError, "have no place", put=add_adapter, key_mapping={})
+        settings(tmp_path, use_dora=False)
+        refuses(root, tmp_path, AdapterMismatchError, "have no place .*lora_magnitude_vector", put=add_adapter)
+
+    def test_training_goes_on_from_a_repository_of_old_names(self, plain, tmp_path):
+        model = build_model("gme-test")
+        root = nn.Module()
+        root.model, root.custom_text_proj = model.towers[0].encoder.backbone, plain.custom_text_proj
+        torch.manual_seed(7)
+        peft = get_peft_model(copy.deepcopy(root), LoraConfig(r=2, target_modules=LINEAR, use_dora=True))
+        with torch.no_grad():
+            for parameter in (p for p in peft.parameters() if p.requires_grad):
+                parameter.add_(0.2 * torch.rand_like(parameter))
+        peft.save_pretrained(tmp_path)
+        rename(tmp_path, {"model.model.language_model.": "model.model."})
+        settings(tmp_path, target_modules=r"model\.layers\..*_proj")
+        before = model.encode(["a red bicycle"])
+        load_adapter(model, tmp_path, key_mapping={r"^model\.layers": "language_model.layers"})
+        vectors = model.encode(["a red bicycle"])
+        assert not torch.allclose(vectors, before, atol=1e-3)
+        assert torch.allclose(merge_lora(model).encode(["a red bicycle"]), vectors, atol=1e-6)
+        with pytest.raises(AdapterMismatchError, match="key_mapping"):
+            load_adapter(build_model("gme-test"), tmp_path)
 
 
 class TestSeveralInOneFile:
@@ -353,6 +416,24 @@ class TestMisfits:
         else:
             edit(tmp_path, lambda t: t | {f"{last}.lora_{x}.weight": 1e30 * t[f"{last}.lora_{x}.weight"] for x in "AB"})
         refuses(root, tmp_path, AdapterMismatchError, r"layers\.1\.mlp\.down_proj and its adapter is not finite")
+
+    def test_half_precision_has_no_number_for_the_sum(self, plain, tmp_path):
+        write(plain, tmp_path)
+        name = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"
+        edit(tmp_path, lambda tensors: tensors | {name: tensors[name] * 1e7})
+        refuses(copy.deepcopy(plain).half(), tmp_path, AdapterMismatchError, r"layers\.1\.mlp\.up_proj and its adapter")
+
+    def test_one_weight_adapted_twice(self, plain, tmp_path):
+        write(plain, tmp_path)
+        root = copy.deepcopy(plain)
+        layers = root.model.language_model.layers
+        layers[1].mlp.up_proj.weight = layers[0].mlp.up_proj.weight
+        refuses(
+            root,
+            tmp_path,
+            AdapterMismatchError,
+            r"twice, as .*layers\.1\.mlp\.up_proj and as .*layers\.0\.mlp\.up_proj",
+        )
 
     def test_it_is_a_checkpoints_error_and_trainings(self):
         assert OfTraining is AdapterMismatchError
