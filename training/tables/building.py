@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ class PairBuilder:
             positive, *also = self._one("positive", schema.positive, cells)
             also += self._items(schema.also, cells)
             negatives = [item for parts in schema.negatives for item in self._items(parts, cells)]
+            (query,) = self._instructed("query", [query], cells)
+            positive, *also = self._instructed("positive", [positive, *also], cells)
+            negatives = self._instructed("positive", negatives, cells)
             group = self._fact("group", cells)
             dataset = self._fact("dataset", cells)
             return Pair(
@@ -131,6 +135,17 @@ class PairBuilder:
         if isinstance(value, dict | list | bytes | bool):
             raise _BadCellError(f"the {column} is {_described(value)}, not a word or a number")
         return value.strip() if isinstance(value, str) else value
+
+    def _instructed(self, role: str, items: list[Item], cells: Mapping[str, Any]) -> list[Item]:
+        """Items with the row's instruction for their role; negatives have that of the positives."""
+        column = getattr(self.schema, f"{role}_instruction")
+        words = cells.get(column) if column is not None else None
+        if words is None or (isinstance(words, str) and not words.strip()):
+            return items
+        if not isinstance(words, str):
+            raise _BadCellError(f"the {column} is {_described(words)}, not text")
+        # Not stripped: some models were trained with the space or line break at its end.
+        return [replace(item, instruction=words) for item in items]
 
     def _score(self, cells: Mapping[str, Any]) -> float | None:
         if self.schema.score is None:

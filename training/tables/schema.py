@@ -28,6 +28,8 @@ _FACTS = {
     "group": ("group", "label", "class"),
     "dataset": ("dataset", "task"),
     "teacher_scores": ("teacher_scores",),
+    "query_instruction": ("query_instruction", "qry_inst"),  # the latter are MMEB's
+    "positive_instruction": ("positive_instruction", "target_instruction", "document_instruction", "tgt_inst"),
 }
 _WORD = re.compile(r"mp[34]|m4a|[a-z]+|\d+")
 _BARE = ("path", "file", "file_name", "filename")
@@ -85,6 +87,7 @@ class Schema:
         query, positive, also: columns of each item; several are one item (a picture with a text).
         negatives: columns of each hard negative.
         score, group, dataset, teacher_scores: columns of these facts, None where there are none.
+        query_instruction, positive_instruction: columns of the task in words, for queries and for targets.
         unused: the other columns.
         rows: how many pairs there are.
     """
@@ -98,6 +101,8 @@ class Schema:
     group: str | None = None
     dataset: str | None = None
     teacher_scores: str | None = None
+    query_instruction: str | None = None
+    positive_instruction: str | None = None
     unused: tuple[str, ...] = ()
     rows: int | None = None
 

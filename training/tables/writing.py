@@ -24,7 +24,8 @@ _GROUP_BYTES, _GROUP_ROWS = 32 * 2**20, 1000  # a row group is read whole
 
 def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
     """Writes pairs with columns `query_text`, `positive_image`, `negatives_text`, `also_text`, `score`, `teacher_scores`,
-    `group` and `dataset`, of which those that nothing needs are left out; whole or not at all.
+    `group`, `dataset`, `query_instruction` and `positive_instruction`, of which those that nothing needs are left out;
+    whole or not at all.
 
     Files stay where they are, their paths relative to the written file. Bytes and PIL pictures go into a Parquet file;
     beside a JSONL file into the folder `<stem>-media`. `Pair.name` and `Pair.where` are not kept.
@@ -33,7 +34,8 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
         path: ends in .jsonl or .parquet.
 
     Raises:
-        TableError: no pairs, another ending, or an item that no column holds (regions, frames, waveforms).
+        TableError: no pairs, another ending, or an item that no column holds (regions, frames, waveforms, interleaved
+        parts, an instruction of a negative that is not the positive's).
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -123,6 +125,7 @@ def _rows(pairs: Sequence[Pair] | PairTable, path: Path) -> Iterator[dict[str, A
             found = [_cells(item, path, where) for item in items]
             modalities = dict.fromkeys(modality for cells in found for modality in cells)
             row |= {f"{role}_{modality}": [cells.get(modality) for cells in found] for modality in modalities}
+        row |= _instructions(pair, where)
         row |= {"score": pair.score} if pair.score is not None else {}
         row |= {"teacher_scores": list(pair.teacher_scores)} if pair.teacher_scores else {}
         # The positive's own content is the group of pairs that say none; its paths would bind the file to this machine.
@@ -131,9 +134,19 @@ def _rows(pairs: Sequence[Pair] | PairTable, path: Path) -> Iterator[dict[str, A
         yield row
 
 
+def _instructions(pair: Pair, where: str) -> dict[str, str]:
+    of_targets = {item.instruction or "" for item in (pair.positive, *pair.negatives, *pair.also)}
+    if len(of_targets) > 1:
+        raise TableError(f"{where}: its targets have different instructions {sorted(of_targets)}; only one is written")
+    found = {"query_instruction": pair.query.instruction, "positive_instruction": pair.positive.instruction}
+    return {column: words for column, words in found.items() if words}
+
+
 def _cells(item: Item, path: Path, where: str) -> dict[str, Any]:
     if len(item.regions):
         raise TableError(f"{where}: an item with regions cannot be written; cut them out, or keep such pairs in Python")
+    if item.parts:
+        raise TableError(f"{where}: an item of parts cannot be written; keep such pairs in Python")
     cells = {"text": item.text} if item.text is not None else {}
     for modality in _MEDIA:
         value = getattr(item, modality)
