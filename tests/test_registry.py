@@ -35,7 +35,8 @@ def inputs(model: zoo.Embedder) -> list[list]:
     if model.spec.reading is not None:
         film = np.stack([np.asarray(picture(seed)) for seed in range(4)])
         both = [zoo.Item(text=text, image=image) for text, image in zip(TEXTS, pictures, strict=False)]
-        found += [both] if {"text", "image"} <= model.towers[0].encoder.reads else []
+        mixed = model.spec.reading.mixed and {"text", "image"} <= model.towers[0].encoder.reads
+        found += [both] if mixed else []
         found += [[zoo.Item(video=film), zoo.Item(video=film[:1])]] if "video" in model.spec.modalities else []
     return found
 

@@ -34,6 +34,8 @@ class Reading:
         smallest_side: pictures with a shorter side are first enlarged to a square of twice that; 0 for never.
         punctuate: take the space around an instruction off, and add a full stop where it ends in no punctuation.
         projection: name of the linear layer behind the backbone in the checkpoint ("custom_text_proj"), "" for none.
+        adapter: which one of the adapters in the checkpoint's folder `adapters` is merged ("retrieval"), "" for none.
+        mixed: whether one item may hold both words and pictures.
     """
 
     prompt: str
@@ -56,6 +58,8 @@ class Reading:
     smallest_side: int = 0
     punctuate: bool = False
     projection: str = ""
+    adapter: str = ""
+    mixed: bool = True
 
     def __post_init__(self) -> None:
         for name in ("instruction_marks", "added_tokens", "pixels", "frame_pixels"):

@@ -1,5 +1,6 @@
 """A vision-language backbone of transformers, reading text, pictures and films as one sequence."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,13 @@ from zoo.encoders.quiet import quiet
 from zoo.encoders.rendering import Prompt
 from zoo.encoders.tokenizing import check_ids, check_text, pad
 from zoo.encoders.visuals import Visual, Visuals
-from zoo.errors import EmptyItemError, InvalidTextError, MissingWeightsError, TooManyTokensError
+from zoo.errors import (
+    EmptyItemError,
+    InvalidTextError,
+    MissingWeightsError,
+    TooManyTokensError,
+    UnsupportedModalityError,
+)
 from zoo.items import Item, Tokens
 from zoo.reading import Reading
 from zoo.spec import Modality
@@ -72,7 +79,7 @@ class VlmEncoder(Encoder):
             text.is_causal = False  # all layers share this configuration
         self.visuals: Visuals | None = None
         if assets is not None or processor is not None:
-            self.use_processor(processor if processor is not None else open_processor(assets))
+            self.use_processor(processor if processor is not None else open_processor(assets, config["model_type"]))
 
     def use_processor(self, processor: Any) -> None:
         """Takes tokenizer, picture and film processors; the reading's pixel budgets take the place of theirs."""
@@ -99,6 +106,7 @@ class VlmEncoder(Encoder):
 
         Raises:
             InputError: a picture, film or text that cannot be read, a text with the mark of a picture in it.
+            UnsupportedModalityError: words and pictures, where they are read apart.
             TooManyTokensError: pictures and instruction alone are longer than `max_tokens`.
         """
         if self.visuals is None:
@@ -107,6 +115,11 @@ class VlmEncoder(Encoder):
                 "gives the shape only); use load_model to embed"
             )
         content = self.visuals.unfold(content_of(item))
+        if not self.reading.mixed and len({kind == "text" for kind, _ in content}) > 1:
+            raise UnsupportedModalityError(
+                f"this {self.backbone.config.model_type} model reads words or pictures, not both in one item; encode them "
+                "apart, and add their vectors"
+            )
         visuals = tuple(self.visuals.read(kind, value) for kind, value in content if kind in KINDS)
         texts = [value for kind, value in content if kind == "text"]
         if not visuals or any(text.strip() for text in texts):
@@ -189,6 +202,7 @@ class VlmEncoder(Encoder):
                 for name, tensor in self.visuals.collate(distinct).items():
                     batch[f"{kind}.{name}"] = tensor
                 batch[f"{kind}_order"] = torch.tensor([place[visual.key] for visual in all_of_kind])
+                batch[f"{kind}_tokens"] = torch.tensor([visual.tokens for visual in distinct])
                 grids[kind] = batch[f"{kind}_order"]
         batch["positions"] = self._positions(batch)
         return batch
@@ -240,16 +254,25 @@ class VlmEncoder(Encoder):
             if (order := batch.get(f"{kind}_order")) is None:
                 continue
             inputs = {name.partition(".")[2]: tensor for name, tensor in batch.items() if name.startswith(f"{kind}.")}
-            found[kind] = self.visuals_of(kind, inputs, order.tolist())
+            found[kind] = self.visuals_of(kind, inputs, order.tolist(), batch[f"{kind}_tokens"].tolist())
         return found
 
-    def visuals_of(self, kind: str, inputs: Batch, order: list[int]) -> Any:
-        """Features of pictures or films, as transformers hands them on inside a model (`mm_encoder_outputs`)."""
+    def visuals_of(self, kind: str, inputs: Batch, order: list[int], tokens: list[int]) -> Any:
+        """Features of pictures or films, as transformers hands them on inside a model (`mm_encoder_outputs`).
+
+        Args:
+            order: which of them each placeholder stands for. tokens: how long each one is.
+        """
         kept = {n: t for n, t in inputs.items() if n not in ("second_per_grid_ts",)}
         dtype = next(self.backbone.parameters()).dtype
         kept = {n: t.to(dtype) if t.is_floating_point() else t for n, t in kept.items()}
         out = getattr(self.backbone, f"get_{kind}_features")(**kept, return_dict=True)
-        out.pooler_output = [out.pooler_output[i] for i in order]
+        features = out.pooler_output
+        if isinstance(features, Tensor):  # LLaVA-OneVision's films, one closing token behind frames filled with zeros
+            films = [torch.cat([features[i, : tokens[i] - 1], features[i, -1:]]) for i in order]
+            out.pooler_output = torch.cat(films)[None]
+        else:
+            out.pooler_output = [features[i] for i in order]
         if getattr(out, "deepstack_features", None) is not None:
             layers = out.deepstack_features if self.reading.deepstack else []
             out.deepstack_features = [[layer[i] for i in order] for layer in layers]
@@ -305,17 +328,19 @@ def random_backbone(config: dict[str, Any]) -> nn.Module:
     return AutoModel.from_config(AutoConfig.for_model(**config))
 
 
-def open_processor(folder: Path) -> Any:
+def open_processor(folder: Path, backbone: str = "") -> Any:
     """A folder's processor: tokenizer, pictures, films.
+
+    Args:
+        folder: has the files. backbone: its `model_type`, whose processor is taken where the files name one that is no
+            class of transformers (jina-embeddings-v4).
 
     Raises:
         MissingWeightsError: files are missing or damaged.
     """
-    from transformers import AutoProcessor
-
     try:
         with quiet():
-            processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+            processor = _processor_class(folder, backbone).from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever the damage leads to
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"the processor in {folder} cannot be read: {reason}") from error
@@ -323,4 +348,31 @@ def open_processor(folder: Path) -> Any:
         raise MissingWeightsError(
             f"{folder} has no processor for pictures (preprocessor_config.json or processor_config.json beside the tokenizer)"
         )
+    _keep_normalizer(processor.tokenizer, folder / "tokenizer.json")
     return processor
+
+
+def _processor_class(folder: Path, backbone: str) -> Any:
+    from transformers import AutoProcessor
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
+
+    files = [folder / name for name in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")]
+    named = [json.loads(file.read_text("utf-8")).get("processor_class") for file in files if file.is_file()]
+    known = any(isinstance(name, str) and processor_class_from_name(name) is not None for name in named)
+    if known or not any(named) or backbone not in CONFIG_MAPPING:
+        return AutoProcessor
+    return PROCESSOR_MAPPING[CONFIG_MAPPING[backbone]]
+
+
+def _keep_normalizer(tokenizer: Any, file: Path) -> None:
+    """Gives a tokenizer the normaliser of its file back where transformers (5.18 and later) built a bare NFC in its place.
+
+    WeMM-Embedding's takes line breaks away before marks, which its prompt relies on.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not file.is_file() or not repr(backend.normalizer).startswith("NFC"):
+        return
+    from tokenizers import Tokenizer
+
+    backend.normalizer = Tokenizer.from_file(str(file)).normalizer or backend.normalizer

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ORDER = 10
 NEEDS_LIKE = True  # `load` is told which registered model the checkpoint is read like
 ADAPTER = "adapter_config.json"
+ADAPTERS = "adapters"  # folder of a checkpoint with an adapter for each of several tasks
 FACTS = "zoo.json"
 # What transformers 5 reads; the type that a repository of another name is built as.
 BACKBONES = {
@@ -63,8 +64,10 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
 def wanted(names: set[str]) -> list[str]:
     """Configuration, weights (an adapter's alone where there is one), tokenizer and processor."""
     known = {"config.json", ADAPTER, *PROCESSOR_FILES, *TOKENIZER_FILES}
+    known.add(f"{ADAPTERS}/{ADAPTER}")
     stem = "adapter_model" if ADAPTER in names else "model"
-    return sorted((names & known) | set(weight_files(names, stem, PICKLES)))
+    tasks = weight_files(names, "adapter_model", PICKLES, ADAPTERS) if f"{ADAPTERS}/{ADAPTER}" in names else []
+    return sorted((names & known) | {*weight_files(names, stem, PICKLES), *tasks})
 
 
 def load(
@@ -89,7 +92,7 @@ def load(
     config = read_object(base / "config.json")
     check_backbone(config, like, str(base / "config.json"))
     backbone = load_backbone(base, allow_pickle=allow_pickle)
-    processor = open_processor(folder if _has_processor(folder) else base)
+    processor = open_processor(folder if _has_processor(folder) else base, backbone.config.model_type)
     encoder = VlmEncoder(
         backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
         like.reading,
@@ -97,11 +100,17 @@ def load(
         backbone=backbone,
         processor=processor,
     )
-    facts = {"params": sum(p.numel() for p in backbone.parameters()), "name": name, "packaged": False, "source": ""}
-    spec = replace(like, **facts, hub_id="", revision=None, dim=like.dim if like.reading.projection else encoder.width)
+    dim = like.dim if like.reading.projection else encoder.width
+    facts = {"name": name, "packaged": False, "source": "", "hub_id": "", "revision": None}
+    spec = replace(like, **facts, dim=dim, dims=tuple(cut for cut in like.dims if cut <= dim))
     model = assemble(spec, encoder)
+    model.spec = replace(spec, params=sum(p.numel() for p in model.parameters()))
+    if like.reading.projection:
+        _read_projection(model, base, allow_pickle)
     if base != folder:
         _merge(model, backbone, folder, allow_pickle)
+    if like.reading.adapter:
+        _merge(model, backbone, folder / ADAPTERS, allow_pickle, like.reading.adapter)
     return model
 
 
@@ -184,15 +193,51 @@ def _base(folder: Path, like: ModelSpec) -> Path:
     return hub.snapshot(base, settings.get("revision"), wanted)
 
 
-def _merge(model: "Embedder", backbone: "nn.Module", folder: Path, allow_pickle: bool) -> None:
-    """Adds an adapter to the backbone (and to the projection behind it), under the names that peft knew them by."""
+def _read_projection(model: "Embedder", folder: Path, allow_pickle: bool) -> None:
+    """Fills the layer behind the backbone, which is no part of transformers' class, from the checkpoint's files.
+
+    Raises:
+        MissingWeightsError: they have no such layer, or one of another shape or with numbers that are not finite.
+    """
+    import torch
+    from safetensors import safe_open
+
+    name, layer = model.spec.reading.projection, model.towers[0].head.project
+    found = {}
+    for file in weight_files({path.name for path in folder.iterdir()}, "model", PICKLES):
+        if file.endswith(".safetensors"):
+            with safe_open(folder / file, framework="pt") as tensors:
+                found |= {key: tensors.get_tensor(key) for key in tensors.keys() if key.startswith(f"{name}.")}  # noqa: SIM118
+        elif not file.endswith(".json") and allow_pickle:
+            tensors = torch.load(folder / file, map_location="cpu", weights_only=True)
+            found |= {key: tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+    wanted = {f"{name}.{part}": parameter for part, parameter in layer.named_parameters()}
+    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    expected = {key: tuple(parameter.shape) for key, parameter in wanted.items()}
+    if shapes != expected or not all(bool(tensor.isfinite().all()) for tensor in found.values()):
+        raise MissingWeightsError(f"{folder} should have the layer {expected}, of finite numbers, and has {shapes}")
+    with torch.no_grad():
+        for key, parameter in wanted.items():
+            parameter.copy_(found[key])
+
+
+def _merge(
+    model: "Embedder", backbone: "nn.Module", folder: Path, allow_pickle: bool, adapter: str | None = None
+) -> None:
+    """Adds an adapter to the backbone (and to the projection behind it), under the names that peft knew them by.
+
+    One of several (`adapter`) may also adapt a projection that this model does not have.
+    """
     from torch import nn
 
     from zoo.adapters import merge_adapter
 
+    if not (folder / ADAPTER).is_file():
+        raise MissingWeightsError(f"{folder} has no {ADAPTER}; {model.spec.name} is the sum of a model and an adapter")
     root = nn.Module()
     root.model = backbone
     if projection := model.spec.reading.projection:
         setattr(root, projection, model.towers[0].head.project)
     family = "llava" if "llava" in backbone.config.model_type else "qwen"
-    merge_adapter(root, folder, key_mapping=RENAMED[family], allow_pickle=allow_pickle)
+    unused = r"(?!model\.)" if adapter and not projection else None
+    merge_adapter(root, folder, key_mapping=RENAMED[family], allow_pickle=allow_pickle, adapter=adapter, unused=unused)

@@ -1,0 +1,102 @@
+"""WeMM-Embedding: one turn of pictures, films and words, and the state of the token <embedding> behind it.
+
+Zhou et al., 2026, arxiv:2608.24053; read as examples/transformers_inference.py of Tencent/WeMM-Embedding does, with at most
+64 frames of a film (the authors' evaluation; the checkpoint's own limit is 768). Instructions are words of the turn.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from zoo.models.backbones import TINY_PIXELS, byte_processor, qwen3_5, tiny_qwen3_5, vlm_tower
+from zoo.reading import Reading
+from zoo.registry import register_model
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+PAPER = "arxiv:2608.24053"
+TOKEN = 32 * 32  # pixels
+VOCABULARY = 248_078  # Qwen3.5's without its unused end, and <embedding>
+# What lies between two marks loses a line break at its end ("user" before a picture): a rule of the checkpoint's
+# tokenizer, which `open_processor` keeps. An instruction stands before the words as mteb puts it there (the card has none).
+# Films: qwen-vl-utils' budget of a frame, within the processor's of a film (25,165,824 pixels, Qwen3.5's; not verified).
+WEMM = Reading(
+    prompt=(
+        "<|im_start|>user\n"
+        "{% if not instruction %}{{ content }}"
+        "{% elif content == media ~ text %}{{ media }}{{ instruction }}{{ ' ' if text else '' }}{{ text }}"
+        "{% else %}{{ instruction }} {{ content }}{% endif %}"
+        "<|im_end|><embedding>"
+    ),
+    backbone="qwen3_5",
+    image="<|vision_start|><|image_pad|><|vision_end|>",
+    video="<|video_pad|>",
+    positions="mrope",
+    frame_pixels=(128 * TOKEN, 768 * TOKEN),
+    total_pixels=12 * 1024 * TOKEN,
+    frames=64,
+    fps=2.0,
+)
+FACTS = {
+    "modalities": {"text", "image", "video"},
+    "license": "apache-2.0",
+    "paper": PAPER,
+    "max_tokens": 262_144,
+    "demo": "compose",
+    "reading": WEMM,
+}
+
+
+@register_model(
+    name="wemm-embedding-2b",
+    dim=2048,
+    dims=(2048, 1024, 512, 256, 128, 64),
+    params=2_212_746_048,
+    hub_id="tencent/WeMM-Embedding-2B",
+    base="Qwen/Qwen3.5-2B",
+    **FACTS,
+)
+def wemm_embedding_2b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen3_5("2b", VOCABULARY))
+
+
+@register_model(
+    name="wemm-embedding-4b",
+    dim=2560,
+    dims=(2560, 1024, 512, 256, 128, 64),
+    params=4_538_646_016,
+    hub_id="tencent/WeMM-Embedding-4B",
+    base="Qwen/Qwen3.5-4B",
+    **FACTS,
+)
+def wemm_embedding_4b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen3_5("4b", VOCABULARY))
+
+
+@register_model(
+    name="wemm-embedding-9b",
+    dim=4096,
+    dims=(4096, 2048, 1024, 512, 256, 128, 64),
+    params=8_391_703_792,
+    hub_id="tencent/WeMM-Embedding-9B",
+    base="Qwen/Qwen3.5-9B",
+    **FACTS,
+)
+def wemm_embedding_9b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen3_5("9b", VOCABULARY))
+
+
+@register_model(
+    name="wemm-test",
+    dim=32,
+    dims=(32, 16),
+    params=144_688,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    max_tokens=1024,
+    demo="compose",
+    reading=replace(WEMM, pixels=TINY_PIXELS, frame_pixels=(4 * TOKEN, 6 * TOKEN), total_pixels=32 * TOKEN, frames=8),
+)
+def wemm_test(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, tiny_qwen3_5(), byte_processor("qwen3_vl"))
