@@ -123,9 +123,10 @@ _VISION = {
 
 
 def qwen3_vl(size: str) -> dict[str, Any]:
-    """Qwen3-VL (Bai et al., 2025, arxiv:2511.21631): "2b" or "8b"."""
+    """Qwen3-VL (Bai et al., 2025, arxiv:2511.21631): "2b", "4b" or "8b"."""
     text = {
         "2b": {"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "num_attention_heads": 16},
+        "4b": {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32},
         "8b": {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32},
     }[size]
     rope = {"rope_type": "default", "rope_theta": 5000000.0, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
@@ -142,11 +143,11 @@ def qwen3_vl(size: str) -> dict[str, Any]:
             **text,
         },
         "vision_config": {
-            **_VISION["small" if size == "2b" else "large"],
+            **_VISION["large" if size == "8b" else "small"],
             "out_hidden_size": text["hidden_size"],
-            "deepstack_visual_indexes": [5, 11, 17] if size == "2b" else [8, 16, 24],
+            "deepstack_visual_indexes": [8, 16, 24] if size == "8b" else [5, 11, 17],
         },
-        "tie_word_embeddings": size == "2b",
+        "tie_word_embeddings": size != "8b",
         **QWEN_TOKENS,
     }
 

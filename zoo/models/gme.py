@@ -7,7 +7,7 @@ positions, pixel budgets and films; GVE (Guo et al., 2025, arxiv:2510.27571) in 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_5_vl, qwen2_vl, tiny_qwen2_vl, vlm_tower
 from zoo.reading import Reading
 from zoo.registry import register_model
 from zoo.spec import ModelSpec
@@ -36,6 +36,18 @@ RZEN_EMBED = replace(
     video=QWEN_MEDIA["image"],
     frames=8,
     frame_pixels=(160 * 28 * 28, 180 * 28 * 28),
+)
+# Qwen2.5-VL called as a whole; films before pictures, one frame a second and at most eight; pictures as its processor has them.
+GVE = replace(
+    GME,
+    prompt=QWEN_EMBED.replace("{{ media }}", "{{ videos }}{{ images }}"),
+    backbone="qwen2_5_vl",
+    positions="mrope",
+    video=QWEN_MEDIA["video"],
+    pixels=(4 * 28 * 28, 16384 * 28 * 28),
+    frame_pixels=(128 * 28 * 28, 200 * 28 * 28),
+    frames=8,
+    fps=1.0,
 )
 QUERY = {"query": "Find an image that matches the given text."}  # of the authors' example; any other task has its own
 
@@ -123,6 +135,40 @@ def ops_mm_embedding_v1_7b(spec: ModelSpec) -> "Embedder":
 )
 def rzenembed_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))
+
+
+@register_model(
+    name="gve-qwen2.5vl-3b",
+    dim=2048,
+    params=3_754_622_976,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    paper="arxiv:2510.27571",
+    hub_id="Alibaba-NLP/GVE-3B",
+    base="Qwen/Qwen2.5-VL-3B-Instruct",
+    max_tokens=4096,
+    demo="compose",
+    reading=GVE,
+)
+def gve_qwen25vl_3b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_5_vl("3b"))
+
+
+@register_model(
+    name="gve-qwen2.5vl-7b",
+    dim=3584,
+    params=7_747_169_280,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    paper="arxiv:2510.27571",
+    hub_id="Alibaba-NLP/GVE-7B",
+    base="Qwen/Qwen2.5-VL-7B-Instruct",
+    max_tokens=4096,
+    demo="compose",
+    reading=GVE,
+)
+def gve_qwen25vl_7b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_5_vl("7b"))
 
 
 @register_model(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_vl, qwen3_vl, tiny_qwen2_vl, vlm_tower
 from zoo.reading import Reading
 from zoo.registry import register_model
 from zoo.spec import ModelSpec
@@ -53,6 +53,23 @@ UMARVEL_QWEN3 = replace(UMARVEL, prompt=TURNS, backbone="qwen3_vl", deepstack=Fa
 )
 def u_marvel_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))
+
+
+@register_model(
+    name="u-marvel-qwen3vl-4b",
+    dim=2560,
+    params=4_437_815_808,
+    modalities={"text", "image"},
+    license="mit",
+    paper=PAPER,
+    hub_id="TencentBAC/U-MARVEL-Qwen3VL-4B-Instruct",
+    base="Qwen/Qwen3-VL-4B-Instruct",
+    max_tokens=1024,
+    demo="compose",
+    reading=UMARVEL_QWEN3,
+)
+def u_marvel_qwen3vl_4b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen3_vl("4b"))
 
 
 @register_model(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zoo.models.backbones import TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.models.llava_backbones import llava_next
 from zoo.reading import Reading
 from zoo.registry import register_model
 from zoo.spec import ModelSpec
@@ -35,6 +36,11 @@ VLM2VEC = Reading(
     frames=8,
 )
 VLM2VEC_IMAGES = replace(VLM2VEC, video="")
+# LLaVA-NeXT's processor cuts pictures into crops, of any size; its tokenizer begins with "<s>". The authors' figures come
+# from pictures pressed into 1344 x 1344 pixels before (--image_resolution high), their demo from pictures as they are.
+VLM2VEC_LLAVA = replace(
+    VLM2VEC_IMAGES, backbone="llava_next", image="<image> ", special_tokens=True, pixels=(), smallest_side=0
+)
 
 
 @register_model(
@@ -89,6 +95,23 @@ def vlm2vec_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
 def vlm2vec_v2_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     """A DoRA adapter on Qwen2-VL."""
     return vlm_tower(spec, qwen2_vl("2b"))
+
+
+@register_model(
+    name="vlm2vec-llava-next-7b",
+    dim=4096,
+    params=7_435_413_504,
+    modalities={"text", "image"},
+    license="apache-2.0",
+    paper=PAPER,
+    hub_id="TIGER-Lab/VLM2Vec-LLaVa-Next",
+    base="llava-hf/llava-v1.6-mistral-7b-hf",
+    max_tokens=4096,
+    demo="compose",
+    reading=VLM2VEC_LLAVA,
+)
+def vlm2vec_llava_next_7b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, llava_next("mistral-7b"))
 
 
 @register_model(
