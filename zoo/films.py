@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 2 * 2**30
 MAX_FILM_PIXELS = 1_000_000_000
 """Of all the frames that are taken, together: 3 GB in memory."""
+_SEARCH_BEYOND = 64  # frames of the film for each that is taken; key frames are usually up to 250 apart
 
 
 class Film(NamedTuple):
@@ -44,10 +45,12 @@ class Film(NamedTuple):
 
 
 def load_film(source: Any, *, frames: int = 8, fps: float = 0.0, name: str = "") -> Film:
-    """Some frames of a film; the others of a file are neither kept nor, where it can be searched, decoded.
+    """Some frames of a film; the others are not kept, and in long films not decoded either.
 
     Files and bytes are read by decord (MP4, QuickTime, Matroska, WebM, AVI, MPEG; rotation is applied), animated GIF,
-    WebP, AVIF and PNG by Pillow. May be called from many threads at once; each call uses one.
+    WebP, AVIF and PNG by Pillow. May be called from many threads at once; each call uses one. Of a WebM, AVI or MPEG
+    that was cut off, the frames that are there are the film; a cut-off MP4 is an error. In long films (over 64 frames
+    for each that is taken) whose groups of pictures are open, a frame may be off by three or so, as in decord itself.
 
     Args:
         source: a `Path`, bytes, an array or tensor `(frames, height, width, 1|3|4)` or `(frames, 1|3|4, height, width)`
@@ -173,22 +176,25 @@ def _from_file(path: str, choose: _Choose, name: str) -> Film:
     except (ImportError, OSError) as error:
         raise ZooError("films need decord: pip install 'embedding-zoo[video]'") from error
     decord.logging.set_level(decord.logging.QUIET)  # what FFmpeg says of a damaged film is in our error
-    reader = decord.VideoReader(path, num_threads=1)
+    # Without a limit, decord hands out the nearest good frame for each one that is damaged; a film that was trimmed
+    # without coding it anew lacks some.
+    reader = decord.VideoReader(path, num_threads=1, fault_tol=0.05)
     total, fps = len(reader), float(reader.get_avg_fps())
     fps = fps if math.isfinite(fps) and fps > 0 else 0.0
     indices = choose(total, fps)
     times = np.asarray(reader.get_frame_timestamp(indices), np.float64)[:, 0]
     timed = bool(np.isfinite(times).all() and (np.diff(times) >= 0).all() and times[0] >= 0 and times[-1] < 1e8)
+    # decord searches by times and key frames, and misses by some frames where groups of pictures are open (HEVC) or
+    # times are lacking (MPEG, AVI). Counting never misses, and in a short film it costs little more than searching.
+    searching = timed and total > _SEARCH_BEYOND * len(indices)
 
     def decoded() -> Iterator["np.ndarray"]:
         at = 0
         for index in indices.tolist():
-            if timed:
-                frame = reader[index]
-            else:  # searching goes by times; without them only counting from the start finds the frame
-                if index > at:
-                    reader.skip_frames(index - at)
-                frame, at = reader.next(), index + 1
+            if not searching:
+                for _ in range(index - at):
+                    reader.next()
+            frame, at = reader[index] if searching else reader.next(), index + 1
             # A bridge that the program has set gives tensors of torch.
             yield frame.asnumpy() if hasattr(frame, "asnumpy") else np.asarray(frame)
 
