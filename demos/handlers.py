@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from zoo.errors import EmptyTextError, InputError, ZooError
+from zoo.fusion import WeightedSum
+from zoo.instructions import TASKS
+from zoo.items import Item
 
 from . import map as gallery_map
 from .chooser import Models
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from zoo import Embedder
 
+_SAME = 0.999  # cosine from which on a picture of the gallery is the reference itself
 BROWSE = 48  # pictures shown before anything was asked
 MAX_LABELS = 100
 SMALL_MODEL = 30_000_000  # weights
@@ -84,6 +88,47 @@ class Search:
         started = time.perf_counter()
         vector = self._embed_upload(model, picture)
         return self._found(model, gallery, vector, int(top_k), started)
+
+    def by_both(
+        self,
+        picture: str | None,
+        words: str,
+        instruction: str = "",
+        share: float = 0.5,
+        top_k: int = 8,
+        own: Visitor = None,
+    ) -> tuple[Results, Scores]:
+        """The pictures that are like the one given, changed as the words say; the given one itself is left out.
+
+        Args:
+            picture: the reference. words: what is to be different, for example "the same but in blue".
+            instruction: the task in words, or the name of one of MMEB's; for models that read both as one sequence.
+            share: weight of the picture, 0 to 1, for models that read picture and words apart and add the vectors.
+            top_k: how many pictures to return.
+        """
+        gallery, model = self._in_use(own)
+        started = time.perf_counter()
+        if not (words or "").strip():
+            raise user_error("Say what is to be different, for example: the same but in blue.")
+        reference = self._embed_upload(model, picture)
+        try:
+            item = Item(image=Path(picture), text=words)
+            together = model.route(item).encoder.interleaved
+            if together:
+                task = (instruction or "").strip()
+                task = TASKS[task].query if task in TASKS else task or model.role("query")
+                vector = model.encode(item, prompt=task, progress=False)
+            elif isinstance(model.fusion, WeightedSum):
+                text = model.encode_query(words, progress=False)
+                vector = WeightedSum(float(share))(reference, text)
+                vector = vector / vector.norm()
+            else:
+                vector = model.encode_query(item, progress=False)
+        except InputError as error:
+            raise friendly(error) from error
+        likeness = model.similarity(reference, gallery.vectors)[0]
+        others = [row for row in range(len(gallery)) if likeness[row] < _SAME]
+        return self._found(model, gallery, vector, int(top_k), started, others)
 
     def classify(
         self, picture: str | None, labels: str, temperature: float = TEMPERATURE, own: Visitor = None
@@ -297,16 +342,29 @@ class Search:
             raise friendly(error) from error
 
     def _found(
-        self, model: "Embedder", gallery: Gallery, vector: "Tensor", top_k: int, started: float
+        self,
+        model: "Embedder",
+        gallery: Gallery,
+        vector: "Tensor",
+        top_k: int,
+        started: float,
+        rows: Sequence[int] | None = None,
     ) -> tuple[Results, Scores]:
-        hits = model.rank(vector, gallery.vectors, k=max(1, min(top_k, len(gallery))))
+        """The best pictures, of these rows of the gallery alone if any are named."""
+        hits = model.rank(vector, gallery.vectors, k=len(gallery))
+        if rows is not None:
+            allowed = set(rows)
+            hits = [hit for hit in hits if hit.index in allowed]
+        hits = hits[: max(1, top_k)]
+        if not hits:
+            raise user_error("The gallery holds nothing but this picture. Add more pictures first.")
         average = float(model.similarity(vector[None], gallery.vectors).mean())
         elapsed = time.perf_counter() - started
-        rows = score_rows([(gallery.pictures[hit.index].caption, hit.score) for hit in hits], average)
+        bars = score_rows([(gallery.pictures[hit.index].caption, hit.score) for hit in hits], average)
         note = "The number is the cosine. Bars run from the gallery's average picture (empty) to the best match (full)."
         title = f"{len(gallery):,} pictures searched in {1000 * elapsed:.0f} ms"
         shown = [self._shown(gallery.pictures[hit.index]) for hit in hits]
-        return shown, {"title": title, "rows": rows, "note": note}
+        return shown, {"title": title, "rows": bars, "note": note}
 
     def _shown(self, picture: Picture) -> tuple[str, str]:
         try:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from . import compose, text
 from . import map as gallery_map
-from . import text
 from .chooser import Models
-from .gallery import Gallery, Picture, Thumbnails, embed_pictures, example_queries, sample_pictures
+from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
 from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search
-from .widgets import api_text, picture_input, results_gallery, score_bars
+from .widgets import api_text, how_many, picture_examples, picture_input, results_gallery, score_bars
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -47,6 +47,7 @@ def build(
     local: bool = True,
     roots: Sequence[Path] = (),
     workspace: Path | None = None,
+    first: str = "words",
 ) -> gr.Blocks:
     """The search page; for a model that reads no pictures, the page of `text`.
 
@@ -57,6 +58,7 @@ def build(
             tabs; otherwise uploads stay in their visitor's session.
         roots: the folders that may be indexed by path on a local page.
         workspace: private folder for thumbnails; by default a temporary one.
+        first: the tab that is open at first, "words" or "both".
     """
     if "image" not in model.spec.modalities:
         return text.build(model)
@@ -68,10 +70,10 @@ def build(
     search = Search(models or Models(model), gallery, workspace, local=local, roots=roots)
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
     gr.set_static_paths([search.thumbnails.folder])
-    return _page(search, reads_text="text" in model.spec.modalities)
+    return _page(search, reads_text="text" in model.spec.modalities, first=first)
 
 
-def _page(search: Search, reads_text: bool) -> gr.Blocks:
+def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
     with gr.Blocks(title=f"{TITLE} · search by meaning", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         own = gr.State(None, time_to_live=12 * 3600, delete_callback=search.forget)
         with gr.Row(equal_height=False, elem_id="top"):
@@ -80,10 +82,12 @@ def _page(search: Search, reads_text: bool) -> gr.Blocks:
             with gr.Column(scale=1, min_width=260):
                 chooser = gr.Dropdown(search.models.choices(), value=search.current.model, label="Model")
                 status = gr.Markdown(search.status(), elem_id="status")
-        with gr.Tabs():
-            with gr.Tab("By words", visible=reads_text):
+        with gr.Tabs(selected=first if reads_text else "picture"):
+            with gr.Tab("By words", id="words", visible=reads_text):
                 text_results = _text_tab(search, own)
-            with gr.Tab("By picture"):
+            with gr.Tab("Picture + words", id="both", visible=reads_text):
+                both_results = compose.tab(search, own)
+            with gr.Tab("By picture", id="picture"):
                 image_results = _image_tab(search, own)
             with gr.Tab("Describe", visible=reads_text):
                 _labels_tab(search, own)
@@ -91,7 +95,9 @@ def _page(search: Search, reads_text: bool) -> gr.Blocks:
                 map_parts = _map_tab(search, own)
             with gr.Tab("Add yours"):
                 indexing = _index_tab(search, own)
-        _keep_fresh(search, page, own, chooser, status, [*text_results, *image_results], map_parts, indexing)
+        _keep_fresh(
+            search, page, own, chooser, status, [*text_results, *both_results, *image_results], map_parts, indexing
+        )
     page.queue(max_size=64, default_concurrency_limit=4)
     return page
 
@@ -112,7 +118,7 @@ def _text_tab(search: Search, own: gr.State) -> Components:
         with gr.Column(scale=3, min_width=300):
             found = results_gallery("Pictures", search.browse(), columns=4, elem_id="text-results")
         with gr.Column(scale=1, min_width=230):
-            top_k, bars = _how_many(), score_bars("Scores", WELCOME, elem_id="text-scores")
+            top_k, bars = how_many(), score_bars("Scores", WELCOME, elem_id="text-scores")
     call = {"fn": search.by_text, "inputs": [query, top_k, own], "outputs": [found, bars], "show_progress_on": bars}
     query.submit(**call, api_name="search_by_text", api_description=api_text(search.by_text), concurrency_id="search")
     examples.click(lambda row: row[0], examples, query, api_visibility="private", show_progress="hidden").then(
@@ -126,8 +132,8 @@ def _image_tab(search: Search, own: gr.State) -> Components:
         with gr.Column(scale=1, min_width=260):
             picture = picture_input("A picture to look for", height=240, elem_id="look-for")
             go = gr.Button("Find similar pictures", variant="primary")
-            examples = _picture_examples(search.thumbnails, example_queries())
-            top_k, bars = _how_many(), score_bars("Scores", elem_id="image-scores")
+            examples = picture_examples(search.thumbnails, example_queries())
+            top_k, bars = how_many(), score_bars("Scores", elem_id="image-scores")
         with gr.Column(scale=3, min_width=300):
             found = results_gallery("Pictures", search.browse(), columns=4, elem_id="image-results")
     call = {"fn": search.by_image, "inputs": [picture, top_k, own], "outputs": [found, bars], "show_progress_on": bars}
@@ -143,7 +149,7 @@ def _labels_tab(search: Search, own: gr.State) -> None:
         with gr.Column(scale=1, min_width=280):
             picture = picture_input("A picture to describe", height=240, elem_id="describe")
             shipped = [picture for picture in sample_pictures() if picture.path.name in DESCRIBED]
-            examples = _picture_examples(search.thumbnails, shipped)
+            examples = picture_examples(search.thumbnails, shipped)
             labels = gr.Textbox(LABELS, label="Your labels, separated by commas", lines=3, max_length=5000)
             go = gr.Button("Choose the best label", variant="primary")
         with gr.Column(scale=2, min_width=300):
@@ -266,7 +272,7 @@ def _keep_fresh(
 
     def refresh(own: Any) -> tuple[Any, ...]:
         browsing = search.browse(own)
-        return search.status(own), browsing, WELCOME, browsing, None
+        return search.status(own), browsing, WELCOME, browsing, None, browsing, None
 
     def redraw(method: str, own: Any) -> tuple[Any, ...]:
         *picture, drawn = search.draw_map(method, own)
@@ -300,17 +306,6 @@ def _keep_fresh(
         change.success(refresh, own, shown, **silent).then(redraw, [method, own], map_outputs, **silent)
     page.load(reloaded, own, [chooser, *shown], **silent)
     page.load(redraw_reloaded, [method, own], map_outputs, **silent)
-
-
-def _how_many() -> gr.Slider:
-    return gr.Slider(1, 48, value=8, step=1, label="Pictures to show", buttons=[])
-
-
-def _picture_examples(thumbnails: Thumbnails, pictures: Sequence[Picture]) -> gr.Dataset | None:
-    if not pictures:
-        return None
-    samples = [[str(thumbnails.of(picture))] for picture in pictures]
-    return gr.Dataset(components=[gr.Image(visible=False)], samples=samples, label="Try", type="values")
 
 
 def _when_picked(examples: gr.Dataset, picture: gr.Image) -> Any:

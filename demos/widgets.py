@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from .gallery import Picture, Thumbnails
 from .messages import explain
 
 # No web fonts: the page is complete on a machine without a network.
@@ -25,9 +26,9 @@ CSS = """
 #near .grid-wrap { min-height: 0; }
 #picked-caption p { font-weight: 600; }
 #map-note p, #near-head p { color: var(--body-text-color-subdued); font-size: .85rem; }
-#query button { background: var(--button-primary-background-fill); color: var(--button-primary-text-color);
+#query button, #change button { background: var(--button-primary-background-fill); color: var(--button-primary-text-color);
   border-radius: var(--radius-md); padding: .35rem 1rem; font-weight: 600; }
-#query button:hover { background: var(--button-primary-background-fill-hover); }
+#query button:hover, #change button:hover { background: var(--button-primary-background-fill-hover); }
 .zoo-results .caption-label { left: 6px; right: 6px; bottom: 6px; max-width: none; font-size: .8rem; line-height: 1.25;
   white-space: normal; text-align: left; padding: 3px 7px; max-height: 3.1em; }
 .zoo-results button.thumbnail-lg { background: var(--background-fill-secondary); }
@@ -165,6 +166,19 @@ def results_gallery(label: str, value: Sequence[tuple[str, str]] = (), **options
         interactive=False,
         **options,
     )
+
+
+def how_many() -> gr.Slider:
+    """How many results are wanted."""
+    return gr.Slider(1, 48, value=8, step=1, label="Pictures to show", buttons=[])
+
+
+def picture_examples(thumbnails: Thumbnails, pictures: Sequence[Picture]) -> gr.Dataset | None:
+    """Pictures to click on instead of uploading one; None where none is installed."""
+    if not pictures:
+        return None
+    samples = [[str(thumbnails.of(picture))] for picture in pictures]
+    return gr.Dataset(components=[gr.Image(visible=False)], samples=samples, label="Try", type="values")
 
 
 def api_text(action: Callable[..., Any]) -> str:

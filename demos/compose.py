@@ -1,0 +1,103 @@
+"""Composed search: a reference picture and words that say what is to be different ("the same but in blue")."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from zoo.instructions import TASKS
+
+from .gallery import Picture, sample_pictures
+from .widgets import api_text, how_many, picture_input, results_gallery, score_bars
+
+if TYPE_CHECKING:
+    from zoo import Embedder
+
+    from .chooser import Models
+    from .gallery import Gallery
+    from .handlers import Search
+
+# Shipped pictures and changes of them that the small default model finds among the shipped pictures.
+EXAMPLES = (("chelsea.png", "a big wild animal"), ("tower.jpg", "in daylight, by a lake"), ("lion.jpg", "a cub"))
+WELCOME = {
+    "title": "Nothing asked yet",
+    "note": "Add a picture, say what is to be different, and press Search; or click one of the examples.",
+}
+
+
+def build(
+    model: "Embedder",
+    gallery: "Gallery | Sequence[Picture] | None" = None,
+    *,
+    models: "Models | None" = None,
+    local: bool = True,
+    roots: Sequence[Path] = (),
+    workspace: Path | None = None,
+) -> gr.Blocks:
+    """The search page, opened at composed search; the arguments are those of `search.build`."""
+    from . import search
+
+    return search.build(model, gallery, models=models, local=local, roots=roots, workspace=workspace, first="both")
+
+
+def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
+    """Reference picture, words, instruction; returns the components that show results."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=280):
+            picture = picture_input("The picture to start from", height=220, elem_id="reference")
+            words = gr.Textbox(
+                label="What is to be different?",
+                placeholder="the same but in blue",
+                submit_btn="Search",
+                max_length=2000,
+                elem_id="change",
+            )
+            examples = _examples(search)
+            with gr.Accordion("How the two are combined", open=False):
+                instruction = gr.Dropdown(
+                    [
+                        ("none", ""),
+                        *((f"{name}: {task.query.strip()}", name) for name, task in TASKS.items()),
+                    ],
+                    value="",
+                    allow_custom_value=True,
+                    label="Instruction",
+                    info="For models that read picture and words as one sequence: a task of MMEB, or your own words.",
+                    elem_id="instruction",
+                )
+                share = gr.Slider(
+                    0,
+                    1,
+                    value=0.5,
+                    step=0.05,
+                    label="Weight of the picture",
+                    buttons=[],
+                    info="For models that read them apart and add the vectors: 1 is the picture alone, 0 the words alone.",
+                )
+        with gr.Column(scale=2, min_width=300):
+            found = results_gallery("Pictures", search.browse(), columns=3, elem_id="both-results")
+        with gr.Column(scale=1, min_width=220):
+            top_k, bars = how_many(), score_bars("Scores", WELCOME, elem_id="both-scores")
+    call = {
+        "fn": search.by_both,
+        "inputs": [picture, words, instruction, share, top_k, own],
+        "outputs": [found, bars],
+        "show_progress_on": bars,
+        "concurrency_id": "search",
+    }
+    words.submit(**call, api_name="search_by_both", api_description=api_text(search.by_both))
+    if examples is not None:
+        examples.click(
+            lambda row: (row[0], row[1]), examples, [picture, words], api_visibility="private", show_progress="hidden"
+        ).then(**call, api_visibility="private")
+    return [found, bars]
+
+
+def _examples(search: "Search") -> gr.Dataset | None:
+    by_name = {picture.path.name: picture for picture in sample_pictures()}
+    samples = [[str(search.thumbnails.of(by_name[name])), words] for name, words in EXAMPLES if name in by_name]
+    if not samples:
+        return None
+    parts = [gr.Image(visible=False), gr.Textbox(visible=False)]
+    return gr.Dataset(components=parts, samples=samples, headers=["Picture", "Change"], label="Try", type="values")
