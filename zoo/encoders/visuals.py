@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.encoders.base import Batch
+from zoo.encoders.llava import complete
 from zoo.errors import InvalidPixelsError, InvalidTextError
 from zoo.reading import Reading
 
@@ -45,6 +46,7 @@ class Visuals:
 
     def __init__(self, processor: Any, reading: Reading, config: Any) -> None:
         self.processor, self.reading, self.config = processor, reading, config
+        complete(processor, config)
         self.tokens = {
             kind: getattr(processor, f"{kind}_token")
             for kind in ("image", "video")
@@ -203,7 +205,7 @@ class Visuals:
         return first, last
 
     def collate(self, visuals: Sequence[Visual]) -> Batch:
-        """Inputs of several pictures side by side; where they differ in their number of crops, filled with zeros."""
+        """Inputs of several pictures or films side by side; fewer crops or frames than others have are filled with zeros."""
         batch = {}
         for name in visuals[0].inputs:
             tensors = [visual.inputs[name] for visual in visuals]
