@@ -9,6 +9,7 @@ import importlib
 import json
 import math
 import pkgutil
+import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -48,7 +49,7 @@ def all_layouts() -> tuple[ModuleType, ...]:
 
 
 def weight_files(names: set[str], stem: str, pickles: tuple[str, ...], folder: str = "") -> list[str]:
-    """Safetensors named `stem`, sharded or not, in a folder of the checkpoint; else the pickles that stand there."""
+    """Safetensors named `stem`, sharded or not, in a folder of the checkpoint; else the pickles there, sharded or not."""
     prefix = f"{folder}/" if folder else ""
     found = sorted(
         n
@@ -57,7 +58,9 @@ def weight_files(names: set[str], stem: str, pickles: tuple[str, ...], folder: s
         or (n.startswith(f"{prefix}{stem}-") and n.endswith(".safetensors"))
         or n == f"{prefix}{stem}.safetensors.index.json"
     )
-    return found or sorted(n for n in names if n in {prefix + pickle for pickle in pickles})
+    kinds = "|".join(re.escape(pickle.removesuffix(".bin")) for pickle in pickles if pickle.endswith(".bin"))
+    shard = re.compile(rf"{re.escape(prefix)}({kinds})(-\d+-of-\d+\.bin|\.bin\.index\.json)")
+    return found or sorted(n for n in names if n in {prefix + pickle for pickle in pickles} or shard.fullmatch(n))
 
 
 def check_weights(files: list[str], where: str, looked_for: str, allow_pickle: bool) -> None:

@@ -150,13 +150,14 @@ def check_modules(rows: Any, where: str) -> list[dict[str, Any]]:
     return rows
 
 
-def check_folder(folder: Path, root: Path | None = None) -> None:
+def check_folder(folder: Path, root: Path | None = None, *, adapter: bool = False) -> None:
     """What holds for the files of every layout before they are read: they lie inside, and change the model in no other way.
 
     Links into a cache of huggingface_hub are its own. Also checks zoo.json, where there is one.
 
     Args:
         root: the checkpoint's folder, where `folder` is one inside it.
+        adapter: whether the layout reads an adapter there itself.
 
     Raises:
         UnsafeCheckpointError: a link leads out of the checkpoint, or an adapter would change the model as it loads.
@@ -172,7 +173,7 @@ def check_folder(folder: Path, root: Path | None = None) -> None:
             )
         if path.suffix in (".json", ".txt", ".model") and path.is_file() and path.stat().st_size > LONGEST_TOKENIZER:
             raise UnrecognisedCheckpointError(f"{path} has {path.stat().st_size:,} bytes; no tokenizer is so large")
-    if (folder / "adapter_config.json").exists():
+    if not adapter and (folder / "adapter_config.json").exists():
         raise UnsafeCheckpointError(
             f"{folder} holds adapter_config.json, by which transformers would change the model as it loads; merge the "
             "adapter into the weights (see training/adapters.py), or remove the file"

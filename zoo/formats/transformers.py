@@ -121,8 +121,8 @@ def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = Fal
     return config
 
 
-def check_index(path: Path) -> None:
-    """Shards lie beside their index and are safetensors; transformers would follow any path."""
+def check_index(path: Path, kind: str = ".safetensors") -> None:
+    """Shards lie beside their index and are of its kind; transformers would follow any path."""
     if not path.is_file():
         return
     index = read_json(path)
@@ -130,8 +130,8 @@ def check_index(path: Path) -> None:
     if not isinstance(shards, dict):
         raise UnrecognisedCheckpointError(f'{path} has no "weight_map"')
     for shard in set(map(str, shards.values())):
-        if PurePath(shard).name != shard or not shard.endswith(".safetensors"):
-            raise UnsafeCheckpointError(f"{path} names {shard!r}, which is outside the folder or no safetensors file")
+        if PurePath(shard).name != shard or not shard.endswith(kind):
+            raise UnsafeCheckpointError(f"{path} names {shard!r}, which is outside the folder or no {kind} file")
 
 
 def from_pretrained(

@@ -32,11 +32,17 @@ BACKBONES = {
         "qwen3_5",
         "qwen3_vl",
     )
-}
+} | {"instructcir_llava_phi35": "llava"}
+# What the configuration of a repository of another name says in transformers' words. InstructCIR's text layers are Phi-3.5
+# cut into Llama's parts (its own modeling_llama.py), whatever kind its configuration names.
+CONVERTED = {"instructcir_llava_phi35": {"model_type": "llava", "text_config": {"model_type": "llama"}}}
 # Known backbones without a class of transformers' own: said by name, not as an unknown layout.
-WITHOUT_CLASS = {"phi3_v": "Phi-3.5-vision (Phi3VForCausalLM)"}
+WITHOUT_CLASS = {
+    "llava_qwen": "LLaVA of its authors' own code (LlavaQwenForCausalLM, as LLaVE)",
+    "phi3_v": "Phi-3.5-vision (Phi3VForCausalLM)",
+}
 LOOKED_FOR = f'vision-language: config.json with "model_type" among {", ".join(sorted(BACKBONES))}, or {ADAPTER}'
-PICKLES = ("pytorch_model.bin", "adapter_model.bin")
+PICKLES = {"model": ("pytorch_model.bin",), "adapter_model": ("adapter_model.bin",)}
 # Names of tensors before transformers 5 → now, below the root of an adapter.
 RENAMED = {
     "qwen": {
@@ -66,8 +72,12 @@ def wanted(names: set[str]) -> list[str]:
     known = {"config.json", ADAPTER, *PROCESSOR_FILES, *TOKENIZER_FILES}
     known.add(f"{ADAPTERS}/{ADAPTER}")
     stem = "adapter_model" if ADAPTER in names else "model"
-    tasks = weight_files(names, "adapter_model", PICKLES, ADAPTERS) if f"{ADAPTERS}/{ADAPTER}" in names else []
-    return sorted((names & known) | {*weight_files(names, stem, PICKLES), *tasks})
+    tasks = _weights(names, "adapter_model", ADAPTERS) if f"{ADAPTERS}/{ADAPTER}" in names else []
+    return sorted((names & known) | {*_weights(names, stem), *tasks})
+
+
+def _weights(names: set[str], stem: str = "model", folder: str = "") -> list[str]:
+    return weight_files(names, stem, PICKLES[stem], folder)
 
 
 def load(
@@ -83,12 +93,14 @@ def load(
 
     from zoo.encoders.vlm import VlmEncoder, open_processor
 
-    check_folder(folder)
+    check_folder(folder, adapter=True)
     if like is None and (folder / FACTS).is_file():
         like = ModelSpec.from_dict(read_json(folder / FACTS)["spec"])  # held to the schema by check_folder
     own = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
     like = check_backbone(own, like, str(folder))
     base = _base(folder, like) if (folder / ADAPTER).is_file() else folder
+    if base != folder:
+        check_folder(base)  # transformers would add an adapter that lies there by itself
     config = read_object(base / "config.json")
     check_backbone(config, like, str(base / "config.json"))
     backbone = load_backbone(base, allow_pickle=allow_pickle)
@@ -166,11 +178,31 @@ def load_backbone(folder: Path, *, allow_pickle: bool) -> "nn.Module":
     from zoo.encoders.checking import check_transformers
     from zoo.formats.transformers import check_index, from_pretrained
 
-    check_transformers(read_object(folder / "config.json"), str(folder / "config.json"))
-    names = {path.name for path in folder.iterdir()}
-    check_weights(weight_files(names, "model", PICKLES), str(folder), "model.safetensors", allow_pickle)
+    config = read_object(folder / "config.json")
+    check_transformers(config, str(folder / "config.json"))
+    check_weights(_weights({path.name for path in folder.iterdir()}), str(folder), "model.safetensors", allow_pickle)
     check_index(folder / "model.safetensors.index.json")
-    return from_pretrained(AutoModel, folder, allow_pickle)
+    check_index(folder / "pytorch_model.bin.index.json", ".bin")
+    return from_pretrained(AutoModel, folder, allow_pickle, **_converted(config, str(folder / "config.json")))
+
+
+def _converted(config: dict[str, Any], where: str) -> dict[str, Any]:
+    """The configuration as an option of `from_pretrained`, where transformers does not know its kind; else none.
+
+    Raises:
+        UnrecognisedCheckpointError: its values are none of that kind.
+    """
+    if (change := CONVERTED.get(config["model_type"])) is None:
+        return {}
+    from transformers import AutoConfig
+
+    parts = {key: {**(config.get(key) or {}), **part} for key, part in change.items() if isinstance(part, dict)}
+    try:
+        return {"config": AutoConfig.for_model(**{**config, **change, **parts})}
+    except Exception as error:  # whatever type transformers' own checks raise
+        raise UnrecognisedCheckpointError(
+            f"{where} is no {config['model_type']}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _has_processor(folder: Path) -> bool:
@@ -204,7 +236,7 @@ def _read_projection(model: "Embedder", folder: Path, allow_pickle: bool) -> Non
 
     name, layer = model.spec.reading.projection, model.towers[0].head.project
     found = {}
-    for file in weight_files({path.name for path in folder.iterdir()}, "model", PICKLES):
+    for file in _weights({path.name for path in folder.iterdir()}):
         if file.endswith(".safetensors"):
             with safe_open(folder / file, framework="pt") as tensors:
                 found |= {key: tensors.get_tensor(key) for key in tensors.keys() if key.startswith(f"{name}.")}  # noqa: SIM118
