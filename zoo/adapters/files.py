@@ -18,7 +18,9 @@ from zoo.formats.sizes import read_header
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 NAME, PREFIX = "default", "base_model.model."  # what peft calls a model's one adapter, and the model inside its wrapper
-MOST_RANK = 8_192
+MOST_RANK, MOST_PATTERNS = 8_192, 4_096  # peft's EVA and AdaLoRA write a pattern for each layer
+# Expressions that take forever on a name: a repeated group, or repeats in a row or many of them.
+_ENDLESS = re.compile(r"\)[*+{]|[*+}][*+{]|([*+{].*){4}", re.DOTALL)
 # Keys that are read, and those that change training alone. target_modules is neither trusted nor needed: the tensors' names
 # say which layers are adapted.
 _READ = {
@@ -68,15 +70,15 @@ class Settings:
 
     Attributes:
         rank, alpha: of layers that no pattern names.
-        ranks, alphas: expressions for the ends of layers' names, as they were when the adapter was made → rank, alpha.
+        ranks, alphas: expressions for layers' names, as they were when the adapter was made → rank, alpha.
         dora, rslora, bias: peft's use_dora, use_rslora and lora_bias.
         full: modules that were trained whole (modules_to_save).
     """
 
     rank: int
     alpha: float
-    ranks: Mapping[str, int] = field(default_factory=dict)
-    alphas: Mapping[str, float] = field(default_factory=dict)
+    ranks: Mapping[re.Pattern[str], int] = field(default_factory=dict)
+    alphas: Mapping[re.Pattern[str], float] = field(default_factory=dict)
     dora: bool = False
     rslora: bool = False
     bias: bool = False
@@ -86,7 +88,7 @@ class Settings:
         """Rank and alpha of a layer, by its name in the file; the first pattern that matches counts, as in peft."""
         values = []
         for patterns, default in ((self.ranks, self.rank), (self.alphas, self.alpha)):
-            hit = next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", layer)), default)
+            hit = next((value for pattern, value in patterns.items() if pattern.match(layer)), default)
             values.append(hit)
         return values[0], values[1]
 
@@ -122,8 +124,8 @@ def read_settings(path: Path) -> Settings:
     settings = Settings(
         rank=config.get("r", 8),
         alpha=config.get("lora_alpha", 8),
-        ranks=config.get("rank_pattern") or {},
-        alphas=config.get("alpha_pattern") or {},
+        ranks=_patterns(config, "rank_pattern", path),
+        alphas=_patterns(config, "alpha_pattern", path),
         dora=config.get("use_dora") is True,
         rslora=config.get("use_rslora") is True,
         bias=config.get("lora_bias") is True,
@@ -134,8 +136,6 @@ def read_settings(path: Path) -> Settings:
 
 
 def _check_values(settings: Settings, path: Path) -> None:
-    if not all(isinstance(part, dict) for part in (settings.ranks, settings.alphas)):
-        raise UnrecognisedCheckpointError(f"{path}: rank_pattern and alpha_pattern must be objects")
     if wrong := [name for name in settings.full if not isinstance(name, str) or not name]:
         raise UnrecognisedCheckpointError(f"{path}: modules_to_save holds {wrong[0]!r}, which is no name")
     for rank in (settings.rank, *settings.ranks.values()):
@@ -146,11 +146,24 @@ def _check_values(settings: Settings, path: Path) -> None:
     for alpha in (settings.alpha, *settings.alphas.values()):
         if type(alpha) not in (int, float) or not math.isfinite(alpha):
             raise UnrecognisedCheckpointError(f"{path} has the alpha {alpha!r}, which is no number")
-    for pattern in (*settings.ranks, *settings.alphas):
+
+
+def _patterns(config: Mapping[str, Any], key: str, path: Path) -> dict[re.Pattern[str], Any]:
+    """peft's patterns, each of which must match the end of a layer's name, as expressions that do so."""
+    patterns = config.get(key) or {}
+    if not isinstance(patterns, dict) or len(patterns) > MOST_PATTERNS:
+        raise UnrecognisedCheckpointError(f"{path}: {key} must be an object of at most {MOST_PATTERNS:,} layers")
+    compiled = {}
+    for pattern, value in patterns.items():
+        if _ENDLESS.search(pattern) or len(pattern) > 10_000:
+            raise UnrecognisedCheckpointError(f"{path}: {key} has {pattern[:60]!r}, which takes too long to compare")
         try:
-            re.compile(pattern)
-        except re.error as error:
-            raise UnrecognisedCheckpointError(f"{path}: {pattern!r} is no expression for layers: {error}") from error
+            compiled[re.compile(rf"(.*\.)?({pattern})$")] = value
+        except (re.error, RecursionError, OverflowError) as error:
+            raise UnrecognisedCheckpointError(
+                f"{path}: {pattern[:60]!r} is no expression for layers: {error}"
+            ) from error
+    return compiled
 
 
 def read_tensors(folder: Path, allow_pickle: bool = False) -> tuple[dict[str, Tensor], Path]:

@@ -158,7 +158,11 @@ class _Misfits(NamedTuple):
 
     def check(self, where: Path) -> None:
         kinds = {"are missing": self.missing, "have no place in it": self.unexpected, "have another shape": self.shapes}
-        if wrong := [f"{len(names)} tensors {what} ({', '.join(names[:3])})" for what, names in kinds.items() if names]:
+        if wrong := [
+            f"{len(names)} tensors {what} ({', '.join(name[:120] for name in names[:3])})"
+            for what, names in kinds.items()
+            if names
+        ]:
             raise AdapterMismatchError(
                 f"{where} does not fit the model: {'; '.join(wrong)}. Where layers were only renamed, pass key_mapping; else "
                 "load the base model that adapter_config.json names"
