@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "embedder": PARTS | {"encoders", "formats", "fusion", "publish"},  # publish: for the verb push_to_hub alone
     "formats": PARTS | {"adapters", "encoders", "embedder", "fusion", "hub", "formats"},
     "hub": PARTS | {"encoders", "embedder", "formats", "registry"},
-    "registry": BASE | {"embedder", "hub", "models"},
+    "precision": set(),
+    "registry": BASE | {"embedder", "hub", "models", "precision"},
     "models": PARTS | {"encoders", "embedder", "registry", "formats", "models"},
 }
 ABOVE = {"training", "demos", "cli"}

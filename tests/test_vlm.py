@@ -239,6 +239,21 @@ def test_a_template_can_do_little(template):
         Prompt(template)
 
 
+def test_the_fastest_type_is_found_by_trial(monkeypatch):
+    from zoo import precision
+
+    assert precision.fastest_dtype("cpu") in (torch.float32, torch.bfloat16)
+    for half, chosen in ((1.0, torch.bfloat16), (1.9, torch.float32), (5.0, torch.float32)):
+        seconds = {torch.float32: 2.0, torch.bfloat16: half}
+        monkeypatch.setattr(precision, "_time", lambda a, device, seconds=seconds: seconds[a.dtype])
+        precision.fastest_dtype.cache_clear()
+        assert precision.fastest_dtype("cpu") == chosen
+    precision.fastest_dtype.cache_clear()
+    monkeypatch.undo()
+    model = zoo.load_model("zoo-mini", device="cpu", dtype="auto")
+    assert next(model.parameters()).dtype == precision.fastest_dtype("cpu")
+
+
 def test_readings_that_make_no_sense_are_refused():
     for facts, said in (
         ({"pixels": (5,)}, "fewest and the most"),

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import UnknownModelError
 from zoo.spec import NAME, Modality, ModelSpec
@@ -116,7 +116,7 @@ def load_model(
     name_or_path: str | Path,
     *,
     device: "str | torch.device | None" = None,
-    dtype: "torch.dtype | None" = None,
+    dtype: 'torch.dtype | Literal["auto"] | None' = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
@@ -128,7 +128,7 @@ def load_model(
         name_or_path: a registered name; "open_clip:<arch>/<tag>"; "timm:<name>"; "hf:<org>/<repo>[@revision]"; a
             folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
         device: "cuda", "cpu", ...; by default CUDA where there is one, else the CPU.
-        dtype: of the weights; by default float32.
+        dtype: of the weights; by default float32. "auto" takes bfloat16 where a short trial finds it faster.
         revision: branch, tag or full commit on the Hub; by default the registered one, else the newest.
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
         allow_pickle: allow weights that are not safetensors.
@@ -149,4 +149,8 @@ def load_model(
         name_or_path, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, like=like
     )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if dtype == "auto":
+        from zoo.precision import fastest_dtype
+
+        dtype = fastest_dtype(str(device))
     return model.to(device=device, dtype=dtype or torch.float32).eval()
