@@ -31,6 +31,7 @@ class Reading:
         total_pixels: most of a whole film, two frames that make one patch counted once; 0 for as many as there are.
         frames: a film is cut to this many, evenly spread; with `fps` at most so many.
         fps: frames a second that are taken; 0 spreads `frames` evenly.
+        square: side of the square that pictures are pressed into before anything else; 0 for never.
         smallest_side: pictures with a shorter side are first enlarged to a square of twice that; 0 for never.
         punctuate: take the space around an instruction off, and add a full stop where it ends in no punctuation.
         projection: name of the linear layer behind the backbone in the checkpoint ("custom_text_proj"), "" for none.
@@ -55,6 +56,7 @@ class Reading:
     total_pixels: int = 0
     frames: int = 8
     fps: float = 0.0
+    square: int = 0
     smallest_side: int = 0
     punctuate: bool = False
     projection: str = ""

@@ -15,7 +15,9 @@ def complete(processor: Any, config: Any) -> None:
     Args:
         processor: of transformers, changed in place. config: the backbone's.
     """
-    if not hasattr(processor, "vision_feature_select_strategy") or not hasattr(config, "vision_feature_select_strategy"):
+    if not hasattr(processor, "vision_feature_select_strategy") or not hasattr(
+        config, "vision_feature_select_strategy"
+    ):
         return
     vision = config.vision_config
     processor.vision_feature_select_strategy = config.vision_feature_select_strategy

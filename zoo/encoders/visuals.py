@@ -103,7 +103,7 @@ class Visuals:
     def _image(self, value: Any) -> Visual:
         from zoo.media import describe, load_pixels
 
-        options = {}
+        options = dict(getattr(self.processor, "images_kwargs", {}))  # what the processor itself would ask for
         if isinstance(value, Frame):
             value = value.pixels
             if budget := self.reading.frame_pixels:
@@ -111,9 +111,11 @@ class Visuals:
         pixels = torch.from_numpy(load_pixels(value)).permute(2, 0, 1)
         least = self.reading.smallest_side
         if least and min(pixels.shape[1:]) < least:
-            pixels = _enlarged(pixels, 2 * least)
+            pixels = _pressed(pixels, 2 * least)
+        if self.reading.square:
+            pixels = _pressed(pixels, self.reading.square)
         try:
-            inputs = dict(self.processor.image_processor(images=[pixels], return_tensors="pt", **options))
+            inputs = dict(self.processor.image_processor(images=[pixels], **{**options, "return_tensors": "pt"}))
         except ValueError as error:
             raise InvalidPixelsError(
                 f"{describe(value)} of {pixels.shape[2]}x{pixels.shape[1]} pixels is no picture for this model: {error}; crop it",
@@ -209,7 +211,7 @@ class Visuals:
         batch = {}
         for name in visuals[0].inputs:
             tensors = [visual.inputs[name] for visual in visuals]
-            if tensors[0].ndim == 5 and len({tuple(t.shape[1:]) for t in tensors}) > 1:
+            if tensors[0].ndim >= 4 and len({tuple(t.shape[1:]) for t in tensors}) > 1:  # also their masks
                 most = max(t.shape[1] for t in tensors)
                 tensors = [torch.cat([t, t.new_zeros(1, most - t.shape[1], *t.shape[2:])], 1) for t in tensors]
             batch[name] = torch.cat(tensors)
@@ -249,8 +251,8 @@ class Visuals:
         }
 
 
-def _enlarged(pixels: Tensor, side: int) -> Tensor:
-    """A picture `(3, height, width)` as a square, for those with a side too short for one token; by Pillow, as VLM2Vec does."""
+def _pressed(pixels: Tensor, side: int) -> Tensor:
+    """A picture `(3, height, width)` as a square, whatever shape it had; by Pillow, as VLM2Vec and UniME do."""
     import numpy as np
     from PIL import Image
 

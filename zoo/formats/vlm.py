@@ -33,6 +33,9 @@ BACKBONES = {
         "qwen3_vl",
     )
 } | {"instructcir_llava_phi35": "llava"}
+# transformers' retrieval models: a backbone (`vlm`) and the projection of its tokens (`embedding_proj_layer`).
+WRAPPED = {"colmodernvbert": "modernvbert", "colpali": "paligemma", "colqwen2": "qwen2_vl"}
+BACKBONES |= WRAPPED
 # What the configuration of a repository of another name says in transformers' words. InstructCIR's text layers are Phi-3.5
 # cut into Llama's parts (its own modeling_llama.py), whatever kind its configuration names.
 CONVERTED = {"instructcir_llava_phi35": {"model_type": "llava", "text_config": {"model_type": "llama"}}}
@@ -63,8 +66,13 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
     if "config.json" not in names:
         return False
     config = read("config.json")
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    kind = _kind(config) if isinstance(config, dict) else None
     return kind in BACKBONES or kind in WITHOUT_CLASS
+
+
+def _kind(config: dict[str, Any]) -> Any:
+    """The model type; LLaVE's repositories call themselves "qwen2", and would lose their vision layers as a text model."""
+    return "llava_qwen" if "mm_vision_tower" in config else config.get("model_type")
 
 
 def wanted(names: set[str]) -> list[str]:
@@ -103,7 +111,7 @@ def load(
         check_folder(base)  # transformers would add an adapter that lies there by itself
     config = read_object(base / "config.json")
     check_backbone(config, like, str(base / "config.json"))
-    backbone = load_backbone(base, allow_pickle=allow_pickle)
+    backbone, projection = _parts(load_backbone(base, allow_pickle=allow_pickle))
     processor = open_processor(folder if _has_processor(folder) else base, backbone.config.model_type)
     encoder = VlmEncoder(
         backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
@@ -113,11 +121,14 @@ def load(
         processor=processor,
     )
     dim = like.dim if like.reading.projection else encoder.width
+    dim = projection.out_features if projection is not None else dim
     facts = {"name": name, "packaged": False, "source": "", "hub_id": "", "revision": None}
     spec = replace(like, **facts, dim=dim, dims=tuple(cut for cut in like.dims if cut <= dim))
     model = assemble(spec, encoder)
     model.spec = replace(spec, params=sum(p.numel() for p in model.parameters()))
-    if like.reading.projection:
+    if projection is not None:
+        model.towers[0].head.project = projection
+    elif like.reading.projection:
         _read_projection(model, base, allow_pickle)
     if base != folder:
         _merge(model, backbone, folder, allow_pickle)
@@ -146,7 +157,7 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
     Raises:
         UnrecognisedCheckpointError: it has no class of transformers, is of another family, or nobody said how it is read.
     """
-    kind = config.get("model_type")
+    kind = _kind(config)
     if kind in WITHOUT_CLASS:
         import transformers
 
@@ -168,12 +179,17 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
             f"{where} is a {kind}, {like.name} a {like.reading.backbone}: their weights do not fit each other; open it like a "
             f"model of its own family"
         )
+    if kind in WRAPPED and like.reading.pooling != "tokens":
+        raise UnrecognisedCheckpointError(
+            f"{where} is a {kind}, with a vector for every token; {like.name} has one for an item: their weights do not fit each "
+            "other; open it like a model of late interaction (`zoo list` says 'one vector a token')"
+        )
     return like
 
 
 def load_backbone(folder: Path, *, allow_pickle: bool) -> "nn.Module":
-    """The base model (no vocabulary projection) of a folder; old and new names of tensors are both read."""
-    from transformers import AutoModel
+    """The base model (no vocabulary projection) of a folder, a retrieval model whole; old and new names are both read."""
+    from transformers import AutoModel, AutoModelForPreTraining
 
     from zoo.encoders.checking import check_transformers
     from zoo.formats.transformers import check_index, from_pretrained
@@ -183,7 +199,15 @@ def load_backbone(folder: Path, *, allow_pickle: bool) -> "nn.Module":
     check_weights(_weights({path.name for path in folder.iterdir()}), str(folder), "model.safetensors", allow_pickle)
     check_index(folder / "model.safetensors.index.json")
     check_index(folder / "pytorch_model.bin.index.json", ".bin")
-    return from_pretrained(AutoModel, folder, allow_pickle, **_converted(config, str(folder / "config.json")))
+    opens = AutoModelForPreTraining if config["model_type"] in WRAPPED else AutoModel
+    return from_pretrained(opens, folder, allow_pickle, **_converted(config, str(folder / "config.json")))
+
+
+def _parts(model: "nn.Module") -> "tuple[nn.Module, nn.Linear | None]":
+    """The backbone, and the projection behind it where transformers' class has one."""
+    if model.config.model_type not in WRAPPED:
+        return model, None
+    return model.vlm, model.embedding_proj_layer
 
 
 def _converted(config: dict[str, Any], where: str) -> dict[str, Any]:
