@@ -1,105 +1,158 @@
-"""Instructions of public benchmarks, to the space: what a query and a target are told to be (standard library only).
+"""Task instructions as benchmarks and their authors word them, to the space: `encode(query, prompt=TASKS["msr-vtt"].query)`.
 
-`model.encode(texts, prompt=TASKS["msr-vtt"].query)`. VLM2Vec's evaluation wants them exactly so, because the state of the last
-token is pooled and whitespace is a token (src/data/eval_dataset/*.py of TIGER-AI-Lab/VLM2Vec; image tasks: MMEB's rows).
+MMEB-V2's are from TIGER-AI-Lab/VLM2Vec (src/data/eval_dataset, arxiv:2507.04590), composed retrieval's from U-MARVEL
+(dataset/datasets_circo.py, datasets_genecis.py; arxiv:2507.14902). Its picture tasks have their instructions in the data
+(`qry_inst` and `tgt_inst` of ziyjiang/MMEB_Test_Instruct); `mmeb_query` and `mmeb_target` write those as the authors do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-_DOCUMENT = "Find a document image that matches the given query:"
-_PAGE = "Understand the content of the provided document image."
-_VIDEO = "Understand the content of the provided video."
-_IMAGE = "\nRepresent the given image.\n"
-_CLIP = "Find the clip that corresponds to the described scene in the given video:"
-_ANSWER = (
-    "Given a video and a question, select the most accurate answer from the provided candidates. Return only the exact text of "
-    "your chosen answer. Question: "
-)
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Task:
-    """The instructions of one task.
+    """What a benchmark's queries and targets are told.
 
     Attributes:
-        title: what it is, for menus. query, target: instructions; "" where the item stands alone.
-        ending: what the authors' evaluation puts behind the query's text; see `query_text`.
+        query, target: their instructions; "" where texts stand for themselves, such as labels and answers.
+        about: what is looked for, in words for people.
     """
 
-    title: str
     query: str
     target: str = ""
-    ending: str = ""
+    about: str = ""
 
-    def query_text(self, text: str) -> str:
-        """The query's text as VLM2Vec's evaluation writes it: its ending behind it, exactly once."""
-        return text if text.endswith(self.ending) else text + self.ending
 
+_FILM, _PAGE = "Understand the content of the provided video.", "Understand the content of the provided document image."
+_CLIP = "Understand the content of the provided video clip."
+_DOCUMENT = Task("Find a document image that matches the given query:", _PAGE, "pages of documents for a question")
+_MOMENT = Task(
+    "Find the clip that corresponds to the described scene in the given video:", _FILM, "the clip of a film and a scene"
+)
+_ANSWER = Task(
+    "Given a video and a question, select the most accurate answer from the provided candidates. Return only the exact text "
+    "of your chosen answer. Question: ",
+    about="the answer to a question about a film",
+)
 
 TASKS: dict[str, Task] = {
-    # Composed retrieval, picture and words → picture.
-    "cirr": Task(
-        "Change an everyday picture",
-        "\nGiven an image, find a similar everyday image with the described changes:",
-        _IMAGE,
-        "\n",
-    ),
-    "fashioniq": Task(
-        "Change a fashion picture", "\nFind an image to match the fashion image and style note:", _IMAGE, "\n"
-    ),
-    "cirr-mbeir": Task(
-        "Change an everyday picture (M-BEIR)", "I'm looking for a similar everyday image with the described changes."
-    ),
-    "fashioniq-mbeir": Task(
-        "Change a fashion picture (M-BEIR)", "Find an image to match the fashion image and style note."
-    ),
-    "nights": Task(
-        "Find a similar picture", "\nFind a day-to-day image that looks similar to the provided image.\n", _IMAGE
-    ),
-    # Words → picture.
-    "mscoco-t2i": Task("Words to pictures", "Find me an everyday image that matches the given caption:", _IMAGE, "\n"),
-    # Words → pages.
-    "vidore": Task("Words to document pages", _DOCUMENT, _PAGE),
-    "visrag": Task("Words to document pages", _DOCUMENT, _PAGE),
-    "vidoseek": Task("Words to document pages", _DOCUMENT, _PAGE),
-    "mmlongbench": Task("Words to document pages", _DOCUMENT, _PAGE),
-    # Words → films.
-    "msr-vtt": Task("Words to films", "Find a video that contains the following visual content:", _VIDEO),
-    "msvd": Task("Words to films", "Find the video snippet that corresponds to the given summary:", _VIDEO),
-    "didemo": Task("Words to films", "Find a video that includes the following described scenes:", _VIDEO),
-    "vatex": Task("Words to films", "Select a video that fits the description provided:", _VIDEO),
+    "vidore": _DOCUMENT,
+    "visrag": _DOCUMENT,
+    "vidoseek": _DOCUMENT,
+    "mmlongbench": _DOCUMENT,
+    "msr-vtt": Task("Find a video that contains the following visual content:", _FILM, "films for a caption"),
+    "msvd": Task("Find the video snippet that corresponds to the given summary:", _FILM, "films for a summary"),
+    "didemo": Task("Find a video that includes the following described scenes:", _FILM, "films for several scenes"),
+    "vatex": Task("Select a video that fits the description provided:", _FILM, "films for a description"),
     "youcook2": Task(
-        "Words to films of cooking",
         "Find a video that demonstrates the following action while making a recipe:",
-        _VIDEO,
+        _FILM,
+        "films of a step in cooking",
     ),
-    # A film and words → a clip of it.
-    "qvhighlight": Task("Moments of a film", _CLIP, _VIDEO),
-    "charades-sta": Task("Moments of a film", _CLIP, _VIDEO),
-    "momentseeker": Task(
-        "Moments of a film",
-        "Find the clip that corresponds to the given text:",
-        "Understand the content of the provided video clip.",
-    ),
+    "qvhighlight": _MOMENT,
+    "charades-sta": _MOMENT,
+    "momentseeker-text": Task("Find the clip that corresponds to the given text:", _CLIP, "clips for a text"),
     "momentseeker-image": Task(
-        "Moments of a film, by picture and words",
-        "Select the video clip that aligns with the given text and image:",
-        "Understand the content of the provided video clip.",
+        "Select the video clip that aligns with the given text and image:", _CLIP, "clips for a text and a picture"
     ),
     "momentseeker-video": Task(
-        "Moments of a film, by a part of it",
-        "Find the clip that corresponds to the given sentence and video segment:",
-        "Understand the content of the provided video clip.",
+        "Find the clip that corresponds to the given sentence and video segment:", _CLIP, "clips for a text and a clip"
     ),
-    # A film → a label.
-    "kinetics-700": Task("What a film shows", "Recognize the category of the video content."),
+    "kinetics-700": Task("Recognize the category of the video content.", about="the kind of a film"),
     "smthsmthv2": Task(
-        "What is done", "What actions or object interactions are being performed by the person in the video?"
+        "What actions or object interactions are being performed by the person in the video?",
+        about="what is done to a thing",
     ),
-    "ucf101": Task("What is done", "What activities or sports are being performed by the person in the video?"),
-    "hmdb51": Task("What is done", "What actions or objects interactions are the person in the video doing?"),
-    "breakfast": Task(
-        "What is cooked", "Recognize the breakfast type that the person is cooking in the video. "
-    ),  # the space is theirs
-    "video-qa": Task("A film and a question", _ANSWER),
+    "ucf101": Task(
+        "What activities or sports are being performed by the person in the video?",
+        about="which activity or sport it is",
+    ),
+    "hmdb51": Task(
+        "What actions or objects interactions are the person in the video doing?", about="what somebody does in a film"
+    ),
+    "breakfast": Task(  # the space at the end is in the authors' source
+        "Recognize the breakfast type that the person is cooking in the video. ", about="which breakfast is made"
+    ),
+    **dict.fromkeys(("mvbench", "video-mme", "nextqa", "egoschema", "activitynetqa"), _ANSWER),
+    # U-MARVEL's composed retrieval; the texts that follow are `sentence`s.
+    "circo": Task(
+        "I'm looking for a similar everyday image with the described changes.", about="a picture with a change in words"
+    ),
+    "genecis-change": Task(
+        "I want you to retrieve an similar image with the described changes. Show me an image that best captures the following "
+        "the described changes.",
+        about="a picture with something changed",
+    ),
+    "genecis-focus": Task(
+        "I want you to retrieve an image with the same attributes as described. Show me an image that best captures the "
+        "following the same attributes.",
+        about="a picture alike in one respect",
+    ),
+    "fashioniq-turns": Task(
+        "Find me a similar fashion image based on the following multi-round modifications.",
+        about="clothes with changes in several turns",
+    ),
+    "caption-to-image": Task(
+        "Find me an everyday image that matches the given caption.", about="pictures for a caption (U-MARVEL)"
+    ),
+    "image-to-caption": Task(
+        "Find an image caption describing the following everyday image.", about="captions for a picture (U-MARVEL)"
+    ),
 }
+
+Kind = Literal["classification", "i2t", "qa", "i2i", "grounding", "t2i"]
+PICTURE = "<|image_1|>"  # where MMEB's data have the picture
+
+
+def mmeb_query(instruction: str, text: str, kind: Kind, *, visdial: bool = False) -> str:
+    """The words of a query of MMEB's 36 picture tasks, for which VLM2Vec's prompt is that of its evaluation.
+
+    `Item(image=picture, text=mmeb_query(...))`, or the words alone for "t2i". They end in a line break, whose state is pooled.
+
+    Args:
+        instruction, text: `qry_inst` and `qry_text` of the data. kind: of the task.
+        visdial: whether the task is VisDial, whose queries end in two line breaks.
+    """
+    if kind == "t2i":
+        return f"{instruction.replace(PICTURE, '')} {text}\n" + ("\n" if visdial else "")
+    instruction = instruction.replace(PICTURE, "")
+    if kind in ("qa", "i2i", "grounding"):
+        instruction = "\n" + instruction.strip()
+    return _closed(f"{instruction} {text}" if text else instruction)
+
+
+def mmeb_target(instruction: str, caption: str, kind: Kind) -> str:
+    """The words of a picture among the targets of MMEB's picture tasks (`tgt_inst`, `tgt_text`); see `mmeb_query`.
+
+    Texts among the targets (labels, captions, answers) stand for themselves.
+    """
+    instruction = instruction.replace(PICTURE, "")
+    if caption.strip():
+        return _closed(f"{instruction} {caption}")
+    return _closed(instruction) if kind == "t2i" else instruction
+
+
+def _closed(words: str) -> str:
+    # The authors turn " \n" into "\n" and add a break afterwards; VLM2Vec's prompt turns all of them, so that a space before
+    # the last break is doubled here.
+    return words + (" \n" if not words or words.endswith(" ") else "\n")
+
+
+def film_question(question: str, options: Sequence[str]) -> str:
+    """A question about a film with its options, as MVBench and NExTQA have them in MMEB-V2 (`qa_template`)."""
+    listed = "".join(f"({chr(ord('A') + i)}) {option}\n" for i, option in enumerate(options))
+    return f"{question}\nOptions:\n{listed}".rstrip()
+
+
+def sentence(text: str) -> str:
+    """A text as M-BEIR's sentences are (`format_string`): stripped, begun with a capital, ended in punctuation.
+
+    U-MARVEL was trained and measured with queries and targets in this form; of a query behind an instruction only the end is
+    changed.
+    """
+    text = text.replace("\r", "").strip().strip('"')
+    if not text:
+        return text
+    text = text[0].upper() + text[1:]
+    return text if text[-1] in ".?!" else f"{text}."

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 PAPER, PAPER_V2, PAPER_B3 = "arxiv:2410.05160", "arxiv:2507.04590", "arxiv:2505.11293"
-# With pictures " \n" becomes "\n", as in the authors' evaluation (src/data/eval_dataset/image_*.py), whose instructions begin
-# with a line break behind the picture.
+# With pictures " \n" becomes "\n", as in the authors' evaluation (src/data/eval_dataset/image_*.py), where a break stands
+# directly behind the picture; see `zoo.instructions.mmeb_query`.
 BARE_TOKEN = (
     "{% set words = media ~ instruction ~ (' ' if instruction and text else '') ~ text %}"
     "{{ words | replace(' \\n', '\\n') if images else words }}"
@@ -39,7 +39,12 @@ VLM2VEC_IMAGES = replace(VLM2VEC, video="")
 # LLaVA-NeXT's processor cuts pictures into crops, of any size; its tokenizer begins with "<s>". The authors' figures come
 # from pictures pressed into 1344 x 1344 pixels before (--image_resolution high), their demo from pictures as they are.
 VLM2VEC_LLAVA = replace(
-    VLM2VEC_IMAGES, backbone="llava_next", image="<image> ", special_tokens=True, pixels=(), smallest_side=0
+    VLM2VEC_IMAGES,
+    backbone="llava_next",
+    image="<image> ",
+    special_tokens=True,
+    pixels=(),
+    smallest_side=0,
 )
 
 
