@@ -4,6 +4,8 @@ A rule of the model, `Embedder.fusion`, takes the unit vectors of both. `Weighte
 `Combiner` is learned (`zoo.training.recipes.composed`). To choose another: `model.fusion = WeightedSum(image=0.3)`.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -142,8 +144,8 @@ class FusedEncoder(Encoder):
 
     def preprocessing(self) -> dict[str, Any]:
         """Of both encoders, and the rule."""
-        rule = {"kind": type(self.rule).__name__, **(self.rule.config() if hasattr(self.rule, "config") else {})}
-        return {"image": self.image.preprocessing(), "text": self.text.preprocessing(), "fusion": rule}
+        parts = {"image": self.image.preprocessing(), "text": self.text.preprocessing()}
+        return {**parts, "fusion": _described(self.rule)}
 
 
 def _collate(encoder: Encoder, parts: Sequence[Any]) -> Batch:
@@ -224,6 +226,18 @@ def apart(towers: Sequence[nn.Module]) -> tuple[nn.Module, nn.Module] | None:
     text = next((tower for tower in towers if "text" in tower.encoder.reads), None)
     together = any({"image", "text"} <= tower.encoder.reads for tower in towers)
     return None if image is None or text is None or together else (image, text)
+
+
+def fingerprint(rule: nn.Module) -> str:
+    """Tells two rules apart, by kind, arguments and weights: 16 letters."""
+    digest = hashlib.sha256(json.dumps(_described(rule), sort_keys=True).encode())
+    for name, tensor in sorted(rule.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _described(rule: nn.Module) -> dict[str, Any]:
+    return {"kind": type(rule).__name__, **(rule.config() if hasattr(rule, "config") else {})}
 
 
 def add_combiner(model: "Embedder", hidden: int, seed: int = 0) -> "Embedder":

@@ -56,7 +56,7 @@ def open_pairs(
     - A folder of such files; or of pictures: in sub-folders named after what they show, with `cat.txt` beside `cat.jpg`,
       or with metadata.csv, .jsonl or .parquet that names them in `file_name`.
     - `hf:org/name`, `hf:org/name/folder@revision`: a data set of the Hub.
-    - `pack:photos`, `pack:emoji`, `pack:symbols`.
+    - `pack:photos`, `pack:emoji`, `pack:symbols`; `pack:composed`, whose queries are a picture with a text.
 
     Roles and modalities are told by the columns' names (`schema.infer`), never by the letters of a value: `image,text`;
     `query,positive,negative`; `query_image`, `positive_text`, `negative_1_image`; `sentence1,sentence2,score`; and
@@ -76,9 +76,11 @@ def open_pairs(
     text = str(source)
     root = Path(root) if root is not None else None
     if isinstance(source, str) and text.startswith("pack:"):
-        from .packs import PackTable
+        from .packs import COMPOSED, ComposedTable, PackTable
 
         _only_files(text, columns, root)
+        if text == f"pack:{COMPOSED}":
+            return ComposedTable(split, name or COMPOSED)
         return PackTable(text.removeprefix("pack:"), split, name or text.removeprefix("pack:"))
     if isinstance(source, str) and text.startswith("hf:"):
         from .hub import fetch_split

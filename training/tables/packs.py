@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from zoo.evaluation.composed import PACK as COMPOSED
+from zoo.evaluation.composed import read_composed
 from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
 from zoo.items import Item
 
@@ -61,6 +63,21 @@ def _pair(image: bytes, texts: Sequence[str], group: str, name: str) -> Pair:
     return Pair(Item(image=image), first, also=tuple(rest), group=group, name=name)
 
 
+def composed_pairs(split: str = "train") -> list[Pair]:
+    """The triplets of the composed pack: reference picture and change in words → changed picture, all in memory."""
+    pictures, triplets = read_composed(split)
+    return [
+        Pair(
+            Item(image=pictures[t.reference], text=t.text),
+            Item(image=pictures[t.target]),
+            group=f"composed:{t.target}",
+            dataset=COMPOSED,
+            where=f"pack:{COMPOSED}/{split}, {t.reference}: {t.text}",
+        )
+        for t in triplets
+    ]
+
+
 READERS = {"photos": photo_pair, "emoji": emoji_pair, "symbols": symbol_pair}
 
 
@@ -78,7 +95,7 @@ class PackTable(Table):
 
     def __init__(self, pack: str, split: str, name: str) -> None:
         if pack not in READERS:
-            raise TableError(f"no data pack is called {pack!r}; there are {', '.join(PACKS)}")
+            raise TableError(f"no data pack is called {pack!r}; there are {', '.join([*PACKS, COMPOSED])}")
         self._groups, self._read = RowGroups([_pack_file(pack, split)]), READERS[pack]
         self._name, self._where = name, f"pack:{pack}/{split}"
         self.schemas = [
@@ -105,6 +122,28 @@ class PackTable(Table):
 
     def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
         """None: the packs were checked when they were made."""
+        return []
+
+
+class ComposedTable(Table):
+    """The composed pack as a table: few and small pictures, all in memory."""
+
+    def __init__(self, split: str, name: str) -> None:
+        self._pairs, self._split = [replace(pair, dataset=name) for pair in composed_pairs(split)], split
+        query = (Part("reference", "image"), Part("text", "text"))
+        shown = Schema(f"pack:{COMPOSED} ({split})", query, (Part("target", "image"),), group="target")
+        self.schemas = [replace(shown, rows=len(self._pairs))]
+        self.datasets, self.names = one_dataset(name, len(self._pairs))
+
+    def _pair(self, row: int) -> Pair:
+        return self._pairs[row]
+
+    def where(self, row: int) -> str:
+        """See `Table`."""
+        return self._pairs[row].where
+
+    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+        """None: the pack was checked when it was made."""
         return []
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from .errors import TableError
 
 _ROLES = {
-    "query": ("query", "qry", "anchor", "question"),
+    "query": ("query", "qry", "anchor", "question", "reference"),
     "positive": ("positive", "positives", "pos", "answer", "passage", "document", "target"),
     "negative": ("negative", "negatives", "neg"),
     "also": ("also",),

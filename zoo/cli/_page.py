@@ -26,14 +26,18 @@ small { color: #666 } b { font-variant-numeric: tabular-nums }
 """
 
 
-def write_page(path: Path, query: str | Path, found: "Sequence[Match]", manifest: dict[str, Any]) -> None:
+def write_page(
+    path: Path, query: str | Path, found: "Sequence[Match]", manifest: dict[str, Any], change: str = ""
+) -> None:
     """Writes the page.
 
     Args:
         query: the words, or the picture that was searched with.
         manifest: of the folder that was searched; tells where the pictures are.
+        change: the words beside a picture.
     """
     words = html.escape(query.name if isinstance(query, Path) else query)
+    words += f" + {html.escape(change)}" if change else ""
     heading = f"{_picture(query)} {words}" if isinstance(query, Path) else words
     figures = "\n".join(_figure(rank, match, manifest) for rank, match in enumerate(found, start=1))
     facts = f"{len(found)} of {manifest['counts']['vectors']:,}, by {html.escape(manifest['model'])}"

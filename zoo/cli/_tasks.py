@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,9 +65,11 @@ def names_in(text: str) -> list[str]:
 
 def known_tasks(pattern: str = "*") -> list[Known]:
     """Packs, benchmarks and tasks whose names match a shell pattern, whatever the case; without mteb only the packs."""
+    from zoo.evaluation.composed import PACK
     from zoo.evaluation.packs import BENCHMARKS
 
     known = [Known(b.pack, "image+text", "data pack: retrieval, zero-shot") for b in BENCHMARKS]
+    known.append(Known(PACK, "image+text", "data pack: a picture and a change in words → picture"))
     if (mteb := _mteb()) is not None:
         from mteb.get_tasks import TASK_LIST
 
@@ -87,12 +90,13 @@ def find_jobs(names: list[str], split: str | None = None) -> list[Job]:
     Raises:
         UnknownTaskError: a name is no pack, task or benchmark; MissingPackError: a pack's data is not there.
     """
+    from zoo.evaluation.composed import PACK
     from zoo.evaluation.packs import BENCHMARKS
 
-    packs = {benchmark.pack: benchmark for benchmark in BENCHMARKS}
+    packs = {benchmark.pack: partial(_pack_job, benchmark) for benchmark in BENCHMARKS} | {PACK: _composed_job}
     jobs: dict[str, Job] = {}
     for name in names:
-        found = [_pack_job(packs[name], split)] if name in packs else _mteb_jobs(name, split)
+        found = [packs[name](split)] if name in packs else _mteb_jobs(name, split)
         jobs.update({job.name: job for job in found})
     return list(jobs.values())
 
@@ -107,7 +111,11 @@ def measure(job: Job, model: "Embedder", *, shown: str, cache: Path, again: bool
     Raises:
         NoResultError: the reason, in words. ZooError: an item of the data cannot be embedded.
     """
+    from zoo.fusion import fingerprint, is_default
+
     marks = {**model.fingerprint(), "prompts": dict(model.spec.prompts)}
+    if not is_default(model.fusion):
+        marks["fusion"] = fingerprint(model.fusion)
     key = hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:16]
     file = cache / "zoo" / key / f"{re.sub(r'[^A-Za-z0-9._-]', '_', job.key)}.json"
     with contextlib.suppress(ValueError):  # a damaged note is no note
@@ -162,6 +170,24 @@ def _pack_job(benchmark: Any, asked: str | None) -> Job:
     with file.open("rb") as data:
         content = hashlib.file_digest(data, "sha256").hexdigest()[:12]
     return Job(benchmark.pack, f"{benchmark.pack}-{split}-{content}-{__version__}", str(file), asked, run)
+
+
+def _composed_job(asked: str | None) -> Job:
+    from zoo._version import __version__
+    from zoo.evaluation.composed import PACK
+    from zoo.evaluation.packs import MissingPackError, packs_folder
+
+    split, file = asked or "test", packs_folder() / PACK / "triplets.jsonl"
+    if not file.is_file():
+        raise MissingPackError(f"{file} does not exist; set ZOO_DATA to the folder that holds {PACK}/…")
+
+    def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
+        from zoo.evaluation.__main__ import composed_results
+
+        return composed_results(model, split, "")
+
+    content = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    return Job(PACK, f"{PACK}-{split}-{content}-{__version__}", str(file), asked, run)
 
 
 def _mteb_jobs(name: str, split: str | None) -> list[Job]:

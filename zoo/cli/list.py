@@ -1,4 +1,8 @@
-"""List the models that load by name."""
+"""List the models that load by name.
+
+A model that reads image+text takes both in one item: most have a tower for each and fuse the two vectors, the others
+read both as one sequence (`zoo show NAME` tells which).
+"""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Search vectors made by `zoo embed`, with words or with a picture."""
+"""Search vectors made by `zoo embed`, with words, with a picture, or with a picture and what is to differ."""
 
 import argparse
 import sys
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     'zoo search vectors/ "a red motorbike"',
     "zoo search vectors/ --image cat.jpg --k 20",
+    'zoo search vectors/ --image shoe.jpg "the same but in blue"',
+    'zoo search vectors/ --image shoe.jpg "in blue" --image-weight 0.3     # the words count for more',
     'zoo search vectors/ "a cat" --where "label = \'pet\' AND year >= 2020"',
     'zoo search vectors/ "sunset" --html found.html       # a page with thumbnails',
     'zoo search vectors/ "sunset" --json',
@@ -28,7 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo search`."""
     parser.add_argument("folder", type=existing, metavar="DIR", help="what `zoo embed --out DIR` made")
     parser.add_argument("query", nargs="?", metavar="TEXT", help="what to look for, in words")
-    parser.add_argument("--image", type=existing, metavar="FILE", help="look for what resembles this picture")
+    parser.add_argument(
+        "--image", type=existing, metavar="FILE", help="look for what resembles this picture, changed as TEXT says"
+    )
+    parser.add_argument(
+        "--image-weight",
+        type=share,
+        metavar="X",
+        help="of picture and words together: 0 the words alone, 1 the picture alone (default: the model's own rule)",
+    )
     parser.add_argument("--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
     add_model_options(parser, default=None)
@@ -40,21 +50,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Searches; status 1 if a filter leaves nothing."""
     from zoo.index import open_index, read_manifest
+    from zoo.items import Item
 
-    if (arguments.query is None) == (arguments.image is None):
-        raise ZooError('say what to look for: words (zoo search DIR "a cat"), or --image FILE, one of the two')
+    if arguments.query is None and arguments.image is None:
+        raise ZooError('say what to look for: words (zoo search DIR "a cat"), --image FILE, or both')
+    composed = arguments.query is not None and arguments.image is not None
+    if arguments.image_weight is not None and not composed:
+        raise ZooError("--image-weight is of a picture and words together; give --image FILE and TEXT")
     manifest = read_manifest(arguments.folder)
     with waiting(f"loading {arguments.model or manifest['model']}"):
         model = _open_model(arguments, manifest["model"])
     with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):
         index = open_index(arguments.folder, model=model, backend=arguments.backend)
-    query = model.encode_query(arguments.image or arguments.query, dim=manifest["dim"], progress=False)
+    if arguments.image_weight is not None:
+        _weigh(model, arguments.image_weight)
+    asked = Item(text=arguments.query, image=arguments.image) if composed else arguments.image or arguments.query
+    query = model.encode_query(asked, dim=manifest["dim"], progress=False)
     found = index.search(query, arguments.k, where=arguments.where)
     if arguments.html:
         from zoo.cli._page import write_page
 
-        title = arguments.query if arguments.query is not None else arguments.image
-        write_page(arguments.html, title, found, manifest)
+        shown = arguments.query if arguments.image is None else arguments.image
+        write_page(arguments.html, shown, found, manifest, change=arguments.query if composed else "")
         print(f"{arguments.html}: {len(found)} results", file=sys.stderr)
     if arguments.json:
         print_json([vars(match) for match in found])
@@ -63,6 +80,25 @@ def run(arguments: argparse.Namespace) -> int:
     if not found:
         print("nothing was found" + (f" where {arguments.where}" if arguments.where else ""), file=sys.stderr)
     return 0 if found else 1
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
+def _weigh(model: "Embedder", weight: float) -> None:
+    from zoo.fusion import WeightedSum
+
+    if model.fusion is None:
+        raise ZooError(f"{model.spec.name} reads picture and words together; --image-weight is for models that do not")
+    model.fusion = WeightedSum(weight)
 
 
 def _open_model(arguments: argparse.Namespace, made_by: str) -> "Embedder":

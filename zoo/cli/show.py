@@ -1,8 +1,12 @@
 """Show the facts of one model, and how to load it."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from zoo.cli._shared import print_json, short
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelSpec
 
 EXAMPLES = ("zoo show zoo-mini", "zoo show zoo-mini --json")
 
@@ -11,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo show`."""
     parser.add_argument("name", help="a name of `zoo list`")
     parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def _together(spec: "ModelSpec") -> str | None:
+    if not {"image", "text"} <= spec.modalities:
+        return None
+    return "read as one sequence" if spec.reading else "each read by its own tower, and fused (zoo.fusion)"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     facts = {
         "name": spec.name,
         "reads": ", ".join(sorted(spec.modalities)),
+        "picture with text": _together(spec),
         "dim": f"{spec.dim}" + (f" (also {', '.join(map(str, spec.dims))})" if spec.dims else ""),
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
         "picture": f"{spec.image_size} x {spec.image_size} pixels" if spec.image_size else None,

@@ -14,6 +14,8 @@ from zoo.cards import CARDS, InvalidCardError, figures, fill, render
 from zoo.cards.pages import folder_of
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
+from zoo.evaluation.composed import PACK as COMPOSED
+from zoo.evaluation.composed import evaluate_composed, facts_of
 from zoo.evaluation.packs import ALL, BENCHMARKS, Score, evaluate_descriptions, evaluate_pack, evaluate_queries
 from zoo.evaluation.results import FILE, Result, read_results, write_results
 from zoo.registry import get_spec, load_model
@@ -34,6 +36,7 @@ EPILOG = """examples:
   python -m zoo.evaluation zoo-mini --split val                        of the validation splits
   python -m zoo.evaluation zoo-mini --card                             keep them: results/zoo-mini.json, and the card
   python -m zoo.evaluation ./runs/mine --packs photos                  a model in a folder, one pack
+  python -m zoo.evaluation ./runs/mine --packs composed                a picture and a change in words
 
 The packs are read from the folder in the environment variable ZOO_DATA, by default ../shared/data beside the checkout.
 """
@@ -56,6 +59,15 @@ def pack_results(score: Score, split: str, source: str) -> list[Result]:
         for k, value in recalls.items()
     ]
     return [*found, Result(task=ZERO_SHOT, metric="accuracy", value=score.zero_shot, **facts)]
+
+
+def composed_results(model: Embedder, split: str, source: str) -> list[Result]:
+    """Recall of the composed pack, by picture and text together and by either alone."""
+    return [
+        Result(metric=f"recall@{k}", value=value, split=split, source=source, date=_today(), **facts_of(score))
+        for score in evaluate_composed(model, split)
+        for k, value in score.recall.items()
+    ]
 
 
 def description_results(recalls: dict[int, float], split: str, source: str) -> list[Result]:
@@ -179,6 +191,8 @@ def measure(
             found = evaluate_queries(model, queries, split)
             results += query_results(found, split, source)
             table = query_table(found)
+    if COMPOSED in packs:
+        results += composed_results(model, split, source)
     if timed:
         results += speed_results(model, speed(model), source)
     return results, table
@@ -192,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    known = [benchmark.pack for benchmark in BENCHMARKS]
+    known = [*(benchmark.pack for benchmark in BENCHMARKS), COMPOSED]
     parser.add_argument("model", help="any name or folder that load_model opens")
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
     parser.add_argument("--packs", nargs="+", default=known, choices=known)

@@ -1,0 +1,122 @@
+"""The composed pack: a reference picture and a change in words find the changed picture; with either alone as baselines."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from zoo.embedder import Embedder
+from zoo.evaluation.metrics import hits
+from zoo.evaluation.packs import KS, MissingPackError, packs_folder
+from zoo.items import Item
+
+PACK = "composed"
+FUSED, IMAGE, TEXT = "image + text → image", "image → image", "text → image"
+
+
+class Triplet(NamedTuple):
+    """A reference picture, what is to be changed, and the picture that shows it changed; pictures by id."""
+
+    reference: str
+    text: str
+    target: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class ComposedScore:
+    """Recall by k of one way of asking.
+
+    Attributes:
+        way: `FUSED`, or `IMAGE` and `TEXT`, the baselines of either part alone.
+        kind: of change ("style"), "" for all. queries, images: how many asked, and among how many.
+        recall: k → share of queries whose target is among the best k, the reference left out.
+    """
+
+    way: str
+    kind: str
+    queries: int
+    images: int
+    recall: dict[int, float]
+
+
+def read_composed(split: str) -> tuple[dict[str, bytes], list[Triplet]]:
+    """The pictures of a split by id, and its triplets; two of the pack's 2,096 name pictures of two splits and are left out.
+
+    Raises:
+        MissingPackError: the pack is not there, or has no such split.
+    """
+    import pyarrow.parquet
+
+    folder = packs_folder() / PACK
+    pictures, lines = folder / "images.parquet", folder / "triplets.jsonl"
+    if missing := [path for path in (pictures, lines) if not path.is_file()]:
+        raise MissingPackError(f"{missing[0]} does not exist; set ZOO_DATA to the folder that holds {PACK}/…")
+    table = pyarrow.parquet.read_table(pictures, filters=[("split", "=", split)])
+    rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    triplets = [Triplet(*(row[field] for field in Triplet._fields)) for row in rows if row["split"] == split]
+    pictures_of = dict(zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    triplets = [t for t in triplets if {t.reference, t.target} <= pictures_of.keys()]
+    if not triplets:
+        raise MissingPackError(f"{lines} has no split {split!r}; it has {sorted({row['split'] for row in rows})}")
+    return pictures_of, triplets
+
+
+def evaluate_composed(model: Embedder, split: str = "test") -> list[ComposedScore]:
+    """Ranks all pictures of the split but the reference; by picture and text together, by the text, and by the picture.
+
+    Raises:
+        UnsupportedModalityError: the model does not read a picture with a text.
+    """
+    pictures, triplets = read_composed(split)
+    ids = list(pictures)
+    gallery = model.encode_document([Item(image=pictures[name]) for name in ids])
+    asked = {
+        FUSED: [Item(image=pictures[t.reference], text=t.text) for t in triplets],
+        TEXT: [Item(text=t.text) for t in triplets],
+        IMAGE: [Item(image=pictures[t.reference]) for t in triplets],
+    }
+    scores = []
+    for way, items in asked.items():
+        similarity = model.similarity(model.encode_query(items), gallery)
+        scores.append(_score(way, "", similarity, triplets, ids))
+        for kind in sorted({t.kind for t in triplets}) if way == FUSED else ():
+            rows = [i for i, t in enumerate(triplets) if t.kind == kind]
+            scores.append(_score(way, kind, similarity[rows], [triplets[i] for i in rows], ids))
+    return scores
+
+
+def composed_recall(
+    similarity: torch.Tensor, triplets: Sequence[Triplet], ids: Sequence[str], ks: Sequence[int] = KS
+) -> dict[int, float]:
+    """Recall by k of similarities `(triplets, pictures)`, each triplet's own reference left out of the ranking."""
+    place = {name: i for i, name in enumerate(ids)}
+    rows = torch.arange(len(triplets))
+    similarity = similarity.clone()
+    similarity[rows, torch.tensor([place[t.reference] for t in triplets])] = -torch.inf
+    relevant = torch.zeros_like(similarity, dtype=torch.bool)
+    right: dict[tuple[str, str], list[int]] = {}
+    for t in triplets:  # the same question may have several answers
+        right.setdefault((t.reference, t.text), []).append(place[t.target])
+    for row, t in enumerate(triplets):
+        relevant[row, right[t.reference, t.text]] = True
+    return hits(similarity, relevant, ks)
+
+
+def _score(
+    way: str, kind: str, similarity: torch.Tensor, triplets: Sequence[Triplet], ids: Sequence[str]
+) -> ComposedScore:
+    return ComposedScore(way, kind, len(triplets), len(ids), composed_recall(similarity, triplets, ids))
+
+
+def facts_of(score: ComposedScore) -> dict[str, Any]:
+    """What a `Result` says of all figures of a score."""
+    return {
+        "dataset": PACK,
+        "task": "composed-image-retrieval",
+        "part": score.kind,
+        "direction": score.way,
+        "notes": f"{score.queries:,} queries, {score.images:,} pictures, the reference left out",
+    }
