@@ -91,7 +91,7 @@ def tiny_llava(kind: str) -> dict[str, Any]:
         "vision_config": {
             **sizes,
             "model_type": "siglip_vision_model" if kind == "llava_onevision" else "clip_vision_model",
-            "num_hidden_layers": 3,
+            "num_hidden_layers": 2 if kind == "llava_onevision" else 3,
             "image_size": 28,
             "patch_size": 14,
         },

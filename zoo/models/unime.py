@@ -110,7 +110,7 @@ def unime_v2_llava_onevision_8b(spec: ModelSpec) -> "Embedder":
 @register_model(
     name="unime-test",
     dim=32,
-    params=75_776,
+    params=67_232,
     modalities={"text", "image", "video"},
     license="apache-2.0",
     max_tokens=512,
