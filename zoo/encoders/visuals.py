@@ -62,6 +62,8 @@ class Visuals:
         ):
             if part is not None and budget:
                 part.size = type(part.size)(shortest_edge=budget[0], longest_edge=budget[1])
+            if getattr(part, "cap_pixels_per_frame", True) is None:
+                part.cap_pixels_per_frame = True  # as the authors' qwen-vl-utils; transformers' next default
 
     @property
     def marks(self) -> list[str]:
@@ -160,7 +162,8 @@ class Visuals:
     def _fitted(self, frames: Tensor) -> Tensor:
         """Frames `(n, 3, height, width)` resized as qwen-vl-utils (fetch_video) does: each one within `frame_pixels`, also
         enlarged, and all of them within `total_pixels`, counted once for two frames that make one patch."""
-        from torchvision.transforms.v2 import functional as resize
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.functional import resize  # as theirs, in float; v2 rounds between rows and columns
         from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
         part, (least, most) = self.processor.video_processor, self.reading.frame_pixels
@@ -168,7 +171,7 @@ class Visuals:
         share = self.reading.total_pixels * step / (len(frames) + -len(frames) % step)
         most = max(min(most, share), int(least * 1.05))
         size = smart_resize(*frames.shape[2:], part.patch_size * part.merge_size, least, most)
-        return resize.resize(frames, list(size), interpolation=resize.InterpolationMode.BICUBIC, antialias=True)
+        return resize(frames, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
 
     def _visual(self, kind: Kind, inputs: dict[str, Tensor], words: str) -> Visual:
         digest = hashlib.blake2b(digest_size=16)
