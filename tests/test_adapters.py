@@ -435,6 +435,12 @@ class TestMisfits:
             r"twice, as .*layers\.1\.mlp\.up_proj and as .*layers\.0\.mlp\.up_proj",
         )
 
+    def test_one_tensor_under_two_names(self, plain, tmp_path):
+        write(plain, tmp_path)
+        again = f"{Q_PROJ}.lora_A.default.weight"
+        edit(tmp_path, lambda tensors: tensors | {again: tensors[f"{Q_PROJ}.lora_A.weight"].clone()})
+        refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, r"holds one tensor twice.*q_proj\.lora_A")
+
     def test_it_is_a_checkpoints_error_and_trainings(self):
         assert OfTraining is AdapterMismatchError
         assert issubclass(AdapterMismatchError, MissingWeightsError)

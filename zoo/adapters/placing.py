@@ -55,22 +55,7 @@ def place(
     names = map_names(tensors, key_mapping, where)
     tensors = {old: tensor for old, tensor in tensors.items() if not (unused and re.match(unused, names[old]))}
     _check_adapter(tensors, adapter, where)
-    beside: dict[str, dict[str, Tensor]] = {}
-    was: dict[str, str] = {}
-    full: dict[str, Tensor] = {}
-    for old, tensor in tensors.items():
-        found, before = _PART.fullmatch(names[old]), _PART.fullmatch(old)
-        if not found:
-            full[_WRAPPERS.sub("", names[old])] = tensor
-            continue
-        name = _WRAPPERS.sub("", found["layer"] + ".")[:-1]
-        parts = beside.setdefault(name, {})  # also where another task's is all that there is, which is missed below
-        was[name] = before["layer"] if before else name
-        if found["task"] in (adapter, NAME, None):
-            # peft saves magnitudes without ".weight", its first versions with it
-            what = (found["what"] or "") if found["part"] in ("lora_A", "lora_B") else ""
-            parts[found["part"] + what] = tensor
-
+    beside, was, full = _sorted(tensors, names, adapter, where)
     wrong = _Misfits([], [], [])
     first = {id(module): name for name, module in root.named_modules()}
     layers: dict[int, Layer] = {}
@@ -93,6 +78,31 @@ def place(
             wrong.missing.append(f"{module_name} (modules_to_save)")
     wrong.check(where)
     return Placed(list(layers.values()), full)
+
+
+def _sorted(
+    tensors: Mapping[str, Tensor], names: Mapping[str, str], adapter: str | None, where: Path
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, str], dict[str, Tensor]]:
+    """Tensors beside each layer, the layers' names before key_mapping, and tensors of whole parameters."""
+    beside: dict[str, dict[str, Tensor]] = {}
+    was: dict[str, str] = {}
+    full: dict[str, Tensor] = {}
+    for old, tensor in tensors.items():
+        found, before = _PART.fullmatch(names[old]), _PART.fullmatch(old)
+        if not found:
+            target, key = full, _WRAPPERS.sub("", names[old])
+        else:
+            layer = _WRAPPERS.sub("", found["layer"] + ".")[:-1]
+            target = beside.setdefault(layer, {})  # also where all is another task's: then it is missing
+            was[layer] = before["layer"] if before else layer
+            if found["task"] not in (adapter, NAME, None):
+                continue
+            # peft saves magnitudes without ".weight", its first versions with it
+            key = found["part"] + ((found["what"] or "") if found["part"] in ("lora_A", "lora_B") else "")
+        if key in target:
+            raise AdapterMismatchError(f"{where} holds one tensor twice; {old} is the second")
+        target[key] = tensor
+    return beside, was, full
 
 
 def named_tensors(root: nn.Module) -> dict[str, Tensor]:
