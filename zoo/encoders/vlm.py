@@ -1,5 +1,6 @@
 """A vision-language backbone of transformers, reading text, pictures and films as one sequence."""
 
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -222,7 +223,7 @@ class VlmEncoder(Encoder):
     def forward(self, batch: Batch) -> Tokens:
         ids, mask, positions = batch["ids"], batch["mask"], batch["positions"]
         pooled = mask & batch["pooled"].bool() if "pooled" in batch else mask
-        seen = {"mm_encoder_outputs": self._features(batch)} if any(f"{kind}_order" in batch for kind in KINDS) else {}
+        seen = self._seen(self._features(batch)) if any(f"{kind}_order" in batch for kind in KINDS) else {}
         shared = self._shared_prefix(ids, mask)
         if not shared:
             out = self.backbone(
@@ -256,6 +257,12 @@ class VlmEncoder(Encoder):
             inputs = {name.partition(".")[2]: tensor for name, tensor in batch.items() if name.startswith(f"{kind}.")}
             found[kind] = self.visuals_of(kind, inputs, order.tolist(), batch[f"{kind}_tokens"].tolist())
         return found
+
+    def _seen(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The argument by which this backbone takes features in place of pictures."""
+        if "mm_encoder_outputs" in inspect.signature(self.backbone.forward).parameters:
+            return {"mm_encoder_outputs": features}
+        return {"image_hidden_states": features["image"].pooler_output}  # ModernVBERT, and Idefics 3 before it
 
     def visuals_of(self, kind: str, inputs: Batch, order: list[int], tokens: list[int]) -> Any:
         """Features of pictures or films, as transformers hands them on inside a model (`mm_encoder_outputs`).

@@ -1,0 +1,121 @@
+"""ColPali: a vector for every patch of a page and every token of a query, by PaliGemma and one projection.
+
+Faysse et al., 2024, arxiv:2407.01449, as transformers' ColPaliProcessor and ColPaliForRetrieval have it. Text is a query, a
+picture a page; an instruction takes the place of "Question: ". PaliGemma attends in both directions.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from zoo.models.backbones import byte_tokenizer, vlm_tower
+from zoo.reading import Reading
+from zoo.registry import register_model
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+PAPER = "arxiv:2407.01449"
+COLPALI = Reading(
+    prompt=(
+        "{% if media %}{{ media }}<bos>Describe the image.\n"
+        "{% else %}<bos>{{ instruction or 'Question: ' }}{{ text }}" + 10 * "<pad>" + "\n{% endif %}"
+    ),
+    backbone="paligemma",
+    image="<image>",
+    attention="bidirectional",
+    pooling="tokens",
+    projection="custom_text_proj",
+    mixed=False,
+)
+FACTS = {
+    "modalities": {"text", "image"},
+    "paper": PAPER,
+    "demo": "search",
+    "similarity": "maxsim",
+}
+
+
+def paligemma() -> dict[str, Any]:
+    """PaliGemma 3B at 448 pixels (Beyer et al., 2024, arxiv:2407.07726), its token table padded to a multiple of 64."""
+    return {
+        "model_type": "paligemma",
+        "text_config": {
+            "model_type": "gemma",
+            "vocab_size": 257216,
+            "hidden_size": 2048,
+            "intermediate_size": 16384,
+            "num_hidden_layers": 18,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 1,
+            "head_dim": 256,
+            "max_position_embeddings": 8192,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+        "vision_config": {
+            "model_type": "siglip_vision_model",
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "image_size": 448,
+            "patch_size": 14,
+            "vision_use_head": False,
+        },
+        "image_token_index": 257152,
+        "projection_dim": 2048,
+        "hidden_size": 2048,
+    }
+
+
+@register_model(
+    name="colpali-v1.3",
+    dim=128,
+    params=2_924_613_488,
+    license="gemma",
+    hub_id="vidore/colpali-v1.3-hf",
+    base="vidore/colpaligemma-3b-pt-448-base",
+    max_tokens=8192,
+    reading=COLPALI,
+    **FACTS,
+)
+def colpali_v13(spec: ModelSpec) -> "Embedder":
+    """In the layout of transformers; weights on the terms of Gemma, the authors' adapter in them under MIT."""
+    return vlm_tower(spec, paligemma())
+
+
+@register_model(
+    name="colpali-test",
+    dim=16,
+    params=96_688,
+    license="apache-2.0",
+    max_tokens=512,
+    reading=COLPALI,
+    **FACTS,
+)
+def colpali_test(spec: ModelSpec) -> "Embedder":
+    processor = _tiny_processor()
+    return vlm_tower(spec, tiny_paligemma(processor), processor)
+
+
+def tiny_paligemma(processor: Any) -> dict[str, Any]:
+    """A PaliGemma that reads this processor's tokens and pictures of 28 x 28 pixels, four patches each."""
+    text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = paligemma()
+    return {
+        **config,
+        "text_config": {**config["text_config"], **text, "vocab_size": len(processor.tokenizer), "head_dim": 16},
+        "vision_config": {**config["vision_config"], **text, "image_size": 28},
+        "image_token_index": processor.tokenizer.convert_tokens_to_ids("<image>"),
+        "projection_dim": 32,
+        "hidden_size": 32,
+    }
+
+
+def _tiny_processor() -> Any:
+    from transformers import ColPaliProcessor, SiglipImageProcessor
+
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<bos>", "pad_token": "<pad>"})
+    pictures = SiglipImageProcessor(size={"height": 28, "width": 28}, image_seq_length=4)
+    return ColPaliProcessor(image_processor=pictures, tokenizer=tokenizer)
