@@ -31,6 +31,7 @@ from tests.reference.qwen2_vl import (
     write_qwen2_vl,
     write_tokenizer,
 )
+from tests.reference.qwen3_vl import write_qwen3_vl
 from zoo.errors import InvalidTextError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats.vlm import load
 from zoo.items import Item
@@ -63,6 +64,16 @@ def ops_mm(item: Item) -> Row:
 
 
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+def gve(item: Item) -> Row:
+    """Qwen2.5-VL's template with a system turn, films before pictures before text, and the end token (mteb, gve_models.py)."""
+    row = qwen_embed(replace(item, video=None))
+    if item.video is None:
+        return row
+    user = "<|im_start|>user\n"
+    prompt = row.prompt.replace(user, user + "<|vision_start|><|video_pad|><|vision_end|>")
+    return Row(prompt, row.images, [np.stack(cut(item.video))])
 
 
 def rzen(item: Item) -> Row:
@@ -103,6 +114,12 @@ def u_marvel(item: Item) -> Row:
     )
 
 
+def u_marvel_qwen3(item: Item) -> Row:
+    """Qwen3-VL's template has no system turn of its own."""
+    row = u_marvel(item)
+    return replace(row, prompt=row.prompt.removeprefix("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"))
+
+
 def cut(frames: np.ndarray, most: int = 8) -> list[np.ndarray]:
     """Eight frames, evenly spread (sample_frames of src/utils/vision_utils/vision_utils.py)."""
     if len(frames) <= most:
@@ -129,7 +146,8 @@ class Family:
     """A registered model and what its authors' code does.
 
     Attributes:
-        frame_pixels: budget of rows with a film, where it differs. bidirectional: and the mean outside the instruction.
+        frame_pixels: budget of a frame, where it differs. bidirectional: and the mean outside the instruction.
+        kind: of the checkpoint.
     """
 
     like: str
@@ -139,10 +157,11 @@ class Family:
     films: str = ""
     frame_pixels: tuple[int, int] | None = None
     bidirectional: bool = False
+    kind: str = "qwen2_vl"
 
     def vectors(self, published: Published, some: list[Item], side: str = "left") -> Tensor:
-        """What the authors' code gives; rows with films are a batch of their own, as they have them."""
-        if self.frame_pixels and any(item.video is not None for item in some):
+        """What the authors' code gives; where frames are pictures, rows with films are a batch of their own."""
+        if self.row is rzen and self.frame_pixels and any(item.video is not None for item in some):
             stills = [item for item in some if item.video is None]
             films = [item for item in some if item.video is not None]
             moving = replace(self, pixels=self.frame_pixels, frame_pixels=None)
@@ -155,6 +174,8 @@ class Family:
             positions=self.positions,
             side=side,
             bidirectional=self.bidirectional,
+            frame_pixels=self.frame_pixels or (),
+            patch=16 if self.kind == "qwen3_vl" else 14,
         )
         return mean_outside_instruction(published, hidden, ids, mask) if self.bidirectional else last(hidden, mask)
 
@@ -174,7 +195,26 @@ FAMILIES = {
         ),
         Family("vlm2vec-v2-qwen2vl-2b", vlm2vec, (4 * TOKEN, 1280 * TOKEN), films="all"),
         Family("vlm2vec-qwen2vl-7b", vlm2vec, (4 * TOKEN, 1280 * TOKEN)),
-        Family("u-marvel-qwen2vl-7b", u_marvel, (4 * TOKEN, 300 * TOKEN), "arange", bidirectional=True),
+        Family(
+            "u-marvel-qwen2vl-7b", u_marvel, (4 * TOKEN, 300 * TOKEN), "arange", bidirectional=True, kind="u-marvel"
+        ),
+        Family(
+            "u-marvel-qwen3vl-4b",
+            u_marvel_qwen3,
+            (4 * TOKEN, 300 * TOKEN),
+            "arange",
+            bidirectional=True,
+            kind="qwen3_vl",
+        ),
+        Family(
+            "gve-qwen2.5vl-3b",
+            gve,
+            (4 * TOKEN, 16384 * TOKEN),
+            "mrope",
+            films="all",
+            frame_pixels=(128 * TOKEN, 200 * TOKEN),
+            kind="qwen2_5_vl",
+        ),
     )
 }
 BASE, FULL, MARVEL = "Qwen/Qwen2-VL-2B-Instruct", "Alibaba-NLP/gme-Qwen2-VL-2B-Instruct", "org/u-marvel"
@@ -201,8 +241,15 @@ def marvel(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 
 @pytest.fixture(scope="module")
-def published(base: Published, marvel: Published) -> Callable[[Family], Published]:
-    return lambda family: marvel if family.bidirectional else base
+def published(
+    base: Published, marvel: Published, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Family], Published]:
+    root = tmp_path_factory.mktemp("published")
+    qwen3 = write_qwen3_vl(root / "qwen3")
+    qwen3.tokenizer.add_tokens(["<emb>", "<instruction_start>", "<instruction_end>"])
+    found = {"qwen2_vl": base, "u-marvel": marvel, "qwen3_vl": qwen3}
+    found["qwen2_5_vl"] = write_qwen2_vl(root / "qwen2.5", kind="qwen2_5_vl", seed=5)
+    return lambda family: found[family.kind]
 
 
 def opened(published: Published, like: str) -> zoo.Embedder:
@@ -250,6 +297,9 @@ def opened_otherwise(published: Published, like: str, **changes) -> zoo.Embedder
         ("vlm2vec-v2-qwen2vl-2b", {"prompt": "{{ media }}{{ instruction }}{{ text }}"}),
         ("u-marvel-qwen2vl-7b", {"positions": "mrope"}),
         ("u-marvel-qwen2vl-7b", {"span": "all"}),
+        ("u-marvel-qwen3vl-4b", {"deepstack": True}),
+        ("u-marvel-qwen3vl-4b", {"positions": "mrope"}),
+        ("gve-qwen2.5vl-3b", {"positions": "sequential"}),
         ("u-marvel-qwen2vl-7b", {"attention": "causal"}),
         ("u-marvel-qwen2vl-7b", {"attention": "causal", "pooling": "last", "span": "all"}),
     ],

@@ -7,6 +7,7 @@ tokenizer, positions and masks from a few lines of torch.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,28 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+CLASSES = {"qwen2_vl": "Qwen2VLForConditionalGeneration", "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"}
+VISION = {
+    "all": {
+        "depth": 2,
+        "num_heads": 2,
+        "in_chans": 3,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "spatial_patch_size": 14,
+        "temporal_patch_size": 2,
+    },
+    "qwen2_vl": {"embed_dim": 32, "mlp_ratio": 4, "hidden_size": 32},
+    "qwen2_5_vl": {
+        "hidden_act": "silu",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 32,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+        "tokens_per_second": 2,
+    },
+}
 SPARE_ROWS = 8  # of the token table, as Qwen2-VL's has more rows than its tokenizer tokens
 
 
@@ -61,7 +84,14 @@ class Published:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def write_qwen2_vl(folder: Path, *, tied: bool = True, rows: int = 0, seed: int = 0) -> Published:
+def write_qwen2_vl(
+    folder: Path,
+    *,
+    tied: bool = True,
+    rows: int = 0,
+    seed: int = 0,
+    kind: Literal["qwen2_vl", "qwen2_5_vl"] = "qwen2_vl",
+) -> Published:
     """A full checkpoint with random weights: config.json of transformers 4.41, one safetensors file, slow processor files.
 
     Args:
@@ -74,7 +104,7 @@ def write_qwen2_vl(folder: Path, *, tied: bool = True, rows: int = 0, seed: int 
         name: tokenizer.token_to_id(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")
     }
     config = {
-        "architectures": ["Qwen2VLForConditionalGeneration"],
+        "architectures": [CLASSES[kind]],
         "attention_dropout": 0.0,
         "bos_token_id": tokenizer.token_to_id("<|endoftext|>"),
         "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
@@ -89,7 +119,7 @@ def write_qwen2_vl(folder: Path, *, tied: bool = True, rows: int = 0, seed: int 
         "intermediate_size": 64,
         "max_position_embeddings": 4096,
         "max_window_layers": 2,
-        "model_type": "qwen2_vl",
+        "model_type": kind,
         "num_attention_heads": 4,
         "num_hidden_layers": 2,
         "num_key_value_heads": 2,
@@ -101,18 +131,7 @@ def write_qwen2_vl(folder: Path, *, tied: bool = True, rows: int = 0, seed: int 
         "transformers_version": "4.41.2",
         "use_cache": True,
         "use_sliding_window": False,
-        "vision_config": {
-            "depth": 2,
-            "embed_dim": 32,
-            "mlp_ratio": 4,
-            "num_heads": 2,
-            "in_chans": 3,
-            "hidden_size": 32,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "spatial_patch_size": 14,
-            "temporal_patch_size": 2,
-        },
+        "vision_config": {**VISION["all"], **VISION[kind]},
         "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]},
         "vocab_size": rows or tokenizer.get_vocab_size() + SPARE_ROWS,
     }
@@ -130,7 +149,7 @@ def write_qwen2_vl(folder: Path, *, tied: bool = True, rows: int = 0, seed: int 
             "image_mean": MEAN,
             "image_std": STD,
             "image_processor_type": "Qwen2VLImageProcessor",
-            "processor_class": "Qwen2VLProcessor",
+            "processor_class": "Qwen2VLProcessor" if kind == "qwen2_vl" else "Qwen2_5_VLProcessor",
         },
     )
     return Published(folder, model, tokenizer)
@@ -258,9 +277,10 @@ def _weights(model: nn.Module, tied: bool) -> dict[str, Tensor]:
 
 
 def _build(folder: Path) -> nn.Module:
-    from transformers import AutoConfig, Qwen2VLForConditionalGeneration
+    import transformers
 
-    return Qwen2VLForConditionalGeneration(AutoConfig.from_pretrained(folder)).eval()
+    config = transformers.AutoConfig.from_pretrained(folder)
+    return getattr(transformers, CLASSES[config.model_type])(config).eval()
 
 
 def _write(path: Path, value: Any) -> None:
@@ -293,21 +313,27 @@ def states(
     positions: Literal["arange", "cumulative", "mrope"] = "cumulative",
     side: Literal["left", "right"] = "left",
     bidirectional: bool = False,
+    frame_pixels: tuple[int, int] = (),
+    patch: int = 14,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Last layer's states `(rows, tokens, width)`, ids and mask `(rows, tokens)` of a padded batch.
 
     Args:
         positions: "arange" over the padded row, as a decoder of transformers 4 counts that is given embeddings alone;
             "cumulative" over real tokens; "mrope" with rows and columns of pictures.
+        pixels, frame_pixels: fewest and most of a picture, and of a frame where it differs. patch: pixels of its side.
     """
-    model, image_id, video_id = published.model.model, published.id("<|image_pad|>"), published.id("<|video_pad|>")
-    read = [_ids(published, row, pixels) for row in rows]
+    model = getattr(published.model, "model", published.model)
+    image_id, video_id = published.id("<|image_pad|>"), published.id("<|video_pad|>")
+    read = [_ids(published, row, pixels, frame_pixels or pixels, patch) for row in rows]
     width = max(len(ids) for ids, _, _ in read)
     pad = published.id("<|endoftext|>")
     ids, mask, places = [], [], []
     for row, grids, _ in read:
         empty = width - len(row)
-        real = _mrope(row, grids, image_id) if positions == "mrope" else torch.arange(len(row)).expand(3, -1)
+        real = (
+            _mrope(row, grids, {image_id, video_id}) if positions == "mrope" else torch.arange(len(row)).expand(3, -1)
+        )
         filler = torch.zeros(3, empty, dtype=torch.long)
         left = side == "left"
         ids.append([pad] * empty + row if left else row + [pad] * empty)
@@ -343,41 +369,49 @@ def last(hidden: Tensor, mask: Tensor) -> Tensor:
     return nn.functional.normalize(hidden[rows, mask.sum(1) - 1], dim=-1)
 
 
-def _ids(published: Published, row: Row, pixels: tuple[int, int]) -> tuple[list[int], list[list[int]], dict[str, list]]:
+def _ids(
+    published: Published, row: Row, pixels: tuple[int, int], frame_pixels: tuple[int, int], patch: int
+) -> tuple[list[int], list[list[int]], dict[str, list]]:
     from transformers import Qwen2VLImageProcessor
     from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-    size = {"shortest_edge": pixels[0], "longest_edge": pixels[1]}
-    settings = {"size": size, "image_mean": MEAN, "image_std": STD}
+    mean, std = (MEAN, STD) if patch == 14 else ([0.5] * 3, [0.5] * 3)
+    settings = {"image_mean": mean, "image_std": std, "patch_size": patch}
     found: dict[str, list] = {"image": [], "video": []}
-    parts, grids = row.prompt.split("<|image_pad|>"), []
-    prompt = parts[0]
-    for image, rest in zip(row.images, parts[1:], strict=True):
-        made = Qwen2VLImageProcessor(**settings)(images=[image], return_tensors="pt")
+    prompt, grids = row.prompt, []
+    for image in row.images:
+        size = {"shortest_edge": pixels[0], "longest_edge": pixels[1]}
+        made = Qwen2VLImageProcessor(size=size, **settings)(images=[image], return_tensors="pt")
         found["image"].append((made["pixel_values"], made["image_grid_thw"]))
-        grids.append(made["image_grid_thw"][0].tolist())
-        prompt += "<|image_pad|>" * (int(made["image_grid_thw"].prod()) // 4) + rest
-    parts = prompt.split("<|video_pad|>")
-    prompt = parts[0]
-    for film, rest in zip(row.films, parts[1:], strict=True):
-        made = Qwen2VLVideoProcessor(**settings)(
-            videos=[torch.from_numpy(film).permute(0, 3, 1, 2)], return_tensors="pt"
-        )
+    for frames in row.films:
+        size = {"shortest_edge": frame_pixels[0], "longest_edge": frame_pixels[1]}
+        video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        made = Qwen2VLVideoProcessor(size=size, **settings)(videos=[video], return_tensors="pt")
         found["video"].append((made["pixel_values_videos"], made["video_grid_thw"]))
-        prompt += "<|video_pad|>" * (int(made["video_grid_thw"].prod()) // 4) + rest
+    turn = {kind: iter(some) for kind, some in found.items()}
+    parts = re.split(r"<\|(image|video)_pad\|>", prompt)
+    prompt = parts[0]
+    for kind, rest in zip(parts[1::2], parts[2::2], strict=True):
+        grid = next(turn[kind])[1]
+        grids.append(grid[0].tolist())
+        prompt += f"<|{kind}_pad|>" * (int(grid.prod()) // 4) + rest
+    assert all(next(some, None) is None for some in turn.values())
     return published.tokenizer.encode(prompt, add_special_tokens=False).ids, grids, found
 
 
-def _mrope(ids: list[int], grids: list[list[int]], image_id: int) -> Tensor:
-    """Positions `(3, tokens)` of Qwen2-VL: pictures by time, row and column, then on from the largest (paper, section 2.1)."""
+def _mrope(ids: list[int], grids: list[list[int]], pads: set[int]) -> Tensor:
+    """Positions `(3, tokens)` of Qwen2-VL: pictures by time, row and column, then on from the largest (paper, section 2.1).
+
+    Two places pass between two frames' patches of a film that is shown two frames a second (Qwen2.5-VL, section 2.1.3).
+    """
     out, at, following, grid = [], 0, 0, iter(grids)
     while at < len(ids):
-        if ids[at] != image_id:
+        if ids[at] not in pads:
             out.append(torch.full((3, 1), following))
             at, following = at + 1, following + 1
             continue
         t, h, w = next(grid)
-        index = torch.cartesian_prod(torch.arange(t), torch.arange(h // 2), torch.arange(w // 2)).T + following
+        index = torch.cartesian_prod(2 * torch.arange(t), torch.arange(h // 2), torch.arange(w // 2)).T + following
         out.append(index)
         at, following = at + index.shape[1], int(index.max()) + 1
     return torch.cat(out, 1)
