@@ -74,7 +74,7 @@ def open_model(
 
 def warn_of_license(spec: ModelSpec) -> None:
     """Says once for each model that its weights may not be used commercially."""
-    if re.search(r"(^|[-: ])(nc|non-?commercial|research)\b", spec.license) and spec.name not in _WARNED:
+    if spec.non_commercial and spec.name not in _WARNED:
         _WARNED.add(spec.name)
         warnings.warn(f"the weights of {spec.name} are for non-commercial use ({spec.license})", stacklevel=4)
 

@@ -73,6 +73,11 @@ class ModelSpec:
         object.__setattr__(self, "dims", tuple(self.dims))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
 
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence of its weights forbids commercial use, by its identifier."""
+        return re.search(r"(^|[-: ])(nc|non-?commercial|research)\b", self.license) is not None
+
     def __hash__(self) -> int:
         return hash((self.name, self.source, self.revision, self.dim))
 

@@ -124,7 +124,7 @@ def vlm2vec_llava_next_7b(spec: ModelSpec) -> "Embedder":
     dim=1536,
     params=2_208_985_600,
     modalities={"text", "image"},
-    license="other: not stated",  # its code is apache-2.0; the weights' own licence could not be checked
+    license="unknown",  # its code is apache-2.0; the weights' own licence could not be checked
     paper=PAPER_B3,
     hub_id="raghavlite/B3_Qwen2_2B",
     base="Qwen/Qwen2-VL-2B-Instruct",
@@ -142,7 +142,7 @@ def b3_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     dim=3584,
     params=7_746_378_240,
     modalities={"text", "image"},
-    license="other: not stated",  # its code is apache-2.0; the weights' own licence could not be checked
+    license="unknown",  # its code is apache-2.0; the weights' own licence could not be checked
     paper=PAPER_B3,
     hub_id="raghavlite/B3_Qwen2_7B",
     base="Qwen/Qwen2-VL-7B-Instruct",
