@@ -120,6 +120,44 @@ def u_marvel_qwen3(item: Item) -> Row:
     return replace(row, prompt=row.prompt.removeprefix("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"))
 
 
+def lamra(item: Item) -> Row:
+    """construct_messages of dataset/datasets_mbeir.py; the state before "<emb>", which the authors' prompt goes on with."""
+    text = f"{item.instruction} {item.text or ''}".strip(" ") if item.instruction else item.text
+    if text and item.image is not None:
+        asked = f"{text}\nSummarize above image and sentence in one word: "
+    elif text:
+        asked = f"{text}\nSummarize above sentence in one word: "
+    else:
+        asked = "\nSummarize above image in one word: "
+    media = PICTURE if item.image is not None else ""
+    return Row(
+        f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{media}{asked}<|im_end|>\n"
+        "<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n",
+        [item.image] if item.image is not None else [],
+    )
+
+
+def unite(item: Item) -> Row:
+    """PROMPT_TEMPLATE["UNITE"] of unite/prompt_template.py and the messages of inference/inference_demo.py."""
+    text = f"{item.instruction} {item.text or ''}".strip(" ") if item.instruction else item.text
+    media = "<|vision_start|><|video_pad|><|vision_end|>" if item.video is not None else ""
+    media = PICTURE if item.image is not None else media
+    seen = "image" if item.image is not None else "video"
+    asked = f"sentence and {seen}" if text and media else seen if media else "sentence"
+    return Row(
+        f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{media}{text or ''}\n"
+        f"Summary above {asked} in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>",
+        [item.image] if item.image is not None else [],
+        [np.stack(cut(item.video, 32))] if item.video is not None else [],
+    )
+
+
+def before_the_answer(published: Published, hidden: Tensor, ids: Tensor) -> Tensor:
+    """get_embed_feature of LamRA's demo.py."""
+    places = (ids == published.id("<emb>")).int().argmax(1) - 1
+    return nn.functional.normalize(hidden[torch.arange(len(ids)), places], dim=-1)
+
+
 def cut(frames: np.ndarray, most: int = 8) -> list[np.ndarray]:
     """Eight frames, evenly spread (sample_frames of src/utils/vision_utils/vision_utils.py)."""
     if len(frames) <= most:
@@ -177,7 +215,9 @@ class Family:
             frame_pixels=self.frame_pixels or (),
             patch=16 if self.kind == "qwen3_vl" else 14,
         )
-        return mean_outside_instruction(published, hidden, ids, mask) if self.bidirectional else last(hidden, mask)
+        if self.bidirectional:
+            return mean_outside_instruction(published, hidden, ids, mask)
+        return before_the_answer(published, hidden, ids) if self.row is lamra else last(hidden, mask)
 
 
 FAMILIES = {
@@ -205,6 +245,15 @@ FAMILIES = {
             "arange",
             bidirectional=True,
             kind="qwen3_vl",
+        ),
+        Family("lamra-ret-qwen2vl-7b", lamra, (4 * TOKEN, 300 * TOKEN), "arange", kind="u-marvel"),
+        Family(
+            "unite-base-qwen2vl-2b",
+            unite,
+            (256 * TOKEN, 1280 * TOKEN),
+            "arange",
+            films="short",
+            frame_pixels=(128 * TOKEN, 360 * 420),
         ),
         Family(
             "gve-qwen2.5vl-3b",
@@ -297,6 +346,8 @@ def opened_otherwise(published: Published, like: str, **changes) -> zoo.Embedder
         ("vlm2vec-v2-qwen2vl-2b", {"prompt": "{{ media }}{{ instruction }}{{ text }}"}),
         ("u-marvel-qwen2vl-7b", {"positions": "mrope"}),
         ("u-marvel-qwen2vl-7b", {"span": "all"}),
+        ("lamra-ret-qwen2vl-7b", {"positions": "mrope"}),
+        ("unite-base-qwen2vl-2b", {"prompt": zoo.get_spec("unite-base-qwen2vl-2b").reading.prompt[:-13]}),
         ("u-marvel-qwen3vl-4b", {"deepstack": True}),
         ("u-marvel-qwen3vl-4b", {"positions": "mrope"}),
         ("gve-qwen2.5vl-3b", {"positions": "sequential"}),

@@ -1,4 +1,8 @@
-"""U-MARVEL: every token reads every other, and the mean is taken outside the instruction (Li et al., 2025, arxiv:2507.14902)."""
+"""U-MARVEL: every token reads every other, and the mean is taken outside the instruction (Li et al., 2025, arxiv:2507.14902).
+
+LamRA, which it comes from, asks for a summary in one word and takes the state before the answer (Liu et al., 2024,
+arxiv:2412.01720).
+"""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -36,6 +40,18 @@ UMARVEL = Reading(
 # Qwen3-VL's template has no system text of its own. The authors hand the decoder embeddings alone: no rows and columns of
 # pictures, and what the inner vision layers found (deepstack) is left out.
 UMARVEL_QWEN3 = replace(UMARVEL, prompt=TURNS, backbone="qwen3_vl", deepstack=False)
+LAMRA = Reading(
+    prompt=(
+        "{% set words = instruction ~ (' ' if instruction and text else '') ~ text %}"
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{{ media }}{{ words }}\n"
+        "Summarize above {{ 'image' if media else '' }}{{ ' and ' if media and words else '' }}"
+        "{{ 'sentence' if words else '' }} in one word: <|im_end|>\n<|im_start|>assistant\n"
+    ),  # the authors go on with "<emb>.", which no token before it reads
+    backbone="qwen2_vl",
+    image=QWEN_MEDIA["image"],
+    positions="sequential",  # of models/qwen2_vl.py, in training and evaluation; their demo.py has rows and columns
+    pixels=(4 * 28 * 28, 300 * 28 * 28),
+)
 
 
 @register_model(
@@ -43,7 +59,7 @@ UMARVEL_QWEN3 = replace(UMARVEL, prompt=TURNS, backbone="qwen3_vl", deepstack=Fa
     dim=3584,
     params=7_746_378_240,
     modalities={"text", "image"},
-    license="mit",
+    license="mit",  # of the code; the weights' own card was not seen
     paper=PAPER,
     hub_id="TencentBAC/U-MARVEL-Qwen2VL-7B-Instruct",
     base="Qwen/Qwen2-VL-7B-Instruct",
@@ -60,7 +76,7 @@ def u_marvel_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     dim=2560,
     params=4_437_815_808,
     modalities={"text", "image"},
-    license="mit",
+    license="mit",  # of the code; the weights' own card was not seen
     paper=PAPER,
     hub_id="TencentBAC/U-MARVEL-Qwen3VL-4B-Instruct",
     base="Qwen/Qwen3-VL-4B-Instruct",
@@ -70,6 +86,23 @@ def u_marvel_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
 )
 def u_marvel_qwen3vl_4b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen3_vl("4b"))
+
+
+@register_model(
+    name="lamra-ret-qwen2vl-7b",
+    dim=3584,
+    params=7_746_378_240,
+    modalities={"text", "image"},
+    license="mit",  # of the code; the weights' own card was not seen
+    paper="arxiv:2412.01720",
+    hub_id="code-kunkun/LamRA-Ret",
+    base="Qwen/Qwen2-VL-7B-Instruct",
+    max_tokens=1024,
+    demo="compose",
+    reading=LAMRA,
+)
+def lamra_ret_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_vl("7b"))
 
 
 @register_model(

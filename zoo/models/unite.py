@@ -1,0 +1,63 @@
+"""UNITE: one chat turn that asks for a summary in one word, and the state of the end token (Kong et al., 2025, arxiv:2505.19650)."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.reading import Reading
+from zoo.registry import register_model
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
+# unite/prompt_template.py and inference/inference_demo.py of friedrichor/UNITE. Its authors give no place to an instruction;
+# here it stands before the text.
+UNITE = Reading(
+    prompt=(
+        "{% set words = instruction ~ (' ' if instruction and text else '') ~ text %}"
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{{ media }}{{ words }}\n"
+        "Summary above {{ 'sentence and ' if words and media else 'sentence' if words else '' }}"
+        "{{ 'video' if videos else 'image' if images else '' }} in one word:<|im_end|>\n"
+        "<|im_start|>assistant\n<|endoftext|>"
+    ),
+    backbone="qwen2_vl",
+    image=QWEN_MEDIA["image"],
+    video=QWEN_MEDIA["video"],
+    positions="sequential",  # the decoder is called without positions
+    pixels=(256 * 28 * 28, 1280 * 28 * 28),
+    frame_pixels=(128 * 28 * 28, 360 * 420),
+    frames=32,
+    fps=1.0,
+)
+
+
+@register_model(
+    name="unite-base-qwen2vl-2b",
+    dim=1536,
+    params=2_208_985_600,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    paper="arxiv:2505.19650",
+    hub_id="friedrichor/Unite-Base-Qwen2-VL-2B",
+    base="Qwen/Qwen2-VL-2B-Instruct",
+    max_tokens=32768,
+    demo="compose",
+    reading=UNITE,
+)
+def unite_base_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, qwen2_vl("2b"))
+
+
+@register_model(
+    name="unite-test",
+    dim=32,
+    params=112_704,
+    modalities={"text", "image", "video"},
+    license="apache-2.0",
+    max_tokens=512,
+    demo="compose",
+    reading=replace(UNITE, pixels=TINY_PIXELS, frame_pixels=TINY_PIXELS),
+)
+def unite_test(spec: ModelSpec) -> "Embedder":
+    return vlm_tower(spec, tiny_qwen2_vl(), byte_processor())
