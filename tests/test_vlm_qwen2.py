@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import zoo
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
+from tests.reference import llava
 from tests.reference.qwen2_vl import (
     QUESTION,
     SAME,
@@ -567,3 +568,22 @@ def test_a_table_without_rows_for_the_added_tokens_is_named(tmp_path: Path) -> N
 def test_marks_in_a_text_are_refused(mark: str) -> None:
     with pytest.raises(InvalidTextError, match="take it out"):
         zoo.build_model("u-marvel-test").encode(f"a {mark} b")
+
+
+# ---------------------------------------------------------------------------------------------- VLM2Vec on LLaVA-NeXT
+
+
+def test_vlm2vec_on_llava_next(tmp_path: Path) -> None:
+    """The same prompt around "<image>", behind the beginning that the tokenizer puts there; pictures of any size."""
+    text = {"model_type": "mistral", "rope_theta": 1000000.0, "sliding_window": None}
+    published = llava.write(tmp_path / "llava", "llava_next", "llama", text)
+    some = items()
+    rows = [
+        llava.Row(row.prompt.replace("<|image_pad|>", "<image>"), row.images)
+        for row in (vlm2vec(item) for item in some)
+    ]
+    ours = zoo.load_model(published.folder, like="vlm2vec-llava-next-7b").encode(some)
+    for side in ("left", "right"):
+        assert furthest(ours, llava.vectors(published, rows, side)) < BOUND
+    bare = [replace(row, prompt=row.prompt.replace("<image> ", "<image>")) for row in rows]
+    assert furthest(ours[3:], llava.vectors(published, bare)[3:]) > TELLS
