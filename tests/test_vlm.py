@@ -232,6 +232,13 @@ def test_a_shape_without_its_processor_reads_nothing():
         "{% include 'x' %}",
         "{{ text",
         "x" * 5000,
+        "{% set a = text ~ text %}{% set a = a ~ a %}{{ a }}",
+        "{% set a = text %}{% set b = a %}{{ b }}",
+        "{{ text | join(text) }}",
+        "{{ text }}" * 41,
+        "{{ text | replace('a', 'aa') }}",
+        "{{ text | replace('', 'a') }}",
+        "{{ text | replace(text, 'a') }}",
     ],
 )
 def test_a_template_can_do_little(template):

@@ -30,8 +30,9 @@ _NODES = frozenset(
         "Add",
     ]
 )
-_FILTERS = frozenset({"trim", "join", "select", "default", "capitalize", "lower", "replace"})
-LONGEST = 4000
+# No join, which may repeat a text for each of its letters.
+_FILTERS = frozenset({"trim", "select", "default", "capitalize", "lower", "replace"})
+LONGEST, MOST_NAMES = 4000, 40
 
 
 def _is_filter(node: Any) -> bool:
@@ -61,6 +62,13 @@ class Prompt:
         except TemplateError as error:
             raise UnrecognisedCheckpointError(f"the prompt template {template!r} is no Jinja: {error}") from error
         known = set(VARIABLES)
+        loads = [node.name for node in tree.find_all(nodes.Name) if node.ctx == "load"]
+        within = {n.name for node in tree.find_all(nodes.Assign) for n in node.find_all(nodes.Name) if n.ctx == "load"}
+        if len(loads) > MOST_NAMES or not within <= VARIABLES:
+            raise UnrecognisedCheckpointError(  # each name that is set from another could double what comes out
+                f"the prompt template {template!r} uses its names {len(loads)} times (at most {MOST_NAMES}), or sets one from "
+                "another that it has set"
+            )
         for node in tree.find_all(nodes.Node):
             kind = type(node).__name__
             wrong = kind not in _NODES or (kind == "Filter" and not _is_filter(node))
