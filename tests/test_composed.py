@@ -13,7 +13,7 @@ from zoo import Item, build_model
 from zoo.cli import main
 from zoo.evaluation import composed
 from zoo.evaluation.composed import FUSED, IMAGE, TEXT, Triplet, composed_recall, evaluate_composed, read_composed
-from zoo.fusion import WeightedSum
+from zoo.fusion import Combiner, WeightedSum
 
 SHAPES = 8
 COLOURS = {"in red": (220, 30, 30), "in blue": (30, 60, 220), "in green": (30, 180, 60)}
@@ -60,14 +60,16 @@ def test_columns_of_a_triplet_make_a_query_of_picture_and_text(table):
 
 def test_a_combiner_learns_what_no_sum_can_while_the_towers_stay(table, tmp_path):
     model = build_model("clip-test").eval()
-    before = recall(model, table)
+    sums = []
+    for weight in (0.0, 0.25, 0.5, 0.75, 1.0):
+        model.fusion = WeightedSum(weight)
+        sums.append(recall(model, table))
+    model.fusion = Combiner(model.spec.dim, 128, dropout=0.0)  # the recipe keeps what a model has
     frozen = {name: tensor.clone() for name, tensor in model.towers.state_dict().items()}
-    recipe = recipes.composed(epochs=120, batch_size=24, combiner=64, lr=3e-3, holdout=0.0, checkpoint_every=1000)
+    recipe = recipes.composed(epochs=40, batch_size=24, lr=1e-2, holdout=0.0, checkpoint_every=1000)
     train(model, open_pairs(table), recipe, tmp_path, progress=False, trackers=(), report=False)
-    model.eval()
     assert all(torch.equal(tensor, frozen[name]) for name, tensor in model.towers.state_dict().items())
-    assert before < 0.3
-    assert recall(model, table) > max(0.8, before + 0.4)
+    assert recall(model.eval(), table) > max(sums) + 0.2
 
 
 def test_the_reference_is_left_out_and_ties_count_against_the_query():

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 
 from zoo.embedder import Embedder
 from zoo.errors import EmptyItemError, InputError, UnsupportedModalityError
+from zoo.fusion import fingerprint, is_default
 from zoo.items import Item
 from zoo.registry import load_model
 
@@ -62,7 +63,8 @@ def wrap(
     named like a task or a kind of task ("STS") goes first, as mteb has it. What has no embedding (None, an empty text,
     a damaged picture) gets the zero vector, whose similarity to everything is 0: it never stops a run, is logged, and
     is counted in `skipped`. An entry with several modalities goes to the tower that reads them together; where
-    there is none, it gets the normalised sum of its parts' vectors, as mteb does for CLIP. Modalities that
+    there is none, it gets the normalised sum of its parts' vectors, as mteb does for CLIP, or what the model's own rule
+    of fusion makes of picture and text. Modalities that
     the model does not read are left out of an entry that has others.
 
     Args:
@@ -180,7 +182,9 @@ class ZooEncoder(AbsEncoder):
         if not reads:
             self.model.route(Item(**given))  # raises
         values = {name: _value(name, value, self._encoder(name)) for name, value in reads.items()}
-        if len(values) == 1 or any(values.keys() <= tower.encoder.reads for tower in self.model.towers):
+        # The default rule is mteb's own sum, which also makes the best of an entry with a damaged part.
+        readers = self.model.towers if is_default(self.model.fusion) else self.model.readers
+        if len(values) == 1 or any(values.keys() <= reader.encoder.reads for reader in readers):
             return [Item(**values)]
         return [Item(**{name: value}) for name, value in values.items()]
 
@@ -211,6 +215,8 @@ def _template(model: Embedder) -> str | None:
 def _meta(model: Embedder, revision: str | None, dim: int | None, instruction: str | None) -> ModelMeta:
     spec = model.spec
     marks = {**model.fingerprint(dim=dim), "prompts": dict(spec.prompts), "instruction": instruction}
+    if not is_default(model.fusion):
+        marks["fusion"] = fingerprint(model.fusion)
     weights = [*model.parameters(), *model.buffers()]
     return ModelMeta(
         loader=None,
