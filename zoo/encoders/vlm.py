@@ -355,7 +355,7 @@ def open_processor(folder: Path, backbone: str = "") -> Any:
         raise MissingWeightsError(
             f"{folder} has no processor for pictures (preprocessor_config.json or processor_config.json beside the tokenizer)"
         )
-    _keep_normalizer(processor.tokenizer, folder / "tokenizer.json")
+    _keep_words(processor.tokenizer, folder / "tokenizer.json")
     return processor
 
 
@@ -372,14 +372,16 @@ def _processor_class(folder: Path, backbone: str) -> Any:
     return PROCESSOR_MAPPING[CONFIG_MAPPING[backbone]]
 
 
-def _keep_normalizer(tokenizer: Any, file: Path) -> None:
-    """Gives a tokenizer the normaliser of its file back where transformers (5.18 and later) built a bare NFC in its place.
+def _keep_words(tokenizer: Any, file: Path) -> None:
+    """Gives a tokenizer the normaliser and the splitting of its file back where transformers 5 built its own in their place.
 
-    WeMM-Embedding's takes line breaks away before marks, which its prompt relies on.
+    WeMM-Embedding's takes line breaks away before marks, which its prompt relies on; Llama's begins each piece of text between
+    marks with a space.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or not file.is_file() or not repr(backend.normalizer).startswith("NFC"):
+    if backend is None or not file.is_file():
         return
     from tokenizers import Tokenizer
 
-    backend.normalizer = Tokenizer.from_file(str(file)).normalizer or backend.normalizer
+    published = Tokenizer.from_file(str(file))
+    backend.normalizer, backend.pre_tokenizer = published.normalizer, published.pre_tokenizer
