@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -53,6 +54,8 @@ class Lora:
         also: patterns of parameters that train in full, such as projections within a backbone.
         train_heads: the towers' poolers and heads train in full.
         dora: learn lengths and directions of the weights apart.
+        init: first values of the matrix that reads: "uniform" (Kaiming, peft's default) or "gaussian" with a deviation of
+            1 / rank (VLM2Vec's). The other matrix begins as zeros.
 
     Of torch's own attention layers (open_clip's towers) queries, keys and values are adapted, without dropout; the output
     projection is not, and DoRA cannot adapt them: "auto" then leaves them out.
@@ -65,6 +68,7 @@ class Lora:
     also: tuple[str, ...] = ()
     train_heads: bool = True
     dora: bool = False
+    init: Literal["uniform", "gaussian"] = "uniform"
 
     def __post_init__(self) -> None:
         for name in ("targets", "also"):
@@ -75,6 +79,8 @@ class Lora:
                 f"LoRA needs rank of at least 1, alpha above 0 and dropout from 0 to below 1, not {self.rank}, "
                 f"{self.alpha} and {self.dropout}"
             )
+        if self.init not in ("uniform", "gaussian"):
+            raise ValueError(f"LoRA's first values must be uniform or gaussian, not {self.init!r}")
 
 
 # ------------------------------------------------------------------------------------------------------ adding them
@@ -114,6 +120,7 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
             lora_dropout=lora.dropout,
             target_modules=exact(backbone, names),
             use_dora=lora.dora,
+            init_lora_weights="gaussian" if lora.init == "gaussian" else True,
             bias="none",
         )
         inject(backbone, config)

@@ -8,6 +8,7 @@ from zoo.registry import PREFIXES, get_spec
 
 from .augmentation import Augmentation
 from .feed import count_negatives, sample_of
+from .frozen import ITSELF
 from .gather import world
 from .losses import Loss
 from .optim import select
@@ -70,7 +71,7 @@ def _check_names(model: Embedder, recipe: Recipe, loss: Loss) -> None:
         select(model, pattern)
     Augmentation.parse(recipe.augment)
     layers_of(model, loss)
-    if recipe.teacher and not is_place(recipe.teacher):
+    if recipe.teacher not in ("", ITSELF) and not is_place(recipe.teacher):
         get_spec(recipe.teacher)
 
 

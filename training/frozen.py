@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from zoo.embedder import Embedder
 from zoo.errors import InputError
 from zoo.fusion import FusedEncoder
@@ -20,6 +18,7 @@ from .recipe import Recipe
 from .vector_cache import VectorCache, fill_cache
 
 FOLDER = "vectors"
+ITSELF = "itself"  # as a teacher's name: the model as it is when the stage begins
 
 
 class Teacher(NamedTuple):
@@ -54,16 +53,21 @@ def frozen_vectors(
 
 
 def teacher_vectors(
-    pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, device: torch.device, *, progress: bool
+    model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, *, progress: bool
 ) -> Teacher | None:
-    """The teacher's vectors of all items; None for a recipe without a teacher."""
+    """The teacher's vectors of all items; None for a recipe without a teacher.
+
+    Args:
+        model: what is trained, as it is before the stage: its own teacher where the recipe says "itself".
+    """
     if not recipe.teacher:
         return None
     from zoo.registry import load_model
 
-    teacher = load_model(recipe.teacher, device=device)
+    itself = recipe.teacher == ITSELF
+    teacher = model if itself else load_model(recipe.teacher, device=model.device)
     cache = VectorCache.for_towers(folder / FOLDER / "teacher", teacher)
-    prefixes = role_prefixes(teacher)
+    prefixes = role_prefixes(teacher, recipe if itself else None)
     _fill(cache, teacher, pairs, prefixes, None, progress=progress)
     return Teacher(cache, prefixes)
 

@@ -126,7 +126,8 @@ class Recipe:
         datasets: shell patterns of the data sets that this stage learns from; empty means all.
         augment: as `zoo.training.augmentation` reads it; "" leaves the items as they are.
         query_prompt, document_prompt: prompts of the model by name, or the words; "" for the model's own by role.
-        teacher: name of a frozen model whose vectors the loss compares with (gist, distillation, adaptive_margin).
+        teacher: name of a frozen model whose vectors the loss compares with (gist, distillation, adaptive_margin);
+            "itself" is the model as it is when the stage begins.
         cache: keep the vectors of towers that do not learn on disk, so that they are computed once.
         holdout: pairs kept back for the report's figures: a share below 1, or a number; 0 for none.
         max_bad: unreadable pairs that are set aside (listed in skipped.jsonl) before the run stops; a share or a number.

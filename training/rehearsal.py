@@ -13,6 +13,7 @@ from zoo.embedder import Embedder
 
 from .checks import check_run
 from .finishing import conclude, hold_out
+from .frozen import teacher_vectors
 from .losses import build_loss
 from .pairs import Pair, PairTable, Selection
 from .recipe import Recipe, stages_of
@@ -40,10 +41,12 @@ def rehearse(
         loss = build_loss(stage.loss)
         check_run(model, mine, stage, loss)
         stage = planned(stage, mine)
-        run = Run(model, stage, loss.to(model.device))
         with tempfile.TemporaryDirectory() as folder:
             few = Selection(mine, sampler_of(mine, stage).rows(0))  # a frozen tower or a teacher need embed no more
-            feed = make_feed(model, few, replace(stage, sampler="shuffled"), Path(folder), progress=False)
+            teacher = teacher_vectors(model, few, stage, Path(folder), progress=False)
+            run = Run(model, stage, loss.to(model.device))
+            shuffled = replace(stage, sampler="shuffled")
+            feed = make_feed(model, few, shuffled, Path(folder), progress=False, teacher=teacher)
             begun = time.perf_counter()
             batch = next(iter(feed.batches(0, 1)))
             read = time.perf_counter() - begun

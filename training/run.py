@@ -83,7 +83,7 @@ class Run:
         if model.device.type == "cpu" and not sharded:
             for tower in model.towers:  # twice the speed of small convolutions on a CPU
                 if any(isinstance(module, nn.Conv2d) for module in tower.modules()):
-                    tower.to(memory_format=torch.channels_last)
+                    _channels_last(tower)
         self.layers = layers_of(model, loss)
         self.frozen = _digest(tensor for tensor in model.parameters() if not tensor.requires_grad)
         self.sharded = sharded
@@ -342,6 +342,13 @@ def layers_of(model: Embedder, loss: Loss) -> tuple[int, ...]:
             f"the loss takes block {layers[-1]} for the last; {model.spec.name} has {depth}: end with [{depth}, {model.spec.dim}]"
         )
     return layers
+
+
+def _channels_last(module: nn.Module) -> None:
+    """As `module.to(memory_format=torch.channels_last)`, which refuses modules with convolutions over frames beside."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
 def _placed(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from .checkpoint import last_checkpoint, save_checkpoint, write_json
 from .checks import check_run
 from .feed import Feed, PairFeed, Skipped, sample_of
 from .finishing import Scoring, conclude, hold_out, write_model
-from .frozen import frozen_vectors, role_prefixes, teacher_vectors
+from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors
 from .gather import broadcast, wait_for_all, world
 from .logs import Log, make_accelerator, start_trackers
 from .losses import Loss, build_loss
@@ -116,13 +116,15 @@ def _train_stage(
     folder.mkdir(parents=True, exist_ok=True)
     if recipe.distillation is not None:
         learn_text(model, pairs, recipe, folder)
+    # Before the run is resumed: a model that is its own teacher is so as the stage found it.
+    teacher = teacher_vectors(model, pairs, recipe, folder, progress=progress)
     with first_projection(model, recipe) as solve:
         torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
         stage_loss = (loss or build_loss(recipe.loss)).to(accelerator.device)
         run = Run(model, recipe, stage_loss, sharded=sharding.wanted())
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)
-        feed = make_feed(model, pairs, recipe, folder, progress=progress)
+        feed = make_feed(model, pairs, recipe, folder, progress=progress, teacher=teacher)
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
         begun = run.step
         batches = feed.batches(run.step, run.step if stop else recipe.steps)
@@ -152,7 +154,13 @@ def _train_stage(
 
 
 def make_feed(
-    model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, *, progress: bool
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    progress: bool,
+    teacher: Teacher | None = None,
 ) -> Feed:
     """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs."""
     rank, processes = world()
@@ -167,7 +175,7 @@ def make_feed(
         sampler,
         skipped,
         vectors=frozen_vectors(model, pairs, recipe, folder, progress=progress),
-        teacher=teacher_vectors(pairs, recipe, folder, model.device, progress=progress),
+        teacher=teacher,
         rank=rank,
         world=processes,
     )
