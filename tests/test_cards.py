@@ -11,7 +11,8 @@ import yaml
 import zoo
 from zoo import cards
 from zoo.cards.blocks import InvalidCardError, read_yaml, split
-from zoo.cards.facts import HUB_ID
+from zoo.cards.facts import HUB_ID, usage
+from zoo.cards.figures import model_index
 from zoo.evaluation.results import BEFORE, DIFFERENCE, Result, read_results, write_results
 
 SPECS = [zoo.get_spec(name) for name in zoo.list_models()]
@@ -213,6 +214,20 @@ class TestFigures:
         assert "| speed | texts | throughput | 23,848.4 texts/s |" in text
         assert "%" not in text
 
+    def test_two_protocols_are_two_rows_of_one_table(self, tmp_path):
+        first = replace(THEIRS, dataset="MMEB-V2", direction="", protocol="v2.0.0", value=0.58)
+        both = [first, replace(first, protocol="pages fixed", value=0.592)]
+        text = cards.figures(both)
+        assert text.count("| data | protocol | recall@1 |") == 1
+        assert "| MMEB-V2 | v2.0.0 | 58.0 |" in text
+        assert "| MMEB-V2 | pages fixed | 59.2 |" in text
+        assert "not measured by us" in text
+        write_results(tmp_path / "r.json", both)
+        write_results(tmp_path / "r.json", [replace(first, value=0.6)])
+        kept = {r.protocol: r.value for r in read_results(tmp_path / "r.json")}
+        assert kept == {"v2.0.0": 0.6, "pages fixed": 0.592}
+        assert "| protocol |" not in cards.figures([THEIRS]), "no column where nobody says one"
+
     def test_a_bar_in_a_name_breaks_no_table(self):
         line = next(x for x in cards.figures([replace(OURS, part="a|b\nc")]).splitlines() if "a\\|b c" in x)
         assert line.count("|") - line.count("\\|") == 5
@@ -260,10 +275,103 @@ class TestMetadata:
         assert "ndcg@10" in entry.notes
         assert "zoo eval x --tasks ArguAna" in entry.notes
 
+    def test_the_protocol_is_named_in_both_forms_of_the_hub(self):
+        ours = [replace(OURS, dataset="org/d", protocol=p) for p in ("v1", "v2")]
+        names = {entry.dataset_name for entry in model_index(ours)}
+        assert names == {"org/d, v1", "org/d, v2"}
+        (text,) = cards.eval_results(ours, "me/x").values()
+        notes = [entry["notes"] for entry in yaml.safe_load(text)]
+        assert ["v1" in notes[0], "v2" in notes[1]] == [True, True]
+
     def test_a_data_set_of_parts_alone_keeps_them(self):
         parts = [replace(OURS, dataset="org/d", part=part, direction="") for part in ("de", "fr")]
         (text,) = cards.eval_results(parts, "me/x").values()
         assert [entry["dataset"]["task_id"] for entry in yaml.safe_load(text)] == ["de", "fr"]
+
+
+READERS = [spec for spec in SPECS if spec.reading]
+# Benchmarks that were scored by more than one protocol.
+VERSIONED = {"MMEB", "MMEB-V2", "MMEB-V3", "M-BEIR", "ViDoRe"}
+
+
+class TestVisionLanguage:
+    """Cards of models that read an item as one sequence."""
+
+    each_reader = pytest.mark.parametrize("spec", READERS, ids=lambda spec: spec.name)
+
+    @each_reader
+    def test_how_it_reads_stands_in_the_card(self, spec):
+        facts = cards.find(card_of(spec), "facts")
+        rows, shapes = cards.reading_rows(spec), cards.sequences(spec)
+        assert {"backbone", "positions", "attention", "vector", "pictures", "instruction"} <= set(rows)
+        for row, words in rows.items():
+            assert f"- {row}: {words}" in facts
+        for kind, words in shapes.items():
+            assert f"- {kind}: `{words}`" in facts
+        assert ("films" in rows) == ("video" in spec.modalities)
+        assert any("{instruction}" in words for words in shapes.values())
+        assert split(card_of(spec))[0]["pipeline_tag"] == (
+            "visual-document-retrieval" if spec.similarity == "maxsim" else "feature-extraction"
+        )
+
+    def test_sequences_are_what_the_model_is_given(self):
+        """Typed out from the authors' repositories."""
+        shapes = cards.sequences(zoo.get_spec("gme-qwen2vl-2b"))
+        head = "<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n<|im_start|>user\\n"
+        tail = "<|im_end|>\\n<|im_start|>assistant\\n<|endoftext|>"
+        picture = "<|vision_start|><|image_pad|><|vision_end|>"
+        assert shapes["text"] == f"'{head}{{text}}{tail}'"
+        assert shapes["picture and text"] == f"'{head}{picture}{{text}}{tail}'"
+        assert "system\\n{instruction}<|im_end|>" in shapes["picture and text, with an instruction"]
+        assert cards.sequences(zoo.get_spec("vlm2vec-v2-qwen2vl-2b"))["text"] == "'{text}'"
+        assert cards.sequences(zoo.get_spec("clip-test")) == {}
+        assert cards.reading_rows(zoo.get_spec("clip-test")) == {}
+
+    def test_switches_in_words(self):
+        rows = cards.reading_rows(zoo.get_spec("u-marvel-qwen3vl-4b"))
+        assert rows["attention"] == "in both directions"
+        assert "outside the instruction" in rows["vector"]
+        assert "one after another" in rows["positions"]
+        assert "deepstack" in rows
+        rows = cards.reading_rows(zoo.get_spec("qwen3vl-embedding-2b"))
+        assert "row and a column" in rows["positions"]
+        assert "4,096 and 1,843,200 pixels" in rows["pictures"]
+        assert rows["films"].startswith("1 frame a second, at most 64; each frame resized")
+        assert "deepstack" not in rows
+        assert "full stop" in rows["instruction"]
+
+    def test_non_commercial_weights_are_called_so(self):
+        for spec in SPECS:
+            assert (cards.fact_rows(spec).get("use") == "non-commercial only") == spec.non_commercial
+        assert zoo.get_spec("jina-embeddings-v4").non_commercial
+        assert not zoo.get_spec("gme-qwen2vl-2b").non_commercial
+
+    @each_reader
+    def test_published_figures_name_their_protocol(self, spec):
+        results = cards.measured(spec.name)
+        assert not any(result.ours for result in results), "nothing was measured on weights that nobody downloaded"
+        for result in results:
+            assert result.protocol or result.dataset not in VERSIONED, result
+            assert "Source: " in result.source
+        if spec.hub_id:
+            assert "weights were not\ndownloaded here" in notes_block(card_of(spec))
+
+    @pytest.mark.parametrize("spec", [s for s in READERS if not s.hub_id], ids=lambda spec: spec.name)
+    def test_the_program_of_the_card_runs(self, spec, tmp_path, monkeypatch):
+        import numpy as np
+        from PIL import Image
+
+        for number, name in enumerate(("dress.jpg", "blue.jpg", "page1.png", "page2.png")):
+            pixels = np.random.default_rng(number).integers(0, 255, (40, 56, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name)
+        frames = np.random.default_rng(9).integers(0, 255, (3, 40, 56, 3), dtype=np.uint8)
+        program = usage(spec).replace('Path("clip.mp4")', "Item(video=frames)")
+        monkeypatch.chdir(tmp_path)
+        names = {"frames": frames}
+        exec(program, names)  # a program that this project wrote itself
+        asked, found = ("query", "documents") if spec.reading.mixed else ("queries", "pages")
+        scores = names["model"].similarity(names[asked], names[found])
+        assert bool(scores.isfinite().all())
 
 
 LOADERS = {"zoo": "", "transformers": "", "timm": "it reads no text"}

@@ -9,6 +9,7 @@ from zoo.cards.facts import fact_rows, front_matter, read_facts, summary, usage
 from zoo.cards.figures import eval_results, figures
 from zoo.cards.pages import CARDS, card_text, main, measured, notes_of, outdated, readme_table, render
 from zoo.cards.published import published_card
+from zoo.cards.reading import reading_rows, sequences
 from zoo.cards.schema import check
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "outdated",
     "published_card",
     "read_facts",
+    "reading_rows",
     "readme_table",
     "render",
+    "sequences",
     "summary",
     "usage",
 ]

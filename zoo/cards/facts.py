@@ -22,6 +22,7 @@ LIBRARIES = ("transformers", "sentence-transformers", "open_clip", "timm")
 # Front matter that this program writes; any other key is a person's and is kept.
 WRITTEN = ("license", "license_name", "license_link", "library_name", "pipeline_tag", "base_model", "tags", "metrics")
 WRITTEN += ("model-index",)
+TAGS = ("multimodal-embedding", "late-interaction")  # of vision-language models
 _ORDER = ["license", "license_name", "license_link", "language", "library_name", "pipeline_tag", "base_model"]
 _ORDER += ["base_model_relation", "datasets", "metrics", "tags"]
 
@@ -52,13 +53,16 @@ def front_matter(
         license = {"license": "other", "license_name": name}
     base = spec.base if repo is not None else spec.base or spec.hub_id
     libraries = [name for name in LIBRARIES if loaders is not None and loaders.get(name) == ""]
-    tags = ["embedding-zoo", *libraries, "feature-extraction", *([spec.paper] if spec.paper else [])]
+    tags = ["embedding-zoo", *libraries, "feature-extraction"]
+    tags += [TAGS[0]] if spec.reading else []
+    tags += [TAGS[1]] if spec.similarity == "maxsim" else []
+    tags += [spec.paper] if spec.paper else []
     index = model_index(results)
     data = ModelCardData(
         **license,
         license_link=link,
         library_name="embedding-zoo",
-        pipeline_tag=PIPELINE_TAGS.get(spec.modalities, "any-to-any"),
+        pipeline_tag=_pipeline_tag(spec),
         base_model=base if base and HUB_ID.fullmatch(base) and base != repo else None,
         metrics=metric_names(results) or None,
         tags=[*tags, *(tag for tag in _listed(kept.get("tags")) if not _written(tag))],
@@ -71,8 +75,14 @@ def front_matter(
     return f"---\n{data.to_yaml(original_order=_ORDER)}\n---"
 
 
+def _pipeline_tag(spec: ModelSpec) -> str:
+    if spec.reading:
+        return "visual-document-retrieval" if spec.similarity == "maxsim" else "feature-extraction"
+    return PIPELINE_TAGS.get(spec.modalities, "any-to-any")
+
+
 def _written(tag: Any) -> bool:
-    return tag in ("embedding-zoo", "feature-extraction", *LIBRARIES) or str(tag).startswith("arxiv:")
+    return tag in ("embedding-zoo", "feature-extraction", *TAGS, *LIBRARIES) or str(tag).startswith("arxiv:")
 
 
 def _listed(value: Any) -> list[str]:
@@ -86,10 +96,12 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "reads": ", ".join(sorted(spec.modalities)),
         "dim": str(spec.dim),
         "Matryoshka cuts": cuts,
+        "vectors": "one for every token (late interaction)" if spec.similarity == "maxsim" else "",
         "weights": f"{spec.params:,}" if spec.params else "",
         "image size": f"{spec.image_size} px" if spec.image_size else "",
         "max tokens": f"{spec.max_tokens:,}" if spec.max_tokens else "",
         "licence": spec.license,
+        "use": "non-commercial only" if spec.non_commercial else "",
         "paper": f"[{spec.paper}]({paper_url(spec.paper)})" if spec.paper else "",
         "Hub repository": f"[{spec.hub_id}](https://huggingface.co/{spec.hub_id})" if spec.hub_id else "",
         "revision": f"`{spec.revision}`" if spec.revision else "",
@@ -137,9 +149,15 @@ def summary(spec: ModelSpec, *, weights: bool | None = None) -> str:
         frozenset({"image"}): "Image encoder",
         frozenset({"image", "text"}): "Dual tower for pictures and texts in one space",
     }.get(spec.modalities, "Embedder of " + ", ".join(sorted(spec.modalities)))
+    if spec.reading:
+        *others, last = ["texts", "pictures", *(["films"] if "video" in spec.modalities else [])]
+        what = f"Vision-language embedder: one backbone reads {', '.join(others)} and {last}"
+        what += ", alone or together" if spec.reading.mixed else ""
     if not (bool(spec.hub_id or spec.packaged) if weights is None else weights):
         return f"{what}, tiny and with random weights: it exists for tests and for writing code without a network."
-    return f"{what}: vectors of {spec.dim} numbers, unit length."
+    if spec.similarity == "maxsim":
+        return f"{what}; a vector of {spec.dim} numbers for every token, unit length, compared by late interaction."
+    return f"{what}{'; ' if spec.reading else ': '}vectors of {spec.dim} numbers, unit length."
 
 
 def usage(spec: ModelSpec, opened: str | None = None) -> str:
@@ -149,7 +167,9 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         opened: what `load_model` is given; by default the registered name.
     """
     opener = "build_model" if opened is None and not spec.hub_id and not spec.packaged else "load_model"
-    lines = [f"from zoo import {opener}", "", f'model = {opener}("{opened or spec.name}")']
+    composed = spec.reading is not None and spec.reading.mixed
+    imported = ", ".join(sorted([opener, *(["Item"] if composed else [])]))
+    lines = [f"from zoo import {imported}", "", f'model = {opener}("{opened or spec.name}")']
     if spec.modalities == {"image"}:
         return "\n".join(["from pathlib import Path", "", *lines, 'model.encode([Path("cat.jpg"), Path("dog.jpg")])'])
     if spec.modalities == {"text"}:
@@ -160,6 +180,24 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
             "model.similarity(query, documents)",
         ]
         return "\n".join(lines)
+    if composed:
+        film = ', Path("clip.mp4")' if "video" in spec.modalities else ""
+        lines += [
+            'query = model.encode_query(Item(text="the same in blue", image=Path("dress.jpg")))',
+            f'documents = model.encode_document(["a blue dress", Path("blue.jpg"){film}])',
+            "model.similarity(query, documents)",
+            "",
+            "# Another task is another instruction.",
+            'model.encode("a dress for a wedding", prompt="Find a photo of what is described.")',
+        ]
+        return "\n".join(["from pathlib import Path", "", *lines])
+    if spec.reading:
+        lines += [
+            'queries = model.encode_query(["what was sold in 2023?"])',
+            'pages = model.encode_document([Path("page1.png"), Path("page2.png")])',
+            "model.similarity(queries, pages)",
+        ]
+        return "\n".join(["from pathlib import Path", "", *lines])
     lines += [
         'pictures = model.encode([Path("cat.jpg"), Path("dog.jpg")])',
         'texts = model.encode(["a photo of a cat", "a photo of a dog"])',

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 AUTHORS = "## Published numbers"
+PUBLISHED = (
+    "As published, not measured by us; by the authors of the model themselves where the source says nothing else. Figures "
+    "of two protocols are not comparable."
+)
 _DATASET = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # An entry of .eval_results has one value and no name for it, so the first of these that was measured is taken.
 _MAIN = ("ndcg@10", "accuracy", "spearman", "v_measure", "map", "recall@1", "hit@1", "recall@5", "recall@10", "mrr")
@@ -21,7 +25,7 @@ def figures(results: Sequence[Result]) -> str:
     if ours := [result for result in results if result.ours]:
         parts += ["## Figures", *_tables(ours), _provenance(ours)]
     if theirs := [result for result in results if not result.ours]:
-        parts.append(AUTHORS)
+        parts += [AUTHORS, PUBLISHED]
         # One table a source: what was not measured in one way is not comparable.
         for source in dict.fromkeys(result.source for result in theirs):
             same = [result for result in theirs if result.source == source]
@@ -45,9 +49,9 @@ def _tables(results: Sequence[Result]) -> list[str]:
         chosen = [result for result in shares if (result.task, result.split) == (task, split)]
         parts.append(f"### {task}{f', {split} split' if split else ''} (percent)")
         # Rows that have the same figures share a table.
-        by_row: dict[tuple[str, str, str, str], dict[str, Result]] = {}
+        by_row: dict[tuple[str, str, str, str, str], dict[str, Result]] = {}
         for result in chosen:
-            row = (result.dataset, result.part, result.direction, result.notes)
+            row = (result.dataset, result.protocol, result.part, result.direction, result.notes)
             by_row.setdefault(row, {})[result.metric] = result
         if any(result.part == BEFORE for result in chosen):
             parts.append(_compared(chosen))
@@ -58,7 +62,12 @@ def _tables(results: Sequence[Result]) -> list[str]:
             parts.append("In brackets the 95 % bootstrap interval.")
     if measured := [result for result in results if result.unit]:
         rows = [
-            [result.task, _named(result.dataset, result.part), result.metric, f"{_plain(result.value)} {result.unit}"]
+            [
+                result.task,
+                _named(result.dataset, result.protocol, result.part),
+                result.metric,
+                f"{_plain(result.value)} {result.unit}",
+            ]
             for result in measured
         ]
         noted = any(result.notes for result in measured)
@@ -68,13 +77,13 @@ def _tables(results: Sequence[Result]) -> list[str]:
     return parts
 
 
-def _table(rows: dict[tuple[str, str, str, str], dict[str, Result]]) -> str:
-    """Rows of (data, part, direction, notes) → the same metrics each; what no row has gets no column."""
-    head = ["data", "part", "direction", "over"]
+def _table(rows: dict[tuple[str, str, str, str, str], dict[str, Result]]) -> str:
+    """Rows of (data, protocol, part, direction, notes) → the same metrics each; what no row has gets no column."""
+    head = ["data", "protocol", "part", "direction", "over"]
     kept = [place for place in range(len(head)) if place == 0 or any(row[place] for row in rows)]
     metrics = list(next(iter(rows.values())))
     lines = [
-        [*(row[place] or ("all" if place == 1 else "") for place in kept), *map(_value, cells.values())]
+        [*(row[place] or ("all" if place == 2 else "") for place in kept), *map(_value, cells.values())]
         for row, cells in rows.items()
     ]
     first = [head[place] for place in kept]
@@ -101,8 +110,8 @@ def _compared(results: Sequence[Result]) -> str:
     return table + (f"\n\nOver {over}." if over else "")
 
 
-def _named(data: str, part: str) -> str:
-    return ", ".join(name for name in (data, part) if name)
+def _named(*names: str) -> str:
+    return ", ".join(name for name in names if name)
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: set[int]) -> str:
@@ -158,7 +167,7 @@ def model_index(results: Iterable[Result]) -> "list[EvalResult]":
             task_type=result.task,
             # The Hub wants an identifier here; a data pack of ours has none there, and its name is taken.
             dataset_type=result.dataset if _DATASET.fullmatch(result.dataset) else _slug(result.dataset),
-            dataset_name=_named(result.dataset, result.part)
+            dataset_name=_named(result.dataset, result.protocol, result.part)
             + ("" if _DATASET.fullmatch(result.dataset) else " (not on the Hub)"),
             dataset_config=result.part or None,
             dataset_split=result.split or None,
@@ -179,14 +188,20 @@ def eval_results(results: Sequence[Result], repo: str) -> dict[str, str]:
     from huggingface_hub import EvalResultEntry, constants, eval_result_entries_to_yaml
     from huggingface_hub.utils import yaml_dump
 
-    best: dict[tuple[str, str, str], Result] = {}
+    best: dict[tuple[str, str, str, str], Result] = {}
     for result in stated(results):
-        key = (result.dataset, result.task, result.part)
+        key = (result.dataset, result.task, result.part, result.protocol)
         if _DATASET.fullmatch(result.dataset) and (key not in best or _rank(result) < _rank(best[key])):
             best[key] = result
     entries: dict[str, list[EvalResultEntry]] = {}
     for result in best.values():
-        facts = [result.metric, result.direction, f"{result.split} split" if result.split else "", result.notes]
+        facts = [
+            result.metric,
+            result.protocol,
+            result.direction,
+            f"{result.split} split" if result.split else "",
+            result.notes,
+        ]
         again = f"again with `{result.source}`" if result.source else ""
         entry = EvalResultEntry(
             dataset_id=result.dataset,

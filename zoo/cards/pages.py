@@ -16,6 +16,7 @@ from typing import Any
 from zoo.cards.blocks import InvalidCardError, block, fill, split
 from zoo.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
 from zoo.cards.figures import figures
+from zoo.cards.reading import reading_text
 from zoo.errors import HubError
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.spec import ModelSpec
@@ -36,8 +37,9 @@ def render(spec: ModelSpec, old: str, results: Sequence[Result] = ()) -> str:
         old: the card as it is, or the template: its blocks are written anew, the rest is kept.
     """
     kept, body = split(old)
-    facts = f"# {spec.name}\n\n{summary(spec)}\n\n{fact_table(spec)}\n\n## Use\n\n```python\n{usage(spec)}\n```"
-    body = fill(body, "facts", facts, _BY)
+    use = f"## Use\n\n```python\n{usage(spec)}\n```"
+    parts = [f"# {spec.name}", summary(spec), fact_table(spec), use, reading_text(spec)]
+    body = fill(body, "facts", "\n\n".join(part for part in parts if part), _BY)
     body = fill(body, "measured", figures(results), _BY_RESULTS.format(name=spec.name))
     return f"{front_matter(spec, results=results, kept=kept)}\n{body}"
 
@@ -123,13 +125,15 @@ def _merged(folder: Path) -> str:
 def readme_table(specs: Iterable[ModelSpec]) -> str:
     """The README's table of models, test models left out."""
     rows = ["| name | reads | dim | weights | licence | from |", "| --- | --- | --- | --- | --- | --- |"]
-    for spec in sorted(specs, key=lambda s: (not s.packaged, s.family, s.name)):
+    for spec in sorted(specs, key=lambda s: (not s.packaged, s.reading is not None, s.family, s.name)):
         if not spec.hub_id and not spec.packaged:
             continue
         reads = ", ".join(sorted(spec.modalities))
         origin = f"[{spec.hub_id}](https://huggingface.co/{spec.hub_id})" if spec.hub_id else "in the package"
         name = f"[{spec.name}](model_cards/{spec.name}.md)"
-        rows.append(f"| {name} | {reads} | {spec.dim} | {round(spec.params / 1e6)} M | {spec.license} | {origin} |")
+        weights = f"{spec.params / 1e9:.1f} B" if spec.params >= 10**9 else f"{round(spec.params / 1e6)} M"
+        dim = f"{spec.dim} a token" if spec.similarity == "maxsim" else f"{spec.dim}"
+        rows.append(f"| {name} | {reads} | {dim} | {weights} | {spec.license} | {origin} |")
     return "\n".join(rows) + "\n"
 
 

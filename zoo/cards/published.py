@@ -6,6 +6,7 @@ from pathlib import Path
 from zoo.cards.blocks import fill, split
 from zoo.cards.facts import LIBRARIES, fact_table, front_matter, summary, usage
 from zoo.cards.figures import figures
+from zoo.cards.reading import reading_text
 from zoo.evaluation.results import Result
 from zoo.spec import ModelSpec
 
@@ -40,14 +41,14 @@ def published_card(
     parts = [f"# {spec.name}", summary(spec, weights=True)]
     if space:
         parts.append(f"Try it in the browser: [{space}](https://huggingface.co/spaces/{space}).")
-    parts += [fact_table(spec), "## Use", _code(usage(spec, f"hf:{repo}"))]
+    parts += [fact_table(spec), "## Use", _code(usage(spec, f"hf:{repo}")), reading_text(spec)]
     parts += _libraries(spec, repo, loaders, folder)
     if certificate:
         parts.append(
             f"`zoo verify hf:{repo}` computes the golden vectors of `{certificate}` again, with every library that opens "
             "this repository, and says where one departs."
         )
-    body = fill(body, "facts", "\n\n".join(parts), _BY)
+    body = fill(body, "facts", "\n\n".join(part for part in parts if part), _BY)
     body = fill(body, "measured", figures(results), f"{_BY} from results.json")
     return f"{front_matter(spec, repo=repo, results=results, loaders=loaders, kept=kept)}\n{body}"
 

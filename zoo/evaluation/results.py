@@ -21,6 +21,7 @@ class Result:
         dataset: the Hub's id ("org/name") or the name of a data pack ("photos").
         task: the kind of task, in the Hub's words where it has one ("image-text-retrieval").
         split, part: of the data; part is "" for all of it, and then it is the figure that the Hub's metadata repeats.
+        protocol: of benchmarks that were scored by more than one ("v2.0.0", "local pool"), "" for the only one.
         metric: "recall@10", "ndcg@10", "accuracy", ...; direction tells the two ways of retrieval apart.
         value: a share from 0 to 1, or in `unit`. low, high: 95 % bootstrap interval, where there is one.
         ours: measured by this project's code; False for figures that the model's authors state.
@@ -43,11 +44,12 @@ class Result:
     date: str = ""
     revision: str | None = None
     notes: str = ""
+    protocol: str = ""
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What two measurements of the same thing share; the later one replaces the earlier."""
-        return (self.ours, self.dataset, self.task, self.split, self.part, self.direction, self.metric)
+        return (self.ours, self.dataset, self.task, self.split, self.part, self.direction, self.metric, self.protocol)
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:

@@ -1,0 +1,126 @@
+"""How a vision-language model turns an item into a vector, in words: its `Reading`, for cards and for `zoo show`."""
+
+from typing import Any
+
+from zoo.reading import Reading
+from zoo.spec import ModelSpec
+
+_POSITIONS = {
+    "sequential": "tokens are counted one after another, those of pictures too",
+    "mrope": "tokens of pictures have a row and a column (M-RoPE)",
+}
+_ATTENTION = {"causal": "causal: a token attends to those before it", "bidirectional": "in both directions"}
+_SPANS = {
+    "all": "mean of the states of all tokens",
+    "outside_instruction": "mean of the states of all tokens outside the instruction",
+    "vision": "mean of the states of all tokens; where there are pictures, of theirs, start and end marks included",
+}
+
+
+def reading_rows(spec: ModelSpec) -> dict[str, str]:
+    """The switches of a vision-language model, what → in words, in order; {} for other models."""
+    reading = spec.reading
+    if reading is None:
+        return {}
+    rows = {
+        "backbone": f"{reading.backbone} of transformers" if reading.backbone else "",
+        "positions": _POSITIONS[reading.positions],
+        "attention": _ATTENTION[reading.attention],
+        "vector": _vector(reading),
+        "pictures": _pictures(reading),
+        "films": _films(reading) if "video" in spec.modalities else "",
+        "instruction": _instruction(spec),
+        "one item": "" if reading.mixed else "words or pictures, not both",
+        "adapter": f"{reading.adapter}, one of several in the repository, merged on loading" if reading.adapter else "",
+        "deepstack": ""
+        if reading.deepstack
+        else "features of inner vision layers are left out, as the authors' code does",
+    }
+    return {row: words for row, words in rows.items() if words}
+
+
+def sequences(spec: ModelSpec) -> dict[str, str]:
+    """What the model is given for each kind of item → the text of the sequence in quotation marks, line breaks as \\n.
+
+    `{text}` and `{instruction}` stand for the item's; a picture's placeholder, for all of its tokens. {} without a reading.
+    """
+    from zoo.encoders.rendering import Prompt
+
+    reading = spec.reading
+    if reading is None:
+        return {}
+    text, picture, film = ("text", "{text}"), ("image", None), ("video", None)
+    kinds: dict[str, tuple[list[tuple[str, Any]], str]] = {"text": ([text], ""), "picture": ([picture], "")}
+    if "video" in spec.modalities and reading.video != reading.image:
+        kinds["film"] = ([film], "")
+    if reading.mixed:
+        kinds["picture and text"] = ([picture, text], "")
+        kinds["picture and text, with an instruction"] = ([picture, text], "{instruction}")
+    else:
+        kinds["text, with an instruction"] = ([text], "{instruction}")
+    prompt = Prompt(reading.prompt)
+    rendered = {kind: prompt.render(content, reading, told) for kind, (content, told) in kinds.items()}
+    return {kind: repr(words) for kind, words in rendered.items()}
+
+
+def reading_text(spec: ModelSpec) -> str:
+    """Both as Markdown under a heading; "" for models without a reading."""
+    if spec.reading is None:
+        return ""
+    rows = "\n".join(f"- {row}: {words}" for row, words in reading_rows(spec).items())
+    shapes = "\n".join(f"- {kind}: `{words}`" for kind, words in sequences(spec).items())
+    added = " The tokenizer puts its own beginning before these." if spec.reading.special_tokens else ""
+    return (
+        f"## How it reads\n\n{rows}\n\nWhat it is given, where one placeholder stands for all tokens of a picture, and "
+        f"`\\n` for a line break; every blank and line break counts.{added}\n\n{shapes}"
+    )
+
+
+def _vector(reading: Reading) -> str:
+    if reading.pooling == "tokens":
+        layer = f", through the layer {reading.projection}" if reading.projection else ""
+        return f"one for every token{layer}; a query's best matches in a document are added up (MaxSim)"
+    return "state of the last token" if reading.pooling == "last" else _SPANS[reading.span]
+
+
+def _pictures(reading: Reading) -> str:
+    words = [
+        f"first pressed into a square of {reading.square:,} pixels a side" if reading.square else "",
+        f"first enlarged to a square of {2 * reading.smallest_side} pixels a side where one side is under "
+        f"{reading.smallest_side}"
+        if reading.smallest_side
+        else "",
+        _budget(reading.pixels) or "resized as the processor of the checkpoint has it",
+    ]
+    return ", then ".join(word for word in words if word)
+
+
+def _films(reading: Reading) -> str:
+    taken = (
+        f"{reading.fps:g} frame{'' if reading.fps == 1 else 's'} a second, at most {reading.frames}"
+        if reading.fps
+        else f"{reading.frames} frames, evenly spread"
+    )
+    if reading.video == reading.image:
+        taken += ", read as that many pictures"
+    frame = f"each frame {budget}" if (budget := _budget(reading.frame_pixels)) else ""
+    total = (
+        f"{reading.total_pixels:,} pixels in all at most, two frames that share patches counted once"
+        if reading.total_pixels
+        else ""
+    )
+    return "; ".join(word for word in (taken, frame, total) if word)
+
+
+def _budget(pixels: tuple[int, ...]) -> str:
+    return f"resized to between {pixels[0]:,} and {pixels[1]:,} pixels" if pixels else ""
+
+
+def _instruction(spec: ModelSpec) -> str:
+    words = ["what `prompt=` or the item itself says, at the place shown below"]
+    for role in ("query", "document"):
+        known = f"as in the table, prompt `{role}`" if role in spec.prompts else "none of its own"
+        words.append(f"`encode_{role}`: {known}")
+    if spec.reading and spec.reading.punctuate:
+        words.append("a full stop is put behind it where it ends in no punctuation")
+    return "; ".join(words)
