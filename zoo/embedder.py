@@ -377,15 +377,28 @@ class Embedder(nn.Module):
 
 
 def maxsim(a: Any, b: Any) -> Tensor:
-    """Late interaction `(n, m)` of two lists of token vectors `(tokens, dim)`; one such matrix counts as a list of one."""
+    """Late interaction `(n, m)` of two lists of token vectors `(tokens, dim)`; one such matrix counts as a list of one.
+
+    float, int8, or packed binary on both sides, whose bits are compared as signs.
+
+    Raises:
+        ValueError: they differ in dim or only one side is packed, an entry is no `(tokens, dim)`, or has no tokens.
+    """
     a, b = ([x] if getattr(x, "ndim", 0) == 2 else list(x) for x in (a, b))
-    vectors = [[F.normalize(torch.as_tensor(v).float(), dim=-1) for v in some] for some in (a, b)]
+    a, b = ([torch.as_tensor(v) for v in some] for some in (a, b))
+    wrong = next((v for v in (*a, *b) if v.ndim != 2 or not v.numel()), None)
+    if wrong is not None:
+        what = "no tokens" if wrong.ndim == 2 else "another shape"
+        raise ValueError(f"maxsim compares lists of (tokens, dim); one has {what}: {tuple(wrong.shape)}")
     if not a or not b:
         return torch.zeros(len(a), len(b))
-    if len({v.shape[-1] for some in vectors for v in some}) > 1 or any(v.ndim != 2 for some in vectors for v in some):
-        raise ValueError("maxsim compares lists of (tokens, dim) of one dim; these differ")
-    queries, lengths = torch.cat(vectors[0]), [len(v) for v in vectors[0]]
-    best = torch.stack([(queries @ v.T).amax(1) for v in vectors[1]], 1)  # (all tokens of a, m)
+    kinds = {(v.shape[1], v.dtype == torch.uint8) for v in (*a, *b)}
+    if len(kinds) > 1:
+        found = ", ".join(f"{'binary' if packed else 'float or int8'} of {dim}" for dim, packed in sorted(kinds))
+        raise ValueError(f"maxsim compares token vectors of one dim and precision; these differ: {found} columns")
+    a, b = ([F.normalize(_unpack(v) if v.dtype == torch.uint8 else v.float(), dim=-1) for v in x] for x in (a, b))
+    queries, lengths = torch.cat(a), [len(v) for v in a]
+    best = torch.stack([(queries @ v.T).amax(1) for v in b], 1)  # (all tokens of a, m)
     return torch.stack([part.sum(0) for part in best.split(lengths)])
 
 

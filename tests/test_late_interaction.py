@@ -1,0 +1,308 @@
+"""Late interaction: vectors and scores of ColQwen2, ColPali and ColModernVBERT, and what takes one vector an item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import zoo
+from tests.hub import LoopbackHub
+from tests.hub.child import Child
+from tests.reference.late import (
+    DIM,
+    QUERIES,
+    Native,
+    engine_vectors,
+    items,
+    pages,
+    write_adapter,
+    write_base,
+    write_colmodernvbert,
+    write_colpali,
+    write_colqwen2,
+)
+from tests.reference.qwen2_vl import Published, write_qwen2_vl
+from zoo.errors import InvalidTextError, MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
+from zoo.formats.vlm import load
+from zoo.items import Item
+
+BOUND, TELLS = 1e-5, 1e-3
+BASE = "vidore/colqwen2-base"
+# Registered name → who writes a tiny one in its layout, and whether transformers is handed the positions of pictures.
+NATIVE = {
+    "colqwen2-v1.0-hf": (write_colqwen2, True),
+    "colpali-v1.3": (write_colpali, False),
+    "colmodernvbert": (write_colmodernvbert, False),
+}
+TINY = ("colqwen2-test", "colpali-test", "colmodernvbert-test")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return write_base(tmp_path_factory.mktemp("late") / "base")
+
+
+@pytest.fixture(scope="module")
+def adapter(base: Published, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return write_adapter(base, tmp_path_factory.mktemp("late") / "adapter", base_name=str(base.folder))
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Native]:
+    made: dict[str, Native] = {}
+
+    def make(name: str) -> Native:
+        if name not in made:
+            made[name] = NATIVE[name][0](tmp_path_factory.mktemp("native") / name)
+        return made[name]
+
+    return make
+
+
+def furthest(a: list[Tensor], b: list[Tensor]) -> float:
+    """The largest difference of two lists of token vectors, which must have the same lengths."""
+    assert [x.shape for x in a] == [x.shape for x in b]
+    return max((x - y).abs().max().item() for x, y in zip(a, b, strict=True))
+
+
+def opened_otherwise(folder: Path, like: str, **changes) -> zoo.Embedder:
+    """The same folder, read with other switches."""
+    spec = zoo.get_spec(like)
+    spec = replace(spec, reading=replace(spec.reading, **changes))
+    return load(folder, name="other", trust_remote_code=False, allow_pickle=False, like=spec).eval()
+
+
+# -------------------------------------------------------------------------------------------------------------- parity
+
+
+def test_an_adapter_of_2024_gives_its_authors_vectors(adapter: Published, base: Published) -> None:
+    """On its base, merged into text layers and projection; a transformers of today would leave it out with a warning."""
+    model = zoo.load_model(adapter.folder, like="colqwen2-v1.0")
+    ours = model.encode(items())
+    for side in ("left", "right"):
+        assert furthest(ours, engine_vectors(adapter, items(), side=side)) < BOUND
+    assert furthest(ours, engine_vectors(base, items())) > TELLS
+    assert model.spec.dim == DIM == model.towers[0].head.dim
+    assert model.spec.similarity == "maxsim"
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_folder_of_transformers_gives_its_vectors(name: str, native: Callable[[str], Native]) -> None:
+    """Whichever side is padded, in batches of mixed lengths and one by one."""
+    theirs, mrope = native(name), NATIVE[name][1]
+    model = zoo.load_model(theirs.folder, like=name)
+    ours = model.encode(items())
+    for side in ("left", "right"):
+        assert furthest(ours, theirs.vectors(items(), side, mrope)) < BOUND
+    assert furthest(ours, [model.encode(item) for item in items()]) < BOUND
+    assert furthest(ours, model.encode(items()[::-1], batch_size=4)[::-1]) < BOUND
+    tower = model.towers[0]
+    with torch.inference_mode():
+        batch = tower.encoder.collate([tower.encoder.read(item) for item in items()], "left")
+        padded = tower(batch)
+    assert furthest(ours, [row[real] for row, real in zip(padded, batch["mask"], strict=True)]) < BOUND
+    assert not padded[~batch["mask"]].any()
+
+
+def test_transformers_5_counts_pictures_of_colqwen2_in_one_row(native: Callable[[str], Native]) -> None:
+    """It computes positions only from ids, which its ColQwen2ForRetrieval keeps back; version 4 gave rows and columns."""
+    theirs = native("colqwen2-v1.0-hf")
+    one_row = opened_otherwise(theirs.folder, "colqwen2-v1.0-hf", positions="sequential")
+    assert furthest(one_row.encode(items()), theirs.vectors(items())) < BOUND
+    assert furthest(theirs.vectors(items()), theirs.vectors(items(), mrope=True)) > TELLS
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_scores_are_those_of_transformers(name: str, native: Callable[[str], Native]) -> None:
+    """Pair by pair: in a batch its `score_retrieval` lets the zeros of the padding win over negative similarities."""
+    theirs = native(name)
+    model = zoo.load_model(theirs.folder, like=name)
+    queries, found = model.encode(list(QUERIES)), model.encode(pages())
+    scores = torch.stack(
+        [
+            torch.cat([theirs.processor.score_retrieval([query], [page])[0] for page in found])  # (1, 1) each
+            for query in queries
+        ]
+    )
+    assert torch.allclose(model.similarity(queries, found), scores, atol=BOUND)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("colqwen2-v1.0", {"positions": "sequential"}),
+        ("colqwen2-v1.0", {"pixels": (4 * 784, 5 * 784)}),
+        ("colqwen2-v1.0", {"prompt": "{{ media }}{{ text }}"}),
+        ("colpali-v1.3", {"attention": "causal"}),
+        ("colpali-v1.3", {"prompt": "{% if media %}{{ media }}<bos>Describe the image.{% else %}<bos>{{ text }}{% endif %}"}),
+        ("colmodernvbert", {"special_tokens": False}),
+    ],
+)  # fmt: skip
+def test_a_wrong_switch_would_show(
+    name: str, changes: dict, adapter: Published, native: Callable[[str], Native]
+) -> None:
+    folder = adapter.folder if name == "colqwen2-v1.0" else native(name).folder
+    right, wrong = (opened_otherwise(folder, name, **some).encode(items()) for some in ({}, changes))
+    far = [(a[: len(b)] - b[: len(a)]).abs().max().item() for a, b in zip(right, wrong, strict=True)]
+    assert max(far) > TELLS
+
+
+@pytest.mark.parametrize("like", ["colqwen2-v1.0", "colqwen2-v1.0-hf"])
+def test_queries_end_as_their_processors_end_them(like: str, native: Callable[[str], Native]) -> None:
+    """colpali-engine's without a line break, transformers' with one; the rest is the same."""
+    encoder = zoo.load_model(native("colqwen2-v1.0-hf").folder, like=like).towers[0].encoder
+    text = encoder.tokenizer.decode(encoder.read(Item(text="who paid?")).ids)
+    assert text == "Query: who paid?" + 10 * "<|endoftext|>" + ("\n" if like.endswith("-hf") else "")
+
+
+# ------------------------------------------------------------------------------------------------ from the hub, by name
+
+
+@pytest.fixture(scope="module")
+def hub(base: Published, native: Callable[[str], Native], tmp_path_factory) -> Iterator[LoopbackHub]:
+    root = tmp_path_factory.mktemp("hub")
+    with LoopbackHub() as hub:
+        hub.add(base.folder, BASE)
+        hub.add(write_adapter(base, root / "adapter", base_name=BASE).folder, "vidore/colqwen2-v1.0")
+        for name in NATIVE:
+            hub.add(native(name).folder, zoo.get_spec(name).hub_id)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def child(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    with Child(hub.environment(tmp_path_factory.mktemp("home"))) as child:
+        yield child
+
+
+def by_name(child: Child, name: str, **more) -> list[Tensor]:
+    answer = child.call("tests.reference.late:embed", name, **more)
+    assert "error" not in answer, answer
+    return [torch.tensor(vectors) for vectors in answer["result"]["vectors"]]
+
+
+def test_registered_names(child: Child, adapter: Published, native: Callable[[str], Native]) -> None:
+    assert furthest(by_name(child, "colqwen2-v1.0"), engine_vectors(adapter, items())) < BOUND
+    for name, (_, mrope) in NATIVE.items():
+        assert furthest(by_name(child, name), native(name).vectors(items(), mrope=mrope)) < BOUND
+
+
+def test_a_repository_like_a_registered_model(child: Child, native: Callable[[str], Native]) -> None:
+    theirs = native("colpali-v1.3").vectors(items())
+    assert furthest(by_name(child, "hf:vidore/colpali-v1.3-hf", like="colpali-v1.3"), theirs) < BOUND
+
+
+# -------------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_layouts_that_do_not_fit_are_refused(base: Published, native: Callable[[str], Native], tmp_path: Path) -> None:
+    with pytest.raises(UnrecognisedCheckpointError, match="vector for every token"):
+        zoo.load_model(native("colqwen2-v1.0-hf").folder, like="gme-qwen2vl-2b")
+    with pytest.raises(UnrecognisedCheckpointError, match="is a colpali"):
+        zoo.load_model(native("colpali-v1.3").folder, like="colqwen2-v1.0")
+    plain = write_qwen2_vl(tmp_path / "plain")
+    with pytest.raises(MissingWeightsError, match="custom_text_proj"):
+        zoo.load_model(plain.folder, like="colqwen2-v1.0")
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_words_and_pictures_are_read_apart(name: str) -> None:
+    model = zoo.build_model(name)
+    with pytest.raises(UnsupportedModalityError, match="apart"):
+        model.encode(Item(text="a page about", image=pages()[0]))
+    with pytest.raises(InvalidTextError, match="take it out"):
+        model.encode(f"what is {model.towers[0].encoder.visuals.marks[0]}?")
+
+
+# ------------------------------------------------------------------------------------------- similarity, rank, precision
+
+
+@pytest.fixture(scope="module")
+def model() -> zoo.Embedder:
+    return zoo.build_model("colqwen2-test").eval()
+
+
+def some_vectors(*lengths: int, dim: int = 16, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.nn.functional.normalize(torch.randn(n, dim, generator=generator), dim=-1) for n in lengths]
+
+
+def by_numpy(a: list[Tensor], b: list[Tensor]) -> np.ndarray:
+    """ColBERT's equation 3, a loop over all pairs."""
+    return np.array([[(q.numpy() @ d.numpy().T).max(1).sum() for d in b] for q in a])
+
+
+def test_maxsim_is_the_equation(model: zoo.Embedder) -> None:
+    a, b = some_vectors(3, 1, 40), some_vectors(5, 17, 2, 9, seed=1)
+    assert np.allclose(model.similarity(a, b).numpy(), by_numpy(a, b), atol=1e-5)
+    assert np.allclose(model.similarity(a[2], b).numpy(), by_numpy(a[2:], b), atol=1e-5)  # one matrix is a list of one
+    assert np.allclose(
+        model.similarity([x.numpy() for x in a], [x.tolist() for x in b]).numpy(), by_numpy(a, b), atol=1e-5
+    )
+    assert torch.allclose(model.similarity(a, a).diagonal(), torch.tensor([3.0, 1.0, 40.0]), atol=1e-5)
+
+
+def test_maxsim_of_nothing(model: zoo.Embedder) -> None:
+    a = some_vectors(3, 4)
+    assert model.similarity([], a).shape == (0, 2)
+    assert model.similarity(a, []).shape == (2, 0)
+    assert model.similarity([], []).shape == (0, 0)
+    assert model.encode([]) == []
+    assert model.rank("x", []) == []
+
+
+def test_maxsim_refuses_what_differs(model: zoo.Embedder) -> None:
+    with pytest.raises(ValueError, match="differ"):
+        model.similarity(some_vectors(3), some_vectors(3, dim=8))
+    with pytest.raises(ValueError, match="tokens, dim"):
+        model.similarity(torch.randn(16), some_vectors(3))
+    with pytest.raises(ValueError, match="no token"):
+        model.similarity(some_vectors(3), [torch.zeros(0, 16)])
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("int8", 0.02), ("binary", 0.6)])
+def test_precisions_are_understood(model: zoo.Embedder, precision: str, bound: float) -> None:
+    """Each of a query's tokens is off by so much at most, and packed bits are compared as their signs."""
+    exact = model.encode(list(QUERIES))
+    small = model.encode(list(QUERIES), precision=precision)
+    assert {(x.dtype, x.shape[-1]) for x in small} == {(torch.int8, 16) if precision == "int8" else (torch.uint8, 2)}
+    lengths = torch.tensor([len(x) for x in exact])[:, None]
+    assert ((model.similarity(small, small) - model.similarity(exact, exact)).abs() / lengths).max() < bound
+    if precision == "binary":
+        signs = [torch.where(x > 0, 1.0, -1.0) for x in exact]
+        assert torch.allclose(model.similarity(small, small), model.similarity(signs, signs), atol=1e-5)
+        with pytest.raises(ValueError, match="binary"):
+            model.similarity(small, exact)
+
+
+def test_a_cut_is_made_unit_length_again(model: zoo.Embedder) -> None:
+    with pytest.warns(UserWarning, match="lose accuracy"):
+        short = model.encode(list(QUERIES), dim=8)
+    for whole, cut in zip(model.encode(list(QUERIES)), short, strict=True):
+        assert torch.allclose(cut, torch.nn.functional.normalize(whole[:, :8], dim=-1), atol=1e-6)
+    with pytest.raises(ValueError, match="between 1 and 16"):
+        model.encode(list(QUERIES), dim=17)
+
+
+def test_rank_takes_inputs_or_their_vectors(model: zoo.Embedder) -> None:
+    found = model.encode_document(pages())
+    scores = model.similarity(model.encode_query(QUERIES[0]), found)[0]
+    for query in (QUERIES[0], model.encode_query(QUERIES[0])):
+        for documents in (pages(), found):
+            hits = model.rank(query, documents, k=2)
+            assert [hit.index for hit in hits] == scores.argsort(descending=True)[:2].tolist()
+            assert [hit.score for hit in hits] == pytest.approx(
+                scores.sort(descending=True).values[:2].tolist(), abs=1e-4
+            )
+
+
+def test_streams_give_token_vectors(model: zoo.Embedder) -> None:
+    assert furthest(list(model.encode(iter(items()))), model.encode(items())) < BOUND
+    with pytest.warns(UserWarning, match="skipped"):
+        assert len(model.encode([*QUERIES, ""], on_error="skip")) == len(QUERIES)
