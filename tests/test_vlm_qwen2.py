@@ -60,6 +60,18 @@ def test_a_folder_gives_the_authors_vectors(like: str, published: Callable[[Fami
         assert furthest(ours, tower(batch)) < BOUND
 
 
+@pytest.mark.parametrize("like", ["u-marvel-qwen2vl-7b", "vlm2vec-v2-qwen2vl-2b", "rzenembed-qwen2vl-7b"])
+def test_saved_and_opened_again_they_are_the_same(
+    like: str, published: Callable[[Family], Published], tmp_path: Path
+) -> None:
+    """Added tokens are there once, and the folder says by itself how it is read."""
+    some = items(FAMILIES[like].films)
+    model = opened(published(FAMILIES[like]), like)
+    again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
+    assert furthest(again.encode(some), model.encode(some)) < BOUND
+    assert again.spec.reading == model.spec.reading
+
+
 def opened_otherwise(published: Published, like: str, **changes) -> zoo.Embedder:
     """The same folder, read with other switches."""
     spec = zoo.get_spec(like)
@@ -153,6 +165,7 @@ GOLDEN = [
     ("unite-base-qwen2vl-2b", Item(text="a"), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na\nSummary above sentence in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("unite-base-qwen2vl-2b", Item(video=film(0)), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>\nSummary above video in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("unite-base-qwen2vl-2b", Item(text="a", image=picture(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}a\nSummary above sentence and image in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("b3-qwen2vl-2b", Item(text="dog", instruction=zoo.get_spec("b3-qwen2vl-2b").prompts["label"]), "Represent the class label: dog"),
 ]  # fmt: skip
 
 

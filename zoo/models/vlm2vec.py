@@ -46,6 +46,18 @@ VLM2VEC_LLAVA = replace(
     pixels=(),
     smallest_side=0,
 )
+# Of the authors' demos (experiments/examples); a text alone has none. MMEB's are in `zoo.instructions`.
+PROMPTS = {
+    "image": "Represent the given image.",
+    "question": "Represent the given image with the following question:",
+}
+# B3's targets of MMEB (--tgt_prefix_mod of its eval_mmeb.py): labels, answers and captions.
+B3_PROMPTS = {
+    **PROMPTS,
+    "label": "Represent the class label:",
+    "answer": "Represent the answer:",
+    "caption": "Represent the image caption:",
+}
 
 
 @register_model(
@@ -58,6 +70,7 @@ VLM2VEC_LLAVA = replace(
     hub_id="TIGER-Lab/VLM2Vec-Qwen2VL-2B",
     base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=4096,
+    prompts=PROMPTS,
     demo="compose",
     reading=VLM2VEC_IMAGES,
 )
@@ -76,6 +89,7 @@ def vlm2vec_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     hub_id="TIGER-Lab/VLM2Vec-Qwen2VL-7B",
     base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=4096,
+    prompts=PROMPTS,
     demo="compose",
     reading=VLM2VEC_IMAGES,
 )
@@ -94,6 +108,7 @@ def vlm2vec_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     hub_id="VLM2Vec/VLM2Vec-V2.0",
     base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=32768,
+    prompts={**PROMPTS, "video": "Represent the given video."},
     demo="compose",
     reading=VLM2VEC,
 )
@@ -112,6 +127,7 @@ def vlm2vec_v2_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     hub_id="TIGER-Lab/VLM2Vec-LLaVa-Next",
     base="llava-hf/llava-v1.6-mistral-7b-hf",
     max_tokens=4096,
+    prompts=PROMPTS,
     demo="compose",
     reading=VLM2VEC_LLAVA,
 )
@@ -129,11 +145,12 @@ def vlm2vec_llava_next_7b(spec: ModelSpec) -> "Embedder":
     hub_id="raghavlite/B3_Qwen2_2B",
     base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=4096,
+    prompts=B3_PROMPTS,
     demo="compose",
     reading=VLM2VEC_IMAGES,
 )
 def b3_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
-    """An adapter; its figures on MMEB have an instruction before the targets too (the authors' --tgt_prefix_mod)."""
+    """An adapter; its figures on MMEB have a prompt before targets that are texts, too."""
     return vlm_tower(spec, qwen2_vl("2b"))
 
 
@@ -147,6 +164,7 @@ def b3_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     hub_id="raghavlite/B3_Qwen2_7B",
     base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=4096,
+    prompts=B3_PROMPTS,
     demo="compose",
     reading=VLM2VEC_IMAGES,
 )
@@ -161,6 +179,7 @@ def b3_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     modalities={"text", "image", "video"},
     license="apache-2.0",
     max_tokens=512,
+    prompts={**PROMPTS, "video": "Represent the given video."},
     demo="compose",
     reading=replace(VLM2VEC, pixels=TINY_PIXELS),
 )
