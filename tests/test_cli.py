@@ -172,7 +172,9 @@ def test_show(run):
     status, out, _ = run("show", "text-test")
     assert status == 0
     assert widest(out) <= 80
-    assert 'zoo encode "a red motorbike" --model text-test' in out
+    assert 'zoo.build_model("text-test")' in out
+    assert "zoo encode" not in out, "it has no weights to load"
+    assert 'zoo encode "a red motorbike" --model zoo-mini' in run("show", "zoo-mini")[1]
     spec = json.loads(run("show", "text-test", "--json")[1])
     assert spec == zoo.get_spec("text-test").to_dict()
     status, out, err = run("show", "txt-test")

@@ -26,6 +26,23 @@ def test_raw_is_the_file(name, capsys):
     assert capsys.readouterr().out == (cards.CARDS / f"{name}.md").read_text(encoding="utf-8")
 
 
+def test_show_says_how_a_vision_language_model_reads(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = {}
+    for name in ("jina-embeddings-v4-multivector", "qwen3vl-embedding-8b", "gme-test", "clip-test"):
+        assert main(["show", name]) == 0
+        shown[name] = capsys.readouterr().out
+    assert "128 for every token" in shown["jina-embeddings-v4-multivector"]
+    assert "cc-by-nc-4.0 (non-commercial only)" in shown["jina-embeddings-v4-multivector"]
+    assert "words or pictures" in shown["jina-embeddings-v4-multivector"]
+    assert "1 frame a second, at most 64" in shown["qwen3vl-embedding-8b"]
+    assert "4096 (also 2048, 1024" in shown["qwen3vl-embedding-8b"]
+    assert "those of pictures too" in shown["gme-test"]
+    assert 'zoo.build_model("gme-test")' in shown["gme-test"]
+    assert "load_model" not in shown["gme-test"], "there is nothing to load"
+    assert "positions" not in shown["clip-test"]
+
+
 def test_written_once(tmp_path, capsys):
     file = tmp_path / "card.md"
     assert main(["card", "clip-test", "--write", str(file)]) == 0

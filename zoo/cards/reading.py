@@ -117,10 +117,9 @@ def _budget(pixels: tuple[int, ...]) -> str:
 
 
 def _instruction(spec: ModelSpec) -> str:
-    words = ["what `prompt=` or the item itself says, at the place shown below"]
+    words = ["what `prompt=` or the item itself says"]
     for role in ("query", "document"):
-        known = f"as in the table, prompt `{role}`" if role in spec.prompts else "none of its own"
-        words.append(f"`encode_{role}`: {known}")
+        words.append(f"`encode_{role}` gives {f'the prompt {role}' if role in spec.prompts else 'none'}")
     if spec.reading and spec.reading.punctuate:
         words.append("a full stop is put behind it where it ends in no punctuation")
     return "; ".join(words)
