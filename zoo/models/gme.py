@@ -30,9 +30,8 @@ OPS_MM = replace(GME, positions="mrope", video=QWEN_MEDIA["image"], frames=8)
 # The instruction stands before the text, without a space; the system text is always the same.
 RZEN_EMBED = replace(
     GME,
-    prompt=QWEN_EMBED.replace(
-        "{{ instruction or 'You are a helpful assistant.' }}", "You are a helpful assistant."
-    ).replace("{{ text }}", "{{ instruction }}{{ text }}"),
+    prompt="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    "{{ media }}{{ instruction }}{{ text }}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>",
     video=QWEN_MEDIA["image"],
     frames=8,
     frame_pixels=(160 * 28 * 28, 180 * 28 * 28),
@@ -60,6 +59,7 @@ QUERY = {"query": "Find an image that matches the given text."}  # of the author
     license="apache-2.0",
     paper=PAPER,
     hub_id="Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
+    revision="ce765ae71b8cdb208203cd8fb64a170b1b84293a",  # plain Qwen2-VL, as mteb has it; later ones bring code
     base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=1800,
     prompts=QUERY,
@@ -78,6 +78,7 @@ def gme_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     paper=PAPER,
     hub_id="Alibaba-NLP/gme-Qwen2-VL-7B-Instruct",
+    revision="477027a6480f8630363be77751f169cc3434b673",
     base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=1800,
     prompts=QUERY,
@@ -95,6 +96,7 @@ def gme_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     modalities={"text", "image", "video"},
     license="apache-2.0",
     hub_id="OpenSearch-AI/Ops-MM-embedding-v1-2B",
+    revision="69c23ac5595bb7fb3a9959df96fe155b3650c01e",
     base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=32768,
     demo="compose",
@@ -111,6 +113,7 @@ def ops_mm_embedding_v1_2b(spec: ModelSpec) -> "Embedder":
     modalities={"text", "image", "video"},
     license="apache-2.0",
     hub_id="OpenSearch-AI/Ops-MM-embedding-v1-7B",
+    revision="e9179f601f9bf21d2fd20136c11eb4ae2ea42859",
     base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=32768,
     demo="compose",
@@ -128,6 +131,7 @@ def ops_mm_embedding_v1_7b(spec: ModelSpec) -> "Embedder":
     license="mit",
     paper="arxiv:2510.27350",
     hub_id="qihoo360/RzenEmbed",
+    revision="ea95c339008f9639420fcb33ba2ba606ea94be78",
     base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=2000,
     demo="compose",
@@ -145,6 +149,7 @@ def rzenembed_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     paper="arxiv:2510.27571",
     hub_id="Alibaba-NLP/GVE-3B",
+    revision="2c2962d4bb1503b478b8a0d975d7b9fdcefbd3f3",
     base="Qwen/Qwen2.5-VL-3B-Instruct",
     max_tokens=4096,
     demo="compose",
@@ -162,6 +167,7 @@ def gve_qwen25vl_3b(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     paper="arxiv:2510.27571",
     hub_id="Alibaba-NLP/GVE-7B",
+    revision="3046045eeed08e1d8731c3b943827b81b2b20817",
     base="Qwen/Qwen2.5-VL-7B-Instruct",
     max_tokens=4096,
     demo="compose",

@@ -40,6 +40,7 @@ UNITE = Reading(
     license="apache-2.0",
     paper="arxiv:2505.19650",
     hub_id="friedrichor/Unite-Base-Qwen2-VL-2B",
+    revision="850056e7a4b4129768e1c76795eac3c4331de76d",
     base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=32768,
     demo="compose",

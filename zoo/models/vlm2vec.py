@@ -106,6 +106,7 @@ def vlm2vec_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     paper=PAPER_V2,
     hub_id="VLM2Vec/VLM2Vec-V2.0",
+    revision="e39ff079b8275ef876d3656da8c0bddbff3c4dde",
     base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=32768,
     prompts={**PROMPTS, "video": "Represent the given video."},
