@@ -29,6 +29,10 @@ class FingerprintMismatchError(ZooError):
     """Vectors on disk were made by another model, prompt or preprocessing than the one in use."""
 
 
+class TokenVectorsError(ZooError, ValueError):
+    """A model of late interaction has a vector for every token, where one vector an item is needed."""
+
+
 class TooManyBadItemsError(ZooError):
     """A bulk job met more unusable items than `max_bad` allows."""
 

@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
 import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, SequentialSampler
 
 from zoo.embedder import Embedder
@@ -122,6 +123,9 @@ class ZooEncoder(AbsEncoder):
     ) -> torch.Tensor:
         """Vectors `(rows, dim)` float32 of the rows of a loader, of unit length or zero.
 
+        Of a model of late interaction `(rows, tokens, dim)`, with zeros behind a row's last token, as mteb's own have it;
+        an entry that is embedded in parts has the tokens of them all.
+
         Args:
             inputs: batches, each a mapping of columns (text, image, audio, video) to lists.
             kwargs: mteb's encode_kwargs. `show_progress_bar` counts; `batch_size` does not: the model batches by its
@@ -133,7 +137,7 @@ class ZooEncoder(AbsEncoder):
         """
         if kwargs.get("precision") not in (None, "float32"):
             raise ValueError(f"precision {kwargs['precision']!r}: wrap the model in mteb's CompressionWrapper instead")
-        prompt = self.prompt(task_metadata, prompt_type)
+        prompt, late = self.prompt(task_metadata, prompt_type), self.model.spec.similarity == "maxsim"
         where = f"{task_metadata.name} ({hf_subset}, {hf_split})"
         vectors: list[torch.Tensor] = []
         lost: dict[int, InputError] = {}
@@ -153,14 +157,25 @@ class ZooEncoder(AbsEncoder):
 
         progress = None if kwargs.get("show_progress_bar", True) else False
         for index, vector, error in self.model.encode_stream(parts(), prompt=prompt, dim=self.dim, progress=progress):
-            if vector is not None:
+            if vector is not None and late:
+                vectors[row_of[index]] = torch.cat([torch.atleast_2d(vectors[row_of[index]]), vector])
+            elif vector is not None:
                 vectors[row_of[index]] += vector
             else:
                 lost[row_of[index]] = error
         self._report(where, len(vectors), lost)
         if not vectors:
-            return torch.zeros(0, self.dim or self.model.spec.dim)
+            return torch.zeros(0, *[1] * late, self.dim or self.model.spec.dim)
+        if late:
+            # The zero vector stays where nothing was embedded: its similarity to everything is 0.
+            return pad_sequence([v[1:] if v.ndim == 2 else v[None] for v in vectors], batch_first=True)
         return F.normalize(torch.stack(vectors), dim=-1)
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """mteb's; of token vectors the model's own, so that no zero of the padding is the best match of a token."""
+        if self.model.spec.similarity != "maxsim":
+            return super().similarity(embeddings1, embeddings2)
+        return self.model.similarity(_real(embeddings1), _real(embeddings2))
 
     def prompt(self, task: "TaskMetadata", role: PromptType | None) -> str | None:
         """The words put before the texts of this role; None for the model's default."""
@@ -234,11 +249,17 @@ def _meta(model: Embedder, revision: str | None, dim: int | None, instruction: s
         public_training_data=None,
         framework=["PyTorch"],
         reference=f"https://huggingface.co/{spec.hub_id}" if spec.hub_id else None,
-        similarity_fn_name=ScoringFunction.COSINE,
+        similarity_fn_name=ScoringFunction.COSINE if spec.similarity == "cosine" else ScoringFunction.MAX_SIM,
         use_instructions=bool(spec.prompts),
         training_datasets=None,
         modalities=[name for name in MODALITIES if name in spec.modalities],
     )
+
+
+def _real(vectors: Any) -> list[torch.Tensor]:
+    """Padded token vectors `(rows, tokens, dim)` as a list without their padding; one zero where that is all there is."""
+    rows = [torch.as_tensor(row) for row in vectors]
+    return [row[kept] if (kept := row.any(-1)).any() else row[:1] for row in rows]
 
 
 def _rows(inputs: Any) -> Iterator[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
+from zoo.errors import TokenVectorsError
 from zoo.reading import Reading
 
 Modality = Literal["text", "image", "video", "audio", "regions"]
@@ -119,3 +120,16 @@ class ModelSpec:
     def from_json(cls, text: str) -> Self:
         """Reads `to_json`."""
         return cls.from_dict(json.loads(text))
+
+
+def need_one_vector(spec: ModelSpec, what: str) -> None:
+    """Called where something takes one vector an item, before any work is done.
+
+    Raises:
+        TokenVectorsError: the model has one for every token; `what` names the thing ("an index").
+    """
+    if spec.similarity == "maxsim":
+        raise TokenVectorsError(
+            f"{spec.name} has one vector a token (late interaction), and {what} takes one an item; take another model "
+            "(zoo list), or compare in memory: model.encode, model.similarity, model.rank"
+        )

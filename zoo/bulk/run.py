@@ -14,6 +14,7 @@ from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.shards import REPLACED, Shard, ShardFolder, full_disk_named, read_footer, sync_folder
 from zoo.bulk.sources import Kind, Source, check_exists, open_source
+from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -72,6 +73,7 @@ def embed_dataset(
     started, limit = time.monotonic(), Limit.parse(max_bad)
     check_exists(source)
     embedder = _opened(model, device)
+    need_one_vector(embedder.spec, "a folder of vectors")
     data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
     if prompt is None and data.kind == "text":
         prompt = embedder.role("document")

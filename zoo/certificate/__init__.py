@@ -65,7 +65,8 @@ class Certificate:
     Attributes:
         model: name. dim: columns.
         inputs: (name, prompt, kind, sha256) of each golden input, in the order of the rows.
-        vectors: `(inputs, dim)`, float32, each input embedded by itself.
+        vectors: `(inputs, dim)`, float32, each input embedded by itself; with late interaction its tokens' one behind
+            the other, and zeros.
         refused: golden inputs that the model refuses → the error's code.
         tolerances: "float32", "float32, resized picture", "bfloat16", "float16" → what is allowed.
         preprocessing: hash of everything that happens before the towers.
@@ -124,7 +125,8 @@ class Certificate:
                 raise CertificateError(f"{folder / FILE} has format {facts['format']!r}; this zoo reads {FORMAT}")
             rows = tuple((row["name"], row["prompt"], row["kind"], row["sha256"]) for row in facts["inputs"])
             shape = read_header(folder / VECTORS)["vectors"].shape
-            if shape != (len(rows), facts["dim"]) or math.prod(shape) * 4 > _MOST_BYTES:
+            fits = len(shape) == 2 and shape[0] == len(rows) and shape[1] and not shape[1] % facts["dim"]
+            if not fits or math.prod(shape) * 4 > _MOST_BYTES:
                 raise ValueError(f"{VECTORS} has the shape {shape}, not {(len(rows), facts['dim'])}")
             names = ("float32", *LEAST)
             return cls(
@@ -166,7 +168,7 @@ def make(model: "Embedder", halves: Sequence[str] = HALVES) -> Certificate:
             refused[golden.name] = error.code
     if not rows:
         raise CertificateError(f"{model.spec.name} embeds none of the golden inputs: {refused}")
-    vectors = torch.stack(rows)
+    vectors = as_rows(rows)
     return Certificate(
         model.spec.name,
         model.spec.dim,
@@ -245,7 +247,23 @@ def smallest_cosine(a: "Tensor", b: "Tensor") -> float:
     """Of the rows of `(n, dim)` with those of `(n, dim)`, computed in float64."""
     import torch
 
+    a, b = same_width(a, b)
     return float(torch.nn.functional.cosine_similarity(a.double(), b.double()).min())
+
+
+def as_rows(vectors: Sequence["Tensor"]) -> "Tensor":
+    """Vectors `(dim,)` as `(n, dim)`; of token vectors `(tokens, dim)` one row an input, all one behind the other, then zeros."""
+    import torch
+
+    return torch.nn.utils.rnn.pad_sequence([vector.flatten() for vector in vectors], batch_first=True)
+
+
+def same_width(a: "Tensor", b: "Tensor") -> "tuple[Tensor, Tensor]":
+    """The shorter rows of the two filled up with zeros."""
+    import torch
+
+    width = max(a.shape[1], b.shape[1])
+    return tuple(torch.nn.functional.pad(rows, (0, width - rows.shape[1])) for rows in (a, b))
 
 
 def by_zoo(model: "Embedder", goldens: list[Golden], batch_size: int) -> "Tensor":
@@ -255,14 +273,12 @@ def by_zoo(model: "Embedder", goldens: list[Golden], batch_size: int) -> "Tensor
 
 
 def by_prompt(goldens: list[Golden], encode: Callable[[list[Item], str | None], "Tensor"]) -> "Tensor":
-    """Vectors `(n, dim)` by a function of items and the prompt that they share."""
-    import torch
-
+    """Vectors `(n, dim)` by a function of items and the prompt that they share; as `as_rows` has those of tokens."""
     rows: dict[int, Tensor] = {}
     for prompt in dict.fromkeys(golden.prompt for golden in goldens):
         mine = [i for i, golden in enumerate(goldens) if golden.prompt == prompt]
         rows |= dict(zip(mine, encode([goldens[i].item for i in mine], prompt), strict=True))
-    return torch.stack([rows[i] for i in range(len(goldens))])
+    return as_rows([rows[i] for i in range(len(goldens))])
 
 
 def inputs_of(model: "Embedder") -> list[Golden]:

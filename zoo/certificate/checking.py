@@ -17,6 +17,7 @@ from zoo.certificate import (
     file_hashes,
     inputs_of,
     make,
+    same_width,
 )
 from zoo.certificate.golden import Golden
 from zoo.errors import MissingWeightsError, UnsafeCheckpointError
@@ -148,7 +149,8 @@ def verify(
     plan = _plan(model, folder, loaders, dtypes, batch_sizes, trust_remote_code, certificate, report)
     for loader, dtype, batch_size, encode in plan:
         say(f"{loader}, {dtype}, batches of {batch_size}")
-        report.rows += _compare(loader, dtype, batch_size, encode, goldens, vectors, certificate.tolerances)
+        late = model.spec.similarity == "maxsim"
+        report.rows += _compare(loader, dtype, batch_size, encode, goldens, vectors, certificate.tolerances, late)
     return report
 
 
@@ -267,6 +269,7 @@ def _compare(
     goldens: list[Golden],
     vectors: "Tensor",
     tolerances: dict[str, Tolerance],
+    late: bool,
 ) -> list[Row]:
     """One row for each kind of input; a library reads what it can, and an input that it does not read is no fault."""
     if loader in ("open_clip", "timm", "transformers", "sentence-transformers"):
@@ -286,6 +289,8 @@ def _compare(
         # Not every library computes in half precision on every machine; in float32 each must.
         passed = None if dtype != "float32" and isinstance(error, RuntimeError) else False
         return [_nothing(loader, dtype, batch_size, passed, note)]
+    if late:  # as many columns as the longest input has tokens
+        found, vectors = same_width(found, vectors)
     if found.shape != vectors.shape:
         note = f"it gives vectors of {found.shape[-1]} columns, not {vectors.shape[-1]}"
         return [_nothing(loader, dtype, batch_size, False, note)]

@@ -39,6 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
         if _is_file(text):
             print(f"note: {text!r} is embedded as words; for the file, write --image {text}", file=sys.stderr)
     model = open_model(arguments)
+    if arguments.out and model.spec.similarity == "maxsim" and len(inputs) > 1:
+        raise ZooError(
+            f"{model.spec.name} has one vector a token, and inputs differ in length: one .npy holds those of one input. Give one, or --json"
+        )
     options: dict[str, Any] = {name: getattr(arguments, name) for name in ("prompt", "batch_size", "dim", "precision")}
     vectors = model.encode(inputs, progress=False, **options)
     if arguments.out:
@@ -71,6 +75,7 @@ def _save(vectors: Any, path: Path) -> None:
     import numpy as np
 
     try:
+        vectors = vectors[0] if isinstance(vectors, list) else vectors  # of one input's tokens
         np.save(path, vectors.numpy())
     except OSError as error:
         raise ZooError(f"cannot write {path}: {error.strerror or error}") from error
@@ -80,10 +85,15 @@ def _save(vectors: Any, path: Path) -> None:
 def _print(model: Any, inputs: list[Any], vectors: Any) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(f"{model.spec.name}: {len(inputs)} x {vectors.shape[1]} columns", soft_wrap=True)
+    late = model.spec.similarity == "maxsim"
+    columns = f"{vectors[0].shape[1]} columns, one vector a token" if late else f"{vectors.shape[1]} columns"
+    Console(highlight=False).print(f"{model.spec.name}: {len(inputs)} x {columns}", soft_wrap=True)
     alike = model.similarity(vectors[:1], vectors)[0].tolist()
     rows = []
-    for value, row, score in zip(inputs, vectors.tolist(), alike, strict=True):
+    for value, vector, score in zip(inputs, vectors, alike, strict=True):
+        row = (vector[0] if late else vector).tolist()
         begin = ", ".join(f"{x:+.3f}" if isinstance(x, float) else str(x) for x in row[:SHOWN])
+        begin = f"{len(vector)} tokens: {begin}" if late else begin
         rows.append([begin + ", …", f"{score:.3f}", str(value)])
-    print_table(("vector", "cosine to the first", "input"), rows, numbers=("cosine to the first",))
+    likeness = "MaxSim of the first to it" if late else "cosine to the first"
+    print_table(("vector", likeness, "input"), rows, numbers=(likeness,))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _TIMM = "timm wants config.json for itself: the vision tower goes into a repository of its own"
 _STATES = "transformers gives token states, and has no place for the head behind the pooling"
+_TOKENS = "this model has one vector a token (late interaction); the loaders that the zoo writes give one an item"
 LOADERS = ("zoo", "transformers", "sentence-transformers", "open_clip", "timm")
 
 
@@ -68,6 +69,8 @@ def export(model: "Embedder", folder: str | Path) -> Exported:
     form = next(form for form in (text, dual, code) if not form.unfit(model))
     form.write(model, folder)
     reasons = {"timm": _TIMM}
+    if model.spec.similarity == "maxsim":
+        reasons |= dict.fromkeys(("transformers", "sentence-transformers"), _TOKENS)
     try:
         open_clip.write(model, folder)
     except NotExportableError as error:

@@ -42,7 +42,13 @@ def unfit(model: "Embedder") -> str:
 
 
 def write(model: "Embedder", folder: Path) -> None:
-    """The files of `save_pretrained`, auto_map and three short Python files, modules.json and prompts."""
+    """The files of `save_pretrained`, auto_map and three short Python files, modules.json and prompts.
+
+    With late interaction those of `save_pretrained` alone.
+    """
+    if model.spec.similarity == "maxsim":  # other libraries' loaders give one vector an item
+        model.save_pretrained(folder)
+        return
     write_root(model, folder)
     sentence.write_modules(folder, [("zoo_module.ZooModule", "")])
     sentence.write_settings(folder, model.spec, requirements={"embedding-zoo": f">={__version__}"})

@@ -14,6 +14,7 @@ from zoo.errors import ZooError
 from zoo.index.base import ADVICE, IndexStateError, VectorIndex
 from zoo.index.exact import ExactIndex
 from zoo.index.lance import LanceIndex
+from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +88,8 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
 
 
 def check_model(model: "Embedder", folder: Path | str) -> None:
-    """Raises FingerprintMismatchError unless this model made the vectors in `folder`."""
+    """Raises FingerprintMismatchError unless this model made the vectors in `folder`, TokenVectorsError if none could."""
+    need_one_vector(model.spec, "an index")
     manifest = read_manifest(folder)
     ours = model.fingerprint(prompt=manifest["prompt"], dim=manifest["dim"])
     check_fingerprint(manifest["fingerprint"], ours, folder, ADVICE)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.integrations import missing
 from zoo.items import Item
 from zoo.registry import load_model
+from zoo.spec import need_one_vector
 
 try:
     from langchain_core.embeddings import Embeddings
@@ -35,6 +36,7 @@ class ZooEmbeddings(Embeddings):
     def __init__(self, model: "Embedder | str | Path", **options: Any) -> None:
         self.model = load_model(model) if isinstance(model, str | Path) else model
         self.options = options
+        need_one_vector(self.model.spec, "LangChain")
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """`dim` numbers for each text; raises EmptyTextError, which names the place, where one has no word."""

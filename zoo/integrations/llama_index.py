@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.integrations import missing
 from zoo.items import Item
 from zoo.registry import load_model
+from zoo.spec import need_one_vector
 
 try:
     from llama_index.core.bridge.pydantic import PrivateAttr
@@ -39,6 +40,7 @@ class ZooEmbedding(MultiModalEmbedding):
 
     def __init__(self, model: "Embedder | str | Path", *, dim: int | None = None, **more: Any) -> None:
         model = load_model(model) if isinstance(model, str | Path) else model
+        need_one_vector(model.spec, "LlamaIndex")
         super().__init__(**{"model_name": model.spec.name, "embed_batch_size": 64, **more})
         self._model, self._options = model, {"dim": dim}
 

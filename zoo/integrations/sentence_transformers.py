@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo.integrations import missing
 from zoo.registry import load_model
+from zoo.spec import need_one_vector
 
 try:
     from sentence_transformers import SentenceTransformer
@@ -31,6 +32,7 @@ def as_sentence_transformer(model: "Embedder | str | Path") -> SentenceTransform
     from zoo.exports.module import ZooModule
 
     model = load_model(model) if isinstance(model, str | Path) else model
+    need_one_vector(model.spec, "sentence-transformers' encode")
     # A role without a prompt gets an empty one there, and the model's default one here.
     roles = {role: model.prompt_text(model.role(role)) for role in ("query", "document")}
     prompts = {**roles, **model.spec.prompts}

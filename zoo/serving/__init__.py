@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.serving.limits import Limits, MissingServerError, RequestError
+from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,8 +35,9 @@ def create_app(
         cors: origins of web pages that may call from a browser.
 
     Raises:
-        MissingServerError: FastAPI or a package beside it is not installed.
+        MissingServerError: FastAPI or a package beside it is not installed. TokenVectorsError: a model of late interaction.
     """
+    need_one_vector(model.spec, "an embeddings server")
     try:
         from zoo.serving.app import build_app
     except ModuleNotFoundError as error:
