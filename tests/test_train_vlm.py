@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 from zoo.training import Pair, Recipe, recipes, train
-from zoo.training.adapters import Lora, add_lora, load_adapter, merge_lora
+from zoo.training.adapters import Lora, add_lora, load_adapter, merge_lora, save_adapter
 from zoo.training.grad_cache import CachedEmbeddings, Read
 from zoo.training.losses import build_loss
 from zoo.training.recipe import stages_of
@@ -212,6 +212,24 @@ def test_an_adapter_of_a_run_put_on_its_base_gives_the_finished_model(tmp_path):
     assert config["base_model_name_or_path"] == "vlm2vec-test"
 
 
+@pytest.mark.parametrize("name", ["vlm2vec-test", "instructcir-test"])
+def test_a_published_adapter_opens_by_itself_with_its_base(name, tmp_path):
+    """A repository with an adapter alone, as VLM2Vec's: base_model_name_or_path says what it is added to."""
+    model = fresh(name)
+    encoder = model.towers[0].encoder
+    encoder.backbone.save_pretrained(tmp_path / "base")
+    encoder.processor.save_pretrained(tmp_path / "base")
+    add_lora(model, Lora(rank=4, dora=True, targets=("language_model",)))
+    for parameter_name, parameter in model.named_parameters():
+        if "lora_" in parameter_name:
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    save_adapter(model, tmp_path / "adapter", base=str(tmp_path / "base"))
+    opened = load_model(str(tmp_path / "adapter"), like=name)
+    items = [Item(text="a red bar"), shapes()[3].query]
+    assert torch.allclose(opened.encode(items), model.encode(items), atol=1e-5)
+    assert (load_model(str(tmp_path / "base"), like=name).encode(items) - model.encode(items)).abs().max() > 1e-3
+
+
 # ---------------------------------------------------------------------------------------------------------- the losses
 
 
@@ -380,6 +398,16 @@ def test_a_model_can_be_its_own_teacher_as_its_stage_began(tmp_path):
     losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert losses
     assert max(losses) < 1e-6
+
+
+def test_pictures_with_words_are_decoded_once_in_a_run(tmp_path, monkeypatch):
+    model = fresh("vlm2vec-test")
+    visuals, seen = type(model.towers[0].encoder.visuals), []
+    read = visuals.read
+    monkeypatch.setattr(visuals, "read", lambda self, kind, value: seen.append(kind) or read(self, kind, value))
+    recipe = quick(steps=8, batch_size=8, negatives=0, query_prompt="Find: ")  # four epochs
+    train(model, changes(16), recipe, tmp_path, progress=False, trackers=(), report=False)
+    assert 16 <= len(seen) <= 24  # threads may read one at the same time
 
 
 # ------------------------------------------------------------------------------------------------------ instructions

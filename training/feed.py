@@ -201,10 +201,11 @@ class PairFeed:
         if isinstance(encoder, FusedEncoder):
             parts = [self._read(part, prefix, (*seed, i)) for i, part in enumerate(encoder.parts(item))]
             return Read(position, FusedRead(*(p.value if p.vector is None else Known(p.vector) for p in parts)))
-        changed = encoder.prompted(self.augmentation.item(item, seed), prefix)
+        plain = self.augmentation.item(item, seed)
+        changed = encoder.prompted(plain, prefix)
         # What takes long to decode is kept; texts, and what is changed before it is read, are read anew.
-        keep = changed is item and item.text is None
-        value = self.decoded.read(encoder, item) if keep else encoder.read(changed)
+        keep = plain is item and item.modalities != {"text"}
+        value = self.decoded.read(encoder, changed) if keep else encoder.read(changed)
         return Read(position, self.augmentation.read(value, item, seed))
 
     # ------------------------------------------------------------------------------------------------- the extras
