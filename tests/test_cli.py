@@ -282,7 +282,7 @@ def test_search_prints_a_table_and_json(run, texts, models):
 
 def test_search_refuses_what_makes_no_sense(run, texts, models, tmp_path):
     for arguments, message in [
-        ((texts,), "words .* or --image FILE"),
+        ((texts,), "words .* --image FILE, or both"),
         ((texts, "a", "--image", "b.jpg"), "text-test reads text, not image\\+text in one item"),
         ((texts, "a", "--image-weight", "0.5"), "--image-weight is of a picture and words together"),
         ((texts, "a", "--image", "b.jpg", "--image-weight", "0.5"), "--image-weight is for models that do not"),

@@ -282,7 +282,12 @@ def test_items_of_other_content_have_other_keys_and_equal_ones_the_same(tmp_path
     assert [item_key(item) for item in items()] == keys
     assert all(len(one) == 16 for one in keys)
     assert item_key(Item(text="a"), "query: ") == item_key(Item(text="query: a"))
-    assert item_key(Item(image=pixels), "query: ") == item_key(Item(image=pixels))
+    # A vision-language model reads the prompt with a picture too, and not as a part of the text.
+    picture, both = Item(image=pixels), Item(image=pixels, text="a")
+    assert item_key(picture, "query: ") != item_key(picture)
+    assert item_key(both, "query: ") != item_key(Item(image=pixels, text="query: a"))
+    others = [Item(text="a", instruction="b"), Item(text="a"), Item(parts=["a"]), Item(parts=["a", pixels])]
+    assert len({item_key(item) for item in others}) == 4
 
 
 def test_a_file_that_changed_has_another_key(tmp_path):

@@ -49,12 +49,15 @@ PICKLES = {"model": ("pytorch_model.bin",), "adapter_model": ("adapter_model.bin
 # Names of tensors before transformers 5 → now, below the root of an adapter.
 RENAMED = {
     "qwen": {
+        r"^language_model\.(layers|norm|embed_tokens)\b": r"model.language_model.\1",  # made for the base class, as ours
         r"^model\.(layers|norm|embed_tokens)\b": r"model.language_model.\1",
         r"^visual\.": "model.visual.",
     },
     "llava": {
+        r"^language_model\.(layers|norm|embed_tokens)\b": r"model.language_model.\1",
         r"^language_model\.model\.": "model.language_model.",
-        r"^(vision_tower|multi_modal_projector|image_newline)\b": r"model.\1",
+        r"^(model\.)?vision_tower\.(vision_model\.)?": "model.vision_tower.",
+        r"^(multi_modal_projector|image_newline)\b": r"model.\1",
     },
 }
 
@@ -67,7 +70,7 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
         return False
     config = read("config.json")
     kind = _kind(config) if isinstance(config, dict) else None
-    return kind in BACKBONES or kind in WITHOUT_CLASS
+    return isinstance(kind, str) and (kind in BACKBONES or kind in WITHOUT_CLASS)
 
 
 def _kind(config: dict[str, Any]) -> Any:
@@ -182,7 +185,7 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
     if kind in WRAPPED and like.reading.pooling != "tokens":
         raise UnrecognisedCheckpointError(
             f"{where} is a {kind}, with a vector for every token; {like.name} has one for an item: their weights do not fit each "
-            "other; open it like a model of late interaction (`zoo list` says 'one vector a token')"
+            "other; open it like a model of late interaction (`zoo list` has its dim as '128 a token')"
         )
     return like
 
@@ -192,15 +195,25 @@ def load_backbone(folder: Path, *, allow_pickle: bool) -> "nn.Module":
     from transformers import AutoModel, AutoModelForPreTraining
 
     from zoo.encoders.checking import check_transformers
+    from zoo.formats.strict import check_names, refuse_quantised
     from zoo.formats.transformers import check_index, from_pretrained
 
     config = read_object(folder / "config.json")
     check_transformers(config, str(folder / "config.json"))
-    check_weights(_weights({path.name for path in folder.iterdir()}), str(folder), "model.safetensors", allow_pickle)
+    refuse_quantised(config, str(folder))
+    files = _weights({path.name for path in folder.iterdir()})
+    check_weights(files, str(folder), "model.safetensors", allow_pickle)
     check_index(folder / "model.safetensors.index.json")
     check_index(folder / "pytorch_model.bin.index.json", ".bin")
+    safe = [folder / file for file in files if file.endswith(".safetensors")]
+    check_names(safe, RENAMED[_family(config["model_type"])])
     opens = AutoModelForPreTraining if config["model_type"] in WRAPPED else AutoModel
-    return from_pretrained(opens, folder, allow_pickle, **_converted(config, str(folder / "config.json")))
+    return from_pretrained(opens, folder, allow_pickle, whole=True, **_converted(config, str(folder / "config.json")))
+
+
+def _family(model_type: str) -> str:
+    """Whose old names of tensors a backbone has."""
+    return "llava" if "llava" in model_type else "qwen"
 
 
 def _parts(model: "nn.Module") -> "tuple[nn.Module, nn.Linear | None]":
@@ -294,6 +307,6 @@ def _merge(
     root.model = backbone
     if projection := model.spec.reading.projection:
         setattr(root, projection, model.towers[0].head.project)
-    family = "llava" if "llava" in backbone.config.model_type else "qwen"
     unused = r"(?!model\.)" if adapter and not projection else None
-    merge_adapter(root, folder, key_mapping=RENAMED[family], allow_pickle=allow_pickle, adapter=adapter, unused=unused)
+    names = RENAMED[_family(backbone.config.model_type)]
+    merge_adapter(root, folder, key_mapping=names, allow_pickle=allow_pickle, adapter=adapter, unused=unused)
