@@ -50,6 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.formatwarning = before
 
 
+class _Command(argparse.ArgumentParser):
+    """A sub-command; with `MIXED` in its module, words may stand behind an option: `zoo search DIR --image FILE "in blue"`."""
+
+    mixed = False
+
+    def parse_known_args(self, args=None, namespace=None):
+        if not self.mixed:
+            return super().parse_known_args(args, namespace)
+        self.mixed = False  # parse_known_intermixed_args comes back here, once for the options and once for the words
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.mixed = True
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all sub-commands that this package holds."""
     parser = argparse.ArgumentParser(
@@ -60,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"embedding-zoo {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Command)
     for name, module in _commands().items():
         summary = (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
         command = commands.add_parser(
@@ -71,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
+        command.mixed = getattr(module, "MIXED", False)
         command.set_defaults(run=module.run)
     return parser
 

@@ -21,6 +21,7 @@ EXAMPLES = (
     'zoo search vectors/ "sunset" --html found.html       # a page with thumbnails',
     'zoo search vectors/ "sunset" --json',
 )
+MIXED = True  # the words may follow the picture
 # Attributes shown in the table besides the input itself.
 SHOWN = 2
 TELLING = ("label", "title", "name", "caption", "captions", "description", "category")
