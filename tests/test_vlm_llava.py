@@ -17,7 +17,7 @@ from torch import Tensor
 import zoo
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
-from tests.reference.llava import PHI35, Published, Row, vectors, write
+from tests.reference.llava import PHI35, Published, Row, vectors, write, write_adapter
 from tests.reference.qwen2_vl import QUESTION, SAME, film, items, picture
 from zoo.encoders.vlm import VlmEncoder
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
@@ -220,6 +220,23 @@ def test_a_saved_copy_gives_the_same_vectors(like: str, published: dict[str, Pub
     model = opened(published, like)
     again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
     assert torch.equal(again.encode(some), model.encode(some))
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj",
+        r".*(language_model|vision_tower)\..*\.(q_proj|v_proj|fc1)|.*multi_modal_projector\.linear_\d",
+    ],
+    ids=["words", "all"],
+)
+def test_an_old_adapter_is_merged(targets: str, published: dict[str, Published], tmp_path: Path) -> None:
+    adapted = write_adapter(published["next-llama3"], tmp_path / "adapter", targets=targets)
+    some = items()[:5]
+    rows = [e5_v(item) for item in some]
+    ours = zoo.load_model(adapted.folder, like="e5-v-llava-next-8b").encode(some)
+    assert furthest(ours, vectors(adapted, rows)) < BOUND
+    assert furthest(ours, vectors(published["next-llama3"], rows)) > TELLS
 
 
 # ---------------------------------------------------------------------------------------------------- processors of old

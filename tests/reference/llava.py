@@ -286,6 +286,40 @@ def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
+def write_adapter(base: Published, folder: Path, *, targets: str, seed: int = 1) -> Published:
+    """A DoRA adapter for a folder here, under the names that its matrices had before transformers 5.
+
+    B and the magnitudes are far from where training begins, where an adapter that is not read would not show.
+
+    Args:
+        targets: expression for the layers that are adapted.
+    """
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    fresh = _build(base.kind, base.config)
+    fresh.load_state_dict(base.model.state_dict())
+    settings = {"r": 4, "lora_alpha": 16, "use_dora": True, "target_modules": targets}
+    model = get_peft_model(fresh, LoraConfig(**settings, init_lora_weights="gaussian")).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+            elif "magnitude" in name:
+                weight.mul_(1 + 0.3 * torch.rand(weight.shape, generator=generator))
+    prefix = "base_model.model."
+    tensors = {
+        prefix + old_name(name.removeprefix(prefix)): tensor.contiguous()
+        for name, tensor in get_peft_model_state_dict(model).items()
+    }
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    facts = {"peft_type": "LORA", "base_model_name_or_path": str(base.folder), "bias": "none", "task_type": None}
+    _write(folder / "adapter_config.json", {**facts, **settings})
+    return Published(folder, model.base_model.model, base.tokenizer, base.kind, base.config)
+
+
 # ------------------------------------------------------------------------------------------- the authors' forward passes
 
 
@@ -366,8 +400,7 @@ def _project(published: Published, pixels: Tensor) -> Tensor:
     if config["vision_feature_select_strategy"] == "default":
         states = states[:, 1:]
     project = model.multi_modal_projector
-    hidden = F.gelu(states @ project.linear_1.weight.T + project.linear_1.bias)
-    return hidden @ project.linear_2.weight.T + project.linear_2.bias
+    return project.linear_2(F.gelu(project.linear_1(states)))
 
 
 def _grid(size: tuple[int, int], pinpoints: Sequence[Sequence[int]]) -> tuple[int, int]:
