@@ -446,6 +446,12 @@ def test_llave_is_no_text_model(child: Child, hub: LoopbackHub, tmp_path: Path) 
         zoo.load_model(tmp_path, like="unime-llava-onevision-7b")
 
 
+def test_cross_attention_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mllama"}))
+    with pytest.raises(UnrecognisedCheckpointError, match="mmE5.*cross-attention"):
+        zoo.load_model(tmp_path)
+
+
 def test_another_family_is_refused(published: dict[str, Published]) -> None:
     with pytest.raises(UnrecognisedCheckpointError, match="llava_next"):
         zoo.load_model(published["onevision"].folder, like="e5-v-llava-next-8b")

@@ -44,6 +44,8 @@ WITHOUT_CLASS = {
     "llava_qwen": "LLaVA of its authors' own code (LlavaQwenForCausalLM, as LLaVE)",
     "phi3_v": "Phi-3.5-vision (Phi3VForCausalLM)",
 }
+# Known to transformers, but read in another way than as one sequence.
+UNREAD = {"mllama": "Llama 3.2 Vision (as mmE5), whose text layers look at pictures by cross-attention"}
 LOOKED_FOR = f'vision-language: config.json with "model_type" among {", ".join(sorted(BACKBONES))}, or {ADAPTER}'
 PICKLES = {"model": ("pytorch_model.bin",), "adapter_model": ("adapter_model.bin",)}
 # Names of tensors before transformers 5 → now, below the root of an adapter.
@@ -70,7 +72,7 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
         return False
     config = read("config.json")
     kind = _kind(config) if isinstance(config, dict) else None
-    return isinstance(kind, str) and (kind in BACKBONES or kind in WITHOUT_CLASS)
+    return isinstance(kind, str) and (kind in BACKBONES or kind in WITHOUT_CLASS or kind in UNREAD)
 
 
 def _kind(config: dict[str, Any]) -> Any:
@@ -158,7 +160,8 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
         config: its config.json; empty for an adapter without one.
 
     Raises:
-        UnrecognisedCheckpointError: it has no class of transformers, is of another family, or nobody said how it is read.
+        UnrecognisedCheckpointError: it has no class of transformers, is read in another way or of another family, or
+            nobody said how it is read.
     """
     kind = _kind(config)
     if kind in WITHOUT_CLASS:
@@ -167,6 +170,11 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
         raise UnrecognisedCheckpointError(
             f"{where} is a {WITHOUT_CLASS[kind]}, for which transformers {transformers.__version__} has no class; the zoo runs "
             "no code of repositories for it. For the same tasks there are vlm2vec-qwen2vl-2b and vlm2vec-v2-qwen2vl-2b"
+        )
+    if kind in UNREAD:
+        raise UnrecognisedCheckpointError(
+            f"{where} is a {UNREAD[kind]}; the zoo reads pictures and words as one sequence only. For the same tasks there are "
+            "vlm2vec-v2-qwen2vl-2b and gme-qwen2vl-2b"
         )
     if like is None or like.reading is None:
         raise UnrecognisedCheckpointError(
