@@ -11,6 +11,7 @@ from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeC
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.schema import check_folder
 from zoo.formats.sizes import check_size
+from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = Fal
     config = read_object(folder / "config.json")
     check_transformers(config, str(folder / "config.json"))
     refuse_code(config, str(folder), trust_remote_code)
+    refuse_quantised(config, str(folder))
     files = weight_files({path.name for path in folder.iterdir()}, "model", PICKLES)
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
     check_index(folder / "model.safetensors.index.json")
@@ -135,9 +137,13 @@ def check_index(path: Path, kind: str = ".safetensors") -> None:
 
 
 def from_pretrained(
-    cls: Any, folder: Path, allow_pickle: bool, *, trust_remote_code: bool = False, **options: Any
+    cls: Any, folder: Path, allow_pickle: bool, *, trust_remote_code: bool = False, whole: bool = False, **options: Any
 ) -> "nn.Module":
-    """A transformers model whose every tensor was in the file; tensors of other towers may be there too."""
+    """A transformers model whose every tensor was in the file, and finite; tensors of other towers may be there too.
+
+    Args:
+        whole: the model is the checkpoint's only one, so that none of its parts' tensors may be left over.
+    """
     names = {path.name for path in folder.iterdir()}
     safe = any(name.endswith(".safetensors") for name in names)
     if not trust_remote_code:  # a trusted author's own code builds what it likes
@@ -159,6 +165,9 @@ def from_pretrained(
             f"{folder} lacks {len(missing)} tensors of {cls.__name__} {missing[:3]}; {len(mismatched)} have another shape "
             f"{mismatched[:3]}"
         )
+    if whole:
+        check_left_over(model, report["unexpected_keys"], folder)
+    check_finite(model, folder)
     return model.float()
 
 
