@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer, processors
 from torch import Tensor, nn
 
 import zoo
@@ -197,6 +198,21 @@ def test_a_wrong_switch_would_show(like: str, changes: dict, written: dict[str, 
     row = ROWS[like](item)
     hidden, _, mask = states(written[like], [row])
     assert furthest(read_otherwise(written[like], like, **changes).encode([item]), last(hidden, mask)) > TELLS
+
+
+def test_what_the_tokenizer_adds_at_the_end_is_pooled(written: dict[str, Published], tmp_path: Path) -> None:
+    """As Qwen3-Embedding's does with <|endoftext|>; the authors' code calls the processor with its defaults."""
+    folder = tmp_path / "ending"
+    shutil.copytree(written[QWEN3VL].folder, folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    end = tokenizer.token_to_id("<|endoftext|>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "$A <|endoftext|>", special_tokens=[("<|endoftext|>", end)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    row = qwen3_vl(Item(text="a red bicycle"))
+    hidden, _, mask = states(written[QWEN3VL], [replace(row, prompt=f"{row.prompt}<|endoftext|>")])
+    assert furthest(zoo.load_model(folder, like=QWEN3VL).encode(["a red bicycle"]), last(hidden, mask)) < BOUND
 
 
 def test_films_come_before_pictures(models: dict[str, zoo.Embedder], written: dict[str, Published]) -> None:

@@ -58,6 +58,7 @@ JUDGES = {
             backbone="qwen3_vl",
             image=PICTURE,
             video="<|video_pad|>",
+            special_tokens=True,
             positions="mrope",
             pixels=(4 * TOKEN, 1800 * TOKEN),
             frame_pixels=(128 * TOKEN, 768 * TOKEN),

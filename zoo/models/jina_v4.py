@@ -24,6 +24,7 @@ RETRIEVAL = Reading(
     ),
     backbone="qwen2_5_vl",
     image="<|vision_start|><|image_pad|><|vision_end|>",
+    special_tokens=True,
     positions="mrope",
     pooling="mean",
     span="vision",

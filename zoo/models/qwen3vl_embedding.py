@@ -20,6 +20,7 @@ TOKEN = 32 * 32  # pixels
 # Films first, then pictures, whatever their order in the item. A film's token becomes all its frames, each with its time
 # and its own marks, so that it stands without marks here. Budgets: MIN_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS of the
 # authors; of one frame VIDEO_MIN_TOKEN_NUM and VIDEO_MAX_TOKEN_NUM of qwen-vl-utils.
+# What the tokenizer adds at the end, if anything (Qwen3-Embedding's adds <|endoftext|>), it adds here as in their call.
 QWEN3VL = Reading(
     prompt=(
         '<|im_start|>system\n{{ instruction or "Represent the user\'s input." }}<|im_end|>\n'
@@ -28,6 +29,7 @@ QWEN3VL = Reading(
     backbone="qwen3_vl",
     image="<|vision_start|><|image_pad|><|vision_end|>",
     video="<|video_pad|>",
+    special_tokens=True,
     positions="mrope",
     pixels=(4 * TOKEN, 1800 * TOKEN),
     frame_pixels=(128 * TOKEN, 768 * TOKEN),

@@ -32,6 +32,7 @@ WEMM = Reading(
     backbone="qwen3_5",
     image="<|vision_start|><|image_pad|><|vision_end|>",
     video="<|video_pad|>",
+    special_tokens=True,
     positions="mrope",
     frame_pixels=(128 * TOKEN, 768 * TOKEN),
     total_pixels=12 * 1024 * TOKEN,
