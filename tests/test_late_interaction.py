@@ -28,7 +28,16 @@ from tests.reference.late import (
     write_colqwen2,
 )
 from tests.reference.qwen2_vl import Published, write_qwen2_vl
-from zoo.errors import InvalidTextError, MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
+from zoo.certificate import inputs_of, make
+from zoo.certificate.checking import verify
+from zoo.errors import (
+    InvalidTextError,
+    MissingWeightsError,
+    TokenVectorsError,
+    UnrecognisedCheckpointError,
+    UnsupportedModalityError,
+)
+from zoo.exports import export
 from zoo.formats.vlm import load
 from zoo.items import Item
 
@@ -306,3 +315,103 @@ def test_streams_give_token_vectors(model: zoo.Embedder) -> None:
     assert furthest(list(model.encode(iter(items()))), model.encode(items())) < BOUND
     with pytest.warns(UserWarning, match="skipped"):
         assert len(model.encode([*QUERIES, ""], on_error="skip")) == len(QUERIES)
+
+
+# ------------------------------------------------------------------------------------------ what takes one vector an item
+
+
+def test_what_takes_one_vector_an_item_says_so_first(model: zoo.Embedder, tmp_path: Path) -> None:
+    """Before anything is read, embedded, downloaded or written."""
+    from zoo.bulk.run import embed_dataset
+    from zoo.exports.automodel import ZooConfig, ZooModel
+    from zoo.index.opening import check_model
+    from zoo.serving import create_app
+
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a\nb\n")
+    attempts = {
+        "a folder of vectors": lambda: embed_dataset(model, texts, tmp_path / "out"),
+        "an index": lambda: check_model(model, tmp_path),
+        "an embeddings server": lambda: create_app(model),
+        "AutoModel": lambda: ZooModel(ZooConfig(), model),
+    }
+    for what, attempt in attempts.items():
+        with pytest.raises(TokenVectorsError, match=f"colqwen2-test has one vector a token.*{what}"):
+            attempt()
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_folder_for_the_zoo_alone(model: zoo.Embedder, tmp_path: Path) -> None:
+    exported = export(model, tmp_path / "exported")
+    assert [name for name, reason in exported.loaders.items() if not reason] == ["zoo"]
+    assert "one vector a token" in exported.loaders["sentence-transformers"]
+    again = zoo.load_model(tmp_path / "exported")
+    assert furthest(again.encode(items()), model.encode(items())) == 0
+    assert not any(file.endswith(".py") for file in exported.files)
+
+
+def test_a_certificate_is_of_every_token(model: zoo.Embedder, tmp_path: Path) -> None:
+    """Vectors of all tokens, so that a change in one of them shows."""
+    folder = model.save_pretrained(tmp_path / "saved")
+    certificate = make(model, halves=())
+    read = [golden.item for golden in inputs_of(model) if golden.name not in certificate.refused]
+    longest = max(len(vectors) for vectors in model.encode(read))
+    assert certificate.vectors.shape == (len(certificate.inputs), longest * model.spec.dim)
+    certificate.save(folder)
+    assert verify(folder, dtypes=("float32",), batch_sizes=(3,)).passed
+    vectors = certificate.vectors.clone()
+    vectors[0, model.spec.dim : 2 * model.spec.dim] *= -1  # the second token of the first input
+    replace(certificate, vectors=vectors).save(folder)
+    assert not verify(folder, dtypes=("float32",), batch_sizes=(3,)).passed
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--out", "one.npy"]])
+def test_the_command_line_shows_token_vectors(options: list[str], model, tmp_path, monkeypatch, capsys) -> None:
+    import json
+
+    from zoo.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    model.save_pretrained("saved")
+    texts = ["who paid?"] if options[:1] == ["--out"] else ["who paid?", "which year?"]
+    assert main(["encode", *texts, "--model", "./saved", *options]) == 0
+    printed = capsys.readouterr().out
+    expected = model.encode(texts)
+    if options == ["--json"]:
+        found = [torch.tensor(row["vector"]) for row in json.loads(printed)["vectors"]]
+        assert furthest(found, expected) < BOUND
+    elif options:
+        assert furthest([torch.from_numpy(np.load("one.npy"))], expected) < BOUND
+        assert main(["encode", "a", "b", "--model", "./saved", *options]) != 0
+        assert "one vector a token" in capsys.readouterr().err
+    else:
+        assert "one vector a token" in printed
+        assert "MaxSim" in printed
+        assert f"{len(expected[0])} tokens" in printed
+
+
+def test_mteb_gets_padded_tokens_and_the_same_scores(model: zoo.Embedder) -> None:
+    """Of each query the page that late interaction has first, as `rank` says; an empty query is worth nothing."""
+    datasets, mteb = pytest.importorskip("datasets"), pytest.importorskip("mteb")
+    import zoo.mteb
+    from tests.mteb_tasks import facts, retrieval
+
+    found = pages()
+    first = {f"q{i}": model.rank(query, found, k=1)[0].index for i, query in enumerate(QUERIES)}
+    queries = datasets.Dataset.from_dict({"id": list(first), "text": list(QUERIES)})
+    corpus = datasets.Dataset.from_dict({"id": ["0", "1", "2"], "image": found})
+    wrapped = zoo.mteb.wrap(model)
+    assert wrapped.mteb_model_meta.similarity_fn_name == "MaxSim"
+    task = retrieval("LocalPages", "t2i", queries, corpus, {name: {str(page)} for name, page in first.items()})
+    scores = mteb.evaluate(wrapped, task, cache=None, show_progress_bar=False)[0].scores["test"][0]
+    assert scores["ndcg_at_1"] == 1
+    with pytest.raises(TokenVectorsError, match="Local .Classification. takes one an item"):
+        wrapped.encode([], task_metadata=facts("Local", type="Classification"), hf_split="test", hf_subset="default")
+    loader = torch.utils.data.DataLoader(datasets.Dataset.from_dict({"text": [*QUERIES, ""]}), batch_size=2)
+    padded = wrapped.encode(loader, task_metadata=facts("Local"), hf_split="test", hf_subset="default")
+    exact = model.encode(list(QUERIES))
+    assert padded.shape == (len(QUERIES) + 1, max(len(x) for x in exact), model.spec.dim)
+    similarity = wrapped.similarity(padded, padded)
+    assert torch.allclose(similarity[:-1, :-1], model.similarity(exact, exact), atol=1e-4)
+    assert not similarity[-1].any()
+    assert not similarity[:, -1].any()

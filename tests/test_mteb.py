@@ -86,6 +86,8 @@ def test_every_model_satisfies_the_protocol_and_tells_its_facts(name):
 def test_the_telling_mock_tasks_are_green(name):
     wrapped = zoo.mteb.wrap(zoo.build_model(name))
     tasks = [task for task in get_compatible_mock_tasks(wrapped) if task.metadata.name in TELLING]
+    if wrapped.model.spec.similarity == "maxsim":
+        tasks = [task for task in tasks if zoo.mteb.RANKS.search(task.metadata.type)]
     assert len(tasks) >= 2
     found = mteb.evaluate(wrapped, tasks, cache=None, show_progress_bar=False)
     assert {one.task_name for one in found.task_results} == {task.metadata.name for task in tasks}
@@ -103,6 +105,8 @@ def test_the_telling_tasks_exist_and_cover_text_and_image():
 @pytest.mark.parametrize("name", [*NAMES, "zoo-mini"])
 def test_mtebs_mock_run_is_green(name):
     wrapped = zoo.mteb.wrap(zoo.load_model(name) if name == "zoo-mini" else zoo.build_model(name))
+    if wrapped.model.spec.similarity == "maxsim":
+        pytest.skip("most kinds of tasks take one vector an item; those that rank are among the telling")
     found = mteb.mock_run(wrapped)
     assert {task: status.exception for task, status in found.items() if hasattr(status, "exception")} == {}
     ran = sum(status is not None for _, status in found.items())

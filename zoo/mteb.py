@@ -30,6 +30,7 @@ from zoo.errors import EmptyItemError, InputError, UnsupportedModalityError
 from zoo.fusion import fingerprint, is_default
 from zoo.items import Item
 from zoo.registry import load_model
+from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
@@ -39,6 +40,8 @@ ROLES = tuple(role.value for role in PromptType)
 MODALITIES = ("text", "image", "video", "audio")
 SAMPLING_RATE = 16_000
 FRAMES = 16
+# Kinds of tasks that rank by `similarity` alone; the others put vectors into a classifier, or several measures.
+RANKS = re.compile("Retriev|Rerank|Mining|VisionCentricQA|DocumentUnderstanding")
 # "Instruct: …\nQuery:" and its like: the part between is a task's instruction, which mteb's tasks bring along.
 _INSTRUCTION = re.compile(
     r"(?P<before>\s*(?:Instruct|Instruction|Task)\s*:\s*)(?P<words>[^\n]+)(?P<after>\n.*)", re.DOTALL
@@ -133,11 +136,14 @@ class ZooEncoder(AbsEncoder):
 
         Raises:
             UnsupportedModalityError: the model reads no row at all.
+            TokenVectorsError: a model of late interaction, and a task that does not only rank.
             ValueError: a `precision` other than float32; mteb's CompressionWrapper gives those.
         """
         if kwargs.get("precision") not in (None, "float32"):
             raise ValueError(f"precision {kwargs['precision']!r}: wrap the model in mteb's CompressionWrapper instead")
         prompt, late = self.prompt(task_metadata, prompt_type), self.model.spec.similarity == "maxsim"
+        if late and not RANKS.search(task_metadata.type):
+            need_one_vector(self.model.spec, f"{task_metadata.name} ({task_metadata.type})")
         where = f"{task_metadata.name} ({hf_subset}, {hf_split})"
         vectors: list[torch.Tensor] = []
         lost: dict[int, InputError] = {}
@@ -199,7 +205,7 @@ class ZooEncoder(AbsEncoder):
         values = {name: _value(name, value, self._encoder(name)) for name, value in reads.items()}
         # The default rule is mteb's own sum, which also makes the best of an entry with a damaged part.
         readers = self.model.towers if is_default(self.model.fusion) else self.model.readers
-        if len(values) == 1 or any(values.keys() <= reader.encoder.reads for reader in readers):
+        if len(values) == 1 or any(_together(reader.encoder, set(values)) for reader in readers):
             return [Item(**values)]
         return [Item(**{name: value}) for name, value in values.items()]
 
@@ -254,6 +260,12 @@ def _meta(model: Embedder, revision: str | None, dim: int | None, instruction: s
         training_datasets=None,
         modalities=[name for name in MODALITIES if name in spec.modalities],
     )
+
+
+def _together(encoder: Any, names: set[str]) -> bool:
+    """Whether it reads these in one item."""
+    mixed = getattr(getattr(encoder, "reading", None), "mixed", True)
+    return names <= encoder.reads and (mixed or "text" not in names)
 
 
 def _real(vectors: Any) -> list[torch.Tensor]:

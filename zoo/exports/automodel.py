@@ -16,6 +16,7 @@ from zoo.errors import MissingWeightsError, UnsupportedModalityError
 from zoo.exports.code import local_folder
 from zoo.formats.saved import load_saved
 from zoo.items import Item
+from zoo.spec import need_one_vector
 
 # What the zoo calls a tensor → what transformers calls it.
 NAMES = {"ids": "input_ids", "mask": "attention_mask", "pixels": "pixel_values"}
@@ -59,6 +60,7 @@ class ZooModel(PreTrainedModel):
         super().__init__(config)
         if embedder is None:
             raise MissingWeightsError("a zoo model needs its weights and tokenizer; use from_pretrained(...)")
+        need_one_vector(embedder.spec, "AutoModel")
         self.embedder = embedder
         self.post_init()
 
