@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import zoo
 from tests.hub import LoopbackHub
@@ -322,7 +322,13 @@ def test_streams_give_token_vectors(model: zoo.Embedder) -> None:
 
 def test_what_takes_one_vector_an_item_says_so_first(model: zoo.Embedder, tmp_path: Path) -> None:
     """Before anything is read, embedded, downloaded or written."""
+    from zoo.training.checks import check_run
+    from zoo.training.mining import mine
+    from zoo.training.recipe import Recipe
+
     from zoo.bulk.run import embed_dataset
+    from zoo.evaluation.__main__ import measure
+    from zoo.evaluation.pairs import evaluate_pairs
     from zoo.exports.automodel import ZooConfig, ZooModel
     from zoo.index.opening import check_model
     from zoo.serving import create_app
@@ -334,6 +340,10 @@ def test_what_takes_one_vector_an_item_says_so_first(model: zoo.Embedder, tmp_pa
         "an index": lambda: check_model(model, tmp_path),
         "an embeddings server": lambda: create_app(model),
         "AutoModel": lambda: ZooModel(ZooConfig(), model),
+        "the evaluation of pairs": lambda: evaluate_pairs(model, [Item(text="a")], [Item(text="b")]),
+        "zoo.evaluation": lambda: measure(model, "test", [], None, True, ""),
+        "training": lambda: check_run(model, [], Recipe(), nn.Module()),
+        "mining": lambda: mine([], model),
     }
     for what, attempt in attempts.items():
         with pytest.raises(TokenVectorsError, match=f"colqwen2-test has one vector a token.*{what}"):
@@ -405,7 +415,7 @@ def test_mteb_gets_padded_tokens_and_the_same_scores(model: zoo.Embedder) -> Non
     task = retrieval("LocalPages", "t2i", queries, corpus, {name: {str(page)} for name, page in first.items()})
     scores = mteb.evaluate(wrapped, task, cache=None, show_progress_bar=False)[0].scores["test"][0]
     assert scores["ndcg_at_1"] == 1
-    with pytest.raises(TokenVectorsError, match="Local .Classification. takes one an item"):
+    with pytest.raises(TokenVectorsError, match=r"Local \(Classification\) takes one an item"):
         wrapped.encode([], task_metadata=facts("Local", type="Classification"), hf_split="test", hf_subset="default")
     loader = torch.utils.data.DataLoader(datasets.Dataset.from_dict({"text": [*QUERIES, ""]}), batch_size=2)
     padded = wrapped.encode(loader, task_metadata=facts("Local"), hf_split="test", hf_subset="default")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
 from zoo.registry import PREFIXES, get_spec
+from zoo.spec import need_one_vector
 
 from .augmentation import Augmentation
 from .feed import count_negatives, sample_of
@@ -28,7 +29,9 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
         PairsError: no pairs, a single one, fewer than a batch, or all of them the same.
         MissingExtrasError: the loss needs a column or a teacher that is not there.
         UnsupportedModalityError: the model does not read the pairs' modalities.
+        TokenVectorsError: a model of late interaction.
     """
+    need_one_vector(model.spec, "training")
     count = len(pairs)
     if count == 0:
         raise PairsError("there are no pairs to train on")

@@ -12,6 +12,7 @@ from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
 from zoo.items import Item
 from zoo.keys import item_key
+from zoo.spec import need_one_vector
 
 from .catalogue import Catalogue, Items
 from .pairs import Pair, PairTable
@@ -181,6 +182,7 @@ def mine(
     Raises:
         MiningError: no pairs, nothing usable in them, or too small a corpus.
     """
+    need_one_vector(teacher.spec, "mining")
     chosen_by = Rules(**rules)
     if len(pairs) == 0:
         raise MiningError("there are no pairs to mine for")

@@ -28,6 +28,7 @@ from zoo.errors import InputError, ZooError
 from zoo.fusion import is_default
 from zoo.items import Item, as_item
 from zoo.keys import KEY_BYTES, item_key
+from zoo.spec import need_one_vector
 
 _TOGETHER = 512  # vectors that are written at once: what a kill can cost
 _RECENT = 2**16  # keys in a dictionary before they are sorted in with the others
@@ -293,6 +294,7 @@ def fill_cache(
     """
     from tqdm import tqdm
 
+    need_one_vector(model.spec, "a cache of vectors")
     prefix = model.prompt_text(prompt)
     errors: dict[int, InputError] = {}
     waiting: deque[tuple[int, bytes]] = deque()

@@ -19,6 +19,7 @@ from zoo.evaluation.composed import evaluate_composed, facts_of
 from zoo.evaluation.packs import ALL, BENCHMARKS, Score, evaluate_descriptions, evaluate_pack, evaluate_queries
 from zoo.evaluation.results import FILE, Result, read_results, write_results
 from zoo.registry import get_spec, load_model
+from zoo.spec import need_one_vector
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = ROOT / "tests" / "data" / "paraphrases.json"
@@ -183,6 +184,7 @@ def measure(
     model: Embedder, split: str, packs: list[str], queries: Path | None, timed: bool, source: str
 ) -> tuple[list[Result], str]:
     """All figures, and the Markdown table of the single queries ("" where they were not asked)."""
+    need_one_vector(model.spec, "zoo.evaluation")
     scores = [score for b in BENCHMARKS if b.pack in packs for score in evaluate_pack(model, b, split)]
     results, table = [result for score in scores for result in pack_results(score, split, source)], ""
     if "photos" in packs:

@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
 from zoo.evaluation.metrics import accuracy, hits, precision, same
+from zoo.spec import need_one_vector
 
 KS = (1, 5, 10)
 ALL = "all"
@@ -100,6 +101,7 @@ def evaluate_pack(model: Embedder, benchmark: Benchmark, split: str = "test") ->
     Image → text ranks the distinct texts of the part; text → image asks with each distinct text, and every picture
     that has it is relevant.
     """
+    need_one_vector(model.spec, "a benchmark of the zoo")
     rows = read_pack(benchmark.pack, split)
     vectors = model.encode([row["image"] for row in rows])
     parts: dict[str, list[int]] = {ALL: list(range(len(rows)))}

@@ -26,6 +26,7 @@ from zoo.evaluation.metrics import (
 )
 from zoo.items import Item
 from zoo.keys import item_key
+from zoo.spec import need_one_vector
 
 KS = (1, 5, 10)
 WAYS = ("forward", "backward")
@@ -166,6 +167,7 @@ def evaluate_pairs(
         raise ValueError(f"ks are places counted from 1, not {ks}")
     if on_bad not in ("skip", "raise"):
         raise ValueError(f"on_bad must be skip or raise, not {on_bad!r}")
+    need_one_vector(model.spec, "the evaluation of pairs")
     roles = ("query", "document")
     prompts = prompts or (model.role("query"), model.role("document"))
     sides = [
