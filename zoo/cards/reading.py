@@ -69,7 +69,11 @@ def reading_text(spec: ModelSpec) -> str:
         return ""
     rows = "\n".join(f"- {row}: {words}" for row, words in reading_rows(spec).items())
     shapes = "\n".join(f"- {kind}: `{words}`" for kind, words in sequences(spec).items())
-    added = " The tokenizer puts its own beginning before these." if spec.reading.special_tokens else ""
+    added = (
+        " The tokenizer adds its own beginning and end to these, where it has any."
+        if spec.reading.special_tokens
+        else ""
+    )
     return (
         f"## How it reads\n\n{rows}\n\nWhat it is given, where one placeholder stands for all tokens of a picture, and "
         f"`\\n` for a line break; every blank and line break counts.{added}\n\n{shapes}"
@@ -120,6 +124,8 @@ def _instruction(spec: ModelSpec) -> str:
     words = ["what `prompt=` or the item itself says"]
     for role in ("query", "document"):
         words.append(f"`encode_{role}` gives {f'the prompt {role}' if role in spec.prompts else 'none'}")
+    if others := [name for name in spec.prompts if name not in ("query", "document")]:
+        words.append(f"by name: {', '.join(f'`{name}`' for name in others)}")
     if spec.reading and spec.reading.punctuate:
         words.append("a full stop is put behind it where it ends in no punctuation")
     return "; ".join(words)
