@@ -84,7 +84,9 @@ class TestRegistered:
     def test_what_zoo_mini_was_measured_to_do_is_all_there(self):
         """The figures that were written as text before they became data (commit 510bc95)."""
         found = {
-            (r.dataset, r.part, r.direction, r.metric): r.value for r in cards.measured("zoo-mini") if r.split == "test"
+            (r.dataset, r.part, r.direction, r.metric): r.value
+            for r in cards.measured("zoo-mini")
+            if r.split == "test" and r.dataset != "composed"
         }
         assert len(found) == 10 * 7 + 3 + 4
         row = [43.2, 77.5, 86.7, 60.3, 84.1, 91.0]
