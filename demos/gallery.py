@@ -76,16 +76,25 @@ class Refused:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures and their vectors `(n, dim)`, row for row, in the space of the model called `model`."""
+    """Pictures and their vectors `(n, dim)`, row for row, in the space of the model called `model`.
+
+    With late interaction a list of `(tokens, dim)`.
+    """
 
     model: str
     pictures: tuple[Picture, ...]
-    vectors: "Tensor"
+    vectors: "Tensor | list[Tensor]"
     refused: tuple[Refused, ...] = ()
     seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def points(self, rows: Sequence[int]) -> "Tensor":
+        """One vector `(dim,)` for each of these pictures: their own, or the mean of their tokens'."""
+        import torch
+
+        return torch.stack([self.vectors[row].reshape(-1, self.vectors[row].shape[-1]).mean(0) for row in rows])
 
     def __deepcopy__(self, memo: object) -> "Gallery":
         return self  # immutable, and Gradio copies what it keeps for a visitor
@@ -194,7 +203,9 @@ def embed_pictures(
     chunk = max(32, min(512, len(pictures) // 20))
     for start in range(0, len(pictures), chunk):
         some = pictures[start : start + chunk]
-        for picture, result in zip(some, model.encode_stream([one.path for one in some], prompt=role, progress=False), strict=True):
+        for picture, result in zip(
+            some, model.encode_stream([one.path for one in some], prompt=role, progress=False), strict=True
+        ):
             if result.error is None:
                 kept.append(picture)
                 vectors.append(result.vector)
@@ -206,7 +217,8 @@ def embed_pictures(
         first = f" The first one: {refused[0].reason}" if refused else ""
         raise ZooError(f"None of the {len(pictures)} pictures could be embedded.{first}")
     seconds = time.perf_counter() - started
-    return Gallery(model.spec.name, tuple(kept), torch.stack(vectors).cpu(), tuple(refused), seconds)
+    found = vectors if model.spec.similarity == "maxsim" else torch.stack(vectors).cpu()
+    return Gallery(model.spec.name, tuple(kept), found, tuple(refused), seconds)
 
 
 class Thumbnails:

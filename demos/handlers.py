@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo.embedder import Hit
 from zoo.errors import EmptyTextError, InputError, ZooError
 from zoo.fusion import WeightedSum
 from zoo.instructions import TASKS
@@ -39,6 +40,11 @@ Results = list[tuple[str, str]]
 Scores = dict[str, Any]
 Visitor = Gallery | None
 Drawn = tuple[Gallery, gallery_map.MapLayout]
+
+
+def _cosines(model: "Embedder", query: "Tensor", others: "Tensor | list[Tensor]") -> "Tensor":
+    """`(n,)`, -1 to 1; with late interaction the mean over the query's tokens, so that long and short ones read alike."""
+    return model.similarity(query[None], others)[0] / (len(query) if query.ndim == 2 else 1)
 
 
 class Search:
@@ -126,7 +132,7 @@ class Search:
                 vector = model.encode_query(item, progress=False)
         except InputError as error:
             raise friendly(error) from error
-        likeness = model.similarity(reference, gallery.vectors)[0]
+        likeness = _cosines(model, reference, gallery.vectors)
         others = [row for row in range(len(gallery)) if likeness[row] < _SAME]
         return self._found(model, gallery, vector, int(top_k), started, others)
 
@@ -148,9 +154,11 @@ class Search:
         _, model = self._in_use(own)
         vector = self._embed_upload(model, picture)
         try:
-            hits = model.rank(vector, model.encode(words, progress=False), k=len(words))
+            labelled = model.encode(words, progress=False)
         except InputError as error:
             raise friendly(error, "Labels") from error
+        found = [Hit(i, float(_cosines(model, label, vector[None])[0])) for i, label in enumerate(labelled)]
+        hits = sorted(found, key=lambda hit: -hit.score)
         best = hits[0].score
         weights = [math.exp((hit.score - best) / float(temperature)) for hit in hits]
         rows = [
@@ -275,7 +283,7 @@ class Search:
         count = min(len(gallery), gallery_map.MAX_ON_MAP)
         rows = np.linspace(0, len(gallery) - 1, count).round().astype(int)
         try:
-            points, note = gallery_map.project(gallery.vectors[rows].numpy(), method)
+            points, note = gallery_map.project(gallery.points(rows).numpy(), method)
         except ValueError as error:
             raise user_error(f"{error}.") from error
         centres, side = gallery_map.lay_out(points)
@@ -351,17 +359,19 @@ class Search:
         rows: Sequence[int] | None = None,
     ) -> tuple[Results, Scores]:
         """The best pictures, of these rows of the gallery alone if any are named."""
-        hits = model.rank(vector, gallery.vectors, k=len(gallery))
+        cosines = _cosines(model, vector, gallery.vectors)
+        hits = [Hit(i, float(cosines[i])) for i in cosines.sort(descending=True, stable=True).indices.tolist()]
         if rows is not None:
             allowed = set(rows)
             hits = [hit for hit in hits if hit.index in allowed]
         hits = hits[: max(1, top_k)]
         if not hits:
             raise user_error("The gallery holds nothing but this picture. Add more pictures first.")
-        average = float(model.similarity(vector[None], gallery.vectors).mean())
+        average = float(cosines.mean())
         elapsed = time.perf_counter() - started
         bars = score_rows([(gallery.pictures[hit.index].caption, hit.score) for hit in hits], average)
-        note = "The number is the cosine. Bars run from the gallery's average picture (empty) to the best match (full)."
+        number = "the cosine" if vector.ndim == 1 else "the mean over the question's tokens of their best cosine"
+        note = f"The number is {number}. Bars run from the gallery's average picture (empty) to the best match (full)."
         title = f"{len(gallery):,} pictures searched in {1000 * elapsed:.0f} ms"
         shown = [self._shown(gallery.pictures[hit.index]) for hit in hits]
         return shown, {"title": title, "rows": bars, "note": note}

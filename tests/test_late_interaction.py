@@ -425,3 +425,35 @@ def test_mteb_gets_padded_tokens_and_the_same_scores(model: zoo.Embedder) -> Non
     assert torch.allclose(similarity[:-1, :-1], model.similarity(exact, exact), atol=1e-4)
     assert not similarity[-1].any()
     assert not similarity[:, -1].any()
+
+
+def test_the_search_page_ranks_by_late_interaction(model: zoo.Embedder, tmp_path: Path) -> None:
+    """Pictures for words, for a picture, labels, the map and neighbours; numbers are means over the question's tokens."""
+    pytest.importorskip("gradio")
+    from zoo.demos.chooser import Models
+    from zoo.demos.gallery import embed_pictures, folder_pictures
+    from zoo.demos.handlers import Search
+
+    (tmp_path / "photos").mkdir()
+    for number, page in enumerate(pages()):
+        page.save(tmp_path / "photos" / f"{number}.png")
+    gallery = embed_pictures(model, folder_pictures(tmp_path / "photos"))
+    search = Search(Models(model), gallery, tmp_path / "work", roots=[tmp_path])
+    query = model.encode_query(QUERIES[0])
+    hits = model.rank(query, pages(), k=3)
+    shown, scores = search.by_text(QUERIES[0], 3)
+    assert [caption for _, caption in shown] == [f"{hit.index}.png" for hit in hits]
+    assert [row["cosine"] for row in scores["rows"]] == pytest.approx(
+        [hit.score / len(query) for hit in hits], abs=1e-5
+    )
+    assert "tokens" in scores["note"]
+    again, scores = search.by_image(str(tmp_path / "photos" / "1.png"), 3)
+    assert again[0][1] == "1.png"
+    assert scores["rows"][0]["cosine"] == pytest.approx(1, abs=1e-5)
+    words = ["who paid?", "a chart of wind power", "an old map"]
+    labels = model.encode(words)
+    best = max(range(3), key=lambda i: float(model.similarity(labels[i], gallery.vectors[1])) / len(labels[i]))
+    named = search.classify(str(tmp_path / "photos" / "1.png"), "\n".join(words))
+    assert named["rows"][0]["label"] == words[best]
+    assert len(search.neighbours(gallery, 0)[2]) == 2
+    assert Path(search.draw_map()[0]).is_file()
