@@ -46,11 +46,17 @@ def open_model(
     from zoo.registry import PREFIXES, get_spec
 
     options = {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    known = get_spec(like) if like else None
+    known = get_spec(like) if like is not None else None
+    if known is not None and known.reading is None:
+        raise UnknownModelError(
+            f"{like} is no vision-language model; the files of all others say themselves how they are read"
+        )
     if isinstance(name, Path) or name.startswith(("./", "../", "/", "~")) or name in (".", ".."):
         del options["revision"]
         return open_folder(Path(name).expanduser(), like=known, **options)
     if name.startswith(PREFIXES):
+        if known is not None and not name.startswith("hf:"):
+            raise UnknownModelError(f"{name} is read its own way; `like` is for folders and hf: repositories")
         return _open_source(name, like=known, **options)
     if known is not None:
         raise UnknownModelError(f"{name} is registered and is read its own way; `like` is for folders and repositories")
@@ -101,25 +107,31 @@ def open_folder(
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     layout = recognise(names, lambda file: read_json(folder / file), str(folder))
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    model = layout.load(folder, name=folder.resolve().name, **options, **_like(layout, like, str(folder)))
-    return _with_facts(model, folder)
+    options |= _like(layout, like, str(folder), local=True)
+    return _with_facts(layout.load(folder, name=folder.resolve().name, **options), folder, like)
 
 
-def _like(layout: Any, like: ModelSpec | None, where: str) -> dict[str, ModelSpec | None]:
-    """The registered model that a checkpoint is read like, for the layouts whose files do not say it."""
+def _like(layout: Any, like: ModelSpec | None, where: str, *, local: bool) -> dict[str, Any]:
+    """The registered model that a checkpoint is read like, for the layouts whose files do not say it.
+
+    Args:
+        local: whether it is the user's own folder, which may name others on this machine.
+    """
     if getattr(layout, "NEEDS_LIKE", False):
-        return {"like": like}
+        return {"like": like, "local": local}
     if like is not None and like.reading is not None:
         raise UnrecognisedCheckpointError(
-            f"{where} is no vision-language checkpoint, as {like.name} is; open it without like={like.name!r}"
+            f"{where} says itself how it is read ({layout.LOOKED_FOR.partition(':')[0]}); open it without like={like.name!r}"
         )
     return {}
 
 
-def _with_facts(model: "Embedder", folder: Path) -> "Embedder":
+def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Embedder":
     """The model with the facts of zoo.json, which stands beside other libraries' layouts (see `zoo.exports`)."""
     path = folder / FACTS
-    if not path.is_file():
+    if not path.is_file() or (
+        like is not None and like.reading is not None
+    ):  # read like another, it has that one's facts
         return model
     spec = ModelSpec.from_dict(read_json(path)["spec"])  # its layout held the file to the schema (formats/schema.py)
     if (spec.dim, spec.modalities) != (model.spec.dim, model.spec.modalities):
@@ -156,15 +168,15 @@ def _open_repository(
     weights = [name for name in wanted if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     check_weights(weights, f"hf:{repo}", "*.safetensors", allow_pickle)
     config = read("config.json") if "config.json" in wanted else {}
-    like = like or spec_of_repository(repo)
+    chosen, like = like, like or spec_of_repository(repo)
     if not getattr(layout, "NEEDS_LIKE", False):
         refuse_code(config, f"hf:{repo}", trust_remote_code)
     elif FACTS not in names:  # those never need the repository's code, but a model that they are read like
         layout.check_backbone(config, like, f"hf:{repo}")
     folder = download_files(repo, wanted, commit, revision)
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    options |= _like(layout, like, f"hf:{repo}")
-    model = _with_facts(layout.load(folder, name=repo, **options), folder)
+    options |= _like(layout, like, f"hf:{repo}", local=False)
+    model = _with_facts(layout.load(folder, name=repo, **options), folder, chosen)
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model
 

@@ -94,9 +94,18 @@ def _weights(names: set[str], stem: str = "model", folder: str = "") -> list[str
 
 
 def load(
-    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, like: ModelSpec | None = None
+    folder: Path,
+    *,
+    name: str,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    like: ModelSpec | None = None,
+    local: bool = True,
 ) -> "Embedder":
     """The backbone, its adapter merged, read as the model `like` is read.
+
+    Args:
+        local: the user's own folder, whose adapter may name a base model on this machine; a repository's may not.
 
     Raises:
         UnrecognisedCheckpointError: nobody said how it is read, or it is another backbone than that model's.
@@ -111,7 +120,7 @@ def load(
         like = ModelSpec.from_dict(read_json(folder / FACTS)["spec"])  # held to the schema by check_folder
     own = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
     like = check_backbone(own, like, str(folder))
-    base = _base(folder, like) if (folder / ADAPTER).is_file() else folder
+    base = _base(folder, like, allow_pickle, local) if (folder / ADAPTER).is_file() else folder
     if base != folder:
         check_folder(base)  # transformers would add an adapter that lies there by itself
     config = read_object(base / "config.json")
@@ -138,6 +147,7 @@ def load(
     if base != folder:
         _merge(model, backbone, folder, allow_pickle)
     if like.reading.adapter:
+        check_folder(folder / ADAPTERS, root=folder, adapter=True)
         _merge(model, backbone, folder / ADAPTERS, allow_pickle, like.reading.adapter)
     return model
 
@@ -254,20 +264,33 @@ def _has_processor(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
 
 
-def _base(folder: Path, like: ModelSpec) -> Path:
-    """The folder of the model that an adapter is for; from the Hub where the adapter names a repository."""
+def _base(folder: Path, like: ModelSpec, allow_pickle: bool, local: bool) -> Path:
+    """The folder of the model that an adapter is for; from the Hub where the adapter names a repository.
+
+    Raises:
+        MissingWeightsError: it names no base, or one without weights. HubError: no repository, or not in reach.
+        UnsafeCheckpointError: the base has only pickles, which were not allowed.
+    """
     from zoo import hub
 
     settings = read_object(folder / ADAPTER)
     base = settings.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise MissingWeightsError(f"{folder / ADAPTER} names no base model; add base_model_name_or_path")
-    if Path(base).is_dir():
-        return Path(base)
+    if local and Path(base).expanduser().is_dir():
+        return Path(base).expanduser()
+    revision = settings.get("revision")
+    if not isinstance(revision, str | None):
+        raise UnrecognisedCheckpointError(f"{folder / ADAPTER} has the revision {str(revision)[:60]}, which is none")
+
+    def small(names: set[str]) -> list[str]:
+        check_weights(_weights(names), f"hf:{base}, the base of {folder},", "model.safetensors", allow_pickle)
+        return ["config.json"]
+
     # Its kind is looked at before gigabytes of it are fetched.
-    small = hub.snapshot(base, settings.get("revision"), lambda _: ["config.json"])
-    check_backbone(read_object(small / "config.json"), like, f"hf:{base}, the base of {folder},")
-    return hub.snapshot(base, settings.get("revision"), wanted)
+    config = read_object(hub.snapshot(base, revision, small) / "config.json")
+    check_backbone(config, like, f"hf:{base}, the base of {folder},")
+    return hub.snapshot(base, revision, wanted)
 
 
 def _read_projection(model: "Embedder", folder: Path, allow_pickle: bool) -> None:
