@@ -103,15 +103,25 @@ def gradients(model):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-@pytest.mark.parametrize("lora", [False, True])
-def test_cached_gradients_are_those_of_the_plain_batch(lora, dropout):
+@pytest.mark.parametrize(
+    ("name", "lora", "dropout"),
+    [
+        ("vlm2vec-test", False, 0.0),
+        ("vlm2vec-test", False, 0.2),
+        ("vlm2vec-test", True, 0.0),
+        ("vlm2vec-test", True, 0.2),
+        ("u-marvel-test", True, 0.2),  # bidirectional
+        ("qwen3vl-test", False, 0.2),  # features of inner vision layers
+        ("instructcir-test", True, 0.2),  # LLaVA
+    ],
+)
+def test_cached_gradients_are_those_of_the_plain_batch(name, lora, dropout):
     """In one process; with dropout each chunk must draw the same in both of its passes, a shared instruction or not."""
-    model = fresh("vlm2vec-test")
+    model = fresh(name)
     if lora:
         add_lora(model, Lora(rank=4, dropout=dropout, targets=("language_model",)))
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
+    for parameter_name, parameter in model.named_parameters():
+        if "lora_B" in parameter_name:
             nn.init.normal_(parameter, std=0.1)
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
@@ -143,6 +153,13 @@ def test_two_kinds_of_convolution_in_one_tower_are_put_in_order():
 
 
 # ----------------------------------------------------------------------------------------------------- what learns
+
+
+@pytest.mark.parametrize("name", ["vlm2vec-test", "qwen3vl-test"])
+def test_bfloat16_and_single_items(name, tmp_path):
+    recipe = quick(steps=2, lora=SMALL, precision="bf16", micro_batch=1)
+    model = train(fresh(name), changes(8), recipe, tmp_path, progress=False, trackers=(), report=False)
+    assert torch.isfinite(model.encode([pair.query for pair in changes(3)])).all()
 
 
 def test_only_the_language_model_learns_where_the_vision_layers_are_frozen(tmp_path):
