@@ -6,8 +6,12 @@ read both as one sequence (`zoo show NAME` tells which).
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from zoo.cli._shared import number_of_weights, print_json, print_table, short
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelSpec
 
 EXAMPLES = (
     "zoo list",
@@ -45,8 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         print("no model matches; `zoo list` shows all", file=sys.stderr)
     else:
         rows = [
-            (spec.name, "+".join(sorted(spec.modalities)), short(spec.params), str(spec.dim), spec.license)
+            (spec.name, "+".join(sorted(spec.modalities)), short(spec.params), _dim(spec), spec.license)
             for spec in specs
         ]
         print_table(("name", "reads", "weights", "dim", "licence"), rows, numbers=("weights", "dim"))
     return 0 if specs else 1
+
+
+def _dim(spec: "ModelSpec") -> str:
+    return f"{spec.dim} a token" if spec.similarity == "maxsim" else str(spec.dim)
