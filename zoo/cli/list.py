@@ -53,8 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
             for spec in specs
         ]
         print_table(("name", "reads", "weights", "dim", "licence"), rows, numbers=("weights", "dim"))
+        if any(spec.similarity == "maxsim" for spec in specs):
+            print("* one vector a token (late interaction)", file=sys.stderr)
     return 0 if specs else 1
 
 
 def _dim(spec: "ModelSpec") -> str:
-    return f"{spec.dim} a token" if spec.similarity == "maxsim" else str(spec.dim)
+    return f"{spec.dim}*" if spec.similarity == "maxsim" else str(spec.dim)

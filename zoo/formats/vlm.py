@@ -203,7 +203,7 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
     if kind in WRAPPED and like.reading.pooling != "tokens":
         raise UnrecognisedCheckpointError(
             f"{where} is a {kind}, with a vector for every token; {like.name} has one for an item: their weights do not fit each "
-            "other; open it like a model of late interaction (`zoo list` has its dim as '128 a token')"
+            "other; open it like a model of late interaction (`zoo list` marks them)"
         )
     return like
 
