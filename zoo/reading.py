@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
+MOST_PIXELS, MOST_SIDE, MOST_FRAMES = 64_000_000, 4_096, 4_096  # far above any model's; a reading may be a stranger's
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -67,12 +69,17 @@ class Reading:
         for name in ("instruction_marks", "added_tokens", "pixels", "frame_pixels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("pixels", "frame_pixels"):
-            if (pair := getattr(self, name)) and (len(pair) != 2 or not 0 < pair[0] <= pair[1]):
-                raise ValueError(f"{name} must be the fewest and the most pixels, not {pair}")
+            if (pair := getattr(self, name)) and (len(pair) != 2 or not 0 < pair[0] <= pair[1] <= MOST_PIXELS):
+                raise ValueError(f"{name} must be the fewest and the most pixels, at most {MOST_PIXELS:,}, not {pair}")
         if self.total_pixels and not self.frame_pixels:
             raise ValueError("total_pixels of a film needs the frame_pixels that each of its frames has within them")
-        if self.frames < 1 or self.fps < 0:
-            raise ValueError(f"a film is read by at least 1 frame and a positive rate, not {self.frames} at {self.fps}")
+        if not (1 <= self.frames <= MOST_FRAMES and 0 <= self.fps <= MOST_FRAMES):
+            raise ValueError(
+                f"a film is read by at least 1 frame (at most {MOST_FRAMES:,}) and a positive rate, not {self.frames} at {self.fps}"
+            )
+        for name in ("square", "smallest_side"):
+            if not 0 <= getattr(self, name) <= MOST_SIDE:
+                raise ValueError(f"{name} must be from 0 to {MOST_SIDE:,} pixels, not {getattr(self, name)}")
         if self.attention == "bidirectional" and self.pooling == "last":
             raise ValueError("the last token of bidirectional attention has read no more than any other; pool the mean")
         if self.span == "outside_instruction" and len(self.instruction_marks) != 2:

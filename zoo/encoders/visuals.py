@@ -102,6 +102,10 @@ class Visuals:
         """
         return self._image(value) if kind == "image" else self._video(value)
 
+    def probe(self, pixels: Tensor) -> dict[str, Tensor]:
+        """What the processor makes of a picture `(3, height, width)`."""
+        return self._image(pixels).inputs
+
     def _image(self, value: Any) -> Visual:
         from zoo.media import describe, load_pixels
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder
 from zoo.encoders.checking import check_transformers
+from zoo.encoders.fitting import check_processor, check_version
 from zoo.encoders.quiet import quiet
 from zoo.encoders.rendering import Prompt
 from zoo.encoders.tokenizing import check_ids, check_text, pad
@@ -74,6 +75,7 @@ class VlmEncoder(Encoder):
             if there
         )
         self.backbone = backbone if backbone is not None else random_backbone(config)
+        check_version(self.backbone)
         text = self.backbone.config.get_text_config()
         self.width = text.hidden_size
         if self.reading.attention == "bidirectional":
@@ -89,6 +91,7 @@ class VlmEncoder(Encoder):
             [token for token in self.reading.added_tokens if token not in self.tokenizer.get_vocab()]
         )
         self.visuals = Visuals(processor, self.reading, self.backbone.config)
+        check_processor(processor, self.reading, self.backbone.config, self.visuals.probe)
         self.marks = [self.tokenizer.convert_tokens_to_ids(mark) for mark in self.reading.instruction_marks]
 
     @property
