@@ -70,6 +70,10 @@ class ModelSpec:
             raise ValueError(f"{self.name}: similarity must be cosine or maxsim, not {self.similarity!r}")
         if isinstance(self.reading, Mapping):
             object.__setattr__(self, "reading", Reading.from_dict(self.reading))
+        if self.reading is not None and (self.reading.pooling == "tokens") != (self.similarity == "maxsim"):
+            raise ValueError(
+                f"{self.name}: pooling {self.reading.pooling!r} and similarity {self.similarity!r} contradict"
+            )
         object.__setattr__(self, "modalities", frozenset(self.modalities))
         object.__setattr__(self, "dims", tuple(self.dims))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))

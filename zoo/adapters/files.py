@@ -19,8 +19,8 @@ from zoo.formats.sizes import read_header
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 NAME, PREFIX = "default", "base_model.model."  # what peft calls a model's one adapter, and the model inside its wrapper
 MOST_RANK, MOST_PATTERNS = 8_192, 4_096  # peft's EVA and AdaLoRA write a pattern for each layer
-# Expressions that take forever on a name: a repeated group, or repeats in a row or many of them.
-_ENDLESS = re.compile(r"\)[*+{]|[*+}][*+{]|([*+{].*){4}", re.DOTALL)
+# Expressions that take forever on a name: a repeated group, repeats in a row, something that may be left out.
+_ENDLESS = re.compile(r"\)[*+{?]|[*+}?][*+{]|(?<!\()\?")
 # Keys that are read, and those that change training alone. target_modules is neither trusted nor needed: the tensors' names
 # say which layers are adapted.
 _READ = {
@@ -155,7 +155,7 @@ def _patterns(config: Mapping[str, Any], key: str, path: Path) -> dict[re.Patter
         raise UnrecognisedCheckpointError(f"{path}: {key} must be an object of at most {MOST_PATTERNS:,} layers")
     compiled = {}
     for pattern, value in patterns.items():
-        if _ENDLESS.search(pattern) or len(pattern) > 10_000:
+        if len(pattern) > 10_000 or _is_endless(pattern):
             raise UnrecognisedCheckpointError(f"{path}: {key} has {pattern[:60]!r}, which takes too long to compare")
         try:
             compiled[re.compile(rf"(.*\.)?({pattern})$")] = value
@@ -164,6 +164,13 @@ def _patterns(config: Mapping[str, Any], key: str, path: Path) -> dict[re.Patter
                 f"{path}: {pattern[:60]!r} is no expression for layers: {error}"
             ) from error
     return compiled
+
+
+def _is_endless(pattern: str) -> bool:
+    """Whether an expression may go back too often: each repeat tries every length, each group all of its alternatives."""
+    repeats, choices = sum(map(pattern.count, "*+{")), pattern.count("|")
+    most = 2 if choices else 3
+    return bool(_ENDLESS.search(pattern)) or repeats > most or pattern.count("(") > 2 or choices > 64
 
 
 def read_tensors(folder: Path, allow_pickle: bool = False) -> tuple[dict[str, Tensor], Path]:

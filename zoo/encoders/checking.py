@@ -78,6 +78,9 @@ def _check_places(config: Any, where: str) -> None:
             raise UnsafeCheckpointError(
                 f"{where} has trust_remote_code = {value!r}; only the caller can trust code, by load_model's argument"
             )
+        # timm's models may be named by a repository or a folder ("hf-hub:org/name").
+        if key in ("architecture", "backbone") and isinstance(value, str) and re.search(r"[/:]", value):
+            raise UnsafeCheckpointError(f"{where} has {key} = {value[:80]!r}, a model of another place; remove it")
         private = str(key).startswith("_") and key not in ("_name_or_path", "_commit_hash")
         # transformers takes one kernel for all, or a mapping from parts to kernels.
         if (private or "implementation" in str(key)) and any(re.search(r"[/:]", text) for text in _texts(value)):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.checking import OversizedError
-from zoo.errors import MissingWeightsError, ZooError
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
 from zoo.media import MAX_PIXELS
 from zoo.reading import Reading
 
@@ -22,9 +22,15 @@ _EQUAL = {"patch_size": "patch_size", "merge_size": "spatial_merge_size", "tempo
 
 
 def check_version(backbone: nn.Module) -> None:
-    """Raises ZooError where this transformers cannot take features in place of pictures."""
+    """Raises ZooError where this transformers cannot take features in place of pictures.
+
+    Raises:
+        UnrecognisedCheckpointError: the model takes no pictures.
+    """
     import transformers
 
+    if not hasattr(backbone, "get_image_features"):
+        raise UnrecognisedCheckpointError(f"a {backbone.config.model_type} is no vision-language backbone")
     takes = inspect.signature(backbone.forward).parameters
     if not {"mm_encoder_outputs", "image_hidden_states"} & set(takes):
         raise ZooError(

@@ -22,6 +22,7 @@ from zoo.errors import (
     InvalidTextError,
     MissingWeightsError,
     TooManyTokensError,
+    UnrecognisedCheckpointError,
     UnsupportedModalityError,
 )
 from zoo.items import Item, Tokens
@@ -66,6 +67,8 @@ class VlmEncoder(Encoder):
     ) -> None:
         super().__init__()
         check_transformers(config)
+        if max_tokens < 1:
+            raise UnrecognisedCheckpointError(f"a model reads at least 1 token, not {max_tokens}")
         self.settings, self.max_tokens = dict(config), max_tokens
         self.reading = reading if isinstance(reading, Reading) else Reading.from_dict(reading)
         self.prompt = Prompt(self.reading.prompt)

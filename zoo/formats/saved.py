@@ -167,6 +167,12 @@ def _check_facts(model: "Embedder", where: str) -> None:
             f"{where} promises {spec.dim} columns for {sorted(spec.modalities)}; its towers give {sorted(dims)} for "
             f"{sorted(reads)}"
         )
+    if {type(tower.pooler).__name__ == "EveryToken" for tower in towers} != {spec.similarity == "maxsim"}:
+        raise UnrecognisedCheckpointError(
+            f"{where}: similarity {spec.similarity!r} and poolers {[type(tower.pooler).__name__ for tower in towers]} contradict"
+        )
+    if any(getattr(tower.encoder, "reading", spec.reading) != spec.reading for tower in towers):
+        raise UnrecognisedCheckpointError(f"{where}: the reading of its spec is not the one of its encoder")
     if (dim := getattr(model.fusion, "dim", spec.dim)) != spec.dim:
         raise UnrecognisedCheckpointError(f"{where}: its fusion takes {dim} columns; the model has {spec.dim}")
 
