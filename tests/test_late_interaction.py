@@ -101,6 +101,12 @@ def test_an_adapter_of_2024_gives_its_authors_vectors(adapter: Published, base: 
     assert model.spec.similarity == "maxsim"
 
 
+def test_a_merged_copy_needs_no_adapter(base: Published) -> None:
+    """As vidore/colqwen2-v0.1-merged: a Qwen2-VL with the projection among its tensors."""
+    model = zoo.load_model(base.folder, like="colqwen2-v1.0")
+    assert furthest(model.encode(items()), engine_vectors(base, items())) < BOUND
+
+
 @pytest.mark.parametrize("name", NATIVE)
 def test_a_folder_of_transformers_gives_its_vectors(name: str, native: Callable[[str], Native]) -> None:
     """Whichever side is padded, in batches of mixed lengths and one by one."""
