@@ -74,7 +74,6 @@ def check_processor(processor: Any, reading: Reading, config: Any, read: Callabl
         return
     try:
         with torch.device("cpu"):  # also where a shape alone is built, on the meta device
-            with torch.device("cpu"):  # also where the model is built without memory
             inputs = read(torch.arange(3 * _PROBE[0] * _PROBE[1]).remainder(251).to(torch.uint8).view(3, *_PROBE))
         finite = all(bool(t.isfinite().all()) for t in inputs.values() if t.is_floating_point())
     except Exception as error:  # whatever type transformers' own code raises
