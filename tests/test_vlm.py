@@ -177,6 +177,18 @@ def test_words_are_cut_and_pictures_never_are(model):
     assert text.endswith("<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
 
 
+@pytest.mark.parametrize("room", range(1, 9))
+def test_letters_of_several_tokens_are_cut_whole(model, room):
+    source = model.towers[0].encoder
+    least = len(source.read(Item(text="a")).ids) - 1
+    encoder = VlmEncoder(
+        source.settings, source.reading, least + room, backbone=source.backbone, processor=byte_processor()
+    )
+    read = encoder.read(Item(text="🙂🙂🙂"))  # four bytes each
+    assert len(read.ids) == least + room // 4 * 4
+    assert "\ufffd" not in encoder.tokenizer.decode(read.ids)
+
+
 def test_more_pictures_than_the_model_reads(model):
     source = model.towers[0].encoder
     encoder = VlmEncoder(source.settings, source.reading, 60, backbone=source.backbone, processor=byte_processor())
@@ -207,6 +219,11 @@ def test_bad_items_are_named(model, item, error, said):
     vectors = list(model.encode_stream([Item(text="good"), item, Item(image=picture(0))]))
     assert [v.vector is not None for v in vectors] == [True, False, True]
     assert isinstance(vectors[1].error, error)
+
+
+def test_parts_need_no_items_around_them(encoder):
+    item = Item(parts=["before", picture(0), "after"])
+    assert encoder.read(item).ids == encoder.read(zoo.items.as_item(item)).ids  # training reads items as they are
 
 
 def test_other_models_do_not_read_parts():

@@ -25,7 +25,7 @@ from zoo.errors import (
     UnrecognisedCheckpointError,
     UnsupportedModalityError,
 )
-from zoo.items import Item, Tokens
+from zoo.items import Item, Tokens, as_item
 from zoo.reading import Reading
 from zoo.spec import Modality
 
@@ -166,7 +166,8 @@ class VlmEncoder(Encoder):
             text = text[: self.max_tokens * 64]
             words = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
             keep = min(len(words.input_ids) - 1, len(words.input_ids) - (length - self.max_tokens))
-            text = text[: words.offset_mapping[keep - 1][1]] if keep > 0 else ""
+            end = words.offset_mapping[keep - 1][1] if keep > 0 else 0
+            text = text[: min(end, len(text) - 1)]  # a letter of several tokens ends where each of them does
             content = [*content[:last], ("text", text), *content[last + 1 :]]
             ids = self._ids(content, visuals, instruction)
             length = len(ids)
@@ -326,7 +327,7 @@ class VlmEncoder(Encoder):
 def content_of(item: Item) -> list[tuple[str, Any]]:
     """(kind, value) of an item's pictures, films and texts in the order in which they are read: media before text."""
     if item.parts:
-        return [(kind, value) for part in item.parts for kind, value in content_of(part)]
+        return [(kind, value) for part in item.parts for kind, value in content_of(as_item(part))]
     values = (("image", item.image), ("video", item.video), ("text", item.text))
     found = [(kind, value) for kind, value in values if value is not None]
     if not found:
