@@ -58,7 +58,7 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
                 instruction = gr.Dropdown(
                     [
                         ("none", ""),
-                        *((f"{name}: {task.query.strip()}", name) for name, task in TASKS.items()),
+                        *((f"{task.about} ({name})", name) for name, task in TASKS.items()),
                     ],
                     value="",
                     allow_custom_value=True,

@@ -340,7 +340,7 @@ def test_a_string_is_a_text_even_where_such_a_file_lies(sentence: Any, tmp_path:
         ({"image": "/nope/a.jpg"}, MissingFileError),
         ("  ", EmptyTextError),
         ({"picture": "a"}, UnsupportedInputError),
-        ({"text": "a", "image": Image.new("RGB", (8, 8))}, UnsupportedModalityError),
+        ({"text": "a", "audio": [0.0]}, UnsupportedModalityError),
     ],
 )
 def test_what_cannot_be_embedded_is_an_error_by_name(value: Any, error: type[Exception], sentence: Any) -> None:

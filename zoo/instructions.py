@@ -37,6 +37,17 @@ _ANSWER = Task(
 )
 
 TASKS: dict[str, Task] = {
+    # Composed retrieval as MMEB's rows have it (`mmeb_query` writes the whole query, line breaks included).
+    "cirr": Task(
+        "Given an image, find a similar everyday image with the described changes:",
+        "Represent the given image.",
+        "an everyday picture, changed as the words say",
+    ),
+    "fashioniq": Task(
+        "Find an image to match the fashion image and style note:",
+        "Represent the given image.",
+        "clothes, changed as the words say",
+    ),
     "vidore": _DOCUMENT,
     "visrag": _DOCUMENT,
     "vidoseek": _DOCUMENT,

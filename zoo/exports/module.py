@@ -55,9 +55,10 @@ class ZooModule(InputModule):
         reads: dict[int, list[tuple[int, Any]]] = {}
         readers = self.embedder.readers
         for row, value in enumerate(inputs):
-            item = item_of(value, prompt or "")
+            item = item_of(value)
             position = self.embedder.place(item)
-            reads.setdefault(position, []).append((row, readers[position].encoder.read(item)))
+            encoder = readers[position].encoder
+            reads.setdefault(position, []).append((row, encoder.read(encoder.prompted(item, prompt or ""))))
         features: dict[str, Any] = {}
         for position, rows in reads.items():
             batch = readers[position].encoder.collate([read for _, read in rows])
@@ -101,8 +102,8 @@ class ZooModule(InputModule):
         return cls(model.to(dtype if isinstance(dtype, torch.dtype) else torch.float32).eval())
 
 
-def item_of(value: Any, prompt: str = "") -> Item:
-    """An input of sentence-transformers as an Item, the prompt before its text.
+def item_of(value: Any) -> Item:
+    """An input of sentence-transformers as an Item.
 
     Raises:
         UnsupportedInputError: a dictionary with other keys, or several turns or pictures in one input.
@@ -120,12 +121,8 @@ def item_of(value: Any, prompt: str = "") -> Item:
             )
         # Named as a picture, a string is the path of one; on its own it is always a text.
         media = {k: Path(v) if isinstance(v, str) and k != "text" else v for k, v in value.items()}
-        item = as_item(Item(**media))
-    else:
-        item = as_item(value)
-    if prompt and item.text is not None and item.text.strip():
-        item = Item(prompt + item.text, item.image, item.video, item.audio, item.regions)
-    return item
+        return as_item(Item(**media))
+    return as_item(value)
 
 
 def _of_messages(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -133,17 +133,19 @@ def _transformers_encode(
 ) -> "Tensor":
     import torch
 
-    items = with_prompt(items, spec_of(folder), prompt)
     if _model_type(folder) == "zoo":
-        embed = _zoo_model(folder, dtype, trust_remote_code)
-    elif (folder / "preprocessor_config.json").is_file():
+        return by_kind(items, _zoo_model(folder, dtype, trust_remote_code, prompt), batch_size)
+    items = with_prompt(items, spec_of(folder), prompt)
+    if (folder / "preprocessor_config.json").is_file():
         embed = _dual_model(folder, dtype or torch.float32)
     else:
         embed = {"text": _text_model(folder, dtype or torch.float32)}
     return by_kind(items, embed, batch_size)
 
 
-def _zoo_model(folder: Path, dtype: "torch.dtype | None", trust_remote_code: bool) -> dict[str, Any]:
+def _zoo_model(
+    folder: Path, dtype: "torch.dtype | None", trust_remote_code: bool, prompt: str | None
+) -> dict[str, Any]:
     from transformers import AutoModel, AutoProcessor
 
     from zoo.exports import register
@@ -153,9 +155,8 @@ def _zoo_model(folder: Path, dtype: "torch.dtype | None", trust_remote_code: boo
     model = AutoModel.from_pretrained(folder, dtype=dtype, **options)
     processor = AutoProcessor.from_pretrained(folder, **options)
     return {
-        # The prompt stands in the text already, the default one too.
-        "text": lambda texts: model.get_text_features(**processor(text=texts, prompt="")).pooler_output,
-        "image": lambda pictures: model.get_image_features(**processor(images=pictures)).pooler_output,
+        "text": lambda texts: model.get_text_features(**processor(text=texts, prompt=prompt)).pooler_output,
+        "image": lambda pictures: model.get_image_features(**processor(images=pictures, prompt=prompt)).pooler_output,
     }
 
 
