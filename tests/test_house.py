@@ -38,7 +38,9 @@ MAY_IMPORT = {
     "encoders": PARTS | {"encoders"},
     "adapters": BASE | {"encoders", "formats"},  # the checks of configurations and of safetensors
     "fusion": BASE | {"encoders", "embedder"},  # the model for its type alone
-    "embedder": PARTS | {"encoders", "formats", "fusion", "publish"},  # publish: for the verb push_to_hub alone
+    "windows": BASE | {"encoders"},
+    "embedder": PARTS
+    | {"encoders", "formats", "fusion", "publish", "windows"},  # publish: for the verb push_to_hub alone
     "formats": PARTS | {"adapters", "encoders", "embedder", "fusion", "hub", "formats"},
     "hub": PARTS | {"encoders", "embedder", "formats", "registry"},
     "precision": set(),

@@ -135,6 +135,27 @@ def test_a_picture_is_looked_at_once_in_a_batch(model, encoder, monkeypatch):
     assert torch.allclose(together, torch.stack([model.encode(item) for item in items]), atol=1e-5)
 
 
+def test_large_pictures_are_read_ahead_by_their_bytes(model, encoder, monkeypatch):
+    read = encoder.read(Item(image=picture(0)))
+    assert encoder.size(read) == sum(t.nbytes for t in read.visuals[0].inputs.values()) > 0
+    assert encoder.size(encoder.read(Item(text="a"))) == 0
+    pulled = []
+
+    def source():
+        for i in range(120):
+            pulled.append(i)
+            yield picture(i % 3)
+
+    def furthest() -> int:
+        pulled.clear()
+        done = enumerate(model.encode_stream(source()))
+        return max(len(pulled) - n for n, _ in done)
+
+    assert furthest() > 60  # small ones count as any picture
+    monkeypatch.setattr("zoo.windows._WINDOW_BYTES", 8 * encoder.size(read))
+    assert furthest() <= 3 * 8 + 4  # two windows, and the rest of a chunk; of one more the results
+
+
 def test_a_shared_instruction_is_computed_once(model, encoder, monkeypatch):
     texts = [Item(text=text, instruction=LONG) for text in ("a cat", "a dog", "two birds on a wire")]
     batch = encoder.collate([encoder.read(item) for item in texts])

@@ -20,11 +20,9 @@ from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedInputErro
 from zoo.fusion import FusedEncoder, FusedTower, WeightedSum, apart
 from zoo.items import Item, Tokens, as_item
 from zoo.spec import ModelSpec
+from zoo.windows import Pace, batches, windows
 
 Precision = Literal["float32", "int8", "binary"]
-_WINDOW = 4096  # items read ahead of the model, a picture counting as 16
-_FIRST_WINDOW = 512
-_PICTURE_WEIGHT = 16
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
@@ -219,10 +217,12 @@ class Embedder(nn.Module):
         bar = _progress(inputs, progress, self.spec.name)
         try:
             ahead: deque[list[Future]] = deque()
-            for window in _windows(inputs):
+            pace = Pace([reader.encoder for reader in self.readers])
+            for window in windows(inputs, pace):
                 ahead.append([pool.submit(self._read, chunk, prefix) for chunk in window])
                 if len(ahead) > 1:
                     yield from self._finish(ahead.popleft(), batch_size, dim, bar)
+                pace.learn(ahead[0][0].result())
             while ahead:
                 yield from self._finish(ahead.popleft(), batch_size, dim, bar)
         finally:
@@ -460,47 +460,6 @@ def _many(inputs: Any) -> Iterable[Any] | None:
     if hasattr(inputs, "getbands") or not hasattr(inputs, "__iter__"):
         return None
     return inputs
-
-
-def _windows(inputs: Iterable[Any]) -> Iterator[list[list[tuple[int, Any]]]]:
-    """Chunks for the reading threads, gathered into windows of bounded size."""
-    window: list[list[tuple[int, Any]]] = []
-    chunk: list[tuple[int, Any]] = []
-    window_weight = chunk_weight = 0
-    limit = _FIRST_WINDOW  # small at first, so that the model starts while the rest is still being read
-    for index, value in enumerate(inputs):
-        weight = 1 if isinstance(value, str) else _PICTURE_WEIGHT
-        chunk.append((index, value))
-        chunk_weight += weight
-        if chunk_weight >= 4 * _PICTURE_WEIGHT:
-            window.append(chunk)
-            window_weight += chunk_weight
-            chunk, chunk_weight = [], 0
-        if window_weight >= limit:
-            yield window
-            window, window_weight, limit = [], 0, min(2 * limit, _WINDOW)
-    if chunk:
-        window.append(chunk)
-    if window:
-        yield window
-
-
-def batches(reads: list[tuple[int, Any]], encoder: Encoder, batch_size: int | None) -> Iterator[list[tuple[int, Any]]]:
-    """Reads of similar length together, each batch within the encoder's budget and the user's `batch_size`."""
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    lengths = [encoder.length(read) for _, read in reads]
-    batch: list[tuple[int, Any]] = []
-    longest = 0
-    for position in sorted(range(len(reads)), key=lengths.__getitem__):
-        longest = max(longest, lengths[position])
-        full = len(batch) == batch_size if batch_size else longest * (len(batch) + 1) > encoder.batch_budget
-        if batch and full:
-            yield batch
-            batch, longest = [], lengths[position]
-        batch.append(reads[position])
-    if batch:
-        yield batch
 
 
 def _not_finite(index: int) -> NonFiniteEmbeddingError:

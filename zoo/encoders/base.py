@@ -62,6 +62,10 @@ class Encoder(nn.Module):
         """Cost of one read in units of `batch_budget`."""
         return 1
 
+    def size(self, read: Any) -> int:
+        """Bytes of one read, where they are many; 0 leaves it at the half megabyte of a picture."""
+        return 0
+
     def forward(self, batch: Batch) -> Tokens:
         """A batch from `collate`, on the encoder's device, to `Tokens` `(batch, tokens, width)`."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")

@@ -192,6 +192,9 @@ class VlmEncoder(Encoder):
     def length(self, read: Sequenced) -> int:
         return len(read.ids)
 
+    def size(self, read: Sequenced) -> int:
+        return sum(tensor.nbytes for visual in read.visuals for tensor in visual.inputs.values())
+
     def collate(self, reads: Sequence[Sequenced], side: str = "right") -> Batch:
         """Ids, masks and positions `(batch, tokens)`; each distinct picture once, and where it goes.
 
