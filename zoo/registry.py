@@ -144,7 +144,7 @@ def load_model(
     from zoo import hub
 
     if like is None and isinstance(name_or_path, str) and LIKE in name_or_path:
-        name_or_path, _, like = name_or_path.partition(LIKE)
+        name_or_path, _, like = name_or_path.rpartition(LIKE)
     model = hub.open_model(
         name_or_path, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, like=like
     )

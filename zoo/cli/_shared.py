@@ -44,7 +44,9 @@ def source(name: str) -> str | Path:
     """What was meant by a NAME: a folder that is there, else the name as it stands, for `load_model`."""
     from zoo.registry import LIKE, PREFIXES, list_models
 
-    place, like, other = name.partition(LIKE)
+    if LIKE in name and Path(name).expanduser().is_dir():  # "photos like these"
+        return Path(name).expanduser()
+    place, like, other = name.rpartition(LIKE) if LIKE in name else (name, "", "")
     folder = Path(place).expanduser()
     if folder.is_dir() and name not in list_models():
         return f"{folder.resolve()}{like}{other}" if like else folder

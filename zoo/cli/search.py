@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import add_model_options, existing, positive, print_json, print_table, waiting
+from zoo.cli._shared import add_model_options, existing, positive, print_json, print_table, source, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _open_model(arguments: argparse.Namespace, made_by: str) -> "Embedder":
     from zoo.registry import load_model
 
     try:
-        return load_model(arguments.model or made_by, device=arguments.device)
+        return load_model(source(arguments.model) if arguments.model else made_by, device=arguments.device)
     except ZooError as error:
         if arguments.model:
             raise

@@ -152,7 +152,12 @@ def from_pretrained(
     try:
         with quiet():
             model, report = cls.from_pretrained(
-                folder, output_loading_info=True, use_safetensors=safe, trust_remote_code=trust_remote_code, **options
+                folder,
+                output_loading_info=True,
+                use_safetensors=safe,
+                trust_remote_code=trust_remote_code,
+                ignore_mismatched_sizes=True,  # they are an error below, which names them
+                **options,
             )
     except Exception as error:
         # transformers wraps damaged files, wrong shapes and unknown settings in many types.
