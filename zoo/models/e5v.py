@@ -39,6 +39,7 @@ E5V = Reading(
     license="unknown",  # its repository names none; its base is under Llama 3's
     paper=PAPER,
     hub_id="royokong/e5-v",
+    revision="0c1f22679417b3ae925d779442221c40cd1861ab",  # that mteb measured
     base="lmms-lab/llama3-llava-next-8b",
     max_tokens=8192,
     demo="compose",

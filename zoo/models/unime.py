@@ -98,6 +98,7 @@ def unime_llava_onevision_7b(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     paper=PAPER_V2,
     hub_id="TianchengGu/UniME-V2-LLaVA-OneVision-8B",
+    revision="36ef54da9f3dc3a2bfba115c4fb403b1a1f7cb0c",  # that mteb measured
     base="llava-hf/llava-onevision-qwen2-7b-ov-hf",
     max_tokens=32768,
     demo="compose",
