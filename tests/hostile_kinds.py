@@ -305,7 +305,7 @@ def one_nan(folder: Path, mark: Path) -> None:
     _not_finite(folder)
 
 
-@kind(BERT, "NonFiniteEmbeddingError", "")  # other layouts: said when a text is embedded
+@kind(BERT, "MissingWeightsError", "NaN")
 @kind("zoo-text", "MissingWeightsError", "NaN")
 def all_nan(folder: Path, mark: Path) -> None:
     tensors = {name: torch.full_like(tensor, torch.nan) for name, tensor in load_file(weights(folder)).items()}
