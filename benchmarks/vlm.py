@@ -1,4 +1,4 @@
-"""Vision-language embedders: the zoo and the loop that their authors' code runs, same weights, mixed lengths and media."""
+"""Vision-language embedders: the zoo and the plain loop of VLM2Vec's code, same weights, mixed lengths and media."""
 
 import gc
 from typing import Any
@@ -65,7 +65,7 @@ def build(size: str, dtype: torch.dtype = torch.float32, device: str = "cpu") ->
 
 
 def items_of(count: int) -> list[Item]:
-    """Texts, pictures and both, of mixed lengths and sizes, in no order; each picture twice, as questions come."""
+    """Texts, pictures and both, of mixed lengths and sizes, in no order; one picture in eight comes twice, as questions do."""
     rng = np.random.default_rng(0)
     texts = [text[:600] for text in realistic_texts(count)]
     found = []
@@ -79,7 +79,7 @@ def items_of(count: int) -> list[Item]:
 
 
 class AuthorsLoop:
-    """What the published code does: the language model with its vocabulary, batches in the given order, all padded."""
+    """What VLM2Vec's code does: the language model with its vocabulary, batches in the given order, all padded."""
 
     def __init__(self, model: Embedder) -> None:
         from transformers import Qwen2VLForConditionalGeneration

@@ -285,6 +285,8 @@ def test_items_of_other_content_have_other_keys_and_equal_ones_the_same(tmp_path
     # A vision-language model reads the prompt with a picture too, and not as a part of the text.
     picture, both = Item(image=pixels), Item(image=pixels, text="a")
     assert item_key(picture, "query: ") != item_key(picture)
+    # With an empty instruction of its own an item takes no prompt.
+    assert item_key(Item(text="a", instruction=""), "query: ") != item_key(Item(text="a"), "query: ")
     assert item_key(both, "query: ") != item_key(Item(image=pixels, text="query: a"))
     others = [Item(text="a", instruction="b"), Item(text="a"), Item(parts=["a"]), Item(parts=["a", pixels])]
     assert len({item_key(item) for item in others}) == 4

@@ -198,6 +198,16 @@ def test_words_are_cut_and_pictures_never_are(model):
     assert text.endswith("<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
 
 
+def test_of_a_megabyte_only_what_can_be_read_is_tokenised(model, monkeypatch):
+    source = model.towers[0].encoder
+    encoder = VlmEncoder(source.settings, source.reading, 120, backbone=source.backbone, processor=byte_processor())
+    real, seen = encoder.tokenizer, []
+    monkeypatch.setattr(encoder, "tokenizer", lambda text, **options: seen.append(len(text)) or real(text, **options))
+    ids = encoder.read(Item(text="words " * 200_000)).ids
+    assert ids == encoder.read(Item(text="words " * 100)).ids
+    assert max(seen) < 120 * 64 + 200
+
+
 @pytest.mark.parametrize("room", range(1, 9))
 def test_letters_of_several_tokens_are_cut_whole(model, room):
     source = model.towers[0].encoder

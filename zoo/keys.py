@@ -28,7 +28,7 @@ def item_key(item: Item, prefix: str = "") -> bytes:
     text = prefix + item.text if prefix and item.text is not None and item.text.strip() else item.text
     for value in (text, item.image, item.video, item.audio, item.regions):
         _feed(digest, value)
-    if item.instruction or item.parts or (prefix and item.modalities != {"text"}):
+    if item.instruction is not None or item.parts or (prefix and item.modalities != {"text"}):
         # A vision-language model reads the prompt with a picture too; keys of texts stay what they were.
         _feed(digest, item.instruction if item.instruction is not None else prefix)
         for part in item.parts:

@@ -18,7 +18,7 @@ _VOCABULARIES = (
     ("sentencepiece.bpe.model",),
     ("tokenizer.model",),
 )
-_READ_CHARACTERS_PER_TOKEN = 64  # far above any language: a megabyte of text is cut before it is tokenised
+READ_CHARACTERS_PER_TOKEN = 64  # far above any language: a megabyte of text is cut before it is tokenised
 
 
 def check_text(text: Any) -> str:
@@ -69,7 +69,7 @@ class FastTokenizer:
     def __call__(self, text: str) -> list[int]:
         text = check_text(text)
         if self.max_tokens is not None:
-            text = text[: self.max_tokens * _READ_CHARACTERS_PER_TOKEN]
+            text = text[: self.max_tokens * READ_CHARACTERS_PER_TOKEN]
         text = text.lower() if self.lower else text
         return self.tokenizer.encode(text, add_special_tokens=self.special_tokens).ids
 
@@ -87,7 +87,7 @@ class SlowTokenizer:
     def __call__(self, text: str) -> list[int]:
         text = check_text(text)
         if self.max_tokens is not None:
-            text = text[: self.max_tokens * _READ_CHARACTERS_PER_TOKEN]
+            text = text[: self.max_tokens * READ_CHARACTERS_PER_TOKEN]
         text = text.lower() if self.lower else text
         return list(self.tokenizer(text, truncation=self.max_tokens is not None, max_length=self.max_tokens).input_ids)
 

@@ -15,7 +15,7 @@ from zoo.encoders.checking import check_transformers
 from zoo.encoders.fitting import check_processor, check_version
 from zoo.encoders.quiet import quiet
 from zoo.encoders.rendering import Prompt
-from zoo.encoders.tokenizing import check_ids, check_text, pad
+from zoo.encoders.tokenizing import READ_CHARACTERS_PER_TOKEN, check_ids, check_text, pad
 from zoo.encoders.visuals import Visual, Visuals
 from zoo.errors import (
     EmptyItemError,
@@ -121,7 +121,7 @@ class VlmEncoder(Encoder):
                 f"this {self.backbone.config.model_type} encoder was built without its tokenizer and processor (build_model "
                 "gives the shape only); use load_model to embed"
             )
-        content = self.visuals.unfold(content_of(item))
+        content = self.visuals.unfold([(kind, self._start(kind, value)) for kind, value in content_of(item)])
         if not self.reading.mixed and len({kind == "text" for kind, _ in content}) > 1:
             raise UnsupportedModalityError(
                 f"this {self.backbone.config.model_type} model reads words or pictures, not both in one item; encode them "
@@ -139,6 +139,12 @@ class VlmEncoder(Encoder):
             ids = self._cut(content, visuals, item.instruction or "", len(ids))
         check_ids(ids, self.backbone.get_input_embeddings().num_embeddings, self.backbone.config.model_type)
         return Sequenced(ids, self._pooled(ids), visuals)
+
+    def _start(self, kind: str, value: Any) -> Any:
+        """Of a text what could be read of it."""
+        return (
+            value[: self.max_tokens * READ_CHARACTERS_PER_TOKEN] if isinstance(value, str) and kind == "text" else value
+        )
 
     def _check_words(self, text: str) -> None:
         check_text(text)
@@ -163,7 +169,6 @@ class VlmEncoder(Encoder):
         last = max((i for i, (kind, _) in enumerate(content) if kind == "text"), default=None)
         text = content[last][1] if last is not None else ""
         while text and length > self.max_tokens:
-            text = text[: self.max_tokens * 64]
             words = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
             keep = min(len(words.input_ids) - 1, len(words.input_ids) - (length - self.max_tokens))
             end = words.offset_mapping[keep - 1][1] if keep > 0 else 0
