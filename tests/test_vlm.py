@@ -167,6 +167,15 @@ def test_a_shared_instruction_is_computed_once(model, encoder, monkeypatch):
     assert torch.allclose(once, last(encoder, texts), atol=1e-5)
 
 
+def test_the_reading_decides_what_attention_sees(model, encoder):
+    """Also where a configuration says otherwise, or another encoder has used the same backbone."""
+    items = [Item(text=text, instruction=LONG) for text in ("a cat", "a dog")]
+    causal = last(encoder, items)
+    both = with_reading(model, attention="bidirectional", pooling="mean")
+    assert (last(both, items) - causal).abs().max() > 1e-3
+    assert torch.equal(last(encoder, items), causal)
+
+
 def test_no_prefix_is_shared_where_it_would_be_wrong(model, encoder):
     texts = [encoder.read(Item(text=text, instruction=LONG)) for text in ("a cat", "a dog of some size")]
     batch = encoder.collate(texts)

@@ -79,10 +79,7 @@ class VlmEncoder(Encoder):
         )
         self.backbone = backbone if backbone is not None else random_backbone(config)
         check_version(self.backbone)
-        text = self.backbone.config.get_text_config()
-        self.width = text.hidden_size
-        if self.reading.attention == "bidirectional":
-            text.is_causal = False  # all layers share this configuration
+        self.width = self.backbone.config.get_text_config().hidden_size
         self.visuals: Visuals | None = None
         if assets is not None or processor is not None:
             self.use_processor(processor if processor is not None else open_processor(assets, config["model_type"]))
@@ -237,6 +234,8 @@ class VlmEncoder(Encoder):
 
     def forward(self, batch: Batch) -> Tokens:
         ids, mask, positions = batch["ids"], batch["mask"], batch["positions"]
+        # Here, since all layers share this configuration, a checkpoint may bring another, and another encoder may share the backbone.
+        self.backbone.config.get_text_config().is_causal = self.reading.attention == "causal"
         pooled = mask & batch["pooled"].bool() if "pooled" in batch else mask
         seen = self._seen(self._features(batch)) if any(f"{kind}_order" in batch for kind in KINDS) else {}
         shared = self._shared_prefix(ids, mask)
