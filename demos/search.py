@@ -85,7 +85,7 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
         with gr.Tabs(selected=first if reads_text else "picture"):
             with gr.Tab("By words", id="words", visible=reads_text):
                 text_results = _text_tab(search, own)
-            with gr.Tab("Picture + words", id="both", visible=reads_text):
+            with gr.Tab("By both", id="both", visible=reads_text):
                 both_results = compose.tab(search, own)
             with gr.Tab("By picture", id="picture"):
                 image_results = _image_tab(search, own)

@@ -33,7 +33,7 @@ CSS = """
   white-space: normal; text-align: left; padding: 3px 7px; max-height: 3.1em; }
 .zoo-results button.thumbnail-lg { background: var(--background-fill-secondary); }
 @media (max-width: 640px) {
-  .tab-container button { padding: 0 6px; font-size: .85rem; }
+  .tab-container button { padding: 0 3px; font-size: .74rem; }
   #title h1 { font-size: 1.6rem; }
   #title p { font-size: .95rem; }
   .zoo-results .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }

@@ -217,7 +217,7 @@ def test_the_page_fits_its_window(browser, url, width):
     page = browser.new_page(viewport={"width": width, "height": 844})
     page.goto(url)
     expect(first_picture(page)).to_be_visible()
-    for tab in ("By words", "By picture", "Describe", "Map", "Add yours"):
+    for tab in ("By words", "By both", "By picture", "Describe", "Map", "Add yours"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
     page.close()

@@ -65,6 +65,7 @@ def test_api_names_and_parameters_are_pinned(local, shared, tmp_path):
 
     expected = {
         "/search_by_text": ["query", "top_k"],
+        "/search_by_both": ["picture", "words", "instruction", "share", "top_k"],
         "/search_by_image": ["picture", "top_k"],
         "/classify_image": ["picture", "labels", "temperature"],
         "/draw_map": ["method"],

@@ -92,7 +92,7 @@ def test_every_demo_that_a_model_names_is_there():
 def test_a_model_without_words_has_no_such_tab(photos, tmp_path):
     page = compose.build(colour_model(modalities=frozenset({"image"})), folder_pictures(photos), workspace=tmp_path)
     tabs = {block.label: block.visible for block in page.blocks.values() if isinstance(block, gr.Tab)}
-    assert tabs["Picture + words"] is False
+    assert tabs["By both"] is False
 
 
 # ---------------------------------------------------------------------------------------------------- in the browser

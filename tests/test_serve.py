@@ -200,7 +200,6 @@ BAD = [
     ({"input": ["a", {"image": data_url(PNG[:200])}]}, 400, "corrupt-image", "input[1]"),
     ({"input": [{"image": data_url(b"<html>no</html>")}]}, 400, "not-media", "input[0]"),
     ({"input": [{"image": URL, "image_url": URL}]}, 400, "invalid_value", "input[0]"),
-    ({"input": [{"image": URL, "text": "both"}]}, 400, "unsupported-modality", "input[0]"),
     ({"input": [{"audio": data_url(b"RIFF0000WAVE")}]}, 400, "unsupported-modality", "input[0]"),
     ({"input": ["a\ud800"]}, 400, "invalid-text", "input[0]"),
     ({"input": "a", "messages": []}, 400, "missing_input", "input"),
@@ -350,3 +349,16 @@ def test_a_key_beyond_ascii_and_refused_keys_are_counted():
         assert (
             'zoo_refused_total{code="invalid_api_key"} 1.0' in served.call("GET", "/metrics", None, right).body.decode()
         )
+
+
+def test_an_instruction_belongs_to_its_item():
+    model, blue = zoo.build_model("vlm2vec-test"), picture(3)
+    asked = {"text": "in blue", "image": data_url(blue), "instruction": "Find the changed picture."}
+    with serving(model) as served:
+        answer = served.post({"input": [asked, {"text": "in blue", "image": data_url(blue)}]})
+        bad = served.post({"input": [{"text": "a", "instruction": 3}]})
+    plain = Item(text="in blue", image=blue)
+    found = [row["embedding"] for row in answer.json()["data"]]
+    close(found, model.encode([replace(plain, instruction=asked["instruction"]), plain]))
+    assert np.abs(np.subtract(*found)).max() > 1e-3
+    assert bad.status == 400
