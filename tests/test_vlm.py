@@ -1,5 +1,7 @@
 """The vision-language encoder: what one sequence holds, what is computed once, what is cut, what is refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -329,3 +331,15 @@ def test_readings_that_make_no_sense_are_refused():
             Reading(prompt="{{ text }}", **facts)
     with pytest.raises(ValueError, match="unknown switches"):
         Reading.from_dict({"prompt": "", "colour": "red"})
+
+
+def test_non_commercial_weights_warn_once(monkeypatch):
+    from zoo import hub
+
+    monkeypatch.setattr(hub, "_WARNED", set())
+    with pytest.warns(UserWarning, match="jina-embeddings-v4 are for non-commercial use"):
+        hub.warn_of_license(zoo.get_spec("jina-embeddings-v4"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hub.warn_of_license(zoo.get_spec("jina-embeddings-v4"))
+        hub.warn_of_license(zoo.get_spec("gme-qwen2vl-2b"))

@@ -169,6 +169,8 @@ def _open_repository(
     check_weights(weights, f"hf:{repo}", "*.safetensors", allow_pickle)
     config = read("config.json") if "config.json" in wanted else {}
     chosen, like = like, like or spec_of_repository(repo)
+    if chosen is None and like is not None:
+        warn_of_license(like)
     if not getattr(layout, "NEEDS_LIKE", False):
         refuse_code(config, f"hf:{repo}", trust_remote_code)
     elif FACTS not in names:  # those never need the repository's code, but a model that they are read like
