@@ -175,12 +175,17 @@ def _contents(messages: Any) -> list[Any]:
 
 
 def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
-    """A text, {"text": …, "image": …}, {"type": …} or {"content": [parts]} as one item."""
+    """A text, {"text": …, "image": …}, {"type": …} or {"content": [parts]} as one item; `instruction` beside any key."""
     if isinstance(value, bytes):
         try:
             return as_item(value)
         except InputError as error:
             raise bad_field(where, str(error), error.code) from error
+    instruction = None
+    if isinstance(value, dict) and value.get("instruction") is not None:
+        instruction = _text(value["instruction"], where, limits)
+    if isinstance(value, dict):
+        value = {key: content for key, content in value.items() if key != "instruction"}
     found: dict[str, Any] = {}
     texts: list[str] = []
     characters = -1  # the texts are joined by one line break each
@@ -206,7 +211,7 @@ def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
         found["text"] = "\n".join(texts)
     if not found:
         raise bad_field(where, "has neither text, image, audio nor video", "empty-item")
-    return Item(**found)
+    return Item(**found, instruction=instruction)
 
 
 def _part(part: Any, where: str) -> list[tuple[str, Any]]:
@@ -222,7 +227,7 @@ def _part(part: Any, where: str) -> list[tuple[str, Any]]:
     kind = part.get("type")
     if kind is None:
         if unknown := set(part) - {"text", *MEDIA, *PARTS}:
-            raise bad_field(where, f"unknown key {min(unknown)!r:.40}; known are text, {', '.join(MEDIA)}")
+            raise bad_field(where, f"unknown key {min(unknown)!r:.40}; known are text, {', '.join(MEDIA)}, instruction")
         return [
             ("text" if key == "text" else PARTS[key][0], content)
             for key, content in part.items()
