@@ -116,8 +116,10 @@ def as_item(value: Any) -> Item:
             "(3, height, width), or say what it is: Item(video=frames), Item(audio=waveform), a list of arrays",
             what=f"array {shape}",
         )
+    several = "; frames of a film are Item(video=[…]), words with a picture Item(text=…, image=…)"
     raise UnsupportedInputError(
-        f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL picture, an array or zoo.Item",
+        f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL picture, an array or zoo.Item"
+        + several * isinstance(value, list | tuple),
         what=repr(value)[:80],
     )
 
@@ -129,9 +131,14 @@ def _checked(item: Item) -> Item:
                 "an Item has either parts or a text, image, video or audio; put all of it into parts",
                 what="Item(parts=…)",
             )
+        if isinstance(item.parts, str | bytes | Path):
+            raise UnsupportedInputError("parts is a list, such as parts=[words, picture]", what="Item(parts=…)")
         parts = [as_item(part) for part in item.parts]
         if any(part.parts or part.instruction for part in parts):
-            raise UnsupportedInputError("a part has no parts and no instruction of its own", what="Item(parts=…)")
+            raise UnsupportedInputError(
+                "a part has no parts and no instruction of its own; give them to the Item around it",
+                what="Item(parts=…)",
+            )
         return replace(item, parts=tuple(parts))
     if not item.modalities - {"regions"}:
         only = "only an instruction, and nothing that it is about" if item.instruction else "none"

@@ -138,6 +138,10 @@ class Schema:
             names = ", ".join(self.unused[:8]) + (", …" if len(self.unused) > 8 else "")
             plural = "s" if len(self.unused) > 1 else ""
             shown.append(f"  {len(self.unused)} column{plural} not used: {names}")
+            if "instruction" in self.unused and self.query_instruction is None:
+                shown.append(
+                    "  (the task of the queries is read from query_instruction: --column query_instruction=instruction)"
+                )
         return "\n".join([title, *shown])
 
 

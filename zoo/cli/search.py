@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of picture and words together: 0 the words alone, 1 the picture alone (default: the model's own rule)",
     )
-    parser.add_argument("--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
+    parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
     add_model_options(parser, default=None)
     parser.add_argument("--backend", choices=("lancedb", "exact"), help="the store (default: lancedb if installed)")

@@ -187,9 +187,10 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
             "vlm2vec-v2-qwen2vl-2b and gme-qwen2vl-2b"
         )
     if like is None or like.reading is None:
+        backbone = f"one whose backbone is {BACKBONES[kind]}" if kind in BACKBONES else "one of the same backbone"
         raise UnrecognisedCheckpointError(
             f"{where} is a vision-language model, and its files do not say how it makes vectors (prompt, positions, pooling). "
-            'Say which registered model it is like: load_model(..., like="gme-qwen2vl-2b"); `zoo list --modality image` has them'
+            f'Say which registered model it is like, {backbone} (`zoo show` says it): load_model(..., like="gme-qwen2vl-2b")'
         )
     if not config:
         return like
