@@ -120,9 +120,10 @@ class VlmEncoder(Encoder):
             )
         content = self.visuals.unfold([(kind, self._start(kind, value)) for kind, value in content_of(item)])
         if not self.reading.mixed and len({kind == "text" for kind, _ in content}) > 1:
+            what = "similarities" if self.reading.pooling == "tokens" else "vectors"
             raise UnsupportedModalityError(
                 f"this {self.backbone.config.model_type} model reads words or pictures, not both in one item; encode them "
-                "apart, and add their vectors"
+                f"apart, and add their {what}"
             )
         visuals = tuple(self.visuals.read(kind, value) for kind, value in content if kind in KINDS)
         texts = [value for kind, value in content if kind == "text"]
