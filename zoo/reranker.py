@@ -96,6 +96,9 @@ JUDGES = {
 }
 
 
+_WINDOW = 64  # pairs that are read before they are scored
+
+
 class Reranker(nn.Module):
     """Scores documents for a query by the probability of "yes" against "no" as the next word.
 
@@ -143,20 +146,24 @@ class Reranker(nn.Module):
             InputError: a query or document that cannot be read; its `index` is that of the pair.
         """
         pairs = [(query, document) for document in documents] if documents is not None else list(query)
+        scores = torch.empty(len(pairs))
+        for start in range(0, len(pairs), _WINDOW):  # mining hands over thousands, whose pictures would not all fit
+            self._score(pairs[start : start + _WINDOW], start, batch_size, scores)
+        return scores
+
+    def _score(self, pairs: list[tuple[Any, Any]], start: int, batch_size: int | None, scores: Tensor) -> None:
         reads = []
-        for index, (asked, about) in enumerate(pairs):
+        for index, (asked, about) in enumerate(pairs, start):
             try:
                 reads.append((index, self.encoder.read(self.pair(asked, about))))
             except InputError as error:
                 raise error.at(index) from None
-        scores = torch.empty(len(pairs))
         pool, device = LastToken(), self.answer.device
         for batch in batches(reads, self.encoder, batch_size):
             inputs = self.encoder.collate([read for _, read in batch])
             states = pool(self.encoder({name: tensor.to(device) for name, tensor in inputs.items()}))
             margins = states.float() @ self.answer.float()
             scores[[index for index, _ in batch]] = margins.sigmoid().cpu()
-        return scores
 
 
 def load_reranker(
