@@ -54,7 +54,8 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
                 elem_id="change",
             )
             examples = _examples(search)
-            with gr.Accordion("How the two are combined", open=False):
+            reads_both = any(tower.encoder.interleaved for tower in search.models.get(search.start.model).towers)
+            with gr.Accordion("Instruction, and how the two are combined", open=reads_both):
                 instruction = gr.Dropdown(
                     [
                         ("none", ""),

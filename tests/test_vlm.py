@@ -343,3 +343,30 @@ def test_non_commercial_weights_warn_once(monkeypatch):
         warnings.simplefilter("error")
         hub.warn_of_license(zoo.get_spec("jina-embeddings-v4"))
         hub.warn_of_license(zoo.get_spec("gme-qwen2vl-2b"))
+
+
+def test_half_precision_is_loaded_as_such(tmp_path, monkeypatch):
+    """Of a checkpoint in bfloat16 no float32 copy is made on the way."""
+    from transformers import Qwen2VLModel
+
+    from .reference.qwen2_vl import write_qwen2_vl
+
+    write_qwen2_vl(tmp_path / "old")
+    loaded = []
+    plain = Qwen2VLModel.from_pretrained.__func__
+    monkeypatch.setattr(
+        Qwen2VLModel,
+        "from_pretrained",
+        classmethod(lambda cls, *args, **rest: loaded.append(rest["dtype"]) or plain(cls, *args, **rest)),
+    )
+    half = zoo.load_model(tmp_path / "old", like="gme-qwen2vl-2b", device="cpu", dtype=torch.bfloat16)
+    full = zoo.load_model(tmp_path / "old", like="gme-qwen2vl-2b", device="cpu")
+    assert loaded == [torch.bfloat16, torch.float32]
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in full.parameters()} == {torch.float32}
+    long = "a cat on a mat, " * 60
+    assert float(half.encode(long) @ full.encode(long)) > 0.995
+    for model in (half, full.half(), full.float().to(torch.bfloat16)):
+        frequencies = [b for name, b in model.named_buffers() if name.endswith("inv_freq")]
+        assert frequencies
+        assert all(b.dtype == torch.float32 for b in frequencies)

@@ -89,6 +89,17 @@ class Embedder(nn.Module):
         self.fusion = WeightedSum() if fusion is None and apart(towers) else fusion
         self._fused: tuple[FusedTower, ...] = ()
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "Embedder":
+        """`to`, `half` and the like, but for the frequencies of rotary positions: rounded to bfloat16 (by up to
+        0.4 %) they would be about a radian off after a thousand tokens."""
+        kept = [(m, name, b) for m in self.modules() for name, b in m._buffers.items() if name.endswith("inv_freq")]
+        super()._apply(fn, recurse)
+        for module, name, exact in kept:
+            moved = module._buffers[name]
+            if exact is not None and moved.dtype != exact.dtype:
+                module._buffers[name] = exact.to(moved.device)
+        return self
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -131,8 +142,9 @@ class Embedder(nn.Module):
             hint = "; it does not read parts in an order: encode them apart"
         files = [str(v) for v in (item.image, item.video, item.audio) if isinstance(v, Path)]
         named = f" ({', '.join(files)})" if files else ""
+        together = " in one item" if len(wanted) > 1 else ""
         raise UnsupportedModalityError(
-            f"{self.spec.name} reads {reads}, not {'+'.join(sorted(wanted))} in one item{named}{hint}",
+            f"{self.spec.name} reads {reads}, not {'+'.join(sorted(wanted))}{together}{named}{hint}",
             what=files[0] if files else "+".join(sorted(wanted)),
         )
 

@@ -81,7 +81,12 @@ def load_film(source: Any, *, frames: int = 8, fps: float = 0.0, name: str = "")
         raise UnsupportedInputError(
             f"a film was given as {given}; pass pathlib.Path, bytes, frames or a list of pictures", what=given
         )
-    kind = kind_of(source)
+    try:
+        kind = kind_of(source)
+    except NotMediaError as error:
+        raise NotMediaError(
+            f"{name} is no film that the zoo reads (MP4, MOV, MKV, WebM, AVI, MPEG, animated GIF, WebP, PNG)", what=name
+        ) from error
     if kind not in ("video", "image"):
         raise NotMediaError(f"{name} holds {kind}, not a film", what=name)
     size = len(source) if isinstance(source, bytes) else source.stat().st_size

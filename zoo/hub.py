@@ -24,6 +24,8 @@ from zoo.formats import check_weights, read_json
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from zoo.embedder import Embedder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -41,11 +43,17 @@ def open_model(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     like: str | None = None,
+    dtype: "torch.dtype | None" = None,
 ) -> "Embedder":
     """The work behind `zoo.load_model`, which describes the arguments and errors."""
     from zoo.registry import PREFIXES, get_spec
 
-    options = {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    options = {
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "allow_pickle": allow_pickle,
+        "dtype": dtype,
+    }
     known = get_spec(like) if like is not None else None
     if known is not None and known.reading is None:
         raise UnknownModelError(
@@ -86,19 +94,30 @@ def warn_of_license(spec: ModelSpec) -> None:
 
 
 def _open_source(
-    source: str, *, revision: str | None, trust_remote_code: bool, allow_pickle: bool, like: ModelSpec | None = None
+    source: str,
+    *,
+    revision: str | None,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    like: ModelSpec | None = None,
+    dtype: "torch.dtype | None" = None,
 ) -> "Embedder":
     kind, _, rest = source.partition(":")
     if kind == "hf":
         repo, _, pinned = rest.partition("@")
         revision = revision or pinned or None
-        return _open_repository(repo, revision, trust_remote_code, allow_pickle, like)
+        return _open_repository(repo, revision, trust_remote_code, allow_pickle, like, dtype)
     module = importlib.import_module(f"zoo.formats.{kind}")
     return module.open_name(rest, revision=revision, allow_pickle=allow_pickle)
 
 
 def open_folder(
-    folder: Path, *, trust_remote_code: bool = False, allow_pickle: bool = False, like: ModelSpec | None = None
+    folder: Path,
+    *,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    like: ModelSpec | None = None,
+    dtype: "torch.dtype | None" = None,
 ) -> "Embedder":
     """A model from a local folder, recognised by its own configuration files."""
     if not folder.is_dir():
@@ -107,18 +126,20 @@ def open_folder(
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     layout = recognise(names, lambda file: read_json(folder / file), str(folder))
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    options |= _like(layout, like, str(folder), local=True)
+    options |= _like(layout, like, str(folder), local=True, dtype=dtype)
     return _with_facts(layout.load(folder, name=folder.resolve().name, **options), folder, like)
 
 
-def _like(layout: Any, like: ModelSpec | None, where: str, *, local: bool) -> dict[str, Any]:
-    """The registered model that a checkpoint is read like, for the layouts whose files do not say it.
+def _like(
+    layout: Any, like: ModelSpec | None, where: str, *, local: bool, dtype: "torch.dtype | None"
+) -> dict[str, Any]:
+    """The registered model that a checkpoint is read like, for the layouts whose files do not say it, which also heed a dtype.
 
     Args:
         local: whether it is the user's own folder, which may name others on this machine.
     """
     if getattr(layout, "NEEDS_LIKE", False):
-        return {"like": like, "local": local}
+        return {"like": like, "local": local, "dtype": dtype}
     if like is not None and like.reading is not None:
         raise UnrecognisedCheckpointError(
             f"{where} says itself how it is read ({layout.LOOKED_FOR.partition(':')[0]}); open it without like={like.name!r}"
@@ -144,7 +165,12 @@ def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Emb
 
 
 def _open_repository(
-    repo: str, revision: str | None, trust_remote_code: bool, allow_pickle: bool, like: ModelSpec | None
+    repo: str,
+    revision: str | None,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    like: ModelSpec | None,
+    dtype: "torch.dtype | None",
 ) -> "Embedder":
     if not _REPO.fullmatch(repo):
         raise HubError(f"{repo!r} is no Hub repository; write hf:<org>/<name>[@revision]")
@@ -177,7 +203,7 @@ def _open_repository(
         layout.check_backbone(config, like, f"hf:{repo}")
     folder = download_files(repo, wanted, commit, revision)
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    options |= _like(layout, like, f"hf:{repo}", local=False)
+    options |= _like(layout, like, f"hf:{repo}", local=False, dtype=dtype)
     model = _with_facts(layout.load(folder, name=repo, **options), folder, chosen)
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model

@@ -145,12 +145,17 @@ def load_model(
 
     if like is None and isinstance(name_or_path, str) and LIKE in name_or_path:
         name_or_path, _, like = name_or_path.rpartition(LIKE)
-    model = hub.open_model(
-        name_or_path, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, like=like
-    )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if dtype == "auto":
         from zoo.precision import fastest_dtype
 
         dtype = fastest_dtype(str(device))
+    model = hub.open_model(
+        name_or_path,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        like=like,
+        dtype=dtype,
+    )
     return model.to(device=device, dtype=dtype or torch.float32).eval()

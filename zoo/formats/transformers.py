@@ -15,6 +15,7 @@ from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from zoo.embedder import Embedder
@@ -137,13 +138,24 @@ def check_index(path: Path, kind: str = ".safetensors") -> None:
 
 
 def from_pretrained(
-    cls: Any, folder: Path, allow_pickle: bool, *, trust_remote_code: bool = False, whole: bool = False, **options: Any
+    cls: Any,
+    folder: Path,
+    allow_pickle: bool,
+    *,
+    trust_remote_code: bool = False,
+    whole: bool = False,
+    dtype: "torch.dtype | None" = None,
+    **options: Any,
 ) -> "nn.Module":
     """A transformers model whose every tensor was in the file, and finite; tensors of other towers may be there too.
 
     Args:
         whole: the model is the checkpoint's only one, so that none of its parts' tensors may be left over.
+        dtype: of the weights, float32 if None; never more memory than they take in it.
     """
+    import torch
+
+    dtype = dtype or torch.float32
     names = {path.name for path in folder.iterdir()}
     safe = any(name.endswith(".safetensors") for name in names)
     if not trust_remote_code:  # a trusted author's own code builds what it likes
@@ -157,6 +169,7 @@ def from_pretrained(
                 use_safetensors=safe,
                 trust_remote_code=trust_remote_code,
                 ignore_mismatched_sizes=True,  # they are an error below, which names them
+                dtype=dtype,
                 **options,
             )
     except Exception as error:
@@ -173,7 +186,8 @@ def from_pretrained(
     if whole:
         check_left_over(model, report["unexpected_keys"], folder)
     check_finite(model, folder)
-    return model.float()
+    # Else as loaded: `to` would round the frequencies of rotary positions, which transformers keeps in float32.
+    return model.float() if dtype == torch.float32 else model
 
 
 def _without_weights(cls: Any, folder: Path, config: Any) -> "nn.Module":

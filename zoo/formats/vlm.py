@@ -10,6 +10,7 @@ from zoo.formats.schema import check_folder
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from zoo.embedder import Embedder
@@ -101,10 +102,12 @@ def load(
     allow_pickle: bool,
     like: ModelSpec | None = None,
     local: bool = True,
+    dtype: "torch.dtype | None" = None,
 ) -> "Embedder":
     """The backbone, its adapter merged, read as the model `like` is read.
 
     Args:
+        dtype: of the backbone's weights, float32 if None: half the memory while a large one is loaded.
         local: the user's own folder, whose adapter may name a base model on this machine; a repository's may not.
 
     Raises:
@@ -125,7 +128,7 @@ def load(
         check_folder(base)  # transformers would add an adapter that lies there by itself
     config = read_object(base / "config.json")
     check_backbone(config, like, str(base / "config.json"))
-    backbone, projection = _parts(load_backbone(base, allow_pickle=allow_pickle))
+    backbone, projection = _parts(load_backbone(base, allow_pickle=allow_pickle, dtype=dtype))
     processor = open_processor(folder if _has_processor(folder) else base, backbone.config.model_type)
     encoder = VlmEncoder(
         backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
@@ -209,7 +212,7 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
     return like
 
 
-def load_backbone(folder: Path, *, allow_pickle: bool) -> "nn.Module":
+def load_backbone(folder: Path, *, allow_pickle: bool, dtype: "torch.dtype | None" = None) -> "nn.Module":
     """The base model (no vocabulary projection) of a folder, a retrieval model whole; old and new names are both read."""
     from transformers import AutoModel, AutoModelForPreTraining
 
@@ -227,7 +230,8 @@ def load_backbone(folder: Path, *, allow_pickle: bool) -> "nn.Module":
     safe = [folder / file for file in files if file.endswith(".safetensors")]
     check_names(safe, RENAMED[_family(config["model_type"])])
     opens = AutoModelForPreTraining if config["model_type"] in WRAPPED else AutoModel
-    return from_pretrained(opens, folder, allow_pickle, whole=True, **_converted(config, str(folder / "config.json")))
+    options = _converted(config, str(folder / "config.json"))
+    return from_pretrained(opens, folder, allow_pickle, whole=True, dtype=dtype, **options)
 
 
 def _family(model_type: str) -> str:
