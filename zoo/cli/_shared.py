@@ -32,7 +32,11 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
 
 def add_vector_options(parser: argparse.ArgumentParser) -> None:
     """`--prompt`, `--dim`, `--precision` and `--batch-size`."""
-    parser.add_argument("--prompt", metavar="P", help="a prompt of the model by name (query, document), or its words")
+    parser.add_argument(
+        "--prompt",
+        metavar="P",
+        help="a prompt of the model by name (query, document), or its words; to vision-language models their instruction",
+    )
     parser.add_argument("--dim", type=positive, metavar="N", help="keep the first N columns of a Matryoshka model")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the vectors (default: float32)")
     parser.add_argument(

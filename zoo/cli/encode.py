@@ -19,7 +19,9 @@ SHOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo encode`."""
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; a picture is given by --image")
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="texts; a picture is given by --image, and has a vector of its own"
+    )
     parser.add_argument("--image", action="append", default=[], type=existing, metavar="FILE", help="a picture; repeat")
     add_model_options(parser)
     add_vector_options(parser)
