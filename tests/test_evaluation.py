@@ -33,6 +33,8 @@ AXES = {"apple": 0, "pear": 1, "hat": 2}
 class Named:
     """A model that sees what bytes and words name: the vector of "apple" is the first axis. "?" is taken for a pear."""
 
+    spec = zoo.get_spec("clip-test")
+
     def encode(self, inputs):
         rows = torch.zeros(len(inputs), 3)
         for row, value in zip(rows, inputs, strict=True):
