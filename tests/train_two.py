@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
+from zoo.training.frozen import teacher_vectors
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.run import Run
 from zoo.training.sharding import whole
@@ -38,8 +39,10 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # the processes draw apart
+        cache = out.parent / f"cache-{out.stem}"
+        teacher = teacher_vectors(model, pairs, recipe, cache, progress=False)
         run = Run(model, recipe, build_loss(recipe.loss).double(), sharded=sharded)
-        feed = make_feed(model, pairs, recipe, out.parent / f"cache-{out.stem}", progress=False)
+        feed = make_feed(model, pairs, recipe, cache, progress=False, teacher=teacher)
         found[f"{name}/loss"] = torch.tensor(run._gradients(feed.batch(0)), dtype=torch.float64)
         for part, module in (("model", model), ("loss", run.loss)):
             for weight, parameter in module.named_parameters():
