@@ -52,3 +52,23 @@ def data_pack(name: str) -> Path:
 def pack():
     """`pack("photos")` → its folder."""
     return data_pack
+
+
+# Checks that cost seconds for each family; of the vision-language ones, which share their code, these three stand for all
+# in the default run. `make test-all` takes every one.
+DEAR = {"test_certificate", "test_demo_launch", "test_exports", "test_mteb"}
+FOR_ALL = {"colqwen2-test", "gme-test", "qwen3vl-test"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    import zoo
+
+    names = {name for name in zoo.list_models("*-test") if zoo.get_spec(name).reading is not None} - FOR_ALL
+    for item in items:
+        if (
+            item.path.stem in DEAR
+            and getattr(item, "callspec", None)
+            and names & set(map(str, item.callspec.params.values()))
+        ):
+            item.add_marker(pytest.mark.slow)

@@ -129,10 +129,11 @@ class Job:
             message = Exception.__str__(error)
             draft.bad.append(Bad(outcome.position, record.id, record.reference, error.code, message))
             return
+        vector = outcome.vector if outcome.reused else self.compress(outcome.vector)
         draft.ids.append(record.id)
         draft.references.append(record.reference)
         draft.attributes.append(record.attributes)
-        draft.vectors.append(outcome.vector if outcome.reused else self.compress(outcome.vector))
+        draft.vectors.append(vector)  # last: `flush` goes by it where Ctrl-C came in between
         self.report.reused += outcome.reused
         self.report.new += not outcome.reused
 
@@ -140,6 +141,8 @@ class Job:
         """Writes what has been collected as a shard, however little it is."""
         draft, self._draft = self._draft, None
         if draft:
+            for column in (draft.ids, draft.references, draft.attributes):
+                del column[len(draft.vectors) :]
             shard = self.folder.write(draft, self.facts, self.source.schema, self.dim)
             self.folder.append_quarantine(shard.bad)
             self.report.add(shard)

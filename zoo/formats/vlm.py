@@ -288,13 +288,16 @@ def _base(folder: Path, like: ModelSpec, allow_pickle: bool, local: bool) -> Pat
     if not isinstance(revision, str | None):
         raise UnrecognisedCheckpointError(f"{folder / ADAPTER} has the revision {str(revision)[:60]}, which is none")
 
+    there: set[str] = set()
+
     def small(names: set[str]) -> list[str]:
-        check_weights(_weights(names), f"hf:{base}, the base of {folder},", "model.safetensors", allow_pickle)
+        there.update(names)
         return ["config.json"]
 
-    # Its kind is looked at before gigabytes of it are fetched.
-    config = read_object(hub.snapshot(base, revision, small) / "config.json")
-    check_backbone(config, like, f"hf:{base}, the base of {folder},")
+    # Its kind and its files are looked at before gigabytes of it are fetched.
+    where = f"hf:{base}, the base of {folder},"
+    check_backbone(read_object(hub.snapshot(base, revision, small) / "config.json"), like, where)
+    check_weights(_weights(there), where, "model.safetensors", allow_pickle)
     return hub.snapshot(base, revision, wanted)
 
 
