@@ -460,6 +460,7 @@ def test_instructions_of_a_table_reach_the_items_and_are_written_back(tmp_path):
 # --------------------------------------------------------------------------------------------------- composed retrieval
 
 
+@pytest.mark.slow
 def test_composed_retrieval_improves_with_training(tmp_path, pack):
     """Seconds of it over ../shared/data/composed; minutes in `benchmarks/composed.py`."""
     pack("composed")
