@@ -208,7 +208,6 @@ class VlmEncoder(Encoder):
         batch = {"ids": ids, "mask": mask}
         if any(read.pooled is not None for read in reads):
             batch["pooled"], _ = pad([read.pooled or [True] * len(read.ids) for read in reads], 0, side)
-        grids = {}
         for kind in KINDS:
             if all_of_kind := [visual for read in reads for visual in read.visuals if visual.kind == kind]:
                 distinct = list({visual.key: visual for visual in all_of_kind}.values())
@@ -217,7 +216,6 @@ class VlmEncoder(Encoder):
                     batch[f"{kind}.{name}"] = tensor
                 batch[f"{kind}_order"] = torch.tensor([place[visual.key] for visual in all_of_kind])
                 batch[f"{kind}_tokens"] = torch.tensor([visual.tokens for visual in distinct])
-                grids[kind] = batch[f"{kind}_order"]
         batch["positions"] = self._positions(batch)
         return batch
 

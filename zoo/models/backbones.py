@@ -28,6 +28,13 @@ def vlm_tower(spec: ModelSpec, config: dict[str, Any], processor: Any = None) ->
     return assemble(spec, VlmEncoder(config, spec.reading, spec.max_tokens, processor=processor))
 
 
+# Facts of every embedder on Qwen2-VL that keeps its width.
+ON_QWEN2_VL: dict[str, dict[str, Any]] = {
+    "2b": {"dim": 1536, "params": 2_208_985_600, "base": "Qwen/Qwen2-VL-2B-Instruct"},
+    "7b": {"dim": 3584, "params": 7_746_378_240, "base": "Qwen/Qwen2-VL-7B-Instruct"},
+}
+
+
 def qwen2_vl(size: str) -> dict[str, Any]:
     """Qwen2-VL (Wang et al., 2024, arxiv:2409.12191): "2b" or "7b"."""
     text = {

@@ -5,9 +5,18 @@ positions, pixel budgets and films; GVE (Guo et al., 2025, arxiv:2510.27571) in 
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_5_vl, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.models.backbones import (
+    ON_QWEN2_VL,
+    QWEN_MEDIA,
+    TINY_PIXELS,
+    byte_processor,
+    qwen2_5_vl,
+    qwen2_vl,
+    tiny_qwen2_vl,
+    vlm_tower,
+)
 from zoo.reading import Reading
 from zoo.registry import register_model
 from zoo.spec import ModelSpec
@@ -51,20 +60,23 @@ GVE = replace(
 QUERY = {"query": "Find an image that matches the given text."}  # of the authors' example; any other task has its own
 
 
+GME_FACTS: dict[str, Any] = {
+    "modalities": {"text", "image"},
+    "license": "apache-2.0",
+    "paper": PAPER,
+    "max_tokens": 1800,
+    "prompts": QUERY,
+    "demo": "compose",
+    "reading": GME,
+}
+
+
 @register_model(
     name="gme-qwen2vl-2b",
-    dim=1536,
-    params=2_208_985_600,
-    modalities={"text", "image"},
-    license="apache-2.0",
-    paper=PAPER,
     hub_id="Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
     revision="ce765ae71b8cdb208203cd8fb64a170b1b84293a",  # plain Qwen2-VL, as mteb has it; later ones bring code
-    base="Qwen/Qwen2-VL-2B-Instruct",
-    max_tokens=1800,
-    prompts=QUERY,
-    demo="compose",
-    reading=GME,
+    **ON_QWEN2_VL["2b"],
+    **GME_FACTS,
 )
 def gme_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("2b"))
@@ -72,35 +84,30 @@ def gme_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
 
 @register_model(
     name="gme-qwen2vl-7b",
-    dim=3584,
-    params=7_746_378_240,
-    modalities={"text", "image"},
-    license="apache-2.0",
-    paper=PAPER,
     hub_id="Alibaba-NLP/gme-Qwen2-VL-7B-Instruct",
     revision="477027a6480f8630363be77751f169cc3434b673",
-    base="Qwen/Qwen2-VL-7B-Instruct",
-    max_tokens=1800,
-    prompts=QUERY,
-    demo="compose",
-    reading=GME,
+    **ON_QWEN2_VL["7b"],
+    **GME_FACTS,
 )
 def gme_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))
 
 
+OPS_MM_FACTS: dict[str, Any] = {
+    "modalities": {"text", "image", "video"},
+    "license": "apache-2.0",
+    "max_tokens": 32768,
+    "demo": "compose",
+    "reading": OPS_MM,
+}
+
+
 @register_model(
     name="ops-mm-embedding-v1-2b",
-    dim=1536,
-    params=2_208_985_600,
-    modalities={"text", "image", "video"},
-    license="apache-2.0",
     hub_id="OpenSearch-AI/Ops-MM-embedding-v1-2B",
     revision="69c23ac5595bb7fb3a9959df96fe155b3650c01e",
-    base="Qwen/Qwen2-VL-2B-Instruct",
-    max_tokens=32768,
-    demo="compose",
-    reading=OPS_MM,
+    **ON_QWEN2_VL["2b"],
+    **OPS_MM_FACTS,
 )
 def ops_mm_embedding_v1_2b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("2b"))
@@ -108,16 +115,10 @@ def ops_mm_embedding_v1_2b(spec: ModelSpec) -> "Embedder":
 
 @register_model(
     name="ops-mm-embedding-v1-7b",
-    dim=3584,
-    params=7_746_378_240,
-    modalities={"text", "image", "video"},
-    license="apache-2.0",
     hub_id="OpenSearch-AI/Ops-MM-embedding-v1-7B",
     revision="e9179f601f9bf21d2fd20136c11eb4ae2ea42859",
-    base="Qwen/Qwen2-VL-7B-Instruct",
-    max_tokens=32768,
-    demo="compose",
-    reading=OPS_MM,
+    **ON_QWEN2_VL["7b"],
+    **OPS_MM_FACTS,
 )
 def ops_mm_embedding_v1_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))
@@ -125,35 +126,38 @@ def ops_mm_embedding_v1_7b(spec: ModelSpec) -> "Embedder":
 
 @register_model(
     name="rzenembed-qwen2vl-7b",
-    dim=3584,
-    params=7_746_378_240,
     modalities={"text", "image", "video"},
     license="mit",
     paper="arxiv:2510.27350",
     hub_id="qihoo360/RzenEmbed",
     revision="ea95c339008f9639420fcb33ba2ba606ea94be78",
-    base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=2000,
     demo="compose",
     reading=RZEN_EMBED,
+    **ON_QWEN2_VL["7b"],
 )
 def rzenembed_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))
+
+
+GVE_FACTS: dict[str, Any] = {
+    "modalities": {"text", "image", "video"},
+    "license": "apache-2.0",
+    "paper": "arxiv:2510.27571",
+    "max_tokens": 4096,
+    "demo": "compose",
+    "reading": GVE,
+}
 
 
 @register_model(
     name="gve-qwen2.5vl-3b",
     dim=2048,
     params=3_754_622_976,
-    modalities={"text", "image", "video"},
-    license="apache-2.0",
-    paper="arxiv:2510.27571",
     hub_id="Alibaba-NLP/GVE-3B",
     revision="2c2962d4bb1503b478b8a0d975d7b9fdcefbd3f3",
     base="Qwen/Qwen2.5-VL-3B-Instruct",
-    max_tokens=4096,
-    demo="compose",
-    reading=GVE,
+    **GVE_FACTS,
 )
 def gve_qwen25vl_3b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_5_vl("3b"))
@@ -163,15 +167,10 @@ def gve_qwen25vl_3b(spec: ModelSpec) -> "Embedder":
     name="gve-qwen2.5vl-7b",
     dim=3584,
     params=7_747_169_280,
-    modalities={"text", "image", "video"},
-    license="apache-2.0",
-    paper="arxiv:2510.27571",
     hub_id="Alibaba-NLP/GVE-7B",
     revision="3046045eeed08e1d8731c3b943827b81b2b20817",
     base="Qwen/Qwen2.5-VL-7B-Instruct",
-    max_tokens=4096,
-    demo="compose",
-    reading=GVE,
+    **GVE_FACTS,
 )
 def gve_qwen25vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_5_vl("7b"))

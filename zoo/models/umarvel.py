@@ -7,7 +7,16 @@ arxiv:2412.01720).
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_vl, qwen3_vl, tiny_qwen2_vl, vlm_tower
+from zoo.models.backbones import (
+    ON_QWEN2_VL,
+    QWEN_MEDIA,
+    TINY_PIXELS,
+    byte_processor,
+    qwen2_vl,
+    qwen3_vl,
+    tiny_qwen2_vl,
+    vlm_tower,
+)
 from zoo.reading import Reading
 from zoo.registry import register_model
 from zoo.spec import ModelSpec
@@ -56,16 +65,14 @@ LAMRA = Reading(
 
 @register_model(
     name="u-marvel-qwen2vl-7b",
-    dim=3584,
-    params=7_746_378_240,
     modalities={"text", "image"},
     license="mit",  # of the code; the weights' own card was not seen
     paper=PAPER,
     hub_id="TencentBAC/U-MARVEL-Qwen2VL-7B-Instruct",
-    base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=1024,
     demo="compose",
     reading=UMARVEL,
+    **ON_QWEN2_VL["7b"],
 )
 def u_marvel_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))
@@ -90,16 +97,14 @@ def u_marvel_qwen3vl_4b(spec: ModelSpec) -> "Embedder":
 
 @register_model(
     name="lamra-ret-qwen2vl-7b",
-    dim=3584,
-    params=7_746_378_240,
     modalities={"text", "image"},
     license="mit",  # of the code; the weights' own card was not seen
     paper="arxiv:2412.01720",
     hub_id="code-kunkun/LamRA-Ret",
-    base="Qwen/Qwen2-VL-7B-Instruct",
     max_tokens=1024,
     demo="compose",
     reading=LAMRA,
+    **ON_QWEN2_VL["7b"],
 )
 def lamra_ret_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))

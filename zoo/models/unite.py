@@ -3,7 +3,15 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from zoo.models.backbones import QWEN_MEDIA, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.models.backbones import (
+    ON_QWEN2_VL,
+    QWEN_MEDIA,
+    TINY_PIXELS,
+    byte_processor,
+    qwen2_vl,
+    tiny_qwen2_vl,
+    vlm_tower,
+)
 from zoo.reading import Reading
 from zoo.registry import register_model
 from zoo.spec import ModelSpec
@@ -34,17 +42,15 @@ UNITE = Reading(
 
 @register_model(
     name="unite-base-qwen2vl-2b",
-    dim=1536,
-    params=2_208_985_600,
     modalities={"text", "image", "video"},
     license="apache-2.0",
     paper="arxiv:2505.19650",
     hub_id="friedrichor/Unite-Base-Qwen2-VL-2B",
     revision="850056e7a4b4129768e1c76795eac3c4331de76d",
-    base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=32768,
     demo="compose",
     reading=UNITE,
+    **ON_QWEN2_VL["2b"],
 )
 def unite_base_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("2b"))

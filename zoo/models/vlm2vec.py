@@ -6,9 +6,9 @@ TIGER-Lab/VLM2Vec-Full and -LoRA are Phi-3.5-vision models, for which transforme
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from zoo.models.backbones import TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
+from zoo.models.backbones import ON_QWEN2_VL, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl, vlm_tower
 from zoo.models.llava_backbones import llava_next
 from zoo.reading import Reading
 from zoo.registry import register_model
@@ -60,19 +60,22 @@ B3_PROMPTS = {
 }
 
 
+FACTS: dict[str, Any] = {
+    "modalities": {"text", "image"},
+    "license": "apache-2.0",
+    "paper": PAPER,
+    "max_tokens": 4096,
+    "prompts": PROMPTS,
+    "demo": "compose",
+    "reading": VLM2VEC_IMAGES,
+}
+
+
 @register_model(
     name="vlm2vec-qwen2vl-2b",
-    dim=1536,
-    params=2_208_985_600,
-    modalities={"text", "image"},
-    license="apache-2.0",
-    paper=PAPER,
     hub_id="TIGER-Lab/VLM2Vec-Qwen2VL-2B",
-    base="Qwen/Qwen2-VL-2B-Instruct",
-    max_tokens=4096,
-    prompts=PROMPTS,
-    demo="compose",
-    reading=VLM2VEC_IMAGES,
+    **ON_QWEN2_VL["2b"],
+    **FACTS,
 )
 def vlm2vec_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     """An adapter, published as a pickle: `load_model` asks for allow_pickle=True (only tensors are read from it)."""
@@ -81,17 +84,9 @@ def vlm2vec_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
 
 @register_model(
     name="vlm2vec-qwen2vl-7b",
-    dim=3584,
-    params=7_746_378_240,
-    modalities={"text", "image"},
-    license="apache-2.0",
-    paper=PAPER,
     hub_id="TIGER-Lab/VLM2Vec-Qwen2VL-7B",
-    base="Qwen/Qwen2-VL-7B-Instruct",
-    max_tokens=4096,
-    prompts=PROMPTS,
-    demo="compose",
-    reading=VLM2VEC_IMAGES,
+    **ON_QWEN2_VL["7b"],
+    **FACTS,
 )
 def vlm2vec_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     """Its repository holds an adapter and a merged copy. The copy gives bad vectors (TIGER-AI-Lab/VLM2Vec#44): never read."""
@@ -100,18 +95,16 @@ def vlm2vec_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
 
 @register_model(
     name="vlm2vec-v2-qwen2vl-2b",
-    dim=1536,
-    params=2_208_985_600,
     modalities={"text", "image", "video"},
     license="apache-2.0",
     paper=PAPER_V2,
     hub_id="VLM2Vec/VLM2Vec-V2.0",
     revision="e39ff079b8275ef876d3656da8c0bddbff3c4dde",
-    base="Qwen/Qwen2-VL-2B-Instruct",
     max_tokens=32768,
     prompts={**PROMPTS, "video": "Represent the given video."},
     demo="compose",
     reading=VLM2VEC,
+    **ON_QWEN2_VL["2b"],
 )
 def vlm2vec_v2_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     """A DoRA adapter on Qwen2-VL."""
@@ -136,19 +129,22 @@ def vlm2vec_llava_next_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, llava_next("mistral-7b"))
 
 
+B3_FACTS: dict[str, Any] = {
+    "modalities": {"text", "image"},
+    "paper": PAPER_B3,
+    "max_tokens": 4096,
+    "prompts": B3_PROMPTS,
+    "demo": "compose",
+    "reading": VLM2VEC_IMAGES,
+}
+
+
 @register_model(
     name="b3-qwen2vl-2b",
-    dim=1536,
-    params=2_208_985_600,
-    modalities={"text", "image"},
     license="unknown",  # its code is apache-2.0; the weights' own licence could not be checked
-    paper=PAPER_B3,
     hub_id="raghavlite/B3_Qwen2_2B",
-    base="Qwen/Qwen2-VL-2B-Instruct",
-    max_tokens=4096,
-    prompts=B3_PROMPTS,
-    demo="compose",
-    reading=VLM2VEC_IMAGES,
+    **ON_QWEN2_VL["2b"],
+    **B3_FACTS,
 )
 def b3_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     """An adapter; its figures on MMEB have a prompt before targets that are texts, too."""
@@ -157,17 +153,10 @@ def b3_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
 
 @register_model(
     name="b3-qwen2vl-7b",
-    dim=3584,
-    params=7_746_378_240,
-    modalities={"text", "image"},
     license="unknown",  # its code is apache-2.0; the weights' own licence could not be checked
-    paper=PAPER_B3,
     hub_id="raghavlite/B3_Qwen2_7B",
-    base="Qwen/Qwen2-VL-7B-Instruct",
-    max_tokens=4096,
-    prompts=B3_PROMPTS,
-    demo="compose",
-    reading=VLM2VEC_IMAGES,
+    **ON_QWEN2_VL["7b"],
+    **B3_FACTS,
 )
 def b3_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen2_vl("7b"))
