@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import zoo
-from zoo.embedder import Embedder, quantize
+from zoo.embedder import Embedder
 from zoo.errors import NonFiniteEmbeddingError
+from zoo.similarity import quantize
 
 WORDS = [
     "a",

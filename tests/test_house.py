@@ -35,12 +35,13 @@ MAY_IMPORT = {
     "media": BASE,
     "pooling": BASE,
     "heads": BASE,
+    "similarity": {"errors", "spec"},
     "encoders": PARTS | {"encoders"},
     "adapters": BASE | {"encoders", "formats"},  # the checks of configurations and of safetensors
-    "fusion": BASE | {"encoders", "embedder"},  # the model for its type alone
+    "fusion": BASE | {"encoders", "embedder", "similarity"},  # the model for its type alone
     "windows": BASE | {"encoders"},
     "embedder": PARTS
-    | {"encoders", "formats", "fusion", "publish", "windows"},  # publish: for the verb push_to_hub alone
+    | {"encoders", "formats", "fusion", "publish", "similarity", "windows"},  # publish: for the verb push_to_hub alone
     "formats": PARTS | {"adapters", "encoders", "embedder", "fusion", "hub", "formats"},
     "hub": PARTS | {"encoders", "embedder", "formats", "registry"},
     "precision": set(),

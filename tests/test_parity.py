@@ -1,7 +1,7 @@
 """Checkpoints written by open_clip, transformers, sentence-transformers and timm give the same vectors through the zoo.
 
 Texts and pictures go in as a user would give them: strings and JPEG files. The bound is 1e-5 for the largest difference
-between two unit vectors. open_clip and timm resize with Pillow, so there the Pillow engine is held to that bound; the
+between two vectors. open_clip and timm resize with Pillow, so there the Pillow engine is held to that bound; the
 default engine, four times as fast, is held to pixels (1/255) and to centred cosine (0.9999).
 """
 

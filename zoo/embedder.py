@@ -1,4 +1,4 @@
-"""Tower and Embedder: a model is a list of towers; everything ends as a unit vector in one space."""
+"""Tower and Embedder: a model is a list of towers; everything ends as a vector in one space, of unit length but for "dot"."""
 
 import hashlib
 import json
@@ -13,16 +13,15 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Encoder
 from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedInputError, UnsupportedModalityError
 from zoo.fusion import FusedEncoder, FusedTower, WeightedSum, apart
 from zoo.items import Item, Tokens, as_item
-from zoo.spec import ModelSpec
+from zoo.similarity import Precision, check_precision, cut, finished, quantize, similarity, usable
+from zoo.spec import ModelSpec, Similarity
 from zoo.windows import Pace, batches, windows
 
-Precision = Literal["float32", "int8", "binary"]
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
@@ -35,21 +34,27 @@ class Encoded(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """One result of `rank`: the document's position and its cosine similarity, -1 to 1."""
+    """One result of `rank`: the document's position and its similarity to the query (see `Embedder.similarity`)."""
 
     index: int
     score: float
 
 
 class Tower(nn.Module):
-    """Encoder → pooler → head → unit length."""
+    """Encoder → pooler → head → unit length.
+
+    Attributes:
+        similarity: of the model that the tower is part of, which sets it; with "dot" vectors keep their norms.
+    """
+
+    similarity: Similarity = "cosine"
 
     def __init__(self, encoder: Encoder, pooler: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.pooler, self.head = encoder, pooler, head
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
-        """A batch of the encoder to unit vectors `(batch, dim)`, float32 at least.
+        """A batch of the encoder to embeddings `(batch, dim)`, float32 at least.
 
         With a pooler that keeps every token `(batch, tokens, dim)`, zero where there is only padding.
 
@@ -57,14 +62,14 @@ class Tower(nn.Module):
             layers: blocks, counted from 1, whose embeddings are wanted: `(batch, len(layers), dim)`.
         """
         if layers:
-            return torch.stack([self._unit(tokens) for tokens in self.encoder.forward_layers(batch, layers)], 1)
-        return self._unit(self.encoder(batch))
+            return torch.stack([self._embedded(tokens) for tokens in self.encoder.forward_layers(batch, layers)], 1)
+        return self._embedded(self.encoder(batch))
 
-    def _unit(self, tokens: Tokens) -> Tensor:
+    def _embedded(self, tokens: Tokens) -> Tensor:
         vectors = self.head(self.pooler(tokens))
         if vectors.ndim == 3:
             vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)
-        return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
+        return finished(vectors, self.similarity)
 
 
 class Embedder(nn.Module):
@@ -82,8 +87,8 @@ class Embedder(nn.Module):
 
     def __init__(self, spec: ModelSpec, towers: Sequence[Tower], fusion: nn.Module | None = None) -> None:
         super().__init__()
-        self.spec = spec
         self.towers = nn.ModuleList(towers)
+        self.spec = spec
         if fusion is not None and apart(towers) is None:
             raise ValueError(f"{spec.name} has no towers of pictures and texts apart, so there is nothing to fuse")
         self.fusion = WeightedSum() if fusion is None and apart(towers) else fusion
@@ -99,6 +104,17 @@ class Embedder(nn.Module):
             if exact is not None and moved.dtype != exact.dtype:
                 module._buffers[name] = exact.to(moved.device)
         return self
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The facts of the model. Setting them sets whether its vectors keep their norms."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        for tower in self.towers:
+            tower.similarity = spec.similarity
 
     @property
     def device(self) -> torch.device:
@@ -169,20 +185,21 @@ class Embedder(nn.Module):
             prompt: name of one of the model's prompts, or the words themselves; put before texts, or where a
                 vision-language model has its instruction.
             batch_size: items of one forward pass; by default a token budget that suits the encoder.
-            dim: Matryoshka cut; vectors are cut and made unit length again.
+            dim: Matryoshka cut; vectors are cut and made unit length again, but for "dot".
             precision: "int8" scales each vector by its own largest value to ±127; "binary" packs the signs of eight
                 columns into a byte, `(n, dim / 8)`. `similarity` understands all three.
             on_error: "skip" leaves bad items out, in order, with one warning that lists them.
             progress: a bar with items/s and time left; by default on a terminal when it takes over two seconds.
 
         Returns:
-            Vectors on the CPU: float32 of unit length, int8, or packed uint8.
+            Vectors on the CPU: float32 of unit length (with their norms where `spec.similarity` is "dot"), int8, or
+            packed uint8.
 
         Raises:
             InputError: an item cannot be embedded; the message says which, why and what to do.
+            NormsLostError: int8 or binary of a model that compares by dot product.
         """
-        if precision not in ("float32", "int8", "binary"):
-            raise ValueError(f"precision must be float32, int8 or binary, not {precision!r}")
+        check_precision(self.spec, precision)
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be raise or skip, not {on_error!r}")
         many = _many(inputs)
@@ -266,9 +283,8 @@ class Embedder(nn.Module):
             for batch in batches(mine, tower.encoder, batch_size):
                 vectors = self._forward(tower, [read for _, read in batch])
                 if dim is not None:
-                    vectors = F.normalize(vectors[..., :dim], dim=-1)
-                # Anything but a unit vector would rank silently wrong.
-                good = (vectors.norm(dim=-1) - 1).abs() < 0.01
+                    vectors = cut(vectors, dim, self.spec.similarity)
+                good = usable(vectors, self.spec.similarity)
                 if vectors.ndim == 3:  # late interaction: padding is zero, and left out
                     real = vectors.abs().amax(-1) > 0
                     good = ((good | ~real).all(-1)) & real.any(-1)
@@ -291,21 +307,12 @@ class Embedder(nn.Module):
         return torch.cat([self._forward(tower, reads[:half]), self._forward(tower, reads[half:])])
 
     def similarity(self, a: Any, b: Any) -> Tensor:
-        """Cosine similarity `(n, m)` of vectors `(n, dim)` and `(m, dim)`, -1 to 1.
+        """Similarity `(n, m)` of vectors `(n, dim)` and `(m, dim)`, as `spec.similarity` says (see `zoo.similarity`).
 
-        Both float or int8; or both packed binary, where it is 1 - 2 · Hamming distance / bits. For late interaction a
-        and b are lists of `(tokens, dim)`, and it is MaxSim: the sum over a's tokens of the best match among b's
-        (ColBERT, Khattab and Zaharia, 2020, eq. 3), up to the number of a's tokens.
+        The cosine, -1 to 1, also of int8 or of packed binary vectors; the dot product, of float vectors; or, for late
+        interaction, MaxSim of two lists of `(tokens, dim)`.
         """
-        if self.spec.similarity == "maxsim":
-            return maxsim(a, b)
-        a, b = (torch.atleast_2d(torch.as_tensor(x)) for x in (a, b))
-        if (a.dtype == torch.uint8) != (b.dtype == torch.uint8) or a.shape[-1] != b.shape[-1]:
-            raise ValueError(f"cannot compare {a.dtype} {tuple(a.shape)} with {b.dtype} {tuple(b.shape)}")
-        if a.dtype == torch.uint8:
-            signs_a, signs_b = _unpack(a), _unpack(b)
-            return signs_a @ signs_b.T / signs_a.shape[1]
-        return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).T
+        return similarity(a, b, self.spec.similarity)
 
     def rank(self, query: Any, documents: Any, k: int | None = 10) -> list[Hit]:
         """The `k` documents most similar to one query, best first.
@@ -348,6 +355,8 @@ class Embedder(nn.Module):
     def fingerprint(self, prompt: str | None = None, dim: int | None = None) -> dict[str, Any]:
         """What must agree for two vectors to be comparable; stored beside vectors on disk. JSON-able."""
         preprocessing = [tower.encoder.preprocessing() for tower in self.towers]
+        # Said only where norms count, so that what was written before of all others stays valid.
+        norms = {"similarity": "dot"} if self.spec.similarity == "dot" else {}
         return {
             "model": self.spec.name,
             "revision": self.spec.revision,
@@ -355,6 +364,7 @@ class Embedder(nn.Module):
             "prompt": self.prompt_text(prompt),
             "preprocessing": hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest()[:16],
             "weights": self._weights_hash(),
+            **norms,
         }
 
     def _weights_hash(self) -> str:
@@ -388,54 +398,9 @@ class Embedder(nn.Module):
         return publish(self, repo, **options)
 
 
-def maxsim(a: Any, b: Any) -> Tensor:
-    """Late interaction `(n, m)` of two lists of token vectors `(tokens, dim)`; one such matrix counts as a list of one.
-
-    float, int8, or packed binary on both sides, whose bits are compared as signs.
-
-    Raises:
-        ValueError: they differ in dim or only one side is packed, an entry is no `(tokens, dim)`, or has no tokens.
-    """
-    a, b = ([x] if getattr(x, "ndim", 0) == 2 else list(x) for x in (a, b))
-    a, b = ([torch.as_tensor(v) for v in some] for some in (a, b))
-    wrong = next((v for v in (*a, *b) if v.ndim != 2 or not v.numel()), None)
-    if wrong is not None:
-        what = "no tokens" if wrong.ndim == 2 else "another shape"
-        raise ValueError(f"maxsim compares lists of (tokens, dim); one has {what}: {tuple(wrong.shape)}")
-    if not a or not b:
-        return torch.zeros(len(a), len(b))
-    kinds = {(v.shape[1], v.dtype == torch.uint8) for v in (*a, *b)}
-    if len(kinds) > 1:
-        found = ", ".join(f"{'binary' if packed else 'float or int8'} of {dim}" for dim, packed in sorted(kinds))
-        raise ValueError(f"maxsim compares token vectors of one dim and precision; these differ: {found} columns")
-    a, b = ([F.normalize(_unpack(v) if v.dtype == torch.uint8 else v.float(), dim=-1) for v in x] for x in (a, b))
-    queries, lengths = torch.cat(a), [len(v) for v in a]
-    best = torch.stack([(queries @ v.T).amax(1) for v in b], 1)  # (all tokens of a, m)
-    return torch.stack([part.sum(0) for part in best.split(lengths)])
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out; on a CPU torch raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def quantize(vectors: Tensor, precision: Precision) -> Tensor:
-    """Unit vectors `(..., dim)` as float32, int8 `(..., dim)` or packed signs uint8 `(..., dim / 8)`."""
-    if precision == "float32":
-        return vectors
-    if precision == "int8":
-        top = vectors.abs().amax(-1, keepdim=True).clamp(min=1e-12)
-        return (vectors / top * 127).round().to(torch.int8)
-    if vectors.shape[-1] % 8:
-        raise ValueError(f"binary vectors need a dim divisible by 8, not {vectors.shape[-1]}")
-    bits = (vectors > 0).view(*vectors.shape[:-1], -1, 8).to(torch.uint8)
-    powers = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)
-    return (bits * powers).sum(-1, dtype=torch.uint8)
-
-
-def _unpack(packed: Tensor) -> Tensor:
-    powers = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)
-    return ((packed[..., None] & powers) > 0).flatten(-2).float() * 2 - 1
 
 
 def _kept(stream: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
@@ -476,7 +441,7 @@ def _many(inputs: Any) -> Iterable[Any] | None:
 
 def _not_finite(index: int) -> NonFiniteEmbeddingError:
     return NonFiniteEmbeddingError(
-        "the model gave no unit vector (NaN, infinity or zero); load it with dtype=torch.float32", index=index
+        "the model gave no usable vector (NaN, infinity or zero); load it with dtype=torch.float32", index=index
     )
 
 

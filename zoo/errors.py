@@ -33,6 +33,10 @@ class TokenVectorsError(ZooError, ValueError):
     """A model of late interaction has a vector for every token, where one vector an item is needed."""
 
 
+class NormsLostError(ZooError, ValueError):
+    """A model compares by dot product, and what was asked for drops or ignores the norms of its vectors."""
+
+
 class TooManyBadItemsError(ZooError):
     """A bulk job met more unusable items than `max_bad` allows."""
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Encoder, NoSuchBlockError
 from zoo.items import Item, Tokens
+from zoo.similarity import finished
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -209,9 +210,12 @@ class FusedTower(nn.Module):
         return self.fuse(image, text)
 
     def fuse(self, image: Tensor, text: Tensor) -> Tensor:
-        """Unit vectors `(B, dim)` of pictures and texts to unit vectors of both."""
-        vectors = self.rule(image, text)
-        return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
+        """Embeddings `(B, dim)` of pictures and texts to embeddings of both.
+
+        With "dot" the fused one keeps the norm that the rule gives it: the score of a weighted sum is then the weighted
+        sum of the two scores.
+        """
+        return finished(self.rule(image, text), self.image.similarity)
 
     def made_of(self, image: nn.Module, text: nn.Module, rule: nn.Module) -> bool:
         """Whether these are its parts."""

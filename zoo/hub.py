@@ -160,8 +160,22 @@ def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Emb
             f"{path} promises {spec.dim} columns for {sorted(spec.modalities)}; the files beside it give "
             f"{model.spec.dim} for {sorted(model.spec.modalities)}"
         )
+    _check_similarity(model, spec, folder, str(path))
     model.spec = spec
     return model
+
+
+def _check_similarity(model: "Embedder", spec: ModelSpec, folder: Path, where: str) -> None:
+    """Raises where a checkpoint itself says that its vectors are compared otherwise than in `spec`.
+
+    Only sentence-transformers' files say it; of all others what is known beside them decides.
+    """
+    theirs = model.spec.similarity
+    if theirs != spec.similarity and (theirs == "dot" or (folder / "modules.json").is_file()):
+        raise UnrecognisedCheckpointError(
+            f"{where} has the similarity {spec.similarity!r}; the checkpoint's config_sentence_transformers.json says "
+            f"{theirs!r} (cosine is what it means where it says nothing)"
+        )
 
 
 def _open_repository(
@@ -205,6 +219,8 @@ def _open_repository(
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     options |= _like(layout, like, f"hf:{repo}", local=False, dtype=dtype)
     model = _with_facts(layout.load(folder, name=repo, **options), folder, chosen)
+    if chosen is not None:
+        _check_similarity(model, chosen, folder, f"the registered {chosen.name}")
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model
 

@@ -5,12 +5,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from zoo.errors import TokenVectorsError
 from zoo.reading import Reading
 
 Modality = Literal["text", "image", "video", "audio", "regions"]
+Similarity = Literal["cosine", "dot", "maxsim"]
 MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
@@ -35,7 +36,8 @@ class ModelSpec:
         source: what `load_model` opens, e.g. "open_clip:ViT-B-32/openai"; "" means the hub_id.
         family: module of `zoo/models/` that defines it.
         reading: how a vision-language backbone makes one sequence of an item; None for other models.
-        similarity: "cosine" of one vector an item, or "maxsim" of a vector for every token (late interaction).
+        similarity: how its vectors are compared: "cosine", of one unit vector an item; "dot", of one vector an item that
+            keeps its norm; "maxsim", of one unit vector per token (late interaction).
     """
 
     name: str
@@ -56,7 +58,7 @@ class ModelSpec:
     source: str = ""
     family: str = ""
     reading: Reading | None = None
-    similarity: Literal["cosine", "maxsim"] = "cosine"
+    similarity: Similarity = "cosine"
 
     def __post_init__(self) -> None:
         unknown = set(self.modalities) - set(MODALITIES)
@@ -66,8 +68,8 @@ class ModelSpec:
             raise ValueError(f"{self.name}: dim must be positive, not {self.dim}")
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.demo):
             raise ValueError(f"{self.name}: demo must be the name of a module of demos/, not {self.demo!r}")
-        if self.similarity not in ("cosine", "maxsim"):
-            raise ValueError(f"{self.name}: similarity must be cosine or maxsim, not {self.similarity!r}")
+        if self.similarity not in get_args(Similarity):
+            raise ValueError(f"{self.name}: similarity must be cosine, dot or maxsim, not {self.similarity!r}")
         if isinstance(self.reading, Mapping):
             object.__setattr__(self, "reading", Reading.from_dict(self.reading))
         if self.reading is not None and (self.reading.pooling == "tokens") != (self.similarity == "maxsim"):

@@ -35,6 +35,7 @@ class Reference:
         read_pixels: the library's own preprocessing, back in 0..255, as (n, 3, height, width).
         resize: the engine that the library resizes with, "torch" or "pillow".
         embed_prompted: texts and a prompt's name (None: as the library does by itself) to embeddings.
+        unit: whether a model like it has unit vectors; one compared by dot product keeps its norms.
     """
 
     folder: Path
@@ -43,27 +44,28 @@ class Reference:
     read_pixels: Callable[[Sequence[Path]], Tensor] | None = None
     resize: str = "pillow"
     embed_prompted: Callable[[Sequence[str], str | None], Tensor] | None = None
+    unit: bool = True
     name: str = ""
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (n, dim) of texts."""
+        """Unit vectors (n, dim) of texts, or those with their norms."""
         assert self.embed_texts is not None
-        return _unit(self.embed_texts, texts)
+        return self._embed(self.embed_texts, texts)
 
     def prompted(self, texts: Sequence[str], prompt: str | None) -> Tensor:
-        """Unit vectors (n, dim) of texts with the prompt of that name; None leaves the choice to the library."""
+        """`texts` with the prompt of that name; None leaves the choice to the library."""
         assert self.embed_prompted is not None
-        return _unit(lambda inputs: self.embed_prompted(inputs, prompt), texts)
+        return self._embed(lambda inputs: self.embed_prompted(inputs, prompt), texts)
 
     def images(self, paths: Sequence[Path]) -> Tensor:
         """Unit vectors (n, dim) of image files."""
         assert self.embed_images is not None
-        return _unit(self.embed_images, paths)
+        return self._embed(self.embed_images, paths)
 
-
-def _unit(embed: Callable[[Sequence], Tensor], inputs: Sequence) -> Tensor:
-    with torch.inference_mode():
-        return F.normalize(embed(inputs).float().cpu().clone(), dim=-1)
+    def _embed(self, embed: Callable[[Sequence], Tensor], inputs: Sequence) -> Tensor:
+        with torch.inference_mode():
+            vectors = embed(inputs).float().cpu().clone()
+        return F.normalize(vectors, dim=-1) if self.unit else vectors
 
 
 def centred_cosine(a: Tensor, b: Tensor) -> float:

@@ -71,13 +71,18 @@ def _write(
     do_lower_case: bool = False,
     prompts: dict[str, str] | None = None,
     default_prompt: str | None = None,
+    similarity: str | None = None,
 ) -> Reference:
     with tempfile.TemporaryDirectory() as scratch:
         backbone(Path(scratch))
         first = Transformer(scratch, max_seq_length=max_seq_length, do_lower_case=do_lower_case)
         layers = [first, *(stir(module, seed=7) for module in modules)]
         model = SentenceTransformer(
-            modules=layers, device="cpu", prompts=prompts or {}, default_prompt_name=default_prompt
+            modules=layers,
+            device="cpu",
+            prompts=prompts or {},
+            default_prompt_name=default_prompt,
+            similarity_fn_name=similarity,
         )
         model.save_pretrained(str(folder), create_model_card=False)
     return sentence_reference(folder)
@@ -107,6 +112,13 @@ def write_dense(folder: Path) -> Reference:
     """Pooling, a dense layer with tanh (the default), another without activation or bias, and no Normalize."""
     last = Dense(20, 12, bias=False, activation_function=None)
     return _write(folder, Pooling(32, "cls"), Dense(32, 20), last)
+
+
+def write_dot(folder: Path, *after: nn.Module, similarity: str | None = "dot", **options: Any) -> Reference:
+    """The layout of sentence-transformers/multi-qa-mpnet-base-dot-v1: compared by dot product, no Normalize."""
+    reference = _write(folder, Pooling(32, "mean"), *after, similarity=similarity, **options)
+    reference.unit = False
+    return reference
 
 
 def write_static(folder: Path) -> Reference:
@@ -188,6 +200,7 @@ WRITERS: dict[str, Callable[[Path], Reference]] = {
     "sentence-cls": lambda folder: _write(folder, Pooling(32, "cls"), Normalize()),
     "sentence-lasttoken": lambda folder: _write(folder, Pooling(32, "lasttoken"), Normalize(), backbone=_decoder),
     "sentence-dense": write_dense,
+    "sentence-dot": write_dot,
     "sentence-prompts": lambda folder: _write(
         folder, Pooling(32, "mean"), Normalize(), prompts=PROMPTS, default_prompt="task"
     ),

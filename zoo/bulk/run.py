@@ -185,7 +185,7 @@ def _set_aside(folder: ShardFolder, shards: list[Shard]) -> None:
 def _compressor(precision: str, dim: int) -> Callable[[Any], Any]:
     import torch
 
-    from zoo.embedder import quantize
+    from zoo.similarity import quantize
 
     if precision not in ("float32", "int8", "binary"):
         raise OptionError(f"precision must be float32, int8 or binary, not {precision!r}")

@@ -1,6 +1,7 @@
 """sentence-transformers: modules.json that names built-in modules only."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeC
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, schema, weight_files
 from zoo.formats.sizes import SLACK, read_header
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
+from zoo.spec import Similarity
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +23,7 @@ MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")
 AFTER = ("Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 LOOKED_FOR = f"sentence-transformers: modules.json with {', '.join((*FIRST, *AFTER))}"
+SIMILARITIES = ("cosine", "dot")
 MOST_SHARED = 256  # tokens for each row of a static table, on average; model2vec's own have at most some 20
 # Flags of an old 1_Pooling/config.json, and names of a new one → our poolers.
 POOLERS = {
@@ -67,6 +70,7 @@ def wanted(names: set[str]) -> list[str]:
 def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
     """The modules in order: an encoder, its pooling, and dense layers as the head."""
     from zoo.embedder import Embedder, Tower
+    from zoo.heads import DenseStack
 
     schema.check_folder(folder)
     rows = schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
@@ -75,23 +79,33 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     schema.check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
+    similarity = settings.get("similarity_fn_name") or "cosine"
+    if similarity not in SIMILARITIES:
+        raise UnrecognisedCheckpointError(
+            f"{folder / SETTINGS}: similarity_fn_name is {similarity!r}; the zoo compares by {' or '.join(SIMILARITIES)}"
+        )
     if not modules or modules[0][0] not in FIRST:
         raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
     kind, path = modules[0]
     if kind == "CLIPModel" or (kind == "Transformer" and read_object(path / "config.json").get("model_type") in DUAL):
         if any(after != "Normalize" for after, _ in modules[1:]):
             raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
-        return load_dual(path, name=name, allow_pickle=allow_pickle)
+        model = load_dual(path, name=name, allow_pickle=allow_pickle)
+        model.spec = replace(model.spec, similarity=similarity)
+        if similarity == "dot" and modules[1:]:
+            for tower in model.towers:
+                tower.head = DenseStack([{"kind": "normalize"}])
+        return model
     encoder = (
         _static(path, allow_pickle)
         if kind == "StaticEmbedding"
         else _transformer(path, folder, allow_pickle, trust_remote_code)
     )
-    pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle)
+    pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle, similarity)
     prompts = {k: v for k, v in (settings.get("prompts") or {}).items() if isinstance(v, str) and v}
     if default := settings.get("default_prompt_name"):
         prompts["default"] = prompts.get(default, "")
-    spec = text_spec(name, encoder, dim, prompts=prompts)
+    spec = text_spec(name, encoder, dim, prompts=prompts, similarity=similarity)
     return Embedder(spec, [Tower(encoder, pooler, head)])
 
 
@@ -165,7 +179,7 @@ def _static(path: Path, allow_pickle: bool) -> "Encoder":
 
 
 def _after(
-    modules: list[tuple[str, Path]], encoder: "Encoder", folder: Path, allow_pickle: bool
+    modules: list[tuple[str, Path]], encoder: "Encoder", folder: Path, allow_pickle: bool, similarity: Similarity
 ) -> tuple["nn.Module", "nn.Module", int]:
     """Pooler, head and dim of what follows the encoder."""
     from zoo import pooling
@@ -208,7 +222,7 @@ def _after(
         elif kind == "Normalize":
             layers.append({"kind": "normalize"})
             weights.append(None)
-    while layers and layers[-1]["kind"] == "normalize":
+    while similarity == "cosine" and layers and layers[-1]["kind"] == "normalize":
         layers.pop()  # Tower.forward normalises at the end
     if not layers:
         return pooler, Identity(), dim

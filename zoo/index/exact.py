@@ -244,7 +244,7 @@ def _cosines(block: "np.ndarray", query: "np.ndarray", precision: str) -> "np.nd
 def _compressed(matrix: "np.ndarray", precision: str) -> "np.ndarray":
     import torch
 
-    from zoo.embedder import quantize
+    from zoo.similarity import quantize
 
     return quantize(torch.from_numpy(matrix), precision).numpy()
 
