@@ -36,6 +36,7 @@ def launch(
     samples: bool = True,
     browser: bool = False,
     block: bool = True,
+    ignore: Sequence[str] = (),
 ) -> "gr.Blocks":
     """Opens the demo of a model on a web page.
 
@@ -47,6 +48,7 @@ def launch(
         share: makes a public link through Gradio's tunnel (needs a network).
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
+        ignore: as in `load_model`.
 
     Raises:
         ZooError: the model cannot be loaded, no picture can be found, or the port is taken.
@@ -64,7 +66,7 @@ def launch(
     folders = [Path(photos)] if isinstance(photos, str | Path) else [Path(folder) for folder in photos or ()]
     folders = [folder.expanduser() for folder in folders]
     print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
-    model = load_model(model_name)
+    model = load_model(model_name, ignore=ignore)
     local = host in LOOPBACK and not share
     options: dict[str, Any] = {}
     if "image" in model.spec.modalities:

@@ -75,7 +75,7 @@ def start(arguments: argparse.Namespace) -> int:
     torch.manual_seed(first.seed)
     with waiting(f"loading {name}"):
         scratch = arguments.from_scratch or bool(first.model)
-        model = build_model(name) if scratch else load_model(name, device="cpu")
+        model = build_model(name) if scratch else load_model(name, device="cpu", ignore=arguments.ignore)
     held_out = None
     if arguments.held_out:
         held_out = open_pairs(

@@ -13,6 +13,18 @@ class UnrecognisedCheckpointError(ZooError):
     """A folder or repository holds no layout that the zoo can read; the message lists the files looked for."""
 
 
+class UnreadSettingError(UnrecognisedCheckpointError):
+    """A file of a checkpoint has a setting that the zoo does not follow, so that the vectors would not be its author's.
+
+    Attributes:
+        keys: the settings, as `load_model(ignore=[...])` takes them.
+    """
+
+    def __init__(self, message: str, keys: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
 class MissingWeightsError(ZooError):
     """A checkpoint has no weights, or not those that its configuration promises."""
 

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from zoo.errors import (
     UnsafeCheckpointError,
 )
 from zoo.formats import check_weights, read_json
+from zoo.formats.settings import NOTHING, Ignore
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -44,16 +45,26 @@ def open_model(
     allow_pickle: bool = False,
     like: str | None = None,
     dtype: "torch.dtype | None" = None,
+    ignore: Sequence[str] = (),
 ) -> "Embedder":
     """The work behind `zoo.load_model`, which describes the arguments and errors."""
-    from zoo.registry import PREFIXES, get_spec
-
+    ignored = Ignore(ignore)
     options = {
         "revision": revision,
         "trust_remote_code": trust_remote_code,
         "allow_pickle": allow_pickle,
         "dtype": dtype,
+        "ignore": ignored,
     }
+    model = _open(name, like, options)
+    ignored.say_unmet()
+    return model
+
+
+def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embedder":
+    from zoo.registry import PREFIXES, get_spec
+
+    revision: str | None = options["revision"]
     known = get_spec(like) if like is not None else None
     if known is not None and known.reading is None:
         raise UnknownModelError(
@@ -70,7 +81,7 @@ def open_model(
         raise UnknownModelError(f"{name} is registered and is read its own way; `like` is for folders and repositories")
     spec = get_spec(name)
     if spec.packaged:
-        model = open_folder(_PACKAGED / spec.name)
+        model = open_folder(_PACKAGED / spec.name, ignore=options["ignore"])
     elif not spec.source and not spec.hub_id:
         raise MissingWeightsError(f"{name} has no published weights (it is a test model); use build_model({name!r})")
     else:
@@ -90,7 +101,7 @@ def warn_of_license(spec: ModelSpec) -> None:
     """Says once for each model that its weights may not be used commercially."""
     if spec.non_commercial and spec.name not in _WARNED:
         _WARNED.add(spec.name)
-        warnings.warn(f"the weights of {spec.name} are for non-commercial use ({spec.license})", stacklevel=4)
+        warnings.warn(f"the weights of {spec.name} are for non-commercial use ({spec.license})", stacklevel=5)
 
 
 def _open_source(
@@ -101,14 +112,15 @@ def _open_source(
     allow_pickle: bool,
     like: ModelSpec | None = None,
     dtype: "torch.dtype | None" = None,
+    ignore: Ignore = NOTHING,
 ) -> "Embedder":
     kind, _, rest = source.partition(":")
     if kind == "hf":
         repo, _, pinned = rest.partition("@")
         revision = revision or pinned or None
-        return _open_repository(repo, revision, trust_remote_code, allow_pickle, like, dtype)
+        return _open_repository(repo, revision, trust_remote_code, allow_pickle, like, dtype, ignore)
     module = importlib.import_module(f"zoo.formats.{kind}")
-    return module.open_name(rest, revision=revision, allow_pickle=allow_pickle)
+    return module.open_name(rest, revision=revision, allow_pickle=allow_pickle, ignore=ignore)
 
 
 def open_folder(
@@ -118,6 +130,7 @@ def open_folder(
     allow_pickle: bool = False,
     like: ModelSpec | None = None,
     dtype: "torch.dtype | None" = None,
+    ignore: Ignore = NOTHING,
 ) -> "Embedder":
     """A model from a local folder, recognised by its own configuration files."""
     if not folder.is_dir():
@@ -125,7 +138,7 @@ def open_folder(
         raise UnrecognisedCheckpointError(f"{folder} {what}")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     layout = recognise(names, lambda file: read_json(folder / file), str(folder))
-    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "ignore": ignore}
     options |= _like(layout, like, str(folder), local=True, dtype=dtype)
     return _with_facts(layout.load(folder, name=folder.resolve().name, **options), folder, like)
 
@@ -185,6 +198,7 @@ def _open_repository(
     allow_pickle: bool,
     like: ModelSpec | None,
     dtype: "torch.dtype | None",
+    ignore: Ignore,
 ) -> "Embedder":
     if not _REPO.fullmatch(repo):
         raise HubError(f"{repo!r} is no Hub repository; write hf:<org>/<name>[@revision]")
@@ -216,7 +230,7 @@ def _open_repository(
     elif FACTS not in names:  # those never need the repository's code, but a model that they are read like
         layout.check_backbone(config, like, f"hf:{repo}")
     folder = download_files(repo, wanted, commit, revision)
-    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "ignore": ignore}
     options |= _like(layout, like, f"hf:{repo}", local=False, dtype=dtype)
     model = _with_facts(layout.load(folder, name=repo, **options), folder, chosen)
     if chosen is not None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -93,6 +93,7 @@ def stage(
     space: str | None = None,
     license: str | None = None,
     check: bool = True,
+    ignore: Sequence[str] = (),
     say: Callable[[str], None] = lambda message: None,
 ) -> Staged:
     """Writes everything that a repository gets, and tries it: no network is needed.
@@ -103,7 +104,7 @@ def stage(
         folder: new or empty. space: the repository of its demo, named in the card.
         license: where it differs from the base model's.
         check: every loader must give the certificate's vectors; False leaves that to `zoo verify`.
-        say: is told what is being done.
+        ignore: as in `load_model`. say: is told what is being done.
 
     Raises:
         NotPublishableError: a loader gives other vectors, or the card breaks the Hub's rules.
@@ -116,7 +117,7 @@ def stage(
     from safetensors import SafetensorError
 
     try:
-        return _stage(source, repo, name, folder, space=space, license=license, check=check, say=say)
+        return _stage(source, repo, name, folder, space=space, license=license, check=check, ignore=ignore, say=say)
     except (OSError, SafetensorError) as error:
         full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         if getattr(error, "errno", None) not in full and not any(f"(os error {code})" in str(error) for code in full):
@@ -132,7 +133,7 @@ def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, 
     from zoo.registry import load_model
 
     say = options["say"]
-    model = _renamed(source, repo, name, options["license"], say)
+    model = _renamed(source, repo, name, options["license"], say, options["ignore"])
 
     say("writing the files of every loader")
     exported = exports.export(model, folder)
@@ -173,7 +174,12 @@ def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, 
 
 
 def _renamed(
-    source: "Embedder | str | Path", repo: str, name: str, license: str | None, say: Callable[[str], None]
+    source: "Embedder | str | Path",
+    repo: str,
+    name: str,
+    license: str | None,
+    say: Callable[[str], None],
+    ignore: Sequence[str] = (),
 ) -> "Embedder":
     """The model under its new name; the one that was handed over keeps its own."""
     from zoo.embedder import Embedder
@@ -181,7 +187,7 @@ def _renamed(
 
     if not isinstance(source, Embedder):
         say(f"loading {source}")
-        source = load_model(source, device="cpu")
+        source = load_model(source, device="cpu", ignore=ignore)
     old = source.spec
     base = old.base or old.hub_id or (old.name if old.name != name else None)
     spec = replace(

@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,6 +121,7 @@ def load_model(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     like: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> "Embedder":
     """A model with its weights, ready to `encode`.
 
@@ -134,8 +135,11 @@ def load_model(
         allow_pickle: allow weights that are not safetensors.
         like: a registered name whose prompt, positions and pooling a vision-language checkpoint was trained with; for
             folders and repositories, whose files do not say it. In one string: "hf:org/repo like gme-qwen2vl-2b".
+        ignore: settings of the checkpoint's files to read as if they were not there, of those that an UnreadSettingError
+            named; a nested one with dots, "text_config.foo".
 
     Raises:
+        UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
         Weights are never silently random.
     """
@@ -157,5 +161,6 @@ def load_model(
         allow_pickle=allow_pickle,
         like=like,
         dtype=dtype,
+        ignore=ignore,
     )
     return model.to(device=device, dtype=dtype or torch.float32).eval()

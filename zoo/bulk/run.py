@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ def embed_dataset(
     max_bad: int | str | None = None,
     update: bool = False,
     device: str | None = None,
+    ignore: Sequence[str] = (),
     progress: bool | Progress = True,
 ) -> BulkReport:
     """Embeds every input of a folder or table into Parquet shards; run again, it goes on where it stopped.
@@ -60,7 +61,7 @@ def embed_dataset(
         shard_size: inputs in a shard; shard_seconds: a shard is also closed after this time.
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
         update: where inputs have changed since, embed those again and reuse the vectors of all others.
-        device: where a model given by name runs; by default a GPU if there is one.
+        device: where a model given by name runs; by default a GPU if there is one. ignore: as in `load_model`.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
     Raises:
@@ -72,7 +73,7 @@ def embed_dataset(
         raise OptionError(f"shard_size must be at least 1, not {shard_size}")
     started, limit = time.monotonic(), Limit.parse(max_bad)
     check_exists(source)
-    embedder = _opened(model, device)
+    embedder = _opened(model, device, ignore)
     need_one_vector(embedder.spec, "a folder of vectors")
     data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
     if prompt is None and data.kind == "text":
@@ -115,11 +116,11 @@ def embed_dataset(
     return job.report
 
 
-def _opened(model: "Embedder | str | Path", device: str | None) -> "Embedder":
+def _opened(model: "Embedder | str | Path", device: str | None, ignore: Sequence[str]) -> "Embedder":
     if isinstance(model, str | Path):
         from zoo.registry import load_model
 
-        return load_model(model, device=device)
+        return load_model(model, device=device, ignore=ignore)
     return model
 
 

@@ -104,6 +104,7 @@ def verify(
     dtypes: Sequence[str] = DTYPES,
     batch_sizes: Sequence[int] = BATCHES,
     trust_remote_code: bool = False,
+    ignore: Sequence[str] = (),
     say: Callable[[str], None] = lambda message: None,
 ) -> Report:
     """Computes the golden vectors again, and compares.
@@ -112,7 +113,7 @@ def verify(
         where: a folder, a registered name, or "hf:org/repo[@revision]".
         loaders: libraries to try; None takes all that the folder serves and that are installed.
         dtypes: "float32", "bfloat16", "float16". batch_sizes: of the forward passes.
-        say: is told what is being done.
+        ignore: as in `load_model`. say: is told what is being done.
 
     Raises:
         CertificateError: the certificate is damaged, or of another model.
@@ -124,7 +125,7 @@ def verify(
     from zoo.registry import load_model
 
     folder = fetch(where)
-    model = load_model(folder or where, device="cpu")
+    model = load_model(folder or where, device="cpu", ignore=ignore)
     stored = Certificate.load(folder) if folder else None
     report = Report(model.spec.name, stored is not None)
     goldens = inputs_of(model)

@@ -18,7 +18,7 @@ PRECISIONS = ("float32", "int8", "binary")
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = DEFAULT_MODEL) -> None:
-    """`--model` and `--device`."""
+    """`--model`, `--device` and `--ignore`."""
     shown = f"default: {default}" if default else "default: the one that made the vectors"
     parser.add_argument(
         "--model",
@@ -28,6 +28,18 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
         f'says whose prompt and pooling it has: "./FOLDER like gme-qwen2vl-2b" ({shown})',
     )
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    add_ignore(parser)
+
+
+def add_ignore(parser: argparse.ArgumentParser) -> None:
+    """`--ignore`, wherever a checkpoint is opened."""
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="read a checkpoint as if its files had not this setting, which the zoo does not follow; repeat",
+    )
 
 
 def add_vector_options(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +76,7 @@ def open_model(arguments: argparse.Namespace) -> "Embedder":
     from zoo.registry import load_model
 
     with waiting(f"loading {arguments.model}"):
-        model = load_model(source(arguments.model), device=arguments.device)
+        model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore)
     dim = getattr(arguments, "dim", None)
     if dim is not None and dim > model.spec.dim:
         raise ZooError(f"--dim {dim}: {model.spec.name} gives vectors of {model.spec.dim} columns")

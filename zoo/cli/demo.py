@@ -2,7 +2,7 @@
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, existing, positive
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, positive
 from zoo.errors import ZooError
 
 EXAMPLES = ("zoo demo", "zoo demo zoo-mini --photos ~/Pictures", "zoo demo clip-vit-b32-openai --port 7861")
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--photos", action="append", default=[], type=existing, metavar="DIR", help="search these pictures too; repeat"
     )
+    add_ignore(parser)
     parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
     parser.add_argument("--port", type=positive, help="where to listen (default: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
@@ -39,5 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
         share=arguments.share,
         samples=not arguments.no_samples,
         browser=arguments.browser,
+        ignore=arguments.ignore,
     )
     return 0

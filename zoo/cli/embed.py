@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             max_bad=arguments.max_bad,
             update=arguments.update,
             device=arguments.device,
+            ignore=arguments.ignore,
             progress=_progress(arguments.quiet),
         )
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 
-from zoo.cli._shared import existing, print_json, print_table, source, waiting
+from zoo.cli._shared import add_ignore, existing, print_json, print_table, source, waiting
 
 EXAMPLES = (
     "zoo eval zoo-mini --tasks photos,emoji",
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=existing, metavar="FILE", help="JSON that the figures are added to, after each task"
     )
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    add_ignore(parser)
     parser.add_argument(
         "--cache", type=existing, metavar="DIR", help="what is remembered (default: $MTEB_CACHE, else ~/.cache/mteb)"
     )
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     with waiting("finding the tasks"):
         jobs = find_jobs(names_in(arguments.tasks), arguments.split)
     with waiting(f"loading {arguments.model}"):
-        model = load_model(source(arguments.model), device=arguments.device)
+        model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore)
     shown, cache = _shown(arguments.model), arguments.cache or default_cache()
     every, failed = [], 0
     for number, job in enumerate(jobs, start=1):

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import existing, print_json, print_table, source, waiting
+from zoo.cli._shared import add_ignore, existing, print_json, print_table, source, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="of self-position (default: 200)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of self-position (default: 0)")
     parser.add_argument("--device", metavar="DEVICE", help="of the probe: cpu, cuda (default: cpu)")
+    add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="for machines")
 
 
@@ -57,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     method = arguments.method or ("self-position" if arguments.probe else "uniform")
     _check(arguments, method)
-    models = [_source(name) for name in arguments.models]
-    base = _source(arguments.base) if arguments.base else None
+    models = [_source(name, arguments.ignore) for name in arguments.models]
+    base = _source(arguments.base, arguments.ignore) if arguments.base else None
     probe = None
     if arguments.probe:
         with waiting(f"reading {arguments.probe}"):
@@ -103,12 +104,12 @@ def _check(arguments: argparse.Namespace, method: str) -> None:
         raise ZooError(f"--weights must have a sum above 0, not {sum(arguments.weights)}")
 
 
-def _source(name: str) -> "Embedder | Path":
+def _source(name: str, ignore: list[str]) -> "Embedder | Path":
     """A folder as its path, so that its tensors are read one at a time; anything else loaded."""
     from zoo.registry import load_model
 
     found = source(name)
-    return found if isinstance(found, Path) else load_model(found, device="cpu")
+    return found if isinstance(found, Path) and not ignore else load_model(found, device="cpu", ignore=ignore)
 
 
 def _loaded(model: "Embedder | Path", device: str | None) -> "Embedder":

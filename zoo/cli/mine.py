@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import DEFAULT_MODEL, existing, one_line, positive, print_json, print_table, waiting
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, one_line, positive, print_json, print_table, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reranker", metavar="NAME", help="a cross-encoder of sentence-transformers that judges texts")
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    add_ignore(parser)
     parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or pictures")
     parser.add_argument("--split", default="train", metavar="S", help="of a Hub data set or pack (default: train)")
     parser.add_argument("--negatives", type=positive, default=5, metavar="N", help="of every pair (default: 5)")
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ZooError(f"--out {arguments.out} must end in .jsonl or .parquet")
     pairs = open_pairs(arguments.source, split=arguments.split)
     with waiting(f"loading {arguments.teacher}"):
-        teacher = load_model(arguments.teacher, device=arguments.device)
+        teacher = load_model(arguments.teacher, device=arguments.device, ignore=arguments.ignore)
     mined = mine(
         pairs,
         teacher,

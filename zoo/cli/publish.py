@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo._version import __version__
-from zoo.cli._shared import existing, print_json, source
+from zoo.cli._shared import add_ignore, existing, print_json, source
 
 if TYPE_CHECKING:
     from zoo.publish import Staged
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timm", metavar="ORG/NAME", help="publish the vision tower for timm in its own repository")
     parser.add_argument("--wheel", type=existing, metavar="FILE", help="a wheel of the zoo that the Space installs")
     parser.add_argument("--license", metavar="ID", help="where it differs from the base model's, e.g. cc-by-4.0")
+    add_ignore(parser)
     parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
     parser.add_argument(
         "--update",
@@ -91,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             space=space,
             license=arguments.license,
             check=not arguments.no_verify,
+            ignore=arguments.ignore,
             say=lambda message: print(f"· {message}", file=sys.stderr, flush=True),
         )
         files = staged.files  # noted before the folder goes

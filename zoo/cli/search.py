@@ -106,7 +106,8 @@ def _open_model(arguments: argparse.Namespace, made_by: str) -> "Embedder":
     from zoo.registry import load_model
 
     try:
-        return load_model(source(arguments.model) if arguments.model else made_by, device=arguments.device)
+        name = source(arguments.model) if arguments.model else made_by
+        return load_model(name, device=arguments.device, ignore=arguments.ignore)
     except ZooError as error:
         if arguments.model:
             raise

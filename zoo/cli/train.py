@@ -9,7 +9,7 @@ Several processes: accelerate launch --config_file training/launch/ddp.yaml -m z
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, existing, positive
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, positive
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="NAME", help=f"what is trained: a name of `zoo list` or ./FOLDER (default: {DEFAULT_MODEL})"
     )
+    add_ignore(parser)
     parser.add_argument("--from-scratch", action="store_true", help="begin with random weights of that shape")
     parser.add_argument(
         "--out", type=existing, metavar="DIR", help="folder of this run: checkpoints, curves, report, model"

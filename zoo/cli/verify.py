@@ -9,7 +9,7 @@ that gives something else.
 import argparse
 import sys
 
-from zoo.cli._shared import print_json, print_table, source
+from zoo.cli._shared import add_ignore, print_json, print_table, source
 
 EXAMPLES = (
     "zoo verify zoo-mini",
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write", action="store_true", help="make the certificate of a folder, in place of an older one"
     )
+    add_ignore(parser)
     parser.add_argument("--trust-remote-code", action="store_true", help="let Python files of the folder run")
     parser.add_argument("--json", action="store_true", help="for machines")
 
@@ -43,12 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     where = source(arguments.name)
     if arguments.write:
-        return _write(where)
+        return _write(where, arguments.ignore)
     options = {
         "loaders": _listed(arguments.loaders, LOADERS, "--loaders"),
         "dtypes": ("float32",) if arguments.quick else _listed(arguments.dtypes, DTYPES, "--dtypes") or DTYPES,
         "batch_sizes": (32,) if arguments.quick else BATCHES,
         "trust_remote_code": arguments.trust_remote_code,
+        "ignore": arguments.ignore,
     }
     if arguments.trust_remote_code and isinstance(where, str) and "@" not in where:
         raise ZooError("--trust-remote-code runs code of the repository: pin it with hf:ORG/REPO@<full commit>")
@@ -94,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1
 
 
-def _write(where: object) -> int:
+def _write(where: object, ignore: list[str]) -> int:
     from pathlib import Path
 
     from zoo import certificate
@@ -103,7 +105,7 @@ def _write(where: object) -> int:
 
     if not isinstance(where, Path):
         raise ZooError(f"--write makes the certificate of a folder; {where} is none. `zoo publish` makes one by itself")
-    for path in certificate.make(load_model(where, device="cpu")).save(where):
+    for path in certificate.make(load_model(where, device="cpu", ignore=ignore)).save(where):
         print(f"written {path}")
     return 0
 

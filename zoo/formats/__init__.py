@@ -1,7 +1,8 @@
 """Checkpoint layouts, one file each, recognised by a checkpoint's own configuration files.
 
 A layout module has `ORDER` (lower is asked first), `LOOKED_FOR` (what it looks for, in words),
-`recognises(names, read_json)`, `wanted(names)` (files worth downloading) and `load(folder, ...)`.
+`recognises(names, read_json)`, `wanted(names)` (files worth downloading) and `load(folder, ...)`, which follows or refuses
+every setting of its files (`settings`; the settings themselves are listed in `known`).
 Before a layout builds anything, `schema` holds the configuration and `sizes` the weights to what a model can be.
 """
 

@@ -10,6 +10,7 @@ from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
 from zoo.formats.schema import check_folder
+from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import check_size
 from zoo.spec import ModelSpec
 
@@ -41,7 +42,9 @@ def wanted(names: set[str]) -> list[str]:
     return sorted({n for n in names if n == CONFIG or n in TOKENIZER_FILES} | set(_weights(names)))
 
 
-def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+def load(
+    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
+) -> "Embedder":
     """The dual towers of a folder with open_clip_config.json."""
     check_folder(folder)
     config = read_object(folder / CONFIG)
@@ -56,7 +59,9 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     return _assemble(config["model_cfg"], preprocess, folder / files[0], name, folder)
 
 
-def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = False) -> "Embedder":
+def open_name(
+    name: str, *, revision: str | None = None, allow_pickle: bool = False, ignore: Ignore = NOTHING
+) -> "Embedder":
     """`open_clip:<arch>/<tag>`: a pretrained tag, its weights fetched from the Hub repository that open_clip names."""
     from zoo import hub
 

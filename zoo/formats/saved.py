@@ -13,6 +13,7 @@ from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooErro
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, read_json
 from zoo.formats.schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
 from zoo.formats.schema import FORMAT, PARTS, check_config, check_folder, part_class
+from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import Entry, check_numel, check_shapes, no_memory, read_header
 from zoo.spec import ModelSpec
 
@@ -43,7 +44,9 @@ def wanted(names: set[str]) -> list[str]:
     return sorted(n for n in names if n in known or (n.startswith("tower") and Path(n).name in assets))
 
 
-def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+def load(
+    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
+) -> "Embedder":
     """The model saved there; the configuration names only parts of the zoo."""
     return load_saved(folder)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.encoders.checking import OversizedError
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, schema, weight_files
+from zoo.formats.known import sentence_transformers as known
+from zoo.formats.settings import NOTHING, Ignore, Table, read
 from zoo.formats.sizes import SLACK, read_header
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
 from zoo.spec import Similarity
@@ -21,9 +23,15 @@ if TYPE_CHECKING:
 ORDER = 20
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")
-AFTER = ("Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
+TABLES = {
+    "Pooling": known.POOLING,
+    "Dense": known.DENSE,
+    "LayerNorm": known.LAYER_NORM,
+    "Normalize": known.NORMALIZE,
+    "Dropout": known.DROPOUT,
+}
+AFTER = tuple(TABLES)
 LOOKED_FOR = f"sentence-transformers: modules.json with {', '.join((*FIRST, *AFTER))}"
-SIMILARITIES = ("cosine", "dot")
 MOST_SHARED = 256  # tokens for each row of a static table, on average; model2vec's own have at most some 20
 # Flags of an old 1_Pooling/config.json, and names of a new one → our poolers.
 POOLERS = {
@@ -44,14 +52,6 @@ FLAGS = {
 }
 
 
-# What the first module does with its backbone, in the words of sentence-transformers 6.
-_USUAL = {
-    "transformer_task": "feature-extraction",
-    "module_output_name": "token_embeddings",
-    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
-}
-
-
 def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
     """Whether sentence-transformers wrote these files."""
     return MODULES in names
@@ -67,30 +67,31 @@ def wanted(names: set[str]) -> list[str]:
     return sorted(n for n in small | weights if not n.startswith(("onnx", "openvino")))
 
 
-def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+def load(
+    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
+) -> "Embedder":
     """The modules in order: an encoder, its pooling, and dense layers as the head."""
     from zoo.embedder import Embedder, Tower
     from zoo.heads import DenseStack
 
     schema.check_folder(folder)
     rows = schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
+    for row in rows:
+        read(row, known.MODULES, folder / MODULES, ignore)
     modules = [_module(row, folder) for row in rows]
-    settings = read_object(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    settings = _read(folder / SETTINGS, known.SETTINGS, ignore)
     schema.check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
-    similarity = settings.get("similarity_fn_name") or "cosine"
-    if similarity not in SIMILARITIES:
-        raise UnrecognisedCheckpointError(
-            f"{folder / SETTINGS}: similarity_fn_name is {similarity!r}; the zoo compares by {' or '.join(SIMILARITIES)}"
-        )
+    similarity: Similarity = settings.get("similarity_fn_name") or "cosine"
     if not modules or modules[0][0] not in FIRST:
         raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
     kind, path = modules[0]
     if kind == "CLIPModel" or (kind == "Transformer" and read_object(path / "config.json").get("model_type") in DUAL):
         if any(after != "Normalize" for after, _ in modules[1:]):
             raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
-        model = load_dual(path, name=name, allow_pickle=allow_pickle)
+        _first(path, known.DUAL_TRANSFORMER, ignore)
+        model = load_dual(path, name=name, allow_pickle=allow_pickle, ignore=ignore)
         model.spec = replace(model.spec, similarity=similarity)
         if similarity == "dot" and modules[1:]:
             for tower in model.towers:
@@ -99,9 +100,9 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     encoder = (
         _static(path, allow_pickle)
         if kind == "StaticEmbedding"
-        else _transformer(path, folder, allow_pickle, trust_remote_code)
+        else _transformer(path, folder, allow_pickle, trust_remote_code, ignore)
     )
-    pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle, similarity)
+    pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle, similarity, ignore)
     prompts = {k: v for k, v in (settings.get("prompts") or {}).items() if isinstance(v, str) and v}
     if default := settings.get("default_prompt_name"):
         prompts["default"] = prompts.get(default, "")
@@ -124,18 +125,22 @@ def _module(entry: dict[str, Any], folder: Path) -> tuple[str, Path]:
     return name, path
 
 
-def _transformer(path: Path, root: Path, allow_pickle: bool, trust_remote_code: bool) -> "Encoder":
-    settings: dict[str, Any] = {}
-    for file in ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json"):
-        if (path / file).is_file():
-            settings = read_object(path / file)
-            break
+def _read(file: Path, table: Table, ignore: Ignore) -> dict[str, Any]:
+    """The settings of a file, {} where there is none."""
+    return read(read_object(file), table, file, ignore) if file.is_file() else {}
+
+
+def _first(path: Path, table: Table, ignore: Ignore) -> dict[str, Any]:
+    """The settings of the first module, under whichever of its names the file is there."""
+    file = next((path / name for name in known.TRANSFORMER_FILES if (path / name).is_file()), None)
+    return _read(file, table, ignore) if file else {}
+
+
+def _transformer(path: Path, root: Path, allow_pickle: bool, trust_remote_code: bool, ignore: Ignore) -> "Encoder":
+    settings = _first(path, known.TRANSFORMER, ignore)
     limit = settings.get("max_seq_length")
     if limit is not None and not (isinstance(limit, int) and 0 < limit < 1 << 62):
         raise UnrecognisedCheckpointError(f"{path}: max_seq_length is {limit!r}, not a number of tokens")
-    for key, usual in _USUAL.items():
-        if settings.get(key) not in (None, usual):
-            raise UnrecognisedCheckpointError(f"{path}: {key} is {settings[key]!r}; the zoo reads {usual!r} only")
     tokenizer = root if settings.get("tokenizer_name_or_path") else path
     encoder = load_text(
         path,
@@ -144,6 +149,7 @@ def _transformer(path: Path, root: Path, allow_pickle: bool, trust_remote_code: 
         lower=bool(settings.get("do_lower_case")),
         assets=tokenizer,
         max_tokens=limit,
+        ignore=ignore,
     )
     positions = positions_of(encoder.backbone.config)
     if limit and positions and limit > positions:
@@ -179,7 +185,12 @@ def _static(path: Path, allow_pickle: bool) -> "Encoder":
 
 
 def _after(
-    modules: list[tuple[str, Path]], encoder: "Encoder", folder: Path, allow_pickle: bool, similarity: Similarity
+    modules: list[tuple[str, Path]],
+    encoder: "Encoder",
+    folder: Path,
+    allow_pickle: bool,
+    similarity: Similarity,
+    ignore: Ignore,
 ) -> tuple["nn.Module", "nn.Module", int]:
     """Pooler, head and dim of what follows the encoder."""
     from zoo import pooling
@@ -188,18 +199,10 @@ def _after(
     pooler: nn.Module = pooling.Mean()
     dim, layers, weights = encoder.width, [], []
     for kind, path in modules:
-        settings = read_object(path / "config.json") if (path / "config.json").is_file() else {}
+        settings = _read(path / "config.json", TABLES[kind], ignore)
         if kind == "Pooling":
             pooler, dim = _pooler(schema.check_keys(settings, schema.POOLING, str(path)), encoder.width, path)
         elif kind == "Dense":
-            if settings.get("use_residual") or any(
-                settings.get(key) not in (None, "sentence_embedding")
-                for key in ("module_input_name", "module_output_name")
-            ):
-                raise UnrecognisedCheckpointError(
-                    f"{path}: only a Dense from sentence_embedding to sentence_embedding is read, with use_residual and "
-                    "module_input_name left alone"
-                )
             activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
             schema.check_keys(settings, schema.DENSE, str(path), required=True)
             dim = settings["out_features"]
@@ -286,8 +289,6 @@ def _pooler(settings: dict[str, Any], width: int, path: Path) -> tuple["nn.Modul
     unknown = [mode for mode in modes if mode not in POOLERS]
     if unknown or not modes:
         raise UnrecognisedCheckpointError(f"{path}: pooling {unknown or modes} is not among {', '.join(POOLERS)}")
-    if settings.get("include_prompt") is False:
-        raise UnrecognisedCheckpointError(f"{path}: pooling without the prompt's tokens is not supported yet")
     if len(modes) == 1:
         return getattr(pooling, POOLERS[modes[0]])(), width
     return pooling.Concat([POOLERS[mode] for mode in modes]), width * len(modes)

@@ -9,6 +9,7 @@ from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object, weight_files
 from zoo.formats.schema import check_folder, check_keys
+from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import check_size
 from zoo.spec import ModelSpec
 
@@ -50,7 +51,9 @@ def wanted(names: set[str]) -> list[str]:
     return sorted({"config.json", *weight_files(names, "model", ("pytorch_model.bin",))} & names)
 
 
-def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+def load(
+    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
+) -> "Embedder":
     """The vision tower of a folder that timm's `save_for_hf` or `push_to_hf_hub` wrote."""
     import timm
 
@@ -83,7 +86,9 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     return image_tower(arch, name, backbone, {key: value for key, value in args.items() if key != "num_classes"})
 
 
-def open_name(name: str, *, revision: str | None = None, allow_pickle: bool = False) -> "Embedder":
+def open_name(
+    name: str, *, revision: str | None = None, allow_pickle: bool = False, ignore: Ignore = NOTHING
+) -> "Embedder":
     """`timm:<name>`: one of timm's pretrained models, fetched from the repository that timm names."""
     import difflib
 

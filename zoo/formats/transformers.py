@@ -10,6 +10,7 @@ from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.schema import check_folder
+from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import check_size
 from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
 from zoo.spec import ModelSpec
@@ -89,7 +90,9 @@ def wanted(names: set[str]) -> list[str]:
     return sorted((names & known) | code | set(weight_files(names, "model", PICKLES)))
 
 
-def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool) -> "Embedder":
+def load(
+    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
+) -> "Embedder":
     """Dual towers, or a text backbone with mean pooling (what sentence-transformers does without modules.json)."""
     from zoo.embedder import Embedder, Tower
     from zoo.heads import Identity
@@ -98,8 +101,8 @@ def load(folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool
     check_folder(folder)
     config = read_object(folder / "config.json")
     if config.get("model_type") in DUAL:
-        return load_dual(folder, name=name, allow_pickle=allow_pickle)
-    encoder = load_text(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        return load_dual(folder, name=name, allow_pickle=allow_pickle, ignore=ignore)
+    encoder = load_text(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code, ignore=ignore)
     spec = text_spec(name, encoder, encoder.width)
     return Embedder(spec, [Tower(encoder, Mean(), Identity())])
 
@@ -206,6 +209,7 @@ def load_text(
     max_tokens: int | None = None,
     lower: bool = False,
     assets: Path | None = None,
+    ignore: Ignore = NOTHING,
 ) -> "TransformersText":
     """A text backbone and its tokenizer.
 
@@ -250,7 +254,7 @@ def positions_of(config: Any) -> int | None:
     return positions
 
 
-def load_dual(folder: Path, *, name: str, allow_pickle: bool) -> "Embedder":
+def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = NOTHING) -> "Embedder":
     """CLIP, SigLIP or SigLIP 2 as two towers."""
     from transformers import AutoConfig
 

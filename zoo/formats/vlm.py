@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.schema import check_folder
+from zoo.formats.settings import NOTHING, Ignore
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def load(
     like: ModelSpec | None = None,
     local: bool = True,
     dtype: "torch.dtype | None" = None,
+    ignore: Ignore = NOTHING,
 ) -> "Embedder":
     """The backbone, its adapter merged, read as the model `like` is read.
 
