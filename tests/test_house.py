@@ -43,7 +43,9 @@ MAY_IMPORT = {
     "embedder": PARTS
     | {"encoders", "formats", "fusion", "publish", "similarity", "windows"},  # publish: for the verb push_to_hub alone
     "formats": PARTS | {"adapters", "encoders", "embedder", "fusion", "hub", "formats"},
-    "hub": PARTS | {"encoders", "embedder", "formats", "registry"},
+    "hub": PARTS | {"cache", "encoders", "embedder", "formats", "hub_errors", "registry"},
+    "hub_errors": {"errors"},
+    "cache": {"hub_errors"},
     "precision": set(),
     "registry": BASE | {"embedder", "hub", "models", "precision"},
     "models": PARTS | {"encoders", "embedder", "registry", "formats", "models"},

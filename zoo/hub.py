@@ -1,18 +1,15 @@
-"""Names, folders and Hub repositories → models: who opens what, and huggingface_hub's errors in our words."""
+"""Names, folders and Hub repositories → models: who opens what, and which files of a repository are fetched."""
 
 import contextlib
-import errno
-import hashlib
 import importlib
-import json
-import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo import cache
 from zoo.errors import (
     HubError,
     MissingWeightsError,
@@ -22,6 +19,14 @@ from zoo.errors import (
 )
 from zoo.formats import check_weights, read_json
 from zoo.formats.settings import NOTHING, Ignore
+from zoo.hub_errors import DamagedDownloadError as DamagedDownloadError
+from zoo.hub_errors import DiskFullError as DiskFullError
+from zoo.hub_errors import HubConflictError as HubConflictError
+from zoo.hub_errors import HubUnreachableError as HubUnreachableError
+from zoo.hub_errors import NoAccessError as NoAccessError
+from zoo.hub_errors import NotOnHubError as NotOnHubError
+from zoo.hub_errors import PartlyCachedError as PartlyCachedError
+from zoo.hub_errors import hub_call as hub_call
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -30,7 +35,6 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FACTS = "zoo.json"
 _WARNED: set[str] = set()
@@ -93,8 +97,36 @@ def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embed
             f"{name} should give {spec.dim} columns for {sorted(spec.modalities)}; its checkpoint gives "
             f"{model.spec.dim} for {sorted(model.spec.modalities)}"
         )
+    # The files of all others say how they are read: a loader of its own, or the registered `reading`, is the same for all.
+    if not spec.packaged and spec.reading is None and not spec.source.startswith(("open_clip:", "timm:")):
+        _check_parts(model, spec)
     model.spec = replace(spec, revision=revision or model.spec.revision or spec.revision)
     return model
+
+
+def _check_parts(model: "Embedder", spec: ModelSpec) -> None:
+    """Holds a checkpoint to the layout, pooler and head of the registered model, built without memory.
+
+    Raises:
+        UnrecognisedCheckpointError: it is read in another way, as where a part of the repository passes for the whole.
+    """
+    import torch
+
+    from zoo.registry import build_model
+
+    with torch.device("meta"):
+        built = build_model(spec.name)
+
+    def parts(of: "Embedder") -> list[str]:
+        kinds = ([type(part).__name__ for part in (t.encoder, t.pooler, t.head)] for t in of.towers)
+        return [" → ".join(names) for names in kinds]
+
+    if parts(model) != parts(built):
+        raise UnrecognisedCheckpointError(
+            f"{spec.name} should be {' and '.join(parts(built))}; its checkpoint gives {' and '.join(parts(model))}, other "
+            f"vectors. Its files at hf:{spec.hub_id} are incomplete or another model's: load the registered revision, or "
+            f"hf:{spec.hub_id} as it is"
+        )
 
 
 def warn_of_license(spec: ModelSpec) -> None:
@@ -210,7 +242,8 @@ def _open_repository(
     from zoo.formats.transformers import refuse_code
     from zoo.registry import spec_of_repository
 
-    commit, names = repository_files(repo, revision)
+    listing = repository_files(repo, revision)
+    names, commit = set(listing.names), listing.commit
 
     def read(file: str) -> Any:
         return read_json(Path(download(repo, file, commit)))
@@ -229,7 +262,7 @@ def _open_repository(
         refuse_code(config, f"hf:{repo}", trust_remote_code)
     elif FACTS not in names:  # those never need the repository's code, but a model that they are read like
         layout.check_backbone(config, like, f"hf:{repo}")
-    folder = download_files(repo, wanted, commit, revision)
+    folder = download_files(listing, wanted)
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "ignore": ignore}
     options |= _like(layout, like, f"hf:{repo}", local=False, dtype=dtype)
     model = _with_facts(layout.load(folder, name=repo, **options), folder, chosen)
@@ -250,8 +283,8 @@ def snapshot(repo: str, revision: str | None, choose: Callable[[set[str]], list[
             f"{repo!r} is neither a folder here nor a Hub repository; where it is a folder of the author's machine, write its "
             "place into base_model_name_or_path"
         )
-    commit, names = repository_files(repo, revision)
-    return download_files(repo, choose(names), commit, revision)
+    listing = repository_files(repo, revision)
+    return download_files(listing, choose(set(listing.names)))
 
 
 def recognise(names: set[str], read: Callable[[str], dict[str, Any]], where: str) -> Any:
@@ -276,133 +309,28 @@ def recognise(names: set[str], read: Callable[[str], dict[str, Any]], where: str
 # ------------------------------------------------------------------------------------------------ the Hub's client
 
 
-class NotOnHubError(HubError):
-    """No such repository, revision or file; a private repository looks the same to who may not see it."""
+@dataclass(frozen=True)
+class Listing:
+    """The files of a Hub repository at one commit.
 
-
-class NoAccessError(HubError):
-    """The token is missing, wrong or too weak, or terms of use were not accepted."""
-
-
-class HubUnreachableError(HubError):
-    """No network, or a Hub that answers with errors or is too busy: the same call may succeed later."""
-
-
-class HubConflictError(HubError):
-    """The repository exists already, or somebody else has changed it in the meantime."""
-
-
-class DamagedDownloadError(HubError):
-    """Bytes that are not those that the Hub promises; they are never loaded, nor kept."""
-
-
-class DiskFullError(HubError):
-    """There is no room for a download."""
-
-
-def hub_call(what: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """A call of huggingface_hub, its errors turned into a HubError with the remedy.
-
-    Args:
-        what: the beginning of the message: the repository or file that it is about.
+    Attributes:
+        repo: org/name. revision: the branch or tag that was asked for, None for the newest commit.
+        commit: 40 digits. names: of all its files, not of those in the cache.
+        asked: whether the Hub has just said so; else a note in the cache did.
     """
-    try:
-        return call(*args, **options)
-    except Exception as error:
-        named = _named(what, error)
-        if named is None:
-            raise
-        raise named from error
+
+    repo: str
+    revision: str | None
+    commit: str
+    names: frozenset[str]
+    asked: bool
 
 
-def _named(what: str, error: BaseException) -> HubError | None:
-    """The zoo's name for an error of huggingface_hub, of its HTTP client, or of the disk; None for any other."""
-    from huggingface_hub import errors
-
-    cause = error.__cause__
-    if isinstance(error, errors.HfHubHTTPError):
-        return _answered(what, error)
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        if isinstance(cause, (errors.HfHubHTTPError, errors.FileMetadataError)):
-            return _named(what, cause)
-        said = "not in the local cache, and the Hub is out of reach (no network, or offline mode)"
-        return HubUnreachableError(f"{what}: {said}; check the network and HF_HUB_OFFLINE")
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return HubUnreachableError(f"{what}: the Hub is out of reach in offline mode; unset HF_HUB_OFFLINE")
-    if isinstance(error, errors.LocalTokenNotFoundError):
-        return NoAccessError(f"{what}: this needs a token of yours; run `hf auth login`, or set HF_TOKEN")
-    if isinstance(error, errors.FileMetadataError):
-        return HubError(f"{what}: what answered is no Hub; check HF_ENDPOINT and the proxy: {error}")
-    if isinstance(error, errors.HFValidationError):
-        return HubError(f"{what}: {str(error).splitlines()[0]}; write <org>/<name>")
-    if isinstance(error, RuntimeError) and cause is not None and str(error).startswith("Error while uploading"):
-        return _named(f"{what}: {error}", cause)
-    if isinstance(error, json.JSONDecodeError):
-        return HubError(
-            f"{what}: what answered is no Hub (a login page of the network?); check HF_ENDPOINT and the proxy"
-        )
-    if isinstance(error, OSError):
-        return _disk(what, error)
-    # httpx's errors are no OSError, and the client does not wrap them all.
-    if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub"):
-        said = f"the Hub is out of reach ({type(error).__name__}: {error})"
-        return HubUnreachableError(f"{what}: {said}; check the network and call again")
-    return None
-
-
-def _answered(what: str, error: Any) -> HubError:
-    """An HTTP status that the Hub answered with."""
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        return NoAccessError(f"{what}: access is restricted; accept its terms on the Hub and run `hf auth login`")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return NotOnHubError(
-            f"{what}: no such repository, or it is private and you are not logged in; check the spelling, or run "
-            "`hf auth login`"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return NotOnHubError(f"{what}: no such branch, tag or commit; look at the repository's history on the Hub")
-    if isinstance(error, errors.EntryNotFoundError):
-        return NotOnHubError(f"{what}: no such file in the repository; look at its list of files on the Hub")
-    status = error.response.status_code
-    said = error.response.headers.get("X-Error-Message") or error.server_message or ""
-    said = f"the Hub answered {status}" + (f" ({' '.join(said.split())[:300]})" if said else "")
-    if status == 401:
-        remedy = "the token is missing, wrong or expired; run `hf auth login`, or set HF_TOKEN"
-        return NoAccessError(f"{what}: {said}; {remedy}")
-    if status == 403:
-        remedy = "use a token of the role `write` (`hf auth login`), of somebody who may write there"
-        return NoAccessError(f"{what}: {said}; {remedy}")
-    if status in (409, 412):
-        return HubConflictError(f"{what}: {said}; see what is there now, then call again")
-    if status == 429:
-        seconds = error.response.headers.get("Retry-After")
-        wait = f"wait {seconds} seconds" if seconds else "wait a few minutes"
-        return HubUnreachableError(
-            f"{what}: {said}, too many requests; {wait} and call again (fewer limits with a token)"
-        )
-    if status >= 500 or status == 408:
-        return HubUnreachableError(f"{what}: {said}; try again later")
-    return HubError(f"{what}: {said}; correct what it names, then call again")
-
-
-def _disk(what: str, error: OSError) -> HubError:
-    """An error of the operating system, from the disk or from a connection."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DiskFullError(f"{what}: the disk is full ({error}); free some space, or set HF_HOME to a larger disk")
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return HubError(f"{what}: {error}; set HF_HOME to a folder that you may write to")
-    if "Consistency check failed" in str(error):
-        return DamagedDownloadError(f"{what}: {str(error).splitlines()[0]}; nothing was kept, call again")
-    return HubUnreachableError(f"{what}: {error}; check the network and call again")
-
-
-def repository_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
-    """Full commit and file names of a repository; without a network, of the newest cached snapshot.
+def repository_files(repo: str, revision: str | None) -> Listing:
+    """Commit and files of a repository; without a network, of the newest cached snapshot, if that is known to be whole.
 
     Raises:
-        HubError: it does not exist, or is neither in reach nor cached.
+        HubError: it does not exist, or is neither in reach nor cached; PartlyCachedError where a part of it may be.
         UnsafeCheckpointError: the Hub lists a file outside the repository.
     """
     from huggingface_hub import HfApi, snapshot_download
@@ -410,15 +338,16 @@ def repository_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
     what = f"hf:{repo}" + (f"@{revision}" if revision else "")
     try:
         info = hub_call(what, HfApi().model_info, repo, revision=revision)
-        commit, names = info.sha, {sibling.rfilename for sibling in info.siblings or []}
+        commit, names, asked = info.sha, {sibling.rfilename for sibling in info.siblings or []}, True
     except NotOnHubError:
         raise
     except HubError as error:
+        options = {"revision": revision, "local_files_only": True, "allow_patterns": []}  # its folder, whole or not
         try:
-            folder = Path(hub_call(what, snapshot_download, repo, revision=revision, local_files_only=True))
+            folder = Path(hub_call(what, snapshot_download, repo, **options))
         except HubError:
             raise error from error.__cause__
-        commit, names = folder.name, {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        commit, names, asked = folder.name, _cached_files(repo, folder, error), False
     outside = sorted(name for name in names if not _inside(name))
     if outside or not _COMMIT.fullmatch(commit or ""):
         raise UnsafeCheckpointError(
@@ -426,7 +355,32 @@ def repository_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
             if outside
             else f"{what}: the Hub names the commit {commit!r}, which is none; check HF_ENDPOINT"
         )
-    return commit, names
+    return Listing(repo, revision, commit, frozenset(names), asked)
+
+
+def _cached_files(repo: str, snapshot: Path, error: HubError) -> set[str]:
+    """Names of all files of a cached repository, by the notes beside its snapshot, or by what its files say of each other.
+
+    Raises:
+        PartlyCachedError: neither says that the snapshot is whole. DamagedDownloadError: files of it were deleted as damaged.
+    """
+    from zoo.formats.complete import missing
+
+    names = cache.listed(snapshot)
+    if names is not None:
+        return names
+    names = cache.files_in(snapshot)
+    if broken := sorted(cache.damaged(snapshot) - names):
+        raise DamagedDownloadError(cache.damage(repo, snapshot.name, broken[0])) from error
+    if lacking := missing(snapshot, names, cache.absent(snapshot)):
+        there = ", ".join(sorted(names)[:6]) or "nothing"
+        said = "may have, for another program put them there and nobody listed the repository"
+        raise PartlyCachedError(
+            f"hf:{repo}: the cache holds {there}; it lacks {', '.join(lacking[:4])}, which the repository has, or {said}. A part of "
+            "it would give other vectors: load it once where the Hub is in reach (check the network and HF_HUB_OFFLINE), or "
+            f"fetch it whole: hf download {repo}. Now: {error}"
+        ) from error
+    return names
 
 
 def _inside(name: str) -> bool:
@@ -438,54 +392,22 @@ def download(repo: str, file: str, revision: str | None) -> str:
     """One file of a repository, in the local cache, once its bytes are known to be those that the Hub promises.
 
     Raises:
-        DamagedDownloadError: they are others; the copy is deleted.
+        DamagedDownloadError: they are others; the copy is deleted. Out of reach of the Hub every later call says so too.
         HubError: the file is not to be had.
     """
     from huggingface_hub import hf_hub_download
 
     what = f"hf:{repo}/{file}"
-    path = hub_call(what, hf_hub_download, repo, file, revision=revision)
-    hub_call(what, _check_digest, what, Path(path), repo, file, revision)
+    try:
+        path = hub_call(what, hf_hub_download, repo, file, revision=revision)
+    except HubUnreachableError as error:
+        if said := cache.damage(repo, revision, file):
+            raise DamagedDownloadError(said) from error
+        raise
+    digest = cache.promised(Path(path), file) or _promised(repo, file, revision)
+    if digest:
+        hub_call(what, cache.check_digest, what, Path(path), file, digest)
     return path
-
-
-def _check_digest(what: str, path: Path, repo: str, file: str, revision: str | None) -> None:
-    """The client compares lengths only. Large files are read once; a note beside the cached blobs says so."""
-    # In the cache a file is a link to a blob that is named by its ETag: sha256 of a large file, else git's sha1.
-    promised = Path(os.readlink(path)).name if path.is_symlink() else ""
-    if not _DIGEST.fullmatch(promised):
-        promised = _promised(repo, file, revision)
-    if not promised:
-        return
-    facts = path.stat()
-    cache = next((folder for folder in path.parents if folder.name == "snapshots"), path).parent
-    note, seen = cache / ".zoo-checked" / promised, f"{facts.st_size} {facts.st_mtime_ns}"
-    large = facts.st_size >= 1 << 20
-    if large and note.is_file() and note.read_text(encoding="utf-8") == seen:
-        return
-    found = _digest(path, promised)
-    if found != promised:
-        blob = path.parent / os.readlink(path) if path.is_symlink() else path
-        for wrong in (path.resolve(), blob, path):  # a blob may itself be a link, into a store shared by repositories
-            wrong.unlink(missing_ok=True)
-        raise DamagedDownloadError(
-            f"{what}: its bytes have the digest {found}, the Hub promises {promised}; the copy is deleted, call again. "
-            "If it happens again, a proxy, the disk or the repository is at fault"
-        )
-    if large:
-        with contextlib.suppress(OSError):  # a cache that may only be read: checked again next time
-            _write_whole(note, seen)
-
-
-def _digest(path: Path, like: str) -> str:
-    """sha256 of a file, or git's sha1 where `like` has 40 digits."""
-    with path.open("rb") as content:
-        if len(like) == 64:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-        state = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-        while piece := content.read(1 << 20):
-            state.update(piece)
-        return state.hexdigest()
 
 
 def _promised(repo: str, file: str, revision: str | None) -> str:
@@ -499,28 +421,19 @@ def _promised(repo: str, file: str, revision: str | None) -> str:
     return next((entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in entries if entry.path == file), "")
 
 
-def download_files(repo: str, files: list[str], commit: str, revision: str | None = None) -> Path:
-    """Some files of one commit; returns the snapshot's folder in the local cache.
+def download_files(listing: Listing, files: list[str]) -> Path:
+    """Some files of a repository; returns the snapshot's folder in the local cache.
 
-    Args:
-        revision: the branch or tag that was asked for; noted, so that it is found again without a network.
+    The branch or tag that was asked for, and which files the repository has, are noted there, so that it is found again and
+    a part of it is known as such without a network.
     """
-    paths = [Path(download(repo, file, commit)) for file in files]
+    paths = [Path(download(listing.repo, file, listing.commit)) for file in files]
     snapshot = paths[0].parents[len(Path(files[0]).parts) - 1]
-    name = revision or "main"
+    name = listing.revision or "main"
     if not _COMMIT.fullmatch(name) and ".." not in Path(name).parts:
         # Where huggingface_hub's own look-up reads it: <cache>/models--org--name/refs/<revision>.
         with contextlib.suppress(OSError):
-            _write_whole(snapshot.parents[1] / "refs" / name, commit)
+            cache.write_whole(snapshot.parents[1] / "refs" / name, listing.commit)
+    if listing.asked:
+        cache.note_files(snapshot, listing.names)
     return snapshot
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """A small file, whole or not at all: others may read it at this moment, or the disk be full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -178,10 +178,10 @@ def fetch(where: str | Path) -> Path | None:
         return None
     repo, _, pinned = where.removeprefix("hf:").partition("@")
     revision = pinned or revision or None
-    commit, names = hub.repository_files(repo, revision)
+    listing = hub.repository_files(repo, revision)
     # ONNX, OpenVINO, TensorFlow and pickles are nobody's business here.
-    wanted = [n for n in sorted(names) if n.endswith((".json", ".safetensors", ".txt", ".model", ".py"))]
-    return hub.download_files(repo, wanted, commit, revision) if wanted else None
+    wanted = [n for n in sorted(listing.names) if n.endswith((".json", ".safetensors", ".txt", ".model", ".py"))]
+    return hub.download_files(listing, wanted) if wanted else None
 
 
 def _facts(certificate: Certificate, model: "Embedder", folder: Path, goldens: list[Golden]) -> Iterator[str]:

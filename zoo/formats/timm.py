@@ -114,13 +114,14 @@ def open_name(
         if not settings.hf_hub_id.endswith("/")
         else f"{settings.hf_hub_id}{settings.architecture}{tag}"
     )
-    commit, names = hub.repository_files(repo, revision)
+    listing = hub.repository_files(repo, revision)
+    names = set(listing.names)
     check_weights(
         [n for n in wanted(names) if n != "config.json"], f"timm:{name} (hf:{repo})", "model.safetensors", allow_pickle
     )
-    folder = hub.download_files(repo, wanted(names), commit, revision)
+    folder = hub.download_files(listing, wanted(names))
     model = load(folder, name=name, trust_remote_code=False, allow_pickle=allow_pickle)
-    model.spec = replace(model.spec, hub_id=repo, revision=commit)
+    model.spec = replace(model.spec, hub_id=repo, revision=listing.commit)
     return model
 
 
