@@ -13,7 +13,7 @@ from PIL import Image
 
 import zoo
 from zoo import registry
-from zoo.errors import MissingWeightsError, UnknownModelError
+from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.spec import NAME, ModelSpec
 
 NAMES = zoo.list_models()
@@ -130,6 +130,41 @@ def test_a_name_is_registered_once_and_spelled_well(monkeypatch):
     assert zoo.get_spec("fresh-test").family == "test_registry"
 
 
+@pytest.fixture
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten with it."""
+    zoo.list_models()
+    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
+    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_the_readmes_own_model_keeps_its_facts():
+    """The program under "Add a model", as it stands there."""
+    section = (Path(__file__).resolve().parents[1] / "README.md").read_text().partition("## Add a model")[2]
+    exec(section.partition("```python\n")[2].partition("```")[0], {"__name__": "zoo.models.mine"})
+    spec = zoo.get_spec("mine-vit-s16")
+    model = zoo.build_model("mine-vit-s16")
+    assert model.spec == spec
+    assert model.spec.to_dict() == spec.to_dict(), "equal, and every fact of it"
+    assert (spec.license, spec.hub_id, spec.family) == ("apache-2.0", "me/mine-vit-s16", "mine")
+    assert sum(p.numel() for p in model.parameters()) == spec.params
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_a_builder_that_breaks_its_promise_is_named():
+    def build(spec: ModelSpec) -> "zoo.Embedder":
+        return zoo.build_model("clip-test")
+
+    facts = {"license": "mit", "hub_id": "me/x"}
+    zoo.register_model(name="mine-wide", dim=77, modalities={"text"}, **facts)(build)
+    zoo.register_model(name="mine-deaf", dim=16, modalities={"audio"}, **facts)(build)
+    with pytest.raises(UnrecognisedCheckpointError, match=r"mine-wide should give 77 .* the builder of mine-wide gives 16"):
+        zoo.build_model("mine-wide")
+    with pytest.raises(UnrecognisedCheckpointError, match="audio"):
+        zoo.build_model("mine-deaf")
+
+
 def test_listing_loads_no_heavy_package():
     code = (
         "import sys, zoo; zoo.list_models(); zoo.get_spec('clip-test'); "
@@ -198,6 +233,7 @@ def test_shape_is_as_stated(name):
     spec = zoo.get_spec(name)
     with torch.device("meta"), torch.no_grad():
         model = zoo.build_model(name)
+        assert model.spec.to_dict() == spec.to_dict()
         assert frozenset().union(*(tower.encoder.reads for tower in model.towers)) == spec.modalities
         assert sum(p.numel() for p in model.parameters()) == pytest.approx(spec.params, rel=0.01)
         for tower in model.towers:

@@ -66,7 +66,7 @@ def open_model(
 
 
 def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embedder":
-    from zoo.registry import PREFIXES, get_spec
+    from zoo.registry import PREFIXES, check_promise, get_spec
 
     revision: str | None = options["revision"]
     known = get_spec(like) if like is not None else None
@@ -92,11 +92,7 @@ def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embed
         warn_of_license(spec)
         options["revision"] = revision or spec.revision
         model = _open_source(spec.source or f"hf:{spec.hub_id}", like=spec, **options)
-    if model.spec.dim != spec.dim or not spec.modalities <= model.spec.modalities:
-        raise UnrecognisedCheckpointError(
-            f"{name} should give {spec.dim} columns for {sorted(spec.modalities)}; its checkpoint gives "
-            f"{model.spec.dim} for {sorted(model.spec.modalities)}"
-        )
+    check_promise(spec, model.spec, "its checkpoint")
     # The files of all others say how they are read: a loader of its own, or the registered `reading`, is the same for all.
     if not spec.packaged and spec.reading is None and not spec.source.startswith(("open_clip:", "timm:")):
         _check_parts(model, spec)

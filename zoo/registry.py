@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.errors import UnknownModelError
+from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.spec import NAME, Modality, ModelSpec
 
 if TYPE_CHECKING:
@@ -106,10 +106,31 @@ def spec_of_repository(repo: str) -> ModelSpec | None:
 
 
 def build_model(name: str) -> "Embedder":
-    """The shape of a registered model with random weights; needs no network. For pretrained weights: `load_model`."""
+    """The shape of a registered model with random weights; needs no network. For pretrained weights: `load_model`.
+
+    Its spec is the registered one, whatever spec the builder gave it.
+
+    Raises:
+        UnknownModelError: no such name. UnrecognisedCheckpointError: the towers do not give what the facts promise.
+    """
     spec = get_spec(name)
     model = _BUILDERS[name](spec)
+    check_promise(spec, model.spec, f"the builder of {name}")
+    model.spec = spec
     return model.eval()
+
+
+def check_promise(spec: ModelSpec, found: ModelSpec, what: str) -> None:
+    """Raises UnrecognisedCheckpointError where a model is not what is registered under its name.
+
+    Args:
+        spec: the registered facts. found: those of what was built or loaded. what: says so in the message.
+    """
+    if found.dim != spec.dim or not spec.modalities <= found.modalities:
+        raise UnrecognisedCheckpointError(
+            f"{spec.name} should give {spec.dim} columns for {sorted(spec.modalities)}; {what} gives {found.dim} for "
+            f"{sorted(found.modalities)}"
+        )
 
 
 def load_model(
