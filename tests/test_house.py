@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "reading": set(),
     "spec": {"errors", "reading"},
     "items": BASE | {"media"},
+    "files": set(),
     "keys": BASE,
     "films": BASE | {"media"},
     "media": BASE,
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     "windows": BASE | {"encoders"},
     "embedder": PARTS
     | {"encoders", "formats", "fusion", "publish", "similarity", "windows"},  # publish: for the verb push_to_hub alone
-    "formats": PARTS | {"adapters", "encoders", "embedder", "fusion", "hub", "formats"},
+    "formats": PARTS | {"files", "adapters", "encoders", "embedder", "fusion", "hub", "formats"},
     "hub": PARTS | {"cache", "encoders", "embedder", "formats", "hub_errors", "registry"},
     "hub_errors": {"errors"},
     "cache": {"hub_errors"},

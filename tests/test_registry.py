@@ -159,7 +159,9 @@ def test_a_builder_that_breaks_its_promise_is_named():
     facts = {"license": "mit", "hub_id": "me/x"}
     zoo.register_model(name="mine-wide", dim=77, modalities={"text"}, **facts)(build)
     zoo.register_model(name="mine-deaf", dim=16, modalities={"audio"}, **facts)(build)
-    with pytest.raises(UnrecognisedCheckpointError, match=r"mine-wide should give 77 .* the builder of mine-wide gives 16"):
+    with pytest.raises(
+        UnrecognisedCheckpointError, match=r"mine-wide should give 77 .* the builder of mine-wide gives 16"
+    ):
         zoo.build_model("mine-wide")
     with pytest.raises(UnrecognisedCheckpointError, match="audio"):
         zoo.build_model("mine-deaf")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo.adapters import (
@@ -27,6 +27,7 @@ from zoo.adapters import (
 )
 from zoo.embedder import Embedder, Tower
 from zoo.errors import ZooError
+from zoo.files import save_tensors
 
 from .optim import block_of, pattern_regex, select
 
@@ -255,18 +256,15 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
         config.inference_mode = False
         _sort_targets(folder / part / CONFIG)
         tensors = get_peft_model_state_dict(backbone, save_embedding_layers=False)
-        save_file(
-            {PREFIX + name: _whole_tensor(tensor) for name, tensor in tensors.items()},
-            folder / part / WEIGHTS,
-            metadata={"format": "pt"},
-        )
+        tensors = {PREFIX + name: _whole_tensor(tensor) for name, tensor in tensors.items()}
+        save_tensors(tensors, folder / part / WEIGHTS)
     full = {
         name.replace(".base_layer.", "."): _whole_tensor(p)
         for name, p in model.named_parameters()
         if p.requires_grad and "lora_" not in name
     }
     if full:
-        save_file(full, folder / TRAINED, metadata={"format": "pt"})
+        save_tensors(full, folder / TRAINED)
     (folder / ADAPTER).write_text(
         json.dumps({"towers": parts, "trained": sorted(full)}, indent=2) + "\n", encoding="utf-8"
     )

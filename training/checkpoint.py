@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.errors import ZooError
+from zoo.files import save_tensors
 
 DONE, TENSORS, STATE = "DONE", "state.safetensors", "state.json"
 _KEEP = 2
@@ -67,7 +68,7 @@ def _write(temporary: Path, state: dict[str, Any]) -> None:
     temporary.mkdir(parents=True)
     tensors: dict[str, Tensor] = {}
     plain = _split(state, tensors)
-    save_file(tensors, temporary / TENSORS)
+    save_tensors(tensors, temporary / TENSORS)
     (temporary / STATE).write_text(json.dumps(plain), encoding="utf-8")
     names = (TENSORS, STATE)
     facts = {n: {"bytes": (temporary / n).stat().st_size, "sha256": _sha256(temporary / n)} for n in names}

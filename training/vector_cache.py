@@ -229,7 +229,7 @@ class _Part:
 
 def _write(path: Path, offset: int, content: bytes) -> None:
     """Writes at a place of a file and waits for the disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         view = memoryview(content)
         while view:

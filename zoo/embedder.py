@@ -386,8 +386,8 @@ class Embedder(nn.Module):
         return self
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-        """Writes a folder that `load_model` reads (see `zoo.formats.saved`)."""
-        from zoo.formats.saved import save_pretrained
+        """Writes a folder that `load_model` reads, once it is opened and gives equal vectors (see `zoo.formats.writing`)."""
+        from zoo.formats.writing import save_pretrained
 
         return save_pretrained(self, Path(folder), dtype)
 

@@ -33,6 +33,10 @@ class UnsafeCheckpointError(ZooError):
     """A checkpoint would have to run code or unpickle objects, and the caller did not allow it."""
 
 
+class NotSavedError(ZooError):
+    """What was written could not be opened again, or gave other vectors; nothing was put in its place."""
+
+
 class HubError(ZooError):
     """The Hub could not be reached, or does not have what was asked for."""
 

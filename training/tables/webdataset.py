@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from zoo.files import share
+
 from ..pairs import Pair
 from .building import PairBuilder
 from .errors import BadRowError, TableError
@@ -212,6 +214,7 @@ def _keep(index: ShardIndex, target: Path) -> None:
                 np.savez(file, **{**index._asdict(), "columns": np.array(index.columns, dtype=str)})
                 file.flush()
                 os.fsync(file.fileno())
+                share(Path(file.name))
                 os.replace(file.name, target)
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)

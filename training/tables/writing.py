@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo.files import share
 from zoo.items import Item
 from zoo.media import load_pixels
 
@@ -53,7 +54,7 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
             _write_jsonl(pairs, temporary, path, media)
         else:
             _write_parquet(pairs, temporary, path)
-        os.chmod(temporary, 0o644)
+        share(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

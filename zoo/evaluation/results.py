@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from zoo.files import share
+
 FILE = "results.json"
 # Value of `part` for figures of a model before it was trained, and for how much training changed them.
 BEFORE, DIFFERENCE = "before training", "difference"
@@ -88,5 +90,5 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
         file.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
+    share(Path(file.name))
     os.replace(file.name, path)

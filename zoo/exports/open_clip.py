@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.exports import NotExportableError
+from zoo.files import save_tensors
 from zoo.formats import read_json
 from zoo.formats.open_clip import CONFIG
 from zoo.items import Item
@@ -36,7 +37,6 @@ def write(model: "Embedder", folder: Path) -> list[str]:
         NotExportableError: open_clip has no such towers, or no such preprocessing.
     """
     import torch
-    from safetensors.torch import save_file
 
     image, text = _towers(model)
     assert text.tokenizer  # loads it, or says what is missing, before anything is written
@@ -52,7 +52,7 @@ def write(model: "Embedder", folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     before = {path.name for path in folder.iterdir()}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    save_tensors(weights, folder / WEIGHTS)
     text.save_assets(folder)
     return sorted({path.name for path in folder.iterdir()} - before | {CONFIG, WEIGHTS})
 

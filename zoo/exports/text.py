@@ -7,6 +7,7 @@ from zoo.encoders.text import TransformersText
 from zoo.exports import sentence
 from zoo.exports.tokenizers import unfit as unfit_tokenizer
 from zoo.exports.tokenizers import write_tokenizer
+from zoo.files import save_tensors, share
 from zoo.heads import DenseStack, Identity, Linear
 from zoo.pooling import Cls, Concat, LastToken, Max, Mean, MeanSqrtLength, WeightedMean
 
@@ -81,6 +82,7 @@ def write_backbone(backbone: "nn.Module", folder: Path) -> None:
 
     with quiet():
         backbone.save_pretrained(folder)
+    share(*folder.glob("*.safetensors"))
 
 
 def _modes(pooler: "nn.Module") -> list[str] | None:
@@ -101,8 +103,6 @@ def _layers(head: "nn.Module") -> list[tuple[str, Any, dict[str, Any]]]:
 
 
 def _write_layer(folder: Path, settings: dict[str, Any], name: str, layer: "nn.Module") -> None:
-    from safetensors.torch import save_file
-
     sentence.write_json(folder / "config.json", settings)
     tensors = {f"{name}.{key}": value.detach().contiguous().cpu() for key, value in layer.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_tensors(tensors, folder / "model.safetensors")

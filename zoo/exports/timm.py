@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UnsupportedModalityError
 from zoo.exports import NotExportableError
+from zoo.files import share
 from zoo.formats import read_json
 from zoo.formats import timm as layout
 from zoo.items import Item
@@ -38,6 +39,7 @@ def write(model: "Embedder", folder: Path) -> list[str]:
         raise NotExportableError(f"{folder} has a {CONFIG} of another layout; timm needs a folder of its own")
     pixels = _data_config(transform, backbone.pretrained_cfg.get("crop_pct"))
     save_for_hf(backbone, folder, model_args=args or None, safe_serialization=True)
+    share(folder / WEIGHTS)
     config = read_json(folder / CONFIG)
     for key in ("test_input_size", "test_crop_pct", "crop_border_pixels"):
         config["pretrained_cfg"].pop(key, None)

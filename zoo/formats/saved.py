@@ -1,25 +1,19 @@
 """Our own layout: config.json with `"model_type": "zoo"`, model.safetensors and the tokenizer's files."""
 
-import json
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, read_json
 from zoo.formats.schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
-from zoo.formats.schema import FORMAT, PARTS, check_config, check_folder, part_class
+from zoo.formats.schema import PARTS, check_config, check_folder, part_class
 from zoo.formats.settings import NOTHING, Ignore
-from zoo.formats.sizes import Entry, check_numel, check_shapes, no_memory, read_header
+from zoo.formats.sizes import Entry, check_numel, check_shapes, no_memory, no_parameters, read_header
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from zoo.embedder import Embedder, Tower
 
@@ -49,76 +43,6 @@ def load(
 ) -> "Embedder":
     """The model saved there; the configuration names only parts of the zoo."""
     return load_saved(folder)
-
-
-def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None" = None) -> Path:
-    """Writes config.json, model.safetensors and the tokenizer's files; `load_model(folder)` reads them.
-
-    Args:
-        dtype: floating-point type of the stored weights, e.g. torch.float16; by default as they are.
-    """
-    from safetensors.torch import save_file
-
-    from zoo.fusion import is_default
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        towers = []
-        for position, tower in enumerate(model.towers):
-            assets = temporary / f"tower{position}"
-            assets.mkdir()
-            tower.encoder.save_assets(assets)
-            files = sorted(assets.iterdir())
-            entry = {part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")}
-            root = tower.encoder.assets_in_root
-            if files and root and not any((temporary / file.name).exists() for file in files):
-                # The first tokenizer lies in the root, where other libraries look for it.
-                for file in files:
-                    file.rename(temporary / file.name)
-                entry["assets"] = "."
-            elif files:
-                entry["assets"] = assets.name
-            if not any(assets.iterdir()):
-                assets.rmdir()
-            towers.append(entry)
-        weights, seen = {}, {}
-        for name, tensor in model.state_dict().items():
-            if tensor.data_ptr() in seen and tensor.numel() and tensor.shape == seen[tensor.data_ptr()]:
-                tensor = tensor.clone()  # tied weights are stored twice: simple, and every loader reads it
-            seen[tensor.data_ptr()] = tensor.shape
-            weights[name] = (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().cpu()
-        save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
-        config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
-        if not is_default(model.fusion):
-            config["fusion"] = _describe(model.fusion)
-        (temporary / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _move_into(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
-def _move_into(temporary: Path, folder: Path) -> None:
-    """Each file whole or not at all, config.json last: without it the folder is no checkpoint."""
-    os.chmod(temporary, 0o755)
-    for path in sorted(temporary.rglob("*"), key=lambda p: p.name == CONFIG):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            target = folder / path.relative_to(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.chmod(path, 0o644)  # safetensors writes for its owner only
-            os.replace(path, target)
-
-
-def _describe(part: "nn.Module") -> dict[str, Any]:
-    kind = f"{type(part).__module__.removeprefix('zoo.')}:{type(part).__name__}"
-    if not re.fullmatch(r"(encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*", kind):
-        raise TypeError(
-            f"{kind} cannot be saved: parts of a model live in zoo.encoders, zoo.pooling, zoo.heads or zoo.fusion"
-        )
-    return {"kind": kind, **(part.config() if hasattr(part, "config") else {})}
 
 
 def _rebuild(entry: dict[str, Any], role: str, where: str, **extra: Any) -> "nn.Module":
@@ -195,6 +119,27 @@ def load_saved(folder: Path) -> "Embedder":
         MissingWeightsError: weights are missing, damaged, not finite, or of another shape.
         UnsafeCheckpointError: it names other code, or files outside the folder.
     """
+    spec, config, header = _checked(folder)
+    model = _built(spec, config, str(folder / CONFIG), folder)
+    _fill(model, folder / WEIGHTS, header)
+    return model
+
+
+def reopened(folder: Path, state: "Mapping[str, Tensor]") -> "Embedder":
+    """As `load_saved`, but with weights that are in memory already, which the model shares instead of filling its own.
+
+    Raises:
+        As `load_saved`.
+    """
+    spec, config, header = _checked(folder)
+    with no_parameters():
+        model = _built(spec, config, str(folder / CONFIG), folder)
+    _fill(model, folder / WEIGHTS, header, state)
+    return model
+
+
+def _checked(folder: Path) -> tuple[ModelSpec, dict[str, Any], dict[str, Entry]]:
+    """Facts, configuration and the weights' header of a folder, once they fit each other."""
     where, path = str(folder / CONFIG), folder / WEIGHTS
     check_folder(folder)
     config = read_json(folder / CONFIG)
@@ -208,9 +153,7 @@ def load_saved(folder: Path) -> "Embedder":
     check_numel(measured, path.stat().st_size, where)
     check_shapes(measured.state_dict(), header, path)
     _check_facts(measured, where)
-    model = _built(spec, config, where, folder)
-    _fill(model, path, header)
-    return model
+    return spec, config, header
 
 
 def load_weights(model: "nn.Module", path: Path) -> None:
@@ -225,7 +168,10 @@ def load_weights(model: "nn.Module", path: Path) -> None:
     _fill(model, path, header)
 
 
-def _fill(model: "nn.Module", path: Path, header: dict[str, Entry]) -> None:
+def _fill(
+    model: "nn.Module", path: Path, header: dict[str, Entry], shared: "Mapping[str, Tensor] | None" = None
+) -> None:
+    """Every tensor of the file, once it is known to be finite; in its place the one of `shared`, where that is given."""
     from safetensors import SafetensorError, safe_open
 
     state = model.state_dict()
@@ -237,6 +183,9 @@ def _fill(model: "nn.Module", path: Path, header: dict[str, Entry]) -> None:
                 # The sum is many times as fast as looking at each, and is finite only if all are.
                 if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
                     raise MissingWeightsError(f"{path}: {name} has NaN or infinite weights; take another copy")
-                state[name].copy_(tensor)
+                if shared is None:
+                    state[name].copy_(tensor)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise MissingWeightsError(f"{path} is damaged or cut off: {error}") from error
+    if shared is not None:
+        model.load_state_dict(shared, strict=True, assign=True)

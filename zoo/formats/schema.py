@@ -57,6 +57,8 @@ DENSE: dict[str, Any] = {"in_features": int, "out_features": int}
 _KIND = re.compile(r"(encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*")
 # transformers writes these beside the shape of a backbone; nothing reads them.
 _INERT = ("_name_or_path", "_commit_hash")
+# Parts of the shape that transformers' own configurations keep under private names, all of them numbers.
+_SHAPE = ("_sliding_window_pattern", "_remove_final_layer_norm", "_pad_token_id", "_frame_rate")
 _ASSETS = re.compile(r"\.|tower\d")
 _READ = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model", ".py")
 LONGEST_TOKENIZER = 200_000_000  # bytes; Gemma's has 33 million
@@ -311,7 +313,8 @@ def _refuse_private(value: Any, where: str, name: str = "") -> None:
     if not isinstance(value, dict):
         return
     for key, inner in value.items():
-        if (key.startswith("_") and key not in _INERT) or key == "trust_remote_code":
+        shape = key in _SHAPE and isinstance(inner, int | float | None)
+        if (key.startswith("_") and key not in _INERT and not shape) or key == "trust_remote_code":
             raise UnsafeCheckpointError(
                 f"{where} has the key {name}{key}, which a configuration of the zoo never has; it could fetch or run code"
             )

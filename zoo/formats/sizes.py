@@ -136,6 +136,28 @@ def no_memory(where: str) -> Iterator[None]:
         handle.remove()
 
 
+@contextmanager
+def no_parameters() -> Iterator[None]:
+    """Modules built inside by this thread have shapes and buffers, but no memory for parameters: those are put in later."""
+    import threading
+
+    from torch import nn
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    mine = threading.get_ident()
+
+    def shape_only(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or threading.get_ident() != mine:
+            return None
+        return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(shape_only)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def check_size(build: Callable[[], "nn.Module"], weights: Iterable[Path], where: str) -> None:
     """Refuses a configuration whose model is far larger than the files that are to fill it; takes no memory for it.
 

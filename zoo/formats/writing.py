@@ -1,0 +1,237 @@
+"""An Embedder → a folder of our own layout, opened again and compared before it takes the place of what was there."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.errors import InputError, MissingWeightsError, NotSavedError, ZooError
+from zoo.files import save_tensors, share
+from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES
+from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, reopened
+from zoo.formats.schema import FORMAT
+from zoo.items import Item
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from zoo.embedder import Embedder
+
+# The same sums on the same machine; what is left is for devices that add in any order.
+EXACT = {"torch.float32": 1e-5, "torch.float64": 1e-5}
+HALF = 1e-2
+# What other libraries would go on reading beside the new config.json.
+FOREIGN = ("modules.json", "open_clip_config.json", "adapter_config.json", "certificate.json")
+# Of an earlier save: read beside the new files, these would change the model.
+_STALE = re.compile(r"model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json|zoo\.json")
+_TEXTS = (
+    "A cat sleeps on the warm windowsill.",
+    "Two DOGS in the snow: 3 red boats, a café and 山の上の白い雲. " * 12,
+)
+
+
+def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None" = None) -> Path:
+    """Writes config.json, model.safetensors and the tokenizer's files; `load_model(folder)` reads them.
+
+    They are written aside, opened again and compared: every weight with the model's own, and the vectors of a few inputs
+    (of a model without its tokenizer there are none of texts). Only then do they take the place of what is there. The
+    comparison takes the memory of no second model: what was opened shares the weights.
+
+    Args:
+        dtype: floating-point type of the stored weights, e.g. torch.float16; by default as they are.
+
+    Raises:
+        NotSavedError: what was written cannot be opened, or gives other vectors; the folder is as it was.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotSavedError(f"{folder} is a file; save into a folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _write(model, temporary, dtype)
+        _prove(model, temporary, folder, dtype)
+        _move_into(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if foreign := [name for name in FOREIGN if (folder / name).exists()]:
+        warnings.warn(
+            f"{folder} also holds {', '.join(foreign)} of what was there before, which goes on describing that; remove "
+            "it, or save into a new folder",
+            stacklevel=3,
+        )
+    return folder
+
+
+def _write(model: "Embedder", folder: Path, dtype: "torch.dtype | None") -> None:
+    """All files of the layout into an empty folder."""
+    from zoo.fusion import is_default
+
+    towers = []
+    for position, tower in enumerate(model.towers):
+        assets = folder / f"tower{position}"
+        assets.mkdir()
+        tower.encoder.save_assets(assets)
+        files = sorted(assets.iterdir())
+        entry = {part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")}
+        root = tower.encoder.assets_in_root
+        if files and root and not any((folder / file.name).exists() for file in files):
+            # The first tokenizer lies in the root, where other libraries look for it.
+            for file in files:
+                file.rename(folder / file.name)
+            entry["assets"] = "."
+        elif files:
+            entry["assets"] = assets.name
+        if not any(assets.iterdir()):
+            assets.rmdir()
+        towers.append(entry)
+    weights, seen = {}, {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() in seen and tensor.numel() and tensor.shape == seen[tensor.data_ptr()]:
+            tensor = tensor.clone()  # tied weights are stored twice: simple, and every loader reads it
+        seen[tensor.data_ptr()] = tensor.shape
+        weights[name] = _stored(tensor, dtype)
+    save_tensors(weights, folder / WEIGHTS)
+    config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
+    if not is_default(model.fusion):
+        config["fusion"] = _describe(model.fusion)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
+    """A weight as the file holds it."""
+    return (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().cpu()
+
+
+def _describe(part: "nn.Module") -> dict[str, Any]:
+    kind = f"{type(part).__module__.removeprefix('zoo.')}:{type(part).__name__}"
+    if not re.fullmatch(r"(encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*", kind):
+        raise TypeError(
+            f"{kind} cannot be saved: parts of a model live in zoo.encoders, zoo.pooling, zoo.heads or zoo.fusion"
+        )
+    return {"kind": kind, **(part.config() if hasattr(part, "config") else {})}
+
+
+# ----------------------------------------------------------------------------------------------------------- the proof
+
+
+def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype | None") -> None:
+    """Opens what was written and compares it with the model; raises NotSavedError where they differ."""
+    import torch
+
+    said = f"{folder} was not written"
+    state = model.state_dict()
+    with torch.random.fork_rng():  # a training run that saves in between goes on in the same bits
+        try:
+            again = reopened(written, state)
+        except ZooError as error:
+            raise NotSavedError(f"{said}: what was to be saved cannot be opened again: {error}") from error
+        if again.spec != model.spec:
+            mine, other = model.spec.to_dict(), again.spec.to_dict()
+            facts = sorted(key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key))
+            raise NotSavedError(f"{said}: opened again, the model has other facts: {', '.join(facts)}")
+        if changed := _changed(written / WEIGHTS, state, dtype):
+            raise NotSavedError(f"{said}: the file holds other weights than the model: {changed}")
+        again.to(model.device)
+        allowed = EXACT.get(str(next(iter(model.parameters())).dtype), HALF)
+        for name, item in samples(model):
+            try:
+                expected = model.encode(item, progress=False)
+            except (InputError, MissingWeightsError):
+                continue  # not read by this model, or built without its tokenizer
+            found = again.encode(item, progress=False)
+            if found.shape != expected.shape or not float((found - expected).abs().max()) <= allowed:
+                raise NotSavedError(f"{said}: opened again, the model gives another vector of {name}")
+
+
+def _changed(path: Path, state: "Mapping[str, Tensor]", dtype: "torch.dtype | None") -> str:
+    """The first weight that a file holds otherwise than the model, "" where all are equal; one at a time."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        for name, tensor in state.items():
+            if not torch.equal(file.get_tensor(name), _stored(tensor.detach(), dtype)):
+                return name
+    return ""
+
+
+def samples(model: "Embedder") -> Iterator[tuple[str, Item]]:
+    """A few inputs, named, of whatever the towers read; a model may still refuse one."""
+    image = np.arange(64 * 48 * 3, dtype=np.uint64) * 2654435761 % 4294967296 >> 24
+    image = image.astype(np.uint8).reshape(64, 48, 3)
+    seconds = np.arange(16_000) / 16_000
+    media = {"image": image, "video": np.stack([image, image[::-1]]), "audio": np.sin(440 * 6.2832 * seconds)}
+    media["audio"] = media["audio"].astype(np.float32)
+    reads = [reader.encoder.reads for reader in model.readers]
+    for modality in ("text", *media):
+        if any(modality in some for some in reads):
+            values = _TEXTS if modality == "text" else (media[modality],)
+            yield from ((f"a {modality}", Item(**{modality: value})) for value in values)
+    if any({"text", "image"} <= some for some in reads):
+        yield "an image with a text", Item(text=_TEXTS[0], image=image)
+
+
+# ------------------------------------------------------------------------------------------------------ into its place
+
+
+def _move_into(temporary: Path, folder: Path) -> None:
+    """All files or none: a new folder by one rename; in an old one file by file, taken back where one fails.
+
+    What an earlier save left there and the new one does not have is removed, since it would be read with the new files.
+    """
+    files = [path for path in sorted(temporary.rglob("*"), key=lambda p: p.name == CONFIG) if path.is_file()]
+    share(*files, *(path for path in temporary.rglob("*") if path.is_dir()), temporary)
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    moves = {path: folder / path.relative_to(temporary) for path in files}
+    stale = sorted(set(_ours(folder)) - set(moves.values()))
+    kept: dict[Path, Path] = {}
+    aside = temporary / ".before"
+    aside.mkdir()
+    try:
+        for number, target in enumerate([*moves.values(), *stale]):
+            target.parent.mkdir(exist_ok=True)
+            if target.is_file() or target.is_symlink():
+                kept[target] = aside / str(number)
+                _keep(target, kept[target])
+        for path, target in moves.items():  # config.json last: without it the folder is no checkpoint
+            os.replace(path, target)
+        for target in stale:
+            target.unlink()
+    except BaseException:
+        for target in moves.values():
+            if target not in kept and not target.is_dir():
+                target.unlink(missing_ok=True)
+        for target, before in kept.items():
+            if before.exists() or before.is_symlink():
+                os.replace(before, target)
+        raise
+
+
+def _keep(target: Path, before: Path) -> None:
+    """A second name for a file, or a copy where the disk has no second names."""
+    try:
+        os.link(target, before, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        shutil.copy2(target, before, follow_symlinks=False)
+
+
+def _ours(folder: Path) -> Iterator[Path]:
+    """Files in a folder that our own layout reads, or that would change what it reads."""
+    for path in folder.iterdir():
+        if path.name in (*TOKENIZER_FILES, *PROCESSOR_FILES) or _STALE.fullmatch(path.name):
+            yield path
+        elif re.fullmatch(r"tower\d", path.name) and path.is_dir():
+            yield from (file for file in path.iterdir() if file.is_file())
