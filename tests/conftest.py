@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported: waiting threads must not spin while others work.
@@ -13,6 +14,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+
+from tests.hub import LoopbackHub
+from tests.hub.child import Child
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +42,27 @@ def _no_network():
     socket.socket.connect = guarded
     yield
     socket.socket.connect = connect
+
+
+@pytest.fixture(scope="session")
+def loopback_hub() -> Iterator[LoopbackHub]:
+    """The one hub of this pytest process (one for each worker). `clear()` it before use, or ask for `hub`."""
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def hub(loopback_hub: LoopbackHub) -> LoopbackHub:
+    """The loopback hub, empty at the start of each file. A file may override it, and ask for this one, to fill it."""
+    loopback_hub.clear()
+    return loopback_hub
+
+
+@pytest.fixture(scope="module")
+def child(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    """A process whose client knows this hub alone and has a new cache; a fork of the warm process, so it costs little."""
+    with Child(hub.environment(tmp_path_factory.mktemp("home"))) as child:
+        yield child
 
 
 def data_pack(name: str) -> Path:

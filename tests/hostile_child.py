@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests import warm
+
 PROJECT = Path(__file__).resolve().parents[1]
 ROOM = 1 << 30  # bytes of address space beyond what the libraries took: an absurd size fails instead of being granted
 
@@ -22,7 +24,7 @@ class Child:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_", "HUGGINGFACE_"))}
         command = [sys.executable, "-m", "tests.hostile_child"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, cwd=PROJECT, env={**kept, **environment}, text=True, **pipes)
+        self._process = warm.Popen(command, cwd=PROJECT, env={**kept, **environment}, text=True, **pipes)
 
     def ask(self, **command: Any) -> dict[str, Any]:
         """`name` and options of load_model; the answer has "error" and "message" where it raised, "peak" bytes, "foreign"."""

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import zoo
+from tests import warm
 from zoo import cards
 from zoo.cli import main
 
@@ -78,24 +79,21 @@ def test_a_card_that_is_no_yaml_is_named(tmp_path, capsys):
     assert "the front matter is no YAML" in capsys.readouterr().err
 
 
-def test_a_repository_of_the_hub(tmp_path):
-    from tests.hub import LoopbackHub
+def test_a_repository_of_the_hub(hub, tmp_path):
+    hub.add({"README.md": b"---\nlicense: mit\n---\n# Theirs\n"}, "org/theirs", tag="v1")
+    hub.add({"README.md": b"---\nlicense: mit\n---\n# Newer\n"}, "org/theirs")
+    hub.add({"config.json": b"{}"}, "org/bare")
+    environment = {**os.environ, **hub.environment(tmp_path)}
 
-    with LoopbackHub() as hub:
-        hub.add({"README.md": b"---\nlicense: mit\n---\n# Theirs\n"}, "org/theirs", tag="v1")
-        hub.add({"README.md": b"---\nlicense: mit\n---\n# Newer\n"}, "org/theirs")
-        hub.add({"config.json": b"{}"}, "org/bare")
-        environment = {**os.environ, **hub.environment(tmp_path)}
+    def card(name: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "zoo", "card", name, "--raw"]
+        return warm.run(command, capture_output=True, text=True, env=environment)
 
-        def card(name: str) -> subprocess.CompletedProcess:
-            command = [sys.executable, "-m", "zoo", "card", name, "--raw"]
-            return subprocess.run(command, capture_output=True, text=True, env=environment)
-
-        assert card("hf:org/theirs@v1").stdout == "---\nlicense: mit\n---\n# Theirs\n"
-        assert card("hf:org/theirs").stdout.endswith("# Newer\n")
-        bare = card("hf:org/bare")
-        assert bare.returncode == 2
-        assert "hf:org/bare/README.md" in bare.stderr
+    assert card("hf:org/theirs@v1").stdout == "---\nlicense: mit\n---\n# Theirs\n"
+    assert card("hf:org/theirs").stdout.endswith("# Newer\n")
+    bare = card("hf:org/bare")
+    assert bare.returncode == 2
+    assert "hf:org/bare/README.md" in bare.stderr
 
 
 def test_no_repository_name(capsys):

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 import zoo
+from tests import warm
 from tests.hub import LoopbackHub
 from tests.reference import write
 from zoo import Embedder, Item, exports
@@ -189,7 +190,7 @@ def test_half_precision_stays_near(name: str, open_: Any) -> None:
 def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """A Python program in a clean process, with its own cache for the code that transformers copies."""
     environment = {**os.environ, "HF_HOME": str(home), "PYTHONPATH": str(PROJECT), **environment}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=home, env=environment)
+    return warm.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=home, env=environment)
 
 
 REMOTE = """
@@ -216,13 +217,12 @@ print(json.dumps([[row.tolist() for row in rows] for rows in vectors] + [facts.s
 """
 
 
-def test_a_clean_process_loads_them_from_the_hub(open_: Any, tmp_path: Path) -> None:
+def test_a_clean_process_loads_them_from_the_hub(open_: Any, hub: LoopbackHub, tmp_path: Path) -> None:
     model, folder, _ = open_("mini-test")
     text, text_folder, _ = open_("text-test")
-    with LoopbackHub() as hub:
-        hub.add(folder, "org/mini")
-        hub.add(text_folder, "org/text")
-        out = run(REMOTE.format(folder="org/mini"), tmp_path, **hub.environment(tmp_path))
+    hub.add(folder, "org/mini")
+    hub.add(text_folder, "org/text")
+    out = run(REMOTE.format(folder="org/mini"), tmp_path, **hub.environment(tmp_path))
     assert out.returncode == 0, out.stderr
     *vectors, facts = json.loads(out.stdout.splitlines()[-1])
     texts, images, sentence, ours, prompted = (torch.tensor(rows) for rows in vectors)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import zoo
+from tests import warm
 from tests.hub import LoopbackHub
 from tests.reference import TEXTS, Photo, write, write_photos
 from zoo.errors import InputError, UnrecognisedCheckpointError, UnsafeCheckpointError
@@ -262,7 +262,7 @@ def run_snippets(programs: list[str], environment: dict[str, str], folder: Path)
     """The cards' programs in a clean process that knows one hub alone, beside a photo.jpg; their unit vectors."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
     command = [sys.executable, "-c", CHILD, json.dumps(programs)]
-    done = subprocess.run(
+    done = warm.run(
         command, cwd=folder, env={**kept, **environment, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -272,22 +272,23 @@ def run_snippets(programs: list[str], environment: dict[str, str], folder: Path)
     ]
 
 
-def test_the_cards_programs_load_from_the_hub(load: Load, photos: list[Photo], tmp_path: Path) -> None:
+def test_the_cards_programs_load_from_the_hub(
+    load: Load, photos: list[Photo], hub: LoopbackHub, tmp_path: Path
+) -> None:
     """open_clip's in a repository that serves the other libraries too; with either kind of tokenizer."""
     clip, siglip, tower = load("clip-test"), load("open_clip-siglip"), load("timm-dinov2-like")
     programs = []
-    with LoopbackHub() as hub:
-        for name, model in (("me/clip", clip), ("me/siglip", siglip)):
-            published = zoo.Embedder(replace(model.spec, hub_id=name), list(model.towers)).eval()
-            exported = export(published, tmp_path / name)
-            assert exported.loaders["open_clip"] == ""
-            hub.add(exported.folder, name)
-            programs.append(open_clip.snippet(name, published.spec))
-        timm.write(tower, tmp_path / "tower")
-        hub.add(tmp_path / "tower", "me/tower")
-        programs.append(timm.snippet("me/tower", tower.spec))
-        (tmp_path / "photo.jpg").write_bytes(photos[0].path.read_bytes())
-        found = run_snippets(programs, hub.environment(tmp_path / "home"), tmp_path)
+    for name, model in (("me/clip", clip), ("me/siglip", siglip)):
+        published = zoo.Embedder(replace(model.spec, hub_id=name), list(model.towers)).eval()
+        exported = export(published, tmp_path / name)
+        assert exported.loaders["open_clip"] == ""
+        hub.add(exported.folder, name)
+        programs.append(open_clip.snippet(name, published.spec))
+    timm.write(tower, tmp_path / "tower")
+    hub.add(tmp_path / "tower", "me/tower")
+    programs.append(timm.snippet("me/tower", tower.spec))
+    (tmp_path / "photo.jpg").write_bytes(photos[0].path.read_bytes())
+    found = run_snippets(programs, hub.environment(tmp_path / "home"), tmp_path)
     for vectors, model in zip(found, (clip, siglip), strict=False):
         assert (vectors["image"][0] - model.encode(photos[0].path)).abs().max() < BOUND
         assert (vectors["texts"] - model.encode(["a red bicycle", "two dogs in the snow"])).abs().max() < BOUND

@@ -41,12 +41,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture(scope="module")
 def child(hub: LoopbackHub, good: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
     for name, folder in good.items():
         hub.add(folder, f"good/{name}")

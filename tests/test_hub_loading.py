@@ -44,18 +44,17 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
 
 
 @pytest.fixture(scope="module")
-def hub(written: dict[str, Reference], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        hub.add(written["sentence-mean"].folder, SENTENCE, tag="v1")
-        hub.add(written["sentence-shared-root"].folder, SENTENCE)
-        hub.add(written["sentence-static"].folder, STATIC)
-        hub.add(written["timm-vit"].folder, TIMM)
-        hub.add(written["transformers-clip"].folder, "org/clip")
-        hub.add(written["sentence-mean"].folder, "org/gated", gated=True)
-        hub.add({"README.md": b"# Nothing here", "data.csv": b"a,b"}, "org/nothing")
-        ours = zoo.build_model("text-test").save_pretrained(tmp_path_factory.mktemp("ours") / "ours")
-        hub.add(ours, ZOO)
-        yield hub
+def hub(hub: LoopbackHub, written: dict[str, Reference], tmp_path_factory: pytest.TempPathFactory) -> LoopbackHub:
+    hub.add(written["sentence-mean"].folder, SENTENCE, tag="v1")
+    hub.add(written["sentence-shared-root"].folder, SENTENCE)
+    hub.add(written["sentence-static"].folder, STATIC)
+    hub.add(written["timm-vit"].folder, TIMM)
+    hub.add(written["transformers-clip"].folder, "org/clip")
+    hub.add(written["sentence-mean"].folder, "org/gated", gated=True)
+    hub.add({"README.md": b"# Nothing here", "data.csv": b"a,b"}, "org/nothing")
+    ours = zoo.build_model("text-test").save_pretrained(tmp_path_factory.mktemp("ours") / "ours")
+    hub.add(ours, ZOO)
+    return hub
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,20 +180,13 @@ def test_queries_end_as_their_processors_end_them(like: str, native: Callable[[s
 
 
 @pytest.fixture(scope="module")
-def hub(base: Published, native: Callable[[str], Native], tmp_path_factory) -> Iterator[LoopbackHub]:
+def hub(hub: LoopbackHub, base: Published, native: Callable[[str], Native], tmp_path_factory) -> LoopbackHub:
     root = tmp_path_factory.mktemp("hub")
-    with LoopbackHub() as hub:
-        hub.add(base.folder, BASE)
-        hub.add(write_adapter(base, root / "adapter", base_name=BASE).folder, "vidore/colqwen2-v1.0")
-        for name in NATIVE:
-            hub.add(native(name).folder, zoo.get_spec(name).hub_id)
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def child(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    with Child(hub.environment(tmp_path_factory.mktemp("home"))) as child:
-        yield child
+    hub.add(base.folder, BASE)
+    hub.add(write_adapter(base, root / "adapter", base_name=BASE).folder, "vidore/colqwen2-v1.0")
+    for name in NATIVE:
+        hub.add(native(name).folder, zoo.get_spec(name).hub_id)
+    return hub
 
 
 def by_name(child: Child, name: str, **more) -> list[Tensor]:

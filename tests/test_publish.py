@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import zoo
+from tests import warm
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.train_support import PAINTS, SHAPES, picture
@@ -44,9 +45,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        yield hub
+def hub(loopback_hub: LoopbackHub) -> LoopbackHub:
+    loopback_hub.clear()
+    return loopback_hub
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def child(hub: LoopbackHub, tmp_path: Path) -> Iterator[Child]:
 def zoo_command(hub: LoopbackHub, home: Path, *arguments: str, token: str | None = "hf_loopback") -> tuple[int, str]:
     """Exit status and all output of the `zoo` command in a process of its own."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-m", "zoo", *arguments],
         env={**inherited, **hub.environment(home, token=token)},
         stdout=subprocess.PIPE,

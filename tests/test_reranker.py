@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +137,10 @@ def test_the_bad_pair_is_named(rerankers: dict[str, Reranker]) -> None:
 
 
 @pytest.fixture(scope="module")
-def child(written: dict, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    with LoopbackHub() as hub:
-        for repo, published in written.items():
-            hub.add(published.folder, repo)
-        with Child(hub.environment(tmp_path_factory.mktemp("home"))) as child:
-            yield child
+def hub(hub: LoopbackHub, written: dict) -> LoopbackHub:
+    for repo, published in written.items():
+        hub.add(published.folder, repo)
+    return hub
 
 
 def score_texts(name: str, **options: Any) -> list[float]:

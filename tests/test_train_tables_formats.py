@@ -5,7 +5,6 @@ import json
 import os
 import tarfile
 import tracemalloc
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -361,15 +360,16 @@ def test_without_a_cache_folder_headers_are_read_every_time(tmp_path, monkeypatc
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch) -> Iterator[LoopbackHub]:
+def hub(loopback_hub: LoopbackHub, tmp_path, monkeypatch) -> LoopbackHub:
     """A loopback hub that this process's client talks to."""
-    with LoopbackHub() as hub:
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        yield hub
+    hub = loopback_hub
+    hub.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return hub
 
 
 def as_parquet(texts: list[str]) -> bytes:

@@ -40,7 +40,7 @@ def alone(tmp_path_factory):
     return gradients(tmp_path_factory.mktemp("alone"), 1, "replicated")
 
 
-@pytest.mark.parametrize("kind", ["replicated", "sharded"])
+@pytest.mark.parametrize("kind", ["replicated", pytest.param("sharded", marks=pytest.mark.slow)])
 def test_two_processes_equal_one(kind, alone, tmp_path):
     """Every loss, in micro-batches, with weights replicated and with weights sharded by FSDP2."""
     shared = gradients(tmp_path, 2, kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -362,24 +362,17 @@ OURS = "llava-of-tests"
 
 
 @pytest.fixture(scope="module")
-def hub(published: dict[str, Published]) -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        for one in published.values():
-            hub.add(one.folder, f"org/{one.folder.name}")
-        hub.add(published["onevision"].folder, "org/registered")
-        config = {
-            "model_type": "qwen2",
-            "mm_vision_tower": "google/siglip-so400m-patch14-384",
-            "architectures": ["LlavaQwen"],
-        }
-        hub.add({"config.json": json.dumps(config).encode(), "model.safetensors": b"never fetched"}, "org/LLaVE-2B")
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def child(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    with Child(hub.environment(tmp_path_factory.mktemp("home"))) as child:
-        yield child
+def hub(hub: LoopbackHub, published: dict[str, Published]) -> LoopbackHub:
+    for one in published.values():
+        hub.add(one.folder, f"org/{one.folder.name}")
+    hub.add(published["onevision"].folder, "org/registered")
+    config = {
+        "model_type": "qwen2",
+        "mm_vision_tower": "google/siglip-so400m-patch14-384",
+        "architectures": ["LlavaQwen"],
+    }
+    hub.add({"config.json": json.dumps(config).encode(), "model.safetensors": b"never fetched"}, "org/LLaVE-2B")
+    return hub
 
 
 def embed(child: Child, name: str, films: str, **options) -> dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,26 +47,19 @@ def adapters(base: Published, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.fixture(scope="module")
-def hub(base: Published, marvel: Published, adapters: dict[str, Published]) -> Iterator[LoopbackHub]:
+def hub(hub: LoopbackHub, base: Published, marvel: Published, adapters: dict[str, Published]) -> LoopbackHub:
     phi = {"config.json": json.dumps({"model_type": "phi3_v", "auto_map": {"AutoConfig": "x.Phi3VConfig"}}).encode()}
-    with LoopbackHub() as hub:
-        hub.add(base.folder, BASE)
-        hub.add(base.folder, FULL)
-        hub.add(marvel.folder, MARVEL)
-        for name, adapter in adapters.items():
-            hub.add(adapter.folder, f"org/{name}")
-        hub.add({**phi, "model.safetensors": b"never read"}, "TIGER-Lab/VLM2Vec-Full")
-        hub.add(phi, "microsoft/Phi-3.5-vision-instruct")
-        lora = {"peft_type": "LORA", "base_model_name_or_path": "microsoft/Phi-3.5-vision-instruct"}
-        phi_lora = {"adapter_config.json": json.dumps(lora).encode(), "adapter_model.safetensors": b"never read"}
-        hub.add(phi_lora, "TIGER-Lab/VLM2Vec-LoRA")
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def child(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    with Child(hub.environment(tmp_path_factory.mktemp("home"))) as child:
-        yield child
+    hub.add(base.folder, BASE)
+    hub.add(base.folder, FULL)
+    hub.add(marvel.folder, MARVEL)
+    for name, adapter in adapters.items():
+        hub.add(adapter.folder, f"org/{name}")
+    hub.add({**phi, "model.safetensors": b"never read"}, "TIGER-Lab/VLM2Vec-Full")
+    hub.add(phi, "microsoft/Phi-3.5-vision-instruct")
+    lora = {"peft_type": "LORA", "base_model_name_or_path": "microsoft/Phi-3.5-vision-instruct"}
+    phi_lora = {"adapter_config.json": json.dumps(lora).encode(), "adapter_model.safetensors": b"never read"}
+    hub.add(phi_lora, "TIGER-Lab/VLM2Vec-LoRA")
+    return hub
 
 
 def by_name(child: Child, name: str, **more) -> Tensor:

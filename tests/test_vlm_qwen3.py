@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -389,17 +389,10 @@ def test_what_is_missing_is_said(like: str, what: Callable, said: str, written: 
 
 
 @pytest.fixture(scope="module")
-def hub(written: dict[str, Published]) -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        for like, repo in REPOS.items():
-            hub.add(written[like].folder, repo)
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def child(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    with Child(hub.environment(tmp_path_factory.mktemp("home"))) as child:
-        yield child
+def hub(hub: LoopbackHub, written: dict[str, Published]) -> LoopbackHub:
+    for like, repo in REPOS.items():
+        hub.add(written[like].folder, repo)
+    return hub
 
 
 @pytest.mark.parametrize("like", REPOS)

@@ -1,7 +1,7 @@
 """A process of its own that loads and publishes models through the hub that its environment names.
 
-huggingface_hub reads its environment when it is imported, so that a test needs a fresh process for each hub.
-One JSON command a line; each is one function below, by the name of its first word.
+huggingface_hub reads its environment when it is imported, so that a test needs a process for each cache: a fork of the
+warm one (`tests.warm`). One JSON command a line; each is one function below, by the name of its first word.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests import warm
+
 PROJECT = Path(__file__).resolve().parents[2]
 WAIT = 0.01  # seconds, at most, between the client's attempts; by itself it waits 1, 2, 4, 8, 8
 
@@ -26,7 +28,7 @@ class Child:
 
     def __init__(self, environment: dict[str, str]) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_", "HUGGINGFACE_"))}
-        self._process = subprocess.Popen(
+        self._process = warm.Popen(
             [sys.executable, "-m", "tests.hub.child"],
             cwd=PROJECT,
             env={**inherited, **environment},

@@ -123,6 +123,13 @@ class LoopbackHub(Faults):
             repo.gated, repo.private = gated, private
             return repo.commit(files, tag=tag).oid
 
+    def clear(self) -> None:
+        """Be as a new hub at the same address: no repositories, faults or log."""
+        with self.lock:
+            for kept in (self.repos, self.stored, self.requests, self.faults):
+                kept.clear()
+            self.tokens = dict(TOKENS)
+
     def fetched(self) -> list[str]:
         """The paths of the repository files whose bytes were asked for, in order."""
         found = (re.fullmatch(r"GET /.+?/resolve/[^/]+/(.+)", line) for line in self.requests)

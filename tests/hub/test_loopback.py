@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -30,10 +29,10 @@ def _online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        hub.add(FILES, "org/name", tag="v1")
-        yield hub
+def hub(loopback_hub: LoopbackHub) -> LoopbackHub:
+    loopback_hub.clear()
+    loopback_hub.add(FILES, "org/name", tag="v1")
+    return loopback_hub
 
 
 def test_snapshot_download_brings_every_file_of_the_commit(hub: LoopbackHub, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -32,9 +31,9 @@ def _online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        yield hub
+def hub(loopback_hub: LoopbackHub) -> LoopbackHub:
+    loopback_hub.clear()
+    return loopback_hub
 
 
 @pytest.fixture
