@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 PHOTOS ?=
 PORT ?=
 PYTEST_ARGS ?=
+JOBS ?= 2
+# Whole files go to one worker, in the order that tests/conftest.py gives them: those that take longest first.
+PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 export GRADIO_ANALYTICS_ENABLED = False
 
 .PHONY: demo test test-all bench lint format clean
@@ -20,11 +23,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Pictures`
 	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(PORT),--port $(PORT))
 
-test: $(READY) browser  ## everything but slow, gpu and hub tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(READY) browser  ## everything but slow, gpu and hub tests, in two processes (JOBS=0: in one, without workers)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-all: $(READY) browser  ## slow tests too
-	$(BIN)/python -m pytest -m 'not gpu and not hub' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not gpu and not hub' $(PYTEST_ARGS)
 
 bench: $(READY)  ## speed and memory side by side with open_clip, transformers and sentence-transformers
 	$(BIN)/python -m benchmarks

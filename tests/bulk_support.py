@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests import warm
 from zoo.bulk.shards import ShardFolder, read_vectors
 
 ANIMALS = ("cat", "dog", "it's")
@@ -123,7 +124,7 @@ class Jobs:
 
     def __init__(self, model: Path) -> None:
         command = [sys.executable, "-c", SERVER, str(model)]
-        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._server = warm.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, source: Path, out: Path, *, kill_after: int | None = None, **options: object) -> int:
         """Embeds in a child, killed with -9 once so many inputs are done; returns its exit code, negative for signals."""

@@ -1,12 +1,18 @@
-"""Shared by all tests: no network but loopback, one seed, and few threads where several tests run at once."""
+"""Shared by all tests: no network but loopback, one seed, few threads where several tests run at once, one hub a worker.
+
+Fixtures for every file: `loopback_hub`, `hub`, `child`, `pack`. Processes that start in milliseconds: `tests.warm`. A fact
+of many names in one test: `tests.every`.
+"""
 
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before torch is imported: waiting threads must not spin while others work.
+# Before torch is imported: waiting threads must not spin while others work, and workers share the processors.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")  # a developer's own token goes to no test server
@@ -15,6 +21,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
+from tests import every
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
 
@@ -86,9 +93,10 @@ FOR_ALL = {"colqwen2-test", "gme-test", "qwen3vl-test"}
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import zoo
 
+    every.count(items)
     names = {name for name in zoo.list_models("*-test") if zoo.get_spec(name).reading is not None} - FOR_ALL
     for item in items:
         if (
@@ -97,3 +105,13 @@ def pytest_collection_modifyitems(items):
             and names & set(map(str, item.callspec.params.values()))
         ):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
+    return every.told(items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many facts held, however the tests are cut: the figure may not fall when tests are put together."""
+    if passed := [report for report in terminalreporter.getreports("passed") if report.when == "call"]:
+        terminalreporter.write_line(every.told(passed) + " passed")

@@ -3,7 +3,6 @@
 The demo's tests need answers that are known beforehand, so that "the right picture first" can fail.
 """
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tests.ports import free_port
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.base import Encoder, one_token
 from zoo.errors import EmptyTextError
@@ -97,11 +97,12 @@ def running(page: Any, **options: Any) -> Iterator[str]:
     """Serves a page on a free port and yields its address."""
     from zoo.demos.serve import page_options
 
-    with socket.socket() as probe:  # Gradio does not take port 0
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    _, url, _ = page.launch(
-        server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **page_options(**options)
+    _, url, _ = page.launch(  # Gradio does not take port 0
+        server_name="127.0.0.1",
+        server_port=free_port(),
+        prevent_thread_lock=True,
+        quiet=True,
+        **page_options(**options),
     )
     try:
         yield url

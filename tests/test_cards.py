@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import zoo
+from tests.every import every
 from zoo import cards
 from zoo.cards.blocks import InvalidCardError, read_yaml, split
 from zoo.cards.facts import HUB_ID, usage
@@ -22,7 +23,7 @@ OURS = Result("photos", RETRIEVAL, "recall@1", 0.4321, direction="image → text
 THEIRS = Result(
     "COCO", RETRIEVAL, "recall@1", 0.563, split="", direction="image → text", ours=False, source="their page"
 )
-each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+each_spec = every("spec", SPECS, ids=lambda spec: spec.name)
 
 
 def card_of(spec) -> str:
@@ -299,7 +300,7 @@ VERSIONED = {"MMEB", "MMEB-V2", "MMEB-V3", "M-BEIR", "ViDoRe"}
 class TestVisionLanguage:
     """Cards of models that read an item as one sequence."""
 
-    each_reader = pytest.mark.parametrize("spec", READERS, ids=lambda spec: spec.name)
+    each_reader = every("spec", READERS, ids=lambda spec: spec.name)
 
     @each_reader
     def test_how_it_reads_stands_in_the_card(self, spec):

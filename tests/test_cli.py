@@ -16,6 +16,7 @@ from PIL import Image
 
 import zoo
 import zoo.cli
+from tests import warm
 from tests.bulk_support import make_pictures, make_table, stored
 from zoo.cli import _shared, build_parser, main
 
@@ -42,7 +43,7 @@ def run(capsys):
 
 def process(*arguments, **options):
     options = {"capture_output": True, "text": True, "timeout": 600, **options}
-    return subprocess.run([sys.executable, "-m", "zoo", *map(str, arguments)], **options)
+    return warm.run([sys.executable, "-m", "zoo", *map(str, arguments)], **options)
 
 
 def widest(text):
@@ -380,7 +381,7 @@ sys.exit(main(sys.argv[1:]))
 def test_ctrl_c_says_what_is_saved_and_exits_130(models, tmp_path):
     source, out = make_table(tmp_path / "t.csv", 5000), tmp_path / "out"
     command = [sys.executable, "-c", INTERRUPTED, "embed", source, "--out", out, "--model", models["text-test"]]
-    running = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = warm.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in running.stdout:
         if int(line.split()[1]) >= 200:
             running.send_signal(signal.SIGINT)

@@ -4,10 +4,9 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 import zoo
 from tests import warm
+from tests.every import every
 from zoo import cards
 from zoo.cli import main
 
@@ -21,7 +20,7 @@ def test_a_registered_name(capsys):
     assert "library_name" not in shown
 
 
-@pytest.mark.parametrize("name", zoo.list_models())
+@every("name", zoo.list_models())
 def test_raw_is_the_file(name, capsys):
     assert main(["card", name, "--raw"]) == 0
     assert capsys.readouterr().out == (cards.CARDS / f"{name}.md").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 import zoo
+from tests import warm
 from tests.bulk_support import ANIMALS, make_table
 from zoo.bulk import embed_dataset
 from zoo.errors import FingerprintMismatchError, ZooError
@@ -344,7 +344,7 @@ opening.open_index(folder, backend=backend)
 def test_killed_while_it_is_built_it_is_completed(backend, text, folder, commits):
     name = backend_name(backend)
     command = [sys.executable, "-c", KILLED, str(folder), name, str(commits)]
-    assert subprocess.run(command, timeout=600).returncode == -signal.SIGKILL
+    assert warm.run(command, timeout=600).returncode == -signal.SIGKILL
     index = open_index(folder, backend=name)
     assert index.count() == 120
     assert sorted(map(int, ids(index.search(text.encode_document("a"), 500)))) == list(range(120))

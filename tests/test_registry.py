@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import zoo
+from tests.every import every
 from zoo import registry
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.spec import NAME, ModelSpec
@@ -179,7 +180,7 @@ def test_listing_loads_no_heavy_package():
 # ------------------------------------------------------------------------------------------------------------- facts
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every("name", NAMES)
 def test_facts_are_valid(name):
     spec = zoo.get_spec(name)
     assert spec.name == name
@@ -201,7 +202,7 @@ def test_facts_are_valid(name):
     assert (Path(zoo.__file__).parent / "models" / f"{spec.family}.py").is_file()
 
 
-@pytest.mark.parametrize("name", [n for n in PUBLISHED if zoo.get_spec(n).source.startswith("open_clip:")])
+@every("name", [n for n in PUBLISHED if zoo.get_spec(n).source.startswith("open_clip:")])
 def test_open_clip_agrees(name):
     import open_clip
 
@@ -216,7 +217,7 @@ def test_open_clip_agrees(name):
     assert bool(settings.get("quick_gelu")) == bool(config.get("quick_gelu")) == arch.endswith("-quickgelu")
 
 
-@pytest.mark.parametrize("name", [n for n in PUBLISHED if zoo.get_spec(n).source.startswith("timm:")])
+@every("name", [n for n in PUBLISHED if zoo.get_spec(n).source.startswith("timm:")])
 def test_timm_agrees(name):
     import timm
 
@@ -263,7 +264,7 @@ def test_prompts_are_the_authors():
 # ------------------------------------------------------------------------------------------------------- test models
 
 
-@pytest.mark.parametrize("name", TINY)
+@every("name", TINY)
 def test_it_is_tiny(name, models):
     params = sum(p.numel() for p in models[name].parameters())
     assert params == zoo.get_spec(name).params < 2_000_000
@@ -344,7 +345,7 @@ def test_save_and_load_gives_equal_vectors(name, models, tmp_path):
 # ---------------------------------------------------------------------------------------------- never silently random
 
 
-@pytest.mark.parametrize("name", TINY)
+@every("name", TINY)
 def test_a_test_model_has_nothing_to_load(name):
     with pytest.raises(MissingWeightsError, match=re.escape(f"build_model('{name}')")):
         zoo.load_model(name)

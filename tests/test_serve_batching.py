@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import zoo
+from tests import warm
 from tests.conftest import PROJECT
 from tests.serve_support import Gate, data_url, picture, raw, serving, until
 from zoo.serving import Limits
@@ -215,7 +216,7 @@ def start(*arguments, **environment):
 
     command = [sys.executable, "-m", "zoo", "serve", "--port", "0", *arguments]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": PROJECT}
-    return subprocess.Popen(command, env={**os.environ, **environment}, **options)
+    return warm.Popen(command, env={**os.environ, **environment}, **options)
 
 
 def test_the_command_answers_what_has_begun_before_it_ends():
@@ -272,7 +273,7 @@ def test_a_missing_package_names_the_extra():
     code = (
         "import sys; sys.modules['fastapi'] = None\nfrom zoo.cli import main; sys.exit(main(['serve', '--port', '0']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT)
+    done = warm.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT)
     assert done.returncode == 2
     assert 'pip install "embedding-zoo[serve]"' in done.stderr
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from tests.hub import LoopbackHub
+from tests.ports import free_port
 
 pytest.importorskip("gradio")
 yaml = pytest.importorskip("yaml")
@@ -64,51 +63,48 @@ def test_requirements_are_pinned_to_what_runs_here():
 
 
 @pytest.mark.parametrize("name", ["mini-test", pytest.param("text-test", marks=pytest.mark.slow)])
-def test_the_app_starts_from_its_own_folder_and_answers(name, tmp_path):
+def test_the_app_starts_from_its_own_folder_and_answers(name, hub, tmp_path):
     model = zoo.build_model(name)
-    with LoopbackHub() as hub, socket.socket() as probe:
-        model.save_pretrained(tmp_path / "model")
-        commit = hub.add(tmp_path / "model", "me/mine")
-        files = [path.name for path in (tmp_path / "model").iterdir()]
-        write_space(tmp_path / "space", repo="me/mine", spec=model.spec, revision=commit, files=files)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "GRADIO_", "PYTHON"))}
-        app = subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=tmp_path / "space",
-            env={
-                **inherited,
-                **hub.environment(tmp_path / "home"),
-                "GRADIO_SERVER_NAME": "0.0.0.0",
-                "GRADIO_SERVER_PORT": str(port),
-                "GRADIO_ANALYTICS_ENABLED": "False",
-                "OMP_WAIT_POLICY": "PASSIVE",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            lines = []
-            for line in app.stdout:
-                lines.append(line)
-                if "is ready" in line:
-                    break
-            assert lines, "the app said nothing"
-            assert re.search(r"is ready: open http://\S+", lines[-1]), "".join(lines)
-            client = Client(f"http://127.0.0.1:{port}/", verbose=False)
-            if name == "mini-test":
-                found, _ = client.predict("a red motorbike", 5, api_name="/search_by_text")
-                assert len(found) == 5
-                endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-                assert "/index_folder" not in endpoints, "a public page offers no folder of its machine"
-            else:
-                scores = client.predict("rain", "heavy rain\nnew shoes", 2, api_name="/search_passages")
-                assert "2 passages" in scores["title"]
-        finally:
-            app.kill()
-            app.wait()
-            app.stdout.close()
-        assert commit in {line.split("/resolve/")[1].split("/")[0] for line in hub.requests if "/resolve/" in line}
+    model.save_pretrained(tmp_path / "model")
+    commit = hub.add(tmp_path / "model", "me/mine")
+    files = [path.name for path in (tmp_path / "model").iterdir()]
+    write_space(tmp_path / "space", repo="me/mine", spec=model.spec, revision=commit, files=files)
+    port = free_port()
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "GRADIO_", "PYTHON"))}
+    app = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=tmp_path / "space",
+        env={
+            **inherited,
+            **hub.environment(tmp_path / "home"),
+            "GRADIO_SERVER_NAME": "0.0.0.0",
+            "GRADIO_SERVER_PORT": str(port),
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        lines = []
+        for line in app.stdout:
+            lines.append(line)
+            if "is ready" in line:
+                break
+        assert lines, "the app said nothing"
+        assert re.search(r"is ready: open http://\S+", lines[-1]), "".join(lines)
+        client = Client(f"http://127.0.0.1:{port}/", verbose=False)
+        if name == "mini-test":
+            found, _ = client.predict("a red motorbike", 5, api_name="/search_by_text")
+            assert len(found) == 5
+            endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+            assert "/index_folder" not in endpoints, "a public page offers no folder of its machine"
+        else:
+            scores = client.predict("rain", "heavy rain\nnew shoes", 2, api_name="/search_passages")
+            assert "2 passages" in scores["title"]
+    finally:
+        app.kill()
+        app.wait()
+        app.stdout.close()
+    assert commit in {line.split("/resolve/")[1].split("/")[0] for line in hub.requests if "/resolve/" in line}

@@ -12,13 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests import warm
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def zygote():
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
-    process = subprocess.Popen(
+    process = warm.Popen(
         [sys.executable, "-m", "tests.train_zygote"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -44,9 +46,7 @@ def curve(folder: Path) -> list[tuple]:
     return [(entry["step"], entry["loss"], entry["grad_norm"], entry["lr"]) for entry in lines]
 
 
-@pytest.mark.parametrize(
-    "kills", [10, 50]
-)
+@pytest.mark.parametrize("kills", [10, 50])
 def test_kills(kills, zygote, tmp_path):
     begun = time.perf_counter()
     assert zygote(0, tmp_path / "whole") == "done"

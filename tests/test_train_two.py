@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests import warm
+from tests.ports import free_port
 from tests.train_support import PAINTS, SHAPES, picture
 from zoo import load_model
 
@@ -21,7 +22,7 @@ def run_children(commands: list[list[str]], **environment: str) -> None:
     """All at once; the words of those that failed."""
     env = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **environment}
     children = [
-        subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        warm.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for command in commands
     ]
     outputs = [child.communicate(timeout=300)[0] for child in children]
@@ -48,12 +49,6 @@ def test_two_processes_equal_one(kind, alone, tmp_path):
     for name, value in alone.items():
         torch.testing.assert_close(shared[name], value, atol=1e-9, rtol=1e-5, msg=name)
     assert {name.split("/")[0] for name in alone} >= {"infonce", "sigmoid", "gist", "distillation", "matryoshka"}
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.mark.slow
