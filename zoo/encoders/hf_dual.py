@@ -126,7 +126,7 @@ class HfText(Encoder):
     Args:
         model_type: "clip", "siglip" or "siglip2". config: the text configuration.
         max_tokens: longest text; SigLIP fills every text up to it, because it pools the last position.
-        pad_id: token that fills; CLIP is causal and pools at the end of the text, so that filling never matters.
+        pad_id: token that fills SigLIP's texts; CLIP's filler is chosen so that it never matters.
         assets, tokenizer: where the tokenizer comes from. tower: a loaded tower; None builds one at random.
     """
 
@@ -159,9 +159,12 @@ class HfText(Encoder):
         return check_ids(self.tokenize(item.text), self.tower.config.vocab_size, self.model_type)
 
     def collate(self, reads: Sequence[list[int]]) -> Batch:
-        if self.model_type != "clip":
-            reads = [[*read, *[self.pad_id] * (self.max_tokens - len(read))] for read in reads]
-        ids, mask = pad(reads, self.pad_id)
+        if self.model_type == "clip":
+            # CLIP pools where it finds the end token, or the highest id where its configuration is an old one (and the first
+            # position without any): a filler that could be taken for either would pool elsewhere than the text alone.
+            ids, mask = pad(reads, 1 if self.tower.config.eos_token_id == 0 else 0)
+        else:
+            ids, mask = pad([[*read, *[self.pad_id] * (self.max_tokens - len(read))] for read in reads], self.pad_id)
         return {"ids": ids, "mask": mask}
 
     def forward(self, batch: Batch) -> Tokens:

@@ -12,7 +12,7 @@ from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.checking import check_open_clip, check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import check_text
-from zoo.errors import HubError, MissingWeightsError, UnsafeCheckpointError
+from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.items import Item, Tokens
 
 
@@ -163,7 +163,12 @@ def open_clip_tokenizer(text_cfg: dict[str, Any], assets: Path | None) -> Any:
     context_length = text_cfg.get("context_length", DEFAULT_CONTEXT_LENGTH)
     name = text_cfg.get("hf_tokenizer_name")
     if not name:
-        return SimpleTokenizer(context_length=context_length, **options)
+        try:
+            return SimpleTokenizer(context_length=context_length, **options)
+        except TypeError as error:
+            raise UnrecognisedCheckpointError(
+                f"open_clip_config.json has tokenizer_kwargs = {options}, and open_clip's own tokenizer takes no such: {error}"
+            ) from error
     if assets is not None and any((assets / f).is_file() for f in ("tokenizer.json", "vocab.txt", "spiece.model")):
         name = str(assets)
     try:

@@ -8,6 +8,7 @@ from zoo.exports import NotExportableError, sentence
 from zoo.exports.text import write_backbone
 from zoo.exports.tokenizers import unfit as unfit_tokenizer
 from zoo.exports.tokenizers import write_tokenizer
+from zoo.formats.processors import RESAMPLING
 from zoo.fusion import is_default
 from zoo.heads import Identity
 from zoo.pooling import Cls
@@ -22,7 +23,7 @@ CLASSES = {
     "siglip": ("SiglipConfig", "SiglipModel", "SiglipImageProcessor"),
     "siglip2": ("Siglip2Config", "Siglip2Model", "Siglip2ImageProcessor"),
 }
-RESAMPLE = {"bilinear": 2, "bicubic": 3}
+RESAMPLE = {name: code for code, name in RESAMPLING.items()}
 
 
 def unfit(model: "Embedder") -> str:
@@ -45,6 +46,8 @@ def unfit(model: "Embedder") -> str:
             return "transformers has no such preprocessing of pictures"
         if transform.engine != "torch":
             return "transformers resizes pictures with torch"
+        if transform.interpolation not in RESAMPLE:
+            return f"transformers has no {transform.interpolation} interpolation in torch"
         if transform.crop_rounding != "floor" and transform.resize != "squash":
             return "transformers rounds the place of the crop another way"
     return unfit_tokenizer(text.tokenize, text.pad_id)
@@ -112,11 +115,11 @@ def _pixels(image: HfImage | HfNaflexImage) -> dict[str, Any]:
     crop = not squash or resize != transform.size
     facts: dict[str, Any] = {
         "do_convert_rgb": True,
-        "do_resize": True,
+        "do_resize": transform.resize != "none",
         "size": {"height": resize[0], "width": resize[1]} if squash else {"shortest_edge": resize[0]},
         "resample": RESAMPLE[transform.interpolation],
         "do_rescale": True,
-        "rescale_factor": 1 / 255,
+        "rescale_factor": transform.scale,
         "do_normalize": True,
         "image_mean": list(transform.mean),
         "image_std": list(transform.std),

@@ -167,6 +167,8 @@ def _model_cfg(image: "OpenClipImage", text: "OpenClipText", hub_id: str) -> dic
 
 def _preprocess_cfg(image: "OpenClipImage") -> dict[str, Any]:
     """open_clip's words for our transform; it takes the size from the tower."""
+    from zoo.encoders.pixels import UNIT
+
     transform: PixelTransform = image.transform
     side = image.model_cfg["vision_cfg"].get("image_size", 224)
     size = (side, side) if isinstance(side, int) else tuple(side)
@@ -180,6 +182,12 @@ def _preprocess_cfg(image: "OpenClipImage") -> dict[str, Any]:
         wrong = "a crop whose offset is floored"
     elif len(levels) > 1:
         wrong = f"a padding of colour {transform.fill}"
+    elif transform.resize == "none":
+        wrong = "a crop without a resize"
+    elif transform.interpolation not in ("bicubic", "bilinear"):
+        wrong = f"a {transform.interpolation} interpolation"
+    elif transform.scale != UNIT:
+        wrong = f"a scale of pixels other than 1/255 ({transform.scale:g})"
     elif transform.resize == "shortest" and size[0] != size[1] and transform.interpolation != "bicubic":
         wrong = "a bilinear resize to an oblong"
     if wrong:

@@ -129,6 +129,11 @@ def _tower(model: "Embedder") -> tuple["nn.Module", dict[str, Any], "PixelTransf
 
 def _data_config(transform: "PixelTransform", known_crop: float | None) -> dict[str, Any]:
     """timm's words for our transform."""
+    from zoo.encoders.pixels import UNIT
+
+    if transform.resize == "none" or transform.scale != UNIT:
+        what = "a crop without a resize" if transform.resize == "none" else "another scale of pixels than 1/255"
+        raise NotExportableError(f"timm's preprocessing knows no {what.removeprefix('a ')}")
     border = tuple(round(255 * mean) for mean in transform.mean)
     fill = (transform.fill,) * 3 if isinstance(transform.fill, int) else transform.fill
     if transform.resize == "longest" and fill != border:

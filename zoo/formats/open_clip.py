@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
+from zoo.formats.known import open_clip as known
+from zoo.formats.probing import check_vector
 from zoo.formats.schema import check_folder
-from zoo.formats.settings import NOTHING, Ignore
+from zoo.formats.settings import NOTHING, Ignore, read
 from zoo.formats.sizes import check_size
 from zoo.spec import ModelSpec
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 ORDER = 10
 LOOKED_FOR = "open_clip: open_clip_config.json and open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
+_MODES = ("shortest", "longest", "squash")
 _STEMS = ("open_clip_model", "open_clip_pytorch_model", "model")
 
 
@@ -47,16 +50,39 @@ def load(
 ) -> "Embedder":
     """The dual towers of a folder with open_clip_config.json."""
     check_folder(folder)
-    config = read_object(folder / CONFIG)
+    config = read(read_object(folder / CONFIG), known.CONFIG, folder / CONFIG, ignore)
     preprocess = config.get("preprocess_cfg") or {}
     if not isinstance(config.get("model_cfg"), dict) or not isinstance(preprocess, dict):
         raise UnrecognisedCheckpointError(
             f'{folder / CONFIG} has no "model_cfg", or a "preprocess_cfg" that is no object'
         )
     check_numbers(preprocess, str(folder / CONFIG), "preprocess_cfg")
+    model_cfg = _settings(config["model_cfg"], folder / CONFIG, ignore)
+    preprocess = read(preprocess, known.PREPROCESS, folder / CONFIG, ignore, "preprocess_cfg.")
     files = _weights({path.name for path in folder.iterdir()})
     check_weights(files, str(folder), "open_clip_model.safetensors", allow_pickle)
-    return _assemble(config["model_cfg"], preprocess, folder / files[0], name, folder)
+    return _assemble(model_cfg, preprocess, folder / files[0], name, folder, ignore)
+
+
+def _settings(model_cfg: dict[str, Any], where: Path, ignore: Ignore) -> dict[str, Any]:
+    """A model_cfg of which every key is followed or without effect, those that the caller ignores left out."""
+    model_cfg = read(model_cfg, known.MODEL, where, ignore, "model_cfg.")
+    for part, table in (
+        ("vision_cfg", known.VISION),
+        ("text_cfg", known.TEXT),
+        ("multimodal_cfg", known.MULTIMODAL),
+    ):
+        if model_cfg.get(part) is None:
+            model_cfg.pop(part, None)
+            if part != "multimodal_cfg":
+                raise UnrecognisedCheckpointError(
+                    f"{where}: its model_cfg has no {part}: one of the two towers is not there; take the whole checkpoint"
+                )
+            continue
+        if not isinstance(model_cfg[part], dict):
+            raise UnrecognisedCheckpointError(f"{where}: the {part} of its model_cfg must be an object")
+        model_cfg[part] = read(model_cfg[part], table, where, ignore, f"model_cfg.{part}.")
+    return model_cfg
 
 
 def open_name(
@@ -117,22 +143,50 @@ def tag_config(arch: str, tag: str | None) -> tuple[dict[str, Any], dict[str, An
     return model_cfg, pretrained
 
 
-def transform_of(model_cfg: dict[str, Any], preprocess: dict[str, Any]) -> "PixelTransform":
-    """The pixel transform that open_clip would build from these settings."""
+def transform_of(
+    model_cfg: dict[str, Any], preprocess: dict[str, Any], where: Path | str = CONFIG, ignore: Ignore = NOTHING
+) -> "PixelTransform":
+    """The pixel transform that open_clip would build from these settings, in the size of the tower.
+
+    Raises:
+        UnreadSettingError: another size than the tower's, a filter or a way of resizing that open_clip does not know.
+        UnrecognisedCheckpointError: values that make no sense.
+    """
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.pixels import CLIP_MEAN, CLIP_STD, PixelTransform
 
-    size = preprocess.get("size") or model_cfg["vision_cfg"].get("image_size", 224)
-    merged = merge_preprocess_dict(PreprocessCfg(), {**preprocess, "size": size})
-    return PixelTransform(
-        size=merged["size"] if isinstance(merged["size"], int) else tuple(merged["size"]),
-        resize=merged["resize_mode"],
-        interpolation="bilinear" if merged["interpolation"] == "bilinear" else "bicubic",
-        mean=tuple(merged["mean"]),
-        std=tuple(merged["std"]),
-        fill=merged["fill_color"],
-    )
+    usual = PreprocessCfg()
+    merged = merge_preprocess_dict(usual, preprocess)
+    size, said = _pair(model_cfg["vision_cfg"].get("image_size", 224)), preprocess.get("size")
+    if said is not None and _pair(said) != size:
+        ignore.refuse(where, "preprocess_cfg.size", said, f"the tower reads images of {size[0]}x{size[1]} pixels")
+    # At inference open_clip takes "random" for bicubic.
+    for key, good in (("interpolation", ("bicubic", "bilinear", "random")), ("resize_mode", _MODES)):
+        if merged[key] not in good:
+            ignore.refuse(where, f"preprocess_cfg.{key}", merged[key], f"open_clip knows {', '.join(good)}")
+            merged[key] = getattr(usual, key)
+    # An oblong is resized by its own default, whatever it is told.
+    bilinear = merged["interpolation"] == "bilinear" and (merged["resize_mode"] != "shortest" or size[0] == size[1])
+    try:
+        return PixelTransform(
+            size=size,
+            resize=merged["resize_mode"],
+            interpolation="bilinear" if bilinear else "bicubic",
+            mean=_channels(merged["mean"] or CLIP_MEAN),
+            std=_channels(merged["std"] or CLIP_STD),
+            fill=merged["fill_color"],
+        )
+    except (TypeError, ValueError) as error:
+        raise UnrecognisedCheckpointError(f"{where}: its preprocess_cfg makes no sense: {error}") from error
+
+
+def _pair(size: Any) -> tuple[Any, ...]:
+    return tuple(size) if isinstance(size, list | tuple) else (size, size)
+
+
+def _channels(value: Any) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,) * 3
 
 
 def whole_model(model_cfg: dict[str, Any]) -> "nn.Module":
@@ -156,11 +210,20 @@ def whole_model(model_cfg: dict[str, Any]) -> "nn.Module":
 
 
 def _assemble(
-    model_cfg: dict[str, Any], preprocess: dict[str, Any], weights: Path, name: str, assets: Path | None
+    model_cfg: dict[str, Any],
+    preprocess: dict[str, Any],
+    weights: Path,
+    name: str,
+    assets: Path | None,
+    ignore: Ignore = NOTHING,
 ) -> "Embedder":
     from open_clip.factory import load_checkpoint
 
-    check_size(lambda: whole_model(model_cfg), [weights], f"{weights.parent}: the model_cfg of {name}")
+    where = f"{weights.parent}: the model_cfg of {name}"
+    empty = check_size(lambda: whole_model(model_cfg), [weights], where)
+    transform = transform_of(model_cfg, preprocess, weights.parent / CONFIG, ignore)
+    check_vector(empty.visual, (1, 3, *transform.size), where)
+    check_vector(empty.text, (1, model_cfg["text_cfg"].get("context_length", 77)), where, ids=True)
     try:
         model = whole_model(model_cfg)
     except (TypeError, KeyError, AttributeError, RuntimeError) as error:
@@ -171,10 +234,6 @@ def _assemble(
         # open_clip converts many foreign layouts and fails in as many ways.
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"{weights} does not fit {name}: {reason}") from error
-    try:
-        transform = transform_of(model_cfg, preprocess)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UnrecognisedCheckpointError(f"{weights.parent}: its preprocess_cfg makes no sense: {error}") from error
     return dual_towers(model_cfg, transform, name, model.visual, model.text, assets)
 
 

@@ -158,8 +158,11 @@ def no_parameters() -> Iterator[None]:
         handle.remove()
 
 
-def check_size(build: Callable[[], "nn.Module"], weights: Iterable[Path], where: str) -> None:
+def check_size(build: Callable[[], "nn.Module"], weights: Iterable[Path], where: str) -> "nn.Module":
     """Refuses a configuration whose model is far larger than the files that are to fill it; takes no memory for it.
+
+    Returns:
+        The model, of shapes alone.
 
     Raises:
         OversizedError: it is. UnrecognisedCheckpointError: nothing can be built by it.
@@ -178,6 +181,7 @@ def check_size(build: Callable[[], "nn.Module"], weights: Iterable[Path], where:
         reason = " ".join(str(error).split())[:300]
         raise UnrecognisedCheckpointError(f"{where} makes no sense: {reason}") from error
     check_numel(model, sum(path.stat().st_size for path in paths), where)
+    return model
 
 
 def check_numel(model: "nn.Module", room: int, where: str) -> None:

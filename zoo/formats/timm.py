@@ -1,6 +1,10 @@
 """timm: config.json with `"architecture"`, and the names of timm's own pretrained models (image only)."""
 
-from collections.abc import Callable
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object, weight_files
+from zoo.formats.known import timm as known
+from zoo.formats.probing import check_vector
 from zoo.formats.schema import check_folder, check_keys
-from zoo.formats.settings import NOTHING, Ignore
-from zoo.formats.sizes import check_size
+from zoo.formats.settings import NOTHING, Ignore, read
+from zoo.formats.sizes import check_size, no_memory
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -35,6 +41,7 @@ SIZES = (
     "num_classes",
     "num_features",
 )
+_CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}
 LOOKED_FOR = 'timm: config.json with "architecture", and model.safetensors'
 
 
@@ -54,36 +61,96 @@ def wanted(names: set[str]) -> list[str]:
 def load(
     folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
 ) -> "Embedder":
-    """The vision tower of a folder that timm's `save_for_hf` or `push_to_hf_hub` wrote."""
+    """The vision tower of a folder that timm's `save_for_hf` or `push_to_hf_hub` wrote.
+
+    Raises:
+        UnreadSettingError: a setting that the zoo does not follow. UnrecognisedCheckpointError: no such architecture, images
+            of other channels than RGB, or no one vector. MissingWeightsError: weights that are not this model's.
+    """
     import timm
 
     from zoo.encoders.checking import check_timm
 
     check_folder(folder)
-    config = check_keys(read_object(folder / "config.json"), CONFIG, str(folder / "config.json"))
+    where = folder / "config.json"
+    config = _settings(check_keys(read_object(where), CONFIG, str(where)), where, ignore)
     arch = config["architecture"]
     if arch not in timm.list_models():
         raise UnrecognisedCheckpointError(f"{folder}: this timm ({timm.__version__}) has no architecture {arch!r}")
     args = config.get("model_args") or {}
     check_timm(arch, args)
     for settings in (config, config.get("pretrained_cfg") or {}):  # timm takes the sizes of a picture from either
-        check_numbers({key: settings[key] for key in SIZES if key in settings}, str(folder / "config.json"))
+        check_numbers({key: settings[key] for key in SIZES if key in settings}, str(where))
+        size = settings.get("input_size", [3])
+        _check_channels(args.get("in_chans", size[0] if isinstance(size, list) and size else size), where)
     files = weight_files({path.name for path in folder.iterdir()}, "model", ("pytorch_model.bin",))
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
     shape = {"num_classes": config.get("num_classes", 0), **args}
-    check_size(
-        lambda: timm.create_model(arch, pretrained=False, **shape), [folder / files[0]], str(folder / "config.json")
-    )
+    check_size(lambda: timm.create_model(arch, pretrained=False, **shape), [folder / files[0]], str(where))
     try:
-        # Without num_classes=0, for then timm would take a checkpoint with tensors missing.
-        backbone = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        with _beside(config, folder / files[0]) as place:
+            # Without num_classes=0, for then timm would take a checkpoint with tensors missing.
+            backbone = timm.create_model(f"local-dir:{place}", pretrained=True)
         backbone.reset_classifier(0)
     except Exception as error:
         raise MissingWeightsError(
             f"{folder / files[0]} does not fit {arch}: {' '.join(str(error).split())[:300]}"
         ) from error
+    transform = transform_of(backbone, where, ignore)
     # timm writes the size of the classifier among the arguments; ours has none.
-    return image_tower(arch, name, backbone, {key: value for key, value in args.items() if key != "num_classes"})
+    args = {key: value for key, value in args.items() if key != "num_classes"}
+    return image_tower(arch, name, backbone, _rebuilding(arch, args, backbone, transform, where), transform)
+
+
+def _settings(config: dict[str, Any], where: Path, ignore: Ignore) -> dict[str, Any]:
+    """A config.json of which every key is followed or without effect, those that the caller ignores left out."""
+    config = {key: value for key, value in config.items() if value is not None}
+    if "pretrained_cfg" not in config:
+        return read(config, known.OLD_CONFIG, where, ignore)
+    inner = read(config["pretrained_cfg"], known.PRETRAINED, where, ignore, "pretrained_cfg.")
+    return {**read(config, known.CONFIG, where, ignore), "pretrained_cfg": inner}
+
+
+def _check_channels(channels: Any, where: Path | str) -> None:
+    if channels != 3:
+        raise UnrecognisedCheckpointError(
+            f"{where}: this model reads images of {channels} channels, and the zoo gives RGB, 3 of them; for grey images take a "
+            "model that reads them as RGB"
+        )
+
+
+@contextmanager
+def _beside(config: dict[str, Any], weights: Path) -> Iterator[Path]:
+    """A folder with these settings and these weights alone: timm reads it as a whole, and by itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        (Path(folder) / weights.name).symlink_to(weights.resolve())
+        yield Path(folder)
+
+
+def _rebuilding(
+    arch: str, args: dict[str, Any], backbone: "nn.Module", transform: "PixelTransform", where: Path
+) -> dict[str, Any]:
+    """The arguments by which timm builds this backbone again, without its file: its image size may stand in that alone.
+
+    Raises:
+        UnrecognisedCheckpointError: none do, or the backbone makes no vector of the images that its file describes.
+    """
+    import timm
+
+    wanted = {key: tensor.shape for key, tensor in backbone.state_dict().items()}
+    for size in ({}, {"img_size": list(transform.size)}):
+        try:
+            with no_memory(str(where)):
+                again = timm.create_model(arch, pretrained=False, **{"num_classes": 0, **args, **size})
+        except TypeError:  # an architecture without img_size
+            continue
+        if {key: tensor.shape for key, tensor in again.state_dict().items()} == wanted:
+            check_vector(again, (1, 3, *transform.size), str(where))
+            return {**args, **size}
+    raise UnrecognisedCheckpointError(
+        f"{where}: the weights are of another shape than {arch} with model_args {args}; write them with timm's save_for_hf"
+    )
 
 
 def open_name(
@@ -97,10 +164,10 @@ def open_name(
 
     from zoo import hub
 
-    known = timm.list_models(pretrained=True)
-    settings = get_pretrained_cfg(name) if name in known or name in timm.list_models() else None
+    names = timm.list_models(pretrained=True)
+    settings = get_pretrained_cfg(name) if name in names or name in timm.list_models() else None
     if settings is None or not settings.has_weights:
-        near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
+        near = difflib.get_close_matches(name, names, n=5, cutoff=0.4)
         raise UnknownModelError(
             f"timm has no pretrained model {name!r}; nearest: {', '.join(near) or 'see timm.list_models'}"
         )
@@ -115,40 +182,60 @@ def open_name(
         else f"{settings.hf_hub_id}{settings.architecture}{tag}"
     )
     listing = hub.repository_files(repo, revision)
-    names = set(listing.names)
+    files = set(listing.names)
     check_weights(
-        [n for n in wanted(names) if n != "config.json"], f"timm:{name} (hf:{repo})", "model.safetensors", allow_pickle
+        [n for n in wanted(files) if n != "config.json"], f"timm:{name} (hf:{repo})", "model.safetensors", allow_pickle
     )
-    folder = hub.download_files(listing, wanted(names))
-    model = load(folder, name=name, trust_remote_code=False, allow_pickle=allow_pickle)
+    folder = hub.download_files(listing, wanted(files))
+    model = load(folder, name=name, trust_remote_code=False, allow_pickle=allow_pickle, ignore=ignore)
     model.spec = replace(model.spec, hub_id=repo, revision=listing.commit)
     return model
 
 
-def transform_of(backbone: "nn.Module") -> "PixelTransform":
-    """The evaluation transform that timm would build for this backbone."""
-    import math
+def transform_of(backbone: "nn.Module", where: Path | str = "timm", ignore: Ignore = NOTHING) -> "PixelTransform":
+    """The evaluation transform that timm would build for this backbone.
 
+    Raises:
+        UnreadSettingError: a filter or crop that timm does not know, or takes at random.
+        UnrecognisedCheckpointError: values that make no sense, or other channels than RGB.
+    """
     from timm.data import resolve_model_data_config
 
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.pixels import INTERPOLATIONS, PixelTransform
 
     data = resolve_model_data_config(backbone)
-    size = tuple(data["input_size"][1:])
-    scaled = tuple(math.floor(side / data["crop_pct"]) for side in size)
-    mode = {"center": "shortest", "squash": "squash", "border": "longest"}[data["crop_mode"]]
-    return PixelTransform(
-        size=size,
-        resize=mode,
-        resize_size=None if scaled == size else scaled,
-        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
-        mean=data["mean"],
-        std=data["std"],
-        fill=tuple(round(255 * mean) for mean in data["mean"]) if mode == "longest" else 0,
-    )
+    for key, usual, good in (("interpolation", "bicubic", INTERPOLATIONS), ("crop_mode", "center", _CROPS)):
+        if data[key] not in good:
+            why = f"the zoo knows {', '.join(good)}; timm takes others at random, or for its usual one"
+            ignore.refuse(where, f"pretrained_cfg.{key}", data[key], why)
+            data[key] = usual
+    mode = _CROPS[data["crop_mode"]]
+    try:
+        _check_channels(data["input_size"][0], where)
+        size = tuple(data["input_size"][1:])
+        if not 0.05 < data["crop_pct"] < 20:
+            raise ValueError(f"a crop_pct of {data['crop_pct']}")
+        scaled = tuple(math.floor(side / data["crop_pct"]) for side in size)
+        return PixelTransform(
+            size=size,
+            resize=mode,
+            resize_size=None if scaled == size else scaled,
+            interpolation=data["interpolation"],
+            mean=data["mean"],
+            std=data["std"],
+            fill=tuple(round(255 * mean) for mean in data["mean"]) if mode == "longest" else 0,
+        )
+    except (TypeError, ValueError) as error:
+        raise UnrecognisedCheckpointError(f"{where}: its pretrained_cfg makes no sense: {error}") from error
 
 
-def image_tower(arch: str, name: str, backbone: "nn.Module | None", args: dict[str, Any]) -> "Embedder":
+def image_tower(
+    arch: str,
+    name: str,
+    backbone: "nn.Module | None",
+    args: dict[str, Any],
+    transform: "PixelTransform | None" = None,
+) -> "Embedder":
     """An image-only Embedder around a timm backbone; without one, a tower with random weights."""
     import timm
 
@@ -158,7 +245,7 @@ def image_tower(arch: str, name: str, backbone: "nn.Module | None", args: dict[s
     from zoo.pooling import Cls
 
     backbone = backbone or timm.create_model(arch, pretrained=False, num_classes=0, **args)
-    encoder = TimmImage(arch, transform_of(backbone), args=args, backbone=backbone)
+    encoder = TimmImage(arch, transform or transform_of(backbone), args=args, backbone=backbone)
     spec = ModelSpec(
         name=name,
         modalities=frozenset({"image"}),

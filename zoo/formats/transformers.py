@@ -5,10 +5,10 @@ from copy import deepcopy
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.checking import check_numbers
 from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
+from zoo.formats.processors import image_settings, open_images, patch_settings, transform_of
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import check_size
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.embedder import Embedder
-    from zoo.encoders.pixels import PixelTransform
     from zoo.encoders.text import TransformersText
 
 ORDER = 30
@@ -49,7 +48,6 @@ TEXT = [
 DECODERS = ("gemma3_text", "llama", "mistral", "qwen2", "qwen3")
 LOOKED_FOR = f'transformers: config.json with "model_type" among {", ".join((*DUAL, *TEXT))}, and model.safetensors'
 PICKLES = ("pytorch_model.bin",)
-RESAMPLING = {2: "bilinear", 3: "bicubic"}
 
 
 def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
@@ -264,18 +262,24 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
-    _read_config(folder, allow_pickle)
+    _check_towers(_read_config(folder, allow_pickle), folder / "config.json")
     tokenizer = open_tokenizer(folder, plain=False)
-    processor = _image_settings(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # its own validation raises TypeError, ValueError and types of huggingface_hub
         reason = " ".join(str(error).split())[:300]
         raise UnrecognisedCheckpointError(f"{folder / 'config.json'} makes no sense: {reason}") from error
     kind = config.model_type
+    _check_vectors(config, folder / "config.json")
+    settings, file = image_settings(folder, ignore)
+    images = open_images(settings, kind, file, ignore)
     if kind == "clip":
         # The towers' own projection_dim may be absent or wrong (512 by default); the whole model goes by its own.
         config.vision_config.projection_dim = config.text_config.projection_dim = config.projection_dim
+    if kind == "siglip2":
+        settings = patch_settings(settings, images, config.vision_config.patch_size, file, ignore)
+    else:
+        transform = transform_of(images, config.vision_config.image_size, file, ignore)
     vision = from_pretrained(tower_class(kind, "image"), folder, allow_pickle, config=config.vision_config)
     text = from_pretrained(tower_class(kind, "text"), folder, allow_pickle, config=config.text_config)
     max_tokens = min(config.text_config.max_position_embeddings, tokenizer.model_max_length)
@@ -288,16 +292,9 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         tower=text,
     )
     if kind == "siglip2":
-        patches = processor.get("max_num_patches", 256)
-        image_encoder = HfNaflexImage(_shape(vision.config), patches, processor, vision)
+        image_encoder = HfNaflexImage(_shape(vision.config), images.max_num_patches, settings, vision)
         size = None
     else:
-        try:
-            transform = transform_of(kind, processor)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnrecognisedCheckpointError(
-                f"{folder}: the image processor's settings make no sense: {error}"
-            ) from error
         image_encoder = HfImage(kind, _shape(vision.config), transform, vision)
         size = transform.size[0]
     spec = ModelSpec(
@@ -312,49 +309,33 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     return Embedder(spec, [Tower(image_encoder, Cls(), Identity()), Tower(text_encoder, Cls(), Identity())])
 
 
+def _check_towers(config: dict[str, Any], where: Path) -> None:
+    """Raises UnrecognisedCheckpointError where a dual encoder's file says that one of its towers is not there."""
+    for name in ("vision_config", "text_config"):
+        if name in config and config[name] is None and not config.get(f"{name}_dict"):
+            raise UnrecognisedCheckpointError(
+                f"{where} has {name} = null: this {config['model_type']} lacks one of its two towers, and transformers would "
+                "build a default one in its place; take the whole checkpoint"
+            )
+
+
+def _check_vectors(config: Any, where: Path) -> None:
+    """Raises UnrecognisedCheckpointError where two towers do not end in vectors of one space."""
+    kind, vision, text = config.model_type, config.vision_config, config.text_config
+    if kind == "clip":
+        return
+    if not getattr(vision, "vision_use_head", True):
+        raise UnrecognisedCheckpointError(
+            f"{where} has vision_config.vision_use_head = false: this {kind} has no head that pools an image into one vector, as "
+            "the vision towers inside language models; take a checkpoint with its head"
+        )
+    if vision.hidden_size != text.projection_size:
+        raise UnrecognisedCheckpointError(
+            f"{where}: images of this {kind} become vectors of {vision.hidden_size} columns and texts of {text.projection_size}, "
+            "which cannot be compared"
+        )
+
+
 def _shape(config: Any) -> dict[str, Any]:
     """A configuration without what transformers keeps to itself, such as the folder that it was read from."""
     return {key: value for key, value in config.to_dict().items() if not key.startswith("_")}
-
-
-def _image_settings(folder: Path) -> dict[str, Any]:
-    for name, key in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
-        if (folder / name).is_file():
-            settings = read_object(folder / name)
-            settings = settings.get(key) if key else settings
-            if isinstance(settings, dict):
-                check_numbers(settings, str(folder / name))
-                return settings
-    raise UnrecognisedCheckpointError(f"{folder} has neither preprocessor_config.json nor processor_config.json")
-
-
-def transform_of(kind: str, settings: dict[str, Any]) -> "PixelTransform":
-    """The pixel transform of a preprocessor_config.json, old or new."""
-    from zoo.encoders.pixels import CLIP_MEAN, CLIP_STD, PixelTransform
-
-    def sides(value: Any, default: int = 224) -> tuple[int, int]:
-        if isinstance(value, dict) and "shortest_edge" in value:
-            value = value["shortest_edge"]
-        elif isinstance(value, dict) and {"height", "width"} <= set(value):
-            return int(value["height"]), int(value["width"])
-        if value is not None and not isinstance(value, int):
-            raise ValueError(f"a size of {value} is none that the zoo reads")
-        return (value or default,) * 2
-
-    plain = kind == "siglip"
-    resize, crop = settings.get("size"), settings.get("crop_size")
-    squash = plain or (isinstance(resize, dict) and "height" in resize)
-    do_crop = settings.get("do_center_crop", not plain)
-    resample = settings.get("resample", 3)
-    if resample not in RESAMPLING:
-        raise ValueError(f"resample is {resample}; the zoo reads {RESAMPLING}")
-    return PixelTransform(
-        size=sides(crop) if do_crop else sides(resize),
-        resize="squash" if squash else "shortest",
-        resize_size=sides(resize) if do_crop and sides(resize) != sides(crop) else None,
-        interpolation=RESAMPLING[resample],
-        crop_rounding="floor",
-        engine="torch",
-        mean=tuple(settings.get("image_mean") or ((0.5,) * 3 if plain else CLIP_MEAN)),
-        std=tuple(settings.get("image_std") or ((0.5,) * 3 if plain else CLIP_STD)),
-    )

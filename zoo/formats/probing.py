@@ -1,0 +1,38 @@
+"""What a tower gives, found out on shapes alone: no memory, no weights, before the first item of a long job."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zoo.errors import UnrecognisedCheckpointError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def check_vector(tower: "nn.Module", shape: Sequence[int], where: str, *, ids: bool = False) -> None:
+    """Holds a tower, built without memory, to one vector an item.
+
+    Args:
+        shape: of its input, a batch of one. ids: whether that is token ids, else pixels.
+
+    Raises:
+        UnrecognisedCheckpointError: it does not read such an input, or gives more than one vector.
+    """
+    import torch
+
+    what = "a text of {1} tokens" if ids else "an image of {2}x{3} pixels in {1} channels"
+    said = what.format(*shape)
+    try:
+        with torch.inference_mode():
+            inputs = torch.zeros(*shape, dtype=torch.long if ids else torch.float32, device="meta")
+            found = tower.eval()(inputs)
+    except Exception as error:  # libraries answer nonsense with every type of error
+        if "meta" in str(error) or isinstance(error, NotImplementedError):
+            return  # a step that looks at the numbers themselves
+        reason = " ".join(str(error).split())[:200]
+        raise UnrecognisedCheckpointError(f"{where}: this model does not read {said}: {reason}") from error
+    found = found[0] if isinstance(found, tuple) else found
+    if found.ndim != 2:
+        raise UnrecognisedCheckpointError(
+            f"{where}: this model makes {tuple(found.shape[1:])} numbers of {said}, not one vector: its pooling is switched off"
+        )
