@@ -21,7 +21,7 @@ RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 OF_TYPE = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor", "siglip2": "Siglip2ImageProcessor"}
 
 
-def image_settings(folder: Path, ignore: Ignore = NOTHING) -> tuple[dict[str, Any], Path]:
+def image_settings(folder: Path, model_type: str, ignore: Ignore = NOTHING) -> tuple[dict[str, Any], Path]:
     """The settings of a folder's image processor and their file; those inside processor_config.json come first, as there.
 
     Raises:
@@ -35,8 +35,7 @@ def image_settings(folder: Path, ignore: Ignore = NOTHING) -> tuple[dict[str, An
         settings = settings.get(key) if key else settings
         if isinstance(settings, dict):
             check_numbers(settings, str(folder / name))
-            kind = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
-            table = images.PATCHES if kind.startswith("Siglip2") else images.IMAGES
+            table = images.PATCHES if model_type == "siglip2" else images.IMAGES
             return read(settings, table, folder / name, ignore), folder / name
     raise UnrecognisedCheckpointError(f"{folder} has neither preprocessor_config.json nor processor_config.json")
 

@@ -271,7 +271,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         raise UnrecognisedCheckpointError(f"{folder / 'config.json'} makes no sense: {reason}") from error
     kind = config.model_type
     _check_vectors(config, folder / "config.json")
-    settings, file = image_settings(folder, ignore)
+    settings, file = image_settings(folder, kind, ignore)
     images = open_images(settings, kind, file, ignore)
     if kind == "clip":
         # The towers' own projection_dim may be absent or wrong (512 by default); the whole model goes by its own.

@@ -1,0 +1,530 @@
+"""Every setting of transformers' image processors, timm and open_clip: followed as their own libraries do, or refused by name.
+
+The keys are listed from the libraries' own classes: one that a new version adds fails here until somebody has looked at it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import transformers
+from PIL import Image
+from timm.models import PretrainedCfg
+
+import zoo
+from tests.reference import write
+from tests.reference.open_clip_models import open_clip_reference
+from tests.reference.timm_models import timm_reference
+from tests.reference.transformers_models import dual_reference
+from zoo.encoders.pixels import Normalize
+from zoo.errors import UnreadSettingError, UnrecognisedCheckpointError
+from zoo.formats.known import images, open_clip
+from zoo.formats.known import timm as known_timm
+from zoo.formats.processors import open_images, transform_of
+from zoo.formats.settings import Ignore, read
+
+SIDE = 64
+TEXTS = ["a red bicycle", "two dogs in the snow, a lighthouse and the sea"]
+BASE = {
+    "clip": {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}},
+    "siglip": {"size": {"height": SIDE, "width": SIDE}},
+}
+# Another value for every setting of a processor; None in place of the way: it is refused.
+CHANGED: list[tuple[str, dict[str, Any]]] = [
+    ("clip", {"do_resize": False}),
+    ("clip", {"size": 80}),
+    ("clip", {"size": {"shortest_edge": 71}}),
+    ("clip", {"size": {"height": 70, "width": 90}}),
+    ("clip", {"size": 80, "default_to_square": True}),
+    ("clip", {"crop_size": SIDE, "size": 100}),
+    ("clip", {"resample": 0}),
+    ("clip", {"resample": 1}),
+    ("clip", {"resample": 2}),
+    ("clip", {"do_rescale": False}),
+    ("clip", {"rescale_factor": 0.01}),
+    ("clip", {"do_normalize": False}),
+    ("clip", {"do_rescale": False, "do_normalize": False}),
+    ("clip", {"image_mean": [0.1, 0.2, 0.3]}),
+    ("clip", {"image_mean": 0.3}),
+    ("clip", {"image_std": [0.1, 0.2, 0.3]}),
+    ("clip", {"image_processor_type": "SiglipImageProcessor", "size": SIDE, "do_center_crop": True}),
+    ("clip", {"feature_extractor_type": "CLIPFeatureExtractor", "do_rescale": False}),
+    ("clip", {"image_processor_type": "ViTImageProcessor", "do_center_crop": False, "size": SIDE}),
+    ("clip", {"image_processor_type": "CLIPImageProcessorFast", "resample": 2}),
+    ("clip", {"size": {"height": SIDE, "width": SIDE}, "do_center_crop": False}),
+    ("siglip", {"do_center_crop": True, "crop_size": SIDE, "size": {"height": 90, "width": 80}}),
+    ("siglip", {"resample": 2}),
+    ("siglip", {"do_normalize": False}),
+    ("siglip", {"do_rescale": False}),
+    ("siglip", {"image_processor_type": "CLIPImageProcessor", "size": 70, "crop_size": SIDE}),
+]
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("clip", {"resample": 4}, "resample"),
+    ("clip", {"resample": 5}, "resample"),
+    ("clip", {"do_center_crop": False}, "do_center_crop"),
+    ("clip", {"do_center_crop": False, "do_resize": False}, "do_resize"),
+    ("clip", {"crop_size": 60}, "crop_size"),
+    ("siglip", {"size": 60}, "size"),
+    ("siglip", {"size": {"longest_edge": SIDE}}, "size"),
+    ("clip", {"size": {"shortest_edge": SIDE, "longest_edge": 90}}, "size"),
+    ("clip", {"do_pad": True, "pad_size": {"height": 80, "width": 80}}, "pad_size"),
+    ("clip", {"image_processor_type": "ConvNextImageProcessor"}, "image_processor_type"),
+    ("clip", {"image_processor_type": "VivitImageProcessor"}, "image_processor_type"),
+    ("clip", {"image_processor_type": "Siglip2ImageProcessor"}, "image_processor_type"),
+    ("clip", {"image_processor_type": "MyOwnImageProcessor"}, "image_processor_type"),
+    ("clip", {"feature_extractor_type": "ConvNextFeatureExtractor"}, "feature_extractor_type"),
+    ("clip", {"offset": True}, "offset"),
+    ("clip", {"crop_pct": 0.9}, "crop_pct"),
+    ("clip", {"auto_map": {"AutoImageProcessor": "own.Own"}}, "auto_map"),
+]
+
+
+def photo() -> Image.Image:
+    """An image larger than any tower here, and no square."""
+    rng = np.random.default_rng(3)
+    coarse = Image.fromarray(rng.integers(0, 255, (9, 7, 3), dtype=np.uint8)).resize(
+        (130, 110), Image.Resampling.BICUBIC
+    )
+    return Image.fromarray(np.clip(np.asarray(coarse) + rng.normal(0, 20, (110, 130, 3)), 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    path = tmp_path_factory.mktemp("photos") / "photo.png"
+    photo().save(path)
+    return [path]
+
+
+def ours(kind: str, settings: dict[str, Any], ignore: Ignore | None = None) -> torch.Tensor:
+    """What our transform makes of the photo, as a tower is given it."""
+    ignore = ignore or Ignore()
+    settings = read(settings, images.IMAGES, "preprocessor_config.json", ignore)
+    where = Path("preprocessor_config.json")
+    transform = transform_of(open_images(settings, kind, where, ignore), SIDE, where, ignore)
+    return Normalize(transform)(transform.read(photo())[None])
+
+
+def theirs(kind: str, settings: dict[str, Any], folder: Path) -> torch.Tensor:
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return transformers.AutoImageProcessor.from_pretrained(folder)(photo(), return_tensors="pt")["pixel_values"].float()
+
+
+@pytest.mark.parametrize(("kind", "changes"), CHANGED, ids=str)
+def test_an_image_processors_settings_are_followed(kind: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    expected = theirs(kind, {**BASE[kind], **changes}, tmp_path)
+    assert expected.shape[2:] == (SIDE, SIDE)
+    if "Fast" not in str(changes):
+        assert (theirs(kind, BASE[kind], tmp_path) - expected).abs().max() > 1e-3  # else agreement would prove nothing
+    found = ours(kind, {**BASE[kind], **changes})
+    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize(("kind", "changes", "key"), REFUSED, ids=str)
+def test_or_refused_by_name_with_the_way_on(kind: str, changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(UnreadSettingError) as caught:
+        ours(kind, {**BASE[kind], **changes})
+    assert caught.value.keys == (key,)
+    for said in ("preprocessor_config.json", f'"{key}"', "ignore=["):
+        assert said in str(caught.value)
+    assert ours(kind, {**BASE[kind], **changes}, Ignore({key, *changes})).shape == (1, 3, SIDE, SIDE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"image_std": [0, 1, 1]}, {"rescale_factor": 0}, {"image_mean": [0.5, 0.5]}, {"size": "large"}],
+    ids=str,
+)
+def test_values_that_make_no_sense(changes: dict[str, Any]) -> None:
+    with pytest.raises(UnrecognisedCheckpointError, match="make no sense"):
+        ours("clip", {**BASE["clip"], **changes})
+
+
+@pytest.mark.parametrize("key", [key for key in images.IMAGES.inert if key not in ("device", "return_tensors")])
+def test_settings_without_effect_change_no_pixel(key: str, tmp_path: Path) -> None:
+    value = {"processor_class": "CLIPProcessor", "data_format": "channels_first", "input_data_format": "channels_last"}
+    settings = {**BASE["clip"], key: value.get(key, 7 if key == "image_seq_length" else False)}
+    assert torch.equal(theirs("clip", settings, tmp_path), theirs("clip", BASE["clip"], tmp_path))
+    torch.testing.assert_close(ours("clip", settings), ours("clip", BASE["clip"]), atol=0, rtol=0)
+
+
+# ------------------------------------------------------------------------------------------- what the libraries can say
+
+
+def keys_of(table: Any) -> set[str]:
+    return {*table.followed, *table.inert, *table.held}
+
+
+def test_every_setting_that_the_libraries_have_is_in_a_table() -> None:
+    """A version with a new one fails here."""
+    from open_clip.coca_model import MultimodalCfg
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+    from open_clip.transform import PreprocessCfg
+    from transformers.processing_utils import ImagesKwargs
+
+    def names(cls: Any) -> set[str]:
+        return {field.name for field in dataclasses.fields(cls)}
+
+    assert set(ImagesKwargs.__annotations__) <= keys_of(images.IMAGES)
+    assert set(transformers.Siglip2ImageProcessor.valid_kwargs.__annotations__) <= keys_of(images.PATCHES) | {
+        "do_resize"
+    }
+    assert names(PretrainedCfg) == keys_of(known_timm.PRETRAINED)
+    assert names(CLIPVisionCfg) == keys_of(open_clip.VISION)
+    assert names(CLIPTextCfg) == keys_of(open_clip.TEXT)
+    assert names(MultimodalCfg) == keys_of(open_clip.MULTIMODAL)
+    assert names(PreprocessCfg) == keys_of(open_clip.PREPROCESS)
+
+
+# --------------------------------------------------------------------------------------------------- whole checkpoints
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def folder(name: str) -> Path:
+        if not (root / name).exists():
+            write(name, root / name)
+        return root / name
+
+    return folder
+
+
+@pytest.fixture
+def changed(base: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
+    """A copy of a checkpoint with settings of one of its files changed; a dotted name is inside an object."""
+
+    def change(name: str, file: str, **changes: Any) -> Path:
+        folder = shutil.copytree(base(name), tmp_path / "checkpoint", dirs_exist_ok=True)
+        settings = json.loads((folder / file).read_text())
+        for key, value in changes.items():
+            *parents, last = key.split("__")
+            place = settings
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+        (folder / file).write_text(json.dumps(settings))
+        return folder
+
+    return change
+
+
+def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    assert a.shape == b.shape
+    return (a - b).abs().max().item()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"do_normalize": False},
+        *(pytest.param(more, marks=pytest.mark.slow) for kind, more in CHANGED if kind == "clip"),
+    ],
+    ids=str,
+)
+def test_a_dual_encoder_of_transformers(
+    changes: dict[str, Any], changed: Callable[..., Path], paths: list[Path], tmp_path: Path
+) -> None:
+    folder = changed("transformers-clip-2021", "preprocessor_config.json", **changes)
+    expected = dual_reference_images(folder, paths)
+    model = zoo.load_model(folder)
+    assert difference(model.encode(paths), expected) < 1e-5
+    again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
+    assert again.fingerprint() == model.fingerprint()
+    assert difference(again.encode(paths), expected) < 1e-5
+
+
+def dual_reference_images(folder: Path, paths: list[Path]) -> torch.Tensor:
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(
+        [Image.open(p) for p in paths], return_tensors="pt"
+    )
+    with torch.inference_mode():
+        vectors = model.get_image_features(pixel_values=pixels["pixel_values"].float()).pooler_output
+    return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def test_the_newer_of_two_files_counts(changed: Callable[..., Path], paths: list[Path]) -> None:
+    """transformers reads image_processor of processor_config.json first."""
+    folder = changed("transformers-clip-2021", "preprocessor_config.json", resample=2)
+    inner = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 80}, "crop_size": 64}
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": inner}))
+    assert difference(zoo.load_model(folder).encode(paths), dual_reference_images(folder, paths)) < 1e-5
+
+
+@pytest.mark.parametrize("part", ["vision_config", "text_config"])
+@pytest.mark.parametrize("name", ["transformers-clip", "transformers-siglip", "transformers-siglip2-naflex"])
+def test_a_tower_that_is_not_there(name: str, part: str, changed: Callable[..., Path]) -> None:
+    folder = changed(name, "config.json", **{part: None})
+    with pytest.raises(UnrecognisedCheckpointError, match=rf"{part} = null.*whole checkpoint"):
+        zoo.load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["transformers-siglip", "transformers-siglip2-naflex"])
+def test_a_siglip_without_its_head(name: str, changed: Callable[..., Path]) -> None:
+    folder = changed(name, "config.json", vision_config__vision_use_head=False)
+    with pytest.raises(UnrecognisedCheckpointError, match="vision_use_head"):
+        zoo.load_model(folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("do_rescale", False), ("resample", 0), ("image_std", [0.1, 0.2, 0.3])])
+def test_siglip_2s_own_processor(key: str, value: Any, changed: Callable[..., Path], paths: list[Path]) -> None:
+    folder = changed("transformers-siglip2-naflex", "preprocessor_config.json", **{key: value})
+    expected = dual_reference(folder, fill=True, max_tokens=32).images(paths)
+    assert difference(zoo.load_model(folder).encode(paths), expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("do_resize", False), ("patch_size", 8), ("resample", 4), ("image_processor_type", "CLIPImageProcessor")],
+)
+def test_siglip_2s_own_processor_refused(key: str, value: Any, changed: Callable[..., Path]) -> None:
+    folder = changed("transformers-siglip2-naflex", "preprocessor_config.json", **{key: value})
+    with pytest.raises(UnreadSettingError, match=f'"{key}"'):
+        zoo.load_model(folder)
+
+
+# ----------------------------------------------------------------------------------------------------------- CLIP's text
+
+
+@pytest.mark.parametrize("eos", [2, None])
+def test_clips_text_vector_does_not_depend_on_the_batch(eos: int | None, changed: Callable[..., Path]) -> None:
+    """An old configuration (eos 2) pools at the highest id, where a filler above the end token would win."""
+    folder = changed("transformers-clip", "config.json", **({"text_config__eos_token_id": eos} if eos else {}))
+    core = json.loads((folder / "tokenizer.json").read_text())
+    rows = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
+    ends = max(core["added_tokens"], key=lambda token: token["id"])["content"]
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    # The end token gets a lower id, the filler the highest.
+    swapped = {ends: 5, next(t for t, i in core["model"]["vocab"].items() if i == 5): rows - 1}
+    core["model"]["vocab"].update(swapped)
+    for token in core["added_tokens"]:
+        token["id"] = core["model"]["vocab"].get(token["content"], token["id"])
+    text = json.dumps(core)
+    (folder / "tokenizer.json").write_text(text)
+    settings["pad_token"] = next(t for t, i in core["model"]["vocab"].items() if i == rows - 1)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = eos or 5
+    (folder / "config.json").write_text(json.dumps(config))
+    reference = dual_reference(folder, fill=False, max_tokens=77)
+    alone = torch.cat([reference.texts([text]) for text in TEXTS])
+    model = zoo.load_model(folder)
+    assert difference(model.encode(TEXTS), alone) < 1e-5
+    assert difference(torch.stack([model.encode(text) for text in TEXTS]), alone) < 1e-5
+
+
+# --------------------------------------------------------------------------------------------------------------- timm
+
+TIMM: list[dict[str, Any]] = [
+    {"interpolation": "lanczos"},
+    {"interpolation": "box"},
+    {"interpolation": "hamming"},
+    {"interpolation": "nearest"},
+    {"interpolation": "bilinear"},
+    {"crop_mode": "squash"},
+    {"crop_mode": "border"},
+    {"crop_pct": 0.7},
+    {"crop_pct": 1.1},
+    {"mean": [0.1, 0.2, 0.3]},
+    {"std": [0.3, 0.2, 0.1]},
+    {"input_size": [3, 128, 128]},
+    {"input_size": [3, 144, 176]},
+]
+
+
+@pytest.mark.parametrize(
+    "changes", [*TIMM[:1], *(pytest.param(more, marks=pytest.mark.slow) for more in TIMM[1:])], ids=str
+)
+def test_timms_settings_are_followed(
+    changes: dict[str, Any],
+    changed: Callable[..., Path],
+    base: Callable[[str], Path],
+    paths: list[Path],
+    tmp_path: Path,
+) -> None:
+    name = "timm-resnet"
+    folder = changed(name, "config.json", **{f"pretrained_cfg__{key}": value for key, value in changes.items()})
+    expected = timm_reference(folder).images(paths)
+    if changes != {"crop_mode": "squash"}:
+        assert difference(expected, timm_reference(base(name)).images(paths)) > 1e-4
+    model = zoo.load_model(folder).set_pixel_engine("pillow")
+    assert difference(model.encode(paths), expected) < 1e-5
+    again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
+    assert difference(again.encode(paths), expected) < 1e-5
+
+
+def test_a_size_that_stands_in_pretrained_cfg_alone(
+    changed: Callable[..., Path], paths: list[Path], tmp_path: Path
+) -> None:
+    """timm builds the tower by it; a saved folder of ours must too."""
+    folder = tmp_path / "small"
+    backbone = timm.create_model("test_vit", num_classes=0, img_size=96)
+    timm.models.save_for_hf(backbone, folder, safe_serialization=True)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("model_args", None)
+    config["pretrained_cfg"] |= {"input_size": [3, 96, 96], "fixed_input_size": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    expected = timm_reference(folder).images(paths)
+    model = zoo.load_model(folder).set_pixel_engine("pillow")
+    assert difference(model.encode(paths), expected) < 1e-5
+    again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
+    assert difference(again.encode(paths), expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"pretrained_cfg__interpolation": "random"}, "pretrained_cfg.interpolation"),
+        ({"pretrained_cfg__crop_mode": "corner"}, "pretrained_cfg.crop_mode"),
+        ({"pretrained_cfg__crop_rounding": 3}, "pretrained_cfg.crop_rounding"),
+        ({"normalise": False}, "normalise"),
+    ],
+    ids=str,
+)
+def test_timms_settings_refused(
+    changes: dict[str, Any], key: str, changed: Callable[..., Path], paths: list[Path]
+) -> None:
+    folder = changed("timm-resnet", "config.json", **changes)
+    with pytest.raises(UnreadSettingError, match=key) as caught:
+        zoo.load_model(folder)
+    assert caught.value.keys == (key,)
+    assert zoo.load_model(folder, ignore=[key]).encode(paths).isfinite().all()
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_timm_model_of_other_channels(channels: int, tmp_path: Path) -> None:
+    backbone = timm.create_model("test_resnet", num_classes=0, in_chans=channels)
+    timm.models.save_for_hf(backbone, tmp_path, model_args={"in_chans": channels}, safe_serialization=True)
+    with pytest.raises(UnrecognisedCheckpointError, match=f"images of {channels} channels"):
+        zoo.load_model(tmp_path)
+
+
+def test_a_timm_model_without_pooling(tmp_path: Path) -> None:
+    backbone = timm.create_model("test_resnet", num_classes=0, global_pool="")
+    timm.models.save_for_hf(backbone, tmp_path / "map", model_args={"global_pool": ""}, safe_serialization=True)
+    with pytest.raises(UnrecognisedCheckpointError, match="not one vector"):
+        zoo.load_model(tmp_path / "map")
+
+
+# ----------------------------------------------------------------------------------------------------------- open_clip
+
+OPEN_CLIP: list[dict[str, Any]] = [
+    {"interpolation": "bilinear"},
+    {"resize_mode": "squash"},
+    {"resize_mode": "longest"},
+    {"resize_mode": "longest", "fill_color": 200},
+    {"mean": [0.1, 0.2, 0.3]},
+    {"mean": 0.2},
+    {"std": [0.3, 0.2, 0.1]},
+]
+
+
+@pytest.mark.parametrize(
+    "changes", [*OPEN_CLIP[:1], *(pytest.param(more, marks=pytest.mark.slow) for more in OPEN_CLIP[1:])], ids=str
+)
+def test_open_clips_preprocessing_is_followed(
+    changes: dict[str, Any], changed: Callable[..., Path], base: Callable[[str], Path], paths: list[Path]
+) -> None:
+    folder = changed(
+        "open_clip-clip", "open_clip_config.json", **{f"preprocess_cfg__{key}": value for key, value in changes.items()}
+    )
+    expected = reference_images(folder, paths)
+    assert difference(expected, reference_images(base("open_clip-clip"), paths)) > 1e-4
+    assert difference(zoo.load_model(folder).set_pixel_engine("pillow").encode(paths), expected) < 1e-5
+
+
+def reference_images(folder: Path, paths: list[Path]) -> torch.Tensor:
+    return open_clip_reference(folder).images(paths)
+
+
+# Another value of each setting of the towers that changes no shape: the same weights, another vector.
+TOWERS: list[tuple[str, Any]] = [
+    ("quick_gelu", False),
+    ("text_cfg__no_causal_mask", True),
+    ("text_cfg__pool_type", "first"),
+    ("text_cfg__pool_type", "last"),
+    ("text_cfg__context_length", 12),
+    ("text_cfg__heads", 4),
+    ("text_cfg__norm_kwargs", {"eps": 0.1}),
+    ("text_cfg__act_kwargs", {}),
+    ("text_cfg__tokenizer_kwargs", {"clean": "canonicalize"}),
+    ("vision_cfg__head_width", 8),
+    ("vision_cfg__pool_type", "avg"),
+    ("vision_cfg__final_ln_after_pool", True),
+    ("vision_cfg__image_size", 80),
+    ("vision_cfg__norm_kwargs", {"eps": 0.1}),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [*TOWERS[:2], *(pytest.param(*more, marks=pytest.mark.slow) for more in TOWERS[2:])], ids=str
+)
+def test_open_clips_towers_are_followed(
+    key: str, value: Any, changed: Callable[..., Path], base: Callable[[str], Path], paths: list[Path]
+) -> None:
+    changes = {f"model_cfg__{key}": value} | ({"preprocess_cfg__size": value} if "image_size" in key else {})
+    folder = changed("open_clip-clip", "open_clip_config.json", **changes)
+    expected, before = open_clip_reference(folder), open_clip_reference(base("open_clip-clip"))
+    model = zoo.load_model(folder).set_pixel_engine("pillow")
+    texts = [*TEXTS, "Hello, World! (it's 9 o'clock)"]
+    moved = [
+        difference(expected.images(paths), before.images(paths)),
+        difference(expected.texts(texts), before.texts(texts)),
+    ]
+    assert max(moved) > 1e-4 or "act_kwargs" in key
+    assert difference(model.encode(paths), expected.images(paths)) < 1e-5
+    assert difference(model.encode(texts), expected.texts(texts)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"preprocess_cfg__interpolation": "lanczos"}, "preprocess_cfg.interpolation"),
+        ({"preprocess_cfg__resize_mode": "crop"}, "preprocess_cfg.resize_mode"),
+        ({"preprocess_cfg__mode": "L"}, "preprocess_cfg.mode"),
+        ({"preprocess_cfg__size": 48}, "preprocess_cfg.size"),
+        ({"preprocess_cfg__crop": 1}, "preprocess_cfg.crop"),
+        ({"model_cfg__text_cfg__pad_idx": 1}, "model_cfg.text_cfg.pad_idx"),
+        ({"model_cfg__vision_cfg__rope": True}, "model_cfg.vision_cfg.rope"),
+        ({"model_cfg__cast_dtype": "fp16"}, "model_cfg.cast_dtype"),
+        ({"text": {}}, "text"),
+    ],
+    ids=str,
+)
+def test_open_clips_settings_refused(changes: dict[str, Any], key: str, changed: Callable[..., Path]) -> None:
+    folder = changed("open_clip-clip", "open_clip_config.json", **changes)
+    with pytest.raises(UnreadSettingError) as caught:
+        zoo.load_model(folder)
+    assert caught.value.keys == (key,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"model_cfg__text_cfg": None}, "no text_cfg"),
+        ({"model_cfg__vision_cfg": None}, "no vision_cfg"),
+        ({"model_cfg__text_cfg__pool_type": "none"}, "not one vector"),
+        ({"model_cfg__vision_cfg__pool_type": "none"}, "not one vector"),
+        ({"model_cfg__text_cfg__tokenizer_kwargs": {"strip_sep_token": True}}, "strip_sep_token"),
+        ({"preprocess_cfg__fill_color": 999, "preprocess_cfg__resize_mode": "longest"}, "fill"),
+        ({"preprocess_cfg__mean": ["a", "b", "c"]}, "no sense"),
+    ],
+    ids=str,
+)
+def test_open_clips_values_that_make_no_sense(
+    changes: dict[str, Any], match: str, changed: Callable[..., Path]
+) -> None:
+    folder = changed("open_clip-clip", "open_clip_config.json", **changes)
+    with pytest.raises(UnrecognisedCheckpointError, match=match):
+        zoo.load_model(folder)
