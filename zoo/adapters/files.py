@@ -14,6 +14,8 @@ from torch import Tensor
 from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import check_weights, read_object
+from zoo.formats.known import peft as known
+from zoo.formats.settings import NOTHING, Ignore, read
 from zoo.formats.sizes import read_header
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -21,47 +23,44 @@ NAME, PREFIX = "default", "base_model.model."  # what peft calls a model's one a
 MOST_RANK, MOST_PATTERNS = 8_192, 4_096  # peft's EVA and AdaLoRA write a pattern for each layer
 # Expressions that take forever on a name: a repeated group, repeats in a row, something that may be left out.
 _ENDLESS = re.compile(r"\)[*+{?]|[*+}?][*+{]|(?<!\()\?")
-# Keys that are read, and those that change training alone. target_modules is neither trusted nor needed: the tensors' names
-# say which layers are adapted.
-_READ = {
-    "alpha_pattern",
-    "bias",
-    "init_lora_weights",
-    "lora_alpha",
-    "lora_bias",
-    "modules_to_save",
-    "peft_type",
-    "r",
-    "rank_pattern",
-    "use_dora",
-    "use_rslora",
-}
-_OF_TRAINING = {
-    "auto_mapping",
-    "base_model_name_or_path",
-    "ensure_weight_tying",
-    "eva_config",
-    "exclude_modules",
-    "fan_in_fan_out",  # of Conv1D alone, which is not adapted here
-    "inference_mode",
-    "layers_pattern",
-    "layers_to_transform",
-    "loftq_config",
-    "lora_dropout",
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "target_modules",
-    "task_type",
-}
-# Beginnings of A and B that leave the base's weights alone; for others (PiSSA, OLoRA, ...) the base is another one.
-_BEGINNINGS = (True, False, None, "gaussian", "eva", "orthogonal")
+_LAYER = re.compile(r"[^.]*\.(\d+)\.")
 
 
 class AdapterMismatchError(MissingWeightsError, ValueError):
     """A saved adapter is for another model: layers are missing, left over or of another shape."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which layers an adapter_config.json selects, by their names as they were when the adapter was made.
+
+    Attributes:
+        targets, excluded: ends of names, or one expression for whole names; None where anything may be meant.
+        layers, patterns: numbers of blocks, and names of the lists that they are counted in.
+    """
+
+    targets: tuple[str, ...] | re.Pattern[str] | None = None
+    excluded: tuple[str, ...] | re.Pattern[str] | None = None
+    layers: tuple[int, ...] | None = None
+    patterns: tuple[str, ...] = ()
+
+    def against(self, layer: str) -> str:
+        """The setting by which peft would leave a layer alone, "" where it adapts it."""
+        if self.targets is not None and not _names(self.targets, layer):
+            return "target_modules"
+        if self.excluded is not None and _names(self.excluded, layer):
+            return "exclude_modules"
+        if self.layers is None or isinstance(self.targets, re.Pattern):
+            return ""
+        lists = [re.compile(rf"(?:^|\.){re.escape(name)}\.(\d+)\.") for name in self.patterns] or [_LAYER]
+        number = next((int(found[1]) for pattern in lists if (found := pattern.search(layer))), None)
+        return "" if number in self.layers else "layers_to_transform"
+
+
+def _names(ends: tuple[str, ...] | re.Pattern[str], layer: str) -> bool:
+    if isinstance(ends, re.Pattern):
+        return ends.fullmatch(layer) is not None
+    return any(layer == end or layer.endswith(f".{end}") for end in ends)
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class Settings:
         ranks, alphas: expressions for layers' names, as they were when the adapter was made → rank, alpha.
         dora, rslora, bias: peft's use_dora, use_rslora and lora_bias.
         full: modules that were trained whole (modules_to_save).
+        selection: which layers are adapted, as the file says; the tensors' names must not say otherwise.
     """
 
     rank: int
@@ -83,6 +83,7 @@ class Settings:
     rslora: bool = False
     bias: bool = False
     full: tuple[str, ...] = ()
+    selection: Selection = Selection()
 
     def of(self, layer: str) -> tuple[int, float]:
         """Rank and alpha of a layer, by its name in the file; the first pattern that matches counts, as in peft."""
@@ -97,12 +98,12 @@ class Settings:
         return alpha / (math.sqrt(rank) if self.rslora else rank)
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path, ignore: Ignore = NOTHING) -> Settings:
     """The settings of an adapter_config.json; nothing that it names is fetched or run.
 
     Raises:
-        UnrecognisedCheckpointError: it is no LoRA, or a kind of it that the zoo does not read, or has sizes that no adapter
-            has (OversizedError).
+        UnrecognisedCheckpointError: it is no LoRA, or has sizes that no adapter has (OversizedError), or a setting that is not
+            followed (UnreadSettingError).
     """
     config = read_object(path)
     if config.get("peft_type") != "LORA":
@@ -111,15 +112,8 @@ def read_settings(path: Path) -> Settings:
             "it into its base model with peft, and load the sum"
         )
     check_numbers(config, str(path))
-    foreign = sorted(key for key, value in config.items() if value and key not in _READ | _OF_TRAINING)
-    foreign += ["bias"] if config.get("bias", "none") != "none" else []  # peft (0.21) does not even save "lora_only"
-    foreign += ["init_lora_weights"] if config.get("init_lora_weights", True) not in _BEGINNINGS else []
-    if foreign:
-        said = ", ".join(f"{key[:60]} = {str(config[key])[:60]}" for key in foreign[:3])
-        raise UnrecognisedCheckpointError(
-            f"{path} sets {said}, which changes what the matrices mean and which the zoo does not read. Merge the adapter "
-            "into its base model with peft, and load the sum"
-        )
+    # A setting that is not set says nothing: peft writes all that it has, and every version has more of them.
+    config = read({key: value for key, value in config.items() if value is not None}, known.ADAPTER, path, ignore)
     full = config.get("modules_to_save") or ()
     settings = Settings(
         rank=config.get("r", 8),
@@ -130,9 +124,34 @@ def read_settings(path: Path) -> Settings:
         rslora=config.get("use_rslora") is True,
         bias=config.get("lora_bias") is True,
         full=(full,) if isinstance(full, str) else tuple(full),
+        selection=_selection({key: value for key, value in config.items() if key not in ignore}),
     )
     _check_values(settings, path)
     return settings
+
+
+def _selection(config: Mapping[str, Any]) -> Selection:
+    """What a file selects, as far as it can be compared: "all-linear" and long expressions may mean any layer."""
+
+    def ends(key: str) -> tuple[str, ...] | re.Pattern[str] | None:
+        value = config.get(key) or None
+        if not isinstance(value, str):
+            return tuple(map(str, value)) if isinstance(value, list) else None
+        if value == "all-linear" or len(value) > 1_000 or _is_endless(value):
+            return None
+        try:
+            return re.compile(value)
+        except (re.error, RecursionError, OverflowError):
+            return None
+
+    numbers, patterns = config.get("layers_to_transform"), config.get("layers_pattern") or ()
+    numbers = [numbers] if isinstance(numbers, int) else numbers or None
+    return Selection(
+        targets=ends("target_modules"),
+        excluded=ends("exclude_modules"),
+        layers=tuple(numbers) if isinstance(numbers, list) else None,
+        patterns=(patterns,) if isinstance(patterns, str) else tuple(map(str, patterns)),
+    )
 
 
 def _check_values(settings: Settings, path: Path) -> None:

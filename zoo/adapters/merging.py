@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from zoo.formats.settings import NOTHING, Ignore
+
 from .files import CONFIG, AdapterMismatchError, read_settings, read_tensors
 from .placing import Layer, named_tensors, place
 
@@ -19,11 +21,12 @@ def merge_adapter(
     allow_pickle: bool = False,
     adapter: str | None = None,
     unused: str | None = None,
+    ignore: Ignore = NOTHING,
 ) -> None:
     """Adds a saved LoRA or DoRA to the weights of `root`, in place: layers and parameters stay the same objects.
 
-    Which layers are adapted is said by the names of the tensors, not by the configuration's target_modules, which may be
-    older than the model's names. The outputs equal those of peft's unmerged model to about 1e-6 in float32; half-precision
+    Which layers are adapted is said by the names of the tensors; the configuration's target_modules may be of other names
+    than the model's, but not of fewer layers. The outputs equal those of peft's unmerged model to about 1e-6 in float32; half-precision
     weights are summed in float32 and rounded once.
 
     Args:
@@ -35,6 +38,7 @@ def merge_adapter(
         adapter: which one of several in a file whose names are like `lora_A.retrieval.weight` (jina-embeddings-v4).
         unused: a regular expression; tensors whose mapped names begin with it are left out, such as those of a head that
             `root` is built without.
+        ignore: settings of adapter_config.json that are read as if they were not there.
 
     Raises:
         AdapterMismatchError: a tensor is missing, left over, of another shape or not finite, or would make a weight so.
@@ -43,7 +47,7 @@ def merge_adapter(
         MissingWeightsError: a file is missing, damaged or cut off.
         Whichever it is, `root` is as it was.
     """
-    settings = read_settings(folder / CONFIG)
+    settings = read_settings(folder / CONFIG, ignore)
     tensors, where = read_tensors(folder, allow_pickle)
     layers, full = place(root, tensors, settings, where, key_mapping=key_mapping, adapter=adapter, unused=unused)
     own = named_tensors(root)

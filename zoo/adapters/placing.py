@@ -1,13 +1,13 @@
 """Which tensor of an adapter belongs beside which layer of a model: everything has its place, or nothing is touched."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .files import NAME, AdapterMismatchError, Settings, map_names
+from .files import CONFIG, NAME, AdapterMismatchError, Settings, map_names
 
 _PART = re.compile(
     r"(?P<layer>.+)\.(?P<part>lora_(?:embedding_)?[AB]|lora_magnitude_vector)"
@@ -77,7 +77,24 @@ def place(
         if not any(there.fullmatch(_WRAPPERS.sub("", name)) for name in (*names, *full)):
             wrong.missing.append(f"{module_name} (modules_to_save)")
     wrong.check(where)
+    _check_selection(settings, was.values(), where)
     return Placed(list(layers.values()), full)
+
+
+def _check_selection(settings: Settings, layers: Iterable[str], where: Path) -> None:
+    """Raises AdapterMismatchError where tensors are beside layers that the adapter's own configuration leaves alone.
+
+    Where it selects none of them, it speaks of a model with other names, and the tensors count.
+    """
+    against = {layer: settings.selection.against(layer) for layer in layers}
+    if all(key == "target_modules" for key in against.values()):
+        return
+    if wrong := [(layer, key) for layer, key in against.items() if key]:
+        layer, key = wrong[0]
+        raise AdapterMismatchError(
+            f"{where} adapts {layer}, which {key} of {where.with_name(CONFIG)} leaves alone: peft would not read its tensors. "
+            f'Correct the one or the other; to take the tensors as they are: load_model(..., ignore=["{key}"])'
+        )
 
 
 def _sorted(

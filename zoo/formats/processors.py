@@ -93,10 +93,10 @@ def transform_of(processor: Any, side: Any, where: Path, ignore: Ignore = NOTHIN
     resize = "none" if resized is None else "shortest" if processor.size.shortest_edge else "squash"
     size = _sides(processor, "crop_size", where, ignore, tower) if processor.do_center_crop else resized
     if not processor.do_center_crop and resize != "squash":
-        key = "do_resize" if resize == "none" else "do_center_crop"
-        ignore.refuse(
-            where, key, False, f"images would keep sizes of their own, and the tower reads {_text(tower)} alone"
-        )
+        crops = getattr(type(processor), "do_center_crop", None)  # unless its file says that it does not
+        key = "do_resize" if resize == "none" else "do_center_crop" if crops else "size"
+        why = f"images would keep sizes of their own, and the tower reads {_text(tower)} alone"
+        ignore.refuse(where, key, dict(processor.size) if key == "size" else False, why)
         size, resize, resized = tower, "squash", tower
     if size != tower:
         key = "crop_size" if processor.do_center_crop else "size"

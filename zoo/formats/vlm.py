@@ -150,10 +150,10 @@ def load(
     elif like.reading.projection:
         _read_projection(model, base, allow_pickle)
     if base != folder:
-        _merge(model, backbone, folder, allow_pickle)
+        _merge(model, backbone, folder, allow_pickle, ignore=ignore)
     if like.reading.adapter:
         check_folder(folder / ADAPTERS, root=folder, adapter=True)
-        _merge(model, backbone, folder / ADAPTERS, allow_pickle, like.reading.adapter)
+        _merge(model, backbone, folder / ADAPTERS, allow_pickle, like.reading.adapter, ignore)
     return model
 
 
@@ -332,7 +332,12 @@ def _read_projection(model: "Embedder", folder: Path, allow_pickle: bool) -> Non
 
 
 def _merge(
-    model: "Embedder", backbone: "nn.Module", folder: Path, allow_pickle: bool, adapter: str | None = None
+    model: "Embedder",
+    backbone: "nn.Module",
+    folder: Path,
+    allow_pickle: bool,
+    adapter: str | None = None,
+    ignore: Ignore = NOTHING,
 ) -> None:
     """Adds an adapter to the backbone (and to the projection behind it), under the names that peft knew them by.
 
@@ -350,4 +355,5 @@ def _merge(
         setattr(root, projection, model.towers[0].head.project)
     unused = r"(?!model\.)" if adapter and not projection else None
     names = RENAMED[_family(backbone.config.model_type)]
-    merge_adapter(root, folder, key_mapping=names, allow_pickle=allow_pickle, adapter=adapter, unused=unused)
+    options = {"allow_pickle": allow_pickle, "adapter": adapter, "unused": unused, "ignore": ignore}
+    merge_adapter(root, folder, key_mapping=names, **options)
