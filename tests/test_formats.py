@@ -265,7 +265,7 @@ def test_configurations_that_are_no_configuration(family: str, content: bytes, c
         ("transformers-clip", "config.json", {"vision_config": None}),
         ("transformers-clip", "config.json", {"text_config": []}),
         ("transformers-clip", "processor_config.json", {"image_processor": None}),
-        ("transformers-siglip", "preprocessor_config.json", {"resample": 1}),
+        ("transformers-siglip", "preprocessor_config.json", {"resample": 4}),
         ("transformers-siglip", "preprocessor_config.json", {"size": {"longest_edge": 64}}),
         ("transformers-siglip", "preprocessor_config.json", {"size": "large"}),
         ("timm-vit", "config.json", {"architecture": "no_such_net"}),

@@ -94,7 +94,43 @@ def test_normalise_is_totensor_and_normalize():
     torch.testing.assert_close(Normalize(transform)(pixels), expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("wrong", [{"resize": "crop"}, {"interpolation": "nearest"}, {"engine": "cv2"}])
+@pytest.mark.parametrize("wrong", [{"resize": "crop"}, {"interpolation": "cubic"}, {"engine": "cv2"}])
 def test_unknown_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="must be"):
         PixelTransform(32, **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"std": (1, 0, 1)}, {"mean": (0.5, 0.5)}, {"scale": 0}, {"fill": 300}, {"fill": [1, 2]}, {"mean": (1e999,) * 3}],
+)
+def test_values_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PixelTransform(32, **wrong)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "lanczos", "box", "hamming"])
+@pytest.mark.parametrize("size", [(640, 480), (31, 57)], ids=str)
+def test_the_rarer_filters_are_pillows_in_every_engine_but_torchs(size, mode):
+    image = photo(*size)
+    expected = transforms.PILToTensor()(image.resize((96, 96), Image.Resampling[mode.upper()]))
+    for engine in ("auto", "pillow"):
+        assert torch.equal(PixelTransform(96, resize="squash", interpolation=mode, engine=engine).read(image), expected)
+    by_torch = PixelTransform(96, resize="squash", interpolation=mode, engine="torch").read(image).int()
+    assert mode == "nearest" or (by_torch - expected.int()).abs().max() <= 2
+
+
+def test_pixels_that_are_neither_divided_nor_normalised():
+    pixels = torch.randint(0, 256, (1, 3, 8, 8), dtype=torch.uint8)
+    plain = PixelTransform(8, mean=(0,) * 3, std=(1,) * 3, scale=1)
+    assert torch.equal(Normalize(plain)(pixels), pixels.float())
+    assert "scale" in plain.to_dict()
+    assert "scale" not in PixelTransform(8).to_dict()  # the fingerprints of before there was one stay
+
+
+def test_no_resize_crops_the_middle_and_fills():
+    image = photo(100, 40)
+    ours = PixelTransform(64, resize="none", crop_rounding="floor").read(image)
+    whole = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    whole[:, 12:52] = transforms.PILToTensor()(image)[:, :, 18:82]
+    assert torch.equal(ours, whole)

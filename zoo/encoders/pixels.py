@@ -16,7 +16,7 @@ _LARGEST_UPSCALE = 16  # resized area, in crops, above which only the wanted par
 UNIT = 1 / 255  # what pixels are multiplied by before normalisation, almost everywhere
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")  # Pillow's six
 _FAST = ("bilinear", "bicubic")  # torch's are within a step of Pillow's, and four times as fast
-# What torch resizes by, and under which name; its nearest is Pillow's nearest to the last digit.
+# What torch resizes by, and under which name.
 _TORCH = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "lanczos"}
 
 
@@ -74,7 +74,9 @@ class PixelTransform:
         if len(levels) not in (1, 3) or not all(isinstance(level, int) and 0 <= level <= 255 for level in levels):
             raise ValueError(f"fill is one level or three, whole numbers from 0 to 255, not {self.fill!r}")
         if not all(map(math.isfinite, (*self.mean, *self.std, self.scale))) or not all((*self.std, self.scale)):
-            raise ValueError(f"std and scale must be finite and not 0; they are {self.std} and {self.scale}")
+            raise ValueError(
+                f"mean, std and scale must be finite, the last two not 0: {self.mean}, {self.std}, {self.scale}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; `PixelTransform(**d)` reads it. The usual scale is left out, as before there was another."""
