@@ -198,13 +198,13 @@ def embed_pictures(
     kept: list[Picture] = []
     vectors: list[Tensor] = []
     refused: list[Refused] = []
-    role = model.role("document")
+    asked = model.for_role("document")
     # In chunks, because a stream reads far ahead and a progress bar should move all the time.
     chunk = max(32, min(512, len(pictures) // 20))
     for start in range(0, len(pictures), chunk):
         some = pictures[start : start + chunk]
         for picture, result in zip(
-            some, model.encode_stream([one.path for one in some], prompt=role, progress=False), strict=True
+            some, model.encode_stream([one.path for one in some], progress=False, **asked), strict=True
         ):
             if result.error is None:
                 kept.append(picture)

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +123,8 @@ class Search:
             together = model.route(item).encoder.interleaved
             if together:
                 task = (instruction or "").strip()
-                task = TASKS[task].query if task in TASKS else task or model.role("query")
-                vector = model.encode(item, prompt=task, progress=False)
+                task = TASKS[task].query if task in TASKS else task
+                vector = model.encode_query(replace(item, instruction=task or None), progress=False)
             elif isinstance(model.fusion, WeightedSum):
                 text = model.encode_query(words, progress=False)
                 vector = WeightedSum(float(share))(reference, text)

@@ -85,16 +85,16 @@ def test_a_bad_batch_size_is_refused(model):
         model.encode(["a"], batch_size=0)
 
 
-def test_prompts_by_name_by_words_and_by_default():
+def test_prompts_by_name_by_text_and_by_default():
     model = zoo.build_model("text-test")
     model.spec = replace(model.spec, prompts={"query": "query: ", "passage": "passage: "})
     plain = model.encode("cats")
-    assert torch.equal(model.encode("cats", prompt="query"), model.encode("query: cats"))
+    assert torch.equal(model.encode("cats", prompt_name="query"), model.encode("query: cats"))
     assert torch.equal(model.encode("cats", prompt="find: "), model.encode("find: cats"))
     assert torch.equal(model.encode_query("cats"), model.encode("query: cats"))
     assert torch.equal(model.encode_document("cats"), model.encode("passage: cats"))
     assert torch.equal(plain, model.encode("cats", prompt=""))
-    model.spec = replace(model.spec, prompts={"default": "find: "})
+    model.spec = replace(model.spec, prompts={"any": "find: "}, default_prompt_name="any")
     assert torch.equal(model.encode("cats"), model.encode("find: cats", prompt=""))
 
 

@@ -99,10 +99,10 @@ def test_every_loader_gives_the_models_vectors(name: str, open_: Any) -> None:
     assert not late or "one vector a token" in exported.loaders["sentence-transformers"]
     assert exports.loaders_of(folder) == [loader for loader, reason in exported.loaders.items() if not reason]
     for prompt in (None, *model.spec.prompts):
-        expected = model.encode(items, prompt=prompt)
+        expected = model.encode(items, prompt_name=prompt)
         assert len({str(row.tolist()) for row in expected}) == len(items)
         for loader in loaders:
-            vectors = exports.encode_with(loader, folder, items, prompt=prompt, batch_size=3)
+            vectors = exports.encode_with(loader, folder, items, prompt_name=prompt, batch_size=3)
             furthest = max((a - b).abs().max() for a, b in zip(vectors, expected, strict=True))
             assert furthest < BOUND, (loader, prompt)
 
@@ -212,7 +212,7 @@ assert (texts == out.text_embeds).all() and out.similarity.shape == (1, 2)
 model.save_pretrained("again")
 from sentence_transformers import SentenceTransformer
 sentence = SentenceTransformer({folder!r}, trust_remote_code=True, device="cpu")
-vectors = [texts, out.image_embeds, sentence.encode(["a red bicycle", "Hi"]), [ours], [facts.encode("Hi", prompt="query")]]
+vectors = [texts, out.image_embeds, sentence.encode(["a red bicycle", "Hi"]), [ours], [facts.encode("Hi", prompt_name="query")]]
 print(json.dumps([[row.tolist() for row in rows] for rows in vectors] + [facts.spec.to_json()]))
 """
 
@@ -228,7 +228,7 @@ def test_a_clean_process_loads_them_from_the_hub(open_: Any, hub: LoopbackHub, t
     texts, images, sentence, ours, prompted = (torch.tensor(rows) for rows in vectors)
     spec = zoo.ModelSpec.from_json(facts)
     assert spec == replace(text.spec, hub_id="org/text", revision=spec.revision)
-    assert (prompted[0] - text.encode("Hi", prompt="query")).abs().max() < BOUND
+    assert (prompted[0] - text.encode("Hi", prompt_name="query")).abs().max() < BOUND
     expected = model.encode(["a red bicycle", "Hi"])
     assert (texts - expected).abs().max() < BOUND
     assert (ours[0] - expected[1]).abs().max() < BOUND

@@ -40,9 +40,11 @@ MAY_IMPORT = {
     "encoders": PARTS | {"encoders"},
     "adapters": BASE | {"encoders", "formats"},  # the checks of configurations and of safetensors
     "fusion": BASE | {"encoders", "embedder", "similarity"},  # the model for its type alone
+    "prompts": BASE,
     "windows": BASE | {"encoders"},
+    "streaming": BASE | {"media", "embedder", "fusion", "similarity", "windows"},  # the model for its type alone
     "embedder": PARTS
-    | {"encoders", "formats", "fusion", "publish", "similarity", "windows"},  # publish: for the verb push_to_hub alone
+    | {"encoders", "formats", "fusion", "prompts", "publish", "similarity", "streaming"},  # publish: for one verb alone
     "formats": PARTS | {"files", "adapters", "encoders", "embedder", "fusion", "hub", "formats"},
     "hub": PARTS | {"cache", "encoders", "embedder", "formats", "hub_errors", "registry"},
     "hub_errors": {"errors"},

@@ -210,14 +210,16 @@ def test_a_sentence_transformer_keeps_the_prompts(prompted: zoo.Embedder) -> Non
     assert same(model.encode_query(list(TEXTS)), prompted.encode_query(list(TEXTS)))
     assert same(model.encode_document(list(TEXTS)), prompted.encode_document(list(TEXTS)))
     assert same(model.encode(list(TEXTS)), prompted.encode(list(TEXTS)))
-    assert same(model.encode(list(TEXTS), prompt_name="query"), prompted.encode(list(TEXTS), prompt="query"))
+    assert same(model.encode(list(TEXTS), prompt_name="query"), prompted.encode(list(TEXTS), prompt_name="query"))
 
 
 def test_a_sentence_transformer_has_the_default_prompt(prompted: zoo.Embedder) -> None:
     from zoo.integrations.sentence_transformers import as_sentence_transformer
 
-    model = zoo.Embedder(replace(prompted.spec, prompts={"default": "task: ", "query": "q: "}), list(prompted.towers))
-    model = model.eval()
+    model = zoo.Embedder(
+        replace(prompted.spec, prompts={"any": "task: ", "query": "q: "}, default_prompt_name="any"),
+        list(prompted.towers),
+    ).eval()
     adapted = as_sentence_transformer(model)
     assert same(adapted.encode(list(TEXTS)), model.encode(list(TEXTS)))
     assert same(adapted.encode_query(list(TEXTS)), model.encode_query(list(TEXTS)))

@@ -140,14 +140,14 @@ def test_the_photos_pack_gives_the_recall_of_our_own_evaluation(category, photo_
 # ------------------------------------------------------------------------------------------------ prompts
 
 
-def with_prompts(**prompts):
+def with_prompts(default=None, **prompts):
     model = zoo.build_model("mini-test")
-    model.spec = replace(model.spec, prompts=prompts)
+    model.spec = replace(model.spec, prompts=prompts, default_prompt_name=default)
     return model
 
 
 def test_roles_get_the_models_prompts():
-    model = with_prompts(query="query: ", passage="passage: ", default="text: ")
+    model = with_prompts(query="query: ", passage="passage: ", any="text: ", default="any")
     wrapped, rows = zoo.mteb.wrap(model), [{"text": "a red motorbike"}, {"text": "two cats"}]
     texts = [row["text"] for row in rows]
     for role, expected in (
@@ -164,7 +164,7 @@ def test_a_prompt_named_like_a_kind_of_task_goes_first():
     sts = facts("Local", type="STS")
     assert wrapped.prompt(sts, None) == wrapped.prompt(sts, PromptType.query) == "compare: "
     assert wrapped.prompt(facts("Local"), PromptType.query) == "query: "
-    assert wrapped.prompt(facts("Local"), PromptType.document) is None
+    assert wrapped.prompt(facts("Local"), PromptType.document) == ""
 
 
 def test_a_model_that_takes_instructions_gets_the_tasks_words():

@@ -143,7 +143,7 @@ def test_saved_and_loaded_again(name: str, load: Load, photos: list[Photo], tmp_
 def test_prompts(prompt: str | None, load: Load) -> None:
     reference, model = load("sentence-prompts")
     expected = reference.prompted(TEXTS, prompt)
-    assert difference(model.encode(list(TEXTS), prompt=prompt), expected) < BOUND
+    assert difference(model.encode(list(TEXTS), prompt_name=prompt), expected) < BOUND
     assert difference(expected, reference.texts(TEXTS)) > 100 * BOUND
 
 

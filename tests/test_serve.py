@@ -80,7 +80,7 @@ def test_key_roles_and_cuts(prompted):
         close(embed(), model.encode(texts))
         close(embed(extra_body={"input_type": "query"}), model.encode_query(texts))
         close(embed(extra_body={"input_type": "passage"}), model.encode_document(texts))
-        close(embed(extra_body={"prompt": "query"}), model.encode_query(texts))
+        close(embed(extra_body={"prompt_name": "query"}), model.encode_query(texts))
         close(embed(extra_body={"prompt": "in other words: "}), model.encode(texts, prompt="in other words: "))
         close(embed(dimensions=8, extra_body={"input_type": "query"}), model.encode_query(texts, dim=8))
         assert not np.allclose(embed(), model.encode_query(texts), atol=1e-3)
@@ -327,7 +327,9 @@ def test_a_prompt_that_nearly_is_a_name(prompted):
     near = served.post({"input": "a", "prompt": "querry"}, **key)
     assert (near.status, near.json()["error"]["param"]) == (400, "prompt")
     assert "'query'" in near.json()["error"]["message"]
-    for words in ("query:", "Translate"):
+    name = served.post({"input": "a", "prompt_name": "querry"}, **key)
+    assert (name.status, name.json()["error"]["param"]) == (400, "prompt_name")
+    for words in ("query:", "Translate:", "Find the same"):
         assert served.post({"input": "a", "prompt": words}, **key).status == 200
 
 

@@ -17,6 +17,7 @@ from zoo.keys import item_key
 
 from .adapters import merge_lora, save_adapter
 from .checkpoint import write_json
+from .frozen import trained_prompts
 from .gather import wait_for_all, world
 from .losses import build_loss
 from .pairs import Pair, PairTable, Selection
@@ -153,7 +154,7 @@ def write_model(
                 source="",
                 revision=None,
                 packaged=False,
-                prompts={**base.prompts, **_trained_prompts(stages[-1])},
+                prompts={**base.prompts, **trained_prompts(model, stages[-1])},
                 dims=_trained_cuts(stages[-1], base.dim) or base.dims,
             )
         model.save_pretrained(out, _DTYPES[stages[-1].save_as])
@@ -164,12 +165,6 @@ def write_model(
                 keep_examples(out, scoring.pairs, scoring.score("before"), scoring.score("after"))
             write_report(out)
     wait_for_all()
-
-
-def _trained_prompts(recipe: Recipe) -> dict[str, str]:
-    """The recipe's own prompts by role, so that the finished model puts them before texts as it was trained."""
-    words = {"query": recipe.query_prompt, "document": recipe.document_prompt}
-    return {role: text for role, text in words.items() if text}
 
 
 def _trained_cuts(recipe: Recipe, dim: int) -> tuple[int, ...]:

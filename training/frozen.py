@@ -29,10 +29,24 @@ class Teacher(NamedTuple):
 
 
 def role_prefixes(model: Embedder, recipe: Recipe | None = None) -> tuple[str, str]:
-    """The words put before the queries' and the targets' texts: the recipe's, else the model's own by role."""
-    query = (recipe.query_prompt if recipe else "") or model.role("query")
-    document = (recipe.document_prompt if recipe else "") or model.role("document")
-    return model.prompt_text(query), model.prompt_text(document)
+    """The text put before the queries and the targets: the recipe's, else the model's own by role; raises PromptError."""
+    own = trained_prompts(model, recipe) if recipe else {}
+    query, document = (
+        own[role] if role in own else model.prompt_text(**model.for_role(role)) for role in ("query", "document")
+    )
+    return query, document
+
+
+def trained_prompts(model: Embedder, recipe: Recipe) -> dict[str, str]:
+    """The recipe's own prompts by role, so that the finished model puts them before texts as it was trained."""
+    return {
+        role: model.prompt_text(text or None, name or None)
+        for role, text, name in (
+            ("query", recipe.query_prompt, recipe.query_prompt_name),
+            ("document", recipe.document_prompt, recipe.document_prompt_name),
+        )
+        if text or name
+    }
 
 
 def frozen_vectors(

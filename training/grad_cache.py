@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.embedder import Embedder, batches
+from zoo.embedder import Embedder
+from zoo.windows import batches
 
 from .gather import check_even
 

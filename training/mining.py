@@ -225,17 +225,17 @@ def _embed(
     progress: bool | None,
 ) -> Tensor:
     """Vectors `(n, dim)`, NaN where an item cannot be embedded."""
-    items, prompt = Items(places, catalogue), teacher.role(role)
+    items, asked = Items(places, catalogue), teacher.for_role(role)
     vectors = torch.full((len(items), teacher.spec.dim), torch.nan)
     errors: dict[int, InputError] = {}
     if cache is not None:
         store = VectorCache.for_towers(cache, teacher)
-        errors = fill_cache(teacher, items, store, prompt=prompt, progress=progress)
-        prefix = teacher.prompt_text(prompt)
+        errors = fill_cache(teacher, items, store, progress=progress, **asked)
+        prefix = teacher.prompt_text(**asked)
         vectors, missing = store.get([item_key(item, prefix) for item in items])
         vectors[torch.from_numpy(missing)] = torch.nan
     else:
-        for number, vector, error in teacher.encode_stream(items, prompt=prompt, progress=progress):
+        for number, vector, error in teacher.encode_stream(items, progress=progress, **asked):
             if vector is not None:
                 vectors[number] = vector
             else:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from zoo.embedder import Embedder, batches
+from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
 from zoo.evaluation.metrics import hits
 from zoo.items import Item
 from zoo.keys import item_key
 from zoo.registry import load_model
+from zoo.windows import batches
 
 from .losses.base import Loss
 from .losses.infonce import InfoNCE
@@ -56,7 +57,7 @@ class Probe:
     ) -> None:
         self.per_task, self.loss = per_task, loss or InfoNCE(0.05, learn=False)
         self.bad: list[tuple[str, str]] = []
-        prefixes = [model.prompt_text(model.role(role)) for role in ("query", "document")]
+        prefixes = [model.prompt_text(**model.for_role(role)) for role in ("query", "document")]
         numbers, names = datasets_of(pairs)
         self.tasks: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
         self.groups: dict[str, list[Tensor]] = {name: [] for name in names}

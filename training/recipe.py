@@ -125,7 +125,8 @@ class Recipe:
         negatives: hard negatives of every pair; None takes as many as the pairs have.
         datasets: shell patterns of the data sets that this stage learns from; empty means all.
         augment: as `zoo.training.augmentation` reads it; "" leaves the items as they are.
-        query_prompt, document_prompt: prompts of the model by name, or the words; "" for the model's own by role.
+        query_prompt, document_prompt: text put before queries and targets; "" for the model's own by role.
+        query_prompt_name, document_prompt_name: a prompt of the model's by its name, in place of its text.
         teacher: name of a frozen model whose vectors the loss compares with (gist, distillation, adaptive_margin);
             "itself" is the model as it is when the stage begins.
         cache: keep the vectors of towers that do not learn on disk, so that they are computed once.
@@ -163,6 +164,8 @@ class Recipe:
     augment: str = ""
     query_prompt: str = ""
     document_prompt: str = ""
+    query_prompt_name: str = ""
+    document_prompt_name: str = ""
     teacher: str = ""
     cache: bool = True
     holdout: float = 0.0
@@ -198,6 +201,12 @@ class Recipe:
             value = getattr(self, field)
             if value is not None and (not isinstance(value, int) or value < 0):
                 raise RecipeError(f"{self.name}: {field} must be a whole number from 0, not {value!r}")
+        for role in ("query", "document"):
+            text, name = getattr(self, f"{role}_prompt"), getattr(self, f"{role}_prompt_name")
+            if text and name:
+                raise RecipeError(
+                    f"{self.name}: {role}_prompt {text!r:.60} and {role}_prompt_name {name!r:.60}: give one"
+                )
         if not 0 <= self.ema < 1:
             raise RecipeError(f"{self.name}: ema must be from 0 to below 1, not {self.ema!r}")
         if self.batch_size < 2:

@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from zoo.embedder import Embedder, is_out_of_memory
+from zoo.embedder import Embedder
 from zoo.errors import ZooError
+from zoo.streaming import is_out_of_memory
 
 from .adapters import add_lora
 from .average import WeightAverage

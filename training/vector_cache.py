@@ -280,13 +280,14 @@ def fill_cache(
     cache: VectorCache,
     *,
     prompt: str | None = None,
+    prompt_name: str | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> dict[int, InputError]:
     """Embeds the items that a cache does not have, in bounded memory; each content once.
 
     Args:
-        items: whatever `encode` takes, read once and in order. prompt: as of `encode`.
+        items: whatever `encode` takes, read once and in order. prompt, prompt_name: as of `encode`.
         progress: a bar with items/s and time left; by default on a terminal when it takes over two seconds.
 
     Returns:
@@ -295,7 +296,7 @@ def fill_cache(
     from tqdm import tqdm
 
     need_one_vector(model.spec, "a cache of vectors")
-    prefix = model.prompt_text(prompt)
+    prefix = model.prompt_text(prompt, prompt_name)
     errors: dict[int, InputError] = {}
     waiting: deque[tuple[int, bytes]] = deque()
     running: set[bytes] = set()
@@ -329,16 +330,19 @@ def fill_cache(
             running.difference_update(ready)
             ready.clear()
 
+    options = {"prompt": prompt, "prompt_name": prompt_name, "batch_size": batch_size}
     with bar:
-        for result in model.encode_stream(missing(), prompt=prompt, batch_size=batch_size, progress=False):
-            position, key = waiting.popleft()
-            if result.vector is not None:
-                ready[key] = result.vector
-            else:
-                errors[position] = failed[key] = result.error.at(position)
-            if len(ready) >= _TOGETHER:
-                keep()
-    keep()
+        try:
+            for result in model.encode_stream(missing(), progress=False, **options):
+                position, key = waiting.popleft()
+                if result.vector is not None:
+                    ready[key] = result.vector
+                else:
+                    errors[position] = failed[key] = result.error.at(position)
+                if len(ready) >= _TOGETHER:
+                    keep()
+        finally:  # also where the items end in an error
+            keep()
     errors |= {position: copy.copy(failed[key]).at(position) for position, key in again if key in failed}
     return errors
 
@@ -349,6 +353,7 @@ def encode_cached(
     cache: VectorCache,
     *,
     prompt: str | None = None,
+    prompt_name: str | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
     on_error: Literal["raise", "nan"] = "raise",
@@ -364,11 +369,11 @@ def encode_cached(
     """
     if on_error not in ("raise", "nan"):
         raise ValueError(f"on_error must be raise or nan, not {on_error!r}")
-    options = {"prompt": prompt, "batch_size": batch_size, "progress": progress}
+    options = {"prompt": prompt, "prompt_name": prompt_name, "batch_size": batch_size, "progress": progress}
     errors = fill_cache(model, items, cache, **options)
     if errors and on_error == "raise":
         raise errors[min(errors)]
-    prefix = model.prompt_text(prompt)
+    prefix = model.prompt_text(prompt, prompt_name)
     keys = [bytes(KEY_BYTES) if i in errors else item_key(as_item(value), prefix) for i, value in enumerate(items)]
     vectors, missing = cache.get(keys)
     vectors[torch.from_numpy(missing)] = torch.nan

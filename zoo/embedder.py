@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,22 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder
-from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedInputError, UnsupportedModalityError
+from zoo.errors import InputError, UnsupportedInputError, UnsupportedModalityError
 from zoo.fusion import FusedEncoder, FusedTower, WeightedSum, apart
 from zoo.items import Item, Tokens, as_item
-from zoo.similarity import Precision, check_precision, cut, finished, quantize, similarity, usable
+from zoo.prompts import Role, for_role, name_for, text_of
+from zoo.similarity import Precision, check_precision, finished, quantize, similarity
 from zoo.spec import ModelSpec, Similarity
-from zoo.windows import Pace, batches, windows
-
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-
-
-class Encoded(NamedTuple):
-    """One result of `encode_stream`: a vector `(dim,)` (late interaction: `(tokens, dim)`), or the error in its place."""
-
-    index: int
-    vector: Tensor | None
-    error: InputError | None
+from zoo.streaming import Encoded, EvalMode, progress_bar, stream
 
 
 class Hit(NamedTuple):
@@ -93,6 +81,13 @@ class Embedder(nn.Module):
             raise ValueError(f"{spec.name} has no towers of pictures and texts apart, so there is nothing to fuse")
         self.fusion = WeightedSum() if fusion is None and apart(towers) else fusion
         self._fused: tuple[FusedTower, ...] = ()
+        self.eval_mode = EvalMode()
+
+    def train(self, mode: bool = True) -> "Embedder":
+        """Training or eval mode, for what the caller runs: the forward passes of `encode` and its kin are always in eval
+        mode. Where one is under way in another thread, the change comes behind it."""
+        self.eval_mode.ask(lambda: super(Embedder, self).train(mode))
+        return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> "Embedder":
         """`to`, `half` and the like, but for the frequencies of rotary positions: rounded to bfloat16 (by up to
@@ -169,6 +164,7 @@ class Embedder(nn.Module):
         inputs: Any,
         *,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         batch_size: int | None = None,
         dim: int | None = None,
         precision: Precision = "float32",
@@ -182,8 +178,9 @@ class Embedder(nn.Module):
 
         Args:
             inputs: str, pathlib.Path, bytes, picture, array or `Item`, or many of them (see `zoo.items.as_item`).
-            prompt: name of one of the model's prompts, or the words themselves; put before texts, or where a
-                vision-language model has its instruction.
+            prompt: text that is put before texts as it stands, or where a vision-language model has its instruction.
+            prompt_name: a prompt of the model's by its name (`spec.prompts`), in place of `prompt`. With neither, the
+                default prompt of a model that has one (`spec.default_prompt_name`).
             batch_size: items of one forward pass; by default a token budget that suits the encoder.
             dim: Matryoshka cut; vectors are cut and made unit length again, but for "dot".
             precision: "int8" scales each vector by its own largest value to ±127; "binary" packs the signs of eight
@@ -192,119 +189,91 @@ class Embedder(nn.Module):
             progress: a bar with items/s and time left; by default on a terminal when it takes over two seconds.
 
         Returns:
-            Vectors on the CPU: float32 of unit length (with their norms where `spec.similarity` is "dot"), int8, or
-            packed uint8.
+            Vectors on the CPU, ordinary tensors without a gradient: float32 of unit length (with their norms where
+            `spec.similarity` is "dot"), int8, or packed uint8.
 
         Raises:
             InputError: an item cannot be embedded; the message says which, why and what to do.
+            PromptError: no prompt has this name, or `prompt` is the name of one (see `zoo.prompts.text_of`).
             NormsLostError: int8 or binary of a model that compares by dot product.
         """
         check_precision(self.spec, precision)
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be raise or skip, not {on_error!r}")
         many = _many(inputs)
-        options = {"prompt": prompt, "batch_size": batch_size, "dim": dim, "progress": progress}
-        stream = self.encode_stream([inputs] if many is None else many, **options)
+        options = {"prompt": prompt, "prompt_name": prompt_name, "batch_size": batch_size, "dim": dim}
+        stream = self.encode_stream([inputs] if many is None else many, progress=progress, **options)
         if many is not None and not hasattr(many, "__len__"):
-            return (quantize(vector, precision) for vector in _kept(stream, on_error))
+            return (_packed(vector, precision) for vector in _kept(stream, on_error))
         vectors = list(_kept(stream, on_error))
         if many is None:
             if not vectors:
                 raise UnsupportedInputError("the only input was skipped; there is no vector to return")
-            return quantize(vectors[0], precision)
+            return _packed(vectors[0], precision)
         if self.spec.similarity == "maxsim":
-            return [quantize(vector, precision) for vector in vectors]
-        width = dim or self.spec.dim
-        return quantize(torch.stack(vectors) if vectors else torch.zeros(0, width), precision)
+            return [_packed(vector, precision) for vector in vectors]
+        return _packed(vectors, precision, dim or self.spec.dim)
 
-    def encode_query(self, inputs: Any, **options: Any) -> Tensor | Iterator[Tensor]:
-        """`encode` with the model's query prompt, where it has one."""
-        return self.encode(inputs, **{"prompt": self.role("query"), **options})
+    def encode_query(
+        self, inputs: Any, *, prompt: str | None = None, prompt_name: str | None = None, **options: Any
+    ) -> Tensor | list[Tensor] | Iterator[Tensor]:
+        """`encode` with the model's query prompt; where it has none, with none at all. Another prompt takes its place."""
+        return self.encode(inputs, **self._prompt_or_role(prompt, prompt_name, "query"), **options)
 
-    def encode_document(self, inputs: Any, **options: Any) -> Tensor | Iterator[Tensor]:
-        """`encode` with the model's document prompt, where it has one."""
-        return self.encode(inputs, **{"prompt": self.role("document"), **options})
+    def encode_document(
+        self, inputs: Any, *, prompt: str | None = None, prompt_name: str | None = None, **options: Any
+    ) -> Tensor | list[Tensor] | Iterator[Tensor]:
+        """`encode` with the model's document prompt; where it has none, with none at all. Another prompt takes its place."""
+        return self.encode(inputs, **self._prompt_or_role(prompt, prompt_name, "document"), **options)
+
+    def _prompt_or_role(self, prompt: str | None, prompt_name: str | None, role: Role) -> dict[str, Any]:
+        if prompt is None and prompt_name is None:
+            return self.for_role(role)
+        return {"prompt": prompt, "prompt_name": prompt_name}
 
     def encode_stream(
         self,
         inputs: Iterable[Any],
         *,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         batch_size: int | None = None,
         dim: int | None = None,
         progress: bool | None = None,
     ) -> Iterator[Encoded]:
         """Embeds any iterable in bounded memory: one `Encoded` per item, in order; a bad item never stops the rest.
 
-        Files are read and texts tokenised in threads while the model runs.
+        Files are read and texts tokenised in threads while the model runs. Inputs that come slowly are embedded about
+        half a second after they came; where the iterable raises, what it gave before is embedded first.
+
+        Raises:
+            PromptError: at once, as `encode`.
         """
-        prefix, dim = self.prompt_text(prompt), self._cut(dim)
-        workers = min(8, os.cpu_count() or 1)
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="zoo-read")
-        bar = _progress(inputs, progress, self.spec.name)
-        try:
-            ahead: deque[list[Future]] = deque()
-            pace = Pace([reader.encoder for reader in self.readers])
-            for window in windows(inputs, pace):
-                ahead.append([pool.submit(self._read, chunk, prefix) for chunk in window])
-                if len(ahead) > 1:
-                    yield from self._finish(ahead.popleft(), batch_size, dim, bar)
-                pace.learn(ahead[0][0].result())
-            while ahead:
-                yield from self._finish(ahead.popleft(), batch_size, dim, bar)
-        finally:
-            # Never waits: an abandoned stream is closed by the garbage collector, in any thread, even one being started.
-            pool.shutdown(wait=False, cancel_futures=True)
-            bar.close()
-            for module, training in modes:
-                module.training = training
+        prefix, dim = self.prompt_text(prompt, prompt_name), self._cut(dim)
+        bar = progress_bar(inputs, progress, self.spec.name)
+        return stream(self, inputs, prefix, batch_size=batch_size, dim=dim, bar=bar)
 
-    def _read(self, chunk: list[tuple[int, Any]], prefix: str) -> list[tuple[int, int, Any]]:
-        """(index, tower, read) for each item, with tower -1 and the error where it cannot be read."""
-        out, encoders = [], [reader.encoder for reader in self.readers]
-        for index, value in chunk:
-            try:
-                item = as_item(value)
-                position = self.place(item)
-                encoder = encoders[position]
-                out.append((index, position, encoder.read(encoder.prompted(item, prefix))))
-            except InputError as error:
-                out.append((index, -1, error.at(index)))
-        return out
+    def unknown_share(self, texts: Any) -> Any:
+        """Of each text, the share of its tokens that the model's vocabulary does not know, 0 to 1.
 
-    def _finish(self, window: list[Future], batch_size: int | None, dim: int | None, bar: Any) -> list[Encoded]:
-        reads = [read for future in window for read in future.result()]
-        results: dict[int, Encoded] = {i: Encoded(i, None, error) for i, tower, error in reads if tower < 0}
-        bar.update(len(results))
-        for position, tower in enumerate(self.readers):
-            mine = [(index, read) for index, t, read in reads if t == position]
-            for batch in batches(mine, tower.encoder, batch_size):
-                vectors = self._forward(tower, [read for _, read in batch])
-                if dim is not None:
-                    vectors = cut(vectors, dim, self.spec.similarity)
-                good = usable(vectors, self.spec.similarity)
-                if vectors.ndim == 3:  # late interaction: padding is zero, and left out
-                    real = vectors.abs().amax(-1) > 0
-                    good = ((good | ~real).all(-1)) & real.any(-1)
-                    vectors = [row[kept] for row, kept in zip(vectors, real, strict=True)]
-                for (index, _), vector, ok in zip(batch, vectors, good.tolist(), strict=True):
-                    results[index] = Encoded(index, vector, None) if ok else Encoded(index, None, _not_finite(index))
-                bar.update(len(batch))
-        return [results[index] for index, _, _ in reads]
+        At 1 the model cannot read the text (other scripts, one unbroken run of letters), and `encode` says so. Neither
+        the prompt nor special tokens count; a model that reads bytes knows every text.
 
-    @torch.inference_mode()
-    def _forward(self, tower: Tower | FusedTower, reads: list[Any]) -> Tensor:
-        """Vectors of one batch on the CPU; out of memory halves the batch and tries again."""
-        try:
-            batch = {name: tensor.to(self.device) for name, tensor in tower.encoder.collate(reads).items()}
-            return tower(batch).cpu().clone()
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or len(reads) == 1:
-                raise
-        half = len(reads) // 2
-        return torch.cat([self._forward(tower, reads[:half]), self._forward(tower, reads[half:])])
+        Args:
+            texts: one text, or an iterable of them; also as `Item`. What carries no text has a share of 0.
+
+        Returns:
+            A float for one text, a list of floats for many.
+
+        Raises:
+            InputError: a text is empty or not Unicode.
+        """
+        many = _many(texts)
+        shares = []
+        for value in [texts] if many is None else many:
+            item = as_item(value)
+            shares.append(0.0 if item.text is None else self.route(item).encoder.unknown_share(item))
+        return shares[0] if many is None else shares
 
     def similarity(self, a: Any, b: Any) -> Tensor:
         """Similarity `(n, m)` of vectors `(n, dim)` and `(m, dim)`, as `spec.similarity` says (see `zoo.similarity`).
@@ -331,16 +300,17 @@ class Embedder(nn.Module):
         best = scores.sort(descending=True, stable=True).indices[:k].tolist()
         return [Hit(i, float(scores[i])) for i in best]
 
-    def prompt_text(self, prompt: str | None) -> str:
-        """The words that `prompt` stands for: one of the model's by name, the words themselves, or its default."""
-        if prompt is None:
-            return self.spec.prompts.get("default", "")
-        return self.spec.prompts.get(prompt, prompt)
+    def prompt_text(self, prompt: str | None = None, prompt_name: str | None = None) -> str:
+        """The text that `encode` puts before texts for these arguments; raises PromptError (see `zoo.prompts.text_of`)."""
+        return text_of(self.spec, prompt, prompt_name)
 
-    def role(self, name: Literal["query", "document"]) -> str | None:
-        """The model's prompt for this role, by whichever of the usual names it has; None where it has none."""
-        names = _DOCUMENT_PROMPTS if name == "document" else (name,)
-        return next((known for known in names if known in self.spec.prompts), None)
+    def role(self, role: Role) -> str | None:
+        """The name of the model's prompt for queries or documents, even of an empty one; None where it has none."""
+        return name_for(self.spec, role)
+
+    def for_role(self, role: Role) -> dict[str, Any]:
+        """`encode`'s arguments for queries or documents: {"prompt_name": …}, or {"prompt": ""} where there is none."""
+        return for_role(self.spec, role)
 
     def _cut(self, dim: int | None) -> int | None:
         if dim is None or dim == self.spec.dim:
@@ -352,7 +322,9 @@ class Embedder(nn.Module):
             warnings.warn(f"{self.spec.name} was trained {trained}; {dim} columns lose accuracy", stacklevel=4)
         return dim
 
-    def fingerprint(self, prompt: str | None = None, dim: int | None = None) -> dict[str, Any]:
+    def fingerprint(
+        self, prompt: str | None = None, dim: int | None = None, prompt_name: str | None = None
+    ) -> dict[str, Any]:
         """What must agree for two vectors to be comparable; stored beside vectors on disk. JSON-able."""
         preprocessing = [tower.encoder.preprocessing() for tower in self.towers]
         # Said only where norms count, so that what was written before of all others stays valid.
@@ -361,7 +333,7 @@ class Embedder(nn.Module):
             "model": self.spec.name,
             "revision": self.spec.revision,
             "dim": dim or self.spec.dim,
-            "prompt": self.prompt_text(prompt),
+            "prompt": self.prompt_text(prompt, prompt_name),
             "preprocessing": hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest()[:16],
             "weights": self._weights_hash(),
             **norms,
@@ -398,14 +370,9 @@ class Embedder(nn.Module):
         return publish(self, repo, **options)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out; on a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def _kept(stream: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
+def _kept(results: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
     skipped: list[InputError] = []
-    for result in stream:
+    for result in results:
         if result.vector is not None:
             yield result.vector
         elif on_error == "raise":
@@ -416,6 +383,13 @@ def _kept(stream: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
         listed = "; ".join(str(error) for error in skipped[:5])
         more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         warnings.warn(f"{len(skipped)} bad items were skipped: {listed}{more}", stacklevel=2)
+
+
+@torch.inference_mode(False)  # ordinary tensors, whatever mode the caller is in
+def _packed(vectors: Tensor | list[Tensor], precision: Precision, dim: int = 0) -> Tensor:
+    if isinstance(vectors, list):
+        vectors = torch.stack(vectors) if vectors else torch.zeros(0, dim)
+    return quantize(vectors, precision)
 
 
 def _many(inputs: Any) -> Iterable[Any] | None:
@@ -437,20 +411,6 @@ def _many(inputs: Any) -> Iterable[Any] | None:
     if hasattr(inputs, "getbands") or not hasattr(inputs, "__iter__"):
         return None
     return inputs
-
-
-def _not_finite(index: int) -> NonFiniteEmbeddingError:
-    return NonFiniteEmbeddingError(
-        "the model gave no usable vector (NaN, infinity or zero); load it with dtype=torch.float32", index=index
-    )
-
-
-def _progress(inputs: Any, progress: bool | None, name: str) -> Any:
-    from tqdm import tqdm
-
-    total = len(inputs) if hasattr(inputs, "__len__") else None
-    disable = None if progress is None else not progress  # None: tqdm shows itself on terminals only
-    return tqdm(total=total, desc=name, unit=" items", disable=disable, delay=0 if progress else 2, smoothing=0.1)
 
 
 def _is_vectors(value: Any, ndim: int) -> bool:

@@ -53,6 +53,10 @@ class NormsLostError(ZooError, ValueError):
     """A model compares by dot product, and what was asked for drops or ignores the norms of its vectors."""
 
 
+class PromptError(ZooError, ValueError):
+    """A prompt that the model does not have, or its name in the place of its text; the message lists the model's."""
+
+
 class TooManyBadItemsError(ZooError):
     """A bulk job met more unusable items than `max_bad` allows."""
 
@@ -141,6 +145,12 @@ class TooManyTokensError(InputError):
     """An item whose pictures and films alone are longer than the model reads."""
 
     code = "too-many-tokens"
+
+
+class UnreadableTextError(InputError):
+    """A text of which the model's vocabulary knows nothing: every token stands for "unknown"."""
+
+    code = "unreadable-text"
 
 
 class UnsupportedInputError(InputError):

@@ -127,6 +127,14 @@ class FusedEncoder(Encoder):
         image, text = self.parts(item)
         return FusedRead(self.image.read(image), self.text.read(text))
 
+    def unknown_share(self, item: Item) -> float:
+        """Of the text's encoder."""
+        return self.text.unknown_share(item)
+
+    def doubtful(self, read: FusedRead, prompted: Item, item: Item) -> bool:
+        """By the text's encoder; a known part is not read again."""
+        return not isinstance(read.text, Known) and self.text.doubtful(read.text, prompted, item)
+
     def collate(self, reads: Sequence[FusedRead]) -> Batch:
         """Both encoders' batches in one: `image.pixels`, `text.ids`, ...; of known parts `image.known`, `image.places`."""
         image = _collate(self.image, [read.image for read in reads])

@@ -109,8 +109,9 @@ class ZooEncoder(AbsEncoder):
         self.model, self.dim = model, dim
         self.instruction_template = instruction or _template(model)
         self.model_prompts = dict(model.spec.prompts)
-        if (role := model.role("document")) is not None:
-            self.model_prompts["document"] = model.spec.prompts[role]
+        self.model_prompts |= {
+            role: model.spec.prompts[name] for role in ROLES if (name := model.role(role)) is not None
+        }
         self.mteb_model_meta = _meta(model, revision, dim, self.instruction_template)
         self.seen, self.skipped = 0, Counter()
 
@@ -184,13 +185,15 @@ class ZooEncoder(AbsEncoder):
         return self.model.similarity(_real(embeddings1), _real(embeddings2))
 
     def prompt(self, task: "TaskMetadata", role: PromptType | None) -> str | None:
-        """The words put before the texts of this role; None for the model's default."""
+        """The text put before the texts of this role; None for the model's default, which texts without a role get."""
         name = self.get_prompt_name(task, role)
         specific = name is not None and name not in ROLES
         takes = self.instruction_template and role != PromptType.document and not specific
         if takes and (words := self.get_instruction(task, role)):
             return self.instruction_template.replace("{instruction}", words)
-        return None if name is None else self.model_prompts[name]
+        if name is None:
+            return None if role is None else ""
+        return self.model_prompts[name]
 
     def _items(self, row: Mapping[str, Any]) -> list[Item]:
         """One item where a tower reads all of the row together, else one for each part that the model reads."""
@@ -229,7 +232,7 @@ class ZooEncoder(AbsEncoder):
 
 
 def _template(model: Embedder) -> str | None:
-    found = _INSTRUCTION.fullmatch(model.spec.prompts.get("query", ""))
+    found = _INSTRUCTION.fullmatch(model.spec.prompts.get(model.role("query") or "", ""))
     return f"{found['before']}{{instruction}}{found['after']}" if found else None
 
 

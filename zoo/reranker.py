@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.embedder import batches
 from zoo.encoders.vlm import VlmEncoder, content_of
 from zoo.errors import InputError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import read_object
@@ -19,6 +18,7 @@ from zoo.items import Item, as_item
 from zoo.pooling import LastToken
 from zoo.reading import Reading
 from zoo.spec import ModelSpec
+from zoo.windows import batches
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,6 @@ class Reranker(nn.Module):
         content = content_of(item)
         return content if item.parts else sorted(content, key=lambda part: self.judge.kinds.index(part[0]))
 
-    @torch.inference_mode()
     def score(self, query: Any, documents: Sequence[Any] | None = None, *, batch_size: int | None = None) -> Tensor:
         """Probabilities `(n,)`, 0 to 1, float32 on the CPU.
 
@@ -151,6 +150,7 @@ class Reranker(nn.Module):
             self._score(pairs[start : start + _WINDOW], start, batch_size, scores)
         return scores
 
+    @torch.inference_mode()  # the scores themselves are made outside, so that they are an ordinary tensor
     def _score(self, pairs: list[tuple[Any, Any]], start: int, batch_size: int | None, scores: Tensor) -> None:
         reads = []
         for index, (asked, about) in enumerate(pairs, start):

@@ -31,7 +31,10 @@ class ModelSpec:
         base: the checkpoint it starts from. paper: "arxiv:<id>".
         params: number of weights. image_size: side in pixels. max_tokens: longest text.
         dims: Matryoshka cuts it was trained for, longest first.
-        prompts: text put before an input, by role ("query", "document").
+        prompts: text put before an input, by name; the names "query" and "document" are those of roles.
+        default_prompt_name: the one of `prompts` that `encode` puts where none is asked for; None for none.
+        roles: which of `prompts` is a role's, where none is called like it: {"query": "s2p_query"}.
+        languages: ISO 639-1 codes of the languages of its training texts, or "multilingual"; () without texts.
         packaged: its weights are inside the installed package.
         source: what `load_model` opens, e.g. "open_clip:ViT-B-32/openai"; "" means the hub_id.
         family: module of `zoo/models/` that defines it.
@@ -54,6 +57,9 @@ class ModelSpec:
     max_tokens: int | None = None
     dims: tuple[int, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
     packaged: bool = False
     source: str = ""
     family: str = ""
@@ -78,7 +84,19 @@ class ModelSpec:
             )
         object.__setattr__(self, "modalities", frozenset(self.modalities))
         object.__setattr__(self, "dims", tuple(self.dims))
+        object.__setattr__(self, "languages", tuple(self.languages))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
+        object.__setattr__(self, "roles", MappingProxyType(dict(self.roles)))
+        self._check_prompts()
+
+    def _check_prompts(self) -> None:
+        if wrong := [role for role in self.roles if role not in ("query", "document")]:
+            raise ValueError(f"{self.name}: roles are query and document, not {wrong[0]!r}")
+        default = [] if self.default_prompt_name is None else [self.default_prompt_name]
+        if wrong := [name for name in (*self.roles.values(), *default) if name not in self.prompts]:
+            raise ValueError(f"{self.name}: no prompt is called {wrong[0]!r}; its prompts are {list(self.prompts)}")
+        if wrong := [code for code in self.languages if not re.fullmatch(r"[a-z]{2,3}|multilingual", code)]:
+            raise ValueError(f"{self.name}: a language is an ISO 639-1 code or multilingual, not {wrong[0]!r}")
 
     @property
     def non_commercial(self) -> bool:
@@ -105,6 +123,12 @@ class ModelSpec:
             facts["reading"] = self.reading.to_dict()
         if self.similarity == "cosine":
             del facts["similarity"]
+        facts["roles"], facts["languages"] = dict(self.roles), list(self.languages)
+        for name in ("roles", "languages"):
+            if not facts[name]:
+                del facts[name]
+        if self.default_prompt_name is None and "default" not in self.prompts:
+            del facts["default_prompt_name"]
         return facts
 
     def to_json(self) -> str:
@@ -120,6 +144,9 @@ class ModelSpec:
             raise ValueError(f"unknown facts {sorted(unknown)}; known are {sorted(known)}")
         if missing := required - set(facts):
             raise ValueError(f"missing facts {sorted(missing)}")
+        if "default" in facts.get("prompts", ()) and "default_prompt_name" not in facts:
+            # Older files: the default prompt was the one of this name.
+            facts = {**facts, "default_prompt_name": "default"}
         return cls(**{**facts, "modalities": frozenset(facts["modalities"]), "dims": tuple(facts.get("dims", ()))})
 
     @classmethod

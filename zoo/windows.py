@@ -1,7 +1,8 @@
 """Windows: how far the reading threads run ahead of the model, and the batches that it gets of what they have read."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from zoo.encoders.base import Encoder
 from zoo.items import Item
@@ -9,6 +10,7 @@ from zoo.items import Item
 _WINDOW = 4096  # items read ahead of the model, a picture counting as 16 or more
 _FIRST_WINDOW = 512
 _PICTURE_WEIGHT = 16
+_PATIENCE = 0.5  # seconds in which a window is gathered: of a slow producer's inputs the first are not kept waiting
 _WINDOW_BYTES = 2**30  # of pictures and films that are read and wait; two windows are there at a time
 
 
@@ -41,27 +43,49 @@ class Pace:
         return 1 if isinstance(value, str) else self.picture
 
 
-def windows(inputs: Iterable[Any], pace: Pace) -> Iterator[list[list[tuple[int, Any]]]]:
-    """Chunks for the reading threads, gathered into windows of bounded size."""
-    window: list[list[tuple[int, Any]]] = []
+class Window(NamedTuple):
+    """Inputs that are read and embedded together.
+
+    Attributes:
+        chunks: (index, input) for each input, in what the reading threads take at a time.
+        late: whether time closed it, before it was full.
+        error: of the caller's iterable, which ends here.
+    """
+
+    chunks: list[list[tuple[int, Any]]]
+    late: bool = False
+    error: Exception | None = None
+
+
+def windows(inputs: Iterable[Any], pace: Pace, clock: Callable[[], float] = time.monotonic) -> Iterator[Window]:
+    """Inputs gathered into windows of bounded size, each in bounded time as far as the inputs let it.
+
+    Raises nothing of its own: where the inputs end in an error, the last window holds it beside what came before.
+    """
+    chunks: list[list[tuple[int, Any]]] = []
     chunk: list[tuple[int, Any]] = []
     window_weight = chunk_weight = 0.0
     limit = pace.first  # small at first, so that the model starts while the rest is still being read
-    for index, value in enumerate(inputs):
-        weight = pace.weight(value)
-        chunk.append((index, value))
-        chunk_weight += weight
-        if chunk_weight >= 4 * _PICTURE_WEIGHT:
-            window.append(chunk)
-            window_weight += chunk_weight
-            chunk, chunk_weight = [], 0.0
-        if window_weight >= limit:
-            yield window
-            window, window_weight, limit = [], 0.0, min(2 * limit, _WINDOW)
+    started, error = clock(), None
+    try:
+        for index, value in enumerate(inputs):
+            weight = pace.weight(value)
+            chunk.append((index, value))
+            chunk_weight += weight
+            late = clock() - started >= _PATIENCE
+            if late or chunk_weight >= 4 * _PICTURE_WEIGHT:
+                chunks.append(chunk)
+                window_weight += chunk_weight
+                chunk, chunk_weight = [], 0.0
+            if late or window_weight >= limit:
+                yield Window(chunks, late)
+                chunks, window_weight, limit, started = [], 0.0, min(2 * limit, _WINDOW), clock()
+    except Exception as problem:
+        error = problem
     if chunk:
-        window.append(chunk)
-    if window:
-        yield window
+        chunks.append(chunk)
+    if chunks or error is not None:
+        yield Window(chunks, error=error)
 
 
 def batches(reads: list[tuple[int, Any]], encoder: Encoder, batch_size: int | None) -> Iterator[list[tuple[int, Any]]]:

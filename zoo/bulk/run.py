@@ -32,6 +32,7 @@ def embed_dataset(
     out: Path | str,
     *,
     prompt: str | None = None,
+    prompt_name: str | None = None,
     column: str | None = None,
     kind: Kind | None = None,
     dim: int | None = None,
@@ -55,7 +56,7 @@ def embed_dataset(
         model: an embedder, or the name or folder of one.
         source: a folder of pictures, a .txt file (a text per line), or a .csv, .jsonl or .parquet table.
         out: the folder to write; running into the same folder again continues, also after rows were appended.
-        prompt: as in `encode`; None takes the model's "document" prompt for texts, if it has one.
+        prompt, prompt_name: as in `encode`; with neither, texts get the model's document prompt, as in `encode_document`.
         column: the column to embed, `kind` what it holds ("text" or "image"); both are found by name if possible.
         dim: cut of a Matryoshka model. precision: "float32", "int8" or "binary", as in `encode`.
         shard_size: inputs in a shard; shard_seconds: a shard is also closed after this time.
@@ -65,7 +66,7 @@ def embed_dataset(
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
     Raises:
-        SourceError, SourceChangedError, FingerprintMismatchError, TooManyBadItemsError, DiskFullError: named
+        PromptError: before anything is read. SourceError, SourceChangedError, FingerprintMismatchError, TooManyBadItemsError, DiskFullError: named
             reasons to stop; what was embedded until then is kept.
         KeyboardInterrupt: after saving what was finished.
     """
@@ -75,9 +76,11 @@ def embed_dataset(
     check_exists(source)
     embedder = _opened(model, device, ignore)
     need_one_vector(embedder.spec, "a folder of vectors")
+    embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
-    if prompt is None and data.kind == "text":
-        prompt = embedder.role("document")
+    asked: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name}
+    if prompt is None and prompt_name is None and data.kind == "text":
+        asked |= embedder.for_role("document")
     if dim is not None and not 0 < dim <= embedder.spec.dim:
         raise OptionError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
     dim = dim or embedder.spec.dim
@@ -85,13 +88,13 @@ def embed_dataset(
     folder = ShardFolder(out)
     folder.create()
     with folder.locked():
-        facts = {"fingerprint": embedder.fingerprint(prompt=prompt, dim=dim), "precision": precision}
+        facts = {"fingerprint": embedder.fingerprint(dim=dim, **asked), "precision": precision}
         shards, reuse = _existing(folder, data, facts, update)
         job = Job(
             folder,
             data,
             facts,
-            about={"model": _loadable(model), "prompt": prompt},
+            about={"model": _loadable(model), **asked},
             dim=dim,
             compress=compress,
             limit=limit,
@@ -103,7 +106,7 @@ def embed_dataset(
             raise SourceError(f"there is nothing to embed in {data.path}{_ignored(data)}")
         job.check()
         feed = Feed(data, shards, reuse)
-        stream = embedder.encode_stream(feed.values(), prompt=prompt, batch_size=batch_size, dim=dim, progress=False)
+        stream = embedder.encode_stream(feed.values(), batch_size=batch_size, dim=dim, progress=False, **asked)
         with _advancing(progress, job) as advance, job.saving(), contextlib.closing(stream):
             for encoded in stream:
                 job.take(feed.resolve(encoded))

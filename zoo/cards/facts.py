@@ -100,6 +100,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "weights": f"{spec.params:,}" if spec.params else "",
         "image size": f"{spec.image_size} px" if spec.image_size else "",
         "max tokens": f"{spec.max_tokens:,}" if spec.max_tokens else "",
+        "languages": ", ".join(spec.languages),
         "licence": spec.license,
         "use": "non-commercial only" if spec.non_commercial else "",
         "paper": f"[{spec.paper}]({paper_url(spec.paper)})" if spec.paper else "",
@@ -110,8 +111,10 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "family": f"`zoo/models/{spec.family}.py`" if spec.family else "",
         "demo": f"`demos/{spec.demo}.py`",
     }
-    for role, prompt in spec.prompts.items():
-        facts[f"prompt `{role}`"] = f"`{prompt!r}`"
+    for name, prompt in spec.prompts.items():
+        facts[f"prompt `{name}`"] = f"`{prompt!r}`" + (" (default)" if name == spec.default_prompt_name else "")
+    for role, name in spec.roles.items():
+        facts[f"role `{role}`"] = f"prompt `{name}`"
     return {row: value.replace("|", "\\|").replace("\n", " ") for row, value in facts.items() if value}
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from zoo.prompts import name_for
 from zoo.reading import Reading
 from zoo.spec import ModelSpec
 
@@ -123,7 +124,8 @@ def _budget(pixels: tuple[int, ...]) -> str:
 def _instruction(spec: ModelSpec) -> str:
     words = ["what `prompt=` or the item itself says"]
     for role in ("query", "document"):
-        words.append(f"`encode_{role}` gives {f'the prompt {role}' if role in spec.prompts else 'none'}")
+        name = name_for(spec, role)
+        words.append(f"`encode_{role}` gives {'none' if name is None else f'the prompt {name}'}")
     if others := [name for name in spec.prompts if name not in ("query", "document")]:
         words.append(f"by name: {', '.join(f'`{name}`' for name in others)}")
     if spec.reading and spec.reading.punctuate:

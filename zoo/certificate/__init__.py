@@ -162,7 +162,7 @@ def make(model: "Embedder", halves: Sequence[str] = HALVES) -> Certificate:
     kept, rows, refused = [], [], {}
     for golden in inputs_of(model):
         try:
-            rows.append(model.encode(golden.item, prompt=golden.prompt, progress=False))
+            rows.append(model.encode(golden.item, prompt_name=golden.prompt, progress=False))
             kept.append(golden)
         except InputError as error:
             refused[golden.name] = error.code
@@ -269,7 +269,7 @@ def same_width(a: "Tensor", b: "Tensor") -> "tuple[Tensor, Tensor]":
 def by_zoo(model: "Embedder", goldens: list[Golden], batch_size: int) -> "Tensor":
     """Vectors `(n, dim)` of golden inputs by the zoo."""
     options = {"batch_size": batch_size, "progress": False}
-    return by_prompt(goldens, lambda items, prompt: model.encode(items, prompt=prompt, **options))
+    return by_prompt(goldens, lambda items, prompt: model.encode(items, prompt_name=prompt, **options))
 
 
 def by_prompt(goldens: list[Golden], encode: Callable[[list[Item], str | None], "Tensor"]) -> "Tensor":

@@ -255,7 +255,7 @@ def _plan(
 def _by_library(loader: str, folder: Path, goldens: list[Golden], options: dict[str, Any]) -> "Tensor":
     from zoo.exports import encode_with
 
-    return by_prompt(goldens, lambda items, prompt: encode_with(loader, folder, items, prompt=prompt, **options))
+    return by_prompt(goldens, lambda items, prompt: encode_with(loader, folder, items, prompt_name=prompt, **options))
 
 
 def _nothing(loader: str, dtype: str, batch_size: int, passed: bool | None, note: str) -> Row:

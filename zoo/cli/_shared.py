@@ -43,16 +43,25 @@ def add_ignore(parser: argparse.ArgumentParser) -> None:
 
 
 def add_vector_options(parser: argparse.ArgumentParser) -> None:
-    """`--prompt`, `--dim`, `--precision` and `--batch-size`."""
-    parser.add_argument(
-        "--prompt",
-        metavar="P",
-        help="a prompt of the model by name (query, document), or its words; to vision-language models their instruction",
-    )
+    """`--prompt`, `--prompt-name`, `--dim`, `--precision` and `--batch-size`."""
+    add_prompt_options(parser)
     parser.add_argument("--dim", type=positive, metavar="N", help="keep the first N columns of a Matryoshka model")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the vectors (default: float32)")
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="inputs at once (default: what suits the model)"
+    )
+
+
+def add_prompt_options(parser: argparse.ArgumentParser) -> None:
+    """`--prompt` or `--prompt-name`."""
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help="text put before each input as it stands; to vision-language models their instruction",
+    )
+    prompt.add_argument(
+        "--prompt-name", metavar="NAME", help="a prompt of the model by its name, such as query (zoo show NAME)"
     )
 
 

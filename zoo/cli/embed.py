@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.source,
             arguments.out,
             prompt=arguments.prompt,
+            prompt_name=arguments.prompt_name,
             column=arguments.column,
             kind=arguments.kind,
             dim=arguments.dim,

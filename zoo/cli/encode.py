@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.cli._shared import add_model_options, add_vector_options, existing, open_model, print_json, print_table
 from zoo.errors import ZooError
+from zoo.items import Item
 
 EXAMPLES = (
     'zoo encode "a red motorbike"',
@@ -45,8 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ZooError(
             f"{model.spec.name} has one vector a token, and inputs differ in length: one .npy holds those of one input. Give one, or --json"
         )
-    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("prompt", "batch_size", "dim", "precision")}
-    vectors = model.encode(inputs, progress=False, **options)
+    options: dict[str, Any] = {
+        name: getattr(arguments, name) for name in ("prompt", "prompt_name", "batch_size", "dim", "precision")
+    }
+    # As items: what a text that is the name of a file means here is said above.
+    items = [Item(text=value) if isinstance(value, str) else value for value in inputs]
+    vectors = model.encode(items, progress=False, **options)
     if arguments.out:
         _save(vectors, arguments.out)
     elif arguments.json:

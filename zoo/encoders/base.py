@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import ZooError
+from zoo.errors import UnreadableTextError, ZooError
 from zoo.items import Item, Tokens
 from zoo.spec import Modality
 
@@ -45,6 +45,31 @@ class Encoder(nn.Module):
         if not prompt or item.text is None or not item.text.strip():
             return item
         return replace(item, text=prompt + item.text, instruction=None)
+
+    def read_prompted(self, item: Item, prompt: str) -> Any:
+        """`read` of the item with a prompt.
+
+        Raises:
+            UnreadableTextError: every token of its text is unknown, as of all other such texts. Besides what `read` raises.
+        """
+        prompted = self.prompted(item, prompt)
+        read = self.read(prompted)
+        if item.text and item.text.strip() and self.doubtful(read, prompted, item) and self.unknown_share(item) == 1:
+            raise UnreadableTextError(
+                f"the model can read nothing of the text {item.text[:30]!r}: its vocabulary knows no part of it (another "
+                "script, or an unbroken run of letters), and all such texts would have one vector. Take a model that "
+                "reads the language (zoo show NAME says which it reads), or set spaces",
+                what=item.text[:60],
+            )
+        return read
+
+    def unknown_share(self, item: Item) -> float:
+        """Share of the tokens of the item's text that are unknown, 0 to 1; without prompt and special tokens."""
+        return 0.0
+
+    def doubtful(self, read: Any, prompted: Item, item: Item) -> bool:
+        """Whether `unknown_share` may be 1, by a look at what was read; costs next to nothing."""
+        return False
 
     def read(self, item: Item) -> Any:
         """One item made ready for `collate`; runs in threads; raises `InputError` where the item cannot be read."""

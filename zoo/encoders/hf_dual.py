@@ -158,6 +158,12 @@ class HfText(Encoder):
     def read(self, item: Item) -> list[int]:
         return check_ids(self.tokenize(item.text), self.tower.config.vocab_size, self.model_type)
 
+    def unknown_share(self, item: Item) -> float:
+        return self.tokenize.unknown_share(item.text)
+
+    def doubtful(self, read: list[int], prompted: Item, item: Item) -> bool:
+        return self.tokenize.vocabulary.doubtful(read, item.text, prompted.text.removesuffix(item.text))
+
     def collate(self, reads: Sequence[list[int]]) -> Batch:
         if self.model_type == "clip":
             # CLIP pools where it finds the end token, or the highest id where its configuration is an old one (and the first

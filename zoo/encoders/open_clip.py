@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.checking import check_open_clip, check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import check_text
+from zoo.encoders.unknown import Vocabulary
 from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.items import Item, Tokens
 
@@ -106,6 +108,19 @@ class OpenClipText(Encoder):
     def read(self, item: Item) -> Tensor:
         limit = self.model_cfg["text_cfg"].get("context_length", 77)
         return self.tokenizer([check_text(item.text)[: 64 * limit]])[0]
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        inner = getattr(self.tokenizer, "tokenizer", None)  # open_clip's own tokenizer reads bytes
+        return None if inner is None else Vocabulary(inner)
+
+    def unknown_share(self, item: Item) -> float:
+        limit = self.model_cfg["text_cfg"].get("context_length", 77)
+        text = check_text(item.text)[: 64 * limit]
+        return 0.0 if self.vocabulary is None else self.vocabulary.share(self.tokenizer.clean_fn(text))
+
+    def doubtful(self, read: Tensor, prompted: Item, item: Item) -> bool:
+        return self.vocabulary is not None and self.vocabulary.doubtful(read.tolist(), item.text, None)
 
     def collate(self, reads: Sequence[Tensor]) -> Batch:
         return {"ids": torch.stack(list(reads))}

@@ -49,6 +49,12 @@ class StaticText(Encoder):
         # A text of characters outside the vocabulary may have no token at all: row 0 stands for "unknown".
         return check_ids(self.tokenize(item.text), self.vocab_size, "this static text encoder") or [0]
 
+    def unknown_share(self, item: Item) -> float:
+        return self.tokenize.unknown_share(item.text)
+
+    def doubtful(self, read: list[int], prompted: Item, item: Item) -> bool:
+        return self.tokenize.vocabulary.doubtful(read, item.text, prompted.text.removesuffix(item.text))
+
     def collate(self, reads: Sequence[list[int]]) -> Batch:
         ids, mask = pad(reads)
         return {"ids": ids, "mask": mask}

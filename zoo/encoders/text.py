@@ -68,6 +68,12 @@ class TransformersText(Encoder):
     def read(self, item: Item) -> list[int]:
         return check_ids(self.tokenize(item.text), self.backbone.config.vocab_size, self.backbone.config.model_type)
 
+    def unknown_share(self, item: Item) -> float:
+        return self.tokenize.unknown_share(item.text)
+
+    def doubtful(self, read: list[int], prompted: Item, item: Item) -> bool:
+        return self.tokenize.vocabulary.doubtful(read, item.text, prompted.text.removesuffix(item.text))
+
     def collate(self, reads: Sequence[list[int]]) -> Batch:
         ids, mask = pad(reads, self.backbone.config.pad_token_id or 0, self.padding_side)
         return {"ids": ids, "mask": mask}

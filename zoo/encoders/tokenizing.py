@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.encoders.unknown import Vocabulary
 from zoo.errors import EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
 
 MAX_CHARACTERS = 10_000_000
@@ -46,7 +47,25 @@ def check_text(text: Any) -> str:
     return text
 
 
-class FastTokenizer:
+class _Checked:
+    """What both kinds do with a text before it is tokenised."""
+
+    def __init__(self, tokenizer: Any, max_tokens: int | None, lower: bool) -> None:
+        self.tokenizer, self.max_tokens, self.lower = tokenizer, max_tokens, lower
+        self.vocabulary = Vocabulary(tokenizer)
+
+    def _start(self, text: str) -> str:
+        text = check_text(text)
+        if self.max_tokens is not None:
+            text = text[: self.max_tokens * READ_CHARACTERS_PER_TOKEN]
+        return text.lower() if self.lower else text
+
+    def unknown_share(self, text: str) -> float:
+        """Share of the text's tokens that are unknown (see `zoo.encoders.unknown`)."""
+        return self.vocabulary.share(self._start(text))
+
+
+class FastTokenizer(_Checked):
     """A `tokenizers` tokenizer with truncation: text → list of ids, special tokens included.
 
     Args:
@@ -59,7 +78,7 @@ class FastTokenizer:
     def __init__(
         self, tokenizer: Any, max_tokens: int | None, lower: bool = False, special_tokens: bool = True
     ) -> None:
-        self.tokenizer, self.max_tokens, self.lower = tokenizer, max_tokens, lower
+        super().__init__(tokenizer, max_tokens, lower)
         self.special_tokens = special_tokens
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -67,28 +86,21 @@ class FastTokenizer:
             tokenizer.enable_truncation(max_tokens)
 
     def __call__(self, text: str) -> list[int]:
-        text = check_text(text)
-        if self.max_tokens is not None:
-            text = text[: self.max_tokens * READ_CHARACTERS_PER_TOKEN]
-        text = text.lower() if self.lower else text
-        return self.tokenizer.encode(text, add_special_tokens=self.special_tokens).ids
+        return self.tokenizer.encode(self._start(text), add_special_tokens=self.special_tokens).ids
 
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json."""
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
 
-class SlowTokenizer:
+class SlowTokenizer(_Checked):
     """A transformers tokenizer without a Rust core, or one whose Python code changes the text first."""
 
     def __init__(self, tokenizer: Any, max_tokens: int | None, lower: bool = False) -> None:
-        self.tokenizer, self.max_tokens, self.lower = tokenizer, max_tokens, lower
+        super().__init__(tokenizer, max_tokens, lower)
 
     def __call__(self, text: str) -> list[int]:
-        text = check_text(text)
-        if self.max_tokens is not None:
-            text = text[: self.max_tokens * READ_CHARACTERS_PER_TOKEN]
-        text = text.lower() if self.lower else text
+        text = self._start(text)
         return list(self.tokenizer(text, truncation=self.max_tokens is not None, max_length=self.max_tokens).input_ids)
 
     def save(self, folder: Path) -> None:
@@ -165,6 +177,10 @@ class MissingTokenizer:
         raise MissingWeightsError(
             f"{self.model} was built without its tokenizer (build_model gives the shape only); use load_model to embed"
         )
+
+    def unknown_share(self, text: str) -> float:
+        """Raises MissingWeightsError, as a call does."""
+        return float(len(self(text)))
 
     def save(self, folder: Path) -> None:
         """Nothing to write."""

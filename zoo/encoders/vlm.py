@@ -16,6 +16,7 @@ from zoo.encoders.fitting import check_processor, check_version
 from zoo.encoders.quiet import quiet
 from zoo.encoders.rendering import Prompt
 from zoo.encoders.tokenizing import READ_CHARACTERS_PER_TOKEN, check_ids, check_text, pad
+from zoo.encoders.unknown import Vocabulary
 from zoo.encoders.visuals import Visual, Visuals
 from zoo.errors import (
     EmptyItemError,
@@ -90,6 +91,7 @@ class VlmEncoder(Encoder):
         self.tokenizer.add_tokens(
             [token for token in self.reading.added_tokens if token not in self.tokenizer.get_vocab()]
         )
+        self.vocabulary = Vocabulary(self.tokenizer)
         self.visuals = Visuals(processor, self.reading, self.backbone.config)
         check_processor(processor, self.reading, self.backbone.config, self.visuals.probe)
         self.marks = [self.tokenizer.convert_tokens_to_ids(mark) for mark in self.reading.instruction_marks]
@@ -113,11 +115,7 @@ class VlmEncoder(Encoder):
             UnsupportedModalityError: words and pictures, where they are read apart.
             TooManyTokensError: pictures and instruction alone are longer than `max_tokens`.
         """
-        if self.visuals is None:
-            raise MissingWeightsError(
-                f"this {self.backbone.config.model_type} encoder was built without its tokenizer and processor (build_model "
-                "gives the shape only); use load_model to embed"
-            )
+        self._need_processor()
         content = self.visuals.unfold([(kind, self._start(kind, value)) for kind, value in content_of(item)])
         if not self.reading.mixed and len({kind == "text" for kind, _ in content}) > 1:
             what = "similarities" if self.reading.pooling == "tokens" else "vectors"
@@ -137,6 +135,20 @@ class VlmEncoder(Encoder):
             ids = self._cut(content, visuals, item.instruction or "", len(ids))
         check_ids(ids, self.backbone.get_input_embeddings().num_embeddings, self.backbone.config.model_type)
         return Sequenced(ids, self._pooled(ids), visuals)
+
+    def _need_processor(self) -> None:
+        if self.visuals is None:
+            raise MissingWeightsError(
+                f"this {self.backbone.config.model_type} encoder was built without its tokenizer and processor (build_model "
+                "gives the shape only); use load_model to embed"
+            )
+
+    def unknown_share(self, item: Item) -> float:
+        self._need_processor()
+        return self.vocabulary.share(check_text(self._start("text", item.text)))
+
+    def doubtful(self, read: Sequenced, prompted: Item, item: Item) -> bool:
+        return self.vocabulary.doubtful(read.ids, item.text, None)
 
     def _start(self, kind: str, value: Any) -> Any:
         """Of a text what could be read of it."""

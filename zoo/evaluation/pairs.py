@@ -26,6 +26,7 @@ from zoo.evaluation.metrics import (
 )
 from zoo.items import Item
 from zoo.keys import item_key
+from zoo.prompts import Role
 from zoo.spec import need_one_vector
 
 KS = (1, 5, 10)
@@ -146,6 +147,7 @@ def evaluate_pairs(
     ks: Sequence[int] = KS,
     on_bad: Literal["skip", "raise"] = "skip",
     prompts: tuple[str | None, str | None] | None = None,
+    prompt_names: tuple[str | None, str | None] | None = None,
 ) -> PairScores:
     """Ranks all distinct targets for each distinct query, and the other way round.
 
@@ -155,7 +157,7 @@ def evaluate_pairs(
     Args:
         queries, targets: row i of both is a pair. groups: of every pair, "" for a group alone.
         on_bad: "skip" leaves out pairs of which one side cannot be embedded, and lists them.
-        prompts: of the queries and the targets, as `encode` takes them; by default the model's own by role.
+        prompts, prompt_names: of the queries and the targets, as `encode` takes them; by default the model's own by role.
 
     Raises:
         NoPairsError: there is no pair, or none could be embedded. InputError: a bad item, with `on_bad="raise"`.
@@ -168,11 +170,15 @@ def evaluate_pairs(
     if on_bad not in ("skip", "raise"):
         raise ValueError(f"on_bad must be skip or raise, not {on_bad!r}")
     need_one_vector(model.spec, "the evaluation of pairs")
-    roles = ("query", "document")
-    prompts = prompts or (model.role("query"), model.role("document"))
+    roles: tuple[Role, Role] = ("query", "document")
+    if prompts or prompt_names:
+        given = zip(prompts or (None, None), prompt_names or (None, None), strict=True)
+        asked = [{"prompt": prompt, "prompt_name": name} for prompt, name in given]
+    else:
+        asked = [model.for_role(role) for role in roles]
     sides = [
         _embed(model, items, role, prompt, on_bad)
-        for items, role, prompt in zip((queries, targets), roles, prompts, strict=True)
+        for items, role, prompt in zip((queries, targets), roles, asked, strict=True)
         if len(items)
     ]
     skipped = tuple(message for side in sides for message in side.skipped)
@@ -248,7 +254,7 @@ class _Distinct(NamedTuple):
         return self.vectors[self.of]
 
 
-def _embed(model: Embedder, items: Sequence[Item], role: str, prompt: str | None, on_bad: str) -> _Side:
+def _embed(model: Embedder, items: Sequence[Item], role: str, prompt: dict[str, Any], on_bad: str) -> _Side:
     modalities = set()
 
     def key(item: Item) -> Hashable:
@@ -257,7 +263,7 @@ def _embed(model: Embedder, items: Sequence[Item], role: str, prompt: str | None
 
     numbers, first = _numbered([key(items[row]) for row in range(len(items))])
     vectors, place, skipped = [], np.full(len(first), -1), []
-    stream = model.encode_stream((items[row] for row in first), prompt=prompt, progress=False)
+    stream = model.encode_stream((items[row] for row in first), progress=False, **prompt)
     for index, vector, error in stream:
         if vector is not None:
             place[index] = len(vectors)

@@ -93,7 +93,7 @@ def encode_with(
     folder: str | Path,
     items: Sequence[Item],
     *,
-    prompt: str | None = None,
+    prompt_name: str | None = None,
     batch_size: int = 32,
     dtype: "torch.dtype | None" = None,
     trust_remote_code: bool = False,
@@ -103,7 +103,7 @@ def encode_with(
     Args:
         loader: one of `LOADERS`.
         items: texts and pictures, mixed as you like.
-        prompt: name of one of the model's prompts; a library that has none gets the words in the text.
+        prompt_name: one of the model's prompts by its name; a library that has none gets its text in the input.
         dtype: of the weights; float32 if None.
         trust_remote_code: run Python files of the folder; those that this zoo wrote run the installed zoo and need no trust.
 
@@ -119,8 +119,8 @@ def encode_with(
     if loader in ("open_clip", "timm"):
         from zoo.exports.readers import spec_of, with_prompt
 
-        return reader.encode(folder, with_prompt(items, spec_of(folder), prompt), **options)
-    return reader.encode(folder, items, prompt=prompt, trust_remote_code=trust_remote_code, **options)
+        return reader.encode(folder, with_prompt(items, spec_of(folder), prompt_name), **options)
+    return reader.encode(folder, items, prompt_name=prompt_name, trust_remote_code=trust_remote_code, **options)
 
 
 def snippet(loader: str, repo: str, spec: ModelSpec, folder: str | Path | None = None) -> str:

@@ -16,7 +16,8 @@ from zoo.errors import MissingWeightsError, UnsupportedModalityError
 from zoo.exports.code import local_folder
 from zoo.formats.saved import load_saved
 from zoo.items import Item
-from zoo.spec import need_one_vector
+from zoo.prompts import text_of
+from zoo.spec import ModelSpec, need_one_vector
 
 # What the zoo calls a tensor → what transformers calls it.
 NAMES = {"ids": "input_ids", "mask": "attention_mask", "pixels": "pixel_values"}
@@ -150,28 +151,35 @@ class ZooProcessor(ProcessorMixin):
 
     attributes: tuple[str, ...] = ()
 
-    def __init__(self, encoders: list[Encoder], prompts: dict[str, str] | None = None) -> None:
-        self.encoders, self.prompts = encoders, dict(prompts or {})
+    def __init__(self, encoders: list[Encoder], spec: ModelSpec) -> None:
+        self.encoders, self.spec = encoders, spec
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **options: Any) -> Self:
         """The processor of a folder or Hub repository."""
         folder = local_folder(pretrained_model_name_or_path, **{k: options[k] for k in _HUB if k in options})
         model = load_saved(folder)
-        return cls([tower.encoder.to("meta") for tower in model.towers], dict(model.spec.prompts))
+        return cls([tower.encoder.to("meta") for tower in model.towers], model.spec)
 
-    def __call__(self, images: Any = None, text: Any = None, prompt: str | None = None, **rest: Any) -> BatchFeature:
+    def __call__(
+        self,
+        images: Any = None,
+        text: Any = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        **rest: Any,
+    ) -> BatchFeature:
         """One text or picture, or lists of them, as a batch for `ZooModel`.
 
         Args:
             images: PIL pictures, arrays, bytes or paths. text: strings. A model that reads both as one sequence takes
                 the first text with the first picture, and so on.
-            prompt: name of one of the model's prompts, or the words themselves; put before the texts.
+            prompt: text put before the texts. prompt_name: one of the model's by its name; with neither, its default.
 
         Raises:
             InputError: a text or picture cannot be read. UnsupportedModalityError: the model reads no such thing.
         """
-        words = self.prompts.get("default", "") if prompt is None else self.prompts.get(prompt, prompt)
+        words = text_of(self.spec, prompt, prompt_name)
         batch: Batch = {}
         texts = [text] if isinstance(text, str) else list(text or ())
         pictures = list(images) if isinstance(images, list | tuple) else [] if images is None else [images]

@@ -58,7 +58,7 @@ class ZooModule(InputModule):
             item = item_of(value)
             position = self.embedder.place(item)
             encoder = readers[position].encoder
-            reads.setdefault(position, []).append((row, encoder.read(encoder.prompted(item, prompt or ""))))
+            reads.setdefault(position, []).append((row, encoder.read_prompted(item, prompt or "")))
         features: dict[str, Any] = {}
         for position, rows in reads.items():
             batch = readers[position].encoder.collate([read for _, read in rows])

@@ -13,6 +13,7 @@ from zoo.files import save_tensors
 from zoo.formats import read_json
 from zoo.formats.open_clip import CONFIG
 from zoo.items import Item
+from zoo.prompts import name_for, text_of
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def encode(
 
 def snippet(repo: str, spec: ModelSpec) -> str:
     """The shortest program that embeds a picture and a text with open_clip."""
-    prompt = spec.prompts.get("query", spec.prompts.get("default", ""))
+    prompt = text_of(spec, prompt_name=name_for(spec, "query"))
     texts = json.dumps([prompt + "a red bicycle", prompt + "two dogs in the snow"], ensure_ascii=False)
     return f"""import open_clip
 import torch

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoo.errors import UnsafeCheckpointError, UnsupportedModalityError
 from zoo.exports.text import POOLING
 from zoo.items import Item
+from zoo.prompts import text_of
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def spec_of(folder: Path) -> ModelSpec | None:
     return ModelSpec.from_dict(config["spec"]) if isinstance(config.get("spec"), dict) else None
 
 
-def with_prompt(items: Sequence[Item], spec: ModelSpec | None, prompt: str | None) -> list[Item]:
-    """Items with a prompt's words before their texts, for libraries that know no prompts."""
-    words = spec.prompts.get(prompt or "default", prompt or "") if spec else prompt or ""
+def with_prompt(items: Sequence[Item], spec: ModelSpec | None, prompt_name: str | None) -> list[Item]:
+    """Items with a prompt of the model's before their texts, for libraries that know no prompts."""
+    words = text_of(spec, None, prompt_name) if spec is not None else ""
     return [replace(item, text=words + item.text) if words and item.text is not None else item for item in items]
 
 
@@ -96,13 +97,13 @@ def _zoo_encode(
     *,
     batch_size: int,
     dtype: "torch.dtype | None",
-    prompt: str | None,
+    prompt_name: str | None,
     trust_remote_code: bool,
 ) -> "Tensor":
     from zoo.registry import load_model
 
     model = load_model(folder, device="cpu", dtype=dtype)
-    return model.encode(list(items), prompt=prompt, batch_size=batch_size)
+    return model.encode(list(items), prompt_name=prompt_name, batch_size=batch_size)
 
 
 def _zoo_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
@@ -128,14 +129,14 @@ def _transformers_encode(
     *,
     batch_size: int,
     dtype: "torch.dtype | None",
-    prompt: str | None,
+    prompt_name: str | None,
     trust_remote_code: bool,
 ) -> "Tensor":
     import torch
 
     if _model_type(folder) == "zoo":
-        return by_kind(items, _zoo_model(folder, dtype, trust_remote_code, prompt), batch_size)
-    items = with_prompt(items, spec_of(folder), prompt)
+        return by_kind(items, _zoo_model(folder, dtype, trust_remote_code, prompt_name), batch_size)
+    items = with_prompt(items, spec_of(folder), prompt_name)
     if (folder / "preprocessor_config.json").is_file():
         embed = _dual_model(folder, dtype or torch.float32)
     else:
@@ -144,7 +145,7 @@ def _transformers_encode(
 
 
 def _zoo_model(
-    folder: Path, dtype: "torch.dtype | None", trust_remote_code: bool, prompt: str | None
+    folder: Path, dtype: "torch.dtype | None", trust_remote_code: bool, prompt_name: str | None
 ) -> dict[str, Any]:
     from transformers import AutoModel, AutoProcessor
 
@@ -155,8 +156,10 @@ def _zoo_model(
     model = AutoModel.from_pretrained(folder, dtype=dtype, **options)
     processor = AutoProcessor.from_pretrained(folder, **options)
     return {
-        "text": lambda texts: model.get_text_features(**processor(text=texts, prompt=prompt)).pooler_output,
-        "image": lambda pictures: model.get_image_features(**processor(images=pictures, prompt=prompt)).pooler_output,
+        "text": lambda texts: model.get_text_features(**processor(text=texts, prompt_name=prompt_name)).pooler_output,
+        "image": lambda pictures: (
+            model.get_image_features(**processor(images=pictures, prompt_name=prompt_name)).pooler_output
+        ),
     }
 
 
@@ -242,7 +245,7 @@ def _sentence_encode(
     *,
     batch_size: int,
     dtype: "torch.dtype | None",
-    prompt: str | None,
+    prompt_name: str | None,
     trust_remote_code: bool,
 ) -> "Tensor":
     import torch
@@ -263,10 +266,8 @@ def _sentence_encode(
             str(folder), device="cpu", trust_remote_code=own, model_kwargs={"dtype": dtype or torch.float32}
         )
 
-    name = None if prompt == "default" else prompt  # where none is named, sentence-transformers takes the default one
-
     def embed(values: list[Any]) -> "Tensor":
-        return model.encode(values, batch_size=batch_size, prompt_name=name, convert_to_tensor=True)
+        return model.encode(values, batch_size=batch_size, prompt_name=prompt_name, convert_to_tensor=True)
 
     vectors = by_kind(items, {"text": embed, "image": embed}, len(items) or 1)
     return F.normalize(vectors, dim=-1)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from zoo.prompts import ALIASES, name_for
 from zoo.spec import ModelSpec
 
 POOLING = "sentence_transformers.sentence_transformer.modules.pooling.Pooling"
@@ -27,21 +28,14 @@ def write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:
 
 def write_settings(folder: Path, spec: ModelSpec, requirements: dict[str, str] | None = None) -> None:
     """config_sentence_transformers.json: prompts by role, the default one, cosine similarity, packages that it needs."""
-    prompts = dict(spec.prompts)
-    default = prompts.pop("default", None)
-    name = next((known for known, words in prompts.items() if words == default), None)
-    if default and name is None:
-        prompts["default"], name = default, "default"
-    # A role without a prompt of its own gets an empty one in sentence-transformers, and the default one in the zoo.
-    for role, known in (("query", ("query",)), ("document", ("document", "passage", "corpus"))):
-        words = next((spec.prompts[name] for name in known if name in spec.prompts), default)
-        if words:
-            prompts[role] = words
+    # sentence-transformers knows no other name for a role than its own.
+    roles = {role: spec.prompts[name] for role in ALIASES if (name := name_for(spec, role)) is not None}
+    prompts = {**spec.prompts, **roles}
     settings: dict[str, Any] = {
         "model_type": "SentenceTransformer",
         "__version__": {},
         "prompts": prompts,
-        "default_prompt_name": name if default else None,
+        "default_prompt_name": spec.default_prompt_name,
         "similarity_fn_name": "cosine",
     }
     if requirements:

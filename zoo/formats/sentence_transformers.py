@@ -84,6 +84,7 @@ def load(
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
     similarity: Similarity = settings.get("similarity_fn_name") or "cosine"
+    prompts = _prompts(settings, folder / SETTINGS)
     if not modules or modules[0][0] not in FIRST:
         raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
     kind, path = modules[0]
@@ -92,7 +93,7 @@ def load(
             raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
         _first(path, known.DUAL_TRANSFORMER, ignore)
         model = load_dual(path, name=name, allow_pickle=allow_pickle, ignore=ignore)
-        model.spec = replace(model.spec, similarity=similarity)
+        model.spec = replace(model.spec, similarity=similarity, **prompts)
         if similarity == "dot" and modules[1:]:
             for tower in model.towers:
                 tower.head = DenseStack([{"kind": "normalize"}])
@@ -103,11 +104,21 @@ def load(
         else _transformer(path, folder, allow_pickle, trust_remote_code, ignore)
     )
     pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle, similarity, ignore)
-    prompts = {k: v for k, v in (settings.get("prompts") or {}).items() if isinstance(v, str) and v}
-    if default := settings.get("default_prompt_name"):
-        prompts["default"] = prompts.get(default, "")
-    spec = text_spec(name, encoder, dim, prompts=prompts, similarity=similarity)
+    spec = text_spec(name, encoder, dim, similarity=similarity, **prompts)
     return Embedder(spec, [Tower(encoder, pooler, head)])
+
+
+def _prompts(settings: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The facts of a spec about prompts. An empty one is a prompt too: its role has it, and no other name counts."""
+    prompts = {name: text or "" for name, text in (settings.get("prompts") or {}).items()}
+    default = settings.get("default_prompt_name")
+    if default in ("query", "document"):  # the library fills these two in
+        prompts.setdefault(default, "")
+    if default is not None and default not in prompts:
+        raise UnrecognisedCheckpointError(
+            f"{file}: default_prompt_name is {default!r}, but its prompts are {list(prompts)}"
+        )
+    return {"prompts": prompts, "default_prompt_name": default}
 
 
 def _module(entry: dict[str, Any], folder: Path) -> tuple[str, Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import Shard, ShardFolder
-from zoo.errors import ZooError
+from zoo.errors import PromptError, ZooError
 from zoo.index.base import ADVICE, IndexStateError, VectorIndex
 from zoo.index.exact import ExactIndex
 from zoo.index.lance import LanceIndex
@@ -91,8 +91,20 @@ def check_model(model: "Embedder", folder: Path | str) -> None:
     """Raises FingerprintMismatchError unless this model made the vectors in `folder`, TokenVectorsError if none could."""
     need_one_vector(model.spec, "an index")
     manifest = read_manifest(folder)
-    ours = model.fingerprint(prompt=manifest["prompt"], dim=manifest["dim"])
+    ours = _fingerprint(model, manifest)
     check_fingerprint(manifest["fingerprint"], ours, folder, ADVICE)
+
+
+def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
+    """Of this model with the prompt and the dim of the vectors."""
+    prompt, dim = manifest["prompt"], manifest["dim"]
+    asked = {"prompt": prompt, "prompt_name": manifest.get("prompt_name")}
+    if "prompt_name" not in manifest and prompt in model.spec.prompts:  # older folders: name or text in one place
+        asked = {"prompt_name": prompt}
+    try:
+        return model.fingerprint(dim=dim, **asked)
+    except PromptError:  # of another model
+        return {**model.fingerprint(prompt="", dim=dim), "prompt": None}
 
 
 def iter_tables(folder: Path | str, columns: Sequence[str] | None = None) -> "Iterator[pa.Table]":

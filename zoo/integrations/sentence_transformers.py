@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.integrations import missing
+from zoo.prompts import ALIASES
 from zoo.registry import load_model
 from zoo.spec import need_one_vector
 
@@ -33,13 +34,12 @@ def as_sentence_transformer(model: "Embedder | str | Path") -> SentenceTransform
 
     model = load_model(model) if isinstance(model, str | Path) else model
     need_one_vector(model.spec, "sentence-transformers' encode")
-    # A role without a prompt gets an empty one there, and the model's default one here.
-    roles = {role: model.prompt_text(model.role(role)) for role in ("query", "document")}
-    prompts = {**roles, **model.spec.prompts}
+    # A role has no other names there.
+    roles = {role: model.spec.prompts[name] for role in ALIASES if (name := model.role(role)) is not None}
     return SentenceTransformer(
         modules=[ZooModule(model)],
         device=str(model.device),
-        prompts=prompts,
-        default_prompt_name="default" if "default" in prompts else None,
+        prompts={**model.spec.prompts, **roles},
+        default_prompt_name=model.spec.default_prompt_name,
         similarity_fn_name="cosine",
     )

@@ -64,12 +64,12 @@ def zoo_mini(spec: ModelSpec) -> "Embedder":
     max_tokens=32,
 )
 def mini_test(spec: ModelSpec) -> "Embedder":
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer, normalizers
     from tokenizers.models import WordPiece
     from tokenizers.pre_tokenizers import BertPreTokenizer
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     pieces = ["[UNK]", *letters, *(f"##{letter}" for letter in letters), *"!\"#$%&'()*+,-./:;<=>?@"]
     tokenizer = Tokenizer(WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), BertPreTokenizer()
     return mini_towers(spec, "test_efficientnet", rows=len(pieces), tokenizer=tokenizer)

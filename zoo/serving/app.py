@@ -196,6 +196,7 @@ class Service:
             "dims": list(spec.dims),
             "modalities": sorted(spec.modalities),
             "prompts": dict(spec.prompts),
+            "languages": list(spec.languages),
             "max_tokens": spec.max_tokens,
             "revision": spec.revision,
         }
@@ -378,6 +379,7 @@ _SCHEMA = {
                         "encoding_format": {"enum": ["float", "base64"], "default": "float"},
                         "input_type": {"enum": ["query", "document"]},
                         "prompt": {"type": "string"},
+                        "prompt_name": {"type": "string"},
                         "user": {"type": "string"},
                     },
                 }

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from zoo.embedder import Embedder, Tower, batches
+from zoo.embedder import Embedder, Tower
 from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
 from zoo.fusion import FusedEncoder
 from zoo.items import Item
 from zoo.media import FORMATS, MAX_PIXELS, kind_of
 from zoo.serving.limits import Limits, RequestError
+from zoo.streaming import forward
+from zoo.windows import batches
 
 if TYPE_CHECKING:
     from zoo.serving.metrics import Metrics
@@ -187,8 +189,7 @@ class Batcher:
         self._check_pixels(item)
         position = self.model.place(item)
         encoder = self.model.readers[position].encoder
-        item = encoder.prompted(item, job.prompt)
-        read = encoder.read(item)
+        read = encoder.read_prompted(item, job.prompt)
         length = encoder.length(read)
         words, counter = (read.text, encoder.text) if isinstance(encoder, FusedEncoder) else (read, encoder)
         ids = isinstance(words, list | torch.Tensor)  # of open_clip's towers, which pad every text to their context
@@ -252,7 +253,7 @@ class Batcher:
             return
         start = time.perf_counter()
         try:
-            vectors = self.model._forward(tower, [entry.read for entry in wanted])
+            vectors = forward(self.model, tower, [entry.read for entry in wanted])
         except Exception as error:
             if len(wanted) > 1:
                 self._embed(tower, wanted[: len(wanted) // 2])

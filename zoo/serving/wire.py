@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import InputError
+from zoo.errors import InputError, PromptError
 from zoo.items import Item, as_item
 from zoo.serving.limits import Limits, RequestError, bad_field
 from zoo.serving.urls import Url
@@ -22,7 +22,7 @@ ROLES = {
     **dict.fromkeys(("query", "search_query"), "query"),
     **dict.fromkeys(("document", "passage", "search_document"), "document"),
 }
-FIELDS = ("input", "messages", "model", "dimensions", "encoding_format", "user", "input_type", "prompt")
+FIELDS = ("input", "messages", "model", "dimensions", "encoding_format", "user", "input_type", "prompt", "prompt_name")
 MEDIA = ("image", "audio", "video")
 _MAX_PARTS = 1024  # of one item
 _MARKS = 64  # brackets, braces and commas that one item may need
@@ -41,7 +41,7 @@ class EmbeddingRequest:
 
     Attributes:
         items: what to embed; media are bytes, or a `Url` that is still to be fetched.
-        prompt: the words put before each text. dimensions: length of the answer's vectors.
+        prompt: the text put before each text. dimensions: length of the answer's vectors.
         base64: vectors as base64 of little-endian float32 instead of numbers.
     """
 
@@ -103,22 +103,19 @@ def parse(
 
 
 def _prompt(body: Mapping[str, Any], model: "Embedder") -> str:
-    role, prompt = body.get("input_type"), body.get("prompt")
-    if role is not None and prompt is not None:
-        raise bad_field("prompt", "pass either input_type or prompt, not both")
+    role, prompt, name = body.get("input_type"), body.get("prompt"), body.get("prompt_name")
+    if len(given := [field for field in ("input_type", "prompt", "prompt_name") if body.get(field) is not None]) > 1:
+        raise bad_field(given[-1], f"pass either {' or '.join(given)}, not both")
     if role is not None:
         if not isinstance(role, str) or role not in ROLES:
             raise bad_field("input_type", f"must be one of {', '.join(ROLES)}, not {role!r:.40}")
-        return model.prompt_text(model.role(ROLES[role]))  # type: ignore[arg-type]
+        return model.prompt_text(**model.for_role(ROLES[role]))  # type: ignore[arg-type]
     if prompt is not None and (not isinstance(prompt, str) or len(prompt) > 4096):
-        raise bad_field("prompt", "must be one of the model's prompts by name, or up to 4,096 characters")
-    names = list(model.spec.prompts)
-    # Any words may be a prompt, but a single one that nearly is a name is a slip.
-    word = bool(prompt) and len(prompt) <= 60 and prompt.replace("_", "").replace("-", "").isalnum()
-    near = get_close_matches(prompt, names, n=1, cutoff=0.75) if word and prompt not in names else []
-    if near:
-        raise bad_field("prompt", f"no prompt is named {prompt!r}; did you mean {near[0]!r}?")
-    return model.prompt_text(prompt)
+        raise bad_field("prompt", "must be up to 4,096 characters of text")
+    try:
+        return model.prompt_text(prompt, name)
+    except PromptError as error:
+        raise bad_field("prompt" if name is None else "prompt_name", str(error)) from error
 
 
 def _dimensions(body: Mapping[str, Any], model: "Embedder") -> int:

@@ -1,0 +1,237 @@
+"""Streams: any number of inputs in, one `Encoded` each out, in order and in bounded memory; and the mode of a forward pass."""
+
+import contextlib
+import os
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InputError, NonFiniteEmbeddingError
+from zoo.items import as_item
+from zoo.media import IMAGE_SUFFIXES
+from zoo.similarity import cut, usable
+from zoo.windows import Pace, batches, windows
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder, Tower
+    from zoo.fusion import FusedTower
+
+# Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
+_SUFFIXES = (
+    *IMAGE_SUFFIXES,
+    *[
+        ".heic",
+        ".heif",
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".wav",
+        ".mp3",
+        ".flac",
+        ".ogg",
+        ".m4a",
+    ],
+)
+_LOOKED_UP, _LONGEST_PATH = 1000, 1024
+
+
+class Encoded(NamedTuple):
+    """One result of `encode_stream`: a vector `(dim,)` (late interaction: `(tokens, dim)`), or the error in its place."""
+
+    index: int
+    vector: Tensor | None
+    error: InputError | None
+
+
+class EvalMode:
+    """Eval mode for as long as a forward pass takes, so that it belongs to the pass and not to the model.
+
+    Between the results of a stream the model is in the mode that its user asked for last. Passes of several threads may
+    overlap: the first takes every module out of training, the last puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._passes = 0
+        self._training: list[nn.Module] = []  # what goes back into training behind the last pass
+        self._asked: Callable[[], object] | None = None
+
+    @contextlib.contextmanager
+    def during_pass(self, part: nn.Module) -> Iterator[None]:
+        """No module of this part of the model is in training inside."""
+        with self._lock:
+            self._passes += 1
+            for module in part.modules():
+                if module.training:
+                    self._training.append(module)
+                    module.training = False
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._passes -= 1
+                if not self._passes:
+                    self._restore()
+
+    def _restore(self) -> None:
+        for module in self._training:
+            module.training = True
+        self._training.clear()
+        if self._asked is not None:
+            change, self._asked = self._asked, None
+            change()
+
+    def ask(self, change: Callable[[], object]) -> None:
+        """Another mode, set by `change`: at once, or behind the passes that other threads are in."""
+        with self._lock:
+            if self._passes:
+                self._training.clear()
+                self._asked = change
+            else:
+                change()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EvalMode, ()  # a lock cannot be copied, and a copied model is in no pass
+
+
+def stream(
+    model: "Embedder", inputs: Iterable[Any], prefix: str, *, batch_size: int | None, dim: int | None, bar: Any
+) -> Iterator[Encoded]:
+    """What `Embedder.encode_stream` gives; its arguments are checked.
+
+    Where the inputs end in an error, what came before it is given first.
+
+    Args:
+        prefix: the prompt's text. dim: the cut, None for whole vectors. bar: shows what is done.
+    """
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
+    try:
+        ahead: deque[list[Future]] = deque()
+        pace = Pace([reader.encoder for reader in model.readers])
+        paths = _Paths()
+        for window in windows(inputs, pace):
+            paths.look(window.chunks)
+            ahead.append([pool.submit(_read, model, chunk, prefix) for chunk in window.chunks])
+            first = next(iter(ahead[-1]), None)
+            # One window is read while the model is at the one before. Where the inputs come slowly, none is kept waiting.
+            while len(ahead) > (0 if window.late else 1):
+                yield from _finish(model, ahead.popleft(), batch_size, dim, bar)
+            if first is not None:
+                pace.learn(first.result())
+            if window.error is not None:
+                while ahead:
+                    yield from _finish(model, ahead.popleft(), batch_size, dim, bar)
+                raise window.error
+        while ahead:
+            yield from _finish(model, ahead.popleft(), batch_size, dim, bar)
+    finally:
+        # Never waits: an abandoned stream is closed by the garbage collector, in any thread, even one being started.
+        pool.shutdown(wait=False, cancel_futures=True)
+        bar.close()
+
+
+def _read(model: "Embedder", chunk: list[tuple[int, Any]], prefix: str) -> list[tuple[int, int, Any]]:
+    """(index, tower, read) for each item, with tower -1 and the error where it cannot be read."""
+    out, encoders = [], [reader.encoder for reader in model.readers]
+    for index, value in chunk:
+        try:
+            item = as_item(value)
+            position = model.place(item)
+            encoder = encoders[position]
+            out.append((index, position, encoder.read_prompted(item, prefix)))
+        except InputError as error:
+            out.append((index, -1, error.at(index)))
+    return out
+
+
+class _Paths:
+    """Says, once a call, that a text is the path of a file: a str is a text, whatever its letters."""
+
+    def __init__(self) -> None:
+        self.left = _LOOKED_UP
+
+    def look(self, chunks: list[list[tuple[int, Any]]]) -> None:
+        """Reads no file; asks of a bounded number of short texts with a medium's suffix whether there is one."""
+        for chunk in chunks if self.left else ():
+            for _, value in chunk:
+                short = isinstance(value, str) and len(value) <= _LONGEST_PATH
+                if self.left and short and value[-6:].lower().endswith(_SUFFIXES):
+                    self.left -= 1
+                    if os.path.isfile(value):
+                        self.left = 0
+                        warnings.warn(
+                            f"{value!r} is embedded as a text, though a file is called so; for the file pass "
+                            f"pathlib.Path({value!r})",
+                            stacklevel=2,
+                        )
+
+
+@torch.inference_mode(False)  # whatever mode the caller is in: cuts and rows are ordinary tensors
+def _finish(
+    model: "Embedder", window: list[Future], batch_size: int | None, dim: int | None, bar: Any
+) -> list[Encoded]:
+    reads = [read for future in window for read in future.result()]
+    results: dict[int, Encoded] = {i: Encoded(i, None, error) for i, tower, error in reads if tower < 0}
+    bar.update(len(results))
+    similarity = model.spec.similarity
+    for position, tower in enumerate(model.readers):
+        mine = [(index, read) for index, t, read in reads if t == position]
+        for batch in batches(mine, tower.encoder, batch_size):
+            vectors = forward(model, tower, [read for _, read in batch])
+            if dim is not None:
+                vectors = cut(vectors, dim, similarity)
+            good = usable(vectors, similarity)
+            if vectors.ndim == 3:  # late interaction: padding is zero, and left out
+                real = vectors.abs().amax(-1) > 0
+                good = ((good | ~real).all(-1)) & real.any(-1)
+                vectors = [row[kept] for row, kept in zip(vectors, real, strict=True)]
+            for (index, _), vector, ok in zip(batch, vectors, good.tolist(), strict=True):
+                results[index] = Encoded(index, vector, None) if ok else Encoded(index, None, _not_finite(index))
+            bar.update(len(batch))
+    return [results[index] for index, _, _ in reads]
+
+
+@torch.inference_mode(False)
+def forward(model: "Embedder", tower: "Tower | FusedTower", reads: list[Any]) -> Tensor:
+    """Vectors of one batch in eval mode, ordinary tensors on the CPU; out of memory halves the batch and tries again."""
+    try:
+        with model.eval_mode.during_pass(tower), torch.inference_mode():
+            batch = {name: tensor.to(model.device) for name, tensor in tower.encoder.collate(reads).items()}
+            vectors = tower(batch).cpu()
+        return vectors.clone()  # autograd takes no tensor of inference mode; a copy made outside is an ordinary one
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error) or len(reads) == 1:
+            raise
+    half = len(reads) // 2
+    return torch.cat([forward(model, tower, reads[:half]), forward(model, tower, reads[half:])])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out; on a CPU torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _not_finite(index: int) -> NonFiniteEmbeddingError:
+    return NonFiniteEmbeddingError(
+        "the model gave no usable vector (NaN, infinity or zero); load it with dtype=torch.float32", index=index
+    )
+
+
+def progress_bar(inputs: Any, progress: bool | None, name: str) -> Any:
+    """A bar with items/s and time left; with None only on a terminal, and when it takes over two seconds."""
+    from tqdm import tqdm
+
+    total = len(inputs) if hasattr(inputs, "__len__") else None
+    disable = None if progress is None else not progress  # None: tqdm shows itself on terminals only
+    return tqdm(total=total, desc=name, unit=" items", disable=disable, delay=0 if progress else 2, smoothing=0.1)
