@@ -109,8 +109,10 @@ def test_mtebs_mock_run_is_green(name):
         pytest.skip("most kinds of tasks take one vector an item; those that rank are among the telling")
     found = mteb.mock_run(wrapped)
     assert {task: status.exception for task, status in found.items() if hasattr(status, "exception")} == {}
-    ran = sum(status is not None for _, status in found.items())
-    assert ran == len(get_compatible_mock_tasks(wrapped)) >= 8
+    # mteb lists one of its tasks twice and keeps results by name.
+    names = {task.metadata.name for task in get_compatible_mock_tasks(wrapped)}
+    assert {task for task, status in found.items() if status is not None} == names
+    assert len(names) >= 8
     assert not wrapped.skipped
 
 
@@ -122,7 +124,7 @@ def photo_scores():
     return model, next(score for score in evaluate_pack(model, BENCHMARKS[0], "val") if score.source == "all")
 
 
-@pytest.mark.parametrize("category", ["t2i", "i2t"])
+@pytest.mark.parametrize("category", ["t2i", pytest.param("i2t", marks=pytest.mark.slow)])
 def test_the_photos_pack_gives_the_recall_of_our_own_evaluation(category, photo_scores):
     model, ours = photo_scores
     found = mteb.evaluate(zoo.mteb.wrap(model), photos(category), cache=None, show_progress_bar=False)
