@@ -9,9 +9,12 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 # Whole files go to one worker, in the order that tests/conftest.py gives them: those that take longest first.
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# One room each, seconds of CPU each: what an edit breaks first. Whole families, servers, browsers and runs are left out.
+FAST ?= house registry encode pooling bad_input formats security pixels fusion films instructions evaluation metrics cards \
+  train_infonce train_samplers
 export GRADIO_ANALYTICS_ENABLED = False
 
-.PHONY: demo test test-all bench lint format clean
+.PHONY: demo test test-fast test-all bench lint format clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -25,6 +28,9 @@ demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Pi
 
 test: $(READY) browser  ## everything but slow, gpu and hub tests, in two processes (JOBS=0: in one, without workers)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+test-fast: $(READY)  ## the files named in FAST, in less than a minute: for the edit loop
+	$(BIN)/python -m pytest $(PARALLEL) $(FAST:%=tests/test_%.py) $(PYTEST_ARGS)
 
 test-all: $(READY) browser  ## slow tests too
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not gpu and not hub' $(PYTEST_ARGS)

@@ -92,11 +92,27 @@ DEAR = {"test_certificate", "test_demo_launch", "test_exports", "test_mteb"}
 FOR_ALL = {"colqwen2-test", "gme-test", "qwen3vl-test"}
 
 
+# Those that take longest go first (tens of CPU seconds each), so that no worker is left with one at the end.
+LONG = (
+    "test_mteb",
+    "test_demo_browser",
+    "test_certificate",
+    "test_exports",
+    "test_publish",
+    "test_demo_client",
+    "test_demo_launch",
+    "test_exports_open_clip_timm",
+)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import zoo
 
     every.count(items)
+    items.sort(
+        key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
+    )  # else as they were
     names = {name for name in zoo.list_models("*-test") if zoo.get_spec(name).reading is not None} - FOR_ALL
     for item in items:
         if (
