@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from zoo import cache
@@ -249,7 +249,9 @@ def _open_repository(
     wanted = sorted({*wanted, FACTS} & names)
     # What would be refused after the download is refused before it.
     weights = [name for name in wanted if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
-    check_weights(weights, f"hf:{repo}", "*.safetensors", allow_pickle)
+    for place in sorted({str(PurePosixPath(name).parent) for name in weights} or {"."}):  # of each module by itself
+        files = [name for name in weights if str(PurePosixPath(name).parent) == place]
+        check_weights(files, f"hf:{repo}" + (f"/{place}" if place != "." else ""), "*.safetensors", allow_pickle)
     config = read("config.json") if "config.json" in wanted else {}
     chosen, like = like, like or spec_of_repository(repo)
     if chosen is None and like is not None:

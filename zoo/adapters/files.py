@@ -1,7 +1,6 @@
 """The files of an adapter, read as data of a stranger: what its configuration says, and its tensors."""
 
 import math
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor
 
 from zoo.encoders.checking import check_numbers
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object
 from zoo.formats.known import peft as known
 from zoo.formats.settings import NOTHING, Ignore, read
-from zoo.formats.sizes import read_header
+from zoo.formats.tensors import read_pickle, read_safetensors
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 NAME, PREFIX = "default", "base_model.model."  # what peft calls a model's one adapter, and the model inside its wrapper
@@ -202,39 +201,13 @@ def read_tensors(folder: Path, allow_pickle: bool = False) -> tuple[dict[str, Te
     files = [name for name in (WEIGHTS, PICKLE) if (folder / name).is_file()][:1]
     check_weights(files, str(folder), WEIGHTS, allow_pickle)
     path = folder / files[0]
-    tensors = _read_safetensors(path) if files[0] == WEIGHTS else _read_pickle(path)
+    tensors = read_safetensors(path) if files[0] == WEIGHTS else read_pickle(path)
     if not tensors:
         raise MissingWeightsError(f"{path} holds no tensors; fetch it again")
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
             raise AdapterMismatchError(f"{path}: {name} holds NaN, infinity or whole numbers; fetch it again")
     return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}, path
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    read_header(path)  # its errors are the zoo's
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise MissingWeightsError(f"{path} is damaged: {error}; fetch it again") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UnsafeCheckpointError(
-            f"{path} holds more than tensors, or is cut off, and stays closed: {reason}"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise MissingWeightsError(f"{path} is damaged or cut off: {error}; fetch it again") from error
-    if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
-        raise MissingWeightsError(f"{path} is no mapping from names to tensors")
-    return found
 
 
 def map_names(names: Mapping[str, Any], key_mapping: Mapping[str, str], where: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from zoo.formats.probing import check_vector
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore, read
 from zoo.formats.sizes import check_size
+from zoo.formats.transformers import DUAL
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -26,18 +27,28 @@ ORDER = 10
 LOOKED_FOR = "open_clip: open_clip_config.json and open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
 _MODES = ("shortest", "longest", "squash")
-_STEMS = ("open_clip_model", "open_clip_pytorch_model", "model")
+_STEMS = ("open_clip_model", "open_clip_pytorch_model")
 
 
 def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
-    """Whether open_clip wrote these files."""
-    return CONFIG in names
+    """Whether open_clip wrote these files; where its weights are a pickle, and transformers' safetensors are there, those win."""
+    if CONFIG not in names or any(file.endswith(".safetensors") for file in _own(names)):
+        return CONFIG in names
+    config = read("config.json") if "config.json" in names else None
+    theirs = isinstance(config, dict) and config.get("model_type") in DUAL and weight_files(names, "model", ())
+    return not theirs
+
+
+def _own(names: set[str]) -> list[str]:
+    """Weights under open_clip's own names, safetensors first."""
+    choices = [weight_files(names, stem, (f"{stem}.bin", f"{stem}.pth")) for stem in _STEMS]
+    safe = [files for files in choices if any(f.endswith(".safetensors") for f in files)]
+    return next(iter(safe or [files for files in choices if files]), [])
 
 
 def _weights(names: set[str]) -> list[str]:
-    choices = [weight_files(names, stem, (f"{stem}.bin", f"{stem}.pth", "pytorch_model.bin")) for stem in _STEMS]
-    safe = [files for files in choices if any(f.endswith(".safetensors") for f in files)]
-    return next(iter(safe or [files for files in choices if files]), [])
+    # Another library's model.safetensors may lie beside open_clip's pickle: it is taken only where there is nothing else.
+    return _own(names) or weight_files(names, "model", ("pytorch_model.bin",))
 
 
 def wanted(names: set[str]) -> list[str]:

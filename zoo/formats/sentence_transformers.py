@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.checking import OversizedError
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, schema, weight_files
+from zoo.formats import TOKENIZER_FILES, read_json, read_object, schema, weight_files
 from zoo.formats.known import sentence_transformers as known
 from zoo.formats.settings import NOTHING, Ignore, Table, read
-from zoo.formats.sizes import SLACK, read_header
+from zoo.formats.sizes import SLACK
+from zoo.formats.tensors import read_tensors
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
 from zoo.spec import Similarity
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from zoo.embedder import Embedder
     from zoo.encoders.base import Encoder
@@ -173,7 +174,7 @@ def _static(path: Path, allow_pickle: bool) -> "Encoder":
     from zoo.encoders.static import StaticText
     from zoo.encoders.tokenizing import load_tokenizer
 
-    tensors = _tensors(path)
+    tensors = read_tensors(path, allow_pickle)
     table = tensors.get("embedding.weight", tensors.get("embeddings"))
     if table is None or table.ndim != 2:
         raise MissingWeightsError(f'{path} has no table "embedding.weight" or "embeddings" in its weights')
@@ -217,7 +218,7 @@ def _after(
             activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
             schema.check_keys(settings, schema.DENSE, str(path), required=True)
             dim = settings["out_features"]
-            _check_layer(path, (dim, settings["in_features"]))
+            weights.append(_layer(path, (dim, settings["in_features"]), allow_pickle))
             layers.append(
                 {
                     "kind": "dense",
@@ -227,12 +228,10 @@ def _after(
                     "activation": activation,
                 }
             )
-            weights.append(path)
         elif kind == "LayerNorm":
             schema.check_keys(settings, {"dimension": int}, str(path), required=True)
-            _check_layer(path, (settings["dimension"],))
+            weights.append(_layer(path, (settings["dimension"],), allow_pickle))
             layers.append({"kind": "layer_norm", "width": settings["dimension"]})
-            weights.append(path)
         elif kind == "Normalize":
             layers.append({"kind": "normalize"})
             weights.append(None)
@@ -244,50 +243,28 @@ def _after(
         head = DenseStack(layers)
     except ValueError as error:
         raise UnrecognisedCheckpointError(f"{folder}: {error}") from error
-    for layer, path in zip(head.layers, weights, strict=False):
-        if path is not None:
-            _fill(layer, path, allow_pickle)
+    for layer, tensors in zip(head.layers, weights, strict=False):
+        if tensors is not None:
+            _fill(layer, tensors, folder)
     return pooler, head, dim
 
 
-def _weights(path: Path) -> Path:
-    """The safetensors of one module's folder; small enough never to be in shards."""
-    files = weight_files({p.name for p in path.iterdir()} if path.is_dir() else set(), "model", PICKLES)
-    check_weights(files, str(path), "model.safetensors", allow_pickle=False)
-    return path / files[0]
+def _layer(path: Path, shape: tuple[int, ...], allow_pickle: bool) -> dict[str, "Tensor"]:
+    """The tensors of one layer, which is built only where they have the shape that its settings promise."""
+    tensors = read_tensors(path, allow_pickle)
+    if shape not in {tuple(tensor.shape) for tensor in tensors.values()}:
+        found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
+        raise MissingWeightsError(f"the weights in {path} do not fit: they are {found}, its settings ask for {shape}")
+    return {name.rpartition(".")[2]: tensor for name, tensor in tensors.items()}
 
 
-def _check_layer(path: Path, shape: tuple[int, ...]) -> None:
-    """A layer is built only where its weights have the shape that its settings promise."""
-    header = read_header(_weights(path))
-    if shape not in {entry.shape for entry in header.values()}:
-        found = ", ".join(f"{name} {entry.shape}" for name, entry in list(header.items())[:3])
-        raise MissingWeightsError(
-            f"{path / 'model.safetensors'} does not fit: it has {found}, its settings ask for {shape}"
-        )
-
-
-def _tensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    file = _weights(path)
-    read_header(file)
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise MissingWeightsError(f"{file} is damaged or cut off: {error}") from error
-
-
-def _fill(layer: "nn.Module", path: Path, allow_pickle: bool) -> None:
-    tensors = {key.rpartition(".")[2]: value for key, value in _tensors(path).items()}
+def _fill(layer: "nn.Module", tensors: dict[str, "Tensor"], folder: Path) -> None:
     linear = layer[0] if hasattr(layer, "__getitem__") else layer
     try:
         linear.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise MissingWeightsError(
-            f"{path / 'model.safetensors'} does not fit: {' '.join(str(error).split())[:300]}"
-        ) from error
+        reason = " ".join(str(error).split())[:300]
+        raise MissingWeightsError(f"the weights of a layer in {folder} do not fit: {reason}") from error
 
 
 def _pooler(settings: dict[str, Any], width: int, path: Path) -> tuple["nn.Module", int]:

@@ -122,20 +122,22 @@ def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = Fal
     files = weight_files({path.name for path in folder.iterdir()}, "model", PICKLES)
     check_weights(files, str(folder), "model.safetensors", allow_pickle)
     check_index(folder / "model.safetensors.index.json")
+    check_index(folder / "pytorch_model.bin.index.json", ".bin")
     return config
 
 
-def check_index(path: Path, kind: str = ".safetensors") -> None:
-    """Shards lie beside their index and are of its kind; transformers would follow any path."""
+def check_index(path: Path, kind: str = ".safetensors") -> set[str]:
+    """The shards that an index names, none without one: they lie beside it; transformers would follow any path."""
     if not path.is_file():
-        return
+        return set()
     index = read_json(path)
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict):
         raise UnrecognisedCheckpointError(f'{path} has no "weight_map"')
-    for shard in set(map(str, shards.values())):
+    for shard in (found := set(map(str, shards.values()))):
         if PurePath(shard).name != shard or not shard.endswith(kind):
             raise UnsafeCheckpointError(f"{path} names {shard!r}, which is outside the folder or no {kind} file")
+    return found
 
 
 def from_pretrained(
@@ -158,9 +160,10 @@ def from_pretrained(
 
     dtype = dtype or torch.float32
     names = {path.name for path in folder.iterdir()}
-    safe = any(name.endswith(".safetensors") for name in names)
+    files = weight_files(names, "model", PICKLES)
+    safe = any(name.endswith(".safetensors") for name in files)
     if not trust_remote_code:  # a trusted author's own code builds what it likes
-        weights = [folder / name for name in weight_files(names, "model", PICKLES) if not name.endswith(".json")]
+        weights = [folder / name for name in files if not name.endswith(".json")]
         check_size(lambda: _without_weights(cls, folder, options.get("config")), weights, str(folder / "config.json"))
     try:
         with quiet():
