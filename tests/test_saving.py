@@ -83,7 +83,7 @@ def test_every_test_model_comes_back(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_weights_come_back(dtype: torch.dtype, tmp_path: Path) -> None:
-    model = zoo.build_model("text-test")
+    model = zoo.build_model("clip-test")
     model.save_pretrained(tmp_path / "stored", dtype)
     assert {tensor.dtype for tensor in load_file(tmp_path / "stored" / "model.safetensors").values()} == {dtype}
     model.to(dtype).save_pretrained(tmp_path / "kept")
@@ -107,7 +107,7 @@ def test_opening_again_takes_no_second_copy_and_no_random_numbers(tmp_path: Path
     torch.manual_seed(3)
     model.save_pretrained(tmp_path / "m")
     assert torch.equal(torch.rand(4), expected)
-    again = saved.reopened(tmp_path / "m", model.state_dict())
+    again = saved.reopened(tmp_path / "m", model)
     mine = {name: weight.data_ptr() for name, weight in model.named_parameters()}
     assert {name: weight.data_ptr() for name, weight in again.named_parameters()} == mine
 

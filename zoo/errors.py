@@ -37,6 +37,10 @@ class NotSavedError(ZooError):
     """What was written could not be opened again, or gave other vectors; nothing was put in its place."""
 
 
+class NotOfferedError(ZooError, NotImplementedError):
+    """Something of another library's classes that a model of the zoo does not have; the message says what there is instead."""
+
+
 class HubError(ZooError):
     """The Hub could not be reached, or does not have what was asked for."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import UnreadableTextError, ZooError
+from zoo.errors import NotOfferedError, UnreadableTextError, ZooError
 from zoo.items import Item, Tokens
 from zoo.spec import Modality
 
@@ -90,6 +90,14 @@ class Encoder(nn.Module):
     def size(self, read: Any) -> int:
         """Bytes of one read, where they are many; 0 leaves it at the half megabyte of a picture."""
         return 0
+
+    def limit(self, max_tokens: int) -> None:
+        """Reads no more tokens of a text from now on.
+
+        Raises:
+            NotOfferedError: it reads no text, or its length is part of the encoder. ValueError: longer than it can read.
+        """
+        raise NotOfferedError(f"the length of what {type(self).__name__} reads is part of the model; shorten the texts")
 
     def forward(self, batch: Batch) -> Tokens:
         """A batch from `collate`, on the encoder's device, to `Tokens` `(batch, tokens, width)`."""

@@ -131,3 +131,11 @@ def check_timm(arch: Any, args: Mapping[str, Any]) -> None:
     if bad := sorted(key for key in args if key in _TIMM_FACTORY or key.startswith("pretrained")):
         raise UnsafeCheckpointError(f"the timm arguments {bad} would load other weights; remove them")
     check_numbers(args, "config.json", "model_args")
+
+
+def positions_of(config: Any) -> int | None:
+    """Tokens that a backbone's position table has room for; RoBERTa and its kin begin to count behind the filler."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        return positions - 1 - (config.pad_token_id or 0)
+    return positions

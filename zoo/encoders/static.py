@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from zoo.encoders.base import Batch, Encoder
-from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
 from zoo.items import Item, Tokens
 
 
@@ -61,6 +61,10 @@ class StaticText(Encoder):
 
     def length(self, read: list[int]) -> int:
         return len(read)
+
+    def limit(self, max_tokens: int) -> None:
+        self.max_tokens = check_limit(max_tokens, None)
+        self.tokenize.limit(max_tokens)
 
     def forward(self, batch: Batch) -> Tokens:
         return Tokens(self.table(batch["ids"]), batch["mask"])

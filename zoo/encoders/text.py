@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Encoder, NoSuchBlockError
-from zoo.encoders.checking import check_transformers
-from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
+from zoo.encoders.checking import check_transformers, positions_of
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
 from zoo.items import Item, Tokens
 
 PACKED = "zoo_packed"
@@ -80,6 +80,10 @@ class TransformersText(Encoder):
 
     def length(self, read: list[int]) -> int:
         return len(read)
+
+    def limit(self, max_tokens: int) -> None:
+        self.max_tokens = check_limit(max_tokens, positions_of(self.backbone.config))
+        self.tokenize.limit(max_tokens)
 
     def forward(self, batch: Batch) -> Tokens:
         ids, mask = batch["ids"], batch["mask"]

@@ -88,6 +88,11 @@ class FastTokenizer(_Checked):
     def __call__(self, text: str) -> list[int]:
         return self.tokenizer.encode(self._start(text), add_special_tokens=self.special_tokens).ids
 
+    def limit(self, max_tokens: int) -> None:
+        """Cuts longer texts here from now on."""
+        self.max_tokens = max_tokens
+        self.tokenizer.enable_truncation(max_tokens)
+
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json."""
         self.tokenizer.save(str(folder / "tokenizer.json"))
@@ -102,6 +107,10 @@ class SlowTokenizer(_Checked):
     def __call__(self, text: str) -> list[int]:
         text = self._start(text)
         return list(self.tokenizer(text, truncation=self.max_tokens is not None, max_length=self.max_tokens).input_ids)
+
+    def limit(self, max_tokens: int) -> None:
+        """Cuts longer texts here from now on."""
+        self.max_tokens = max_tokens
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's own files."""
@@ -156,6 +165,18 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
         raise MissingWeightsError(f"the tokenizer in {folder} cannot be read: {reason}") from error
 
 
+def check_limit(max_tokens: int, most: int | None) -> int:
+    """The number itself, if a text can be cut there.
+
+    Raises:
+        ValueError: it is no positive whole number, or the model has no positions for so many.
+    """
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 0 < max_tokens <= (most or max_tokens):
+        known = f"1 to {most:,}" if most else "1 or more"
+        raise ValueError(f"a text cannot be cut after {max_tokens!r} tokens; this model reads {known}")
+    return max_tokens
+
+
 def check_ids(ids: list[int], rows: int, where: str) -> list[int]:
     """The ids, all of them rows of the token table.
 
@@ -181,6 +202,9 @@ class MissingTokenizer:
     def unknown_share(self, text: str) -> float:
         """Raises MissingWeightsError, as a call does."""
         return float(len(self(text)))
+
+    def limit(self, max_tokens: int) -> None:
+        """Nothing to cut."""
 
     def save(self, folder: Path) -> None:
         """Nothing to write."""

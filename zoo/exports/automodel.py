@@ -1,5 +1,6 @@
 """transformers' classes around an Embedder: AutoConfig, AutoModel and AutoProcessor of a folder of the zoo."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,9 +13,12 @@ from transformers.processing_utils import ProcessorMixin
 
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.base import Batch, Encoder
-from zoo.errors import MissingWeightsError, UnsupportedModalityError
-from zoo.exports.code import local_folder
-from zoo.formats.saved import load_saved
+from zoo.errors import MissingWeightsError, NotOfferedError, NotSavedError, UnsupportedModalityError
+from zoo.exports.code import local_folder, write_names
+from zoo.exports.tokenizers import as_transformers
+from zoo.formats import read_object
+from zoo.formats.saved import WEIGHTS, load_readers, load_saved
+from zoo.formats.sizes import read_header
 from zoo.items import Item
 from zoo.prompts import text_of
 from zoo.spec import ModelSpec, need_one_vector
@@ -22,12 +26,51 @@ from zoo.spec import ModelSpec, need_one_vector
 # What the zoo calls a tensor → what transformers calls it.
 NAMES = {"ids": "input_ids", "mask": "attention_mask", "pixels": "pixel_values"}
 _HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+# Options of transformers that would give other weights, or weights in another form.
+_REFUSED = ("quantization_config", "load_in_8bit", "load_in_4bit", "gguf_file", "state_dict", "variant", "subfolder")
+_REFUSED += ("tp_plan", "key_mapping")
+
+
+def refuse(options: dict[str, Any], names: Iterable[str], call: str) -> None:
+    """Raises NotOfferedError for an option that would have an effect elsewhere, and has none here."""
+    if given := [name for name in names if options.get(name)]:
+        raise NotOfferedError(
+            f"{call}({given[0]}=...) is not offered for a model of the zoo; leave it out, or load it with zoo.load_model "
+            "and publish it with `zoo publish`"
+        )
+
+
+def dtype_of(value: Any, folder: Path) -> torch.dtype:
+    """transformers' dtype argument: a type, its name, "auto" for that of the stored weights; float32 for None.
+
+    Raises:
+        ValueError: no floating-point type.
+    """
+    if value == "auto":
+        kinds = [entry.dtype for entry in read_header(folder / WEIGHTS).values() if entry.is_float]
+        value = {"F16": torch.float16, "BF16": torch.bfloat16}.get(max(set(kinds), key=kinds.count))
+    found = getattr(torch, value.removeprefix("torch."), None) if isinstance(value, str) else value or torch.float32
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype must be a floating-point type such as torch.float16, or its name, not {value!r}")
+    return found
+
+
+def _device(value: Any) -> torch.device:
+    """transformers' device_map where it names one device; "auto" is the GPU where there is one, None the CPU."""
+    if isinstance(value, dict) and len(set(value.values())) == 1:
+        value = next(iter(value.values()))
+    if value == "auto":
+        value = "cuda" if torch.cuda.is_available() else "cpu"
+    if not isinstance(value, str | int | torch.device | None):
+        raise NotOfferedError(f"device_map={value!r} is not offered for a model of the zoo; name one device")
+    return torch.device("cpu" if value is None else value)
 
 
 class ZooConfig(PretrainedConfig):
     """config.json of the zoo: the facts of the model and the parts of its towers."""
 
     model_type = "zoo"
+    pad_token_id: int | None = None  # the encoders fill shorter texts themselves
 
     def __init__(
         self, spec: dict[str, Any] | None = None, towers: list[Any] | None = None, format: int = 1, **kwargs: Any
@@ -55,7 +98,7 @@ class ZooModel(PreTrainedModel):
     """An Embedder as a transformers model; `from_pretrained` is the only way to one."""
 
     config_class = ZooConfig
-    base_model_prefix = "embedder"
+    base_model_prefix = ""  # it has no head beside a base model
 
     def __init__(self, config: ZooConfig, embedder: Embedder | None = None) -> None:
         super().__init__(config)
@@ -74,22 +117,49 @@ class ZooModel(PreTrainedModel):
 
         Args:
             options: those of transformers; of them the Hub's (`revision`, `token`, ...), `dtype` and `device_map` (one
-                device) are heeded.
+                device, or "auto") are followed. The dtype is float32 where none is named.
+
+        Raises:
+            NotOfferedError: an option by which transformers would load other weights, or in another way.
         """
+        refuse(options, _REFUSED, "from_pretrained")
         folder = local_folder(pretrained_model_name_or_path, **{k: options[k] for k in _HUB if k in options})
         config = options.get("config") or ZooConfig.from_pretrained(folder)
-        dtype = options.get("dtype") or options.get("torch_dtype")
-        model = cls(config, load_saved(folder))
-        model = model.to(dtype if isinstance(dtype, torch.dtype) else torch.float32)
-        device = options.get("device_map")
-        model = model.to(device if isinstance(device, str | torch.device) and device != "auto" else "cpu").eval()
+        model = cls(config, load_saved(folder)).to(dtype_of(options.get("dtype") or options.get("torch_dtype"), folder))
+        model = model.to(_device(options.get("device_map"))).eval()
         return (model, {}) if options.get("output_loading_info") else model
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
-        """Writes the whole folder again (see `zoo.exports.export`)."""
+    def save_pretrained(self, save_directory: str | Path, is_main_process: bool = True, **options: Any) -> None:
+        """Writes the whole folder again (see `zoo.exports.export`).
+
+        Raises:
+            NotOfferedError: weights that are not the model's (`state_dict`), a `variant`, or `push_to_hub`.
+        """
         from zoo.exports import code
 
-        code.write(self.embedder, Path(save_directory))
+        refuse(options, ("state_dict", "variant", "push_to_hub"), "save_pretrained")
+        if is_main_process:
+            code.write(self.embedder, Path(save_directory))
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """Not offered: a model of the zoo has a table for each tower, or none."""
+        raise NotOfferedError("a model of the zoo has one table a tower, or none; see model.embedder.towers")
+
+    def set_input_embeddings(self, value: torch.nn.Module) -> None:
+        """Not offered, as `get_input_embeddings`."""
+        self.get_input_embeddings()
+
+    def resize_token_embeddings(self, *args: Any, **options: Any) -> torch.nn.Module:
+        """Not offered, as `get_input_embeddings`."""
+        return self.get_input_embeddings()
+
+    def get_position_embeddings(self) -> torch.nn.Module:
+        """Not offered, as `get_input_embeddings`."""
+        return self.get_input_embeddings()
+
+    def resize_position_embeddings(self, new_num_position_embeddings: int) -> None:
+        """Not offered, as `get_input_embeddings`."""
+        self.get_input_embeddings()
 
     def forward(
         self,
@@ -120,6 +190,8 @@ class ZooModel(PreTrainedModel):
 
     def get_image_features(self, pixel_values: Tensor | None = None, **rest: Any) -> BaseModelOutputWithPooling:
         """Pictures to unit vectors `pooler_output` `(batch, dim)`; normalisation happens inside."""
+        if pixel_values is None and "input_ids" not in rest:
+            raise TypeError("get_image_features takes what the processor makes of images; pass **processor(images=...)")
         if pixel_values is None:
             return self.get_text_features(**rest)
         known = ("pixel_attention_mask", "spatial_shapes")
@@ -147,19 +219,86 @@ class ZooModel(PreTrainedModel):
 
 
 class ZooProcessor(ProcessorMixin):
-    """Texts and pictures → tensors, by the encoders' own reading; padding, cutting and resizing are the model's."""
+    """Texts and pictures → tensors, by the encoders' own reading; padding, cutting and resizing are the model's.
+
+    Args:
+        encoders: of the model's towers. layout: what its config.json says.
+    """
 
     attributes: tuple[str, ...] = ()
 
-    def __init__(self, encoders: list[Encoder], spec: ModelSpec) -> None:
-        self.encoders, self.spec = encoders, spec
+    def __init__(self, encoders: list[Encoder], layout: dict[str, Any]) -> None:
+        self.encoders, self.layout = encoders, layout
+        self.spec = ModelSpec.from_dict(layout["spec"])
+        self.chat_template = None
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **options: Any) -> Self:
-        """The processor of a folder or Hub repository."""
-        folder = local_folder(pretrained_model_name_or_path, **{k: options[k] for k in _HUB if k in options})
-        model = load_saved(folder)
-        return cls([tower.encoder.to("meta") for tower in model.towers], model.spec)
+        """The processor of a folder or Hub repository; its weights are neither fetched nor read."""
+        hub = {name: options[name] for name in _HUB if name in options}
+        layout, encoders = load_readers(local_folder(pretrained_model_name_or_path, weights=False, **hub))
+        return cls(encoders, layout)
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **options: Any) -> list[str]:
+        """Writes what `AutoProcessor.from_pretrained` opens: tokenizers, config.json and the files that name our classes.
+
+        Into the model's own folder or an empty one, before or after the model.
+
+        Raises:
+            NotSavedError: the folder holds another model. NotOfferedError: `push_to_hub`.
+        """
+        refuse({"push_to_hub": push_to_hub}, ("push_to_hub",), "save_pretrained")
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        there = read_object(folder / "config.json") if (folder / "config.json").is_file() else self.layout
+        if there.get("towers") != self.layout["towers"]:
+            raise NotSavedError(f"{folder} holds another model than this processor's; save into a new folder")
+        for entry, encoder in zip(self.layout["towers"], self.encoders, strict=True):
+            if "assets" in entry:
+                (folder / entry["assets"]).mkdir(exist_ok=True)
+                encoder.save_assets(folder / entry["assets"])
+        write_names(there, folder)
+        return sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What config.json says of the model, and the class."""
+        return {**self.layout, "processor_class": type(self).__name__}
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **options: Any) -> Self:
+        """Not offered: a tokenizer is needed too, which no dictionary holds."""
+        raise NotOfferedError("a processor of the zoo needs its tokenizer's files; use from_pretrained(folder)")
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of texts as transformers' class, None where the model reads none or has one of another library."""
+        for encoder in self.encoders:
+            if "text" in encoder.reads and (found := as_transformers(getattr(encoder, "tokenize", None))) is not None:
+                return found
+        return None
+
+    def decode(self, *args: Any, **options: Any) -> str:
+        """Token ids back to a text, as transformers' tokenizers do."""
+        return self._tokenizer().decode(*args, **options)
+
+    def batch_decode(self, *args: Any, **options: Any) -> list[str]:
+        """`decode` of many."""
+        return self._tokenizer().batch_decode(*args, **options)
+
+    def _tokenizer(self) -> Any:
+        if (found := self.tokenizer) is None:
+            raise NotOfferedError("this model has no tokenizer of transformers, so that ids cannot be made texts again")
+        return found
+
+    def post_process_image_text_to_text(self, *args: Any, **options: Any) -> Any:
+        """Not offered: an embedding model generates nothing."""
+        raise NotOfferedError("an embedding model gives vectors, and generates no text to process")
+
+    post_process_multimodal_output = post_process_image_text_to_text
+
+    def apply_chat_template(self, *args: Any, **options: Any) -> Any:
+        """Not offered: an embedding model reads texts and pictures, and puts its own prompt before them."""
+        raise NotOfferedError("an embedding model reads no conversation; pass text=..., images=... and prompt=...")
 
     def __call__(
         self,

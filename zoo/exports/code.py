@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo._version import __version__
 from zoo.encoders.tokenizing import MissingTokenizer
 from zoo.exports import sentence
-from zoo.formats import TOKENIZER_FILES
+from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.saved import FOR_TRANSFORMERS
 
 if TYPE_CHECKING:
@@ -57,10 +57,12 @@ def write(model: "Embedder", folder: Path) -> None:
 def write_root(model: "Embedder", folder: Path) -> None:
     """What `write` writes, without sentence-transformers' own settings."""
     model.save_pretrained(folder)
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config |= FOR_TRANSFORMERS
-    sentence.write_json(path, config)
+    write_names(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
+
+
+def write_names(config: dict[str, Any], folder: Path) -> None:
+    """config.json that names the classes for transformers, and the files that name them in the installed zoo."""
+    sentence.write_json(folder / "config.json", config | FOR_TRANSFORMERS)
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
 
@@ -71,10 +73,11 @@ def has_only_our_code(folder: Path) -> bool:
     return all(FILES.get(path.name) == path.read_text(encoding="utf-8", errors="replace") for path in files)
 
 
-def local_folder(name: str | Path, **options: Any) -> Path:
+def local_folder(name: str | Path, *, weights: bool = True, **options: Any) -> Path:
     """A folder as it is, a Hub repository's needed files in the local cache.
 
     Args:
+        weights: whether they are needed.
         options: revision, token, cache_dir and the like, for huggingface_hub.
 
     Raises:
@@ -86,5 +89,11 @@ def local_folder(name: str | Path, **options: Any) -> Path:
 
     from zoo.hub import hub_call
 
-    wanted = ["config.json", "model.safetensors", "tower*/*", *TOKENIZER_FILES]
+    wanted = [
+        "config.json",
+        *(["model.safetensors"] if weights else []),
+        "tower*/*",
+        *TOKENIZER_FILES,
+        *PROCESSOR_FILES,
+    ]
     return Path(hub_call(f"hf:{name}", snapshot_download, str(name), allow_patterns=wanted, **options))

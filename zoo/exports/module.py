@@ -1,6 +1,7 @@
 """An Embedder as the one module of a SentenceTransformer: texts, pictures and lists of both, by the zoo's own reading."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,12 +10,16 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import UnsupportedInputError
+from zoo.errors import NotOfferedError, UnsupportedInputError
+from zoo.exports.automodel import ZooProcessor, dtype_of, refuse
 from zoo.exports.code import local_folder, write_root
 from zoo.formats.saved import load_saved
+from zoo.formats.writing import described
 from zoo.items import Item, as_item
 
 MEDIA = ("text", "image", "audio", "video")
+# What sentence-transformers passes to every module for the Hub alone.
+_INERT = ("token", "trust_remote_code", "revision", "local_files_only", "cache_dir", "code_revision")
 
 
 class ZooModule(InputModule):
@@ -35,8 +40,31 @@ class ZooModule(InputModule):
 
     @property
     def max_seq_length(self) -> int | None:
-        """Longest text in tokens, None for any length."""
+        """Longest text in tokens, None for any length. Setting it cuts longer texts from now on, and is saved.
+
+        Raises:
+            NotOfferedError: the length is part of the model. ValueError: the model does not read so many tokens.
+        """
         return self.embedder.spec.max_tokens
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        encoders = [tower.encoder for tower in self.embedder.towers if "text" in tower.encoder.reads]
+        if not encoders:
+            raise NotOfferedError(f"{self.embedder.spec.name} reads no text, so that its length cannot be set")
+        for encoder in encoders:
+            encoder.limit(value)
+        self.embedder.spec = replace(self.embedder.spec, max_tokens=value)
+
+    @property
+    def processor(self) -> ZooProcessor:
+        """What transformers' AutoProcessor gives for the model's folder."""
+        return ZooProcessor([tower.encoder for tower in self.embedder.towers], described(self.embedder))
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of texts as transformers' class, None where there is none; to read texts use `preprocess`."""
+        return self.processor.tokenizer
 
     def get_embedding_dimension(self) -> int:
         """Length of the vectors."""
@@ -79,8 +107,17 @@ class ZooModule(InputModule):
         order = torch.cat(rows).argsort()
         return {**features, "sentence_embedding": torch.cat(vectors)[order]}
 
+    def get_config_dict(self) -> dict[str, Any]:
+        """What config.json says of the model."""
+        return described(self.embedder)
+
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **options: Any) -> None:
-        """The zoo's folder with the code for transformers; sentence-transformers adds its own settings."""
+        """The zoo's folder with the code for transformers; sentence-transformers adds its own settings.
+
+        Raises:
+            NotOfferedError: a pickle is asked for.
+        """
+        refuse({"safe_serialization=False": not safe_serialization}, ("safe_serialization=False",), "save")
         write_root(self.embedder, Path(output_path))
 
     @classmethod
@@ -93,13 +130,23 @@ class ZooModule(InputModule):
         revision: str | None = None,
         local_files_only: bool = False,
         model_kwargs: dict[str, Any] | None = None,
+        processor_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
         **options: Any,
     ) -> Self:
-        """A folder or Hub repository; of `model_kwargs` only a dtype is heeded."""
+        """A folder or Hub repository; of `model_kwargs` only a dtype is followed.
+
+        Raises:
+            NotOfferedError: other keyword arguments for transformers.
+        """
+        wanted = dict(model_kwargs or {})
+        dtype = wanted.pop("dtype", None) or wanted.pop("torch_dtype", None)
+        for name, given in (("model", wanted), ("processor", processor_kwargs), ("config", config_kwargs)):
+            kept = {key: value for key, value in (given or {}).items() if key not in _INERT}
+            refuse(kept, kept, f"SentenceTransformer({name}_kwargs): ")
         hub = {"token": token, "cache_dir": cache_folder, "revision": revision, "local_files_only": local_files_only}
-        model = load_saved(local_folder(model_name_or_path, **hub) / subfolder)
-        dtype = (model_kwargs or {}).get("dtype") or (model_kwargs or {}).get("torch_dtype")
-        return cls(model.to(dtype if isinstance(dtype, torch.dtype) else torch.float32).eval())
+        folder = local_folder(model_name_or_path, **hub) / subfolder
+        return cls(load_saved(folder).to(dtype_of(dtype, folder)).eval())
 
 
 def item_of(value: Any) -> Item:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zoo.embedder import Embedder, Tower
+    from zoo.encoders.base import Encoder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MODEL_TYPE = "zoo"
@@ -125,8 +126,21 @@ def load_saved(folder: Path) -> "Embedder":
     return model
 
 
-def reopened(folder: Path, state: "Mapping[str, Tensor]") -> "Embedder":
-    """As `load_saved`, but with weights that are in memory already, which the model shares instead of filling its own.
+def load_readers(folder: Path) -> tuple[dict[str, Any], list["Encoder"]]:
+    """What reads items for a saved model: its configuration and its encoders, whose weights are not needed.
+
+    Raises:
+        As `load_saved`, but for the weights.
+    """
+    where = str(folder / CONFIG)
+    config = _read(folder)
+    with no_memory(where):
+        towers = _towers(config, where, folder)
+    return config, [tower.encoder for tower in towers]
+
+
+def reopened(folder: Path, saved: "Embedder") -> "Embedder":
+    """As `load_saved`, but sharing the weights of the model that was saved there, on its device and in its dtype.
 
     Raises:
         As `load_saved`.
@@ -134,18 +148,30 @@ def reopened(folder: Path, state: "Mapping[str, Tensor]") -> "Embedder":
     spec, config, header = _checked(folder)
     with no_parameters():
         model = _built(spec, config, str(folder / CONFIG), folder)
+    state = saved.state_dict()
     _fill(model, folder / WEIGHTS, header, state)
+    mine = dict(saved.named_buffers())
+    for name, buffer in list(model.named_buffers()):
+        if name not in state and name in mine:  # computed when the model is built, and moved with it afterwards
+            place, _, leaf = name.rpartition(".")
+            model.get_submodule(place)._buffers[leaf] = buffer.to(mine[name].device, mine[name].dtype)
     return model
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The configuration of a folder, held to its schema."""
+    check_folder(folder)
+    config = read_json(folder / CONFIG)
+    check_config(config, str(folder / CONFIG))
+    for assets in {entry.get("assets", ".") for entry in config["towers"]} - {"."}:
+        check_folder(folder / assets, root=folder)
+    return config
 
 
 def _checked(folder: Path) -> tuple[ModelSpec, dict[str, Any], dict[str, Entry]]:
     """Facts, configuration and the weights' header of a folder, once they fit each other."""
     where, path = str(folder / CONFIG), folder / WEIGHTS
-    check_folder(folder)
-    config = read_json(folder / CONFIG)
-    check_config(config, where)
-    for assets in {entry.get("assets", ".") for entry in config["towers"]} - {"."}:
-        check_folder(folder / assets, root=folder)
+    config = _read(folder)
     spec = ModelSpec.from_dict(config["spec"])
     header = read_header(path)
     with no_memory(where):

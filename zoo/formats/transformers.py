@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders.checking import positions_of
 from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
@@ -245,14 +246,6 @@ def longest_text(config: Any, tokenizer: Any) -> int:
     """Tokens that positions and tokenizer allow: the smaller of the two."""
     positions = positions_of(config) or 512
     return int(min(positions, getattr(tokenizer, "model_max_length", positions) or positions))
-
-
-def positions_of(config: Any) -> int | None:
-    """Tokens that a backbone's position table has room for; RoBERTa and its kin begin to count behind the filler."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions and config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        return positions - 1 - (config.pad_token_id or 0)
-    return positions
 
 
 def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = NOTHING) -> "Embedder":

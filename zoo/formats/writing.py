@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,26 +72,20 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
 
 def _write(model: "Embedder", folder: Path, dtype: "torch.dtype | None") -> None:
     """All files of the layout into an empty folder."""
-    from zoo.fusion import is_default
-
-    towers = []
+    places: list[str | None] = []
     for position, tower in enumerate(model.towers):
         assets = folder / f"tower{position}"
         assets.mkdir()
         tower.encoder.save_assets(assets)
         files = sorted(assets.iterdir())
-        entry = {part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")}
-        root = tower.encoder.assets_in_root
-        if files and root and not any((folder / file.name).exists() for file in files):
+        places.append(assets.name if files else None)
+        if tower.encoder.assets_in_root and not any((folder / file.name).exists() for file in files):
             # The first tokenizer lies in the root, where other libraries look for it.
             for file in files:
                 file.rename(folder / file.name)
-            entry["assets"] = "."
-        elif files:
-            entry["assets"] = assets.name
+            places[-1] = "." if files else None
         if not any(assets.iterdir()):
             assets.rmdir()
-        towers.append(entry)
     weights, seen = {}, {}
     for name, tensor in model.state_dict().items():
         if tensor.data_ptr() in seen and tensor.numel() and tensor.shape == seen[tensor.data_ptr()]:
@@ -99,10 +93,25 @@ def _write(model: "Embedder", folder: Path, dtype: "torch.dtype | None") -> None
         seen[tensor.data_ptr()] = tensor.shape
         weights[name] = _stored(tensor, dtype)
     save_tensors(weights, folder / WEIGHTS)
-    config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
-    if not is_default(model.fusion):
-        config["fusion"] = _describe(model.fusion)
+    config = described(model, places)
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def described(model: "Embedder", places: Sequence[str | None] | None = None) -> dict[str, Any]:
+    """What config.json says of a model: its facts and the parts of its towers.
+
+    Args:
+        places: where each tower's files lie in the folder; by default in a folder for each tower.
+    """
+    from zoo.fusion import is_default
+
+    places = [f"tower{position}" for position in range(len(model.towers))] if places is None else places
+    towers: list[dict[str, Any]] = []
+    for tower, place in zip(model.towers, places, strict=True):
+        towers.append({part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")})
+        towers[-1] |= {"assets": place} if place else {}
+    config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
+    return config if is_default(model.fusion) else config | {"fusion": _describe(model.fusion)}
 
 
 def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
@@ -130,7 +139,7 @@ def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype |
     state = model.state_dict()
     with torch.random.fork_rng():  # a training run that saves in between goes on in the same bits
         try:
-            again = reopened(written, state)
+            again = reopened(written, model)
         except ZooError as error:
             raise NotSavedError(f"{said}: what was to be saved cannot be opened again: {error}") from error
         if again.spec != model.spec:
@@ -139,7 +148,6 @@ def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype |
             raise NotSavedError(f"{said}: opened again, the model has other facts: {', '.join(facts)}")
         if changed := _changed(written / WEIGHTS, state, dtype):
             raise NotSavedError(f"{said}: the file holds other weights than the model: {changed}")
-        again.to(model.device)
         allowed = EXACT.get(str(next(iter(model.parameters())).dtype), HALF)
         for name, item in samples(model):
             try:
