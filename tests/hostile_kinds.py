@@ -75,7 +75,7 @@ def zip_as_safetensors(folder: Path, mark: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- code
 
 
-@kind(BERT, LOADS)
+@kind(BERT, "UnreadSettingError", "auto_map")
 @kind(SIGLIP, LOADS)
 def code_beside_a_known_type(folder: Path, mark: Path) -> None:
     python(folder / "evil.py", mark, "Model Config")

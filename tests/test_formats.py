@@ -98,7 +98,7 @@ def test_an_unknown_layout_lists_what_was_looked_for(files: dict[str, str], tmp_
 
 def test_an_unknown_model_type_is_not_guessed(copy: Callable[[str], Path]) -> None:
     folder = copy("transformers-bert")
-    change(folder / "config.json", model_type="t5")
+    change(folder / "config.json", model_type="whisper")
     with pytest.raises(UnrecognisedCheckpointError, match="Looked for"):
         zoo.load_model(folder)
 

@@ -70,9 +70,10 @@ def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embed
 
     revision: str | None = options["revision"]
     known = get_spec(like) if like is not None else None
-    if known is not None and known.reading is None:
+    if known is not None and known.reading is None and known.attention is None:
         raise UnknownModelError(
-            f"{like} is no vision-language model; the files of all others say themselves how they are read"
+            f"{like} is neither a vision-language model nor a text model whose attention is stated; the files of all others "
+            "say themselves how they are read"
         )
     if isinstance(name, Path) or name.startswith(("./", "../", "/", "~")) or name in (".", ".."):
         del options["revision"]
@@ -181,7 +182,9 @@ def _like(
     """
     if getattr(layout, "NEEDS_LIKE", False):
         return {"like": like, "local": local, "dtype": dtype}
-    if like is not None and like.reading is not None:
+    if getattr(layout, "TAKES_ATTENTION", False) and (like is None or like.reading is None):
+        return {"attention": like.attention if like is not None else None}
+    if like is not None and (like.reading is not None or like.attention is not None):
         raise UnrecognisedCheckpointError(
             f"{where} says itself how it is read ({layout.LOOKED_FOR.partition(':')[0]}); open it without like={like.name!r}"
         )
@@ -235,6 +238,7 @@ def _open_repository(
             f"trust_remote_code runs Python code of {repo}; pin it with revision=<full 40-digit commit>"
         )
 
+    from zoo.formats.backbones import check_text
     from zoo.formats.transformers import refuse_code
     from zoo.registry import spec_of_repository
 
@@ -258,6 +262,7 @@ def _open_repository(
         warn_of_license(like)
     if not getattr(layout, "NEEDS_LIKE", False):
         refuse_code(config, f"hf:{repo}", trust_remote_code)
+        check_text(config, f"hf:{repo}", ignore, like.attention if like is not None else None)
     elif FACTS not in names:  # those never need the repository's code, but a model that they are read like
         layout.check_backbone(config, like, f"hf:{repo}")
     folder = download_files(listing, wanted)

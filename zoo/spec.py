@@ -12,6 +12,7 @@ from zoo.reading import Reading
 
 Modality = Literal["text", "image", "video", "audio", "regions"]
 Similarity = Literal["cosine", "dot", "maxsim"]
+Attention = Literal["causal", "bidirectional"]
 MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
@@ -41,6 +42,8 @@ class ModelSpec:
         reading: how a vision-language backbone makes one sequence of an item; None for other models.
         similarity: how its vectors are compared: "cosine", of one unit vector an item; "dot", of one vector an item that
             keeps its norm; "maxsim", of one unit vector per token (late interaction).
+        attention: whether a text backbone's tokens see each other "causal" or "bidirectional", where the checkpoint's own
+            files do not say it; None where they do.
     """
 
     name: str
@@ -65,6 +68,7 @@ class ModelSpec:
     family: str = ""
     reading: Reading | None = None
     similarity: Similarity = "cosine"
+    attention: Attention | None = None
 
     def __post_init__(self) -> None:
         unknown = set(self.modalities) - set(MODALITIES)
@@ -76,6 +80,8 @@ class ModelSpec:
             raise ValueError(f"{self.name}: demo must be the name of a module of demos/, not {self.demo!r}")
         if self.similarity not in get_args(Similarity):
             raise ValueError(f"{self.name}: similarity must be cosine, dot or maxsim, not {self.similarity!r}")
+        if self.attention not in (None, *get_args(Attention)):
+            raise ValueError(f"{self.name}: attention must be causal, bidirectional or None, not {self.attention!r}")
         if isinstance(self.reading, Mapping):
             object.__setattr__(self, "reading", Reading.from_dict(self.reading))
         if self.reading is not None and (self.reading.pooling == "tokens") != (self.similarity == "maxsim"):
@@ -129,6 +135,8 @@ class ModelSpec:
                 del facts[name]
         if self.default_prompt_name is None and "default" not in self.prompts:
             del facts["default_prompt_name"]
+        if self.attention is None:
+            del facts["attention"]
         return facts
 
     def to_json(self) -> str:

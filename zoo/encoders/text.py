@@ -17,6 +17,10 @@ from zoo.items import Item, Tokens
 PACKED = "zoo_packed"
 # Backbones whose positions can be given and whose attention sees nothing but its own sequence.
 PACKABLE = {"bert": 0, "electra": 0, "modernbert": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+# Backbones of which one half is built, where AutoModel would build the decoder too.
+HALVES = {"mt5": "MT5EncoderModel", "t5": "T5EncoderModel", "umt5": "UMT5EncoderModel"}
+# Where the length of a token's state has another name in the configuration.
+WIDTHS = {"embedding_gemma2_text": "embedding_dim"}
 # What pre-norm backbones call the norm behind their last block.
 FINAL_NORMS = ("final_norm", "norm", "ln_f", "final_layer_norm")
 
@@ -47,16 +51,18 @@ class TransformersText(Encoder):
         tokenizer: Any = None,
     ) -> None:
         super().__init__()
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoConfig
 
         check_transformers(config)
         if backbone is None:
-            backbone = AutoModel.from_config(AutoConfig.for_model(**config))
+            cls, settings = text_class(config["model_type"]), AutoConfig.for_model(**config)
+            backbone = cls.from_config(settings) if hasattr(cls, "from_config") else cls(settings)
         if getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None  # ours pools; an unused layer would only be carried along
         self.settings, self.max_tokens, self.lower, self.padding_side = dict(config), max_tokens, lower, padding_side
         self.backbone = backbone
-        self.width, self.depth = backbone.config.hidden_size, getattr(backbone.config, "num_hidden_layers", 0)
+        self.width = getattr(backbone.config, WIDTHS.get(backbone.config.model_type, "hidden_size"))
+        self.depth = getattr(backbone.config, "num_hidden_layers", 0)
         self.tokenize: Tokenize = MissingTokenizer(f"this {backbone.config.model_type} text encoder")
         if assets is not None or tokenizer is not None:
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, lower)
@@ -156,6 +162,13 @@ class TransformersText(Encoder):
 
     def save_assets(self, folder: Path) -> None:
         self.tokenize.save(folder)
+
+
+def text_class(model_type: str) -> Any:
+    """transformers' class of a text backbone; AutoModel, or the encoder's own of a pair of encoder and decoder."""
+    import transformers
+
+    return getattr(transformers, HALVES.get(model_type, "AutoModel"))
 
 
 def _packed_attention(

@@ -13,7 +13,7 @@ from zoo.formats.settings import NOTHING, Ignore, Table, read
 from zoo.formats.sizes import SLACK
 from zoo.formats.tensors import read_tensors
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
-from zoo.spec import Similarity
+from zoo.spec import Attention, Similarity
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.encoders.base import Encoder
 
 ORDER = 20
+TAKES_ATTENTION = True  # as in `zoo.formats.transformers`
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")
 TABLES = {
@@ -69,7 +70,13 @@ def wanted(names: set[str]) -> list[str]:
 
 
 def load(
-    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
+    folder: Path,
+    *,
+    name: str,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    ignore: Ignore = NOTHING,
+    attention: Attention | None = None,
 ) -> "Embedder":
     """The modules in order: an encoder, its pooling, and dense layers as the head."""
     from zoo.embedder import Embedder, Tower
@@ -102,10 +109,10 @@ def load(
     encoder = (
         _static(path, allow_pickle)
         if kind == "StaticEmbedding"
-        else _transformer(path, folder, allow_pickle, trust_remote_code, ignore)
+        else _transformer(path, folder, allow_pickle, trust_remote_code, ignore, attention)
     )
     pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle, similarity, ignore)
-    spec = text_spec(name, encoder, dim, similarity=similarity, **prompts)
+    spec = text_spec(name, encoder, dim, similarity=similarity, attention=attention, **prompts)
     return Embedder(spec, [Tower(encoder, pooler, head)])
 
 
@@ -148,7 +155,14 @@ def _first(path: Path, table: Table, ignore: Ignore) -> dict[str, Any]:
     return _read(file, table, ignore) if file else {}
 
 
-def _transformer(path: Path, root: Path, allow_pickle: bool, trust_remote_code: bool, ignore: Ignore) -> "Encoder":
+def _transformer(
+    path: Path,
+    root: Path,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+    ignore: Ignore,
+    attention: Attention | None,
+) -> "Encoder":
     settings = _first(path, known.TRANSFORMER, ignore)
     limit = settings.get("max_seq_length")
     if limit is not None and not (isinstance(limit, int) and 0 < limit < 1 << 62):
@@ -162,6 +176,7 @@ def _transformer(path: Path, root: Path, allow_pickle: bool, trust_remote_code: 
         assets=tokenizer,
         max_tokens=limit,
         ignore=ignore,
+        attention=attention,
     )
     positions = positions_of(encoder.backbone.config)
     if limit and positions and limit > positions:

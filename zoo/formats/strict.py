@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 # Of the training head, and tables that are computed anew.
-_SPARE = re.compile(r"(^|\.)(lm_head\.|position_ids$|inv_freq$|original_inv_freq$)")
+_SPARE = re.compile(r"(^|\.)(lm_head\.|position_ids$|token_type_ids$|inv_freq$|original_inv_freq$)")
 _ADAPTER = re.compile(r"\.lora_|\.base_layer\.|\.modules_to_save\.")
 
 
@@ -64,10 +64,15 @@ def check_left_over(model: "nn.Module", unexpected: Iterable[str], where: Path) 
     Heads for other tasks beside the backbone may be there.
     """
     parts = tuple(f"{name}." for name, _ in model.named_children())
+    prefixes = ("model.", f"{getattr(model, 'base_model_prefix', '') or 'model'}.")
+
+    def bare(name: str) -> str:
+        return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
+
     left = sorted(
         name
         for name in unexpected
-        if not _SPARE.search(name) and (name.removeprefix("model.").startswith(parts) or _ADAPTER.search(name))
+        if not _SPARE.search(name) and (bare(name).startswith(parts) or _ADAPTER.search(name))
     )
     if left:
         raise MissingWeightsError(

@@ -9,12 +9,14 @@ from zoo.encoders.checking import positions_of
 from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
+from zoo.formats.backbones import read_config
+from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
 from zoo.formats.processors import image_settings, open_images, patch_settings, transform_of
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import check_size
 from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
-from zoo.spec import ModelSpec
+from zoo.spec import Attention, ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -24,29 +26,8 @@ if TYPE_CHECKING:
     from zoo.encoders.text import TransformersText
 
 ORDER = 30
+TAKES_ATTENTION = True  # `load` is told how a text backbone's tokens see each other, where a registered model states it
 DUAL = ("clip", "siglip", "siglip2")
-TEXT = [
-    "albert",
-    "bert",
-    "camembert",
-    "deberta",
-    "deberta-v2",
-    "distilbert",
-    "electra",
-    "eurobert",
-    "gemma3_text",
-    "llama",
-    "mistral",
-    "mpnet",
-    "modernbert",
-    "nomic_bert",
-    "qwen2",
-    "qwen3",
-    "roberta",
-    "roformer",
-    "xlm-roberta",
-]
-DECODERS = ("gemma3_text", "llama", "mistral", "qwen2", "qwen3")
 LOOKED_FOR = f'transformers: config.json with "model_type" among {", ".join((*DUAL, *TEXT))}, and model.safetensors'
 PICKLES = ("pytorch_model.bin",)
 
@@ -90,7 +71,13 @@ def wanted(names: set[str]) -> list[str]:
 
 
 def load(
-    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
+    folder: Path,
+    *,
+    name: str,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    ignore: Ignore = NOTHING,
+    attention: Attention | None = None,
 ) -> "Embedder":
     """Dual towers, or a text backbone with mean pooling (what sentence-transformers does without modules.json)."""
     from zoo.embedder import Embedder, Tower
@@ -101,8 +88,14 @@ def load(
     config = read_object(folder / "config.json")
     if config.get("model_type") in DUAL:
         return load_dual(folder, name=name, allow_pickle=allow_pickle, ignore=ignore)
-    encoder = load_text(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code, ignore=ignore)
-    spec = text_spec(name, encoder, encoder.width)
+    encoder = load_text(
+        folder,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        ignore=ignore,
+        attention=attention,
+    )
+    spec = text_spec(name, encoder, encoder.width, attention=attention)
     return Embedder(spec, [Tower(encoder, Mean(), Identity())])
 
 
@@ -212,28 +205,38 @@ def load_text(
     lower: bool = False,
     assets: Path | None = None,
     ignore: Ignore = NOTHING,
+    attention: Attention | None = None,
 ) -> "TransformersText":
     """A text backbone and its tokenizer.
 
     Args:
+        attention: how the backbone's tokens see each other, where the files do not say it.
         trust_remote_code: build a backbone that transformers does not know by the Python code beside its weights.
         max_tokens: longest text; by default what the tokenizer and the positions allow.
         assets: folder of the tokenizer, where it is another one.
     """
     from transformers import AutoModel
 
-    from zoo.encoders.text import TransformersText
+    from zoo.encoders.text import TransformersText, text_class
     from zoo.encoders.tokenizing import open_tokenizer
 
-    config = _read_config(folder, allow_pickle, trust_remote_code)
+    config, where = _read_config(folder, allow_pickle, trust_remote_code), folder / "config.json"
+    kind = config.get("model_type")
     tokenizer = open_tokenizer(assets or folder)
-    trusted = trust_remote_code and has_own_code(config)
-    backbone = from_pretrained(AutoModel, folder, allow_pickle, trust_remote_code=trusted)
+    if trust_remote_code and has_own_code(config):
+        backbone = from_pretrained(AutoModel, folder, allow_pickle, trust_remote_code=True)
+    elif kind in TEXT:
+        options = {"config": read_config(config, where, ignore, attention)}
+        backbone = from_pretrained(text_class(kind), folder, allow_pickle, whole=True, **options)
+    else:
+        raise UnrecognisedCheckpointError(
+            f"{where} is of the type {kind!r}, which the zoo does not embed texts with; it reads {', '.join(TEXT)}"
+        )
     if max_tokens is None:
         max_tokens = longest_text(backbone.config, tokenizer)
-    side = "left" if config["model_type"] in DECODERS else "right"
+    side = "left" if kind in DECODERS and kind not in ABSOLUTE else "right"
     return TransformersText(
-        backbone.config.to_diff_dict() | {"model_type": config["model_type"]},
+        backbone.config.to_diff_dict() | {"model_type": kind},
         max_tokens=max_tokens,
         lower=lower,
         padding_side=side,
