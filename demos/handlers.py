@@ -17,12 +17,13 @@ from zoo.errors import EmptyTextError, InputError, ZooError
 from zoo.fusion import WeightedSum
 from zoo.instructions import TASKS
 from zoo.items import Item
+from zoo.similarity import cosine, finished
 
 from . import map as gallery_map
 from .chooser import Models
 from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, folder_pictures, shrink, unique
 from .messages import explain
-from .widgets import cosine_text, friendly, score_rows, user_error, warn
+from .widgets import cosine_text, friendly, score_name, score_rows, user_error, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from zoo import Embedder
 
 _SAME = 0.999  # cosine from which on a picture of the gallery is the reference itself
+_NUMBERS = {
+    "cosine": "the cosine",
+    "dot": "the dot product",
+    "maxsim": "the mean over the question's tokens of their best cosine",
+}
 BROWSE = 48  # pictures shown before anything was asked
 MAX_LABELS = 100
 SMALL_MODEL = 30_000_000  # weights
@@ -43,8 +49,8 @@ Visitor = Gallery | None
 Drawn = tuple[Gallery, gallery_map.MapLayout]
 
 
-def _cosines(model: "Embedder", query: "Tensor", others: "Tensor | list[Tensor]") -> "Tensor":
-    """`(n,)`, -1 to 1; with late interaction the mean over the query's tokens, so that long and short ones read alike."""
+def _scores(model: "Embedder", query: "Tensor", others: "Tensor | list[Tensor]") -> "Tensor":
+    """Similarities `(n,)`; with late interaction the mean over the query's tokens, so that long and short ones read alike."""
     return model.similarity(query[None], others)[0] / (len(query) if query.ndim == 2 else 1)
 
 
@@ -127,20 +133,20 @@ class Search:
                 vector = model.encode_query(replace(item, instruction=task or None), progress=False)
             elif isinstance(model.fusion, WeightedSum):
                 text = model.encode_query(words, progress=False)
-                vector = WeightedSum(float(share))(reference, text)
-                vector = vector / vector.norm()
+                vector = finished(WeightedSum(float(share))(reference, text), model.spec.similarity)
             else:
                 vector = model.encode_query(item, progress=False)
         except InputError as error:
             raise friendly(error) from error
-        likeness = _cosines(model, reference, gallery.vectors)
+        same = cosine if model.spec.similarity == "dot" else model.similarity  # norms tell nothing of sameness
+        likeness = same(reference[None], gallery.vectors)[0] / (len(reference) if reference.ndim == 2 else 1)
         others = [row for row in range(len(gallery)) if likeness[row] < _SAME]
         return self._found(model, gallery, vector, int(top_k), started, others)
 
     def classify(
         self, picture: str | None, labels: str, temperature: float = TEMPERATURE, own: Visitor = None
     ) -> Scores:
-        """How well each label fits the picture: its cosine, and its share (softmax of cosine / temperature).
+        """How well each label fits the picture: its similarity, and its share (softmax of similarity / temperature).
 
         Args:
             picture: the file to describe.
@@ -158,21 +164,22 @@ class Search:
             labelled = model.encode(words, progress=False)
         except InputError as error:
             raise friendly(error, "Labels") from error
-        found = [Hit(i, float(_cosines(model, label, vector[None])[0])) for i, label in enumerate(labelled)]
+        found = [Hit(i, float(_scores(model, label, vector[None])[0])) for i, label in enumerate(labelled)]
         hits = sorted(found, key=lambda hit: -hit.score)
         best = hits[0].score
         weights = [math.exp((hit.score - best) / float(temperature)) for hit in hits]
+        name, number = score_name(model), "dot product" if model.spec.similarity == "dot" else "cosine"
         rows = [
             {
                 "label": words[hit.index],
-                "text": f"{weight / sum(weights):.0%}  ·  cosine {cosine_text(hit.score)}",
+                "text": f"{weight / sum(weights):.0%}  ·  {number} {cosine_text(hit.score)}",
                 "bar": weight / sum(weights),
-                "cosine": hit.score,
+                name: hit.score,
             }
             for hit, weight in zip(hits, weights, strict=True)
         ]
         note = (
-            f"Shares: softmax of the cosines at temperature {float(temperature):g}. They say which of your labels fits "
+            f"Shares: softmax of the {number}s at temperature {float(temperature):g}. They say which of your labels fits "
             "best, not whether any of them is right."
         )
         return {"title": f"Looks most like: {rows[0]['label']}", "rows": rows, "note": note}
@@ -284,7 +291,7 @@ class Search:
         count = min(len(gallery), gallery_map.MAX_ON_MAP)
         rows = np.linspace(0, len(gallery) - 1, count).round().astype(int)
         try:
-            points, note = gallery_map.project(gallery.points(rows).numpy(), method)
+            points, note = gallery_map.project(finished(gallery.points(rows), "cosine").numpy(), method)
         except ValueError as error:
             raise user_error(f"{error}.") from error
         centres, side = gallery_map.lay_out(points)
@@ -360,18 +367,20 @@ class Search:
         rows: Sequence[int] | None = None,
     ) -> tuple[Results, Scores]:
         """The best pictures, of these rows of the gallery alone if any are named."""
-        cosines = _cosines(model, vector, gallery.vectors)
-        hits = [Hit(i, float(cosines[i])) for i in cosines.sort(descending=True, stable=True).indices.tolist()]
+        scores = _scores(model, vector, gallery.vectors)
+        hits = [Hit(i, float(scores[i])) for i in scores.sort(descending=True, stable=True).indices.tolist()]
         if rows is not None:
             allowed = set(rows)
             hits = [hit for hit in hits if hit.index in allowed]
         hits = hits[: max(1, top_k)]
         if not hits:
             raise user_error("The gallery holds nothing but this picture. Add more pictures first.")
-        average = float(cosines.mean())
+        average = float(scores.mean())
         elapsed = time.perf_counter() - started
-        bars = score_rows([(gallery.pictures[hit.index].caption, hit.score) for hit in hits], average)
-        number = "the cosine" if vector.ndim == 1 else "the mean over the question's tokens of their best cosine"
+        bars = score_rows(
+            [(gallery.pictures[hit.index].caption, hit.score) for hit in hits], average, score_name(model)
+        )
+        number = _NUMBERS[model.spec.similarity]
         note = f"The number is {number}. Bars run from the gallery's average picture (empty) to the best match (full)."
         title = f"{len(gallery):,} pictures searched in {1000 * elapsed:.0f} ms"
         shown = [self._shown(gallery.pictures[hit.index]) for hit in hits]

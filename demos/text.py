@@ -7,7 +7,7 @@ import gradio as gr
 
 from zoo.errors import EmptyTextError, InputError
 
-from .widgets import api_text, friendly, score_bars, score_rows, user_error
+from .widgets import api_text, friendly, score_bars, score_name, score_rows, user_error
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -87,7 +87,8 @@ def search_passages(model: "Embedder", query: str, passages: str, top_k: int) ->
     except InputError as error:
         raise friendly(error) from error
     average = sum(hit.score for hit in hits) / len(hits)
-    rows = score_rows([(lines[hit.index], hit.score) for hit in hits[: max(1, top_k)]], average)
+    rows = score_rows([(lines[hit.index], hit.score) for hit in hits[: max(1, top_k)]], average, score_name(model))
     elapsed = 1000 * (time.perf_counter() - started)
-    note = "The number is the cosine. Bars run from the average passage (empty) to the best match (full)."
+    number = "dot product" if model.spec.similarity == "dot" else "cosine"
+    note = f"The number is the {number}. Bars run from the average passage (empty) to the best match (full)."
     return {"title": f"{len(lines):,} passages embedded and searched in {elapsed:.0f} ms", "rows": rows, "note": note}

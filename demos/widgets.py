@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from .gallery import Picture, Thumbnails
 from .messages import explain
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
 
 # No web fonts: the page is complete on a machine without a network.
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
@@ -118,17 +121,23 @@ def score_bars(label: str, value: dict[str, Any] | None = None, **options: Any) 
     bars.api_info = lambda: {  # type: ignore[method-assign]
         "type": "object",
         "title": "Scores",
-        "description": "dict(title: str, rows: list[dict(label: str, text: str, bar: float, cosine: float)])",
+        "description": "dict(title: str, rows: list[dict(label: str, text: str, bar: float, cosine: float)]); "
+        "of a model that compares by dot product `dot` stands for `cosine`",
     }
     return bars
 
 
-def score_rows(scores: Sequence[tuple[str, float]], average: float) -> list[dict[str, Any]]:
-    """Rows for `score_bars` from (label, cosine), best first: bars run from `average` (empty) to the best (full)."""
+def score_name(model: "Embedder") -> str:
+    """The key of a score in the rows of `score_bars`: "dot" where norms count, else "cosine"."""
+    return "dot" if model.spec.similarity == "dot" else "cosine"
+
+
+def score_rows(scores: Sequence[tuple[str, float]], average: float, name: str = "cosine") -> list[dict[str, Any]]:
+    """Rows for `score_bars` from (label, score), best first: bars run from `average` (empty) to the best (full)."""
     span = max(scores[0][1] - average, 1e-6)
     return [
-        {"label": label, "text": cosine_text(cosine), "bar": max(0.0, (cosine - average) / span), "cosine": cosine}
-        for label, cosine in scores
+        {"label": label, "text": cosine_text(score), "bar": max(0.0, (score - average) / span), name: score}
+        for label, score in scores
     ]
 
 

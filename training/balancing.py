@@ -36,7 +36,13 @@ def balance_weights(
     Args:
         train, validation: unit vectors `(n, dim)` of a sample of each set, some thousand, by an early model.
         temperature: of the softmax. entropy: of the plan.
+
+    Raises:
+        ValueError: vectors that are not of unit length, as a model's that compares by dot product.
     """
+    for name, sets in (("train", train), ("validation", validation)):
+        if any(np.abs(np.linalg.norm(vectors, axis=1) - 1).max(initial=0) > 0.01 for vectors in sets):
+            raise ValueError(f"{name} holds vectors that are not of unit length; divide each by its norm")
     centres = [_centres(vectors, clusters, seed) for vectors in train]
     wanted = [_centres(vectors, clusters, seed) for vectors in validation]
     scores = np.array([np.mean([_agreement(own, other, entropy) for other in wanted]) for own in centres])

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from zoo.embedder import Embedder
-from zoo.errors import ZooError
+from zoo.errors import NormsLostError, ZooError
 from zoo.registry import PREFIXES, get_spec
-from zoo.spec import need_one_vector
+from zoo.spec import ModelSpec, need_one_vector
 
 from .augmentation import Augmentation
 from .feed import count_negatives, sample_of
@@ -29,9 +29,11 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
         PairsError: no pairs, a single one, fewer than a batch, or all of them the same.
         MissingExtrasError: the loss needs a column or a teacher that is not there.
         UnsupportedModalityError: the model does not read the pairs' modalities.
-        TokenVectorsError: a model of late interaction.
+        TokenVectorsError: a model of late interaction. NormsLostError: a loss of unit vectors alone, and a model that
+            compares by dot product.
     """
     need_one_vector(model.spec, "training")
+    check_similarity(model.spec, loss)
     count = len(pairs)
     if count == 0:
         raise PairsError("there are no pairs to train on")
@@ -66,6 +68,17 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
         remedy = {"scores": "a column score", "teacher_scores": "a column teacher_scores (zoo mine --reranker)"}
         needs = " and ".join(dict.fromkeys(remedy.get(name, "a teacher (teacher=, --teacher)") for name in missing))
         raise MissingExtrasError(f"the loss {recipe.loss} needs {', '.join(missing)}: give {needs}")
+
+
+def check_similarity(spec: ModelSpec, loss: Loss) -> None:
+    """Raises NormsLostError where the loss's maths is not of vectors like the model's."""
+    if spec.similarity in loss.similarities:
+        return
+    name = type(loss).__name__
+    raise NormsLostError(
+        f"{spec.name} compares by dot product, and the loss {name} is of unit vectors; take one that holds for norms too, "
+        "such as infonce (temperature=1), or in a loss of your own say so: similarities = {'cosine', 'dot'}"
+    )
 
 
 def _check_names(model: Embedder, recipe: Recipe, loss: Loss) -> None:

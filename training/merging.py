@@ -271,12 +271,14 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def _structure(model: Model) -> dict[str, Any]:
     """What must be equal besides the tensors: the parts of every tower, their settings, and the vocabularies."""
     if isinstance(model, Path):
-        towers = read_json(model / CONFIG)["towers"]
+        config = read_json(model / CONFIG)
+        towers, similarity = config["towers"], config["spec"].get("similarity", "cosine")
     else:
         towers = [
             {part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")} for tower in model.towers
         ]
-    facts: dict[str, Any] = {"number of towers": len(towers)}
+        similarity = model.spec.similarity
+    facts: dict[str, Any] = {"similarity": similarity, "number of towers": len(towers)}
     for place, tower in enumerate(towers):
         for part in ("encoder", "pooler", "head"):
             settings = dict(tower[part])

@@ -49,7 +49,7 @@ class CrossEncoderReranker:
 
 @dataclass(frozen=True)
 class Rules:
-    """Which candidates become negatives. A score s is the teacher's cosine, or the reranker's where there is one.
+    """Which candidates become negatives. A score s is the teacher's similarity, or the reranker's where there is one.
 
     Attributes:
         negatives: how many a pair gets.
@@ -184,6 +184,11 @@ def mine(
     """
     need_one_vector(teacher.spec, "mining")
     chosen_by = Rules(**rules)
+    if teacher.spec.similarity == "dot" and chosen_by.threshold is not None and reranker is None:
+        raise MiningError(
+            f"threshold={chosen_by.threshold!r} counts cosines, and {teacher.spec.name} compares by dot product; take "
+            "max_score, relative_margin or a reranker"
+        )
     if len(pairs) == 0:
         raise MiningError("there are no pairs to mine for")
     catalogue = Catalogue(pairs, corpus)

@@ -16,6 +16,7 @@ from zoo.keys import item_key
 from zoo.registry import load_model
 from zoo.windows import batches
 
+from .checks import check_similarity
 from .losses.base import Loss
 from .losses.infonce import InfoNCE
 from .merging import Merged, Model, merge_with, tensors_of
@@ -56,6 +57,7 @@ class Probe:
         limit: int = 500,
     ) -> None:
         self.per_task, self.loss = per_task, loss or InfoNCE(0.05, learn=False)
+        check_similarity(model.spec, self.loss)
         self.bad: list[tuple[str, str]] = []
         prefixes = [model.prompt_text(**model.for_role(role)) for role in ("query", "document")]
         numbers, names = datasets_of(pairs)

@@ -268,7 +268,8 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
             values = tensor.detach().flatten()
             sample = values[:: max(1, len(values) // 64)].double().cpu().numpy().tobytes()
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample)
-    return {"model": model.spec.name, "revision": model.spec.revision, "towers": digest.hexdigest()[:16]}
+    facts = {"model": model.spec.name, "revision": model.spec.revision, "towers": digest.hexdigest()[:16]}
+    return facts | ({"similarity": "dot"} if model.spec.similarity == "dot" else {})
 
 
 # ---------------------------------------------------------------------------------------------------- filling it

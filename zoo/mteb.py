@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 ROLES = tuple(role.value for role in PromptType)
 MODALITIES = ("text", "image", "video", "audio")
+SCORING = {"cosine": ScoringFunction.COSINE, "dot": ScoringFunction.DOT_PRODUCT, "maxsim": ScoringFunction.MAX_SIM}
 SAMPLING_RATE = 16_000
 FRAMES = 16
 # Kinds of tasks that rank by `similarity` alone; the others put vectors into a classifier, or several measures.
@@ -127,6 +128,8 @@ class ZooEncoder(AbsEncoder):
     ) -> torch.Tensor:
         """Vectors `(rows, dim)` float32 of the rows of a loader, of unit length or zero.
 
+        Of a model that compares by dot product with their norms; an entry that is embedded in parts has their mean.
+
         Of a model of late interaction `(rows, tokens, dim)`, with zeros behind a row's last token, as mteb's own have it;
         an entry that is embedded in parts has the tokens of them all.
 
@@ -149,6 +152,7 @@ class ZooEncoder(AbsEncoder):
         vectors: list[torch.Tensor] = []
         lost: dict[int, InputError] = {}
         row_of: list[int] = []
+        good: list[int] = []  # the row of every part that has a vector
 
         def parts() -> Iterator[Item]:
             for row in _rows(inputs):
@@ -168,6 +172,7 @@ class ZooEncoder(AbsEncoder):
                 vectors[row_of[index]] = torch.cat([torch.atleast_2d(vectors[row_of[index]]), vector])
             elif vector is not None:
                 vectors[row_of[index]] += vector
+                good.append(row_of[index])
             else:
                 lost[row_of[index]] = error
         self._report(where, len(vectors), lost)
@@ -176,6 +181,9 @@ class ZooEncoder(AbsEncoder):
         if late:
             # The zero vector stays where nothing was embedded: its similarity to everything is 0.
             return pad_sequence([v[1:] if v.ndim == 2 else v[None] for v in vectors], batch_first=True)
+        if self.model.spec.similarity == "dot":
+            parts = torch.bincount(torch.tensor(good, dtype=torch.long), minlength=len(vectors)).clamp(min=1)
+            return torch.stack(vectors) / parts[:, None]
         return F.normalize(torch.stack(vectors), dim=-1)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
@@ -258,7 +266,7 @@ def _meta(model: Embedder, revision: str | None, dim: int | None, instruction: s
         public_training_data=None,
         framework=["PyTorch"],
         reference=f"https://huggingface.co/{spec.hub_id}" if spec.hub_id else None,
-        similarity_fn_name=ScoringFunction.COSINE if spec.similarity == "cosine" else ScoringFunction.MAX_SIM,
+        similarity_fn_name=SCORING[spec.similarity],
         use_instructions=bool(spec.prompts),
         training_datasets=None,
         modalities=[name for name in MODALITIES if name in spec.modalities],

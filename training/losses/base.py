@@ -39,11 +39,14 @@ class Loss(nn.Module):
         may_read: names that it uses where the data have them.
         layers: encoder blocks whose embeddings it compares, counted from 1, or "all"; then queries are `(B, L, D)` and
             targets `(B + B·M, L, D)`, the last layer last. () is the final embedding alone.
+        similarities: of the models that it trains (`ModelSpec.similarity`): "cosine", whose vectors are of unit length, and
+            "dot" where its maths also holds for vectors with norms.
     """
 
     reads: frozenset[str] = frozenset()
     may_read: frozenset[str] = frozenset()
     layers: tuple[int, ...] | Literal["all"] = ()
+    similarities: frozenset[str] = frozenset({"cosine"})
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """The mean loss over the queries, in nats where it is a likelihood."""

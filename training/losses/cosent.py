@@ -17,7 +17,8 @@ class ScoresShapeError(ZooError, ValueError):
 
 @register_loss("cosent")
 class CoSENT(Loss):
-    """log(1 + sum of exp((cosine of c,d - cosine of a,b) / temperature)) over all a,b graded above c,d.
+    """log(1 + sum of exp((cosine of c,d - cosine of a,b) / temperature)) over all a,b graded above c,d; of vectors with
+    norms the dot products stand for the cosines.
 
     Only the order of the grades matters; a batch of equal grades costs exactly 0. Hard negatives are not looked at.
 
@@ -26,6 +27,7 @@ class CoSENT(Loss):
     """
 
     reads = frozenset({"scores"})
+    similarities = frozenset({"cosine", "dot"})
 
     def __init__(self, temperature: float = 0.05, learn: bool = False) -> None:
         super().__init__()

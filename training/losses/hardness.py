@@ -18,6 +18,8 @@ class Hardness(InfoNCE):
         alpha: 0 is InfoNCE; LLaVE takes 9. options: those of `InfoNCE`.
     """
 
+    similarities = frozenset({"cosine"})  # alpha is of cosines: e^(alpha · a dot product) has no bound
+
     def __init__(self, alpha: float = 9.0, **options: Any) -> None:
         super().__init__(**options)
         if alpha < 0:

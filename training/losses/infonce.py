@@ -17,7 +17,7 @@ class Part(NamedTuple):
 
     Attributes:
         start: number of the first row. row_side, column_side: what the rows and the columns are.
-        similarity: cosines `(b, N)`, with their gradient. own: `(b, 1)` of each row with its own partner.
+        similarity: cosines or dot products `(b, N)`, with their gradient. own: `(b, 1)` of each row with its own partner.
         extras: the named tensors of the batch, whole.
     """
 
@@ -52,7 +52,8 @@ def side_of(extras: dict[str, Any], name: str, side: Side) -> Tensor | None:
 
 @register_loss("infonce")
 class InfoNCE(Loss):
-    """Cross-entropy over cosine similarities, with a learned temperature.
+    """Cross-entropy over similarities, with a learned temperature: cosines, or dot products of vectors with norms, for which
+    a temperature near 1 is usual.
 
     Subclasses change one of three hooks: `removed` (which candidates are no negatives), `row_losses` (what the logits
     of a row cost) and `extra_logits` (further candidates of a row).
@@ -73,6 +74,7 @@ class InfoNCE(Loss):
     """
 
     may_read = frozenset({"query_groups", "target_groups", "ignore"})
+    similarities = frozenset({"cosine", "dot"})
 
     def __init_subclass__(cls) -> None:
         # `**options` of a subclass stand for those of its parent: in help, and where a recipe's options are checked.

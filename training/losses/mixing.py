@@ -28,6 +28,8 @@ class Mixing(InfoNCE):
         list_temperature: of that softmax. options: those of `InfoNCE`; one direction.
     """
 
+    similarities = frozenset({"cosine"})  # mixtures are made unit length
+
     def __init__(
         self, pairs: int = 1, lists: int = 1, list_temperature: float = 0.05, symmetric: bool = False, **options: Any
     ) -> None:

@@ -51,6 +51,8 @@ class Progressive(InfoNCE):
         if guard is not None and not 0 < guard <= 1:
             raise ValueError(f"guard must be a quantile from above 0 to 1, not {guard}")
         self.strongest, self.ramp, self.guard, self.mode = strongest, ramp, guard, mode
+        if mode == "negatives":  # k is of cosines: e^(k · a dot product) has no bound
+            self.similarities = frozenset({"cosine"})
         self._seen: Tensor | None = None
 
     def forward(self, queries: Tensor, targets: Tensor, *, progress: float, **extras: Any) -> Tensor:

@@ -19,13 +19,14 @@ class Ranking(Loss):
     can specialise a model (Ma, thesis, 2015).
 
     Args:
-        margin: of cosines. negatives: "sum" of all; "max", the hardest alone (VSE++, Faghri et al.); "semi-hard", the
+        margin: of similarities. negatives: "sum" of all; "max", the hardest alone (VSE++, Faghri et al.); "semi-hard", the
             hardest of those that are further away than the positive (FaceNet, Schroff et al., 2015), the hardest of all
             where there is none.
         forth, back: weights of the directions. block: rows at once; None picks.
     """
 
     may_read = frozenset({"query_groups", "target_groups", "ignore"})
+    similarities = frozenset({"cosine", "dot"})
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Ranking(Loss):
         self.margin, self.negatives, self.forth, self.back, self.block = margin, negatives, forth, back, block
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
-        """Mean loss of the queries, in units of cosine similarity."""
+        """Mean loss of the queries, in units of the similarity."""
         check_layout(queries, targets)
         count = len(queries)
         ignore, groups, others = (extras.get(name) for name in ("ignore", "query_groups", "target_groups"))

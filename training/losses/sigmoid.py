@@ -21,6 +21,7 @@ class Sigmoid(Loss):
     """
 
     may_read = frozenset({"query_groups", "target_groups", "ignore"})
+    similarities = frozenset({"cosine", "dot"})
 
     def __init__(
         self, temperature: float = 0.1, bias: float = -10.0, learn: bool = True, block: int | None = None

@@ -84,7 +84,7 @@ def embed_dataset(
     if dim is not None and not 0 < dim <= embedder.spec.dim:
         raise OptionError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
     dim = dim or embedder.spec.dim
-    compress = _compressor(precision, dim)
+    compress = _compressor(embedder, precision, dim)
     folder = ShardFolder(out)
     folder.create()
     with folder.locked():
@@ -186,15 +186,16 @@ def _set_aside(folder: ShardFolder, shards: list[Shard]) -> None:
         sync_folder(aside)
 
 
-def _compressor(precision: str, dim: int) -> Callable[[Any], Any]:
+def _compressor(embedder: "Embedder", precision: str, dim: int) -> Callable[[Any], Any]:
     import torch
 
-    from zoo.similarity import quantize
+    from zoo.similarity import check_precision, quantize
 
     if precision not in ("float32", "int8", "binary"):
         raise OptionError(f"precision must be float32, int8 or binary, not {precision!r}")
     if precision == "binary" and dim % 8:
         raise OptionError(f"binary vectors need a dim divisible by 8, not {dim}; choose another dim or precision")
+    check_precision(embedder.spec, precision)
     return lambda vector: quantize(torch.from_numpy(vector), precision).numpy()
 
 

@@ -23,6 +23,11 @@ LIBRARIES = ("transformers", "sentence-transformers", "open_clip", "timm")
 WRITTEN = ("license", "license_name", "license_link", "library_name", "pipeline_tag", "base_model", "tags", "metrics")
 WRITTEN += ("model-index",)
 TAGS = ("multimodal-embedding", "late-interaction")  # of vision-language models
+VECTORS = {
+    "cosine": "",
+    "dot": "keep their norms, compared by dot product",
+    "maxsim": "one for every token (late interaction)",
+}
 _ORDER = ["license", "license_name", "license_link", "language", "library_name", "pipeline_tag", "base_model"]
 _ORDER += ["base_model_relation", "datasets", "metrics", "tags"]
 
@@ -96,7 +101,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "reads": ", ".join(sorted(spec.modalities)),
         "dim": str(spec.dim),
         "Matryoshka cuts": cuts,
-        "vectors": "one for every token (late interaction)" if spec.similarity == "maxsim" else "",
+        "vectors": VECTORS[spec.similarity],
         "weights": f"{spec.params:,}" if spec.params else "",
         "image size": f"{spec.image_size} px" if spec.image_size else "",
         "max tokens": f"{spec.max_tokens:,}" if spec.max_tokens else "",
@@ -160,7 +165,8 @@ def summary(spec: ModelSpec, *, weights: bool | None = None) -> str:
         return f"{what}, tiny and with random weights: it exists for tests and for writing code without a network."
     if spec.similarity == "maxsim":
         return f"{what}; a vector of {spec.dim} numbers for every token, unit length, compared by late interaction."
-    return f"{what}{'; ' if spec.reading else ': '}vectors of {spec.dim} numbers, unit length."
+    length = "with their norms, compared by dot product" if spec.similarity == "dot" else "unit length"
+    return f"{what}{'; ' if spec.reading else ': '}vectors of {spec.dim} numbers, {length}."
 
 
 def usage(spec: ModelSpec, opened: str | None = None) -> str:

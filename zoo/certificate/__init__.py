@@ -16,6 +16,7 @@ from zoo.certificate.golden import Golden, golden_inputs
 from zoo.errors import InputError, ZooError
 from zoo.formats import TOKENIZER_FILES
 from zoo.items import Item
+from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,8 @@ class Tolerance(NamedTuple):
     """How far vectors may be from the certificate's.
 
     Attributes:
-        measure: "difference", the largest of a column, or "cosine", the smallest.
+        measure: "difference", the largest of a column, or "cosine", the smallest (see `likeness`). Where norms count,
+            both are in units of the stored vector's norm.
         measured: what was seen where the certificate was made; None where nothing could be computed.
         allowed: None where vectors of this kind are of no use, so that nothing is compared.
         why: in words.
@@ -187,7 +189,8 @@ def _tolerances(
     """What this model's vectors do in batches, after another library's resize, and in half precision."""
     import torch
 
-    batched = float((by_zoo(model, kept, 32) - vectors).abs().max())
+    found, stored = in_lengths(by_zoo(model, kept, 32), vectors, model.spec)
+    batched = float((found - stored).abs().max())
     found = {
         "float32": Tolerance("difference", batched, EXACT, "sums in another order: batch size, threads, machine"),
         RESIZED: _resized(model, kept, vectors),
@@ -244,11 +247,22 @@ def _tolerance(name: str, facts: dict[str, Any]) -> Tolerance:
 
 
 def smallest_cosine(a: "Tensor", b: "Tensor") -> float:
-    """Of the rows of `(n, dim)` with those of `(n, dim)`, computed in float64."""
-    import torch
+    """Of the rows of `(n, dim)` with those of `(n, dim)`."""
+    return float(likeness(*same_width(a, b)).min())
 
-    a, b = same_width(a, b)
-    return float(torch.nn.functional.cosine_similarity(a.double(), b.double()).min())
+
+def likeness(found: "Tensor", stored: "Tensor") -> "Tensor":
+    """1 - |found - stored|² / (2 |stored|²) of each row `(n,)`, in float64: the cosine, and less where norms differ."""
+    found, stored = found.double(), stored.double()
+    return 1 - (found - stored).square().sum(1) / (2 * stored.square().sum(1))
+
+
+def in_lengths(found: "Tensor", stored: "Tensor", spec: ModelSpec) -> "tuple[Tensor, Tensor]":
+    """Both divided by the norms of `stored`, row by row, where these are not 1: bounds are those of unit vectors."""
+    if spec.similarity != "dot":
+        return found, stored
+    lengths = stored.norm(dim=1, keepdim=True)
+    return found / lengths, stored / lengths
 
 
 def as_rows(vectors: Sequence["Tensor"]) -> "Tensor":

@@ -15,12 +15,15 @@ from zoo.certificate import (
     by_prompt,
     by_zoo,
     file_hashes,
+    in_lengths,
     inputs_of,
+    likeness,
     make,
     same_width,
 )
 from zoo.certificate.golden import Golden
 from zoo.errors import MissingWeightsError, UnsafeCheckpointError
+from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +41,8 @@ class Row:
 
     Attributes:
         loader, dtype, batch_size: what computed the vectors. kind: "text", "picture", ...
-        difference: largest absolute difference of a column. cosine: smallest to the certificate's vector. Both None where
-            there is nothing to compare.
+        difference: largest absolute difference of a column. cosine: smallest to the certificate's vector. Both in units
+            of its norm where norms count, and None where there is nothing to compare.
         worst: the golden input that differs most. allowed: what was allowed, in words.
         passed: None where it could not be run; note says why.
     """
@@ -150,8 +153,7 @@ def verify(
     plan = _plan(model, folder, loaders, dtypes, batch_sizes, trust_remote_code, certificate, report)
     for loader, dtype, batch_size, encode in plan:
         say(f"{loader}, {dtype}, batches of {batch_size}")
-        late = model.spec.similarity == "maxsim"
-        report.rows += _compare(loader, dtype, batch_size, encode, goldens, vectors, certificate.tolerances, late)
+        report.rows += _compare(loader, dtype, batch_size, encode, goldens, vectors, certificate.tolerances, model.spec)
     return report
 
 
@@ -270,7 +272,7 @@ def _compare(
     goldens: list[Golden],
     vectors: "Tensor",
     tolerances: dict[str, Tolerance],
-    late: bool,
+    spec: ModelSpec,
 ) -> list[Row]:
     """One row for each kind of input; a library reads what it can, and an input that it does not read is no fault."""
     if loader in ("open_clip", "timm", "transformers", "sentence-transformers"):
@@ -290,11 +292,12 @@ def _compare(
         # Not every library computes in half precision on every machine; in float32 each must.
         passed = None if dtype != "float32" and isinstance(error, RuntimeError) else False
         return [_nothing(loader, dtype, batch_size, passed, note)]
-    if late:  # as many columns as the longest input has tokens
+    if spec.similarity == "maxsim":  # as many columns as the longest input has tokens
         found, vectors = same_width(found, vectors)
     if found.shape != vectors.shape:
         note = f"it gives vectors of {found.shape[-1]} columns, not {vectors.shape[-1]}"
         return [_nothing(loader, dtype, batch_size, False, note)]
+    found, vectors = in_lengths(found, vectors, spec)
     rows = []
     for kind in dict.fromkeys(golden.kind for golden in goldens):
         mine = [i for i, golden in enumerate(goldens) if golden.kind == kind]
@@ -314,14 +317,12 @@ def _row(
     vectors: "Tensor",
     tolerances: dict[str, Tolerance],
 ) -> Row:
-    import torch
-
     finite = found.isfinite().all(1) & vectors.isfinite().all(1)
     if not finite.all():
         name = goldens[int(finite.int().argmin())].name
         return _nothing(loader, dtype, batch_size, False, f"{name}: NaN or infinity, here or in the certificate")
     differences = (found - vectors).abs().amax(1)
-    cosines = torch.nn.functional.cosine_similarity(found.double(), vectors.double())
+    cosines = likeness(found, vectors)
     difference, cosine = float(differences.max()), float(cosines.min())
     bounds = [tolerances[dtype]] if kind != "resized picture" or dtype != "float32" else []
     bounds += [tolerances[RESIZED]] if kind == "resized picture" else []

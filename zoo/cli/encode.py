@@ -16,6 +16,11 @@ EXAMPLES = (
     'zoo encode "a cat" "a dog" --out vectors.npy --precision int8',
 )
 SHOWN = 3
+LIKENESS = {
+    "cosine": "cosine to the first",
+    "dot": "dot product with the first",
+    "maxsim": "MaxSim of the first to it",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,5 +107,5 @@ def _print(model: Any, inputs: list[Any], vectors: Any) -> None:
         begin = ", ".join(f"{x:+.3f}" if isinstance(x, float) else str(x) for x in row[:SHOWN])
         begin = f"{len(vector)} tokens: {begin}" if late else begin
         rows.append([begin + ", …", f"{score:.3f}", str(value)])
-    likeness = "MaxSim of the first to it" if late else "cosine to the first"
+    likeness = LIKENESS[model.spec.similarity]
     print_table(("vector", likeness, "input"), rows, numbers=(likeness,))

@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         "dim": f"{spec.dim}"
         + (" for every token" if spec.similarity == "maxsim" else "")
         + (f" (also {', '.join(map(str, shorter))})" if shorter else ""),
+        "similarity": "dot product, of vectors with their norms" if spec.similarity == "dot" else None,
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
         "picture": f"{spec.image_size} x {spec.image_size} pixels" if spec.image_size else None,
         "text": f"up to {spec.max_tokens:,} tokens" if spec.max_tokens else None,

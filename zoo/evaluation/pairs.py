@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
@@ -190,15 +191,17 @@ def evaluate_pairs(
     group_of = _numbered(labels)[0]
     left, right = (side.kept(kept) for side in sides)
     crossing = sides[0].modalities != sides[1].modalities
+    # These three are of directions alone, whatever norms say in the ranking.
+    ways = [side._replace(vectors=F.normalize(side.vectors, dim=-1)) for side in (left, right)]
     return PairScores(
         pairs=len(kept),
         skipped=skipped,
         sides=tuple(side.kind for side in sides),  # type: ignore[arg-type]
         forward=_rank(left, right, group_of, ks),
         backward=_rank(right, left, group_of, ks),
-        alignment=alignment(left.paired, right.paired),
-        uniformity=(uniformity(left.vectors) + uniformity(right.vectors)) / 2,
-        gap=modality_gap(left.vectors, right.vectors) if crossing else None,
+        alignment=alignment(ways[0].paired, ways[1].paired),
+        uniformity=(uniformity(ways[0].vectors) + uniformity(ways[1].vectors)) / 2,
+        gap=modality_gap(ways[0].vectors, ways[1].vectors) if crossing else None,
         plane=_plane(left.paired, right.paired) if crossing and len(kept) > 2 else None,
     )
 

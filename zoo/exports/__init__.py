@@ -98,7 +98,7 @@ def encode_with(
     dtype: "torch.dtype | None" = None,
     trust_remote_code: bool = False,
 ) -> "Tensor":
-    """Unit vectors `(n, dim)`, float32 on the CPU, computed by a library's own public calls as its users make them.
+    """Vectors `(n, dim)`, float32 on the CPU, of unit length but for dot products, computed by a library's own public calls as its users make them.
 
     Args:
         loader: one of `LOADERS`.

@@ -82,7 +82,8 @@ class ZooConfig(PretrainedConfig):
 
 @dataclass
 class ZooOutput(ModelOutput):
-    """Unit vectors `(batch, dim)` of what was given, and their cosine similarity `(images, texts)` where both were.
+    """Vectors `(batch, dim)` of what was given, and their similarity `(images, texts)` where both were: unit vectors and
+    their cosine, or, of a model that compares by dot product, vectors with their norms and that.
 
     A model that reads text and pictures as one sequence gives `embeds`, one vector an item; of one with a tower each,
     `get_fused_features` gives that.
@@ -183,13 +184,13 @@ class ZooModel(PreTrainedModel):
     def get_text_features(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **rest: Any
     ) -> BaseModelOutputWithPooling:
-        """Texts, as token ids `(batch, tokens)`, to unit vectors `pooler_output` `(batch, dim)`."""
+        """Texts, as token ids `(batch, tokens)`, to vectors `pooler_output` `(batch, dim)`."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         sequence = rest if "positions" in rest else {}
         return self._features(Item(text=""), {"ids": input_ids, "mask": mask.bool(), **sequence})
 
     def get_image_features(self, pixel_values: Tensor | None = None, **rest: Any) -> BaseModelOutputWithPooling:
-        """Pictures to unit vectors `pooler_output` `(batch, dim)`; normalisation happens inside."""
+        """Pictures to vectors `pooler_output` `(batch, dim)`; normalisation, where the model has it, happens inside."""
         if pixel_values is None and "input_ids" not in rest:
             raise TypeError("get_image_features takes what the processor makes of images; pass **processor(images=...)")
         if pixel_values is None:
@@ -202,7 +203,7 @@ class ZooModel(PreTrainedModel):
     def get_fused_features(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None, **rest: Any
     ) -> BaseModelOutputWithPooling:
-        """As many texts as pictures, each text with its picture, to unit vectors `pooler_output` `(batch, dim)`.
+        """As many texts as pictures, each text with its picture, to vectors `pooler_output` `(batch, dim)`.
 
         Where the model has a tower each, its rule of fusion makes one vector of the two.
         """

@@ -86,7 +86,8 @@ def write(model: "Embedder", folder: Path) -> None:
     }
     settings |= {"processing_kwargs": how} if how else {}
     sentence.write_json(folder / "sentence_bert_config.json", settings)
-    sentence.write_modules(folder, [(sentence.TRANSFORMER, ""), (sentence.NORMALIZE, "1_Normalize")])
+    unit = [] if model.spec.similarity == "dot" else [(sentence.NORMALIZE, "1_Normalize")]
+    sentence.write_modules(folder, [(sentence.TRANSFORMER, ""), *unit])
     sentence.write_settings(folder, model.spec)
     sentence.write_facts(folder, model.spec)
 

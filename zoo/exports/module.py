@@ -23,7 +23,7 @@ _INERT = ("token", "trust_remote_code", "revision", "local_files_only", "cache_d
 
 
 class ZooModule(InputModule):
-    """Reads items with the Embedder's encoders; `sentence_embedding` is its unit vectors."""
+    """Reads items with the Embedder's encoders; `sentence_embedding` is its vectors."""
 
     save_in_root = True
 
@@ -95,7 +95,7 @@ class ZooModule(InputModule):
         return features
 
     def forward(self, features: dict[str, Any], **options: Any) -> dict[str, Any]:
-        """Adds `sentence_embedding` `(batch, dim)`, unit vectors in the order of the inputs."""
+        """Adds `sentence_embedding` `(batch, dim)`, the model's vectors in the order of the inputs."""
         vectors: list[Tensor] = []
         rows: list[Tensor] = []
         for position, tower in enumerate(self.embedder.readers):

@@ -39,6 +39,8 @@ def write(model: "Embedder", folder: Path) -> list[str]:
     """
     import torch
 
+    if model.spec.similarity == "dot":
+        raise NotExportableError("open_clip compares by cosine: its files cannot say that norms count")
     image, text = _towers(model)
     assert text.tokenizer  # loads it, or says what is missing, before anything is written
     config = {"model_cfg": _model_cfg(image, text, model.spec.hub_id), "preprocess_cfg": _preprocess_cfg(image)}

@@ -25,8 +25,8 @@ class Reader(NamedTuple):
 
 
 _POOLING_LINES = {
-    "mean": "vectors = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)",
-    "cls": "vectors = torch.nn.functional.normalize(states[:, 0], dim=-1)",
+    "mean": "vectors = (states * mask).sum(1) / mask.sum(1)",
+    "cls": "vectors = states[:, 0]",
     "": "# pool the states as 1_Pooling/config.json says, or let sentence-transformers do it",
 }
 
@@ -43,11 +43,20 @@ def with_prompt(items: Sequence[Item], spec: ModelSpec | None, prompt_name: str 
     return [replace(item, text=words + item.text) if words and item.text is not None else item for item in items]
 
 
-def by_kind(items: Sequence[Item], embed: dict[str, Callable[[list[Any]], "Tensor"]], batch_size: int) -> "Tensor":
+def keeps_norms(folder: Path) -> bool:
+    """Whether a folder's model compares by dot product and has no Normalize: its vectors are not made unit length."""
+    named = _json(folder / "config_sentence_transformers.json").get("similarity_fn_name")
+    return named == "dot" and not any("Normalize" in kind for kind in _modules(folder))
+
+
+def by_kind(
+    items: Sequence[Item], embed: dict[str, Callable[[list[Any]], "Tensor"]], batch_size: int, norms: bool = False
+) -> "Tensor":
     """Texts and pictures apart, in batches, back in order: `(n, dim)` unit vectors, float32 on the CPU.
 
     Args:
         embed: "text" → function of strings, "image" → function of PIL pictures, each giving `(batch, dim)`.
+        norms: the vectors keep theirs.
     """
     import torch
     from torch.nn import functional as F
@@ -61,7 +70,8 @@ def by_kind(items: Sequence[Item], embed: dict[str, Callable[[list[Any]], "Tenso
             part = mine[start : start + batch_size]
             values = [items[i].text if kind == "text" else picture(load_pixels(items[i].image)) for i in part]
             with torch.inference_mode():
-                vectors = F.normalize(function(values).float(), dim=-1).cpu()
+                vectors = function(values).float().cpu()
+                vectors = vectors if norms else F.normalize(vectors, dim=-1)
             for i, vector in zip(part, vectors, strict=True):
                 rows[i] = vector
     if left := [items[i].modalities for i, row in enumerate(rows) if row is None]:
@@ -135,13 +145,15 @@ def _transformers_encode(
     import torch
 
     if _model_type(folder) == "zoo":
-        return by_kind(items, _zoo_model(folder, dtype, trust_remote_code, prompt_name), batch_size)
+        return by_kind(
+            items, _zoo_model(folder, dtype, trust_remote_code, prompt_name), batch_size, keeps_norms(folder)
+        )
     items = with_prompt(items, spec_of(folder), prompt_name)
     if (folder / "preprocessor_config.json").is_file():
         embed = _dual_model(folder, dtype or torch.float32)
     else:
         embed = {"text": _text_model(folder, dtype or torch.float32)}
-    return by_kind(items, embed, batch_size)
+    return by_kind(items, embed, batch_size, keeps_norms(folder))
 
 
 def _zoo_model(
@@ -218,7 +230,10 @@ def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> st
         lines += [f'tokenizer, model = (cls.from_pretrained("{repo}") for cls in (AutoTokenizer, AutoModel))']
         lines += [f'batch = tokenizer({_example(spec)}, padding=True, truncation=True, return_tensors="pt")']
         lines += ["states, mask = model(**batch).last_hidden_state, batch.attention_mask[:, :, None]"]
-        return "\n".join([*lines, _POOLING_LINES.get("+".join(_pooling(folder)), _POOLING_LINES[""])])
+        pooling = _POOLING_LINES.get("+".join(_pooling(folder)), _POOLING_LINES[""])
+        if not pooling.startswith("#") and not keeps_norms(folder):
+            pooling = pooling.replace("vectors = ", "vectors = torch.nn.functional.normalize(") + ", dim=-1)"
+        return "\n".join([*lines, pooling])
     kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[picture]")
     fill = (
         ', padding="max_length"'
@@ -250,7 +265,6 @@ def _sentence_encode(
 ) -> "Tensor":
     import torch
     from sentence_transformers import SentenceTransformer
-    from torch.nn import functional as F
 
     from zoo.exports.code import has_only_our_code
     from zoo.formats.transformers import quiet
@@ -269,8 +283,7 @@ def _sentence_encode(
     def embed(values: list[Any]) -> "Tensor":
         return model.encode(values, batch_size=batch_size, prompt_name=prompt_name, convert_to_tensor=True)
 
-    vectors = by_kind(items, {"text": embed, "image": embed}, len(items) or 1)
-    return F.normalize(vectors, dim=-1)
+    return by_kind(items, {"text": embed, "image": embed}, len(items) or 1, keeps_norms(folder))
 
 
 def _sentence_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:

@@ -27,7 +27,7 @@ def write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:
 
 
 def write_settings(folder: Path, spec: ModelSpec, requirements: dict[str, str] | None = None) -> None:
-    """config_sentence_transformers.json: prompts by role, the default one, cosine similarity, packages that it needs."""
+    """config_sentence_transformers.json: prompts by role, the default one, the similarity, packages that it needs."""
     # sentence-transformers knows no other name for a role than its own.
     roles = {role: spec.prompts[name] for role in ALIASES if (name := name_for(spec, role)) is not None}
     prompts = {**spec.prompts, **roles}
@@ -36,7 +36,7 @@ def write_settings(folder: Path, spec: ModelSpec, requirements: dict[str, str] |
         "__version__": {},
         "prompts": prompts,
         "default_prompt_name": spec.default_prompt_name,
-        "similarity_fn_name": "cosine",
+        "similarity_fn_name": spec.similarity,
     }
     if requirements:
         settings["requirements"] = requirements

@@ -70,7 +70,8 @@ def write(model: "Embedder", folder: Path) -> None:
             settings["activation_function"] = f"torch.nn.modules.{room}.{activation}"
             _write_layer(folder / place, settings, "linear", layer)
             modules.append((sentence.DENSE, place))
-    modules.append((sentence.NORMALIZE, f"{len(modules)}_Normalize"))
+    if model.spec.similarity != "dot":  # its norms count; a Normalize of the checkpoint's own is a layer of the head
+        modules.append((sentence.NORMALIZE, f"{len(modules)}_Normalize"))
     sentence.write_modules(folder, modules)
     sentence.write_settings(folder, model.spec)
     sentence.write_facts(folder, model.spec)

@@ -34,6 +34,8 @@ def write(model: "Embedder", folder: Path) -> list[str]:
     """
     from timm.models import save_for_hf
 
+    if model.spec.similarity == "dot":
+        raise NotExportableError("timm's files cannot say that norms count, as they do in this model")
     backbone, args, transform = _tower(model)
     if (folder / CONFIG).exists() and not serves(folder):
         raise NotExportableError(f"{folder} has a {CONFIG} of another layout; timm needs a folder of its own")

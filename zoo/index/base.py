@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import write_atomically
-from zoo.errors import ZooError
+from zoo.errors import NormsLostError, ZooError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ class Match:
     """One search result.
 
     Attributes:
-        score: cosine similarity, -1 to 1.
+        score: cosine similarity, -1 to 1; of a model that compares by dot product, that.
         reference: where the input came from: a path, or "captions.csv#12".
         attributes: the other columns.
     """
@@ -46,7 +46,7 @@ class Match:
 
 @runtime_checkable
 class VectorIndex(Protocol):
-    """Vectors with ids and attributes, on disk, searched by cosine similarity."""
+    """Vectors with ids and attributes, on disk, searched by the similarity of the model that made them."""
 
     facts: "IndexFacts"
 
@@ -90,6 +90,9 @@ class IndexFacts:
         fingerprint: of the model, prompt and preprocessing that made the vectors.
         precision: "float32", "int8" or "binary", as the vectors are stored.
         columns: name → Arrow type of each attribute.
+
+    Raises:
+        NormsLostError: another precision than float32 of vectors that are compared by dot product.
     """
 
     backend: str
@@ -97,6 +100,20 @@ class IndexFacts:
     dim: int
     precision: str
     columns: "pa.Schema"
+
+    def __post_init__(self) -> None:
+        if self.similarity not in ("cosine", "dot"):
+            raise ValueError(f"an index compares by cosine or dot, not {self.similarity!r}")
+        if self.similarity == "dot" and self.precision != "float32":
+            raise NormsLostError(
+                f"an index of {self.fingerprint.get('model')} compares by dot product, and {self.precision} drops the "
+                'norms of its vectors; keep precision="float32"'
+            )
+
+    @property
+    def similarity(self) -> str:
+        """ "cosine" or "dot": how the model of the fingerprint compares."""
+        return self.fingerprint.get("similarity", "cosine")
 
     def save(self, folder: Path) -> None:
         """Writes `index.json`."""
@@ -129,13 +146,13 @@ class IndexFacts:
         check_fingerprint(self.fingerprint, fingerprint, where, ADVICE)
 
 
-def checked(vectors: Any, dim: int) -> "np.ndarray":
-    """Vectors as float32 `(n, dim)` of unit length; raises VectorError naming the first bad row."""
+def checked(vectors: Any, facts: IndexFacts) -> "np.ndarray":
+    """Vectors as float32 `(n, dim)`, of unit length but for "dot"; raises VectorError naming the first bad row."""
     import numpy as np
 
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().cpu().float().numpy()
-    matrix = np.array(vectors, dtype=np.float32, ndmin=2)
+    dim, matrix = facts.dim, np.array(vectors, dtype=np.float32, ndmin=2)
     if matrix.size == 0:
         return matrix.reshape(0, dim)
     if matrix.ndim != 2 or matrix.shape[1] != dim:
@@ -146,16 +163,16 @@ def checked(vectors: Any, dim: int) -> "np.ndarray":
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     if not (lengths > 0).all():
         raise VectorError(f"vector {int(np.argmin(lengths))} is zero: it has no direction to compare")
-    return matrix / lengths
+    return matrix if facts.similarity == "dot" else matrix / lengths
 
 
-def checked_query(query: Any, dim: int, k: int) -> "np.ndarray":
-    """One query vector as float32 `(dim,)` of unit length."""
+def checked_query(query: Any, facts: IndexFacts, k: int) -> "np.ndarray":
+    """One query vector as float32 `(dim,)`, of unit length but for "dot"."""
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    matrix = checked(query, dim)
+    matrix = checked(query, facts)
     if len(matrix) != 1:
-        raise VectorError(f"got {len(matrix)} query vectors; search takes one vector of length {dim} at a time")
+        raise VectorError(f"got {len(matrix)} query vectors; search takes one vector of length {facts.dim} at a time")
     return matrix[0]
 
 
@@ -170,7 +187,7 @@ def checked_rows(
     import pyarrow as pa
 
     ids, attributes = [str(one) for one in ids], dict(attributes or {})
-    matrix = checked(vectors, facts.dim) if len(ids) else checked([], facts.dim)
+    matrix = checked(vectors, facts) if len(ids) else checked([], facts)
     lengths = {"vectors": len(matrix), "references": len(references) if references is not None else len(ids)}
     lengths |= {f"attribute {name!r}": len(values) for name, values in attributes.items()}
     for name, length in lengths.items():
@@ -190,7 +207,7 @@ def checked_rows(
 
 
 def as_float(stored: "np.ndarray", precision: str) -> "np.ndarray":
-    """Stored vectors as float32 of unit length `(n, dim)`: int8 scaled back, packed bits as signs."""
+    """Stored vectors as float32 `(n, dim)`: int8 scaled back to unit length, packed bits as signs."""
     import numpy as np
 
     if precision == "float32":
@@ -200,9 +217,9 @@ def as_float(stored: "np.ndarray", precision: str) -> "np.ndarray":
     return matrix / np.linalg.norm(matrix, axis=1, keepdims=True).clip(min=1e-12)
 
 
-def within(cosine: float) -> float:
-    """A cosine without the last digit of rounding that makes 1.0000001 of it."""
-    return max(-1.0, min(1.0, cosine))
+def within(score: float, similarity: str) -> float:
+    """A cosine without the last digit of rounding that makes 1.0000001 of it; a dot product as it is."""
+    return score if similarity == "dot" else max(-1.0, min(1.0, score))
 
 
 def stored_width(dim: int, precision: str) -> "tuple[Any, int]":

@@ -65,14 +65,14 @@ class ExactIndex:
         columns: "pa.Schema | None" = None,
         precision: str = "float32",
     ) -> Self:
-        """An empty index; raises IndexStateError where there is one already."""
+        """An empty index; raises IndexStateError where there is one already, and as `IndexFacts`."""
         import pyarrow as pa
 
         folder = Path(folder)
         if (folder / "index.json").exists():
             raise IndexStateError(f"{folder} holds an index already; open it, or choose another folder")
-        (folder / "segments").mkdir(parents=True, exist_ok=True)
         facts = IndexFacts("exact", dict(fingerprint), dim, precision, columns or pa.schema([]))
+        (folder / "segments").mkdir(parents=True, exist_ok=True)
         facts.save(folder)
         return cls(folder, facts)
 
@@ -170,14 +170,14 @@ class ExactIndex:
         """The `k` rows nearest to a vector `(dim,)`, best first; always exact."""
         import numpy as np
 
-        vector = checked_query(query, self.facts.dim, k)
+        vector = checked_query(query, self.facts, k)
         keep = self._alive() if where is None else self._alive() & self._kept(where)
         best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
         for start, block in self._blocks():
             rows = np.flatnonzero(keep[start : start + len(block)])
             if not len(rows):
                 continue
-            scores = _cosines(block if len(rows) == len(block) else block[rows], vector, self.facts.precision)
+            scores = _scores(block if len(rows) == len(block) else block[rows], vector, self.facts.precision)
             best_scores = np.concatenate([best_scores, scores])
             best_rows = np.concatenate([best_rows, rows + start])
             if len(best_scores) > k:
@@ -229,10 +229,10 @@ class ExactIndex:
     def _match(self, row: int, score: float) -> Match:
         segment = self._segments[bisect.bisect_right(self._segments, row, key=lambda s: s.stop)]
         facts = self._table_of(segment).slice(row - segment.start, 1).to_pylist()[0]
-        return Match(facts.pop("id"), within(score), facts.pop("reference"), facts)
+        return Match(facts.pop("id"), within(score, self.facts.similarity), facts.pop("reference"), facts)
 
 
-def _cosines(block: "np.ndarray", query: "np.ndarray", precision: str) -> "np.ndarray":
+def _scores(block: "np.ndarray", query: "np.ndarray", precision: str) -> "np.ndarray":
     # torch, not numpy: OpenBLAS threads beside torch's own cost both of them speed.
     import numpy as np
     import torch

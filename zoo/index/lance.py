@@ -47,7 +47,7 @@ class LanceIndex:
         dim: int,
         columns: "pa.Schema | None" = None,
     ) -> Self:
-        """An empty index; raises IndexStateError where there is one already."""
+        """An empty index; raises IndexStateError where there is one already, and as `IndexFacts`."""
         import lancedb
         import pyarrow as pa
 
@@ -55,6 +55,7 @@ class LanceIndex:
         if (folder / "index.json").exists():
             raise IndexStateError(f"{folder} holds an index already; open it, or choose another folder")
         columns = columns or pa.schema([])
+        facts = IndexFacts("lancedb", dict(fingerprint), dim, "float32", columns)
         own = [("id", pa.string()), ("reference", pa.string()), (ORIGIN, pa.string())]
         schema = pa.schema([*own, ("vector", vector_type(dim, "float32")), *columns])
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,6 @@ class LanceIndex:
         shutil.rmtree(folder / f"{TABLE}.lance", ignore_errors=True)
         with full_disk_named(folder):
             table = lancedb.connect(folder).create_table(TABLE, schema=schema)
-        facts = IndexFacts("lancedb", dict(fingerprint), dim, "float32", columns)
         facts.save(folder)
         return cls(folder, facts, table)
 
@@ -139,7 +139,7 @@ class LanceIndex:
         with full_disk_named(self.folder):
             if not indices and rows >= threshold:
                 # Not an HNSW graph, which found no more here and took a hundred times as long to build.
-                self._table.create_index("vector", config=IvfSq(distance_type="cosine"))
+                self._table.create_index("vector", config=IvfSq(distance_type=self.facts.similarity))
             elif indices and indices[0].num_unindexed_rows > STALE * rows:
                 self._table.optimize()
 
@@ -170,17 +170,18 @@ class LanceIndex:
 
     def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
         """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer."""
-        vector = checked_query(query, self.facts.dim, k)
+        vector = checked_query(query, self.facts, k)
         shown = ["id", "reference", *self.facts.columns.names, "_distance"]
         with self._filtered(where):
-            found = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
+            found = self._table.search(vector, vector_column_name="vector").distance_type(self.facts.similarity)
             found = found.select(shown).limit(k).nprobes(PROBES).refine_factor(REFINE)
             if exact:
                 found = found.bypass_vector_index()
             if where is not None:
                 found = found.where(where, prefilter=True)
             rows = found.to_arrow().to_pylist()
-        return [Match(row.pop("id"), within(1 - row.pop("_distance")), row.pop("reference"), row) for row in rows]
+        kind = self.facts.similarity  # of both the distance is 1 - similarity
+        return [Match(row.pop("id"), within(1 - row.pop("_distance"), kind), row.pop("reference"), row) for row in rows]
 
     @contextlib.contextmanager
     def _filtered(self, where: str | None) -> Iterator[None]:

@@ -3,7 +3,10 @@
 Each module imports its library when it is imported itself; `import zoo` loads none of them.
 """
 
+import warnings
+
 from zoo.errors import ZooError
+from zoo.spec import ModelSpec
 
 
 class MissingPackageError(ZooError, ImportError):
@@ -20,3 +23,13 @@ def missing(error: ImportError, extra: str) -> MissingPackageError:
         f'zoo.integrations.{extra.replace("-", "_")} needs {error.name}: pip install "embedding-zoo[{extra}]"',
         name=error.name,
     )
+
+
+def warn_of_norms(spec: ModelSpec, what: str) -> None:
+    """One warning for a model whose norms count, because `what` chooses by itself how it compares vectors."""
+    if spec.similarity == "dot":
+        warnings.warn(
+            f"{spec.name} compares by dot product, and its vectors keep their norms; {what} that compares by cosine ranks "
+            "otherwise: choose dot product (inner product) there",
+            stacklevel=3,
+        )

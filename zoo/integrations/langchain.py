@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.integrations import missing
+from zoo.integrations import missing, warn_of_norms
 from zoo.items import Item
 from zoo.registry import load_model
 from zoo.spec import need_one_vector
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 class ZooEmbeddings(Embeddings):
-    """Unit vectors of texts with the model's prompts for queries and documents, and of pictures.
+    """Vectors of texts with the model's prompts for queries and documents, and of pictures; of unit length, but of a model
+    that compares by dot product with their norms: the store must compare so too, and a warning says it once.
 
     Args:
         model: a model, or whatever `load_model` opens.
@@ -37,6 +38,7 @@ class ZooEmbeddings(Embeddings):
         self.model = load_model(model) if isinstance(model, str | Path) else model
         self.options = options
         need_one_vector(self.model.spec, "LangChain")
+        warn_of_norms(self.model.spec, "a store of LangChain")
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """`dim` numbers for each text; raises EmptyTextError, which names the place, where one has no word."""

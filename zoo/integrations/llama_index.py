@@ -11,7 +11,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.integrations import missing
+from zoo.integrations import missing, warn_of_norms
 from zoo.items import Item
 from zoo.registry import load_model
 from zoo.spec import need_one_vector
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 class ZooEmbedding(MultiModalEmbedding):
-    """Unit vectors of texts with the model's prompts for queries and documents, and of pictures (path or BytesIO).
+    """Vectors of texts with the model's prompts for queries and documents, and of pictures (path or BytesIO); of unit
+    length, but of a model that compares by dot product with their norms: a warning says once that the index must too.
 
     Args:
         model: a model, or whatever `load_model` opens.
@@ -41,6 +42,7 @@ class ZooEmbedding(MultiModalEmbedding):
     def __init__(self, model: "Embedder | str | Path", *, dim: int | None = None, **more: Any) -> None:
         model = load_model(model) if isinstance(model, str | Path) else model
         need_one_vector(model.spec, "LlamaIndex")
+        warn_of_norms(model.spec, "an index of LlamaIndex")
         super().__init__(**{"model_name": model.spec.name, "embed_batch_size": 64, **more})
         self._model, self._options = model, {"dim": dim}
 

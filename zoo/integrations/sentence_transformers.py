@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def as_sentence_transformer(model: "Embedder | str | Path") -> SentenceTransformer:
     """The model, not a copy, behind sentence-transformers' `encode`, with its prompts, on the device where it is.
 
-    Texts and pictures go in as there: a str is always a text, `{"image": path}` a file. Vectors are of unit length.
+    Texts and pictures go in as there: a str is always a text, `{"image": path}` a file. Vectors are of unit length,
+    or keep their norms where the model compares by dot product; `similarity` is the model's.
 
     Args:
         model: a model, or whatever `load_model` opens.
@@ -41,5 +42,5 @@ def as_sentence_transformer(model: "Embedder | str | Path") -> SentenceTransform
         device=str(model.device),
         prompts={**model.spec.prompts, **roles},
         default_prompt_name=model.spec.default_prompt_name,
-        similarity_fn_name="cosine",
+        similarity_fn_name=model.spec.similarity,
     )

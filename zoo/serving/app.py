@@ -14,7 +14,6 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from torch.nn import functional as F
 
 from zoo._version import __version__
 from zoo.embedder import Embedder
@@ -25,10 +24,12 @@ from zoo.serving.limits import Limits, RequestError
 from zoo.serving.metrics import Metrics
 from zoo.serving.urls import FetchError, Url, fetch, in_thread
 from zoo.serving.wire import MEDIA, EmbeddingRequest, answer, form_body, parse, read_json, with_media
+from zoo.similarity import cut
 
 LOG = logging.getLogger("zoo.serving")
 _SMALL_BODY = 2**16  # bytes that are parsed at once, without a thread
 _CLIENT_GONE = 499
+_DRIFT = 0.14  # of a probe's vector, as a share of its norm; of unit vectors a cosine of 0.99
 _FETCHES = 8  # at the same time; each may hold body_bytes that are counted once they are there
 
 
@@ -174,7 +175,7 @@ class Service:
     async def _answer(self, request: EmbeddingRequest, items: list[Item], done: Embedded) -> Response:
         vectors = done.vectors
         if request.dimensions < vectors.shape[1]:
-            vectors = F.normalize(vectors[:, : request.dimensions], dim=-1)
+            vectors = cut(vectors, request.dimensions, self.model.spec.similarity)
         usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
         arguments = (vectors, request, self.names[0], usage)
         large = vectors.numel() > _SMALL_BODY
@@ -194,6 +195,7 @@ class Service:
             **known,
             "dim": spec.dim,
             "dims": list(spec.dims),
+            "similarity": spec.similarity,
             "modalities": sorted(spec.modalities),
             "prompts": dict(spec.prompts),
             "languages": list(spec.languages),
@@ -214,7 +216,7 @@ class Service:
         except Exception as error:
             return JSONResponse({"status": "failing", "reason": type(error).__name__}, 503)
         seconds = round(time.perf_counter() - start, 4)
-        if not bool((F.cosine_similarity(vectors, self.expected) > 0.99).all()):
+        if not bool((vectors - self.expected).norm(dim=-1).le(_DRIFT * self.expected.norm(dim=-1)).all()):
             return JSONResponse({"status": "failing", "reason": "the probes' vectors have changed"}, 503)
         return JSONResponse({"status": "ok", "model": self.names[0], "seconds": seconds, "version": __version__})
 

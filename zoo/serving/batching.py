@@ -20,6 +20,7 @@ from zoo.fusion import FusedEncoder
 from zoo.items import Item
 from zoo.media import FORMATS, MAX_PIXELS, kind_of
 from zoo.serving.limits import Limits, RequestError
+from zoo.similarity import usable
 from zoo.streaming import forward
 from zoo.windows import batches
 
@@ -32,7 +33,7 @@ _READ_AHEAD = 4.0  # batches' worth of read items that may wait for the model; b
 _BUDGETS = 2.0  # batches' worth of items taken at once, so that items of similar length find each other
 
 
-_NOT_FINITE = "the model gave no unit vector (NaN, infinity or zero); serve it as float32"
+_NOT_FINITE = "the model gave no usable vector (NaN, infinity or zero); serve it as float32"
 
 
 class Embedded(NamedTuple):
@@ -266,7 +267,7 @@ class Batcher:
         self._rate = 0.8 * self._rate + 0.2 * len(wanted) / max(seconds, 1e-6)
         self.metrics.batch_items.observe(len(wanted))
         self.metrics.batch_seconds.observe(seconds)
-        good = ((vectors.norm(dim=-1) - 1).abs() < 0.01).tolist()
+        good = usable(vectors, self.model.spec.similarity).tolist()
         settled = []
         for entry, vector, ok in zip(wanted, vectors, good, strict=True):
             entry.job.vectors[entry.index] = vector
