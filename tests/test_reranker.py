@@ -16,7 +16,7 @@ from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.reference import qwen2_vl, qwen3_vl
 from tests.reference.qwen2_vl import Published, film, picture, write_qwen2_vl
-from tests.reference.qwen3_vl import see_film, see_picture, write_qwen3_vl
+from tests.reference.qwen3_vl import see_list, see_picture, write_qwen3_vl
 from zoo.errors import EmptyTextError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.items import Item
 from zoo.reranker import Reranker, load_reranker
@@ -55,7 +55,7 @@ def qwen3_row(query: Item, document: Item) -> qwen3_vl.Row:
     for item in (query, document):
         content = ""
         if item.video is not None:
-            films.append(see_film(item.video, [i / 2 for i in range(len(item.video))], 128 * TOKEN, 768 * TOKEN, 7680 * TOKEN))  # fmt: skip
+            films.append(see_list(item.video, total_pixels=7680 * TOKEN))
             content += films[-1].words
         if item.image is not None:
             pictures.append(see_picture(item.image, (4 * TOKEN, 1800 * TOKEN)))

@@ -145,7 +145,7 @@ GOLDEN = [
     ("gme-qwen2vl-2b", Item(text="a"), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("gme-qwen2vl-2b", Item(image=picture(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("gme-qwen2vl-2b", Item(text="a", instruction="No stop"), "<|im_start|>system\nNo stop<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
-    ("gme-qwen2vl-2b", Item(parts=[picture(0), "a", picture(1), "b"]), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}{PICTURE}a b<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("gme-qwen2vl-2b", Item(parts=[picture(0), "a", picture(1), "b"]), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}a{PICTURE}b<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("gme-qwen2vl-2b", BOTH, f"<|im_start|>system\n{SAME}<|im_end|>\n<|im_start|>user\n{PICTURE}the same in blue<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("vlm2vec-v2-qwen2vl-2b", Item(text="a cat"), "a cat"),
     ("vlm2vec-v2-qwen2vl-2b", Item(text="a cat", instruction=QUESTION), f"{QUESTION} a cat"),

@@ -26,14 +26,18 @@ from tests.reference.qwen3_vl import (
     TASKS,
     Jina,
     Row,
+    Seen,
     one_by_one,
+    see_fetched,
     see_film,
+    see_list,
     see_picture,
     states,
     write_jina,
     write_qwen3_vl,
     write_wemm,
 )
+from tests.reference.vl_utils import utils
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.formats.vlm import load
 from zoo.items import Item
@@ -56,10 +60,10 @@ def clip(seconds: float = 3.0, rate: int = 10) -> bytes:
     return file.getvalue()
 
 
-def frames_of(video: np.ndarray | bytes, fps: float) -> tuple[np.ndarray, list[float]]:
-    """Frames and their times: all of an array, half a second each; of an animation as `smart_nframes` takes them."""
+def see_video(video: np.ndarray | bytes, fps: float, *, total: float, own: tuple[int, int] | None = None) -> Seen:
+    """An array as a list of images; of an animation the frames that `smart_nframes` takes, as of a file."""
     if isinstance(video, np.ndarray):
-        return video, [i / 2 for i in range(len(video))]
+        return see_list(video, own, total_pixels=total)
     with Image.open(io.BytesIO(video)) as animation:
         every = []
         for i in range(animation.n_frames):
@@ -67,7 +71,8 @@ def frames_of(video: np.ndarray | bytes, fps: float) -> tuple[np.ndarray, list[f
             every.append(np.asarray(animation.convert("RGB")))
     count = int(min(max(len(every) / 10 * fps, 4), 64, len(every))) // 2 * 2
     taken = torch.linspace(0, len(every) - 1, count).round().long().tolist()
-    return np.stack([every[i] for i in taken]), [i / 10 for i in taken]
+    frames, times = np.stack([every[i] for i in taken]), [i / 10 for i in taken]
+    return see_film(frames, times, 128 * TOKEN, 768 * TOKEN, total, own)
 
 
 def qwen3_vl(item: Item) -> Row:
@@ -78,19 +83,22 @@ def qwen3_vl(item: Item) -> Row:
     pictures = [see_picture(item.image, (4 * TOKEN, 1800 * TOKEN))] if item.image is not None else []
     films = []
     if item.video is not None:
-        films = [see_film(*frames_of(item.video, 1.0), 128 * TOKEN, 768 * TOKEN, 7680 * TOKEN)]
+        films = [see_video(item.video, 1.0, total=7680 * TOKEN)]
     content = "".join(seen.words for seen in (*films, *pictures)) + (item.text or "")
     system = instruction or "Represent the user's input."
     prompt = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
     return Row(prompt, pictures, films)
 
 
+WEMM_PIXELS = (4 * TOKEN, 16384 * TOKEN), (64 * TOKEN, 16384 * TOKEN)  # of qwen-vl-utils, then of the processor's files
+
+
 def wemm(item: Item) -> Row:
     """One turn without a generation prompt, as its tokenizer leaves it: no line break at the end of what stands between marks."""
-    pictures = [see_picture(item.image, (64 * TOKEN, 16384 * TOKEN))] if item.image is not None else []
+    pictures = [see_fetched(item.image, *WEMM_PIXELS)] if item.image is not None else []
     films = []
     if item.video is not None:
-        films = [see_film(*frames_of(item.video, 2.0), 128 * TOKEN, 768 * TOKEN, 12288 * TOKEN)]
+        films = [see_video(item.video, 2.0, total=115_200 * TOKEN, own=(4 * TOKEN, 24576 * TOKEN))]
     words = " ".join(part for part in (item.instruction, item.text) if part).removesuffix("\n")
     start = "<|im_start|>user" if pictures else "<|im_start|>user\n"
     content = "".join(seen.words for seen in (*pictures, *films)) + words
@@ -235,11 +243,14 @@ def small(written: dict[str, Published]) -> zoo.Embedder:
     ("frames", "width", "height"),
     [(64, 320, 240), (64, 40, 30), (2, 900, 500), (1, 64, 64), (7, 33, 300), (27, 128, 96)],
 )
-def test_frames_keep_to_both_budgets(small: zoo.Embedder, frames: int, width: int, height: int) -> None:
-    """The budget of one frame, of the whole film, and enlarging: as many tokens and the same pixels as theirs."""
+def test_frames_keep_to_both_budgets(
+    small: zoo.Embedder, frames: int, width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget of one frame, of the whole film, enlarging, odd numbers: as many tokens and the same pixels as theirs."""
+    monkeypatch.setattr(utils, "VIDEO_MIN_TOKEN_NUM", SMALL["frame_pixels"][0] // TOKEN)
+    monkeypatch.setattr(utils, "VIDEO_MAX_TOKEN_NUM", SMALL["frame_pixels"][1] // TOKEN)
     pixels = film(1, frames, width, height)
-    times = [i / 2 for i in range(frames)]
-    theirs = see_film(pixels, times, *SMALL["frame_pixels"], SMALL["total_pixels"])
+    theirs = see_list(pixels, total_pixels=SMALL["total_pixels"])
     ours = small.towers[0].encoder.visuals.read("video", pixels)
     assert ours.words == theirs.words
     assert torch.equal(ours.inputs["video_grid_thw"], theirs.grid)
@@ -270,7 +281,7 @@ def test_the_rule_for_line_breaks_is_kept(
 
 
 def test_interleaved_items_keep_their_order(models: dict[str, zoo.Embedder], written: dict[str, Published]) -> None:
-    seen = [see_picture(picture(i), (64 * TOKEN, 16384 * TOKEN)) for i in (0, 1)]
+    seen = [see_fetched(picture(i), *WEMM_PIXELS) for i in (0, 1)]
     prompt = f"<|im_start|>user\nfirst{seen[0].words}then{seen[1].words}<|im_end|><embedding>"
     hidden, _, mask = states(written[WEMM], [Row(prompt, seen)])
     assert furthest(models[WEMM].encode([Item(parts=["first", picture(0), "then", picture(1)])]), last(hidden, mask)) < BOUND  # fmt: skip

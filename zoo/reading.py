@@ -5,6 +5,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 MOST_PIXELS, MOST_SIDE, MOST_FRAMES = 64_000_000, 4_096, 4_096  # far above any model's; a reading may be a stranger's
+LISTED = 16_384 * 64 * 64  # the most that qwen-vl-utils has for a frame of a list
+RATIOS, TRUNCATIONS = ("refuse", "clamp", "both"), ("text", "reference")
+# Switches that came later, and are left out of `to_dict` where they change nothing: fingerprints of vectors stay what they were.
+LATER = ("join", "pre_resize", "pre_ratio", "pre_frames", "frames_twice", "truncation")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,19 @@ class Reading:
         projection: name of the linear layer behind the backbone in the checkpoint ("custom_text_proj"), "" for none.
         adapter: which one of the adapters in the checkpoint's folder `adapters` is merged ("retrieval"), "" for none.
         mixed: whether one item may hold both words and pictures.
+        join: what stands between a text and another one that follows it in the item.
+        pre_resize: of an image before the processor resizes it by itself, as qwen-vl-utils' `fetch_image` does: what both
+            sides become multiples of, fewest and most pixels; () for none.
+        pre_ratio: what becomes of an image one of whose sides is over 200 times the other: "refuse" it; "clamp" what
+            `pre_resize` has rounded to 200 times, as GME's code does; "both", the first for the image and the second for
+            what it was rounded to, as LamRA's does.
+        pre_frames: the same as `pre_resize` for each frame of a video that is given as frames; the last one of an odd number
+            is then shown again, at a time of its own. With multiples of twice a token's side, as newer versions of
+            qwen-vl-utils have them, `frame_pixels` and `total_pixels` follow; with those of one, they do not.
+        frames_twice: whether the processor resizes frames once more, to `pixels` or as it does by itself, after
+            `frame_pixels` and `total_pixels`.
+        truncation: of sequences over `max_tokens`: "text" takes the end of the last text, and keeps what the prompt ends in;
+            "reference" takes the end of the whole sequence, as the tokenizers of the authors' code do.
     """
 
     prompt: str
@@ -64,13 +81,28 @@ class Reading:
     projection: str = ""
     adapter: str = ""
     mixed: bool = True
+    join: str = " "
+    pre_resize: tuple[int, ...] = ()
+    pre_ratio: Literal["refuse", "clamp", "both"] = "refuse"
+    pre_frames: tuple[int, ...] = ()
+    frames_twice: bool = False
+    truncation: Literal["text", "reference"] = "text"
 
     def __post_init__(self) -> None:
-        for name in ("instruction_marks", "added_tokens", "pixels", "frame_pixels"):
+        for name in ("instruction_marks", "added_tokens", "pixels", "frame_pixels", "pre_resize", "pre_frames"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("pixels", "frame_pixels"):
             if (pair := getattr(self, name)) and (len(pair) != 2 or not 0 < pair[0] <= pair[1] <= MOST_PIXELS):
                 raise ValueError(f"{name} must be the fewest and the most pixels, at most {MOST_PIXELS:,}, not {pair}")
+        for name in ("pre_resize", "pre_frames"):
+            three = getattr(self, name)
+            if three and not (len(three) == 3 and 1 <= three[0] <= MOST_SIDE and 0 < three[1] <= three[2] <= LISTED):
+                raise ValueError(
+                    f"{name} must be the factor of both sides, the fewest and the most pixels, at most {LISTED:,}, not {three}"
+                )
+        for name, known in (("pre_ratio", RATIOS), ("truncation", TRUNCATIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         if self.total_pixels and not self.frame_pixels:
             raise ValueError("total_pixels of a film needs the frame_pixels that each of its frames has within them")
         if not (1 <= self.frames <= MOST_FRAMES and 0 <= self.fps <= MOST_FRAMES):
@@ -86,8 +118,10 @@ class Reading:
             raise ValueError("span 'outside_instruction' needs the two instruction_marks")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and dictionaries, ready for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Plain lists and dictionaries, ready for JSON; without the switches of `LATER` that are at their defaults."""
+        usual = {f.name: f.default for f in fields(self) if f.name in LATER}
+        facts = {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:

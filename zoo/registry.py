@@ -143,6 +143,7 @@ def load_model(
     allow_pickle: bool = False,
     like: str | None = None,
     ignore: Sequence[str] = (),
+    truncation: 'Literal["text", "reference"] | None' = None,
 ) -> "Embedder":
     """A model with its weights, ready to `encode`.
 
@@ -158,11 +159,14 @@ def load_model(
             folders and repositories, whose files do not say it. In one string: "hf:org/repo like gme-qwen2vl-2b".
         ignore: settings of the checkpoint's files to read as if they were not there, of those that an UnreadSettingError
             named; a nested one with dots, "text_config.foo".
+        truncation: what a vision-language model cuts off a sequence over its `max_tokens` (see `zoo.reading.Reading`): by
+            default the end of the last text, so that the prompt's own end stays; "reference" the end of the sequence, as the
+            authors' code does. Vectors differ; fingerprints too.
 
     Raises:
         UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
-        Weights are never silently random.
+        Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
     """
     import torch
 
@@ -184,4 +188,20 @@ def load_model(
         dtype=dtype,
         ignore=ignore,
     )
+    if truncation is not None:
+        _truncate(model, truncation)
     return model.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def _truncate(model: "Embedder", how: str) -> None:
+    """Reads over-long sequences otherwise; the reading is part of the fingerprint."""
+    from dataclasses import replace
+
+    if model.spec.reading is None:
+        raise ValueError(
+            f"truncation={how!r} is for vision-language models, whose prompt goes on behind the text; {model.spec.name} has no "
+            "such prompt: leave it out"
+        )
+    model.spec = replace(model.spec, reading=replace(model.spec.reading, truncation=how))
+    for tower in model.towers:
+        tower.encoder.reading = model.spec.reading

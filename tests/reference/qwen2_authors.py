@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tests.reference.qwen2_vl import Published, Row, last, states, write_qwen2_vl
+from tests.reference.vl_utils import fetched
 from zoo.items import Item
 
 TOKEN = 28 * 28
@@ -159,6 +160,7 @@ class Family:
 
     Attributes:
         frame_pixels: budget of a frame, where it differs. bidirectional: and the mean outside the instruction.
+        fetch, fetch_frames: factor and budget of the resize before the processor, of images and of each frame of a list.
         kind: of the checkpoint.
     """
 
@@ -169,7 +171,18 @@ class Family:
     films: str = ""
     frame_pixels: tuple[int, int] | None = None
     bidirectional: bool = False
+    fetch: tuple[int, int, int] | None = None
+    fetch_frames: tuple[int, int, int] | None = None
     kind: str = "qwen2_vl"
+
+    def fetched(self, row: Row) -> Row:
+        """The row with its images, and frames of films, resized for the first time; frames are made an even number."""
+        if self.fetch:
+            row = replace(row, images=[fetched(image, *self.fetch) for image in row.images])
+        if self.fetch_frames:
+            films = [[np.asarray(fetched(Image.fromarray(f), *self.fetch_frames)) for f in film] for film in row.films]
+            row = replace(row, films=[np.stack(film + film[-1:] * (len(film) % 2)) for film in films])
+        return row
 
     def vectors(self, published: Published, some: list[Item], side: str = "left") -> Tensor:
         """What the authors' code gives; where frames are pictures, rows with films are a batch of their own."""
@@ -181,7 +194,7 @@ class Family:
             return torch.cat([*parts, moving.vectors(published, films, side)])
         hidden, ids, mask = states(
             published,
-            [self.row(item) for item in some],
+            [self.fetched(self.row(item)) for item in some],
             pixels=self.pixels,
             positions=self.positions,
             side=side,
@@ -194,10 +207,11 @@ class Family:
         return before_the_answer(published, hidden, ids) if self.row is lamra else last(hidden, mask)
 
 
+USUAL = (28, 4 * TOKEN, 16384 * TOKEN)  # of `fetch_image`
 FAMILIES = {
     family.like: family
     for family in (
-        Family("gme-qwen2vl-2b", qwen_embed, (256 * TOKEN, 1280 * TOKEN), "arange"),
+        Family("gme-qwen2vl-2b", qwen_embed, (256 * TOKEN, 1280 * TOKEN), "arange", fetch=USUAL),
         Family("ops-mm-embedding-v1-2b", ops_mm, (256 * TOKEN, 1280 * TOKEN), "mrope", films="short"),
         Family(
             "rzenembed-qwen2vl-7b",
@@ -206,6 +220,7 @@ FAMILIES = {
             "arange",
             films="short",
             frame_pixels=(160 * TOKEN, 180 * TOKEN),
+            fetch=USUAL,
         ),
         Family("vlm2vec-v2-qwen2vl-2b", vlm2vec, (4 * TOKEN, 1280 * TOKEN), films="all"),
         Family("vlm2vec-qwen2vl-7b", vlm2vec, (4 * TOKEN, 1280 * TOKEN)),
@@ -215,9 +230,10 @@ FAMILIES = {
         Family(
             "u-marvel-qwen3vl-4b",
             u_marvel_qwen3,
-            (4 * TOKEN, 300 * TOKEN),
+            (64 * 32 * 32, 16384 * 32 * 32),  # of the processor's files
             "arange",
             bidirectional=True,
+            fetch=(28, 4 * TOKEN, 300 * TOKEN),  # collators/qwen3_vision_process.py
             kind="qwen3_vl",
         ),
         Family("lamra-ret-qwen2vl-7b", lamra, (4 * TOKEN, 300 * TOKEN), "arange", kind="u-marvel"),
@@ -227,7 +243,8 @@ FAMILIES = {
             (256 * TOKEN, 1280 * TOKEN),
             "arange",
             films="short",
-            frame_pixels=(128 * TOKEN, 360 * 420),
+            fetch=USUAL,
+            fetch_frames=(28, 4 * TOKEN, 360 * 420),  # unite/model/qwen_vl_utils, as version 0.0.8
         ),
         Family(
             "gve-qwen2.5vl-3b",

@@ -32,6 +32,7 @@ from tests.reference.qwen2_vl import (
     picture,
     write_tokenizer,
 )
+from tests.reference.vl_utils import fetched, listed, utils
 from zoo.registry import register_model
 
 HALF = [0.5, 0.5, 0.5]
@@ -383,6 +384,11 @@ class Seen:
     grids: list[tuple[int, int]]
 
 
+def see_fetched(image: Any, first: tuple[int, int], pixels: tuple[int, int]) -> Seen:
+    """Resized by qwen-vl-utils within `first`, then by transformers' processor within `pixels`."""
+    return see_picture(fetched(image, 32, *first), pixels)
+
+
 def see_picture(image: Any, pixels: tuple[int, int], patch: int = 16) -> Seen:
     """Resized within `pixels` by transformers' own processor of pictures."""
     from transformers import Qwen2VLImageProcessor
@@ -396,29 +402,48 @@ def see_picture(image: Any, pixels: tuple[int, int], patch: int = 16) -> Seen:
     return Seen(made["pixel_values"], made["image_grid_thw"], words, [(h // 2, w // 2)])
 
 
-def see_film(frames: np.ndarray, times: Sequence[float], least: int, most: int, total: int) -> Seen:
-    """Frames `(n, height, width, 3)`, shown at `times` in seconds: `fetch_video` of qwen-vl-utils and Qwen3-VL's processor.
+def see_list(frames: np.ndarray, own: tuple[int, int] | None = None, **options: Any) -> Seen:
+    """Frames without times, as a list of images through qwen-vl-utils; see `see_film` for `own`."""
+    video, metadata = listed(frames, **options)
+    return _seen(video, [index / metadata["fps"] for index in metadata["frames_indices"]], own)
+
+
+def see_film(
+    frames: np.ndarray,
+    times: Sequence[float],
+    least: int,
+    most: int,
+    total: float = math.inf,
+    own: tuple[int, int] | None = None,
+) -> Seen:
+    """Frames `(n, height, width, 3)` of a file, shown at `times` in seconds: what `fetch_video` of qwen-vl-utils does once it
+    has decoded them, and Qwen3-VL's processor.
 
     Args:
-        least, most: pixels of one frame. total: of all, in the way of qwen-vl-utils.
+        least, most: pixels of one frame. total: of all, in the way of qwen-vl-utils. own: fewest and most of all frames of
+            the processor, where it resizes again.
     """
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.functional import resize
 
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    times = list(times)
+    n, _, height, width = video.shape
+    most = max(min(most, total / (n + n % 2) * 2), int(least * 1.05))
+    size = utils.smart_resize(height, width, 32, least, most)
+    video = resize(video, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True).float()
+    return _seen(video, list(times), own)
+
+
+def _seen(video: Tensor, times: list[float], own: tuple[int, int] | None) -> Seen:
+    """Patches, and a line for each two frames, of a video `(n, 3, height, width)` in sizes that are multiples of 32."""
+    if own is not None:
+        from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor, SizeDict
+
+        part, size = Qwen3VLVideoProcessor(), SizeDict(shortest_edge=own[0], longest_edge=own[1])
+        video = part.resize(video[None], size, part.resample, factor=32, temporal_factor=2)[0]
     if len(video) % 2:
         video, times = torch.cat([video, video[-1:]]), [*times, times[-1]]
-    n, _, height, width = video.shape
-    max_pixels = max(min(most, total / n * 2), int(least * 1.05))
-    h, w = round(height / 32) * 32, round(width / 32) * 32
-    if h * w > max_pixels:
-        beta = math.sqrt(height * width / max_pixels)
-        h, w = (max(32, math.floor(side / beta / 32) * 32) for side in (height, width))
-    elif h * w < least:
-        beta = math.sqrt(least / (height * width))
-        h, w = (math.ceil(side * beta / 32) * 32 for side in (height, width))
-    video = resize(video, [h, w], interpolation=InterpolationMode.BICUBIC, antialias=True).float()
+    n, _, h, w = video.shape
     video = (video / 255 - 0.5) / 0.5
     rows, columns = h // 32, w // 32
     patches = video.reshape(n // 2, 2, 3, rows, 2, 16, columns, 2, 16).permute(0, 3, 6, 4, 7, 2, 1, 5, 8)

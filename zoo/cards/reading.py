@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from zoo.cards.held import held_rows
 from zoo.prompts import name_for
 from zoo.reading import Reading
 from zoo.spec import ModelSpec
@@ -31,7 +32,8 @@ def reading_rows(spec: ModelSpec) -> dict[str, str]:
         "pictures": _pictures(reading),
         "films": _films(reading) if "video" in spec.modalities else "",
         "instruction": _instruction(spec),
-        "one item": "" if reading.mixed else "words or pictures, not both",
+        "one item": _order(reading),
+        "too long": _truncation(reading),
         "adapter": f"{reading.adapter}, one of several in the repository, merged on loading" if reading.adapter else "",
         "deepstack": ""
         if reading.deepstack
@@ -57,6 +59,7 @@ def sequences(spec: ModelSpec) -> dict[str, str]:
     if reading.mixed:
         kinds["picture and text"] = ([picture, text], "")
         kinds["picture and text, with an instruction"] = ([picture, text], "{instruction}")
+        kinds["text, picture, text, as parts"] = ([text, picture, text], "")
     else:
         kinds["text, with an instruction"] = ([text], "{instruction}")
     prompt = Prompt(reading.prompt)
@@ -75,9 +78,11 @@ def reading_text(spec: ModelSpec) -> str:
         if spec.reading.special_tokens
         else ""
     )
+    held = "".join(f"- {what}: {words}\n" for what, words in held_rows(spec).items())
+    held = f"\n\nHeld equal, on small random checkpoints in the published layout:\n\n{held.rstrip()}" if held else ""
     return (
         f"## How it reads\n\n{rows}\n\nWhat it is given, where one placeholder stands for all tokens of a picture, and "
-        f"`\\n` for a line break; every blank and line break counts.{added}\n\n{shapes}"
+        f"`\\n` for a line break; every blank and line break counts.{added}\n\n{shapes}{held}"
     )
 
 
@@ -95,6 +100,7 @@ def _pictures(reading: Reading) -> str:
         f"{reading.smallest_side}"
         if reading.smallest_side
         else "",
+        _first(reading),
         _budget(reading.pixels) or "resized as the processor of the checkpoint has it",
     ]
     return ", then ".join(word for word in words if word)
@@ -108,13 +114,49 @@ def _films(reading: Reading) -> str:
     )
     if reading.video == reading.image:
         taken += ", read as that many pictures"
+    listed = ""
+    if reading.pre_frames:
+        factor, least, most = reading.pre_frames
+        listed = (
+            f"frames without a file are first resized to multiples of {factor} pixels, {least:,} to {most:,} in all, and the "
+            "last of an odd number is shown twice"
+        )
     frame = f"each frame {budget}" if (budget := _budget(reading.frame_pixels)) else ""
+    if reading.frames_twice:
+        frame += f", then {_budget(reading.pixels) or 'resized as the processor of the checkpoint has it'}"
     total = (
         f"{reading.total_pixels:,} pixels in all at most, two frames that share patches counted once"
         if reading.total_pixels
         else ""
     )
-    return "; ".join(word for word in (taken, frame, total) if word)
+    return "; ".join(word for word in (taken, frame, total, listed) if word)
+
+
+def _first(reading: Reading) -> str:
+    """The resize before the processor's, where it does anything that the second would not."""
+    if not reading.pre_resize:
+        return ""
+    factor, least, most = reading.pre_resize
+    wide = {"refuse": "", "clamp": ", at most 200 : 1", "both": ", at most 200 : 1"}[reading.pre_ratio]
+    return f"first resized to multiples of {factor} pixels, {least:,} to {most:,} in all{wide}"
+
+
+def _order(reading: Reading) -> str:
+    if not reading.mixed:
+        return "words or pictures, not both"
+    join = {"": "nothing", " ": "a space", "\n": "a line break"}.get(reading.join, repr(reading.join))
+    kept = (
+        "parts keep their order"
+        if "content" in reading.prompt
+        else "media first, then texts, whatever the order of parts"
+    )
+    return f"{kept}; between two texts that follow one another stands {join}"
+
+
+def _truncation(reading: Reading) -> str:
+    if reading.truncation == "reference":
+        return "cut at its end, as the authors' code cuts, the prompt's own end with it"
+    return "the end of the last text is cut off, and the prompt's own end is kept; media and instruction stay whole"
 
 
 def _budget(pixels: tuple[int, ...]) -> str:

@@ -22,6 +22,7 @@ LIMITS: tuple[tuple[str, float], ...] = (
     (r"num_labels$|num_classes$", 100_000),
     (r"(image|img|input|crop|resize|patch)_size(\.\w+)?$|(^|\.)size(\.\w+)?$|_edge$|(^|\.)height$", 4_096),
     (r"patches$", 65_536),
+    (r"pre_(resize|frames)$", 67_108_864),  # areas; a reading holds them to more
 )
 LARGEST = 16_777_216  # any other whole number
 

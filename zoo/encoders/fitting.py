@@ -111,7 +111,7 @@ def _check_sizes(part: Any, config: Any, reading: Reading, kind: str) -> None:
         raise MissingWeightsError(
             f"the {type(part).__name__} beside this {kind} cuts no patches; copy its files from the model's own repository"
         )
-    if reading.pixels and not patches:
+    if (reading.pixels or reading.pre_resize or reading.pre_frames) and not patches:
         raise MissingWeightsError(f"a {kind} has no budget of pixels; its {type(part).__name__} knows sides only")
     for name, value in _numbers(part):
         if not 0 < value <= (MAX_PIXELS if patches else _MOST_SIDE):  # with patches, they are areas

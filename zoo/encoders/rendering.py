@@ -91,13 +91,17 @@ class Prompt:
     def render(self, content: list[tuple[str, Any]], reading: Reading, instruction: str) -> str:
         """The whole sequence as text, with `reading.image` and `reading.video` where pictures and films stand."""
         marks = {"image": reading.image, "video": reading.video}
+        ordered, before = "", ""
+        for kind, value in content:
+            ordered += (reading.join if kind == before == "text" else "") + marks.get(kind, value)
+            before = kind
         if reading.punctuate and (instruction := instruction.strip()):
             instruction += "" if category(instruction[-1]).startswith("P") else "."
         return self._compiled.render(
             media="".join(marks[kind] for kind, _ in content if kind in marks),
             images="".join(reading.image for kind, _ in content if kind == "image"),
             videos="".join(reading.video for kind, _ in content if kind == "video"),
-            text=" ".join(value for kind, value in content if kind == "text"),
-            content="".join(marks.get(kind, value) for kind, value in content),
+            text=reading.join.join(value for kind, value in content if kind == "text"),
+            content=ordered,
             instruction=instruction,
         )

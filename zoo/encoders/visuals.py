@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zoo.encoders.base import Batch
 from zoo.encoders.llava import complete
+from zoo.encoders.resizing import WIDEST, by_pillow, by_torchvision, fetched_size
 from zoo.errors import InvalidPixelsError, InvalidTextError
 from zoo.reading import Reading
 
@@ -58,7 +59,10 @@ class Visuals:
         self._split = re.compile("|".join(re.escape(token) for token in self.tokens.values()) or r"(?!)")
         for part, budget in (
             (processor.image_processor, reading.pixels),
-            (getattr(processor, "video_processor", None), reading.frame_pixels or reading.pixels),
+            (
+                getattr(processor, "video_processor", None),
+                reading.pixels if reading.frames_twice else reading.frame_pixels or reading.pixels,
+            ),
         ):
             if part is not None and budget:
                 part.size = type(part.size)(shortest_edge=budget[0], longest_edge=budget[1])
@@ -115,21 +119,49 @@ class Visuals:
             if budget := self.reading.frame_pixels:
                 options["size"] = {"shortest_edge": budget[0], "longest_edge": budget[1]}
         pixels = torch.from_numpy(load_pixels(value)).permute(2, 0, 1)
-        least = self.reading.smallest_side
+        least, square = self.reading.smallest_side, self.reading.square
         if least and min(pixels.shape[1:]) < least:
-            pixels = _pressed(pixels, 2 * least)
-        if self.reading.square:
-            pixels = _pressed(pixels, self.reading.square)
+            pixels = by_pillow(pixels, 2 * least, 2 * least)
+        if square:
+            pixels = by_pillow(pixels, square, square)
+        shape = pixels.shape
         try:
+            if self.reading.pre_resize:
+                pixels, again = self._fetched(pixels, options.get("size"))
+                options |= {} if again else {"do_resize": False}
             inputs = dict(self.processor.image_processor(images=[pixels], **{**options, "return_tensors": "pt"}))
         except ValueError as error:
             raise InvalidPixelsError(
-                f"{describe(value)} of {pixels.shape[2]}x{pixels.shape[1]} pixels is no picture for this model: {error}; crop it",
+                f"{describe(value)} of {shape[2]}x{shape[1]} pixels is no picture for this model: {error}; crop it",
                 what=describe(value),
             ) from error
         words = self.processor.replace_image_token(inputs, 0)
         inputs = {name: t for name, t in inputs.items() if isinstance(t, Tensor)}
         return self._visual("image", inputs, words)
+
+    def _fetched(self, pixels: Tensor, size: dict[str, int] | None) -> tuple[Tensor, bool]:
+        """An image `(3, height, width)` after its first resize, and whether the processor is to resize it (again).
+
+        Args:
+            size: the processor's budget for this image, where it is not its usual one.
+        """
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        part = self.processor.image_processor
+        own = (
+            (size["shortest_edge"], size["longest_edge"]) if size else (part.size.shortest_edge, part.size.longest_edge)
+        )
+        factor, *budget = self.reading.pre_resize
+        height, width = fetched_size(*pixels.shape[1:], factor, *budget, self.reading.pre_ratio)
+        once = (factor, *budget) == (part.patch_size * part.merge_size, *own)
+        once = once and max(pixels.shape[1:]) <= WIDEST * min(pixels.shape[1:])  # else theirs raises
+        if once and smart_resize(*pixels.shape[1:], factor, *own) == (height, width):
+            return (
+                pixels,
+                True,
+            )  # a second resize to the same size does nothing, and the processor's alone is the faster
+        # What comes out wider goes on as it is: so Qwen3-VL-Embedding, whose processor does not resize.
+        return by_pillow(pixels, height, width), max(height, width) <= WIDEST * min(height, width)
 
     def _video(self, value: Any) -> Visual:
         from transformers.video_utils import VideoMetadata
@@ -138,44 +170,64 @@ class Visuals:
 
         film = load_film(value, frames=self.reading.frames, fps=self.reading.fps)
         frames = torch.from_numpy(film.frames).permute(0, 3, 1, 2)
-        # Pictures without times are shown two a second, as qwen-vl-utils has it for lists of frames.
+        # Frames without times are shown two a second, as qwen-vl-utils has it for lists of frames.
         rate, total = film.fps or 2.0, film.total if film.fps else len(frames)
         indices = film.indices.tolist() if film.fps else list(range(len(frames)))
-        metadata = VideoMetadata(total_num_frames=total, fps=rate, frames_indices=indices)
+        size = f"{frames.shape[3]}x{frames.shape[2]}"
+        listed, fitted = not film.fps and self.reading.pre_frames, self._fits
         try:
-            if self.reading.total_pixels:
+            if listed:
+                frames = self._listed(frames)
+                indices, total = list(range(len(frames))), len(frames)
+                fitted = fitted and listed[0] != self._factor
+            if fitted:
                 frames = self._fitted(frames)
             inputs = self.processor.video_processor(
                 videos=[frames],
-                video_metadata=[metadata],
+                video_metadata=[VideoMetadata(total_num_frames=total, fps=rate, frames_indices=indices)],
                 do_sample_frames=False,
                 return_metadata=True,
                 return_tensors="pt",
-                **({"do_resize": False} if self.reading.total_pixels else {}),
+                **({"do_resize": False} if fitted and not self.reading.frames_twice else {}),
             )
         except ValueError as error:
-            size = f"{frames.shape[3]}x{frames.shape[2]}"
             raise InvalidPixelsError(f"a film of {size} pixels is none for this model: {error}; crop it") from error
         words = self.processor.replace_video_token(dict(inputs), 0)
         tensors = {name: t for name, t in inputs.items() if isinstance(t, Tensor)}
         if self.config.model_type == "qwen2_5_vl":
             step = getattr(self.processor.video_processor, "temporal_patch_size", 2)
-            tensors["second_per_grid_ts"] = torch.tensor([step * total / rate / len(film.indices)])
+            tensors["second_per_grid_ts"] = torch.tensor([step * total / rate / len(indices)])
         return self._visual("video", tensors, words)
+
+    @property
+    def _fits(self) -> bool:
+        """Whether frames are resized before the processor, which may do so again."""
+        return bool(self.reading.frame_pixels and (self.reading.total_pixels or self.reading.frames_twice))
+
+    @property
+    def _factor(self) -> int:
+        """Pixels of a side of one token of a video."""
+        part = self.processor.video_processor
+        return part.patch_size * part.merge_size
+
+    def _listed(self, frames: Tensor) -> Tensor:
+        """Frames `(n, 3, height, width)` that came without times as qwen-vl-utils makes lists of images ready: each one
+        resized by itself, and the last one of an odd number shown once more, at a time of its own."""
+        size = fetched_size(*frames.shape[2:], *self.reading.pre_frames)
+        frames = torch.stack([by_pillow(frame, *size) for frame in frames])
+        return torch.cat([frames, frames[-1:]]) if len(frames) % 2 else frames
 
     def _fitted(self, frames: Tensor) -> Tensor:
         """Frames `(n, 3, height, width)` resized as qwen-vl-utils (fetch_video) does: each one within `frame_pixels`, also
         enlarged, and all of them within `total_pixels`, counted once for two frames that make one patch."""
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.functional import resize  # as theirs, in float; v2 rounds between rows and columns
-        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
-        part, (least, most) = self.processor.video_processor, self.reading.frame_pixels
-        step = part.temporal_patch_size
-        share = self.reading.total_pixels * step / (len(frames) + -len(frames) % step)
-        most = max(min(most, share), int(least * 1.05))
-        size = smart_resize(*frames.shape[2:], part.patch_size * part.merge_size, least, most)
-        return resize(frames, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+        least, most = self.reading.frame_pixels
+        step = self.processor.video_processor.temporal_patch_size
+        if total := self.reading.total_pixels:
+            most = max(min(most, total * step / (len(frames) + -len(frames) % step)), int(least * 1.05))
+        frames = by_torchvision(frames, *fetched_size(*frames.shape[2:], self._factor, least, most))
+        return (
+            frames.float() if self.reading.frames_twice else frames
+        )  # theirs are floats: not rounded again by the second
 
     def _visual(self, kind: Kind, inputs: dict[str, Tensor], words: str) -> Visual:
         digest = hashlib.blake2b(digest_size=16)
@@ -256,12 +308,3 @@ class Visuals:
             "video": plain(video) if self.reading.video else {},
             "torchvision": versions,
         }
-
-
-def _pressed(pixels: Tensor, side: int) -> Tensor:
-    """A picture `(3, height, width)` as a square, whatever shape it had; by Pillow, as VLM2Vec and UniME do."""
-    import numpy as np
-    from PIL import Image
-
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    return torch.from_numpy(np.array(picture.resize((side, side), Image.Resampling.BICUBIC))).permute(2, 0, 1)

@@ -48,7 +48,7 @@ class VlmEncoder(Encoder):
     Args:
         config: the backbone's configuration, `model_type` included.
         reading: how an item becomes a sequence; with the weights it decides the vectors.
-        max_tokens: longest sequence. Words are cut to fit, pictures never are.
+        max_tokens: longest sequence. Words are cut to fit, as `reading.truncation` says; pictures never are.
         assets: folder of the tokenizer and processors; without it (`build_model`) items raise MissingWeightsError.
         backbone: a loaded base model; None builds one with random weights.
         processor: a transformers processor, in place of `assets`.
@@ -132,7 +132,8 @@ class VlmEncoder(Encoder):
             self._check_words(item.instruction)
         ids = self._ids(content, visuals, item.instruction or "")
         if len(ids) > self.max_tokens:
-            ids = self._cut(content, visuals, item.instruction or "", len(ids))
+            reference = self.reading.truncation == "reference"
+            ids = self._end_cut(ids) if reference else self._cut(content, visuals, item.instruction or "", len(ids))
         check_ids(ids, self.backbone.get_input_embeddings().num_embeddings, self.backbone.config.model_type)
         return Sequenced(ids, self._pooled(ids), visuals)
 
@@ -194,11 +195,21 @@ class VlmEncoder(Encoder):
             )
         return ids
 
+    def _end_cut(self, ids: list[int]) -> list[int]:
+        """The sequence up to `max_tokens`, its closing marks cut off, as the authors' tokenizers cut; pictures stay whole."""
+        if set(ids[self.max_tokens :]) & set(self.visuals.token_ids):
+            raise TooManyTokensError(
+                f"the item makes {len(ids):,} tokens, and cut at {self.max_tokens:,} it would end within or before a picture or "
+                "film, where the authors' code fails; put media first, or make them smaller, or fewer"
+            )
+        return ids[: self.max_tokens]
+
     def _pooled(self, ids: list[int]) -> list[bool] | None:
         """Which tokens are pooled, None for all."""
         span = self.reading.span
         if span == "outside_instruction" and self.marks[0] in ids:
-            first, last = ids.index(self.marks[0]), ids.index(self.marks[1])
+            first = ids.index(self.marks[0])
+            last = ids.index(self.marks[1]) if self.marks[1] in ids else len(ids)  # cut within it
             return [not first <= i <= last for i in range(len(ids))]
         if span == "vision" and (ends := self.visuals.span(ids)) is not None:
             return [ends[0] <= i <= ends[1] for i in range(len(ids))]

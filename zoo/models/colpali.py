@@ -1,7 +1,8 @@
 """ColPali: a vector for every patch of a page and every token of a query, by PaliGemma and one projection.
 
 Faysse et al., 2024, arxiv:2407.01449, as transformers' ColPaliProcessor and ColPaliForRetrieval have it. Text is a query, a
-picture a page; an instruction takes the place of "Question: ". PaliGemma attends in both directions.
+picture a page; an instruction takes the place of "Question: ". PaliGemma attends in both directions. colpali-engine itself had
+"Query: " before queries when v1.3 was published (0.3.4 to 0.3.12), "Question: " before that, and nothing from 0.3.13 on.
 """
 
 from typing import TYPE_CHECKING, Any

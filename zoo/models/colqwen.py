@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 PAPER = "arxiv:2407.01449"
-# As in colpali-engine 0.3.4, when v1.0 was trained; from 0.3.11 on its processor leaves "Query: " out. The ten tokens behind
-# a query are its room to think.
+# As in colpali-engine 0.3.4, the release of the day before v1.0 was named in its README; from 0.3.13 on its processor leaves
+# "Query: " out. The ten tokens behind a query are its room to think.
+PIXELS = (4 * 28 * 28, 768 * 28 * 28)
 COLQWEN2 = Reading(
     prompt=(
         "{% if media %}<|im_start|>user\n{{ media }}Describe the image.<|im_end|><|endoftext|>"
@@ -27,14 +28,15 @@ COLQWEN2 = Reading(
     image=QWEN_MEDIA["image"],
     positions="mrope",
     pooling="tokens",
-    pixels=(4 * 28 * 28, 768 * 28 * 28),
+    pixels=PIXELS,
     projection="custom_text_proj",
     mixed=False,
+    pre_resize=(28, *PIXELS),  # `smart_resize_helper`, before the processor; later versions leave it to that
 )
 # As transformers' ColQwen2Processor, which ends queries with a line break. Its ColQwen2ForRetrieval gave pictures their rows
 # and columns until version 4, as here; version 5 lost them when it began to compute positions from ids that this class
 # does not hand on (positions="sequential" gives its vectors).
-NATIVE = replace(COLQWEN2, prompt=COLQWEN2.prompt.replace("{% endif %}", "\n{% endif %}"), pixels=())
+NATIVE = replace(COLQWEN2, prompt=COLQWEN2.prompt.replace("{% endif %}", "\n{% endif %}"), pixels=(), pre_resize=())
 FACTS = {
     "modalities": {"text", "image"},
     "license": "apache-2.0",
@@ -78,7 +80,7 @@ def colqwen2_v1_hf(spec: ModelSpec) -> "Embedder":
     dim=16,
     params=113_232,
     max_tokens=512,
-    reading=replace(COLQWEN2, pixels=TINY_PIXELS),
+    reading=replace(COLQWEN2, pixels=TINY_PIXELS, pre_resize=(28, *TINY_PIXELS)),
     **{**FACTS, "base": None},
 )
 def colqwen2_test(spec: ModelSpec) -> "Embedder":

@@ -16,7 +16,8 @@ PAPER = "arxiv:2407.12580"
 # place of the last line: theirs for CIRR's gallery is " Describe this image in one word:", for FashionIQ's changed shirts
 # " Desribe this modified shirt in one word based on its style:" behind the text " change the style of this shirt to …".
 ONE_WORD = (
-    "{% if instruction %}{{ media }}{{ text }}\n{{ instruction }}"
+    "{% if content != media ~ text %}{{ content }}\n{{ instruction or 'Summary above sentence in one word: ' }}"
+    "{% elif instruction %}{{ media }}{{ text }}\n{{ instruction }}"
     '{% elif media and text %}{{ media }}Modify this image with "{{ text }}", desribe modified image in one word:'
     "{% elif media %}{{ media }}\nSummary above image in one word: "
     "{% else %}{{ text }}\nSummary above sentence in one word: {% endif %}"

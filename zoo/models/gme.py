@@ -29,18 +29,31 @@ PIXELS = (256 * 28 * 28, 1280 * 28 * 28)
 # The end token behind the assistant's header is what is pooled.
 QWEN_EMBED = (
     "<|im_start|>system\n{{ instruction or 'You are a helpful assistant.' }}<|im_end|>\n"
-    "<|im_start|>user\n{{ media }}{{ text }}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
+    "<|im_start|>user\n{{ content }}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
 )
 # Instructions are read as they are given: the authors' gme_inference.py adds no full stop, and has 256 tokens as the least
-# of a picture; mteb's wrapper has 4. The decoder is called without positions, so that tokens are counted.
-GME = Reading(prompt=QWEN_EMBED, backbone="qwen2_vl", image=QWEN_MEDIA["image"], positions="sequential", pixels=PIXELS)
-# Called as a whole model, which gives pictures their rows and columns; films are read as eight pictures.
-OPS_MM = replace(GME, positions="mrope", video=QWEN_MEDIA["image"], frames=8)
-# The instruction stands before the text, without a space; the system text is always the same.
+# of a picture; mteb's wrapper has 4. Before the processor its `fetch_image` resizes to 4 to 16,384 tokens, and clamps sides
+# that come out over 200 : 1. The decoder is called without positions, so that tokens are counted.
+GME = Reading(
+    prompt=QWEN_EMBED,
+    backbone="qwen2_vl",
+    image=QWEN_MEDIA["image"],
+    positions="sequential",
+    pixels=PIXELS,
+    join="",
+    pre_resize=(28, 4 * 28 * 28, 16384 * 28 * 28),
+    pre_ratio="clamp",
+)
+# Called as a whole model, which gives pictures their rows and columns; films are read as eight pictures. Its `fetch_image`
+# (ops_mm_embedding_v1.py) has the processor's own budget.
+OPS_MM = replace(GME, positions="mrope", video=QWEN_MEDIA["image"], frames=8, pre_resize=(28, *PIXELS))
+# rzen_embed_inference.py: GME's `fetch_image`, for frames too. The instruction stands before the text, without a space; the
+# system text is always the same.
 RZEN_EMBED = replace(
     GME,
     prompt="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-    "{{ media }}{{ instruction }}{{ text }}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>",
+    "{% if content == media ~ text %}{{ media }}{{ instruction }}{{ text }}{% else %}{{ instruction }}{{ content }}{% endif %}"
+    "<|im_end|>\n<|im_start|>assistant\n<|endoftext|>",
     video=QWEN_MEDIA["image"],
     frames=8,
     frame_pixels=(160 * 28 * 28, 180 * 28 * 28),
@@ -48,7 +61,7 @@ RZEN_EMBED = replace(
 # Qwen2.5-VL called as a whole; films before pictures, one frame a second and at most eight; pictures as its processor has them.
 GVE = replace(
     GME,
-    prompt=QWEN_EMBED.replace("{{ media }}", "{{ videos }}{{ images }}"),
+    prompt=QWEN_EMBED.replace("{{ content }}", "{{ videos ~ images ~ text if content == media ~ text else content }}"),
     backbone="qwen2_5_vl",
     positions="mrope",
     video=QWEN_MEDIA["video"],
@@ -56,8 +69,11 @@ GVE = replace(
     frame_pixels=(128 * 28 * 28, 200 * 28 * 28),
     frames=8,
     fps=1.0,
+    pre_resize=(),
+    pre_ratio="refuse",
 )
-QUERY = {"query": "Find an image that matches the given text."}  # of the authors' example; any other task has its own
+# By default queries have the system text, as documents always do; the words of the authors' example go by a name.
+PROMPTS = {"find-image": "Find an image that matches the given text."}
 
 
 GME_FACTS: dict[str, Any] = {
@@ -65,7 +81,7 @@ GME_FACTS: dict[str, Any] = {
     "license": "apache-2.0",
     "paper": PAPER,
     "max_tokens": 1800,
-    "prompts": QUERY,
+    "prompts": PROMPTS,
     "demo": "compose",
     "reading": GME,
 }
@@ -183,9 +199,9 @@ def gve_qwen25vl_7b(spec: ModelSpec) -> "Embedder":
     modalities={"text", "image"},
     license="apache-2.0",
     max_tokens=512,
-    prompts=QUERY,
+    prompts=PROMPTS,
     demo="compose",
-    reading=replace(GME, pixels=TINY_PIXELS),
+    reading=replace(GME, pixels=TINY_PIXELS, pre_resize=(28, 28 * 28, 64 * 28 * 28), pre_ratio="refuse"),
 )
 def gme_test(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, tiny_qwen2_vl(), byte_processor())

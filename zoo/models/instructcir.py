@@ -18,7 +18,8 @@ PAPER = "arxiv:2412.05756"
 # The words of generate_test_submission.py, "desribe" included. How captions were put in training is not published: a text
 # alone is read as E5-V reads it. An instruction takes the place of the last line.
 DESCRIBE = (
-    "{% if instruction %}{{ media }}{{ text }}\n{{ instruction }}"
+    "{% if content != media ~ text %}{{ content }}\n{{ instruction or 'Summary above sentence in one word: ' }}"
+    "{% elif instruction %}{{ media }}{{ text }}\n{{ instruction }}"
     '{% elif media and text %}{{ media }}Modify this image with "{{ text }}", desribe modified image in one word:'
     "{% elif media %}{{ media }}\n Describe this image in one word:"
     "{% else %}{{ text }}\nSummary above sentence in one word: {% endif %}"

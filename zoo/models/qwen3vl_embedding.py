@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 PAPER = "arxiv:2601.04720"
 TOKEN = 32 * 32  # pixels
-# Films first, then pictures, whatever their order in the item. A film's token becomes all its frames, each with its time
+# Films first, then pictures, whatever their order in the item, unless a text stands before one of them. A film's token becomes all its frames, each with its time
 # and its own marks, so that it stands without marks here. Budgets: MIN_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS of the
 # authors; of one frame VIDEO_MIN_TOKEN_NUM and VIDEO_MAX_TOKEN_NUM of qwen-vl-utils.
 # What the tokenizer adds at the end, if anything (Qwen3-Embedding's adds <|endoftext|>), it adds here as in their call.
 QWEN3VL = Reading(
     prompt=(
         '<|im_start|>system\n{{ instruction or "Represent the user\'s input." }}<|im_end|>\n'
-        "<|im_start|>user\n{{ videos }}{{ images }}{{ text }}<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>user\n{{ videos ~ images ~ text if content == media ~ text else content }}<|im_end|>\n<|im_start|>assistant\n"
     ),
     backbone="qwen3_vl",
     image="<|vision_start|><|image_pad|><|vision_end|>",
@@ -37,15 +37,19 @@ QWEN3VL = Reading(
     frames=64,
     fps=1.0,
     punctuate=True,
+    join="",
+    pre_resize=(32, 4 * TOKEN, 1800 * TOKEN),
+    # qwen-vl-utils hands `fetch_image` the side of a token where it takes that of a patch, and doubles it.
+    pre_frames=(64, 4 * 64 * 64, 16384 * 64 * 64),
 )
-# The instruction of the authors' example; any other task has its own.
-QUERY = {"query": "Retrieve images or text relevant to the user's query."}
+# By default queries have "Represent the user's input.", as documents; the words of the authors' example go by a name.
+PROMPTS = {"retrieve": "Retrieve images or text relevant to the user's query."}
 FACTS = {
     "modalities": {"text", "image", "video"},
     "license": "apache-2.0",
     "paper": PAPER,
     "max_tokens": 8192,  # what the authors' code cuts at; the backbone reads 32,768
-    "prompts": QUERY,
+    "prompts": PROMPTS,
     "demo": "compose",
     "reading": QWEN3VL,
 }
@@ -85,10 +89,15 @@ def qwen3vl_embedding_8b(spec: ModelSpec) -> "Embedder":
     modalities={"text", "image", "video"},
     license="apache-2.0",
     max_tokens=1024,
-    prompts=QUERY,
+    prompts=PROMPTS,
     demo="compose",
     reading=replace(
-        QWEN3VL, pixels=TINY_PIXELS, frame_pixels=(4 * TOKEN, 6 * TOKEN), total_pixels=32 * TOKEN, frames=8
+        QWEN3VL,
+        pixels=TINY_PIXELS,
+        frame_pixels=(4 * TOKEN, 6 * TOKEN),
+        total_pixels=32 * TOKEN,
+        frames=8,
+        pre_resize=(32, *TINY_PIXELS),
     ),
 )
 def qwen3vl_test(spec: ModelSpec) -> "Embedder":

@@ -29,11 +29,14 @@ MARKS = ("<instruction_start>", "<instruction_end>")
 # The answer "<emb>." is a turn of its own, and the header of another follows, as the authors' collators render it. A query
 # that is a picture alone ends in a full stop, because M-BEIR's sentences do (`zoo.instructions.sentence`).
 TURNS = (
-    "<|im_start|>user\n{{ media }}"
-    "{% if instruction %}<instruction_start>{{ instruction }}<instruction_end>{{ ' ' ~ text if text else '.' }}"
-    "{% else %}{{ text }}{% endif %}<|im_end|>\n"
+    "<|im_start|>user\n{% if not instruction %}{{ content }}{% elif content == media ~ text %}"
+    "{{ media }}<instruction_start>{{ instruction }}<instruction_end>{{ ' ' ~ text if text else '.' }}"
+    "{% else %}<instruction_start>{{ instruction }}<instruction_end> {{ content }}{% endif %}<|im_end|>\n"
     "<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"
 )
+# `fetch_image` of collators/qwen2_vision_process.py, for training and the evaluation that the figures come from; the last
+# stage of training had 224 * 224 pixels at most (set_max_pixels), and their demo takes up to 16,384 tokens.
+PIXELS = (4 * 28 * 28, 300 * 28 * 28)
 UMARVEL = Reading(
     prompt="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + TURNS,
     backbone="qwen2_vl",
@@ -44,22 +47,30 @@ UMARVEL = Reading(
     span="outside_instruction",
     instruction_marks=MARKS,
     added_tokens=("<emb>", *MARKS),
-    pixels=(4 * 28 * 28, 300 * 28 * 28),  # of the authors' evaluation; the last training stage had 224 * 224 at most
+    pixels=PIXELS,
+    join="",
+    pre_resize=(28, *PIXELS),
+    pre_ratio="both",
 )
 # Qwen3-VL's template has no system text of its own. The authors hand the decoder embeddings alone: no rows and columns of
-# pictures, and what the inner vision layers found (deepstack) is left out.
-UMARVEL_QWEN3 = replace(UMARVEL, prompt=TURNS, backbone="qwen3_vl", deepstack=False)
+# pictures, and what the inner vision layers found (deepstack) is left out. Their collators resize as for Qwen2-VL, to multiples
+# of 28 pixels (qwen3_vision_process.py), and the processor of Qwen3-VL once more, to its own of 32.
+UMARVEL_QWEN3 = replace(UMARVEL, prompt=TURNS, backbone="qwen3_vl", deepstack=False, pixels=())
 LAMRA = Reading(
     prompt=(
         "{% set words = instruction ~ (' ' if instruction and text else '') ~ text %}"
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{{ media }}{{ words }}\n"
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+        "{{ media ~ words if content == media ~ text else instruction ~ (' ' if instruction else '') ~ content }}\n"
         "Summarize above {{ 'image' if media else '' }}{{ ' and ' if media and words else '' }}"
         "{{ 'sentence' if words else '' }} in one word: <|im_end|>\n<|im_start|>assistant\n"
     ),  # the authors go on with "<emb>.", which no token before it reads
     backbone="qwen2_vl",
     image=QWEN_MEDIA["image"],
     positions="sequential",  # of models/qwen2_vl.py, in training and evaluation; their demo.py has rows and columns
-    pixels=(4 * 28 * 28, 300 * 28 * 28),
+    pixels=PIXELS,
+    join="",
+    pre_resize=(28, *PIXELS),
+    pre_ratio="both",
 )
 
 
@@ -118,7 +129,7 @@ def lamra_ret_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     license="mit",
     max_tokens=512,
     demo="compose",
-    reading=replace(UMARVEL, pixels=TINY_PIXELS),
+    reading=replace(UMARVEL, pixels=TINY_PIXELS, pre_resize=(28, *TINY_PIXELS)),
 )
 def u_marvel_test(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, tiny_qwen2_vl(), byte_processor())

@@ -19,7 +19,8 @@ PAPER, PAPER_V2 = "arxiv:2504.17432", "arxiv:2510.13515"
 # behind the picture, instruction and text one after the other.
 UNIME_LLAVA = Reading(
     prompt="{% set words = instruction ~ (' ' if instruction and text else '') ~ text %}"
-    "{% if instruction or (media and text) %}{{ media }}{{ '\n' if media else '' }}{{ words }}"
+    "{% if content != media ~ text %}{{ instruction ~ (' ' if instruction else '') ~ content }}"
+    "{% elif instruction or (media and text) %}{{ media }}{{ '\n' if media else '' }}{{ words }}"
     "{% elif media %}[INST] {{ media }}\nSummary above image in one word: [/INST]"
     "{% else %}[INST] {{ text }}\nSummary above sentence in one word: [/INST]{% endif %}",
     backbone="llava_next",
@@ -38,6 +39,7 @@ UNIME_ONEVISION = Reading(
     ),
     backbone="llava_onevision",
     image="<image>",
+    join="\n",
 )
 # Stripped text as it comes (Llava_OV_process of the authors' model_utils.py); media alone by a sentence of their own. Pictures
 # are pressed into squares before they are cut into crops. Films: two frames a second, at most 64, are mteb's choice.
@@ -53,6 +55,7 @@ UNIME_V2 = Reading(
     square=1344,
     frames=64,
     fps=2.0,
+    join="\n",
 )
 
 

@@ -19,12 +19,14 @@ from zoo.spec import ModelSpec
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
-# unite/prompt_template.py and inference/inference_demo.py of friedrichor/UNITE. Its authors give no place to an instruction;
-# here it stands before the text.
+# unite/prompt_template.py, inference/batch_inference_demo.py and unite/model/qwen_vl_utils of friedrichor/UNITE. Its authors give
+# no place to an instruction; here it stands before the text. Images and frames are resized twice: by qwen-vl-utils 0.0.8, frames
+# of a list like images, and by transformers 4.47's processor, which had one budget for both.
 UNITE = Reading(
     prompt=(
         "{% set words = instruction ~ (' ' if instruction and text else '') ~ text %}"
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{{ media }}{{ words }}\n"
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+        "{{ media ~ words if content == media ~ text else instruction ~ (' ' if instruction else '') ~ content }}\n"
         "Summary above {{ 'sentence and ' if words and media else 'sentence' if words else '' }}"
         "{{ 'video' if videos else 'image' if images else '' }} in one word:<|im_end|>\n"
         "<|im_start|>assistant\n<|endoftext|>"
@@ -37,6 +39,10 @@ UNITE = Reading(
     frame_pixels=(128 * 28 * 28, 360 * 420),
     frames=32,
     fps=1.0,
+    join="",
+    pre_resize=(28, 4 * 28 * 28, 16384 * 28 * 28),
+    pre_frames=(28, 4 * 28 * 28, 360 * 420),
+    frames_twice=True,
 )
 
 
@@ -64,7 +70,13 @@ def unite_base_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     max_tokens=512,
     demo="compose",
-    reading=replace(UNITE, pixels=TINY_PIXELS, frame_pixels=TINY_PIXELS),
+    reading=replace(
+        UNITE,
+        pixels=TINY_PIXELS,
+        frame_pixels=TINY_PIXELS,
+        pre_resize=(28, 28 * 28, 64 * 28 * 28),
+        pre_frames=(28, *TINY_PIXELS),
+    ),
 )
 def unite_test(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, tiny_qwen2_vl(), byte_processor())

@@ -21,7 +21,8 @@ PAPER, PAPER_V2, PAPER_B3 = "arxiv:2410.05160", "arxiv:2507.04590", "arxiv:2505.
 # With pictures " \n" becomes "\n", as in the authors' evaluation (src/data/eval_dataset/image_*.py), where a break stands
 # directly behind the picture; see `zoo.instructions.mmeb_query`.
 BARE_TOKEN = (
-    "{% set words = media ~ instruction ~ (' ' if instruction and text else '') ~ text %}"
+    "{% set words = media ~ instruction ~ (' ' if instruction and text else '') ~ text if content == media ~ text "
+    "else instruction ~ (' ' if instruction else '') ~ content %}"
     "{{ words | replace(' \\n', '\\n') if images else words }}"
 )
 # Films of files are cut to 8 frames evenly; the authors cut 8 of at most 64 that they had saved before.

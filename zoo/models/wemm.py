@@ -20,7 +20,8 @@ TOKEN = 32 * 32  # pixels
 VOCABULARY = 248_078  # Qwen3.5's without its unused end, and <embedding>
 # What lies between two marks loses a line break at its end ("user" before a picture): a rule of the checkpoint's
 # tokenizer, which `open_processor` keeps. An instruction stands before the words as mteb puts it there (the card has none).
-# Films: qwen-vl-utils' budget of a frame, within the processor's of a film (25,165,824 pixels, Qwen3.5's; not verified).
+# Images and frames are resized twice, by qwen-vl-utils to its own defaults and by the processor as its files say (of a film
+# 25,165,824 pixels at most, Qwen3.5's; not verified).
 WEMM = Reading(
     prompt=(
         "<|im_start|>user\n"
@@ -35,9 +36,12 @@ WEMM = Reading(
     special_tokens=True,
     positions="mrope",
     frame_pixels=(128 * TOKEN, 768 * TOKEN),
-    total_pixels=12 * 1024 * TOKEN,
     frames=64,
     fps=2.0,
+    join="",
+    pre_resize=(32, 4 * TOKEN, 16384 * TOKEN),
+    pre_frames=(64, 4 * 64 * 64, 16384 * 64 * 64),
+    frames_twice=True,
 )
 FACTS = {
     "modalities": {"text", "image", "video"},
@@ -97,7 +101,7 @@ def wemm_embedding_9b(spec: ModelSpec) -> "Embedder":
     license="apache-2.0",
     max_tokens=1024,
     demo="compose",
-    reading=replace(WEMM, pixels=TINY_PIXELS, frame_pixels=(4 * TOKEN, 6 * TOKEN), total_pixels=32 * TOKEN, frames=8),
+    reading=replace(WEMM, pixels=TINY_PIXELS, frame_pixels=(4 * TOKEN, 6 * TOKEN), frames=8),
 )
 def wemm_test(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, tiny_qwen3_5(), byte_processor("qwen3_vl"))
