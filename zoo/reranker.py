@@ -89,7 +89,8 @@ JUDGES = {
             image=PICTURE,
             positions="mrope",
             join="",
-            pre_resize=(28, 4 * 28 * 28, 300 * 28 * 28),  # collators/qwen2_vision_process.py
+            pixels=(4 * 28 * 28, 300 * 28 * 28),  # collators/qwen2_vision_process.py
+            pre_resize=(28, 4 * 28 * 28, 300 * 28 * 28),
             pre_ratio="both",
         ),
         query="Query:",
