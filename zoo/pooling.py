@@ -7,10 +7,11 @@ from zoo.items import Tokens
 
 
 class Cls(nn.Module):
-    """The first token's state: `(B, T, W)` → `(B, W)`. Padding must be on the right."""
+    """The first real token's state, on whichever side the padding is: `(B, T, W)` → `(B, W)`."""
 
     def forward(self, tokens: Tokens) -> Tensor:
-        return tokens.states[:, 0]
+        first = tokens.mask.long().argmax(1)
+        return tokens.states[torch.arange(len(first), device=first.device), first]
 
 
 class Mean(nn.Module):

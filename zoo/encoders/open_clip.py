@@ -1,7 +1,7 @@
 """Towers of open_clip, image and text apart: each pools and projects by itself and gives one token."""
 
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.checking import check_open_clip, check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.tokenizing import check_text
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
@@ -107,16 +108,19 @@ class OpenClipText(Encoder):
 
     def read(self, item: Item) -> Tensor:
         limit = self.model_cfg["text_cfg"].get("context_length", 77)
-        return self.tokenizer([check_text(item.text)[: 64 * limit]])[0]
+        return _tokenized(self.tokenizer, check_text(item.text), limit)
 
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
         inner = getattr(self.tokenizer, "tokenizer", None)  # open_clip's own tokenizer reads bytes
-        return None if inner is None else Vocabulary(inner)
+        if (core := getattr(inner, "backend_tokenizer", None)) is None:
+            return None if inner is None else Vocabulary(inner)
+        own = type(core).from_str(core.to_str())  # other threads cut and fill with the first at the same time
+        own.no_truncation(), own.no_padding()
+        return Vocabulary(own)
 
     def unknown_share(self, item: Item) -> float:
-        limit = self.model_cfg["text_cfg"].get("context_length", 77)
-        text = check_text(item.text)[: 64 * limit]
+        text = check_text(item.text)
         return 0.0 if self.vocabulary is None else self.vocabulary.share(self.tokenizer.clean_fn(text))
 
     def doubtful(self, read: Tensor, prompted: Item, item: Item) -> bool:
@@ -160,6 +164,26 @@ def fetch_text_config(text_cfg: dict[str, Any]) -> None:
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise UnsafeCheckpointError(f"the text tower's shape is described by {name}: {reason}") from error
+
+
+def _tokenized(tokenizer: Any, text: str, limit: int) -> Tensor:
+    """Ids `(context_length,)` of a text by open_clip's tokenizer, of a long one as if all of it were tokenised.
+
+    What cleans a text (white space, entities, broken encodings) sees all of it; of the rest only what can be read is tokenised.
+    """
+    if (
+        len(text) <= 16 * limit or getattr(tokenizer, "reduction_fn", None) is not None
+    ):  # which may choose from anywhere
+        return tokenizer([text])[0]
+    plain = copy(tokenizer)
+    plain.clean_fn = str
+    text = tokenizer.clean_fn(text)
+    inner = getattr(tokenizer, "tokenizer", None)
+    if inner is None:  # in Python, with a time that grows with the square of a word's length
+        return plain([shorten(text, limit, plain.encode, weighs=False, marks=False)])[0]
+    core = getattr(inner, "backend_tokenizer", None)
+    encode, weighs = encoder_of(core) if core is not None else (inner.encode, True)
+    return plain([shorten(text, limit, encode, side=inner.truncation_side, weighs=weighs)])[0]
 
 
 def _vector(out: Any) -> Tensor:

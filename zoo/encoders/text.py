@@ -32,7 +32,8 @@ class TransformersText(Encoder):
         config: the backbone's configuration, `model_type` included.
         max_tokens: longest text in tokens, special tokens included; the rest is cut off.
         lower: lower-case before tokenising.
-        padding_side: where shorter texts are filled; does not change an embedding.
+        padding_side: where the tokenizer fills shorter texts, kept for saving. Here they are filled on the right, where positions
+            begin with the text, so that an embedding never depends on its batch.
         assets: folder with the tokenizer; without it (`build_model`) texts raise MissingWeightsError.
         backbone: a loaded backbone; None builds one with random weights.
     """
@@ -81,7 +82,7 @@ class TransformersText(Encoder):
         return self.tokenize.vocabulary.doubtful(read, item.text, prompted.text.removesuffix(item.text))
 
     def collate(self, reads: Sequence[list[int]]) -> Batch:
-        ids, mask = pad(reads, self.backbone.config.pad_token_id or 0, self.padding_side)
+        ids, mask = pad(reads, self.backbone.config.pad_token_id or 0)
         return {"ids": ids, "mask": mask}
 
     def length(self, read: list[int]) -> int:

@@ -1,5 +1,6 @@
 """Texts → token ids: checks every text, wraps the tokenizers of the ecosystem behind one call."""
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
 
@@ -19,7 +21,6 @@ _VOCABULARIES = (
     ("sentencepiece.bpe.model",),
     ("tokenizer.model",),
 )
-READ_CHARACTERS_PER_TOKEN = 64  # far above any language: a megabyte of text is cut before it is tokenised
 
 
 def check_text(text: Any) -> str:
@@ -30,7 +31,7 @@ def check_text(text: Any) -> str:
     """
     if not isinstance(text, str):
         raise UnsupportedInputError(f"a text must be str, not {type(text).__name__}", what=repr(text)[:60])
-    if not text.strip() or not any(c.isprintable() and not c.isspace() for c in text[:4096] or text):
+    if not any(map(_is_visible, text.strip())):
         raise EmptyTextError(f"the text {text[:20]!r} has no visible character; leave it out", what=repr(text)[:60])
     if len(text) > MAX_CHARACTERS:
         raise InvalidTextError(
@@ -47,6 +48,15 @@ def check_text(text: Any) -> str:
     return text
 
 
+def _is_visible(character: str) -> bool:
+    """Whether a character can be seen: no white space, control or zero width. What this Python does not know yet may be."""
+    return (character.isprintable() and not character.isspace()) or unicodedata.category(character) in (
+        "Cn",
+        "Co",
+        "Cs",
+    )
+
+
 class _Checked:
     """What both kinds do with a text before it is tokenised."""
 
@@ -56,9 +66,11 @@ class _Checked:
 
     def _start(self, text: str) -> str:
         text = check_text(text)
-        if self.max_tokens is not None:
-            text = text[: self.max_tokens * READ_CHARACTERS_PER_TOKEN]
-        return text.lower() if self.lower else text
+        return self._shorten(text.lower() if self.lower else text)
+
+    def _shorten(self, text: str) -> str:
+        """Of a long text what decides the tokens that are kept."""
+        raise NotImplementedError
 
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that are unknown (see `zoo.encoders.unknown`)."""
@@ -93,6 +105,12 @@ class FastTokenizer(_Checked):
         self.max_tokens = max_tokens
         self.tokenizer.enable_truncation(max_tokens)
 
+    def _shorten(self, text: str) -> str:
+        if (cut := self.tokenizer.truncation) is None:
+            return text
+        encode, weighs = encoder_of(self.tokenizer)
+        return shorten(text, cut["max_length"], encode, side=cut.get("direction", "right"), weighs=weighs)
+
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json."""
         self.tokenizer.save(str(folder / "tokenizer.json"))
@@ -111,6 +129,13 @@ class SlowTokenizer(_Checked):
     def limit(self, max_tokens: int) -> None:
         """Cuts longer texts here from now on."""
         self.max_tokens = max_tokens
+
+    def _shorten(self, text: str) -> str:
+        side = getattr(self.tokenizer, "truncation_side", "right")
+        return text if self.max_tokens is None else shorten(text, self.max_tokens, self._encode, side=side)
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's own files."""

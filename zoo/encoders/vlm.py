@@ -15,7 +15,8 @@ from zoo.encoders.checking import check_transformers
 from zoo.encoders.fitting import check_processor, check_version
 from zoo.encoders.quiet import quiet
 from zoo.encoders.rendering import Prompt
-from zoo.encoders.tokenizing import READ_CHARACTERS_PER_TOKEN, check_ids, check_text, pad
+from zoo.encoders.shortening import encoder_of, shorten
+from zoo.encoders.tokenizing import check_ids, check_text, pad
 from zoo.encoders.unknown import Vocabulary
 from zoo.encoders.visuals import Visual, Visuals
 from zoo.errors import (
@@ -116,7 +117,7 @@ class VlmEncoder(Encoder):
             TooManyTokensError: pictures and instruction alone are longer than `max_tokens`.
         """
         self._need_processor()
-        content = self.visuals.unfold([(kind, self._start(kind, value)) for kind, value in content_of(item)])
+        content = self.visuals.unfold(content_of(item))
         if not self.reading.mixed and len({kind == "text" for kind, _ in content}) > 1:
             what = "similarities" if self.reading.pooling == "tokens" else "vectors"
             raise UnsupportedModalityError(
@@ -130,6 +131,7 @@ class VlmEncoder(Encoder):
                 self._check_words(text)
         if item.instruction:
             self._check_words(item.instruction)
+        content = [(kind, self._start(kind, value)) for kind, value in content]
         ids = self._ids(content, visuals, item.instruction or "")
         if len(ids) > self.max_tokens:
             reference = self.reading.truncation == "reference"
@@ -146,16 +148,19 @@ class VlmEncoder(Encoder):
 
     def unknown_share(self, item: Item) -> float:
         self._need_processor()
-        return self.vocabulary.share(check_text(self._start("text", item.text)))
+        return self.vocabulary.share(self._start("text", check_text(item.text)))
 
     def doubtful(self, read: Sequenced, prompted: Item, item: Item) -> bool:
         return self.vocabulary.doubtful(read.ids, item.text, None)
 
     def _start(self, kind: str, value: Any) -> Any:
         """Of a text what could be read of it."""
-        return (
-            value[: self.max_tokens * READ_CHARACTERS_PER_TOKEN] if isinstance(value, str) and kind == "text" else value
-        )
+        if kind != "text":
+            return value
+        encode, weighs = encoder_of(self.tokenizer.backend_tokenizer)
+        return shorten(
+            value, self.max_tokens, lambda text: encode(text.strip()), weighs=weighs
+        )  # as templates may strip
 
     def _check_words(self, text: str) -> None:
         check_text(text)

@@ -45,8 +45,9 @@ def write(model: "Embedder", folder: Path) -> None:
     tower = model.towers[0]
     encoder: TransformersText = tower.encoder
     modes = _modes(tower.pooler)
-    # sentence-transformers weighs by place in the padded row, ours by place in the text: filled on the right they agree.
-    side = "right" if "weightedmean" in modes else encoder.padding_side
+    # sentence-transformers weighs by place in the padded row, others take the first place for the first token; ours go by
+    # place in the text: filled on the right they agree.
+    side = "right" if {"weightedmean", "cls"} & set(modes) else encoder.padding_side
     write_backbone(encoder.backbone, folder)
     write_tokenizer(folder, encoder.tokenize, pad_id=encoder.backbone.config.pad_token_id, side=side)
     settings = {"max_seq_length": encoder.max_tokens, "do_lower_case": encoder.lower}
