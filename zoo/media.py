@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 _HEAD = 64
 _EXIF_ORIENTATION = 0x0112
+_TURNED = (
+    "an image that no file opened (its PIL `format` is None) carries an orientation tag, and is turned as it says. If its pixels "
+    "are upright already, take the tag away (PIL.ImageOps.exif_transpose turns and takes away), or pass the file"
+)
 
 
 def kind_of(source: Path | bytes) -> Modality:
@@ -243,7 +248,10 @@ def _from_pil(picture: "Image.Image", name: str) -> "np.ndarray":
     from PIL import Image
 
     _check_size(picture.size, name)
+    picture.load()  # some decoders turn the pixels themselves, and take the tag away
     orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    if picture.format is None and orientation in range(2, 9):
+        warnings.warn(_TURNED, stacklevel=2)
     mode = picture.mode
     if mode.startswith("I;16") or mode in ("I", "F"):
         grey = _eight_bits(np.asarray(picture), name)
