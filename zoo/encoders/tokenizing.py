@@ -85,17 +85,24 @@ class FastTokenizer(_Checked):
         max_tokens: longest sequence; the rest of the text is cut off.
         lower: lower-case first (sentence-transformers' `do_lower_case`).
         special_tokens: whether [CLS] and the like are added.
+        side: where a long text loses its rest, "right" or "left"; by default where the tokenizer says so.
     """
 
     def __init__(
-        self, tokenizer: Any, max_tokens: int | None, lower: bool = False, special_tokens: bool = True
+        self,
+        tokenizer: Any,
+        max_tokens: int | None,
+        lower: bool = False,
+        special_tokens: bool = True,
+        side: str | None = None,
     ) -> None:
         super().__init__(tokenizer, max_tokens, lower)
         self.special_tokens = special_tokens
+        self.side = side or (tokenizer.truncation or {}).get("direction", "right")
         tokenizer.no_padding()
         tokenizer.no_truncation()
         if max_tokens is not None:
-            tokenizer.enable_truncation(max_tokens)
+            self.limit(max_tokens)
 
     def __call__(self, text: str) -> list[int]:
         return self.tokenizer.encode(self._start(text), add_special_tokens=self.special_tokens).ids
@@ -103,7 +110,7 @@ class FastTokenizer(_Checked):
     def limit(self, max_tokens: int) -> None:
         """Cuts longer texts here from now on."""
         self.max_tokens = max_tokens
-        self.tokenizer.enable_truncation(max_tokens)
+        self.tokenizer.enable_truncation(max_tokens, direction=self.side)
 
     def _shorten(self, text: str) -> str:
         if (cut := self.tokenizer.truncation) is None:
@@ -121,6 +128,7 @@ class SlowTokenizer(_Checked):
 
     def __init__(self, tokenizer: Any, max_tokens: int | None, lower: bool = False) -> None:
         super().__init__(tokenizer, max_tokens, lower)
+        self.side = getattr(tokenizer, "truncation_side", "right")
 
     def __call__(self, text: str) -> list[int]:
         text = self._start(text)
@@ -131,8 +139,7 @@ class SlowTokenizer(_Checked):
         self.max_tokens = max_tokens
 
     def _shorten(self, text: str) -> str:
-        side = getattr(self.tokenizer, "truncation_side", "right")
-        return text if self.max_tokens is None else shorten(text, self.max_tokens, self._encode, side=side)
+        return text if self.max_tokens is None else shorten(text, self.max_tokens, self._encode, side=self.side)
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
@@ -160,7 +167,8 @@ def load_tokenizer(
             return FastTokenizer(source, max_tokens, lower, special_tokens)
     core = getattr(source, "backend_tokenizer", None)
     if isinstance(core, Tokenizer):
-        return FastTokenizer(Tokenizer.from_str(core.to_str()), max_tokens, lower, special_tokens)
+        core = Tokenizer.from_str(core.to_str())
+        return FastTokenizer(core, max_tokens, lower, special_tokens, getattr(source, "truncation_side", None))
     return SlowTokenizer(source, max_tokens, lower)
 
 

@@ -69,7 +69,7 @@ def write_tokenizer(folder: Path, tokenize: Any, *, pad_id: int | None, side: st
     settings |= {
         "model_max_length": tokenize.max_tokens,
         "padding_side": side,
-        "truncation_side": "right",
+        "truncation_side": tokenize.side,
         "model_input_names": ["input_ids", "attention_mask"] if mask else ["input_ids"],
         "clean_up_tokenization_spaces": False,
         "pad_token": filler(tokenize, pad_id),

@@ -180,8 +180,7 @@ def _transformer(
     )
     positions = positions_of(encoder.backbone.config)
     if limit and positions and limit > positions:
-        encoder.tokenize.tokenizer.enable_truncation(positions)
-        encoder.max_tokens = encoder.tokenize.max_tokens = positions
+        encoder.limit(positions)
     return encoder
 
 

@@ -16,6 +16,7 @@ from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import check_size
 from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
+from zoo.formats.tokenizer import read_tokenizer
 from zoo.spec import Attention, ModelSpec
 
 if TYPE_CHECKING:
@@ -218,11 +219,10 @@ def load_text(
     from transformers import AutoModel
 
     from zoo.encoders.text import TransformersText, text_class
-    from zoo.encoders.tokenizing import open_tokenizer
 
     config, where = _read_config(folder, allow_pickle, trust_remote_code), folder / "config.json"
     kind = config.get("model_type")
-    tokenizer = open_tokenizer(assets or folder)
+    tokenizer = read_tokenizer(assets or folder, ignore, str(kind))
     if trust_remote_code and has_own_code(config):
         backbone = from_pretrained(AutoModel, folder, allow_pickle, trust_remote_code=True)
     elif kind in TEXT:

@@ -1,0 +1,141 @@
+"""A folder's tokenizer as its files say: every setting followed, without effect, or refused; beginning and end included."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from zoo.encoders.tokenizing import open_tokenizer
+from zoo.errors import MissingWeightsError
+from zoo.formats import read_object
+from zoo.formats.known import tokenizer as known
+from zoo.formats.settings import Ignore, Table, read
+
+CONFIG, FILE = "tokenizer_config.json", "tokenizer.json"
+_NO_TYPES = ("gpt2", "gpt_neo")  # backbones that would look token types up in the table of words
+
+
+def table_of(cls: type) -> Table:
+    """The settings of a tokenizer_config.json that this class of transformers reads."""
+    arguments = {
+        name
+        for base in cls.__mro__
+        if "__init__" in vars(base)
+        for name in inspect.signature(base.__init__).parameters
+        if name not in ("self", "args", "kwargs")
+    }
+    followed = {*known.FOLLOWED, *arguments, "auto_map"} - set(known.HELD)
+    return Table(followed, {k: why for k, why in known.INERT.items() if k not in followed}, known.HELD)
+
+
+def read_tokenizer(folder: Path, ignore: Ignore, kind: str = "") -> Any:
+    """transformers' tokenizer of a folder, or a `tokenizers.Tokenizer` where there is only tokenizer.json.
+
+    Args:
+        kind: the backbone's type, whose token types may not be what the tokenizer's are.
+
+    Raises:
+        UnreadSettingError: a setting that is not followed. MissingWeightsError: no tokenizer, or a damaged one.
+    """
+    tokenizer = open_tokenizer(folder)
+    if (folder / FILE).is_file():
+        _check_file(folder / FILE, ignore)
+    if not (folder / CONFIG).is_file():
+        return tokenizer
+    where = folder / CONFIG
+    settings = read_object(where)
+    _check_class(settings, where, ignore)
+    settings = read(settings, table_of(type(tokenizer)), where, ignore)
+    if (core := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        _mend_ends(tokenizer, core, settings, where, ignore)
+        _check_types(tokenizer, core, where, ignore, kind)
+    return tokenizer
+
+
+def _check_file(path: Path, ignore: Ignore) -> None:
+    try:
+        content = json.loads(path.read_bytes())  # far longer than a configuration; `tokenizers` has parsed it before
+    except (OSError, ValueError) as error:
+        raise MissingWeightsError(f"{path} cannot be read: {error}") from error
+    read(content, known.FILE, path, ignore)
+    model = content.get("model")
+    read(model if isinstance(model, dict) else {}, known.MODEL, path, ignore, "model.")
+
+
+def _check_class(settings: dict[str, Any], where: Path, ignore: Ignore) -> None:
+    """Raises UnreadSettingError where only code beside the files knows how texts become tokens."""
+    auto_map = settings.get("auto_map")
+    names = auto_map.get("AutoTokenizer") if isinstance(auto_map, dict) else auto_map
+    names = names if isinstance(names, list) else [names]
+    other = [str(name) for name in names if name and str(name).rpartition(".")[2] not in known.SAME_CODE]
+    if other:
+        why = (
+            f"texts are split by code of its authors' own, {other[0]}, which need not do what transformers' class does"
+        )
+        ignore.refuse(where, "auto_map", auto_map, why)
+
+
+def _mend_ends(tokenizer: Any, core: Any, settings: dict[str, Any], where: Path, ignore: Ignore) -> None:
+    """Beginning and end of a text as tokenizer_config.json says; transformers 5 does not heed it beside a tokenizer.json."""
+    kind = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
+    ids = core.encode("a").ids
+    for key, token, place in (("add_bos_token", tokenizer.bos_token, 0), ("add_eos_token", tokenizer.eos_token, -1)):
+        wanted, there = settings.get(key), token is not None and ids[place] == core.token_to_id(token)
+        if wanted not in (True, False) or wanted == there or (not wanted and kind not in known.HEED_ENDS):
+            continue
+        if wanted and token is None:
+            if key == "add_eos_token":
+                ignore.refuse(where, key, wanted, "the tokenizer has no eos_token")
+            continue
+        steps = json.loads(core.post_processor.__getstate__()) if core.post_processor is not None else None
+        changed = _with_end(steps, token, core.token_to_id(token), place, wanted)
+        if changed is None:
+            ignore.refuse(where, key, wanted, f"tokenizer.json ends its texts by {steps and steps.get('type')}")
+            continue
+        core.post_processor = _post_processor(changed)
+
+
+def _with_end(steps: Any, token: str, number: int, place: int, wanted: bool) -> dict[str, Any] | None:
+    """The post-processing of a tokenizer.json with a token at the beginning (0) or end (-1), or without; None: cannot be."""
+    if steps is None:
+        steps = {"type": "TemplateProcessing", "single": [_part("Sequence", "A")], "pair": [], "special_tokens": {}}
+        steps["pair"] = [_part("Sequence", "A"), _part("Sequence", "B")]
+    if steps["type"] == "ByteLevel":
+        steps = {"type": "Sequence", "processors": [steps]}
+    if steps["type"] == "Sequence":
+        parts = steps["processors"]
+        at = next((i for i, part in enumerate(parts) if part["type"] == "TemplateProcessing"), len(parts))
+        template = _with_end(parts[at] if at < len(parts) else None, token, number, place, wanted)
+        return template and {"type": "Sequence", "processors": [*parts[:at], template, *parts[at + 1 :]]}
+    if steps["type"] != "TemplateProcessing":
+        return None
+    end = _part("SpecialToken", token)
+
+    def ended(parts: list[Any]) -> list[Any]:
+        if not wanted:
+            return parts[1:] if place == 0 else parts[:-1]
+        return [end, *parts] if place == 0 else [*parts, end]
+
+    special = {**steps["special_tokens"], token: {"id": token, "ids": [number], "tokens": [token]}}
+    return {**steps, "single": ended(steps["single"]), "pair": ended(steps["pair"]), "special_tokens": special}
+
+
+def _part(kind: str, name: str) -> dict[str, Any]:
+    return {kind: {"id": name, "type_id": 0}}
+
+
+def _post_processor(steps: dict[str, Any]) -> Any:
+    """`tokenizers`' object of a "post_processor" of tokenizer.json."""
+    from tokenizers import Tokenizer
+
+    model = {"type": "BPE", "vocab": {}, "merges": []}
+    return Tokenizer.from_str(json.dumps({"added_tokens": [], "model": model, "post_processor": steps})).post_processor
+
+
+def _check_types(tokenizer: Any, core: Any, where: Path, ignore: Ignore, kind: str) -> None:
+    """Raises UnreadSettingError where a backbone would be told more of the tokens than which of them are real."""
+    names = list(tokenizer.model_input_names)
+    if "attention_mask" not in names:
+        ignore.refuse(where, "model_input_names", names, "without attention_mask filler would be read as text")
+    elif "token_type_ids" in names and (kind in _NO_TYPES or any(core.encode("a").type_ids)):
+        ignore.refuse(where, "model_input_names", names, "the zoo gives every token the type 0, as of one text alone")
