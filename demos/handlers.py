@@ -263,6 +263,7 @@ class Search:
         gallery, model = self._in_use(own)
         noun = "picture" if len(gallery) == 1 else "pictures"
         line = f"{len(gallery):,} {noun} · {model.spec.dim} numbers for each"
+        line += f" · texts in {model.spec.languages_in_words}" if model.spec.languages else ""
         small = 0 < model.spec.params < SMALL_MODEL
         return line + ("  \nA small model: expect mistakes" if small else "")
 

@@ -16,6 +16,10 @@ _REMEDIES = {
     "video-too-large": "That film is too large. Scale it down or cut it, and try again.",
     "invalid-pixels": "That picture has pixel values that cannot be read. Save it as an ordinary 8-bit JPEG or PNG.",
     "empty-text": "Type a few words first, for example “a red motorbike”.",
+    "unreadable-text": (
+        "This model knows no part of that text: it is in another script, or has no spaces. Write it in a language that the "
+        "model reads, or choose another model at the top of the page."
+    ),
     "invalid-text": "That text cannot be read: it is too long or holds broken characters. Use a sentence or two.",
 }
 

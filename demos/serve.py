@@ -27,7 +27,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def launch(
-    model_name: str = "zoo-mini",
+    model_name: str | Path = "zoo-mini",
     photos: Path | str | Sequence[Path | str] | None = None,
     *,
     port: int | None = None,

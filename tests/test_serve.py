@@ -13,7 +13,7 @@ from zoo.items import Item
 from zoo.serving import Limits
 
 openai = pytest.importorskip("openai")
-TEXTS = ["a red motorbike", "Ein Hund schläft.", "猫", "one " * 300]
+TEXTS = ["a red motorbike", "Ein Hund schläft.", "a cat, 猫", "one " * 300]
 
 
 @pytest.fixture(scope="module")

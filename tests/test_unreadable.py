@@ -12,6 +12,7 @@ import zoo
 from tests.bad_images import picture
 from tests.reference.vocab import byte_bpe, space_bpe, unigram, wordpiece
 from zoo.bulk import embed_dataset
+from zoo.cli import main
 from zoo.encoders.hf_dual import HfText
 from zoo.encoders.open_clip import OpenClipText
 from zoo.encoders.static import StaticText
@@ -218,3 +219,50 @@ def test_the_text_of_a_fused_item_counts():
         model.encode(Item(text="猫", image=picture(24, 24)))
     assert model.unknown_share(Item(text="猫", image=picture(24, 24))) == 1.0
     assert model.unknown_share(Item(image=picture(24, 24))) == 0.0
+
+
+# ----------------------------------------------------------------------------------------------------------- languages
+
+
+def test_every_published_model_that_reads_texts_says_its_languages():
+    wrong = [
+        name
+        for name in zoo.list_models()
+        if bool((spec := zoo.get_spec(name)).languages) != ("text" in spec.modalities and not name.endswith("-test"))
+    ]
+    assert not wrong
+    assert zoo.get_spec("multilingual-e5-small").languages == ("multilingual",)
+    assert zoo.get_spec("bge-small-en-v1.5").languages == ("en",)
+    assert zoo.ModelSpec.from_json(zoo.get_spec("gme-qwen2vl-2b").to_json()).languages == ("en", "zh")
+    with pytest.raises(ValueError, match="not 'English'"):
+        replace(zoo.get_spec("zoo-mini"), languages=("English",))
+
+
+def test_the_languages_are_those_of_mtebs_records():
+    """Where mteb has the very repository; of Qwen3-VL-Embedding it names English, and its report over thirty."""
+    registry = pytest.importorskip("mteb.models.model_implementations").MODEL_REGISTRY
+    records = {name.lower(): meta.languages for name, meta in registry.items()}
+    found = 0
+    for name in zoo.list_models():
+        spec = zoo.get_spec(name)
+        theirs = records.get(spec.hub_id.lower()) if spec.languages and not name.startswith("qwen3vl") else None
+        if theirs:
+            found += 1
+            ours = {"en": "eng", "zh": "zho"}
+            codes = {code.partition("-")[0].replace("cmn", "zho") for code in theirs}
+            many = spec.languages == ("multilingual",)
+            assert len(codes) > 30 if many else codes == {ours[code] for code in spec.languages}, name
+    assert found > 25
+
+
+def test_the_command_line_says_which_languages_a_model_reads(capsys):
+    assert main(["list", "--language", "zh"]) == 0
+    listed = capsys.readouterr()
+    names = [line.split()[0] for line in listed.out.splitlines()[2:]]
+    assert names == zoo.list_models(language="zh")
+    assert {"gme-qwen2vl-2b", "siglip2-vit-b16-224"} <= set(names)
+    assert "zoo-mini" not in names
+    assert "image+text†" in listed.out
+    assert "other languages than English" in listed.err
+    assert main(["show", "gme-qwen2vl-2b"]) == 0
+    assert "English, Chinese" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, waiting
+from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, source, spelled, waiting
 from zoo.errors import ZooError
 from zoo.registry import build_model, load_model
 
@@ -75,7 +75,7 @@ def start(arguments: argparse.Namespace) -> int:
     torch.manual_seed(first.seed)
     with waiting(f"loading {name}"):
         scratch = arguments.from_scratch or bool(first.model)
-        model = build_model(name) if scratch else load_model(name, device="cpu", ignore=arguments.ignore)
+        model = build_model(name) if scratch else load_model(source(name), device="cpu", ignore=arguments.ignore)
     held_out = None
     if arguments.held_out:
         held_out = open_pairs(
@@ -116,6 +116,8 @@ def start(arguments: argparse.Namespace) -> int:
 def _recipe(arguments: argparse.Namespace) -> Recipe | tuple[Recipe, ...]:
     """The named recipe with the options' changes."""
     changes: dict[str, Any] = {f: v for f in _FIELDS if (v := getattr(arguments, f)) is not None}
+    if "teacher" in changes:
+        changes["teacher"] = spelled(changes["teacher"])
     if arguments.freeze:
         changes["freeze"] = tuple(arguments.freeze)
     if arguments.rate:

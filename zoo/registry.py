@@ -58,12 +58,14 @@ def list_models(
     modality: Modality | None = None,
     max_params: int | None = None,
     license: str | None = None,
+    language: str | None = None,
 ) -> list[str]:
     """Registered names, sorted, that match all conditions.
 
     Args:
         pattern: shell pattern ("siglip2-*"). modality: it must read this.
         max_params: largest number of weights. license: shell pattern of the licence ("apache*").
+        language: it was trained on texts in this one (ISO 639-1, "zh"), or in many.
     """
     _import_models()
     return sorted(
@@ -72,6 +74,7 @@ def list_models(
         if fnmatch.fnmatchcase(name, pattern)
         and (modality is None or modality in spec.modalities)
         and (max_params is None or spec.params <= max_params)
+        and (language is None or {language.lower(), "multilingual"} & set(spec.languages))
         and (license is None or fnmatch.fnmatchcase(spec.license.lower(), license.lower()))
     )
 

@@ -105,6 +105,12 @@ class ModelSpec:
             raise ValueError(f"{self.name}: a language is an ISO 639-1 code or multilingual, not {wrong[0]!r}")
 
     @property
+    def languages_in_words(self) -> str:
+        """ "English, Chinese", "many languages"; "" where it reads no text, or where nobody said it."""
+        names = {"en": "English", "zh": "Chinese", "multilingual": "many languages"}
+        return ", ".join(names.get(code, code) for code in self.languages)
+
+    @property
     def non_commercial(self) -> bool:
         """Whether the licence of its weights forbids commercial use, by its identifier."""
         return re.search(r"(^|[-: ])(nc|non-?commercial|research)\b", self.license) is not None

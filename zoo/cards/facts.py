@@ -21,7 +21,7 @@ LICENSE_LINKS = {"dinov3-license": "https://ai.meta.com/resources/models-and-lib
 LIBRARIES = ("transformers", "sentence-transformers", "open_clip", "timm")
 # Front matter that this program writes; any other key is a person's and is kept.
 WRITTEN = ("license", "license_name", "license_link", "library_name", "pipeline_tag", "base_model", "tags", "metrics")
-WRITTEN += ("model-index",)
+WRITTEN += ("language", "model-index")
 TAGS = ("multimodal-embedding", "late-interaction")  # of vision-language models
 VECTORS = {
     "cosine": "",
@@ -66,6 +66,7 @@ def front_matter(
     data = ModelCardData(
         **license,
         license_link=link,
+        language=list(spec.languages) or kept.get("language"),
         library_name="embedding-zoo",
         pipeline_tag=_pipeline_tag(spec),
         base_model=base if base and HUB_ID.fullmatch(base) and base != repo else None,
@@ -105,7 +106,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "weights": f"{spec.params:,}" if spec.params else "",
         "image size": f"{spec.image_size} px" if spec.image_size else "",
         "max tokens": f"{spec.max_tokens:,}" if spec.max_tokens else "",
-        "languages": ", ".join(spec.languages),
+        "languages": spec.languages_in_words,
         "licence": spec.license,
         "use": "non-commercial only" if spec.non_commercial else "",
         "paper": f"[{spec.paper}]({paper_url(spec.paper)})" if spec.paper else "",

@@ -80,6 +80,14 @@ def source(name: str) -> str | Path:
     return name
 
 
+def spelled(name: str) -> str:
+    """A NAME as Python code would write it for `load_model`: a folder's plain name with "./" before it."""
+    found = source(name)
+    if not isinstance(found, Path) or found.is_absolute() or str(found).startswith("."):
+        return str(found)
+    return f"./{found}"
+
+
 def open_model(arguments: argparse.Namespace) -> "Embedder":
     """Loads `--model` onto `--device`, and checks `--dim` against it."""
     from zoo.registry import load_model

@@ -4,9 +4,8 @@ The card of a registered name is the one of `model_cards/`; a run's folder and a
 """
 
 import argparse
-from pathlib import Path
 
-from zoo.cli._shared import existing
+from zoo.cli._shared import existing, source
 
 EXAMPLES = (
     "zoo card zoo-mini",
@@ -30,10 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo import cards
     from zoo.errors import ZooError
 
-    name: str | Path = arguments.name
-    if Path(name).expanduser().is_dir():
-        name = Path(name).expanduser()
-    text = cards.card_text(name)
+    text = cards.card_text(source(arguments.name))
     if arguments.raw:
         print(text, end="")
     elif arguments.write:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, positive
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, positive, source
 from zoo.errors import ZooError
 
 EXAMPLES = ("zoo demo", "zoo demo zoo-mini --photos ~/Pictures", "zoo demo clip-vit-b32-openai --port 7861")
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise ZooError(f'the demo needs {error.name}: pip install "embedding-zoo[demo]"') from error
     launch(
-        arguments.name,
+        source(arguments.name),
         arguments.photos,
         port=arguments.port,
         host=arguments.host,

@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 
-from zoo.cli._shared import add_model_options, add_vector_options, existing, positive, print_json
+from zoo.cli._shared import add_model_options, add_vector_options, existing, positive, print_json, source
 
 EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/",
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         report = embed_dataset(
-            arguments.model,
+            source(arguments.model),
             arguments.source,
             arguments.out,
             prompt=arguments.prompt,

@@ -14,7 +14,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, one_line, positive, print_json, print_table, waiting
+from zoo.cli._shared import (
+    DEFAULT_MODEL,
+    add_ignore,
+    existing,
+    one_line,
+    positive,
+    print_json,
+    print_table,
+    source,
+    waiting,
+)
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -95,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ZooError(f"--out {arguments.out} must end in .jsonl or .parquet")
     pairs = open_pairs(arguments.source, split=arguments.split)
     with waiting(f"loading {arguments.teacher}"):
-        teacher = load_model(arguments.teacher, device=arguments.device, ignore=arguments.ignore)
+        teacher = load_model(source(arguments.teacher), device=arguments.device, ignore=arguments.ignore)
     mined = mine(
         pairs,
         teacher,

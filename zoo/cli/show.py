@@ -1,9 +1,14 @@
-"""Show the facts of one model, and how to load it."""
+"""Show the facts of one model, and how to load it.
+
+A name of `zoo list` is looked up; of a folder, or of anything else that loads, the files are opened.
+"""
 
 import argparse
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli._shared import print_json, short
+from zoo.cli._shared import add_ignore, print_json, short, source, spelled
 
 if TYPE_CHECKING:
     from zoo.spec import ModelSpec
@@ -13,7 +18,8 @@ EXAMPLES = ("zoo show zoo-mini", "zoo show zoo-mini --json")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo show`."""
-    parser.add_argument("name", help="a name of `zoo list`")
+    parser.add_argument("name", help="a name of `zoo list`, a folder, or hf:ORG/REPO")
+    add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="for machines")
 
 
@@ -26,20 +32,22 @@ def _together(spec: "ModelSpec") -> str | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what the registry knows; loads nothing."""
+    """Prints what the registry knows, or what the files say."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from zoo.cards import reading_rows
-    from zoo.registry import get_spec
+    from zoo.registry import LIKE, PREFIXES, get_spec, load_model
 
-    spec = get_spec(arguments.name)
+    where = source(arguments.name)
+    opened = isinstance(where, Path) or where.startswith((*PREFIXES, ".", "/", "~")) or LIKE in where
+    spec = load_model(where, device="cpu", ignore=arguments.ignore).spec if opened else get_spec(where)
     if arguments.json:
         print_json(spec.to_dict())
         return 0
     shorter = [cut for cut in spec.dims if cut != spec.dim]
-    opener = "load_model" if spec.hub_id or spec.source or spec.packaged else "build_model"
+    opener = "load_model" if opened or spec.hub_id or spec.source or spec.packaged else "build_model"
     facts = {
         "name": spec.name,
         "reads": ", ".join(sorted(spec.modalities)),
@@ -51,9 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
         "picture": f"{spec.image_size} x {spec.image_size} pixels" if spec.image_size else None,
         "text": f"up to {spec.max_tokens:,} tokens" if spec.max_tokens else None,
-        "languages": ", ".join(spec.languages),
+        "languages": spec.languages_in_words,
         "licence": spec.license + (" (non-commercial only)" if spec.non_commercial else ""),
-        "from": spec.source or spec.hub_id or ("inside the package" if spec.packaged else "random weights, for tests"),
+        "from": (arguments.name if opened else "")
+        or spec.source
+        or spec.hub_id
+        or ("inside the package" if spec.packaged else "random weights, for tests"),
         "revision": spec.revision,
         "base": spec.base,
         "paper": spec.paper,
@@ -61,8 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         "default prompt": spec.default_prompt_name,
         **{f"prompt of a {role}": name for role, name in spec.roles.items()},
         **{row: words for row, words in reading_rows(spec).items() if row != "one item"},
-        "in Python": f'zoo.{opener}("{spec.name}").encode(["a red motorbike"])',
-        "in a shell": f'zoo encode "a red motorbike" --model {spec.name}' if opener == "load_model" else None,
+        "in Python": f'zoo.{opener}("{spelled(arguments.name)}").encode(["a red motorbike"])',
+        "in a shell": f'zoo encode "a red motorbike" --model {shlex.quote(arguments.name)}'
+        if opener == "load_model"
+        else None,
     }
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OPENAI = "arxiv:2103.00020"
 DATACOMP = "arxiv:2304.14108"
 DUAL: dict[str, Any] = {"modalities": {"image", "text"}, "demo": "search"}
-CLIP: dict[str, Any] = {**DUAL, "max_tokens": 77}
+CLIP: dict[str, Any] = {**DUAL, "max_tokens": 77, "languages": ("en",)}
 
 
 def open_clip_towers(spec: ModelSpec) -> "Embedder":

@@ -56,6 +56,7 @@ def modernvbert() -> dict[str, Any]:
     hub_id="ModernVBERT/colmodernvbert-merged",
     base="ModernVBERT/colmodernvbert-base",
     max_tokens=8192,
+    languages=("en",),
     **FACTS,
 )
 def colmodernvbert(spec: ModelSpec) -> "Embedder":

@@ -78,6 +78,7 @@ def paligemma() -> dict[str, Any]:
     base="vidore/colpaligemma-3b-pt-448-base",
     max_tokens=8192,
     reading=COLPALI,
+    languages=("en",),
     **FACTS,
 )
 def colpali_v13(spec: ModelSpec) -> "Embedder":

@@ -54,6 +54,7 @@ FACTS = {
     hub_id="vidore/colqwen2-v1.0",
     max_tokens=32768,
     reading=COLQWEN2,
+    languages=("en",),
     **FACTS,
 )
 def colqwen2_v1(spec: ModelSpec) -> "Embedder":
@@ -68,6 +69,7 @@ def colqwen2_v1(spec: ModelSpec) -> "Embedder":
     hub_id="vidore/colqwen2-v1.0-hf",
     max_tokens=32768,
     reading=NATIVE,
+    languages=("en",),
     **FACTS,
 )
 def colqwen2_v1_hf(spec: ModelSpec) -> "Embedder":

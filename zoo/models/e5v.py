@@ -45,6 +45,7 @@ E5V = Reading(
     max_tokens=8192,
     demo="compose",
     reading=E5V,
+    languages=("en",),
 )
 def e5_v_llava_next_8b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, llava_next("llama3-8b"))

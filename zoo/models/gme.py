@@ -79,6 +79,7 @@ PROMPTS = {"find-image": "Find an image that matches the given text."}
 GME_FACTS: dict[str, Any] = {
     "modalities": {"text", "image"},
     "license": "apache-2.0",
+    "languages": ("en", "zh"),
     "paper": PAPER,
     "max_tokens": 1800,
     "prompts": PROMPTS,
@@ -112,6 +113,7 @@ def gme_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
 OPS_MM_FACTS: dict[str, Any] = {
     "modalities": {"text", "image", "video"},
     "license": "apache-2.0",
+    "languages": ("multilingual",),
     "max_tokens": 32768,
     "demo": "compose",
     "reading": OPS_MM,
@@ -150,6 +152,7 @@ def ops_mm_embedding_v1_7b(spec: ModelSpec) -> "Embedder":
     max_tokens=2000,
     demo="compose",
     reading=RZEN_EMBED,
+    languages=("en", "zh"),
     **ON_QWEN2_VL["7b"],
 )
 def rzenembed_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
@@ -159,6 +162,7 @@ def rzenembed_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
 GVE_FACTS: dict[str, Any] = {
     "modalities": {"text", "image", "video"},
     "license": "apache-2.0",
+    "languages": ("en",),
     "paper": "arxiv:2510.27571",
     "max_tokens": 4096,
     "demo": "compose",

@@ -43,6 +43,7 @@ INSTRUCTCIR = Reading(
     max_tokens=4096,  # of one longer sequence Phi-3.5 would turn all of a batch by other angles
     demo="compose",
     reading=INSTRUCTCIR,
+    languages=("en",),
 )
 def instructcir_llava_phi35(spec: ModelSpec) -> "Embedder":
     """Published as pickles: `load_model` asks for allow_pickle=True (only tensors are read from them)."""

@@ -36,6 +36,7 @@ PROJECTOR = 2048 * 128 + 128
 FACTS = {
     "modalities": {"text", "image"},
     "license": "cc-by-nc-4.0",
+    "languages": ("multilingual",),
     "paper": PAPER,
     "hub_id": "jinaai/jina-embeddings-v4",
     "base": "Qwen/Qwen2.5-VL-3B-Instruct",

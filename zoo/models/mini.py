@@ -47,6 +47,7 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
     image_size=112,
     max_tokens=128,
     packaged=True,
+    languages=("en",),
 )
 def zoo_mini(spec: ModelSpec) -> "Embedder":
     return mini_towers(spec, "resnet10t", rows=27_624)

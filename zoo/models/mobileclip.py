@@ -27,6 +27,7 @@ MOBILECLIP2 = "arxiv:2508.20691"
     source="open_clip:MobileCLIP-S1/datacompdr",
     image_size=256,
     max_tokens=77,
+    languages=("en",),
     **DUAL,
 )
 def mobileclip_s1(spec: ModelSpec) -> "Embedder":
@@ -43,6 +44,7 @@ def mobileclip_s1(spec: ModelSpec) -> "Embedder":
     source="open_clip:MobileCLIP-S2/datacompdr",
     image_size=256,
     max_tokens=77,
+    languages=("en",),
     **DUAL,
 )
 def mobileclip_s2(spec: ModelSpec) -> "Embedder":
@@ -59,6 +61,7 @@ def mobileclip_s2(spec: ModelSpec) -> "Embedder":
     source="open_clip:MobileCLIP-B/datacompdr",
     image_size=224,
     max_tokens=77,
+    languages=("en",),
     **DUAL,
 )
 def mobileclip_b(spec: ModelSpec) -> "Embedder":
@@ -75,6 +78,7 @@ def mobileclip_b(spec: ModelSpec) -> "Embedder":
     source="open_clip:MobileCLIP2-S0/dfndr2b",
     image_size=256,
     max_tokens=77,
+    languages=("en",),
     **DUAL,
 )
 def mobileclip2_s0(spec: ModelSpec) -> "Embedder":
@@ -91,6 +95,7 @@ def mobileclip2_s0(spec: ModelSpec) -> "Embedder":
     source="open_clip:MobileCLIP2-S2/dfndr2b",
     image_size=256,
     max_tokens=77,
+    languages=("en",),
     **DUAL,
 )
 def mobileclip2_s2(spec: ModelSpec) -> "Embedder":
@@ -107,6 +112,7 @@ def mobileclip2_s2(spec: ModelSpec) -> "Embedder":
     source="open_clip:MobileCLIP2-B/dfndr2b",
     image_size=224,
     max_tokens=77,
+    languages=("en",),
     **DUAL,
 )
 def mobileclip2_b(spec: ModelSpec) -> "Embedder":

@@ -47,6 +47,7 @@ PROMPTS = {"retrieve": "Retrieve images or text relevant to the user's query."}
 FACTS = {
     "modalities": {"text", "image", "video"},
     "license": "apache-2.0",
+    "languages": ("multilingual",),
     "paper": PAPER,
     "max_tokens": 8192,  # what the authors' code cuts at; the backbone reads 32,768
     "prompts": PROMPTS,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 SIGLIP = "arxiv:2303.15343"
 SIGLIP2 = "arxiv:2502.14786"
-SIGLIP_DUAL: dict[str, Any] = {**DUAL, "max_tokens": 64}
+SIGLIP_DUAL: dict[str, Any] = {**DUAL, "max_tokens": 64, "languages": ("en",)}
+SIGLIP2_DUAL: dict[str, Any] = {**SIGLIP_DUAL, "languages": ("multilingual",)}
 
 
 @register_model(
@@ -89,7 +90,7 @@ def siglip_vit_so400m_384(spec: ModelSpec) -> "Embedder":
     hub_id="timm/ViT-B-32-SigLIP2-256",
     source="open_clip:ViT-B-32-SigLIP2-256/webli",
     image_size=256,
-    **SIGLIP_DUAL,
+    **SIGLIP2_DUAL,
 )
 def siglip2_vit_b32_256(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)
@@ -104,7 +105,7 @@ def siglip2_vit_b32_256(spec: ModelSpec) -> "Embedder":
     hub_id="timm/ViT-B-16-SigLIP2",
     source="open_clip:ViT-B-16-SigLIP2/webli",
     image_size=224,
-    **SIGLIP_DUAL,
+    **SIGLIP2_DUAL,
 )
 def siglip2_vit_b16_224(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)
@@ -119,7 +120,7 @@ def siglip2_vit_b16_224(spec: ModelSpec) -> "Embedder":
     hub_id="timm/ViT-B-16-SigLIP2-256",
     source="open_clip:ViT-B-16-SigLIP2-256/webli",
     image_size=256,
-    **SIGLIP_DUAL,
+    **SIGLIP2_DUAL,
 )
 def siglip2_vit_b16_256(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)
@@ -134,7 +135,7 @@ def siglip2_vit_b16_256(spec: ModelSpec) -> "Embedder":
     hub_id="timm/ViT-B-16-SigLIP2-384",
     source="open_clip:ViT-B-16-SigLIP2-384/webli",
     image_size=384,
-    **SIGLIP_DUAL,
+    **SIGLIP2_DUAL,
 )
 def siglip2_vit_b16_384(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)
@@ -150,7 +151,7 @@ def siglip2_vit_b16_384(spec: ModelSpec) -> "Embedder":
     revision="93e0e6ad1063507a7777d0b570292a29a3d94c5f",
     source="open_clip:ViT-SO400M-14-SigLIP2-378/webli",
     image_size=378,
-    **SIGLIP_DUAL,
+    **SIGLIP2_DUAL,
 )
 def siglip2_vit_so400m_378(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)

@@ -20,6 +20,7 @@ BGE_PROMPTS = {"query": "Represent this sentence for searching relevant passages
 E5_PROMPTS = {"query": "query: ", "document": "passage: "}
 NOMIC_PROMPTS = {"query": "search_query: ", "document": "search_document: "}
 TEXT: dict[str, Any] = {"modalities": {"text"}, "demo": "search"}
+ENGLISH: dict[str, Any] = {**TEXT, "languages": ("en",)}
 
 
 def bert(*, layers: int, width: int, vocab: int = 30522, heads: int = 12, positions: int = 512) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def byte_tokenizer() -> Any:
     hub_id="sentence-transformers/all-MiniLM-L6-v2",
     revision="e4ce9877abf3edfe10b0d82785e83bdcb973e22e",
     max_tokens=256,
-    **TEXT,
+    **ENGLISH,
 )
 def all_minilm_l6_v2(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, bert(layers=6, width=384), "Mean")
@@ -101,7 +102,7 @@ def all_minilm_l6_v2(spec: ModelSpec) -> "Embedder":
     revision="5c38ec7c405ec4b44b94cc5a9bb96e735b38267a",
     max_tokens=512,
     prompts=BGE_PROMPTS,
-    **TEXT,
+    **ENGLISH,
 )
 def bge_small_en_v1_5(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, bert(layers=12, width=384), "Cls")
@@ -117,7 +118,7 @@ def bge_small_en_v1_5(spec: ModelSpec) -> "Embedder":
     revision="a5beb1e3e68b9ab74eb54cfd186867f64f240e1a",
     max_tokens=512,
     prompts=BGE_PROMPTS,
-    **TEXT,
+    **ENGLISH,
 )
 def bge_base_en_v1_5(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, bert(layers=12, width=768), "Cls")
@@ -132,7 +133,7 @@ def bge_base_en_v1_5(spec: ModelSpec) -> "Embedder":
     hub_id="intfloat/e5-small-v2",
     max_tokens=512,
     prompts=E5_PROMPTS,
-    **TEXT,
+    **ENGLISH,
 )
 def e5_small_v2(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, bert(layers=12, width=384), "Mean")
@@ -147,7 +148,7 @@ def e5_small_v2(spec: ModelSpec) -> "Embedder":
     hub_id="intfloat/e5-base-v2",
     max_tokens=512,
     prompts=E5_PROMPTS,
-    **TEXT,
+    **ENGLISH,
 )
 def e5_base_v2(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, bert(layers=12, width=768), "Mean")
@@ -162,6 +163,7 @@ def e5_base_v2(spec: ModelSpec) -> "Embedder":
     hub_id="intfloat/multilingual-e5-small",
     max_tokens=512,
     prompts=E5_PROMPTS,
+    languages=("multilingual",),
     **TEXT,
 )
 def multilingual_e5_small(spec: ModelSpec) -> "Embedder":
@@ -177,7 +179,7 @@ def multilingual_e5_small(spec: ModelSpec) -> "Embedder":
     hub_id="thenlper/gte-small",
     revision="17e1f347d17fe144873b1201da91788898c639cd",
     max_tokens=512,
-    **TEXT,
+    **ENGLISH,
 )
 def gte_small(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, bert(layers=12, width=384), "Mean")
@@ -192,7 +194,7 @@ def gte_small(spec: ModelSpec) -> "Embedder":
     hub_id="thenlper/gte-base",
     revision="c078288308d8dee004ab72c6191778064285ec0c",
     max_tokens=512,
-    **TEXT,
+    **ENGLISH,
 )
 def gte_base(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, bert(layers=12, width=768), "Mean")
@@ -206,7 +208,7 @@ def gte_base(spec: ModelSpec) -> "Embedder":
     paper=GTE,
     hub_id="Alibaba-NLP/gte-modernbert-base",
     max_tokens=8192,
-    **TEXT,
+    **ENGLISH,
 )
 def gte_modernbert_base(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Cls")
@@ -223,7 +225,7 @@ def gte_modernbert_base(spec: ModelSpec) -> "Embedder":
     max_tokens=8192,
     dims=(768, 256),
     prompts=NOMIC_PROMPTS,
-    **TEXT,
+    **ENGLISH,
 )
 def modernbert_embed_base(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Mean")
@@ -238,7 +240,7 @@ def modernbert_embed_base(spec: ModelSpec) -> "Embedder":
     hub_id="ibm-granite/granite-embedding-english-r2",
     revision="6e7b8ce0e76270394ac4669ba4bbd7133b60b7f9",
     max_tokens=8192,
-    **TEXT,
+    **ENGLISH,
 )
 def granite_embedding_english_r2(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Cls")
@@ -253,7 +255,7 @@ def granite_embedding_english_r2(spec: ModelSpec) -> "Embedder":
     hub_id="ibm-granite/granite-embedding-small-english-r2",
     revision="54a8d2616a0844355a5164432d3f6dafb37b17a3",
     max_tokens=8192,
-    **TEXT,
+    **ENGLISH,
 )
 def granite_embedding_small_english_r2(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, modernbert(layers=12, width=384, hidden=1536), "Cls")

@@ -83,6 +83,7 @@ LAMRA = Reading(
     max_tokens=1024,
     demo="compose",
     reading=UMARVEL,
+    languages=("en",),
     **ON_QWEN2_VL["7b"],
 )
 def u_marvel_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
@@ -101,6 +102,7 @@ def u_marvel_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     max_tokens=1024,
     demo="compose",
     reading=UMARVEL_QWEN3,
+    languages=("en",),
 )
 def u_marvel_qwen3vl_4b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, qwen3_vl("4b"))
@@ -115,6 +117,7 @@ def u_marvel_qwen3vl_4b(spec: ModelSpec) -> "Embedder":
     max_tokens=1024,
     demo="compose",
     reading=LAMRA,
+    languages=("en",),
     **ON_QWEN2_VL["7b"],
 )
 def lamra_ret_qwen2vl_7b(spec: ModelSpec) -> "Embedder":

@@ -71,6 +71,7 @@ UNIME_V2 = Reading(
     max_tokens=4096,
     demo="compose",
     reading=UNIME_LLAVA,
+    languages=("en",),
 )
 def unime_llava_1_6_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, llava_next("mistral-7b"))
@@ -88,6 +89,7 @@ def unime_llava_1_6_7b(spec: ModelSpec) -> "Embedder":
     max_tokens=32768,
     demo="compose",
     reading=UNIME_ONEVISION,
+    languages=("en",),
 )
 def unime_llava_onevision_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, llava_onevision())
@@ -106,6 +108,7 @@ def unime_llava_onevision_7b(spec: ModelSpec) -> "Embedder":
     max_tokens=32768,
     demo="compose",
     reading=UNIME_V2,
+    languages=("en",),
 )
 def unime_v2_llava_onevision_8b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, llava_onevision())

@@ -56,6 +56,7 @@ UNITE = Reading(
     max_tokens=32768,
     demo="compose",
     reading=UNITE,
+    languages=("en",),
     **ON_QWEN2_VL["2b"],
 )
 def unite_base_qwen2vl_2b(spec: ModelSpec) -> "Embedder":

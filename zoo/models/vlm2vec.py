@@ -64,6 +64,7 @@ B3_PROMPTS = {
 FACTS: dict[str, Any] = {
     "modalities": {"text", "image"},
     "license": "apache-2.0",
+    "languages": ("en",),
     "paper": PAPER,
     "max_tokens": 4096,
     "prompts": PROMPTS,
@@ -105,6 +106,7 @@ def vlm2vec_qwen2vl_7b(spec: ModelSpec) -> "Embedder":
     prompts={**PROMPTS, "video": "Represent the given video."},
     demo="compose",
     reading=VLM2VEC,
+    languages=("en",),
     **ON_QWEN2_VL["2b"],
 )
 def vlm2vec_v2_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
@@ -125,6 +127,7 @@ def vlm2vec_v2_qwen2vl_2b(spec: ModelSpec) -> "Embedder":
     prompts=PROMPTS,
     demo="compose",
     reading=VLM2VEC_LLAVA,
+    languages=("en",),
 )
 def vlm2vec_llava_next_7b(spec: ModelSpec) -> "Embedder":
     return vlm_tower(spec, llava_next("mistral-7b"))
@@ -132,6 +135,7 @@ def vlm2vec_llava_next_7b(spec: ModelSpec) -> "Embedder":
 
 B3_FACTS: dict[str, Any] = {
     "modalities": {"text", "image"},
+    "languages": ("en",),
     "paper": PAPER_B3,
     "max_tokens": 4096,
     "prompts": B3_PROMPTS,

@@ -46,6 +46,7 @@ WEMM = Reading(
 FACTS = {
     "modalities": {"text", "image", "video"},
     "license": "apache-2.0",
+    "languages": ("en", "zh"),
     "paper": PAPER,
     "max_tokens": 262_144,
     "demo": "compose",
