@@ -13,9 +13,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize
 
 import zoo
-from tests.reference import TEXTS
+from tests.reference import TEXTS, write
 from tests.reference.sentence_models import write_dot
-from zoo.errors import NonFiniteEmbeddingError, NormsLostError, UnreadSettingError
+from zoo import hub
+from zoo.errors import NonFiniteEmbeddingError, NormsLostError, UnreadSettingError, UnrecognisedCheckpointError
+from zoo.formats import read_json
 from zoo.heads import DenseStack
 
 QUERIES, DOCUMENTS = list(TEXTS[:4]), list(TEXTS[4:])
@@ -137,6 +139,41 @@ def test_the_spec_decides_whoever_sets_it() -> None:
     assert torch.allclose(torch.nn.functional.normalize(raw, dim=0), unit, atol=1e-6)
     built = zoo.Embedder(model.spec, list(zoo.build_model("text-test").towers))
     assert abs(float(built.encode("a red bicycle").norm()) - 1) > 0.1
+
+
+@pytest.mark.parametrize("said", ["dot", None, "cosine"])
+@pytest.mark.parametrize("unit", [False, True])
+def test_a_registered_similarity_holds_where_the_files_say_nothing(
+    said: str | None, unit: bool, tmp_path: Path
+) -> None:
+    """Repositories of 2021 are dot models whose files do not say so; what files do say is never overruled."""
+    folder = settings(write_dot(tmp_path / "old", *[Normalize()] * unit).folder, similarity_fn_name=said)
+    layout = hub.recognise({path.name for path in folder.iterdir()}, lambda file: read_json(folder / file), "old")
+    known = replace(zoo.get_spec("text-test"), similarity="dot")
+    options = hub._like(layout, known, "old", local=True, dtype=None)
+    model = layout.load(folder, name="old", trust_remote_code=False, allow_pickle=False, **options)
+    if said == "cosine":
+        with pytest.raises(UnrecognisedCheckpointError, match="says 'cosine'"):
+            hub._check_similarity(model, known, folder, "the registered old")
+        return
+    hub._check_similarity(model, known, folder, "the registered old")
+    expected = torch.from_numpy(SentenceTransformer(str(folder), device="cpu").encode(QUERIES))
+    assert (model.encode(QUERIES) - expected).abs().max() < BOUND
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_a_static_table_and_both_towers_of_a_clip_keep_their_norms(unit: bool, tmp_path: Path) -> None:
+    for name in ("sentence-static", "sentence-clip-saved"):
+        folder = write(name, tmp_path / name).folder
+        theirs = SentenceTransformer(str(folder), device="cpu", similarity_fn_name="dot")
+        if unit:
+            theirs.append(Normalize())
+        theirs.save_pretrained(str(tmp_path / f"{name}-dot"), create_model_card=False)
+        model = zoo.load_model(tmp_path / f"{name}-dot")
+        assert model.spec.similarity == "dot"
+        expected = theirs.encode(list(TEXTS), convert_to_tensor=True)
+        assert (model.encode(list(TEXTS)) - expected).abs().max() < BOUND
+        assert bool(((expected.norm(dim=1) - 1).abs() < BOUND).all()) is unit
 
 
 def test_the_fingerprint_tells_dot_from_cosine_and_leaves_all_others_as_they_were() -> None:

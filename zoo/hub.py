@@ -183,7 +183,10 @@ def _like(
     if getattr(layout, "NEEDS_LIKE", False):
         return {"like": like, "local": local, "dtype": dtype}
     if getattr(layout, "TAKES_ATTENTION", False) and (like is None or like.reading is None):
-        return {"attention": like.attention if like is not None else None}
+        known = {"attention": like.attention if like is not None else None}
+        if like is not None and getattr(layout, "TAKES_SIMILARITY", False):
+            known["similarity"] = like.similarity
+        return known
     if like is not None and (like.reading is not None or like.attention is not None):
         raise UnrecognisedCheckpointError(
             f"{where} says itself how it is read ({layout.LOOKED_FOR.partition(':')[0]}); open it without like={like.name!r}"
@@ -218,7 +221,7 @@ def _check_similarity(model: "Embedder", spec: ModelSpec, folder: Path, where: s
     if theirs != spec.similarity and (theirs == "dot" or (folder / "modules.json").is_file()):
         raise UnrecognisedCheckpointError(
             f"{where} has the similarity {spec.similarity!r}; the checkpoint's config_sentence_transformers.json says "
-            f"{theirs!r} (cosine is what it means where it says nothing)"
+            f"{theirs!r} (where it says nothing, that is cosine)"
         )
 
 

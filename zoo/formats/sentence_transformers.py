@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ORDER = 20
 TAKES_ATTENTION = True  # as in `zoo.formats.transformers`
+TAKES_SIMILARITY = True  # and how vectors are compared, in the same way
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")
 TABLES = {
@@ -77,8 +78,13 @@ def load(
     allow_pickle: bool,
     ignore: Ignore = NOTHING,
     attention: Attention | None = None,
+    similarity: Similarity = "cosine",
 ) -> "Embedder":
-    """The modules in order: an encoder, its pooling, and dense layers as the head."""
+    """The modules in order: an encoder, its pooling, and dense layers as the head.
+
+    Args:
+        similarity: how vectors are compared where the files do not say it.
+    """
     from zoo.embedder import Embedder, Tower
     from zoo.heads import DenseStack
 
@@ -91,7 +97,7 @@ def load(
     schema.check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
-    similarity: Similarity = settings.get("similarity_fn_name") or "cosine"
+    similarity = settings.get("similarity_fn_name") or similarity
     prompts = _prompts(settings, folder / SETTINGS)
     if not modules or modules[0][0] not in FIRST:
         raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
