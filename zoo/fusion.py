@@ -1,6 +1,6 @@
 """Fusion: one vector of a picture and a text that two towers read apart, for composed search ("this, but in blue").
 
-A rule of the model, `Embedder.fusion`, takes the unit vectors of both. `WeightedSum` needs no training and is the default;
+A rule of the model, `Embedder.fusion`, takes the vectors of both. `WeightedSum` needs no training and is the default;
 `Combiner` is learned (`zoo.training.recipes.composed`). To choose another: `model.fusion = WeightedSum(image=0.3)`.
 """
 
@@ -204,7 +204,7 @@ class FusedTower(nn.Module):
         return self._encoder[0]
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
-        """A batch of the encoder to unit vectors `(batch, dim)`, float32 at least.
+        """A batch of the encoder to embeddings `(batch, dim)`, float32 at least.
 
         Raises:
             NoSuchBlockError: layers are asked for; two towers have none in common.

@@ -98,7 +98,8 @@ def encode_with(
     dtype: "torch.dtype | None" = None,
     trust_remote_code: bool = False,
 ) -> "Tensor":
-    """Vectors `(n, dim)`, float32 on the CPU, of unit length but for dot products, computed by a library's own public calls as its users make them.
+    """Vectors `(n, dim)`, float32 on the CPU, computed by a library's own public calls as its users make them; of unit
+    length but where the model compares by dot product.
 
     Args:
         loader: one of `LOADERS`.

@@ -52,7 +52,7 @@ def keeps_norms(folder: Path) -> bool:
 def by_kind(
     items: Sequence[Item], embed: dict[str, Callable[[list[Any]], "Tensor"]], batch_size: int, norms: bool = False
 ) -> "Tensor":
-    """Texts and pictures apart, in batches, back in order: `(n, dim)` unit vectors, float32 on the CPU.
+    """Texts and pictures apart, in batches, back in order: `(n, dim)`, float32 on the CPU, of unit length but for `norms`.
 
     Args:
         embed: "text" → function of strings, "image" → function of PIL pictures, each giving `(batch, dim)`.
