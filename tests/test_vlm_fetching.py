@@ -378,7 +378,7 @@ def test_a_cut_is_part_of_the_fingerprint_and_saved(tmp_path: Path, published: d
 
 def test_the_reference_cuts_no_image(published: dict[str, Published]) -> None:
     model = zoo.load_model(published["qwen2_vl"].folder, like="gme-qwen2vl-2b", truncation="reference")
-    with pytest.raises(TooManyTokensError, match="within or before a picture"):
+    with pytest.raises(TooManyTokensError, match="within or before an image"):
         model.encode([Item(parts=["words and more of them, " * 900, picture(0)])])
 
 

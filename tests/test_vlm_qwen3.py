@@ -114,7 +114,7 @@ def all_items() -> list[Item]:
         *items(),
         Item(text="a red bicycle", instruction=" Find the bicycle "),
         Item(text="a red bicycle", instruction="It costs 3 €"),
-        Item(video=film(3, 4)),
+        Item(video=film(7, 4)),
         Item(video=film(4, 3), text="someone runs", instruction="Find the clip:"),
         Item(video=clip(), text="someone runs"),
     ]

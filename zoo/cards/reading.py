@@ -59,7 +59,7 @@ def sequences(spec: ModelSpec) -> dict[str, str]:
     if reading.mixed:
         kinds["picture and text"] = ([picture, text], "")
         kinds["picture and text, with an instruction"] = ([picture, text], "{instruction}")
-        kinds["text, picture, text, as parts"] = ([text, picture, text], "")
+        kinds["text, image, text, as parts"] = ([text, picture, text], "")
     else:
         kinds["text, with an instruction"] = ([text], "{instruction}")
     prompt = Prompt(reading.prompt)

@@ -108,9 +108,10 @@ class Visuals:
 
     def probe(self, pixels: Tensor) -> dict[str, Tensor]:
         """What the processor makes of a picture `(3, height, width)`."""
-        return self._image(pixels).inputs
+        return self._image(pixels, first=False).inputs
 
-    def _image(self, value: Any) -> Visual:
+    def _image(self, value: Any, first: bool = True) -> Visual:
+        """An image, resized by `pre_resize` only where `first`, as a processor must read it by itself as well."""
         from zoo.media import describe, load_pixels
 
         options = dict(getattr(self.processor, "images_kwargs", {}))  # what the processor itself would ask for
@@ -126,7 +127,7 @@ class Visuals:
             pixels = by_pillow(pixels, square, square)
         shape = pixels.shape
         try:
-            if self.reading.pre_resize:
+            if first and self.reading.pre_resize:
                 pixels, again = self._fetched(pixels, options.get("size"))
                 options |= {} if again else {"do_resize": False}
             inputs = dict(self.processor.image_processor(images=[pixels], **{**options, "return_tensors": "pt"}))

@@ -204,8 +204,8 @@ class VlmEncoder(Encoder):
         """The sequence up to `max_tokens`, its closing marks cut off, as the authors' tokenizers cut; pictures stay whole."""
         if set(ids[self.max_tokens :]) & set(self.visuals.token_ids):
             raise TooManyTokensError(
-                f"the item makes {len(ids):,} tokens, and cut at {self.max_tokens:,} it would end within or before a picture or "
-                "film, where the authors' code fails; put media first, or make them smaller, or fewer"
+                f"the item makes {len(ids):,} tokens, and cut at {self.max_tokens:,} it would end within or before an image or "
+                "video, where the authors' code fails; put media first, or make them smaller, or fewer"
             )
         return ids[: self.max_tokens]
 
