@@ -22,11 +22,12 @@ HEAVY = {
     "PIL",
 }
 # room → rooms that it may import; a room is a module or package of zoo.
-BASE = {"_version", "errors", "reading", "spec", "items"}
+BASE = {"_version", "arguments", "errors", "reading", "spec", "items"}
 PARTS = BASE | {"films", "media", "pooling", "heads"}
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
+    "arguments": {"errors"},
     "reading": set(),
     "spec": {"errors", "reading"},
     "items": BASE | {"media"},

@@ -11,12 +11,15 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, vectors, whole
+from zoo.arguments import dtype as dtype_of
 from zoo.encoders.base import Batch, Encoder
-from zoo.errors import InputError, UnsupportedInputError, UnsupportedModalityError
+from zoo.errors import ArgumentError, InputError, UnsupportedInputError, UnsupportedModalityError
 from zoo.fusion import FusedEncoder, FusedTower, WeightedSum, apart
 from zoo.items import Item, Tokens, as_item
+from zoo.media import is_open_file
 from zoo.prompts import Role, for_role, name_for, text_of
-from zoo.similarity import Precision, check_precision, finished, quantize, similarity
+from zoo.similarity import PRECISIONS, Precision, check_precision, finished, quantize, similarity
 from zoo.spec import ModelSpec, Similarity
 from zoo.streaming import Encoded, EvalMode, progress_bar, stream
 
@@ -159,6 +162,13 @@ class Embedder(nn.Module):
             what=files[0] if files else "+".join(sorted(wanted)),
         )
 
+    @checked(
+        batch_size=optional(whole()),
+        dim=optional(whole(None)),
+        precision=one_of(*PRECISIONS),
+        on_error=one_of("raise", "skip"),
+        progress=optional(flag),
+    )
     def encode(
         self,
         inputs: Any,
@@ -177,7 +187,7 @@ class Embedder(nn.Module):
         for a list.
 
         Args:
-            inputs: str, pathlib.Path, bytes, picture, array or `Item`, or many of them (see `zoo.items.as_item`).
+            inputs: str, pathlib.Path, bytes, file opened to read bytes, picture, array or `Item`, or many of them (see `zoo.items.as_item`).
             prompt: text that is put before texts as it stands, or where a vision-language model has its instruction.
             prompt_name: a prompt of the model's by its name (`spec.prompts`), in place of `prompt`. With neither, the
                 default prompt of a model that has one (`spec.default_prompt_name`).
@@ -198,8 +208,6 @@ class Embedder(nn.Module):
             NormsLostError: int8 or binary of a model that compares by dot product.
         """
         check_precision(self.spec, precision)
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error must be raise or skip, not {on_error!r}")
         many = _many(inputs)
         options = {"prompt": prompt, "prompt_name": prompt_name, "batch_size": batch_size, "dim": dim}
         stream = self.encode_stream([inputs] if many is None else many, progress=progress, **options)
@@ -231,6 +239,7 @@ class Embedder(nn.Module):
             return self.for_role(role)
         return {"prompt": prompt, "prompt_name": prompt_name}
 
+    @checked(inputs=iterable, batch_size=optional(whole()), dim=optional(whole(None)), progress=optional(flag))
     def encode_stream(
         self,
         inputs: Iterable[Any],
@@ -275,6 +284,7 @@ class Embedder(nn.Module):
             shares.append(0.0 if item.text is None else self.route(item).encoder.unknown_share(item))
         return shares[0] if many is None else shares
 
+    @checked(a=vectors, b=vectors)
     def similarity(self, a: Any, b: Any) -> Tensor:
         """Similarity `(n, m)` of vectors `(n, dim)` and `(m, dim)`, as `spec.similarity` says (see `zoo.similarity`).
 
@@ -283,6 +293,7 @@ class Embedder(nn.Module):
         """
         return similarity(a, b, self.spec.similarity)
 
+    @checked(documents=many, k=optional(whole(0)))
     def rank(self, query: Any, documents: Any, k: int | None = 10) -> list[Hit]:
         """The `k` documents most similar to one query, best first.
 
@@ -304,10 +315,12 @@ class Embedder(nn.Module):
         """The text that `encode` puts before texts for these arguments; raises PromptError (see `zoo.prompts.text_of`)."""
         return text_of(self.spec, prompt, prompt_name)
 
+    @checked(role=one_of("query", "document"))
     def role(self, role: Role) -> str | None:
         """The name of the model's prompt for queries or documents, even of an empty one; None where it has none."""
         return name_for(self.spec, role)
 
+    @checked(role=one_of("query", "document"))
     def for_role(self, role: Role) -> dict[str, Any]:
         """`encode`'s arguments for queries or documents: {"prompt_name": …}, or {"prompt": ""} where there is none."""
         return for_role(self.spec, role)
@@ -315,13 +328,16 @@ class Embedder(nn.Module):
     def _cut(self, dim: int | None) -> int | None:
         if dim is None or dim == self.spec.dim:
             return None
-        if not 0 < dim < self.spec.dim:
-            raise ValueError(f"dim must be between 1 and {self.spec.dim} for {self.spec.name}, not {dim}")
+        if not 0 < dim <= self.spec.dim:
+            raise ArgumentError(
+                f"dim must be between 1 and {self.spec.dim} for {self.spec.name}, not {dim}; leave it out for all columns"
+            )
         if dim not in self.spec.dims:
             trained = f"only for {list(self.spec.dims)}" if self.spec.dims else "for no cut"
-            warnings.warn(f"{self.spec.name} was trained {trained}; {dim} columns lose accuracy", stacklevel=4)
+            warnings.warn(f"{self.spec.name} was trained {trained}; {dim} columns lose accuracy", stacklevel=6)
         return dim
 
+    @checked(dim=optional(whole()))
     def fingerprint(
         self, prompt: str | None = None, dim: int | None = None, prompt_name: str | None = None
     ) -> dict[str, Any]:
@@ -350,6 +366,7 @@ class Embedder(nn.Module):
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @checked(engine=one_of("auto", "torch", "pillow"))
     def set_pixel_engine(self, engine: Literal["auto", "torch", "pillow"]) -> "Embedder":
         """Chooses how pictures are resized (see `PixelTransform`): "pillow" equals a PIL reference to the last digit."""
         for tower in self.towers:
@@ -357,7 +374,8 @@ class Embedder(nn.Module):
                 tower.encoder.transform = replace(tower.encoder.transform, engine=engine)
         return self
 
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+    @checked(folder=path, dtype=optional(dtype_of))
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | str | None = None) -> Path:
         """Writes a folder that `load_model` reads, once it is opened and gives equal vectors (see `zoo.formats.writing`)."""
         from zoo.formats.writing import save_pretrained
 
@@ -401,7 +419,7 @@ def _many(inputs: Any) -> Iterable[Any] | None:
         )
     if hasattr(inputs, "columns"):
         raise UnsupportedInputError("cannot embed a table; pass one of its columns", what=type(inputs).__name__)
-    if isinstance(inputs, str | Path | bytes | bytearray | memoryview | Item):
+    if isinstance(inputs, str | Path | bytes | bytearray | memoryview | Item) or is_open_file(inputs):
         return None
     dtype = getattr(inputs, "dtype", None)
     if dtype is not None and getattr(inputs, "ndim", 0) == 1 and getattr(dtype, "kind", "") in "OUT":

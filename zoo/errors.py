@@ -5,6 +5,10 @@ class ZooError(Exception):
     """Base of all errors of the zoo; its message says what came, what was expected and what to do."""
 
 
+class ArgumentError(ZooError, TypeError, ValueError):
+    """An argument of a call has a wrong type or value; nothing has been done yet. The message names it and the remedy."""
+
+
 class UnknownModelError(ZooError):
     """No registered model has this name; the message lists the nearest names."""
 

@@ -1,5 +1,6 @@
 """Items: what goes into a model, and the two types that flow through it."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,9 +100,15 @@ def as_item(value: Any) -> Item:
         return _checked(value)
     if isinstance(value, str):
         return Item(text=value)
-    if isinstance(value, Path | bytes | bytearray | memoryview):
-        from zoo.media import kind_of
+    if isinstance(value, Path | bytes | bytearray | memoryview) or callable(getattr(value, "read", None)):
+        from zoo.media import is_open_file, kind_of, read_open_file
 
+        if isinstance(value, io.TextIOBase):
+            raise UnsupportedInputError(
+                "a file opened as text; open media in mode 'rb' or pass pathlib.Path, and pass texts as str",
+                what=type(value).__name__,
+            )
+        value = read_open_file(value) if is_open_file(value) else value
         source = value if isinstance(value, Path) else bytes(value)
         return Item(**{kind_of(source): source})
     if _is_picture(value):
@@ -125,14 +132,26 @@ def as_item(value: Any) -> Item:
 
 
 def _checked(item: Item) -> Item:
+    if item.instruction is not None and not isinstance(item.instruction, str):
+        raise UnsupportedInputError(
+            f'instruction must be a str, not {type(item.instruction).__name__}; write Item(..., instruction="...")',
+            what=repr(item.instruction)[:60],
+        )
+    for name in ("parts", "regions"):
+        if not isinstance(value := getattr(item, name), Sequence) or isinstance(value, str | bytes):
+            raise UnsupportedInputError(
+                f"{name} is a list, such as {name}=[first, second], not {type(value).__name__}", what=repr(value)[:60]
+            )
+    if files := {n: v for n in ("image", "video", "audio") if callable(getattr(v := getattr(item, n), "read", None))}:
+        from zoo.media import read_open_file
+
+        item = replace(item, **{name: read_open_file(file) for name, file in files.items()})
     if item.parts:
         if any(value is not None for value in (item.text, item.image, item.video, item.audio)) or len(item.regions):
             raise UnsupportedInputError(
                 "an Item has either parts or a text, image, video or audio; put all of it into parts",
                 what="Item(parts=…)",
             )
-        if isinstance(item.parts, str | bytes | Path):
-            raise UnsupportedInputError("parts is a list, such as parts=[words, picture]", what="Item(parts=…)")
         parts = [as_item(part) for part in item.parts]
         if any(part.parts or part.instruction for part in parts):
             raise UnsupportedInputError(

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,40 @@ MAX_FILE_BYTES = 512 * 2**20
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 _HEAD = 64
+_READING = threading.Lock()
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (
     "an image that no file opened (its PIL `format` is None) carries an orientation tag, and is turned as it says. If its pixels "
     "are upright already, take the tag away (PIL.ImageOps.exif_transpose turns and takes away), or pass the file"
 )
+
+
+def is_open_file(value: Any) -> bool:
+    """Whether something is a file that was opened to read bytes, a `BytesIO`, or behaves like one."""
+    return callable(getattr(value, "read", None)) and not isinstance(value, io.TextIOBase | Path)
+
+
+def read_open_file(file: Any) -> bytes:
+    """All bytes of an open file, from its beginning where it can go back there.
+
+    Raises:
+        MissingFileError: it is closed or cannot be read. UnsupportedInputError: it gives no bytes.
+        ImageTooLargeError: over 512 MiB.
+    """
+    name = f"{type(file).__name__} {getattr(file, 'name', '')}".strip()
+    try:
+        with _READING:  # one file may stand in a list twice
+            if getattr(file, "seekable", lambda: False)():
+                file.seek(0)
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise MissingFileError(f"{name} cannot be read: {error}; open it again, in mode 'rb'", what=name) from error
+    if not isinstance(content, bytes | bytearray | memoryview):
+        found = type(content).__name__
+        raise UnsupportedInputError(f"{name} gives {found}, not bytes; open it in mode 'rb'", what=name)
+    if len(content) > MAX_FILE_BYTES:
+        raise ImageTooLargeError(f"{name} has over {MAX_FILE_BYTES // 2**20} MiB; no more are read", what=name)
+    return bytes(content)
 
 
 def kind_of(source: Path | bytes) -> Modality:
@@ -159,6 +189,8 @@ def load_pixels(source: Any) -> "np.ndarray":
         return _decode(read_bytes(source), str(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(bytes(source), describe(bytes(source)))
+    if is_open_file(source):
+        return load_pixels(read_open_file(source))
     if hasattr(source, "getexif") or hasattr(source, "getbands"):
         return _guarded(lambda: _from_pil(source, describe(source)), describe(source))
     if hasattr(source, "ndim") and hasattr(source, "dtype"):

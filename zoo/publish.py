@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoo.arguments import checked, flag, model_or_path, optional, path, text
 from zoo.errors import HubError, ZooError
 from zoo.hub import DiskFullError, HubConflictError, NoAccessError, NotOnHubError, hub_call
 from zoo.spec import NAME, ModelSpec
@@ -67,6 +68,7 @@ class Published:
     changed: bool
 
 
+@checked(source=model_or_path, repo=text, private=flag, update=flag, message=text)
 def publish(
     source: "Embedder | str | Path",
     repo: str,
@@ -85,6 +87,7 @@ def publish(
         return upload(staged.folder, repo, private=private, update=update, message=message)
 
 
+@checked(source=model_or_path, repo=text, folder=path, space=optional(text), license=optional(text), check=flag)
 def stage(
     source: "Embedder | str | Path",
     repo: str,

@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts, whole
+from zoo.arguments import device as device_here
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
-from zoo.spec import NAME, Modality, ModelSpec
+from zoo.spec import MODALITIES, NAME, Modality, ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +54,12 @@ def _import_models() -> None:
         importlib.import_module(f"zoo.models.{module.name}")
 
 
+@checked(
+    pattern=text,
+    modality=optional(one_of(*MODALITIES)),
+    max_params=optional(whole(0)),
+    license=optional(text),
+)
 def list_models(
     pattern: str = "*",
     *,
@@ -79,6 +87,7 @@ def list_models(
     )
 
 
+@checked(name=text)
 def get_spec(name: str) -> ModelSpec:
     """The facts of a registered model.
 
@@ -108,6 +117,7 @@ def spec_of_repository(repo: str) -> ModelSpec | None:
     return next((spec for _, spec in sorted(_SPECS.items()) if spec.hub_id == repo), None)
 
 
+@checked(name=text)
 def build_model(name: str) -> "Embedder":
     """The shape of a registered model with random weights; needs no network. For pretrained weights: `load_model`.
 
@@ -136,11 +146,22 @@ def check_promise(spec: ModelSpec, found: ModelSpec, what: str) -> None:
         )
 
 
+@checked(
+    name_or_path=path,
+    device=optional(device_here),
+    dtype=optional(dtype_or_auto),
+    revision=optional(text),
+    trust_remote_code=flag,
+    allow_pickle=flag,
+    like=optional(text),
+    ignore=texts,
+    truncation=optional(one_of("text", "reference")),
+)
 def load_model(
     name_or_path: str | Path,
     *,
     device: "str | torch.device | None" = None,
-    dtype: 'torch.dtype | Literal["auto"] | None' = None,
+    dtype: "torch.dtype | str | None" = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
@@ -154,7 +175,7 @@ def load_model(
         name_or_path: a registered name; "open_clip:<arch>/<tag>"; "timm:<name>"; "hf:<org>/<repo>[@revision]"; a
             folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
         device: "cuda", "cpu", ...; by default CUDA where there is one, else the CPU.
-        dtype: of the weights; by default float32. "auto" takes bfloat16 where a short trial finds it faster.
+        dtype: of the weights, torch's or by its name ("bfloat16"); by default float32. "auto" takes bfloat16 where a short trial finds it faster.
         revision: branch, tag or full commit on the Hub; by default the registered one, else the newest.
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
         allow_pickle: allow weights that are not safetensors.
@@ -167,6 +188,7 @@ def load_model(
             authors' code does. Vectors differ; fingerprints too.
 
     Raises:
+        ArgumentError: an argument of another type, or a device that is not here; nothing has been opened.
         UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
         Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.arguments import checked, flag, many, optional, text, whole
+from zoo.arguments import path as a_path
 from zoo.encoders.vlm import VlmEncoder, content_of
 from zoo.errors import InputError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import read_object
@@ -140,6 +142,7 @@ class Reranker(nn.Module):
         content = content_of(item)
         return content if item.parts else sorted(content, key=lambda part: self.judge.kinds.index(part[0]))
 
+    @checked(documents=optional(many), batch_size=optional(whole()))
     def score(self, query: Any, documents: Sequence[Any] | None = None, *, batch_size: int | None = None) -> Tensor:
         """Probabilities `(n,)`, 0 to 1, float32 on the CPU.
 
@@ -173,6 +176,7 @@ class Reranker(nn.Module):
             scores[[index for index, _ in batch]] = margins.sigmoid().cpu()
 
 
+@checked(name=a_path, like=optional(text), revision=optional(text), allow_pickle=flag)
 def load_reranker(
     name: str | Path, *, like: str | None = None, revision: str | None = None, allow_pickle: bool = False
 ) -> Reranker:

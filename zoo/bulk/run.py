@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.arguments import checked, flag, flag_or_function, model_or_path, number, optional, path, text, texts, whole
+from zoo.arguments import device as device_here
 from zoo.bulk.errors import OptionError, SourceChangedError, SourceError
 from zoo.bulk.feed import HELP, Feed, Reuse
 from zoo.bulk.fingerprints import check_fingerprint
@@ -26,6 +28,22 @@ SHARD_SECONDS = 60.0
 REPORT_EVERY = 0.1
 
 
+@checked(
+    model=model_or_path,
+    source=path,
+    out=path,
+    column=optional(text),
+    kind=optional(text),
+    dim=optional(whole(None)),
+    precision=text,
+    batch_size=optional(whole()),
+    shard_size=whole(None),
+    shard_seconds=number,
+    update=flag,
+    device=optional(device_here),
+    ignore=texts,
+    progress=flag_or_function,
+)
 def embed_dataset(
     model: "Embedder | str | Path",
     source: Path | str,

@@ -113,10 +113,11 @@ def _source(name: str, ignore: list[str]) -> "Embedder | Path":
 
 
 def _loaded(model: "Embedder | Path", device: str | None) -> "Embedder":
+    from zoo.arguments import device as device_here
     from zoo.registry import load_model
 
     model = load_model(model, device="cpu") if isinstance(model, Path) else model
-    return model.to(device or "cpu")
+    return model.to(device_here("--device", device or "cpu"))
 
 
 def _merged(

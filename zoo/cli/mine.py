@@ -151,8 +151,11 @@ def _reranker(name: str, device: str | None) -> Any:
         from sentence_transformers import CrossEncoder
     except ImportError as error:
         raise ZooError("--reranker needs sentence-transformers: pip install sentence-transformers") from error
+    from zoo.arguments import device as device_here
+
+    place = str(device_here("--device", device)) if device else None
     try:
-        return CrossEncoder(name, device=device)
+        return CrossEncoder(name, device=place)
     except (OSError, ValueError) as error:
         raise ZooError(f"--reranker {name}: {error}") from error
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoo.arguments import checked, optional, path, text, whole
+from zoo.arguments import model as a_model
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import Shard, ShardFolder
 from zoo.errors import PromptError, ZooError
@@ -29,6 +31,7 @@ THRESHOLD = 100_000
 ROWS_PER_COMMIT = 65536
 
 
+@checked(folder=path, model=optional(a_model), backend=optional(text), threshold=whole(0))
 def open_index(
     folder: Path | str,
     *,
@@ -48,13 +51,13 @@ def open_index(
     Raises:
         IndexStateError: no vectors there. FingerprintMismatchError: made by another model.
     """
+    if backend not in ("lancedb", "exact", None):
+        raise ZooError(f'unknown backend {backend!r}; expected "lancedb" or "exact"')
     folder = Path(folder)
     manifest = read_manifest(folder)
     if model is not None:
         check_model(model, folder)
     backend = backend or _default_backend(manifest["precision"])
-    if backend not in ("lancedb", "exact"):
-        raise ZooError(f'unknown backend {backend!r}; expected "lancedb" or "exact"')
     if backend == "lancedb" and not _has_lancedb():
         raise ZooError('the lancedb backend is not installed: pip install "embedding-zoo[index]", or backend="exact"')
     target = folder / INDEX / backend

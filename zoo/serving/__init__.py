@@ -7,6 +7,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from zoo.arguments import checked, flag, optional, text, texts, whole
+from zoo.arguments import model as a_model
 from zoo.serving.limits import Limits, MissingServerError, RequestError
 from zoo.spec import need_one_vector
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "MissingServerError", "RequestError", "create_app", "run_server"]
 
 
+@checked(model=a_model, api_key=optional(text), allow_urls=flag, cors=texts)
 def create_app(
     model: "Embedder",
     *,
@@ -45,6 +48,7 @@ def create_app(
     return build_app(model, limits or Limits(), api_key, allow_urls, cors)
 
 
+@checked(host=text, port=whole(0), ready=text)
 def run_server(app: "FastAPI", *, host: str = "127.0.0.1", port: int = 8000, ready: str = "{url}") -> None:
     """Serves until SIGINT or SIGTERM; requests that have begun are answered first.
 

@@ -1,0 +1,267 @@
+"""Arguments of another type: every public call says which one, what to write instead, and has done nothing yet."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from zoo import bulk, publish, reranker, serving
+from zoo.arguments import device
+from zoo.cli import main
+from zoo.embedder import Embedder
+from zoo.errors import ArgumentError, EmptyTextError, InputError, InvalidTextError, ZooError
+
+
+class Untouched:
+    """Inputs that may not be looked at."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("work has begun")
+
+
+BY_TYPE = ["4", 8.0, 5, True, b"x", ["a", 2], {"a": 1}, object()]
+# Values of which every one is another type than the argument's; None stands for "not given" nearly everywhere.
+WRONG: dict[str, list[Any]] = {
+    "batch_size": ["4", 8.0, True, 0, -1, [1], object()],
+    "dim": ["4", 8.0, True, 0, -1, 10**6, [1], object()],
+    "prompt": [5, b"x", ["a"], object()],
+    "prompt_name": [5, b"x", ["a"], object()],
+    "precision": [8, "float64", None, ["int8"], object()],
+    "on_error": [0, "ignore", None, object()],
+    "progress": ["yes", 5, object()],
+    "a": ["a", 3, None, {"a": 1}, ["a"], object()],
+    "b": ["a", 3, None, {"a": 1}, ["a"], object()],
+    "documents": ["a", 3, None, {"a": 1}, Path("a"), iter("a"), object()],
+    "k": ["4", 8.0, True, -1, object()],
+    "role": [5, "passage", None, object()],
+    "engine": [5, "cv2", None, object()],
+    "folder": [5, b"x", None, ["a"], object()],
+    "dtype": ["int8", "half precision", torch.int64, 16, object()],
+    "device": ["gpu", "cuda" if not torch.cuda.is_available() else "cuda:99", "cuda:x", 5, object()],
+    "name": [5, b"x", None, ["a"], object()],
+    "name_or_path": [5, b"x", None, ["a"], object()],
+    "pattern": [5, b"x", None, object()],
+    "modality": [5, "picture", ["text"], object()],
+    "max_params": ["30M", 1.5, -1, object()],
+    "license": [5, b"x", object()],
+    "revision": [5, b"x", object()],
+    "trust_remote_code": ["yes", 1, None, object()],
+    "allow_pickle": ["yes", 1, None, object()],
+    "like": [5, b"x", object()],
+    "ignore": ["key", 5, [5], None, object()],
+    "truncation": [5, "left", object()],
+    "inputs": ["one text", 5, None, Path("a"), {"a": 1}, object()],
+    "model": [5, None, ["a"], object()],
+    "source": [5, None, ["a"], object()],
+    "out": [5, None, ["a"], object()],
+    "column": [5, object()],
+    "kind": [5, object()],
+    "shard_size": ["4", 8.0, True, object()],
+    "shard_seconds": ["4", True, None, object()],
+    "max_bad": ["many", [1], object()],
+    "update": ["yes", 1, None, object()],
+    "backend": [5, "faiss", object()],
+    "threshold": ["4", 8.0, -1, None, object()],
+    "api_key": [5, object()],
+    "allow_urls": ["yes", 1, None, object()],
+    "cors": ["*", 5, None, object()],
+    "host": [5, None, object()],
+    "port": ["80", 8.0, -1, None, object()],
+    "ready": [5, None, object()],
+    "repo": [5, None, "no-slash", object()],
+    "private": ["yes", 1, None, object()],
+    "message": [5, None, object()],
+}
+# Not walked: what is an object of the zoo's own, or of any type.
+FREE = {"self", "query", "texts", "options", "limits", "facts", "app"}
+
+
+def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Name → a public callable, and arguments that it would work with."""
+    model = zoo.build_model("text-test")
+    vectors = torch.randn(3, model.spec.dim)
+    untouched, lines = {"inputs": Untouched()}, Path(tempfile.mkdtemp()) / "lines.txt"
+    lines.write_text("a\nb\n")
+    return {
+        "encode": (model.encode, untouched),
+        "encode_query": (model.encode_query, untouched),
+        "encode_document": (model.encode_document, untouched),
+        "encode_stream": (model.encode_stream, untouched),
+        "similarity": (model.similarity, {"a": vectors, "b": vectors}),
+        "rank": (model.rank, {"query": vectors[0], "documents": vectors}),
+        "role": (model.role, {"role": "query"}),
+        "for_role": (model.for_role, {"role": "query"}),
+        "prompt_text": (model.prompt_text, {}),
+        "fingerprint": (model.fingerprint, {}),
+        "set_pixel_engine": (model.set_pixel_engine, {"engine": "auto"}),
+        "save_pretrained": (model.save_pretrained, {"folder": "/nowhere/at/all"}),
+        "load_model": (zoo.load_model, {"name_or_path": "hf:org/never-asked-for"}),
+        "build_model": (zoo.build_model, {"name": "text-test"}),
+        "get_spec": (zoo.get_spec, {"name": "text-test"}),
+        "list_models": (zoo.list_models, {}),
+        "embed_dataset": (bulk.embed_dataset, {"model": model, "source": lines, "out": lines.parent / "out"}),
+        "open_index": (zoo.open_index, {"folder": "/nowhere"}),
+        "create_app": (serving.create_app, {"model": model}),
+        "run_server": (serving.run_server, {"app": None}),
+        "load_reranker": (reranker.load_reranker, {"name": "hf:org/never-asked-for"}),
+        "publish": (publish.publish, {"source": "/nowhere", "repo": "me/nothing"}),
+    }
+
+
+CALLS = calls()
+
+
+def cases(name: str) -> list[tuple[str, Any]]:
+    function, _ = CALLS[name]
+    found = [parameter for parameter in inspect.signature(function).parameters if parameter not in FREE]
+    return [
+        (parameter, value) for parameter in found for value in WRONG[parameter] if (name, parameter, value) not in FINE
+    ]
+
+
+FINE = [("encode", "inputs", value) for value in WRONG["inputs"]]
+FINE += [(name, "inputs", v) for name in ("encode_query", "encode_document") for v in WRONG["inputs"]]
+FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_argument_of_another_type_is_named(name: str) -> None:
+    function, usual = CALLS[name]
+    options = {"batch_size", "dim", "precision", "on_error", "progress"}
+    walked = cases(name)
+    if name in ("encode_query", "encode_document"):  # which hand them on
+        walked += [(option, value) for option in sorted(options) for value in WRONG[option]]
+    unnamed = []
+    for parameter, value in walked:
+        try:
+            result = function(**{**usual, parameter: value})
+        except ZooError as error:
+            if parameter not in str(error):
+                unnamed.append((parameter, value, f"{type(error).__name__}: {error}"))
+        except Exception as error:
+            unnamed.append((parameter, value, repr(error)))
+        else:
+            unnamed.append((parameter, value, f"gave {type(result).__name__}"))
+    assert unnamed == []
+
+
+def test_every_public_callable_is_walked() -> None:
+    """What takes no arguments to mistake, is a record, or is the protocol of a layer, is listed here."""
+    quiet = {"unknown_share", "route", "place", "push_to_hub", "train", "eval"}
+    own = {n for n, f in vars(Embedder).items() if callable(f) and not n.startswith("_")} - quiet
+    records = {"Box", "Point", "Mask", "Item", "ModelSpec", "Embedder", "Encoded", "Hit", "register_model"}
+    errors = {n for n in zoo.__all__ if n.endswith("Error")}
+    public = {n for n in zoo.__all__ if callable(getattr(zoo, n))} - records - errors
+    assert own | public <= set(CALLS)
+
+
+def test_what_is_right_goes_through() -> None:
+    """numpy's numbers, names of types, and the cases that look like wrong ones."""
+    model = zoo.build_model("text-test")
+    assert (
+        model.encode(["a b", "c"], batch_size=np.int64(1), dim=np.int32(model.spec.dim), progress=False).shape[0] == 2
+    )
+    assert model.rank("a", ["b", "c"], k=np.int64(1))[0].index in (0, 1)
+    assert zoo.load_model("zoo-mini", device=torch.device("cpu"), dtype="bfloat16").towers[
+        1
+    ].encoder.table.weight.dtype == (torch.bfloat16)
+    assert zoo.load_model("zoo-mini", device="cpu", dtype="torch.float64").device.type == "cpu"
+    assert device("device", "cpu") == torch.device("cpu")
+
+
+def test_the_remedy_is_the_value_that_was_meant() -> None:
+    model = zoo.build_model("text-test")
+    for options, remedy in (({"batch_size": "4"}, "batch_size=4"), ({"dim": 8.0}, "dim=8")):
+        with pytest.raises(ArgumentError, match=f"write {remedy}$") as caught:
+            model.encode(["a"], **options)
+        assert isinstance(caught.value, TypeError | ValueError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "a cat"],
+        ["embed", "FOLDER", "--out", "OUT"],
+        ["serve", "zoo-mini"],
+        ["merge", "zoo-mini", "OTHER", "--out", "OUT", "--probe", "PAIRS"],
+    ],
+)
+def test_the_command_line_says_it_too(arguments: list[str], tmp_path: Path, capsys: Any) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "pairs.csv").write_text("query,positive\na,b\nc,d\n")
+    places = {"FOLDER": str(tmp_path), "OUT": str(tmp_path / "out"), "PAIRS": str(tmp_path / "pairs.csv")}
+    if "OTHER" in arguments:
+        places["OTHER"] = str(zoo.load_model("zoo-mini").save_pretrained(tmp_path / "other"))
+    assert main([*(places.get(word, word) for word in arguments), "--device", "gpu"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "device must be the name of a device, not 'gpu'" in said
+    assert not (tmp_path / "out").exists()
+
+
+# --------------------------------------------------------------------------------------------------------- open files
+
+
+def test_open_files_are_media(tmp_path: Path) -> None:
+    model = zoo.build_model("image-test")
+    path = tmp_path / "a.png"
+    Image.effect_noise((24, 16), 80).convert("RGB").save(path)
+    expected, content = model.encode(path), path.read_bytes()
+    read_to_its_end = io.BytesIO(content)
+    read_to_its_end.read()
+    for file in (io.BytesIO(content), read_to_its_end, path.open("rb"), path.open("rb", buffering=0)):
+        assert torch.equal(model.encode(file), expected)
+    twice = io.BytesIO(content)
+    several = [io.BytesIO(content), twice, twice, zoo.Item(image=io.BytesIO(content))]
+    assert (model.encode(several) - expected).abs().max() < 1e-6
+    closed = path.open("rb")
+    closed.close()
+    for file, said in ((closed, "open it again"), (io.BytesIO(b""), "empty"), (io.BytesIO(b"hello"), "text file")):
+        with pytest.raises(InputError, match=said):
+            model.encode(file)
+    with path.open() as as_text, pytest.raises(InputError, match="mode 'rb'"):
+        model.encode([as_text])
+
+
+@pytest.mark.parametrize("item", [{"instruction": 5}, {"parts": 5}, {"parts": "ab"}, {"regions": 5}, {"text": 5}])
+def test_wrong_parts_of_an_item_are_named(item: dict[str, Any]) -> None:
+    model = zoo.build_model("text-test")
+    with pytest.raises(InputError, match=next(iter(item))):
+        model.encode(zoo.Item(**{"text": "a", **item}))
+
+
+# ------------------------------------------------------------------------------------------------------ visible texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 5000 + "kitty",
+        "\n" * 100_000 + "x",
+        "\U0001fae9",  # newer than some Pythons
+        "\U0001fadf\U0001fae8",
+        "\ue0b0",  # an icon of a patched font
+        "\U000f0001",
+        "\u0378",
+        "\u200b" * 5000 + "a",
+    ],
+)
+def test_what_can_be_seen_is_no_empty_text(text: str) -> None:
+    assert zoo.build_model("text-test").encode(text).isfinite().all()
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\u200b\u200d \ufeff", "\x00\x01", "\u2028 \u3000"])
+def test_what_cannot_be_seen_is_one(text: str) -> None:
+    with pytest.raises(EmptyTextError):
+        zoo.build_model("text-test").encode(text)
+    with pytest.raises(InvalidTextError):
+        zoo.build_model("text-test").encode("\ud800")
