@@ -3,6 +3,7 @@
 The library's own class reads the settings, so that its defaults, its old spellings and its checks are the ones that count.
 """
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from zoo.encoders.checking import check_numbers
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.formats import read_object
 from zoo.formats.known import images
-from zoo.formats.settings import NOTHING, Ignore, read
+from zoo.formats.settings import NOTHING, Ignore, Table, read
 
 if TYPE_CHECKING:
     from zoo.encoders.pixels import PixelTransform
@@ -137,6 +138,38 @@ def patch_settings(
     if not _interpolation(processor.resample, where, ignore):
         del settings["resample"]
     return settings
+
+
+def check_files(folder: Path, processor: Any, ignore: Ignore = NOTHING) -> None:
+    """Holds the files of a vision-language model's processor to what transformers' own classes of its parts read.
+
+    Raises:
+        UnreadSettingError: a setting that none of them has.
+    """
+    parts = {name: getattr(processor, name, None) for name in ("image_processor", "video_processor")}
+    own = {name: _arguments(part) for name, part in parts.items()}
+    both = own["image_processor"] | own["video_processor"]  # once one file was read by both
+    for name, known_here in (("preprocessor_config.json", both), ("video_preprocessor_config.json", both)):
+        if (folder / name).is_file():
+            read(read_object(folder / name), _with(images.PART, known_here), folder / name, ignore)
+    file = folder / "processor_config.json"
+    if not file.is_file():
+        return
+    settings = read_object(file)
+    whole = set(inspect.signature(type(processor).__init__).parameters)
+    read(settings, _with(images.WHOLE, whole), file, ignore)
+    for name, arguments in own.items():
+        if isinstance(settings.get(name), dict):
+            read(settings[name], _with(images.PART, arguments), file, ignore, f"{name}.")
+
+
+def _arguments(part: Any) -> set[str]:
+    return set(part.valid_kwargs.__annotations__) if part is not None else set()
+
+
+def _with(table: Table, followed: set[str]) -> Table:
+    """The table with a class's own arguments, but for those without effect here."""
+    return Table({*table.followed, *(followed - set(table.inert))}, table.inert, table.held)
 
 
 def _sides(processor: Any, key: str, where: Path, ignore: Ignore, tower: tuple[int, int]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import read_config
+from zoo.formats.composites import check_parts
 from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
 from zoo.formats.processors import image_settings, open_images, patch_settings, transform_of
 from zoo.formats.schema import check_folder
@@ -261,7 +262,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
-    _check_towers(_read_config(folder, allow_pickle), folder / "config.json")
+    check_parts(_read_config(folder, allow_pickle), folder / "config.json", ignore)
     tokenizer = open_tokenizer(folder, plain=False)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -308,19 +309,13 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     return Embedder(spec, [Tower(image_encoder, Cls(), Identity()), Tower(text_encoder, Cls(), Identity())])
 
 
-def _check_towers(config: dict[str, Any], where: Path) -> None:
-    """Raises UnrecognisedCheckpointError where a dual encoder's file says that one of its towers is not there."""
-    for name in ("vision_config", "text_config"):
-        if name in config and config[name] is None and not config.get(f"{name}_dict"):
-            raise UnrecognisedCheckpointError(
-                f"{where} has {name} = null: this {config['model_type']} lacks one of its two towers, and transformers would "
-                "build a default one in its place; take the whole checkpoint"
-            )
-
-
 def _check_vectors(config: Any, where: Path) -> None:
     """Raises UnrecognisedCheckpointError where two towers do not end in vectors of one space."""
     kind, vision, text = config.model_type, config.vision_config, config.text_config
+    if vision.num_channels != 3:
+        raise UnrecognisedCheckpointError(
+            f"{where}: this {kind} reads images of {vision.num_channels} channels, and the zoo gives RGB, 3 of them"
+        )
     if kind == "clip":
         return
     if not getattr(vision, "vision_use_head", True):

@@ -1,11 +1,14 @@
 """Vision-language checkpoints: config.json of a backbone that transformers knows, or an adapter (LoRA, DoRA) for one."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
+from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
+from zoo.formats.composites import check_parts
+from zoo.formats.processors import check_files
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.spec import ModelSpec
@@ -130,8 +133,13 @@ def load(
         check_folder(base)  # transformers would add an adapter that lies there by itself
     config = read_object(base / "config.json")
     check_backbone(config, like, str(base / "config.json"))
+    # A registered model's files are its authors', and what transformers' own classes make of them is held equal to their code.
+    told = like.hub_id == name and not local
+    _check(told, lambda: check_parts(_in_their_words(config), base / "config.json", ignore))
     backbone, projection = _parts(load_backbone(base, allow_pickle=allow_pickle, dtype=dtype))
-    processor = open_processor(folder if _has_processor(folder) else base, backbone.config.model_type)
+    files = folder if _has_processor(folder) else base
+    processor = open_processor(files, backbone.config.model_type)
+    _check(told, lambda: check_files(files, processor, ignore))
     encoder = VlmEncoder(
         backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
         like.reading,
@@ -155,6 +163,16 @@ def load(
         check_folder(folder / ADAPTERS, root=folder, adapter=True)
         _merge(model, backbone, folder / ADAPTERS, allow_pickle, like.reading.adapter, ignore)
     return model
+
+
+def _check(told: bool, check: Callable[[], None]) -> None:
+    """Runs a check of settings; where they are a registered model's own, one that nothing reads is told and not refused."""
+    try:
+        check()
+    except UnreadSettingError as error:
+        if not told:
+            raise
+        warnings.warn(str(error), stacklevel=2)
 
 
 def assemble(spec: ModelSpec, encoder: "VlmEncoder") -> "Embedder":
@@ -248,19 +266,25 @@ def _parts(model: "nn.Module") -> "tuple[nn.Module, nn.Linear | None]":
     return model.vlm, model.embedding_proj_layer
 
 
+def _in_their_words(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as transformers has it, where the repository has a name of its own for its kind."""
+    change = CONVERTED.get(config["model_type"], {})
+    parts = {key: {**(config.get(key) or {}), **part} for key, part in change.items() if isinstance(part, dict)}
+    return {**config, **change, **parts}
+
+
 def _converted(config: dict[str, Any], where: str) -> dict[str, Any]:
     """The configuration as an option of `from_pretrained`, where transformers does not know its kind; else none.
 
     Raises:
         UnrecognisedCheckpointError: its values are none of that kind.
     """
-    if (change := CONVERTED.get(config["model_type"])) is None:
+    if config["model_type"] not in CONVERTED:
         return {}
     from transformers import AutoConfig
 
-    parts = {key: {**(config.get(key) or {}), **part} for key, part in change.items() if isinstance(part, dict)}
     try:
-        return {"config": AutoConfig.for_model(**{**config, **change, **parts})}
+        return {"config": AutoConfig.for_model(**_in_their_words(config))}
     except Exception as error:  # whatever type transformers' own checks raise
         raise UnrecognisedCheckpointError(
             f"{where} is no {config['model_type']}: {' '.join(str(error).split())}"

@@ -50,3 +50,27 @@ PATCHES = Table(
         "do_resize": Only((None, True), "images of other sizes than whole patches cannot be read"),
     },
 )
+
+_PROMPT = "the registered model's own prompt and marks count"
+# Of vision-language models: followed are the arguments of transformers' own classes of the parts, listed from the classes.
+WHOLE = Table(
+    followed={"processor_class", "image_processor", "video_processor", "tokenizer"},
+    inert={
+        "auto_map": "the zoo takes transformers' own processor of this backbone",
+        "chat_template": _PROMPT,
+        "image_seq_len": _PROMPT,
+        "return_tensors": _OF_A_CALL,
+    },
+)
+PART = Table(
+    followed={"image_processor_type", "feature_extractor_type", "video_processor_type", "use_square_size"},
+    inert={
+        **_INERT,
+        "auto_map": WHOLE.inert["auto_map"],
+        "aspect_ratio_setting": "LLaVA's authors' name of cutting an image into parts, which the class of the processor does",
+        "chat_template": _PROMPT,
+        "return_metadata": _OF_A_CALL,
+        "image_token": _PROMPT,
+        "video_token": _PROMPT,
+    },
+)
