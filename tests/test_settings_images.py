@@ -26,7 +26,7 @@ from tests.reference.open_clip_models import open_clip_reference
 from tests.reference.timm_models import timm_reference
 from tests.reference.transformers_models import dual_reference
 from zoo.encoders.pixels import Normalize
-from zoo.errors import UnreadSettingError, UnrecognisedCheckpointError
+from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats.known import images, open_clip
 from zoo.formats.known import timm as known_timm
 from zoo.formats.processors import open_images, transform_of
@@ -267,6 +267,44 @@ def test_the_newer_of_two_files_counts(changed: Callable[..., Path], paths: list
 def test_a_tower_that_is_not_there(name: str, part: str, changed: Callable[..., Path]) -> None:
     folder = changed(name, "config.json", **{part: None})
     with pytest.raises(UnrecognisedCheckpointError, match=rf"{part} = null.*whole checkpoint"):
+        zoo.load_model(folder)
+
+
+DUAL = ["transformers-clip", "transformers-siglip", "transformers-siglip2-naflex"]
+
+
+@pytest.mark.parametrize("part", ["vision_config", "text_config"])
+@pytest.mark.parametrize("name", DUAL)
+def test_more_layers_in_the_file_than_in_the_configuration(name: str, part: str, changed: Callable[..., Path]) -> None:
+    folder = changed(name, "config.json", **{f"{part}__num_hidden_layers": 1})
+    with pytest.raises(MissingWeightsError, match="more layers than the configuration"):
+        zoo.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("text_config__residual_scale", 2),
+        ("vision_config__register_tokens", 4),
+        ("residual_scale", 2),
+        ("architectures", ["CLIPForImageClassification"]),
+        ("auto_map", {"AutoModel": "own.OwnCLIP"}),
+    ],
+)
+def test_settings_of_a_dual_encoder_that_nothing_reads(key: str, value: Any, changed: Callable[..., Path]) -> None:
+    folder = changed("transformers-clip", "config.json", **{key: value})
+    with pytest.raises(UnreadSettingError) as caught:
+        zoo.load_model(folder)
+    assert caught.value.keys == (key.replace("__", "."),)
+    assert zoo.load_model(folder, ignore=list(caught.value.keys)).encode("kitty").isfinite().all()
+
+
+def test_a_clip_of_one_channel(tmp_path: Path, base: Callable[[str], Path]) -> None:
+    folder = shutil.copytree(base("transformers-clip"), tmp_path / "grey")
+    config = transformers.CLIPConfig.from_pretrained(folder)
+    config.vision_config.num_channels = 1
+    transformers.CLIPModel(config).save_pretrained(folder)
+    with pytest.raises(UnrecognisedCheckpointError, match="1 channels"):
         zoo.load_model(folder)
 
 

@@ -9,13 +9,13 @@ from zoo.encoders.checking import positions_of
 from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
-from zoo.formats.backbones import read_config
+from zoo.formats.backbones import check_heads, own_class, read_config
 from zoo.formats.composites import check_parts
 from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
 from zoo.formats.processors import image_settings, open_images, patch_settings, transform_of
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
-from zoo.formats.sizes import check_size
+from zoo.formats.sizes import check_size, read_header
 from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
 from zoo.formats.tokenizer import read_tokenizer
 from zoo.spec import Attention, ModelSpec
@@ -262,7 +262,12 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
-    check_parts(_read_config(folder, allow_pickle), folder / "config.json", ignore)
+    written = _read_config(folder, allow_pickle)
+    check_heads(written, folder / "config.json", ignore)
+    if own := own_class(written):
+        why = f"its authors' own class, {own}, need not compute what transformers' own class of this type does"
+        ignore.refuse(folder / "config.json", "auto_map", written["auto_map"], why)
+    check_parts(written, folder / "config.json", ignore)
     tokenizer = open_tokenizer(folder, plain=False)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -282,6 +287,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         transform = transform_of(images, config.vision_config.image_size, file, ignore)
     vision = from_pretrained(tower_class(kind, "image"), folder, allow_pickle, config=config.vision_config)
     text = from_pretrained(tower_class(kind, "text"), folder, allow_pickle, config=config.text_config)
+    _check_spare(folder, {"vision_model": vision, "text_model": text})
     max_tokens = min(config.text_config.max_position_embeddings, tokenizer.model_max_length)
     text_encoder = HfText(
         kind,
@@ -307,6 +313,20 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         params=sum(p.numel() for p in (*vision.parameters(), *text.parameters())),
     )
     return Embedder(spec, [Tower(image_encoder, Cls(), Identity()), Tower(text_encoder, Cls(), Identity())])
+
+
+def _check_spare(folder: Path, towers: "dict[str, nn.Module]") -> None:
+    """Raises MissingWeightsError where the file has tensors of a tower that nothing read, such as more layers."""
+    read = {name for prefix, tower in towers.items() for key in tower.state_dict() for name in (key, f"{prefix}.{key}")}
+    for path in sorted(folder.glob("model*.safetensors")):
+        spare = [
+            n for n in read_header(path) if n.startswith(tuple(f"{prefix}." for prefix in towers)) and n not in read
+        ]
+        if left := [name for name in spare if not name.endswith("position_ids")]:
+            raise MissingWeightsError(
+                f"{path} has {len(left)} tensors that the towers of its config.json do not have, such as {left[0][:80]}: more "
+                "layers than the configuration says, or parts of another model"
+            )
 
 
 def _check_vectors(config: Any, where: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
+from zoo.formats.backbones import check_heads
 from zoo.formats.composites import check_parts
 from zoo.formats.processors import check_files
 from zoo.formats.schema import check_folder
@@ -135,6 +136,7 @@ def load(
     check_backbone(config, like, str(base / "config.json"))
     # A registered model's files are its authors', and what transformers' own classes make of them is held equal to their code.
     told = like.hub_id == name and not local
+    _check(told, lambda: check_heads(config, base / "config.json", ignore))
     _check(told, lambda: check_parts(_in_their_words(config), base / "config.json", ignore))
     backbone, projection = _parts(load_backbone(base, allow_pickle=allow_pickle, dtype=dtype))
     files = folder if _has_processor(folder) else base
