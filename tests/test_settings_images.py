@@ -362,6 +362,19 @@ def test_clips_text_vector_does_not_depend_on_the_batch(eos: int | None, changed
     assert difference(torch.stack([model.encode(text) for text in TEXTS]), alone) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["transformers-siglip", "transformers-siglip2-naflex"])
+def test_siglips_filler_on_the_left(
+    name: str, changed: Callable[..., Path], base: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its last position is pooled: there stands the end of the text then, and not filler."""
+    folder = changed(name, "tokenizer_config.json", padding_side="left")
+    expected = dual_reference(folder, fill=True, max_tokens=32).texts(TEXTS)
+    assert difference(expected, dual_reference(base(name), fill=True, max_tokens=32).texts(TEXTS)) > 1e-4
+    model = zoo.load_model(folder)
+    assert difference(model.encode(TEXTS), expected) < 1e-5
+    assert difference(zoo.load_model(model.save_pretrained(tmp_path / "saved")).encode(TEXTS), expected) < 1e-5
+
+
 # --------------------------------------------------------------------------------------------------------------- timm
 
 TIMM: list[dict[str, Any]] = [

@@ -127,6 +127,7 @@ class HfText(Encoder):
         model_type: "clip", "siglip" or "siglip2". config: the text configuration.
         max_tokens: longest text; SigLIP fills every text up to it, because it pools the last position.
         pad_id: token that fills SigLIP's texts; CLIP's filler is chosen so that it never matters.
+        padding_side: where SigLIP's texts are filled; its last position is the end of the text, or filler.
         assets, tokenizer: where the tokenizer comes from. tower: a loaded tower; None builds one at random.
     """
 
@@ -139,6 +140,7 @@ class HfText(Encoder):
         max_tokens: int,
         pad_id: int,
         lower: bool = False,
+        padding_side: str = "right",
         assets: Path | None = None,
         tokenizer: Any = None,
         tower: nn.Module | None = None,
@@ -147,7 +149,7 @@ class HfText(Encoder):
         check_transformers(config)
         cls = tower_class(model_type, "text")
         self.model_type, self.settings = model_type, dict(config)
-        self.max_tokens, self.pad_id, self.lower = max_tokens, pad_id, lower
+        self.max_tokens, self.pad_id, self.lower, self.padding_side = max_tokens, pad_id, lower, padding_side
         self.tower = tower or cls(cls.config_class(**config))
         settings = self.tower.config
         self.width = settings.projection_dim if model_type == "clip" else settings.projection_size
@@ -170,7 +172,9 @@ class HfText(Encoder):
             # position without any): a filler that could be taken for either would pool elsewhere than the text alone.
             ids, mask = pad(reads, 1 if self.tower.config.eos_token_id == 0 else 0)
         else:
-            ids, mask = pad([[*read, *[self.pad_id] * (self.max_tokens - len(read))] for read in reads], self.pad_id)
+            fillers = [[self.pad_id] * (self.max_tokens - len(read)) for read in reads]
+            left = self.padding_side == "left"
+            ids, mask = pad([[*f, *r] if left else [*r, *f] for r, f in zip(reads, fillers, strict=True)])
         return {"ids": ids, "mask": mask}
 
     def forward(self, batch: Batch) -> Tokens:
@@ -179,13 +183,14 @@ class HfText(Encoder):
         return one_token(self.tower(input_ids=batch["ids"]).pooler_output)
 
     def config(self) -> dict[str, Any]:
-        return {
+        facts = {
             "model_type": self.model_type,
             "config": self.settings,
             "max_tokens": self.max_tokens,
             "pad_id": self.pad_id,
             "lower": self.lower,
         }
+        return facts if self.padding_side == "right" else {**facts, "padding_side": self.padding_side}
 
     def save_assets(self, folder: Path) -> None:
         self.tokenize.save(folder)

@@ -69,7 +69,7 @@ def write(model: "Embedder", folder: Path) -> None:
     write_backbone(whole.to(next(text.tower.parameters()).dtype), folder)
     processor = {"image_processor_type": processor_class, "processor_class": model_class.replace("Model", "Processor")}
     sentence.write_json(folder / "preprocessor_config.json", processor | _pixels(image))
-    write_tokenizer(folder, text.tokenize, pad_id=text.pad_id, mask=kind == "clip")
+    write_tokenizer(folder, text.tokenize, pad_id=text.pad_id, side=text.padding_side, mask=kind == "clip")
 
     how: dict[str, dict[str, Any]] = {}
     if kind != "clip":  # SigLIP pools the last place of a text that is filled up to its full length, as it was trained

@@ -294,6 +294,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         _shape(text.config),
         max_tokens=max_tokens,
         pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        padding_side="right" if kind == "clip" else tokenizer.padding_side,
         tokenizer=tokenizer,
         tower=text,
     )
