@@ -21,7 +21,7 @@ from PIL import Image
 from timm.models import PretrainedCfg
 
 import zoo
-from tests.reference import write
+from tests.reference import LONG_TEXT, write
 from tests.reference.open_clip_models import open_clip_reference
 from tests.reference.timm_models import timm_reference
 from tests.reference.transformers_models import dual_reference
@@ -373,6 +373,27 @@ def test_siglips_filler_on_the_left(
     model = zoo.load_model(folder)
     assert difference(model.encode(TEXTS), expected) < 1e-5
     assert difference(zoo.load_model(model.save_pretrained(tmp_path / "saved")).encode(TEXTS), expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", [*DUAL, "open_clip-siglip"])
+def test_a_setting_of_the_tokenizer_that_nothing_reads(name: str, changed: Callable[..., Path]) -> None:
+    folder = changed(name, "tokenizer_config.json", drop_accents=True)
+    with pytest.raises(UnreadSettingError, match="drop_accents") as caught:
+        zoo.load_model(folder)
+    assert caught.value.keys == ("drop_accents",)
+
+
+@pytest.mark.parametrize("name", ["transformers-clip", "transformers-siglip", "open_clip-siglip"])
+def test_long_texts_lose_their_beginning_where_the_tokenizer_says_so(name: str, changed: Callable[..., Path]) -> None:
+    folder = changed(name, "tokenizer_config.json", truncation_side="left")
+    texts = [LONG_TEXT, f"{LONG_TEXT} and a red bicycle"]
+    if name.startswith("open_clip"):
+        expected = open_clip_reference(folder).texts(texts)
+    else:
+        fill = "siglip" in name
+        expected = dual_reference(folder, fill=fill, max_tokens=32 if fill else 77).texts(texts)
+    assert difference(expected[:1], expected[1:]) > 1e-4
+    assert difference(zoo.load_model(folder).encode(texts), expected) < 1e-5
 
 
 # --------------------------------------------------------------------------------------------------------------- timm

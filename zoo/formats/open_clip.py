@@ -14,6 +14,7 @@ from zoo.formats.probing import check_vector
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore, read
 from zoo.formats.sizes import check_size
+from zoo.formats.tokenizer import check_tokenizer
 from zoo.formats.transformers import DUAL
 from zoo.spec import ModelSpec
 
@@ -72,7 +73,10 @@ def load(
     preprocess = read(preprocess, known.PREPROCESS, folder / CONFIG, ignore, "preprocess_cfg.")
     files = _weights({path.name for path in folder.iterdir()})
     check_weights(files, str(folder), "open_clip_model.safetensors", allow_pickle)
-    return _assemble(model_cfg, preprocess, folder / files[0], name, folder, ignore)
+    model = _assemble(model_cfg, preprocess, folder / files[0], name, folder, ignore)
+    if model_cfg["text_cfg"].get("hf_tokenizer_name") and any((folder / file).is_file() for file in TOKENIZER_FILES):
+        check_tokenizer(folder, model.towers[1].encoder.tokenizer.tokenizer, ignore)
+    return model
 
 
 def _settings(model_cfg: dict[str, Any], where: Path, ignore: Ignore) -> dict[str, Any]:

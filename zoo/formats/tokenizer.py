@@ -28,28 +28,40 @@ def table_of(cls: type) -> Table:
     return Table(followed, {k: why for k, why in known.INERT.items() if k not in followed}, known.HELD)
 
 
-def read_tokenizer(folder: Path, ignore: Ignore, kind: str = "") -> Any:
+def read_tokenizer(folder: Path, ignore: Ignore, kind: str = "", *, dual: bool = False) -> Any:
     """transformers' tokenizer of a folder, or a `tokenizers.Tokenizer` where there is only tokenizer.json.
 
     Args:
         kind: the backbone's type, whose token types may not be what the tokenizer's are.
+        dual: for a dual encoder, which is given ids alone, by transformers' tokenizer in any case.
 
     Raises:
         UnreadSettingError: a setting that is not followed. MissingWeightsError: no tokenizer, or a damaged one.
     """
-    tokenizer = open_tokenizer(folder)
+    tokenizer = open_tokenizer(folder, plain=not dual)
+    settings = check_tokenizer(folder, tokenizer, ignore)
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is not None and (folder / CONFIG).is_file():
+        _mend_ends(tokenizer, core, settings, folder / CONFIG, ignore)
+        if not dual:
+            _check_types(tokenizer, core, folder / CONFIG, ignore, kind)
+    return tokenizer
+
+
+def check_tokenizer(folder: Path, tokenizer: Any, ignore: Ignore) -> dict[str, Any]:
+    """Holds a folder's tokenizer files to what the class of its tokenizer reads; the settings of tokenizer_config.json.
+
+    Raises:
+        UnreadSettingError: one that is not followed. MissingWeightsError: a damaged file.
+    """
     if (folder / FILE).is_file():
         _check_file(folder / FILE, ignore)
     if not (folder / CONFIG).is_file():
-        return tokenizer
+        return {}
     where = folder / CONFIG
     settings = read_object(where)
     _check_class(settings, where, ignore)
-    settings = read(settings, table_of(type(tokenizer)), where, ignore)
-    if (core := getattr(tokenizer, "backend_tokenizer", None)) is not None:
-        _mend_ends(tokenizer, core, settings, where, ignore)
-        _check_types(tokenizer, core, where, ignore, kind)
-    return tokenizer
+    return read(settings, table_of(type(tokenizer)), where, ignore)
 
 
 def _check_file(path: Path, ignore: Ignore) -> None:

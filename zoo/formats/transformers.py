@@ -258,7 +258,6 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
 
     from zoo.embedder import Embedder, Tower
     from zoo.encoders.hf_dual import HfImage, HfNaflexImage, HfText, tower_class
-    from zoo.encoders.tokenizing import open_tokenizer
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
@@ -268,7 +267,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         why = f"its authors' own class, {own}, need not compute what transformers' own class of this type does"
         ignore.refuse(folder / "config.json", "auto_map", written["auto_map"], why)
     check_parts(written, folder / "config.json", ignore)
-    tokenizer = open_tokenizer(folder, plain=False)
+    tokenizer = read_tokenizer(folder, ignore, dual=True)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # its own validation raises TypeError, ValueError and types of huggingface_hub

@@ -12,6 +12,7 @@ from zoo.formats.composites import check_parts
 from zoo.formats.processors import check_files
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
+from zoo.formats.tokenizer import check_tokenizer
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def load(
     files = folder if _has_processor(folder) else base
     processor = open_processor(files, backbone.config.model_type)
     _check(told, lambda: check_files(files, processor, ignore))
+    _check(told, lambda: check_tokenizer(files, processor.tokenizer, ignore))
     encoder = VlmEncoder(
         backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
         like.reading,
