@@ -123,6 +123,7 @@ def load(
     """
     from dataclasses import replace
 
+    from zoo.encoders.checking import check_transformers
     from zoo.encoders.vlm import VlmEncoder, open_processor
 
     check_folder(folder, adapter=True)
@@ -135,6 +136,7 @@ def load(
         check_folder(base)  # transformers would add an adapter that lies there by itself
     config = read_object(base / "config.json")
     check_backbone(config, like, str(base / "config.json"))
+    check_transformers(config, str(base / "config.json"))
     # A registered model's files are its authors', and what transformers' own classes make of them is held equal to their code.
     told = like.hub_id == name and not local
     _check(told, lambda: check_heads(config, base / "config.json", ignore))
