@@ -279,7 +279,7 @@ def test_a_reading_has_bounds(facts: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("like", "said"),
     [
-        ("zoo-mini", "no vision-language model"),
+        ("zoo-mini", "neither a vision-language model"),
         ("no-such-model", "no model is called"),
         ("", "no model is called"),
         ("e5-v-llava-next-8b", "do not fit each other"),
