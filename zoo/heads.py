@@ -66,10 +66,10 @@ class Blend(nn.Module):
 
 
 class DenseStack(nn.Module):
-    """sentence-transformers' Dense, LayerNorm and Normalize modules after the pooling, in their order.
+    """sentence-transformers' Dense, LayerNorm and Normalize modules after the pooling, and its cut, in their order.
 
     Args:
-        layers: dictionaries with "kind" dense (width, dim, bias, activation), layer_norm (width) or normalize.
+        layers: dictionaries with "kind" dense (width, dim, bias, activation), layer_norm (width), normalize or cut (dim).
     """
 
     def __init__(self, layers: list[dict[str, Any]]) -> None:
@@ -92,6 +92,17 @@ class _Unit(nn.Module):
         return nn.functional.normalize(vectors, dim=-1)
 
 
+class _Cut(nn.Module):
+    """The first dimensions alone: `(B, width)` → `(B, dim)`."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors[..., : self.dim]
+
+
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU")
 
 
@@ -99,9 +110,13 @@ def _layer(spec: dict[str, Any]) -> nn.Module:
     kind = spec["kind"]
     if kind == "normalize":
         return _Unit()
+    if kind == "cut":
+        return _Cut(spec["dim"])
     if kind == "layer_norm":
         return nn.LayerNorm(spec["width"])
     if kind == "dense" and spec["activation"] in ACTIVATIONS:
         linear = nn.Linear(spec["width"], spec["dim"], bias=spec["bias"])
         return nn.Sequential(linear, getattr(nn, spec["activation"])())
-    raise ValueError(f"unknown layer {spec}; known are dense (with one of {ACTIVATIONS}), layer_norm and normalize")
+    raise ValueError(
+        f"unknown layer {spec}; known are dense (with one of {ACTIVATIONS}), layer_norm, normalize and cut"
+    )

@@ -81,10 +81,14 @@ class Item:
 
 
 class Tokens(NamedTuple):
-    """What every encoder returns: `states` `(batch, tokens, width)` and `mask` `(batch, tokens)`, True where real."""
+    """What every encoder returns: `states` `(batch, tokens, width)` and `mask` `(batch, tokens)`, True where it is pooled.
+
+    Those are the real tokens; where some of these are not pooled, such as a prompt's, `real` `(batch, tokens)` has them all.
+    """
 
     states: "Tensor"
     mask: "Tensor"
+    real: "Tensor | None" = None
 
 
 def as_item(value: Any) -> Item:

@@ -23,10 +23,14 @@ class Mean(nn.Module):
 
 
 class WeightedMean(nn.Module):
-    """Mean with weights 1, 2, 3, ... over real tokens (SGPT, Muennighoff 2022): later tokens have read more."""
+    """Mean with weights 1, 2, 3, ... over real tokens (SGPT, Muennighoff 2022): later tokens have read more.
+
+    Behind a prompt that is not pooled the weights go on where it ends.
+    """
 
     def forward(self, tokens: Tokens) -> Tensor:
-        weights = (tokens.mask.cumsum(1) * tokens.mask).to(tokens.states.dtype)[:, :, None]
+        real = tokens.mask if tokens.real is None else tokens.real
+        weights = (real.cumsum(1) * tokens.mask).to(tokens.states.dtype)[:, :, None]
         return (tokens.states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 

@@ -1,6 +1,7 @@
 """transformers text backbones, packed without padding where that pays."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from zoo.encoders.base import Batch, Encoder, NoSuchBlockError
 from zoo.encoders.checking import check_transformers, positions_of
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
+from zoo.errors import TooManyTokensError
 from zoo.items import Item, Tokens
 
 PACKED = "zoo_packed"
@@ -36,6 +38,7 @@ class TransformersText(Encoder):
             begin with the text, so that an embedding never depends on its batch.
         assets: folder with the tokenizer; without it (`build_model`) texts raise MissingWeightsError.
         backbone: a loaded backbone; None builds one with random weights.
+        pool_prompt: whether the tokens of a prompt are pooled with the text's; they are read in any case.
     """
 
     reads = frozenset({"text"})
@@ -50,6 +53,7 @@ class TransformersText(Encoder):
         assets: Path | None = None,
         backbone: nn.Module | None = None,
         tokenizer: Any = None,
+        pool_prompt: bool = True,
     ) -> None:
         super().__init__()
         from transformers import AutoConfig
@@ -61,7 +65,7 @@ class TransformersText(Encoder):
         if getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None  # ours pools; an unused layer would only be carried along
         self.settings, self.max_tokens, self.lower, self.padding_side = dict(config), max_tokens, lower, padding_side
-        self.backbone = backbone
+        self.backbone, self.pool_prompt = backbone, pool_prompt
         self.width = getattr(backbone.config, WIDTHS.get(backbone.config.model_type, "hidden_size"))
         self.depth = getattr(backbone.config, "num_hidden_layers", 0)
         self.tokenize: Tokenize = MissingTokenizer(f"this {backbone.config.model_type} text encoder")
@@ -72,8 +76,16 @@ class TransformersText(Encoder):
             _register_packed_attention()
             backbone.config._attn_implementation = PACKED
 
+    def prompted(self, item: Item, prompt: str) -> Item:
+        whole = super().prompted(item, prompt)
+        if self.pool_prompt or whole is item:
+            return whole
+        return replace(whole, text=_Prompted(whole.text, whole.text.removesuffix(item.text)))
+
     def read(self, item: Item) -> list[int]:
-        return check_ids(self.tokenize(item.text), self.backbone.config.vocab_size, self.backbone.config.model_type)
+        config, text = self.backbone.config, item.text
+        ids = check_ids(self.tokenize(text), config.vocab_size, config.model_type)
+        return _Behind(ids, self.tokenize.prompt_length(text.prompt)) if isinstance(text, _Prompted) else ids
 
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)
@@ -83,7 +95,10 @@ class TransformersText(Encoder):
 
     def collate(self, reads: Sequence[list[int]]) -> Batch:
         ids, mask = pad(reads, self.backbone.config.pad_token_id or 0)
-        return {"ids": ids, "mask": mask}
+        if self.pool_prompt:
+            return {"ids": ids, "mask": mask}
+        skipped = torch.tensor([getattr(read, "skipped", 0) for read in reads])  # texts begin at the first place
+        return {"ids": ids, "mask": mask, "pooled": mask & (torch.arange(ids.shape[1]) >= skipped[:, None])}
 
     def length(self, read: list[int]) -> int:
         return len(read)
@@ -96,9 +111,10 @@ class TransformersText(Encoder):
         ids, mask = batch["ids"], batch["mask"]
         # On a GPU one padded call beats many small ones; on a CPU every padded token costs its full time.
         if self._offset is not None and not self.training and ids.device.type == "cpu" and not bool(mask.all()):
-            return Tokens(self._packed(ids, mask), mask)
-        states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        return Tokens(states, mask)
+            states = self._packed(ids, mask)
+        else:
+            states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return Tokens(states, batch.get("pooled", mask), mask)
 
     def forward_layers(self, batch: Batch, layers: Sequence[int]) -> list[Tokens]:
         """Also for pre-norm backbones block n is what a model cut to n blocks gives, its final norm included."""
@@ -111,7 +127,8 @@ class TransformersText(Encoder):
             (getattr(self.backbone, name) for name in FINAL_NORMS if hasattr(self.backbone, name)), nn.Identity()
         )
         last = out.last_hidden_state
-        return [Tokens(last if n == self.depth else norm(out.hidden_states[n]), mask) for n in layers]
+        states = [last if n == self.depth else norm(out.hidden_states[n]) for n in layers]
+        return [Tokens(one, batch.get("pooled", mask), mask) for one in states]
 
     def truncate(self, layers: int) -> "TransformersText":
         """Keeps the first blocks only, in place: how 2D Matryoshka and Starbucks models are used at a smaller depth.
@@ -159,10 +176,39 @@ class TransformersText(Encoder):
             "max_tokens": self.max_tokens,
             "lower": self.lower,
             "padding_side": self.padding_side,
+            **({} if self.pool_prompt else {"pool_prompt": False}),
         }
 
     def save_assets(self, folder: Path) -> None:
         self.tokenize.save(folder)
+
+
+class _Prompted(str):
+    """A text that remembers the prompt it begins with."""
+
+    prompt: str
+
+    def __new__(cls, text: str, prompt: str) -> "_Prompted":
+        whole = super().__new__(cls, text)
+        whole.prompt = prompt
+        return whole
+
+
+class _Behind(list[int]):
+    """The ids of a text, of which the first `skipped` are a prompt's.
+
+    Raises:
+        TooManyTokensError: there are no others.
+    """
+
+    def __init__(self, ids: list[int], skipped: int) -> None:
+        super().__init__(ids)
+        self.skipped = skipped
+        if skipped >= len(ids):
+            raise TooManyTokensError(
+                f"the prompt alone has {skipped} tokens and the model reads {len(ids)}, so that nothing of the text is left; "
+                "shorten it"
+            )
 
 
 def text_class(model_type: str) -> Any:

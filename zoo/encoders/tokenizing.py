@@ -1,7 +1,7 @@
 """Texts → token ids: checks every text, wraps the tokenizers of the ecosystem behind one call."""
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,19 @@ class _Checked:
         """Of a long text what decides the tokens that are kept."""
         raise NotImplementedError
 
+    def prompt_length(self, prompt: str) -> int:
+        """Tokens of a prompt at the beginning of a text, counted as sentence-transformers does: its own end left out."""
+        ids, special = self._ids(prompt.lower() if self.lower else prompt), self._special()
+        return len(ids) - (bool(ids) and ids[-1] in special)
+
+    def _ids(self, text: str) -> list[int]:
+        """The ids of any text."""
+        raise NotImplementedError
+
+    def _special(self) -> Set[int]:
+        """The ids of all special tokens."""
+        raise NotImplementedError
+
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that are unknown (see `zoo.encoders.unknown`)."""
         return self.vocabulary.share(self._start(text))
@@ -105,7 +118,13 @@ class FastTokenizer(_Checked):
             self.limit(max_tokens)
 
     def __call__(self, text: str) -> list[int]:
-        return self.tokenizer.encode(self._start(text), add_special_tokens=self.special_tokens).ids
+        return self._ids(self._start(text))
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=self.special_tokens).ids
+
+    def _special(self) -> Set[int]:
+        return {number for number, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
 
     def limit(self, max_tokens: int) -> None:
         """Cuts longer texts here from now on."""
@@ -131,7 +150,12 @@ class SlowTokenizer(_Checked):
         self.side = getattr(tokenizer, "truncation_side", "right")
 
     def __call__(self, text: str) -> list[int]:
-        text = self._start(text)
+        return self._ids(self._start(text))
+
+    def _special(self) -> Set[int]:
+        return set(self.tokenizer.all_special_ids)
+
+    def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, truncation=self.max_tokens is not None, max_length=self.max_tokens).input_ids)
 
     def limit(self, max_tokens: int) -> None:

@@ -1,9 +1,11 @@
 """One text backbone of transformers → transformers' and sentence-transformers' own files: no code, no trust."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.text import TransformersText
+from zoo.encoders.tokenizing import FastTokenizer
 from zoo.exports import sentence
 from zoo.exports.tokenizers import unfit as unfit_tokenizer
 from zoo.exports.tokenizers import write_tokenizer
@@ -37,6 +39,8 @@ def unfit(model: "Embedder") -> str:
         return f"sentence-transformers has no {type(tower.pooler).__name__} pooling"
     if not isinstance(tower.head, Identity | Linear | DenseStack):
         return f"sentence-transformers has no {type(tower.head).__name__} head"
+    if any(layer["kind"] == "cut" for layer in getattr(tower.head, "specs", ())):
+        return "its vectors are cut before they get unit length, which sentence-transformers does afterwards"
     return unfit_tokenizer(tower.encoder.tokenize, tower.encoder.backbone.config.pad_token_id)
 
 
@@ -50,12 +54,14 @@ def write(model: "Embedder", folder: Path) -> None:
     side = "right" if {"weightedmean", "cls"} & set(modes) else encoder.padding_side
     write_backbone(encoder.backbone, folder)
     write_tokenizer(folder, encoder.tokenize, pad_id=encoder.backbone.config.pad_token_id, side=side)
+    if not encoder.pool_prompt:
+        _declare_special(folder, encoder.tokenize)
     settings = {"max_seq_length": encoder.max_tokens, "do_lower_case": encoder.lower}
     sentence.write_json(folder / "sentence_bert_config.json", settings)
 
     modules = [(sentence.TRANSFORMER, ""), (sentence.POOLING, "1_Pooling")]
     pooling = {"embedding_dimension": encoder.width, "pooling_mode": modes if len(modes) > 1 else modes[0]}
-    sentence.write_json(folder / "1_Pooling" / "config.json", pooling | {"include_prompt": True})
+    sentence.write_json(folder / "1_Pooling" / "config.json", pooling | {"include_prompt": encoder.pool_prompt})
     for kind, layer, spec in _layers(tower.head):
         if kind == "normalize":
             modules.append((sentence.NORMALIZE, f"{len(modules)}_Normalize"))
@@ -76,6 +82,16 @@ def write(model: "Embedder", folder: Path) -> None:
     sentence.write_modules(folder, modules)
     sentence.write_settings(folder, model.spec)
     sentence.write_facts(folder, model.spec)
+
+
+def _declare_special(folder: Path, tokenize: Any) -> None:
+    """Names the special tokens in tokenizer_config.json: by these sentence-transformers tells where a prompt ends."""
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(tokenize, FastTokenizer):
+        tokens = tokenize.tokenizer.get_added_tokens_decoder().values()
+        settings["extra_special_tokens"] = [token.content for token in tokens if token.special]
+        sentence.write_json(path, settings)
 
 
 def write_backbone(backbone: "nn.Module", folder: Path) -> None:

@@ -108,7 +108,7 @@ def _check_facts(model: "Embedder", where: str) -> None:
 def _dim(tower: "Tower") -> int:
     """Columns of a tower's vectors."""
     width = tower.encoder.width * len(getattr(tower.pooler, "names", "1"))
-    dense = [layer["dim"] for layer in getattr(tower.head, "specs", ()) if layer["kind"] == "dense"]
+    dense = [layer["dim"] for layer in getattr(tower.head, "specs", ()) if layer["kind"] in ("dense", "cut")]
     return getattr(tower.head, "dim", dense[-1] if dense else width)
 
 

@@ -51,6 +51,7 @@ SETTINGS: dict[str, Any] = {
     "prompts": dict[str, str | None] | None,
     "default_prompt_name": str | None,
     "similarity_fn_name": str | None,
+    "truncate_dim": int | None,
 }
 POOLING: dict[str, Any] = {"pooling_mode": str | list[str] | None, "include_prompt": bool | None}
 DENSE: dict[str, Any] = {"in_features": int, "out_features": int}

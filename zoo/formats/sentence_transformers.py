@@ -111,7 +111,7 @@ def load(
         if similarity == "dot" and modules[1:]:
             for tower in model.towers:
                 tower.head = DenseStack([{"kind": "normalize"}])
-        return model
+        return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
     encoder = (
         _static(path, allow_pickle)
         if kind == "StaticEmbedding"
@@ -119,7 +119,28 @@ def load(
     )
     pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle, similarity, ignore)
     spec = text_spec(name, encoder, dim, similarity=similarity, attention=attention, **prompts)
-    return Embedder(spec, [Tower(encoder, pooler, head)])
+    model = Embedder(spec, [Tower(encoder, pooler, head)])
+    return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
+
+
+def _cut(model: "Embedder", dim: int | None, where: Path) -> "Embedder":
+    """The model whose vectors are the first `dim` dimensions, as sentence-transformers' truncate_dim says."""
+    from zoo.heads import DenseStack
+
+    if dim is None or dim >= model.spec.dim:
+        return model
+    if dim < 1:
+        raise UnrecognisedCheckpointError(
+            f"{where}: truncate_dim is {dim}; vectors have 1 to {model.spec.dim} dimensions"
+        )
+    for tower in model.towers:
+        before = getattr(tower.head, "layers", ())
+        head = DenseStack([*getattr(tower.head, "specs", ()), {"kind": "cut", "dim": dim}])
+        for position, layer in enumerate(before):
+            head.layers[position] = layer
+        tower.head = head
+    model.spec = replace(model.spec, dim=dim, dims=(dim,))
+    return model
 
 
 def _prompts(settings: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -234,6 +255,8 @@ def _after(
         settings = _read(path / "config.json", TABLES[kind], ignore)
         if kind == "Pooling":
             pooler, dim = _pooler(schema.check_keys(settings, schema.POOLING, str(path)), encoder.width, path)
+            if settings.get("include_prompt") is False and hasattr(encoder, "pool_prompt"):
+                encoder.pool_prompt = False
         elif kind == "Dense":
             activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
             schema.check_keys(settings, schema.DENSE, str(path), required=True)

@@ -77,8 +77,7 @@ DUAL_TRANSFORMER = Table(
 
 POOLING = Table(
     followed={
-        "embedding_dimension",
-        "word_embedding_dimension",
+        "include_prompt",
         "pooling_mode",
         "pooling_mode_cls_token",
         "pooling_mode_max_tokens",
@@ -87,7 +86,10 @@ POOLING = Table(
         "pooling_mode_weightedmean_tokens",
         "pooling_mode_lasttoken",
     },
-    held={"include_prompt": Only((None, True), "pooling without the prompt's tokens is not supported yet")},
+    inert={
+        "embedding_dimension": "the length of the states themselves counts",
+        "word_embedding_dimension": "the length of the states themselves counts",
+    },
 )
 
 _BEFORE = "the zoo's heads take the pooled vector and give the next one"
@@ -104,13 +106,12 @@ NORMALIZE = Table(held={key: DENSE.held[key] for key in ("module_input_name", "m
 DROPOUT = Table(inert={"dropout": "nothing is dropped outside training"})
 
 SETTINGS = Table(
-    followed={"prompts", "default_prompt_name", "model_type"},
+    followed={"prompts", "default_prompt_name", "model_type", "truncate_dim"},
     inert={
         "__version__": "versions of the libraries that wrote the files",
         "requirements": "versions that sentence-transformers asks its own environment for",
     },
     held={
-        "truncate_dim": Only((None,), "vectors would be cut to this many dimensions"),
         "similarity_fn_name": Only((None, "cosine", "dot"), "the zoo compares by cosine or dot"),
     },
 )
