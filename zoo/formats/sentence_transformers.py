@@ -105,8 +105,9 @@ def load(
     if kind == "CLIPModel" or (kind == "Transformer" and read_object(path / "config.json").get("model_type") in DUAL):
         if any(after != "Normalize" for after, _ in modules[1:]):
             raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
-        _first(path, known.DUAL_TRANSFORMER, ignore)
+        first = _first(path, known.DUAL_TRANSFORMER, ignore)
         model = load_dual(path, name=name, allow_pickle=allow_pickle, ignore=ignore)
+        _check_processing(first.get("processing_kwargs"), model, path, ignore)
         model.spec = replace(model.spec, similarity=similarity, **prompts)
         if similarity == "dot" and modules[1:]:
             for tower in model.towers:
@@ -121,6 +122,21 @@ def load(
     spec = text_spec(name, encoder, dim, similarity=similarity, attention=attention, **prompts)
     model = Embedder(spec, [Tower(encoder, pooler, head)])
     return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
+
+
+def _check_processing(calls: Any, model: "Embedder", where: Path, ignore: Ignore) -> None:
+    """Raises UnreadSettingError where texts or images of a dual encoder would be prepared otherwise than the zoo does."""
+    ours: dict[str, dict[str, Any]] = {"text": {"truncation": True}, "image": {}}
+    for tower in model.towers:
+        if "text" in tower.encoder.reads:
+            ours["text"] |= {"padding": "max_length", "max_length": tower.encoder.max_tokens}
+        elif hasattr(tower.encoder, "patches"):
+            ours["image"] = {"max_num_patches": tower.encoder.patches}
+    if not isinstance(calls or {}, dict) or any(
+        not isinstance(call, dict) or not call.items() <= ours.get(part, {}).items()
+        for part, call in (calls or {}).items()
+    ):
+        ignore.refuse(where, "processing_kwargs", calls, f"the zoo prepares texts and images by {ours}")
 
 
 def _cut(model: "Embedder", dim: int | None, where: Path) -> "Embedder":

@@ -52,12 +52,13 @@ TRANSFORMER = Table(
 
 _FEATURES = {"method_output_name": "pooler_output"}
 DUAL_TRANSFORMER = Table(
+    followed={"processing_kwargs"},
     inert={**TRANSFORMER.inert, "max_seq_length": "a dual encoder's texts have the length of its position table"},
     held={
         **{
             key: only
             for key, only in TRANSFORMER.held.items()
-            if key.endswith(("args", "_length", "_expansion", "_task"))
+            if key.endswith(("args", "_length", "_expansion", "_task")) and key != "processing_kwargs"
         },
         "do_lower_case": Only((None, False), "the tokenizers of dual encoders say themselves whether they lower-case"),
         "tokenizer_name_or_path": Only((None,), "a dual encoder's tokenizer lies beside its weights"),
