@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from zoo.cli._shared import source
 from zoo.errors import ZooError
 
 from .serve import launch
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Open a web page that searches pictures by what they show.",
         epilog="Example: python -m zoo.demos zoo-mini --photos ~/Pictures",
     )
-    parser.add_argument("model", nargs="?", default="zoo-mini", help="a name that load_model knows (default: zoo-mini)")
+    parser.add_argument("model", nargs="?", default="zoo-mini", help="a name of `zoo list`, or a folder (default: zoo-mini)")
     parser.add_argument(
         "--photos", action="append", default=[], metavar="DIR", help="search the pictures of this folder too"
     )
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         launch(
-            chosen.model,
+            source(chosen.model),
             chosen.photos,
             port=chosen.port,
             host=chosen.host,

@@ -17,7 +17,7 @@ COMMANDS = {
     "eval": (["eval", "NAME", "--tasks", "nothing-is-called-so"], 2, "nothing-is-called-so"),
     "mine": (["mine", "pairs.csv", "--teacher", "NAME", "--out", "mined.jsonl", "--quiet"], None, "mined"),
     "merge": (["merge", "NAME", "./NAME", "--out", "merged"], 0, ""),
-    "train": (["train", "pairs.csv", "--model", "NAME", "--dry-run"], 0, "text-test"),
+    "train": (["train", "pairs.csv", "--model", "NAME", "--dry-run"], 0, "mymodel: 20 pairs"),
     "verify": (["verify", "NAME", "--quick", "--loaders", "zoo"], 0, "PASS"),
     "publish": (["publish", "NAME", "--to", "me/mine", "--dry-run"], 0, ""),
 }

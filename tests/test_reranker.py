@@ -118,6 +118,7 @@ def test_pairs_as_mining_hands_them_on(written: dict, rerankers: dict[str, Reran
     scores = rerankers[QWEN3].score(pairs)
     assert (scores - probabilities(written[QWEN3], pairs)).abs().max() < BOUND
     assert scores.shape == (3,)
+    assert not scores.is_inference()
     assert rerankers[QWEN3].score("a", []).shape == (0,)
 
 
