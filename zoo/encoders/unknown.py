@@ -6,7 +6,7 @@ from typing import Any
 
 # Scripts that no vocabulary of whole characters holds: hieroglyphs, cuneiform, Vai. Whoever reads bytes reads them too.
 _PROBE = "\U00013000 \U00012000 \ua500"
-_SPACE = "▁Ġ \t\n"  # of tokens that stand for nothing but the beginning of a word
+_SPACE = "▁ \t\n"  # of tokens that stand for nothing but the beginning of a word
 _FEW = 4  # special tokens of a sequence, at most
 
 
@@ -36,7 +36,7 @@ class Vocabulary:
             token = getattr(self._tokenizer.model, "unk_token", None)
             declared = None if token is None else self._tokenizer.token_to_id(token)
         else:
-            declared = self._tokenizer.unk_token_id
+            declared = getattr(self._tokenizer, "unk_token_id", None)
         probed = self._tokens(_PROBE)
         if declared is None:  # Unigram does not say it, but for an unknown piece its token is the text itself
             return next((i for i, token, entry in probed if token != entry), None)
