@@ -17,7 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Open a web page that searches pictures by what they show.",
         epilog="Example: python -m zoo.demos zoo-mini --photos ~/Pictures",
     )
-    parser.add_argument("model", nargs="?", default="zoo-mini", help="a name of `zoo list`, or a folder (default: zoo-mini)")
+    parser.add_argument(
+        "model", nargs="?", default="zoo-mini", help="a name of `zoo list`, or a folder (default: zoo-mini)"
+    )
     parser.add_argument(
         "--photos", action="append", default=[], metavar="DIR", help="search the pictures of this folder too"
     )
