@@ -4,18 +4,21 @@
 """
 
 import copy
-import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from zoo.certificate.differences import ROLES, by_role, facts_of
+from zoo.certificate.files import FILE, VECTORS, file_hashes
 from zoo.certificate.golden import Golden, golden_inputs
 from zoo.errors import InputError, ZooError
-from zoo.formats import TOKENIZER_FILES
 from zoo.items import Item
+from zoo.prompts import Role
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -23,8 +26,12 @@ if TYPE_CHECKING:
 
     from zoo.embedder import Embedder
 
-FILE, VECTORS = "certificate.json", "certificate.safetensors"
-FORMAT = 1
+FORMAT = 2
+# What format 1, which is still read, does not cover.
+UNCOVERED = {
+    1: "its certificate is of format 1: it covers weights and tokenizer, not the other files, facts, encode_query and "
+    "encode_document, nor the norms of other libraries' vectors; `zoo verify FOLDER --write` makes a new one"
+}
 HALVES = ("bfloat16", "float16")
 RESIZED = "float32, resized picture"
 # Sums in another order (batch size, threads, machine) move a column of a unit vector by 1e-8 to 6e-7 in the zoo's test
@@ -72,7 +79,11 @@ class Certificate:
         refused: golden inputs that the model refuses → the error's code.
         tolerances: "float32", "float32, resized picture", "bfloat16", "float16" → what is allowed.
         preprocessing: hash of everything that happens before the towers.
-        files: weights and tokenizer → sha256. made_with: versions of the libraries.
+        files: what steers any library → sha256. made_with: versions of the libraries.
+        spec: the facts of the model, None in format 1.
+        norms: of each row before the model made it a unit vector, which is as some libraries give it; None where it is
+            of several towers or tokens, and for all in format 1.
+        known: library → role → how that library's call for the role differs from ours by its own rules.
     """
 
     model: str
@@ -84,9 +95,18 @@ class Certificate:
     preprocessing: str
     files: dict[str, str] = field(default_factory=dict)
     made_with: dict[str, str] = field(default_factory=dict)
+    spec: dict[str, Any] | None = None
+    norms: tuple[float | None, ...] | None = None
+    known: dict[str, dict[str, str]] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def uncovered(self) -> str:
+        """What a certificate of an older format says nothing of, "" for the present one."""
+        return UNCOVERED.get(self.format, "")
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes certificate.json and certificate.safetensors beside the weights of a folder, whose hashes it takes."""
+        """Writes certificate.json and certificate.safetensors beside the files of a folder, whose hashes it takes."""
         from safetensors.torch import save
 
         folder = Path(folder)
@@ -96,9 +116,16 @@ class Certificate:
             "dim": self.dim,
             "made_with": self.made_with,
             "preprocessing": self.preprocessing,
+            "spec": self.spec,
             "files": file_hashes(folder),
+            "known": {}
+            if self.spec is None
+            else by_role(folder, ModelSpec.from_dict({"name": self.model, **self.spec})),
             "tolerances": {name: tolerance._asdict() for name, tolerance in self.tolerances.items()},
-            "inputs": [dict(zip(("name", "prompt", "kind", "sha256"), row, strict=True)) for row in self.inputs],
+            "inputs": [
+                {**dict(zip(("name", "prompt", "kind", "sha256"), row, strict=True)), "norm": norm}
+                for row, norm in zip(self.inputs, self.norms or [None] * len(self.inputs), strict=True)
+            ],
             "refused": self.refused,
         }
         _write_whole(folder / VECTORS, save({"vectors": self.vectors.contiguous()}, metadata={"format": "pt"}))
@@ -123,7 +150,7 @@ class Certificate:
             return None
         try:
             facts = read_object(folder / FILE)
-            if facts["format"] != FORMAT:
+            if facts["format"] not in (FORMAT, *UNCOVERED):
                 raise CertificateError(f"{folder / FILE} has format {facts['format']!r}; this zoo reads {FORMAT}")
             rows = tuple((row["name"], row["prompt"], row["kind"], row["sha256"]) for row in facts["inputs"])
             shape = read_header(folder / VECTORS)["vectors"].shape
@@ -141,6 +168,7 @@ class Certificate:
                 facts["preprocessing"],
                 dict(facts["files"]),
                 dict(facts["made_with"]),
+                **(_newer(facts) if facts["format"] == FORMAT else {"format": facts["format"]}),
             )
         except CertificateError:
             raise
@@ -161,11 +189,13 @@ def make(model: "Embedder", halves: Sequence[str] = HALVES) -> Certificate:
     from zoo import _version
 
     model = model.to("cpu", torch.float32).eval()
-    kept, rows, refused = [], [], {}
+    kept, rows, norms, refused = [], [], [], {}
     for golden in inputs_of(model):
         try:
-            rows.append(model.encode(golden.item, prompt_name=golden.prompt, progress=False))
+            with _before_unit(model) as found:
+                rows.append(_encoded(model, golden.item, golden.prompt, golden.role, progress=False))
             kept.append(golden)
+            norms.append(float(found[0].float().norm()) if len(found) == 1 and found[0].ndim == 2 else None)
         except InputError as error:
             refused[golden.name] = error.code
     if not rows:
@@ -180,7 +210,30 @@ def make(model: "Embedder", halves: Sequence[str] = HALVES) -> Certificate:
         _tolerances(model, kept, vectors, halves),
         model.fingerprint()["preprocessing"],
         made_with={"embedding-zoo": _version.__version__, "torch": torch.__version__.partition("+")[0]},
+        spec=facts_of(model.spec),
+        norms=tuple(norms),
     )
+
+
+@contextmanager
+def _before_unit(model: "Embedder") -> "Iterator[list[Tensor]]":
+    """What the heads give while this lasts, before it is made unit length."""
+    found: list[Tensor] = []
+    handles = [tower.head.register_forward_hook(lambda head, given, out: found.append(out)) for tower in model.towers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _newer(facts: dict[str, Any]) -> dict[str, Any]:
+    """What format 2 has beside format 1."""
+    norms = tuple(row["norm"] for row in facts["inputs"])
+    if wrong := [norm for norm in norms if norm is not None and not (isinstance(norm, float) and norm > 0)]:
+        raise ValueError(f"a vector has the norm {wrong[0]!r}")
+    known = {str(loader): dict(roles) for loader, roles in facts["known"].items()}
+    return {"spec": dict(facts["spec"] or {}) or None, "norms": norms, "known": known}
 
 
 def _tolerances(
@@ -283,15 +336,24 @@ def same_width(a: "Tensor", b: "Tensor") -> "tuple[Tensor, Tensor]":
 def by_zoo(model: "Embedder", goldens: list[Golden], batch_size: int) -> "Tensor":
     """Vectors `(n, dim)` of golden inputs by the zoo."""
     options = {"batch_size": batch_size, "progress": False}
-    return by_prompt(goldens, lambda items, prompt: model.encode(items, prompt_name=prompt, **options))
+    return by_call(goldens, lambda items, prompt, role: _encoded(model, items, prompt, role, **options))
 
 
-def by_prompt(goldens: list[Golden], encode: Callable[[list[Item], str | None], "Tensor"]) -> "Tensor":
-    """Vectors `(n, dim)` by a function of items and the prompt that they share; as `as_rows` has those of tokens."""
+def _encoded(model: "Embedder", items: Any, prompt: str | None, role: Role | None, **options: Any) -> "Tensor":
+    """By the call for a role, or by `encode` with the prompt of a name."""
+    if role is None:
+        return model.encode(items, prompt_name=prompt, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that no prompt is meant for the role is no news here
+        return {"query": model.encode_query, "document": model.encode_document}[role](items, **options)
+
+
+def by_call(goldens: list[Golden], encode: Callable[[list[Item], str | None, Role | None], "Tensor"]) -> "Tensor":
+    """Vectors `(n, dim)` by a function of items and the prompt or role that they share; as `as_rows` has those of tokens."""
     rows: dict[int, Tensor] = {}
-    for prompt in dict.fromkeys(golden.prompt for golden in goldens):
-        mine = [i for i, golden in enumerate(goldens) if golden.prompt == prompt]
-        rows |= dict(zip(mine, encode([goldens[i].item for i in mine], prompt), strict=True))
+    for call in dict.fromkeys((golden.prompt, golden.role) for golden in goldens):
+        mine = [i for i, golden in enumerate(goldens) if (golden.prompt, golden.role) == call]
+        rows |= dict(zip(mine, encode([goldens[i].item for i in mine], *call), strict=True))
     return as_rows([rows[i] for i in range(len(goldens))])
 
 
@@ -304,17 +366,7 @@ def inputs_of(model: "Embedder") -> list[Golden]:
         if hasattr(tower.encoder, "transform")
     ]
     side = shapes[0][0] if shapes and shapes[0][0] == shapes[0][1] else None
-    return golden_inputs(towers, side, sorted(model.spec.prompts))
-
-
-def file_hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every safetensors and tokenizer file of a folder, the certificate's own left out."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.name != VECTORS and (path.suffix == ".safetensors" or path.name in TOKENIZER_FILES) and path.is_file():
-            with path.open("rb") as file:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return golden_inputs(towers, side, sorted(model.spec.prompts), ROLES)
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.certificate import (
     FILE,
@@ -12,7 +12,7 @@ from zoo.certificate import (
     Certificate,
     CertificateError,
     Tolerance,
-    by_prompt,
+    by_call,
     by_zoo,
     file_hashes,
     in_lengths,
@@ -21,6 +21,8 @@ from zoo.certificate import (
     make,
     same_width,
 )
+from zoo.certificate.differences import by_dtype, by_role, changed_facts
+from zoo.certificate.files import VECTORS, changes
 from zoo.certificate.golden import Golden
 from zoo.errors import MissingWeightsError, UnsafeCheckpointError
 from zoo.spec import ModelSpec
@@ -65,7 +67,8 @@ class Report:
 
     Attributes:
         certified: whether stored vectors were there; else this machine's own float32 vectors stood in for them.
-        problems: what departs beside the rows: other weights, other preprocessing, other golden inputs.
+        problems: what departs beside the rows: other files, facts, preprocessing or golden inputs.
+        notes: what is no fault and good to know: what is not covered, and where a library does otherwise by its own rules.
     """
 
     name: str
@@ -73,19 +76,21 @@ class Report:
     made_with: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
-        """Whether something was compared and nothing departs."""
+        """Whether something was compared with a certificate and nothing departs."""
         return not self.reason
 
     @property
     def reason(self) -> str:
         """Where it departs, "" where it does not."""
-        found = [*self.problems, *(_words(row) for row in self.rows if row.passed is False)]
-        if not found and not any(row.passed for row in self.rows):
+        found = [] if self.certified else [f"there is no certificate ({FILE}) to say whether this is the right model"]
+        found += [*self.problems, *(_words(row) for row in self.rows if row.passed is False)]
+        if all(row.passed is None for row in self.rows) and not self.problems:
             notes = dict.fromkeys(f"{row.loader} in {row.dtype}: {row.note}" for row in self.rows)
-            found = ["nothing could be compared", *notes]
+            found += ["nothing could be compared", *notes]
         return "; ".join(found)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,18 +130,24 @@ def verify(
     import torch
 
     from zoo.exports.code import has_only_our_code
+    from zoo.exports.readers import ends_early
     from zoo.registry import load_model
 
-    folder = fetch(where)
+    folder, left = _fetched(where)
     model = load_model(folder or where, device="cpu", ignore=ignore)
     stored = Certificate.load(folder) if folder else None
     report = Report(model.spec.name, stored is not None)
     goldens = inputs_of(model)
     if stored is None:
         say("no certificate: this machine's own float32 vectors stand in")
+        if folder and (folder / VECTORS).is_file():
+            report.problems.append(f"{VECTORS} is there without its {FILE}")
     else:
         report.made_with = stored.made_with
-        report.problems += _facts(stored, model, folder, goldens)
+        report.problems += _facts(stored, model, folder, goldens, left)
+        report.notes += [stored.uncovered] if stored.uncovered else []
+    if folder and (note := by_dtype(folder)):
+        report.notes.append(note)
     if folder and not trust_remote_code and any(folder.glob("*.py")) and not has_only_our_code(folder):
         report.problems.append(
             "it holds Python files that this zoo did not write, which transformers and sentence-transformers would run; "
@@ -151,53 +162,66 @@ def verify(
         return report
     vectors = torch.stack([known[golden.name][1] for golden in goldens])
     plan = _plan(model, folder, loaders, dtypes, batch_sizes, trust_remote_code, certificate, report)
+    theirs = by_role(folder, model.spec) if folder else {}
+    norms = dict(zip((row[0] for row in certificate.inputs), certificate.norms or (), strict=False))
     for loader, dtype, batch_size, encode in plan:
         say(f"{loader}, {dtype}, batches of {batch_size}")
-        report.rows += _compare(loader, dtype, batch_size, encode, goldens, vectors, certificate.tolerances, model.spec)
+        # By its own rules, and it was so when the certificate was made: no fault of these files.
+        known = certificate.known.get(loader, {}) if stored is not None else theirs.get(loader, {})
+        apart = {role for role, words in theirs.get(loader, {}).items() if known.get(role) == words}
+        report.notes += [theirs[loader][role] for role in sorted(apart) if theirs[loader][role] not in report.notes]
+        kept = [i for i, golden in enumerate(goldens) if golden.role not in apart]
+        # Vectors that a library gives before they are made unit length are held to the norms that they had then.
+        raw = certificate.norms is not None and loader != "zoo" and ends_early(loader, folder)
+        scale = [norms.get(golden.name) for golden in goldens] if raw else None
+        job = _Job(loader, dtype, batch_size, encode, certificate.tolerances, model.spec)
+        report.rows += _compare(job, goldens, vectors, kept, scale)
     return report
 
 
 def fetch(where: str | Path) -> Path | None:
     """The folder on disk of whatever `load_model` opens, all files of a repository fetched; None where it has no folder."""
+    return _fetched(where)[0]
+
+
+def _fetched(where: str | Path) -> tuple[Path | None, frozenset[str]]:
+    """The folder, and the names of a repository's files that were not fetched."""
     from zoo import hub
     from zoo.registry import PREFIXES, get_spec
 
     if isinstance(where, Path) or where.startswith((".", "/", "~")):
-        return Path(where).expanduser()
+        return Path(where).expanduser(), frozenset()
     revision = None
     if not where.startswith(PREFIXES):
         spec = get_spec(where)
         if spec.packaged:
-            return Path(hub.__file__).parent / "weights" / spec.name
+            return Path(hub.__file__).parent / "weights" / spec.name, frozenset()
         if spec.source.startswith(("open_clip:", "timm:")):
-            return (
-                None  # the authors' repository is not ours: it has no certificate, and its layout is not self-contained
-            )
+            # The authors' repository is not ours: it has no certificate, and its layout is not self-contained.
+            return None, frozenset()
         if not spec.source and not spec.hub_id:
             raise MissingWeightsError(f"{where} has no published weights (it is a test model); verify a folder of it")
         where, revision = spec.source or f"hf:{spec.hub_id}", spec.revision
     if not where.startswith("hf:"):
-        return None
+        return None, frozenset()
     repo, _, pinned = where.removeprefix("hf:").partition("@")
     revision = pinned or revision or None
     listing = hub.repository_files(repo, revision)
     # ONNX, OpenVINO, TensorFlow and pickles are nobody's business here.
-    wanted = [n for n in sorted(listing.names) if n.endswith((".json", ".safetensors", ".txt", ".model", ".py"))]
-    return hub.download_files(listing, wanted) if wanted else None
+    kinds = (".json", ".safetensors", ".txt", ".model", ".py", ".jinja")
+    wanted = [n for n in sorted(listing.names) if n.endswith(kinds)]
+    folder = hub.download_files(listing, wanted) if wanted else None
+    return folder, frozenset(listing.names) - frozenset(wanted)
 
 
-def _facts(certificate: Certificate, model: "Embedder", folder: Path, goldens: list[Golden]) -> Iterator[str]:
+def _facts(
+    certificate: Certificate, model: "Embedder", folder: Path, goldens: list[Golden], left: frozenset[str]
+) -> Iterator[str]:
     """What departs before anything is computed."""
     if certificate.dim != model.spec.dim:
         yield f"the model gives {model.spec.dim} columns, its certificate is of {certificate.dim}"
-    there = file_hashes(folder)
-    for name, digest in certificate.files.items():
-        if name not in there:
-            yield f"{name} is missing; the certificate was made with it"
-        elif there[name] != digest:
-            yield f"{name} is not the file that the certificate was made with (sha256 {there[name][:12]}, not {digest[:12]})"
-    for name in sorted(set(there) - set(certificate.files)):
-        yield f"{name} was not there when the certificate was made"
+    yield from changes(certificate.files, file_hashes(folder), left, old=bool(certificate.uncovered))
+    yield from changed_facts(certificate.spec, model.spec) if certificate.spec is not None else ()
     if certificate.preprocessing != model.fingerprint()["preprocessing"]:
         yield "the preprocessing (tokenizer settings, resize, mean, std) is not what the certificate was made with"
     ours = {golden.name: golden.sha256 for golden in goldens}
@@ -205,7 +229,8 @@ def _facts(certificate: Certificate, model: "Embedder", folder: Path, goldens: l
         if ours.get(name) != digest:
             yield f"the golden input {name!r} is not the one that the certificate knows"
     listed = {row[0] for row in certificate.inputs} | set(certificate.refused)
-    if lacking := [golden.name for golden in goldens if golden.name not in listed]:
+    asked = [golden for golden in goldens if not (certificate.uncovered and golden.role)]
+    if lacking := [golden.name for golden in asked if golden.name not in listed]:
         yield (
             f"the certificate lacks {len(lacking)} golden inputs that this zoo knows ({', '.join(lacking[:3])}); other "
             "prompts, or cut short; `zoo verify FOLDER --write` makes a new one"
@@ -251,92 +276,100 @@ def _plan(
             if certificate.tolerances[dtype].allowed is None:
                 continue
             options = {"dtype": getattr(torch, dtype), "batch_size": max(batch_sizes), "trust_remote_code": trust}
+            options |= {"raw": certificate.norms is not None, "spec": model.spec}
             yield loader, dtype, max(batch_sizes), lambda part, n=loader, o=options: _by_library(n, folder, part, o)
 
 
 def _by_library(loader: str, folder: Path, goldens: list[Golden], options: dict[str, Any]) -> "Tensor":
     from zoo.exports import encode_with
 
-    return by_prompt(goldens, lambda items, prompt: encode_with(loader, folder, items, prompt_name=prompt, **options))
+    return by_call(
+        goldens,
+        lambda items, prompt, role: encode_with(loader, folder, items, prompt_name=prompt, role=role, **options),
+    )
 
 
 def _nothing(loader: str, dtype: str, batch_size: int, passed: bool | None, note: str) -> Row:
     return Row(loader, dtype, batch_size, "all", None, None, "", "", passed, note)
 
 
+class _Job(NamedTuple):
+    """One combination that is run, and what is allowed of its vectors."""
+
+    loader: str
+    dtype: str
+    batch_size: int
+    encode: Encode
+    tolerances: dict[str, Tolerance]
+    spec: ModelSpec
+
+    def nothing(self, passed: bool | None, note: str) -> Row:
+        return _nothing(self.loader, self.dtype, self.batch_size, passed, note)
+
+
 def _compare(
-    loader: str,
-    dtype: str,
-    batch_size: int,
-    encode: Encode,
-    goldens: list[Golden],
-    vectors: "Tensor",
-    tolerances: dict[str, Tolerance],
-    spec: ModelSpec,
+    job: _Job, goldens: list[Golden], vectors: "Tensor", keep: list[int], norms: list[float | None] | None
 ) -> list[Row]:
-    """One row for each kind of input; a library reads what it can, and an input that it does not read is no fault."""
-    if loader in ("open_clip", "timm", "transformers", "sentence-transformers"):
-        kinds = {"text", "picture", "resized picture"} if loader != "timm" else {"picture", "resized picture"}
-        keep = [i for i, g in enumerate(goldens) if g.kind in kinds and len(g.item.modalities) == 1]
-        goldens, vectors = [goldens[i] for i in keep], vectors[keep]
+    """One row for each kind of input; a library reads what it can, and an input that it does not read is no fault.
+
+    Args:
+        keep: which golden inputs are asked for. norms: of the vectors as the library gives them, None for unit vectors.
+    """
+    import torch
+
+    if job.loader != "zoo":
+        kinds = {"text", "picture", "resized picture"} if job.loader != "timm" else {"picture", "resized picture"}
+        keep = [i for i in keep if goldens[i].kind in kinds and len(goldens[i].item.modalities) == 1]
+    if norms is not None:
+        keep = [i for i in keep if norms[i] is not None]
+        scale = torch.tensor([norms[i] for i in keep])[:, None]
+    goldens, vectors = [goldens[i] for i in keep], vectors[keep]
     if not goldens:
         return []
     try:
-        found = encode(goldens)
+        found = job.encode(goldens)
     except ModuleNotFoundError as error:
-        return [_nothing(loader, dtype, batch_size, None, f"{error.name} is not installed")]
+        return [job.nothing(None, f"{error.name} is not installed")]
     except UnsafeCheckpointError as error:
-        return [_nothing(loader, dtype, batch_size, None, str(error))]
+        return [job.nothing(None, str(error))]
     except Exception as error:  # libraries raise anything at all on a damaged file
         note = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         # Not every library computes in half precision on every machine; in float32 each must.
-        passed = None if dtype != "float32" and isinstance(error, RuntimeError) else False
-        return [_nothing(loader, dtype, batch_size, passed, note)]
-    if spec.similarity == "maxsim":  # as many columns as the longest input has tokens
+        return [job.nothing(None if job.dtype != "float32" and isinstance(error, RuntimeError) else False, note)]
+    if job.spec.similarity == "maxsim":  # as many columns as the longest input has tokens
         found, vectors = same_width(found, vectors)
     if found.shape != vectors.shape:
-        note = f"it gives vectors of {found.shape[-1]} columns, not {vectors.shape[-1]}"
-        return [_nothing(loader, dtype, batch_size, False, note)]
-    found, vectors = in_lengths(found, vectors, spec)
+        return [job.nothing(False, f"it gives vectors of {found.shape[-1]} columns, not {vectors.shape[-1]}")]
+    if norms is None:
+        found, vectors = in_lengths(found, vectors, job.spec)
+    else:
+        found, vectors = found / scale, torch.nn.functional.normalize(vectors, dim=1)
     rows = []
     for kind in dict.fromkeys(golden.kind for golden in goldens):
         mine = [i for i, golden in enumerate(goldens) if golden.kind == kind]
-        rows.append(
-            _row(loader, dtype, batch_size, kind, [goldens[i] for i in mine], found[mine], vectors[mine], tolerances)
-        )
+        rows.append(_row(job, kind, [goldens[i].name for i in mine], found[mine], vectors[mine]))
     return rows
 
 
-def _row(
-    loader: str,
-    dtype: str,
-    batch_size: int,
-    kind: str,
-    goldens: list[Golden],
-    found: "Tensor",
-    vectors: "Tensor",
-    tolerances: dict[str, Tolerance],
-) -> Row:
+def _row(job: _Job, kind: str, names: list[str], found: "Tensor", vectors: "Tensor") -> Row:
     finite = found.isfinite().all(1) & vectors.isfinite().all(1)
     if not finite.all():
-        name = goldens[int(finite.int().argmin())].name
-        return _nothing(loader, dtype, batch_size, False, f"{name}: NaN or infinity, here or in the certificate")
+        return job.nothing(False, f"{names[int(finite.int().argmin())]}: NaN or infinity, here or in the certificate")
     differences = (found - vectors).abs().amax(1)
     cosines = likeness(found, vectors)
     difference, cosine = float(differences.max()), float(cosines.min())
-    bounds = [tolerances[dtype]] if kind != "resized picture" or dtype != "float32" else []
-    bounds += [tolerances[RESIZED]] if kind == "resized picture" else []
+    bounds = [job.tolerances[job.dtype]] if kind != "resized picture" or job.dtype != "float32" else []
+    bounds += [job.tolerances[RESIZED]] if kind == "resized picture" else []
     if any(bound.allowed is None for bound in bounds):
-        why = next(bound.why for bound in bounds if bound.allowed is None)
-        return replace(_nothing(loader, dtype, batch_size, None, why), kind=kind)
+        return replace(job.nothing(None, next(bound.why for bound in bounds if bound.allowed is None)), kind=kind)
     if bounds[0].measure == "difference":
         passed, allowed = difference <= bounds[0].allowed, f"difference {bounds[0].allowed:.0e}"
-        worst = goldens[int(differences.argmax())].name
+        worst = names[int(differences.argmax())]
     else:
         least = min(bound.allowed for bound in bounds)
         passed, allowed = cosine >= least, f"cosine {least:.7f}"
-        worst = goldens[int(cosines.argmin())].name
-    return Row(loader, dtype, batch_size, kind, difference, cosine, worst, allowed, passed)
+        worst = names[int(cosines.argmin())]
+    return Row(job.loader, job.dtype, job.batch_size, kind, difference, cosine, worst, allowed, passed)
 
 
 __all__ = ["BATCHES", "DTYPES", "FILE", "CertificateError", "Report", "Row", "fetch", "verify"]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from zoo.items import Box, Item, Mask, Point
+from zoo.prompts import Role
 from zoo.spec import Modality
 
 Kind = Literal["text", "picture", "resized picture", "sound", "film", "regions"]
@@ -37,12 +38,14 @@ class Golden:
         kind: inputs of one kind share a tolerance. "resized picture" depends on who resizes, "picture" has the model's
             own size.
         prompt: name of the model's prompt that it is embedded with, None for the model's default.
+        role: "query" or "document" where it is embedded by the call for these, which chooses the prompt.
     """
 
     name: str
     kind: Kind
     item: Item
     prompt: str | None = None
+    role: Role | None = None
 
     @property
     def sha256(self) -> str:
@@ -50,17 +53,23 @@ class Golden:
         return item_hash(self.item)
 
 
-def golden_inputs(towers: Sequence[frozenset[Modality]], side: int | None, prompts: Sequence[str] = ()) -> list[Golden]:
+def golden_inputs(
+    towers: Sequence[frozenset[Modality]], side: int | None, prompts: Sequence[str] = (), roles: Sequence[Role] = ()
+) -> list[Golden]:
     """The golden inputs that a model reads.
 
     Args:
         towers: what each of its towers reads together in one item.
         side: the side in pixels of its pictures, None where they keep their shape.
-        prompts: names of its prompts; two texts are embedded with each.
+        prompts: names of its prompts; two texts are embedded with each. roles: and two by the call for each of these.
     """
     found = [Golden(f"text: {name}", "text", Item(text=text)) for name, text in TEXTS.items()]
     for prompt in prompts:
         found += [Golden(f"text: {n} ({prompt})", "text", Item(text=TEXTS[n]), prompt) for n in ("word", "sentence")]
+    for role in roles:
+        found += [
+            Golden(f"text: {n} (as {role})", "text", Item(text=TEXTS[n]), None, role) for n in ("word", "sentence")
+        ]
     if side:
         found += [Golden(f"picture: {n}", "picture", Item(image=make(side, side))) for n, make in PICTURES.items()]
     found += [Golden(f"picture: {n}", "resized picture", Item(image=make())) for n, make in SHAPES.items()]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UnrecognisedCheckpointError, ZooError
 from zoo.items import Item
+from zoo.prompts import Role
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -94,19 +95,27 @@ def encode_with(
     items: Sequence[Item],
     *,
     prompt_name: str | None = None,
+    role: Role | None = None,
     batch_size: int = 32,
     dtype: "torch.dtype | None" = None,
     trust_remote_code: bool = False,
+    raw: bool = False,
+    spec: ModelSpec | None = None,
 ) -> "Tensor":
-    """Vectors `(n, dim)`, float32 on the CPU, computed by a library's own public calls as its users make them; of unit
-    length but where the model compares by dot product.
+    """Vectors `(n, dim)`, float32 on the CPU, computed by a library's own public calls as its users make them.
+
+    They come as the library gives them. transformers' own classes and timm end before the vectors are made unit length,
+    so that is done here, as the programs on cards do it; but not where the model compares by dot product.
 
     Args:
         loader: one of `LOADERS`.
         items: texts and pictures, mixed as you like.
         prompt_name: one of the model's prompts by its name; a library that has none gets its text in the input.
+        role: the library's call for queries or documents, in place of a name.
         dtype: of the weights; float32 if None.
         trust_remote_code: run Python files of the folder; those that this zoo wrote run the installed zoo and need no trust.
+        raw: leave the vectors of transformers' own classes and of timm as they come, too.
+        spec: the model's facts, for its prompts; by default those that the folder states.
 
     Raises:
         ValueError: no such loader. UnrecognisedCheckpointError: the folder does not serve it.
@@ -116,12 +125,14 @@ def encode_with(
     reader = _reader(loader)
     if not reader.serves(folder):
         raise UnrecognisedCheckpointError(f"{folder} holds no files for {loader}; it serves {loaders_of(folder)}")
-    options: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype}
-    if loader in ("open_clip", "timm"):
-        from zoo.exports.readers import spec_of, with_prompt
+    from zoo.exports.readers import Call, spec_of, with_prompt
 
-        return reader.encode(folder, with_prompt(items, spec_of(folder), prompt_name), **options)
-    return reader.encode(folder, items, prompt_name=prompt_name, trust_remote_code=trust_remote_code, **options)
+    call = Call(prompt_name, role, batch_size, dtype, trust_remote_code, raw, spec)
+    if loader not in ("open_clip", "timm"):
+        return reader.encode(folder, items, call)
+    norms = {"norms": raw} if loader == "timm" else {}
+    items = with_prompt(items, spec or spec_of(folder), call)
+    return reader.encode(folder, items, batch_size=batch_size, dtype=dtype, **norms)
 
 
 def snippet(loader: str, repo: str, spec: ModelSpec, folder: str | Path | None = None) -> str:

@@ -111,7 +111,7 @@ def encode(
             for start in range(0, len(rows), batch_size):
                 chunk = rows[start : start + batch_size]
                 vectors[chunk] = embed([items[row] for row in chunk]).float()
-    return torch.nn.functional.normalize(vectors, dim=-1)
+    return vectors
 
 
 def snippet(repo: str, spec: ModelSpec) -> str:

@@ -8,12 +8,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoo.errors import UnsafeCheckpointError, UnsupportedModalityError
 from zoo.exports.text import POOLING
 from zoo.items import Item
-from zoo.prompts import text_of
+from zoo.prompts import Role, for_role, text_of
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+class Call(NamedTuple):
+    """How a loader is called; `zoo.exports.encode_with` describes the fields."""
+
+    prompt_name: str | None = None
+    role: Role | None = None
+    batch_size: int = 32
+    dtype: "torch.dtype | None" = None
+    trust_remote_code: bool = False
+    raw: bool = False
+    spec: ModelSpec | None = None
+
+    def how(self, spec: ModelSpec) -> dict[str, Any]:
+        """The prompt as arguments of `encode` and of our processor."""
+        return {"prompt_name": self.prompt_name} if self.role is None else for_role(spec, self.role)
 
 
 class Reader(NamedTuple):
@@ -37,9 +53,9 @@ def spec_of(folder: Path) -> ModelSpec | None:
     return ModelSpec.from_dict(config["spec"]) if isinstance(config.get("spec"), dict) else None
 
 
-def with_prompt(items: Sequence[Item], spec: ModelSpec | None, prompt_name: str | None) -> list[Item]:
+def with_prompt(items: Sequence[Item], spec: ModelSpec | None, call: Call) -> list[Item]:
     """Items with a prompt of the model's before their texts, for libraries that know no prompts."""
-    words = text_of(spec, None, prompt_name) if spec is not None else ""
+    words = text_of(spec, **call.how(spec)) if spec is not None else ""
     return [replace(item, text=words + item.text) if words and item.text is not None else item for item in items]
 
 
@@ -47,6 +63,11 @@ def keeps_norms(folder: Path) -> bool:
     """Whether a folder's model compares by dot product and has no Normalize: its vectors are not made unit length."""
     named = _json(folder / "config_sentence_transformers.json").get("similarity_fn_name")
     return named == "dot" and not any("Normalize" in kind for kind in _modules(folder))
+
+
+def ends_early(loader: str, folder: Path) -> bool:
+    """Whether a library's own call ends before the vectors are made unit length, which its users do themselves."""
+    return loader == "timm" or (loader == "transformers" and not _own(folder))
 
 
 def by_kind(
@@ -101,19 +122,13 @@ def _zoo_serves(folder: Path) -> bool:
         return False
 
 
-def _zoo_encode(
-    folder: Path,
-    items: Sequence[Item],
-    *,
-    batch_size: int,
-    dtype: "torch.dtype | None",
-    prompt_name: str | None,
-    trust_remote_code: bool,
-) -> "Tensor":
+def _zoo_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
     from zoo.registry import load_model
 
-    model = load_model(folder, device="cpu", dtype=dtype)
-    return model.encode(list(items), prompt_name=prompt_name, batch_size=batch_size)
+    model = load_model(folder, device="cpu", dtype=call.dtype)
+    encode = {"query": model.encode_query, "document": model.encode_document}.get(call.role, model.encode)
+    named = {} if call.role else {"prompt_name": call.prompt_name}
+    return encode(list(items), batch_size=call.batch_size, **named)
 
 
 def _zoo_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
@@ -133,45 +148,32 @@ def _transformers_serves(folder: Path) -> bool:
     )
 
 
-def _transformers_encode(
-    folder: Path,
-    items: Sequence[Item],
-    *,
-    batch_size: int,
-    dtype: "torch.dtype | None",
-    prompt_name: str | None,
-    trust_remote_code: bool,
-) -> "Tensor":
+def _transformers_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
     import torch
 
-    if _model_type(folder) == "zoo":
-        return by_kind(
-            items, _zoo_model(folder, dtype, trust_remote_code, prompt_name), batch_size, keeps_norms(folder)
-        )
-    items = with_prompt(items, spec_of(folder), prompt_name)
+    if _own(folder):
+        return by_kind(items, _zoo_model(folder, call), call.batch_size, norms=True)
+    items = with_prompt(items, call.spec or spec_of(folder), call)
     if (folder / "preprocessor_config.json").is_file():
-        embed = _dual_model(folder, dtype or torch.float32)
+        embed = _dual_model(folder, call.dtype or torch.float32)
     else:
-        embed = {"text": _text_model(folder, dtype or torch.float32)}
-    return by_kind(items, embed, batch_size, keeps_norms(folder))
+        embed = {"text": _text_model(folder, call.dtype or torch.float32)}
+    return by_kind(items, embed, call.batch_size, norms=call.raw or keeps_norms(folder))
 
 
-def _zoo_model(
-    folder: Path, dtype: "torch.dtype | None", trust_remote_code: bool, prompt_name: str | None
-) -> dict[str, Any]:
+def _zoo_model(folder: Path, call: Call) -> dict[str, Any]:
     from transformers import AutoModel, AutoProcessor
 
     from zoo.exports import register
 
     register()
-    options = {"trust_remote_code": trust_remote_code}
-    model = AutoModel.from_pretrained(folder, dtype=dtype, **options)
+    options = {"trust_remote_code": call.trust_remote_code}
+    model = AutoModel.from_pretrained(folder, dtype=call.dtype, **options)
     processor = AutoProcessor.from_pretrained(folder, **options)
+    prompt = call.how(processor.spec)
     return {
-        "text": lambda texts: model.get_text_features(**processor(text=texts, prompt_name=prompt_name)).pooler_output,
-        "image": lambda pictures: (
-            model.get_image_features(**processor(images=pictures, prompt_name=prompt_name)).pooler_output
-        ),
+        "text": lambda texts: model.get_text_features(**processor(text=texts, **prompt)).pooler_output,
+        "image": lambda pictures: model.get_image_features(**processor(images=pictures, **prompt)).pooler_output,
     }
 
 
@@ -254,15 +256,7 @@ def _sentence_serves(folder: Path) -> bool:
     return (folder / "modules.json").is_file()
 
 
-def _sentence_encode(
-    folder: Path,
-    items: Sequence[Item],
-    *,
-    batch_size: int,
-    dtype: "torch.dtype | None",
-    prompt_name: str | None,
-    trust_remote_code: bool,
-) -> "Tensor":
+def _sentence_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -270,20 +264,22 @@ def _sentence_encode(
     from zoo.formats.transformers import quiet
 
     own = any(not kind.startswith("sentence_transformers.") for kind in _modules(folder))
-    if own and not (trust_remote_code or has_only_our_code(folder)):
+    if own and not (call.trust_remote_code or has_only_our_code(folder)):
         raise UnsafeCheckpointError(
             f"sentence-transformers would run Python files of {folder} that this zoo did not write; read them, then pass "
             "trust_remote_code=True"
         )
     with quiet():
         model = SentenceTransformer(
-            str(folder), device="cpu", trust_remote_code=own, model_kwargs={"dtype": dtype or torch.float32}
+            str(folder), device="cpu", trust_remote_code=own, model_kwargs={"dtype": call.dtype or torch.float32}
         )
 
-    def embed(values: list[Any]) -> "Tensor":
-        return model.encode(values, batch_size=batch_size, prompt_name=prompt_name, convert_to_tensor=True)
+    encode = {"query": model.encode_query, "document": model.encode_document}.get(call.role, model.encode)
 
-    return by_kind(items, {"text": embed, "image": embed}, len(items) or 1, keeps_norms(folder))
+    def embed(values: list[Any]) -> "Tensor":
+        return encode(values, batch_size=call.batch_size, prompt_name=call.prompt_name, convert_to_tensor=True)
+
+    return by_kind(items, {"text": embed, "image": embed}, len(items) or 1, norms=True)
 
 
 def _sentence_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:

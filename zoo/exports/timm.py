@@ -57,9 +57,17 @@ def serves(folder: Path) -> bool:
 
 
 def encode(
-    folder: Path, items: Sequence[Item], *, batch_size: int = 32, dtype: "torch.dtype | None" = None
+    folder: Path,
+    items: Sequence[Item],
+    *,
+    batch_size: int = 32,
+    dtype: "torch.dtype | None" = None,
+    norms: bool = False,
 ) -> "Tensor":
     """Unit vectors `(n, dim)`, float32, of pictures by timm's `create_model` and `create_transform`.
+
+    Args:
+        norms: leave the vectors as timm gives them.
 
     Raises:
         UnsupportedModalityError: an item is no picture.
@@ -85,7 +93,8 @@ def encode(
         for start in range(0, len(items), batch_size):
             pictures = [Image.fromarray(load_pixels(item.image)) for item in items[start : start + batch_size]]
             rows.append(model(torch.stack([transform(picture) for picture in pictures]).to(dtype)).float())
-    return torch.nn.functional.normalize(torch.cat(rows[1:] or rows), dim=-1)
+    vectors = torch.cat(rows[1:] or rows)
+    return vectors if norms else torch.nn.functional.normalize(vectors, dim=-1)
 
 
 def snippet(repo: str, spec: ModelSpec) -> str:
