@@ -5,12 +5,16 @@ A loader's module or entry has `serves(folder)`, `encode(folder, items, ...)` by
 """
 
 import importlib
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UnrecognisedCheckpointError, ZooError
+from zoo.files import share
 from zoo.items import Item
 from zoo.prompts import Role
 from zoo.spec import ModelSpec
@@ -46,7 +50,7 @@ class Exported:
 
 
 def export(model: "Embedder", folder: str | Path) -> Exported:
-    """Writes one folder for all the libraries that can have the model; safetensors only, never a pickle.
+    """Writes one folder for all the libraries that can have the model, whole or not at all; safetensors only, never a pickle.
 
     The first of three forms that fits: sentence-transformers' and transformers' own files for a text backbone; those of
     transformers' CLIP, SigLIP and SigLIP 2; else the zoo's own folder with Python code that calls the installed zoo.
@@ -66,21 +70,38 @@ def export(model: "Embedder", folder: str | Path) -> Exported:
         raise NotExportableError(f"{folder} is not empty; export into a new folder")
     if reason := code.unfit(model):
         raise NotExportableError(reason)
-    folder.mkdir(parents=True, exist_ok=True)
     form = next(form for form in (text, dual, code) if not form.unfit(model))
-    form.write(model, folder)
     reasons = {"timm": _TIMM}
     if model.spec.similarity == "maxsim":
         reasons |= dict.fromkeys(("transformers", "sentence-transformers"), _TOKENS)
-    try:
-        open_clip.write(model, folder)
-    except NotExportableError as error:
-        reasons["open_clip"] = str(error)
+    with _whole(folder) as draft:
+        form.write(model, draft)
+        try:
+            open_clip.write(model, draft)
+        except NotExportableError as error:
+            reasons["open_clip"] = str(error)
     served = loaders_of(folder)
     reasons.setdefault("transformers", _STATES)
     loaders = {loader: "" if loader in served else reasons[loader] for loader in LOADERS}
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return Exported(folder, loaders, tuple(files))
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder beside, which becomes this one when all is written; where something fails nothing is left."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield draft
+        share(draft)
+        if not folder.exists():
+            draft.rename(folder)
+        else:  # perhaps a mount point, which no rename replaces
+            for path in sorted(draft.iterdir()):
+                shutil.move(path, folder / path.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def loaders_of(folder: str | Path) -> list[str]:
