@@ -139,7 +139,7 @@ def outcome(value: Any, name: str, folder: Path, out: Path) -> BaseException | N
 
 
 @pytest.mark.parametrize("what", OPEN)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
 def test_no_inherited_method_fails_raw(name: str, what: str, folders: dict[str, Path], tmp_path: Path) -> None:
     folder, native = folders[name], folders["transformers-clip" if what == "AutoProcessor" else "text-test"]
     value = OPEN[what](folder)
@@ -163,8 +163,7 @@ def test_no_inherited_method_fails_raw(name: str, what: str, folders: dict[str, 
 # ------------------------------------------------------------------------------------------------ what they now do
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("first", ["model", "processor"])
+@pytest.mark.parametrize(("name", "first"), [("mini-test", "model"), ("vlm2vec-test", "processor")])
 def test_model_and_processor_are_saved_into_one_folder(
     name: str, first: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:

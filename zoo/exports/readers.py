@@ -1,5 +1,6 @@
 """The zoo, transformers and sentence-transformers as loaders: each embeds a folder by its own public calls."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -206,14 +207,16 @@ def _dual_model(folder: Path, dtype: "torch.dtype") -> dict[str, Any]:
 def _text_model(folder: Path, dtype: "torch.dtype") -> Callable[[list[str]], "Tensor"]:
     """The backbone by transformers, its states pooled as the cards of such models tell their readers to."""
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    import transformers
+    from transformers import AutoTokenizer
 
     from zoo.formats.transformers import quiet
     from zoo.items import Tokens
     from zoo.pooling import Concat
 
     with quiet():
-        model = AutoModel.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
+        opens = getattr(transformers, _text_class(folder))
+        model = opens.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     names = {mode: cls.__name__ for cls, mode in POOLING.items()}
     pooler = Concat([names[mode] for mode in _pooling(folder)])
@@ -226,10 +229,18 @@ def _text_model(folder: Path, dtype: "torch.dtype") -> Callable[[list[str]], "Te
     return texts
 
 
+def _text_class(folder: Path) -> str:
+    """The class of transformers that opens a text backbone: of T5 and its kin AutoModel would want the decoder too."""
+    names = _json(folder / "config.json").get("architectures") or []
+    encoder = next((name for name in names if re.fullmatch(r"\w+EncoderModel", str(name))), None)
+    return encoder or "AutoModel"
+
+
 def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
     if folder is not None and "text" in spec.modalities and (folder / "1_Pooling" / "config.json").is_file():
-        lines = ["import torch", "from transformers import AutoModel, AutoTokenizer", ""]
-        lines += [f'tokenizer, model = (cls.from_pretrained("{repo}") for cls in (AutoTokenizer, AutoModel))']
+        opens = _text_class(folder)
+        lines = ["import torch", f"from transformers import {', '.join(sorted((opens, 'AutoTokenizer')))}", ""]
+        lines += [f'tokenizer, model = (cls.from_pretrained("{repo}") for cls in (AutoTokenizer, {opens}))']
         lines += [f'batch = tokenizer({_example(spec)}, padding=True, truncation=True, return_tensors="pt")']
         lines += ["states, mask = model(**batch).last_hidden_state, batch.attention_mask[:, :, None]"]
         pooling = _POOLING_LINES.get("+".join(_pooling(folder)), _POOLING_LINES[""])
