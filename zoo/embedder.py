@@ -187,7 +187,8 @@ class Embedder(nn.Module):
         for a list.
 
         Args:
-            inputs: str, pathlib.Path, bytes, file opened to read bytes, picture, array or `Item`, or many of them (see `zoo.items.as_item`).
+            inputs: str, pathlib.Path, bytes, a file opened in mode "rb", picture, array or `Item`, or many of them (see
+                `zoo.items.as_item`).
             prompt: text that is put before texts as it stands, or where a vision-language model has its instruction.
             prompt_name: a prompt of the model's by its name (`spec.prompts`), in place of `prompt`. With neither, the
                 default prompt of a model that has one (`spec.default_prompt_name`).

@@ -138,7 +138,7 @@ def as_item(value: Any) -> Item:
 def _checked(item: Item) -> Item:
     if item.instruction is not None and not isinstance(item.instruction, str):
         raise UnsupportedInputError(
-            f'instruction must be a str, not {type(item.instruction).__name__}; write Item(..., instruction="...")',
+            f'instruction must be str, not {type(item.instruction).__name__}; write Item(..., instruction="...")',
             what=repr(item.instruction)[:60],
         )
     for name in ("parts", "regions"):

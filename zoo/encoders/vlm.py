@@ -157,10 +157,13 @@ class VlmEncoder(Encoder):
         """Of a text what could be read of it."""
         if kind != "text":
             return value
-        encode, weighs = encoder_of(self.tokenizer.backend_tokenizer)
-        return shorten(
-            value, self.max_tokens, lambda text: encode(text.strip()), weighs=weighs
-        )  # as templates may strip
+        core = getattr(self.tokenizer, "backend_tokenizer", None)
+        encode, weighs = encoder_of(core) if core is not None else (self._tokens, True)
+        # Stripped, as the template may do.
+        return shorten(value, self.max_tokens, lambda text: encode(text.strip()), weighs=weighs)
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def _check_words(self, text: str) -> None:
         check_text(text)
