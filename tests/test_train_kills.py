@@ -46,6 +46,7 @@ def curve(folder: Path) -> list[tuple]:
     return [(entry["step"], entry["loss"], entry["grad_norm"], entry["lr"]) for entry in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [10, 50])
 def test_kills(kills, zygote, tmp_path):
     begun = time.perf_counter()

@@ -379,6 +379,7 @@ def embed(child: Child, name: str, films: str, **options) -> dict:
     return child.call("tests.reference.qwen2_vl:embed", name, films=films, **options)
 
 
+@pytest.mark.slow  # a registered name below goes the same way in the usual run
 @pytest.mark.parametrize("like", FAMILIES)
 def test_a_repository_gives_the_authors_vectors(like: str, child: Child, published: dict[str, Published]) -> None:
     family = FAMILIES[like]
