@@ -10,8 +10,7 @@ JOBS ?= 2
 # Whole files go to one worker, in the order that tests/conftest.py gives them: those that take longest first.
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One room each, seconds of CPU each: what an edit breaks first. Whole families, servers, browsers and runs are left out.
-FAST ?= house registry encode pooling bad_input formats security pixels fusion films instructions evaluation metrics cards \
-  train_infonce train_samplers
+FAST ?= house encode pooling bad_input pixels films instructions evaluation metrics cards train_infonce
 export GRADIO_ANALYTICS_ENABLED = False
 
 .PHONY: demo test test-fast test-all bench lint format clean
