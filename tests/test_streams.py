@@ -23,7 +23,7 @@ from zoo.keys import item_key
 from zoo.windows import Pace, windows
 
 TEXTS = [f"text {i} of a red motorbike" for i in range(5)]
-MANY = [f"text {i}" for i in range(3000)]  # more than one window
+MANY = [f"text {i}" for i in range(2000)]  # more than one window
 
 
 @pytest.fixture(scope="module")
