@@ -374,6 +374,8 @@ def test_a_cut_is_part_of_the_fingerprint_and_saved(tmp_path: Path, published: d
         zoo.load_model(folder, like=like, truncation="right")
     with pytest.raises(ValueError, match="vision-language models"):
         zoo.load_model("zoo-mini", truncation="reference")
+    with pytest.raises(ValueError, match="truncation must be one of"):  # before anything is fetched
+        zoo.load_model("gme-qwen2vl-2b", truncation="right")
 
 
 def test_the_reference_cuts_no_image(published: dict[str, Published]) -> None:

@@ -199,6 +199,9 @@ def load_model(
 
     if like is None and isinstance(name_or_path, str) and LIKE in name_or_path:
         name_or_path, _, like = name_or_path.rpartition(LIKE)
+    known = like or (name_or_path if isinstance(name_or_path, str) else "")
+    if truncation is not None and known in list_models():
+        _truncated(get_spec(known), truncation)  # refused before anything is fetched
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if dtype == "auto":
         from zoo.precision import fastest_dtype
@@ -214,19 +217,19 @@ def load_model(
         ignore=ignore,
     )
     if truncation is not None:
-        _truncate(model, truncation)
+        model.spec = _truncated(model.spec, truncation)
+        for tower in model.towers:
+            tower.encoder.reading = model.spec.reading
     return model.to(device=device, dtype=dtype or torch.float32).eval()
 
 
-def _truncate(model: "Embedder", how: str) -> None:
-    """Reads over-long sequences otherwise; the reading is part of the fingerprint."""
+def _truncated(spec: ModelSpec, how: str) -> ModelSpec:
+    """The facts of a model that reads over-long sequences otherwise; the reading is part of the fingerprint."""
     from dataclasses import replace
 
-    if model.spec.reading is None:
+    if spec.reading is None:
         raise ValueError(
-            f"truncation={how!r} is for vision-language models, whose prompt goes on behind the text; {model.spec.name} has no "
-            "such prompt: leave it out"
+            f"truncation={how!r} is for vision-language models, whose prompt goes on behind the text; {spec.name} has no such "
+            "prompt: leave it out"
         )
-    model.spec = replace(model.spec, reading=replace(model.spec.reading, truncation=how))
-    for tower in model.towers:
-        tower.encoder.reading = model.spec.reading
+    return replace(spec, reading=replace(spec.reading, truncation=how))
