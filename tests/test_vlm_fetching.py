@@ -370,7 +370,7 @@ def test_a_cut_is_part_of_the_fingerprint_and_saved(tmp_path: Path, published: d
     assert zoo.load_model(folder, like=like, truncation="text").fingerprint() == ours.fingerprint()
     again = zoo.load_model(theirs.save_pretrained(tmp_path / "saved"))
     assert again.spec.reading == theirs.spec.reading
-    with pytest.raises(ValueError, match="truncation must be one of text, reference"):
+    with pytest.raises(ValueError, match="truncation must be one of"):
         zoo.load_model(folder, like=like, truncation="right")
     with pytest.raises(ValueError, match="vision-language models"):
         zoo.load_model("zoo-mini", truncation="reference")
