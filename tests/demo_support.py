@@ -22,6 +22,7 @@ from zoo.media import load_pixels
 from zoo.pooling import Cls
 from zoo.spec import ModelSpec
 
+PATIENT = {"timeout": 300}  # of httpx, for gradio's client: its 5 seconds are short on a busy machine
 COLOURS = {
     "red": (220, 30, 30),
     "green": (30, 160, 50),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from .demo_support import COLOURS, colour_model, colour_photos, running
+from .demo_support import COLOURS, PATIENT, colour_model, colour_photos, running
 
 pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
@@ -47,7 +47,7 @@ def shared(photos, uploads):
 
 @pytest.fixture
 def client(local, tmp_path):
-    return Client(local, verbose=False, download_files=str(tmp_path))
+    return Client(local, verbose=False, httpx_kwargs=PATIENT, download_files=str(tmp_path))
 
 
 def first(found):
@@ -56,7 +56,7 @@ def first(found):
 
 def test_api_names_and_parameters_are_pinned(local, shared, tmp_path):
     def endpoints(url):
-        api = Client(url, verbose=False).view_api(return_format="dict", print_info=False)
+        api = Client(url, verbose=False, httpx_kwargs=PATIENT).view_api(return_format="dict", print_info=False)
         assert not api["unnamed_endpoints"]
         return {
             name: [parameter["parameter_name"] for parameter in facts["parameters"]]
@@ -136,12 +136,12 @@ def test_files_and_folders_are_indexed_and_stay_for_the_next_page(photos, upload
     cyan = tmp_path / "cyan.png"
     Image.new("RGB", (20, 20), (0, 255, 255)).save(cyan)
     with running(search.build(colour_model(), folder_pictures(photos), roots=[tmp_path])) as url:
-        mine = Client(url, verbose=False)
+        mine = Client(url, verbose=False, httpx_kwargs=PATIENT)
         report = mine.predict([handle_file(cyan)], True, api_name="/index_files")
         assert f"{len(COLOURS) + 1} pictures are searchable" in report
         report = mine.predict(str(tmp_path), False, api_name="/index_folder")
         assert "1 picture is searchable" in report
-        found, _ = Client(url, verbose=False).predict("red", 9, api_name="/search_by_text")
+        found, _ = Client(url, verbose=False, httpx_kwargs=PATIENT).predict("red", 9, api_name="/search_by_text")
         assert [hit["caption"] for hit in found] == ["cyan.png"]
 
 
@@ -151,7 +151,9 @@ def test_a_folder_outside_the_roots_is_refused(client):
 
 
 def test_visitors_of_a_shared_page_do_not_see_each_others_pictures(shared, tmp_path):
-    one, other = (Client(shared, verbose=False, download_files=str(tmp_path / name)) for name in "ab")
+    one, other = (
+        Client(shared, verbose=False, httpx_kwargs=PATIENT, download_files=str(tmp_path / name)) for name in "ab"
+    )
     Image.new("RGB", (20, 20), (250, 40, 40)).save(tmp_path / "holiday.png")
     one.predict([handle_file(tmp_path / "holiday.png")], False, api_name="/index_files")
     assert [hit["caption"] for hit in one.predict("red", 9, api_name="/search_by_text")[0]] == ["holiday.png"]
@@ -180,7 +182,7 @@ def test_nothing_but_thumbnails_is_served(local, shared, photos, uploads):
 
 
 def test_a_served_thumbnail_is_reachable_and_its_neighbours_are_not(local):
-    client = Client(local, verbose=False, download_files=False)
+    client = Client(local, verbose=False, httpx_kwargs=PATIENT, download_files=False)
     found, _ = client.predict("red", 1, api_name="/search_by_text")
     path = found[0]["image"]["path"]
     assert status_of(local, path) == 200
@@ -213,7 +215,7 @@ def test_upload_names_cannot_leave_their_folder(local, uploads):
 
 def test_many_clients_at_once_all_get_their_pictures(local, tmp_path):
     def ask(number):
-        mine = Client(local, verbose=False, download_files=str(tmp_path / str(number)))
+        mine = Client(local, verbose=False, httpx_kwargs=PATIENT, download_files=str(tmp_path / str(number)))
         answers = []
         for colour in COLOURS:
             found, _ = mine.predict(colour, 3, api_name="/search_by_text")

@@ -11,7 +11,7 @@ from PIL import Image
 from zoo import build_model, list_models
 from zoo.errors import ZooError
 
-from .demo_support import COLOURS, colour_photos, running
+from .demo_support import COLOURS, PATIENT, colour_photos, running
 
 gr = pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
@@ -52,7 +52,9 @@ def test_launch_serves_the_folders_and_the_samples(saved, tmp_path, capsys):
     (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     page = zoo.demos.launch(saved, str(photos), block=False)
     try:
-        found, _ = Client(page.local_url, verbose=False).predict("red", 48, api_name="/search_by_text")
+        found, _ = Client(page.local_url, verbose=False, httpx_kwargs=PATIENT).predict(
+            "red", 48, api_name="/search_by_text"
+        )
         captions = {hit["caption"] for hit in found}
         assert {f"{colour}.png" for colour in COLOURS} <= captions
         assert "a red motorcycle in a garage" in captions
@@ -67,7 +69,7 @@ def test_launch_without_samples_and_with_other_machines_let_in(saved, tmp_path):
     photos = colour_photos(tmp_path / "photos")
     page = zoo.demos.launch(saved, [photos], samples=False, host="0.0.0.0", block=False)
     try:
-        client = Client(f"http://127.0.0.1:{page.server_port}/", verbose=False)
+        client = Client(f"http://127.0.0.1:{page.server_port}/", verbose=False, httpx_kwargs=PATIENT)
         assert "/index_folder" not in client.view_api(return_format="dict", print_info=False)["named_endpoints"]
         found, _ = client.predict("red", 48, api_name="/search_by_text")
         assert len(found) == len(COLOURS)
@@ -163,7 +165,7 @@ def test_text_mistakes_name_the_remedy(words):
 
 def test_text_page_answers_over_http(words):
     with running(text.build(words)) as url:
-        client = Client(url, verbose=False)
+        client = Client(url, verbose=False, httpx_kwargs=PATIENT)
         assert list(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/search_passages"]
         scores = client.predict("museum", "a cat\nmuseum", 1, api_name="/search_passages")
         assert scores["rows"][0]["label"] == "museum"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import zoo
+from tests.demo_support import PATIENT
 from tests.ports import free_port
 
 pytest.importorskip("gradio")
@@ -94,7 +95,7 @@ def test_the_app_starts_from_its_own_folder_and_answers(name, hub, tmp_path):
                 break
         assert lines, "the app said nothing"
         assert re.search(r"is ready: open http://\S+", lines[-1]), "".join(lines)
-        client = Client(f"http://127.0.0.1:{port}/", verbose=False)
+        client = Client(f"http://127.0.0.1:{port}/", verbose=False, httpx_kwargs=PATIENT)
         if name == "mini-test":
             found, _ = client.predict("a red motorbike", 5, api_name="/search_by_text")
             assert len(found) == 5
