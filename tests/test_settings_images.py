@@ -600,3 +600,45 @@ def test_open_clips_values_that_make_no_sense(
     folder = changed("open_clip-clip", "open_clip_config.json", **changes)
     with pytest.raises(UnrecognisedCheckpointError, match=match):
         zoo.load_model(folder)
+
+
+def test_open_clips_end_token_is_followed(changed: Callable[..., Path]) -> None:
+    """Pooled where it stands, else at the first token; the vector of a text does not depend on the others of its batch."""
+    folder = changed("open_clip-clip", "open_clip_config.json", model_cfg__text_cfg__pool_type="eos")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["eos_id"] = 320  # "a"
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    expected, model = open_clip_reference(folder).texts(TEXTS), zoo.load_model(folder)
+    assert difference(model.encode(TEXTS), expected) < 1e-5
+    assert difference(torch.stack([model.encode(text) for text in TEXTS]), expected) < 1e-5
+
+
+# ------------------------------------------------------------------------------------------------------------ exports
+
+
+def test_what_is_followed_is_exported_too(changed: Callable[..., Path], paths: list[Path], tmp_path: Path) -> None:
+    from zoo.exports import dual
+
+    settings = {"do_normalize": False, "rescale_factor": 0.01, "resample": 1, "do_resize": True, "size": 90}
+    model = zoo.load_model(changed("transformers-clip-2021", "preprocessor_config.json", **settings))
+    assert dual.unfit(model) == ""
+    (tmp_path / "exported").mkdir()
+    dual.write(model, tmp_path / "exported")
+    assert difference(dual_reference_images(tmp_path / "exported", paths), model.encode(paths)) < 1e-5
+
+
+def test_timms_filters_are_exported_and_what_it_has_not_is_named(
+    changed: Callable[..., Path], paths: list[Path], tmp_path: Path
+) -> None:
+    from zoo.exports import NotExportableError
+    from zoo.exports import timm as exported
+
+    model = zoo.load_model(changed("timm-resnet", "config.json", pretrained_cfg__interpolation="hamming"))
+    exported.write(model, tmp_path / "exported")
+    expected = model.set_pixel_engine("pillow").encode(paths)
+    assert difference(timm_reference(tmp_path / "exported").images(paths), expected) < 1e-5
+    encoder = model.towers[0].encoder
+    for change in ({"scale": 0.01}, {"resize": "none"}):
+        encoder.transform = dataclasses.replace(encoder.transform, **change)
+        with pytest.raises(NotExportableError, match="timm's preprocessing knows no"):
+            exported.write(model, tmp_path / "refused")
