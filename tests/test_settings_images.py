@@ -403,7 +403,7 @@ TIMM: list[dict[str, Any]] = [
     {"interpolation": "box"},
     {"interpolation": "hamming"},
     {"interpolation": "nearest"},
-    {"interpolation": "bilinear"},
+    {"interpolation": "bicubic"},
     {"crop_mode": "squash"},
     {"crop_mode": "border"},
     {"crop_pct": 0.7},
@@ -546,6 +546,8 @@ def test_open_clips_towers_are_followed(
     key: str, value: Any, changed: Callable[..., Path], base: Callable[[str], Path], paths: list[Path]
 ) -> None:
     changes = {f"model_cfg__{key}": value} | ({"preprocess_cfg__size": value} if "image_size" in key else {})
+    if "final_ln" in key:  # the last norm and the choice of the first token may be in either order
+        changes["model_cfg__vision_cfg__pool_type"] = "avg"
     folder = changed("open_clip-clip", "open_clip_config.json", **changes)
     expected, before = open_clip_reference(folder), open_clip_reference(base("open_clip-clip"))
     model = zoo.load_model(folder).set_pixel_engine("pillow")
