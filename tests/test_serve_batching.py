@@ -153,13 +153,13 @@ def test_bodies_of_all_requests_together_are_bounded(model, gates):
     limits = Limits(body_bytes=5000, pending_bytes=6000)
     with serving(model, limits=limits) as served, ThreadPoolExecutor(4) as clients:
         gate = closed(model, gates)
-        first = clients.submit(served.embed, ["a" * 4000])
+        first = clients.submit(served.embed, ["a cat " * 650])
         assert gate.reached.wait(60)
-        assert served.embed(["b" * 4000]).json()["error"]["code"] == "overloaded"
+        assert served.embed(["a dog " * 650]).json()["error"]["code"] == "overloaded"
         gate.open()
         assert first.result().status == 200
         until(lambda: served.app.state.service.pending_bytes == 0)
-        assert served.embed(["b" * 4000]).status == 200
+        assert served.embed(["a dog " * 650]).status == 200
 
 
 def test_a_request_ends_with_its_time_and_leaves_nothing_behind(model, gates):
