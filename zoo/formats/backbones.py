@@ -26,8 +26,9 @@ def fields_of(model_type: str) -> frozenset[str]:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     cls = CONFIG_MAPPING[model_type]
+    names = {field.name for field in fields(cls)} | set(cls.attribute_map)
     beside = (*known.READ_BESIDE[""], *known.READ_BESIDE.get(model_type, ()))
-    return frozenset({field.name for field in fields(cls)} | set(cls.attribute_map) | set(beside))
+    return frozenset({*names, *beside, *(known.ROPE if "rope_parameters" in names else ())})
 
 
 @cache
@@ -61,7 +62,8 @@ def read_config(
     settings = read(settings, table_of(kind), where, ignore)
     old = known.OLD_NAMES.get(kind, {})
     settings = {old.get(key, key): value for key, value in settings.items() if old.get(key) not in settings}
-    settings = {key: value for key, value in settings.items() if key != "auto_map" and _LOUD.get(key) is not value}
+    unheard = {"auto_map", "chunk_size_feed_forward"}  # chunks must divide the length of a text, and are never needed
+    settings = {key: value for key, value in settings.items() if key not in unheard and _LOUD.get(key) is not value}
     if attention is not None or settings.get("use_bidirectional_attention"):
         # transformers 5.23 reads Gemma's own key only for texts without filler, and Gemma 2's not at all.
         settings["is_causal"] = (attention or "bidirectional") == "causal"

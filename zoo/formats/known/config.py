@@ -84,8 +84,9 @@ SAME_CODE = {
 # What the classes read besides their fields.
 _WINDOWS = ("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta")
 _T5 = ("dense_act_fn", "is_gated_act")
+ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")  # where the class has rope_parameters
 READ_BESIDE = {
-    "": ("rope_theta", "rope_scaling", "partial_rotary_factor", "per_layer_config"),
+    "": ("per_layer_config",),
     "deberta": ("pooler_hidden_size",),
     "deberta-v2": (
         "pooler_hidden_size",
