@@ -144,7 +144,10 @@ def test_code_beside_the_weights_is_never_run(copy: Path, tmp_path: Path) -> Non
     (copy / "chat_template.jinja").write_text("{{ cycler.__init__.__globals__.os.mkdir('" + str(mark) + "') }}")
     edit(copy / TOKENS, lambda c: put(c, "chat_template", "{% for i in range(10**9) %}x{% endfor %}"))
     for trust in (False, True):
-        assert zoo.load_model(copy, like=LIKE, trust_remote_code=trust).encode(BOTH).isfinite().all()
+        with pytest.raises(errors.UnreadSettingError, match=r"code of its authors' own, x\.Y"):
+            zoo.load_model(copy, like=LIKE, trust_remote_code=trust)
+        model = zoo.load_model(copy, like=LIKE, trust_remote_code=trust, ignore=["auto_map"])
+        assert model.encode(BOTH).isfinite().all()
         assert not mark.exists()
 
 
