@@ -28,7 +28,7 @@ MOVED, BOUND = 1e-4, 1e-5
 OWN = {"model_type", "architectures", "auto_map"}
 # No other value of these moves a vector of the small models here: they count together with others, or for longer texts.
 UNTESTED: dict[str, set[str]] = {"bert": {"pad_token_id"}}
-KINDS = ("bert",)  # whose settings somebody has looked at, one by one
+KINDS = ("bert", "xlm-roberta")  # whose settings somebody has looked at, one by one
 
 
 def others(value: Any) -> Iterator[Any]:
