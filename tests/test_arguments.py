@@ -5,20 +5,27 @@ from __future__ import annotations
 import inspect
 import io
 import tempfile
+from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
 
 import zoo
+import zoo.mteb
 from zoo import bulk, publish, reranker, serving
 from zoo.arguments import device
-from zoo.cli import main
+from zoo.cli import build_parser, main
 from zoo.embedder import Embedder
 from zoo.errors import ArgumentError, EmptyTextError, InputError, InvalidTextError, ZooError
+from zoo.index import ExactIndex, LanceIndex, VectorError
+from zoo.registry import register_model
+from zoo.spec import ModelSpec
 
 
 class Untouched:
@@ -80,9 +87,59 @@ WRONG: dict[str, list[Any]] = {
     "repo": [5, None, "no-slash", object()],
     "private": ["yes", 1, None, object()],
     "message": [5, None, object()],
+    "language": [5, b"x", object()],
+    "ids": ["abc", 5, {"a": 1}, Path("a"), object()],
+    "vectors": ["a", 3, None, {"a": 1}, ["a"], [[1.0], [1.0, 2.0]], object()],
+    "query": ["a", 3, None, {"a": 1}, ["a"], object()],
+    "attributes": ["a", 3, ["a"], {5: ["a"]}, {"year": "abc"}, {"year": 5}, {"year": ["x"]}, object()],
+    "references": ["abc", 5, {"a": 1}, object()],
+    "where": [5, b"x", ["a"], object()],
+    "exact": ["yes", 1, None, object()],
+    "fingerprint": [5, "x", ["a"], object()],
+    "instruction": [5, b"x", object()],
+}
+# The facts of a model, as `ModelSpec` and `register_model` take them.
+FACTS: dict[str, list[Any]] = {
+    "name": [5, None, b"x"],
+    "modalities": ["text", 5, None, [5], ["picture"], []],
+    "dim": ["8", 8.0, True, 0, None],
+    "license": [5, None],
+    "hub_id": [5, None],
+    "demo": [5, None, "no module"],
+    "revision": [5, b"x"],
+    "base": [5, ["a"]],
+    "paper": [5, ["a"]],
+    "params": ["30M", 1.5, -1, None],
+    "image_size": ["224", 224.0, 0, (224, 224)],
+    "max_tokens": ["512", 512.0, 0],
+    "dims": ["256", 256, ["256"], [256.0], [0], None, {256: 1}],
+    "prompts": ["query: ", ["query: "], {"query": None}, {5: "query: "}, None],
+    "default_prompt_name": [5, "absent"],
+    "roles": ["query", ["query"], {"query": None}, {"passage": "x"}, None],
+    "languages": ["en", 5, None, [5], ["English"]],
+    "packaged": ["yes", 1, None],
+    "source": [5, None],
+    "family": [5, None],
+    "reading": ["last", 5],
+    "similarity": [5, None, "euclidean"],
+    "attention": [5, "none"],
 }
 # Not walked: what is an object of the zoo's own, or of any type.
-FREE = {"self", "query", "texts", "options", "limits", "facts", "app"}
+FREE = {"self", "texts", "options", "limits", "facts", "app", "columns"}
+
+
+def store(kind: type) -> Any:
+    """Makes a store of two rows in a folder."""
+
+    def create(folder: Path) -> Any:
+        index = kind.create(folder, fingerprint={}, dim=2, columns=pa.schema([("year", pa.int64())]))
+        index.upsert(["a", "b"], [[1.0, 0.0], [0.0, 1.0]], {"year": [1999, 2020]})
+        return index
+
+    return create
+
+
+STORES = {"exact": store(ExactIndex)} | ({"lance": store(LanceIndex)} if find_spec("lancedb") else {})
 
 
 def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
@@ -91,7 +148,20 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
     vectors = torch.randn(3, model.spec.dim)
     untouched, lines = {"inputs": Untouched()}, Path(tempfile.mkdtemp()) / "lines.txt"
     lines.write_text("a\nb\n")
+    stores = {name: store(lines.parent / name) for name, store in STORES.items()}
+    row = {"ids": ["z"], "vectors": [[1.0, 0.0]]}
     return {
+        **{f"{name}.upsert": (one.upsert, row) for name, one in stores.items()},
+        **{f"{name}.delete": (one.delete, {}) for name, one in stores.items()},
+        **{f"{name}.search": (one.search, {"query": [1.0, 0.0]}) for name, one in stores.items()},
+        **{f"{name}.count": (one.count, {}) for name, one in stores.items()},
+        **{f"{name}.tune": (one.tune, {"threshold": 5}) for name, one in stores.items()},
+        **{
+            f"{name}.create": (type(one).create, {"folder": lines.parent / "new" / name, "fingerprint": {}, "dim": 2})
+            for name, one in stores.items()
+        },
+        **{f"{name}.open": (type(one).open, {"folder": "/nowhere"}) for name, one in stores.items()},
+        "mteb.wrap": (zoo.mteb.wrap, {"model": model}),
         "encode": (model.encode, untouched),
         "encode_query": (model.encode_query, untouched),
         "encode_document": (model.encode_document, untouched),
@@ -130,6 +200,8 @@ def cases(name: str) -> list[tuple[str, Any]]:
 
 FINE = [("encode", "inputs", value) for value in WRONG["inputs"]]
 FINE += [(name, "inputs", v) for name in ("encode_query", "encode_document") for v in WRONG["inputs"]]
+FINE += [("rank", "query", value) for value in WRONG["query"]]  # which may be an input
+FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
 
 
@@ -144,6 +216,8 @@ def test_an_argument_of_another_type_is_named(name: str) -> None:
     for parameter, value in walked:
         try:
             result = function(**{**usual, parameter: value})
+        except VectorError:
+            assert parameter in ("vectors", "query")  # which says it of the vectors
         except ZooError as error:
             if parameter not in str(error):
                 unnamed.append((parameter, value, f"{type(error).__name__}: {error}"))
@@ -152,6 +226,45 @@ def test_an_argument_of_another_type_is_named(name: str) -> None:
         else:
             unnamed.append((parameter, value, f"gave {type(result).__name__}"))
     assert unnamed == []
+
+
+@pytest.mark.parametrize("make", [ModelSpec, register_model, lambda **facts: ModelSpec.from_dict(facts)])
+def test_a_fact_of_another_type_is_named(make: Any) -> None:
+    assert set(FACTS) == {field.name for field in fields(ModelSpec)}
+    usual = {"name": "a-model", "modalities": {"text"}, "dim": 8, "license": "mit"}
+    unnamed = []
+    for fact, values in FACTS.items():
+        for value in values:
+            try:
+                made = make(**{**usual, fact: value})
+                if make is register_model:
+                    made(lambda spec: None)
+                unnamed.append((fact, value, "passed"))
+            except ValueError as error:
+                said = fact if fact != "default_prompt_name" else "prompt"
+                if said.removesuffix("s") not in str(error).replace("modality", "modalities"):
+                    unnamed.append((fact, value, str(error)))
+            except Exception as error:
+                unnamed.append((fact, value, repr(error)))
+    assert unnamed == []
+
+
+def test_unknown_and_missing_facts_are_named() -> None:
+    with pytest.raises(ArgumentError, match=r"unknown facts \['dimension'\]"):
+        register_model(name="a-model", modalities=["text"], dimension=8, license="mit")
+    with pytest.raises(ArgumentError, match=r"missing facts \['dim'\]"):
+        register_model(name="a-model", modalities=["text"], license="mit")
+    for facts, remedy in (({"dim": "8"}, "write dim=8"), ({"modalities": "text"}, "write modalities=\\['text'\\]")):
+        with pytest.raises(ArgumentError, match=remedy):
+            ModelSpec(**{"name": "a-model", "modalities": {"text"}, "dim": 8, "license": "mit"} | facts)
+
+
+def test_every_public_method_of_a_store_is_walked() -> None:
+    quiet = {"commit", "origins", "add_shards"}  # without arguments; of the zoo's own shards
+    for name in STORES:
+        kind = {"exact": ExactIndex, "lance": LanceIndex}[name]
+        own = {n for n, f in vars(kind).items() if callable(getattr(kind, n)) and not n.startswith("_")} - quiet
+        assert {f"{name}.{n}" for n in own} <= set(CALLS)
 
 
 def test_every_public_callable_is_walked() -> None:
@@ -186,9 +299,39 @@ def test_the_remedy_is_the_value_that_was_meant() -> None:
         assert isinstance(caught.value, TypeError | ValueError)
 
 
+def options_of_numbers() -> list[tuple[str, str, bool]]:
+    """(command, option, whether it takes two) of every option that is a number."""
+    (commands,) = (action for action in build_parser()._actions if hasattr(action, "choices") and action.choices)
+    return [
+        (command, action.option_strings[-1], action.nargs == 2)
+        for command, parser in commands.choices.items()
+        for action in parser._actions
+        if action.option_strings and getattr(action.type, "__name__", "existing") not in ("existing", "str")
+    ]
+
+
+def test_every_option_that_is_a_number_says_what_came(capsys: Any) -> None:
+    """Before anything else of the line is looked at, with the option, the value and what was meant."""
+    walked = options_of_numbers()
+    named = {(command, option) for command, option, _ in walked}
+    assert {("search", "--k"), ("encode", "--batch-size"), ("embed", "--dim"), ("train", "--lr")} <= named
+    for command, option, two in walked:
+        for value in ("x", "4.x", "nan"):
+            with pytest.raises(SystemExit) as caught:
+                main([command, option, value, *([value] if two else [])])
+            said = capsys.readouterr().err
+            assert caught.value.code == 2
+            assert option in said, (command, option, said)
+            assert repr(value) in said, (command, option, said)
+            assert "invalid" not in said, "argparse's own words give no remedy"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["search", "VECTORS", "a cat"],
+        ["eval", "zoo-mini", "--tasks", "emoji", "--split", "val"],
+        ["mine", "PAIRS", "--out", "OUT.jsonl"],
         ["encode", "a cat"],
         ["embed", "FOLDER", "--out", "OUT"],
         ["serve", "zoo-mini"],
@@ -198,9 +341,18 @@ def test_the_remedy_is_the_value_that_was_meant() -> None:
 def test_the_command_line_says_it_too(arguments: list[str], tmp_path: Path, capsys: Any) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "pairs.csv").write_text("query,positive\na,b\nc,d\n")
-    places = {"FOLDER": str(tmp_path), "OUT": str(tmp_path / "out"), "PAIRS": str(tmp_path / "pairs.csv")}
+    places = {
+        "FOLDER": str(tmp_path),
+        "OUT": str(tmp_path / "out"),
+        "OUT.jsonl": str(tmp_path / "out.jsonl"),
+        "PAIRS": str(tmp_path / "pairs.csv"),
+    }
     if "OTHER" in arguments:
         places["OTHER"] = str(zoo.load_model("zoo-mini").save_pretrained(tmp_path / "other"))
+    if "VECTORS" in arguments:
+        places["VECTORS"] = str(tmp_path / "vectors")
+        assert main(["embed", str(tmp_path), "--out", places["VECTORS"], "--quiet"]) == 0
+        capsys.readouterr()
     assert main([*(places.get(word, word) for word in arguments), "--device", "gpu"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")

@@ -181,7 +181,24 @@ def test_the_fingerprint_tells_dot_from_cosine_and_leaves_all_others_as_they_wer
     before = model.fingerprint()
     assert sorted(before) == ["dim", "model", "preprocessing", "prompt", "revision", "weights"]
     model.spec = replace(model.spec, similarity="dot")
-    assert model.fingerprint() == {**before, "similarity": "dot"}
+    dot = model.fingerprint()
+    assert dot == {**before, "similarity": "dot", "heads": dot["heads"]}
+
+
+def test_a_normalize_removed_from_a_dot_folder_is_another_fingerprint(tmp_path: Path) -> None:
+    """It has no weights; of a model that compares by cosine it changes nothing, and so neither does the fingerprint."""
+    for similarity in ("dot", "cosine"):
+        folder = write("sentence-mean", tmp_path / similarity).folder
+        settings = json.loads((folder / "config_sentence_transformers.json").read_text())
+        settings["similarity_fn_name"] = similarity
+        (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+        modules = json.loads((folder / "modules.json").read_text())
+        rows = [row for row in modules if not row["type"].endswith("Normalize")]
+        (folder / "modules.json").write_text(json.dumps(rows))
+        without = zoo.load_model(folder).fingerprint()
+        normalize = {"idx": len(rows), "name": "n", "path": "n", "type": "sentence_transformers.models.Normalize"}
+        (folder / "modules.json").write_text(json.dumps([*rows, normalize]))
+        assert (zoo.load_model(folder).fingerprint() == without) is (similarity == "cosine")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "errors": set(),
     "arguments": {"errors"},
     "reading": set(),
-    "spec": {"errors", "reading"},
+    "spec": {"arguments", "errors", "reading"},
     "items": BASE | {"media"},
     "files": set(),
     "keys": BASE,

@@ -11,6 +11,7 @@ import torch
 from zoo.training import train
 from zoo.training.balancing import balance_weights
 from zoo.training.checks import check_similarity
+from zoo.training.frozen import check_teacher
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.merging import DifferentModelsError, uniform
 from zoo.training.mining import MiningError, mine
@@ -92,6 +93,23 @@ def test_a_loss_of_unit_vectors_is_refused_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "run").exists()
     with pytest.raises(NormsLostError, match="AnglE is of unit vectors"):
         Probe(text_pairs(), dot_model(), loss=build_loss("angle"))
+
+
+@pytest.mark.parametrize("loss", ["distillation", "matryoshka(dims=[16]):distillation"])
+def test_a_share_of_the_teachers_cosine_needs_one(loss: str, tmp_path: Path) -> None:
+    """A reranker's probability and a dot product are not of one size; the rest of the loss takes either teacher."""
+    mixed = build_loss(f'{loss}(space="group", cosine=0.5)')
+    check_teacher(as_cosine(dot_model()).spec, mixed)
+    check_teacher(dot_model().spec, build_loss(f'{loss}(space="group")'))
+    check_teacher(dot_model().spec, build_loss(loss))
+    with pytest.raises(NormsLostError, match=r"the teacher dot-model compares by dot product, .* Distillation"):
+        check_teacher(dot_model().spec, mixed)
+    teacher = dot_model().save_pretrained(tmp_path / "teacher")
+    for student, name in ((dot_model(), "itself"), (fresh("text-test"), str(teacher))):
+        pairs = [replace(p, negatives=(p.query,), teacher_scores=(0.9, 0.1)) for p in text_pairs()]
+        recipe = quick(loss='distillation(space="group", cosine=0.5)', teacher=name)
+        with pytest.raises(NormsLostError, match="take cosine=0"):
+            train(student, pairs, recipe, tmp_path / "run", progress=False, trackers=(), report=False)
 
 
 def test_negatives_are_mined_by_dot_product() -> None:

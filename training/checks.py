@@ -9,7 +9,7 @@ from zoo.spec import ModelSpec, need_one_vector
 
 from .augmentation import Augmentation
 from .feed import count_negatives, sample_of
-from .frozen import ITSELF
+from .frozen import ITSELF, check_teacher
 from .gather import world
 from .losses import Loss
 from .optim import select
@@ -34,6 +34,8 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
     """
     need_one_vector(model.spec, "training")
     check_similarity(model.spec, loss)
+    if recipe.teacher == ITSELF:
+        check_teacher(model.spec, loss)
     count = len(pairs)
     if count == 0:
         raise PairsError("there are no pairs to train on")

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo.embedder import Embedder
-from zoo.errors import InputError
+from zoo.errors import InputError, NormsLostError
 from zoo.fusion import FusedEncoder
 from zoo.items import Item
+from zoo.spec import ModelSpec
 
 from . import sharding
 from .augmentation import Augmentation
 from .gather import wait_for_all, world
+from .losses import Loss
 from .optim import frozen_towers
 from .pairs import Pair, PairTable
 from .recipe import Recipe
@@ -66,13 +68,27 @@ def frozen_vectors(
     return caches
 
 
+def check_teacher(spec: ModelSpec, loss: Loss) -> None:
+    """Raises NormsLostError where a part of the loss mixes in the teacher's cosines, and the teacher has none."""
+    for part in loss.modules():
+        if isinstance(part, Loss) and spec.similarity not in part.teachers:
+            raise NormsLostError(
+                f"the teacher {spec.name} compares by dot product, and the loss {type(part).__name__} as it is set reads "
+                "its cosines; take cosine=0, or a teacher of unit vectors"
+            )
+
+
 def teacher_vectors(
-    model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, *, progress: bool
+    model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, loss: Loss, *, progress: bool
 ) -> Teacher | None:
     """The teacher's vectors of all items; None for a recipe without a teacher.
 
     Args:
         model: what is trained, as it is before the stage: its own teacher where the recipe says "itself".
+        loss: what reads them.
+
+    Raises:
+        NormsLostError: the loss mixes in the teacher's cosines, and the teacher compares by dot product.
     """
     if not recipe.teacher:
         return None
@@ -80,6 +96,7 @@ def teacher_vectors(
 
     itself = recipe.teacher == ITSELF
     teacher = model if itself else load_model(recipe.teacher, device=model.device)
+    check_teacher(teacher.spec, loss)
     cache = VectorCache.for_towers(folder / FOLDER / "teacher", teacher)
     prefixes = role_prefixes(teacher, recipe if itself else None)
     _fill(cache, teacher, pairs, prefixes, None, progress=progress)

@@ -43,7 +43,7 @@ def rehearse(
         stage = planned(stage, mine)
         with tempfile.TemporaryDirectory() as folder:
             few = Selection(mine, sampler_of(mine, stage).rows(0))  # a frozen tower or a teacher need embed no more
-            teacher = teacher_vectors(model, few, stage, Path(folder), progress=False)
+            teacher = teacher_vectors(model, few, stage, Path(folder), loss, progress=False)
             run = Run(model, stage, loss.to(model.device))
             shuffled = replace(stage, sampler="shuffled")
             feed = make_feed(model, few, shuffled, Path(folder), progress=False, teacher=teacher)

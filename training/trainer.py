@@ -117,7 +117,7 @@ def _train_stage(
     if recipe.distillation is not None:
         learn_text(model, pairs, recipe, folder)
     # Before the run is resumed: a model that is its own teacher is so as the stage found it.
-    teacher = teacher_vectors(model, pairs, recipe, folder, progress=progress)
+    teacher = teacher_vectors(model, pairs, recipe, folder, loss or build_loss(recipe.loss), progress=progress)
     with first_projection(model, recipe) as solve:
         torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
         stage_loss = (loss or build_loss(recipe.loss)).to(accelerator.device)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from zoo.bulk.fingerprints import check_fingerprint
-from zoo.embedder import Embedder
+from zoo.embedder import Embedder, heads_hash
 from zoo.errors import InputError, ZooError
 from zoo.fusion import is_default
 from zoo.items import Item, as_item
@@ -269,7 +269,9 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
             sample = values[:: max(1, len(values) // 64)].double().cpu().numpy().tobytes()
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample)
     facts = {"model": model.spec.name, "revision": model.spec.revision, "towers": digest.hexdigest()[:16]}
-    return facts | ({"similarity": "dot"} if model.spec.similarity == "dot" else {})
+    if model.spec.similarity == "dot":
+        facts |= {"similarity": "dot", "heads": heads_hash(model.readers[position] for position in towers)}
+    return facts
 
 
 # ---------------------------------------------------------------------------------------------------- filling it

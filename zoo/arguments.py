@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -101,6 +101,41 @@ def texts(name: str, value: Any) -> Sequence[str]:
     value = list(value)
     if odd := [entry for entry in value if not isinstance(entry, str)]:
         raise wrong(name, odd[0], "a list of str", f"every entry of {name} is one")
+    return value
+
+
+def wholes(name: str, value: Any) -> Sequence[int]:
+    """A list of whole numbers from 1."""
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        raise wrong(name, value, "a list of whole numbers", f"write {name}=[512, 256]")
+    return [whole()(f"every entry of {name}", entry) for entry in value]
+
+
+def mapping(name: str, value: Any) -> Mapping[Any, Any]:
+    """A dictionary."""
+    if not isinstance(value, Mapping):
+        raise wrong(name, value, "a dictionary", f"write {name}={{...}}")
+    return value
+
+
+def named_texts(name: str, value: Any) -> Mapping[str, str]:
+    """A dictionary of str to str."""
+    for key, entry in mapping(name, value).items():
+        text(f"every name in {name}", key), text(f"{name}[{key!r}]", entry)
+    return value
+
+
+def ids(name: str, value: Any) -> Any:
+    """A list of names of rows; one str would be a list of its letters."""
+    if isinstance(value, str | bytes | os.PathLike | Mapping) or not hasattr(value, "__iter__"):
+        raise wrong(name, value, "a list", f"write {name}=[...]")
+    return value
+
+
+def lists(name: str, value: Any) -> Mapping[str, Any]:
+    """A dictionary of str to lists."""
+    for key, entry in mapping(name, value).items():
+        ids(f"{name}[{text(f'every name in {name}', key)!r}]", entry)
     return value
 
 

@@ -345,7 +345,7 @@ class Embedder(nn.Module):
         """What must agree for two vectors to be comparable; stored beside vectors on disk. JSON-able."""
         preprocessing = [tower.encoder.preprocessing() for tower in self.towers]
         # Said only where norms count, so that what was written before of all others stays valid.
-        norms = {"similarity": "dot"} if self.spec.similarity == "dot" else {}
+        norms = {"similarity": "dot", "heads": heads_hash(self.towers)} if self.spec.similarity == "dot" else {}
         return {
             "model": self.spec.name,
             "revision": self.spec.revision,
@@ -405,6 +405,12 @@ def _kept(results: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
 
 
 @torch.inference_mode(False)  # ordinary tensors, whatever mode the caller is in
+def heads_hash(towers: Iterable[Tower]) -> str:
+    """Tells heads apart by kind and arguments: one without weights, such as a normalisation, also steers a norm."""
+    heads = [[type(t.head).__name__, t.head.config() if hasattr(t.head, "config") else {}] for t in towers]
+    return hashlib.sha256(json.dumps(heads, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _packed(vectors: Tensor | list[Tensor], precision: Precision, dim: int = 0) -> Tensor:
     if isinstance(vectors, list):
         vectors = torch.stack(vectors) if vectors else torch.zeros(0, dim)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from zoo.arguments import checked, optional, text, whole
+from zoo.arguments import model as a_model
 from zoo.errors import ZooError
 
 try:
@@ -26,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, SequentialSampler
 
 from zoo.embedder import Embedder
-from zoo.errors import EmptyItemError, InputError, UnsupportedModalityError
+from zoo.errors import ArgumentError, EmptyItemError, InputError, UnsupportedModalityError
 from zoo.fusion import fingerprint, is_default
 from zoo.items import Item
 from zoo.registry import load_model
@@ -55,6 +57,7 @@ class InvalidMediaError(InputError):
     code = "invalid-media"
 
 
+@checked(model=a_model, revision=optional(text), dim=optional(whole()), instruction=optional(text))
 def wrap(
     model: Embedder,
     *,
@@ -80,8 +83,11 @@ def wrap(
             by default read from a query prompt of that form.
 
     Raises:
+        ArgumentError: `model` is none that was loaded, or another argument has another type.
         ValueError: the template has no "{instruction}".
     """
+    if dim is not None and dim > model.spec.dim:
+        raise ArgumentError(f"dim must be between 1 and {model.spec.dim} for {model.spec.name}, not {dim}")
     return ZooEncoder(model, revision, dim=dim, instruction=instruction)
 
 

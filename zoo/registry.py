@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts, whole
 from zoo.arguments import device as device_here
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
-from zoo.spec import MODALITIES, NAME, Modality, ModelSpec
+from zoo.spec import MODALITIES, NAME, Modality, ModelSpec, check_names
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +30,10 @@ def register_model(**facts: Any) -> Callable[[Builder], Builder]:
     """Registers the decorated builder under `facts["name"]`; the facts are those of `ModelSpec`.
 
     Raises:
+        ArgumentError: a fact is unknown, missing or of another type.
         ValueError: the name is taken or badly spelled, or a fact is wrong.
     """
+    check_names(facts)
 
     def register(builder: Builder) -> Builder:
         spec = ModelSpec(**{"family": builder.__module__.rpartition(".")[2], **facts})
@@ -59,6 +61,7 @@ def _import_models() -> None:
     modality=optional(one_of(*MODALITIES)),
     max_params=optional(whole(0)),
     license=optional(text),
+    language=optional(text),
 )
 def list_models(
     pattern: str = "*",

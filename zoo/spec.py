@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
 
-from zoo.errors import TokenVectorsError
+from zoo.arguments import Check, flag, named_texts, optional, text, texts, whole, wholes, wrong
+from zoo.errors import ArgumentError, TokenVectorsError
 from zoo.reading import Reading
 
 Modality = Literal["text", "image", "video", "audio", "regions"]
@@ -15,6 +16,26 @@ Similarity = Literal["cosine", "dot", "maxsim"]
 Attention = Literal["causal", "bidirectional"]
 MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+
+
+def _a_reading(name: str, value: Any) -> Any:
+    if not isinstance(value, Reading | Mapping):
+        raise wrong(name, value, "a zoo.reading.Reading", f"write {name}=Reading(...), or leave it out")
+    return value
+
+
+CHECKS: Mapping[str, Check] = {
+    **dict.fromkeys(("name", "license", "hub_id", "demo", "source", "family", "similarity"), text),
+    **dict.fromkeys(("revision", "base", "paper", "default_prompt_name", "attention"), optional(text)),
+    **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
+    **dict.fromkeys(("modalities", "languages"), texts),
+    **dict.fromkeys(("prompts", "roles"), named_texts),
+    "dim": whole(),
+    "dims": wholes,
+    "params": whole(0),
+    "packaged": flag,
+    "reading": optional(_a_reading),
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +65,9 @@ class ModelSpec:
             keeps its norm; "maxsim", of one unit vector per token (late interaction).
         attention: whether a text backbone's tokens see each other "causal" or "bidirectional", where the checkpoint's own
             files do not say it; None where they do.
+
+    Raises:
+        ArgumentError: a fact has another type. ValueError: a value that it cannot have, or two facts contradict.
     """
 
     name: str
@@ -71,11 +95,14 @@ class ModelSpec:
     attention: Attention | None = None
 
     def __post_init__(self) -> None:
+        for fact, check in CHECKS.items():
+            try:
+                object.__setattr__(self, fact, check(fact, getattr(self, fact)))
+            except ArgumentError as error:
+                raise ArgumentError(f"{self.name}: {error}") from None
         unknown = set(self.modalities) - set(MODALITIES)
         if unknown or not self.modalities:
             raise ValueError(f"{self.name}: modalities must be among {MODALITIES}, not {sorted(self.modalities)}")
-        if self.dim < 1:
-            raise ValueError(f"{self.name}: dim must be positive, not {self.dim}")
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.demo):
             raise ValueError(f"{self.name}: demo must be the name of a module of demos/, not {self.demo!r}")
         if self.similarity not in get_args(Similarity):
@@ -152,21 +179,24 @@ class ModelSpec:
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
         """Reads `to_dict`; raises ValueError naming unknown or missing facts."""
-        known = {f.name for f in fields(cls)}
-        required = {"name", "modalities", "dim", "license"}
-        if unknown := set(facts) - known:
-            raise ValueError(f"unknown facts {sorted(unknown)}; known are {sorted(known)}")
-        if missing := required - set(facts):
-            raise ValueError(f"missing facts {sorted(missing)}")
-        if "default" in facts.get("prompts", ()) and "default_prompt_name" not in facts:
+        check_names(facts)
+        if "default" in (facts.get("prompts") or ()) and "default_prompt_name" not in facts:
             # Older files: the default prompt was the one of this name.
             facts = {**facts, "default_prompt_name": "default"}
-        return cls(**{**facts, "modalities": frozenset(facts["modalities"]), "dims": tuple(facts.get("dims", ()))})
+        return cls(**facts)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Reads `to_json`."""
         return cls.from_dict(json.loads(text))
+
+
+def check_names(facts: Mapping[str, Any]) -> None:
+    """Raises ArgumentError naming unknown or missing facts."""
+    if unknown := set(facts) - set(CHECKS):
+        raise ArgumentError(f"unknown facts {sorted(unknown)}; known are {sorted(CHECKS)}")
+    if missing := {"name", "modalities", "dim", "license"} - set(facts):
+        raise ArgumentError(f"missing facts {sorted(missing)}")
 
 
 def need_one_vector(spec: ModelSpec, what: str) -> None:

@@ -41,12 +41,14 @@ class Loss(nn.Module):
             targets `(B + B·M, L, D)`, the last layer last. () is the final embedding alone.
         similarities: of the models that it trains (`ModelSpec.similarity`): "cosine", whose vectors are of unit length, and
             "dot" where its maths also holds for vectors with norms.
+        teachers: the same of the model whose embeddings it reads.
     """
 
     reads: frozenset[str] = frozenset()
     may_read: frozenset[str] = frozenset()
     layers: tuple[int, ...] | Literal["all"] = ()
     similarities: frozenset[str] = frozenset({"cosine"})
+    teachers: frozenset[str] = frozenset({"cosine", "dot"})
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """The mean loss over the queries, in nats where it is a likelihood."""

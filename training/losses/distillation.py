@@ -58,6 +58,8 @@ class Distillation(InfoNCE):
         self.space, self.teacher_temperature, self.cosine, self.infonce = space, teacher_temperature, cosine, infonce
         vectors = {"teacher_queries", "teacher_targets"} if space == "batch" or cosine else set()
         self.reads = frozenset(vectors | ({"teacher_scores"} if space == "group" else set()))
+        if cosine:
+            self.teachers = frozenset({"cosine"})  # a share of both is of numbers of one size
         self.may_read = InfoNCE.may_read if infonce else frozenset()
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import add_ignore, existing, print_json, print_table, source, waiting
+from zoo.cli._shared import add_ignore, existing, integer, print_json, print_table, real, source, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the merged model goes")
     parser.add_argument("--method", choices=METHODS, help="default: self-position with --probe, else uniform")
     parser.add_argument("--base", metavar="NAME", help="what the models were trained from")
-    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one a model (default: all equal)")
-    parser.add_argument("--scale", type=float, metavar="X", help="of task vectors (default: 0.4; ties: 1)")
-    parser.add_argument("--density", type=float, default=0.2, metavar="X", help="of ties: share kept (default: 0.2)")
+    parser.add_argument("--weights", nargs="+", type=real, metavar="W", help="one a model (default: all equal)")
+    parser.add_argument("--scale", type=real, metavar="X", help="of task vectors (default: 0.4; ties: 1)")
+    parser.add_argument("--density", type=real, default=0.2, metavar="X", help="of ties: share kept (default: 0.2)")
     parser.add_argument("--probe", metavar="SOURCE", help="pairs of every task: a file, a folder, or hf:ORG/NAME")
-    parser.add_argument("--steps", type=int, default=200, metavar="N", help="of self-position (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of self-position (default: 0)")
+    parser.add_argument("--steps", type=integer, default=200, metavar="N", help="of self-position (default: 200)")
+    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="of self-position (default: 0)")
     parser.add_argument("--device", metavar="DEVICE", help="of the probe: cpu, cuda (default: cpu)")
     add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="for machines")

@@ -18,10 +18,12 @@ from zoo.cli._shared import (
     DEFAULT_MODEL,
     add_ignore,
     existing,
+    integer,
     one_line,
     positive,
     print_json,
     print_table,
+    real,
     source,
     waiting,
 )
@@ -61,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negatives", type=positive, default=5, metavar="N", help="of every pair (default: 5)")
     filters = parser.add_argument_group("which candidates count")
     filters.add_argument(
-        "--range", nargs=2, type=int, default=(0, 100), metavar=("FROM", "TO"), help="ranks (default: 0 100)"
+        "--range", nargs=2, type=integer, default=(0, 100), metavar=("FROM", "TO"), help="ranks (default: 0 100)"
     )
     filters.add_argument(
         "--relative-margin",
@@ -70,20 +72,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="at least this share below the positive's score (default: 0.05; none: no such filter)",
     )
-    filters.add_argument("--margin", type=float, metavar="X", help="at least this far below the positive's score")
+    filters.add_argument("--margin", type=real, metavar="X", help="at least this far below the positive's score")
     filters.add_argument(
         "--adaptive",
         nargs=2,
-        type=float,
+        type=real,
         metavar=("LOW", "HIGH"),
         help="a relative margin between these, wider where the candidates' scores are spread",
     )
-    filters.add_argument("--max-score", type=float, metavar="X", help="at most this score")
-    filters.add_argument("--min-score", type=float, metavar="X", help="at least this score")
+    filters.add_argument("--max-score", type=real, metavar="X", help="at most this score")
+    filters.add_argument("--min-score", type=real, metavar="X", help="at least this score")
     filters.add_argument("--threshold", choices=("f1",), help="below the score that tells positives best from the rest")
     filters.add_argument("--keep-positive-rank", type=positive, metavar="K", help="drop pairs ranked lower than this")
     parser.add_argument("--sample", choices=("top", "random"), default="top", help="of what is left (default: top)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --sample random (default: 0)")
+    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="of --sample random (default: 0)")
     parser.add_argument(
         "--too-few",
         choices=("keep", "drop", "repeat"),
@@ -136,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _number_or_none(text: str) -> float | None:
-    return None if text == "none" else float(text)
+    return None if text == "none" else real(text)
 
 
 def _corpus(path: Path, modalities: frozenset[str]) -> "list[Item]":

@@ -9,7 +9,7 @@ Several processes: accelerate launch --config_file training/launch/ddp.yaml -m z
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, positive
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, integer, positive, real
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -52,39 +52,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--split", default="train", help="of a Hub data set (default: train)")
     data.add_argument("--held-out", metavar="DATA", help="pairs for the figures before and after (default: a tenth)")
     data.add_argument(
-        "--holdout", type=float, metavar="X", help="share (below 1) or number of pairs kept back; 0 for none"
+        "--holdout", type=real, metavar="X", help="share (below 1) or number of pairs kept back; 0 for none"
     )
     data.add_argument("--augment", metavar="WAYS", help='e.g. "crop,colour"; see --list')
     data.add_argument(
-        "--max-bad", type=float, metavar="X", help="unreadable pairs allowed: a share or a number (default: 0.01)"
+        "--max-bad", type=real, metavar="X", help="unreadable pairs allowed: a share or a number (default: 0.01)"
     )
 
     run = parser.add_argument_group("run")
     run.add_argument("--loss", help='e.g. sigmoid, "infonce(temperature=0.05)", "matryoshka(dims=[128, 64]):infonce"')
     run.add_argument("--sampler", help='e.g. no_duplicates, homogeneous, "interleaved(sub_batch=64)"')
-    run.add_argument("--epochs", type=float, metavar="N", help="passes over the pairs")
+    run.add_argument("--epochs", type=real, metavar="N", help="passes over the pairs")
     run.add_argument("--steps", type=positive, metavar="N", help="optimiser steps, in place of --epochs")
     run.add_argument("--batch-size", type=positive, metavar="N", help="pairs of a step: the in-batch negatives")
     run.add_argument(
         "--micro-batch", type=positive, metavar="N", help="items in memory at once; the batch may be any size"
     )
     run.add_argument(
-        "--negatives", type=int, metavar="N", help="hard negatives of a pair (default: as many as there are)"
+        "--negatives", type=integer, metavar="N", help="hard negatives of a pair (default: as many as there are)"
     )
-    run.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
+    run.add_argument("--lr", type=real, metavar="X", help="highest learning rate")
     run.add_argument("--schedule", choices=("cosine", "linear", "constant", "wsd"), help="after the warm-up")
-    run.add_argument("--warmup", type=float, metavar="X", help="steps, or a share of the run below 1")
-    run.add_argument("--layer-decay", type=float, metavar="X", help="factor on the rate from a block to the one below")
+    run.add_argument("--warmup", type=real, metavar="X", help="steps, or a share of the run below 1")
+    run.add_argument("--layer-decay", type=real, metavar="X", help="factor on the rate from a block to the one below")
     run.add_argument(
         "--rate", action="append", default=[], metavar="PATTERN=X", help="factor on the rate: text=0.1; repeat"
     )
     run.add_argument(
         "--freeze", action="append", metavar="PATTERN", help="what does not learn: text, image.encoder; repeat"
     )
-    run.add_argument("--ema", type=float, metavar="X", help="decay of the running average that is saved")
+    run.add_argument("--ema", type=real, metavar="X", help="decay of the running average that is saved")
     run.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="of the forward pass (default: float32)")
     run.add_argument("--teacher", metavar="NAME", help="a frozen model for gist, distillation and adaptive_margin")
-    run.add_argument("--seed", type=int, help="of everything random")
+    run.add_argument("--seed", type=integer, help="of everything random")
     run.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps between checkpoints")
     run.add_argument(
         "--log", action="append", metavar="TRACKER", help="tensorboard (default), wandb, trackio or none; repeat"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import write_atomically
-from zoo.errors import NormsLostError, ZooError
+from zoo.errors import ArgumentError, NormsLostError, ZooError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,7 +152,11 @@ def checked(vectors: Any, facts: IndexFacts) -> "np.ndarray":
 
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().cpu().float().numpy()
-    dim, matrix = facts.dim, np.array(vectors, dtype=np.float32, ndmin=2)
+    dim = facts.dim
+    try:
+        matrix = np.array(vectors, dtype=np.float32, ndmin=2)
+    except (TypeError, ValueError) as error:
+        raise VectorError(f"no vectors of length {dim}: {error}") from error
     if matrix.size == 0:
         return matrix.reshape(0, dim)
     if matrix.ndim != 2 or matrix.shape[1] != dim:
@@ -166,10 +170,8 @@ def checked(vectors: Any, facts: IndexFacts) -> "np.ndarray":
     return matrix if facts.similarity == "dot" else matrix / lengths
 
 
-def checked_query(query: Any, facts: IndexFacts, k: int) -> "np.ndarray":
+def checked_query(query: Any, facts: IndexFacts) -> "np.ndarray":
     """One query vector as float32 `(dim,)`, of unit length but for "dot"."""
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
     matrix = checked(query, facts)
     if len(matrix) != 1:
         raise VectorError(f"got {len(matrix)} query vectors; search takes one vector of length {facts.dim} at a time")
@@ -202,7 +204,12 @@ def checked_rows(
     columns["reference"] = pa.array(list(references) if references is not None else ids, pa.string())
     for attribute in facts.columns:
         values = attributes.get(attribute.name, [None] * len(ids))
-        columns[attribute.name] = pa.array(list(values), attribute.type)
+        try:
+            columns[attribute.name] = pa.array(list(values), attribute.type)
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise ArgumentError(
+                f"attributes[{attribute.name!r}] holds values of type {attribute.type}: {error}"
+            ) from error
     return pa.table(columns), matrix
 
 

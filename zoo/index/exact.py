@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from zoo.arguments import checked, flag, lists, mapping, one_of, optional, text, whole
+from zoo.arguments import ids as some_ids
+from zoo.arguments import path as a_path
+from zoo.arguments import vectors as some_vectors
 from zoo.bulk.shards import full_disk_named, read_vectors, write_atomically
 from zoo.index.base import (
     IndexFacts,
@@ -56,6 +60,7 @@ class ExactIndex:
             self._segments.append(_read_segment(path))
 
     @classmethod
+    @checked(folder=a_path, fingerprint=mapping, dim=whole(), precision=one_of("float32", "int8", "binary"))
     def create(
         cls,
         folder: Path | str,
@@ -77,6 +82,7 @@ class ExactIndex:
         return cls(folder, facts)
 
     @classmethod
+    @checked(folder=a_path, fingerprint=optional(mapping))
     def open(cls, folder: Path | str, *, fingerprint: Mapping[str, Any] | None = None) -> Self:
         """Opens an index; raises FingerprintMismatchError if it was made by something else than `fingerprint`."""
         folder = Path(folder)
@@ -87,6 +93,7 @@ class ExactIndex:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
+    @checked(ids=some_ids, vectors=some_vectors, attributes=optional(lists), references=optional(some_ids))
     def upsert(
         self,
         ids: Sequence[str],
@@ -101,6 +108,7 @@ class ExactIndex:
             replaces = [known[one] for one in table.column("id").to_pylist() if one in known]
             self._append(table, _compressed(matrix, self.facts.precision), replaces, "")
 
+    @checked(ids=optional(some_ids), where=optional(text))
     def delete(self, ids: Sequence[str] | None = None, *, where: str | None = None) -> int:
         """Removes rows by id or by filter; returns how many there were."""
         import numpy as np
@@ -149,6 +157,7 @@ class ExactIndex:
         """Every change is on disk when its call returns; the version is the number of changes."""
         return str(len(self._segments))
 
+    @checked(threshold=whole(0))
     def tune(self, threshold: int) -> None:
         """An exact index has nothing to build."""
 
@@ -161,16 +170,18 @@ class ExactIndex:
         """The shards that have been added."""
         return {segment.origin for segment in self._segments if segment.origin}
 
+    @checked(where=optional(text))
     def count(self, where: str | None = None) -> int:
         """Number of rows, or of those that a filter keeps."""
         alive = self._alive()
         return int((alive if where is None else alive & self._kept(where)).sum())
 
+    @checked(query=some_vectors, k=whole(), where=optional(text), exact=flag)
     def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
         """The `k` rows nearest to a vector `(dim,)`, best first; always exact."""
         import numpy as np
 
-        vector = checked_query(query, self.facts, k)
+        vector = checked_query(query, self.facts)
         keep = self._alive() if where is None else self._alive() & self._kept(where)
         best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
         for start, block in self._blocks():

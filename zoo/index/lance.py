@@ -7,6 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from zoo.arguments import checked, flag, lists, mapping, optional, text, whole
+from zoo.arguments import ids as some_ids
+from zoo.arguments import path as a_path
+from zoo.arguments import vectors as some_vectors
 from zoo.bulk.shards import full_disk_named, read_vectors, vector_type
 from zoo.index.base import (
     ORIGIN,
@@ -39,6 +43,7 @@ class LanceIndex:
         self.folder, self.facts, self._table = folder, facts, table
 
     @classmethod
+    @checked(folder=a_path, fingerprint=mapping, dim=whole())
     def create(
         cls,
         folder: Path | str,
@@ -67,6 +72,7 @@ class LanceIndex:
         return cls(folder, facts, table)
 
     @classmethod
+    @checked(folder=a_path, fingerprint=optional(mapping))
     def open(cls, folder: Path | str, *, fingerprint: Mapping[str, Any] | None = None) -> Self:
         """Opens an index; raises FingerprintMismatchError if it was made by something else than `fingerprint`."""
         import lancedb
@@ -82,6 +88,7 @@ class LanceIndex:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
+    @checked(ids=some_ids, vectors=some_vectors, attributes=optional(lists), references=optional(some_ids))
     def upsert(
         self,
         ids: Sequence[str],
@@ -97,6 +104,7 @@ class LanceIndex:
             with full_disk_named(self.folder):
                 merge.execute(rows)
 
+    @checked(ids=optional(some_ids), where=optional(text))
     def delete(self, ids: Sequence[str] | None = None, *, where: str | None = None) -> int:
         """Removes rows by id or by filter; returns how many there were."""
         if (ids is None) == (where is None):
@@ -130,6 +138,7 @@ class LanceIndex:
         rows = rows.append_column(ORIGIN, pa.array([origin] * len(rows), pa.string())).append_column("vector", vectors)
         return rows.select(self._table.schema.names).cast(self._table.schema)
 
+    @checked(threshold=whole(0))
     def tune(self, threshold: int) -> None:
         """Builds the approximate index at `threshold` rows, and folds new rows into it when there are many."""
         from lancedb.index import IvfSq
@@ -163,14 +172,16 @@ class LanceIndex:
         """Whether searches go through an approximate index."""
         return any(index.columns == ["vector"] for index in self._table.list_indices())
 
+    @checked(where=optional(text))
     def count(self, where: str | None = None) -> int:
         """Number of rows, or of those that a filter keeps."""
         with self._filtered(where):
             return self._table.count_rows(where)
 
+    @checked(query=some_vectors, k=whole(), where=optional(text), exact=flag)
     def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
         """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer."""
-        vector = checked_query(query, self.facts, k)
+        vector = checked_query(query, self.facts)
         shown = ["id", "reference", *self.facts.columns.names, "_distance"]
         with self._filtered(where):
             found = self._table.search(vector, vector_column_name="vector").distance_type(self.facts.similarity)
