@@ -133,6 +133,32 @@ def test_settings_of_older_versions_load(copy: Any) -> None:
     assert torch.equal(zoo.load_model(folder).encode(TEXTS), expected)
 
 
+def test_settings_that_a_backbone_cannot_compute_with(copy: Any, tmp_path: Path) -> None:
+    """transformers builds it and fails at the first text."""
+    plain = copy("qwen2")
+    write_sentence(tmp_path / "sentence", plain)
+    for folder in (plain, tmp_path / "sentence"):
+        change(folder / "config.json", layer_types=["sliding_attention", "full_attention"], sliding_window=None)
+        with pytest.raises(UnrecognisedCheckpointError, match="two tokens"):
+            zoo.load_model(folder)
+
+
+# -------------------------------------------------------------------------------------------------- parts that are null
+
+
+@pytest.mark.parametrize("null", [("vision_config", "audio_config"), ("text_config",)])
+def test_a_text_backbone_among_towers_that_are_null(null: tuple[str, ...], tmp_path: Path) -> None:
+    folder = write_plain(tmp_path / "plain", "embedding_gemma2_text")
+    write_sentence(tmp_path / "sentence", folder)
+    for one in (folder, tmp_path / "sentence"):
+        text = json.loads((one / "config.json").read_text())
+        parts = {"text_config": text, "vision_config": {}, "audio_config": {}, **dict.fromkeys(null)}
+        whole = {"model_type": "embedding_gemma2", "architectures": ["EmbeddingGemma2Model"], **parts}
+        (one / "config.json").write_text(json.dumps(whole))
+        with pytest.raises(UnrecognisedCheckpointError, match=r"no checkpoint layout|type 'embedding_gemma2'"):
+            zoo.load_model(one)
+
+
 # -------------------------------------------------------------------------------------------------- tensors left over
 
 

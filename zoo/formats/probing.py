@@ -8,6 +8,8 @@ from zoo.errors import UnrecognisedCheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
+    from zoo.encoders.text import TransformersText
+
 
 def check_vector(tower: "nn.Module", shape: Sequence[int], where: str, *, ids: bool = False) -> None:
     """Holds a tower, built without memory, to one vector an item.
@@ -35,4 +37,28 @@ def check_vector(tower: "nn.Module", shape: Sequence[int], where: str, *, ids: b
     if found.ndim != 2:
         raise UnrecognisedCheckpointError(
             f"{where}: this model makes {tuple(found.shape[1:])} numbers of {said}, not one vector: its pooling is switched off"
+        )
+
+
+def check_states(encoder: "TransformersText", where: object) -> None:
+    """Reads texts of two tokens and one: a configuration that a backbone accepts need not be one that it can compute with.
+
+    With real weights, since the attention masks of transformers look at the numbers themselves.
+
+    Raises:
+        UnrecognisedCheckpointError: it fails, or gives states of another length than it says.
+    """
+    import torch
+
+    try:
+        with torch.inference_mode():
+            states = encoder.eval()(encoder.collate([[0, 0], [0]])).states
+    except Exception as error:  # libraries answer nonsense with every type of error
+        reason = " ".join(str(error).split())[:200]
+        raise UnrecognisedCheckpointError(
+            f"{where}: a backbone with these settings does not read a text of two tokens: {type(error).__name__}: {reason}"
+        ) from error
+    if tuple(states.shape) != (2, 2, encoder.width):
+        raise UnrecognisedCheckpointError(
+            f"{where}: states of {tuple(states.shape)[2:]} numbers, not of {encoder.width}"
         )

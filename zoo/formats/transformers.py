@@ -12,6 +12,7 @@ from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, 
 from zoo.formats.backbones import check_heads, own_class, read_config
 from zoo.formats.composites import check_parts
 from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
+from zoo.formats.probing import check_states
 from zoo.formats.processors import image_settings, open_images, patch_settings, transform_of
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
@@ -236,7 +237,7 @@ def load_text(
     if max_tokens is None:
         max_tokens = longest_text(backbone.config, tokenizer)
     side = "left" if kind in DECODERS and kind not in ABSOLUTE else "right"
-    return TransformersText(
+    encoder = TransformersText(
         backbone.config.to_diff_dict() | {"model_type": kind},
         max_tokens=max_tokens,
         lower=lower,
@@ -244,6 +245,8 @@ def load_text(
         backbone=backbone,
         tokenizer=tokenizer,
     )
+    check_states(encoder, where)
+    return encoder
 
 
 def longest_text(config: Any, tokenizer: Any) -> int:
