@@ -231,6 +231,17 @@ def test_a_length_that_cannot_be_is_named(name: str, value: int, named: str, fol
         model.max_seq_length = value
 
 
+def test_what_encode_gives_out_besides_embeddings(folders: dict[str, Path]) -> None:
+    """Vectors of tokens have no one place among towers: said by name. All that a pass gives comes as it is."""
+    model = OPEN["SentenceTransformer"](folders["mini-test"])
+    for value in ("token_embeddings", "anything"):
+        with pytest.raises(NotOfferedError, match=f'{value} are not offered.*"sentence_embedding"'):
+            model.encode(TEXTS, output_value=value)
+    vectors = model.encode(TEXTS, convert_to_tensor=True)
+    for given, vector in zip(model.encode(TEXTS, output_value=None), vectors, strict=True):
+        assert torch.equal(given["sentence_embedding"], vector)
+
+
 def test_options_with_an_effect_are_followed_or_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = folders["mini-test"]
     assert AutoModel.from_pretrained(folder, dtype="bfloat16").dtype == torch.bfloat16

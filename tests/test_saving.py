@@ -18,8 +18,8 @@ from zoo import exports
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
 from zoo.encoders.text import TransformersText
-from zoo.errors import InputError, NotSavedError, UnsafeCheckpointError
-from zoo.formats import saved, writing
+from zoo.errors import InputError, NotSavedError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.formats import HALF_SAVED, saved, writing
 from zoo.formats.schema import check_config
 from zoo.formats.transformers import TEXT, text_spec
 from zoo.heads import Identity
@@ -188,6 +188,34 @@ def test_where_one_file_cannot_be_put_in_place_none_is(blocked: str, tmp_path: P
     assert files(folder) == before
     assert (folder / blocked / "inside").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.parametrize("layout", ["ours", "sentence-transformers"])
+def test_a_save_that_was_killed_half_way_is_no_model(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each of the renames: nothing is put back, as after a kill. What was there before may be of any layout."""
+    first, second = zoo.build_model("text-test"), zoo.build_model("mini-test")
+    moved, whole = os.replace, tmp_path / "whole"
+    first.save_pretrained(whole) if layout == "ours" else exports.export(first, whole)
+    renames = len(files(second.save_pretrained(tmp_path / "second")))
+    monkeypatch.setattr(writing, "_prove", lambda *_: None)  # seconds, and another test's
+    for count in range(renames):
+        folder, done = Path(shutil.copytree(whole, tmp_path / f"m{count}")), iter(range(count))
+
+        def until_killed(source: Path, target: Path, done: Iterator[int] = done) -> None:
+            if next(done, None) is None:
+                raise KeyboardInterrupt
+            moved(source, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(writing.os, "replace", until_killed)
+            second.save_pretrained(folder)
+        with pytest.raises(UnrecognisedCheckpointError, match="save the model into it again"):
+            zoo.load_model(folder)
+        second.save_pretrained(folder)
+        assert not (folder / HALF_SAVED).exists()
+        assert torch.equal(zoo.load_model(folder, device="cpu").encode(TEXTS), second.encode(TEXTS))
 
 
 def test_what_was_saved_there_before_changes_nothing(tmp_path: Path) -> None:

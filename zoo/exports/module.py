@@ -22,6 +22,16 @@ MEDIA = ("text", "image", "audio", "video")
 _INERT = ("token", "trust_remote_code", "revision", "local_files_only", "cache_dir", "code_revision")
 
 
+class _Outputs(dict[str, Any]):
+    """What a forward pass gives; by its missing keys sentence-transformers asks for a vector of each token."""
+
+    def __missing__(self, name: str) -> Any:
+        raise NotOfferedError(
+            f"{name} are not offered: a model of the zoo gives one vector an input here (output_value="
+            '"sentence_embedding"); its tokens\' states are those of model[0].embedder.towers[...].encoder'
+        )
+
+
 class ZooModule(InputModule):
     """Reads items with the Embedder's encoders; `sentence_embedding` is its vectors."""
 
@@ -105,7 +115,7 @@ class ZooModule(InputModule):
                 rows.append(batch.pop("rows"))
                 vectors.append(tower(batch))
         order = torch.cat(rows).argsort()
-        return {**features, "sentence_embedding": torch.cat(vectors)[order]}
+        return _Outputs({**features, "sentence_embedding": torch.cat(vectors)[order]})
 
     def get_config_dict(self) -> dict[str, Any]:
         """What config.json says of the model."""

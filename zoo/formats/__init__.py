@@ -33,6 +33,7 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
+HALF_SAVED = ".zoo-half-saved"  # lies in a folder while one model's files take the place of another's
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "processor_config.json",

@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from zoo.encoders.checking import check_numbers
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import read_json
+from zoo.formats import HALF_SAVED, read_json
 from zoo.spec import ModelSpec
 
 FORMAT = 1
@@ -165,8 +165,13 @@ def check_folder(folder: Path, root: Path | None = None, *, adapter: bool = Fals
 
     Raises:
         UnsafeCheckpointError: a link leads out of the checkpoint, or an adapter would change the model as it loads.
-        UnrecognisedCheckpointError: an absurdly large tokenizer.
+        UnrecognisedCheckpointError: an absurdly large tokenizer, or a save that was killed over another model.
     """
+    if (folder / HALF_SAVED).exists():
+        raise UnrecognisedCheckpointError(
+            f"{folder} holds files of two models: saving over the first was stopped half-way ({HALF_SAVED}); save the model "
+            "into it again, or remove the folder"
+        )
     inside = (root or folder).resolve()
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _READ] if folder.is_dir() else []
     for path in [folder, *paths] if root else paths:

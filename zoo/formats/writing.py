@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo.errors import InputError, MissingWeightsError, NotSavedError, ZooError
 from zoo.files import save_tensors, share
-from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES
+from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, reopened
 from zoo.formats.schema import FORMAT
 from zoo.items import Item
@@ -193,6 +193,8 @@ def samples(model: "Embedder") -> Iterator[tuple[str, Item]]:
 def _move_into(temporary: Path, folder: Path) -> None:
     """All files or none: a new folder by one rename; in an old one file by file, taken back where one fails.
 
+    A kill between two of these renames leaves the mark `HALF_SAVED`, by which every layout refuses the folder until it is
+    saved into again.
     What an earlier save left there and the new one does not have is removed, since it would be read with the new files.
     """
     files = [path for path in sorted(temporary.rglob("*"), key=lambda p: p.name == CONFIG) if path.is_file()]
@@ -208,16 +210,19 @@ def _move_into(temporary: Path, folder: Path) -> None:
     kept: dict[Path, Path] = {}
     aside = temporary / ".before"
     aside.mkdir()
+    mark, whole = folder / HALF_SAVED, not (folder / HALF_SAVED).exists()
     try:
         for number, target in enumerate([*moves.values(), *stale]):
             target.parent.mkdir(exist_ok=True)
             if target.is_file() or target.is_symlink():
                 kept[target] = aside / str(number)
                 _keep(target, kept[target])
+        mark.touch()
         for path, target in moves.items():  # config.json last: without it the folder is no checkpoint
             os.replace(path, target)
         for target in stale:
             target.unlink()
+        mark.unlink()
     except BaseException:
         for target in moves.values():
             if target not in kept and not target.is_dir():
@@ -225,6 +230,8 @@ def _move_into(temporary: Path, folder: Path) -> None:
         for target, before in kept.items():
             if before.exists() or before.is_symlink():
                 os.replace(before, target)
+        if whole:
+            mark.unlink(missing_ok=True)
         raise
 
 
