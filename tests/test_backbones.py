@@ -294,6 +294,24 @@ def test_every_decoder_reads_both_ways_or_is_refused(kind: str, tmp_path: Path, 
         assert (zoo.load_model(folder).encode(TEXTS) - expected).abs().max() < BOUND
 
 
+def test_windows_of_a_decoder_that_reads_both_ways(tmp_path: Path) -> None:
+    """As EmbeddingGemma: transformers works its own windows out of the key."""
+    layers = ["sliding_attention", "full_attention"]
+    both = {"use_bidirectional_attention": True, "sliding_window": 8, "layer_types": layers}
+    folder = write_plain(tmp_path / "gemma", "gemma3_text", **both)
+    model, read = transformers.AutoModel.from_pretrained(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        tokens = [read(text, return_tensors="pt", truncation=True) for text in TEXTS]
+        expected = torch.stack([model(**one).last_hidden_state[0].mean(0) for one in tokens])
+    expected = torch.nn.functional.normalize(expected, dim=-1)
+    assert (bidirectional(folder) - expected).abs().max() > 100 * BOUND
+    model = zoo.load_model(folder)
+    again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
+    for one in (model, again):
+        for size in (1, 4):
+            assert (one.encode(TEXTS, batch_size=size) - expected).abs().max() < BOUND
+
+
 def test_only_models_that_state_their_attention_can_be_likened_to(copy: Any) -> None:
     with pytest.raises(UnknownModelError, match="attention"):
         zoo.load_model(copy("qwen2"), like="text-test")

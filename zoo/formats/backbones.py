@@ -37,6 +37,8 @@ def table_of(model_type: str) -> Table:
     causal = model_type in known.DECODERS
     held = {**known.HELD, **({} if causal else known.ENCODERS_HELD), **known.HELD_OF.get(model_type, {})}
     inert = {**known.INERT, **(known.DECODERS_INERT if causal else {}), **known.INERT_OF.get(model_type, {})}
+    if "rope_parameters" in fields_of(model_type) and model_type not in known.PARTIAL:
+        held["partial_rotary_factor"] = known.WHOLE_HEADS
     held = {key: only for key, only in held.items() if key not in known.INERT_OF.get(model_type, {})}
     followed = fields_of(model_type) | set(known.OLD_NAMES.get(model_type, ())) | {"is_causal", *_OWN}
     return Table(followed - set(held) - set(inert), {k: v for k, v in inert.items() if k not in held}, held)
@@ -64,7 +66,8 @@ def read_config(
     settings = {old.get(key, key): value for key, value in settings.items() if old.get(key) not in settings}
     unheard = {"auto_map", "chunk_size_feed_forward"}  # chunks must divide the length of a text, and are never needed
     settings = {key: value for key, value in settings.items() if key not in unheard and _LOUD.get(key) is not value}
-    if attention is not None or settings.get("use_bidirectional_attention"):
+    both_ways = settings.get("use_bidirectional_attention")
+    if (attention is not None or both_ways) and not (both_ways and kind in known.OWN_BOTH_WAYS):
         # transformers 5.23 reads Gemma's own key only for texts without filler, and Gemma 2's not at all.
         settings["is_causal"] = (attention or "bidirectional") == "causal"
         read({"is_causal": settings["is_causal"]}, table_of(kind), where, ignore)

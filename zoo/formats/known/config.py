@@ -57,6 +57,8 @@ DECODERS = (
 )
 TEXT = tuple(sorted((*ENCODERS, *DECODERS)))
 ABSOLUTE = ("gpt2", "gpt_neo")  # decoders that count positions from the first token, filler or not
+# Decoders whose use_bidirectional_attention transformers reads itself, with windows that is_causal would not give.
+OWN_BOTH_WAYS = ("gemma3_text",)
 
 # Names of settings before a backbone got a class of transformers.
 OLD_NAMES = {
@@ -313,11 +315,14 @@ DECODERS_INERT = {"is_decoder": "these backbones are decoders, whatever it says;
 _PARTS = "transformers' class has its parts one after the other"
 _NO_BIAS = "transformers' class has no such bias"
 _EXPERTS = "transformers has no class for its experts"
+WHOLE_HEADS = Only((None, 1, 1.0), "transformers' class turns whole heads")
+PARTIAL = ("gpt_neox", "phi3")  # classes that turn a part of a head
 HELD_OF = {
     "distilbert": {
         "sinusoidal_pos_embds": Only((None, False, True), "the positions of the weights are taken, not computed anew"),
     },
     "gemma": {"hidden_activation": Only((None, "gelu_pytorch_tanh"), "transformers 5 takes hidden_act")},
+    "gemma3_text": {"attn_logit_softcapping": Only((None,), "transformers computes this attention without a cap")},
     "gpt_neo": {"is_causal": Only((None, True), "transformers' class has no other attention")},
     "gte": {
         "layer_norm_type": Only((None, "layer_norm"), "transformers' class has the usual layer norm"),
@@ -353,6 +358,7 @@ HELD_OF = {
     "qwen2": {"use_mrope": Only((None, False), "positions of images would be counted on three axes")},
 }
 _NO_DECODER = "of the decoder, which is not built"
+_TWO_THETAS = "this backbone has one for each kind of layers, global_rope_theta and local_rope_theta"
 _TWO_NAMES = "hidden_activation counts in this backbone"
 INERT_OF = {
     "eurobert": dict.fromkeys(("bos_token", "eos_token", "mask_token", "pad_token"), _TOKENS) | {"clf_pooling": _HEAD},
@@ -362,8 +368,10 @@ INERT_OF = {
         "cache_implementation": _SPEED,
         "hidden_act": _TWO_NAMES,
     },
+    "modernbert": {"rope_theta": _TWO_THETAS},
     "mt5": {"is_decoder": _NO_DECODER, "is_encoder_decoder": _NO_DECODER, "n_positions": "positions are relative"},
     "t5": {"is_decoder": _NO_DECODER, "is_encoder_decoder": _NO_DECODER, "n_positions": "positions are relative"},
+    "ultrabert": {"rope_theta": _TWO_THETAS},
     "umt5": {"is_decoder": _NO_DECODER, "is_encoder_decoder": _NO_DECODER, "n_positions": "positions are relative"},
 }
 # Heads that make a checkpoint something else than an embedder, and what to do with it.
