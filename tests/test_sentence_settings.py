@@ -17,6 +17,7 @@ from tokenizers.processors import TemplateProcessing
 import zoo
 from tests.reference.backbones import write_plain
 from tests.reference.base import stir
+from tests.reference.sentence_models import write_static
 from zoo.errors import UnreadSettingError
 
 TEXTS = [
@@ -150,3 +151,24 @@ def test_a_length_of_one_role_alone_is_refused(key: str, plain: dict[str, Path],
     with pytest.raises(UnreadSettingError, match=key):
         zoo.load_model(tmp_path / "st")
     shutil.rmtree(tmp_path / "st" / "1_Pooling")
+
+
+# ----------------------------------------------------------------------------------------------------- static tables
+
+
+def test_what_model2vec_writes_beside_a_table(tmp_path: Path) -> None:
+    write_static(tmp_path / "st")
+    table = next(path.parent for path in (tmp_path / "st").rglob("model.safetensors"))
+    expected = zoo.load_model(tmp_path / "st").encode(TEXTS)
+    made = {"model_type": "model2vec", "architectures": ["StaticModel"], "tokenizer_name": "base", "apply_pca": 256}
+    made |= {"apply_zipf": None, "sif_coefficient": 1e-4, "hidden_dim": 16, "seq_length": 4, "normalize": True}
+    made |= {"embedding_dtype": "float32", "vocabulary_quantization": 8}
+    (table / "config.json").write_text(json.dumps(made))
+    theirs = unit(SentenceTransformer(str(tmp_path / "st"), device="cpu").encode(TEXTS))
+    given = zoo.load_model(tmp_path / "st").encode(TEXTS)
+    assert torch.equal(given, expected)
+    assert (given - theirs).abs().max() < BOUND
+    change(table / "config.json", window=4)
+    with pytest.raises(UnreadSettingError, match="window"):
+        zoo.load_model(tmp_path / "st")
+    assert torch.equal(zoo.load_model(tmp_path / "st", ignore=["window"]).encode(TEXTS), expected)

@@ -114,7 +114,7 @@ def load(
                 tower.head = DenseStack([{"kind": "normalize"}])
         return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
     encoder = (
-        _static(path, allow_pickle)
+        _static(path, allow_pickle, ignore)
         if kind == "StaticEmbedding"
         else _transformer(path, folder, allow_pickle, trust_remote_code, ignore, attention)
     )
@@ -227,10 +227,11 @@ def _transformer(
     return encoder
 
 
-def _static(path: Path, allow_pickle: bool) -> "Encoder":
+def _static(path: Path, allow_pickle: bool, ignore: Ignore) -> "Encoder":
     from zoo.encoders.static import StaticText
     from zoo.encoders.tokenizing import load_tokenizer
 
+    _read(path / "config.json", known.STATIC, ignore)
     tensors = read_tensors(path, allow_pickle)
     table = tensors.get("embedding.weight", tensors.get("embeddings"))
     if table is None or table.ndim != 2:

@@ -50,6 +50,28 @@ TRANSFORMER = Table(
     },
 )
 
+_MADE = "how the table was made; it holds the result"
+STATIC = Table(  # config.json beside a static table, as model2vec writes it; sentence-transformers does not read it
+    inert={
+        "_name_or_path": _MADE,
+        "apply_pca": _MADE,
+        "apply_zipf": _MADE,
+        "architectures": "modules.json names the class",
+        "base_model_name": _MADE,
+        "embedding_dtype": "the table's own",
+        "hidden_dim": "the table's own width counts",
+        "language": _MADE,
+        "model_type": "modules.json names the class",
+        "normalize": "modules.json has a Normalize where vectors are of unit length",
+        "pooling": _MADE,
+        "seq_length": "texts of a static table are never cut",
+        "sif_coefficient": _MADE,
+        "tokenizer_name": "the tokenizer lies beside the table",
+        "transformers_version": _MADE,
+        "vocabulary_quantization": "the table's own rows count",
+    },
+)
+
 _FEATURES = {"method_output_name": "pooler_output"}
 DUAL_TRANSFORMER = Table(
     followed={"processing_kwargs"},
