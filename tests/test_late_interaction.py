@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoProcessor
 
 import zoo
 from tests.hub import LoopbackHub
@@ -34,10 +37,12 @@ from zoo.errors import (
     InvalidTextError,
     MissingWeightsError,
     TokenVectorsError,
+    UnreadSettingError,
     UnrecognisedCheckpointError,
     UnsupportedModalityError,
 )
 from zoo.exports import export
+from zoo.formats.settings import Ignore
 from zoo.formats.vlm import load
 from zoo.items import Item
 
@@ -84,7 +89,8 @@ def opened_otherwise(folder: Path, like: str, **changes) -> zoo.Embedder:
     """The same folder, read with other switches."""
     spec = zoo.get_spec(like)
     spec = replace(spec, reading=replace(spec.reading, **changes))
-    return load(folder, name="other", trust_remote_code=False, allow_pickle=False, like=spec).eval()
+    ignore = Ignore(["query_prefix", "visual_prompt_prefix"])  # which hold the prompt that may be changed here
+    return load(folder, name="other", trust_remote_code=False, allow_pickle=False, like=spec, ignore=ignore).eval()
 
 
 # -------------------------------------------------------------------------------------------------------------- parity
@@ -123,6 +129,31 @@ def test_a_folder_of_transformers_gives_its_vectors(name: str, native: Callable[
         padded = tower(batch)
     assert furthest(ours, [row[real] for row, real in zip(padded, batch["mask"], strict=True)]) < BOUND
     assert not padded[~batch["mask"]].any()
+
+
+@pytest.mark.parametrize("key", ["query_prefix", "visual_prompt_prefix"])
+@pytest.mark.parametrize("name", NATIVE)
+def test_another_prompt_in_the_processors_file_is_refused(
+    name: str, key: str, native: Callable[[str], Native], tmp_path: Path
+) -> None:
+    """transformers would put it before every input; the one that the model is read with may stand there."""
+    theirs = native(name)
+    folder = Path(shutil.copytree(theirs.folder, tmp_path / "m"))
+    file = folder / "processor_config.json"
+    settings = json.loads(file.read_text()) if file.is_file() else {}
+    usual = getattr(theirs.processor, key)
+    file.write_text(json.dumps({**settings, key: usual}))
+    expected = zoo.load_model(folder, like=name).encode("a cat")
+    # Of an image, transformers' class finds its place by the mark inside.
+    file.write_text(json.dumps({**settings, key: f"{usual}Find: "}))
+    changed = AutoProcessor.from_pretrained(folder)
+    assert getattr(changed, key) == f"{usual}Find: "
+    if key == "query_prefix":
+        ids = [p.process_queries(["a cat"]).input_ids[0].tolist() for p in (theirs.processor, changed)]
+        assert ids[0] != ids[1]
+    with pytest.raises(UnreadSettingError, match=f'processor_config.json .*"{key}" is'):
+        zoo.load_model(folder, like=name)
+    assert torch.equal(zoo.load_model(folder, like=name, ignore=[key]).encode("a cat"), expected)
 
 
 def test_transformers_5_counts_pictures_of_colqwen2_in_one_row(native: Callable[[str], Native]) -> None:

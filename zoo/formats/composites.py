@@ -65,7 +65,9 @@ def _table(cls: Any, beside: Any = None) -> Table:
     for part in (cls, beside):
         if part is None:
             continue
-        own |= {field.name for field in fields(part)} | set(part.attribute_map) | set(part.sub_configs or {})
+        names = {field.name for field in fields(part)}
+        own |= names | set(part.attribute_map) | set(part.sub_configs or {})
+        own |= set(of_text.ROPE if "rope_parameters" in names else ())
         own |= {f"{name}_dict" for name in part.sub_configs or {}}
         own |= set(of_text.READ_BESIDE.get(part.model_type.removesuffix("_model"), ()))
     return Table(

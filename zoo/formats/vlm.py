@@ -9,7 +9,7 @@ from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedChec
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import check_heads
 from zoo.formats.composites import check_parts
-from zoo.formats.processors import check_files
+from zoo.formats.processors import check_files, check_prefixes
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.tokenizer import check_tokenizer
@@ -145,6 +145,7 @@ def load(
     files = folder if _has_processor(folder) else base
     processor = open_processor(files, backbone.config.model_type)
     _check(told, lambda: check_files(files, processor, ignore))
+    _check(told, lambda: check_prefixes(files, processor, like.reading, ignore))
     _check(told, lambda: check_tokenizer(files, processor.tokenizer, ignore))
     encoder = VlmEncoder(
         backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
