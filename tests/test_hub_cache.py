@@ -322,3 +322,42 @@ def test_a_registered_name_also_stands_for_its_pooler(
     assert answer["spec"]["name"] == "bge-small-en-v1.5"
     expected = zoo.load_model(folder).encode(["kitty"])
     assert (torch.tensor(answer["texts"]) - expected).abs().max() < BOUND
+
+
+# ------------------------------------------------------------------------------------------------------- other ways in
+
+
+@pytest.fixture(scope="module")
+def ways(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Repository → what `load_model` is told to open it: a name of timm, an adapter whose base is a repository too."""
+    from tests.reference.late import write_adapter, write_base
+
+    root = tmp_path_factory.mktemp("ways")
+    hub.add(write("timm-vit", root / "vit").folder, "timm/test_vit.r160_in1k")
+    base = write_base(root / "base")
+    hub.add(base.folder, "org/base")
+    hub.add(write_adapter(base, root / "adapter", base_name="org/base").folder, "org/adapter")
+    return {"timm/test_vit.r160_in1k": "timm:test_vit.r160_in1k", "org/base": "hf:org/adapter like colqwen2-v1.0"}
+
+
+@pytest.mark.parametrize(
+    ("repo", "file"),
+    [("timm/test_vit.r160_in1k", "config.json"), ("timm/test_vit.r160_in1k", "model.safetensors")]
+    + [("org/base", file) for file in ("model.safetensors", "tokenizer.json", "preprocessor_config.json")],
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_part_is_missed_on_every_way_in(
+    repo: str, file: str, listed: bool, ways: dict[str, str], fresh: Cache, online: Reader, offline: Reader
+) -> None:
+    """A backbone of timm, or the base of an adapter, that another program has fetched in part; listed there or not."""
+    assert "error" not in online.load(ways[repo])
+    assert "error" not in offline.load(ways[repo])
+    path = fresh.snapshot(repo) / file
+    path.unlink()
+    if not listed:
+        for note in ("trees", ".zoo-files", ".no_exist"):
+            shutil.rmtree(fresh.of(repo) / note, ignore_errors=True)
+    answer = offline.load(ways[repo])
+    assert "HubUnreachableError" in answer.get("kinds", ()), answer
+    assert f"hf:{repo}" in answer["message"]
+    assert (file in answer["message"]) or not listed
