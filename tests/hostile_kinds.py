@@ -76,7 +76,7 @@ def zip_as_safetensors(folder: Path, mark: Path) -> None:
 
 
 @kind(BERT, "UnreadSettingError", "auto_map")
-@kind(SIGLIP, LOADS)
+@kind(SIGLIP, "UnreadSettingError", "auto_map")
 def code_beside_a_known_type(folder: Path, mark: Path) -> None:
     python(folder / "evil.py", mark, "Model Config")
     edit(folder / "config.json", lambda c: put(c, "auto_map", {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}))
@@ -117,16 +117,16 @@ for key in ("attn_implementation", "_attn_implementation", "experts_implementati
     setting(BERT, "config.json", key, [{"x": ["org/evil"]}], "UnsafeCheckpointError", key)
 
 
-@kind(BERT, LOADS)
-@kind(SIGLIP, LOADS)
+@kind(BERT, "UnreadSettingError", "auto_map")
+@kind(SIGLIP, "UnreadSettingError", "auto_map")
 def code_of_a_tokenizer(folder: Path, mark: Path) -> None:
     python(folder / "evil.py", mark, "Tokenizer")
     pair = ["evil.Tokenizer", "evil.Tokenizer"]
     edit(folder / "tokenizer_config.json", lambda c: put(c, "auto_map", {"AutoTokenizer": pair}))
 
 
-@kind(NAFLEX, LOADS)
-@kind(SIGLIP, LOADS)
+@kind(NAFLEX, "UnreadSettingError", "auto_map")
+@kind(SIGLIP, "UnreadSettingError", "auto_map")
 def code_of_a_processor(folder: Path, mark: Path) -> None:
     python(folder / "evil.py", mark, "Processor")
     path = next(p for p in (folder / "preprocessor_config.json", folder / "processor_config.json") if p.is_file())

@@ -17,8 +17,9 @@ from zoo.embedder import Embedder
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """`run("mine", ...)` → (status, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "300")  # the folders of a test are long, and would break a table's headings
 
     def call(*arguments):
         status = main([str(argument) for argument in arguments])

@@ -279,7 +279,7 @@ def test_configurations_that_are_no_configuration(family: str, content: bytes, c
         ("open_clip-clip", "open_clip_config.json", {"preprocess_cfg": [1]}),
         ("sentence-dense", "1_Pooling/config.json", {"pooling_mode": "median"}),
         ("sentence-dense", "1_Pooling/config.json", {"pooling_mode": []}),
-        ("sentence-dense", "1_Pooling/config.json", {"include_prompt": False}),
+        ("sentence-dense", "1_Pooling/config.json", {"include_prompt": "no"}),
         ("sentence-dense", "2_Dense/config.json", {"in_features": 7}),
         ("sentence-dense", "2_Dense/config.json", {"use_residual": True}),
         ("sentence-dense", "2_Dense/config.json", {"module_input_name": "token_embeddings"}),

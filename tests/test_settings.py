@@ -77,7 +77,7 @@ def test_a_setting_stands_in_one_column() -> None:
 
 @pytest.mark.parametrize("wrong", ["truncate_dim", [1], [b"x"]])
 def test_ignore_takes_names(wrong: Any, folder: Path) -> None:
-    with pytest.raises(TypeError, match="list of names"):
+    with pytest.raises(TypeError, match="list of str"):
         zoo.load_model(folder, ignore=wrong)
 
 
