@@ -12,6 +12,8 @@ from zoo.training.losses import build_loss
 
 from .test_train_losses_graded_beat import Net, hidden, recall
 
+pytestmark = pytest.mark.slow  # nets trained from several seeds: a minute of CPU together
+
 SEEDS = range(4)
 
 

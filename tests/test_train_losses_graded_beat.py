@@ -15,6 +15,8 @@ from zoo.encoders.text import TransformersText
 from zoo.heads import Identity
 from zoo.pooling import Mean
 
+pytestmark = pytest.mark.slow  # nets trained from several seeds
+
 SEEDS = range(3)
 
 

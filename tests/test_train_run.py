@@ -37,7 +37,15 @@ def without_dropout(model):
     return model
 
 
-@pytest.mark.parametrize("name", ["mini-test", "siglip-test", "clip-test", "mobileclip-test"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mini-test",
+        pytest.param("siglip-test", marks=pytest.mark.slow),
+        "clip-test",
+        pytest.param("mobileclip-test", marks=pytest.mark.slow),
+    ],
+)
 def test_pairs_of_pictures_and_words_are_overfitted(name, tmp_path):
     pairs = shape_pairs(("red", "blue"))
     recipe = quick(steps=90, batch_size=8, checkpoint_every=90, lr=1e-3 if name == "siglip-test" else 4e-3)
@@ -47,7 +55,7 @@ def test_pairs_of_pictures_and_words_are_overfitted(name, tmp_path):
     assert model.similarity(pictures, texts).argmax(1).tolist() == list(range(8))
 
 
-@pytest.mark.parametrize("name", ["text-test", "modernbert-test"])
+@pytest.mark.parametrize("name", ["text-test", pytest.param("modernbert-test", marks=pytest.mark.slow)])
 def test_questions_and_answers_are_overfitted(name, tmp_path):
     pairs = text_pairs(8, negatives=1)
     recipe = quick(steps=90, batch_size=8, checkpoint_every=90, lr=1e-2, loss="infonce(symmetric=False)", micro_batch=8)

@@ -332,6 +332,7 @@ def test_hard_negatives_weigh_more_as_in_llave():
 # ---------------------------------------------------------------------------------------------------------- the stages
 
 
+@pytest.mark.slow
 def test_umarvels_five_stages_go_through_one_run(tmp_path):
     texts = [
         Pair(Item(text=f"{a} {b}"), Item(text=f"{b} and {a}"), (Item(text=f"no {a}"),), dataset="text")

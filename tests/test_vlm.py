@@ -305,6 +305,7 @@ def test_a_template_can_do_little(template):
         Prompt(template)
 
 
+@pytest.mark.slow  # half a minute of matrix products
 def test_the_fastest_type_is_found_by_trial(monkeypatch):
     from zoo import precision
 

@@ -74,6 +74,7 @@ def test_beats_the_floor_on_photos(model, pack):
     assert set(scores) == {ALL, "caltech101", "clothing", "grocery"}
 
 
+@pytest.mark.slow
 def test_beats_the_floor_on_unseen_emoji(model, pack):
     pack("emoji")
     score = next(score for score in evaluate_pack(model, EMOJI) if score.source == ALL)
