@@ -153,6 +153,22 @@ def test_a_length_of_one_role_alone_is_refused(key: str, plain: dict[str, Path],
     shutil.rmtree(tmp_path / "st" / "1_Pooling")
 
 
+# ---------------------------------------------------------------------------------------------------------- lower case
+
+
+def test_lower_case_leaves_special_tokens_as_they_are(plain: dict[str, Path], tmp_path: Path) -> None:
+    written(tmp_path / "st", plain["bert"], "mean")
+    texts = ["Two DOGS [MASK] in the snow", "a CAFÉ in Zürich [SEP]"]
+    for normalizer in (None, {"type": "NFC"}, {"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}):
+        change(tmp_path / "st" / "tokenizer.json", normalizer=normalizer)
+        change(tmp_path / "st" / "sentence_bert_config.json", do_lower_case=True)
+        expected = unit(SentenceTransformer(str(tmp_path / "st"), device="cpu").encode(texts))
+        model = zoo.load_model(tmp_path / "st")
+        again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
+        for one in (model, again):
+            assert (one.encode(texts) - expected).abs().max() < BOUND
+
+
 # ----------------------------------------------------------------------------------------------------- static tables
 
 

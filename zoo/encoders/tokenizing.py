@@ -66,7 +66,10 @@ class _Checked:
 
     def _start(self, text: str) -> str:
         text = check_text(text)
-        return self._shorten(text.lower() if self.lower else text)
+        return self._shorten(self._lowered(text))
+
+    def _lowered(self, text: str) -> str:
+        return text.lower() if self.lower else text
 
     def _shorten(self, text: str) -> str:
         """Of a long text what decides the tokens that are kept."""
@@ -74,7 +77,7 @@ class _Checked:
 
     def prompt_length(self, prompt: str) -> int:
         """Tokens of a prompt at the beginning of a text, counted as sentence-transformers does: its own end left out."""
-        ids, special = self._ids(prompt.lower() if self.lower else prompt), self._special()
+        ids, special = self._ids(self._lowered(prompt)), self._special()
         return len(ids) - (bool(ids) and ids[-1] in special)
 
     def _ids(self, text: str) -> list[int]:
@@ -109,6 +112,8 @@ class FastTokenizer(_Checked):
         special_tokens: bool = True,
         side: str | None = None,
     ) -> None:
+        if lower:
+            _lower_first(tokenizer)
         super().__init__(tokenizer, max_tokens, lower)
         self.special_tokens = special_tokens
         self.side = side or (tokenizer.truncation or {}).get("direction", "right")
@@ -119,6 +124,9 @@ class FastTokenizer(_Checked):
 
     def __call__(self, text: str) -> list[int]:
         return self._ids(self._start(text))
+
+    def _lowered(self, text: str) -> str:
+        return text  # the tokenizer does it, and leaves special tokens in a text as they are
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=self.special_tokens).ids
@@ -140,6 +148,16 @@ class FastTokenizer(_Checked):
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json."""
         self.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def _lower_first(tokenizer: Any) -> None:
+    """Makes a tokenizer lower-case what is no special token, as sentence-transformers does."""
+    from tokenizers import normalizers
+
+    own = tokenizer.normalizer
+    parts = list(own) if isinstance(own, normalizers.Sequence) else [] if own is None else [own]
+    if not any(isinstance(part, normalizers.Lowercase) for part in parts):
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])
 
 
 class SlowTokenizer(_Checked):

@@ -29,20 +29,9 @@ def as_transformers(tokenize: Any, pad_id: int | None = None) -> Any:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    core = json.loads(tokenize.tokenizer.to_str())
-    core["normalizer"] = _normalizer(tokenize, core)
+    core = Tokenizer.from_str(tokenize.tokenizer.to_str())
     limit = {"model_max_length": tokenize.max_tokens} if tokenize.max_tokens else {}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(core)), pad_token=filler(tokenize, pad_id), **limit
-    )
-
-
-def _normalizer(tokenize: FastTokenizer, core: dict[str, Any]) -> dict[str, Any] | None:
-    """What changes a text before it is cut into tokens, the zoo's lower case included."""
-    if not tokenize.lower:
-        return core.get("normalizer")
-    parts = [{"type": "Lowercase"}, *([core["normalizer"]] if core.get("normalizer") else [])]
-    return {"type": "Sequence", "normalizers": parts}
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token=filler(tokenize, pad_id), **limit)
 
 
 def unfit(tokenize: Any, pad_id: int | None) -> str:
@@ -78,7 +67,6 @@ def write_tokenizer(folder: Path, tokenize: Any, *, pad_id: int | None, side: st
     if isinstance(tokenize, FastTokenizer):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
         core = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        core["normalizer"] = _normalizer(tokenize, core)
         core["truncation"] = core["padding"] = None  # transformers takes both from the settings
         (folder / "tokenizer.json").write_text(json.dumps(core, ensure_ascii=False), encoding="utf-8")
     write_json(path, settings)
