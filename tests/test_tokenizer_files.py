@@ -16,9 +16,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import zoo
-from tests.reference.backbones import backbone
+from tests.reference.backbones import backbone, write_plain
 from tests.reference.vocab import byte_bpe
-from zoo.errors import UnreadSettingError
+from zoo.errors import UnreadSettingError, UnrecognisedCheckpointError
 
 SPECIALS = ["<pad>", "<s>", "</s>"]
 SHORT, LONG = "a cat", "the old harbour at dawn, fishing boats and a red lighthouse on the pier " * 6
@@ -224,4 +224,17 @@ def test_token_types_that_the_zoo_does_not_give(tmp_path: Path) -> None:
     steps = {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": special}
     post_processor(folder, steps)
     with pytest.raises(UnreadSettingError, match="type 0"):
+        zoo.load_model(folder)
+
+
+def test_an_unknown_token_that_is_no_token(tmp_path: Path) -> None:
+    folder = write_plain(tmp_path / "plain", "bert")
+    change(folder / "tokenizer_config.json", unk_token="left")
+    with pytest.raises(UnrecognisedCheckpointError, match="tokenizer"):
+        zoo.load_model(folder)
+
+
+def test_special_tokens_that_are_split_are_refused(folder: Path) -> None:
+    change(folder / "tokenizer_config.json", split_special_tokens=True)
+    with pytest.raises(UnreadSettingError, match="split_special_tokens"):
         zoo.load_model(folder)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoo.errors import UnrecognisedCheckpointError
+from zoo.errors import UnrecognisedCheckpointError, ZooError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,10 +46,16 @@ def check_states(encoder: "TransformersText", where: object) -> None:
     With real weights, since the attention masks of transformers look at the numbers themselves.
 
     Raises:
-        UnrecognisedCheckpointError: it fails, or gives states of another length than it says.
+        UnrecognisedCheckpointError: it or its tokenizer fails, or it gives states of another length than it says.
     """
     import torch
 
+    try:
+        encoder.tokenize("a ꙮ")  # a tokenizer may lack the token that it has for what it does not know
+    except ZooError:
+        raise
+    except Exception as error:
+        raise UnrecognisedCheckpointError(f"{where}: the tokenizer beside it fails: {error}") from error
     try:
         with torch.inference_mode():
             states = encoder.eval()(encoder.collate([[0, 0], [0]])).states

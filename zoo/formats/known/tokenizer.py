@@ -103,6 +103,7 @@ INERT = {
 }
 HELD = {
     "do_basic_tokenize": Only((None, True), "transformers 5 always splits at white space and marks first"),
+    "split_special_tokens": Only((None, False), "a special token inside a text is read as such"),
     "never_split": Only((None, []), "transformers 5 splits every word"),
 }
 # Authors' own classes that do what transformers' class does, once add_eos_token is heeded.
