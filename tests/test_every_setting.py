@@ -64,6 +64,7 @@ UNTESTED: dict[str, dict[str, str]] = {
     },
     "deberta": {"pos_att_type": "the order does not count, and another set has other weights"},
     "gpt2": {"reorder_and_upcast_attn": "the weights here are float32 already"},
+    "phi3": {"original_max_position_embeddings": "it counts with longrope, for longer texts than those here"},
     "distilbert": {"sinusoidal_pos_embds": "the positions of the weights are taken"},
     "gemma2": {
         "use_bidirectional_attention": "transformers does not read it here; ours does (tests/test_backbones.py)"
