@@ -101,6 +101,7 @@ READ_BESIDE = {
     "embedding_gemma2_text": ("sliding_window_pattern", "global_head_dim", "num_global_key_value_heads"),
     "gemma3_text": ("sliding_window_pattern", "rope_local_base_freq"),
     "gpt_neo": ("attention_layers",),
+    "gpt_neox": ("rotary_emb_base", "rotary_pct"),
     "modernbert": _WINDOWS,
     "mt5": _T5,
     "t5": _T5,
@@ -324,6 +325,10 @@ HELD_OF = {
     "gemma": {"hidden_activation": Only((None, "gelu_pytorch_tanh"), "transformers 5 takes hidden_act")},
     "gemma3_text": {"attn_logit_softcapping": Only((None,), "transformers computes this attention without a cap")},
     "gpt_neo": {"is_causal": Only((None, True), "transformers' class has no other attention")},
+    "gpt_neox": {
+        "partial_rotary_factor": Only((None,), "transformers' class reads rotary_pct in its place"),
+        "rope_theta": Only((None,), "transformers' class reads rotary_emb_base in its place"),
+    },
     "gte": {
         "layer_norm_type": Only((None, "layer_norm"), "transformers' class has the usual layer norm"),
         "logn_attention_clip1": Only((None, False), "transformers' class does not scale attention by the length"),
