@@ -40,8 +40,9 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # the processes draw apart
         cache = out.parent / f"cache-{out.stem}"
-        teacher = teacher_vectors(model, pairs, recipe, cache, progress=False)
-        run = Run(model, recipe, build_loss(recipe.loss).double(), sharded=sharded)
+        loss = build_loss(recipe.loss).double()
+        teacher = teacher_vectors(model, pairs, recipe, cache, loss, progress=False)
+        run = Run(model, recipe, loss, sharded=sharded)
         feed = make_feed(model, pairs, recipe, cache, progress=False, teacher=teacher)
         found[f"{name}/loss"] = torch.tensor(run._gradients(feed.batch(0)), dtype=torch.float64)
         for part, module in (("model", model), ("loss", run.loss)):

@@ -404,13 +404,13 @@ def _kept(results: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
         warnings.warn(f"{len(skipped)} bad items were skipped: {listed}{more}", stacklevel=2)
 
 
-@torch.inference_mode(False)  # ordinary tensors, whatever mode the caller is in
 def heads_hash(towers: Iterable[Tower]) -> str:
     """Tells heads apart by kind and arguments: one without weights, such as a normalisation, also steers a norm."""
     heads = [[type(t.head).__name__, t.head.config() if hasattr(t.head, "config") else {}] for t in towers]
     return hashlib.sha256(json.dumps(heads, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@torch.inference_mode(False)  # ordinary tensors, whatever mode the caller is in
 def _packed(vectors: Tensor | list[Tensor], precision: Precision, dim: int = 0) -> Tensor:
     if isinstance(vectors, list):
         vectors = torch.stack(vectors) if vectors else torch.zeros(0, dim)
