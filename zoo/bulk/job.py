@@ -13,7 +13,7 @@ from zoo._version import __version__
 from zoo.bulk.errors import DiskFullError
 from zoo.bulk.feed import Outcome
 from zoo.bulk.limit import Limit
-from zoo.bulk.shards import FORMAT, QUARANTINE, Bad, Draft, Shard, ShardFolder
+from zoo.bulk.shards import FORMAT, QUARANTINE, Bad, Draft, Row, Shard, ShardFolder
 from zoo.bulk.sources import Source
 from zoo.errors import TooManyBadItemsError
 
@@ -100,7 +100,7 @@ class Job:
     @property
     def bad(self) -> int:
         """Bad inputs so far."""
-        return self.report.bad + (len(self._draft.bad) if self._draft else 0)
+        return self.report.bad + (self._draft.bad_count if self._draft else 0)
 
     def take(self, outcome: Outcome) -> None:
         """Adds one input; closes the shard when it is full or old enough.
@@ -122,27 +122,21 @@ class Job:
 
     def _add(self, draft: Draft, outcome: Outcome) -> None:
         record, error = outcome.record, outcome.error
-        draft.stop += 1
-        draft.stamps.append(record.stamp)
         if error is not None:
             # The bare message, without "item 17: ", which counts from the start of this run.
             message = Exception.__str__(error)
-            draft.bad.append(Bad(outcome.position, record.id, record.reference, error.code, message))
-            return
-        vector = outcome.vector if outcome.reused else self.compress(outcome.vector)
-        draft.ids.append(record.id)
-        draft.references.append(record.reference)
-        draft.attributes.append(record.attributes)
-        draft.vectors.append(vector)  # last: `flush` goes by it where Ctrl-C came in between
-        self.report.reused += outcome.reused
-        self.report.new += not outcome.reused
+            became: Row | Bad = Bad(outcome.position, record.id, record.reference, error.code, message)
+        else:
+            vector = outcome.vector if outcome.reused else self.compress(outcome.vector)
+            became = Row(record.id, record.reference, record.attributes, vector)
+            self.report.reused += outcome.reused
+            self.report.new += not outcome.reused
+        draft.take(record.stamp, became)
 
     def flush(self) -> None:
         """Writes what has been collected as a shard, however little it is."""
         draft, self._draft = self._draft, None
         if draft:
-            for column in (draft.ids, draft.references, draft.attributes):
-                del column[len(draft.vectors) :]
             shard = self.folder.write(draft, self.facts, self.source.schema, self.dim)
             self.folder.append_quarantine(shard.bad)
             self.report.add(shard)

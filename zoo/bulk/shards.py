@@ -68,24 +68,47 @@ class Shard:
         return self.stamps[at : at + STAMP_BYTES]
 
 
+@dataclass(frozen=True)
+class Row:
+    """An input with its vector, as stored."""
+
+    id: str
+    reference: str
+    attributes: tuple[Any, ...]
+    vector: "np.ndarray"
+
+
 @dataclass
 class Draft:
-    """The inputs of a shard that is not written yet."""
+    """The inputs of a shard that is not written yet.
+
+    Attributes:
+        taken: stamp and outcome of each. One list, so that an input is in it whole or not at all: Ctrl-C may come between
+            any two steps, and an input that is counted without its vector would never be embedded.
+        bad_count: how many of them could not be embedded.
+    """
 
     start: int
-    stop: int = -1
-    ids: list[str] = field(default_factory=list)
-    references: list[str] = field(default_factory=list)
-    attributes: list[tuple[Any, ...]] = field(default_factory=list)
-    vectors: list["np.ndarray"] = field(default_factory=list)
-    stamps: list[bytes] = field(default_factory=list)
-    bad: list[Bad] = field(default_factory=list)
+    taken: list[tuple[bytes, Row | Bad]] = field(default_factory=list)
+    bad_count: int = 0
 
-    def __post_init__(self) -> None:
-        self.stop = self.start
+    def take(self, stamp: bytes, outcome: Row | Bad) -> None:
+        """Adds the next input."""
+        self.taken.append((stamp, outcome))
+        self.bad_count += isinstance(outcome, Bad)
+
+    @property
+    def stop(self) -> int:
+        """The position behind the last input."""
+        return self.start + len(self.taken)
+
+    @property
+    def bad(self) -> list[Bad]:
+        """Those that could not be embedded."""
+        return [outcome for _, outcome in self.taken if isinstance(outcome, Bad)]
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return len(self.taken)
 
 
 def vector_type(dim: int, precision: str) -> "pa.DataType":
@@ -176,7 +199,12 @@ class ShardFolder:
 
         precision = facts["precision"]
         table = _as_table(draft, schema, dim, precision)
-        footer = {"format": FORMAT, "start": draft.start, "stop": draft.stop, "stamps": b"".join(draft.stamps).hex()}
+        footer = {
+            "format": FORMAT,
+            "start": draft.start,
+            "stop": draft.stop,
+            "stamps": b"".join(stamp for stamp, _ in draft.taken).hex(),
+        }
         footer |= {"bad": [vars(bad) for bad in draft.bad], **facts}
         table = table.replace_schema_metadata({FOOTER: json.dumps(footer).encode()})
         buffer = io.BytesIO()
@@ -204,15 +232,16 @@ def _as_table(draft: Draft, schema: "pa.Schema", dim: int, precision: str) -> "p
     import pyarrow as pa
 
     kind = vector_type(dim, precision)
-    flat = np.concatenate(draft.vectors) if draft.vectors else np.empty(0, kind.value_type.to_pandas_dtype())
+    rows = [outcome for _, outcome in draft.taken if isinstance(outcome, Row)]
+    flat = np.concatenate([row.vector for row in rows]) if rows else np.empty(0, kind.value_type.to_pandas_dtype())
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat, type=kind.value_type), type=kind)
     columns: dict[str, Any] = {
-        "id": pa.array(draft.ids, pa.string()),
-        "reference": pa.array(draft.references, pa.string()),
+        "id": pa.array([row.id for row in rows], pa.string()),
+        "reference": pa.array([row.reference for row in rows], pa.string()),
     }
     columns["vector"] = vectors
     for place, attribute in enumerate(schema):
-        columns[attribute.name] = pa.array([row[place] for row in draft.attributes], attribute.type)
+        columns[attribute.name] = pa.array([row.attributes[place] for row in rows], attribute.type)
     return pa.table(columns)
 
 
