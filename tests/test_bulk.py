@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import sys
 import threading
 
 import numpy as np
@@ -23,8 +24,10 @@ from zoo.bulk import (
     SourceError,
     embed_dataset,
 )
+from zoo.bulk.job import Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.lookup import find_input
+from zoo.bulk.shards import Draft
 from zoo.bulk.sources import open_source
 from zoo.errors import FingerprintMismatchError, TooManyBadItemsError
 
@@ -335,6 +338,51 @@ def test_ctrl_c_saves_what_was_finished_and_the_next_run_goes_on(text, tmp_path,
     assert (seen[0], seen[-1]) == (51, 100)
     assert stored(out)[0] == [str(i) for i in range(100)]
     assert json.loads((out / "manifest.json").read_text())["finished"]
+
+
+def test_ctrl_c_between_any_two_steps_loses_no_input(text, tmp_path):
+    """A signal comes between two instructions of Python; what a shard says it stands for, it holds."""
+    watched = {function.__code__ for function in (Job.take, Job._add, Draft.take, Job.flush)}
+    source = tmp_path / "t.jsonl"
+    source.write_text('{"text": "first"}\n{"text": " "}\n{"text": "third"}\n')  # the second cannot be embedded
+
+    def press_at(step):
+        left = [step]
+
+        def trace(frame, event, _):
+            if frame.f_code not in watched:
+                return None
+            frame.f_trace_opcodes = True
+            left[0] -= event == "opcode"
+            if left[0] == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        return trace, left
+
+    seen, step = set(), 0
+    while True:
+        step, out = step + 4, tmp_path / f"out{step}"
+        trace, left = press_at(step)
+        before = sys.gettrace()
+        try:
+            sys.settrace(trace)
+            embed(text, source, out)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        kept, manifest = stored(out)[0], json.loads((out / "manifest.json").read_text())
+        seen.add(manifest["counts"]["inputs"])
+        assert manifest["counts"]["vectors"] <= len(kept)  # the manifest is written after the shard
+        if left[0] > 0:
+            break
+        embed(text, source, out)
+        assert stored(out)[0] == ["0", "2"]
+        assert [bad["id"] for bad in quarantined(out)] == ["1"]
+    assert seen == {0, 1, 2, 3}
+    assert step > 100
 
 
 def test_a_shard_is_closed_after_a_time(text, tmp_path):
