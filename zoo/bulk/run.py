@@ -20,6 +20,7 @@ from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
+    from zoo.streaming import Encoded
 
 Progress = Callable[[int, int], None]
 SHARD_SIZE = 4096
@@ -95,14 +96,10 @@ def embed_dataset(
     embedder = _opened(model, device, ignore)
     need_one_vector(embedder.spec, "a folder of vectors")
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
-    data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
-    asked: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name}
-    if prompt is None and prompt_name is None and data.kind == "text":
-        asked |= embedder.for_role("document")
-    if dim is not None and not 0 < dim <= embedder.spec.dim:
-        raise OptionError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
-    dim = dim or embedder.spec.dim
+    dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)
+    data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
+    asked = _asked(embedder, data, prompt, prompt_name)
     folder = ShardFolder(out)
     folder.create()
     with folder.locked():
@@ -122,19 +119,39 @@ def embed_dataset(
         )
         if not job.total:
             raise SourceError(f"there is nothing to embed in {data.path}{_ignored(data)}")
-        job.check()
         feed = Feed(data, shards, reuse)
         stream = embedder.encode_stream(feed.values(), batch_size=batch_size, dim=dim, progress=False, **asked)
-        with _advancing(progress, job) as advance, job.saving(), contextlib.closing(stream):
-            for encoded in stream:
-                job.take(feed.resolve(encoded))
-                advance()
-        if feed.problem is not None:
-            raise feed.problem
-        job.finish()
+        _take_all(job, feed, stream, progress)
         shutil.rmtree(folder.path / REPLACED, ignore_errors=True)
     job.report.seconds = time.monotonic() - started
     return job.report
+
+
+def _take_all(job: Job, feed: Feed, stream: "Iterator[Encoded]", progress: bool | Progress) -> None:
+    """Every result of the stream into the job's shards, in order; what was finished is kept whatever stops it."""
+    job.check()
+    with _advancing(progress, job) as advance, job.saving(), contextlib.closing(stream):
+        for encoded in stream:
+            job.take(feed.resolve(encoded))
+            advance()
+    if feed.problem is not None:
+        raise feed.problem
+    job.finish()
+
+
+def _asked(embedder: "Embedder", data: Source, prompt: str | None, prompt_name: str | None) -> dict[str, Any]:
+    """The prompt as `encode_stream` takes it: texts get the document prompt where none is asked for."""
+    asked: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name}
+    if prompt is None and prompt_name is None and data.kind == "text":
+        asked |= embedder.for_role("document")
+    return asked
+
+
+def _dim(embedder: "Embedder", dim: int | None) -> int:
+    """The dimension of the stored vectors."""
+    if dim is not None and not 0 < dim <= embedder.spec.dim:
+        raise OptionError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
+    return dim or embedder.spec.dim
 
 
 def _opened(model: "Embedder | str | Path", device: str | None, ignore: Sequence[str]) -> "Embedder":

@@ -73,7 +73,7 @@ class _Checked:
 
     def _shorten(self, text: str) -> str:
         """Of a long text what decides the tokens that are kept."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _shorten")
 
     def prompt_length(self, prompt: str) -> int:
         """Tokens of a prompt at the beginning of a text, counted as sentence-transformers does: its own end left out."""
@@ -82,11 +82,11 @@ class _Checked:
 
     def _ids(self, text: str) -> list[int]:
         """The ids of any text."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _ids")
 
     def _special(self) -> Set[int]:
         """The ids of all special tokens."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _special")
 
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that are unknown (see `zoo.encoders.unknown`)."""
