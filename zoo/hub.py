@@ -107,11 +107,10 @@ def _check_parts(model: "Embedder", spec: ModelSpec) -> None:
     Raises:
         UnrecognisedCheckpointError: it is read in another way, as where a part of the repository passes for the whole.
     """
-    import torch
-
+    from zoo.formats.sizes import no_memory
     from zoo.registry import build_model
 
-    with torch.device("meta"):
+    with no_memory(spec.name):
         built = build_model(spec.name)
 
     def parts(of: "Embedder") -> list[str]:

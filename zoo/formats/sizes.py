@@ -26,6 +26,7 @@ _NO_WEIGHTS = {
     b"GGUF": "a GGUF file of llama.cpp, which the zoo does not read; take the original repository",
     b"<": "a web page; was the right address downloaded?",
 }
+_FILLS = ("normal_", "uniform_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_")
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -111,6 +112,26 @@ def _counts(value: Any) -> bool:
 
 
 @contextmanager
+def unfilled() -> Iterator[None]:
+    """Tensors without memory are not filled: torch works out each step of an initialization in Python, for nothing."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    fills = {getattr(torch.Tensor, name) for name in _FILLS}
+    fills |= {getattr(torch.nn.init, name) for name in ("normal_", "uniform_", "constant_", "kaiming_uniform_")}
+
+    class Unfilled(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if function in fills and (tensor := args[0] if args else kwargs["tensor"]).is_meta:
+                return tensor
+            return function(*args, **kwargs)
+
+    with Unfilled():
+        yield
+
+
+@contextmanager
 def no_memory(where: str) -> Iterator[None]:
     """Modules built inside have shapes and no memory, and are not absurdly many.
 
@@ -130,7 +151,7 @@ def no_memory(where: str) -> Iterator[None]:
 
     handle = register_module_module_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), unfilled():
             yield
     finally:
         handle.remove()
@@ -153,7 +174,8 @@ def no_parameters() -> Iterator[None]:
 
     handle = register_module_parameter_registration_hook(shape_only)
     try:
-        yield
+        with unfilled():
+            yield
     finally:
         handle.remove()
 
