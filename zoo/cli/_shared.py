@@ -28,6 +28,11 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
         help=f"a name of `zoo list`, open_clip:ARCH/TAG, timm:NAME, hf:ORG/REPO, or ./FOLDER; a vision-language checkpoint "
         f'says whose prompt and pooling it has: "./FOLDER like gme-qwen2vl-2b" ({shown})',
     )
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device` and `--ignore`, wherever a model is run."""
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     add_ignore(parser)
 

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 
-from zoo.cli._shared import add_ignore, existing, print_json, print_table, source, waiting
+from zoo.cli._shared import add_device, existing, print_json, print_table, source, waiting
 
 EXAMPLES = (
     "zoo eval zoo-mini --tasks photos,emoji",
@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=existing, metavar="FILE", help="JSON that the figures are added to, after each task"
     )
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    add_ignore(parser)
+    add_device(parser)
     parser.add_argument(
         "--cache", type=existing, metavar="DIR", help="what is remembered (default: $MTEB_CACHE, else ~/.cache/mteb)"
     )

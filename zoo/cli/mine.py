@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli._shared import (
     DEFAULT_MODEL,
-    add_ignore,
+    add_device,
     existing,
     integer,
     one_line,
@@ -56,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the model that ranks: a name of `zoo list`, or ./FOLDER (default: {DEFAULT_MODEL})",
     )
     parser.add_argument("--reranker", metavar="NAME", help="a cross-encoder of sentence-transformers that judges texts")
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    add_ignore(parser)
+    add_device(parser)
     parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or pictures")
     parser.add_argument("--split", default="train", metavar="S", help="of a Hub data set or pack (default: train)")
     parser.add_argument("--negatives", type=positive, default=5, metavar="N", help="of every pair (default: 5)")

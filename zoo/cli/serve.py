@@ -8,7 +8,7 @@ and uploads are accepted; GET /v1/models says what the model reads, /health embe
 import argparse
 import os
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, open_model, positive
+from zoo.cli._shared import DEFAULT_MODEL, add_device, open_model, positive
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", default=DEFAULT_MODEL, metavar="NAME",
         help=f"a name of `zoo list`, hf:ORG/REPO, or ./FOLDER (default: {DEFAULT_MODEL})",
     )  # fmt: skip
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    add_ignore(parser)
+    add_device(parser)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8000, help="0 takes any free one (default: 8000)")
     parser.add_argument(
