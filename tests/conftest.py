@@ -1,13 +1,16 @@
 """Shared by all tests: no network but loopback, one seed, few threads where several tests run at once, one hub a worker.
 
-Fixtures for every file: `loopback_hub`, `hub`, `child`, `pack`. Processes that start in milliseconds: `tests.warm`. A fact
-of many names in one test: `tests.every`.
+Fixtures for every file: `loopback_hub`, `hub`, `child`, `good`, `copy`, `pack`. Processes that start in milliseconds:
+`tests.warm`. A fact of many names in one test: `tests.every`.
 """
 
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported: waiting threads must not spin while others work, and workers share the processors.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -70,6 +73,45 @@ def child(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A process whose client knows this hub alone and has a new cache; a fork of the warm process, so it costs little."""
     with Child(hub.environment(tmp_path_factory.mktemp("home"))) as child:
         yield child
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`good("timm-vit")` → the folder of one checkpoint of `tests.reference`, written once and left as it is.
+
+    The name "zoo" is our own layout. A file with other checkpoints overrides this, and keeps `copy`.
+    """
+    import zoo
+    from tests.reference import write
+
+    root = tmp_path_factory.mktemp("good")
+
+    @cache
+    def folder(name: str) -> Path:
+        if name == "zoo":
+            return zoo.build_model("text-test").save_pretrained(root / name)
+        return write(name, root / name).folder
+
+    return folder
+
+
+@pytest.fixture
+def copy(good: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """`copy(name)` → a copy of a good checkpoint, for this test to change."""
+    return lambda name: Path(shutil.copytree(good(name), tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def changed(good: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
+    """`changed(name, "config.json", key=value, inner__key=value)` → such a copy with settings of one file changed."""
+    from tests.settings_support import change
+
+    def copied(name: str, file: str, **changes: Any) -> Path:
+        folder = Path(shutil.copytree(good(name), tmp_path / "checkpoint", dirs_exist_ok=True))
+        change(folder / file, **changes)
+        return folder
+
+    return copied
 
 
 def data_pack(name: str) -> Path:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from tests.reference.backbones import backbone, tokenizer, write_plain, write_sentence
+from tests.settings_support import change, check_refused
 from zoo.errors import MissingWeightsError, UnknownModelError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats.known.config import DECODERS, TEXT
 from zoo.registry import _BUILDERS, _SPECS
@@ -27,11 +28,6 @@ TEXTS = [
 ]
 BOUND = 1e-5
 QUICK = ("bert", "qwen2", "t5")  # the others under slow
-
-
-def change(path: Path, **changes: Any) -> None:
-    """Set keys of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +107,7 @@ def test_heads_that_an_embedder_may_have(names: Any, copy: Any) -> None:
 )
 def test_a_setting_that_is_not_followed(kind: str, key: str, value: Any, copy: Any) -> None:
     folder = copy(kind)
-    expected = zoo.load_model(folder).encode(TEXTS)
-    change(folder / "config.json", **{key: value})
-    with pytest.raises(UnreadSettingError) as caught:
-        zoo.load_model(folder)
-    assert caught.value.keys == (key,)
-    assert torch.equal(zoo.load_model(folder, ignore=[key]).encode(TEXTS), expected)
+    check_refused(folder, "config.json", key, value)
 
 
 def test_settings_of_older_versions_load(copy: Any) -> None:

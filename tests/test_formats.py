@@ -6,7 +6,6 @@ Each is a good checkpoint, written by its own library, with one thing wrong.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import zoo
-from tests.reference import TEXTS, write
+from tests.reference import TEXTS
+from tests.settings_support import change
 from zoo.errors import (
     MissingWeightsError,
     UnknownModelError,
@@ -45,38 +45,9 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """One good checkpoint of each family; the name "zoo" is our own layout."""
-    root = tmp_path_factory.mktemp("good")
-
-    def folder(name: str) -> Path:
-        if not (root / name).exists():
-            if name == "zoo":
-                zoo.build_model("text-test").save_pretrained(root / name)
-            else:
-                write(name, root / name)
-        return root / name
-
-    return folder
-
-
-@pytest.fixture
-def copy(good: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    def copied(name: str) -> Path:
-        return shutil.copytree(good(name), tmp_path / "checkpoint")
-
-    return copied
-
-
 def weights_of(folder: Path) -> Path:
     """The largest file of weights."""
     return max(folder.rglob("*.safetensors"), key=lambda path: path.stat().st_size)
-
-
-def change(path: Path, **changes: Any) -> None:
-    """Set keys of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 # ---------------------------------------------------------------------------------------------- nothing recognisable

@@ -6,7 +6,6 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,31 +16,18 @@ from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling
 
 import zoo
-from tests.reference import TEXTS, sentence_models, write
+from tests.reference import TEXTS, sentence_models
 from zoo.errors import MissingWeightsError, UnsafeCheckpointError, ZooError
 
 PLACES = ("", "2_Dense", "3_LayerNorm")
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    root = tmp_path_factory.mktemp("good")
-
-    @cache
-    def folder(name: str) -> Path:
-        (root / name).mkdir()
-        if name == "layers":
-            sentence_models._write(root / name, Pooling(32, "mean"), Dense(32, 12), LayerNorm(12), Normalize())
-        else:
-            write(name, root / name)
-        return root / name
-
-    return folder
-
-
-@pytest.fixture
-def copy(good: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    return lambda name: Path(shutil.copytree(good(name), tmp_path / name))
+def good(good: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Besides those of every file "layers": sentence-transformers' with weights in two modules behind the pooling."""
+    layers = tmp_path_factory.mktemp("layers")
+    sentence_models._write(layers, Pooling(32, "mean"), Dense(32, 12), LayerNorm(12), Normalize())
+    return lambda name: layers if name == "layers" else good(name)
 
 
 def to_pickle(folder: Path, shards: int = 0) -> None:

@@ -20,7 +20,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import zoo
-from tests.reference import TEXTS, write
+from tests.reference import TEXTS
+from tests.settings_support import change
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError, ZooError
 
 FAMILIES = (
@@ -31,27 +32,6 @@ FAMILIES = (
     "sentence-static",
     "timm-vit",
 )
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """One good checkpoint of each family, to be copied."""
-    root = tmp_path_factory.mktemp("good")
-
-    def folder(name: str) -> Path:
-        if not (root / name).exists():
-            write(name, root / name)
-        return root / name
-
-    return folder
-
-
-@pytest.fixture
-def copy(good: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    def copied(name: str) -> Path:
-        return shutil.copytree(good(name), tmp_path / "checkpoint")
-
-    return copied
 
 
 @pytest.fixture
@@ -68,12 +48,6 @@ class Hostile:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.mark),)
-
-
-def change(path: Path, **changes: Any) -> None:
-    """Set keys of a JSON file, which may not exist yet."""
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**content, **changes}))
 
 
 def module_that_marks(path: Path, mark: Path, classes: str) -> None:

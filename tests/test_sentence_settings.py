@@ -18,6 +18,7 @@ import zoo
 from tests.reference.backbones import write_plain
 from tests.reference.base import stir
 from tests.reference.sentence_models import write_static
+from tests.settings_support import change
 from zoo.errors import UnreadSettingError
 
 TEXTS = [
@@ -30,11 +31,6 @@ PROMPTS = {"query": "find what answers this: ", "document": ""}
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 SETTINGS = "config_sentence_transformers.json"
 BOUND = 1e-5
-
-
-def change(path: Path, **changes: Any) -> None:
-    """Set keys of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import zoo
-from tests.reference import TEXTS, write
+from tests.reference import write
+from tests.settings_support import change, check_refused
 from zoo.cli import main
 from zoo.errors import UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats.settings import NOTHING, Ignore, Only, Table, read
@@ -19,11 +19,6 @@ TABLE = Table(
     followed={"width"}, inert={"author": "a name"}, held={"residual": Only((None, False), "it adds the input")}
 )
 SETTINGS = "config_sentence_transformers.json"
-
-
-def change(path: Path, **changes: Any) -> None:
-    """Set keys of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +91,7 @@ def test_ignore_takes_names(wrong: Any, folder: Path) -> None:
     ],
 )
 def test_a_setting_that_is_not_followed(file: str, key: str, value: Any, folder: Path) -> None:
-    expected = zoo.load_model(folder).encode(list(TEXTS))
-    change(folder / file, **{key: value})
-    with pytest.raises(UnreadSettingError) as caught:
-        zoo.load_model(folder)
-    assert str(folder / file) in str(caught.value)
-    assert caught.value.keys == (key,)
-    assert torch.equal(zoo.load_model(folder, ignore=[key]).encode(list(TEXTS)), expected)
+    check_refused(folder, file, key, value)
 
 
 def test_every_name_of_the_first_module_s_file_is_read(folder: Path) -> None:

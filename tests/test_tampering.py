@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,11 +44,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return root / name
 
     return folder
-
-
-@pytest.fixture
-def copy(good: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    return lambda name: Path(shutil.copytree(good(name), tmp_path / name))
 
 
 def verify(folder: Path, *loaders: str) -> checking.Report:

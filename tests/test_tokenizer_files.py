@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import zoo
 from tests.reference.backbones import backbone, write_plain
 from tests.reference.vocab import byte_bpe
+from tests.settings_support import change, check_refused
 from zoo.errors import UnreadSettingError, UnrecognisedCheckpointError
 
 SPECIALS = ["<pad>", "<s>", "</s>"]
@@ -25,11 +26,6 @@ SHORT, LONG = "a cat", "the old harbour at dawn, fishing boats and a red lightho
 TEXTS = ["kitty", "two dogs playing in the snow", LONG]
 LIMIT = 24
 BOUND = 1e-5
-
-
-def change(path: Path, **changes: Any) -> None:
-    """Set keys of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -175,12 +171,7 @@ def test_a_text_that_loses_its_beginning(where: str, folder: Path, tmp_path: Pat
     ],
 )
 def test_a_setting_that_is_not_followed(key: str, value: Any, folder: Path) -> None:
-    expected = zoo.load_model(folder).encode(TEXTS)
-    change(folder / "tokenizer_config.json", **{key: value})
-    with pytest.raises(UnreadSettingError) as caught:
-        zoo.load_model(folder)
-    assert caught.value.keys == (key,)
-    assert torch.equal(zoo.load_model(folder, ignore=[key]).encode(TEXTS), expected)
+    check_refused(folder, "tokenizer_config.json", key, value)
 
 
 def test_a_tokenizer_json_that_splits_by_chance(folder: Path) -> None:

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 import zoo
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
+from tests.reference.jina_v4 import TASKS, Jina, write_jina
 from tests.reference.qwen2_vl import QUESTION, SAME, Published, film, items, last, picture
 from tests.reference.qwen3_vl import (
     SHORT,
-    TASKS,
-    Jina,
     Row,
     Seen,
     one_by_one,
@@ -33,7 +32,6 @@ from tests.reference.qwen3_vl import (
     see_list,
     see_picture,
     states,
-    write_jina,
     write_qwen3_vl,
     write_wemm,
 )
