@@ -224,8 +224,8 @@ def test_many_clients_at_once_all_get_their_pictures(local, tmp_path):
             answers.append(found[0]["caption"] == f"{colour}.png")
         return answers
 
-    with ThreadPoolExecutor(6) as pool:
-        assert all(all(answers) for answers in pool.map(ask, range(6)))
+    with ThreadPoolExecutor(4) as pool:
+        assert all(all(answers) for answers in pool.map(ask, range(4)))
 
 
 def test_telemetry_history_and_monitoring_are_off(local):

@@ -217,6 +217,7 @@ print(json.dumps([[row.tolist() for row in rows] for rows in vectors] + [facts.s
 """
 
 
+@pytest.mark.slow
 def test_a_clean_process_loads_them_from_the_hub(open_: Any, hub: LoopbackHub, tmp_path: Path) -> None:
     model, folder, _ = open_("mini-test")
     text, text_folder, _ = open_("text-test")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 import zoo
+from tests import warm
 from tests.hub import LoopbackHub, flip
 from tests.hub.child import Child
 from tests.reference import TEXTS, Reference, write
@@ -101,7 +101,7 @@ def filled(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
     environment = {**inherited, **hub.environment(tmp_path_factory.mktemp("fills"))}
     command = [sys.executable, "-c", FILLS]
-    said = subprocess.run(command, input="\n".join(lines), env=environment, capture_output=True, text=True)
+    said = warm.run(command, input="\n".join(lines), env=environment, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr[-2000:]
     return caches
 

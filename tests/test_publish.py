@@ -216,6 +216,7 @@ def test_a_full_disk_is_named(tmp_path: Path):
         signal.signal(signal.SIGXFSZ, before)
 
 
+@pytest.mark.slow
 def test_dry_run_writes_everything_and_needs_no_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = ["publish", "zoo-mini", "--to", "me/zoo-mini", "--space", "--dry-run", "--no-verify"]
     assert main([*command, "--keep", str(tmp_path / "kept")]) == 0

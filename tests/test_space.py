@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import zoo
+from tests import warm
 from tests.demo_support import PATIENT
 from tests.ports import free_port
 
@@ -72,7 +73,7 @@ def test_the_app_starts_from_its_own_folder_and_answers(name, hub, tmp_path):
     write_space(tmp_path / "space", repo="me/mine", spec=model.spec, revision=commit, files=files)
     port = free_port()
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "GRADIO_", "PYTHON"))}
-    app = subprocess.Popen(
+    app = warm.Popen(
         [sys.executable, "app.py"],
         cwd=tmp_path / "space",
         env={

@@ -175,6 +175,7 @@ def test_only_the_language_model_learns_where_the_vision_layers_are_frozen(tmp_p
             }
 
 
+@pytest.mark.slow
 def test_a_toy_set_is_learned_by_heart(tmp_path):
     """vlm_embedders.md, section 0.2: 32 coloured shapes, batches of 16, rank 4, 200 steps."""
     model, pairs = fresh("vlm2vec-test"), shapes()
