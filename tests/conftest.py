@@ -172,6 +172,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # what the libraries made when they were imported stays; it need not be looked at again and again
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # Triton's would be called leaks when the process ends
+
+
 def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
     return every.told(items)
 
