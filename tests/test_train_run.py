@@ -136,7 +136,8 @@ class TestResume:
 
 
 class TestWhatLearns:
-    def test_a_frozen_tower_stays_and_its_vectors_are_cached(self, tmp_path):
+    def test_a_frozen_tower_stays_and_its_vectors_are_cached(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("zoo.formats.writing._prove", lambda *_: None)  # saving compares vectors, too
         model, calls = fresh(), []
         before = {name: value.clone() for name, value in model.state_dict().items()}
         model.towers[1].register_forward_hook(lambda *_: calls.append(1))
@@ -145,7 +146,7 @@ class TestWhatLearns:
             moved = not torch.equal(before[name], value)
             assert moved == (name.startswith("towers.0") and "num_batches" in name) or name.startswith("towers.0"), name
         assert not torch.equal(before["towers.0.head.first.project.weight"], model.towers[0].head.first.project.weight)
-        assert len(calls) < 6  # over all texts once, and where the saved folder is compared; not once a step
+        assert len(calls) <= 2  # once over all texts, not once a step
 
     def test_cached_vectors_change_nothing(self, tmp_path):
         runs = [

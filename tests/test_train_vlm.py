@@ -424,10 +424,10 @@ def test_pictures_with_words_are_decoded_once_in_a_run(tmp_path, monkeypatch):
     visuals, seen = type(model.towers[0].encoder.visuals), []
     read = visuals.read
     monkeypatch.setattr(visuals, "read", lambda self, kind, value: seen.append(kind) or read(self, kind, value))
+    monkeypatch.setattr("zoo.formats.writing._prove", lambda *_: None)  # saving compares vectors of its own pictures
     recipe = quick(steps=8, batch_size=8, negatives=0, query_prompt="Find: ")  # four epochs
     train(model, changes(16), recipe, tmp_path, progress=False, trackers=(), report=False)
-    # Threads may read one at the same time, and saving reads some of its own; four epochs would be 64.
-    assert 16 <= len(seen) <= 40
+    assert 16 <= len(seen) <= 24  # threads may read one at the same time; four epochs would be 64
 
 
 # ------------------------------------------------------------------------------------------------------ instructions
