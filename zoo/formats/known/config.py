@@ -105,7 +105,7 @@ READ_BESIDE = {
     "modernbert": _WINDOWS,
     "mt5": _T5,
     "t5": _T5,
-    "ultrabert": _WINDOWS,
+    "ultrabert": ("attention_windows",),
     "umt5": _T5,
 }
 
@@ -367,6 +367,7 @@ _TWO_THETAS = "this backbone has one for each kind of layers, global_rope_theta 
 _TWO_NAMES = "hidden_activation counts in this backbone"
 INERT_OF = {
     "deberta-v2": {"legacy": _HEAD},
+    "embedding_gemma2_text": {"rope_theta": "rope_parameters has one for each kind of layers"},
     "eurobert": dict.fromkeys(("bos_token", "eos_token", "mask_token", "pad_token"), _TOKENS) | {"clf_pooling": _HEAD},
     "gemma2": {"cache_implementation": _SPEED, "hidden_act": _TWO_NAMES},
     "gemma3_text": {
@@ -376,8 +377,9 @@ INERT_OF = {
     },
     "modernbert": {"rope_theta": _TWO_THETAS},
     "mt5": {"is_decoder": _NO_DECODER, "is_encoder_decoder": _NO_DECODER, "n_positions": "positions are relative"},
+    "rembert": {"output_embedding_size": _HEAD},
     "t5": {"is_decoder": _NO_DECODER, "is_encoder_decoder": _NO_DECODER, "n_positions": "positions are relative"},
-    "ultrabert": {"rope_theta": _TWO_THETAS},
+    "ultrabert": {"prediction_head_size": _HEAD},
     "umt5": {"is_decoder": _NO_DECODER, "is_encoder_decoder": _NO_DECODER, "n_positions": "positions are relative"},
 }
 # Heads that make a checkpoint something else than an embedder, and what to do with it.
