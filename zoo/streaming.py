@@ -24,25 +24,9 @@ if TYPE_CHECKING:
 
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
 _SUFFIXES = (
-    *IMAGE_SUFFIXES,
-    *[
-        ".heic",
-        ".heif",
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".wav",
-        ".mp3",
-        ".flac",
-        ".ogg",
-        ".m4a",
-    ],
-)
+    *IMAGE_SUFFIXES, ".heic", ".heif", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wav", ".mp3",
+    ".flac", ".ogg", ".m4a",
+)  # fmt: skip
 _LOOKED_UP, _LONGEST_PATH = 1000, 1024
 
 
