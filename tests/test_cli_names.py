@@ -18,7 +18,7 @@ COMMANDS = {
     "mine": (["mine", "pairs.csv", "--teacher", "NAME", "--out", "mined.jsonl", "--quiet"], None, "mined"),
     "merge": (["merge", "NAME", "./NAME", "--out", "merged"], 0, ""),
     "train": (["train", "pairs.csv", "--model", "NAME", "--dry-run"], 0, "mymodel: 20 pairs"),
-    "verify": (["verify", "NAME", "--quick", "--loaders", "zoo"], 0, "PASS"),
+    "verify": (["verify", "NAME", "--quick", "--loaders", "zoo"], 1, "NO CERTIFICATE: there is no certificate"),
     "publish": (["publish", "NAME", "--to", "me/mine", "--dry-run"], 0, ""),
 }
 NO_MODEL = {"list"}
