@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import zoo
 from tests.reference.backbones import backbone, write_plain
 from tests.reference.vocab import byte_bpe
 from tests.settings_support import change, check_refused
-from zoo.errors import UnreadSettingError, UnrecognisedCheckpointError
+from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError, ZooError
 
 SPECIALS = ["<pad>", "<s>", "</s>"]
 SHORT, LONG = "a cat", "the old harbour at dawn, fishing boats and a red lighthouse on the pier " * 6
@@ -228,4 +229,82 @@ def test_an_unknown_token_that_is_no_token(tmp_path: Path) -> None:
 def test_special_tokens_that_are_split_are_refused(folder: Path) -> None:
     change(folder / "tokenizer_config.json", split_special_tokens=True)
     with pytest.raises(UnreadSettingError, match="split_special_tokens"):
+        zoo.load_model(folder)
+
+
+# ---------------------------------------------------------------------------- classes that build a tokenizer by themselves
+
+_REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "b"}
+_ENDS = {"type": "BertProcessing", "sep": ["a", 6], "cls": ["b", 7]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("normalizer", _REPLACE),
+        ("pre_tokenizer", {"type": "WhitespaceSplit"}),
+        ("post_processor", _ENDS),
+        ("post_processor", None),
+        ("model.max_input_chars_per_word", 2),
+    ],
+)
+def test_what_a_class_leaves_of_a_tokenizer_json_is_said(key: str, value: Any, tmp_path: Path) -> None:
+    """BertTokenizer of transformers 5 takes little more of the file than its words; the advice gives the file's own."""
+    folder, text = write_plain(tmp_path / "plain", "bert"), "a cat, a dog"
+    content = json.loads((folder / "tokenizer.json").read_text())
+    parent, _, last = key.rpartition(".")
+    (content[parent] if parent else content)[last] = value
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=f"BertTokenizer does, which has its own {key}"):
+        ids = ids_of(zoo.load_model(folder), text)
+    assert ids == transformers.AutoTokenizer.from_pretrained(folder)(text).input_ids
+    own = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
+    assert ids != own
+    change(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert ids_of(zoo.load_model(folder), text) == own
+
+
+@pytest.mark.parametrize("key", ["lowercase", "post_processor"])
+def test_what_splits_the_same_is_not_said(key: str, tmp_path: Path) -> None:
+    """An argument of the class, which counted in transformers 4 too, and the same ends in other words."""
+    folder = write_plain(tmp_path / "plain", "bert")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    vocab = content["model"]["vocab"]
+    if key == "lowercase":
+        content["normalizer"]["lowercase"] = False
+    else:
+        content[key] = {**_ENDS, "sep": ["[SEP]", vocab["[SEP]"]], "cls": ["[CLS]", vocab["[CLS]"]]}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        zoo.load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast"])
+def test_a_template_of_tokens_that_are_not_there(name: str, tmp_path: Path) -> None:
+    """`tokenizers` panics over it, which is no Exception; a class with a template of its own does not look at it."""
+    folder = write_plain(tmp_path / "plain", "bert")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"]["special_tokens"].pop("[CLS]")
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    change(folder / "tokenizer_config.json", tokenizer_class=name)
+    told = (
+        pytest.warns(UserWarning, match="post_processor")
+        if name == "BertTokenizer"
+        else pytest.raises(MissingWeightsError, match="tokenizer")
+    )
+    with told:
+        zoo.load_model(folder)
+
+
+@pytest.mark.parametrize("ends", ["none", "beyond"])
+def test_ends_that_no_text_can_be_read_with(ends: str, tmp_path: Path) -> None:
+    """At load, not at the first text: a template without the text itself, and an end that has no row in the table."""
+    folder = write_plain(tmp_path / "plain", "bert")
+    change(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    steps = json.loads((folder / "tokenizer.json").read_text())["post_processor"]
+    post_processor(folder, {**steps, "single": []} if ends == "none" else {**_ENDS, "cls": ["b", 149]})
+    with pytest.raises(ZooError, match="leaves no token" if ends == "none" else "id 149"):
         zoo.load_model(folder)

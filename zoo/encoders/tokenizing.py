@@ -232,12 +232,29 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
         raise MissingWeightsError(f"{folder} has no tokenizer (one of: {wanted}); copy its files beside the weights")
     try:
         if plain and not (folder / "tokenizer_config.json").is_file() and (folder / "tokenizer.json").is_file():
-            return Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:
-        # tokenizers raises bare Exception, transformers whatever the damage leads to.
+            return _tried(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        return _tried(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+    except BaseException as error:
+        # tokenizers raises bare Exception or panics, transformers whatever the damage leads to.
+        if not isinstance(error, Exception) and not panicked(error):
+            raise
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+
+
+def _tried(tokenizer: Any) -> Any:
+    """The tokenizer itself, once its Rust core has read a text."""
+    from tokenizers import Tokenizer
+
+    core = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if isinstance(core, Tokenizer):
+        core.encode("a")
+    return tokenizer
+
+
+def panicked(error: BaseException) -> bool:
+    """Whether Rust gave up inside of `tokenizers`, whose error stands beside Exception."""
+    return type(error).__name__ == "PanicException"
 
 
 def check_limit(max_tokens: int, most: int | None) -> int:

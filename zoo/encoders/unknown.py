@@ -55,7 +55,7 @@ class Vocabulary:
         Args:
             ids: of prefix and text, special tokens included. prefix: the prompt, None where ids are filled up.
         """
-        if self.unknown is not None and self.unknown in ids:
+        if not ids or (self.unknown is not None and self.unknown in ids):
             return True
         few = prefix is None or len(ids) <= _FEW + len(prefix)
         return few and not any(c.isascii() and c.isalnum() for c in text)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.errors import UnrecognisedCheckpointError, ZooError
+from zoo.items import Item
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,15 +48,18 @@ def check_states(encoder: "TransformersText", where: object) -> None:
 
     Raises:
         UnrecognisedCheckpointError: it or its tokenizer fails, or it gives states of another length than it says.
+        MissingWeightsError: the tokenizer has words or ends that the table of words has not.
     """
     import torch
 
     try:
-        encoder.tokenize("a ꙮ")  # a tokenizer may lack the token that it has for what it does not know
+        ids = encoder.read(Item(text="a ꙮ 山"))  # a tokenizer may lack the token that it has for what it does not know
     except ZooError:
         raise
     except Exception as error:
         raise UnrecognisedCheckpointError(f"{where}: the tokenizer beside it fails: {error}") from error
+    if not ids:
+        raise UnrecognisedCheckpointError(f"{where}: the tokenizer beside it leaves no token of a text")
     try:
         with torch.inference_mode():
             states = encoder.eval()(encoder.collate([[0, 0], [0]])).states

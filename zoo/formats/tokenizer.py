@@ -2,16 +2,25 @@
 
 import inspect
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
-from zoo.encoders.tokenizing import open_tokenizer
+from zoo.encoders.tokenizing import open_tokenizer, panicked
 from zoo.errors import MissingWeightsError
 from zoo.formats import read_object
 from zoo.formats.known import tokenizer as known
 from zoo.formats.settings import Ignore, Table, read
 
 CONFIG, FILE = "tokenizer_config.json", "tokenizer.json"
+_PROBE = "Two DOGS,  a café's 3,000 ﬁsh & 山の上\n[x]\tnaïve e-mails \U00013000"
+_PARTS = ("normalizer", "pre_tokenizer", "post_processor")
+# What arguments of the classes set, in transformers 4 too.
+_BY_CLASS = (
+    ("normalizer", "BertNormalizer", ("handle_chinese_chars", "lowercase", "strip_accents")),
+    ("pre_tokenizer", "ByteLevel", ("add_prefix_space",)),
+    ("post_processor", "RobertaProcessing", ("add_prefix_space", "trim_offsets")),
+)
 _NO_TYPES = ("gpt2", "gpt_neo")  # backbones that would look token types up in the table of words
 
 
@@ -55,7 +64,7 @@ def check_tokenizer(folder: Path, tokenizer: Any, ignore: Ignore) -> dict[str, A
         UnreadSettingError: one that is not followed. MissingWeightsError: a damaged file.
     """
     if (folder / FILE).is_file():
-        _check_file(folder / FILE, ignore)
+        _say_built(tokenizer, _check_file(folder / FILE, ignore), folder / FILE)
     if not (folder / CONFIG).is_file():
         return {}
     where = folder / CONFIG
@@ -64,7 +73,7 @@ def check_tokenizer(folder: Path, tokenizer: Any, ignore: Ignore) -> dict[str, A
     return read(settings, table_of(type(tokenizer)), where, ignore)
 
 
-def _check_file(path: Path, ignore: Ignore) -> None:
+def _check_file(path: Path, ignore: Ignore) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())  # far longer than a configuration; `tokenizers` has parsed it before
     except (OSError, ValueError) as error:
@@ -72,6 +81,71 @@ def _check_file(path: Path, ignore: Ignore) -> None:
     read(content, known.FILE, path, ignore)
     model = content.get("model")
     read(model if isinstance(model, dict) else {}, known.MODEL, path, ignore, "model.")
+    return content
+
+
+def _say_built(tokenizer: Any, content: dict[str, Any], path: Path) -> None:
+    """Warns where transformers 5 builds a tokenizer by its class and not by its file, and texts are split otherwise.
+
+    What sentence-transformers computes with the installed transformers is followed. transformers 4 took the file, of which some
+    arguments of the class changed two parts.
+    """
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+    cls, core = type(tokenizer), getattr(tokenizer, "backend_tokenizer", None)
+    if core is None or cls is TokenizersBackend or "__init__" not in vars(cls):
+        return
+    built = {name: _state(getattr(core, name)) for name in _PARTS}
+    file = {name: content.get(name) for name in _PARTS}
+    for name, kind, keys in _BY_CLASS:
+        if all((part[name] or {}).get("type") == kind for part in (built, file)):
+            file[name] = {**file[name], **{key: built[name][key] for key in keys}}
+    other = [name for name in _PARTS if file[name] != built[name]]
+    try:
+        other += _other_model(core, content["model"])
+        same = not other or (other[-1] in _PARTS and _same_parts(core, file)) or _same_ids(core, {**content, **file})
+    except BaseException as error:  # what the class does not look at may make no sense
+        if not isinstance(error, Exception) and not panicked(error):
+            raise
+        same = False
+    if not same:
+        warnings.warn(
+            f"{path} splits texts otherwise than transformers' {cls.__name__} does, which has its own {', '.join(other)}. The class "
+            "counts, as for the installed transformers. For the file, which transformers 4 followed, write "
+            '"tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json, which it heeds for most types',
+            stacklevel=2,
+        )
+
+
+def _state(part: Any) -> Any:
+    return None if part is None else json.loads(part.__getstate__())
+
+
+def _other_model(core: Any, model: dict[str, Any]) -> list[str]:
+    """The settings of a file's model that a tokenizer has otherwise, or may have: Unigram does not tell its own."""
+    other = [key for key in model if getattr(core.model, key, model[key]) != model[key]]
+    if "unk_id" in model and (model["unk_id"] in core.encode(_PROBE).ids) == model.get("byte_fallback", False):
+        other += ["unk_id"]
+    return [f"model.{key}" for key in other]
+
+
+def _same_parts(core: Any, parts: dict[str, Any]) -> bool:
+    """Whether a text becomes the same pieces and gets the same ends; found out without the words, which are many."""
+    own, words = _tokenizer_of(parts), core.encode(_PROBE, add_special_tokens=False)
+    ids = (words if own.post_processor is None else own.post_processor.process(words)).ids
+    return _pieces(own) == _pieces(core) and ids == core.encode(_PROBE).ids
+
+
+def _pieces(core: Any) -> list[str]:
+    text = _PROBE if core.normalizer is None else core.normalizer.normalize_str(_PROBE)
+    split = core.pre_tokenizer
+    return [text] if split is None else [piece for piece, _ in split.pre_tokenize_str(text)]
+
+
+def _same_ids(core: Any, content: dict[str, Any]) -> bool:
+    from tokenizers import Tokenizer
+
+    return bool(Tokenizer.from_str(json.dumps(content)).encode(_PROBE).ids == core.encode(_PROBE).ids)
 
 
 def _check_class(settings: dict[str, Any], where: Path, ignore: Ignore) -> None:
@@ -99,12 +173,12 @@ def _mend_ends(tokenizer: Any, core: Any, settings: dict[str, Any], where: Path,
             if key == "add_eos_token":
                 ignore.refuse(where, key, wanted, "the tokenizer has no eos_token")
             continue
-        steps = json.loads(core.post_processor.__getstate__()) if core.post_processor is not None else None
+        steps = _state(core.post_processor)
         changed = _with_end(steps, token, core.token_to_id(token), place, wanted)
         if changed is None:
             ignore.refuse(where, key, wanted, f"tokenizer.json ends its texts by {steps and steps.get('type')}")
             continue
-        core.post_processor = _post_processor(changed)
+        core.post_processor = _tokenizer_of({"post_processor": changed}).post_processor
 
 
 def _with_end(steps: Any, token: str, number: int, place: int, wanted: bool) -> dict[str, Any] | None:
@@ -136,12 +210,12 @@ def _part(kind: str, name: str) -> dict[str, Any]:
     return {kind: {"id": name, "type_id": 0}}
 
 
-def _post_processor(steps: dict[str, Any]) -> Any:
-    """`tokenizers`' object of a "post_processor" of tokenizer.json."""
+def _tokenizer_of(parts: dict[str, Any]) -> Any:
+    """`tokenizers`' objects of parts of a tokenizer.json, in a tokenizer of no words."""
     from tokenizers import Tokenizer
 
     model = {"type": "BPE", "vocab": {}, "merges": []}
-    return Tokenizer.from_str(json.dumps({"added_tokens": [], "model": model, "post_processor": steps})).post_processor
+    return Tokenizer.from_str(json.dumps({"added_tokens": [], "model": model, **parts}))
 
 
 def _check_types(tokenizer: Any, core: Any, where: Path, ignore: Ignore, kind: str) -> None:

@@ -60,7 +60,7 @@ INERT = {
     "pad_to_multiple_of": _CALL,
     "pad_token_type_id": _CALL,
     "padding": _CALL,
-    "padding_side": "filler counts for nothing on either side",
+    "padding_side": "the zoo fills on the right, so that a vector is what its text alone would have",
     "processor_class": _RECORD,
     "response_schema": _CHAT,
     "response_template": _CHAT,
