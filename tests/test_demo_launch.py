@@ -131,6 +131,7 @@ def test_a_screenshot_without_chromium_says_what_to_install(monkeypatch, tmp_pat
 
 
 @pytest.mark.skipif(screenshot.find_chromium() is None, reason="no Chromium here: install Debian's `chromium`")
+@pytest.mark.slow
 def test_the_screenshot_script_saves_the_window(saved, tmp_path):
     target = screenshot.take(tmp_path / "docs" / "demo.png", saved, "a cat", (800, 600))
     with Image.open(target) as picture:

@@ -363,6 +363,7 @@ def test_a_part_is_missed_on_every_way_in(
     assert (file in answer["message"]) or not listed
 
 
+@pytest.mark.slow
 def test_a_certificate_is_checked_out_of_reach_of_the_hub_or_not_at_all(
     hub: LoopbackHub, fresh: Cache, online: Reader, offline: Reader, tmp_path: Path
 ) -> None:

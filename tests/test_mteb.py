@@ -119,11 +119,11 @@ def test_mtebs_mock_run_is_green(name):
 
 @pytest.fixture(scope="module")
 def photo_scores(tmp_path_factory):
-    """zoo-mini, a folder with every third photo of the validation split, and our own figures of these."""
+    """zoo-mini, a folder with every sixth photo of the validation split, and our own figures of these."""
     rows = pq.read_table(data_pack("photos") / "val.parquet")
     packs = tmp_path_factory.mktemp("packs")
     (packs / "photos").mkdir()
-    pq.write_table(rows.take(list(range(0, len(rows), 3))), packs / "photos" / "val.parquet")
+    pq.write_table(rows.take(list(range(0, len(rows), 6))), packs / "photos" / "val.parquet")
     model = zoo.load_model("zoo-mini")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_DATA", str(packs))

@@ -99,6 +99,7 @@ def cells(split: str, count: int) -> list:
     return [pair for kind in kinds for pair in [p for p in pairs if p.positive.text == kind][:count]]
 
 
+@pytest.mark.slow
 def test_a_few_steps_teach_zoo_mini_blood_cells(pack, tmp_path):
     """Microscope photos are in no pack that zoo-mini learned from: from a file to a folder that loads and knows better."""
     pack("regions")

@@ -40,7 +40,7 @@ def without_dropout(model):
 @pytest.mark.parametrize(
     "name",
     [
-        "mini-test",
+        pytest.param("mini-test", marks=pytest.mark.slow),
         pytest.param("siglip-test", marks=pytest.mark.slow),
         "clip-test",
         pytest.param("mobileclip-test", marks=pytest.mark.slow),
