@@ -66,6 +66,13 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
     have |= {"scores"} if all(pair.score is not None for pair in sample) else set()
     have |= {"teacher_scores"} if all(len(pair.teacher_scores) > negatives for pair in sample) else set()
     have |= {"teacher_queries", "teacher_targets"} if recipe.teacher else set()
+    grades = sorted({pair.score for pair in sample if pair.score is not None})
+    if loss.grades is not None and "scores" in have and len(grades) > loss.grades:
+        shown = ", ".join(f"{grade:g}" for grade in grades[:8]) + (", …" if len(grades) > 8 else "")
+        raise PairsError(
+            f"the loss {recipe.loss} tells {loss.grades} grades apart, and the scores of the pairs that were looked at are "
+            f"{shown}: write {loss.grades} different ones, or take a loss of any grades"
+        )
     if missing := sorted(loss.reads - have):
         remedy = {"scores": "a column score", "teacher_scores": "a column teacher_scores (zoo mine --reranker)"}
         needs = " and ".join(dict.fromkeys(remedy.get(name, "a teacher (teacher=, --teacher)") for name in missing))

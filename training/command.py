@@ -21,8 +21,10 @@ from .recipe import Recipe, RecipeError, stages_of
 from .recipes import RECIPES, get_recipe
 from .rehearsal import rehearse
 from .samplers import describe_samplers
-from .tables import PACKS, open_all, open_pairs
+from .tables import PACKS, open_held_out, open_sources
+from .tables.options import Options
 from .trainer import finish, of_stage, train
+from .unread import check_unread, unread_lines
 
 # Options of the command that are fields of the recipe.
 _FIELDS = [
@@ -70,17 +72,19 @@ def start(arguments: argparse.Namespace) -> int:
     """Reads the pairs, shows what they are, and trains."""
     recipe = _recipe(arguments)
     first = stages_of(recipe)[0]
-    pairs = _pairs(arguments)
+    pairs, held_out = _pairs(arguments), _held_out(arguments)
+    check_unread(pairs, recipe, held_out)
+    for line in unread_lines(pairs, recipe, shown=True):
+        _say(line)
+    ignored = {
+        column for table in (pairs, held_out) if table is not None for s in table.schemas for column in s.ignored
+    }
     name = arguments.model or first.model or DEFAULT_MODEL
+    settings = [key for key in arguments.ignore if key not in ignored]  # the others are a checkpoint's
     torch.manual_seed(first.seed)
     with waiting(f"loading {name}"):
         scratch = arguments.from_scratch or bool(first.model)
-        model = build_model(name) if scratch else load_model(source(name), device="cpu", ignore=arguments.ignore)
-    held_out = None
-    if arguments.held_out:
-        held_out = open_pairs(
-            arguments.held_out, columns=_columns(arguments), root=arguments.root, split=arguments.split
-        )
+        model = build_model(name) if scratch else load_model(source(name), device="cpu", ignore=settings)
     _say(f"{name}: {len(pairs):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
     stages = [replace(stage, model=stage.model or name) for stage in stages_of(recipe)]
     if arguments.batch_size is None:
@@ -137,7 +141,7 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
         if not stages_of(get_recipe(arguments.recipe)())[0].model:
             raise ZooError("name the pairs to learn from: a file, a folder, hf:org/dataset or pack:photos")
         sources = [f"pack:{pack}" for pack in PACKS]
-    pairs = open_all(sources, columns=_columns(arguments), root=arguments.root, split=arguments.split)
+    pairs = open_sources(sources, _options(arguments))
     for schema in pairs.schemas:
         _say(str(schema))
     for problem in pairs.problems(_SHOWN_PROBLEMS):
@@ -145,8 +149,21 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
     return pairs
 
 
-def _columns(arguments: argparse.Namespace) -> dict[str, str] | None:
-    return dict(_assignment(entry) for entry in arguments.column) or None
+def _held_out(arguments: argparse.Namespace) -> PairTable | None:
+    """The pairs of `--held-out`, None without it."""
+    return open_held_out(arguments.held_out, _options(arguments)) if arguments.held_out else None
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    """How the tables are read."""
+    columns = dict(_assignment(entry) for entry in arguments.column) or None
+    return Options(
+        columns=columns,
+        root=arguments.root,
+        split=arguments.split,
+        ignore=tuple(arguments.ignore),
+        as_text=tuple(arguments.as_text),
+    )
 
 
 def _data_facts(arguments: argparse.Namespace, pairs: PairTable) -> dict[str, Any]:
@@ -159,7 +176,10 @@ def _data_facts(arguments: argparse.Namespace, pairs: PairTable) -> dict[str, An
 
 
 def _report(facts: dict[str, Any], pairs: PairTable) -> int:
-    print_table(["checked", ""], [[name, str(value)] for name, value in facts.items()])
+    sentences = {name: value for name, value in facts.items() if name.endswith(": texts")}  # too long for a cell
+    for text in sentences.values():
+        _say(text)
+    print_table(["checked", ""], [[name, str(value)] for name, value in facts.items() if name not in sentences])
     return 0
 
 

@@ -23,6 +23,8 @@ from .losses import build_loss
 from .pairs import Pair, PairTable, Selection
 from .recipe import Recipe
 from .run import Run
+from .tables.splits import TRAIN, VALIDATION, SplitTable, leaves_of
+from .tables.table import Tables
 
 SCORES = "scores.json"
 _MOST_HELD_OUT = 5_000  # by a share: more would make the figures no surer and the ranking long
@@ -33,11 +35,14 @@ _DTYPES = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16
 def hold_out(
     pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None, recipe: Recipe
 ) -> tuple[Sequence[Pair] | PairTable, Sequence[Pair] | PairTable | None]:
-    """(pairs to learn from, pairs for the figures): those given, or a random share of the pairs told by the seed.
+    """(pairs to learn from, pairs for the figures): those given, or the validation rows where a column says which they are,
+    or a random share of the pairs told by the seed.
 
     A query that is held out is in no pair that is learned, as far as there are 20,000 pairs or fewer; among more the
     rows alone are kept apart, so that they need not all be read.
     """
+    if held_out is None and (own := _validation(pairs, recipe)) is not None:
+        return pairs, own
     share = recipe.holdout < 1
     count = round(recipe.holdout * len(pairs)) if share else round(recipe.holdout)
     if held_out is not None or count == 0 or len(pairs) < 4:
@@ -50,6 +55,29 @@ def hold_out(
         if kept_back.sum() <= len(pairs) // 2:  # else the queries are few and come often: rows it is
             return Selection(pairs, np.sort(order[~kept_back])), Selection(pairs, np.sort(order[kept_back]))
     return Selection(pairs, np.sort(order[count:])), Selection(pairs, np.sort(order[:count]))
+
+
+def _validation(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> PairTable | None:
+    """The validation rows of tables with a column of splits, or 5,000 of them; None where there are none."""
+    leaves = [leaf for leaf in leaves_of(pairs) if isinstance(leaf, SplitTable) and leaf.split == TRAIN]
+    found = [own for leaf in leaves if (own := leaf.of_split(VALIDATION)) is not None]
+    if not found:
+        return None
+    own = found[0] if len(found) == 1 else Tables(found)
+    if len(own) <= _MOST_HELD_OUT:
+        return own
+    return Selection(own, np.sort(np.random.default_rng(recipe.seed).permutation(len(own))[:_MOST_HELD_OUT]))
+
+
+def told_held_out(held_out: Sequence[Pair] | PairTable) -> str:
+    """What the held-out pairs are, where a column of the data says it; "" else."""
+    rows = held_out.pairs if isinstance(held_out, Selection) else held_out
+    leaves = leaves_of(rows)
+    if not all(isinstance(leaf, SplitTable) and leaf.split == VALIDATION for leaf in leaves):
+        return ""
+    columns = ", ".join(dict.fromkeys(str(leaf.schemas[0].split) for leaf in leaves))
+    many = f"{len(held_out):,} of {len(rows):,}" if len(held_out) < len(rows) else f"the {len(rows):,}"
+    return f"held out: {many} validation rows by column {columns}"
 
 
 def _query_number(pairs: Sequence[Pair] | PairTable, row: int) -> int:

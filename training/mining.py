@@ -16,6 +16,7 @@ from zoo.spec import need_one_vector
 
 from .catalogue import Catalogue, Items
 from .pairs import Pair, PairTable
+from .tables.schema import MINED
 from .vector_cache import VectorCache, fill_cache
 
 _BLOCK_ENTRIES = 2**22  # similarities in memory at once: 16 MB
@@ -131,7 +132,10 @@ class MinedPairs:
 
     Attributes:
         rows: `(n,)` row of the source of every pair. report: what mining did.
+        scores_column: of the scores in a written file: they have done their work, so that a loss may leave them unread.
     """
+
+    scores_column = MINED
 
     def __init__(
         self, catalogue: "Catalogue", rows: Tensor, chosen: Tensor, scores: Tensor, report: MiningReport

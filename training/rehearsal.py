@@ -12,13 +12,15 @@ import torch
 from zoo.embedder import Embedder
 
 from .checks import check_run
-from .finishing import conclude, hold_out
+from .finishing import conclude, hold_out, told_held_out
 from .frozen import teacher_vectors
 from .losses import build_loss
 from .pairs import Pair, PairTable, Selection
 from .recipe import Recipe, stages_of
 from .run import Run
 from .trainer import make_feed, of_stage, planned, sampler_of
+from .truncation import truncated
+from .unread import check_unread
 
 
 def rehearse(
@@ -33,13 +35,18 @@ def rehearse(
     Raises:
         Whatever `train` would raise before or at its first step.
     """
+    check_unread(pairs, recipe, held_out)
     pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     facts: dict[str, Any] = {"pairs": len(pairs), "held out": len(held_out) if held_out is not None else 0}
+    if held_out is not None and (told := told_held_out(held_out)):
+        facts["held-out rows"] = told.removeprefix("held out: ")
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
         loss = build_loss(stage.loss)
         check_run(model, mine, stage, loss)
+        if lines := truncated(model, mine, stage):
+            facts[f"{stage.name}: texts"] = "; ".join(lines)
         stage = planned(stage, mine)
         with tempfile.TemporaryDirectory() as folder:
             few = Selection(mine, sampler_of(mine, stage).rows(0))  # a frozen tower or a teacher need embed no more

@@ -19,7 +19,7 @@ from . import sharding
 from .checkpoint import last_checkpoint, save_checkpoint, write_json
 from .checks import check_run
 from .feed import Feed, PairFeed, Skipped, sample_of
-from .finishing import Scoring, conclude, hold_out, write_model
+from .finishing import Scoring, conclude, hold_out, told_held_out, write_model
 from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors
 from .gather import broadcast, wait_for_all, world
 from .logs import Log, make_accelerator, start_trackers
@@ -30,6 +30,8 @@ from .pairs import Pair, PairTable, block_numbers, of_datasets
 from .recipe import Recipe, stages_of
 from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
+from .truncation import truncated
+from .unread import check_unread, unread_lines
 
 _DIGESTED = 64  # pairs whose content tells other data from these
 
@@ -74,14 +76,22 @@ def train(
         could not be written; the one before it is whole. And those of `zoo.training.checks`.
     """
     out = Path(out)
+    check_unread(pairs, recipe, held_out, loss)
     accelerator = make_accelerator(trackers, out)
     pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
-    stages = []
+    stages, facts = [], dict(data or {})
     for stage in stages_of(recipe):
         if stage.combiner:
             add_combiner(model, stage.combiner, stage.seed)
         check_run(model, of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
         stages.append(planned(stage, of_stage(pairs, stage)))
+        if lines := truncated(model, of_stage(pairs, stage), stage):
+            facts[f"texts of {stage.name}"] = lines
+            _say(lines, progress)
+    if held_out is not None and (told := told_held_out(held_out)):
+        _say([told], progress)
+    if not data:
+        _say(unread_lines(pairs, recipe), progress)
     claim(out, stages, pairs, resume)
     start_trackers(accelerator, stages)
     model.to(accelerator.device)
@@ -94,9 +104,15 @@ def train(
         _train_stage(model, of_stage(pairs, stage), stage, folder, loss, accelerator, progress=progress, offset=offset)
         offset = None if offset is None else offset + stage.steps
     scoring.after()
-    write_model(model, out, stages, name, scoring, {**(data or {}), "pairs": len(pairs)}, report=report)
+    write_model(model, out, stages, name, scoring, {**facts, "pairs": len(pairs)}, report=report)
     accelerator.end_training()
     return model
+
+
+def _say(lines: Sequence[str], progress: bool) -> None:
+    if progress and world()[0] == 0:
+        for line in lines:
+            print(line, flush=True)
 
 
 def _train_stage(

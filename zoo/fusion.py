@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.encoders.base import Batch, Encoder, NoSuchBlockError
+from zoo.encoders.base import Batch, Cut, Encoder, NoSuchBlockError
 from zoo.items import Item, Tokens
 from zoo.similarity import finished
 
@@ -126,6 +126,10 @@ class FusedEncoder(Encoder):
         """What the two encoders read of the item."""
         image, text = self.parts(item)
         return FusedRead(self.image.read(image), self.text.read(text))
+
+    def cut(self, item: Item) -> Cut | None:
+        """Of the text's encoder."""
+        return self.text.cut(self.parts(item)[1])
 
     def unknown_share(self, item: Item) -> float:
         """Of the text's encoder."""

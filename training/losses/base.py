@@ -37,6 +37,8 @@ class Loss(nn.Module):
             `teacher_scores` `(B, 1 + M)`: a reranker's scores of the positive, then of the own negatives;
             `progress`: share of the run that is done, 0 to 1, a float.
         may_read: names that it uses where the data have them.
+        variants: how it is written to read what it does not by default: {"teacher_scores": "distillation(space='group')"}.
+        grades: how many different `scores` it tells apart, such as 2 for right and wrong; None for any number.
         layers: encoder blocks whose embeddings it compares, counted from 1, or "all"; then queries are `(B, L, D)` and
             targets `(B + B·M, L, D)`, the last layer last. () is the final embedding alone.
         similarities: of the models that it trains (`ModelSpec.similarity`): "cosine", whose vectors are of unit length, and
@@ -46,6 +48,8 @@ class Loss(nn.Module):
 
     reads: frozenset[str] = frozenset()
     may_read: frozenset[str] = frozenset()
+    variants: ClassVar[dict[str, str]] = {}
+    grades: int | None = None
     layers: tuple[int, ...] | Literal["all"] = ()
     similarities: frozenset[str] = frozenset({"cosine"})
     teachers: frozenset[str] = frozenset({"cosine", "dot"})
@@ -134,6 +138,23 @@ def describe_losses() -> list[tuple[str, str]]:
         written = f"{name}:…" if name in _Registry.wrappers else name
         lines.append((written, str(_Registry.makers[name].__doc__).strip().splitlines()[0]))
     return lines
+
+
+def losses_reading(name: str) -> list[str]:
+    """How the losses are written that read a named tensor of the batch (`Loss.reads`); wrappers read what they wrap."""
+    written = []
+    for known in list_losses():
+        if known in _Registry.wrappers:
+            continue
+        try:
+            loss: Any = build_loss(known)
+        except UnknownLossError:  # it has no defaults
+            loss = _Registry.makers[known]
+        if name in loss.reads | loss.may_read:
+            written.append(known)
+        elif name in loss.variants:
+            written.append(loss.variants[name])
+    return written
 
 
 def build_loss(text: str) -> Loss:

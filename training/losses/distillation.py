@@ -1,6 +1,6 @@
 """Distillation: the student's similarities to its candidates follow a teacher's (Hinton et al., 2015; TCT, Lin et al.)."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class Distillation(InfoNCE):
         infonce: weight of the added InfoNCE. symmetric, margin, divisor: its options (see `InfoNCE`).
         block: rows whose similarities are in memory at once; None picks.
     """
+
+    variants: ClassVar[dict[str, str]] = {"teacher_scores": "distillation(space='group')"}
 
     def __init__(
         self,

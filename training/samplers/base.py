@@ -86,11 +86,14 @@ class BatchSampler:
         steps: of the whole run, for samplers whose batches change as it goes on; None for one pass.
 
     Attributes:
+        reads: what it reads of the pairs beside their items, in the names of `Loss.reads`.
         steps_per_epoch: batches of an epoch; the same for every epoch.
 
     Raises:
         SamplerError: the batch is larger than the data, or there are none.
     """
+
+    reads: frozenset[str] = frozenset()
 
     def __init__(self, rows: Rows, *, batch_size: int, seed: int, steps: int | None = None) -> None:
         if not len(rows):
@@ -159,6 +162,12 @@ def describe_samplers() -> list[tuple[str, str]]:
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{__package__}.{module.name}")
     return [(name, str(cls.__doc__).strip().splitlines()[0]) for name, cls in sorted(_Registry.makers.items())]
+
+
+def sampler_reads(text: str) -> frozenset[str]:
+    """What the sampler of a recipe reads of the pairs, in the names of `Loss.reads`; of an unknown one nothing."""
+    describe_samplers()
+    return getattr(_Registry.makers.get(text.partition("(")[0].strip()), "reads", frozenset())
 
 
 def build_sampler(

@@ -1,13 +1,16 @@
 """Pairs from everything a user has: CSV, JSONL, Parquet, folders, WebDataset shards, Hub data sets and the data packs."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 
-from .errors import BadRowError, TableError
+from .errors import BadRowError, NoSplitError, TableError
+from .options import Options
 from .packs import PACKS, READERS, pack_pairs
 from .schema import Column, Part, Schema, infer
+from .splits import TEST, TRAIN, VALIDATION, SplitTable, check_split, follow, leaves_of, only_split
 from .table import Table, Tables
 from .writing import write_pairs
 
@@ -16,8 +19,10 @@ __all__ = [
     "READERS",
     "BadRowError",
     "Column",
+    "NoSplitError",
     "Part",
     "Schema",
+    "SplitTable",
     "Table",
     "TableError",
     "Tables",
@@ -47,8 +52,10 @@ def open_pairs(
     *,
     columns: Mapping[str, str] | None = None,
     root: Path | None = None,
-    split: str = "train",
+    split: str | None = None,
     name: str = "",
+    ignore: Sequence[str] = (),
+    as_text: Sequence[str] = (),
 ) -> Table:
     """Pairs of a file, several files, a folder, a Hub data set or a data pack, read when asked for.
 
@@ -60,37 +67,27 @@ def open_pairs(
 
     Roles and modalities are told by the columns' names (`schema.infer`), never by the letters of a value: `image,text`;
     `query,positive,negative`; `query_image`, `positive_text`, `negative_1_image`; `sentence1,sentence2,score`; and
-    `group`, `label` or `class`, `dataset` or `task`, `teacher_scores`. Several columns of a role are one item.
+    `group`, `label` or `class`, `dataset` or `task`, `teacher_scores`, `split`. Several columns of a role are one item.
+    Other tools' tables: open_clip's `filepath,title`, Tevatron's `positive_passages` (title and text).
 
     Args:
         columns: meaning → column, where the names do not say it: {"query_image": "photo", "positive_text": "title"}.
         root: where relative paths begin, by default the file's folder.
-        split: of a Hub data set, a data pack, or a folder whose sub-folders are splits.
+        split: train (the default), validation or test, in any usual spelling, where a column `split` says of which split a
+            row is, or the names of files or folders do; a Hub data set or a pack may have others. Where none is named and
+            all rows are of one other split, they are those, and are not trained on.
         name: of the data set, by default the file's stem; a column `dataset` goes before it.
+        ignore: columns that are read as if they were not there.
+        as_text: words that are texts as they stand, though they often stand for a missing value: ["nan", "None"].
 
     Raises:
-        TableError: nothing there, an unknown kind of file, no clear columns, or rows that are no pairs: the message names
-            the file and the line. Rows of Parquet files and shards are looked at when they are read.
+        TableError: nothing there, an unknown kind of file, no clear columns, no row of the split, or rows that are no pairs:
+            the message names the file and the line. Rows of Parquet files and shards are looked at when they are read.
         HubError, MissingPackError: the data set or pack cannot be had.
     """
-    text = str(source)
-    root = Path(root) if root is not None else None
-    if isinstance(source, str) and text.startswith("pack:"):
-        from .packs import COMPOSED, ComposedTable, PackTable
-
-        _only_files(text, columns, root)
-        if text == f"pack:{COMPOSED}":
-            return ComposedTable(split, name or COMPOSED)
-        return PackTable(text.removeprefix("pack:"), split, name or text.removeprefix("pack:"))
-    if isinstance(source, str) and text.startswith("hf:"):
-        from .hub import fetch_split
-
-        files, own = fetch_split(text, split)
-        return _open_files(files, columns, root, name or own)
-    files, own = _local(Path(text).expanduser(), split)
-    if len(files) == 1 and files[0].is_dir():
-        return _open_folder(files[0], columns, root, name or own)
-    return _open_files(files, columns, root, name or own)
+    table = _open(source, Options(columns, root, split, name, tuple(ignore), tuple(as_text)))
+    _check_met([table], ignore)
+    return table
 
 
 def open_all(
@@ -98,18 +95,27 @@ def open_all(
     *,
     columns: Mapping[str, str] | None = None,
     root: Path | None = None,
-    split: str = "train",
+    split: str | None = None,
+    ignore: Sequence[str] = (),
+    as_text: Sequence[str] = (),
 ) -> Table:
     """Several sources one after the other, each a data set of its own; `NAME=path` gives it a name.
 
     Raises:
         TableError: see `open_pairs`; no source; or two sources of one name.
     """
+    table = open_sources(sources, Options(columns, root, split, "", tuple(ignore), tuple(as_text)))
+    _check_met([table], ignore)
+    return table
+
+
+def open_sources(sources: Iterable[str | Path], options: Options) -> Table:
+    """See `open_all`; names to ignore need not be columns."""
     tables: list[Table] = []
     taken: dict[str, str] = {}
     for source in sources:
         name, place = _named(source)
-        table = open_pairs(place, columns=columns, root=root, split=split, name=name)
+        table = _open(place, replace(options, name=name))
         if not name:
             for own in table.names if table.schemas[0].dataset is None else ():
                 if own in taken:
@@ -121,20 +127,77 @@ def open_all(
     return tables[0] if len(tables) == 1 else Tables(tables)
 
 
+def _check_met(tables: Sequence[Table], ignore: Sequence[str]) -> None:
+    """Whether all names to ignore are columns: a slip of the pen would else go unseen."""
+    schemas = [schema for table in tables for schema in table.schemas]
+    if unmet := sorted(set(ignore) - {column for schema in schemas for column in schema.ignored}):
+        known = ", ".join(dict.fromkeys(column for schema in schemas for column in schema.columns)) or "none"
+        raise TableError(f"ignore={unmet}: there is no such column; there are {known}")
+
+
+def _open(source: str | Path, options: Options) -> Table:
+    text, split = str(source), options.wanted
+    if options.root is not None:
+        options = replace(options, root=Path(options.root))
+    if isinstance(source, str) and text.startswith("pack:"):
+        from .packs import COMPOSED, ComposedTable, PackTable
+
+        _only_files(text, options)
+        if text == f"pack:{COMPOSED}":
+            return ComposedTable(split, options.name or COMPOSED)
+        return PackTable(text.removeprefix("pack:"), split, options.name or text.removeprefix("pack:"))
+    if isinstance(source, str) and text.startswith("hf:"):
+        from .hub import fetch_split
+
+        files, own, by_place = fetch_split(text, split)
+    else:
+        files, own, by_place = _local(Path(text).expanduser(), split)
+    options = replace(options, name=options.name or own)
+    if len(files) == 1 and files[0].is_dir():
+        table, told = _open_folder(files[0], options)
+        by_place = by_place or told
+    else:
+        table = _open_files(files, options)
+    only = only_split(table) if options.split is None else ""
+    if only:
+        table = _open(source, replace(options, split=only))
+        for leaf in leaves_of(table):
+            leaf.asked = False
+        return table
+    check_split(table, text, split, by_place=by_place)
+    return table
+
+
+def open_held_out(source: str | Path, options: Options) -> Table:
+    """The validation rows of a source, else its test rows, else all of it: pairs to measure on.
+
+    Raises:
+        TableError: see `open_pairs`.
+    """
+    for split in (VALIDATION, TEST):
+        try:
+            wanted = "val" if str(source).startswith("pack:") and split == VALIDATION else split
+            return _open(source, replace(options, split=wanted))
+        except NoSplitError:
+            continue
+    return _open(source, replace(options, split=TRAIN))
+
+
 def _named(source: str | Path) -> tuple[str, str | Path]:
     """`NAME=path` in two; a path that exists is a path."""
     match = _NAMED.fullmatch(source) if isinstance(source, str) else None
     return (match[1], match[2]) if match and not Path(source).exists() else ("", source)
 
 
-def _local(path: Path, split: str) -> tuple[list[Path], str]:
-    """Files of a path, a glob or a range, or the one folder; and a name for them."""
+def _local(path: Path, split: str) -> tuple[list[Path], str, bool]:
+    """Files of a path, a glob or a range, or the one folder; a name for them; and whether the split told which."""
     if path.is_dir():
         from .folder import split_folder
 
-        return [split_folder(path, split)], path.resolve().name
+        folder, by_place = split_folder(path, split)
+        return [folder], path.resolve().name, by_place
     if path.is_file():
-        return [path], path.stem
+        return [path], path.stem, False
     if not _RANGE.search(str(path)) and not any(mark in str(path) for mark in "*?["):
         what = "is no file or folder" if path.exists() else f"does not exist (working directory {Path.cwd()})"
         raise TableError(f"{path} {what}")
@@ -145,7 +208,7 @@ def _local(path: Path, split: str) -> tuple[list[Path], str]:
             raise TableError(f"{pattern} matches no file (working directory {Path.cwd()})")
         files += found
     stem = re.sub(r"[*?\[\]{}.]+|\d+", "", path.stem).strip("-_ ")
-    return files, stem or path.resolve().parent.name
+    return files, stem or path.resolve().parent.name, False
 
 
 def _spelled(pattern: str) -> list[str]:
@@ -165,26 +228,28 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(piece or 0), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", str(path))]
 
 
-def _open_folder(folder: Path, columns: Mapping[str, str] | None, root: Path | None, name: str) -> Table:
+def _open_folder(folder: Path, options: Options) -> tuple[Table, bool]:
+    """The table of a folder, and whether the split told which of its files."""
+    from .folder import open_pictures, split_files
+
     for metadata in _METADATA:
         if (folder / metadata).is_file():
-            return _open_files([folder / metadata], columns, root, name)
+            return _open_files([folder / metadata], options), False
     files = sorted((p for p in folder.iterdir() if p.suffix.lower() in _KINDS and p.is_file()), key=_natural)
     files = [path for path in files if not path.name.startswith(".")]
     if files:
-        return _open_files(files, columns, root, name)
-    from .folder import open_pictures
-
-    _only_files(str(folder), columns, root)
-    return open_pictures(folder, name)
-
-
-def _only_files(source: str, columns: Mapping[str, str] | None, root: Path | None) -> None:
-    if columns or root:
-        raise TableError(f"{source} is no table: it takes no {'columns' if columns else 'root'}")
+        files, by_place = split_files(files, options.wanted)
+        return _open_files(files, options), by_place
+    _only_files(str(folder), options)
+    return open_pictures(folder, options.name), False
 
 
-def _open_files(files: list[Path], columns: Mapping[str, str] | None, root: Path | None, name: str) -> Table:
+def _only_files(source: str, options: Options) -> None:
+    if options.columns or options.root:
+        raise TableError(f"{source} is no table: it takes no {'columns' if options.columns else 'root'}")
+
+
+def _open_files(files: list[Path], options: Options) -> Table:
     kinds = {path: _KINDS.get(path.suffix.lower()) for path in files}
     for path, kind in kinds.items():
         if kind is None:
@@ -197,16 +262,20 @@ def _open_files(files: list[Path], columns: Mapping[str, str] | None, root: Path
             f"{files[0].parent} holds tables of several kinds ({names}); name the files: *{files[0].suffix}"
         )
     kind = kinds[files[0]]
-    options = {"columns": columns, "root": root, "name": name}
     if kind == "parquet":
         from .parquet import ParquetTable
 
-        return ParquetTable(files, **options)
+        return _followed(ParquetTable(files, options), options)
     if kind == "tar":
         from .webdataset import ShardTable
 
-        return ShardTable(files, **options)
+        return _followed(ShardTable(files, options), options)
     from .rows import open_csv, open_jsonl
 
-    tables = [(open_csv if kind == "csv" else open_jsonl)(path, **options) for path in files]
+    tables = [(open_csv if kind == "csv" else open_jsonl)(path, options) for path in files]
     return tables[0] if len(tables) == 1 else Tables(tables)
+
+
+def _followed(table: Table, options: Options) -> Table:
+    (schema,) = table.schemas
+    return follow(table, schema, options.wanted)

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from zoo.errors import InputError
@@ -12,6 +12,7 @@ from zoo.items import Item
 from zoo.media import kind_of
 
 from ..pairs import Pair
+from .cells import is_missing, passage_text
 from .errors import BadRowError
 from .schema import Part, Schema
 
@@ -23,10 +24,11 @@ class PairBuilder:
 
     Args:
         root: where relative paths begin. dataset: name of the data set where no column says it.
+        as_text: words that are texts, though they often stand for a missing one ("nan", "None").
     """
 
-    def __init__(self, schema: Schema, root: Path, dataset: str) -> None:
-        self.schema, self.root, self.dataset = schema, root, dataset
+    def __init__(self, schema: Schema, root: Path, dataset: str, as_text: Sequence[str] = ()) -> None:
+        self.schema, self.root, self.dataset, self.as_text = schema, root, dataset, as_text
 
     def pair(self, cells: Mapping[str, Any], where: str) -> Pair:
         """The pair of a row.
@@ -99,6 +101,11 @@ class PairBuilder:
             value = value.get("bytes") or value.get("path")
         if value is None or value in ("", b""):
             return part.modality, None
+        if isinstance(value, dict) and (joined := passage_text(value)) is not None:
+            value = joined
+        if value == "":
+            return part.modality, None
+        self._check_there(part.column, value)
         if part.modality == "text":
             if not isinstance(value, str):
                 raise _BadCellError(f"the {part.column} is {_described(value)}, not text")
@@ -114,14 +121,21 @@ class PairBuilder:
         except InputError as error:
             raise _BadCellError(f"the {part.column}: {error}") from None
 
+    def _check_there(self, column: str, value: Any) -> None:
+        if is_missing(value, self.as_text):
+            raise _BadCellError(
+                f"the {column} is {value!r}, which often stands for a missing value: take the row out, or, if it is meant as "
+                f"it stands, say --as-text {value} (as_text=[{value!r}])"
+            )
+
     def _file(self, part: Part, name: str) -> Path:
         path = self.root / name
-        try:
-            there = path.is_file()
-        except (OSError, ValueError):  # too long, or a zero byte
-            there = False
-        if not there:
+        if not _is_file(path) and "\\" in name and _is_file(other := self.root / name.replace("\\", "/")):
+            path = other  # written on Windows
+        elif not _is_file(path):
             remedy = "say root=FOLDER if it is elsewhere"
+            if PureWindowsPath(name).drive:
+                remedy = "it is a path of another machine (Windows): write it relative to a folder, and say root=FOLDER"
             if name.startswith(("http://", "https://")):
                 path, remedy = Path(name), "a URL is never fetched: download it and give the path"
             raise _BadCellError(f"no {_THINGS[part.modality]} {path}; {remedy}")
@@ -134,7 +148,11 @@ class PairBuilder:
         value = cells.get(column)
         if isinstance(value, dict | list | bytes | bool):
             raise _BadCellError(f"the {column} is {_described(value)}, not a word or a number")
-        return value.strip() if isinstance(value, str) else value
+        if isinstance(value, float) and math.isnan(value):  # what pandas makes of an empty cell
+            return None
+        value = value.strip() if isinstance(value, str) else value
+        self._check_there(column, value)
+        return value
 
     def _instructed(self, role: str, items: list[Item], cells: Mapping[str, Any]) -> list[Item]:
         """Items with the row's instruction for their role; negatives have that of the positives."""
@@ -144,6 +162,7 @@ class PairBuilder:
             return items
         if not isinstance(words, str):
             raise _BadCellError(f"the {column} is {_described(words)}, not text")
+        self._check_there(column, words.strip())
         # Not stripped: some models were trained with the space or line break at its end.
         return [replace(item, instruction=words) for item in items]
 
@@ -181,6 +200,13 @@ def content_group(item: Item) -> str:
         elif value is not None:
             parts.append(str(value))
     return "\n".join(parts)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or a zero byte
+        return False
 
 
 def _number(value: Any, column: str) -> float:

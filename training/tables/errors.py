@@ -7,6 +7,10 @@ class TableError(ZooError):
     """A table of pairs cannot be read, or rows of it are no pairs; the message names the file and the line or row."""
 
 
+class NoSplitError(TableError):
+    """There are no rows of the split that was asked for."""
+
+
 class BadRowError(TableError, InputError):
     """One row is no pair: a trainer may leave it out and go on."""
 

@@ -10,11 +10,10 @@ from zoo.media import IMAGE_SUFFIXES
 
 from ..pairs import Pair
 from .building import PairBuilder
-from .errors import BadRowError, TableError
+from .errors import BadRowError, NoSplitError, TableError
 from .schema import Part, Schema
+from .splits import TRAIN, split_name, split_of_path, split_word
 from .table import Table, one_dataset
-
-SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 
 
 class FolderTable(Table):
@@ -53,10 +52,38 @@ class FolderTable(Table):
         return self._files[row]
 
 
-def split_folder(folder: Path, split: str) -> Path:
-    """The folder of a split, where the sub-folders are splits; else the folder itself."""
-    below = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    return folder / split if split in below and below <= set(SPLITS) else folder
+def split_folder(folder: Path, split: str) -> tuple[Path, bool]:
+    """The folder of a split, where the sub-folders are splits, and True; else the folder itself.
+
+    Raises:
+        NoSplitError: they are splits, and none is this one, or two are.
+    """
+    below = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not below or not all(map(split_word, below)):
+        return folder, False
+    found = [name for name in below if split_word(name) == split_name(split)]
+    if len(found) != 1:
+        what = f"several folders of the split {split!r}" if found else f"no split {split!r}"
+        raise NoSplitError(f"{folder} has {what}; its folders: {', '.join(below)}")
+    return folder / found[0], True
+
+
+def split_files(files: Sequence[Path], split: str) -> tuple[list[Path], bool]:
+    """Those of a folder's tables that are of a split, by their names, and True; all of them where none names one.
+
+    Raises:
+        NoSplitError: they name splits, and none is this one.
+    """
+    splits = {path: split_of_path(path.stem) for path in files}
+    if not any(splits.values()):
+        return list(files), False
+    # As on the Hub: what names no split is for training, where nothing else is.
+    found = [path for path in files if splits[path] == split_name(split)]
+    found = found or [path for path in files if not splits[path] and split_name(split) == TRAIN]
+    if not found:
+        listed = ", ".join(f"{path.name} ({told})" for path, told in splits.items() if told)
+        raise NoSplitError(f"{files[0].parent} has no file of the split {split!r}; it has {listed}")
+    return found, True
 
 
 def open_pictures(folder: Path, name: str) -> FolderTable:

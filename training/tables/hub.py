@@ -9,24 +9,19 @@ from zoo.errors import HubError
 from zoo.hub import hub_call
 from zoo.media import IMAGE_SUFFIXES
 
-from .errors import TableError
+from .errors import NoSplitError, TableError
+from .splits import SPLIT_OF, split_name, split_of_path
 
 SUFFIXES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".tar")
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-}
+# `eval` is left out: data sets for evaluation, whose folders are called so, have a train split too.
+_SPLIT_WORDS = tuple(word for word in SPLIT_OF if not word.startswith(("eval", "develop")))
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def fetch_split(source: str, split: str) -> tuple[list[Path], str]:
-    """The files of a split, downloaded, and the data set's name.
+def fetch_split(source: str, split: str) -> tuple[list[Path], str, bool]:
+    """The files of a split, downloaded, the data set's name, and whether the files were told by it.
+
+    Where no file names a split, all of them are taken: a column may say it.
 
     Args:
         source: "hf:org/name", "hf:org/name@revision", "hf:org/name/folder" for one of several configurations.
@@ -42,13 +37,13 @@ def fetch_split(source: str, split: str) -> tuple[list[Path], str]:
     if not _REPO.fullmatch(repo):
         raise HubError(f"{source!r} is no Hub data set; write hf:<org>/<name>[/<folder>][@revision]")
     commit, names = dataset_files(repo, revision or None)
-    files = _choose(source, sorted(names), folder, split)
+    files, by_place = _choose(source, sorted(names), folder, split)
     wanted = list(files)
     if PurePosixPath(files[0]).suffix in (".csv", ".tsv", ".jsonl", ".ndjson"):  # their cells may name pictures
         wanted += [name for name in sorted(names) if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
     with ThreadPoolExecutor(4) as pool:
         paths = list(pool.map(lambda file: _download(repo, file, commit), wanted))
-    return paths[: len(files)], name
+    return paths[: len(files)], name, by_place
 
 
 def dataset_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
@@ -77,7 +72,7 @@ def _download(repo: str, file: str, commit: str) -> Path:
     return Path(hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, repo_type="dataset", revision=commit))
 
 
-def _choose(source: str, names: Sequence[str], folder: str, split: str) -> list[str]:
+def _choose(source: str, names: Sequence[str], folder: str, split: str) -> tuple[list[str], bool]:
     """The tables of a split: those with its name in their path; where none names "train", those that name no split."""
     tables = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if folder:
@@ -88,12 +83,13 @@ def _choose(source: str, names: Sequence[str], folder: str, split: str) -> list[
         raise TableError(f"{source}: no {', '.join(SUFFIXES)} file {where}; found {found or 'nothing'}")
     by_split: dict[str, list[str]] = {}
     for name in tables:
-        by_split.setdefault(_split_of(name), []).append(name)
-    if "" in by_split:
+        by_split.setdefault(split_of_path(name, _SPLIT_WORDS), []).append(name)
+    by_place = set(by_split) != {""}
+    wanted = split_name(split) if by_place else ""
+    if "" in by_split and by_place:
         by_split.setdefault("train", by_split[""])
-    wanted = _SPLIT_WORDS.get(split, split)
     if wanted not in by_split:
-        raise TableError(f"{source} has no split {split!r}; it has {', '.join(sorted(filter(None, by_split)))}")
+        raise NoSplitError(f"{source} has no split {split!r}; it has {', '.join(sorted(filter(None, by_split)))}")
     chosen = by_split[wanted]
     suffixes = {PurePosixPath(name).suffix.lower() for name in chosen}
     if len(suffixes) > 1:
@@ -109,16 +105,7 @@ def _choose(source: str, names: Sequence[str], folder: str, split: str) -> list[
             f"{source} has several configurations: {', '.join(folders[:12])}; name one, e.g. "
             f"{source.partition('@')[0]}/{folders[0]}"
         )
-    return chosen
-
-
-def _split_of(name: str) -> str:
-    """The split that a path names, "" for none; the file's own name goes before its folders."""
-    for part in reversed(PurePosixPath(name).parts):
-        for word in re.split(r"[^a-z]+", part.lower()):
-            if word in _SPLIT_WORDS:
-                return _SPLIT_WORDS[word]
-    return ""
+    return chosen, by_place
 
 
 def _configuration(name: str) -> str:

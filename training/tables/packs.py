@@ -120,7 +120,7 @@ class PackTable(Table):
         """See `Table`."""
         return self._groups.blocks()
 
-    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+    def problems(self, limit: int = 20, most: int | None = MOST, keep: Any = None) -> list[str]:
         """None: the packs were checked when they were made."""
         return []
 
@@ -142,7 +142,7 @@ class ComposedTable(Table):
         """See `Table`."""
         return self._pairs[row].where
 
-    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+    def problems(self, limit: int = 20, most: int | None = MOST, keep: Any = None) -> list[str]:
         """None: the pack was checked when it was made."""
         return []
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..pairs import Pair
-from .building import PairBuilder
+from .cells import PASSAGE, label_kind
 from .errors import BadRowError, TableError
-from .schema import Column, Schema, infer
+from .options import Options
+from .schema import LABELS, Column, Schema, infer
 from .table import MOST, Table, named_datasets, one_dataset, spread
 
 if TYPE_CHECKING:
@@ -147,16 +148,15 @@ class ParquetTable(Table):
         TableError: no file, no rows, a damaged file, other columns in a further file, or columns that make no pairs.
     """
 
-    def __init__(
-        self, files: Sequence[Path], *, columns: Mapping[str, str] | None, root: Path | None, name: str
-    ) -> None:
+    def __init__(self, files: Sequence[Path], options: Options) -> None:
         self._groups = RowGroups(files)
         source = files[0].name if len(files) == 1 else f"{files[0].name} … {files[-1].name} ({len(files)} files)"
         if not len(self._groups):
             raise TableError(f"{files[0] if len(files) == 1 else source} holds no rows")
         arrow = _schema(files[0])
         self._classes = _class_names(arrow)
-        schema = infer(source, [_column(field, arrow, self._classes) for field in arrow], columns)
+        found = [column for field in arrow for column in self._columns(field, arrow)]
+        schema = infer(source, found, options.columns, options.ignore)
         _check_types(source, schema, arrow)
         for path in files[1:]:
             _check_same(path, _schema(path), files[0], arrow, schema)
@@ -165,16 +165,34 @@ class ParquetTable(Table):
         told = {part.column for part in schema.parts if part.modality != "media"}
         self._bytes = {field.name for field in arrow if field.name in told and _kind(field.type) == "media"}
         self.schemas = [replace(schema, rows=len(self._groups))]
-        self._builder = PairBuilder(schema, root or files[0].parent, name)
+        self._builder = options.builder(schema, files[0].parent)
         if schema.dataset is None:
-            self.datasets, self.names = one_dataset(name, len(self._groups))
+            self.datasets, self.names = one_dataset(options.name, len(self._groups))
         else:
-            reads = (self._groups.read(group, [schema.dataset]) for group in range(len(self._groups.groups)))
-            try:
-                values = [value for table in reads for value in table[schema.dataset].to_pylist()]
-            except UnicodeDecodeError as error:
-                raise TableError(f"{source}: a value of column {schema.dataset} is not UTF-8") from error
-            self.datasets, self.names = named_datasets([v if v is None else str(v).strip() for v in values], name)
+            values = [value if value is None else str(value).strip() for value in self.values(schema.dataset)]
+            self.datasets, self.names = named_datasets(values, options.name)
+
+    def _columns(self, field: "pa.Field", arrow: "pa.Schema") -> list[Column]:
+        """A column, and the fields of the passages in it that are not read."""
+        column = _column(field, arrow, self._classes)
+        if field.name.lower() in LABELS:
+            values = self._classes.get(field.name) or (self.values(field.name) if column.kind == "int" else ())
+            column = replace(column, kind=label_kind(column.kind, values))
+        passage = _passage(field.type)
+        names = [] if passage is None else [passage.field(i).name for i in range(passage.num_fields)]
+        return [column, *(Column(f"{field.name}.{name}", "field") for name in names if name not in PASSAGE)]
+
+    def values(self, column: str) -> list[Any]:
+        """See `Table`; nothing else is read."""
+        reads = (self._groups.read(group, [column]) for group in range(len(self._groups.groups)))
+        try:
+            values = [value for table in reads for value in table[column].to_pylist()]
+        except UnicodeDecodeError as error:
+            raise TableError(f"{self._groups.files[0].name}: a value of column {column} is not UTF-8") from error
+        names = self._classes.get(column)
+        if names is None:
+            return values
+        return [names[v] if isinstance(v, int) and 0 <= v < len(names) else None for v in values]
 
     def _pair(self, row: int) -> Pair:
         return self._builder.pair(self._named(self._groups.cells(row)), self.where(row))
@@ -194,11 +212,13 @@ class ParquetTable(Table):
         """See `Table`."""
         return self._groups.blocks()
 
-    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+    def problems(self, limit: int = 20, most: int | None = MOST, keep: np.ndarray | None = None) -> list[str]:
         """See `Table`. Bytes are read only where the file does not say that all are there."""
         schema = self.schemas[0]
         found: list[str] = []
         for block in spread(self.blocks(), most):
+            if keep is not None and not keep[block.start : block.stop].any():
+                continue
             group = self._groups.place(block.start)[0]
             full = self._groups.full_columns(group) & self._bytes
             there = {column: b"\0" for column in schema.used if column in full}
@@ -210,6 +230,8 @@ class ParquetTable(Table):
             for row in block:
                 if len(found) >= limit:
                     return found
+                if keep is not None and not keep[row]:
+                    continue
                 try:
                     cells = self._groups.row_of(table, row - block.start, row)
                     self._builder.pair({**self._named(cells), **there}, self.where(row))
@@ -250,6 +272,8 @@ def _kind(kind: "pa.DataType") -> str:
         return "text"
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
         return "media"
+    if _passage(kind) is not None:
+        return "text"
     if types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}:
         return "media"
     if types.is_integer(kind):
@@ -257,6 +281,15 @@ def _kind(kind: "pa.DataType") -> str:
     if types.is_null(kind):
         return ""
     return "float" if types.is_floating(kind) or types.is_decimal(kind) else "other"
+
+
+def _passage(kind: "pa.DataType") -> "pa.StructType | None":
+    """The type of a passage, a struct with a text in it, alone or in a list; None for other types."""
+    import pyarrow.types as types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _passage(kind.value_type)
+    return kind if types.is_struct(kind) and kind.get_field_index("text") >= 0 else None
 
 
 def _features(arrow: "pa.Schema") -> dict[str, Any]:

@@ -4,19 +4,24 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..pairs import Pair
-from .building import PairBuilder
+from .cells import fields_of, label_kind
 from .errors import BadRowError, TableError
-from .schema import Column, Schema, infer
+from .options import Options
+from .schema import LABELS, Column, Schema, infer, read_name
+from .splits import follow, kept_columns
 from .table import MOST, Table, named_datasets
 
 _MAX_CELL = 2**26
 _SHOWN = 5
+_HEAD = 2**20
 _WHOLE = re.compile(r"[+-]?\d+")
 
 
@@ -24,35 +29,41 @@ class RowTable(Table):
     """Rows in memory, checked when opened.
 
     Args:
-        path: the file, for messages. rows: cells of the used columns, in the order of `schema.used`.
-        lines: line of every row.
-
-    Raises:
-        TableError: rows are no pairs; all of them are counted and the first are named.
+        path: the file, for messages. rows: cells of the columns. lines: line of every row. columns: what `rows` hold.
     """
 
     def __init__(
-        self, path: Path, schema: Schema, rows: Sequence[tuple], lines: Sequence[int], root: Path, name: str
+        self,
+        path: Path,
+        schema: Schema,
+        rows: Sequence[tuple],
+        lines: Sequence[int],
+        columns: Sequence[str],
+        options: Options,
     ) -> None:
         self._path, self._rows, self._lines = path, rows, lines
-        self._builder = PairBuilder(schema, root, name)
-        self._columns = schema.used
+        self._builder = options.builder(schema, path.parent)
+        self._columns = columns
         self.schemas = [replace(schema, rows=len(rows))]
-        self._check_all()
         values = [None] * len(rows)
         if schema.dataset is not None:
-            place = schema.used.index(schema.dataset)
-            values = [str(row[place]).strip() if row[place] not in (None, "") else None for row in rows]
-        self.datasets, self.names = named_datasets(values, name)
+            values = [str(v).strip() if v not in (None, "") else None for v in self.values(schema.dataset)]
+        self.datasets, self.names = named_datasets(values, options.name)
 
-    def _check_all(self) -> None:
+    def values(self, column: str) -> list[Any]:
+        """See `Table`."""
+        place = list(self._columns).index(column)
+        return [row[place] for row in self._rows]
+
+    def check_rows(self, rows: np.ndarray) -> None:
+        """Raises TableError where rows are no pairs; all of them are counted and the first are named."""
         bad = []
-        for row in range(len(self._rows)):
+        for row in rows.tolist():
             try:
                 self._pair(row)
             except BadRowError as error:
                 bad.append(str(error))
-        raise_all(self._path, bad, len(self._rows))
+        raise_all(self._path, bad, len(rows))
 
     def _pair(self, row: int) -> Pair:
         return self._builder.pair(dict(zip(self._columns, self._rows[row], strict=True)), self.where(row))
@@ -61,7 +72,7 @@ class RowTable(Table):
         """See `Table`."""
         return f"{self._path.name}, line {self._lines[row]}"
 
-    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+    def problems(self, limit: int = 20, most: int | None = MOST, keep: np.ndarray | None = None) -> list[str]:
         """See `Table`. None: the rows were checked when the file was opened."""
         return []
 
@@ -76,7 +87,7 @@ def raise_all(path: Path, bad: Sequence[str], count: int) -> None:
         raise TableError(f"{path.name}: {len(bad):,} of {count:,} rows are no pairs:\n  {shown}{more}")
 
 
-def open_csv(path: Path, *, columns: Mapping[str, str] | None, root: Path | None, name: str) -> RowTable:
+def open_csv(path: Path, options: Options) -> Table:
     """A CSV or TSV file with a header; the separator is the one of `,` `;` and tab that the header uses most.
 
     Raises:
@@ -102,21 +113,31 @@ def open_csv(path: Path, *, columns: Mapping[str, str] | None, root: Path | None
             elif row:
                 bad.append(f"{path.name}, line {reader.line_num}: {len(row)} cells, and the header has {len(header)}")
     except csv.Error as error:
-        raise TableError(f"{path.name}, line {reader.line_num}: {error}; is a quote left open?") from error
+        hint = "is a quote left open?"
+        if "new-line character" in str(error):
+            hint = "a carriage return (CR) stands inside a line; save the file with one kind of line ends"
+        raise TableError(f"{path.name}, line {reader.line_num}: {error}; {hint}") from error
     raise_all(path, bad, len(rows) + len(bad))
     if not rows:
         raise TableError(f"{path} holds a header and no pairs")
-    found = [Column(column, _kind_of_cells(row[i] for row in rows)) for i, column in enumerate(header)]
-    schema = infer(path.name, found, columns)
-    return RowTable(path, schema, _typed(path, rows, lines, header, schema), lines, root or path.parent, name)
+    found = [Column(column, _kind_of(column, [row[i] for row in rows])) for i, column in enumerate(header)]
+    schema = infer(path.name, found, options.columns, options.ignore)
+    typed, kept = _typed(path, rows, lines, header, schema)
+    return follow(RowTable(path, schema, typed, lines, kept, options), schema, options.wanted)
+
+
+def _kind_of(column: str, cells: Sequence[str]) -> str:
+    kind = _kind_of_cells(cells)
+    return label_kind(kind, cells) if column.lower() in LABELS else kind
 
 
 def _typed(
     path: Path, rows: Sequence[list[str]], lines: Sequence[int], header: Sequence[str], schema: Schema
-) -> list[tuple]:
-    """Cells of the used columns; numbers and JSON lists are read where the column's name says that they are such."""
+) -> tuple[list[tuple], list[str]]:
+    """Cells of the columns that are read, and their names; numbers and JSON lists where the column's name says so."""
     lists = {part.column for part in schema.parts if part.many} | {schema.teacher_scores}
-    places = [(header.index(column), column) for column in schema.used]
+    kept = kept_columns(schema)
+    places = [(header.index(column), column) for column in kept]
     typed, bad = [], []
     for row, line in zip(rows, lines, strict=True):
         cells: list[Any] = []
@@ -136,10 +157,10 @@ def _typed(
             cells.append(cell)
         typed.append(tuple(cells))
     raise_all(path, bad, len(rows))
-    return typed
+    return typed, kept
 
 
-def open_jsonl(path: Path, *, columns: Mapping[str, str] | None, root: Path | None, name: str) -> RowTable:
+def open_jsonl(path: Path, options: Options) -> Table:
     """A file with a JSON object a line; a key that a line lacks is an empty cell.
 
     Raises:
@@ -168,9 +189,16 @@ def open_jsonl(path: Path, *, columns: Mapping[str, str] | None, root: Path | No
     if not rows:
         raise TableError(f"{path} is empty; write a JSON object a line, e.g. {{'image': …, 'text': …}}")
     names = dict.fromkeys(key for row in rows for key in row)
-    schema = infer(path.name, [Column(key, _kind_of_values(row.get(key) for row in rows)) for key in names], columns)
-    cells = [tuple(row.get(column) for column in schema.used) for row in rows]
-    return RowTable(path, schema, cells, lines, root or path.parent, name)
+    found = []
+    for key in names:
+        values = [row.get(key) for row in rows]
+        kind = _kind_of_values(values)
+        found.append(Column(key, label_kind(kind, values) if key.lower() in LABELS else kind))
+        found += [Column(f"{key}.{field}", "field") for field in fields_of(values)] if read_name(key) else []
+    schema = infer(path.name, found, options.columns, options.ignore)
+    kept = kept_columns(schema)
+    cells = [tuple(row.get(column) for column in kept) for row in rows]
+    return follow(RowTable(path, schema, cells, lines, kept, options), schema, options.wanted)
 
 
 class _TwiceError(Exception):
@@ -186,7 +214,12 @@ def _object(entries: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        start = file.read(_HEAD)
+        file.seek(0)
+        # Some programs end lines with a carriage return alone.
+        carriage = b"\r" in start and b"\n" not in start
+        lines = (line + b"\n" for line in file.read().split(b"\r")) if carriage else file
+        for number, line in enumerate(lines, 1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -195,7 +228,7 @@ def _lines(path: Path) -> Iterator[str]:
                 ) from None
 
 
-def _kind_of_cells(cells: Iterator[str] | Sequence[str]) -> str:
+def _kind_of_cells(cells: Iterable[str]) -> str:
     """ "int" or "float" where every cell that is not empty is such a number; "text" else."""
     kind = ""
     for cell in map(str.strip, cells):
@@ -210,7 +243,7 @@ def _kind_of_cells(cells: Iterator[str] | Sequence[str]) -> str:
     return kind
 
 
-def _kind_of_values(values: Iterator[Any]) -> str:
+def _kind_of_values(values: Iterable[Any]) -> str:
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {int, float}:
         return "float" if float in kinds else "int"

@@ -1,8 +1,9 @@
 """Schema: which columns are the query, the positive and the negatives, and of which modality; told by their names."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .errors import TableError
 
@@ -14,25 +15,47 @@ _ROLES = {
 }
 _PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 _MODALITIES = {
-    "text": ("text", "texts", "txt", "caption", "captions", "sentence", "sentences"),
+    "text": ("text", "texts", "txt", "caption", "captions", "sentence", "sentences", "passages"),
     "image": ("image", "images", "img", "picture", "pictures", "photo", *_PICTURE_ENDINGS),
     "video": ("video", "videos", "mp4", "avi", "mov", "mkv", "webm"),
     "audio": ("audio", "audios", "sound", "wav", "mp3", "flac", "ogg", "m4a"),
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
 _MODALITY_OF = {word: modality for modality, words in _MODALITIES.items() for word in words}
-_PLURAL = {"positives", "negatives", "also", "texts", "captions", "sentences", "images", "pictures", "videos", "audios"}
+_PLURAL = {
+    "positives",
+    "negatives",
+    "also",
+    "texts",
+    "captions",
+    "sentences",
+    "passages",
+    "images",
+    "pictures",
+    "videos",
+    "audios",
+}
+LABELS = ("label", "class")
+MINED = "mined_scores"  # what `zoo mine` ranked by: its work is done, so that a loss may leave it unread
 # `source` is none of them: it often names the page that a row was taken from. columns={"dataset": "source"} says so.
 _FACTS = {
     "score": ("score", "similarity"),
-    "group": ("group", "label", "class"),
+    "group": ("group", *LABELS),
     "dataset": ("dataset", "task"),
-    "teacher_scores": ("teacher_scores",),
+    "teacher_scores": ("teacher_scores", MINED),
     "query_instruction": ("query_instruction", "qry_inst"),  # the latter are MMEB's
     "positive_instruction": ("positive_instruction", "target_instruction", "document_instruction", "tgt_inst"),
+    "split": ("split", "data_split", "dataset_split"),
+}
+# Columns that matter to a run, whose names are no part of a pair.
+_KNOWN = {
+    "score": ("score", "scores", "similarity", "similarity_score", "relevance", "grade"),
+    "label": ("label", "labels", "class"),
+    "teacher_scores": ("teacher_scores", "teacher_score"),
+    "weights": ("weight", "weights", "sample_weight", "sample_weights"),
 }
 _WORD = re.compile(r"mp[34]|m4a|[a-z]+|\d+")
-_BARE = ("path", "file", "file_name", "filename")
+_BARE = ("path", "file", "file_name", "filename", "filepath")
 _TAIL = {"path", "file", "filename", "bytes"}
 _SAY = "columns={{{0!r}: {1!r}}} (--column {0}={1})"
 
@@ -42,7 +65,8 @@ class Column:
     """A column as it was found.
 
     Attributes:
-        kind: "text", "int", "float", "media" (bytes), "other", or "" where the file does not say.
+        kind: "text", "int", "float", "media" (bytes), "other", or "" where the file does not say; "bit" for whole numbers
+            that are 0 or 1, "verdict" for words such as entailment, "field" for a field of the objects in another column.
         modality: of bytes, where the file says it.
         rank: of two columns that could be the same, the one with the lower rank is.
     """
@@ -78,6 +102,13 @@ class Meaning:
     weak: bool = False  # `path`, `file_name`: a picture where no other column is one
 
 
+class Leftover(NamedTuple):
+    """A column that became no part of a pair, and what it holds: score, label, teacher_scores, weights, text, image, …"""
+
+    column: str
+    kind: str
+
+
 @dataclass(frozen=True)
 class Schema:
     """Roles of a table's columns; `str()` is a small table to show before training.
@@ -88,8 +119,10 @@ class Schema:
         negatives: columns of each hard negative.
         score, group, dataset, teacher_scores: columns of these facts, None where there are none.
         query_instruction, positive_instruction: columns of the task in words, for queries and for targets.
-        unused: the other columns.
-        rows: how many pairs there are.
+        split: column that says of which split a row is.
+        unused: the other columns. left: those of them whose meaning is known.
+        ignored: columns that were read as if they were not there, as was asked for.
+        rows: how many pairs there are. splits: rows by split. chosen: the split of these rows.
     """
 
     source: str
@@ -103,8 +136,13 @@ class Schema:
     teacher_scores: str | None = None
     query_instruction: str | None = None
     positive_instruction: str | None = None
+    split: str | None = None
     unused: tuple[str, ...] = ()
+    left: tuple[Leftover, ...] = ()
+    ignored: tuple[str, ...] = ()
     rows: int | None = None
+    splits: tuple[tuple[str, int], ...] = ()
+    chosen: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -121,6 +159,11 @@ class Schema:
         """All columns that are read."""
         return tuple(dict.fromkeys([part.column for part in self.parts] + list(self.facts.values())))
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns."""
+        return (*self.used, *self.unused, *self.ignored)
+
     def __str__(self) -> str:
         numbered = len(self.negatives) > 1
         roles = [("query", self.query), ("positive", self.positive)]
@@ -134,8 +177,13 @@ class Schema:
             f"  {role:{width}}  {what:{wide}}  column{'s' if len(names) > 1 else ''} {', '.join(names)}"
             for role, what, names in lines
         ]
+        if self.splits:
+            told = ", ".join(f"{name} {count:,}" for name, count in self.splits)
+            shown.append(f"  of column {self.split}: {told}; these are {self.chosen}")
+        if self.ignored:
+            shown.append(f"  ignored, as was asked for: {', '.join(self.ignored)}")
         if self.unused:
-            names = ", ".join(self.unused[:8]) + (", …" if len(self.unused) > 8 else "")
+            names = ", ".join(self.unused)
             plural = "s" if len(self.unused) > 1 else ""
             shown.append(f"  {len(self.unused)} column{plural} not used: {names}")
             if "instruction" in self.unused and self.query_instruction is None:
@@ -173,7 +221,12 @@ def read_name(name: str) -> Meaning | None:
     return Meaning(role, modality, -1 if number == "" else number, any(word in _PLURAL for word in words))
 
 
-def infer(source: str, columns: Sequence[Column], explicit: Mapping[str, str] | None = None) -> Schema:
+def infer(
+    source: str,
+    columns: Sequence[Column],
+    explicit: Mapping[str, str] | None = None,
+    ignore: Collection[str] = (),
+) -> Schema:
     """The schema of a table.
 
     Without roles in the names, the picture, film or sound is the query and the text its positive; where only one role
@@ -182,14 +235,21 @@ def infer(source: str, columns: Sequence[Column], explicit: Mapping[str, str] | 
 
     Args:
         explicit: meaning → column, e.g. {"query_image": "photo", "score": "stars"}; goes before what names say.
+        ignore: columns that are read as if they were not there.
 
     Raises:
         TableError: no pair can be made of the columns, or two columns could be the same part of it.
     """
+    ignored = tuple(column.name for column in columns if column.name in ignore)
+    if both := sorted(set(ignored) & set((explicit or {}).values())):
+        raise TableError(f"{source}: column {both[0]} is both ignored and said to be something; do one of them")
+    columns = [column for column in columns if column.name not in ignored]
     by_name = {column.name: column for column in columns}
     said = _explicit(source, by_name, explicit or {})
     taken = {column.name for _, _, column in said}
-    told = [(meaning, c.rank, c) for c in columns if c.name not in taken and (meaning := read_name(c.name))]
+    names = [c for c in columns if c.name not in taken and c.kind != "field"]
+    told = [(meaning, c.rank, c) for c in names if (meaning := read_name(c.name))]
+    told = _captions(told) + _titles(names, [meaning for meaning, _, _ in told])
     slots = _Slots(source, [entry for entry in said if isinstance(entry[0], Meaning)] + told)
     facts = _facts(source, by_name, {m: c.name for m, _, c in said if isinstance(m, str)}, taken)
     _place_roleless(slots, by_name, facts)
@@ -206,7 +266,39 @@ def infer(source: str, columns: Sequence[Column], explicit: Mapping[str, str] | 
         )
     schema = Schema(source, parts["query"], parts["positive"], tuple(slots.negatives), parts["also"], **facts)
     used = set(schema.used)
-    return replace(schema, unused=tuple(column.name for column in columns if column.name not in used))
+    unused = tuple(column.name for column in columns if column.name not in used)
+    # What stands in for another column (a field of a shard's JSON beside the file) is not left over.
+    kinds = [(column.name, _left_kind(column)) for column in columns if column.name in unused and not column.rank]
+    left = tuple(Leftover(name, kind) for name, kind in kinds if kind)
+    return replace(schema, unused=unused, left=left, ignored=ignored)
+
+
+def _left_kind(column: Column) -> str:
+    """What an unused column holds that matters; "" for nothing that is known, and for names of files."""
+    word = column.name.rpartition(".")[2].lower()
+    if kind := next((kind for kind, words in _KNOWN.items() if word in words), ""):
+        return kind
+    if column.kind in ("field", "int", "float", "bit"):
+        return ""
+    # caption_3, image2: as the name without its number.
+    meaning = read_name(column.name) or read_name(re.sub(r"[_-]?\d+(?=[_-]|$)", "", column.name))
+    return "" if meaning is None or meaning.weak else meaning.modality or "text"
+
+
+def _captions(told: list[tuple[Meaning, int, Column]]) -> list[tuple[Meaning, int, Column]]:
+    """`caption1` and `caption2` beside a picture are two captions of it, not a query and its positive."""
+    if not any(not m.role and not m.weak and m.modality not in ("", "text") for m, _, _ in told):
+        return told
+    numbered = re.compile(r"(?i)(text|txt|caption|sentence)s?[_-]?[12]")
+    return [(replace(m, role="") if numbered.fullmatch(c.name) else m, rank, c) for m, rank, c in told]
+
+
+def _titles(columns: Sequence[Column], known: Sequence[Meaning]) -> list[tuple[Meaning, int, Column]]:
+    """The texts of open_clip's tables, whose header is `filepath,title`; elsewhere a title is often not the text."""
+    by_name = {column.name.lower(): column for column in columns}
+    if not {"filepath", "title"} <= set(by_name) or any(m.modality == "text" or m.role for m in known):
+        return []
+    return [(Meaning("", "text", -1, False), 0, by_name["title"])]
 
 
 def _explicit(
@@ -243,7 +335,8 @@ class _Slots:
                 what += f"_{meaning.number}" if meaning.number >= 0 else ""
                 raise TableError(
                     f"{source}: columns {best[key][1].column} and {column.name} could both be the {what}'s {modality}; "
-                    f"say which is: {_SAY.format(f'{what}_{modality}', column.name)}"
+                    f"say which is: {_SAY.format(f'{what}_{modality}', column.name)}; the other may be a further right one: "
+                    f"{_SAY.format(f'also_{modality}', best[key][1].column)}, or left out: --ignore {best[key][1].column}"
                 )
             if key not in best or rank < best[key][0]:
                 best[key] = (rank, part)
@@ -263,6 +356,8 @@ def _place_roleless(slots: _Slots, by_name: Mapping[str, Column], facts: dict[st
     """Gives the columns that name a modality alone a role."""
     parts, loose = slots.parts, slots.roleless
     empty = [role for role in ("query", "positive") if not parts[role]]
+    if empty == ["query"] and len(media := [part for part in loose if part.modality != "text"]) == 1:
+        loose = media  # the texts beside it are left over, and named
     if len(empty) == 1 and loose:
         if len(loose) > 1:
             names = " and ".join(part.column for part in loose)
@@ -275,7 +370,7 @@ def _place_roleless(slots: _Slots, by_name: Mapping[str, Column], facts: dict[st
         media = [part for part in loose if part.modality != "text"]
         texts = [part for part in loose if part.modality == "text"]
         label = facts.get("group")
-        if len(media) == 1 and not texts and label in ("label", "class") and by_name[label].kind in ("text", ""):
+        if len(media) == 1 and not texts and label in LABELS and by_name[label].kind in ("text", "verdict", ""):
             texts = [Part(label, "text")]
             del facts["group"]
         if len(media) > 1:
@@ -302,16 +397,23 @@ def _facts(source: str, by_name: Mapping[str, Column], said: Mapping[str, str], 
 
 
 def _judge_label(source: str, column: Column, facts: dict[str, str], slots: _Slots) -> None:
-    """`label` of broken numbers is a score; of whole numbers beside named roles it could be either."""
+    """`label` of broken numbers is a score, and so are 0 and 1 beside named roles; else whole numbers could be either."""
     if column.name.lower() == "group":
         return
-    if column.kind == "float":
+    if column.kind == "float" or (column.kind == "bit" and not slots.roleless and "score" not in facts):
         del facts["group"]
         facts.setdefault("score", column.name)
-    elif column.kind == "int" and "score" not in facts and not slots.roleless:
+    elif "score" not in facts and (column.kind == "bit" or (column.kind == "int" and not slots.roleless)):
         raise TableError(
             f"{source}: column {column.name} holds whole numbers: a score of 0 or 1, or a class whose rows are no negatives "
-            f"of one another? Say {_SAY.format('score', column.name)}, or group in place of score"
+            f"of one another? Say {_SAY.format('score', column.name)} and take a loss that reads grades, or, where every "
+            f"row is a right pair, {_SAY.format('group', column.name)}"
+        )
+    elif column.kind == "verdict":
+        raise TableError(
+            f"{source}: column {column.name} says whether a pair is right (entailment, contradiction, …), which no loss "
+            f"reads as words: keep the rows that are right, or write grades from 0 to 1; all rows as right pairs: --ignore "
+            f"{column.name}"
         )
 
 

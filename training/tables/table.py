@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -53,16 +54,30 @@ class Table:
         """Rows that lie together (a file, a row group, a shard), in order: reading them in turn is cheapest."""
         return [range(len(self))]
 
-    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+    def values(self, column: str) -> list[Any]:
+        """A column's cells of all rows."""
+        raise NotImplementedError(f"{type(self).__name__} must define values")
+
+    def check_rows(self, rows: np.ndarray) -> None:
+        """Checks the rows that are wanted, where that is done when a table is opened.
+
+        Raises:
+            TableError: some are no pairs.
+        """
+
+    def problems(self, limit: int = 20, most: int | None = MOST, keep: np.ndarray | None = None) -> list[str]:
         """The first rows that are no pairs, each with its place and the reason; nothing is decoded.
 
         Args:
             most: rows that are looked at, about; of a larger table they are those of evenly spread blocks. None for all.
+            keep: `(n,)` True for the rows that count; None for all.
         """
         found: list[str] = []
         for row in (row for block in spread(self.blocks(), most) for row in block):
             if len(found) >= limit:
                 break
+            if keep is not None and not keep[row]:
+                continue
             try:
                 self._check(row)
             except TableError as error:
@@ -110,7 +125,7 @@ class Tables(Table):
             for block in table.blocks()
         ]
 
-    def problems(self, limit: int = 20, most: int | None = MOST) -> list[str]:
+    def problems(self, limit: int = 20, most: int | None = MOST, keep: np.ndarray | None = None) -> list[str]:
         """See `Table`; `most` is for each of the tables."""
         found: list[str] = []
         for table in self.tables:

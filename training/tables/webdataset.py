@@ -16,8 +16,8 @@ import numpy as np
 from zoo.files import share
 
 from ..pairs import Pair
-from .building import PairBuilder
 from .errors import BadRowError, TableError
+from .options import Options
 from .schema import Column, infer, read_name
 from .table import Table, one_dataset
 
@@ -50,22 +50,20 @@ class ShardTable(Table):
         TableError: a shard is damaged, compressed or empty, or the files of its samples make no pairs.
     """
 
-    def __init__(
-        self, files: Sequence[Path], *, columns: Mapping[str, str] | None, root: Path | None, name: str
-    ) -> None:
+    def __init__(self, files: Sequence[Path], options: Options) -> None:
         self._files = list(files)
         self._shards = [index_shard(path) for path in files]
         self._ends = np.cumsum([len(shard.keys) for shard in self._shards])
         source = files[0].name if len(files) == 1 else f"{files[0].name} … {files[-1].name} ({len(files)} shards)"
         if not self._ends[-1]:
             raise TableError(f"{source} holds no samples; a sample is files of one name: 0001.jpg, 0001.txt")
-        schema = infer(source, self._columns(), columns)
+        schema = infer(source, self._columns(), options.columns, options.ignore)
         self.schemas = [replace(schema, rows=int(self._ends[-1]))]
-        self._builder = PairBuilder(schema, root or files[0].parent, name)
+        self._builder = options.builder(schema, files[0].parent)
         self._used = set(schema.used)
         self._media = {part.column for part in schema.parts if part.modality != "text"}
         self._wants_json = bool(self._used - {column for shard in self._shards for column in shard.columns})
-        self.datasets, self.names = one_dataset(name, int(self._ends[-1]))
+        self.datasets, self.names = one_dataset(options.name, int(self._ends[-1]))
 
     def _columns(self) -> list[Column]:
         names = dict.fromkeys(column for shard in self._shards for column in shard.columns)
@@ -75,6 +73,15 @@ class ShardTable(Table):
             fields = self._json(row)
             kinds = {str: "text", int: "int", float: "float"}
             found += [Column(k, kinds.get(type(v), ""), rank=_JSON_RANK) for k, v in fields.items() if k not in names]
+        return found
+
+    def values(self, column: str) -> list[Any]:
+        """See `Table`; of every sample its file of this name or its .json is read."""
+        found = []
+        for row in range(int(self._ends[-1])):
+            member = self._members(row).get(column)
+            content = self._read(row, {column: member})[column].decode("utf-8-sig", "replace") if member else None
+            found.append(content if member else self._json(row).get(column))
         return found
 
     def _place(self, row: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from zoo.media import load_pixels
 from ..pairs import Pair, PairTable
 from .building import content_group
 from .errors import TableError
+from .schema import MINED
 
 _MEDIA = ("image", "video", "audio")
 _ENDINGS = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"fLaC", ".flac"), (b"OggS", ".ogg"))
@@ -26,7 +27,7 @@ _GROUP_BYTES, _GROUP_ROWS = 32 * 2**20, 1000  # a row group is read whole
 def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
     """Writes pairs with columns `query_text`, `positive_image`, `negatives_text`, `also_text`, `score`, `teacher_scores`,
     `group`, `dataset`, `query_instruction` and `positive_instruction`, of which those that nothing needs are left out;
-    whole or not at all.
+    whole or not at all. Of mined pairs the scores are `mined_scores`.
 
     Files stay where they are, their paths relative to the written file. Bytes and PIL pictures go into a Parquet file;
     beside a JSONL file into the folder `<stem>-media`. `Pair.name` and `Pair.where` are not kept.
@@ -91,7 +92,7 @@ def _write_parquet(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Pat
     for row in _rows(pairs, path):  # a first pass for the columns: a file has them all from the start
         columns.update(dict.fromkeys(row))
     media = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    kinds = {"score": pa.float64(), "teacher_scores": pa.list_(pa.float64())}
+    kinds = {"score": pa.float64(), **dict.fromkeys(("teacher_scores", MINED), pa.list_(pa.float64()))}
 
     def kind(column: str) -> pa.DataType:
         held = media if column.endswith(_MEDIA) else pa.string()
@@ -116,6 +117,7 @@ def _write_parquet(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Pat
 
 def _rows(pairs: Sequence[Pair] | PairTable, path: Path) -> Iterator[dict[str, Any]]:
     """Every pair as cells; media as bytes, or as a path relative to the file."""
+    scores = getattr(pairs, "scores_column", "teacher_scores")
     for number in range(len(pairs)):
         pair = pairs[number]
         where = pair.where or f"pair {number}"
@@ -128,7 +130,7 @@ def _rows(pairs: Sequence[Pair] | PairTable, path: Path) -> Iterator[dict[str, A
             row |= {f"{role}_{modality}": [cells.get(modality) for cells in found] for modality in modalities}
         row |= _instructions(pair, where)
         row |= {"score": pair.score} if pair.score is not None else {}
-        row |= {"teacher_scores": list(pair.teacher_scores)} if pair.teacher_scores else {}
+        row |= {scores: list(pair.teacher_scores)} if pair.teacher_scores else {}
         # The positive's own content is the group of pairs that say none; its paths would bind the file to this machine.
         row |= {"group": pair.group} if pair.group and pair.group != content_group(pair.positive) else {}
         row |= {"dataset": pair.dataset} if pair.dataset else {}

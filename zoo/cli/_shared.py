@@ -37,14 +37,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     add_ignore(parser)
 
 
-def add_ignore(parser: argparse.ArgumentParser) -> None:
-    """`--ignore`, wherever a checkpoint is opened."""
+def add_ignore(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """`--ignore`, wherever a checkpoint is opened; `more` is what else it may name."""
     parser.add_argument(
         "--ignore",
         action="append",
         default=[],
         metavar="KEY",
-        help="read a checkpoint as if its files had not this setting, which the zoo does not follow; repeat",
+        help=f"read a checkpoint as if its files had not this setting, which the zoo does not follow; {more}repeat",
     )
 
 

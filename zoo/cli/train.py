@@ -2,7 +2,9 @@
 
 The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of pictures, WebDataset shards or a Hub data set (hf:org/name);
 roles and modalities are told by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
-shown before anything starts. A killed run goes on with --resume and ends in the same bits.
+shown before anything starts. Columns that matter and that the run does not read (a score, a further caption) stop it: take a
+loss that reads them, or leave them out by name (--ignore score). A column split is followed: validation rows are held out,
+test rows not read. A killed run goes on with --resume and ends in the same bits.
 
 Several processes: accelerate launch --config_file training/launch/ddp.yaml -m zoo.training pairs.csv --out runs/two
 """
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="NAME", help=f"what is trained: a name of `zoo list` or ./FOLDER (default: {DEFAULT_MODEL})"
     )
-    add_ignore(parser)
+    add_ignore(parser, "or the data as if they had not this column; ")
     parser.add_argument("--from-scratch", action="store_true", help="begin with random weights of that shape")
     parser.add_argument(
         "--out", type=existing, metavar="DIR", help="folder of this run: checkpoints, curves, report, model"
@@ -49,8 +51,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--column", action="append", default=[], metavar="ROLE=NAME", help="e.g. query_image=photo; repeat"
     )
     data.add_argument("--root", type=existing, metavar="DIR", help="where relative paths in the table begin")
-    data.add_argument("--split", default="train", help="of a Hub data set (default: train)")
-    data.add_argument("--held-out", metavar="DATA", help="pairs for the figures before and after (default: a tenth)")
+    data.add_argument(
+        "--split",
+        default="train",
+        help="rows to learn from, by a column split or by the names of files and folders (default: train)",
+    )
+    data.add_argument(
+        "--as-text",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a text that looks like a missing one: nan, None, …",
+    )
+    data.add_argument(
+        "--held-out",
+        metavar="DATA",
+        help="pairs for the figures before and after (default: the validation rows of a column split, else a tenth)",
+    )
     data.add_argument(
         "--holdout", type=real, metavar="X", help="share (below 1) or number of pairs kept back; 0 for none"
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,13 @@ Batch = dict[str, Tensor]
 
 class NoSuchBlockError(ZooError, ValueError):
     """An encoder does not give the states of a block: it has fewer, or gives only its last."""
+
+
+class Cut(NamedTuple):
+    """Where a text is truncated: how many tokens are read of it, and the side on which the rest is lost."""
+
+    tokens: int
+    side: Literal["left", "right"] = "right"
 
 
 class Encoder(nn.Module):
@@ -70,6 +77,14 @@ class Encoder(nn.Module):
     def doubtful(self, read: Any, prompted: Item, item: Item) -> bool:
         """Whether `unknown_share` may be 1, by a look at what was read; costs next to nothing."""
         return False
+
+    def cut(self, item: Item) -> Cut | None:
+        """Where a prompted item's text is truncated; None where all of it is read, or nothing is known of it.
+
+        Raises:
+            InputError: the text cannot be read.
+        """
+        return None
 
     def read(self, item: Item) -> Any:
         """One item made ready for `collate`; runs in threads; raises `InputError` where the item cannot be read."""

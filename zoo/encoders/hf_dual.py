@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.encoders.base import Batch, Cut, Encoder, one_token
 from zoo.encoders.checking import check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
@@ -159,6 +159,9 @@ class HfText(Encoder):
 
     def read(self, item: Item) -> list[int]:
         return check_ids(self.tokenize(item.text), self.tower.config.vocab_size, self.model_type)
+
+    def cut(self, item: Item) -> Cut | None:
+        return self.tokenize.cut(item.text)
 
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)

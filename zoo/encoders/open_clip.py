@@ -1,15 +1,15 @@
 """Towers of open_clip, image and text apart: each pools and projects by itself and gives one token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.encoders.base import Batch, Cut, Encoder, one_token
 from zoo.encoders.checking import check_open_clip, check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.shortening import encoder_of, shorten
@@ -107,8 +107,18 @@ class OpenClipText(Encoder):
         return self._tokenizer
 
     def read(self, item: Item) -> Tensor:
-        limit = self.model_cfg["text_cfg"].get("context_length", 77)
-        return _tokenized(self.tokenizer, check_text(item.text), limit)
+        return _tokenized(self.tokenizer, check_text(item.text), self.context_length)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of every text, special ones and filler included."""
+        return self.model_cfg["text_cfg"].get("context_length", 77)
+
+    def cut(self, item: Item) -> Cut | None:
+        if _length(self.tokenizer, check_text(item.text), self.context_length) <= self.context_length:
+            return None
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        return Cut(self.context_length, getattr(inner, "truncation_side", "right"))
 
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
@@ -177,13 +187,31 @@ def _tokenized(tokenizer: Any, text: str, limit: int) -> Tensor:
         return tokenizer([text])[0]
     plain = copy(tokenizer)
     plain.clean_fn = str
+    return plain([_shortened(tokenizer, plain, text, limit)[0]])[0]
+
+
+def _shortened(tokenizer: Any, plain: Any, text: str, limit: int) -> tuple[str, Callable[[str], list[int]]]:
+    """A text cleaned, as much of it as decides what is read; and what gives all tokens of it, without special ones.
+
+    Args:
+        plain: the tokenizer without its cleaning.
+    """
     text = tokenizer.clean_fn(text)
     inner = getattr(tokenizer, "tokenizer", None)
     if inner is None:  # in Python, with a time that grows with the square of a word's length
-        return plain([shorten(text, limit, plain.encode, weighs=False, marks=False)])[0]
+        return shorten(text, limit, plain.encode, weighs=False, marks=False), plain.encode
     core = getattr(inner, "backend_tokenizer", None)
-    encode, weighs = encoder_of(core) if core is not None else (inner.encode, True)
-    return plain([shorten(text, limit, encode, side=inner.truncation_side, weighs=weighs)])[0]
+    encode, weighs = encoder_of(core) if core is not None else (partial(inner.encode, add_special_tokens=False), True)
+    return shorten(text, limit, encode, side=inner.truncation_side, weighs=weighs), encode
+
+
+def _length(tokenizer: Any, text: str, limit: int) -> int:
+    """Tokens of a text with the special ones; of a long text some number over the limit."""
+    plain = copy(tokenizer)
+    plain.clean_fn = str
+    text, encode = _shortened(tokenizer, plain, text, limit)
+    inner = getattr(tokenizer, "tokenizer", None)
+    return len(encode(text)) + (2 if inner is None else inner.num_special_tokens_to_add())
 
 
 def _vector(out: Any) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.encoders.base import Batch, Encoder
+from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
 from zoo.items import Item, Tokens
 
@@ -48,6 +48,9 @@ class StaticText(Encoder):
     def read(self, item: Item) -> list[int]:
         # A text of characters outside the vocabulary may have no token at all: row 0 stands for "unknown".
         return check_ids(self.tokenize(item.text), self.vocab_size, "this static text encoder") or [0]
+
+    def cut(self, item: Item) -> Cut | None:
+        return self.tokenize.cut(item.text)
 
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)

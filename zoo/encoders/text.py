@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.encoders.base import Batch, Encoder, NoSuchBlockError
+from zoo.encoders.base import Batch, Cut, Encoder, NoSuchBlockError
 from zoo.encoders.checking import check_transformers, positions_of
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
 from zoo.errors import TooManyTokensError
@@ -86,6 +86,9 @@ class TransformersText(Encoder):
         config, text = self.backbone.config, item.text
         ids = check_ids(self.tokenize(text), config.vocab_size, config.model_type)
         return _Behind(ids, self.tokenize.prompt_length(text.prompt)) if isinstance(text, _Prompted) else ids
+
+    def cut(self, item: Item) -> Cut | None:
+        return self.tokenize.cut(item.text)
 
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)

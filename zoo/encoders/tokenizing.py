@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.encoders.base import Cut
 from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
@@ -80,6 +81,16 @@ class _Checked:
         ids, special = self._ids(self._lowered(prompt)), self._special()
         return len(ids) - (bool(ids) and ids[-1] in special)
 
+    def cut(self, text: str) -> Cut | None:
+        """Where a text is truncated; None where all of it is read."""
+        if self.max_tokens is None or not self._overflows(self._start(text)):
+            return None
+        return Cut(self.max_tokens, self.side)
+
+    def _overflows(self, text: str) -> bool:
+        """Whether a text has more tokens than are read."""
+        raise NotImplementedError(f"{type(self).__name__} must define _overflows")
+
     def _ids(self, text: str) -> list[int]:
         """The ids of any text."""
         raise NotImplementedError(f"{type(self).__name__} must define _ids")
@@ -131,6 +142,9 @@ class FastTokenizer(_Checked):
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=self.special_tokens).ids
 
+    def _overflows(self, text: str) -> bool:
+        return bool(self.tokenizer.encode(text, add_special_tokens=self.special_tokens).overflowing)
+
     def _special(self) -> Set[int]:
         return {number for number, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
 
@@ -169,6 +183,9 @@ class SlowTokenizer(_Checked):
 
     def __call__(self, text: str) -> list[int]:
         return self._ids(self._start(text))
+
+    def _overflows(self, text: str) -> bool:
+        return len(self.tokenizer(text, truncation=False, verbose=False).input_ids) > self.max_tokens
 
     def _special(self) -> Set[int]:
         return set(self.tokenizer.all_special_ids)
@@ -294,6 +311,10 @@ class MissingTokenizer:
     def unknown_share(self, text: str) -> float:
         """Raises MissingWeightsError, as a call does."""
         return float(len(self(text)))
+
+    def cut(self, text: str) -> None:
+        """Raises MissingWeightsError, as a call does."""
+        self(text)
 
     def limit(self, max_tokens: int) -> None:
         """Nothing to cut."""

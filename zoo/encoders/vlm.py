@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.encoders.base import Batch, Encoder
+from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.checking import check_transformers
 from zoo.encoders.fitting import check_processor, check_version
 from zoo.encoders.quiet import quiet
@@ -138,6 +138,15 @@ class VlmEncoder(Encoder):
             ids = self._end_cut(ids) if reference else self._cut(content, visuals, item.instruction or "", len(ids))
         check_ids(ids, self.backbone.get_input_embeddings().num_embeddings, self.backbone.config.model_type)
         return Sequenced(ids, self._pooled(ids), visuals)
+
+    def cut(self, item: Item) -> Cut | None:
+        """Of items of text alone: for others the media would have to be decoded."""
+        self._need_processor()
+        content = content_of(item)
+        if any(kind in KINDS for kind, _ in content):
+            return None
+        content = [(kind, self._start(kind, value)) for kind, value in content]
+        return Cut(self.max_tokens) if len(self._ids(content, (), item.instruction or "")) > self.max_tokens else None
 
     def _need_processor(self) -> None:
         if self.visuals is None:

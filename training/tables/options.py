@@ -1,0 +1,29 @@
+"""Options: how a table is to be read, as `open_pairs` was told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .building import PairBuilder
+from .schema import Schema
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all readers of files are told; see `open_pairs`."""
+
+    columns: Mapping[str, str] | None = None
+    root: Path | None = None
+    split: str | None = None
+    name: str = ""
+    ignore: tuple[str, ...] = ()
+    as_text: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> str:
+        """The split to read."""
+        return self.split or "train"
+
+    def builder(self, schema: Schema, folder: Path) -> PairBuilder:
+        """What makes the pairs of a table whose file lies in a folder."""
+        return PairBuilder(schema, self.root or folder, self.name, self.as_text)
