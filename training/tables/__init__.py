@@ -238,8 +238,14 @@ def _open_folder(folder: Path, options: Options) -> tuple[Table, bool]:
     files = sorted((p for p in folder.iterdir() if p.suffix.lower() in _KINDS and p.is_file()), key=_natural)
     files = [path for path in files if not path.name.startswith(".")]
     if files:
-        files, by_place = split_files(files, options.wanted)
-        return _open_files(files, options), by_place
+        chosen, by_place = split_files(files, options.wanted)
+        table = _open_files(chosen, options)
+        if others := [path.name for path in files if path not in chosen]:
+            note = (
+                f"files of other splits, not read: {', '.join(others)} (--held-out {folder} takes those for validation)"
+            )
+            table.schemas = [replace(table.schemas[0], notes=(note,)), *table.schemas[1:]]
+        return table, by_place
     _only_files(str(folder), options)
     return open_pictures(folder, options.name), False
 

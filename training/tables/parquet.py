@@ -169,22 +169,26 @@ class ParquetTable(Table):
         if schema.dataset is None:
             self.datasets, self.names = one_dataset(options.name, len(self._groups))
         else:
-            values = [value if value is None else str(value).strip() for value in self.values(schema.dataset)]
+            # NaN, which is no equal of itself, is what pandas makes of an empty cell.
+            values = [str(v).strip() if v is not None and v == v else None for v in self.values(schema.dataset)]
             self.datasets, self.names = named_datasets(values, options.name)
 
     def _columns(self, field: "pa.Field", arrow: "pa.Schema") -> list[Column]:
         """A column, and the fields of the passages in it that are not read."""
         column = _column(field, arrow, self._classes)
         if field.name.lower() in LABELS:
-            values = self._classes.get(field.name) or (self.values(field.name) if column.kind == "int" else ())
-            column = replace(column, kind=label_kind(column.kind, values))
+            # Of a long column of words the first rows nearly always tell.
+            told = label_kind(column.kind, self._classes.get(field.name) or self.values(field.name, groups=1))
+            if told != column.kind and field.name not in self._classes:
+                told = label_kind(column.kind, self.values(field.name))
+            column = replace(column, kind=told)
         passage = _passage(field.type)
         names = [] if passage is None else [passage.field(i).name for i in range(passage.num_fields)]
         return [column, *(Column(f"{field.name}.{name}", "field") for name in names if name not in PASSAGE)]
 
-    def values(self, column: str) -> list[Any]:
-        """See `Table`; nothing else is read."""
-        reads = (self._groups.read(group, [column]) for group in range(len(self._groups.groups)))
+    def values(self, column: str, groups: int | None = None) -> list[Any]:
+        """See `Table`; nothing else is read. `groups`: of so many row groups."""
+        reads = (self._groups.read(group, [column]) for group in range(len(self._groups.groups))[:groups])
         try:
             values = [value for table in reads for value in table[column].to_pylist()]
         except UnicodeDecodeError as error:

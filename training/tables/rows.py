@@ -22,6 +22,7 @@ from .table import MOST, Table, named_datasets
 _MAX_CELL = 2**26
 _SHOWN = 5
 _HEAD = 2**20
+_LOOKED_AT = 256  # rows whose passages tell what fields they have
 _WHOLE = re.compile(r"[+-]?\d+")
 
 
@@ -120,10 +121,22 @@ def open_csv(path: Path, options: Options) -> Table:
     raise_all(path, bad, len(rows) + len(bad))
     if not rows:
         raise TableError(f"{path} holds a header and no pairs")
-    found = [Column(column, _kind_of(column, [row[i] for row in rows])) for i, column in enumerate(header)]
+    found = []
+    for place, column in enumerate(header):
+        found.append(Column(column, _kind_of(column, [row[place] for row in rows])))
+        passages = (_parsed(row[place]) for row in rows[:_LOOKED_AT]) if read_name(column) else ()
+        found += [Column(f"{column}.{field}", "field") for field in fields_of(passages)]
     schema = infer(path.name, found, options.columns, options.ignore)
     typed, kept = _typed(path, rows, lines, header, schema)
     return follow(RowTable(path, schema, typed, lines, kept, options), schema, options.wanted)
+
+
+def _parsed(cell: str) -> Any:
+    """A cell that is a JSON list; None for others."""
+    try:
+        return json.loads(cell) if cell.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _kind_of(column: str, cells: Sequence[str]) -> str:
@@ -136,11 +149,16 @@ def _typed(
 ) -> tuple[list[tuple], list[str]]:
     """Cells of the columns that are read, and their names; numbers and JSON lists where the column's name says so."""
     lists = {part.column for part in schema.parts if part.many} | {schema.teacher_scores}
+    # A column of further positives may hold one in each cell.
+    for column in {part.column for part in schema.also} & lists:
+        cells = [row[header.index(column)].strip() for row in rows]
+        if not any(cell.startswith("[") for cell in cells):
+            lists.discard(column)
     kept = kept_columns(schema)
     places = [(header.index(column), column) for column in kept]
     typed, bad = [], []
     for row, line in zip(rows, lines, strict=True):
-        cells: list[Any] = []
+        read: list[Any] = []
         for place, column in places:
             cell: Any = row[place]
             if column == schema.score and _kind_of_cells([cell]) in ("int", "float"):
@@ -154,8 +172,8 @@ def _typed(
                     bad.append(f'{path.name}, line {line}: the {column} must be a JSON list, e.g. ["a", "b"]')
             elif column in lists:
                 cell = None
-            cells.append(cell)
-        typed.append(tuple(cells))
+            read.append(cell)
+        typed.append(tuple(read))
     raise_all(path, bad, len(rows))
     return typed, kept
 

@@ -122,7 +122,7 @@ class Schema:
         split: column that says of which split a row is.
         unused: the other columns. left: those of them whose meaning is known.
         ignored: columns that were read as if they were not there, as was asked for.
-        rows: how many pairs there are. splits: rows by split. chosen: the split of these rows.
+        rows: how many pairs there are. splits: rows by split. chosen: the split of these rows. notes: what else to show.
     """
 
     source: str
@@ -143,6 +143,7 @@ class Schema:
     rows: int | None = None
     splits: tuple[tuple[str, int], ...] = ()
     chosen: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, str]:
@@ -180,6 +181,7 @@ class Schema:
         if self.splits:
             told = ", ".join(f"{name} {count:,}" for name, count in self.splits)
             shown.append(f"  of column {self.split}: {told}; these are {self.chosen}")
+        shown += [f"  {note}" for note in self.notes]
         if self.ignored:
             shown.append(f"  ignored, as was asked for: {', '.join(self.ignored)}")
         if self.unused:
@@ -267,14 +269,18 @@ def infer(
     schema = Schema(source, parts["query"], parts["positive"], tuple(slots.negatives), parts["also"], **facts)
     used = set(schema.used)
     unused = tuple(column.name for column in columns if column.name not in used)
-    # What stands in for another column (a field of a shard's JSON beside the file) is not left over.
-    kinds = [(column.name, _left_kind(column)) for column in columns if column.name in unused and not column.rank]
+    meant = {(m.role, m.number, m.modality or "text") for name in schema.used if (m := read_name(name))}
+    kinds = [(column.name, _left_kind(column, meant)) for column in columns if column.name in unused]
     left = tuple(Leftover(name, kind) for name, kind in kinds if kind)
     return replace(schema, unused=unused, left=left, ignored=ignored)
 
 
-def _left_kind(column: Column) -> str:
-    """What an unused column holds that matters; "" for nothing that is known, and for names of files."""
+def _left_kind(column: Column, meant: set[tuple[str, int, str]]) -> str:
+    """What an unused column holds that matters; "" for nothing that is known, and for names of files.
+
+    Args:
+        meant: what the used columns are, for which a field of a shard's JSON only stands in.
+    """
     word = column.name.rpartition(".")[2].lower()
     if kind := next((kind for kind, words in _KNOWN.items() if word in words), ""):
         return kind
@@ -282,7 +288,10 @@ def _left_kind(column: Column) -> str:
         return ""
     # caption_3, image2: as the name without its number.
     meaning = read_name(column.name) or read_name(re.sub(r"[_-]?\d+(?=[_-]|$)", "", column.name))
-    return "" if meaning is None or meaning.weak else meaning.modality or "text"
+    if meaning is None or meaning.weak:
+        return ""
+    modality = meaning.modality or "text"
+    return "" if column.rank and (meaning.role, meaning.number, modality) in meant else modality
 
 
 def _captions(told: list[tuple[Meaning, int, Column]]) -> list[tuple[Meaning, int, Column]]:

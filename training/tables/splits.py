@@ -104,7 +104,7 @@ def follow(table: Table, schema: Schema, split: str) -> Table:
     values = table.values(column)
     splits = np.array([split_word(value) for value in values], dtype="U10")
     if unknown := Counter(_shown(value) for value, found in zip(values, splits.tolist(), strict=True) if not found):
-        listed = ", ".join(f"{name} ({count:,} rows)" for name, count in unknown.most_common(_SHOWN))
+        listed = ", ".join(_counted(name, count) for name, count in unknown.most_common(_SHOWN))
         listed += f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         raise TableError(
             f"{schema.source}: column {column} holds {listed}, which name no split; known are {', '.join(SPLIT_OF)}. "
@@ -124,6 +124,10 @@ def kept_columns(schema: Schema) -> list[str]:
 def _holds_splits(table: Table, column: str) -> bool:
     """Whether all values of a column name a split."""
     return all(map(split_word, table.values(column)))
+
+
+def _counted(name: str, count: int) -> str:
+    return f"{name} ({count:,} row{'s' if count > 1 else ''})"
 
 
 def _shown(value: Any) -> str:
@@ -156,7 +160,7 @@ def check_split(table: Table, source: str, split: str, *, by_place: bool) -> Non
     if told and not len(table):
         counts = sum((Counter(leaf.counts) for leaf in told), Counter())
         columns = ", ".join(dict.fromkeys(str(leaf.schemas[0].split) for leaf in told))
-        found = ", ".join(f"{name} ({count:,} rows)" for name, count in counts.items())
+        found = ", ".join(_counted(name, count) for name, count in counts.items())
         raise NoSplitError(f"{source} has no row of the split {split!r}: column {columns} holds {found}; say --split")
 
 

@@ -16,13 +16,15 @@ import numpy as np
 from zoo.files import share
 
 from ..pairs import Pair
+from .cells import fields_of, label_kind
 from .errors import BadRowError, TableError
 from .options import Options
-from .schema import Column, infer, read_name
+from .schema import LABELS, Column, infer, read_name
 from .table import Table, one_dataset
 
 _VERSION = 1
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
+_JUDGED = 256  # samples
 _JSON_RANK = 1  # a file of the sample goes before a field of its JSON
 
 
@@ -73,12 +75,26 @@ class ShardTable(Table):
             fields = self._json(row)
             kinds = {str: "text", int: "int", float: "float"}
             found += [Column(k, kinds.get(type(v), ""), rank=_JSON_RANK) for k, v in fields.items() if k not in names]
+            read = [
+                (k, field) for k, v in fields.items() if k not in names and read_name(k) for field in fields_of([v])
+            ]
+            found += [Column(f"{k}.{field}", "field", rank=_JSON_RANK) for k, field in read]
+        meanings = [meaning for column in found if (meaning := read_name(column.name))]
+        if any(meaning.role or meaning.modality == "text" for meaning in meanings):  # else the label is the text
+            found = [self._judged(column) if column.name.lower() in LABELS else column for column in found]
         return found
 
-    def values(self, column: str) -> list[Any]:
-        """See `Table`; of every sample its file of this name or its .json is read."""
+    def _judged(self, column: Column) -> Column:
+        """A label of which the first samples tell whether it is 0 or 1, or says whether a pair is right."""
+        values = self.values(column.name, _JUDGED)
+        whole = all(str(value).strip().lstrip("+-").isdigit() for value in values if value is not None)
+        kind = label_kind("int" if whole else "text", values)
+        return replace(column, kind=kind) if kind in ("bit", "verdict") else column
+
+    def values(self, column: str, most: int | None = None) -> list[Any]:
+        """See `Table`; of every sample its file of this name or its .json is read. `most`: of so many samples."""
         found = []
-        for row in range(int(self._ends[-1])):
+        for row in range(min(int(self._ends[-1]), most or int(self._ends[-1]))):
             member = self._members(row).get(column)
             content = self._read(row, {column: member})[column].decode("utf-8-sig", "replace") if member else None
             found.append(content if member else self._json(row).get(column))

@@ -31,10 +31,10 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
     add_device(parser)
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """`--device` and `--ignore`, wherever a model is run."""
+def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """`--device` and `--ignore`, wherever a model is run; see `add_ignore`."""
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    add_ignore(parser)
+    add_ignore(parser, more)
 
 
 def add_ignore(parser: argparse.ArgumentParser, more: str = "") -> None:

@@ -56,9 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the model that ranks: a name of `zoo list`, or ./FOLDER (default: {DEFAULT_MODEL})",
     )
     parser.add_argument("--reranker", metavar="NAME", help="a cross-encoder of sentence-transformers that judges texts")
-    add_device(parser)
+    add_device(parser, "or the pairs as if they had not this column; ")
+    parser.add_argument(
+        "--as-text",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a text that looks like a missing one: nan, None, …",
+    )
     parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or pictures")
-    parser.add_argument("--split", default="train", metavar="S", help="of a Hub data set or pack (default: train)")
+    parser.add_argument("--split", default="train", metavar="S", help="of a column split, a Hub data set or a pack")
     parser.add_argument("--negatives", type=positive, default=5, metavar="N", help="of every pair (default: 5)")
     filters = parser.add_argument_group("which candidates count")
     filters.add_argument(
@@ -100,13 +107,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Mines and writes; status 1 if no pair is left."""
     from zoo.registry import load_model
     from zoo.training.mining import mine
-    from zoo.training.tables import open_pairs, write_pairs
+    from zoo.training.tables import open_sources, write_pairs
+    from zoo.training.tables.options import Options
 
     if arguments.out.suffix not in (".jsonl", ".parquet"):
         raise ZooError(f"--out {arguments.out} must end in .jsonl or .parquet")
-    pairs = open_pairs(arguments.source, split=arguments.split)
+    told = Options(split=arguments.split, ignore=tuple(arguments.ignore), as_text=tuple(arguments.as_text))
+    pairs = open_sources([arguments.source], told)
+    for schema in pairs.schemas:
+        if schema.unused:
+            print(f"{schema.source}: not read, and not written: {', '.join(schema.unused)}", file=sys.stderr)
+    columns = {column for schema in pairs.schemas for column in schema.ignored}
+    settings = [key for key in arguments.ignore if key not in columns]
     with waiting(f"loading {arguments.teacher}"):
-        teacher = load_model(source(arguments.teacher), device=arguments.device, ignore=arguments.ignore)
+        teacher = load_model(source(arguments.teacher), device=arguments.device, ignore=settings)
     mined = mine(
         pairs,
         teacher,
