@@ -11,6 +11,7 @@ from zoo.training.checks import PairsError, check_run
 from zoo.training.losses import Loss, build_loss
 from zoo.training.losses.base import _Registry, losses_reading, register_loss
 from zoo.training.mining import mine
+from zoo.training.pairs import of_datasets
 from zoo.training.rehearsal import rehearse
 from zoo.training.samplers.plain import Shuffled
 from zoo.training.tables import TableError, write_pairs
@@ -280,6 +281,9 @@ def test_pairs_made_in_python_are_graded_too(tmp_path):
     check_unread(pairs, COSENT)
     mixed = [replace(pair, dataset="graded") for pair in pairs] + text_pairs(6, dataset="plain")
     check_unread(mixed, quick(datasets=("plain",)))
+    check_unread(of_datasets(mixed, ["plain"]), INFONCE)
+    with pytest.raises(UnreadColumnError):
+        check_unread(text_pairs(600) + pairs[:1] + text_pairs(600), INFONCE)
     with pytest.raises(UnreadColumnError):
         check_unread(mixed, quick(datasets=("graded",)))
 

@@ -85,8 +85,9 @@ def _reads(stage: Recipe, loss: Loss | None) -> frozenset[str]:
 
 
 def _whole(pairs: Any) -> Any:
-    """The table of which rows were selected."""
-    return _whole(pairs.pairs) if isinstance(pairs, Selection) else pairs
+    """The table of which rows were selected, where it tells its columns."""
+    table = _whole(pairs.pairs) if isinstance(pairs, Selection) else pairs
+    return table if hasattr(table, "schemas") else pairs
 
 
 def _takes(stage: Recipe, table: Any) -> bool:
@@ -95,7 +96,7 @@ def _takes(stage: Recipe, table: Any) -> bool:
     return not stage.datasets or any(fnmatch.fnmatchcase(str(n), p) for n in names for p in stage.datasets)
 
 
-def _problems(pairs: Sequence[Pair] | PairTable, stages: dict[Recipe, frozenset[str]], loss: Loss | None) -> list[str]:
+def _problems(pairs: Sequence[Pair] | PairTable, stages: Sequence[Stage], loss: Loss | None) -> list[str]:
     found = []
     for leaf in leaves_of(_whole(pairs)):
         takers = [(stage, reads) for stage, reads in stages if _takes(stage, leaf)]
@@ -117,8 +118,10 @@ def _problems(pairs: Sequence[Pair] | PairTable, stages: dict[Recipe, frozenset[
 
 
 def _sample(pairs: Sequence[Pair] | PairTable, stage: Recipe) -> list[Pair]:
-    """Some pairs that a stage learns from."""
+    """Pairs that a stage learns from: all that are in memory, some of a table."""
     mine = of_datasets(pairs, stage.datasets) if stage.datasets else pairs
+    if isinstance(pairs, list | tuple):
+        return [mine[row] for row in range(len(mine))]
     return sample_of(mine) if len(mine) else []
 
 
@@ -131,11 +134,12 @@ def _columns(schema: Schema, takers: Sequence[Stage], blind: list[Recipe], loss:
             f"read it: all of them would be trained as right pairs. {_ways('scores')}, or, where all are right, "
             f"{_ignore(schema.score)}"
         )
+    stages = [stage for stage, _ in takers]
     taught = any("teacher_scores" in reads for _, reads in takers)
     if schema.teacher_scores not in (None, MINED) and not taught:
         found.append(
-            f"{schema.source}: column {schema.teacher_scores} holds a teacher's scores, and {_readers([stage for stage, _ in takers], loss)} does "
-            f"not read them. {_ways('teacher_scores')}, or {_ignore(schema.teacher_scores)}"
+            f"{schema.source}: column {schema.teacher_scores} holds a teacher's scores, and {_readers(stages, loss)} does not "
+            f"read them. {_ways('teacher_scores')}, or {_ignore(schema.teacher_scores)}"
         )
     return found + [_left(schema, left) for left in schema.left]
 
