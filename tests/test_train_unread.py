@@ -1,5 +1,6 @@
 """Nothing in the data goes unread without a word: columns that matter stop a run, others are named; all readers."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from zoo.training.tables import TableError, write_pairs
 from zoo.training.unread import UnreadColumnError, check_unread, unread_lines
 
 from tests.train_support import fresh, quick, text_pairs
-from tests.train_tables import KINDS, as_csv, as_jsonl, source_of
+from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, shard, source_of
 from zoo.cli import main
+from zoo.errors import ZooError
 
 CALM = {"progress": False, "trackers": (), "report": False}
 INFONCE, COSENT = quick(), quick(loss="cosent")
@@ -82,6 +84,9 @@ def test_a_grade_is_read_or_ignored_by_name_in_every_reader(kind, tmp_path, hub)
     [
         ("weight", 0.5, r"column weight holds weights of the pairs, and no loss .*: leave it out: --ignore weight"),
         ("sample_weight", 2, r"column sample_weight holds weights"),
+        ("long_caption", "a further one", r"column long_caption is a further text .*--column also_text=long_caption"),
+        ("caption_de", "a further one", r"column caption_de is a further text"),
+        ("neg_score", 0.5, r"column neg_score holds a teacher's scores"),
         ("caption", "a further one", r"column caption is a further text .*--column also_text=caption"),
         ("image2", "red.png", r"column image2 is a further image .*--column also_image=image2"),
         ("teacher_score", 0.5, r"teacher_score holds a teacher's scores.*--column teacher_scores=teacher_score"),
@@ -165,6 +170,31 @@ def test_numbered_captions_beside_an_image_are_no_pair_of_texts(tmp_path):
         open_pairs(path)
 
 
+def test_fields_beside_the_files_of_a_shard(tmp_path):
+    """img2dataset's layout: of the .json the caption stands in for the .txt, and the rest counts."""
+    fields = {"caption": "the same", "url": "x", "width": 8}
+    content = {"0.jpg": b"x", "0.txt": b"a tile", "0.json": json.dumps(fields).encode()}
+    pairs = open_pairs(shard(tmp_path / "a.tar", content))
+    assert pairs.schemas[0].unused == ("caption", "url", "width")
+    check_unread(pairs, INFONCE)
+    for field, value in {"similarity": 0.3, "weight": 2, "caption_2": "another", "label": 1, "image2": "x.png"}.items():
+        more = {**content, "0.json": json.dumps({**fields, field: value}).encode()}
+        path = shard(tmp_path / f"{field}.tar", more)
+        with pytest.raises(ZooError, match=f"column {field} "):
+            check_unread(open_pairs(path), INFONCE)
+        check_unread(open_pairs(path, ignore=[field]), INFONCE)
+
+
+def test_further_parts_of_an_object(tmp_path):
+    rows = [{"query": {"text": f"q {i}", "image": "a.png", "id": i}, "positive": f"p {i}"} for i in range(4)]
+    for path in (as_jsonl(rows, tmp_path / "t.jsonl"), as_parquet(rows, tmp_path / "t.parquet")):
+        pairs = open_pairs(path)
+        assert pairs[1].query.text == "q 1"
+        assert sorted(pairs.schemas[0].unused) == ["query.id", "query.image"]
+        with pytest.raises(UnreadColumnError, match=r"column query.image is not read, .*--ignore query.image"):
+            check_unread(pairs, INFONCE)
+
+
 # ------------------------------------------------------------------------------------------------ labels
 
 
@@ -176,6 +206,9 @@ def test_labels_of_0_and_1_grade_the_pairs(kind, tmp_path, hub):
     with pytest.raises(UnreadColumnError, match=r"column label grades the pairs.*--ignore label"):
         check_unread(pairs, INFONCE)
     check_unread(pairs, COSENT)
+    classes = [{"query": row["sentence1"], "positive": row["sentence2"], "class": row["label"]} for row in rows]
+    with pytest.raises(TableError, match="column class holds whole numbers: a score of 0 or 1, or a class"):
+        open_pairs(source_of(kind, classes, tmp_path, hub))
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "hub"])
@@ -344,3 +377,39 @@ def test_ignore_names_columns_and_settings_of_a_checkpoint(tmp_path, capsys, mon
     options = ["--ignore", "score", "--ignore", "truncate_dim"]
     assert main([option for option in command(path, *options) if option != "--from-scratch"]) == 0
     assert given == [["truncate_dim"]]
+
+
+def test_a_name_that_is_neither_is_an_error(tmp_path, capsys):
+    path = as_csv(rows_with(), tmp_path / "t.csv")
+    assert main(command(path, "--ignore", "scor")) == 2
+    assert "--ignore scor: there is no such column, and no checkpoint is read" in capsys.readouterr().err
+
+
+def test_a_mined_file_trains_as_the_command_says(tmp_path, capsys):
+    path, out = as_csv(rows_with(weight=lambda i: 1), tmp_path / "t.csv"), tmp_path / "mined.jsonl"
+    fresh("text-test").save_pretrained(tmp_path / "teacher")
+    options = [
+        "--teacher",
+        str(tmp_path / "teacher"),
+        "--out",
+        str(out),
+        "--negatives",
+        "1",
+        "--relative-margin",
+        "none",
+    ]
+    assert main(["mine", str(path), *options, "--quiet"]) == 0
+    assert "t.csv: not read, and not written: weight" in capsys.readouterr().err
+    assert main(command(out, "--recipe", "hard-negatives")) == 0
+    assert "mined.jsonl: not read: mined_scores" in capsys.readouterr().out
+    assert main(["mine", str(path), *options, "--quiet", "--ignore", "weight"]) == 0
+    assert "weight" not in capsys.readouterr().err
+
+
+def test_held_out_data_is_shown_and_held_to_the_same(tmp_path, capsys):
+    path = as_csv(rows_with(), tmp_path / "t.csv")
+    held_out = as_csv(rows_with(score=graded), tmp_path / "held.csv")
+    assert main(command(path, "--held-out", str(held_out))) == 2
+    assert "held.csv: column score grades the pairs" in capsys.readouterr().err
+    assert main(command(path, "--held-out", str(held_out), "--ignore", "score")) == 0
+    assert "held out: held.csv: 8 pairs" in capsys.readouterr().out

@@ -43,10 +43,14 @@ def as_parquet(rows: Rows, path: Path) -> Path:
 
 def as_shard(rows: Rows, path: Path) -> Path:
     """Samples of a .json each."""
+    return shard(path, {f"{number:04}.json": json.dumps(row).encode() for number, row in enumerate(rows)})
+
+
+def shard(path: Path, files: dict[str, bytes]) -> Path:
+    """A tar of these files."""
     with tarfile.open(path, "w") as tar:
-        for number, row in enumerate(rows):
-            content = json.dumps(row).encode()
-            member = tarfile.TarInfo(f"{number:04}.json")
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path

@@ -73,17 +73,20 @@ def start(arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments)
     first = stages_of(recipe)[0]
     pairs, held_out = _pairs(arguments), _held_out(arguments)
+    schemas = [*pairs.schemas, *(held_out.schemas if held_out is not None else ())]
+    for schema in schemas[len(pairs.schemas) :]:
+        _say(f"held out: {schema}")
     check_unread(pairs, recipe, held_out)
     for line in unread_lines(pairs, recipe, shown=True):
         _say(line)
-    ignored = {
-        column for table in (pairs, held_out) if table is not None for s in table.schemas for column in s.ignored
-    }
+    ignored = {column for schema in schemas for column in schema.ignored}
     name = arguments.model or first.model or DEFAULT_MODEL
     settings = [key for key in arguments.ignore if key not in ignored]  # the others are a checkpoint's
     torch.manual_seed(first.seed)
     with waiting(f"loading {name}"):
         scratch = arguments.from_scratch or bool(first.model)
+        if scratch and settings:
+            raise ZooError(f"--ignore {settings[0]}: there is no such column, and no checkpoint is read")
         model = build_model(name) if scratch else load_model(source(name), device="cpu", ignore=settings)
     _say(f"{name}: {len(pairs):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
     stages = [replace(stage, model=stage.model or name) for stage in stages_of(recipe)]

@@ -130,7 +130,8 @@ class Recipe:
         teacher: name of a frozen model whose vectors the loss compares with (gist, distillation, adaptive_margin);
             "itself" is the model as it is when the stage begins.
         cache: keep the vectors of towers that do not learn on disk, so that they are computed once.
-        holdout: pairs kept back for the report's figures: a share below 1, or a number; 0 for none.
+        holdout: pairs kept back for the report's figures, where no column of splits says which: a share below 1, or a
+            number; 0 for none.
         max_bad: unreadable pairs that are set aside (listed in skipped.jsonl) before the run stops; a share or a number.
         checkpoint_every, log_every: steps.
         save_as: type of the finished model's stored weights: float32, float16 or bfloat16.

@@ -63,7 +63,8 @@ def train(
     Args:
         model: changed in place. pairs: what to learn. recipe: every number, or a tuple of stages, done in order.
         out: folder of this run; `load_model(out)` opens the finished model.
-        held_out: pairs for the figures before and after; by default `recipe.holdout` of the pairs are kept back.
+        held_out: pairs for the figures before and after; by default the validation rows of a table with a column of
+            splits, else `recipe.holdout` of the pairs.
         loss: a loss of your own in place of the one the recipe names. name: of the finished model; else the folder's.
         data: facts about the data for the report (source, schema).
         resume: go on from the last whole checkpoint in `out`; without one, start.
@@ -90,7 +91,7 @@ def train(
             _say(lines, progress)
     if held_out is not None and (told := told_held_out(held_out)):
         _say([told], progress)
-    if not data:
+    if "schema" not in (data or {}):  # which the command has shown
         _say(unread_lines(pairs, recipe), progress)
     claim(out, stages, pairs, resume)
     start_trackers(accelerator, stages)

@@ -51,9 +51,16 @@ _FACTS = {
 _KNOWN = {
     "score": ("score", "scores", "similarity", "similarity_score", "relevance", "grade"),
     "label": ("label", "labels", "class"),
-    "teacher_scores": ("teacher_scores", "teacher_score"),
+    "teacher_scores": (
+        *(
+            f"{who}_score{s}"
+            for who in ("teacher", "reranker", "pos", "positive", "neg", "negative")
+            for s in ("", "s")
+        ),
+    ),
     "weights": ("weight", "weights", "sample_weight", "sample_weights"),
 }
+_FURTHER = re.compile(r"(?:.+[_-])?captions?(?:[_-](?!id)[a-z]{2})?")  # long_caption, caption_de: where they hold texts
 _WORD = re.compile(r"mp[34]|m4a|[a-z]+|\d+")
 _BARE = ("path", "file", "file_name", "filename", "filepath")
 _TAIL = {"path", "file", "filename", "bytes"}
@@ -284,14 +291,19 @@ def _left_kind(column: Column, meant: set[tuple[str, int, str]]) -> str:
     word = column.name.rpartition(".")[2].lower()
     if kind := next((kind for kind, words in _KNOWN.items() if word in words), ""):
         return kind
-    if column.kind in ("field", "int", "float", "bit"):
+    if column.kind == "field":
+        meaning = read_name(word)
+        return "" if meaning is None or meaning.weak else meaning.modality or "text"
+    if column.kind in ("int", "float", "bit"):
+        return ""
+    meaning = read_name(column.name)
+    if meaning is not None and column.rank and (meaning.role, meaning.number, meaning.modality or "text") in meant:
         return ""
     # caption_3, image2: as the name without its number.
-    meaning = read_name(column.name) or read_name(re.sub(r"[_-]?\d+(?=[_-]|$)", "", column.name))
-    if meaning is None or meaning.weak:
-        return ""
-    modality = meaning.modality or "text"
-    return "" if column.rank and (meaning.role, meaning.number, modality) in meant else modality
+    if meaning is None and column.kind == "text" and _FURTHER.fullmatch(column.name.lower()):
+        return "text"
+    meaning = meaning or read_name(re.sub(r"[_-]?\d+(?=[_-]|$)", "", column.name))
+    return "" if meaning is None or meaning.weak else meaning.modality or "text"
 
 
 def _captions(told: list[tuple[Meaning, int, Column]]) -> list[tuple[Meaning, int, Column]]:
@@ -409,7 +421,8 @@ def _judge_label(source: str, column: Column, facts: dict[str, str], slots: _Slo
     """`label` of broken numbers is a score, and so are 0 and 1 beside named roles; else whole numbers could be either."""
     if column.name.lower() == "group":
         return
-    if column.kind == "float" or (column.kind == "bit" and not slots.roleless and "score" not in facts):
+    bit = column.kind == "bit" and column.name.lower() == "label"
+    if column.kind == "float" or (bit and not slots.roleless and "score" not in facts):
         del facts["group"]
         facts.setdefault("score", column.name)
     elif "score" not in facts and (column.kind == "bit" or (column.kind == "int" and not slots.roleless)):
