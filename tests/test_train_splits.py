@@ -1,5 +1,6 @@
 """A column of splits is followed: rows for validation are held out, rows for the test not read; all readers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,8 @@ def test_only_rows_for_training_are_seen_by_a_run(tmp_path, monkeypatch, capsys)
     assert read == {("train", "train"), ("validation", "val")}
     assert "held out: the 4 validation rows by column split" in capsys.readouterr().out
     assert (tmp_path / "run" / "scores.json").is_file()
+    kept = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert kept["held out"] == "the 4 validation rows by column split"
 
 
 def test_rows_for_validation_alone_are_opened_and_not_trained_on(tmp_path):

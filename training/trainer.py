@@ -90,6 +90,7 @@ def train(
             facts[f"texts of {stage.name}"] = lines
             _say(lines, progress)
     if held_out is not None and (told := told_held_out(held_out)):
+        facts["held out"] = told.removeprefix("held out: ")
         _say([told], progress)
     if "schema" not in (data or {}):  # which the command has shown
         _say(unread_lines(pairs, recipe), progress)
