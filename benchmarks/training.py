@@ -165,7 +165,6 @@ def _status(name: str) -> float:
 
 def zoo(batch: int, micro: int) -> dict[str, float]:
     """The trainer's own step."""
-    import torch
     from zoo.training.feed import TrainBatch
     from zoo.training.grad_cache import Read
     from zoo.training.losses import build_loss
@@ -174,8 +173,7 @@ def zoo(batch: int, micro: int) -> dict[str, float]:
 
     model = dual_tower()
     pixels, ids = inputs(model, batch)
-    groups = {"query_groups": torch.arange(batch), "target_groups": torch.arange(batch)}
-    data = TrainBatch([Read(0, p) for p in pixels], [Read(1, i) for i in ids], groups, list(range(batch)), 0)
+    data = TrainBatch([Read(0, p) for p in pixels], [Read(1, i) for i in ids], {}, list(range(batch)), 0)
     run = Run(model, Recipe(steps=10, batch_size=batch, micro_batch=micro), build_loss("infonce"))
     return measure(lambda: run.advance(data))
 

@@ -7,9 +7,26 @@ from torch.nn import functional as F
 from zoo.training.losses.base import Loss, Temperature
 from zoo.training.losses.infonce import InfoNCE
 
+from zoo.identity import Right
+
 
 def units(*shape: int, grad: bool = False) -> torch.Tensor:
     return F.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1).requires_grad_(grad)
+
+
+def right_of(matrix: torch.Tensor) -> Right:
+    """What a matrix `(B, T)` of truth values says, with each item another and each query a set of its own; it keeps the
+    matrix, for loops to read."""
+    count, items = matrix.shape
+    queries, asks = torch.arange(items, items + count), torch.arange(count)[:, None]
+    right = Right(queries, torch.arange(items), asks, matrix.nonzero(), sets=count, items=items + count)
+    right.matrix = matrix
+    return right
+
+
+def right_in_groups(queries: torch.Tensor, targets: torch.Tensor) -> Right:
+    """Targets are right for the queries of their group."""
+    return right_of(queries[:, None] == targets)
 
 
 def exact(loss: Loss) -> Loss:

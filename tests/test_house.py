@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "items": BASE | {"media"},
     "files": set(),
     "keys": BASE,
+    "identity": BASE | {"keys"},
     "films": BASE | {"media"},
     "media": BASE,
     "pooling": BASE,

@@ -7,6 +7,7 @@ from torch import nn
 from zoo.training.grad_cache import CachedEmbeddings, Read
 from zoo.training.losses import build_loss, list_losses
 
+from tests.loss_support import right_of
 from zoo import build_model
 from zoo.items import Item
 
@@ -72,8 +73,7 @@ def extras_of(negatives: int):
     targets = COUNT * (1 + negatives)
     unit = lambda n: nn.functional.normalize(torch.randn(n, 7, generator=generator, dtype=torch.float64), dim=1)  # noqa: E731
     return {
-        "query_groups": torch.arange(COUNT),
-        "target_groups": torch.arange(targets),
+        "right": right_of(torch.rand(COUNT, targets, generator=generator) < 0.2),
         "scores": torch.rand(COUNT, generator=generator, dtype=torch.float64),
         "teacher_queries": unit(COUNT),
         "teacher_targets": unit(targets),

@@ -11,7 +11,7 @@ from zoo.training.losses import UnknownLossError, build_loss, list_losses
 from zoo.training.losses.base import Loss, Temperature, check_layout, describe_losses, in_row_blocks, register_loss
 from zoo.training.losses.infonce import InfoNCE
 
-from tests.loss_support import columns_of, exact, same, same_on_sphere, st, units
+from tests.loss_support import columns_of, exact, right_in_groups, right_of, same, same_on_sphere, st, units
 
 ALL = {"query_query": True, "positive_positive": True}
 OPTIONS = [
@@ -32,37 +32,31 @@ OPTIONS = [
 def batch(count: int, negatives: int, dim: int = 5, grad: bool = False):
     """Queries and targets, and every named tensor that InfoNCE may read."""
     queries, targets = units(count, dim, grad=grad), units(count * (1 + negatives), dim, grad=grad)
-    query_groups = torch.arange(count) // 2
-    # Some positives are of another group than their query, so that the two are never mistaken for each other.
-    target_groups = torch.cat([query_groups.roll(1), torch.randint(0, count, (count * negatives,))])
-    extras = {
-        "query_groups": query_groups,
-        "target_groups": target_groups,
-        "ignore": torch.rand(count, len(targets)) < 0.2,
-    }
+    # Not even their own positives are right for some queries, so that rows and columns are never mistaken.
+    right = torch.rand(count, len(targets)) < 0.3
+    extras = {"right": right_of(right), "ignore": torch.rand(count, len(targets)) < 0.2}
     return queries, targets, extras
 
 
 def naive(queries, targets, temperature=0.1, *, symmetric=True, in_batch=True, query_query=False,
-          positive_positive=False, multi_positive=False, margin=None, query_groups=None, target_groups=None,
-          ignore=None) -> float:  # fmt: skip
+          positive_positive=False, multi_positive=False, margin=None, right=None, ignore=None) -> float:  # fmt: skip
     """InfoNCE by loops over numbers, written from its definition."""
     count, negatives = len(queries), len(targets) // len(queries) - 1
     owner = lambda j: j if j < count else (j - count) // negatives  # noqa: E731
-    grouped = query_groups is not None
+    known = torch.zeros(count, len(targets), dtype=torch.bool) if right is None else right.matrix
     total = 0.0
 
-    def row(i, cosines, same_group, ignored, owners, more=()):
+    def row(i, cosines, alike, ignored, owners, more=()):
         """One row: all logits, then the mean over its positives."""
         logits, positives = {}, []
         for j, cosine in enumerate(cosines):
             own = j == i
-            gone = ignored[j] or (same_group[j] and not multi_positive)
+            gone = ignored[j] or (alike[j] and not multi_positive)
             gone |= margin is not None and cosine > cosines[i] + margin
             gone |= not in_batch and owners[j] != i
             if own or not gone:
                 logits[j] = cosine / temperature
-                if own or (multi_positive and same_group[j]):
+                if own or (multi_positive and alike[j]):
                     positives.append(j)
         others = [cosine / temperature for cosine in more if margin is None or cosine <= cosines[i] + margin]
         whole = math.log(sum(math.exp(x) for x in [*logits.values(), *others]))
@@ -70,18 +64,15 @@ def naive(queries, targets, temperature=0.1, *, symmetric=True, in_batch=True, q
 
     for i in range(count):
         more = []
-        for wanted, side, groups in (
-            (query_query, queries, query_groups),
-            (positive_positive, targets[:count], target_groups),
-        ):
+        for wanted, side in ((query_query, queries), (positive_positive, targets[:count])):
             if wanted and in_batch:
-                others = [j for j in range(count) if j != i and not (grouped and groups[i] == groups[j])]
+                others = [j for j in range(count) if j != i and not known[i, j] and not known[j, i]]
                 more += [float(side[i] @ side[j]) for j in others]
         size = len(targets)
         forth = row(
             i,
             (targets @ queries[i]).tolist(),
-            [grouped and bool(query_groups[i] == target_groups[j]) for j in range(size)],
+            known[i].tolist(),
             [ignore is not None and bool(ignore[i, j]) for j in range(size)],
             [owner(j) for j in range(size)],
             more,
@@ -90,7 +81,7 @@ def naive(queries, targets, temperature=0.1, *, symmetric=True, in_batch=True, q
             back = row(
                 i,
                 (queries @ targets[i]).tolist(),
-                [grouped and bool(target_groups[i] == query_groups[j]) for j in range(count)],
+                known[:, i].tolist(),
                 [ignore is not None and bool(ignore[j, i]) for j in range(count)],
                 range(count),
             )
@@ -121,7 +112,7 @@ def test_equals_cross_entropy(negatives):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("given", [(), ("query_groups", "target_groups"), ("ignore",), "all"], ids=str)
+@pytest.mark.parametrize("given", [(), ("right",), ("ignore",), "all"], ids=str)
 @pytest.mark.parametrize("negatives", [0, 2])
 def test_equals_loops(options, given, negatives):
     queries, targets, extras = batch(6, negatives)
@@ -136,8 +127,7 @@ def test_own_positive_is_never_left_out():
     queries, targets = units(4, 5), units(4, 5)
     loss = exact(InfoNCE(margin=-9.0))
     everything = torch.ones(4, 4, dtype=torch.bool)
-    one = torch.zeros(4)
-    assert loss(queries, targets, ignore=everything, query_groups=one, target_groups=one).item() == 0.0
+    assert loss(queries, targets, ignore=everything, right=right_of(everything)).item() == 0.0
     plain = exact(InfoNCE())
     assert torch.equal(plain(queries, targets, ignore=torch.eye(4, dtype=torch.bool)), plain(queries, targets))
 
@@ -167,7 +157,7 @@ def test_several_positives_are_supcon():
     positive = (labels[:, None] == labels).double()
     expected = -((positive * log_p).sum(1) / positive.sum(1)).mean()
     loss = exact(InfoNCE(temperature=0.1, symmetric=False, multi_positive=True, block=3))
-    same(loss(queries, targets, query_groups=labels, target_groups=labels), expected, queries, targets)
+    same(loss(queries, targets, right=right_in_groups(labels, labels)), expected, queries, targets)
 
 
 @pytest.mark.parametrize(
@@ -276,8 +266,9 @@ def test_no_tensor_grows_with_the_square_of_the_batch(name):
     loss = build_loss(f"{name}(block={block})")
     queries, targets = units(count, 4, grad=True), units(3 * count, 4, grad=True)
     extras = {"teacher_queries": units(count, 4), "teacher_targets": units(3 * count, 4), "progress": 0.9}
+    extras["right"] = right_of(torch.rand(count, 3 * count) < 0.02)
     with Largest() as largest:
-        value = loss.double()(queries, targets, **{k: v for k, v in extras.items() if k in loss.reads})
+        value = loss.double()(queries, targets, **{k: v for k, v in extras.items() if k in loss.reads | loss.may_read})
         value.backward()
     assert block * 3 * count <= largest.entries < count * count / 4
 

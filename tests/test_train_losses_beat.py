@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from zoo.training.losses import build_loss
 
+from tests.loss_support import right_in_groups
+
 from .test_train_losses_graded_beat import Net, hidden, recall
 
 pytestmark = pytest.mark.slow  # nets trained from several seeds: a minute of CPU together
@@ -75,7 +77,7 @@ def topics(seed: int, text: str, grouped: bool) -> float:
         topic, queries, targets = pairs(64)
         seen = [F.normalize(centres[topic] + 0.3 * torch.randn(64, 8), dim=1) for _ in range(2)]
         extras = {"teacher_queries": seen[0], "teacher_targets": seen[1]}
-        return net(queries), net(targets), extras | ({"query_groups": topic, "target_groups": topic} if grouped else {})
+        return net(queries), net(targets), extras | ({"right": right_in_groups(topic, topic)} if grouped else {})
 
     fit(net, batch, text, steps=60)
     topic, queries, targets = pairs(400)

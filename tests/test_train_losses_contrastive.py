@@ -14,7 +14,7 @@ from zoo.training.losses.progressive import Progressive
 from zoo.training.losses.ranking import Ranking
 from zoo.training.losses.sigmoid import Sigmoid
 
-from tests.loss_support import Columns, columns_of, exact, same, same_on_sphere, st, units
+from tests.loss_support import Columns, columns_of, exact, right_of, same, same_on_sphere, st, units
 
 ONE_WAY = {"temperature": 0.1, "symmetric": False}
 
@@ -22,11 +22,9 @@ ONE_WAY = {"temperature": 0.1, "symmetric": False}
 def batch(count: int = 6, negatives: int = 2, dim: int = 5):
     """Queries, targets, and the tensors that say which targets are no negatives."""
     queries, targets = units(count, dim, grad=True), units(count * (1 + negatives), dim, grad=True)
-    groups = torch.arange(count) // 2
-    # Some positives are of another group than their query, so that the two are never mistaken for each other.
-    others = torch.cat([groups.roll(1), torch.randint(0, count, (count * negatives,))])
-    ignore = torch.rand(count, len(targets)) < 0.2
-    return queries, targets, {"query_groups": groups, "target_groups": others, "ignore": ignore}
+    # Not even their own positives are right for some queries, so that rows and columns are never mistaken.
+    right, ignore = (torch.rand(count, len(targets)) < share for share in (0.3, 0.2))
+    return queries, targets, {"right": right_of(right), "ignore": ignore}
 
 
 def teachers(count: int = 6, negatives: int = 2) -> dict[str, torch.Tensor]:
@@ -40,7 +38,7 @@ def still(*tensors: torch.Tensor) -> list[torch.Tensor]:
 
 def left_out(i: int, j: int, extras: dict) -> bool:
     """Whether target j is no negative of query i, and is not its positive."""
-    return bool(extras["ignore"][i, j]) or bool(extras["query_groups"][i] == extras["target_groups"][j])
+    return bool(extras["ignore"][i, j]) or bool(extras["right"].matrix[i, j])
 
 
 # ------------------------------------------------------------------------------------------------ all of them

@@ -12,7 +12,7 @@ from zoo.training.losses.distillation import Distillation, NoCandidatesError
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.losses.stable_distillation import StableDistillation
 
-from tests.loss_support import columns_of, exact, plain_infonce, same, same_on_sphere, st, units
+from tests.loss_support import columns_of, exact, plain_infonce, right_in_groups, same, same_on_sphere, st, units
 
 # ------------------------------------------------------------------------------------------------ graded pairs
 
@@ -142,10 +142,7 @@ def test_a_teacher_that_is_sure_makes_infonce():
 def test_distillation_adds_infonce_with_the_same_temperature_and_its_masks():
     queries, targets = units(5, 4, grad=True), units(10, 4, grad=True)
     extras = {"teacher_queries": units(5, 4), "teacher_targets": units(10, 4)}
-    groups = {
-        "query_groups": torch.tensor([0, 0, 1, 2, 3]),
-        "target_groups": torch.tensor([0, 0, 1, 2, 3, 1, 1, 4, 5, 6]),
-    }
+    groups = {"right": right_in_groups(torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 0, 1, 2, 3, 1, 1, 4, 5, 6]))}
     alone, both = (exact(Distillation(temperature=0.1, infonce=w, symmetric=False)) for w in (0.0, 0.5))
     assert both.may_read == InfoNCE.may_read
     assert alone.may_read == frozenset()
@@ -253,12 +250,12 @@ def test_stable_distillation_of_a_lower_candidate_leaves_the_better_ones_alone()
     assert (grad[0] != 0).tolist() == [False, True, True, True, False, True, True, True, True]
 
 
-def test_stable_distillation_adds_infonce_and_leaves_out_what_groups_remove():
+def test_stable_distillation_adds_infonce_and_leaves_out_what_is_right():
     queries, targets, scores = units(4, 5, grad=True), units(12, 5, grad=True), torch.randn(4, 3, dtype=torch.float64)
     alone, both = (exact(StableDistillation(0.1, infonce=w)) for w in (0.0, 2.0))
     difference = both(queries, targets, teacher_scores=scores) - alone(queries, targets, teacher_scores=scores)
     same(difference, 2 * plain_infonce()(queries, targets), queries, targets)
     groups = torch.arange(12)
     groups[4] = 0  # the first hard negative of query 0 is the very thing
-    masked = alone(queries, targets, teacher_scores=scores, query_groups=groups[:4], target_groups=groups)
+    masked = alone(queries, targets, teacher_scores=scores, right=right_in_groups(groups[:4], groups))
     same(masked, naive_stable(queries, targets, scores, 0.1, removed=[(0, 4)]), queries, targets)

@@ -11,7 +11,7 @@ from zoo.training.losses.mixing import Mixing, TooFewNegativesError
 from zoo.training.losses.progressive import Progressive
 from zoo.training.losses.softened import Softened
 
-from tests.loss_support import exact, same, units
+from tests.loss_support import exact, right_in_groups, same, units
 from tests.test_train_losses_contrastive import ONE_WAY, batch, left_out, still
 
 # ------------------------------------------------------------------------------------------------ focal
@@ -34,7 +34,7 @@ def results(loss, queries, targets, extras):
 @pytest.mark.parametrize("detach", [False, True])
 def test_focal_equals_its_formula(gamma, detach):
     queries, targets, extras = batch()
-    gone = extras["ignore"] | (extras["query_groups"][:, None] == extras["target_groups"])
+    gone = extras["ignore"] | extras["right"].matrix
     own = torch.zeros_like(gone)
     own.fill_diagonal_(True)
     p = (queries @ targets.T / 0.1).masked_fill(gone & ~own, -torch.inf).softmax(1).diagonal()
@@ -124,9 +124,9 @@ def test_what_is_no_negative_is_not_mixed():
     grads = torch.autograd.grad(value, (queries, targets))
     assert value.item() == 0
     assert all((grad == 0).all() for grad in grads)
-    groups = {"query_groups": torch.arange(4), "target_groups": torch.cat([torch.arange(4), torch.arange(8) // 2])}
+    own = right_in_groups(torch.arange(4), torch.cat([torch.arange(4), torch.arange(8) // 2]))
     only = exact(Mixing(in_batch=False, temperature=0.1))
-    assert only(queries, targets, **groups).item() == 0
+    assert only(queries, targets, right=own).item() == 0
 
 
 def test_mixing_needs_negatives_to_mix():
@@ -171,7 +171,7 @@ def test_progressive_rows_equal_the_formula(progress, power):
 
 def test_progressive_negatives_equal_the_formula():
     queries, targets, extras = batch()
-    gone = extras["ignore"] | (extras["query_groups"][:, None] == extras["target_groups"])
+    gone = extras["ignore"] | extras["right"].matrix
     similarity = queries @ targets.T
     total = 0.0
     for i in range(6):
@@ -236,7 +236,7 @@ def test_softened_starts_as_infonce_to_the_bit():
 @pytest.mark.parametrize("progress", [0.25, 1.0])
 def test_softened_equals_cross_entropy_against_soft_labels(progress):
     queries, targets, extras = batch(negatives=1)
-    gone = extras["ignore"] | (extras["query_groups"][:, None] == extras["target_groups"])
+    gone = extras["ignore"] | extras["right"].matrix
     own = torch.eye(6, 12, dtype=torch.bool)
     logits = (queries @ targets.T / 0.1).masked_fill(gone & ~own, -1e3)
     alpha, expected = 0.4 * progress, 0.0

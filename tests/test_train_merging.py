@@ -28,6 +28,7 @@ from zoo.training.merging import (
 from zoo.training.pairs import Pair
 from zoo.training.positioning import Probe, ProbeError, find_position, self_position, weight_gradient
 
+from tests.loss_support import right_in_groups
 from zoo import build_model, load_model
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
@@ -351,7 +352,7 @@ def trained(model: Embedder, pairs: list[Pair], steps: int) -> Embedder:
         rows = torch.randperm(len(pairs))[:64]
         queries, targets = (tower(tower.encoder.collate([reads[i] for i in rows.tolist()])) for reads in sides)
         optimiser.zero_grad()
-        loss(queries, targets, query_groups=groups[rows], target_groups=groups[rows]).backward()
+        loss(queries, targets, right=right_in_groups(groups[rows], groups[rows])).backward()
         optimiser.step()
     return model.eval()
 

@@ -14,6 +14,7 @@ from zoo.training.recipe import stages_of
 from zoo.training.tables import TableError, open_pairs, write_pairs
 
 from tests import train_support
+from tests.loss_support import right_of
 from tests.train_support import SHAPES, fresh, picture, quick, same_weights
 from zoo import load_model
 from zoo.items import Item
@@ -263,7 +264,7 @@ def softmax(logits):
 
 def value(text: str, queries, targets, **extras) -> float:
     loss = build_loss(text).double()
-    given = {name: torch.as_tensor(extra) for name, extra in extras.items()}
+    given = {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in extras.items()}
     return float(loss(torch.as_tensor(queries), torch.as_tensor(targets), **given).detach())
 
 
@@ -326,7 +327,8 @@ def test_hard_negatives_weigh_more_as_in_llave():
     chance = wrong / (np.exp(right / 0.05) + wrong.sum(1))[:, None]
     chance[np.arange(4), np.arange(4)] = -chance.sum(1)  # no gradient through the weights
     assert np.allclose(leaf.grad.numpy(), chance @ targets / 0.05 / 4, atol=1e-6)
-    left_out = value(text, queries, targets, query_groups=np.arange(4), target_groups=np.r_[0:4, 0, 0, 0, 0])
+    right = right_of(torch.from_numpy(np.arange(4)[:, None] == np.r_[0:4, 0, 0, 0, 0]))
+    left_out = value(text, queries, targets, right=right)
     assert np.isfinite(left_out)
 
 

@@ -17,11 +17,13 @@ from zoo.training.sharding import whole
 from zoo.training.trainer import make_feed
 
 from tests.train_support import fresh, quick, text_pairs
+from zoo.items import Item
 
 WRITTEN = {
     "matryoshka": "matryoshka(dims=[16, 8]):infonce",
     "matryoshka_2d": "matryoshka_2d(dims=[16, 8]):infonce",
     "starbucks": "starbucks(pairs=[[1, 8], [2, 32]]):infonce",
+    "multi": "infonce(multi_positive=True)",
 }
 
 
@@ -32,8 +34,10 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
     pairs = [
         replace(pair, score=i / 12, teacher_scores=(0.9, 0.1 * i, 0.3)) for i, pair in enumerate(text_pairs(12, 2))
     ]
+    # Each query comes twice, in either process, with several answers of which each draws.
+    pairs = [replace(p, query=pairs[i % 6].query, also=(Item(text=f"so {i % 9}"),)) for i, p in enumerate(pairs)]
     found = {}
-    for name in list_losses():
+    for name in (*list_losses(), "multi"):
         recipe = quick(loss=WRITTEN.get(name, name), batch_size=8, micro_batch=5, teacher="zoo-mini", clip=1e9)
         model = fresh("text-test").double()
         for module in model.modules():

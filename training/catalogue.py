@@ -8,9 +8,8 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.items import Item
-from zoo.keys import item_key
 
-from .pairs import Pair, PairTable, datasets_of
+from .pairs import Pair, PairTable, answers_of, datasets_of
 
 
 class Catalogue:
@@ -28,57 +27,35 @@ class Catalogue:
         self.pairs, self.corpus = pairs, corpus
         numbers, self.names = datasets_of(pairs)
         self.datasets = torch.from_numpy(np.asarray(numbers, dtype=np.int64))
+        self.bad: list[tuple[str, str]] = []
+
+        def note(row: int, error: InputError) -> None:
+            self.bad.append((pairs.where(row) if hasattr(pairs, "where") else f"pair {row}", str(error)))
+
+        self.answers = answers_of(pairs, bad=note)
         self.queries: list[tuple[int, int]] = []
         self.documents: list[tuple[int, int]] = []
-        query_ids: dict[bytes, int] = {}
-        document_ids: dict[bytes, int] = {}
-        kinds: dict[frozenset, int] = {}
-        document_kinds: list[int] = []
-
-        def document(item: Item, key: bytes, place: tuple[int, int]) -> int:
-            number = document_ids.setdefault(key, len(document_ids))
-            if number == len(self.documents):
-                self.documents.append(place)
-                document_kinds.append(kinds.setdefault(item.modalities, len(kinds)))
-            return number
-
+        query_ids: dict[int, int] = {}
+        document_ids: dict[int, int] = {}
         query_of, positive_of = [0] * len(pairs), [0] * len(pairs)
-        by_group: dict[str, set[bytes]] = {}
-        by_query: list[set[bytes]] = []
-        self._groups: list[set[str]] = []  # of every query
-        self.bad: list[tuple[str, str]] = []
-        self.readable = torch.ones(len(pairs), dtype=torch.bool)
-        for row in range(len(pairs)):
-            try:
-                pair = pairs[row]
-                key, *answers = [item_key(item) for item in (pair.query, pair.positive, *pair.also)]
-                others = [(item, item_key(item)) for item in pair.negatives]
-            except InputError as error:
-                self.readable[row] = False
-                self.bad.append((pairs.where(row) if hasattr(pairs, "where") else f"pair {row}", str(error)))
-                continue
-            query = query_of[row] = query_ids.setdefault(key, len(query_ids))
-            if query == len(self.queries):
-                self.queries.append((row, -1))
-                by_query.append({key})  # a query is no negative of itself
-                self._groups.append(set())
-            by_query[query].update(answers)
-            if pair.group:
-                by_group.setdefault(pair.group, set()).update(answers)
-                self._groups[query].add(pair.group)
-            positive_of[row] = document(pair.positive, answers[0], (row, 0))
-            for slot, (item, other) in enumerate(others, 1):
-                document(item, other, (row, slot))
+        self.readable = torch.from_numpy(self.answers.sizes > 0)
+        for row in self.readable.nonzero()[:, 0].tolist():
+            asked, positive, *others = self.answers.of(row).tolist()
+            query_of[row] = _number(asked, (row, -1), query_ids, self.queries)
+            positive_of[row] = _number(positive, (row, 0), document_ids, self.documents)
+            for slot, other in enumerate(others[self.answers.counts[row] - 1 :], 1):
+                _number(other, (row, slot), document_ids, self.documents)
+        contents = self.answers.contents
         for slot, item in enumerate(corpus):
-            document(item, item_key(item), (-1, slot))
-
-        def numbers_of(keys: set[bytes]) -> Tensor:
-            return torch.tensor([document_ids[key] for key in keys if key in document_ids], dtype=torch.long)
-
+            _number(contents.number(item), (-1, slot), document_ids, self.documents)
         self.query_of, self.positive_of = torch.tensor(query_of), torch.tensor(positive_of)
-        self.document_kinds = torch.tensor(document_kinds)
-        self._by_group = {group: numbers_of(keys) for group, keys in by_group.items()}
-        self._by_query = [numbers_of(keys) for keys in by_query]
+        kinds: dict[frozenset, int] = {}
+        self.document_kinds = torch.tensor(
+            [kinds.setdefault(contents.modalities[number], len(kinds)) for number in document_ids]
+        )
+        self._asked = np.fromiter(query_ids, np.int64, len(query_ids))
+        self._document_of = np.full(len(contents), -1)
+        self._document_of[list(document_ids)] = np.arange(len(document_ids))
 
     def item(self, place: tuple[int, int]) -> Item:
         """What lies at a place."""
@@ -92,10 +69,14 @@ class Catalogue:
         """A document by number."""
         return self.item(self.documents[number])
 
-    def own(self, row: int) -> list[Tensor]:
-        """Documents that are no negatives of this pair, as index tensors."""
-        query = int(self.query_of[row])
-        return [self._by_query[query], *(self._by_group[group] for group in self._groups[query])]
+    def own(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Documents that are no negatives of some pairs, as (place in `rows`, document)."""
+        queries = self._asked[self.query_of[rows].numpy()]
+        places, right = self.answers.right_for(queries)
+        # A query is no negative of itself.
+        places, right = np.concatenate([places, np.arange(len(queries))]), np.concatenate([right, queries])
+        documents = self._document_of[right]
+        return torch.from_numpy(places[documents >= 0]), torch.from_numpy(documents[documents >= 0])
 
     def where(self, place: tuple[int, int]) -> str:
         """The place in words, for messages."""
@@ -105,6 +86,14 @@ class Catalogue:
         pair = self.pairs[row]
         part = "query" if slot < 0 else "positive" if slot == 0 else "negative"
         return f"{pair.where or f'pair {row}'}, {part}"
+
+
+def _number(content: int, place: tuple[int, int], ids: dict[int, int], places: list[tuple[int, int]]) -> int:
+    """The number of a content among its kind; the first place where it stands is noted."""
+    number = ids.setdefault(content, len(ids))
+    if number == len(places):
+        places.append(place)
+    return number
 
 
 class Items(Sequence):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from zoo.embedder import Embedder
 from zoo.errors import NormsLostError, ZooError
+from zoo.identity import Contents
 from zoo.registry import PREFIXES, get_spec
 from zoo.spec import ModelSpec, need_one_vector
 
@@ -16,6 +17,9 @@ from .optim import select
 from .pairs import Pair, PairTable
 from .recipe import Recipe
 from .run import MissingExtrasError, layers_of
+
+# What a batch may hold beyond queries and targets.
+_NAMES = {"right", "ignore", "scores", "teacher_queries", "teacher_targets", "teacher_scores", "progress"}
 
 
 class PairsError(ZooError, ValueError):
@@ -55,14 +59,28 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
     for pair in sample:
         for item in pair.items():
             model.route(item)
-    if len({_told_apart_by(pair) for pair in sample}) == 1 and not any(pair.score is not None for pair in sample):
+    contents = Contents()
+    told = {pair.group or contents.number(pair.positive) for pair in sample}
+    if len(told) == 1 and not any(pair.score is not None for pair in sample):
+        positive = sample[0].group or sample[0].positive.text or "one of no text"
         raise PairsError(
-            f"all positives are the same ({_told_apart_by(sample[0])!r:.80}): there is nothing to tell apart; each query "
+            f"all positives are the same ({positive!r:.80}): there is nothing to tell apart; each query "
             "needs a positive of its own"
         )
     _check_names(model, recipe, loss)
     negatives = _check_negatives(sample, recipe, loss)
-    have = {"query_groups", "target_groups", "ignore", "progress"}
+    if unknown := sorted((loss.reads | loss.may_read) - _NAMES):
+        raise MissingExtrasError(
+            f"the loss {type(loss).__name__} reads {', '.join(unknown)}, which no batch has; there are "
+            f"{', '.join(sorted(_NAMES))} (query_groups and target_groups have become right)"
+        )
+    several = next((pair for pair in sample if pair.also), None)
+    if "teacher_scores" in loss.reads and several is not None:
+        raise PairsError(
+            f"{several.where or 'a pair'} has {1 + len(several.also)} positives, and the loss {recipe.loss} reads "
+            "teacher_scores, which are of the first alone; give each positive a row of its own, with its scores"
+        )
+    have = {"right", "ignore", "progress"}
     have |= {"scores"} if all(pair.score is not None for pair in sample) else set()
     have |= {"teacher_scores"} if all(len(pair.teacher_scores) > negatives for pair in sample) else set()
     have |= {"teacher_queries", "teacher_targets"} if recipe.teacher else set()
@@ -120,7 +138,3 @@ def _check_negatives(sample: Sequence[Pair], recipe: Recipe, loss: Loss) -> int:
             "without in-batch negatives a query has nothing to be told from; give hard negatives (zoo mine)"
         )
     return wanted
-
-
-def _told_apart_by(pair: Pair) -> object:
-    return pair.group or (pair.positive.text if pair.positive.text is not None else id(pair.positive))

@@ -1,6 +1,5 @@
 """PairFeed: pairs → the batch of a step, read in threads ahead of the model; told by the seed and the step alone."""
 
-import hashlib
 import json
 import math
 import threading
@@ -8,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,13 +16,14 @@ from torch import Tensor
 from zoo.embedder import Embedder
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
 from zoo.fusion import FusedEncoder, FusedRead, Known
+from zoo.identity import Answers
 from zoo.items import Item
 from zoo.keys import item_key
 
 from .augmentation import Augmentation
 from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
-from .pairs import Pair, PairTable, Selection
+from .pairs import Pair, PairTable, Selection, answers_of
 from .read_cache import ReadCache
 from .recipe import Recipe
 from .samplers import BatchSampler
@@ -33,15 +33,18 @@ _AHEAD = 3  # steps that are read while the model works
 _TOGETHER = 16  # pairs that one thread reads before it is given others
 _DECODED_BYTES = 2**30  # of pictures, films and sounds as the encoders read them, kept for the next epoch
 _TRIES = 8  # pairs that may stand for one that cannot be read
+_ORDER = 1  # tells the stream of a pair's positives from the others
 
 
 class TrainBatch(NamedTuple):
     """What one step of one process trains on.
 
     Attributes:
-        queries: b reads. targets: b positives, then b·M hard negatives.
+        queries: b reads. targets: b positives, then M further targets of each: hard negatives, further positives.
         extras: named tensors of the batch, as losses read them; of this process's rows.
         rows: which pairs they are. negatives: M.
+        numbers: of the contents of the queries and the targets `(2b + b·M,)`, -1 for an empty place; `answers` tells
+            which of them are right for which. None where the feed masks by hand.
     """
 
     queries: list[Read]
@@ -49,13 +52,30 @@ class TrainBatch(NamedTuple):
     extras: dict[str, Tensor]
     rows: list[int]
     negatives: int
+    numbers: Tensor | None = None
+    answers: Answers | None = None
+
+
+class _Drawn(NamedTuple):
+    """A pair as a step trains it: query, the positive that stands for all, and the further targets, -1 an empty place."""
+
+    row: int
+    pair: Pair
+    items: list[Item]
+    numbers: list[int]
+    reads: list[Read]
 
 
 class Feed(Protocol):
-    """Where the trainer gets its batches from."""
+    """Where the trainer gets its batches from; `answers` is what is right for what in them."""
+
+    answers: Answers
 
     def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
         """The batches of the steps from `start` to before `stop`, each a function of seed and step alone."""
+
+    def numbers(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the queries and of the targets of a step, of all processes; nothing is read."""
 
 
 class MissingNegativesError(InputError):
@@ -102,6 +122,8 @@ class PairFeed:
         sampler: which rows make a batch. skipped: where unreadable pairs are noted; another pair takes their place.
         vectors: embeddings by key of the towers that do not learn, by position of the tower.
         teacher: the teacher's embeddings by key and its prompts, None without one.
+        answers: what is right for what, by these pairs or by more; read from the pairs by default.
+        all_positives: whether all positives of a pair are targets; else one is drawn, each once before any comes again.
         rank, world: which part of every batch is read.
     """
 
@@ -115,6 +137,8 @@ class PairFeed:
         *,
         vectors: dict[int, VectorCache] | None = None,
         teacher: Teacher | None = None,
+        answers: Answers | None = None,
+        all_positives: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -124,6 +148,8 @@ class PairFeed:
         self.prefixes = role_prefixes(model, recipe)
         self.augmentation = Augmentation.parse(recipe.augment)
         self.negatives = count_negatives(sample_of(pairs)) if recipe.negatives is None else recipe.negatives
+        self.answers = answers_of(pairs) if answers is None else answers
+        self.further = _most(self.answers.counts - 1) if all_positives else 0
 
     def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
         """See `Feed`; some steps ahead are read in threads."""
@@ -143,6 +169,15 @@ class PairFeed:
         """The batch of one step."""
         return next(self.batches(step, step + 1))
 
+    def numbers(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Feed`; pairs that cannot be read are left out."""
+        lines = []
+        for row in map(int, self.sampler.rows(step)):
+            if self.answers.sizes[row]:
+                lines.append(self.answers.of(row)[self.places(row, step)])
+        flat = np.array(_in_order(lines), dtype=np.int64)
+        return flat[: len(lines)], flat[len(lines) :]
+
     def _submit(self, pool: ThreadPoolExecutor, step: int) -> list[Future]:
         rows = self.sampler.rows(step)
         if len(rows) % self.world:
@@ -155,41 +190,66 @@ class PairFeed:
         ]
 
     def _gather(self, step: int, futures: list[Future]) -> TrainBatch:
-        found = [entry for future in futures for entry in future.result()]
-        rows, pairs, reads = ([entry[i] for entry in found] for i in range(3))
-        queries = [read[0] for read in reads]
-        targets = [read[1] for read in reads] + [negative for read in reads for negative in read[2:]]
-        return TrainBatch(queries, targets, self._extras(pairs, rows), rows, self.negatives)
+        drawn = [one for future in futures for one in future.result()]
+        reads, numbers = _in_order([one.reads for one in drawn]), _in_order([one.numbers for one in drawn])
+        rows, count = [one.row for one in drawn], len(drawn)
+        further = self.negatives + self.further
+        extras = self._extras(drawn)
+        return TrainBatch(reads[:count], reads[count:], extras, rows, further, torch.tensor(numbers), self.answers)
 
     # ------------------------------------------------------------------------------------------------- one pair
 
-    def _read_pairs(self, step: int, place: int, rows: Sequence[int]) -> list[tuple[int, Pair, list[Read]]]:
+    def _read_pairs(self, step: int, place: int, rows: Sequence[int]) -> list[_Drawn]:
         return [self._read_pair(step, place + i, int(row)) for i, row in enumerate(rows)]
 
-    def _read_pair(self, step: int, place: int, row: int) -> tuple[int, Pair, list[Read]]:
+    def _read_pair(self, step: int, place: int, row: int) -> _Drawn:
         """A pair and its reads; where it cannot be read, another takes its place, told by the step and the place."""
         luck = np.random.default_rng((self.recipe.seed, step, place))
         for _ in range(_TRIES):
             try:
-                pair = self.pairs[row]
-                return row, pair, self._read_items(pair, (self.recipe.seed, step, place))
+                return self._draw(step, place, row)
             except InputError as error:
                 self.skipped.add(place_of(self.pairs, row), str(error))
             row = int(luck.integers(len(self.pairs)))
         raise TooManyBadItemsError(f"{_TRIES} pairs in a row cannot be read; the last is {place_of(self.pairs, row)}")
 
-    def _read_items(self, pair: Pair, seed: tuple[int, ...]) -> list[Read]:
-        negatives = [pair.negatives[k % len(pair.negatives)] for k in range(self.negatives)] if pair.negatives else []
-        if len(negatives) < self.negatives:
+    def _draw(self, step: int, place: int, row: int) -> _Drawn:
+        pair = self.pairs[row]
+        items, numbers = list(pair.items()), self.answers.of(row).tolist()
+        if len(items) != len(numbers):
+            raise InputError("the pair could not be read, or was another, when the contents were compared")
+        chosen = self.places(row, step)
+        if len(chosen) < 2 + self.negatives:
             raise MissingNegativesError(
                 f"{pair.where or 'a pair'} has no hard negative and the recipe asks for {self.negatives}; add one, mine "
                 "them (`zoo mine`), or set negatives=0"
             )
-        query = self._read(pair.query, self.prefixes[0], (*seed, 0))
-        return [
-            query,
-            *(self._read(item, self.prefixes[1], (*seed, 1 + i)) for i, item in enumerate((pair.positive, *negatives))),
-        ]
+        seed = (self.recipe.seed, step, place)
+        reads = [self._read(items[slot], self.prefixes[i > 0], (*seed, i)) for i, slot in enumerate(chosen)]
+        empty = 2 + self.negatives + self.further - len(chosen)  # read as the positive, and nobody's candidate
+        return _Drawn(
+            row,
+            pair,
+            [items[slot] for slot in chosen] + empty * [items[chosen[1]]],
+            [numbers[slot] for slot in chosen] + empty * [-1],
+            reads + empty * [reads[1]],
+        )
+
+    def places(self, row: int, step: int) -> list[int]:
+        """Which items of a pair a step trains: the query, a positive, the hard negatives, further positives.
+
+        A pair's positives come in an order of its own, another one when all have come; each epoch begins with the next.
+        """
+        count, size = int(self.answers.counts[row]), int(self.answers.sizes[row])
+        epoch = step // self.sampler.steps_per_epoch
+        order = [0]
+        if count > 1:
+            luck = np.random.default_rng((self.recipe.seed, row, epoch // count, _ORDER))
+            order = np.roll(luck.permutation(count), -(epoch % count)).tolist()
+        first, *more = (1 + i for i in order)
+        negatives = size - 1 - count
+        chosen = [1 + count + k % negatives for k in range(self.negatives)] if negatives else []
+        return [0, first, *chosen, *more[: self.further]]
 
     def _read(self, item: Item, prefix: str, seed: tuple[int, ...]) -> Read:
         position = self.model.place(item)
@@ -210,24 +270,17 @@ class PairFeed:
 
     # ------------------------------------------------------------------------------------------------- the extras
 
-    def _extras(self, pairs: list[Pair], rows: list[int]) -> dict[str, Tensor]:
-        groups = [group_number(pair.group or f"\0row {row}") for pair, row in zip(pairs, rows, strict=True)]
-        others = [
-            group_number(item.text if item.text is not None else f"\0negative {row} {k}")
-            for pair, row in zip(pairs, rows, strict=True)
-            for k, item in enumerate(pair.negatives[k % len(pair.negatives)] for k in range(self.negatives))
-        ]
-        extras = {"query_groups": torch.tensor(groups), "target_groups": torch.tensor(groups + others)}
+    def _extras(self, drawn: list[_Drawn]) -> dict[str, Tensor]:
+        extras, pairs = {}, [one.pair for one in drawn]
         if all(pair.score is not None for pair in pairs):
             extras["scores"] = torch.tensor([pair.score for pair in pairs], dtype=torch.float32)
         if all(len(pair.teacher_scores) > self.negatives for pair in pairs):
             kept = [pair.teacher_scores[: 1 + self.negatives] for pair in pairs]
             extras["teacher_scores"] = torch.tensor(kept, dtype=torch.float32)
         if self.teacher is not None:
-            items = [pair.positive for pair in pairs]
-            items += [p.negatives[k % len(p.negatives)] for p in pairs for k in range(self.negatives)]
-            extras["teacher_queries"] = torch.stack([self._taught(pair.query, 0) for pair in pairs])
-            extras["teacher_targets"] = torch.stack([self._taught(item, 1) for item in items])
+            taught = [self._taught(item, i >= len(drawn)) for i, item in enumerate(_in_order([d.items for d in drawn]))]
+            extras["teacher_queries"] = torch.stack(taught[: len(drawn)])
+            extras["teacher_targets"] = torch.stack(taught[len(drawn) :])
         return extras
 
     def _taught(self, item: Item, side: int) -> Tensor:
@@ -242,8 +295,18 @@ class PairFeed:
 
 def count_negatives(sample: Sequence[Pair]) -> int:
     """Hard negatives of a pair, as most of those have that have some; 0 where none has."""
-    counts = sorted(len(pair.negatives) for pair in sample if pair.negatives)
-    return counts[len(counts) // 2] if counts else 0
+    return _most([len(pair.negatives) for pair in sample])
+
+
+def _most(counts: Sequence[int] | np.ndarray) -> int:
+    """The middle one of the counts above 0; 0 where none is."""
+    some = sorted(int(count) for count in counts if count > 0)
+    return some[len(some) // 2] if some else 0
+
+
+def _in_order(lines: Sequence[Sequence[Any]]) -> list[Any]:
+    """Entries of several pairs as a batch has them: all first ones, all second ones, then the others pair by pair."""
+    return [line[0] for line in lines] + [line[1] for line in lines] + [entry for line in lines for entry in line[2:]]
 
 
 def sample_of(pairs: Sequence[Pair] | PairTable, size: int = 256) -> list[Pair]:
@@ -276,8 +339,3 @@ def place_of(pairs: Sequence[Pair] | PairTable, row: int) -> str:
         return pairs[row].where or f"pair {row}"
     except InputError:
         return f"pair {row}"
-
-
-def group_number(group: str) -> int:
-    """The same 63-bit number for the same group in every process."""
-    return int.from_bytes(hashlib.blake2b(group.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1

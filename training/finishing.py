@@ -13,7 +13,7 @@ import torch
 from zoo.embedder import Embedder
 from zoo.errors import InputError
 from zoo.evaluation.pairs import PairScores, evaluate_pairs
-from zoo.keys import item_key
+from zoo.identity import Contents
 
 from .adapters import merge_lora, save_adapter
 from .checkpoint import write_json
@@ -50,7 +50,8 @@ def hold_out(
     count = max(1, min(count, len(pairs) // 2, _MOST_HELD_OUT if share else len(pairs)))
     order = np.random.default_rng(recipe.seed).permutation(len(pairs))
     if len(pairs) <= _MOST_COMPARED:
-        keys = np.array([_query_number(pairs, row) for row in range(len(pairs))])
+        contents = Contents()
+        keys = np.array([_query_number(pairs, row, contents) for row in range(len(pairs))])
         kept_back = np.isin(keys[order], np.unique(keys[order[:count]]))
         if kept_back.sum() <= len(pairs) // 2:  # else the queries are few and come often: rows it is
             return Selection(pairs, np.sort(order[~kept_back])), Selection(pairs, np.sort(order[kept_back]))
@@ -80,10 +81,10 @@ def told_held_out(held_out: Sequence[Pair] | PairTable) -> str:
     return f"held out: {many} validation rows by column {columns}"
 
 
-def _query_number(pairs: Sequence[Pair] | PairTable, row: int) -> int:
+def _query_number(pairs: Sequence[Pair] | PairTable, row: int, contents: Contents) -> int:
     """Equal for equal queries; a row that cannot be read is like no other."""
     try:
-        return int.from_bytes(item_key(pairs[row].query)[:7])
+        return contents.number(pairs[row].query)
     except InputError:
         return -1 - row
 
@@ -102,7 +103,7 @@ class Scoring:
         progress: bool,
     ) -> None:
         self.path, self.model, self.prompts, self.progress = out / SCORES, model, prompts, progress
-        self.pairs = None if pairs is None else _readable(pairs)
+        self.pairs = None if pairs is None else _one_by_one(pairs)
         self.found: dict[str, Any] = {}
         if resume and self.path.is_file():
             self.found = json.loads(self.path.read_text(encoding="utf-8"))
@@ -132,13 +133,15 @@ class Scoring:
         wait_for_all()
 
 
-def _readable(pairs: Sequence[Pair] | PairTable) -> list[Pair]:
+def _one_by_one(pairs: Sequence[Pair] | PairTable) -> list[Pair]:
+    """The pairs that can be read, each positive as a pair of its own: a list of captions counts as a row for each does."""
     found = []
     for row in range(len(pairs)):
         try:
-            found.append(pairs[row])
+            pair = pairs[row]
         except InputError:
             continue
+        found += [replace(pair, positive=answer, also=()) for answer in (pair.positive, *pair.also)]
     return found
 
 

@@ -128,7 +128,7 @@ def _items(
     for row in rows:
         try:
             pair = pairs[row]
-            for item in (pair.query,) if side == 0 else (pair.positive, *pair.negatives):
+            for item in (pair.query,) if side == 0 else (pair.positive, *pair.also, *pair.negatives):
                 encoder = model.readers[model.place(item)].encoder
                 if position is None or model.place(item) == position:
                     yield item

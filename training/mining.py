@@ -321,9 +321,8 @@ def _search(
             positive = scores.gather(1, positives[:, None])
             if mixed:
                 scores.masked_fill_(kinds[None] != kinds[positives][:, None], -torch.inf)
-            own = [torch.cat(catalogue.own(row)) for row in rows[part].tolist()]
-            lines = torch.arange(len(own)).repeat_interleave(torch.tensor([len(each) for each in own]))
-            scores[lines.to(device), torch.cat(own).to(device)] = -torch.inf
+            lines, own = catalogue.own(rows[part])
+            scores[lines.to(device), own.to(device)] = -torch.inf
             if rules.keep_positive_rank is not None:
                 found.rank[part] = 1 + (scores >= positive).count_nonzero(dim=1).cpu()  # ties count against it
             if rules.threshold is not None:
@@ -333,7 +332,7 @@ def _search(
             found.spread[part] = _spread(best.values[:, :_SPREAD], positive).cpu()
             found.documents[part] = best.indices[:, first:last].cpu()
             found.scores[part] = best.values[:, first:last].cpu()
-            bar.update(len(own))
+            bar.update(len(mine))
     return found
 
 

@@ -1,13 +1,14 @@
 """Pair: a query, what it should find, and what it should not; the one thing that every trainer, sampler and miner reads."""
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
+from zoo.identity import Answers, Row
 from zoo.items import Item
 
 
@@ -18,8 +19,10 @@ class Pair:
     Attributes:
         query, positive: items of any modality.
         negatives: hard negatives, nearest first; of this query alone.
-        also: further positives that are as right; a feed may let one of them stand for the positive.
-        group: pairs of one group show the same thing: they are never each other's negatives. "" is a group alone.
+        also: further positives that are as right: one of them all is drawn for a step, or all are targets (the loss
+            says which).
+        group: pairs of one group show the same thing, and are never each other's negatives; "" where nothing but the
+            content tells what is the same (`zoo.identity`).
         dataset: the data set or task it comes from, for batches of one kind and for stages.
         score: how similar the two are, 0 to 1, for graded pairs (CoSENT, AnglE); None where not graded.
         teacher_scores: a reranker's scores of the positive and then of each negative; () where there are none.
@@ -39,8 +42,8 @@ class Pair:
     where: str = ""
 
     def items(self) -> Iterator[Item]:
-        """Query, positive and negatives, in this order."""
-        yield from (self.query, self.positive, *self.negatives)
+        """Query, positive, further positives and negatives, in this order."""
+        yield from (self.query, self.positive, *self.also, *self.negatives)
 
 
 @runtime_checkable
@@ -68,6 +71,34 @@ def datasets_of(pairs: "Sequence[Pair] | PairTable") -> tuple[np.ndarray, list[s
     names: dict[str, int] = {}
     numbers = [names.setdefault(pairs[row].dataset, len(names)) for row in range(len(pairs))]
     return np.asarray(numbers, dtype=np.int64), list(names)
+
+
+def answers_of(
+    pairs: "Sequence[Pair] | PairTable",
+    *,
+    progress: bool | None = False,
+    bad: Callable[[int, InputError], None] | None = None,
+) -> Answers:
+    """What is a right answer to what, by all pairs; every row is read once, and those that cannot be are empty.
+
+    Args:
+        progress: a bar; None for one on a terminal when it takes over two seconds. bad: told of rows that cannot be read.
+    """
+    from tqdm import tqdm
+
+    def rows() -> Iterator[Row | None]:
+        disable = None if progress is None else not progress
+        for row in tqdm(range(len(pairs)), "comparing contents", unit=" pairs", disable=disable, delay=2):
+            try:
+                pair = pairs[row]
+            except InputError as error:
+                if bad is not None:
+                    bad(row, error)
+                yield None
+            else:
+                yield Row(pair.query, (pair.positive, *pair.also), pair.negatives, pair.group)
+
+    return Answers(rows())
 
 
 class UnknownDatasetError(ZooError, ValueError):

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
 from zoo.evaluation.metrics import hits
+from zoo.identity import Answers, Right, Row
 from zoo.items import Item
-from zoo.keys import item_key
 from zoo.registry import load_model
 from zoo.windows import batches
 
@@ -62,8 +62,8 @@ class Probe:
         prefixes = [model.prompt_text(**model.for_role(role)) for role in ("query", "document")]
         numbers, names = datasets_of(pairs)
         self.tasks: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
-        self.groups: dict[str, list[Tensor]] = {name: [] for name in names}
-        seen: dict[Any, int] = {}
+        self.rows: dict[str, list[int]] = {name: [] for name in names}  # of `answers`
+        told: list[Row] = []
         for row in _spaced(numbers, limit):
             name, where = names[int(numbers[row])], f"pair {row}"
             try:
@@ -73,9 +73,10 @@ class Probe:
             except InputError as error:
                 self.bad.append((where, str(error)))
                 continue
-            group = pair.group or item_key(pair.positive)  # the same answer twice is right for both
             self.tasks[name].append(tuple(reads))
-            self.groups[name].append(seen.setdefault(group, len(seen)))
+            self.rows[name].append(len(told))
+            told.append(Row(pair.query, (pair.positive, *pair.also), group=pair.group))
+        self.answers = Answers(told)
         few = [name for name, rows in self.tasks.items() if len(rows) < 2]
         if few or not self.tasks:
             listed = f"; unusable: {self.bad[:3]}" if self.bad else ""
@@ -94,9 +95,12 @@ class Probe:
         """Loss and recall@1 of a model on every task, over all its pairs."""
         scores = []
         for name, rows in self.tasks.items():
-            loss, queries, targets = self._loss(model, name, list(range(len(rows))), dict(model.named_parameters()))
-            groups = torch.tensor(self.groups[name])
-            recall = hits((queries @ targets.T).cpu(), groups[:, None] == groups[None], ks=(1,))[1]
+            whole = list(range(len(rows)))
+            loss, queries, targets = self._loss(model, name, whole, dict(model.named_parameters()))
+            right = self._right(name, whole)
+            relevant = right.answers(slice(None))
+            similarity = (queries @ targets.T).cpu().masked_fill(right.same(slice(None)) & ~relevant, -torch.inf)
+            recall = hits(similarity, relevant, ks=(1,))[1]
             scores.append(TaskScore(name, float(loss), recall))
         return scores
 
@@ -111,9 +115,14 @@ class Probe:
 
     def _loss(self, model: Embedder, task: str, rows: list[int], tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
         pairs = [self.tasks[task][row] for row in rows]
-        groups = torch.tensor([self.groups[task][row] for row in rows], device=model.device)
+        right = self._right(task, rows, model.device)
         queries, targets = (_vectors(model, [pair[side] for pair in pairs], tensors) for side in (0, 1))
-        return self.loss(queries, targets, query_groups=groups, target_groups=groups), queries, targets
+        extras = {} if right.plain else {"right": right}
+        return self.loss(queries, targets, **extras), queries, targets
+
+    def _right(self, task: str, rows: list[int], device: torch.device | str = "cpu") -> Right:
+        numbers = [self.answers.of(self.rows[task][row])[:2] for row in rows]
+        return self.answers.right(*torch.from_numpy(np.stack(numbers, 1)).to(device))
 
 
 def _spaced(numbers: np.ndarray, limit: int) -> list[int]:

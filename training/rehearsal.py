@@ -15,8 +15,9 @@ from .checks import check_run
 from .finishing import conclude, hold_out, told_held_out
 from .frozen import teacher_vectors
 from .losses import build_loss
-from .pairs import Pair, PairTable, Selection
+from .pairs import Pair, PairTable, Selection, answers_of
 from .recipe import Recipe, stages_of
+from .repeats import repeats
 from .run import Run
 from .trainer import make_feed, of_stage, planned, sampler_of
 from .truncation import truncated
@@ -41,8 +42,10 @@ def rehearse(
     facts: dict[str, Any] = {"pairs": len(pairs), "held out": len(held_out) if held_out is not None else 0}
     if held_out is not None and (told := told_held_out(held_out)):
         facts["held-out rows"] = told.removeprefix("held out: ")
+    answers = answers_of(pairs)
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
+        own = answers.at(mine.rows) if isinstance(mine, Selection) and mine is not pairs else answers
         loss = build_loss(stage.loss)
         check_run(model, mine, stage, loss)
         if lines := truncated(model, mine, stage):
@@ -53,7 +56,8 @@ def rehearse(
             teacher = teacher_vectors(model, few, stage, Path(folder), loss, progress=False)
             run = Run(model, stage, loss.to(model.device))
             shuffled = replace(stage, sampler="shuffled")
-            feed = make_feed(model, few, shuffled, Path(folder), progress=False, teacher=teacher)
+            options = {"teacher": teacher, "answers": own.at(few.rows), "loss": loss}
+            feed = make_feed(model, few, shuffled, Path(folder), progress=False, **options)
             begun = time.perf_counter()
             batch = next(iter(feed.batches(0, 1)))
             read = time.perf_counter() - begun
@@ -64,6 +68,7 @@ def rehearse(
             conclude(run, Path(folder))  # the next stage begins with whole weights that may all learn
         facts |= {
             f"{stage.name}: batch": f"{len(batch.queries)} queries, {len(batch.targets)} targets",
+            f"{stage.name}: what repeats": repeats(feed, loss),
             f"{stage.name}: learning": f"{learning:,} of {sum(p.numel() for p in model.parameters()):,} weights",
             f"{stage.name}: loss of the first step": round(figures.loss, 4),
             f"{stage.name}: gradient norm": round(figures.grad_norm, 4),

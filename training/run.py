@@ -206,7 +206,7 @@ class Run:
     def _extras(self, batch: TrainBatch) -> dict[str, Any]:
         """The named tensors that the loss reads, of all processes."""
         have = {**batch.extras, "progress": self.step / self.recipe.steps}
-        if missing := self.loss.reads - set(have):
+        if missing := self.loss.reads - set(have) - ({"right"} if batch.answers is not None else set()):
             hints = {
                 "scores": "give the pairs a column score",
                 "teacher_scores": "mine the negatives with a reranker, or give a column teacher_scores",
@@ -221,6 +221,11 @@ class Run:
                 "this feed masks pairs by hand and serves one process only; train without launcher"
             )
         extras: dict[str, Any] = {}
+        if batch.answers is not None and "right" in self.loss.reads | self.loss.may_read:
+            numbers = batch.numbers.to(self.model.device)
+            count = len(batch.queries)
+            right = batch.answers.right(gather_rows(numbers[:count]), gather_rows(numbers[count:], batch.negatives))
+            extras |= {} if right.plain and "right" not in self.loss.reads else {"right": right}
         for name in sorted(wanted):  # all processes gather in one order
             value = have[name]
             if isinstance(value, Tensor):

@@ -13,6 +13,7 @@ import torch
 from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
 from zoo.fusion import add_combiner
+from zoo.identity import Answers
 from zoo.keys import item_key
 
 from . import sharding
@@ -26,8 +27,9 @@ from .logs import Log, make_accelerator, start_trackers
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
-from .pairs import Pair, PairTable, block_numbers, of_datasets
+from .pairs import Pair, PairTable, Selection, answers_of, block_numbers, of_datasets
 from .recipe import Recipe, stages_of
+from .repeats import repeats
 from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
 from .truncation import truncated
@@ -98,12 +100,15 @@ def train(
     start_trackers(accelerator, stages)
     model.to(accelerator.device)
     broadcast(model)
+    answers = answers_of(pairs, progress=None if progress else False)
     scoring = Scoring(out, model, held_out, role_prefixes(model, stages[-1]), resume=resume, progress=progress)
     scoring.before()
     offset = None if len(stages) == 1 else 0
     for number, stage in enumerate(stages):
         folder = out if len(stages) == 1 else out / f"stage-{number + 1}-{stage.name}"
-        _train_stage(model, of_stage(pairs, stage), stage, folder, loss, accelerator, progress=progress, offset=offset)
+        mine = of_stage(pairs, stage)
+        own = answers.at(mine.rows) if isinstance(mine, Selection) and mine is not pairs else answers
+        _train_stage(model, mine, stage, folder, loss, accelerator, answers=own, progress=progress, offset=offset)
         offset = None if offset is None else offset + stage.steps
     scoring.after()
     write_model(model, out, stages, name, scoring, {**facts, "pairs": len(pairs)}, report=report)
@@ -125,6 +130,7 @@ def _train_stage(
     loss: Loss | None,
     accelerator: Any,
     *,
+    answers: Answers,
     progress: bool,
     offset: int | None = None,
     stop: bool = False,
@@ -142,7 +148,11 @@ def _train_stage(
         run = Run(model, recipe, stage_loss, sharded=sharding.wanted())
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)
-        feed = make_feed(model, pairs, recipe, folder, progress=progress, teacher=teacher)
+        feed = make_feed(
+            model, pairs, recipe, folder, progress=progress, teacher=teacher, answers=answers, loss=stage_loss
+        )
+        if progress and rank == 0 and not stop:
+            print(f"{recipe.name}: {repeats(feed, stage_loss)}", flush=True)
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
         begun = run.step
         batches = feed.batches(run.step, run.step if stop else recipe.steps)
@@ -179,12 +189,19 @@ def make_feed(
     *,
     progress: bool,
     teacher: Teacher | None = None,
+    answers: Answers | None = None,
+    loss: Loss | None = None,
 ) -> Feed:
-    """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs."""
+    """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs.
+
+    Args:
+        answers: what is right for what, of these rows; read from them by default. loss: in place of the recipe's.
+    """
     rank, processes = world()
     sampler = sampler_of(pairs, recipe)
+    answers = answers_of(pairs) if answers is None else answers
     if recipe.pictures is not None:
-        return PictureFeed(PictureData(pairs, model, recipe.pictures.store_size), model, recipe, sampler)
+        return PictureFeed(PictureData(pairs, model, recipe.pictures.store_size, answers), model, recipe, sampler)
     skipped = Skipped(folder / ("skipped.jsonl" if rank == 0 else f"skipped-{rank}.jsonl"), recipe.max_bad, len(pairs))
     return PairFeed(
         pairs,
@@ -194,6 +211,8 @@ def make_feed(
         skipped,
         vectors=frozen_vectors(model, pairs, recipe, folder, progress=progress),
         teacher=teacher,
+        answers=answers,
+        all_positives=(loss or build_loss(recipe.loss)).all_positives,
         rank=rank,
         world=processes,
     )
@@ -238,7 +257,7 @@ def finish(
     accelerator = make_accelerator((), out)
     model.to(accelerator.device)
     scoring = Scoring(out, model, held_out, role_prefixes(model, recipe), resume=True, progress=False)
-    _train_stage(model, pairs, recipe, out, None, accelerator, progress=False, stop=True)
+    _train_stage(model, pairs, recipe, out, None, accelerator, answers=answers_of(pairs), progress=False, stop=True)
     scoring.after()
     write_model(model, out, [recipe], name, scoring, {"pairs": len(pairs)}, report=report)
     return state["step"]

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,38 +14,41 @@ from zoo.errors import UnsupportedInputError
 from zoo.items import Box, Item, Mask, Point, as_item
 
 KEY_BYTES = 16
+Files = Literal["stamp", "content", "size"]
 
 
-def item_key(item: Item, prefix: str = "") -> bytes:
+def item_key(item: Item, prefix: str = "", *, files: Files = "stamp") -> bytes:
     """A digest `(16 bytes)` of an item's content: equal for equal items, in every process and on every machine.
-
-    Files count by absolute path, size and time of change, so that nothing has to be read; bytes and arrays by content.
 
     Args:
         prefix: the prompt's words, put before the text as `encode` puts them.
+        files: how media count. By "stamp" a file is its absolute path, size and time of change, so that nothing has to
+            be read, and bytes are their content; by "content" a file is the bytes in it; by "size" files and bytes are
+            their length alone.
+
+    Raises:
+        UnsupportedInputError: something without a content that could be told. OSError: with "content", an unreadable file.
     """
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     text = prefix + item.text if prefix and item.text is not None and item.text.strip() else item.text
     for value in (text, item.image, item.video, item.audio, item.regions):
-        _feed(digest, value)
+        _feed(digest, value, files)
     if item.instruction is not None or item.parts or (prefix and item.modalities != {"text"}):
         # A vision-language model reads the prompt with a picture too; keys of texts stay what they were.
-        _feed(digest, item.instruction if item.instruction is not None else prefix)
+        _feed(digest, item.instruction if item.instruction is not None else prefix, files)
         for part in item.parts:
-            digest.update(item_key(as_item(part)))
+            digest.update(item_key(as_item(part), files=files))
     return digest.digest()
 
 
-def _feed(digest: Any, value: Any) -> None:
+def _feed(digest: Any, value: Any, files: Files) -> None:
     """Adds a value, led by its kind and length, so that no two values read alike."""
     if value is None or (isinstance(value, Sequence) and not len(value) and not isinstance(value, str | bytes)):
         parts = [b"none"]
     elif isinstance(value, str):
         parts = [b"text", value.encode("utf-8", "surrogatepass")]
-    elif isinstance(value, Path):
-        parts = [b"file", *_stamp(value)]
-    elif isinstance(value, bytes | bytearray | memoryview):
-        parts = [b"bytes", bytes(value)]
+    elif isinstance(value, Path | bytes | bytearray | memoryview):
+        parts = _medium(value, files)
     elif isinstance(value, Box | Point):
         parts = [b"region", repr(value).encode()]
     elif isinstance(value, Mask):
@@ -53,7 +56,7 @@ def _feed(digest: Any, value: Any) -> None:
     elif isinstance(value, list | tuple):
         digest.update(b"many" + len(value).to_bytes(8, "little"))
         for one in value:
-            _feed(digest, one)
+            _feed(digest, one, files)
         return
     elif hasattr(value, "getbands"):
         facts = (
@@ -74,6 +77,15 @@ def _feed(digest: Any, value: Any) -> None:
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
+
+
+def _medium(value: Path | bytes | bytearray | memoryview, files: Files) -> list[bytes]:
+    if not isinstance(value, Path):
+        return [b"size", str(len(value)).encode()] if files == "size" else [b"bytes", bytes(value)]
+    if files == "content":
+        return [b"bytes", value.read_bytes()]
+    stamp = _stamp(value)
+    return [b"file", *stamp] if files == "stamp" else [b"size", stamp[1].split()[0]]
 
 
 def _stamp(path: Path) -> list[bytes]:

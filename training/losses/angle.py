@@ -1,9 +1,12 @@
 """AnglE: graded pairs ordered by an angle in the complex plane, whose gradient never fades (Li and Li, 2024)."""
 
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from zoo.identity import Right
 
 from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
 from .cosent import order_loss
@@ -18,10 +21,12 @@ class AnglE(Loss):
     Args:
         temperature: of both parts, at the start. learn: whether it is trained.
         in_batch: weight of the InfoNCE part. cosine: weight of CoSENT over cosines (the paper's L_cos).
-        positive: from which grade on a pair is the same thing; the other pairs only serve as negatives.
+        positive: from which grade on a pair is the same thing; the other pairs only serve as negatives, but for what
+            some row of the query has as its other half, whose grade the first part reads.
     """
 
     reads = frozenset({"scores"})
+    may_read = frozenset({"right"})
 
     def __init__(
         self,
@@ -40,16 +45,18 @@ class AnglE(Loss):
 
         Args:
             queries: unit vectors `(B, D)`. targets: unit vectors, the first B of which are the other halves.
-            scores: grades `(B,)`, higher is more similar.
+            scores: grades `(B,)`, higher is more similar. extras: `right`.
         """
         check_layout(queries, targets)
+        right = extras.get("right")
         targets, scale = targets[: len(queries)], self.temperature.scale
         loss = order_loss(angle_similarity(queries, targets), scores, scale)
         if self.cosine:
             loss = loss + self.cosine * order_loss((queries * targets).sum(1), scores, scale)
         if self.in_batch:
             same = (scores >= self.positive).nonzero()[:, 0]
-            both = _picks(queries, targets, same, scale) + _picks(targets, queries, same, scale)
+            both = _picks(queries, targets, same, scale, right, "query")
+            both = both + _picks(targets, queries, same, scale, right, "positive")
             loss = loss + self.in_batch * both / (2 * max(1, len(same)))
         return loss
 
@@ -65,10 +72,16 @@ def angle_similarity(a: Tensor, b: Tensor) -> Tensor:
     return ((a * b).sum(1) + (imaginary_a * real_b - real_a * imaginary_b).sum(1)).abs()
 
 
-def _picks(rows: Tensor, columns: Tensor, same: Tensor, scale: Tensor) -> Tensor:
-    """Summed cross-entropy of the rows `same`, each of which picks its partner among all columns."""
+def _picks(
+    rows: Tensor, columns: Tensor, same: Tensor, scale: Tensor, right: Right | None, side: Literal["query", "positive"]
+) -> Tensor:
+    """Summed cross-entropy of the rows `same` of a side, each of which picks its partner among all columns."""
 
     def block(start: int, mine: Tensor, gold: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
-        return F.cross_entropy(scale * mine @ columns.T, gold, reduction="sum")
+        logits = scale * mine @ columns.T
+        if right is not None:
+            gone = right.spared(gold)[:, : len(columns)] if side == "query" else right.spared(gold, side, "query")
+            logits = logits.masked_fill(gone.scatter(1, gold[:, None], False), -torch.inf)
+        return F.cross_entropy(logits, gold, reduction="sum")
 
     return in_row_blocks(block, (rows[same], same), (columns, scale))

@@ -30,13 +30,16 @@ class Loss(nn.Module):
 
     Attributes:
         reads: names of what it needs beyond queries and targets. The trainer gives these, and refuses data without:
-            `query_groups` `(B,)`, `target_groups` `(B + B·M,)`: equal numbers are the same thing, never negatives;
-            `ignore` `(B, B + B·M)` bool: targets that are no fair negatives of a query;
+            `right`, a `zoo.identity.Right`: which targets are right for which queries, so never negatives; it is
+            given where anything is but each query's own positive;
+            `ignore` `(B, B + B·M)` bool: further targets that are no fair negatives of a query;
             `scores` `(B,)`: graded similarity of the pair, 0 to 1;
             `teacher_queries` `(B, D')`, `teacher_targets` `(B + B·M, D')`: a frozen model's unit vectors of the items;
             `teacher_scores` `(B, 1 + M)`: a reranker's scores of the positive, then of the own negatives;
             `progress`: share of the run that is done, 0 to 1, a float.
         may_read: names that it uses where the data have them.
+        all_positives: whether all positives of a pair are to be targets, the further ones after its hard negatives;
+            else one of them is drawn for each step.
         variants: how it is written to read what it does not by default: {"teacher_scores": "distillation(space='group')"}.
         grades: how many different `scores` it tells apart, such as 2 for right and wrong; None for any number.
         layers: encoder blocks whose embeddings it compares, counted from 1, or "all"; then queries are `(B, L, D)` and
@@ -48,6 +51,7 @@ class Loss(nn.Module):
 
     reads: frozenset[str] = frozenset()
     may_read: frozenset[str] = frozenset()
+    all_positives: bool = False
     variants: ClassVar[dict[str, str]] = {}
     grades: int | None = None
     layers: tuple[int, ...] | Literal["all"] = ()

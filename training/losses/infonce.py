@@ -29,7 +29,7 @@ class Part(NamedTuple):
     extras: dict[str, Any]
 
     def of_rows(self, name: str) -> Tensor | None:
-        """The rows' part of an extra: `groups` reads `query_groups` or the positives' part of `target_groups`."""
+        """The rows' part of an extra: `teacher` reads `teacher_queries` or the positives' part of `teacher_targets`."""
         whole = side_of(self.extras, name, self.row_side)
         return None if whole is None else whole[self.start : self.start + len(self.similarity)]
 
@@ -65,15 +65,15 @@ class InfoNCE(Loss):
             negatives alone (NV-Embed's second stage: rows of a classification batch may share a class).
         query_query, positive_positive: the other queries are candidates too, and the other positives of the own
             positive (GTE; Granite R2; QZhou uses the first).
-        multi_positive: targets of the row's own group count as further positives, averaged (SupCon, Khosla et al.,
-            2020, eq. 2); otherwise they are left out.
+        multi_positive: all targets that are right for a query are its positives, averaged (SupCon, Khosla et al., 2020,
+            eq. 2), and so are all further positives of its pair; otherwise they are left out.
         margin: leave out candidates more similar than the own positive by this much, as likely false negatives
             (Qwen3-Embedding uses 0.1); None keeps all.
         divisor: the temperature itself is trained, not the logarithm of its inverse (see `Temperature`).
         block: rows whose similarities are in memory at once; None picks.
     """
 
-    may_read = frozenset({"query_groups", "target_groups", "ignore"})
+    may_read = frozenset({"right", "ignore"})
     similarities = frozenset({"cosine", "dot"})
 
     def __init_subclass__(cls) -> None:
@@ -101,7 +101,8 @@ class InfoNCE(Loss):
         if symmetric and not in_batch:
             raise ValueError("without in-batch negatives a positive has no other query to tell apart: symmetric=False")
         self.temperature = Temperature(temperature, learn, divisor)
-        self.symmetric, self.in_batch, self.multi_positive, self.margin = symmetric, in_batch, multi_positive, margin
+        self.symmetric, self.in_batch, self.margin = symmetric, in_batch, margin
+        self.multi_positive = self.all_positives = multi_positive
         self.query_query, self.positive_positive, self.block = query_query, positive_positive, block
 
     @property
@@ -130,7 +131,7 @@ class InfoNCE(Loss):
 
         Args:
             queries: unit vectors `(B, D)`. targets: unit vectors `(B + B·M, D)`, positives first.
-            extras: `ignore`, `query_groups`, `target_groups`; row i never loses its own positive, whatever they say.
+            extras: `right`, `ignore`; row i never loses its own positive, whatever they say.
         """
         check_layout(queries, targets)
         extras["count"] = len(queries)
@@ -190,20 +191,18 @@ class InfoNCE(Loss):
         logits = self._masked(part, scale, gold)
         if more:
             logits = torch.cat([logits, *more], 1)
-        if self.multi_positive and (groups := part.of_rows("groups")) is not None:
-            same = groups[:, None] == part.of_columns("groups")
-            return _over_positives(logits, same.scatter(1, gold[:, None], True)).sum()
+        if self.multi_positive and extras.get("right") is not None:
+            return _over_positives(logits, _right(part).scatter(1, gold[:, None], True)).sum()
         return self.row_losses(logits, gold, start).sum()
 
     def _masked(self, part: Part, scale: Tensor, gold: Tensor, keep_own: bool = True) -> Tensor:
         """Logits `(b, N)` with -inf where a candidate is no negative; the row's own place is kept, or is the row itself."""
         logits = scale * part.similarity
-        gone = [self.removed(part)]
-        groups, others = part.of_rows("groups"), part.of_columns("groups")
-        if groups is not None and others is not None and not (self.multi_positive and keep_own):
-            gone.append(groups[:, None] == others)
+        gone, rows = [self.removed(part)], slice(part.start, part.start + len(logits))
+        if (right := part.extras.get("right")) is not None:
+            spared = right.spared(rows, part.row_side, part.column_side)
+            gone.append(spared & ~_right(part) if self.multi_positive and keep_own else spared)
         if keep_own and (ignore := part.extras.get("ignore")) is not None:
-            rows = slice(part.start, part.start + len(logits))
             gone.append(ignore[rows] if part.row_side == "query" else ignore[:, rows].T)
         if self.margin is not None:
             gone.append(part.similarity.detach() > part.own.detach() + self.margin)
@@ -216,6 +215,12 @@ class InfoNCE(Loss):
         for more in gone[1:]:
             mask |= more
         return logits.masked_fill(mask.scatter(1, gold[:, None], not keep_own), -torch.inf)
+
+
+def _right(part: Part) -> Tensor:
+    """`(b, N)`: targets that are right for the queries, or queries that the positives are right for."""
+    rows, right = slice(part.start, part.start + len(part.similarity)), part.extras["right"]
+    return right.answers(rows) if part.row_side == "query" else right.askers(rows)
 
 
 def _own_columns(gold: Tensor, count: int, columns: int) -> Tensor:

@@ -43,6 +43,7 @@ class Matryoshka(Loss):
         self.inner, self.dims, self.per_step = inner, tuple(dims), per_step
         self.weights = tuple(weights or [1.0] * len(dims))
         self.reads, self.may_read, self.layers = inner.reads, inner.may_read, inner.layers
+        self.all_positives = inner.all_positives
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Sum over the cuts of weight times the inner loss.

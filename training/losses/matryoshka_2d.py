@@ -58,6 +58,7 @@ class Matryoshka2d(Loss):
         self.layers_per_step, self.prior, self.weighting = layers_per_step, prior, weighting
         self.kl, self.kl_temperature = kl, kl_temperature
         self.reads, self.may_read = inner.reads, inner.may_read
+        self.all_positives = inner.all_positives
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Loss of the last block, of earlier ones, and their divergence.

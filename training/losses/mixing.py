@@ -20,7 +20,7 @@ class TooFewNegativesError(ZooError, ValueError):
 class Mixing(InfoNCE):
     """InfoNCE with mixed negatives, each of its own query alone; no further forward pass, the gradient goes through.
 
-    A negative of the query's own group, or one that `ignore` names, is never mixed.
+    A negative that is right for the query after all, or one that `ignore` names, is never mixed.
 
     Args:
         pairs: mixtures of two of the row's negatives, weights from Beta(2, 2), at random. They need two negatives.
@@ -50,7 +50,8 @@ class Mixing(InfoNCE):
                 f"mixing needs {needed} hard negatives a query, not {negatives}: mine them (zoo mine)"
                 + (", or mixing(pairs=0)" if negatives else "")
             )
-        self._fair = _fair(len(queries), negatives, queries.device, **extras)
+        self._masks = extras.get("right"), extras.get("ignore")
+        self._places = torch.arange(len(queries), len(targets), device=queries.device).view(len(queries), negatives)
         # Drawn once for the batch, so that blocks of any size see the same mixtures.
         self._drawn = [self._draw(len(queries), negatives, queries) for _ in range(self.pairs)]
         return super().forward(queries, targets, **extras)
@@ -63,8 +64,8 @@ class Mixing(InfoNCE):
         return torch.stack([first, second], 1).to(like.device), share.to(like)
 
     def extra_logits(self, start: int, queries: Tensor, targets: Tensor, scale: Tensor) -> Tensor | None:
-        rows, count = slice(start, start + len(queries)), len(self._fair)
-        own, fair = targets[count:].view(count, -1, targets.shape[1])[rows], self._fair[rows]  # (b, M, D), (b, M)
+        rows, count = slice(start, start + len(queries)), len(self._places)
+        own, fair = targets[count:].view(count, -1, targets.shape[1])[rows], self._fair(rows)  # (b, M, D), (b, M)
         here = torch.arange(len(queries), device=queries.device)[:, None]
         logits = []
         for which, share in self._drawn:
@@ -79,17 +80,16 @@ class Mixing(InfoNCE):
             logits.append(_logits(queries, mixed, scale).masked_fill(~fair.any(1), -torch.inf))
         return torch.stack(logits, 1) if logits else None
 
+    def _fair(self, rows: slice) -> Tensor:
+        """`(b, M)`, False where a row's own negative is right for it, or is one to ignore."""
+        place = self._places[rows]
+        fair, (right, ignore) = torch.ones_like(place, dtype=torch.bool), self._masks
+        if right is not None:
+            fair &= ~right.spared(rows).gather(1, place)
+        if ignore is not None:
+            fair &= ~ignore[rows].gather(1, place)
+        return fair
+
 
 def _logits(queries: Tensor, mixed: Tensor, scale: Tensor) -> Tensor:
     return scale * (queries * F.normalize(mixed, dim=1)).sum(1)
-
-
-def _fair(count: int, negatives: int, device: torch.device, **extras: Any) -> Tensor:
-    """`(B, M)`, False where a row's own negative is of its group, or is one to ignore."""
-    fair = torch.ones(count, negatives, dtype=torch.bool, device=device)
-    if (groups := extras.get("query_groups")) is not None:
-        fair &= groups[:, None] != extras["target_groups"][count:].view(count, negatives)
-    if (ignore := extras.get("ignore")) is not None:
-        place = torch.arange(count, count + count * negatives, device=device).view(count, negatives)
-        fair &= ~ignore.gather(1, place)
-    return fair

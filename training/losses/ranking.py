@@ -25,7 +25,7 @@ class Ranking(Loss):
         forth, back: weights of the directions. block: rows at once; None picks.
     """
 
-    may_read = frozenset({"query_groups", "target_groups", "ignore"})
+    may_read = frozenset({"right", "ignore"})
     similarities = frozenset({"cosine", "dot"})
 
     def __init__(
@@ -47,7 +47,7 @@ class Ranking(Loss):
         """Mean loss of the queries, in units of the similarity."""
         check_layout(queries, targets)
         count = len(queries)
-        ignore, groups, others = (extras.get(name) for name in ("ignore", "query_groups", "target_groups"))
+        ignore, right = extras.get("ignore"), extras.get("right")
 
         def hinge(start: int, mine: Tensor, columns: Tensor, back: bool) -> Tensor:
             rows = slice(start, start + len(mine))
@@ -55,8 +55,8 @@ class Ranking(Loss):
             similarity = mine @ columns.T
             own = similarity.gather(1, gold)
             gone = torch.zeros_like(similarity, dtype=torch.bool).scatter(1, gold, True)
-            if groups is not None:
-                gone |= others[:count][rows, None] == groups if back else groups[rows, None] == others
+            if right is not None:
+                gone |= right.spared(rows, "positive", "query") if back else right.spared(rows)
             if ignore is not None:
                 gone |= ignore[:, rows].T[:, :count] if back else ignore[rows]
             return self._over_negatives(self.margin - own + similarity, similarity >= own, gone)

@@ -13,14 +13,14 @@ from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
 class Sigmoid(Loss):
     """Sum over all targets of -log sigmoid(±(scale * similarity + bias)), mean over the queries.
 
-    Targets of the row's own group, and those that `ignore` names, are left out.
+    Further targets that are right for the query, and those that `ignore` names, are left out.
 
     Args:
         temperature: at the start, 1/10 in the paper. bias: at the start, -10 in the paper. learn: whether both are
             trained. block: rows whose similarities are in memory at once; None picks.
     """
 
-    may_read = frozenset({"query_groups", "target_groups", "ignore"})
+    may_read = frozenset({"right", "ignore"})
     similarities = frozenset({"cosine", "dot"})
 
     def __init__(
@@ -34,7 +34,7 @@ class Sigmoid(Loss):
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Mean loss of the queries, in nats."""
         check_layout(queries, targets)
-        ignore, groups = extras.get("ignore"), extras.get("query_groups")
+        ignore, right = extras.get("ignore"), extras.get("right")
 
         def block(start: int, mine: Tensor, columns: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
             rows = slice(start, start + len(mine))
@@ -42,8 +42,8 @@ class Sigmoid(Loss):
             logits = scale * mine @ columns.T + bias
             losses = -F.logsigmoid(-logits).scatter(1, gold, F.logsigmoid(logits.gather(1, gold)))
             gone = torch.zeros_like(logits, dtype=torch.bool)
-            if groups is not None:
-                gone |= groups[rows, None] == extras["target_groups"]
+            if right is not None:
+                gone |= right.spared(rows)
             if ignore is not None:
                 gone |= ignore[rows]
             return losses.masked_fill(gone.scatter(1, gold, False), 0.0).sum()

@@ -45,7 +45,7 @@ class StableDistillation(InfoNCE):
         Args:
             queries: unit vectors `(B, D)`. targets: unit vectors `(B + B·M, D)`, positives first.
             teacher_scores: rewards `(B, 1 + M)`, such as a language model's mean log-likelihood of the answer.
-            extras: `ignore`, `query_groups`, `target_groups`; a candidate that they remove has no term of its own.
+            extras: `right`, `ignore`; a candidate that they remove has no term of its own.
         """
         check_layout(queries, targets)
         scores = check_scores(teacher_scores.detach(), targets)

@@ -50,6 +50,7 @@ class Starbucks(Loss):
         self.kl, self.space, self.temperature = kl, space, temperature
         self.layers = tuple(sorted({block for block, _ in self.pairs}))
         self.reads, self.may_read = inner.reads, inner.may_read
+        self.all_positives = inner.all_positives
 
     @property
     def scale(self) -> Tensor | float:

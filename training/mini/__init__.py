@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from zoo.embedder import Embedder, Tower
@@ -26,7 +27,7 @@ class PictureFeed:
     """Batches of a `PictureData` for the trainer (see `training/feed.py: Feed`), for one process."""
 
     def __init__(self, data: PictureData, model: Embedder, recipe: Recipe, sampler: BatchSampler) -> None:
-        self.data, self.recipe, self.sampler = data, recipe, sampler
+        self.data, self.recipe, self.sampler, self.answers = data, recipe, sampler, data.answers
         towers = [tower.encoder for tower in model.towers]
         self.image, self.text = towers.index(data.image), towers.index(data.text)
 
@@ -34,6 +35,11 @@ class PictureFeed:
         """See `Feed`: made when asked for, from torch's own random numbers."""
         for step in range(start, stop):
             yield self.batch(step)
+
+    def numbers(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Feed`: every picture with its own text."""
+        rows = torch.as_tensor(self.sampler.rows(step))
+        return self.data.queries[rows].numpy(), self.data.numbers[self.data.own[rows]].numpy()
 
     def batch(self, step: int) -> TrainBatch:
         """The batch of one step."""

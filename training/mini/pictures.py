@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.embedder import Embedder
+from zoo.identity import Answers
 from zoo.items import Item
 
-from ..pairs import Pair
+from ..pairs import Pair, answers_of
 from .augment import COLOURS, colour_of
 
 _OWN_TEXT = 0.4  # how often a pair is told by its positive itself; else any of its texts is drawn, it among them
@@ -40,9 +42,12 @@ class PictureData:
     Args:
         pairs: what to learn. model: its encoders read the pairs.
         store_size: side in pixels at which pictures are kept, None for the encoder's own.
+        answers: which texts are right for which pictures; read from the pairs by default.
     """
 
-    def __init__(self, pairs: Sequence[Pair], model: Embedder, store_size: int | None = None) -> None:
+    def __init__(
+        self, pairs: Sequence[Pair], model: Embedder, store_size: int | None = None, answers: Answers | None = None
+    ) -> None:
         if not pairs:
             raise ValueError("no pairs to train on")
         self.pairs = pairs
@@ -53,14 +58,12 @@ class PictureData:
         index = {text: position for position, text in enumerate(texts)}
         self.own = torch.tensor([index[pair.positive.text] for pair in pairs])
         self.choices = [[index[item.text] for item in (pair.positive, *pair.also)] for pair in pairs]
-        names: dict[str, int] = {}
-        self.groups = torch.tensor(
-            [names.setdefault(pair.group or f"#{i}", len(names)) for i, pair in enumerate(pairs)]
-        )
-        # fits[g, t]: text t is right for the pairs of group g.
-        self.fits = torch.zeros(len(names), len(texts), dtype=torch.bool)
-        for group, choices in zip(self.groups.tolist(), self.choices, strict=True):
-            self.fits[group, choices] = True
+        self.answers = answers_of(pairs) if answers is None else answers
+        self.groups = torch.from_numpy(np.unique(self.answers.sets, return_inverse=True)[1])
+        self.queries, self.numbers = (torch.empty(len(many), dtype=torch.long) for many in (pairs, texts))
+        for row, choices in enumerate(self.choices):
+            self.queries[row], *numbers = self.answers.of(row)[: 1 + len(choices)].tolist()
+            self.numbers[choices] = torch.tensor(numbers)
         self.colours = torch.tensor(
             [colour_of(p) if pair.name else -1 for p, pair in zip(self.pixels, pairs, strict=True)]
         )
@@ -99,11 +102,11 @@ class PictureData:
                 said[place] = seen[place]
             chosen.append(self._draw(row))
             ids.append(self._called(name, int(said[place])) if said[place] >= 0 else self.ids[chosen[-1]])
-        groups, texts = self.groups[rows], torch.tensor(chosen)
-        same = groups[:, None] == groups[None]
+        queries, whole = self.queries[rows], slice(None)
+        same = self.answers.right(queries, self.numbers[self.own[rows]]).spared(whole)
         # A caption with a colour is wrong for a picture of the same thing in another colour, right where it agrees.
         other_colour = (said[None] >= 0) & (seen[:, None] >= 0) & (said[None] != seen[:, None])
-        plain = self.fits[groups][:, texts] & (said[None] < 0)
+        plain = self.answers.right(queries, self.numbers[torch.tensor(chosen)]).spared(whole) & (said[None] < 0)
         ignore = (same & ~other_colour) | plain
         return PictureBatch(self.stored[rows], ids, tints, ignore)
 

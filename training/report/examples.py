@@ -12,6 +12,7 @@ import numpy as np
 from zoo.bulk.shards import write_atomically
 from zoo.errors import InputError
 from zoo.evaluation.pairs import WAYS, PairScores, Ranking
+from zoo.identity import Contents
 from zoo.items import Item
 from zoo.media import load_pixels
 
@@ -36,14 +37,14 @@ def keep_examples(
     for old in (out / PICTURES).glob("*.jpg"):
         old.unlink()
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    contents = Contents()
     for way in WAYS:
         old, new = (None if scores is None else getattr(scores, way) for scores in (before, after))
         if old is not None and new is not None and not np.array_equal(old.rows, new.rows):
             old = None  # not the same queries: nothing to set side by side
         last = new if new is not None else old
-        kinds = (
-            {} if last is None else choose(old, new, [_answer(pairs[int(row)], way, row) for row in last.rows], count)
-        )
+        answers = [] if last is None else [_answer(pairs[int(row)], way, contents) for row in last.rows]
+        kinds = {} if last is None else choose(old, new, answers, count)
         found[way] = {
             kind: [_case(out, pairs, way, old, new, place) for place in places] for kind, places in kinds.items()
         }
@@ -93,9 +94,9 @@ def choose(
     }
 
 
-def _answer(pair: Pair, way: str, row: int) -> Hashable:
+def _answer(pair: Pair, way: str, contents: Contents) -> Hashable:
     """Equal for queries whose right answers are the same thing."""
-    return pair.group or (pair.positive if way == "forward" else pair.query).text or int(row)
+    return pair.group or contents.number(pair.positive if way == "forward" else pair.query)
 
 
 def _case(

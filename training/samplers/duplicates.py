@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zoo.keys import item_key
+from zoo.identity import Contents
 
 from ..pairs import Pair
 from .base import BatchSampler, Rows, SamplerError, register_sampler
@@ -186,9 +186,10 @@ def _repeats(keys: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 def pair_keys(rows: Rows, by: Literal["both", "query", "positive"] = "both") -> np.ndarray:
     """A number for the content of the query and of the positive of every row: `(n, 2)`, or `(n, 1)` of one."""
-    sides = {"both": ("query", "positive")}.get(by, (by,))
+    sides, contents = {"both": ("query", "positive")}.get(by, (by,)), Contents()
 
     def number(pair: Pair) -> list[int]:
-        return [int.from_bytes(item_key(getattr(pair, side))[:8]) >> 1 for side in sides]
+        numbers = [contents.number(getattr(pair, side)) for side in sides]
+        return [int.from_bytes(contents.keys[number][:8]) >> 1 for number in numbers]
 
     return np.array(rows.read("keys", number), dtype=np.int64)

@@ -1,6 +1,5 @@
 """PairBuilder: the cells of a row → a Pair, or an error that names the row."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -52,7 +51,7 @@ class PairBuilder:
                 positive,
                 tuple(negatives),
                 tuple(also),
-                group=content_group(positive) if group in (None, "") else str(group),
+                group="" if group is None else str(group),
                 dataset=self.dataset if dataset in (None, "") else str(dataset),
                 score=self._score(cells),
                 teacher_scores=self._teacher_scores(cells, len(negatives)),
@@ -189,17 +188,6 @@ class PairBuilder:
 
 class _BadCellError(Exception):
     """Why a row is no pair; its place is added where it is known."""
-
-
-def content_group(item: Item) -> str:
-    """The group of all pairs with this positive: its text, the path of its file, or a digest of its bytes."""
-    parts = []
-    for value in (item.text, item.image, item.video, item.audio):
-        if isinstance(value, bytes):
-            parts.append(hashlib.blake2b(value, digest_size=16).hexdigest())
-        elif value is not None:
-            parts.append(str(value))
-    return "\n".join(parts)
 
 
 def _is_file(path: Path) -> bool:

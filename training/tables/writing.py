@@ -15,7 +15,6 @@ from zoo.items import Item
 from zoo.media import load_pixels
 
 from ..pairs import Pair, PairTable
-from .building import content_group
 from .errors import TableError
 from .schema import MINED
 
@@ -131,8 +130,7 @@ def _rows(pairs: Sequence[Pair] | PairTable, path: Path) -> Iterator[dict[str, A
         row |= _instructions(pair, where)
         row |= {"score": pair.score} if pair.score is not None else {}
         row |= {scores: list(pair.teacher_scores)} if pair.teacher_scores else {}
-        # The positive's own content is the group of pairs that say none; its paths would bind the file to this machine.
-        row |= {"group": pair.group} if pair.group and pair.group != content_group(pair.positive) else {}
+        row |= {"group": pair.group} if pair.group else {}
         row |= {"dataset": pair.dataset} if pair.dataset else {}
         yield row
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.embedder import Embedder
-from zoo.errors import InputError, ZooError
+from zoo.errors import ZooError
 from zoo.evaluation.metrics import (
     Difference,
     Interval,
@@ -25,8 +25,8 @@ from zoo.evaluation.metrics import (
     row_blocks,
     uniformity,
 )
+from zoo.identity import Answers, Right, Row
 from zoo.items import Item
-from zoo.keys import item_key
 from zoo.prompts import Role
 from zoo.spec import need_one_vector
 
@@ -152,11 +152,13 @@ def evaluate_pairs(
 ) -> PairScores:
     """Ranks all distinct targets for each distinct query, and the other way round.
 
-    A target is right for a query if a pair joins them, or if both are in pairs of the same group. Equal items are
-    asked and ranked once. Memory: the vectors, and one block of rows of the similarities.
+    A target is right for a query if a pair joins them, or if both are in pairs of the same group: what trainer and
+    miner take for right (`zoo.identity`). Items of equal content are asked and ranked once, and a query that is among the
+    candidates without being right is left out of its own ranking. Memory: the vectors, and one block of rows of the
+    similarities.
 
     Args:
-        queries, targets: row i of both is a pair. groups: of every pair, "" for a group alone.
+        queries, targets: row i of both is a pair. groups: of every pair, "" for none.
         on_bad: "skip" leaves out pairs of which one side cannot be embedded, and lists them.
         prompts, prompt_names: of the queries and the targets, as `encode` takes them; by default the model's own by role.
 
@@ -177,9 +179,12 @@ def evaluate_pairs(
         asked = [{"prompt": prompt, "prompt_name": name} for prompt, name in given]
     else:
         asked = [model.for_role(role) for role in roles]
+    told = zip(queries, targets, groups or [""] * len(queries), strict=True)
+    answers = Answers(Row(query, (target,), group=group) for query, target, group in told)
+    numbers = (answers.numbers[answers.starts + side] for side in (0, 1))
     sides = [
-        _embed(model, items, role, prompt, on_bad)
-        for items, role, prompt in zip((queries, targets), roles, asked, strict=True)
+        _embed(model, items, own, role, prompt, on_bad)
+        for items, own, role, prompt in zip((queries, targets), numbers, roles, asked, strict=True)
         if len(items)
     ]
     skipped = tuple(message for side in sides for message in side.skipped)
@@ -187,9 +192,8 @@ def evaluate_pairs(
     if not kept:
         why = f"; the first of {len(skipped)} reasons: {skipped[0]}" if skipped else ""
         raise NoPairsError(f"of {len(queries)} held-out pairs none can be evaluated{why}")
-    labels = [(groups[row] if groups is not None else "") or row for row in kept]
-    group_of = _numbered(labels)[0]
     left, right = (side.kept(kept) for side in sides)
+    relation = answers.right(left.contents, right.contents)
     crossing = sides[0].modalities != sides[1].modalities
     # These three are of directions alone, whatever norms say in the ranking.
     ways = [side._replace(vectors=F.normalize(side.vectors, dim=-1)) for side in (left, right)]
@@ -197,8 +201,8 @@ def evaluate_pairs(
         pairs=len(kept),
         skipped=skipped,
         sides=tuple(side.kind for side in sides),  # type: ignore[arg-type]
-        forward=_rank(left, right, group_of, ks),
-        backward=_rank(right, left, group_of, ks),
+        forward=_rank(left, right, relation, "query", ks),
+        backward=_rank(right, left, relation, "target", ks),
         alignment=alignment(ways[0].paired, ways[1].paired),
         uniformity=(uniformity(ways[0].vectors) + uniformity(ways[1].vectors)) / 2,
         gap=modality_gap(ways[0].vectors, ways[1].vectors) if crossing else None,
@@ -226,10 +230,11 @@ def compare(before: PairScores, after: PairScores) -> dict[str, dict[str, Differ
 
 @dataclass
 class _Side:
-    """One side of the pairs: vectors of its distinct items, and which row has which (-1: none)."""
+    """One side of the pairs: vectors of its distinct items, which row has which (-1: none), and their contents."""
 
     vectors: Tensor
     vector_of: np.ndarray
+    contents: np.ndarray
     skipped: list[str]
     modalities: set[frozenset[str]]
 
@@ -241,15 +246,17 @@ class _Side:
     def kept(self, rows: list[int]) -> "_Distinct":
         """What these rows use."""
         numbers, first = _numbered(self.vector_of[rows].tolist())
-        return _Distinct(self.vectors[self.vector_of[rows][first]], numbers, np.asarray(rows)[first])
+        rows = np.asarray(rows)[first]
+        return _Distinct(self.vectors[self.vector_of[rows]], numbers, rows, self.contents[rows])
 
 
 class _Distinct(NamedTuple):
-    """Distinct vectors `(n, dim)`, which of them each pair has, and the row in which each is first used."""
+    """Distinct vectors `(n, dim)`, which of them each pair has, in which row each is first used, and its content."""
 
     vectors: Tensor
     of: np.ndarray
     rows: np.ndarray
+    contents: np.ndarray
 
     @property
     def paired(self) -> Tensor:
@@ -257,14 +264,11 @@ class _Distinct(NamedTuple):
         return self.vectors[self.of]
 
 
-def _embed(model: Embedder, items: Sequence[Item], role: str, prompt: dict[str, Any], on_bad: str) -> _Side:
-    modalities = set()
-
-    def key(item: Item) -> Hashable:
-        modalities.add(item.modalities)
-        return _key(item)
-
-    numbers, first = _numbered([key(items[row]) for row in range(len(items))])
+def _embed(
+    model: Embedder, items: Sequence[Item], contents: np.ndarray, role: str, prompt: dict[str, Any], on_bad: str
+) -> _Side:
+    modalities = {item.modalities for item in items}
+    numbers, first = _numbered(contents.tolist())
     vectors, place, skipped = [], np.full(len(first), -1), []
     stream = model.encode_stream((items[row] for row in first), progress=False, **prompt)
     for index, vector, error in stream:
@@ -275,15 +279,7 @@ def _embed(model: Embedder, items: Sequence[Item], role: str, prompt: dict[str, 
             raise error.at(int(first[index]))  # type: ignore[union-attr]
         else:
             skipped.append(f"{role} {error.at(int(first[index]))}")  # type: ignore[union-attr]
-    return _Side(torch.stack(vectors) if vectors else torch.zeros(0, 1), place[numbers], skipped, modalities)
-
-
-def _key(item: Item) -> Hashable:
-    """Equal for items of equal content; an item that cannot be read is like no other, and met again when embedded."""
-    try:
-        return item_key(item)
-    except InputError:
-        return id(item)
+    return _Side(torch.stack(vectors) if vectors else torch.zeros(0, 1), place[numbers], contents, skipped, modalities)
 
 
 def _numbered(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
@@ -295,18 +291,16 @@ def _numbered(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
     return of, np.unique(of, return_index=True)[1]
 
 
-def _rank(asked: _Distinct, ranked: _Distinct, group_of: np.ndarray, ks: tuple[int, ...]) -> Ranking:
-    groups_of_query: list[set[int]] = [set() for _ in range(len(asked.rows))]
-    candidates_of_group: list[set[int]] = [set() for _ in range(group_of.max() + 1)]
-    for query, candidate, group in zip(asked.of.tolist(), ranked.of.tolist(), group_of.tolist(), strict=True):
-        groups_of_query[query].add(group)
-        candidates_of_group[group].add(candidate)
+def _rank(
+    asked: _Distinct, ranked: _Distinct, right: Right, side: Literal["query", "target"], ks: tuple[int, ...]
+) -> Ranking:
+    """`side`: which one of `right` asks."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("first", "ranks", "right", "recall", "ndcg")}
     for start, stop in row_blocks(len(asked.rows), len(ranked.rows)):
-        similarity = asked.vectors[start:stop] @ ranked.vectors.T
-        relevant = torch.zeros(similarity.shape, dtype=torch.bool)
-        for row, groups in enumerate(groups_of_query[start:stop]):
-            relevant[row, list(set.union(*(candidates_of_group[group] for group in groups)))] = True
+        rows = slice(start, stop)
+        relevant = right.answers(rows) if side == "query" else right.askers(rows, "target")
+        itself = right.same(rows, side, "target" if side == "query" else "query") & ~relevant
+        similarity = (asked.vectors[rows] @ ranked.vectors.T).masked_fill(itself, -torch.inf)
         counts = relevant.sum(1)
         places = relevant_places(similarity, relevant, max(*ks, DEPTH))
         ranks = first_ranks(similarity, relevant)
