@@ -94,6 +94,15 @@ class TestData:
         ignore = PictureData(pairs, build_model("mini-test")).batch(torch.arange(2)).ignore
         assert bool(ignore[0, 1])
 
+    def test_captions_of_one_picture_as_rows_are_no_negatives(self, pairs):
+        rows = [
+            replace(pair, group="", name="", positive=Item(text=f"{pair.name} {k}")) for pair in pairs for k in (0, 1)
+        ]
+        data = PictureData(rows, build_model("mini-test"))
+        ignore = data.batch(torch.arange(16)).ignore
+        assert ignore.tolist() == [[i // 2 == j // 2 for j in range(16)] for i in range(16)]
+        assert torch.bincount(data.groups).tolist() == [2] * 8  # which the regression weighs by
+
 
 class TestAugment:
     @pytest.mark.parametrize("paint", sorted(PAINTS))

@@ -100,7 +100,7 @@ def train(
     start_trackers(accelerator, stages)
     model.to(accelerator.device)
     broadcast(model)
-    answers = answers_of(pairs, progress=None if progress else False)
+    answers = answers_of(pairs, progress=None if progress and world()[0] == 0 else False)
     scoring = Scoring(out, model, held_out, role_prefixes(model, stages[-1]), resume=resume, progress=progress)
     scoring.before()
     offset = None if len(stages) == 1 else 0

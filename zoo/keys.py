@@ -14,6 +14,7 @@ from zoo.errors import UnsupportedInputError
 from zoo.items import Box, Item, Mask, Point, as_item
 
 KEY_BYTES = 16
+_NONE = (4).to_bytes(8, "little") + b"none"
 Files = Literal["stamp", "content", "size"]
 
 
@@ -32,7 +33,10 @@ def item_key(item: Item, prefix: str = "", *, files: Files = "stamp") -> bytes:
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     text = prefix + item.text if prefix and item.text is not None and item.text.strip() else item.text
     for value in (text, item.image, item.video, item.audio, item.regions):
-        _feed(digest, value, files)
+        if value is None:  # most are, and tables have millions of items
+            digest.update(_NONE)
+        else:
+            _feed(digest, value, files)
     if item.instruction is not None or item.parts or (prefix and item.modalities != {"text"}):
         # A vision-language model reads the prompt with a picture too; keys of texts stay what they were.
         _feed(digest, item.instruction if item.instruction is not None else prefix, files)
@@ -44,7 +48,8 @@ def item_key(item: Item, prefix: str = "", *, files: Files = "stamp") -> bytes:
 def _feed(digest: Any, value: Any, files: Files) -> None:
     """Adds a value, led by its kind and length, so that no two values read alike."""
     if value is None or (isinstance(value, Sequence) and not len(value) and not isinstance(value, str | bytes)):
-        parts = [b"none"]
+        digest.update(_NONE)
+        return
     elif isinstance(value, str):
         parts = [b"text", value.encode("utf-8", "surrogatepass")]
     elif isinstance(value, Path | bytes | bytearray | memoryview):

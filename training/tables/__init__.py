@@ -68,6 +68,7 @@ def open_pairs(
     Roles and modalities are told by the columns' names (`schema.infer`), never by the letters of a value: `image,text`;
     `query,positive,negative`; `query_image`, `positive_text`, `negative_1_image`; `sentence1,sentence2,score`; and
     `group`, `label` or `class`, `dataset` or `task`, `teacher_scores`, `split`. Several columns of a role are one item.
+    A cell may hold a list of positives (`captions`) or negatives: all of them train, a positive at a time.
     Other tools' tables: open_clip's `filepath,title`, Tevatron's `positive_passages` (title and text).
 
     Args:
