@@ -96,7 +96,7 @@ class TestData:
 
     def test_captions_of_one_picture_as_rows_are_no_negatives(self, pairs):
         rows = [
-            replace(pair, group="", name="", positive=Item(text=f"{pair.name} {k}")) for pair in pairs for k in (0, 1)
+            replace(pair, group="", name="", positive=Item(text=f"{pair.group} {k}")) for pair in pairs for k in (0, 1)
         ]
         data = PictureData(rows, build_model("mini-test"))
         ignore = data.batch(torch.arange(16)).ignore
