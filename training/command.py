@@ -179,7 +179,8 @@ def _data_facts(arguments: argparse.Namespace, pairs: PairTable) -> dict[str, An
 
 
 def _report(facts: dict[str, Any], pairs: PairTable) -> int:
-    sentences = {name: value for name, value in facts.items() if name.endswith(": texts")}  # too long for a cell
+    # Too long for a cell.
+    sentences = {name: value for name, value in facts.items() if name.endswith((": texts", ": what repeats"))}
     for text in sentences.values():
         _say(text)
     print_table(["checked", ""], [[name, str(value)] for name, value in facts.items() if name not in sentences])
