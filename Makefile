@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 PHOTOS ?=
 PORT ?=
 PYTEST_ARGS ?=
-JOBS ?= 2
+# One more than the two cores that this is tuned for: some tests wait for servers and browsers.
+JOBS ?= 3
 # Whole files go to one worker, in the order that tests/conftest.py gives them: those that take longest first.
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One room each, seconds of CPU each: what an edit breaks first. Whole families, servers, browsers and runs are left out.
@@ -25,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Pictures`
 	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(PORT),--port $(PORT))
 
-test: $(READY) browser  ## everything but slow, gpu and hub tests, in two processes (JOBS=0: in one, without workers)
+test: $(READY) browser  ## everything but slow, gpu and hub tests, in three processes (JOBS=0: in one, without workers)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-fast: $(READY)  ## the files named in FAST, in less than a minute: for the edit loop

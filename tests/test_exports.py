@@ -251,6 +251,7 @@ for load in (AutoModel.from_pretrained, SentenceTransformer):
 """
 
 
+@pytest.mark.slow
 def test_without_the_zoo_the_error_says_what_to_install(open_: Any, tmp_path: Path) -> None:
     out = run(WITHOUT.format(folder=str(open_("mini-test")[1])), tmp_path)
     assert out.returncode == 0, out.stderr

@@ -288,23 +288,27 @@ def test_no_network(home: Path, child: Child) -> None:
     assert "out of reach" in answer["message"]
 
 
-def test_every_tag_of_open_clip_is_refused_where_it_has_only_a_pickle(child: Child, hub: LoopbackHub) -> None:
-    """All tags, each with its true repository name; none may be fetched before it is refused."""
-    for arch, tag in open_clip.list_pretrained():
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_tag_of_open_clip_is_refused_where_it_has_only_a_pickle(
+    step: int, child: Child, hub: LoopbackHub
+) -> None:
+    """Every fourth tag, or all, each with its true repository name; none may be fetched before it is refused."""
+    tags = open_clip.list_pretrained()[::step]
+    for arch, tag in tags:
         place = (open_clip.get_pretrained_cfg(arch, tag).get("hf_hub") or "").strip("/").split("/")
         if len(place) >= 2:
             file = "/".join(place[2:])
             names = [file] if file and not file.endswith(".safetensors") else ["open_clip_pytorch_model.bin"]
             hub.add(dict.fromkeys(names, b"a pickle"), "/".join(place[:2]))
-    refused = child.ask(refuse_tags=True)
-    assert len(refused) >= len(open_clip.list_pretrained())
+    refused = child.ask(refuse_tags=step)
+    assert len(refused) >= len(tags)
     wrong = {
         name: said
         for name, said in refused.items()
         if not said.startswith(("UnsafeCheckpointError", "MissingWeightsError")) and "tiny-clip" not in name
     }
     assert wrong == {}
-    assert sum(said.startswith("UnsafeCheckpointError") for said in refused.values()) > 150
+    assert sum(said.startswith("UnsafeCheckpointError") for said in refused.values()) > 150 // step
     assert not [name for name in hub.fetched() if name.endswith((".bin", ".pt", ".pth"))]
 
 

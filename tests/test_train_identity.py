@@ -432,7 +432,10 @@ def by_force(pairs, feed, steps) -> float:
     return met / rows
 
 
-@pytest.mark.parametrize("loss", ["infonce", "infonce(multi_positive=True)", "sigmoid"])
+@pytest.mark.parametrize(
+    "loss",
+    ["infonce", *(pytest.param(name, marks=pytest.mark.slow) for name in ("infonce(multi_positive=True)", "sigmoid"))],
+)
 def test_the_run_says_what_repeats_with_true_numbers(loss, folder, capsys):
     rows = [[f"img/{i}.png", f"caption {k} of picture {i}"] for i in range(6) for k in range(5)]
     pairs = open_pairs(write(folder / "five.csv", ["image", "text"], rows))

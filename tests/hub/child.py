@@ -169,7 +169,7 @@ def _refuse_tags(command: dict[str, Any]) -> dict[str, Any]:
     import zoo
 
     refused = {}
-    for arch, tag in open_clip.list_pretrained():
+    for arch, tag in open_clip.list_pretrained()[:: command["refuse_tags"]]:
         try:
             zoo.load_model(f"open_clip:{arch}/{tag}")
             refused[f"{arch}/{tag}"] = "loaded"
