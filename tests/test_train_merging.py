@@ -383,6 +383,7 @@ def check_worst_task(base: Embedder, topic: Embedder, style: Embedder, generator
     assert sum(merged.weights) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_worst_task_gains_over_experts_and_soup_when_data_are_ten_to_one(experts):
     check_worst_task(*experts)
 

@@ -55,7 +55,8 @@ def test_pairs_of_pictures_and_words_are_overfitted(name, tmp_path):
     assert model.similarity(pictures, texts).argmax(1).tolist() == list(range(8))
 
 
-@pytest.mark.parametrize("name", ["text-test", pytest.param("modernbert-test", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["text-test", "modernbert-test"])
 def test_questions_and_answers_are_overfitted(name, tmp_path):
     pairs = text_pairs(8, negatives=1)
     recipe = quick(steps=90, batch_size=8, checkpoint_every=90, lr=1e-2, loss="infonce(symmetric=False)", micro_batch=8)
