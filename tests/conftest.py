@@ -1,6 +1,6 @@
 """Shared by all tests: no network but loopback, one seed, few threads where several tests run at once, one hub a worker.
 
-Fixtures for every file: `loopback_hub`, `hub`, `child`, `good`, `copy`, `pack`. Processes that start in milliseconds:
+Fixtures for every file: `loopback_hub`, `hub`, `client_hub`, `child`, `good`, `copy`, `pack`. Processes that start in milliseconds:
 `tests.warm`. A fact of many names in one test: `tests.every`.
 """
 
@@ -67,6 +67,28 @@ def hub(loopback_hub: LoopbackHub) -> LoopbackHub:
     """The loopback hub, empty at the start of each file. A file may override it, and ask for this one, to fill it."""
     loopback_hub.clear()
     return loopback_hub
+
+
+@pytest.fixture
+def client_hub(loopback_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    """The loopback hub, empty, as the one that the client in this very process talks to; with a cache of its own."""
+    from huggingface_hub import constants
+
+    loopback_hub.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", loopback_hub.url)
+    template = loopback_hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return loopback_hub
+
+
+@pytest.fixture
+def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for what the zoo caches beside models."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")

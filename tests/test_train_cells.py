@@ -5,7 +5,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import constants
 from PIL import Image
 from zoo.training import open_pairs
 from zoo.training.tables import BadRowError, TableError
@@ -16,21 +15,7 @@ from tests.train_support import fresh, quick
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, source_of
 from zoo.cli import main
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def hub(loopback_hub, tmp_path, monkeypatch):
-    """A loopback hub that this process's client talks to."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", loopback_hub.url)
-    template = loopback_hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return loopback_hub
+pytestmark = pytest.mark.usefixtures("cache_home")
 
 
 @pytest.fixture
@@ -47,9 +32,9 @@ def folder(tmp_path) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("word", ["nan", "NaN", "null", "None"])
-def test_words_for_a_missing_value_are_refused_or_said_to_be_texts(word, kind, tmp_path, hub):
+def test_words_for_a_missing_value_are_refused_or_said_to_be_texts(word, kind, tmp_path, client_hub):
     rows = [{"query": "a", "positive": "b"}, {"query": "c", "positive": word}]
-    source = source_of(kind, rows, tmp_path, hub)
+    source = source_of(kind, rows, tmp_path, client_hub)
     with pytest.raises(TableError, match=rf"the positive is '{word}'.* say --as-text {word} \(as_text=\['{word}'\]\)"):
         open_pairs(source)[1]
     assert open_pairs(source, as_text=[word])[1].positive.text == word
@@ -126,9 +111,9 @@ def test_a_carriage_return_among_other_line_ends_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_paths_written_on_windows(kind, folder, hub, monkeypatch):
+def test_paths_written_on_windows(kind, folder, client_hub, monkeypatch):
     rows = [{"image": f"img\\{name}.png", "text": name} for name in "ab"]
-    source = source_of(kind, rows, folder, hub)
+    source = source_of(kind, rows, folder, client_hub)
     pairs = open_pairs(source, root=folder)
     assert [pair.query.image for pair in pairs] == [folder / "img" / "a.png", folder / "img" / "b.png"]
 
@@ -151,9 +136,9 @@ def test_a_file_whose_name_has_a_backslash_goes_first(folder):
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
-def test_the_header_of_open_clip(kind, folder, hub):
+def test_the_header_of_open_clip(kind, folder, client_hub):
     rows = [{"filepath": f"img/{name}.png", "title": f"a {name}"} for name in "ab"]
-    pairs = open_pairs(source_of(kind, rows, folder, hub))
+    pairs = open_pairs(source_of(kind, rows, folder, client_hub))
     assert [(pair.query.image.name, pair.positive.text) for pair in pairs] == [("a.png", "a a"), ("b.png", "a b")]
     assert "positive  text   column title" in str(pairs.schemas[0])
 
@@ -182,8 +167,8 @@ TEVATRON = [
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "tar", "hub"])
-def test_tevatrons_passages(kind, tmp_path, hub):
-    pairs = open_pairs(source_of(kind, TEVATRON, tmp_path, hub))
+def test_tevatrons_passages(kind, tmp_path, client_hub):
+    pairs = open_pairs(source_of(kind, TEVATRON, tmp_path, client_hub))
     pair = pairs[2]
     assert pair.query.text == "what is 2"
     assert [item.text for item in (pair.positive, *pair.also)] == ["Title it is 2", "or this"]
@@ -193,11 +178,11 @@ def test_tevatrons_passages(kind, tmp_path, hub):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "tar", "hub"])
-def test_fields_of_passages_that_are_not_read(kind, tmp_path, hub):
-    pairs = open_pairs(source_of(kind, TEVATRON, tmp_path, hub))
+def test_fields_of_passages_that_are_not_read(kind, tmp_path, client_hub):
+    pairs = open_pairs(source_of(kind, TEVATRON, tmp_path, client_hub))
     assert "positive_passages.docid" in pairs.schemas[0].unused
     graded = [{**row, "positive_passages": [{"text": "x", "score": 0.1}]} for row in TEVATRON]
-    source = source_of(kind, graded, tmp_path, hub)
+    source = source_of(kind, graded, tmp_path, client_hub)
     with pytest.raises(UnreadColumnError, match=r"positive_passages.score grades .*--ignore positive_passages.score"):
         check_unread(open_pairs(source), quick())
     check_unread(open_pairs(source, ignore=["positive_passages.score"]), quick())

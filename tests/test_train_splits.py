@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import constants
 from PIL import Image
 from zoo.training import open_all, open_pairs, train
 from zoo.training.checks import PairsError
@@ -24,20 +23,7 @@ SPELLINGS = ["train", "Training", "valid", "validation", "dev", "val", "test", "
 IS = ["train", "train", *["validation"] * 4, "test", "validation", "test", "train"]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def hub(loopback_hub, tmp_path, monkeypatch):
-    """A loopback hub that this process's client talks to."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", loopback_hub.url)
-    template = loopback_hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return loopback_hub
+pytestmark = pytest.mark.usefixtures("cache_home")
 
 
 def rows_of(splits, column: str = "split") -> list[dict]:
@@ -55,8 +41,8 @@ SPLITS = ["train"] * 8 + ["val"] * 4 + ["test"] * 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_the_split_in_every_spelling_and_reader(kind, tmp_path, hub):
-    source = source_of(kind, rows_of(SPELLINGS), tmp_path, hub)
+def test_rows_of_the_split_in_every_spelling_and_reader(kind, tmp_path, client_hub):
+    source = source_of(kind, rows_of(SPELLINGS), tmp_path, client_hub)
     for split, told in (("train", "train"), ("val", "validation"), ("dev", "validation"), ("test", "test")):
         pairs = open_pairs(source, split=split)
         assert numbers(pairs) == [i for i, name in enumerate(IS) if name == told]
@@ -74,10 +60,10 @@ def test_rows_of_the_split_in_every_spelling_and_reader(kind, tmp_path, hub):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_that_name_no_split_are_listed(kind, tmp_path, hub):
+def test_values_that_name_no_split_are_listed(kind, tmp_path, client_hub):
     rows = rows_of(["train", "part-a", "part-a", "", "test"])
     with pytest.raises(TableError) as caught:
-        open_pairs(source_of(kind, rows, tmp_path, hub))
+        open_pairs(source_of(kind, rows, tmp_path, client_hub))
     said = str(caught.value)
     assert (
         "column split holds 'part-a' (2 rows), nothing (1 row), which name no split; known are train, training" in said
@@ -86,13 +72,13 @@ def test_values_that_name_no_split_are_listed(kind, tmp_path, hub):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_split_without_rows_is_named(kind, tmp_path, hub):
-    source = source_of(kind, rows_of(["train", "train", "test"]), tmp_path, hub)
+def test_a_split_without_rows_is_named(kind, tmp_path, client_hub):
+    source = source_of(kind, rows_of(["train", "train", "test"]), tmp_path, client_hub)
     with pytest.raises(
         NoSplitError, match=r"has no row of the split 'val': column split holds train \(2 rows\), test \(1 row\)"
     ):
         open_pairs(source, split="val")
-    plain = source_of(kind, [{"query": "a", "positive": "b"}], tmp_path, hub)
+    plain = source_of(kind, [{"query": "a", "positive": "b"}], tmp_path, client_hub)
     with pytest.raises(
         NoSplitError, match=r"has no split 'test': no column says which rows .*columns: query, positive"
     ):
@@ -163,10 +149,10 @@ def test_files_and_folders_of_splits(tmp_path):
         open_pairs(pictures, split="test")
 
 
-def test_a_hub_data_set_whose_files_name_splits_and_whose_rows_do(hub, tmp_path):
+def test_a_hub_data_set_whose_files_name_splits_and_whose_rows_do(client_hub, tmp_path):
     content = as_parquet(rows_of(SPLITS), tmp_path / "x.parquet").read_bytes()
-    hub.clear()
-    hub.add({"data/train.parquet": content, "data/test.parquet": content}, "datasets/org/both")
+    client_hub.clear()
+    client_hub.add({"data/train.parquet": content, "data/test.parquet": content}, "datasets/org/both")
     assert numbers(open_pairs("hf:org/both")) == list(range(8))
     assert numbers(open_pairs("hf:org/both", split="test")) == [12, 13, 14]
     with pytest.raises(NoSplitError, match=r"has no split 'val'; it has test, train"):
@@ -177,8 +163,8 @@ def test_a_hub_data_set_whose_files_name_splits_and_whose_rows_do(hub, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_validation_rows_are_the_held_out_pairs(kind, tmp_path, hub):
-    pairs = open_pairs(source_of(kind, rows_of(SPLITS), tmp_path, hub))
+def test_validation_rows_are_the_held_out_pairs(kind, tmp_path, client_hub):
+    pairs = open_pairs(source_of(kind, rows_of(SPLITS), tmp_path, client_hub))
     learned, held_out = hold_out(pairs, None, quick(holdout=0.5))
     assert numbers(learned) == list(range(8))
     assert numbers(held_out) == [8, 9, 10, 11]

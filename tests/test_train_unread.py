@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 from PIL import Image
 from zoo.training import open_all, open_pairs, recipes, train
 from zoo.training.checks import PairsError, check_run
@@ -27,20 +26,7 @@ CALM = {"progress": False, "trackers": (), "report": False}
 INFONCE, COSENT = quick(), quick(loss="cosent")
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def hub(loopback_hub, tmp_path, monkeypatch):
-    """A loopback hub that this process's client talks to."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", loopback_hub.url)
-    template = loopback_hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return loopback_hub
+pytestmark = pytest.mark.usefixtures("cache_home")
 
 
 def rows_with(**columns) -> list[dict]:
@@ -57,8 +43,8 @@ def graded(i: int) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_grade_is_read_or_ignored_by_name_in_every_reader(kind, tmp_path, hub):
-    source = source_of(kind, rows_with(score=graded), tmp_path, hub)
+def test_a_grade_is_read_or_ignored_by_name_in_every_reader(kind, tmp_path, client_hub):
+    source = source_of(kind, rows_with(score=graded), tmp_path, client_hub)
     pairs = open_pairs(source)
     assert pairs[0].score == 0.0
     with pytest.raises(UnreadColumnError) as caught:
@@ -93,8 +79,8 @@ def test_a_grade_is_read_or_ignored_by_name_in_every_reader(kind, tmp_path, hub)
         ("similarity", 0.5, r"column similarity grades the pairs"),
     ],
 )
-def test_columns_with_a_known_meaning_stop_the_run(column, value, message, kind, tmp_path, hub):
-    source = source_of(kind, rows_with(**{column: lambda i: value}), tmp_path, hub)
+def test_columns_with_a_known_meaning_stop_the_run(column, value, message, kind, tmp_path, client_hub):
+    source = source_of(kind, rows_with(**{column: lambda i: value}), tmp_path, client_hub)
     with pytest.raises(UnreadColumnError, match=message):
         check_unread(open_pairs(source), INFONCE)
     check_unread(open_pairs(source, ignore=[column]), INFONCE)
@@ -199,27 +185,27 @@ def test_further_parts_of_an_object(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "hub"])
-def test_labels_of_0_and_1_grade_the_pairs(kind, tmp_path, hub):
+def test_labels_of_0_and_1_grade_the_pairs(kind, tmp_path, client_hub):
     rows = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "label": i % 2} for i in range(8)]
-    pairs = open_pairs(source_of(kind, rows, tmp_path, hub))
+    pairs = open_pairs(source_of(kind, rows, tmp_path, client_hub))
     assert [pairs[i].score for i in range(3)] == [0.0, 1.0, 0.0]
     with pytest.raises(UnreadColumnError, match=r"column label grades the pairs.*--ignore label"):
         check_unread(pairs, INFONCE)
     check_unread(pairs, COSENT)
     classes = [{"query": row["sentence1"], "positive": row["sentence2"], "class": row["label"]} for row in rows]
     with pytest.raises(TableError, match="column class holds whole numbers: a score of 0 or 1, or a class"):
-        open_pairs(source_of(kind, classes, tmp_path, hub))
+        open_pairs(source_of(kind, classes, tmp_path, client_hub))
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "hub"])
-def test_three_labels_are_asked_about_and_words_refused(kind, tmp_path, hub):
+def test_three_labels_are_asked_about_and_words_refused(kind, tmp_path, client_hub):
     rows = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "label": i % 3} for i in range(8)]
     with pytest.raises(
         TableError, match=r"label holds whole numbers: .*where every row is a right pair, .*group=label"
     ):
-        open_pairs(source_of(kind, rows, tmp_path, hub))
+        open_pairs(source_of(kind, rows, tmp_path, client_hub))
     words = ("entailment", "neutral", "contradiction")
-    source = source_of(kind, [{**row, "label": words[row["label"]]} for row in rows], tmp_path, hub)
+    source = source_of(kind, [{**row, "label": words[row["label"]]} for row in rows], tmp_path, client_hub)
     with pytest.raises(TableError, match=r"column label says whether a pair is right .*--ignore label"):
         open_pairs(source)
     assert len(open_pairs(source, ignore=["label"])) == 8
