@@ -1,10 +1,7 @@
 """Hub repositories of LoRA and DoRA adapters: merged they equal peft's own model; whatever does not fit is named."""
 
 import copy
-import dataclasses
-import json
 import math
-import pickle
 import sys
 from pathlib import Path
 
@@ -13,119 +10,31 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn import functional as F
-from transformers import Qwen2VLConfig, Qwen2VLModel
-from zoo.training.adapters import AdapterMismatchError as OfTraining
 from zoo.training.adapters import load_adapter, merge_lora
 
+from tests.adapter_support import (
+    LINEAR,
+    OF_COLQWEN,
+    Q_PROJ,
+    QWEN,
+    WEIGHTS,
+    Container,
+    base_model,
+    edit,
+    outputs,
+    refuses,
+    rename,
+    settings,
+    write,
+)
 from zoo import build_model
 from zoo.adapters import AdapterMismatchError, add_adapter, merge_adapter, unload
-from zoo.encoders.checking import OversizedError
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError, ZooError
-from zoo.formats.known import peft as known
-from zoo.formats.settings import Ignore
-from zoo.formats.vlm import RENAMED
-
-QWEN = RENAMED["qwen"]
-CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
-LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-OF_COLQWEN = (
-    r"(.*(model).*(down_proj|gate_proj|up_proj|k_proj|q_proj|v_proj|o_proj).*$|.*(custom_text_proj|multi_vector).*$)"
-)
-Q_PROJ = "base_model.model.model.layers.0.self_attn.q_proj"
-
-
-class Container(nn.Module):
-    """As the authors' classes hold them: the backbone as `model`, a projection beside it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        rope = {"rope_type": "default", "mrope_section": [1, 1, 2]}
-        text = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-        text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "rope_parameters": rope}
-        text |= {"bos_token_id": 1, "eos_token_id": 2}
-        vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 14}
-        self.model = Qwen2VLModel(Qwen2VLConfig(text_config=text, vision_config=vision)).eval()
-        self.custom_text_proj = nn.Linear(32, 8)
-
-    def forward(self, ids: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-        """Projected states of the text, and features of a picture of 4 × 4 patches: unit vectors of their own, as one row."""
-        positions = torch.arange(ids.shape[1]).expand(3, *ids.shape)
-        states = self.model(input_ids=ids, position_ids=positions).last_hidden_state
-        seen = self.model.visual(patches, grid_thw=torch.tensor([[1, 4, 4]])).pooler_output
-        vectors = (F.normalize(self.custom_text_proj(states), dim=-1), F.normalize(seen, dim=-1))
-        return torch.cat([v.flatten() for v in vectors])
+from zoo.errors import ZooError
 
 
 @pytest.fixture(scope="module")
 def plain() -> Container:
-    """The base model; tests take copies."""
-    torch.manual_seed(3)
-    return Container().eval()
-
-
-def outputs(model: nn.Module) -> torch.Tensor:
-    """What a model gives for one text and one picture."""
-    generator = torch.Generator().manual_seed(5)
-    ids = torch.randint(5, 290, (2, 7), generator=generator)
-    patches = torch.randn(16, 3 * 2 * 14 * 14, generator=generator)
-    with torch.no_grad():
-        return model(ids, patches)
-
-
-def write(plain: nn.Module, folder: Path, **options) -> torch.Tensor:
-    """A repository as peft writes it, with the names of before transformers 5, and the outputs of its unmerged model."""
-    options = {"r": 4, "lora_alpha": 8, "target_modules": LINEAR} | options
-    torch.manual_seed(7)  # A
-    model = get_peft_model(copy.deepcopy(plain), LoraConfig(**options)).eval()
-    generator = torch.Generator().manual_seed(11)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:  # B is not zero, magnitudes are not norms
-                noise = torch.randn(parameter.shape, generator=generator)
-                parameter.mul_(1 + 0.3 * noise).add_(0 if "magnitude" in name else 0.1 * noise)
-    model.save_pretrained(folder)
-    rename(folder, {"model.model.language_model.": "model.model.", "model.model.visual.": "model.visual."})
-    result = outputs(model)
-    assert (result - outputs(plain)).abs().max() > 0.01
-    return result
-
-
-def rename(folder: Path, changes: dict[str, str]) -> None:
-    """Replaces parts of the tensors' names."""
-
-    def change(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        for old, new in changes.items():
-            tensors = {name.replace(old, new): tensor for name, tensor in tensors.items()}
-        return tensors
-
-    edit(folder, change)
-
-
-def edit(folder: Path, change) -> None:
-    """Writes the tensors anew, after `change`, which gets and gives them by name."""
-    save_file({name: t.contiguous() for name, t in change(load_file(folder / WEIGHTS)).items()}, folder / WEIGHTS)
-
-
-def settings(folder: Path, **changes) -> None:
-    """Changes keys of adapter_config.json."""
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(config | changes))
-
-
-def refuses(root: nn.Module, folder: Path, error: type[Exception], match: str, put=merge_adapter, **options) -> None:
-    """It raises, and not a number, name, flag or object of the model is another one."""
-    before = {name: (tensor, tensor.clone()) for name, tensor in root.state_dict(keep_vars=True).items()}
-    flags = [p.requires_grad for p in root.parameters()]
-    modules = dict(root.named_modules())
-    with pytest.raises(error, match=match):
-        put(root, folder, **{"key_mapping": QWEN} | options)
-    after = root.state_dict(keep_vars=True)
-    assert list(after) == list(before)
-    assert all(after[n] is tensor and torch.equal(tensor, copied) for n, (tensor, copied) in before.items())
-    assert dict(root.named_modules()) == modules
-    assert [p.requires_grad for p in root.parameters()] == flags
-    assert not hasattr(root, "peft_config")
+    return base_model()
 
 
 class TestMerged:
@@ -339,217 +248,3 @@ class TestSeveralInOneFile:
         refuses(copy.deepcopy(plain), folder, AdapterMismatchError, r"custom_text_proj\.lora_A", adapter="code")
         write(plain, tmp_path)
         refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, "without a name", adapter="code")
-
-
-class TestMisfits:
-    @pytest.mark.parametrize("dora", [False, True])
-    def test_names_of_another_layout(self, plain, tmp_path, dora):
-        write(plain, tmp_path, use_dora=dora)
-        for mapping, name in ({}, r"model\.layers"), ({r"^model\.layers": "text.layers"}, r"text\.layers"):
-            match = rf"tensors have no place in it \({name}\.0.*key_mapping.*base model"
-            refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, match, key_mapping=mapping)
-        both = {r"layers\.1\.": "layers.0."}
-        refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, "of both", key_mapping=QWEN | both)
-
-    @pytest.mark.parametrize(
-        ("drop", "match"),
-        [
-            (f"{Q_PROJ}.lora_A.weight", r"1 tensors are missing .*layers\.0\.self_attn\.q_proj\.lora_A\.weight"),
-            (f"{Q_PROJ}.lora_B.weight", r"1 tensors are missing .*layers\.0\.self_attn\.q_proj\.lora_B\.weight"),
-            (f"{Q_PROJ}.lora_magnitude_vector", r"1 tensors are missing .*q_proj\.lora_magnitude_vector"),
-            ("base_model.model.custom_text_proj.bias", r"1 tensors are missing \(custom_text_proj\.bias"),
-            ("base_model.model.custom_text_proj", r"missing \(.*custom_text_proj \(modules_to_save\)"),
-        ],
-    )
-    def test_one_is_missing(self, plain, tmp_path, drop, match):
-        write(plain, tmp_path, use_dora=True, modules_to_save=["custom_text_proj"])
-        edit(tmp_path, lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(drop)})
-        refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, match)
-
-    @pytest.mark.parametrize(
-        ("name", "match"),
-        [
-            (f"{Q_PROJ}.lora_magnitude_vector", r"1 tensors have no place .*q_proj\.lora_magnitude_vector"),
-            (f"{Q_PROJ}.lora_embedding_A", r"1 tensors have no place .*q_proj\.lora_embedding_A"),
-            (f"{Q_PROJ}.lora_B.bias", r"1 tensors have no place .*q_proj\.lora_B\.bias"),
-            ("base_model.model.lm_head.lora_A.weight", r"1 tensors have no place .*lm_head\.lora_A"),
-            ("base_model.model.lm_head.weight", r"1 tensors have no place in it \(lm_head\.weight\)"),
-            ("base_model.model.model.norm.lora_A.weight", r"model\.language_model\.norm, a Qwen2VLRMSNorm|RMSNorm"),
-            ("base_model.model.visual.patch_embed.proj.lora_A.weight", r"patch_embed\.proj, a Conv3d.*peft"),
-        ],
-    )
-    def test_one_is_left_over(self, plain, tmp_path, name, match):
-        write(plain, tmp_path)
-        edit(tmp_path, lambda tensors: tensors | {name: torch.ones(4)})
-        refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, match)
-
-    @pytest.mark.parametrize(
-        ("name", "match"),
-        [
-            (f"{Q_PROJ}.lora_A.weight", r"lora_A\.weight: \(5, 7\), not \(4, 32\)"),
-            (f"{Q_PROJ}.lora_B.weight", r"lora_B\.weight: \(5, 7\), not \(32, 4\)"),
-            (f"{Q_PROJ}.lora_magnitude_vector", r"lora_magnitude_vector: \(5, 7\), not \(32,\)"),
-            ("base_model.model.custom_text_proj.weight", r"custom_text_proj\.weight: \(5, 7\), not \(8, 32\)"),
-        ],
-    )
-    def test_one_has_another_shape(self, plain, tmp_path, name, match):
-        write(plain, tmp_path, use_dora=True, modules_to_save=["custom_text_proj"])
-        edit(tmp_path, lambda tensors: tensors | {name: torch.ones(5, 7)})
-        refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, match)
-
-    def test_a_rank_other_than_the_configurations_would_scale_wrongly(self, plain, tmp_path):
-        write(plain, tmp_path, rank_pattern={"q_proj": 2})
-        settings(tmp_path, rank_pattern={})
-        refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, r"\(2, 32\), not \(4, 32\)")
-
-    @pytest.mark.parametrize("value", [math.nan, math.inf])
-    def test_numbers_that_are_none(self, plain, tmp_path, value):
-        write(plain, tmp_path)
-        edit(tmp_path, lambda tensors: tensors | {f"{Q_PROJ}.lora_A.weight": torch.full((4, 32), value)})
-        refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, r"q_proj\.lora_A\.weight holds NaN")
-
-    @pytest.mark.parametrize("dora", [False, True])
-    def test_sums_that_are_none_change_no_weight_before_them(self, plain, tmp_path, dora):
-        write(plain, tmp_path, use_dora=dora, modules_to_save=["custom_text_proj"])
-        root, last = copy.deepcopy(plain), "base_model.model.model.layers.1.mlp.down_proj"
-        if dora:  # a row of zeros has no direction
-            edit(tmp_path, lambda tensors: tensors | {f"{last}.lora_B.weight": torch.zeros(32, 4)})
-            with torch.no_grad():
-                root.model.language_model.layers[1].mlp.down_proj.weight[3] = 0
-        else:
-            edit(tmp_path, lambda t: t | {f"{last}.lora_{x}.weight": 1e30 * t[f"{last}.lora_{x}.weight"] for x in "AB"})
-        refuses(root, tmp_path, AdapterMismatchError, r"layers\.1\.mlp\.down_proj and its adapter is not finite")
-
-    def test_half_precision_has_no_number_for_the_sum(self, plain, tmp_path):
-        write(plain, tmp_path)
-        name = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"
-        edit(tmp_path, lambda tensors: tensors | {name: tensors[name] * 1e7})
-        refuses(copy.deepcopy(plain).half(), tmp_path, AdapterMismatchError, r"layers\.1\.mlp\.up_proj and its adapter")
-
-    def test_one_weight_adapted_twice(self, plain, tmp_path):
-        write(plain, tmp_path)
-        root = copy.deepcopy(plain)
-        layers = root.model.language_model.layers
-        layers[1].mlp.up_proj.weight = layers[0].mlp.up_proj.weight
-        refuses(
-            root,
-            tmp_path,
-            AdapterMismatchError,
-            r"twice, as .*layers\.1\.mlp\.up_proj and as .*layers\.0\.mlp\.up_proj",
-        )
-
-    def test_one_tensor_under_two_names(self, plain, tmp_path):
-        write(plain, tmp_path)
-        again = f"{Q_PROJ}.lora_A.default.weight"
-        edit(tmp_path, lambda tensors: tensors | {again: tensors[f"{Q_PROJ}.lora_A.weight"].clone()})
-        refuses(copy.deepcopy(plain), tmp_path, AdapterMismatchError, r"holds one tensor twice.*q_proj\.lora_A")
-
-    def test_it_is_a_checkpoints_error_and_trainings(self):
-        assert OfTraining is AdapterMismatchError
-        assert issubclass(AdapterMismatchError, MissingWeightsError)
-        assert issubclass(AdapterMismatchError, ValueError)
-
-
-class TestFilesOfStrangers:
-    @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.99])
-    def test_cut_off(self, plain, tmp_path, keep):
-        write(plain, tmp_path)
-        content = (tmp_path / WEIGHTS).read_bytes()
-        (tmp_path / WEIGHTS).write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
-        refuses(copy.deepcopy(plain), tmp_path, MissingWeightsError, "damaged|cut off|empty")
-
-    def test_files_that_are_not_there(self, plain, tmp_path):
-        refuses(copy.deepcopy(plain), tmp_path, UnrecognisedCheckpointError, r"adapter_config\.json")
-        write(plain, tmp_path)
-        (tmp_path / WEIGHTS).unlink()
-        refuses(copy.deepcopy(plain), tmp_path, MissingWeightsError, r"has no weights \(adapter_model\.safetensors\)")
-        save_file({}, tmp_path / WEIGHTS)
-        refuses(copy.deepcopy(plain), tmp_path, MissingWeightsError, "no tensors")
-
-    def test_a_pickle_is_opened_only_where_the_caller_allows_it(self, plain, tmp_path):
-        expected = write(plain, tmp_path, use_dora=True)
-        torch.save(load_file(tmp_path / WEIGHTS), tmp_path / PICKLE)
-        (tmp_path / WEIGHTS).unlink()
-        refuses(copy.deepcopy(plain), tmp_path, UnsafeCheckpointError, r"adapter_model\.bin.*allow_pickle=True")
-        root = copy.deepcopy(plain)
-        merge_adapter(root, tmp_path, key_mapping=QWEN, allow_pickle=True)
-        assert (outputs(root) - expected).abs().max() < 1e-6
-        content = (tmp_path / PICKLE).read_bytes()
-        (tmp_path / PICKLE).write_bytes(content[: len(content) // 2])
-        refuses(copy.deepcopy(plain), tmp_path, MissingWeightsError, "cut off", allow_pickle=True)
-        torch.save([torch.ones(2)], tmp_path / PICKLE)
-        refuses(copy.deepcopy(plain), tmp_path, MissingWeightsError, "mapping from names", allow_pickle=True)
-
-    def test_an_allowed_pickle_still_runs_nothing(self, plain, tmp_path):
-        write(plain, tmp_path)
-        (tmp_path / WEIGHTS).unlink()
-        torch.save({"weight": Touches(tmp_path / "ran")}, tmp_path / PICKLE)
-        refuses(copy.deepcopy(plain), tmp_path, UnsafeCheckpointError, "more than tensors", allow_pickle=True)
-        (tmp_path / PICKLE).write_bytes(pickle.dumps(Touches(tmp_path / "ran")))
-        refuses(copy.deepcopy(plain), tmp_path, UnsafeCheckpointError, "more than tensors", allow_pickle=True)
-        assert not (tmp_path / "ran").exists()
-
-    @pytest.mark.parametrize(
-        ("changes", "error", "match"),
-        [
-            ({"peft_type": "IA3"}, UnrecognisedCheckpointError, "'IA3'.*LORA"),
-            ({"peft_type": None}, UnrecognisedCheckpointError, "kind None"),
-            ({"r": 9_000}, UnrecognisedCheckpointError, "rank 9000"),
-            ({"r": 10**12}, OversizedError, "r = 1,000"),
-            ({"r": "4"}, UnrecognisedCheckpointError, "rank '4'"),
-            ({"rank_pattern": {"q_proj": 0}}, UnrecognisedCheckpointError, "rank 0"),
-            ({"rank_pattern": {"(q_proj": 4}}, UnrecognisedCheckpointError, "no expression"),
-            ({"rank_pattern": ["q_proj"]}, UnrecognisedCheckpointError, "must be an object"),
-            ({"rank_pattern": {r"(\w+)+!": 4}}, UnrecognisedCheckpointError, "takes too long"),
-            ({"rank_pattern": {"(" * 4_000 + ")" * 4_000: 4}}, UnrecognisedCheckpointError, "takes too long"),
-            ({"alpha_pattern": {".*.*.*.*.*!": 4}}, UnrecognisedCheckpointError, "takes too long"),
-            ({"alpha_pattern": {str(i): 4 for i in range(5_000)}}, UnrecognisedCheckpointError, "at most 4,096"),
-            ({"lora_alpha": True}, UnrecognisedCheckpointError, "alpha True"),
-            ({"modules_to_save": [3]}, UnrecognisedCheckpointError, "modules_to_save holds 3"),
-            ({"layer_replication": [[0, 2]]}, UnrecognisedCheckpointError, "layer_replication.*peft"),
-            ({"init_lora_weights": "pissa"}, UnrecognisedCheckpointError, "init_lora_weights.*pissa"),
-            ({"bias": "all"}, UnrecognisedCheckpointError, "bias.*all"),
-            ({"a_key_of_tomorrow": {"beta": 1}}, UnrecognisedCheckpointError, "a_key_of_tomorrow.*ignore="),
-            ({"target_modules": ["q_proj"]}, AdapterMismatchError, "target_modules.*leaves alone"),
-            ({"exclude_modules": ["o_proj"]}, AdapterMismatchError, "exclude_modules.*leaves alone"),
-            ({"layers_to_transform": [0]}, AdapterMismatchError, "layers_to_transform.*leaves alone"),
-            (
-                {"layers_to_transform": 1, "layers_pattern": "layers"},
-                AdapterMismatchError,
-                "layers_to_transform.*leaves",
-            ),
-        ],
-    )
-    def test_settings_that_are_not_read(self, plain, tmp_path, changes, error, match):
-        write(plain, tmp_path)
-        settings(tmp_path, **changes)
-        refuses(copy.deepcopy(plain), tmp_path, error, match)
-
-    def test_a_setting_that_the_caller_ignores(self, plain, tmp_path):
-        expected = write(plain, tmp_path)
-        settings(tmp_path, target_modules=["q_proj"], arrow_config={"top_k": 2})
-        root = copy.deepcopy(plain)
-        merge_adapter(root, tmp_path, key_mapping=QWEN, ignore=Ignore(["target_modules", "arrow_config"]))
-        assert (outputs(root) - expected).abs().max() < 1e-6
-
-    def test_every_setting_of_peft_is_in_the_table(self):
-        """A version of peft with a new one fails here, until somebody has looked at it."""
-        table = {*known.ADAPTER.followed, *known.ADAPTER.inert, *known.ADAPTER.held}
-        assert {field.name for field in dataclasses.fields(LoraConfig)} <= table
-
-    def test_names_of_code_are_not_followed(self, plain, tmp_path):
-        expected = write(plain, tmp_path)
-        settings(tmp_path, auto_mapping={"base_model_class": "Bad", "parent_library": "no_such_library"})
-        root = copy.deepcopy(plain)
-        merge_adapter(root, tmp_path, key_mapping=QWEN)
-        assert (outputs(root) - expected).abs().max() < 1e-6
-
-
-class Touches:
-    """An object that would make a file as it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)

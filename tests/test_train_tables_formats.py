@@ -1,47 +1,23 @@
-"""Pairs of Parquet files, tar shards, Hub data sets and data packs, and what `write_pairs` writes."""
+"""Pairs of Parquet files and tar shards."""
 
-import io
 import json
 import os
 import tarfile
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import constants
-from PIL import Image
-from zoo.training.pairs import Pair
-from zoo.training.tables import BadRowError, TableError, open_pairs, pack_pairs, write_pairs
+from zoo.training.tables import BadRowError, TableError, open_pairs
 from zoo.training.tables.parquet import RowGroups
 from zoo.training.tables.webdataset import read_headers
 
-from tests.hub import LoopbackHub
-from zoo.errors import HubError
-from zoo.items import Box, Item
+from tests.train_tables import BLUE, IMAGE, RED, shard
 
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch) -> Path:
-    """The cache folder of this test."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder
-
-
-def png(*colour: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 4), colour).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-RED, BLUE = png(220, 20, 20), png(20, 20, 220)
+pytestmark = pytest.mark.usefixtures("cache_home")
 
 
 def parquet(path: Path, rows: list[dict], fields: dict[str, pa.DataType], group: int = 2, metadata: dict | None = None):
@@ -49,16 +25,6 @@ def parquet(path: Path, rows: list[dict], fields: dict[str, pa.DataType], group:
         fields, metadata={"huggingface": json.dumps({"info": {"features": metadata}})} if metadata else None
     )
     pq.write_table(pa.Table.from_pylist(rows, schema), path, row_group_size=group)
-    return path
-
-
-def shard(path: Path, samples: dict[str, str | bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, content in samples.items():
-            data = content.encode() if isinstance(content, str) else content
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
     return path
 
 
@@ -324,7 +290,7 @@ def test_broken_shards(tmp_path):
         open_pairs(path)
 
 
-def test_the_index_is_kept_until_the_shard_changes(tmp_path, cache, monkeypatch):
+def test_the_index_is_kept_until_the_shard_changes(tmp_path, cache_home, monkeypatch):
     read = []
     monkeypatch.setattr(
         "zoo.training.tables.webdataset.read_headers", lambda path: read.append(path.name) or read_headers(path)
@@ -333,7 +299,7 @@ def test_the_index_is_kept_until_the_shard_changes(tmp_path, cache, monkeypatch)
     for _ in range(2):
         assert open_pairs(path)[0].positive.text == "red"
     assert read == ["s.tar"]
-    (kept,) = cache.rglob("*.npz")
+    (kept,) = cache_home.rglob("*.npz")
     kept.write_bytes(kept.read_bytes()[:100])  # a damaged index is made again
     assert open_pairs(path)[0].positive.text == "red"
     shard(path, {"b.txt": "blue", "b.jpg": BLUE, "c.txt": "x", "c.jpg": RED})
@@ -354,214 +320,3 @@ def test_without_a_cache_folder_headers_are_read_every_time(tmp_path, monkeypatc
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert len(open_pairs(shard(tmp_path / "s.tar", {"a.jpg": RED, "a.txt": "red"}))) == 1
-
-
-# ------------------------------------------------------------------------------------------------ the Hub
-
-
-@pytest.fixture
-def hub(loopback_hub: LoopbackHub, tmp_path, monkeypatch) -> LoopbackHub:
-    """A loopback hub that this process's client talks to."""
-    hub = loopback_hub
-    hub.clear()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return hub
-
-
-def as_parquet(texts: list[str]) -> bytes:
-    rows = [{"image": {"bytes": RED, "path": None}, "text": text} for text in texts]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, pa.schema({"image": IMAGE, "text": pa.string()})), buffer)
-    return buffer.getvalue()
-
-
-def test_a_hub_data_set_of_parquet_files(hub):
-    files = {
-        "README.md": b"# pairs",
-        "data/train-00000-of-00002.parquet": as_parquet(["a", "b"]),
-        "data/train-00001-of-00002.parquet": as_parquet(["c"]),
-        "data/test-00000-of-00001.parquet": as_parquet(["d"]),
-    }
-    hub.add(files, "datasets/org/pairs", tag="v1")
-    table = open_pairs("hf:org/pairs")
-    assert [pair.positive.text for pair in table] == ["a", "b", "c"]
-    assert table.names == ["pairs"]
-    assert sorted(hub.fetched()) == ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
-    assert [pair.positive.text for pair in open_pairs("hf:org/pairs", split="test")] == ["d"]
-    hub.add({"train.parquet": as_parquet(["new"])}, "datasets/org/pairs")
-    assert [pair.positive.text for pair in open_pairs("hf:org/pairs@v1")] == ["a", "b", "c"]
-    assert [pair.positive.text for pair in open_pairs("hf:org/pairs")] == ["new"]
-
-
-def test_a_hub_data_set_is_found_again_without_a_network(hub, monkeypatch):
-    commit = hub.add({"train.parquet": as_parquet(["a"])}, "datasets/org/pairs")
-    assert len(open_pairs(f"hf:org/pairs@{commit}")) == 1
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert len(open_pairs(f"hf:org/pairs@{commit}")) == 1
-    with pytest.raises(
-        HubError, match="hf:org/other: the Hub is out of reach or in offline mode, and it is not cached"
-    ):
-        open_pairs("hf:org/other")
-
-
-def test_a_hub_data_set_of_a_table_with_pictures(hub):
-    hub.add({"metadata.csv": b"file_name,text\npics/a.png,red\n", "pics/a.png": RED}, "datasets/org/folder")
-    (pair,) = open_pairs("hf:org/folder")
-    assert pair.query.image.read_bytes() == RED
-
-
-def test_a_hub_data_set_of_shards_and_of_lines(hub, tmp_path):
-    content = shard(tmp_path / "x.tar", {"a.jpg": RED, "a.txt": "red"}).read_bytes()
-    hub.add({"train/0.tar": content, "test/0.tar": content}, "datasets/org/shards")
-    assert open_pairs("hf:org/shards")[0].positive.text == "red"
-    hub.add({"train.jsonl": b'{"query": "a", "positive": "b"}\n'}, "datasets/org/lines")
-    assert open_pairs("hf:org/lines")[0].where == "train.jsonl, line 1"
-
-
-@pytest.mark.parametrize(
-    ("source", "split", "error", "message"),
-    [
-        ("hf:org/nope", "train", HubError, "hf:org/nope: no such repository, or it is private"),
-        ("hf:org/pairs@v9", "train", HubError, "hf:org/pairs@v9: no such branch, tag or commit"),
-        ("hf:pairs", "train", HubError, "is no Hub data set; write hf:<org>/<name>"),
-        ("hf:org/gated", "train", HubError, "access is restricted"),
-        ("hf:org/pairs", "validation", TableError, r"has no split 'validation'; it has test, train"),
-        ("hf:org/pairs/nope", "train", TableError, r"no .parquet, .*file below 'nope'"),
-        ("hf:org/code", "train", TableError, r"no .parquet, .*file in it; found run.py"),
-        ("hf:org/two", "train", TableError, r"several configurations: en, fr; name one, e.g. hf:org/two/en"),
-    ],
-)
-def test_hub_data_sets_that_cannot_be_had(hub, source, split, error, message):
-    hub.add({"train.csv": b"query,positive\na,b\n", "test.csv": b"query,positive\na,b\n"}, "datasets/org/pairs")
-    hub.add({"run.py": b""}, "datasets/org/code")
-    hub.add({"train.csv": b"query,positive\na,b\n"}, "datasets/org/gated", gated=True)
-    two = {f"{name}/train-0.csv": b"query,positive\na,b\n" for name in ("en", "fr")}
-    hub.add(two, "datasets/org/two")
-    with pytest.raises(error, match=message):
-        open_pairs(source, split=split)
-    assert len(open_pairs("hf:org/two/fr")) == 1
-
-
-# ------------------------------------------------------------------------------------------------ packs
-
-
-def test_a_pack_gives_the_pairs_of_its_reader_row_by_row(pack):
-    pack("symbols")
-    table = open_pairs("pack:symbols", split="val")
-    expected = pack_pairs("val", ["symbols"])
-    assert len(table) == len(expected)
-    for row in (0, 7, len(table) - 1):
-        assert same(table[row], expected[row])
-        assert table[row].name == expected[row].name
-    assert table[3].where == "pack:symbols/val, row 3"
-    assert table[3].dataset == "symbols"
-
-
-def test_packs_are_tables_of_their_own_columns_too(pack):
-    table = open_pairs(pack("audio") / "val.parquet")
-    pair = table[0]
-    assert pair.query.modalities == {"audio"}
-    assert pair.positive.text
-    assert pair.also
-    passages = open_pairs(pack("text") / "passages-val.parquet")
-    assert passages[0].query.modalities == passages[0].positive.modalities == {"text"}
-    assert "positive  text  column passage" in str(passages.schemas[0])
-    assert passages.problems() == []
-
-
-# ------------------------------------------------------------------------------------------------ writing
-
-
-def same(a: Pair, b: Pair) -> bool:
-    """Equal in everything that is written; media by their bytes."""
-
-    def content(item: Item) -> tuple:
-        media = (getattr(item, name) for name in ("image", "video", "audio"))
-        return (item.text, *(value.read_bytes() if isinstance(value, Path) else value for value in media))
-
-    items = [[content(item) for item in (pair.query, pair.positive, *pair.negatives, *pair.also)] for pair in (a, b)]
-    sizes = [(len(pair.negatives), len(pair.also), pair.score, pair.teacher_scores) for pair in (a, b)]
-    return items[0] == items[1] and sizes[0] == sizes[1]
-
-
-@pytest.fixture
-def pairs(tmp_path) -> list[Pair]:
-    (tmp_path / "pics").mkdir()
-    red = tmp_path / "pics" / "red.png"
-    red.write_bytes(RED)
-    return [
-        Pair(
-            Item(text="the same in blue", image=red),
-            Item(image=BLUE),
-            (Item(text="x"), Item(image=red), Item(text="y", image=BLUE)),
-            (Item(image=red),),
-            group="blue things",
-            dataset="composed",
-            teacher_scores=(0.9, 0.5, 0.25, 0.125),
-        ),
-        Pair(Item(text="blue"), Item(text="azure"), group="azure", dataset="words", score=0.75),
-        Pair(
-            Item(audio=b"OggS..."),
-            Item(text="a bell"),
-            (Item(text="a horn"),),
-            group="a bell",
-            dataset="words",
-            score=0.5,
-        ),
-    ]
-
-
-@pytest.mark.parametrize("name", ["mined.jsonl", "mined.parquet"])
-def test_written_pairs_are_read_again(pairs, tmp_path, name):
-    composed, plain = pairs[:1], pairs[1:]
-    for number, part in enumerate((composed, plain)):
-        path = write_pairs(part, tmp_path / "out" / f"{number}-{name}")
-        table = open_pairs(path)
-        assert [same(a, b) for a, b in zip(table, part, strict=True)] == [True] * len(part)
-        assert [(pair.group, pair.dataset) for pair in table] == [(pair.group, pair.dataset) for pair in part]
-        assert table.problems() == []
-
-
-def test_paths_are_relative_to_the_file_and_bytes_lie_beside_it(pairs, tmp_path):
-    path = write_pairs(pairs[:1], tmp_path / "out" / "mined.jsonl")
-    row = json.loads(path.read_text())
-    assert row["query_image"] == "../pics/red.png"
-    assert row["positive_image"].startswith("mined-media/")
-    assert row["positive_image"].endswith(".png")
-    assert len(list((tmp_path / "out" / "mined-media").iterdir())) == 1  # equal bytes are one file
-    (tmp_path / "out").rename(tmp_path / "moved")
-    assert open_pairs(tmp_path / "moved" / "mined.jsonl")[0].positive.image.read_bytes() == BLUE
-
-
-def test_pil_pictures_are_written_as_png(tmp_path):
-    picture = Image.new("RGB", (4, 4), (220, 20, 20))
-    table = open_pairs(write_pairs([Pair(Item(image=picture), Item(text="red"))], tmp_path / "p.parquet"))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(table[0].query.image))), np.asarray(picture))
-
-
-def test_large_parquet_files_have_small_row_groups(tmp_path):
-    pairs = [Pair(Item(image=bytes([i % 7]) * 3_000_000), Item(text=str(i))) for i in range(25)]
-    table = open_pairs(write_pairs(pairs, tmp_path / "p.parquet"))
-    assert [len(block) for block in table.blocks()] == [12, 12, 1]
-    assert table[24].positive.text == "24"
-
-
-@pytest.mark.parametrize(
-    ("change", "name", "message"),
-    [
-        ({}, "p.csv", r"p.csv ends in .csv; pairs are written to .jsonl or .parquet"),
-        ({"query": Item(image=RED, regions=(Box(0, 0, 1, 1),))}, "p.jsonl", "an item with regions cannot be written"),
-        ({"positive": Item(audio=np.zeros(8))}, "p.parquet", "its audio is ndarray; only files and bytes are written"),
-    ],
-)
-def test_what_cannot_be_written_leaves_nothing(tmp_path, change, name, message):
-    good = Pair(Item(image=RED), Item(text="red"))
-    with pytest.raises(TableError, match=message):
-        write_pairs([good, replace(good, **change)], tmp_path / name)
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(TableError, match="there are no pairs to write"):
-        write_pairs([], tmp_path / "p.jsonl")

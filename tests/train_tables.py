@@ -10,8 +10,20 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 Rows = Sequence[dict[str, Any]]
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as the Hub's data sets have it
+
+
+def png(*colour: int) -> bytes:
+    """A small image of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+RED, BLUE = png(220, 20, 20), png(20, 20, 220)
 
 
 def as_csv(rows: Rows, path: Path, separator: str = ",") -> Path:
@@ -46,10 +58,11 @@ def as_shard(rows: Rows, path: Path) -> Path:
     return shard(path, {f"{number:04}.json": json.dumps(row).encode() for number, row in enumerate(rows)})
 
 
-def shard(path: Path, files: dict[str, bytes]) -> Path:
+def shard(path: Path, files: dict[str, str | bytes]) -> Path:
     """A tar of these files."""
     with tarfile.open(path, "w") as tar:
         for name, content in files.items():
+            content = content.encode() if isinstance(content, str) else content
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))

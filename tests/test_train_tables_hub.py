@@ -1,0 +1,88 @@
+"""Pairs of data sets on the Hub."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from huggingface_hub import constants
+from zoo.training.tables import TableError, open_pairs
+
+from tests.train_tables import IMAGE, RED, shard
+from zoo.errors import HubError
+
+pytestmark = pytest.mark.usefixtures("cache_home")
+
+
+def as_parquet(texts: list[str]) -> bytes:
+    rows = [{"image": {"bytes": RED, "path": None}, "text": text} for text in texts]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema({"image": IMAGE, "text": pa.string()})), buffer)
+    return buffer.getvalue()
+
+
+def test_a_hub_data_set_of_parquet_files(client_hub):
+    files = {
+        "README.md": b"# pairs",
+        "data/train-00000-of-00002.parquet": as_parquet(["a", "b"]),
+        "data/train-00001-of-00002.parquet": as_parquet(["c"]),
+        "data/test-00000-of-00001.parquet": as_parquet(["d"]),
+    }
+    client_hub.add(files, "datasets/org/pairs", tag="v1")
+    table = open_pairs("hf:org/pairs")
+    assert [pair.positive.text for pair in table] == ["a", "b", "c"]
+    assert table.names == ["pairs"]
+    assert sorted(client_hub.fetched()) == ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
+    assert [pair.positive.text for pair in open_pairs("hf:org/pairs", split="test")] == ["d"]
+    client_hub.add({"train.parquet": as_parquet(["new"])}, "datasets/org/pairs")
+    assert [pair.positive.text for pair in open_pairs("hf:org/pairs@v1")] == ["a", "b", "c"]
+    assert [pair.positive.text for pair in open_pairs("hf:org/pairs")] == ["new"]
+
+
+def test_a_hub_data_set_is_found_again_without_a_network(client_hub, monkeypatch):
+    commit = client_hub.add({"train.parquet": as_parquet(["a"])}, "datasets/org/pairs")
+    assert len(open_pairs(f"hf:org/pairs@{commit}")) == 1
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert len(open_pairs(f"hf:org/pairs@{commit}")) == 1
+    with pytest.raises(
+        HubError, match="hf:org/other: the Hub is out of reach or in offline mode, and it is not cached"
+    ):
+        open_pairs("hf:org/other")
+
+
+def test_a_hub_data_set_of_a_table_with_pictures(client_hub):
+    client_hub.add({"metadata.csv": b"file_name,text\npics/a.png,red\n", "pics/a.png": RED}, "datasets/org/folder")
+    (pair,) = open_pairs("hf:org/folder")
+    assert pair.query.image.read_bytes() == RED
+
+
+def test_a_hub_data_set_of_shards_and_of_lines(client_hub, tmp_path):
+    content = shard(tmp_path / "x.tar", {"a.jpg": RED, "a.txt": "red"}).read_bytes()
+    client_hub.add({"train/0.tar": content, "test/0.tar": content}, "datasets/org/shards")
+    assert open_pairs("hf:org/shards")[0].positive.text == "red"
+    client_hub.add({"train.jsonl": b'{"query": "a", "positive": "b"}\n'}, "datasets/org/lines")
+    assert open_pairs("hf:org/lines")[0].where == "train.jsonl, line 1"
+
+
+@pytest.mark.parametrize(
+    ("source", "split", "error", "message"),
+    [
+        ("hf:org/nope", "train", HubError, "hf:org/nope: no such repository, or it is private"),
+        ("hf:org/pairs@v9", "train", HubError, "hf:org/pairs@v9: no such branch, tag or commit"),
+        ("hf:pairs", "train", HubError, "is no Hub data set; write hf:<org>/<name>"),
+        ("hf:org/gated", "train", HubError, "access is restricted"),
+        ("hf:org/pairs", "validation", TableError, r"has no split 'validation'; it has test, train"),
+        ("hf:org/pairs/nope", "train", TableError, r"no .parquet, .*file below 'nope'"),
+        ("hf:org/code", "train", TableError, r"no .parquet, .*file in it; found run.py"),
+        ("hf:org/two", "train", TableError, r"several configurations: en, fr; name one, e.g. hf:org/two/en"),
+    ],
+)
+def test_hub_data_sets_that_cannot_be_had(client_hub, source, split, error, message):
+    client_hub.add({"train.csv": b"query,positive\na,b\n", "test.csv": b"query,positive\na,b\n"}, "datasets/org/pairs")
+    client_hub.add({"run.py": b""}, "datasets/org/code")
+    client_hub.add({"train.csv": b"query,positive\na,b\n"}, "datasets/org/gated", gated=True)
+    two = {f"{name}/train-0.csv": b"query,positive\na,b\n" for name in ("en", "fr")}
+    client_hub.add(two, "datasets/org/two")
+    with pytest.raises(error, match=message):
+        open_pairs(source, split=split)
+    assert len(open_pairs("hf:org/two/fr")) == 1
