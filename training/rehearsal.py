@@ -19,7 +19,7 @@ from .pairs import Pair, PairTable, Selection, answers_of
 from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .run import Run
-from .trainer import make_feed, of_stage, planned, sampler_of
+from .trainer import answers_in, make_feed, of_stage, planned, sampler_of
 from .truncation import truncated
 from .unread import check_unread
 
@@ -45,7 +45,7 @@ def rehearse(
     answers = answers_of(pairs)
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
-        own = answers.at(mine.rows) if isinstance(mine, Selection) and mine is not pairs else answers
+        own = answers_in(answers, pairs, mine)
         loss = build_loss(stage.loss)
         check_run(model, mine, stage, loss)
         if lines := truncated(model, mine, stage):

@@ -27,7 +27,7 @@ from .logs import Log, make_accelerator, start_trackers
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
-from .pairs import Pair, PairTable, Selection, answers_of, block_numbers, of_datasets
+from .pairs import Pair, PairTable, answers_of, block_numbers, of_datasets
 from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .run import STRIDE, DivergedError, Run
@@ -107,8 +107,8 @@ def train(
     for number, stage in enumerate(stages):
         folder = out if len(stages) == 1 else out / f"stage-{number + 1}-{stage.name}"
         mine = of_stage(pairs, stage)
-        own = answers.at(mine.rows) if isinstance(mine, Selection) and mine is not pairs else answers
-        _train_stage(model, mine, stage, folder, loss, accelerator, answers=own, progress=progress, offset=offset)
+        options = {"answers": answers_in(answers, pairs, mine), "progress": progress, "offset": offset}
+        _train_stage(model, mine, stage, folder, loss, accelerator, **options)
         offset = None if offset is None else offset + stage.steps
     scoring.after()
     write_model(model, out, stages, name, scoring, {**facts, "pairs": len(pairs)}, report=report)
@@ -234,6 +234,11 @@ def planned(recipe: Recipe, pairs: Sequence[Pair] | PairTable) -> Recipe:
 def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair] | PairTable:
     """The rows of the data sets that the stage names."""
     return of_datasets(pairs, recipe.datasets) if recipe.datasets else pairs
+
+
+def answers_in(answers: Answers, pairs: Sequence[Pair] | PairTable, part: Any) -> Answers:
+    """What is right for what among `part`, which `of_stage` gave of the pairs; all pairs still tell it."""
+    return answers if part is pairs else answers.at(part.rows)
 
 
 def finish(

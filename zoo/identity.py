@@ -1,7 +1,7 @@
 """What is the same thing, and what is a right answer to what: the one notion of it in training, mining and evaluation.
 
-Two items are the same where their content is, whatever they are called: texts letter by letter, pictures, films and
-sounds byte by byte, with all parts and the instruction. A target is right for a query where a row says so: of the same
+Two items are the same where their content is, whatever they are called: texts letter by letter, images, videos and
+audio byte by byte, with all parts and the instruction. A target is right for a query where a row says so: of the same
 query, or of a group that a row of the query is in. This is no equivalence: an answer that many queries share does not
 make them, or their other answers, the same.
 """

@@ -42,7 +42,7 @@ class PictureData:
     Args:
         pairs: what to learn. model: its encoders read the pairs.
         store_size: side in pixels at which pictures are kept, None for the encoder's own.
-        answers: which texts are right for which pictures; read from the pairs by default.
+        answers: which texts are right for which images; read from the pairs by default.
     """
 
     def __init__(

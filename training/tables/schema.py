@@ -307,7 +307,7 @@ def _left_kind(column: Column, meant: set[tuple[str, int, str]]) -> str:
 
 
 def _captions(told: list[tuple[Meaning, int, Column]]) -> list[tuple[Meaning, int, Column]]:
-    """`caption1` and `caption2` beside a picture are two captions of it, not a query and its positive."""
+    """`caption1` and `caption2` beside an image are two captions of it, not a query and its positive."""
     if not any(not m.role and not m.weak and m.modality not in ("", "text") for m, _, _ in told):
         return told
     numbered = re.compile(r"(?i)(text|txt|caption|sentence)s?[_-]?[12]")
