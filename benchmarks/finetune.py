@@ -189,10 +189,10 @@ def without_artist(folder: Path) -> Path:
     """
     from zoo.training import recipes, train
     from zoo.training.recipe import Pictures, PictureSize, Regression
-    from zoo.training.tables import PACKS, READERS
 
     from zoo.evaluation.packs import read_pack
     from zoo.registry import build_model, load_model
+    from zoo.tables import PACKS, READERS
 
     out = folder / "without-fxemoji"
     if (out / "report.md").is_file():
@@ -228,9 +228,8 @@ def without_artist(folder: Path) -> Path:
 
 def emoji_pairs(split: str, vendor: str) -> "list[Pair]":
     """One artist's drawings with their English names."""
-    from zoo.training.tables import READERS
-
     from zoo.evaluation.packs import read_pack
+    from zoo.tables import READERS
 
     rows = [row for row in read_pack("emoji", split) if row["vendor"].startswith(vendor)]
     return [replace(READERS["emoji"](row), also=()) for row in rows]

@@ -7,7 +7,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch.nn import functional as F
-from zoo.training.pairs import Pair
 
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
@@ -15,6 +14,7 @@ from zoo.heads import Identity
 from zoo.items import Item
 from zoo.pooling import Mean
 from zoo.spec import ModelSpec
+from zoo.tables.pairs import Pair
 
 DIM = 64
 

@@ -101,7 +101,8 @@ class TestRun:
     @pytest.fixture
     def run(self, tmp_path):
         from zoo.training.finishing import Scoring
-        from zoo.training.pairs import Pair
+
+        from zoo.tables.pairs import Pair
 
         model = zoo.build_model("text-test")
         model.spec = replace(model.spec, name="mine", base="org/base")

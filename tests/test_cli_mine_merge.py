@@ -61,7 +61,7 @@ def mine(run, folder, out, *more):
 
 
 def test_mine_writes_pairs_with_their_hard_negatives_and_leaves_out_near_duplicates(mining, run, tmp_path):
-    from zoo.training.tables import open_pairs
+    from zoo.tables import open_pairs
 
     status, out, _ = mine(run, mining, tmp_path / "mined.jsonl", "--negatives", "2")
     assert status == 0
@@ -127,7 +127,7 @@ def test_mine_takes_every_filter_and_tells_machines(mining, run, tmp_path):
 
 
 def test_mine_without_filters_finds_the_near_duplicates(mining, run, tmp_path):
-    from zoo.training.tables import open_pairs
+    from zoo.tables import open_pairs
 
     mine(run, mining, tmp_path / "mined.jsonl", "--negatives", "1", "--relative-margin", "none")
     assert [pair.negatives[0].text for pair in open_pairs(tmp_path / "mined.jsonl")] == [f"same{i}" for i in range(12)]

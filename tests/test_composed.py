@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 from zoo.training import recipes, train
-from zoo.training.tables import open_pairs
 
 from zoo import Item, build_model
 from zoo.cli import main
 from zoo.evaluation import composed
 from zoo.evaluation.composed import FUSED, IMAGE, TEXT, Triplet, composed_recall, evaluate_composed, read_composed
 from zoo.fusion import Combiner, WeightedSum
+from zoo.tables import open_pairs
 
 SHAPES = 8
 COLOURS = {"in red": (220, 30, 30), "in blue": (30, 60, 220), "in green": (30, 180, 60)}

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from zoo.training import recipes, train
 from zoo.training.grad_cache import CachedEmbeddings, Read
 from zoo.training.optim import freeze
-from zoo.training.pairs import Pair
 from zoo.training.positioning import Probe
 from zoo.training.trainer import make_feed
 
@@ -20,6 +19,7 @@ from zoo import Item, build_model, load_model
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.exports import export
 from zoo.fusion import Combiner, FusedTower, Known, WeightedSum
+from zoo.tables.pairs import Pair
 
 WORDS = ["in blue", "the same at night", "with a long red hat", "x", "made of wood", "two of them"]
 

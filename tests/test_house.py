@@ -52,6 +52,7 @@ MAY_IMPORT = {
     "hub_errors": {"errors"},
     "cache": {"hub_errors"},
     "precision": set(),
+    "tables": BASE | {"evaluation", "files", "hub", "hub_errors", "identity", "media"},
     "registry": BASE | {"embedder", "hub", "models", "precision"},
     "models": PARTS | {"encoders", "embedder", "registry", "formats", "models"},
 }

@@ -288,13 +288,13 @@ def mask(request: pytest.FixtureRequest) -> Iterator[int]:
 def test_files_and_folders_are_as_open_as_the_umask_leaves_them(mask: int, tmp_path: Path) -> None:
     """Everything that writes safetensors, or writes aside and renames."""
     from zoo.training import Pair, adapters, checkpoint
-    from zoo.training.tables import webdataset, write_pairs
     from zoo.training.vector_cache import _write
 
     from zoo import certificate
     from zoo.bulk.shards import write_atomically
     from zoo.evaluation.results import Result, write_results
     from zoo.exports import timm
+    from zoo.tables import webdataset, write_pairs
 
     model = zoo.build_model("text-test")
     model.save_pretrained(tmp_path / "new")

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from zoo.training import open_pairs
-from zoo.training.tables import BadRowError, TableError
-from zoo.training.tables.cells import MISSING
 from zoo.training.unread import UnreadColumnError, check_unread
 
 from tests.train_support import fresh, quick
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, source_of
 from zoo.cli import main
+from zoo.tables import BadRowError, TableError
+from zoo.tables.cells import MISSING
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 

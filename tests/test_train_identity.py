@@ -18,7 +18,6 @@ from zoo.training.checks import PairsError
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
 from zoo.training.losses.infonce import InfoNCE
-from zoo.training.pairs import Selection, answers_of
 from zoo.training.positioning import Probe
 from zoo.training.run import MissingExtrasError, Run
 from zoo.training.samplers import describe_samplers
@@ -28,6 +27,7 @@ from tests.loss_support import right_of, units
 from tests.train_support import PAINTS, SHAPES, fresh, picture, quick, remove, same_weights, text_pairs
 from zoo.evaluation.pairs import evaluate_pairs
 from zoo.items import Item
+from zoo.tables.pairs import Selection, answers_of
 
 CALM = {"progress": False, "trackers": (), "report": False}
 

@@ -25,7 +25,6 @@ from zoo.training.merging import (
     ties,
     uniform,
 )
-from zoo.training.pairs import Pair
 from zoo.training.positioning import Probe, ProbeError, find_position, self_position, weight_gradient
 
 from tests.loss_support import right_in_groups
@@ -37,6 +36,7 @@ from zoo.heads import Identity
 from zoo.items import Item
 from zoo.pooling import Cls, Mean
 from zoo.spec import ModelSpec
+from zoo.tables.pairs import Pair
 
 BASE, FIRST, SECOND = range(3)
 

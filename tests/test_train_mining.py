@@ -6,13 +6,13 @@ import torch
 from torch.nn import functional as F
 from zoo.training import mining
 from zoo.training.mining import MiningError, f1_threshold, mine
-from zoo.training.pairs import Pair, PairTable
 
 from tests.mining_support import DIM, at_cosine, cosine, random_cloud, ranking, teacher_of, text, words
 from zoo import build_model
 from zoo.encoders.static import StaticText
 from zoo.errors import InputError, ZooError
 from zoo.items import Item
+from zoo.tables.pairs import Pair, PairTable
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 from zoo.training import mining
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.mining import mine
-from zoo.training.pairs import Pair
 
 from tests.mining_support import random_cloud, ranking, teacher_of, text, words
+from zoo.tables.pairs import Pair
 
 
 @pytest.fixture(scope="module")

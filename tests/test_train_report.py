@@ -10,7 +10,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from zoo.training.pairs import Pair
 from zoo.training.report import NoRunError, keep_examples, main, plots, read_metrics, sections, write_report
 from zoo.training.report.examples import choose, kept_examples
 from zoo.training.report.page import _STYLE
@@ -19,6 +18,7 @@ from zoo import build_model, load_model
 from zoo.evaluation.packs import read_pack
 from zoo.evaluation.pairs import evaluate_pairs
 from zoo.items import Item
+from zoo.tables.pairs import Pair
 
 EVIL = '<script>alert("x")</script>\n|"><img src=x onerror=alert(1)> [a](javascript:b) \u202e'
 

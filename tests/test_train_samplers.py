@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional as F
 from zoo.training.balancing import balance_weights, sinkhorn
 from zoo.training.losses.infonce import InfoNCE
-from zoo.training.pairs import Pair
 from zoo.training.samplers import SamplerError, UnknownSamplerError, build_sampler, describe_samplers
 
 from zoo.items import Item
+from zoo.tables.pairs import Pair
 
 SIZES = (300, 120, 60)
 SETS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], SIZES))

@@ -9,14 +9,14 @@ from PIL import Image
 from zoo.training import open_all, open_pairs, train
 from zoo.training.checks import PairsError
 from zoo.training.finishing import hold_out
-from zoo.training.pairs import block_numbers
 from zoo.training.rehearsal import rehearse
-from zoo.training.tables import NoSplitError, SplitTable, TableError, open_held_out
-from zoo.training.tables.options import Options
 
 from tests.train_support import fresh, quick
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, source_of
 from zoo.cli import main
+from zoo.tables import NoSplitError, SplitTable, TableError, open_held_out
+from zoo.tables.options import Options
+from zoo.tables.pairs import block_numbers
 
 CALM = {"progress": False, "trackers": (), "report": False}
 SPELLINGS = ["train", "Training", "valid", "validation", "dev", "val", "test", "eval", "testing", "train "]

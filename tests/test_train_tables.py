@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from zoo.training.pairs import PairTable, datasets_of
-from zoo.training.tables import BadRowError, Column, TableError, infer, open_all, open_pairs
 
 from zoo.errors import InputError, ZooError
 from zoo.identity import Contents
+from zoo.tables import BadRowError, Column, TableError, infer, open_all, open_pairs
+from zoo.tables.pairs import PairTable, datasets_of
 
 
 @pytest.fixture

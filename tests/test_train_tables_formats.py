@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from zoo.training.tables import BadRowError, TableError, open_pairs
-from zoo.training.tables.parquet import RowGroups
-from zoo.training.tables.webdataset import read_headers
 
 from tests.train_tables import BLUE, IMAGE, RED, shard
+from zoo.tables import BadRowError, TableError, open_pairs
+from zoo.tables.parquet import RowGroups
+from zoo.tables.webdataset import read_headers
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 
@@ -292,9 +292,7 @@ def test_broken_shards(tmp_path):
 
 def test_the_index_is_kept_until_the_shard_changes(tmp_path, cache_home, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        "zoo.training.tables.webdataset.read_headers", lambda path: read.append(path.name) or read_headers(path)
-    )
+    monkeypatch.setattr("zoo.tables.webdataset.read_headers", lambda path: read.append(path.name) or read_headers(path))
     path = shard(tmp_path / "s.tar", {"a.jpg": RED, "a.txt": "red"})
     for _ in range(2):
         assert open_pairs(path)[0].positive.text == "red"

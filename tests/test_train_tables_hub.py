@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
-from zoo.training.tables import TableError, open_pairs
 
 from tests.train_tables import IMAGE, RED, shard
 from zoo.errors import HubError
+from zoo.tables import TableError, open_pairs
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from zoo.training.pairs import Pair
-from zoo.training.tables import TableError, open_pairs, pack_pairs, write_pairs
 
 from tests.train_tables import BLUE, RED
 from zoo.items import Box, Item
+from zoo.tables import TableError, open_pairs, pack_pairs, write_pairs
+from zoo.tables.pairs import Pair
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from zoo.training.pairs import Pair
 from zoo.training.rehearsal import rehearse
 from zoo.training.trainer import train
 from zoo.training.truncation import truncated
@@ -17,6 +16,7 @@ from zoo.encoders.base import Cut, Encoder
 from zoo.encoders.open_clip import OpenClipText
 from zoo.encoders.tokenizing import SlowTokenizer
 from zoo.items import Item
+from zoo.tables.pairs import Pair
 
 
 def same(first, second) -> bool:

@@ -11,16 +11,16 @@ from zoo.training.checks import PairsError, check_run
 from zoo.training.losses import Loss, build_loss
 from zoo.training.losses.base import _Registry, losses_reading, register_loss
 from zoo.training.mining import mine
-from zoo.training.pairs import of_datasets
 from zoo.training.rehearsal import rehearse
 from zoo.training.samplers.plain import Shuffled
-from zoo.training.tables import TableError, write_pairs
 from zoo.training.unread import UnreadColumnError, check_unread, unread_lines
 
 from tests.train_support import fresh, quick, text_pairs
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, shard, source_of
 from zoo.cli import main
 from zoo.errors import ZooError
+from zoo.tables import TableError, write_pairs
+from zoo.tables.pairs import of_datasets
 
 CALM = {"progress": False, "trackers": (), "report": False}
 INFONCE, COSENT = quick(), quick(loss="cosent")
@@ -124,7 +124,7 @@ def test_all_such_columns_of_all_tables_are_named_at_once(tmp_path):
     ],
 )
 def test_what_no_role_took_is_told_by_its_name(columns, left):
-    from zoo.training.tables import Column, infer
+    from zoo.tables import Column, infer
 
     schema = infer(
         "t", [Column(name) for name in columns.split(",")], {"text": "text"} if "caption2" in columns else None

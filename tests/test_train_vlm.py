@@ -11,13 +11,13 @@ from zoo.training.adapters import Lora, add_lora, load_adapter, merge_lora, save
 from zoo.training.grad_cache import CachedEmbeddings, Read
 from zoo.training.losses import build_loss
 from zoo.training.recipe import stages_of
-from zoo.training.tables import TableError, open_pairs, write_pairs
 
 from tests import train_support
 from tests.loss_support import right_of
 from tests.train_support import SHAPES, fresh, picture, quick, same_weights
 from zoo import load_model
 from zoo.items import Item
+from zoo.tables import TableError, open_pairs, write_pairs
 
 PAINTS = {
     "red": (200, 30, 30),

@@ -4,20 +4,20 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Pair": "pairs",
-    "PairTable": "pairs",
-    "Recipe": "recipe",
-    "build_loss": "losses",
-    "finish": "trainer",
-    "list_losses": "losses",
-    "merging": "merging",
-    "mine": "mining",
-    "open_all": "tables",
-    "open_pairs": "tables",
-    "recipes": "recipes",
-    "rehearse": "rehearsal",
-    "train": "trainer",
-    "write_pairs": "tables",
+    "Pair": "zoo.tables.pairs",
+    "PairTable": "zoo.tables.pairs",
+    "Recipe": ".recipe",
+    "build_loss": ".losses",
+    "finish": ".trainer",
+    "list_losses": ".losses",
+    "merging": ".merging",
+    "mine": ".mining",
+    "open_all": "zoo.tables",
+    "open_pairs": "zoo.tables",
+    "recipes": ".recipes",
+    "rehearse": ".rehearsal",
+    "train": ".trainer",
+    "write_pairs": "zoo.tables",
 }
 __all__ = sorted(_HOMES)
 
@@ -26,5 +26,6 @@ def __getattr__(name: str) -> Any:
     # Looked up when asked for: the losses need no data reader, the miner no trainer.
     if name not in _HOMES:
         raise AttributeError(f"zoo.training has no {name}")
-    module = import_module(f"{__name__}.{_HOMES[name]}")
-    return module if name == _HOMES[name] else getattr(module, name)
+    home = _HOMES[name]
+    module = import_module(home, __name__)
+    return module if home == f".{name}" else getattr(module, name)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.items import Item
-
-from .pairs import Pair, PairTable, answers_of, datasets_of
+from zoo.tables.pairs import Pair, PairTable, answers_of, datasets_of
 
 
 class Catalogue:

@@ -7,6 +7,7 @@ from zoo.errors import NormsLostError, ZooError
 from zoo.identity import Contents
 from zoo.registry import PREFIXES, get_spec
 from zoo.spec import ModelSpec, need_one_vector
+from zoo.tables.pairs import Pair, PairTable
 
 from .augmentation import Augmentation
 from .feed import count_negatives, sample_of
@@ -14,7 +15,6 @@ from .frozen import ITSELF, check_teacher
 from .gather import world
 from .losses import Loss
 from .optim import select
-from .pairs import Pair, PairTable
 from .recipe import Recipe
 from .run import MissingExtrasError, layers_of
 

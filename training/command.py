@@ -13,16 +13,16 @@ import torch
 from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, source, spelled, waiting
 from zoo.errors import ZooError
 from zoo.registry import build_model, load_model
+from zoo.tables import PACKS, open_held_out, open_sources
+from zoo.tables.options import Options
+from zoo.tables.pairs import Pair, PairTable
 
 from .finishing import hold_out, slug
 from .losses.base import describe_losses
-from .pairs import Pair, PairTable
 from .recipe import Recipe, RecipeError, stages_of
 from .recipes import RECIPES, get_recipe
 from .rehearsal import rehearse
 from .samplers import describe_samplers
-from .tables import PACKS, open_held_out, open_sources
-from .tables.options import Options
 from .trainer import finish, of_stage, train
 from .unread import check_unread, unread_lines
 

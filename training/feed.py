@@ -19,11 +19,11 @@ from zoo.fusion import FusedEncoder, FusedRead, Known
 from zoo.identity import Answers
 from zoo.items import Item
 from zoo.keys import item_key
+from zoo.tables.pairs import Pair, PairTable, Selection, answers_of
 
 from .augmentation import Augmentation
 from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
-from .pairs import Pair, PairTable, Selection, answers_of
 from .read_cache import ReadCache
 from .recipe import Recipe
 from .samplers import BatchSampler

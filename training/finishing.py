@@ -14,17 +14,17 @@ from zoo.embedder import Embedder
 from zoo.errors import InputError
 from zoo.evaluation.pairs import PairScores, evaluate_pairs
 from zoo.identity import Contents
+from zoo.tables.pairs import Pair, PairTable, Selection
+from zoo.tables.splits import TRAIN, VALIDATION, SplitTable, leaves_of
+from zoo.tables.table import Tables
 
 from .adapters import merge_lora, save_adapter
 from .checkpoint import write_json
 from .frozen import trained_prompts
 from .gather import wait_for_all, world
 from .losses import build_loss
-from .pairs import Pair, PairTable, Selection
 from .recipe import Recipe
 from .run import Run
-from .tables.splits import TRAIN, VALIDATION, SplitTable, leaves_of
-from .tables.table import Tables
 
 SCORES = "scores.json"
 _MOST_HELD_OUT = 5_000  # by a share: more would make the figures no surer and the ranking long

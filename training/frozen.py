@@ -9,13 +9,13 @@ from zoo.errors import InputError, NormsLostError
 from zoo.fusion import FusedEncoder
 from zoo.items import Item
 from zoo.spec import ModelSpec
+from zoo.tables.pairs import Pair, PairTable
 
 from . import sharding
 from .augmentation import Augmentation
 from .gather import wait_for_all, world
 from .losses import Loss
 from .optim import frozen_towers
-from .pairs import Pair, PairTable
 from .recipe import Recipe
 from .vector_cache import VectorCache, fill_cache
 

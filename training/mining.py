@@ -13,10 +13,10 @@ from zoo.errors import InputError, ZooError
 from zoo.items import Item
 from zoo.keys import item_key
 from zoo.spec import need_one_vector
+from zoo.tables.pairs import Pair, PairTable
+from zoo.tables.schema import MINED
 
 from .catalogue import Catalogue, Items
-from .pairs import Pair, PairTable
-from .tables.schema import MINED
 from .vector_cache import VectorCache, fill_cache
 
 _BLOCK_ENTRIES = 2**22  # similarities in memory at once: 16 MB

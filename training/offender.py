@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from zoo.items import Item
+from zoo.tables.pairs import Pair, PairTable
 
 from .checkpoint import save_checkpoint, write_json
 from .feed import TrainBatch, place_of
 from .gather import world
-from .pairs import Pair, PairTable
 from .run import Run
 
 

@@ -14,13 +14,13 @@ from zoo.evaluation.metrics import hits
 from zoo.identity import Answers, Right, Row
 from zoo.items import Item
 from zoo.registry import load_model
+from zoo.tables.pairs import Pair, PairTable, datasets_of
 from zoo.windows import batches
 
 from .checks import check_similarity
 from .losses.base import Loss
 from .losses.infonce import InfoNCE
 from .merging import Merged, Model, merge_with, tensors_of
-from .pairs import Pair, PairTable, datasets_of
 
 Tensors = Mapping[str, Tensor]
 Objective = Callable[[dict[str, Tensor]], Tensor]

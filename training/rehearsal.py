@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from zoo.embedder import Embedder
+from zoo.tables.pairs import Pair, PairTable, Selection, answers_of
 
 from .checks import check_run
 from .finishing import conclude, hold_out, told_held_out
 from .frozen import teacher_vectors
 from .losses import build_loss
-from .pairs import Pair, PairTable, Selection, answers_of
 from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .run import Run

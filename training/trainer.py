@@ -15,6 +15,7 @@ from zoo.errors import InputError, ZooError
 from zoo.fusion import add_combiner
 from zoo.identity import Answers
 from zoo.keys import item_key
+from zoo.tables.pairs import Pair, PairTable, answers_of, block_numbers, of_datasets
 
 from . import sharding
 from .checkpoint import last_checkpoint, save_checkpoint, write_json
@@ -27,7 +28,6 @@ from .logs import Log, make_accelerator, start_trackers
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
-from .pairs import Pair, PairTable, answers_of, block_numbers, of_datasets
 from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .run import STRIDE, DivergedError, Run

@@ -7,10 +7,10 @@ from zoo.embedder import Embedder
 from zoo.encoders.base import Cut
 from zoo.errors import InputError
 from zoo.items import Item
+from zoo.tables.pairs import Pair, PairTable
 
 from .feed import sample_of
 from .frozen import role_prefixes
-from .pairs import Pair, PairTable
 from .recipe import Recipe
 
 _SAMPLED = 256  # pairs: tokenising them takes a fraction of a second

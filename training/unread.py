@@ -4,16 +4,17 @@ import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
+from zoo.tables.pairs import Pair, PairTable, Selection, datasets_of, of_datasets
+from zoo.tables.schema import MINED, Leftover, Schema
+from zoo.tables.splits import TRAIN, SplitTable, leaves_of
+
 from .checks import PairsError
 from .feed import sample_of
 from .losses import Loss, build_loss
 from .losses.base import losses_reading
-from .pairs import Pair, PairTable, Selection, datasets_of, of_datasets
 from .recipe import Recipe, stages_of
 from .recipes import RECIPES
 from .samplers.base import sampler_reads
-from .tables.schema import MINED, Leftover, Schema
-from .tables.splits import TRAIN, SplitTable, leaves_of
 
 # What a column holds → (what is said of it, the name by which losses read it).
 _HELD = {

@@ -9,11 +9,11 @@ import torch
 
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
+from zoo.tables.pairs import Pair
 
 from ..checkpoint import last_checkpoint, save_checkpoint
 from ..feed import TrainBatch
 from ..grad_cache import Read
-from ..pairs import Pair
 from ..recipe import Recipe
 from ..run import STRIDE
 from ..samplers import BatchSampler

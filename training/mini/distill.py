@@ -22,8 +22,8 @@ from zoo.encoders.tokenizing import FastTokenizer
 from zoo.errors import MissingWeightsError
 from zoo.evaluation.packs import packs_folder
 from zoo.registry import load_model
+from zoo.tables.pairs import Pair
 
-from ..pairs import Pair
 from ..recipe import Distillation
 from .augment import COLOURS
 

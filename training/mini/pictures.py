@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from zoo.embedder import Embedder
 from zoo.identity import Answers
 from zoo.items import Item
+from zoo.tables.pairs import Pair, answers_of
 
-from ..pairs import Pair, answers_of
 from .augment import COLOURS, colour_of
 
 _OWN_TEXT = 0.4  # how often a pair is told by its positive itself; else any of its texts is drawn, it among them

@@ -15,8 +15,8 @@ from zoo.evaluation.pairs import WAYS, PairScores, Ranking
 from zoo.identity import Contents
 from zoo.items import Item
 from zoo.media import load_pixels
+from zoo.tables.pairs import Pair, PairTable
 
-from ..pairs import Pair, PairTable
 from .page import Case, Shown, shorten
 
 EXAMPLES = "report/examples.json"

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zoo.errors import ZooError
+from zoo.tables.pairs import Pair, PairTable, datasets_of
 
 from ..naming import check_options, read_call, what_there_is
-from ..pairs import Pair, PairTable, datasets_of
 
 
 class UnknownSamplerError(ZooError, ValueError):

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import numpy as np
 
 from zoo.identity import Contents
+from zoo.tables.pairs import Pair
 
-from ..pairs import Pair
 from .base import BatchSampler, Rows, SamplerError, register_sampler
 
 _MOVED = 1  # further rows that change places for each that lies wrong: more mix faster, and part more that lay right

@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merges, saves, and says what the probe thinks of it."""
+    from zoo.tables import open_pairs
     from zoo.training.positioning import Probe
-    from zoo.training.tables import open_pairs
 
     method = arguments.method or ("self-position" if arguments.probe else "uniform")
     _check(arguments, method)

@@ -106,9 +106,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Mines and writes; status 1 if no pair is left."""
     from zoo.registry import load_model
+    from zoo.tables import open_sources, write_pairs
+    from zoo.tables.options import Options
     from zoo.training.mining import mine
-    from zoo.training.tables import open_sources, write_pairs
-    from zoo.training.tables.options import Options
 
     if arguments.out.suffix not in (".jsonl", ".parquet"):
         raise ZooError(f"--out {arguments.out} must end in .jsonl or .parquet")

@@ -48,7 +48,7 @@ class Pair:
 
 @runtime_checkable
 class PairTable(Protocol):
-    """Pairs by row number, read when asked for: what the readers of `training/tables` return.
+    """Pairs by row number, read when asked for: what the readers of `zoo/tables` return.
 
     Any `Sequence[Pair]` serves as well; `datasets_of` tells the data sets of either.
 

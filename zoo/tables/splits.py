@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..pairs import Pair
-from .errors import NoSplitError, TableError
-from .schema import Schema
-from .table import MOST, Table
+from zoo.tables.errors import NoSplitError, TableError
+from zoo.tables.pairs import Pair
+from zoo.tables.schema import Schema
+from zoo.tables.table import MOST, Table
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _SPELLINGS = {

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..pairs import Pair
-from .errors import TableError
-from .schema import Schema
+from zoo.tables.errors import TableError
+from zoo.tables.pairs import Pair
+from zoo.tables.schema import Schema
 
 MOST = 20_000  # rows that are looked at before training: seconds
 

@@ -9,12 +9,11 @@ from zoo.evaluation.composed import PACK as COMPOSED
 from zoo.evaluation.composed import read_composed
 from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
 from zoo.items import Item
-
-from ..pairs import Pair
-from .errors import TableError
-from .parquet import RowGroups
-from .schema import Part, Schema
-from .table import MOST, Table, one_dataset
+from zoo.tables.errors import TableError
+from zoo.tables.pairs import Pair
+from zoo.tables.parquet import RowGroups
+from zoo.tables.schema import Part, Schema
+from zoo.tables.table import MOST, Table, one_dataset
 
 PACKS = ("photos", "emoji", "symbols")
 _KEYWORD_LIMIT = 12

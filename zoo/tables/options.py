@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .building import PairBuilder
-from .schema import Schema
+from zoo.tables.building import PairBuilder
+from zoo.tables.schema import Schema
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from glob import glob
 from pathlib import Path
 
-from .errors import BadRowError, NoSplitError, TableError
-from .options import Options
-from .packs import PACKS, READERS, pack_pairs
-from .schema import Column, Part, Schema, infer
-from .splits import TEST, TRAIN, VALIDATION, SplitTable, check_split, follow, leaves_of, only_split
-from .table import Table, Tables
-from .writing import write_pairs
+from zoo.tables.errors import BadRowError, NoSplitError, TableError
+from zoo.tables.options import Options
+from zoo.tables.packs import PACKS, READERS, pack_pairs
+from zoo.tables.schema import Column, Part, Schema, infer
+from zoo.tables.splits import TEST, TRAIN, VALIDATION, SplitTable, check_split, follow, leaves_of, only_split
+from zoo.tables.table import Table, Tables
+from zoo.tables.writing import write_pairs
 
 __all__ = [
     "PACKS",
@@ -141,14 +141,14 @@ def _open(source: str | Path, options: Options) -> Table:
     if options.root is not None:
         options = replace(options, root=Path(options.root))
     if isinstance(source, str) and text.startswith("pack:"):
-        from .packs import COMPOSED, ComposedTable, PackTable
+        from zoo.tables.packs import COMPOSED, ComposedTable, PackTable
 
         _only_files(text, options)
         if text == f"pack:{COMPOSED}":
             return ComposedTable(split, options.name or COMPOSED)
         return PackTable(text.removeprefix("pack:"), split, options.name or text.removeprefix("pack:"))
     if isinstance(source, str) and text.startswith("hf:"):
-        from .hub import fetch_split
+        from zoo.tables.hub import fetch_split
 
         files, own, by_place = fetch_split(text, split)
     else:
@@ -193,7 +193,7 @@ def _named(source: str | Path) -> tuple[str, str | Path]:
 def _local(path: Path, split: str) -> tuple[list[Path], str, bool]:
     """Files of a path, a glob or a range, or the one folder; a name for them; and whether the split told which."""
     if path.is_dir():
-        from .folder import split_folder
+        from zoo.tables.folder import split_folder
 
         folder, by_place = split_folder(path, split)
         return [folder], path.resolve().name, by_place
@@ -231,7 +231,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _open_folder(folder: Path, options: Options) -> tuple[Table, bool]:
     """The table of a folder, and whether the split told which of its files."""
-    from .folder import open_pictures, split_files
+    from zoo.tables.folder import open_pictures, split_files
 
     for metadata in _METADATA:
         if (folder / metadata).is_file():
@@ -270,14 +270,14 @@ def _open_files(files: list[Path], options: Options) -> Table:
         )
     kind = kinds[files[0]]
     if kind == "parquet":
-        from .parquet import ParquetTable
+        from zoo.tables.parquet import ParquetTable
 
         return _followed(ParquetTable(files, options), options)
     if kind == "tar":
-        from .webdataset import ShardTable
+        from zoo.tables.webdataset import ShardTable
 
         return _followed(ShardTable(files, options), options)
-    from .rows import open_csv, open_jsonl
+    from zoo.tables.rows import open_csv, open_jsonl
 
     tables = [(open_csv if kind == "csv" else open_jsonl)(path, options) for path in files]
     return tables[0] if len(tables) == 1 else Tables(tables)

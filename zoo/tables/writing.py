@@ -13,10 +13,9 @@ from typing import Any
 from zoo.files import share
 from zoo.items import Item
 from zoo.media import load_pixels
-
-from ..pairs import Pair, PairTable
-from .errors import TableError
-from .schema import MINED
+from zoo.tables.errors import TableError
+from zoo.tables.pairs import Pair, PairTable
+from zoo.tables.schema import MINED
 
 _MEDIA = ("image", "video", "audio")
 _ENDINGS = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"fLaC", ".flac"), (b"OggS", ".ogg"))

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.media import IMAGE_SUFFIXES
-
-from ..pairs import Pair
-from .building import PairBuilder
-from .errors import BadRowError, NoSplitError, TableError
-from .schema import Part, Schema
-from .splits import TRAIN, split_name, split_of_path, split_word
-from .table import Table, one_dataset
+from zoo.tables.building import PairBuilder
+from zoo.tables.errors import BadRowError, NoSplitError, TableError
+from zoo.tables.pairs import Pair
+from zoo.tables.schema import Part, Schema
+from zoo.tables.splits import TRAIN, split_name, split_of_path, split_word
+from zoo.tables.table import Table, one_dataset
 
 
 class FolderTable(Table):

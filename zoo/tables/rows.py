@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..pairs import Pair
-from .cells import fields_of, label_kind
-from .errors import BadRowError, TableError
-from .options import Options
-from .schema import LABELS, Column, Schema, infer, read_name
-from .splits import follow, kept_columns
-from .table import MOST, Table, named_datasets
+from zoo.tables.cells import fields_of, label_kind
+from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.options import Options
+from zoo.tables.pairs import Pair
+from zoo.tables.schema import LABELS, Column, Schema, infer, read_name
+from zoo.tables.splits import follow, kept_columns
+from zoo.tables.table import MOST, Table, named_datasets
 
 _MAX_CELL = 2**26
 _SHOWN = 5

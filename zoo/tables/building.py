@@ -9,11 +9,10 @@ from typing import Any
 from zoo.errors import InputError
 from zoo.items import Item
 from zoo.media import kind_of
-
-from ..pairs import Pair
-from .cells import is_missing, passage_text
-from .errors import BadRowError
-from .schema import Part, Schema
+from zoo.tables.cells import is_missing, passage_text
+from zoo.tables.errors import BadRowError
+from zoo.tables.pairs import Pair
+from zoo.tables.schema import Part, Schema
 
 _THINGS = {"image": "picture", "video": "video", "audio": "sound", "media": "file"}
 

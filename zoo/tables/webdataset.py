@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.files import share
-
-from ..pairs import Pair
-from .cells import fields_of, label_kind
-from .errors import BadRowError, TableError
-from .options import Options
-from .schema import LABELS, Column, infer, read_name
-from .table import Table, one_dataset
+from zoo.tables.cells import fields_of, label_kind
+from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.options import Options
+from zoo.tables.pairs import Pair
+from zoo.tables.schema import LABELS, Column, infer, read_name
+from zoo.tables.table import Table, one_dataset
 
 _VERSION = 1
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")

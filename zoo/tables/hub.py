@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 from zoo.errors import HubError
 from zoo.hub import hub_call
 from zoo.media import IMAGE_SUFFIXES
-
-from .errors import NoSplitError, TableError
-from .splits import SPLIT_OF, split_name, split_of_path
+from zoo.tables.errors import NoSplitError, TableError
+from zoo.tables.splits import SPLIT_OF, split_name, split_of_path
 
 SUFFIXES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".tar")
 # `eval` is left out: data sets for evaluation, whose folders are called so, have a train split too.

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..pairs import Pair
-from .cells import PASSAGE, label_kind
-from .errors import BadRowError, TableError
-from .options import Options
-from .schema import LABELS, Column, Schema, infer
-from .table import MOST, Table, named_datasets, one_dataset, spread
+from zoo.tables.cells import PASSAGE, label_kind
+from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.options import Options
+from zoo.tables.pairs import Pair
+from zoo.tables.schema import LABELS, Column, Schema, infer
+from zoo.tables.table import MOST, Table, named_datasets, one_dataset, spread
 
 if TYPE_CHECKING:
     import pyarrow as pa
