@@ -98,9 +98,9 @@ def test_rows_of_other_splits_need_no_files(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     rows = [{"image": name, "text": "x", "split": split} for name, split in (("a.png", "train"), ("gone.png", "test"))]
     path = as_csv(rows, tmp_path / "t.csv")
-    assert len(open_pairs(path)) == 1
+    assert len(open_pairs(path).check()) == 1
     with pytest.raises(TableError, match=r"line 3: no picture .*gone.png"):
-        open_pairs(path, split="test")
+        open_pairs(path, split="test").check()
     parquet = open_pairs(as_parquet(rows, tmp_path / "t.parquet"))
     assert parquet.problems() == []
     assert "gone.png" in open_pairs(tmp_path / "t.parquet", split="test").problems()[0]

@@ -225,13 +225,13 @@ def test_digits_are_text_where_text_is_meant(folder):
 )
 def test_bad_tables_name_the_line(folder, content, message):
     with pytest.raises(TableError, match=message):
-        open_pairs(write(folder, "pairs.csv", content))
+        open_pairs(write(folder, "pairs.csv", content)).check()
 
 
 def test_many_bad_rows_are_counted_and_five_are_named(folder):
     lines = ["image,text"] + [f"gone{i}.png,x" for i in range(12)] + ["red.png,x"]
     with pytest.raises(TableError) as caught:
-        open_pairs(write(folder, "pairs.csv", "\n".join(lines)))
+        open_pairs(write(folder, "pairs.csv", "\n".join(lines))).check()
     told = str(caught.value).splitlines()
     assert told[0] == "pairs.csv: 12 of 13 rows are no pairs:"
     assert [line.split(":")[0] for line in told[1:6]] == [f"  line {n}" for n in range(2, 7)]
@@ -268,7 +268,7 @@ def test_negatives_of_several_columns_lie_side_by_side(folder):
     assert [item.modalities for item in negatives] == [{"text", "image"}, {"image"}]
     row["negatives_image"] = ["red.png"]
     with pytest.raises(TableError, match="lists of different lengths: negatives_text 2, negatives_image 1"):
-        open_pairs(write(folder, "p.jsonl", [row]))
+        open_pairs(write(folder, "p.jsonl", [row])).check()
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_negatives_of_several_columns_lie_side_by_side(folder):
 )
 def test_bad_jsonl_names_the_line(folder, content, message):
     with pytest.raises(TableError, match=message):
-        open_pairs(write(folder, "pairs.jsonl", content))
+        open_pairs(write(folder, "pairs.jsonl", content)).check()
 
 
 def test_data_sets_of_a_column(folder):
@@ -341,7 +341,7 @@ def test_metadata_names_the_pictures(folder):
     (folder / "metadata.csv").unlink()
     write(folder, "metadata.jsonl", [{"file_name": "gone.png", "text": "red"}])
     with pytest.raises(TableError, match=r"metadata.jsonl, line 1: no picture .*gone.png"):
-        open_pairs(folder)
+        open_pairs(folder).check()
 
 
 def test_folders_without_pairs_say_what_is_expected(folder, tmp_path_factory):

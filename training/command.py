@@ -48,7 +48,6 @@ _FIELDS = [
     "augment",
     "max_bad",
 ]
-_SHOWN_PROBLEMS = 5
 
 
 def show_names() -> int:
@@ -147,9 +146,7 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
     pairs = open_sources(sources, _options(arguments))
     for schema in pairs.schemas:
         _say(str(schema))
-    for problem in pairs.problems(_SHOWN_PROBLEMS):
-        _say(f"warning: {problem}")
-    return pairs
+    return pairs.check()
 
 
 def _held_out(arguments: argparse.Namespace) -> PairTable | None:

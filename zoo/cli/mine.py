@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.suffix not in (".jsonl", ".parquet"):
         raise ZooError(f"--out {arguments.out} must end in .jsonl or .parquet")
     told = Options(split=arguments.split, ignore=tuple(arguments.ignore), as_text=tuple(arguments.as_text))
-    pairs = open_sources([arguments.source], told)
+    pairs = open_sources([arguments.source], told).check()
     for schema in pairs.schemas:
         if schema.unused:
             print(f"{schema.source}: not read, and not written: {', '.join(schema.unused)}", file=sys.stderr)

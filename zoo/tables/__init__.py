@@ -82,8 +82,9 @@ def open_pairs(
         as_text: words that are texts as they stand, though they often stand for a missing value: ["nan", "None"].
 
     Raises:
-        TableError: nothing there, an unknown kind of file, no clear columns, no row of the split, or rows that are no pairs:
-            the message names the file and the line. Rows of Parquet files and shards are looked at when they are read.
+        TableError: nothing there, an unknown kind of file, no clear columns, or no row of the split; the message names the
+            file. Rows that are no pairs say so when they are read (BadRowError): `train` and `mine` set them aside up to
+            `max_bad`, and `Table.check()` refuses them all.
         HubError, MissingPackError: the data set or pack cannot be had.
     """
     table = _open(source, Options(columns, root, split, name, tuple(ignore), tuple(as_text)))

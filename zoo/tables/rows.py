@@ -4,12 +4,10 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from zoo.tables.cells import fields_of, label_kind
 from zoo.tables.errors import BadRowError, TableError
@@ -17,20 +15,20 @@ from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import LABELS, Column, Schema, infer, read_name
 from zoo.tables.splits import follow, kept_columns
-from zoo.tables.table import MOST, Table, named_datasets
+from zoo.tables.table import Table, named_datasets
 
 _MAX_CELL = 2**26
-_SHOWN = 5
 _HEAD = 2**20
 _LOOKED_AT = 256  # rows whose passages tell what fields they have
 _WHOLE = re.compile(r"[+-]?\d+")
 
 
 class RowTable(Table):
-    """Rows in memory, checked when opened.
+    """Rows in memory; one that is no pair says so when it is read.
 
     Args:
         path: the file, for messages. rows: cells of the columns. lines: line of every row. columns: what `rows` hold.
+        bad: why a row could not be read at all, by its number.
     """
 
     def __init__(
@@ -41,8 +39,9 @@ class RowTable(Table):
         lines: Sequence[int],
         columns: Sequence[str],
         options: Options,
+        bad: Mapping[int, str],
     ) -> None:
-        self._path, self._rows, self._lines = path, rows, lines
+        self._path, self._rows, self._lines, self._bad = path, rows, lines, bad
         self._builder = options.builder(schema, path.parent)
         self._columns = columns
         self.schemas = [replace(schema, rows=len(rows))]
@@ -51,48 +50,31 @@ class RowTable(Table):
             values = [str(v).strip() if v not in (None, "") else None for v in self.values(schema.dataset)]
         self.datasets, self.names = named_datasets(values, options.name)
 
+    @property
+    def unread(self) -> Collection[int]:
+        """See `Table`."""
+        return self._bad.keys()
+
     def values(self, column: str) -> list[Any]:
         """See `Table`."""
         place = list(self._columns).index(column)
-        return [row[place] for row in self._rows]
-
-    def check_rows(self, rows: np.ndarray) -> None:
-        """Raises TableError where rows are no pairs; all of them are counted and the first are named."""
-        bad = []
-        for row in rows.tolist():
-            try:
-                self._pair(row)
-            except BadRowError as error:
-                bad.append(str(error))
-        raise_all(self._path, bad, len(rows))
+        return [row[place] if row else None for row in self._rows]
 
     def _pair(self, row: int) -> Pair:
+        if (reason := self._bad.get(row)) is not None:
+            raise BadRowError(f"{self.where(row)}: {reason}", what=self.where(row))
         return self._builder.pair(dict(zip(self._columns, self._rows[row], strict=True)), self.where(row))
 
     def where(self, row: int) -> str:
         """See `Table`."""
         return f"{self._path.name}, line {self._lines[row]}"
 
-    def problems(self, limit: int = 20, most: int | None = MOST, keep: np.ndarray | None = None) -> list[str]:
-        """See `Table`. None: the rows were checked when the file was opened."""
-        return []
-
-
-def raise_all(path: Path, bad: Sequence[str], count: int) -> None:
-    """Raises one TableError for the bad rows, if there are any: a single one as it is, else the first few."""
-    if len(bad) == 1:
-        raise TableError(bad[0])
-    if bad:
-        more = f"\n  … and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        shown = "\n  ".join(entry.removeprefix(f"{path.name}, ") for entry in bad[:_SHOWN])
-        raise TableError(f"{path.name}: {len(bad):,} of {count:,} rows are no pairs:\n  {shown}{more}")
-
 
 def open_csv(path: Path, options: Options) -> Table:
     """A CSV or TSV file with a header; the separator is the one of `,` `;` and tab that the header uses most.
 
     Raises:
-        TableError: no header, no rows, ragged rows, a column twice, not UTF-8, or rows that are no pairs.
+        TableError: no header, no row that can be read, a column twice, or not UTF-8.
     """
     if csv.field_size_limit() < _MAX_CELL:
         csv.field_size_limit(_MAX_CELL)
@@ -102,33 +84,41 @@ def open_csv(path: Path, options: Options) -> Table:
     separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
     # Strict: an open quote would otherwise swallow the rest of the file without a word.
     reader = csv.reader(_lines(path), delimiter=separator, strict=True)
-    rows, lines, bad = [], [], []
+    rows, lines, bad = [], [], {}
     try:
         header = [cell.strip() or f"column {i}" for i, cell in enumerate(next(reader), 1)]
         if twice := [column for column, times in Counter(header).items() if times > 1]:
             raise TableError(f"{path.name}, line 1: column {', '.join(twice)} occurs twice")
-        for row in reader:
-            if len(row) == len(header):
-                rows.append(row)
-                lines.append(reader.line_num)
-            elif row:
-                bad.append(f"{path.name}, line {reader.line_num}: {len(row)} cells, and the header has {len(header)}")
+        for row in filter(None, reader):
+            if len(row) != len(header):
+                bad[len(rows)] = f"{len(row)} cells, and the header has {len(header)}"
+            rows.append(row if len(row) == len(header) else ())
+            lines.append(reader.line_num)
     except csv.Error as error:
         hint = "is a quote left open?"
         if "new-line character" in str(error):
             hint = "a carriage return (CR) stands inside a line; save the file with one kind of line ends"
         raise TableError(f"{path.name}, line {reader.line_num}: {error}; {hint}") from error
-    raise_all(path, bad, len(rows) + len(bad))
     if not rows:
         raise TableError(f"{path} holds a header and no pairs")
+    good = _good(path, rows, lines, bad)
     found = []
     for place, column in enumerate(header):
-        found.append(Column(column, _kind_of(column, [row[place] for row in rows])))
-        passages = (_parsed(row[place]) for row in rows[:_LOOKED_AT]) if read_name(column) else ()
+        found.append(Column(column, _kind_of(column, [row[place] for row in good])))
+        passages = (_parsed(row[place]) for row in good[:_LOOKED_AT]) if read_name(column) else ()
         found += [Column(f"{column}.{field}", "field") for field in fields_of(passages)]
     schema = infer(path.name, found, options.columns, options.ignore)
-    typed, kept = _typed(path, rows, lines, header, schema)
-    return follow(RowTable(path, schema, typed, lines, kept, options), schema, options.wanted)
+    typed, kept = _typed(rows, header, schema, bad)
+    return follow(RowTable(path, schema, typed, lines, kept, options, bad), schema, options.wanted)
+
+
+def _good(path: Path, rows: Sequence[Any], lines: Sequence[int], bad: Mapping[int, str]) -> list[Any]:
+    """The rows that could be read; raises TableError where there is none."""
+    good = [row for number, row in enumerate(rows) if number not in bad]
+    if not good:
+        more = f", and {len(bad) - 1:,} more" if len(bad) > 1 else ""
+        raise TableError(f"{path.name}, line {lines[0]}: {bad[0]}{more}")
+    return good
 
 
 def _parsed(cell: str) -> Any:
@@ -145,21 +135,25 @@ def _kind_of(column: str, cells: Sequence[str]) -> str:
 
 
 def _typed(
-    path: Path, rows: Sequence[list[str]], lines: Sequence[int], header: Sequence[str], schema: Schema
+    rows: Sequence[Sequence[str]], header: Sequence[str], schema: Schema, bad: dict[int, str]
 ) -> tuple[list[tuple], list[str]]:
-    """Cells of the columns that are read, and their names; numbers and JSON lists where the column's name says so."""
+    """Cells of the columns that are read, and their names; numbers and JSON lists where the column's name says so.
+
+    Args:
+        bad: rows without cells; those with a cell that is no list are added.
+    """
     lists = {part.column for part in schema.parts if part.many} | {schema.teacher_scores}
     # A column of further positives may hold one in each cell.
     for column in {part.column for part in schema.also} & lists:
-        cells = [row[header.index(column)].strip() for row in rows]
+        cells = [row[header.index(column)].strip() for row in rows if row]
         if not any(cell.startswith("[") for cell in cells):
             lists.discard(column)
     kept = kept_columns(schema)
     places = [(header.index(column), column) for column in kept]
-    typed, bad = [], []
-    for row, line in zip(rows, lines, strict=True):
+    typed = []
+    for number, row in enumerate(rows):
         read: list[Any] = []
-        for place, column in places:
+        for place, column in places if row else ():
             cell: Any = row[place]
             if column == schema.score and _kind_of_cells([cell]) in ("int", "float"):
                 cell = float(cell)
@@ -169,12 +163,11 @@ def _typed(
                 except (ValueError, RecursionError):
                     cell = None
                 if not isinstance(cell, list):
-                    bad.append(f'{path.name}, line {line}: the {column} must be a JSON list, e.g. ["a", "b"]')
+                    bad[number] = f'the {column} must be a JSON list, e.g. ["a", "b"]'
             elif column in lists:
                 cell = None
             read.append(cell)
         typed.append(tuple(read))
-    raise_all(path, bad, len(rows))
     return typed, kept
 
 
@@ -182,41 +175,39 @@ def open_jsonl(path: Path, options: Options) -> Table:
     """A file with a JSON object a line; a key that a line lacks is an empty cell.
 
     Raises:
-        TableError: no lines, a line that is no JSON object or has a key twice, not UTF-8, or rows that are no pairs.
+        TableError: no line that is a JSON object, or not UTF-8.
     """
-    rows, lines, bad = [], [], []
+    rows, lines, bad = [], [], {}
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
+        lines.append(number)
+        rows.append({})
         try:
             row = json.loads(line, object_pairs_hook=_object)
         except _TwiceError as error:
-            bad.append(f"{path.name}, line {number}: column {error} occurs twice")
-            continue
+            bad[len(rows) - 1] = f"column {error} occurs twice"
         except (ValueError, RecursionError) as error:
-            bad.append(f"{path.name}, line {number}: no JSON: {getattr(error, 'msg', error)}")
-            continue
-        if not isinstance(row, dict):
-            bad.append(
-                f"{path.name}, line {number}: {type(row).__name__} and no JSON object; write {{…}} on every line"
-            )
-            continue
-        rows.append(row)
-        lines.append(number)
-    raise_all(path, bad, len(rows) + len(bad))
+            bad[len(rows) - 1] = f"no JSON: {getattr(error, 'msg', error)}"
+        else:
+            if isinstance(row, dict):
+                rows[-1] = row
+            else:
+                bad[len(rows) - 1] = f"{type(row).__name__} and no JSON object; write {{…}} on every line"
     if not rows:
         raise TableError(f"{path} is empty; write a JSON object a line, e.g. {{'image': …, 'text': …}}")
+    good = _good(path, rows, lines, bad)
     names = dict.fromkeys(key for row in rows for key in row)
     found = []
     for key in names:
-        values = [row.get(key) for row in rows]
+        values = [row.get(key) for row in good]
         kind = _kind_of_values(values)
         found.append(Column(key, label_kind(kind, values) if key.lower() in LABELS else kind))
         found += [Column(f"{key}.{field}", "field") for field in fields_of(values)] if read_name(key) else []
     schema = infer(path.name, found, options.columns, options.ignore)
     kept = kept_columns(schema)
     cells = [tuple(row.get(column) for column in kept) for row in rows]
-    return follow(RowTable(path, schema, cells, lines, kept, options), schema, options.wanted)
+    return follow(RowTable(path, schema, cells, lines, kept, options, bad), schema, options.wanted)
 
 
 class _TwiceError(Exception):

@@ -66,7 +66,6 @@ class SplitTable(Table):
         self.schemas = [replace(schema, rows=len(self.rows), splits=tuple(self.counts.items()), chosen=split)]
         self.datasets, self.names = table.datasets[self.rows], table.names
         self._kept = splits == split
-        table.check_rows(self.rows)
 
     def of_split(self, split: str) -> "SplitTable | None":
         """The rows of another split; None where there are none."""
@@ -90,19 +89,22 @@ class SplitTable(Table):
 
 
 def follow(table: Table, schema: Schema, split: str) -> Table:
-    """The rows of `split`, where a column says of which split every row is; else the table itself, all rows checked.
+    """The rows of `split`, where a column says of which split every row is; else the table itself.
+
+    Rows that cannot be read at all count as of the split that is asked for, where there are others of it.
 
     Raises:
-        TableError: a value of the column names no split. And what the checks of these rows raise.
+        TableError: a value of the column names no split.
     """
     column = schema.split or next(
         (c for c in schema.unused if c.lower() in SPLIT_LIKE and _holds_splits(table, c)), None
     )
     if column is None:
-        table.check_rows(np.arange(len(table)))
         return table
     values = table.values(column)
     splits = np.array([split_word(value) for value in values], dtype="U10")
+    known = [found for found in splits.tolist() if found]
+    splits[sorted(table.unread)] = split_name(split) if split_name(split) in known else known[0]
     if unknown := Counter(_shown(value) for value, found in zip(values, splits.tolist(), strict=True) if not found):
         listed = ", ".join(_counted(name, count) for name, count in unknown.most_common(_SHOWN))
         listed += f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
@@ -123,7 +125,7 @@ def kept_columns(schema: Schema) -> list[str]:
 
 def _holds_splits(table: Table, column: str) -> bool:
     """Whether all values of a column name a split."""
-    return all(map(split_word, table.values(column)))
+    return all(split_word(value) for row, value in enumerate(table.values(column)) if row not in table.unread)
 
 
 def _counted(name: str, count: int) -> str:

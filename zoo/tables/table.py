@@ -1,9 +1,9 @@
 """Table: the base of all readers, and several tables as one."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from zoo.tables.pairs import Pair
 from zoo.tables.schema import Schema
 
 MOST = 20_000  # rows that are looked at before training: seconds
+_SHOWN = 5
 
 
 class Table:
@@ -58,12 +59,28 @@ class Table:
         """A column's cells of all rows."""
         raise NotImplementedError(f"{type(self).__name__} must define values")
 
-    def check_rows(self, rows: np.ndarray) -> None:
-        """Checks the rows that are wanted, where that is done when a table is opened.
+    @property
+    def unread(self) -> Collection[int]:
+        """Rows of which nothing could be read, not even a cell: ragged ones, lines that are no JSON."""
+        return ()
+
+    def check(self) -> Self:
+        """This table, if all of its rows are pairs; nothing is decoded.
 
         Raises:
-            TableError: some are no pairs.
+            TableError: some are none: all of them are counted, and the first are named.
         """
+        bad = self.problems(len(self), None)
+        source = f"{self.schemas[0].source}, " if len(self.schemas) == 1 else ""
+        if len(bad) == 1:
+            raise TableError(bad[0])
+        if bad:
+            more = f"\n  … and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
+            shown = "\n  ".join(entry.removeprefix(source) for entry in bad[:_SHOWN])
+            raise TableError(
+                f"{source[:-2] or 'the pairs'}: {len(bad):,} of {len(self):,} rows are no pairs:\n  {shown}{more}"
+            )
+        return self
 
     def problems(self, limit: int = 20, most: int | None = MOST, keep: np.ndarray | None = None) -> list[str]:
         """The first rows that are no pairs, each with its place and the reason; nothing is decoded.
