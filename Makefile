@@ -13,6 +13,8 @@ PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One room each, seconds of CPU each: what an edit breaks first. Whole families, servers, browsers and runs are left out.
 FAST ?= house encode pooling bad_input pixels films instructions evaluation metrics cards train_infonce
 export GRADIO_ANALYTICS_ENABLED = False
+# Tests start hundreds of processes; each would else compile the zoo again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-fast test-all bench lint format clean
 .DEFAULT_GOAL := demo

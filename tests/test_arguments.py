@@ -6,6 +6,7 @@ import inspect
 import io
 import tempfile
 from dataclasses import fields
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import torch
 from PIL import Image
 
 import zoo
-import zoo.mteb
 from zoo import bulk, publish, reranker, serving
 from zoo.arguments import device
 from zoo.cli import build_parser, main
@@ -142,8 +142,11 @@ def store(kind: type) -> Any:
 STORES = {"exact": store(ExactIndex)} | ({"lance": store(LanceIndex)} if find_spec("lancedb") else {})
 
 
+@cache
 def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Name → a public callable, and arguments that it would work with."""
+    """Name → a public callable, and arguments that it would work with. Not at collection: mteb and lancedb are slow to import."""
+    import zoo.mteb
+
     model = zoo.build_model("text-test")
     vectors = torch.randn(3, model.spec.dim)
     untouched, lines = {"inputs": Untouched()}, Path(tempfile.mkdtemp()) / "lines.txt"
@@ -187,17 +190,41 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
     }
 
 
-CALLS = calls()
-
-
 def cases(name: str) -> list[tuple[str, Any]]:
-    function, _ = CALLS[name]
+    function, _ = calls()[name]
     found = [parameter for parameter in inspect.signature(function).parameters if parameter not in FREE]
     return [
         (parameter, value) for parameter in found for value in WRONG[parameter] if (name, parameter, value) not in FINE
     ]
 
 
+METHODS = ("upsert", "delete", "search", "count", "tune", "create", "open")
+NAMES = [
+    *(f"{name}.{method}" for method in METHODS for name in STORES),
+    *[
+        "mteb.wrap",
+        "encode",
+        "encode_query",
+        "encode_document",
+        "encode_stream",
+        "similarity",
+        "rank",
+        "role",
+        "for_role",
+        "prompt_text",
+    ],
+    *[
+        "fingerprint",
+        "set_pixel_engine",
+        "save_pretrained",
+        "load_model",
+        "build_model",
+        "get_spec",
+        "list_models",
+        "embed_dataset",
+    ],
+    *["open_index", "create_app", "run_server", "load_reranker", "publish"],
+]
 FINE = [("encode", "inputs", value) for value in WRONG["inputs"]]
 FINE += [(name, "inputs", v) for name in ("encode_query", "encode_document") for v in WRONG["inputs"]]
 FINE += [("rank", "query", value) for value in WRONG["query"]]  # which may be an input
@@ -205,9 +232,9 @@ FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_argument_of_another_type_is_named(name: str) -> None:
-    function, usual = CALLS[name]
+    function, usual = calls()[name]
     options = {"batch_size", "dim", "precision", "on_error", "progress"}
     walked = cases(name)
     if name in ("encode_query", "encode_document"):  # which hand them on
@@ -259,12 +286,16 @@ def test_unknown_and_missing_facts_are_named() -> None:
             ModelSpec(**{"name": "a-model", "modalities": {"text"}, "dim": 8, "license": "mit"} | facts)
 
 
+def test_the_calls_are_those_that_are_named() -> None:
+    assert list(calls()) == NAMES
+
+
 def test_every_public_method_of_a_store_is_walked() -> None:
     quiet = {"commit", "origins", "add_shards"}  # without arguments; of the zoo's own shards
     for name in STORES:
         kind = {"exact": ExactIndex, "lance": LanceIndex}[name]
         own = {n for n, f in vars(kind).items() if callable(getattr(kind, n)) and not n.startswith("_")} - quiet
-        assert {f"{name}.{n}" for n in own} <= set(CALLS)
+        assert {f"{name}.{n}" for n in own} <= set(NAMES)
 
 
 def test_every_public_callable_is_walked() -> None:
@@ -274,7 +305,7 @@ def test_every_public_callable_is_walked() -> None:
     records = {"Box", "Point", "Mask", "Item", "ModelSpec", "Embedder", "Encoded", "Hit", "register_model"}
     errors = {n for n in zoo.__all__ if n.endswith("Error")}
     public = {n for n in zoo.__all__ if callable(getattr(zoo, n))} - records - errors
-    assert own | public <= set(CALLS)
+    assert own | public <= set(NAMES)
 
 
 def test_what_is_right_goes_through() -> None:

@@ -1,6 +1,7 @@
 """`zoo eval`: packs and mteb's tasks by name, remembered, one that fails never stops the others."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import zoo
 from zoo.cli import main
 from zoo.evaluation.results import read_results
 
-pytest.importorskip("mteb")
+pytestmark = pytest.mark.skipif(find_spec("mteb") is None, reason="needs mteb (extra 'eval')")
 
 
 @pytest.fixture(scope="module")

@@ -5,25 +5,18 @@ import logging
 import wave
 from collections import Counter
 from dataclasses import replace
+from importlib import import_module
 
-import datasets
-import mteb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from mteb.mocks import ALL_MOCK_TASK_TEST_GRID
-from mteb.mocks.mock_run import get_compatible_mock_tasks
-from mteb.models.models_protocols import EncoderProtocol
-from mteb.types import PromptType
 from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import zoo
-import zoo.mteb
 from tests.conftest import data_pack
-from tests.mteb_tasks import Colours, Spectrum, facts, model_of, photos, retrieval
 from zoo.errors import UnsupportedModalityError
 from zoo.evaluation.packs import BENCHMARKS, evaluate_pack, read_pack
 
@@ -41,6 +34,23 @@ TELLING = {
     "MockZeroShotClassification",
     "MockImageClassification",
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _mteb():
+    """mteb takes seconds to import: every worker collects this file, and one of them runs it."""
+    global ALL_MOCK_TASK_TEST_GRID, Colours, EncoderProtocol, PromptType, Spectrum, datasets, facts, mteb
+    global get_compatible_mock_tasks, model_of, photos, retrieval
+
+    import datasets
+    import mteb
+    from mteb.mocks import ALL_MOCK_TASK_TEST_GRID
+    from mteb.mocks.mock_run import get_compatible_mock_tasks
+    from mteb.models.models_protocols import EncoderProtocol
+    from mteb.types import PromptType
+
+    import_module("zoo.mteb")
+    from tests.mteb_tasks import Colours, Spectrum, facts, model_of, photos, retrieval
 
 
 def loader(rows: list[dict], **features) -> DataLoader:
