@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
 
 from zoo.tables.errors import BadRowError, NoSplitError, TableError
+from zoo.tables.files import find_files, one_kind, tables_in
 from zoo.tables.options import Options
 from zoo.tables.packs import PACKS, READERS, pack_pairs
 from zoo.tables.schema import Column, Part, Schema, infer
@@ -33,16 +33,6 @@ __all__ = [
     "write_pairs",
 ]
 
-_KINDS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".tar": "tar",
-}
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _NAMED = re.compile(r"([A-Za-z][\w.-]*)=(.+)", re.DOTALL)
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -56,6 +46,8 @@ def open_pairs(
     name: str = "",
     ignore: Sequence[str] = (),
     as_text: Sequence[str] = (),
+    encoding: str | None = None,
+    separator: str | None = None,
 ) -> Table:
     """Pairs of a file, several files, a folder, a Hub data set or a data pack, read when asked for.
 
@@ -80,6 +72,8 @@ def open_pairs(
         name: of the data set, by default the file's stem; a column `dataset` goes before it.
         ignore: columns that are read as if they were not there.
         as_text: words that are texts as they stand, though they often stand for a missing value: ["nan", "None"].
+        encoding: of files of text that are not UTF-8 ("cp1252"); UTF-16 and UTF-32 are found, others are never guessed.
+        separator: of the cells of CSV files, where two are as likely.
 
     Raises:
         TableError: nothing there, an unknown kind of file, no clear columns, or no row of the split; the message names the
@@ -87,7 +81,7 @@ def open_pairs(
             `max_bad`, and `Table.check()` refuses them all.
         HubError, MissingPackError: the data set or pack cannot be had.
     """
-    table = _open(source, Options(columns, root, split, name, tuple(ignore), tuple(as_text)))
+    table = _open(source, Options(columns, root, split, name, tuple(ignore), tuple(as_text), encoding, separator))
     _check_met([table], ignore)
     return table
 
@@ -100,13 +94,16 @@ def open_all(
     split: str | None = None,
     ignore: Sequence[str] = (),
     as_text: Sequence[str] = (),
+    encoding: str | None = None,
+    separator: str | None = None,
 ) -> Table:
     """Several sources one after the other, each a data set of its own; `NAME=path` gives it a name.
 
     Raises:
         TableError: see `open_pairs`; no source; or two sources of one name.
     """
-    table = open_sources(sources, Options(columns, root, split, "", tuple(ignore), tuple(as_text)))
+    options = Options(columns, root, split, "", tuple(ignore), tuple(as_text), encoding, separator)
+    table = open_sources(sources, options)
     _check_met([table], ignore)
     return table
 
@@ -198,36 +195,8 @@ def _local(path: Path, split: str) -> tuple[list[Path], str, bool]:
 
         folder, by_place = split_folder(path, split)
         return [folder], path.resolve().name, by_place
-    if path.is_file():
-        return [path], path.stem, False
-    if not _RANGE.search(str(path)) and not any(mark in str(path) for mark in "*?["):
-        what = "is no file or folder" if path.exists() else f"does not exist (working directory {Path.cwd()})"
-        raise TableError(f"{path} {what}")
-    files: list[Path] = []
-    for pattern in _spelled(str(path)):
-        found = sorted(map(Path, glob(pattern, recursive=True)), key=_natural)
-        if not found:
-            raise TableError(f"{pattern} matches no file (working directory {Path.cwd()})")
-        files += found
-    stem = re.sub(r"[*?\[\]{}.]+|\d+", "", path.stem).strip("-_ ")
-    return files, stem or path.resolve().parent.name, False
-
-
-def _spelled(pattern: str) -> list[str]:
-    """`{000..003}` written out."""
-    match = _RANGE.search(pattern)
-    if match is None:
-        return [pattern]
-    first, last = match[1], match[2]
-    if int(last) < int(first):
-        raise TableError(f"the range {match[0]} in {pattern} ends before it begins")
-    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
-    return [done for number in numbers for done in _spelled(pattern[: match.start()] + number + pattern[match.end() :])]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """part-2 before part-10."""
-    return [(int(piece or 0), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", str(path))]
+    files, name = find_files(path)
+    return files, name, False
 
 
 def _open_folder(folder: Path, options: Options) -> tuple[Table, bool]:
@@ -237,8 +206,7 @@ def _open_folder(folder: Path, options: Options) -> tuple[Table, bool]:
     for metadata in _METADATA:
         if (folder / metadata).is_file():
             return _open_files([folder / metadata], options), False
-    files = sorted((p for p in folder.iterdir() if p.suffix.lower() in _KINDS and p.is_file()), key=_natural)
-    files = [path for path in files if not path.name.startswith(".")]
+    files = tables_in(folder)
     if files:
         chosen, by_place = split_files(files, options.wanted)
         table = _open_files(chosen, options)
@@ -258,18 +226,7 @@ def _only_files(source: str, options: Options) -> None:
 
 
 def _open_files(files: list[Path], options: Options) -> Table:
-    kinds = {path: _KINDS.get(path.suffix.lower()) for path in files}
-    for path, kind in kinds.items():
-        if kind is None:
-            remedy = "write one object a line (.jsonl)" if path.suffix == ".json" else f"expected {', '.join(_KINDS)}"
-            remedy = "unpack it first" if path.suffix in (".gz", ".zip", ".zst", ".bz2", ".xz") else remedy
-            raise TableError(f"{path} is no table that is read here; {remedy}")
-    if len(set(kinds.values())) > 1:
-        names = ", ".join(sorted({path.suffix for path in files}))
-        raise TableError(
-            f"{files[0].parent} holds tables of several kinds ({names}); name the files: *{files[0].suffix}"
-        )
-    kind = kinds[files[0]]
+    kind = one_kind(files)
     if kind == "parquet":
         from zoo.tables.parquet import ParquetTable
 
@@ -278,9 +235,9 @@ def _open_files(files: list[Path], options: Options) -> Table:
         from zoo.tables.webdataset import ShardTable
 
         return _followed(ShardTable(files, options), options)
-    from zoo.tables.rows import open_csv, open_jsonl
+    from zoo.tables.rows import open_rows
 
-    tables = [(open_csv if kind == "csv" else open_jsonl)(path, options) for path in files]
+    tables = [open_rows(path, options) for path in files]
     return tables[0] if len(tables) == 1 else Tables(tables)
 
 

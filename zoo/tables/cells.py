@@ -1,7 +1,14 @@
-"""What single cells hold: the words that stand for a missing value, passages of a title and a text, kinds of labels."""
+"""What single cells hold: their types, the words that stand for a missing value, passages of a title and a text, labels."""
 
+import json
+import math
+import re
 from collections.abc import Collection, Iterable
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # What pandas, SQL and Python write where a value is missing.
 MISSING = frozenset({"nan", "NaN", "NAN", "null", "Null", "NULL", "None", "<NA>", "NaT"})
@@ -44,3 +51,123 @@ def fields_of(values: Iterable[Any]) -> list[str]:
 def is_missing(value: Any, texts: Collection[str] = ()) -> bool:
     """Whether a text is one of those that stand for a missing value, and not among those said to be texts."""
     return isinstance(value, str) and value in MISSING and value not in texts
+
+
+class Spelled(float):
+    """A number of JSON that Python would write otherwise: 1.30, 1e5; `text` is how it stands."""
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> Self | float:
+        """The number; a plain float where Python writes it the same."""
+        value = float(text)
+        if repr(value) == text:
+            return value
+        spelled = cls(value)
+        spelled.text = text
+        return spelled
+
+
+_INTEGER = re.compile(r"-?(0|[1-9]\d*)")
+_BROKEN = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
+_EXACT = 2**53  # up to here every whole number is a double of its own
+
+
+class Guess:
+    """The narrowest of bool, int64, float64 and string of which every cell seen can be written back as it stands.
+
+    So 007, 1.30, 1e5, +5 and numbers beyond int64 are texts; 1 beside 2.5 is a number, 1 beside 1.0 is not. Of truth values
+    the case of the letters is not kept.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: set[str] = set()
+        self._exact = True
+
+    def see_cell(self, cell: str) -> None:
+        """A cell of a CSV file; an empty one fits every type."""
+        if cell == "" or "text" in self._kinds:
+            return
+        if _INTEGER.fullmatch(cell) and cell != "-0" and len(cell) < 400:
+            self._see_whole(int(cell))
+        elif _BROKEN.fullmatch(cell) and repr(float(cell)) == cell:
+            self._kinds.add("1.0" if cell.endswith(".0") else "0.5")
+        else:
+            self._kinds.add("bool" if cell.lower() in ("true", "false") else "text")
+
+    def see_value(self, value: Any) -> None:
+        """A value of a JSON object; null fits every type."""
+        if isinstance(value, bool):
+            self._kinds.add("bool")
+        elif isinstance(value, int):
+            self._see_whole(value)
+        elif isinstance(value, float):
+            plain = math.isfinite(value) and not isinstance(value, Spelled)
+            self.see_cell(repr(value)) if plain else self._kinds.add("text" if math.isfinite(value) else "0.5")
+        elif value is not None:
+            self._kinds.add("text")
+
+    def _see_whole(self, value: int) -> None:
+        self._kinds.add("1" if -(2**63) <= value < 2**63 else "text")
+        self._exact = self._exact and -_EXACT <= value <= _EXACT
+
+    def arrow(self) -> "pa.DataType":
+        """The Arrow type; a column without a single value is a string."""
+        import pyarrow as pa
+
+        if self._kinds == {"1"}:
+            return pa.int64()
+        if self._kinds == {"bool"}:
+            return pa.bool_()
+        broken = self._kinds and self._kinds <= {"1", "0.5", "1.0"} and not {"1", "1.0"} <= self._kinds
+        return pa.float64() if broken and (self._exact or "1" not in self._kinds) else pa.string()
+
+
+def from_cell(cell: str | None, kind: "pa.DataType") -> Any:
+    """A CSV cell as a value of its column's type; an empty cell is null, except among strings."""
+    import pyarrow as pa
+
+    if cell is None:
+        return None
+    if pa.types.is_string(kind):
+        return printable(cell)
+    if cell == "":
+        return None
+    if pa.types.is_boolean(kind):
+        return cell.lower() == "true"
+    return int(cell) if pa.types.is_integer(kind) else float(cell)
+
+
+def from_json(value: Any, kind: "pa.DataType") -> Any:
+    """A JSON value as a value of its column's type; lists and objects become their JSON text, numbers as they stand."""
+    import pyarrow as pa
+
+    if value is None:
+        return None
+    if pa.types.is_string(kind):
+        plain = not isinstance(value, dict | list | tuple | bool | int | float)  # a text, a date, a UUID: no quotes
+        return printable(str(value) if plain else as_json(value))
+    return float(value) if pa.types.is_floating(kind) else value
+
+
+def as_json(value: Any) -> str:
+    """JSON of a value, with numbers as they were spelled; what JSON has no type for is its text."""
+    if isinstance(value, Spelled):
+        return value.text
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(value)
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(str(key), ensure_ascii=False)}: {as_json(v)}" for key, v in value.items())
+            + "}"
+        )
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(as_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def printable(text: str) -> str:
+    """The text with lone surrogates replaced, as tables and terminals need it."""
+    return text.encode("utf-8", "replace").decode("utf-8")

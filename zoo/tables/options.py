@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.tables.building import PairBuilder
+from zoo.tables.reading import Format
 from zoo.tables.schema import Schema
 
 
@@ -18,6 +19,13 @@ class Options:
     name: str = ""
     ignore: tuple[str, ...] = ()
     as_text: tuple[str, ...] = ()
+    encoding: str | None = None
+    separator: str | None = None
+
+    @property
+    def format(self) -> Format:
+        """How files of text are written."""
+        return Format(self.encoding, self.separator)
 
     @property
     def wanted(self) -> str:

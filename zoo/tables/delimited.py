@@ -1,0 +1,209 @@
+"""CsvReader: rows of CSV and TSV files; separator and quoting are found on the rows, or the remedy is named."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from zoo.tables.cells import Guess
+from zoo.tables.errors import TableError
+from zoo.tables.files import suffix_of
+from zoo.tables.lines import text_lines, undecoded
+from zoo.tables.reading import Format, RawRow, RowReader
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_CELL = 2**26
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_LOOKED_AT = 200  # lines, for the separator
+_SAID = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)  # Excel's own first line
+
+
+@dataclass
+class CsvReader(RowReader):
+    """A CSV or TSV file with a header.
+
+    A cell that begins with a quote ends with one, and may run over lines; nothing is guessed where it does not. In a TSV
+    file whose lines all have the header's number of cells when quotes are letters (5" disk), they are.
+    """
+
+    separator: str = ","
+    quoted: bool = True
+    skipped: int = 0  # lines before the header
+
+    @classmethod
+    def open(cls, path: Path, told: Format, name: str = "") -> Self:
+        """Finds out how the file is written, and reads its header.
+
+        Raises:
+            TableError: no header, a column twice, no encoding or separator that is clear, or a quote left open.
+        """
+        if csv.field_size_limit() < MAX_CELL:
+            csv.field_size_limit(MAX_CELL)
+        reader = cls(path, name or path.name, told=told)
+        reader._note_encoding()
+        head = list(islice(text_lines(path, told.encoding), _LOOKED_AT))
+        said = _SAID.fullmatch(head[0]) if head else None
+        if said is not None:
+            reader.skipped, head = 1, head[1:]
+        if not head or not head[0].strip():
+            raise TableError(f"{path} is empty; its first line must name the columns, e.g. image,text")
+        if problem := undecoded(head[0]):
+            raise TableError(f"{path.name}, line 1: {problem}; say the file's --encoding, e.g. utf-16-le or cp1252")
+        tsv = suffix_of(path) == ".tsv"
+        reader.separator = told.separator or (said[1] if said else _separator(path, head, tsv))
+        if len(reader.separator) != 1 or reader.separator in '"\r\n':
+            raise TableError(f"a separator is one letter, such as ';', not {reader.separator!r}")
+        if reader.separator not in (("\t",) if tsv else (",", "\t")):
+            reader.notes.append(f"cells are separated by {reader.separator!r}")
+        if reader.separator == "\t":
+            reader._judge_quotes()
+        return reader._with_header()
+
+    def _with_header(self) -> Self:
+        _, header = next(self._records(), (0, []))
+        self.columns = [cell.strip() or f"column {place}" for place, cell in enumerate(header, 1)]
+        if twice := [column for column, times in Counter(self.columns).items() if times > 1]:
+            raise TableError(
+                f"{self.name}, line {self.skipped + 1}: column {', '.join(twice)} occurs twice; every column needs a name of "
+                "its own"
+            )
+        return self
+
+    def rows(self) -> Iterator[RawRow]:
+        """See `RowReader`; a row with more or fewer cells than the header is a bad one."""
+        width, number, spans = len(self.columns), -1, False
+        records = self._records()
+        previous, _ = next(records)
+        for line, cells in records:
+            start, previous = previous + 1, line
+            if not cells:
+                continue
+            number += 1
+            problem = f"{len(cells)} cells, and the header has {width}" if len(cells) != width else ""
+            problem = problem or next(filter(None, map(undecoded, cells)), "")
+            if line > start and not spans and (looking := self._rows_inside(cells)):
+                spans = True
+                self._note(
+                    f"{self.name}, line {start}: a quoted cell runs to line {line}, and {looking} of its lines look like rows "
+                    "of their own; is a quote left open there?"
+                )
+            where = f"{self.name}, line {line}"
+            yield RawRow(number, line, where, {} if problem else dict(zip(self.columns, cells, strict=True)), problem)
+
+    def types(self) -> "dict[str, pa.DataType]":
+        """See `RowReader`; reads the file."""
+        guesses = [Guess() for _ in self.columns]
+        self._count = 0
+        for row in self.rows():
+            self._count += 1
+            for guess, cell in zip(guesses, row.cells.values(), strict=False):
+                guess.see_cell(cell)
+        return {column: guess.arrow() for column, guess in zip(self.columns, guesses, strict=True)}
+
+    def count(self) -> int:
+        """See `RowReader`."""
+        if not hasattr(self, "_count"):
+            self._count = sum(1 for _ in self.rows())
+        return self._count
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """The line at which each record ends, and its cells; the header is the first."""
+        lines = islice(text_lines(self.path, self.told.encoding), self.skipped, None)
+        quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
+        # Strict: an open quote would otherwise swallow the rest of the file without a word.
+        reader = csv.reader(lines, delimiter=self.separator, quoting=quoting, strict=True)
+        while True:
+            start = self.skipped + reader.line_num + 1
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                raise self._unreadable(start, self.skipped + reader.line_num, error) from error
+            if cells is None:
+                return
+            yield self.skipped + reader.line_num, cells
+
+    def _unreadable(self, start: int, line: int, error: csv.Error) -> TableError:
+        if "new-line character" in str(error):
+            hint = "a carriage return (CR) stands inside a line; save the file with one kind of line ends"
+            return TableError(f"{self.name}, line {line}: {error}; {hint}")
+        if "field larger" in str(error):
+            return TableError(
+                f"{self.name}, line {start}: a cell of more than {MAX_CELL:,} letters; is a quote left open?"
+            )
+        upto = f" (read up to line {line})" if line > start else ""
+        return TableError(
+            f"{self.name}, line {start}: {error}{upto}; is a quote left open? A cell that begins with a quote must end with "
+            'one, and a quote inside it is written twice ("")'
+        )
+
+    def _rows_inside(self, cells: Sequence[str]) -> int:
+        """How many lines inside quoted cells have as many cells as the header."""
+        width = len(self.columns)
+        lines = [line for cell in cells for line in cell.splitlines()[1:] if "\n" in cell]
+        return sum(1 for line in lines if line.count(self.separator) == width - 1) if width > 1 else 0
+
+    def _judge_quotes(self) -> None:
+        """Whether quotes are letters: where all lines have the header's number of cells so, and as cells in quotes some do not."""
+        width, plain, any_quotes = 0, True, False
+        for number, line in enumerate(islice(text_lines(self.path, self.told.encoding), self.skipped, None)):
+            if number == 0:
+                width = line.count("\t") + 1
+            elif line.strip("\r\n"):
+                plain = plain and line.count("\t") == width - 1
+                any_quotes = any_quotes or line.startswith('"') or '\t"' in line
+        if not any_quotes or not plain:
+            return
+        try:
+            numbered = enumerate(self._records(), self.skipped + 1)
+            whole = all(line == at and len(cells) in (0, width) for at, (line, cells) in numbered)
+        except TableError:
+            whole = False
+        if not whole:
+            self.quoted = False
+            self.notes.append('quotes are read as letters: every line is a row of its own so (5" disk)')
+
+
+def _separator(path: Path, head: Sequence[str], tsv: bool) -> str:
+    """The separator under which the header has several cells, and most of the first rows have as many.
+
+    Raises:
+        TableError: two are as likely.
+    """
+    widths = {mark: _widths(head, mark) for mark in _SEPARATORS}
+    shares = {mark: found[1:].count(found[0]) / (len(found) - 1 or 1) for mark, found in widths.items()}
+    wide = [mark for mark, found in widths.items() if found[0] > 1]
+    fitting = [mark for mark in wide if shares[mark] > 0 or len(widths[mark]) == 1]
+    if tsv and "\t" in fitting:
+        return "\t"
+    likely = [mark for mark in fitting if shares[mark] == max(shares[other] for other in fitting)]
+    if len(likely) > 1:
+        names = " or ".join(f"a {_SEPARATORS[mark]}" for mark in likely)
+        said = " or ".join(f"--separator {mark!r}" for mark in likely)
+        raise TableError(
+            f"{path.name}: its cells could be separated by {names}; say which: {said} (separator={likely[0]!r})"
+        )
+    if fitting:
+        return likely[0]
+    if wide:  # no row fits: they will be named
+        return max(wide, key=head[0].count)
+    alone = [mark for mark, found in widths.items() if set(found) == {1}]  # a table of one column
+    usual = "\t" if tsv else ","
+    return usual if usual in alone or not alone else alone[0]
+
+
+def _widths(head: Sequence[str], mark: str) -> list[int]:
+    """The number of cells of the first records; as far as they can be read, and without the last, which may be cut."""
+    widths = []
+    try:
+        for cells in csv.reader(head, delimiter=mark, strict=True):
+            if cells:
+                widths.append(len(cells))
+    except csv.Error:
+        pass
+    return widths or [1]

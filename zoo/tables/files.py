@@ -1,0 +1,151 @@
+"""Which files a source is (a path, a glob, a range, a folder), what kind each is by its name, and how it is opened."""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from glob import glob
+from pathlib import Path, PurePath
+from typing import BinaryIO
+from zlib import error as ZlibError
+
+from zoo.tables.errors import TableError
+
+KINDS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".tar": "tar",
+}
+PACKED = (".gz", ".zst", ".bz2", ".xz")
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+def suffix_of(path: PurePath) -> str:
+    """The ending that says what a file is, in lower case; that of its packing is passed over: ".csv" of pairs.csv.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def stem_of(path: PurePath) -> str:
+    """The name without these endings: "pairs" of pairs.csv.gz."""
+    return PurePath(path.stem).stem if path.suffix.lower() in PACKED else path.stem
+
+
+def kind_of_table(path: Path) -> str:
+    """csv, jsonl, parquet or tar.
+
+    Raises:
+        TableError: no such kind, with what to do about it.
+    """
+    suffix = suffix_of(path)
+    kind, packed = KINDS.get(suffix), path.suffix.lower() in PACKED
+    if kind is None:
+        remedy = f"expected {', '.join(KINDS)}, the first four also with {', '.join(PACKED)}; it ends in {suffix or 'nothing'}"
+        remedy = "write one object a line (.jsonl)" if suffix == ".json" else remedy
+        remedy = "unpack it first" if suffix in (".zip", ".7z", ".rar", ".tgz") else remedy
+        raise TableError(f"{path} is no table that is read here; {remedy}")
+    if packed and kind == "tar":
+        raise TableError(
+            f"{path} is a compressed tar, in which no sample can be found by its offset; unpack it to a plain .tar"
+        )
+    if packed and kind == "parquet":
+        raise TableError(f"{path} is a packed Parquet file, whose rows cannot be found in it; unpack it first")
+    return kind
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """The content of a file, unpacked while it is read; see `unpacking` for the errors."""
+    packed = path.suffix.lower()
+    if packed == ".zst":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 2**17)  # type: ignore[arg-type]
+    openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    return openers[packed](path, "rb") if packed in openers else path.open("rb")  # type: ignore[return-value]
+
+
+@contextmanager
+def unpacking(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a file is read into a TableError that names it."""
+    try:
+        yield
+    except (EOFError, ZlibError, lzma.LZMAError) as error:
+        raise TableError(f"{path} is damaged or cut off: {error}") from error
+    except OSError as error:
+        why = error.strerror if error.strerror and error.errno else f"damaged, cut off or not packed: {error}"
+        raise TableError(f"{path} cannot be read: {why}") from error
+
+
+def find_files(path: Path) -> tuple[list[Path], str]:
+    """The one file or folder of a path, or the files of a glob or a range in their natural order; and a name for them.
+
+    Raises:
+        TableError: nothing there.
+    """
+    if path.is_dir():
+        return [path], path.resolve().name
+    if path.is_file():
+        return [path], stem_of(path)
+    if not _RANGE.search(str(path)) and not any(mark in str(path) for mark in "*?["):
+        what = "is no file or folder" if path.exists() else f"does not exist (working directory {Path.cwd()})"
+        raise TableError(f"{path} {what}")
+    files: list[Path] = []
+    for pattern in _spelled(str(path)):
+        found = sorted((p for p in map(Path, glob(pattern, recursive=True)) if not is_hidden(p)), key=natural)
+        if not found:
+            raise TableError(f"{pattern} matches no file (working directory {Path.cwd()})")
+        files += found
+    stem = re.sub(r"[*?\[\]{}.]+|\d+", "", stem_of(path)).strip("-_ ")
+    return files, stem or path.resolve().parent.name
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The tables that lie in a folder itself, in their natural order; hidden files are left out."""
+    files = (path for path in folder.iterdir() if suffix_of(path) in KINDS and path.is_file() and not is_hidden(path))
+    return sorted(files, key=natural)
+
+
+def one_kind(files: Sequence[Path]) -> str:
+    """The kind of files that are read as one table.
+
+    Raises:
+        TableError: of one of them there is none, or they are of several.
+    """
+    kinds = {path: kind_of_table(path) for path in files}
+    if len(set(kinds.values())) > 1:
+        names = ", ".join(sorted({path.suffix for path in files}))
+        raise TableError(
+            f"{files[0].parent} holds tables of several kinds ({names}); name the files: *{files[0].suffix}"
+        )
+    return kinds[files[0]]
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is one that programs put beside data: .part, ._a.csv, _SUCCESS, _metadata."""
+    return path.name.startswith(".") or (path.name.startswith("_") and suffix_of(path) not in KINDS)
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """For sorting: part-2 before part-10."""
+    return [(int(piece or 0), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", str(path))]
+
+
+def _spelled(pattern: str) -> list[str]:
+    """`{000..003}` written out."""
+    match = _RANGE.search(pattern)
+    if match is None:
+        return [pattern]
+    first, last = match[1], match[2]
+    if int(last) < int(first):
+        raise TableError(f"the range {match[0]} in {pattern} ends before it begins")
+    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    return [done for number in numbers for done in _spelled(pattern[: match.start()] + number + pattern[match.end() :])]
