@@ -209,9 +209,9 @@ def test_digits_are_text_where_text_is_meant(folder):
         ("image,text\nred.png,x\nhttps://x.y/a.png,x\n", r"line 3: no picture .*; a URL is never fetched"),
         ("image,text\nred.png,x,y\n", r"^pairs.csv, line 2: 3 cells, and the header has 2$"),
         ("image,text,text\nred.png,x,y\n", r"^pairs.csv, line 1: column text occurs twice"),
-        ('image,text\nred.png,"x\nblue.png,y\n', r"pairs.csv, line 3: .*is a quote left open"),
+        ('image,text\nred.png,"x\nblue.png,y\n', r"pairs.csv, line 2: .*is a quote left open"),
         ("image,text\nred.png,caf\xe9\n".encode("latin-1"), r"^pairs.csv, line 2: not UTF-8 \(byte 0xe9\)"),
-        ("image,text\nred.png,x\n".encode("utf-16"), r"^pairs.csv, line 1: not UTF-8"),
+        ("image,text\nred.png,x\n".encode("utf-16")[:-3], r"^pairs.csv, line 2: not UTF-16 \(it is cut off\)"),
         ("query,positive,score\na,b,high\n", r"line 2: the score is a text \('high'\), not a number"),
         ("query,positive,score\na,b,4.5\n", r"line 2: the score is 4.5; it must be from 0 to 1"),
         ("query,positive,score\na,b,nan\n", r"line 2: the score is nan, not a finite number"),
@@ -220,7 +220,7 @@ def test_digits_are_text_where_text_is_meant(folder):
             "query,positive,negative,teacher_scores\na,b,c,[1]\n",
             r"line 2: the teacher_scores are 1, for a positive and 1",
         ),
-        ("image|text\nred.png|x\n", r"are they separated by '\|'\? Save the table with commas"),
+        ("image,a;text,b\nred.png,c;x,d\n", r"a semicolon; say which: --separator ',' or --separator ';'"),
     ],
 )
 def test_bad_tables_name_the_line(folder, content, message):
@@ -402,7 +402,10 @@ def test_several_sources_are_data_sets_by_name(folder):
     ("name", "content", "message"),
     [
         ("a.json", "[]", r"a.json is no table that is read here; write one object a line \(.jsonl\)"),
-        ("a.csv.gz", "x", "unpack it first"),
+        ("a.csv.gz", "x", "cannot be read: damaged, cut off or not packed"),
+        ("a.csv.zip", "x", "unpack it first"),
+        ("a.parquet.gz", "x", "unpack it first"),
+        ("a.tar.zst", "x", "compressed tar, .* unpack it to a plain .tar"),
         ("a.xlsx", "x", "expected .csv, .tsv, .jsonl"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, source, spelled, waiting
+from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, separator, source, spelled, waiting
 from zoo.errors import ZooError
 from zoo.registry import build_model, load_model
 from zoo.tables import PACKS, open_held_out, open_sources
@@ -163,6 +163,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         split=arguments.split,
         ignore=tuple(arguments.ignore),
         as_text=tuple(arguments.as_text),
+        encoding=arguments.encoding,
+        separator=separator(arguments),
     )
 
 

@@ -48,6 +48,21 @@ def add_ignore(parser: argparse.ArgumentParser, more: str = "") -> None:
     )
 
 
+def add_table_options(parser: Any) -> None:
+    """`--encoding` and `--separator`, wherever a table is read; a parser or a group of one."""
+    parser.add_argument(
+        "--encoding", metavar="E", help="of a file of text that is not UTF-8: cp1252, gb18030, … (UTF-16 is found)"
+    )
+    parser.add_argument(
+        "--separator", metavar="C", help="of the cells of a CSV file, where it is not clear: ',', ';', '|' or tab"
+    )
+
+
+def separator(arguments: argparse.Namespace) -> str | None:
+    """`--separator` as one letter."""
+    return "\t" if arguments.separator in ("tab", "\\t") else arguments.separator
+
+
 def add_vector_options(parser: argparse.ArgumentParser) -> None:
     """`--prompt`, `--prompt-name`, `--dim`, `--precision` and `--batch-size`."""
     add_prompt_options(parser)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.cli._shared import (
     DEFAULT_MODEL,
     add_device,
+    add_table_options,
     existing,
     integer,
     one_line,
@@ -24,6 +25,7 @@ from zoo.cli._shared import (
     print_json,
     print_table,
     real,
+    separator,
     source,
     waiting,
 )
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WORD",
         help="a text that looks like a missing one: nan, None, …",
     )
+    add_table_options(parser)
     parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or pictures")
     parser.add_argument("--split", default="train", metavar="S", help="of a column split, a Hub data set or a pack")
     parser.add_argument("--negatives", type=positive, default=5, metavar="N", help="of every pair (default: 5)")
@@ -112,7 +115,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.out.suffix not in (".jsonl", ".parquet"):
         raise ZooError(f"--out {arguments.out} must end in .jsonl or .parquet")
-    told = Options(split=arguments.split, ignore=tuple(arguments.ignore), as_text=tuple(arguments.as_text))
+    told = Options(
+        split=arguments.split,
+        ignore=tuple(arguments.ignore),
+        as_text=tuple(arguments.as_text),
+        encoding=arguments.encoding,
+        separator=separator(arguments),
+    )
     pairs = open_sources([arguments.source], told).check()
     for schema in pairs.schemas:
         if schema.unused:

@@ -11,7 +11,7 @@ Several processes: accelerate launch --config_file training/launch/ddp.yaml -m z
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, integer, positive, real
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_table_options, existing, integer, positive, real
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WORD",
         help="a text that looks like a missing one: nan, None, …",
     )
+    add_table_options(data)
     data.add_argument(
         "--held-out",
         metavar="DATA",

@@ -80,7 +80,11 @@ def open_rows(path: Path, options: Options) -> Table:
     lines, bad = [row.line for row in raw], {row.number: row.problem for row in raw if row.problem}
     typed, good = isinstance(reader, JsonReader), [row.cells for row in raw if not row.problem]
     if not raw:
-        what = "is empty; write a JSON object a line, e.g. {'image': …, 'text': …}" if typed else "holds a header and no pairs"
+        what = (
+            "is empty; write a JSON object a line, e.g. {'image': …, 'text': …}"
+            if typed
+            else "holds a header and no pairs"
+        )
         raise TableError(f"{path} {what}")
     if not good:
         more = f", and {len(bad) - 1:,} more" if len(bad) > 1 else ""

@@ -444,7 +444,7 @@ def _no_pair(source: str, slots: _Slots, by_name: Mapping[str, Column], why: str
     understood = f", of which {', '.join(known)} {'is' if len(known) == 1 else 'are'} understood" if known else ""
     hint = ""
     if len(by_name) == 1 and (mark := next((m for m in ";\t|" if m in next(iter(by_name))), None)):
-        hint = f"; or are they separated by {mark!r}? Save the table with commas"
+        hint = f"; or are they separated by {mark!r}? Say --separator {mark!r}"
     return TableError(
         f"{source}: no pairs can be made of the columns {_listed(by_name)}{understood}: {why}. Name them image,text or "
         f"query,positive, or say which they are: {_SAY.format('query_image', 'COLUMN')}{hint}"
