@@ -16,6 +16,7 @@ from zoo.embedder import Embedder
 from zoo.windows import batches
 
 from .gather import check_even
+from .modes import keeps_statistics
 
 _STRIDE = 7919  # a prime, so that the random streams of neighbouring steps do not meet
 
@@ -115,15 +116,15 @@ def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, eve
 
 
 def _normalises_batches(module: nn.Module) -> bool:
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in module.modules())
+    return any(m.training and keeps_statistics(m) for m in module.modules())
 
 
 @contextmanager
 def _still_statistics(model: nn.Module, still: bool) -> Iterator[None]:
     """Keeps a first pass that is run again later from moving the running statistics twice."""
-    norms = [m for m in model.modules() if still and isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    norms = [m for m in model.modules() if still and m.training and keeps_statistics(m) and hasattr(m, "momentum")]
     momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked.clone() if norm.num_batches_tracked is not None else None for norm in norms]
+    counts = [None if (count := getattr(n, "num_batches_tracked", None)) is None else count.clone() for n in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:

@@ -19,6 +19,8 @@ from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS
 from zoo.items import Item
 from zoo.registry import load_model
 
+from .modes import keeps_statistics
+
 Model = Embedder | Path
 Combine = Callable[[list[Tensor]], Tensor]
 _NO_MATTER = {"_name_or_path", "transformers_version", "torch_dtype", "dtype"}  # of a backbone's configuration
@@ -176,7 +178,7 @@ def merge_with(models: Sequence[Model], combine: Combine) -> Embedder:
             # Double, so that the mean of equal numbers is that number.
             parts = [source[name].detach().to("cpu", torch.float64) for source in sources]
             target.copy_(combine(parts) if name in parameters else _sum(parts, [1 / len(parts)] * len(parts)))
-    norms = sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in merged.modules())
+    norms = sum(map(keeps_statistics, merged.modules()))
     if norms and len(models) > 1:
         warnings.warn(
             f"the statistics of {norms} batch normalisations were averaged, which is not what the merged weights would "

@@ -111,11 +111,15 @@ class Recipe:
         micro_batch: items of one forward pass; a batch of more is cached (GradCache: one more forward pass, memory that
             does not grow with the batch). None keeps every activation; when memory runs out it is set by itself.
         lr: highest learning rate. schedule: what follows the warm-up. warmup: steps, or a share of the run below 1.
+        betas, eps: of AdamW: how much of the running means of the gradient and of its square is kept, and what is added to the
+            root of the latter. The second beta is CLIP's; torch's own is 0.999.
         weight_decay: of matrices and kernels; vectors (biases, norms) are not decayed. clip: largest gradient norm.
         rates: factors on lr by pattern: (("text", 0.1), ("image.head", 10.0)); see `zoo.training.optim`.
         layer_decay: factor on lr from one block of a backbone to the one below it.
-        freeze: patterns of what does not learn: ("text",), ("image.encoder",), ("*.bias",).
-        still_norms: batch normalisation keeps its running statistics: right for small batches and for fine-tuning.
+        freeze: patterns of what does not learn: ("text",), ("image.encoder",), ("*.bias",). A module of which nothing learns
+            works as in evaluation: its running statistics stand still, and it draws no dropout.
+        still_norms: batch normalisation keeps its running statistics: right for small batches and for fine-tuning. Where
+            its weights are frozen, and beside adapters, it keeps them anyway.
         lora: train low-rank adapters in place of the backbones' weights.
         combiner: width of a `zoo.fusion.Combiner` that learns to fuse picture and text of models that read them apart;
             0 leaves the model's own rule.
@@ -149,6 +153,8 @@ class Recipe:
     lr: float = 1e-4
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
     warmup: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
     weight_decay: float = 0.05
     clip: float = 1.0
     rates: tuple[tuple[str, float], ...] = ()
@@ -192,7 +198,7 @@ class Recipe:
             value = getattr(self, field)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise RecipeError(f"{self.name}: {field} must be a whole number from 1, not {value!r}")
-        for field in ("lr", "epochs", "clip", "layer_decay"):
+        for field in ("lr", "epochs", "clip", "layer_decay", "eps"):
             if not getattr(self, field) > 0:
                 raise RecipeError(f"{self.name}: {field} must be above 0, not {getattr(self, field)!r}")
         for field in ("warmup", "weight_decay", "holdout", "max_bad"):
@@ -208,6 +214,12 @@ class Recipe:
                 raise RecipeError(
                     f"{self.name}: {role}_prompt {text!r:.60} and {role}_prompt_name {name!r:.60}: give one"
                 )
+        for pattern, factor in self.rates:
+            if not factor > 0:
+                raise RecipeError(
+                    f"{self.name}: rates must be above 0, not {factor!r} for {pattern!r}; to stop it from learning, freeze it"
+                )
+        object.__setattr__(self, "betas", _betas(self.name, self.betas))
         if not 0 <= self.ema < 1:
             raise RecipeError(f"{self.name}: ema must be from 0 to below 1, not {self.ema!r}")
         if self.batch_size < 2:
@@ -238,6 +250,14 @@ class Recipe:
             sizes = tuple(PictureSize(**size) for size in pictures.get("sizes", ()))
             facts["pictures"] = Pictures(**{**pictures, "sizes": sizes})
         return cls(**facts)
+
+
+def _betas(stage: str, value: Any) -> tuple[float, float]:
+    """AdamW's two; raises RecipeError for anything else than two numbers from 0 to below 1."""
+    good = isinstance(value, Sequence) and len(value) == 2 and all(isinstance(beta, int | float) for beta in value)
+    if not good or not all(0 <= beta < 1 for beta in value):
+        raise RecipeError(f"{stage}: betas must be two numbers from 0 to below 1, such as (0.9, 0.999), not {value!r}")
+    return float(value[0]), float(value[1])
 
 
 def stages_of(recipe: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:

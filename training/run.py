@@ -20,6 +20,7 @@ from .feed import TrainBatch
 from .gather import broadcast, check_even, gather_rows, own_rows, sum_gradients, world
 from .grad_cache import CachedEmbeddings
 from .losses.base import Loss, Temperature
+from .modes import training_mode
 from .optim import adamw, freeze, parameter_groups, schedule
 from .recipe import Recipe
 from .sharding import like, shard, whole, without_weights
@@ -98,22 +99,15 @@ class Run:
             rates=dict(recipe.rates),
             layer_decay=recipe.layer_decay,
         )
-        self.optimizer = adamw(groups)
+        self.optimizer = adamw(groups, betas=recipe.betas, eps=recipe.eps)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=recipe.precision == "fp16")
 
     def train(self) -> None:
-        """Training mode, but for towers that do not learn and for statistics that are to stay."""
-        self.model.train()
-        for part in (*self.model.towers, self.model.fusion):
-            if part is not None and not any(p.requires_grad for p in part.parameters()):
-                part.eval()
-        if self.recipe.still_norms:
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        """Training mode for what learns. Beside adapters running statistics stand still: they belong to the frozen base."""
+        training_mode(self.model, still_norms=self.recipe.still_norms or self.recipe.lora is not None)
 
     def advance(self, batch: TrainBatch) -> Figures:
         """One step of the optimiser. Where memory runs out the micro-batch shrinks, never the batch.

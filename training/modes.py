@@ -1,0 +1,33 @@
+"""Which parts of a model work as in training: only what learns moves running statistics and draws dropout."""
+
+from torch import nn
+
+
+def training_mode(model: nn.Module, *, still_norms: bool = False) -> None:
+    """Training mode for what learns, evaluation mode for what does not.
+
+    A module whose parameters are all frozen is in evaluation mode with all that is in it: no buffer of it changes by a bit,
+    and it draws neither dropout nor stochastic depth. One without parameters (dropout, a normalisation without weights)
+    goes by the module around it, a normalisation with some by its own weights.
+
+    Args:
+        still_norms: running statistics stand still everywhere.
+    """
+    _set(model, True, still_norms)
+
+
+def keeps_statistics(module: nn.Module) -> bool:
+    """Whether a module normalises by statistics that it gathers while it is trained: batch normalisation of any kind."""
+    return any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
+
+
+def _set(module: nn.Module, around: bool, still_norms: bool) -> None:
+    """One module and those in it; `around` says whether the module around it learns."""
+    parameters = list(module.parameters())
+    learns = any(p.requires_grad for p in parameters) if parameters else around
+    if keeps_statistics(module):
+        own = list(module.parameters(recurse=False))
+        learns = learns and not still_norms and (not own or any(p.requires_grad for p in own))
+    module.training = learns
+    for child in module.children():
+        _set(child, learns, still_norms)
