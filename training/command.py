@@ -1,6 +1,7 @@
 """What `zoo train` does with its options."""
 
 import argparse
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from zoo.arguments import device as device_here
 from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, separator, source, spelled, waiting
 from zoo.errors import ZooError
 from zoo.registry import build_model, load_model
@@ -18,6 +20,7 @@ from zoo.tables.options import Options
 from zoo.tables.pairs import Pair, PairTable
 
 from .finishing import hold_out, slug
+from .gather import is_main, say
 from .losses.base import describe_losses
 from .recipe import Recipe, RecipeError, stages_of
 from .recipes import RECIPES, get_recipe
@@ -70,33 +73,34 @@ def show_recipe(arguments: argparse.Namespace) -> int:
 def start(arguments: argparse.Namespace) -> int:
     """Reads the pairs, shows what they are, and trains."""
     recipe = _recipe(arguments)
+    device = None if arguments.device is None else device_here("--device", arguments.device)
     first = stages_of(recipe)[0]
     pairs, held_out = _pairs(arguments), _held_out(arguments)
     schemas = [*pairs.schemas, *(held_out.schemas if held_out is not None else ())]
     for schema in schemas[len(pairs.schemas) :]:
-        _say(f"held out: {schema}")
+        say(f"held out: {schema}")
     check_unread(pairs, recipe, held_out)
     for line in unread_lines(pairs, recipe, shown=True):
-        _say(line)
+        say(line)
     ignored = {column for schema in schemas for column in schema.ignored}
     name = arguments.model or first.model or DEFAULT_MODEL
     settings = [key for key in arguments.ignore if key not in ignored]  # the others are a checkpoint's
     torch.manual_seed(first.seed)
-    with waiting(f"loading {name}"):
+    with waiting(f"loading {name}") if is_main() else contextlib.nullcontext():
         scratch = arguments.from_scratch or bool(first.model)
         if scratch and settings:
             raise ZooError(f"--ignore {settings[0]}: there is no such column, and no checkpoint is read")
         model = build_model(name) if scratch else load_model(source(name), device="cpu", ignore=settings)
-    _say(f"{name}: {len(pairs):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
+    say(f"{name}: {len(pairs):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
     stages = [replace(stage, model=stage.model or name) for stage in stages_of(recipe)]
     if arguments.batch_size is None:
         stages = _fitted(stages, hold_out(pairs, held_out, first)[0])
     finished = name if first.model == name else slug(arguments.out.resolve().name) if arguments.out else None
     if arguments.dry_run:
-        return _report(rehearse(model, pairs, stages, held_out=held_out), pairs)
+        return _report(rehearse(model, pairs, stages, held_out=held_out, device=device), pairs)
     if arguments.finish:
-        step = finish(model, pairs, arguments.out, held_out=held_out, name=finished)
-        _say(f"model of step {step} written to {arguments.out}")
+        step = finish(model, pairs, arguments.out, held_out=held_out, name=finished, device=device)
+        say(f"model of step {step} written to {arguments.out}")
         return 0
     trackers = arguments.log or ["tensorboard"]
     try:
@@ -110,12 +114,14 @@ def start(arguments: argparse.Namespace) -> int:
             data=_data_facts(arguments, pairs),
             resume=arguments.resume,
             trackers=() if trackers == ["none"] else trackers,
+            device=device,
         )
     except KeyboardInterrupt:
-        print(f"stopped; go on with --resume (checkpoints are in {arguments.out})", file=sys.stderr)
+        if is_main():
+            print(f"stopped; go on with --resume (checkpoints are in {arguments.out})", file=sys.stderr)
         raise
     report = arguments.out / "report.html"
-    _say(f"model written to {arguments.out}; open it with load_model({_loadable(arguments.out)!r}); see {report}")
+    say(f"model written to {arguments.out}; open it with load_model({_loadable(arguments.out)!r}); see {report}")
     return 0
 
 
@@ -124,6 +130,8 @@ def _recipe(arguments: argparse.Namespace) -> Recipe | tuple[Recipe, ...]:
     changes: dict[str, Any] = {f: v for f in _FIELDS if (v := getattr(arguments, f)) is not None}
     if "teacher" in changes:
         changes["teacher"] = spelled(changes["teacher"])
+    if arguments.betas:
+        changes["betas"] = tuple(_number(beta) for beta in arguments.betas.split(","))
     if arguments.freeze:
         changes["freeze"] = tuple(arguments.freeze)
     if arguments.rate:
@@ -145,7 +153,7 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
         sources = [f"pack:{pack}" for pack in PACKS]
     pairs = open_sources(sources, _options(arguments))
     for schema in pairs.schemas:
-        _say(str(schema))
+        say(str(schema))
     return pairs.check()
 
 
@@ -181,7 +189,7 @@ def _report(facts: dict[str, Any], pairs: PairTable) -> int:
     # Too long for a cell.
     sentences = {name: value for name, value in facts.items() if name.endswith((": texts", ": what repeats"))}
     for text in sentences.values():
-        _say(text)
+        say(text)
     print_table(["checked", ""], [[name, str(value)] for name, value in facts.items() if name not in sentences])
     return 0
 
@@ -203,7 +211,3 @@ def _number(text: str) -> float:
 def _loadable(out: Path) -> str:
     text = str(out)
     return text if text.startswith(("./", "../", "/", "~")) else f"./{text}"
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

@@ -21,7 +21,7 @@ from zoo.tables.table import Tables
 from .adapters import merge_lora, save_adapter
 from .checkpoint import write_json
 from .frozen import trained_prompts
-from .gather import wait_for_all, world
+from .gather import say, wait_for_all, world
 from .losses import build_loss
 from .recipe import Recipe
 from .run import Run
@@ -124,7 +124,7 @@ class Scoring:
     def _note(self, when: str) -> None:
         if self.pairs is not None and world()[0] == 0:
             if self.progress:
-                print(f"{when} training: ranking {len(self.pairs):,} held-out pairs", flush=True)
+                say(f"{when} training: ranking {len(self.pairs):,} held-out pairs")
             queries, targets = [p.query for p in self.pairs], [p.positive for p in self.pairs]
             groups = [pair.group for pair in self.pairs]
             scores = evaluate_pairs(self.model, queries, targets, groups, prompts=self.prompts)

@@ -5,6 +5,7 @@ gradient of its own rows alone. The sum of the processes' gradients is then exac
 had seen the whole batch, for any loss; nothing has to be differentiated through a collective.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -23,6 +24,17 @@ class UnevenBatchError(ZooError):
 def world() -> tuple[int, int]:
     """(rank, number of processes); (0, 1) where there is one."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that speaks and writes; under a launcher also before the processes have met."""
+    return world()[0] == 0 if dist.is_available() and dist.is_initialized() else os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str) -> None:
+    """Prints a line, once however many processes there are."""
+    if is_main():
+        print(text, flush=True)
 
 
 def gather_rows(rows: Tensor, negatives: int = 0) -> Tensor:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
-from zoo.errors import ZooError
+from zoo import arguments
+from zoo.errors import ArgumentError, ZooError
 
 from .recipe import Recipe
 from .run import Figures, Run
@@ -128,6 +130,25 @@ def make_accelerator(trackers: Sequence[str], folder: Path) -> Any:
         if not _importable(name):
             raise MissingTrackerError(f"{name} is not installed: pip install {name}, or train without it")
     return Accelerator(log_with=list(trackers) or None, project_dir=str(folder / "logs"))
+
+
+def device_of(accelerator: Any, device: str | torch.device | None) -> torch.device:
+    """Where this process trains: the device that was asked for, else accelerate's choice.
+
+    Raises:
+        ArgumentError: it is not here, or it is not the one that the launcher gave this process.
+    """
+    if device is None:
+        return accelerator.device
+    found = arguments.device("device", device)
+    if accelerator.num_processes == 1:
+        return found
+    if found.index is not None or found.type != accelerator.device.type:
+        raise ArgumentError(
+            f"device={str(device)!r}: the launcher gives each of the {accelerator.num_processes} processes its own "
+            f"({accelerator.device}); leave device out, or set use_cpu and CUDA_VISIBLE_DEVICES for the launcher"
+        )
+    return accelerator.device
 
 
 def start_trackers(accelerator: Any, stages: Sequence[Recipe]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from zoo import arguments
 from zoo.embedder import Embedder
 from zoo.tables.pairs import Pair, PairTable, Selection, answers_of
 
@@ -30,6 +31,7 @@ def rehearse(
     recipe: Recipe | Sequence[Recipe],
     *,
     held_out: Sequence[Pair] | PairTable | None = None,
+    device: str | torch.device | None = None,
 ) -> dict[str, Any]:
     """Facts of a run that was not made; the model is changed by the steps and of no further use.
 
@@ -38,7 +40,8 @@ def rehearse(
     """
     check_unread(pairs, recipe, held_out)
     pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(best if device is None else arguments.device("device", device))
     facts: dict[str, Any] = {"pairs": len(pairs), "held out": len(held_out) if held_out is not None else 0}
     if held_out is not None and (told := told_held_out(held_out)):
         facts["held-out rows"] = told.removeprefix("held out: ")

@@ -23,8 +23,8 @@ from .checks import check_run
 from .feed import Feed, PairFeed, Skipped, sample_of
 from .finishing import Scoring, conclude, hold_out, told_held_out, write_model
 from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors
-from .gather import broadcast, wait_for_all, world
-from .logs import Log, make_accelerator, start_trackers
+from .gather import broadcast, say, wait_for_all, world
+from .logs import Log, device_of, make_accelerator, start_trackers
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
@@ -56,11 +56,13 @@ def train(
     progress: bool = True,
     trackers: Sequence[str] = ("tensorboard",),
     report: bool = True,
+    device: str | torch.device | None = None,
 ) -> Embedder:
     """Trains, writes checkpoints, curves and a report into `out`, and the finished model beside them.
 
     A resumed run gives the same bits as one that was never stopped: what is random in a step depends on the seed and
-    the step alone. Started by `accelerate launch`, all processes share every batch, and learn what one would.
+    the step alone. Started by `accelerate launch`, all processes share every batch, and learn what one would; but where
+    layers draw dropout or measure a batch each process does so for its own rows, and the figures are alike, not equal.
 
     Args:
         model: changed in place. pairs: what to learn. recipe: every number, or a tuple of stages, done in order.
@@ -72,8 +74,11 @@ def train(
         resume: go on from the last whole checkpoint in `out`; without one, start.
         progress: show a bar with loss, items/s and time left. trackers: "tensorboard", "wandb", "trackio".
         report: write report.html and report.md at the end.
+        device: where to train, "cpu", "cuda:1" or "mps"; by default the best that is here. A launcher gives each process
+            its own.
 
     Raises:
+        ArgumentError: the device is not here.
         RecipeMismatchError: `out` holds a run of another recipe. DivergedError: the loss became NaN or infinite; the
         batch is saved in `out`. TooManyBadItemsError: more unreadable pairs than `max_bad`. DiskFullError: a checkpoint
         could not be written; the one before it is whole. And those of `zoo.training.checks`.
@@ -81,6 +86,7 @@ def train(
     out = Path(out)
     check_unread(pairs, recipe, held_out, loss)
     accelerator = make_accelerator(trackers, out)
+    place = device_of(accelerator, device)
     pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
     stages, facts = [], dict(data or {})
     for stage in stages_of(recipe):
@@ -98,7 +104,7 @@ def train(
         _say(unread_lines(pairs, recipe), progress)
     claim(out, stages, pairs, resume)
     start_trackers(accelerator, stages)
-    model.to(accelerator.device)
+    model.to(place)
     broadcast(model)
     answers = answers_of(pairs, progress=None if progress and world()[0] == 0 else False)
     scoring = Scoring(out, model, held_out, role_prefixes(model, stages[-1]), resume=resume, progress=progress)
@@ -117,9 +123,8 @@ def train(
 
 
 def _say(lines: Sequence[str], progress: bool) -> None:
-    if progress and world()[0] == 0:
-        for line in lines:
-            print(line, flush=True)
+    for line in lines if progress else ():
+        say(line)
 
 
 def _train_stage(
@@ -144,15 +149,15 @@ def _train_stage(
     teacher = teacher_vectors(model, pairs, recipe, folder, loss or build_loss(recipe.loss), progress=progress)
     with first_projection(model, recipe) as solve:
         torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
-        stage_loss = (loss or build_loss(recipe.loss)).to(accelerator.device)
+        stage_loss = (loss or build_loss(recipe.loss)).to(model.device)
         run = Run(model, recipe, stage_loss, sharded=sharding.wanted())
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)
         feed = make_feed(
             model, pairs, recipe, folder, progress=progress, teacher=teacher, answers=answers, loss=stage_loss
         )
-        if progress and rank == 0 and not stop:
-            print(f"{recipe.name}: {repeats(feed, stage_loss)}", flush=True)
+        if progress and not stop:
+            say(f"{recipe.name}: {repeats(feed, stage_loss)}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
         begun = run.step
         batches = feed.batches(run.step, run.step if stop else recipe.steps)
@@ -174,7 +179,8 @@ def _train_stage(
                     save_checkpoint(folder / "checkpoints", run.step, state)
         share = log.close()
         if rank == 0 and run.step > begun:
-            write_json(folder / "timing.json", {"waiting_for_data": share, "micro_batch": run.micro_batch})
+            facts = {"waiting_for_data": share, "micro_batch": run.micro_batch, "processes": processes}
+            write_json(folder / "timing.json", facts)
         conclude(run, folder)
         if solve is not None:
             solve(feed)
@@ -249,6 +255,7 @@ def finish(
     held_out: Sequence[Pair] | PairTable | None = None,
     name: str | None = None,
     report: bool = True,
+    device: str | torch.device | None = None,
 ) -> int:
     """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
     out = Path(out)
@@ -260,7 +267,7 @@ def finish(
     if recipe.combiner:
         add_combiner(model, recipe.combiner, recipe.seed)
     accelerator = make_accelerator((), out)
-    model.to(accelerator.device)
+    model.to(device_of(accelerator, device))
     scoring = Scoring(out, model, held_out, role_prefixes(model, recipe), resume=True, progress=False)
     _train_stage(model, pairs, recipe, out, None, accelerator, answers=answers_of(pairs), progress=False, stop=True)
     scoring.after()

@@ -24,6 +24,7 @@ from zoo.evaluation.packs import packs_folder
 from zoo.registry import load_model
 from zoo.tables.pairs import Pair
 
+from ..gather import say
 from ..recipe import Distillation
 from .augment import COLOURS
 
@@ -216,16 +217,16 @@ def distil(pairs: Sequence[Pair], dim: int, plan: Distillation, seed: int) -> Te
     folder = teacher_folder(plan.teacher)
     tokenizer = trimmed_tokenizer(folder)
     texts = corpus(tokenizer, pairs, plan.texts, seed)
-    print(f"teacher {plan.teacher} reads {len(texts):,} texts", flush=True)
+    say(f"teacher {plan.teacher} reads {len(texts):,} texts")
     vectors = load_model(folder, device="cpu").encode(texts)
     targets = F.normalize(vectors @ principal_axes(vectors, dim), dim=1)
     tokenize = FastTokenizer(tokenizer, plan.max_tokens, special_tokens=False)
     ids = [tokenize(text) or [0] for text in texts]
     table = _SMALL * least_squares(ids, targets, tokenizer.get_vocab_size(), plan.ridge)
-    print(f"refining for {plan.steps} steps", flush=True)
+    say(f"refining for {plan.steps} steps")
     table = refine(table, ids, targets, plan, seed)
     pooled = torch.stack([table[text].mean(0) for text in ids])
-    print(f"mean cosine to the teacher: {float((F.normalize(pooled, dim=1) * targets).sum(1).mean()):.3f}", flush=True)
+    say(f"mean cosine to the teacher: {float((F.normalize(pooled, dim=1) * targets).sum(1).mean()):.3f}")
     return table
 
 

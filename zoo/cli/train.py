@@ -92,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--lr", type=real, metavar="X", help="highest learning rate")
     run.add_argument("--schedule", choices=("cosine", "linear", "constant", "wsd"), help="after the warm-up")
     run.add_argument("--warmup", type=real, metavar="X", help="steps, or a share of the run below 1")
+    run.add_argument("--betas", metavar="X,Y", help="of AdamW, such as 0.9,0.999 (default: 0.9,0.98)")
     run.add_argument("--layer-decay", type=real, metavar="X", help="factor on the rate from a block to the one below")
     run.add_argument(
         "--rate", action="append", default=[], metavar="PATTERN=X", help="factor on the rate: text=0.1; repeat"
@@ -101,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--ema", type=real, metavar="X", help="decay of the running average that is saved")
     run.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="of the forward pass (default: float32)")
+    run.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best that is here)")
     run.add_argument("--teacher", metavar="NAME", help="a frozen model for gist, distillation and adaptive_margin")
     run.add_argument("--seed", type=integer, help="of everything random")
     run.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps between checkpoints")
