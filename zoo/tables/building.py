@@ -6,13 +6,11 @@ from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from zoo.errors import InputError
 from zoo.items import Item
-from zoo.media import kind_of
-from zoo.tables.cells import is_missing, passage_text
 from zoo.tables.errors import BadRowError
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import Part, Schema
+from zoo.tables.values import BadCellError, cell_value, check_there, described, find_file, told_modality
 
 _THINGS = {"image": "picture", "video": "video", "audio": "sound", "media": "file"}
 
@@ -56,7 +54,7 @@ class PairBuilder:
                 teacher_scores=self._teacher_scores(cells, len(negatives)),
                 where=where,
             )
-        except _BadCellError as error:
+        except BadCellError as error:
             raise BadRowError(f"{where}: {error}", what=where) from None
 
     def _one(self, role: str, parts: Sequence[Part], cells: Mapping[str, Any]) -> list[Item]:
@@ -65,9 +63,9 @@ class PairBuilder:
         if not items:
             names = [part.column for part in parts]
             what = names[0] if len(names) == 1 else f"{role} ({', '.join(names)})"
-            raise _BadCellError(f"the {what} is empty")
+            raise BadCellError(f"the {what} is empty")
         if role == "query" and len(items) > 1:
-            raise _BadCellError(f"the {parts[0].column} is a list of {len(items)}, and a query is one thing")
+            raise BadCellError(f"the {parts[0].column} is a list of {len(items)}, and a query is one thing")
         return items
 
     def _items(self, parts: Sequence[Part], cells: Mapping[str, Any]) -> list[Item]:
@@ -79,7 +77,7 @@ class PairBuilder:
         lists = [value if isinstance(value, list) else [value] for _, value in columns]
         if len({len(values) for values in lists if values}) > 1:
             told = ", ".join(f"{part.column} {len(values)}" for (part, _), values in zip(columns, lists, strict=True))
-            raise _BadCellError(f"lists of different lengths: {told}")
+            raise BadCellError(f"lists of different lengths: {told}")
         items = []
         for i in range(max(map(len, lists), default=0)):
             found: dict[str, Any] = {}
@@ -93,50 +91,21 @@ class PairBuilder:
 
     def _value(self, part: Part, value: Any) -> tuple[str, Any]:
         """A cell as its modality and what an Item holds of it; None where it is empty."""
-        if isinstance(value, str):
-            value = value.strip()
-        if isinstance(value, dict) and {"bytes", "path"} & set(value) and part.modality != "text":
-            value = value.get("bytes") or value.get("path")
-        if value is None or value in ("", b""):
-            return part.modality, None
-        if isinstance(value, dict) and (joined := passage_text(value)) is not None:
-            value = joined
-        if value == "":
-            return part.modality, None
-        self._check_there(part.column, value)
-        if part.modality == "text":
-            if not isinstance(value, str):
-                raise _BadCellError(f"the {part.column} is {_described(value)}, not text")
-            return "text", value
-        if isinstance(value, str):
-            value = self._file(part, value)
-        elif not isinstance(value, bytes):
-            raise _BadCellError(f"the {part.column} is {_described(value)}, not a path or bytes")
-        if part.modality != "media":
-            return part.modality, value
-        try:
-            return kind_of(value), value
-        except InputError as error:
-            raise _BadCellError(f"the {part.column}: {error}") from None
-
-    def _check_there(self, column: str, value: Any) -> None:
-        if is_missing(value, self.as_text):
-            raise _BadCellError(
-                f"the {column} is {value!r}, which often stands for a missing value: take the row out, or, if it is meant as "
-                f"it stands, say --as-text {value} (as_text=[{value!r}])"
-            )
+        modality, value = cell_value(part, value, self.as_text)
+        if value is None or modality == "text":
+            return modality, value
+        value = self._file(part, value) if isinstance(value, str) else value
+        return told_modality(part, value), value
 
     def _file(self, part: Part, name: str) -> Path:
-        path = self.root / name
-        if not _is_file(path) and "\\" in name and _is_file(other := self.root / name.replace("\\", "/")):
-            path = other  # written on Windows
-        elif not _is_file(path):
+        path, there = find_file(self.root, name)
+        if not there:
             remedy = "say root=FOLDER if it is elsewhere"
             if PureWindowsPath(name).drive:
                 remedy = "it is a path of another machine (Windows): write it relative to a folder, and say root=FOLDER"
             if name.startswith(("http://", "https://")):
                 path, remedy = Path(name), "a URL is never fetched: download it and give the path"
-            raise _BadCellError(f"no {_THINGS[part.modality]} {path}; {remedy}")
+            raise BadCellError(f"no {_THINGS[part.modality]} {path}; {remedy}")
         return path
 
     def _fact(self, fact: str, cells: Mapping[str, Any]) -> Any:
@@ -145,11 +114,11 @@ class PairBuilder:
             return None
         value = cells.get(column)
         if isinstance(value, dict | list | bytes | bool):
-            raise _BadCellError(f"the {column} is {_described(value)}, not a word or a number")
+            raise BadCellError(f"the {column} is {described(value)}, not a word or a number")
         if isinstance(value, float) and math.isnan(value):  # what pandas makes of an empty cell
             return None
         value = value.strip() if isinstance(value, str) else value
-        self._check_there(column, value)
+        check_there(column, value, self.as_text)
         return value
 
     def _instructed(self, role: str, items: list[Item], cells: Mapping[str, Any]) -> list[Item]:
@@ -159,8 +128,8 @@ class PairBuilder:
         if words is None or (isinstance(words, str) and not words.strip()):
             return items
         if not isinstance(words, str):
-            raise _BadCellError(f"the {column} is {_described(words)}, not text")
-        self._check_there(column, words.strip())
+            raise BadCellError(f"the {column} is {described(words)}, not text")
+        check_there(column, words.strip(), self.as_text)
         # Not stripped: some models were trained with the space or line break at its end.
         return [replace(item, instruction=words) for item in items]
 
@@ -169,7 +138,7 @@ class PairBuilder:
             return None
         value = _number(cells.get(self.schema.score), self.schema.score)
         if not 0 <= value <= 1:
-            raise _BadCellError(f"the {self.schema.score} is {value:g}; it must be from 0 to 1: divide by the highest")
+            raise BadCellError(f"the {self.schema.score} is {value:g}; it must be from 0 to 1: divide by the highest")
         return value
 
     def _teacher_scores(self, cells: Mapping[str, Any], negatives: int) -> tuple[float, ...]:
@@ -178,36 +147,16 @@ class PairBuilder:
         if value is None:
             return ()
         if not isinstance(value, list):
-            raise _BadCellError(f"the {column} is {_described(value)}, not a list of numbers")
+            raise BadCellError(f"the {column} is {described(value)}, not a list of numbers")
         scores = tuple(_number(score, column) for score in value)
         if scores and len(scores) != 1 + negatives:
-            raise _BadCellError(f"the {column} are {len(scores)}, for a positive and {negatives} negatives")
+            raise BadCellError(f"the {column} are {len(scores)}, for a positive and {negatives} negatives")
         return scores
-
-
-class _BadCellError(Exception):
-    """Why a row is no pair; its place is added where it is known."""
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or a zero byte
-        return False
 
 
 def _number(value: Any, column: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _BadCellError(f"the {column} is {_described(value)}, not a number")
+        raise BadCellError(f"the {column} is {described(value)}, not a number")
     if not math.isfinite(value):
-        raise _BadCellError(f"the {column} is {value}, not a finite number")
+        raise BadCellError(f"the {column} is {value}, not a finite number")
     return float(value)
-
-
-def _described(value: Any) -> str:
-    if value is None or value == "":
-        return "empty"
-    if isinstance(value, bool | int | float):
-        return f"a number ({value})" if not isinstance(value, bool) else f"a truth value ({value})"
-    kind = {str: "a text", bytes: "bytes", list: "a list", dict: "an object"}.get(type(value), type(value).__name__)
-    return f"{kind} ({value!r:.40})" if isinstance(value, str) else kind

@@ -1,0 +1,91 @@
+"""From a cell to what an Item holds of it: the same for the pairs of a run and for the inputs of a bulk job."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import InputError
+from zoo.media import kind_of
+from zoo.tables.cells import is_missing, passage_text
+from zoo.tables.schema import Part
+
+
+class BadCellError(Exception):
+    """Why a cell cannot serve; its place is added where it is known."""
+
+
+def cell_value(part: Part, value: Any, as_text: Collection[str] = ()) -> tuple[str, Any]:
+    """A cell as its modality and its text, its bytes or the name of its file; None where it is empty.
+
+    Args:
+        as_text: words that are texts, though they often stand for a missing one ("nan", "None").
+
+    Raises:
+        BadCellError: it is of another type, or a word that often stands for a missing value.
+    """
+    if isinstance(value, str):
+        value = value.strip()
+    if isinstance(value, dict) and {"bytes", "path"} & set(value) and part.modality != "text":
+        value = value.get("bytes") or value.get("path")
+    if value is None or value in ("", b""):
+        return part.modality, None
+    if isinstance(value, dict) and (joined := passage_text(value)) is not None:
+        value = joined
+    if value == "":
+        return part.modality, None
+    check_there(part.column, value, as_text)
+    if part.modality == "text":
+        if not isinstance(value, str):
+            raise BadCellError(f"the {part.column} is {described(value)}, not text")
+    elif not isinstance(value, str | bytes):
+        raise BadCellError(f"the {part.column} is {described(value)}, not a path or bytes")
+    return part.modality, value
+
+
+def told_modality(part: Part, value: Path | bytes) -> str:
+    """The modality of a column whose files or bytes tell it.
+
+    Raises:
+        BadCellError: it is no image, video or audio.
+    """
+    if part.modality != "media":
+        return part.modality
+    try:
+        return kind_of(value)
+    except InputError as error:
+        raise BadCellError(f"the {part.column}: {error}") from None
+
+
+def check_there(column: str, value: Any, as_text: Collection[str] = ()) -> None:
+    """Raises BadCellError for a word that often stands for a missing value."""
+    if is_missing(value, as_text):
+        raise BadCellError(
+            f"the {column} is {value!r}, which often stands for a missing value: take the row out, or, if it is meant as "
+            f"it stands, say --as-text {value} (as_text=[{value!r}])"
+        )
+
+
+def find_file(root: Path, name: str) -> tuple[Path, bool]:
+    """The file that a cell names, and whether it is there; backslashes are read as Windows writes them."""
+    path = root / name
+    if not is_file(path) and "\\" in name and is_file(other := root / name.replace("\\", "/")):
+        return other, True
+    return path, is_file(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False also for what can be no path."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or a zero byte
+        return False
+
+
+def described(value: Any) -> str:
+    """What a cell holds, for messages."""
+    if value is None or value == "":
+        return "empty"
+    if isinstance(value, bool | int | float):
+        return f"a number ({value})" if not isinstance(value, bool) else f"a truth value ({value})"
+    kind = {str: "a text", bytes: "bytes", list: "a list", dict: "an object"}.get(type(value), type(value).__name__)
+    return f"{kind} ({value!r:.40})" if isinstance(value, str) else kind
