@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from zoo.tables.errors import BadRowError, NoSplitError, TableError
-from zoo.tables.files import find_files, one_kind, tables_in
+from zoo.tables.files import Constants, one_kind
 from zoo.tables.options import Options
 from zoo.tables.packs import PACKS, READERS, pack_pairs
 from zoo.tables.schema import Column, Part, Schema, infer
+from zoo.tables.sources import Found, find_tables
 from zoo.tables.splits import TEST, TRAIN, VALIDATION, SplitTable, check_split, follow, leaves_of, only_split
 from zoo.tables.table import Table, Tables
 from zoo.tables.writing import write_pairs
@@ -34,7 +35,6 @@ __all__ = [
 ]
 
 _NAMED = re.compile(r"([A-Za-z][\w.-]*)=(.+)", re.DOTALL)
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def open_pairs(
@@ -145,25 +145,16 @@ def _open(source: str | Path, options: Options) -> Table:
         if text == f"pack:{COMPOSED}":
             return ComposedTable(split, options.name or COMPOSED)
         return PackTable(text.removeprefix("pack:"), split, options.name or text.removeprefix("pack:"))
-    if isinstance(source, str) and text.startswith("hf:"):
-        from zoo.tables.hub import fetch_split
-
-        files, own, by_place = fetch_split(text, split)
-    else:
-        files, own, by_place = _local(Path(text).expanduser(), split)
-    options = replace(options, name=options.name or own)
-    if len(files) == 1 and files[0].is_dir():
-        table, told = _open_folder(files[0], options)
-        by_place = by_place or told
-    else:
-        table = _open_files(files, options)
+    found = find_tables(source, split)
+    options = replace(options, name=options.name or found.name)
+    table = _open_found(found, options)
     only = only_split(table) if options.split is None else ""
     if only:
         table = _open(source, replace(options, split=only))
         for leaf in leaves_of(table):
             leaf.asked = False
         return table
-    check_split(table, text, split, by_place=by_place)
+    check_split(table, text, split, by_place=found.by_split)
     return table
 
 
@@ -188,36 +179,19 @@ def _named(source: str | Path) -> tuple[str, str | Path]:
     return (match[1], match[2]) if match and not Path(source).exists() else ("", source)
 
 
-def _local(path: Path, split: str) -> tuple[list[Path], str, bool]:
-    """Files of a path, a glob or a range, or the one folder; a name for them; and whether the split told which."""
-    if path.is_dir():
-        from zoo.tables.folder import split_folder
+def _open_found(found: Found, options: Options) -> Table:
+    if not found.files:
+        from zoo.tables.folder import open_pictures
 
-        folder, by_place = split_folder(path, split)
-        return [folder], path.resolve().name, by_place
-    files, name = find_files(path)
-    return files, name, False
-
-
-def _open_folder(folder: Path, options: Options) -> tuple[Table, bool]:
-    """The table of a folder, and whether the split told which of its files."""
-    from zoo.tables.folder import open_pictures, split_files
-
-    for metadata in _METADATA:
-        if (folder / metadata).is_file():
-            return _open_files([folder / metadata], options), False
-    files = tables_in(folder)
-    if files:
-        chosen, by_place = split_files(files, options.wanted)
-        table = _open_files(chosen, options)
-        if others := [path.name for path in files if path not in chosen]:
-            note = (
-                f"files of other splits, not read: {', '.join(others)} (--held-out {folder} takes those for validation)"
-            )
-            table.schemas = [replace(table.schemas[0], notes=(note,)), *table.schemas[1:]]
-        return table, by_place
-    _only_files(str(folder), options)
-    return open_pictures(folder, options.name), False
+        _only_files(str(found.base), options)
+        return open_pictures(found.base, options.name)
+    if found.constants:
+        options = replace(options, root=options.root or found.base)
+    table = _open_files(found.files, options, found.constants)
+    if found.notes:
+        first = table.schemas[0]
+        table.schemas = [replace(first, notes=(*first.notes, *found.notes)), *table.schemas[1:]]
+    return table
 
 
 def _only_files(source: str, options: Options) -> None:
@@ -225,19 +199,19 @@ def _only_files(source: str, options: Options) -> None:
         raise TableError(f"{source} is no table: it takes no {'columns' if options.columns else 'root'}")
 
 
-def _open_files(files: list[Path], options: Options) -> Table:
+def _open_files(files: list[Path], options: Options, constants: Constants) -> Table:
     kind = one_kind(files)
     if kind == "parquet":
         from zoo.tables.parquet import ParquetTable
 
-        return _followed(ParquetTable(files, options), options)
+        return _followed(ParquetTable(files, options, constants), options)
     if kind == "tar":
         from zoo.tables.webdataset import ShardTable
 
         return _followed(ShardTable(files, options), options)
     from zoo.tables.rows import open_rows
 
-    tables = [open_rows(path, options) for path in files]
+    tables = [open_rows(path, options, constants) for path in files]
     return tables[0] if len(tables) == 1 else Tables(tables)
 
 

@@ -3,17 +3,18 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from zoo.tables.cells import Guess
 from zoo.tables.errors import TableError
 from zoo.tables.files import suffix_of
 from zoo.tables.lines import text_lines, undecoded
 from zoo.tables.reading import Format, RawRow, RowReader
+from zoo.tables.schema import Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +38,7 @@ class CsvReader(RowReader):
     skipped: int = 0  # lines before the header
 
     @classmethod
-    def open(cls, path: Path, told: Format, name: str = "") -> Self:
+    def open(cls, path: Path, told: Format, name: str, constants: Mapping[str, Any]) -> Self:
         """Finds out how the file is written, and reads its header.
 
         Raises:
@@ -46,6 +47,7 @@ class CsvReader(RowReader):
         if csv.field_size_limit() < MAX_CELL:
             csv.field_size_limit(MAX_CELL)
         reader = cls(path, name or path.name, told=told)
+        reader.constants = dict(constants)
         reader._note_encoding()
         head = list(islice(text_lines(path, told.encoding), _LOOKED_AT))
         said = _SAID.fullmatch(head[0]) if head else None
@@ -73,11 +75,15 @@ class CsvReader(RowReader):
                 f"{self.name}, line {self.skipped + 1}: column {', '.join(twice)} occurs twice; every column needs a name of "
                 "its own"
             )
+        self._width = len(self.columns)
+        self.constants = {key: value for key, value in self.constants.items() if key not in self.columns}
+        self.columns += self.constants
         return self
 
-    def rows(self) -> Iterator[RawRow]:
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
         """See `RowReader`; a row with more or fewer cells than the header is a bad one."""
-        width, number, spans = len(self.columns), -1, False
+        width, number, spans = self._width, -1, False
+        header = self.columns[:width]
         records = self._records()
         previous, _ = next(records)
         for line, cells in records:
@@ -94,17 +100,23 @@ class CsvReader(RowReader):
                     "of their own; is a quote left open there?"
                 )
             where = f"{self.name}, line {line}"
-            yield RawRow(number, line, where, {} if problem else dict(zip(self.columns, cells, strict=True)), problem)
+            found = {} if problem else dict(zip(header, cells, strict=True)) | self.constants
+            yield RawRow(number, line, where, found, problem)
 
-    def types(self) -> "dict[str, pa.DataType]":
+    def types(self, guesses: dict[str, Guess] | None = None) -> "dict[str, pa.DataType]":
         """See `RowReader`; reads the file."""
-        guesses = [Guess() for _ in self.columns]
+        guesses = {} if guesses is None else guesses
+        seeing = [guesses.setdefault(column, Guess()) for column in self.columns]
         self._count = 0
         for row in self.rows():
             self._count += 1
-            for guess, cell in zip(guesses, row.cells.values(), strict=False):
-                guess.see_cell(cell)
-        return {column: guess.arrow() for column, guess in zip(self.columns, guesses, strict=True)}
+            for guess, cell in zip(seeing, row.cells.values(), strict=False):
+                guess.see_cell(cell) if isinstance(cell, str) else guess.see_value(cell)
+        return {column: guess.arrow() for column, guess in zip(self.columns, seeing, strict=True)}
+
+    def found(self) -> list[Column]:
+        """See `RowReader`."""
+        return [Column(name, "text") for name in self.columns]
 
     def count(self) -> int:
         """See `RowReader`."""
@@ -144,7 +156,7 @@ class CsvReader(RowReader):
 
     def _rows_inside(self, cells: Sequence[str]) -> int:
         """How many lines inside quoted cells have as many cells as the header."""
-        width = len(self.columns)
+        width = self._width
         lines = [line for cell in cells for line in cell.splitlines()[1:] if "\n" in cell]
         return sum(1 for line in lines if line.count(self.separator) == width - 1) if width > 1 else 0
 

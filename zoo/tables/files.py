@@ -5,11 +5,12 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import unquote
 from zlib import error as ZlibError
 
 from zoo.tables.errors import TableError
@@ -24,6 +25,8 @@ KINDS = {
     ".tar": "tar",
 }
 PACKED = (".gz", ".zst", ".bz2", ".xz")
+Constants = Mapping[Path, Mapping[str, Any]]  # cells that all rows of a file share, which it does not hold
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -112,6 +115,44 @@ def tables_in(folder: Path) -> list[Path]:
     """The tables that lie in a folder itself, in their natural order; hidden files are left out."""
     files = (path for path in folder.iterdir() if suffix_of(path) in KINDS and path.is_file() and not is_hidden(path))
     return sorted(files, key=natural)
+
+
+def partitions_in(folder: Path) -> dict[Path, dict[str, Any]]:
+    """The tables of a partitioned folder in their natural order, each with the keys that its folders say.
+
+    `year=2024/lang=de/part-0.parquet`; as Spark, DuckDB and pyarrow write them. Empty for other folders.
+
+    Raises:
+        TableError: two files have other keys.
+    """
+    from zoo.tables.cells import Guess, from_cell
+
+    below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))]
+    if not below or not all("=" in path.name for path in below):
+        return {}
+    found: dict[Path, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("*"), key=natural):
+        parts = path.relative_to(folder).parts
+        if suffix_of(path) in KINDS and path.is_file() and not any(part.startswith((".", "_")) for part in parts):
+            keys = [unquote(part).partition("=") for part in parts[:-1] if "=" in part]
+            found[path] = {key: None if value == _NO_VALUE else value for key, _, value in keys}
+    guesses: dict[str, Guess] = {}
+    first = next(iter(found), folder)
+    for path, keys in found.items():
+        if keys.keys() != found[first].keys():
+            raise TableError(
+                f"{folder}: {path.relative_to(folder)} is of the partition {', '.join(keys) or 'none'}, and "
+                f"{first.relative_to(folder)} of {', '.join(found[first]) or 'none'}; the folders of all files name the same keys"
+            )
+        for key, value in keys.items():
+            guesses.setdefault(key, Guess()).see_cell(value or "")
+    types = {key: guess.arrow() for key, guess in guesses.items()}
+    return {path: {key: from_cell(value, types[key]) for key, value in keys.items()} for path, keys in found.items()}
+
+
+def names_of(files: Sequence[Path], constants: Constants) -> list[str]:
+    """What places call files: their names, in a partitioned folder with the folders of the partition."""
+    return ["/".join(path.parts[-1 - len(constants.get(path, ())) :]) for path in files]
 
 
 def one_kind(files: Sequence[Path]) -> str:

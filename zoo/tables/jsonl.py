@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +11,7 @@ from zoo.tables.cells import Guess, Spelled
 from zoo.tables.errors import TableError
 from zoo.tables.lines import text_lines, undecoded
 from zoo.tables.reading import Format, RawRow, RowReader
+from zoo.tables.schema import Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,56 +21,58 @@ if TYPE_CHECKING:
 class JsonReader(RowReader):
     """A file with a JSON object a line; blank lines are no rows, and the columns are all keys in the order they are met."""
 
-    _types: "dict[str, pa.DataType]" = field(default_factory=dict)
     _count: int = -1
 
     @classmethod
-    def open(cls, path: Path, told: Format, name: str = "") -> Self:
+    def open(cls, path: Path, told: Format, name: str, constants: Mapping[str, Any]) -> Self:
         """A reader of the file; its columns are known once `types` or `count` have read it."""
         reader = cls(path, name or path.name, told=told)
+        reader.constants = dict(constants)
         reader._note_encoding()
         return reader
 
-    def rows(self) -> Iterator[RawRow]:
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
         """See `RowReader`; a line that is no object, or has a key twice, is a bad row."""
         number = -1
         for line, text in enumerate(text_lines(self.path, self.told.encoding), 1):
             if text.strip():
                 number += 1
                 cells, problem = _object(text)
+                cells = {**self.constants, **cells} if self.constants and not problem else cells
                 yield RawRow(number, line, f"{self.name}, line {line}", cells, problem)
 
-    def types(self) -> "dict[str, pa.DataType]":
+    def types(self, guesses: dict[str, Guess] | None = None) -> "dict[str, pa.DataType]":
         """See `RowReader`; reads the file.
 
         Raises:
             TableError: none of its lines is an object.
         """
-        if self._count < 0:
-            self._scan()
-        return self._types
+        guesses = {} if guesses is None else guesses
+        keys: dict[str, None] = {}
+        self._count, first = 0, ""
+        for row in self.rows():
+            self._count += 1
+            first = first or (row.problem and f"{row.where}: {row.problem}")
+            for key, value in row.cells.items():
+                keys[key] = None
+                guesses.setdefault(key, Guess()).see_value(value)
+        if not keys:
+            why = first or ("its objects are empty" if self._count else "it is empty")
+            raise TableError(
+                f'{self.path} holds no JSON object; expected one a line, such as {{"text": "a cat"}}; {why}'
+            )
+        self.columns = list(keys)
+        return {key: guesses[key].arrow() for key in keys}
+
+    def found(self) -> list[Column]:
+        """See `RowReader`."""
+        return [Column(key) for key in self.columns]
 
     def count(self) -> int:
         """See `RowReader`."""
         if self._count < 0:
-            self._scan()
+            self.types()
         return self._count
-
-    def _scan(self) -> None:
-        guesses: dict[str, Guess] = {}
-        count, first = 0, ""
-        for row in self.rows():
-            count += 1
-            first = first or (row.problem and f"{row.where}: {row.problem}")
-            for key, value in row.cells.items():
-                guesses.setdefault(key, Guess()).see_value(value)
-        if not guesses:
-            why = first or ("its objects are empty" if count else "it is empty")
-            raise TableError(
-                f'{self.path} holds no JSON object; expected one a line, such as {{"text": "a cat"}}; {why}'
-            )
-        self.columns, self._count = list(guesses), count
-        self._types = {key: guess.arrow() for key, guess in guesses.items()}
 
 
 def _object(text: str) -> tuple[dict[str, Any], str]:

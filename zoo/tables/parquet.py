@@ -1,19 +1,21 @@
 """ParquetTable: Parquet files, read a row group at a time."""
 
 import contextlib
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.tables.arrow import class_names, column_of, kind_of_type, passage_type, read_footer, read_schema
 from zoo.tables.cells import PASSAGE, label_kind
 from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.files import Constants, names_of
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import LABELS, Column, Schema, infer
@@ -31,12 +33,19 @@ class RowGroups:
     Memory is that of the largest row group: writers make them of hundreds or thousands of rows.
 
     Args:
-        files: read as one table. columns: those that are read.
+        files: read as one table. columns: those that are read. constants: cells that all rows of a file share.
     """
 
-    def __init__(self, files: Sequence[Path], columns: Sequence[str] | None = None, budget: int = BUDGET) -> None:
-        self.files, self.columns, self.budget = list(files), columns, budget
-        self._footers = [_footer(path) for path in self.files]
+    def __init__(
+        self,
+        files: Sequence[Path],
+        columns: Sequence[str] | None = None,
+        budget: int = BUDGET,
+        constants: Constants = MappingProxyType({}),
+    ) -> None:
+        self.files, self.columns, self.budget, self.constants = list(files), columns, budget, constants
+        self.names = names_of(self.files, constants)
+        self._footers = [read_footer(path) for path in self.files]
         self.groups = [(f, g) for f, footer in enumerate(self._footers) for g in range(footer.num_row_groups)]
         counts = [self._footers[f].row_group(g).num_rows for f, g in self.groups]
         self.ends = np.cumsum(np.asarray(counts, dtype=np.int64))
@@ -56,7 +65,7 @@ class RowGroups:
     def where(self, row: int) -> str:
         """The place of a row in words; rows of a file count from 0."""
         file = self.groups[self.place(row)[0]][0]
-        return f"{self.files[file].name}, row {row - int(self._file_starts[file])}"
+        return f"{self.names[file]}, row {row - int(self._file_starts[file])}"
 
     def blocks(self) -> list[range]:
         """Rows of every row group."""
@@ -118,12 +127,22 @@ class RowGroups:
         import pyarrow.parquet as pq
 
         file, own = self.groups[group]
+        constants = self.constants.get(self.files[file], {})
+        own_columns = None if columns is None else [name for name in columns if name not in constants]
         try:
             # A reader each: pyarrow does not promise that one may be shared by threads.
             with pq.ParquetFile(self.files[file], metadata=self._footers[file]) as reader:
-                return reader.read_row_group(own, columns=columns, use_threads=False)
+                table = reader.read_row_group(own, columns=own_columns, use_threads=False)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise TableError(f"{self.files[file].name}, row group {own}: damaged or cut off: {error}") from error
+            raise TableError(f"{self.names[file]}, row group {own}: damaged or cut off: {error}") from error
+        if not constants:
+            return table
+        found = dict(zip(table.column_names, table.columns, strict=True))
+        rows = self._footers[file].row_group(own).num_rows
+        same = {
+            name: pa.array([value] * rows) for name, value in constants.items() if columns is None or name in columns
+        }
+        return pa.table(found | same)
 
     def full_columns(self, group: int) -> set[str]:
         """Columns of bytes of which the footer says that no value of the group is null."""
@@ -148,22 +167,25 @@ class ParquetTable(Table):
         TableError: no file, no rows, a damaged file, other columns in a further file, or columns that make no pairs.
     """
 
-    def __init__(self, files: Sequence[Path], options: Options) -> None:
-        self._groups = RowGroups(files)
+    def __init__(self, files: Sequence[Path], options: Options, constants: Constants = MappingProxyType({})) -> None:
+        own = {path: set(read_schema(path).names) for path in files if path in constants}
+        left = {path: {k: v for k, v in constants[path].items() if k not in own[path]} for path in own}
+        self._groups = RowGroups(files, constants=left)
         source = files[0].name if len(files) == 1 else f"{files[0].name} … {files[-1].name} ({len(files)} files)"
         if not len(self._groups):
             raise TableError(f"{files[0] if len(files) == 1 else source} holds no rows")
-        arrow = _schema(files[0])
-        self._classes = _class_names(arrow)
+        arrow = read_schema(files[0])
+        self._classes = class_names(arrow)
         found = [column for field in arrow for column in self._columns(field, arrow)]
+        found += [Column(name, "text") for name in left.get(files[0], ())]
         schema = infer(source, found, options.columns, options.ignore)
         _check_types(source, schema, arrow)
         for path in files[1:]:
-            _check_same(path, _schema(path), files[0], arrow, schema)
+            _check_same(path, read_schema(path), files[0], arrow, schema, left.get(path, {}))
         self._groups.columns = list(schema.used)
         # Columns of bytes whose modality is known without them.
         told = {part.column for part in schema.parts if part.modality != "media"}
-        self._bytes = {field.name for field in arrow if field.name in told and _kind(field.type) == "media"}
+        self._bytes = {field.name for field in arrow if field.name in told and kind_of_type(field.type) == "media"}
         self.schemas = [replace(schema, rows=len(self._groups))]
         self._builder = options.builder(schema, files[0].parent)
         if schema.dataset is None:
@@ -175,14 +197,14 @@ class ParquetTable(Table):
 
     def _columns(self, field: "pa.Field", arrow: "pa.Schema") -> list[Column]:
         """A column, and the fields of the passages in it that are not read."""
-        column = _column(field, arrow, self._classes)
+        column = column_of(field, arrow, self._classes)
         if field.name.lower() in LABELS:
             # Of a long column of words the first rows nearly always tell.
             told = label_kind(column.kind, self._classes.get(field.name) or self.values(field.name, groups=1))
             if told != column.kind and field.name not in self._classes:
                 told = label_kind(column.kind, self.values(field.name))
             column = replace(column, kind=told)
-        passage = _passage(field.type)
+        passage = passage_type(field.type)
         names = [] if passage is None else [passage.field(i).name for i in range(passage.num_fields)]
         return [column, *(Column(f"{field.name}.{name}", "field") for name in names if name not in PASSAGE)]
 
@@ -244,98 +266,28 @@ class ParquetTable(Table):
         return found
 
 
-def _footer(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_metadata(path)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
-
-
-def _schema(path: Path) -> "pa.Schema":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_schema(path)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
-
-
-def _kind(kind: "pa.DataType") -> str:
-    """What a column holds, as `Column.kind` says it; a list is what it lists."""
-    import pyarrow.types as types
-
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _kind(kind.value_type)
-    if types.is_dictionary(kind):
-        return _kind(kind.value_type)
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return "text"
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
-        return "media"
-    if _passage(kind) is not None:
-        return "text"
-    if types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}:
-        return "media"
-    if types.is_integer(kind):
-        return "int"
-    if types.is_null(kind):
-        return ""
-    return "float" if types.is_floating(kind) or types.is_decimal(kind) else "other"
-
-
-def _passage(kind: "pa.DataType") -> "pa.StructType | None":
-    """The type of a passage, a struct with a text in it, alone or in a list; None for other types."""
-    import pyarrow.types as types
-
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _passage(kind.value_type)
-    return kind if types.is_struct(kind) and kind.get_field_index("text") >= 0 else None
-
-
-def _features(arrow: "pa.Schema") -> dict[str, Any]:
-    """What the `datasets` library notes about the columns."""
-    try:
-        features = json.loads((arrow.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return {column: feature for column, feature in features.items() if isinstance(feature, dict)}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _class_names(arrow: "pa.Schema") -> dict[str, list[str]]:
-    """Names of numbered classes by column."""
-    return {
-        column: [str(name) for name in feature["names"]]
-        for column, feature in _features(arrow).items()
-        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list) and column in arrow.names
-    }
-
-
-def _column(field: "pa.Field", arrow: "pa.Schema", classes: Mapping[str, Sequence[str]]) -> Column:
-    kind = "text" if field.name in classes else _kind(field.type)
-    told = str(_features(arrow).get(field.name, {}).get("_type", "")).lower()
-    return Column(field.name, kind, told if told in ("image", "audio", "video") else "")
-
-
 def _check_types(source: str, schema: Schema, arrow: "pa.Schema") -> None:
-    classes = _class_names(arrow)
+    classes = class_names(arrow)
     for part in schema.parts:
-        kind = "text" if part.column in classes else _kind(arrow.field(part.column).type)
+        if part.column not in arrow.names:  # the key of a partition
+            continue
+        kind = "text" if part.column in classes else kind_of_type(arrow.field(part.column).type)
         wanted = ("text", "") if part.modality == "text" else ("text", "media", "")
         if kind not in wanted:
             what = "text" if part.modality == "text" else "bytes or paths"
             raise TableError(f"{source}: column {part.column} holds {arrow.field(part.column).type}, not {what}")
 
 
-def _check_same(path: Path, other: "pa.Schema", first: Path, arrow: "pa.Schema", schema: Schema) -> None:
+def _check_same(
+    path: Path, other: "pa.Schema", first: Path, arrow: "pa.Schema", schema: Schema, constants: Mapping[str, Any]
+) -> None:
     for column in schema.used:
+        if column in constants:
+            continue
         if column not in other.names:
             raise TableError(
                 f"{path} has no column {column}, and {first.name} has; its columns: {', '.join(other.names)}"
             )
-        if (kind := _kind(other.field(column).type)) and kind != _kind(arrow.field(column).type):
+        if (kind := kind_of_type(other.field(column).type)) and kind != kind_of_type(arrow.field(column).type):
             types = f"{other.field(column).type} in {path.name} and {arrow.field(column).type} in {first.name}"
             raise TableError(f"column {column} is {types}; files that are read together must agree")

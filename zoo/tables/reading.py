@@ -4,13 +4,16 @@ Under everything that reads tables: pairs for training, mining and evaluation (`
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zoo.tables.cells import Guess
 from zoo.tables.files import kind_of_table
 from zoo.tables.lines import encoding_of
+from zoo.tables.schema import Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,16 +66,27 @@ class RowReader(ABC):
     told: Format = field(default_factory=Format)
 
     @abstractmethod
-    def rows(self) -> Iterator[RawRow]:
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
         """All rows in order, bad ones included; no more than a few are in memory.
+
+        Args:
+            columns: those that are needed; others may be there.
 
         Raises:
             TableError: the file as a whole is damaged, or its rows cannot be told apart.
         """
 
     @abstractmethod
-    def types(self) -> "dict[str, pa.DataType]":
-        """The Arrow type of every column; of a file of text the narrowest that gives back its cells as they stand."""
+    def types(self, guesses: dict[str, Guess] | None = None) -> "dict[str, pa.DataType]":
+        """The Arrow type of every column; of a file of text the narrowest that gives back its cells as they stand.
+
+        Args:
+            guesses: of files that were read before, to which those of this one are added.
+        """
+
+    @abstractmethod
+    def found(self) -> list[Column]:
+        """The columns, as `schema.infer` and `zoo.bulk` judge them; of a file of text after `types`."""
 
     @abstractmethod
     def count(self) -> int:
@@ -89,8 +103,13 @@ class RowReader(ABC):
             self._note(f"its encoding is {found.upper()}")
 
 
-def open_reader(path: Path, told: Format = Format(), name: str = "") -> RowReader:
+def open_reader(
+    path: Path, told: Format = Format(), name: str = "", constants: Mapping[str, Any] = MappingProxyType({})
+) -> RowReader:
     """The reader of a file, by its name.
+
+    Args:
+        name: how places call it, by default its own. constants: cells that all rows share, which the file does not hold.
 
     Raises:
         TableError: an unknown kind, or a file that is empty, damaged or unclear.
@@ -99,7 +118,11 @@ def open_reader(path: Path, told: Format = Format(), name: str = "") -> RowReade
     if kind == "csv":
         from zoo.tables.delimited import CsvReader
 
-        return CsvReader.open(path, told, name)
-    from zoo.tables.jsonl import JsonReader
+        return CsvReader.open(path, told, name, constants)
+    if kind == "jsonl":
+        from zoo.tables.jsonl import JsonReader
 
-    return JsonReader.open(path, told, name)
+        return JsonReader.open(path, told, name, constants)
+    from zoo.tables.arrow import ParquetReader
+
+    return ParquetReader.open(path, told, name, constants)

@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo.tables.cells import fields_of, label_kind
 from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.files import Constants, names_of
 from zoo.tables.jsonl import JsonReader
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
@@ -25,13 +26,14 @@ class RowTable(Table):
     """Rows in memory; one that is no pair says so when it is read.
 
     Args:
-        path: the file, for messages. rows: cells of the columns. lines: line of every row. columns: what `rows` hold.
+        path: the file. name: of it, for messages. rows: cells of the columns. lines: line of every row. columns: what `rows` hold.
         bad: why a row could not be read at all, by its number.
     """
 
     def __init__(
         self,
         path: Path,
+        name: str,
         schema: Schema,
         rows: Sequence[tuple],
         lines: Sequence[int],
@@ -39,7 +41,7 @@ class RowTable(Table):
         options: Options,
         bad: Mapping[int, str],
     ) -> None:
-        self._path, self._rows, self._lines, self._bad = path, rows, lines, bad
+        self._name, self._rows, self._lines, self._bad = name, rows, lines, bad
         self._builder = options.builder(schema, path.parent)
         self._columns = columns
         self.schemas = [replace(schema, rows=len(rows))]
@@ -65,17 +67,21 @@ class RowTable(Table):
 
     def where(self, row: int) -> str:
         """See `Table`."""
-        return f"{self._path.name}, line {self._lines[row]}"
+        return f"{self._name}, line {self._lines[row]}"
 
 
-def open_rows(path: Path, options: Options) -> Table:
+def open_rows(path: Path, options: Options, constants: Constants) -> Table:
     """A CSV, TSV or JSONL file; a key that a line of JSONL lacks is an empty cell.
+
+    Args:
+        constants: cells that all rows of the file share.
 
     Raises:
         TableError: no header, no row that can be read, a column twice, an encoding or a separator that is not clear, or a
             quote left open.
     """
-    reader = open_reader(path, options.format)
+    (name,) = names_of([path], constants)
+    reader = open_reader(path, options.format, name, constants.get(path, {}))
     raw = list(reader.rows())
     lines, bad = [row.line for row in raw], {row.number: row.problem for row in raw if row.problem}
     typed, good = isinstance(reader, JsonReader), [row.cells for row in raw if not row.problem]
@@ -97,7 +103,7 @@ def open_rows(path: Path, options: Options) -> Table:
         if read_name(key):
             passages = cells if typed else map(_parsed, cells[:_LOOKED_AT])
             found += [Column(f"{key}.{field}", "field") for field in fields_of(passages)]
-    schema = infer(path.name, found, options.columns, options.ignore)
+    schema = infer(name, found, options.columns, options.ignore)
     schema = replace(schema, notes=(*schema.notes, *reader.notes))
     kept = kept_columns(schema)
     if typed:
@@ -105,7 +111,7 @@ def open_rows(path: Path, options: Options) -> Table:
     else:
         lists = _lists(schema, good)
         rows = [() if row.problem else tuple(_cell(row, column, schema, lists, bad) for column in kept) for row in raw]
-    return follow(RowTable(path, schema, rows, lines, kept, options, bad), schema, options.wanted)
+    return follow(RowTable(path, name, schema, rows, lines, kept, options, bad), schema, options.wanted)
 
 
 def _parsed(cell: str) -> Any:
@@ -148,7 +154,7 @@ def _cell(row: RawRow, column: str, schema: Schema, lists: Collection[str], bad:
 def _kind_of_cells(cells: Iterable[str]) -> str:
     """ "int" or "float" where every cell that is not empty is such a number; "text" else."""
     kind = ""
-    for cell in map(str.strip, cells):
+    for cell in (str(cell).strip() for cell in cells if cell is not None):
         if _WHOLE.fullmatch(cell):
             kind = kind or "int"
         elif cell:

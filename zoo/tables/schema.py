@@ -256,9 +256,7 @@ def infer(
     by_name = {column.name: column for column in columns}
     said = _explicit(source, by_name, explicit or {})
     taken = {column.name for _, _, column in said}
-    names = [c for c in columns if c.name not in taken and c.kind != "field"]
-    told = [(meaning, c.rank, c) for c in names if (meaning := read_name(c.name))]
-    told = _captions(told) + _titles(names, [meaning for meaning, _, _ in told])
+    told = meanings_of([column for column in columns if column.name not in taken])
     slots = _Slots(source, [entry for entry in said if isinstance(entry[0], Meaning)] + told)
     facts = _facts(source, by_name, {m: c.name for m, _, c in said if isinstance(m, str)}, taken)
     _place_roleless(slots, by_name, facts)
@@ -280,6 +278,17 @@ def infer(
     kinds = [(column.name, _left_kind(column, meant)) for column in columns if column.name in unused]
     left = tuple(Leftover(name, kind) for name, kind in kinds if kind)
     return replace(schema, unused=unused, left=left, ignored=ignored)
+
+
+def meanings_of(columns: Sequence[Column]) -> list[tuple[Meaning, int, Column]]:
+    """What the names of a table's columns say, seen together: the one list of names, for pairs and for `zoo.bulk`.
+
+    Returns:
+        Meaning, rank and column of each that has one.
+    """
+    names = [column for column in columns if column.kind != "field"]
+    told = [(meaning, column.rank, column) for column in names if (meaning := read_name(column.name))]
+    return _captions(told) + _titles(names, [meaning for meaning, _, _ in told])
 
 
 def _left_kind(column: Column, meant: set[tuple[str, int, str]]) -> str:

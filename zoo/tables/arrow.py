@@ -1,0 +1,198 @@
+"""What Arrow's types are to a table, and ParquetReader: rows of a Parquet file, a few at a time."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from zoo.tables.errors import TableError
+from zoo.tables.reading import Format, RawRow, RowReader
+from zoo.tables.schema import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH = 64  # rows
+
+
+@dataclass
+class ParquetReader(RowReader):
+    """A Parquet file. Cells are Python's values of Arrow's; times in nanoseconds, which Python has not, stay Arrow's."""
+
+    schema: "pa.Schema | None" = None
+
+    @classmethod
+    def open(cls, path: Path, told: Format, name: str, constants: Mapping[str, Any]) -> Self:
+        """Reads the schema.
+
+        Raises:
+            TableError: the file is damaged, or two columns have one name.
+        """
+        schema = read_schema(path)
+        reader = cls(path, name or path.name, told=told, schema=schema)
+        reader.constants = {key: value for key, value in constants.items() if key not in schema.names}
+        reader.columns = [*schema.names, *reader.constants]
+        return reader
+
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
+        """See `RowReader`; a row with a text that is not UTF-8 is a bad one."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        wanted = [name for name in self.schema.names if columns is None or name in columns]
+        number = -1
+        try:
+            # Small buffers: without them a row group of pictures would come into memory as a whole.
+            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20) as file:
+                for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
+                    for at in range(len(batch)):
+                        number += 1
+                        where = f"{self.name}, row {number}"
+                        try:
+                            cells = {name: _value(batch.column(name), at) for name in wanted}
+                            yield RawRow(number, 0, where, cells | self.constants)
+                        except UnicodeDecodeError:
+                            yield RawRow(number, 0, where, {}, "a text is not UTF-8")
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(f"{self.name}, after row {number}: damaged or cut off: {error}") from error
+
+    def types(self, guesses: dict[str, Any] | None = None) -> "dict[str, pa.DataType]":
+        """See `RowReader`."""
+        import pyarrow as pa
+
+        found = {field.name: field.type for field in self.schema}
+        return found | {key: pa.int64() if isinstance(v, int) else pa.string() for key, v in self.constants.items()}
+
+    def count(self) -> int:
+        """See `RowReader`."""
+        return read_footer(self.path).num_rows
+
+    def found(self) -> list[Column]:
+        """See `RowReader`."""
+        classes = class_names(self.schema)
+        columns = [column_of(field, self.schema, classes) for field in self.schema]
+        return [*columns, *(Column(key, "text") for key in self.constants)]
+
+
+def _value(column: "pa.Array", at: int) -> Any:
+    value = column[at]
+    if getattr(value.type, "unit", "") == "ns":
+        return value if value.is_valid else None
+    return value.as_py()
+
+
+def read_footer(path: Path) -> Any:
+    """The footer of a Parquet file; raises TableError where it is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
+
+
+def read_schema(path: Path) -> "pa.Schema":
+    """The Arrow schema of a Parquet file.
+
+    Raises:
+        TableError: it is none, or two of its columns have one name: all but one of them would be lost.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
+    if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
+        raise TableError(f"{path.name}: column {', '.join(twice)} occurs twice; every column needs a name of its own")
+    return schema
+
+
+def kept_type(kind: "pa.DataType") -> "pa.DataType | None":
+    """The type as which a column is kept beside vectors: its own; of a dictionary that of its values; None for bytes.
+
+    Numbers, decimals, truth values, dates, times and UUIDs keep theirs. Everything else is text, nested values as JSON.
+    """
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        return kept_type(kind.value_type)
+    if isinstance(kind, pa.UuidType):
+        return kind
+    if isinstance(kind, pa.BaseExtensionType):
+        return kept_type(kind.storage_type)
+    if holds_bytes(kind):
+        return None
+    plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_temporal, types.is_decimal)
+    return kind if any(test(kind) for test in plain) and not types.is_interval(kind) else pa.string()
+
+
+def holds_bytes(kind: "pa.DataType") -> bool:
+    """Whether a column holds bytes, bare or as the `datasets` library keeps media."""
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
+    return types.is_fixed_size_binary(kind) or (kind_of_type(kind) == "media" and not types.is_nested(kind))
+
+
+def kind_of_type(kind: "pa.DataType") -> str:
+    """What a column holds, as `Column.kind` says it; a list is what it lists."""
+    import pyarrow.types as types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return kind_of_type(kind.value_type)
+    if types.is_dictionary(kind):
+        return kind_of_type(kind.value_type)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return "media"
+    if passage_type(kind) is not None:
+        return "text"
+    if types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}:
+        return "media"
+    if types.is_integer(kind):
+        return "int"
+    if types.is_null(kind):
+        return ""
+    return "float" if types.is_floating(kind) or types.is_decimal(kind) else "other"
+
+
+def passage_type(kind: "pa.DataType") -> "pa.StructType | None":
+    """The type of a passage, a struct with a text in it, alone or in a list; None for other types."""
+    import pyarrow.types as types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return passage_type(kind.value_type)
+    return kind if types.is_struct(kind) and kind.get_field_index("text") >= 0 else None
+
+
+def class_names(arrow: "pa.Schema") -> dict[str, list[str]]:
+    """Names of numbered classes by column."""
+    return {
+        column: [str(name) for name in feature["names"]]
+        for column, feature in _features(arrow).items()
+        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list) and column in arrow.names
+    }
+
+
+def column_of(field: "pa.Field", arrow: "pa.Schema", classes: Mapping[str, Sequence[str]]) -> Column:
+    """A column as it was found."""
+    kind = "text" if field.name in classes else kind_of_type(field.type)
+    told = str(_features(arrow).get(field.name, {}).get("_type", "")).lower()
+    return Column(field.name, kind, told if told in ("image", "audio", "video") else "")
+
+
+def _features(arrow: "pa.Schema") -> dict[str, Any]:
+    """What the `datasets` library notes about the columns."""
+    try:
+        features = json.loads((arrow.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {column: feature for column, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,164 @@
+"""Which columns of a table are the item that is embedded: told by the names that pairs are told by, or chosen."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from zoo.tables.errors import TableError
+from zoo.tables.schema import Column, Meaning, Part, meanings_of, read_name
+
+_MEDIA = ("image", "video", "audio")
+_PLURALS = {"text": "texts", "image": "pictures", "video": "videos", "audio": "sounds", "media": "media"}
+
+
+class Choice(NamedTuple):
+    """Columns that make one item.
+
+    Attributes:
+        parts: a column and a modality each. others: columns that could be embedded as well.
+    """
+
+    parts: tuple[Part, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The modalities of an item: "text", "image+text"."""
+        return "+".join(part.modality for part in self.parts)
+
+
+def choose(
+    source: str,
+    columns: Sequence[Column],
+    asked: Sequence[str] = (),
+    *,
+    kind: str | None = None,
+    modalities: Collection[str] = ("text", *_MEDIA),
+    usual: str = "",
+) -> Choice:
+    """The columns to embed.
+
+    Columns of one role (`query_image`, `query_text`) are one item; columns without a role are an item each. Where several
+    could be embedded it is the one that the model reads, and where that are several too, the user says.
+
+    Args:
+        asked: names of columns, which together are one item; "image+text" is two, and "image=photo" says what one holds.
+        kind: what a column holds, where its name does not say it.
+        modalities: what the model reads. usual: a column that is meant where no other is asked for.
+
+    Raises:
+        TableError: no such column, none that is recognised, several, or one that the model does not read.
+    """
+    if asked:
+        parts = tuple(_asked(source, columns, asked, kind))
+        if len({part.modality for part in parts}) < len(parts):
+            names = " and ".join(f"{part.column} ({part.modality})" for part in parts)
+            raise TableError(
+                f"{source}: columns {names} cannot be one item, which has one of a kind; choose one of them"
+            )
+        _check_read(source, parts, modalities)
+        return Choice(parts)
+    items = _items(columns)
+    if kind is not None:
+        items = [[part for part in parts if part.modality in (kind, "media")] for parts in items]
+    items = [parts for parts in items if parts]
+    readable = [parts for parts in items if all(_reads(part, modalities) for part in parts)]
+    chosen = readable or items
+    if usual:
+        chosen = [parts for parts in chosen if any(part.column == usual for part in parts)] or chosen
+    names = [part.column for parts in chosen for part in parts]
+    if not chosen:
+        raise TableError(
+            f"none of the columns of {source} is clearly a text or a picture: {_listed([c.name for c in columns])}; choose one "
+            "with --column NAME --kind text|image"
+        )
+    if len(chosen) > 1:
+        media, texts = (
+            [p.column for ps in chosen for p in ps if (p.modality == "text") == told] for told in (False, True)
+        )
+        both = f", or both as one item: --column {media[0]}+{texts[0]}" if len(media) == len(texts) == 1 else ""
+        raise TableError(
+            f"{source} has several columns that could be embedded: {_listed(names)}; choose one with --column {names[0]}{both}"
+        )
+    _check_read(source, chosen[0], modalities)
+    others = [part.column for parts in items for part in parts if part.column not in names]
+    return Choice(tuple(chosen[0]), tuple(others))
+
+
+def _items(columns: Sequence[Column]) -> list[list[Part]]:
+    """The items that the names of columns tell of, each as its parts."""
+    told = meanings_of(columns)
+    media = any(not meaning.weak and _modality(meaning, column) != "text" for meaning, _, column in told)
+    told = [entry for entry in told if not (entry[0].weak and media)]
+    best: dict[tuple, int] = {}
+    for meaning, rank, column in told:  # a field of a shard's JSON stands in where there is no such file
+        key = (meaning.role, meaning.number, _modality(meaning, column))
+        best[key] = min(rank, best.get(key, rank))
+    items: dict[tuple, list[Part]] = {}
+    for meaning, rank, column in told:
+        modality = _modality(meaning, column)
+        if rank > best[meaning.role, meaning.number, modality]:
+            continue
+        part = Part(column.name, modality, meaning.many)
+        group = (meaning.role, meaning.number) if meaning.role else (column.name,)
+        taken = [other.modality for other in items.get(group, ())]
+        items.setdefault((*group, column.name) if modality in taken else group, []).append(part)
+    if not items and len(held := [column for column in columns if column.kind == "media"]) == 1:
+        items[held[0].name,] = [Part(held[0].name, held[0].modality or "media")]
+    return list(items.values())
+
+
+def _modality(meaning: Meaning | None, column: Column) -> str:
+    if column.kind == "media":
+        named = meaning.modality if meaning is not None and meaning.modality in _MEDIA else ""
+        return column.modality or named or "media"
+    return (meaning.modality or "text") if meaning is not None else ""
+
+
+def _asked(source: str, columns: Sequence[Column], asked: Sequence[str], kind: str | None) -> list[Part]:
+    by_name, parts = {column.name: column for column in columns}, []
+    for entry in asked:
+        said, equals, name = entry.partition("=")
+        pieces = [piece.strip() for piece in entry.split("+")]
+        if entry not in by_name and not equals and len(pieces) > 1:
+            parts += _asked(source, columns, pieces, kind)
+            continue
+        if entry in by_name or not equals:
+            said, name = "", entry
+        if name not in by_name:
+            raise TableError(f"{source} has no column {name!r}; its columns are {_listed(list(by_name))}")
+        meaning = read_name(said) if said else next((m for m, _, c in meanings_of(columns) if c.name == name), None)
+        if said and (meaning is None or meaning.weak):
+            raise TableError(f"{said!r} (said of column {name}) is none of text, image, video, audio")
+        modality = _modality(meaning, by_name[name])
+        modality = (meaning.modality or "text") if said and by_name[name].kind != "media" else modality
+        modality = kind or modality
+        if not modality:
+            raise TableError(
+                f"does column {name!r} of {source} hold texts, or paths of pictures? Say --kind text or --kind image "
+                f"(of several columns: --column text={name})"
+            )
+        parts.append(Part(name, modality, bool(meaning is not None and meaning.many)))
+    return parts
+
+
+def _reads(part: Part, modalities: Collection[str]) -> bool:
+    return part.modality in modalities or (part.modality == "media" and bool(set(_MEDIA) & set(modalities)))
+
+
+def _check_read(source: str, parts: Sequence[Part], modalities: Collection[str]) -> None:
+    for part in parts:
+        if not _reads(part, modalities):
+            raise TableError(unread(source, part.modality, modalities))
+
+
+def unread(source: object, modality: str, modalities: Collection[str]) -> str:
+    """What to say where a model does not read what a source holds."""
+    return (
+        f"{source} holds {_PLURALS[modality]}, and this model reads {' and '.join(sorted(modalities))} only; choose another "
+        f"model (zoo list --modality {modality})"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:12])
+    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
