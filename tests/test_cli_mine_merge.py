@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -245,3 +246,41 @@ def test_both_commands_load_nothing_heavy_for_their_help():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_merge_refuses_prompts_that_differ_until_told_whose_to_keep(experts, run, tmp_path):
+    model = load_model(experts / "style")
+    model.spec = replace(model.spec, prompts={"query": "ask: "})
+    names = experts / "topic", model.save_pretrained(tmp_path / "asking")
+    status, _, err = run("merge", *names, "--out", tmp_path / "merged")
+    assert (status, "its prompt query is 'ask: ' and not absent" in err, f"--keep {names[1]}" in err) == (2, True, True)
+    assert not (tmp_path / "merged").exists()
+    for keep, prompts in (("first", {}), (names[1], {"query": "ask: "})):
+        out = tmp_path / f"kept-{len(prompts)}"
+        status, said, _ = run("merge", *names, "--keep", keep, "--out", out)
+        assert (status, "prompts, poolers and preprocessing of" in said) == (0, True)
+        assert dict(load_model(out).spec.prompts) == prompts
+    status, _, err = run("merge", *names, "--keep", "nobody", "--out", tmp_path / "merged")
+    assert (status, "--keep nobody: name one of the models" in err) == (2, True)
+
+
+def test_merge_says_what_it_does_with_odd_weights_and_refuses_an_out_that_is_there(experts, run, tmp_path):
+    names, out = (experts / "topic", experts / "style"), tmp_path / "merged"
+    status, said, _ = run("merge", *names, "--weights", "2", "6", "--out", out)
+    assert (status, "the weights add up to 8, not 1: their shares were taken" in said) == (0, True)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    status, _, err = run("merge", *names, "--out", out)
+    assert (status, f"--out {out} is there already" in err) == (2, True)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    status, _, err = run("merge", *names, "--weights", "1.5", "-0.5", "--out", tmp_path / "new")
+    assert (status, "--weights -0.5 is negative" in err) == (2, True)
+    task = ["--method", "task-arithmetic", "--base", experts / "base", "--out", tmp_path / "new"]
+    for option in (["--weights", "1", "-1"], ["--scale", "-0.4"]):
+        status, _, err = run("merge", *names, *task, *option)
+        assert (status, "add --unlearn" in err) == (2, True)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new").mkdir()  # an empty folder is none
+    status, said, _ = run("merge", *names, *task, "--weights", "1", "-1", "--unlearn")
+    assert (status, f"unlearned: {names[1]}\n" in said) == (0, True)
+    base, *parts = (weights_of(load_model(experts / name)) for name in ("base", "topic", "style"))
+    assert torch.allclose(weights_of(load_model(tmp_path / "new")), base + 0.4 * (parts[0] - parts[1]), atol=1e-6)

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +27,16 @@ Combine = Callable[[list[Tensor]], Tensor]
 _NO_MATTER = {"_name_or_path", "transformers_version", "torch_dtype", "dtype"}  # of a backbone's configuration
 
 
+# Of an encoder's settings those that say how an input is read, and not what is computed from it.
+_READING = {"transform", "processor", "patches", "max_tokens", "lower", "padding_side", "pad_id", "special_tokens"}
+_READING |= {"reading", "pool_prompt"}
+_SHOWN = 6
+
+
 class DifferentModelsError(ZooError, ValueError):
-    """Models that cannot be merged: another architecture, vocabulary or shape; the message names the first difference."""
+    """Models that cannot be merged: another architecture, vocabulary or shape, or other prompts, poolers or preprocessing of
+    which nobody said which to keep; the message names what differs.
+    """
 
 
 class Merged(NamedTuple):
@@ -47,64 +56,85 @@ class Merged(NamedTuple):
 # ------------------------------------------------------------------------------------------------ the methods
 
 
-def uniform(models: Sequence[Model], weights: Sequence[float] | None = None) -> Embedder:
+def uniform(models: Sequence[Model], weights: Sequence[float] | None = None, *, keep: int | None = None) -> Embedder:
     """The weighted mean of all weights (model soup, Wortsman et al., 2022).
 
     Args:
         models: embedders, or folders of `save_pretrained`, whose tensors are read one at a time.
-        weights: one a model, brought to a sum of 1; by default all equal.
+        weights: one a model, from 0, brought to a sum of 1; by default all equal.
+        keep: place of the model whose prompts, poolers and preprocessing the merged one has, where they differ.
 
     Raises:
-        DifferentModelsError: they do not share one architecture.
+        DifferentModelsError: they do not share one architecture, or differ in what `keep` chooses.
     """
     shares = _shares(weights, len(models))
-    return merge_with(models, lambda parts: _sum(parts, shares))
+    return merge_with(models, lambda parts: _sum(parts, shares), like=kept(models, keep))
 
 
-def greedy(models: Sequence[Model], score: Callable[[Embedder], float]) -> Merged:
+def greedy(models: Sequence[Model], score: Callable[[Embedder], float], *, keep: int | None = None) -> Merged:
     """The greedy soup: best first, a model joins the mean where the score does not fall (Wortsman et al., 2022, alg. 1).
 
     Args:
-        score: of a model, higher is better; on data that are not the test.
+        score: of a model, higher is better; on data that are not the test. keep: as of `uniform`.
     """
+    like = kept(models, keep)
+    tensors_of(models, like=like)  # before the first is scored
+
+    def mean(places: Sequence[int]) -> Embedder:
+        shares = _shares(None, len(places))
+        return merge_with([models[i] for i in places], lambda parts: _sum(parts, shares), like=like)
+
     alone = [score(model if isinstance(model, Embedder) else load_model(model, device="cpu")) for model in models]
     order = sorted(range(len(models)), key=lambda place: -alone[place])
     chosen, best = order[:1], alone[order[0]]
     for place in order[1:]:
-        new = score(uniform([models[i] for i in (*chosen, place)]))
+        new = score(mean((*chosen, place)))
         if new >= best:
             chosen, best = [*chosen, place], new
     weights = tuple(1 / len(chosen) if i in chosen else 0.0 for i in range(len(models)))
-    return Merged(uniform([models[i] for i in chosen]), weights)
+    return Merged(mean(chosen), weights)
 
 
 def task_arithmetic(
-    base: Model, models: Sequence[Model], scale: float = 0.4, weights: Sequence[float] | None = None
+    base: Model,
+    models: Sequence[Model],
+    scale: float = 0.4,
+    weights: Sequence[float] | None = None,
+    *,
+    keep: int | None = None,
 ) -> Embedder:
     """base + scale · Σ w_k (model_k - base) (Ilharco et al., 2023, who find 0.3 to 0.5 good for several tasks).
 
     Args:
-        weights: of the task vectors, by default 1 each; a negative one unlearns.
+        weights: of the task vectors, by default 1 each; a negative one unlearns. keep: as of `uniform`; how the base reads
+            its inputs does not matter.
     """
-    factors = [scale * w for w in (weights or [1.0] * len(models))]
+    factors = [scale * w for w in ([1.0] * len(models) if weights is None else weights)]
     _check_count(factors, models)
-    return merge_with([base, *models], lambda parts: _sum(parts, [1 - sum(factors), *factors]))
+    whole = [1 - sum(factors), *factors]
+    return merge_with(models, lambda parts: _sum(parts, whole), base=base, like=kept(models, keep))
 
 
-def slerp(first: Model, second: Model, share: float = 0.5) -> Embedder:
+def slerp(first: Model, second: Model, share: float = 0.5, *, keep: int | None = None) -> Embedder:
     """Each tensor on the arc between two (Shoemake, 1985): its direction turns evenly, its length changes linearly.
 
     Args:
-        share: 0 is the first model, 1 the second.
+        share: 0 is the first model, 1 the second. keep: as of `uniform`.
     """
-    return merge_with([first, second], lambda parts: slerp_tensors(*parts, share))
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be from 0, the first model, to 1, the second, not {share}")
+    models = [first, second]
+    return merge_with(models, lambda parts: slerp_tensors(*parts, share), like=kept(models, keep))
 
 
-def ties(base: Model, models: Sequence[Model], density: float = 0.2, scale: float = 1.0) -> Embedder:
+def ties(
+    base: Model, models: Sequence[Model], density: float = 0.2, scale: float = 1.0, *, keep: int | None = None
+) -> Embedder:
     """TIES (Yadav et al., 2023): trim task vectors, agree on a sign, average what agrees.
 
     Args:
         density: share of every tensor's changes that is kept, the largest. scale: of the merged task vector.
+        keep: as of `task_arithmetic`.
     """
     if not 0 < density <= 1:
         raise ValueError(f"density must be above 0 and at most 1, not {density}")
@@ -115,7 +145,7 @@ def ties(base: Model, models: Sequence[Model], density: float = 0.2, scale: floa
         agreeing = (vectors.sign() == elected) & (vectors != 0)
         return parts[0] + scale * vectors.where(agreeing, 0.0).sum(0) / agreeing.sum(0).clamp(min=1)
 
-    return merge_with([base, *models], combine)
+    return merge_with(models, combine, base=base, like=kept(models, keep))
 
 
 def slerp_tensors(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -149,9 +179,21 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
         raise DifferentModelsError("there is no model to merge")
     weights = [1.0] * count if weights is None else list(weights)
     _check_count(weights, range(count))
-    if not sum(weights) > 0:
+    if not 0 < sum(weights) < math.inf:
         raise ValueError(f"weights must have a sum above 0, not {sum(weights)}")
+    if min(weights) < 0:
+        raise ValueError(
+            f"weights of a mean must not be negative, such as {min(weights)}; task_arithmetic takes what a model has learned "
+            "away from its base"
+        )
     return [weight / sum(weights) for weight in weights]
+
+
+def kept(models: Sequence[Model], keep: int | None) -> Model | None:
+    """The model whose way of reading its inputs is kept; None where all must agree."""
+    if keep is not None and not 0 <= keep < len(models):
+        raise ValueError(f"keep is the place of one of the {len(models)} models, from 0, not {keep}")
+    return None if keep is None else models[keep]
 
 
 def _check_count(weights: Sequence[float], models: Sequence[Any]) -> None:
@@ -162,24 +204,32 @@ def _check_count(weights: Sequence[float], models: Sequence[Any]) -> None:
 # ------------------------------------------------------------------------------------------------ tensor by tensor
 
 
-def merge_with(models: Sequence[Model], combine: Combine) -> Embedder:
-    """A copy of the first model with combined parameters; one tensor of each model is in memory at a time.
+def merge_with(
+    models: Sequence[Model], combine: Combine, *, base: Model | None = None, like: Model | None = None
+) -> Embedder:
+    """A model like the first one with combined parameters; one tensor of each model is in memory at a time.
 
     Float buffers, such as the statistics of batch normalisation, are averaged; others are the first model's.
+
+    Args:
+        combine: a tensor of each model → the merged one; the base's comes first.
+        base: what they were trained from. Of it only the weights count.
+        like: the model whose prompts, poolers and preprocessing are kept; None where all must agree.
     """
-    sources = tensors_of(models)
-    first = models[0]
+    sources = tensors_of(models, base=base, like=like)
+    first = models[0] if like is None else like
     merged = copy.deepcopy(first) if isinstance(first, Embedder) else load_model(first, device="cpu")
     parameters = {name for name, _ in merged.named_parameters(remove_duplicate=False)}
     with torch.no_grad():
         for name, target in merged.state_dict().items():
             if not target.is_floating_point():
+                target.copy_(sources[0][name])
                 continue
             # Double, so that the mean of equal numbers is that number.
             parts = [source[name].detach().to("cpu", torch.float64) for source in sources]
             target.copy_(combine(parts) if name in parameters else _sum(parts, [1 / len(parts)] * len(parts)))
     norms = sum(map(keeps_statistics, merged.modules()))
-    if norms and len(models) > 1:
+    if norms and len(sources) > 1:
         warnings.warn(
             f"the statistics of {norms} batch normalisations were averaged, which is not what the merged weights would "
             "give; refresh_batch_norm measures them anew",
@@ -232,21 +282,52 @@ class _Folder(Mapping[str, Tensor]):
         return len(self.names)
 
 
-def tensors_of(models: Sequence[Model]) -> list[Mapping[str, Tensor]]:
-    """The tensors of each model by name; raises DifferentModelsError at the first difference between them."""
-    opened = [m if isinstance(m, Embedder) or _is_ours(m) else load_model(m, device="cpu") for m in models]
-    structures = [_structure(model) for model in opened]
+def tensors_of(
+    models: Sequence[Model], *, base: Model | None = None, like: Model | None = None
+) -> list[Mapping[str, Tensor]]:
+    """The tensors of each model by name, the base's first.
+
+    Args:
+        base, like: as of `merge_with`.
+
+    Raises:
+        DifferentModelsError: they differ in what must be equal, or in how they read their inputs and `like` is not given.
+    """
+    given = [*models] if base is None else [base, *models]
+    opened = [m if isinstance(m, Embedder) or _is_ours(m) else load_model(m, device="cpu") for m in given]
+    facts = [_facts(model) for model in opened]
     sources = [_Folder(m) if isinstance(m, Path) else m.state_dict() for m in opened]
-    for place in range(1, len(models)):
-        difference = _first_difference(structures[0], structures[place])
+    offset = int(base is not None)
+    choices = [choosable for _, choosable in facts[offset:]]
+    for place in range(1, len(given)):
+        difference = _first_difference(facts[0][0], facts[place][0])
         difference = difference or _first_difference(_shapes(sources[0]), _shapes(sources[place]))
         if difference:
-            names = [_name(model) for model in (models[0], models[place])]
+            titles = [_title(given, i, offset) for i in (place, 0)]
             raise DifferentModelsError(
-                f"model {place + 1} ({names[1]}) cannot be merged with model 1 ({names[0]}): {difference}; merge models "
-                "that were trained from one base"
+                f"{titles[0]} cannot be merged with {titles[1]}: {difference}; merge models that were trained from one base"
+            )
+    for place in range(1, len(models) if like is None else 0):
+        if wrong := _differences(choices[0], choices[place]):
+            more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+            titles = [_title(given, i + offset, offset) for i in (place, 0)]
+            raise DifferentModelsError(
+                f"{titles[0]} cannot be merged with {titles[1]}: {'; '.join(wrong[:_SHOWN])}{more}. Say whose to keep: --keep "
+                f"{_name(models[0])} (keep=0) or --keep {_name(models[place])} (keep={place})"
             )
     return sources
+
+
+def _title(given: Sequence[Model], place: int, offset: int) -> str:
+    return f"the base ({_name(given[0])})" if place < offset else f"model {place - offset + 1} ({_name(given[place])})"
+
+
+def _differences(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    """Each fact that is not equal, with the right value and the left one."""
+    parts = dict.fromkeys([*left, *right])
+    return [
+        found for part in parts if (found := _first_difference(*({part: side.get(part)} for side in (left, right))))
+    ]
 
 
 def _is_ours(folder: Path) -> bool:
@@ -260,39 +341,60 @@ def _name(model: Model) -> str:
 def _first_difference(left: dict[str, Any], right: dict[str, Any]) -> str:
     for part in dict.fromkeys([*left, *right]):
         if left.get(part) != right.get(part):
-            shown = [str(side.get(part, "absent")) for side in (right, left)]
+            shown = [_shown(side.get(part)) for side in (right, left)]
             words = (text if len(text) < 60 else text[:57] + "..." for text in shown)
             return f"its {part} is {' and not '.join(words)}"
     return ""
+
+
+def _shown(value: Any) -> str:
+    return (
+        "absent"
+        if value is None
+        else repr(value)
+        if isinstance(value, str) and not value.isidentifier()
+        else str(value)
+    )
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {f"tensor {name}": tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
 
 
-def _structure(model: Model) -> dict[str, Any]:
-    """What must be equal besides the tensors: the parts of every tower, their settings, and the vocabularies."""
+def _facts(model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What must be equal besides the tensors (the parts of every tower, their settings, the vocabularies), and how inputs
+    are read, of which one may be chosen: prompts, poolers, preprocessing, Matryoshka cuts.
+    """
     if isinstance(model, Path):
         config = read_json(model / CONFIG)
-        towers, similarity = config["towers"], config["spec"].get("similarity", "cosine")
+        towers, spec = config["towers"], config["spec"]
     else:
         towers = [
             {part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")} for tower in model.towers
         ]
-        similarity = model.spec.similarity
-    facts: dict[str, Any] = {"similarity": similarity, "number of towers": len(towers)}
+        spec = model.spec.to_dict()
+    fixed: dict[str, Any] = {"similarity": spec.get("similarity", "cosine"), "number of towers": len(towers)}
+    choosable: dict[str, Any] = {f"prompt {name}": text for name, text in spec.get("prompts", {}).items()}
+    choosable |= {f"prompt of the role {role}": name for role, name in (spec.get("roles") or {}).items()}
+    choosable |= {"default prompt": spec.get("default_prompt_name"), "dims": list(spec.get("dims") or ())}
     for place, tower in enumerate(towers):
         for part in ("encoder", "pooler", "head"):
             settings = dict(tower[part])
-            facts[f"tower {place} {part}"] = settings.pop("kind").rpartition(":")[2]
-            facts |= {f"tower {place} {part} {name}": value for name, value in _flat(settings)}
+            mine = choosable if part == "pooler" else fixed
+            mine[f"tower {place} {part}"] = settings.pop("kind").rpartition(":")[2]
+            for name, value in _flat(settings):
+                reads = part == "pooler" or name.partition(".")[0] in _READING
+                (choosable if reads else fixed)[f"tower {place} {part} {name}"] = value
         if isinstance(model, Path):
-            facts[f"tower {place} vocabulary"] = _vocabulary(model / tower["assets"]) if tower.get("assets") else ""
+            assets = (model / tower["assets"]) if tower.get("assets") else None
+            vocabulary, reading = _assets(assets) if assets is not None else ("", {})
         else:
             with tempfile.TemporaryDirectory() as folder:
                 model.towers[place].encoder.save_assets(Path(folder))
-                facts[f"tower {place} vocabulary"] = _vocabulary(Path(folder))
-    return facts
+                vocabulary, reading = _assets(Path(folder))
+        fixed[f"tower {place} vocabulary"] = vocabulary
+        choosable |= {f"tower {place} {name}": value for name, value in reading.items()}
+    return fixed, choosable
 
 
 def _describe(part: nn.Module) -> dict[str, Any]:
@@ -308,10 +410,15 @@ def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any
             yield before + name, value
 
 
-def _vocabulary(folder: Path) -> str:
-    """A digest of what gives tokens their numbers; other settings of a tokenizer may differ."""
+def _assets(folder: Path) -> tuple[str, dict[str, Any]]:
+    """A digest of what gives tokens their numbers, "" without a tokenizer, and what else the files say of reading an input."""
+    facts: dict[str, Any] = {}
+    if (path := folder / "preprocessor_config.json").is_file():
+        facts = {f"processor {name}": value for name, value in _flat(json.loads(path.read_text(encoding="utf-8")))}
     path = folder / "tokenizer.json"
     if not path.is_file():
-        return ""
-    model = json.loads(path.read_text(encoding="utf-8"))["model"]
-    return hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()[:12]
+        return "", facts
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("normalizer", "pre_tokenizer", "post_processor"):
+        facts[f"tokenizer {name}"] = json.dumps(whole.get(name), sort_keys=True)
+    return hashlib.sha256(json.dumps(whole["model"], sort_keys=True).encode()).hexdigest()[:12], facts

@@ -20,7 +20,7 @@ from zoo.windows import batches
 from .checks import check_similarity
 from .losses.base import Loss
 from .losses.infonce import InfoNCE
-from .merging import Merged, Model, merge_with, tensors_of
+from .merging import Merged, Model, kept, merge_with, tensors_of
 
 Tensors = Mapping[str, Tensor]
 Objective = Callable[[dict[str, Tensor]], Tensor]
@@ -246,6 +246,7 @@ def self_position(
     convex: bool = True,
     learn_scale: bool = True,
     seed: int = 0,
+    keep: int | None = None,
 ) -> Merged:
     """Merges models with the weights that do best on a small probe set, equal parts of every task.
 
@@ -256,14 +257,16 @@ def self_position(
         models: fine-tuned from one base. probe: a few dozen pairs of every task; a pair's task is its data set.
         base: what they were trained from; without it the scale stays 1, and weights that are not convex may drift.
         convex: weights above 0 with a sum of 1. learn_scale: also search how far to go, 1/2 to 2.
+        keep: place of the model whose prompts, poolers and preprocessing are kept, where they differ.
 
     Raises:
-        DifferentModelsError: another architecture. ProbeError: too small a probe.
+        DifferentModelsError: another architecture, or another way of reading inputs without `keep`. ProbeError: too small a probe.
     """
     loaded = [model if isinstance(model, Embedder) else load_model(model) for model in models]
     start = loaded[0] if base is None else base if isinstance(base, Embedder) else load_model(base)
-    tensors_of([start, *loaded])
-    carrier = merge_with(loaded, lambda parts: parts[0]).eval()  # averages what is no parameter
+    like = kept(loaded, keep)
+    tensors_of(loaded, base=None if base is None else start, like=like)
+    carrier = merge_with(loaded, lambda parts: parts[0], like=like).eval()  # averages what is no parameter
     zero = {name: tensor if base is not None else 0 * tensor for name, tensor in _floats(start, carrier.device).items()}
     vectors = [{n: tensor - zero[n] for n, tensor in _floats(model, carrier.device).items()} for model in loaded]
     ready = probe if isinstance(probe, Probe) else Probe(probe, carrier)

@@ -29,6 +29,8 @@ EXAMPLES = (
     "zoo merge runs/a runs/b runs/c --method greedy --probe probe.csv --out merged/",
     "zoo merge runs/a runs/b --base zoo-mini --method task-arithmetic --scale 0.4 --out merged/",
     "zoo merge runs/a runs/b --method slerp --weights 0.5 0.5 --out merged/",
+    "zoo merge runs/a runs/b --keep runs/a --out merged/  # of two prompts, poolers or preprocessings a's",
+    "zoo merge runs/a runs/b --base zoo-mini --method task-arithmetic --weights 1 -1 --unlearn --out merged/",
 )
 METHODS = ("uniform", "greedy", "task-arithmetic", "slerp", "ties", "self-position")
 _NEEDS_BASE, _NEEDS_PROBE = ("task-arithmetic", "ties"), ("greedy", "self-position")
@@ -37,10 +39,16 @@ _NEEDS_BASE, _NEEDS_PROBE = ("task-arithmetic", "ties"), ("greedy", "self-positi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo merge`."""
     parser.add_argument("models", nargs="+", metavar="MODEL", help="names of `zoo list`, or folders")
-    parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the merged model goes")
+    parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="a new folder for the merged model")
     parser.add_argument("--method", choices=METHODS, help="default: self-position with --probe, else uniform")
     parser.add_argument("--base", metavar="NAME", help="what the models were trained from")
     parser.add_argument("--weights", nargs="+", type=real, metavar="W", help="one a model (default: all equal)")
+    parser.add_argument(
+        "--unlearn", action="store_true", help="task-arithmetic: negative weights take away what a model learned"
+    )
+    parser.add_argument(
+        "--keep", metavar="MODEL", help="whose prompts, poolers and preprocessing to keep, where they differ; or: first"
+    )
     parser.add_argument("--scale", type=real, metavar="X", help="of task vectors (default: 0.4; ties: 1)")
     parser.add_argument("--density", type=real, default=0.2, metavar="X", help="of ties: share kept (default: 0.2)")
     parser.add_argument("--probe", metavar="SOURCE", help="pairs of every task: a file, a folder, or hf:ORG/NAME")
@@ -63,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     probe = None
     if arguments.probe:
         with waiting(f"reading {arguments.probe}"):
-            probe = Probe(open_pairs(arguments.probe), _loaded(models[0], arguments.device))
+            probe = Probe(open_pairs(arguments.probe), _loaded(models[_place(arguments) or 0], arguments.device))
         models = [_loaded(model, arguments.device) for model in models]  # they are scored, so they are needed whole
         base = _loaded(base, arguments.device) if base is not None else None
     # The search has a bar of its own.
@@ -71,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         merged, weights, scale = _merged(method, models, base, probe, arguments)
     merged.save_pretrained(arguments.out)
     facts: dict[str, Any] = {"method": method, "models": arguments.models, "base": arguments.base}
+    facts |= {"keep": arguments.models[_place(arguments)]} if arguments.keep else {}
     facts |= {"weights": weights, "scale": scale}
     if probe is not None:
         named = {**dict(zip(arguments.models, models, strict=True)), "merged": merged}
@@ -102,6 +111,41 @@ def _check(arguments: argparse.Namespace, method: str) -> None:
         raise ZooError(f"--weights gives {len(arguments.weights)} numbers for {count} models; give one each")
     if arguments.weights and method != "task-arithmetic" and not sum(arguments.weights) > 0:
         raise ZooError(f"--weights must have a sum above 0, not {sum(arguments.weights)}")
+    _check_negative(arguments, method)
+    _place(arguments)
+    out = arguments.out
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise ZooError(f"--out {out} is there already; name a new folder, or remove it first")
+
+
+def _check_negative(arguments: argparse.Namespace, method: str) -> None:
+    """Raises ZooError for what is taken away and not added, unless it was asked for in so many words."""
+    negative = [weight for weight in arguments.weights or () if weight < 0]
+    scale = arguments.scale is not None and arguments.scale < 0
+    if arguments.unlearn and method != "task-arithmetic":
+        raise ZooError("--unlearn is of --method task-arithmetic alone, which needs --base NAME")
+    if method == "task-arithmetic":
+        if (negative or scale) and not arguments.unlearn:
+            what = f"--weights {negative[0]}" if negative else f"--scale {arguments.scale}"
+            raise ZooError(f"{what} is negative and takes away what was learned; if that is meant, add --unlearn")
+    elif negative:
+        raise ZooError(
+            f"--weights {negative[0]} is negative, which no mean has; to take away what a model learned: --method "
+            "task-arithmetic --base NAME --unlearn"
+        )
+    elif scale:
+        raise ZooError(f"--scale must not be negative, not {arguments.scale}")
+
+
+def _place(arguments: argparse.Namespace) -> int | None:
+    """Which model --keep names, None without it."""
+    if arguments.keep is None:
+        return None
+    if arguments.keep in arguments.models:
+        return arguments.models.index(arguments.keep)
+    if arguments.keep.lower() == "first":
+        return 0
+    raise ZooError(f"--keep {arguments.keep}: name one of the models, {', '.join(arguments.models)}, or write first")
 
 
 def _source(name: str, ignore: list[str]) -> "Embedder | Path":
@@ -127,30 +171,38 @@ def _merged(
     from zoo.training import merging
     from zoo.training.positioning import self_position
 
-    count, scale = len(models), arguments.scale
+    count, scale, keep = len(models), arguments.scale, _place(arguments)
     weights = arguments.weights or [1 / count] * count
     if method == "self-position":
-        found = self_position(models, probe, base=base, steps=arguments.steps, seed=arguments.seed)
+        found = self_position(models, probe, base=base, steps=arguments.steps, seed=arguments.seed, keep=keep)
         return found.model, list(found.weights), found.scale
     if method == "greedy":
-        found = merging.greedy(models, probe.mean_recall)
+        found = merging.greedy(models, probe.mean_recall, keep=keep)
         return found.model, list(found.weights), None
     if method == "task-arithmetic":
         scale, weights = 0.4 if scale is None else scale, arguments.weights or [1.0] * count
-        return merging.task_arithmetic(base, models, scale, weights), weights, scale
+        return merging.task_arithmetic(base, models, scale, weights, keep=keep), weights, scale
     if method == "ties":
         scale = 1.0 if scale is None else scale
-        return merging.ties(base, models, arguments.density, scale), [1.0] * count, scale
+        return merging.ties(base, models, arguments.density, scale, keep=keep), [1.0] * count, scale
     weights = [weight / sum(weights) for weight in weights]
     if method == "slerp":
-        return merging.slerp(*models, weights[1]), weights, None
-    return merging.uniform(models, weights), weights, None
+        return merging.slerp(*models, weights[1], keep=keep), weights, None
+    return merging.uniform(models, weights, keep=keep), weights, None
 
 
 def _summarise(facts: dict[str, Any], arguments: argparse.Namespace) -> None:
     shown = ", ".join(f"{name} {weight:.3f}" for name, weight in zip(facts["models"], facts["weights"], strict=True))
     scale = f", scale {facts['scale']:.3f}" if facts["scale"] is not None else ""
     print(f"{facts['method']}: {shown}{scale}")
+    if "keep" in facts:
+        print(f"prompts, poolers and preprocessing of {facts['keep']}")
+    given, whole = arguments.weights or [], facts["method"] in ("uniform", "slerp")
+    if whole and given and abs(sum(given) - 1) > 1e-6:
+        print(f"the weights add up to {sum(given):g}, not 1: their shares were taken")
+    sign = -1 if (facts["scale"] or 0) < 0 else 1
+    if unlearned := [n for n, w in zip(facts["models"], facts["weights"], strict=True) if sign * w < 0]:
+        print(f"unlearned: {', '.join(unlearned)}")
     if "probe" in facts:
         tasks = [score["task"] or "probe" for score in facts["probe"]["merged"]]
         headers = [head for task in tasks for head in (f"{task} loss", f"{task} recall@1")]
