@@ -2,24 +2,31 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from zoo.embedder import Embedder
 from zoo.errors import NormsLostError, ZooError
 from zoo.identity import Contents
 from zoo.registry import PREFIXES, get_spec
 from zoo.spec import ModelSpec, need_one_vector
-from zoo.tables.pairs import Pair, PairTable
+from zoo.tables.pairs import Pair, PairTable, numbers_in, place_of
 
 from .augmentation import Augmentation
-from .feed import count_negatives, sample_of
+from .feed import sample_of
 from .frozen import ITSELF, check_teacher
 from .gather import world
 from .losses import Loss
 from .optim import select
 from .recipe import Recipe
+from .rows import negatives_each, negatives_of, root_of
 from .run import MissingExtrasError, layers_of
 
 # What a batch may hold beyond queries and targets.
-_NAMES = {"right", "ignore", "scores", "teacher_queries", "teacher_targets", "teacher_scores", "progress"}
+_NAMES = {"right", "empty", "ignore", "scores", "teacher_queries", "teacher_targets", "teacher_scores", "progress"}
+
+
+class UnevenNegativesError(ZooError):
+    """Some rows have fewer hard negatives than others, and the loss cannot tell."""
 
 
 class PairsError(ZooError, ValueError):
@@ -68,7 +75,6 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
             "needs a positive of its own"
         )
     _check_names(model, recipe, loss)
-    negatives = _check_negatives(sample, recipe, loss)
     if unknown := sorted((loss.reads | loss.may_read) - _NAMES):
         raise MissingExtrasError(
             f"the loss {type(loss).__name__} reads {', '.join(unknown)}, which no batch has; there are "
@@ -80,9 +86,10 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
             f"{several.where or 'a pair'} has {1 + len(several.also)} positives, and the loss {recipe.loss} reads "
             "teacher_scores, which are of the first alone; give each positive a row of its own, with its scores"
         )
-    have = {"right", "ignore", "progress"}
+    have = {"right", "empty", "ignore", "progress"}
     have |= {"scores"} if all(pair.score is not None for pair in sample) else set()
-    have |= {"teacher_scores"} if all(len(pair.teacher_scores) > negatives for pair in sample) else set()
+    scored = [len(pair.teacher_scores) == 1 + len(pair.negatives) for pair in sample if pair.negatives]
+    have |= {"teacher_scores"} if (any(scored) if scored else all(pair.teacher_scores for pair in sample)) else set()
     have |= {"teacher_queries", "teacher_targets"} if recipe.teacher else set()
     grades = sorted({pair.score for pair in sample if pair.score is not None})
     if loss.grades is not None and "scores" in have and len(grades) > loss.grades:
@@ -123,18 +130,41 @@ def is_place(name: str) -> bool:
     return name.startswith((*PREFIXES, "./", "../", "/", "~"))
 
 
-def _check_negatives(sample: Sequence[Pair], recipe: Recipe, loss: Loss) -> int:
-    """Hard negatives of every pair; raises where too many pairs have none."""
-    wanted = count_negatives(sample) if recipe.negatives is None else recipe.negatives
-    without = [pair for pair in sample if not pair.negatives]
-    allowed = recipe.max_bad * len(sample) if recipe.max_bad < 1 else recipe.max_bad
-    if wanted and len(without) > allowed:
+def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) -> None:
+    """What all rows tell, those that a stage learns from: as `check_run`, which looks at some of them alone.
+
+    Raises:
+        PairsError: fewer than a batch; or no hard negatives where they are asked for. MissingExtrasError: pairs without
+            scores for their negatives. UnevenNegativesError: the loss does not tell places without a negative.
+    """
+    counts = negatives_of(pairs)
+    if recipe.batch_size > len(pairs):
         raise PairsError(
-            f"{without[0].where or 'a pair'} has no hard negative and the recipe asks for {wanted} ({len(without)} of "
-            f"{len(sample)} pairs that were looked at have none); add some, mine them (zoo mine), or set negatives=0"
+            f"a batch of {recipe.batch_size} is larger than the {len(pairs)} pairs that are left; set "
+            f"batch_size={len(pairs)} or less"
         )
-    if not wanted and getattr(loss, "in_batch", True) is False:
+    each = negatives_each(counts, recipe)
+    if recipe.negatives and not each:
+        raise PairsError(
+            f"each of the {len(pairs):,} pairs has no hard negative and the recipe asks for {recipe.negatives}; add some, mine "
+            "them (zoo mine), or set negatives=0"
+        )
+    if not each and loss.needs_negatives:
         raise PairsError(
             "without in-batch negatives a query has nothing to be told from; give hard negatives (zoo mine)"
         )
-    return wanted
+    if each and counts.min() < each and loss.hard_negatives and not {"right", "empty"} & (loss.reads | loss.may_read):
+        raise UnevenNegativesError(
+            f"{int((counts < each).sum()):,} of {len(pairs):,} pairs have fewer than {each} hard negatives, and the loss "
+            f"{type(loss).__name__} reads neither `right` nor `empty`, which tell the places that are left: let it read one, "
+            f"or say negatives={max(1, int(counts.min()))} (--negatives) and without_negatives='drop'"
+        )
+    sound = root_of(pairs)
+    if each and sound is not None and "teacher_scores" in loss.reads:
+        mine = np.isin(numbers_in(pairs, sound), sound.unscored)
+        if mine.any():
+            first = int(np.flatnonzero(mine)[0])
+            raise MissingExtrasError(
+                f"{int(mine.sum()):,} of {len(pairs):,} pairs have no teacher_scores for their negatives, which the loss "
+                f"{recipe.loss} reads; the first is {place_of(pairs, first)}: score them, or take the rows out"
+            )

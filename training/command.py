@@ -14,19 +14,21 @@ import torch
 from zoo.arguments import device as device_here
 from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, separator, source, spelled, waiting
 from zoo.errors import ZooError
-from zoo.registry import build_model, load_model
+from zoo.registry import LIKE, build_model, get_spec, load_model
 from zoo.tables import PACKS, open_held_out, open_sources
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair, PairTable
 
+from .checks import is_place
 from .finishing import hold_out, slug
 from .gather import is_main, say
 from .losses.base import describe_losses
 from .recipe import Recipe, RecipeError, stages_of
 from .recipes import RECIPES, get_recipe
 from .rehearsal import rehearse
+from .rows import set_aside, told_aside
 from .samplers import describe_samplers
-from .trainer import finish, of_stage, train
+from .trainer import finish, of_stage, train, uneven_lines
 from .unread import check_unread, unread_lines
 
 # Options of the command that are fields of the recipe.
@@ -50,6 +52,7 @@ _FIELDS = [
     "holdout",
     "augment",
     "max_bad",
+    "without_negatives",
 ]
 
 
@@ -82,8 +85,12 @@ def start(arguments: argparse.Namespace) -> int:
     check_unread(pairs, recipe, held_out)
     for line in unread_lines(pairs, recipe, shown=True):
         say(line)
-    ignored = {column for schema in schemas for column in schema.ignored}
     name = arguments.model or first.model or DEFAULT_MODEL
+    _check_name(name)
+    rows = set_aside(pairs, first.max_bad)
+    for line in filter(None, (told_aside(rows), *uneven_lines(rows, recipe))):
+        say(line)
+    ignored = {column for schema in schemas for column in schema.ignored}
     settings = [key for key in arguments.ignore if key not in ignored]  # the others are a checkpoint's
     torch.manual_seed(first.seed)
     with waiting(f"loading {name}") if is_main() else contextlib.nullcontext():
@@ -91,22 +98,22 @@ def start(arguments: argparse.Namespace) -> int:
         if scratch and settings:
             raise ZooError(f"--ignore {settings[0]}: there is no such column, and no checkpoint is read")
         model = build_model(name) if scratch else load_model(source(name), device="cpu", ignore=settings)
-    say(f"{name}: {len(pairs):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
+    say(f"{name}: {len(rows):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
     stages = [replace(stage, model=stage.model or name) for stage in stages_of(recipe)]
     if arguments.batch_size is None:
-        stages = _fitted(stages, hold_out(pairs, held_out, first)[0])
+        stages = _fitted(stages, hold_out(rows, held_out, first)[0])
     finished = name if first.model == name else slug(arguments.out.resolve().name) if arguments.out else None
     if arguments.dry_run:
-        return _report(rehearse(model, pairs, stages, held_out=held_out, device=device), pairs)
+        return _report(rehearse(model, rows, stages, held_out=held_out, device=device))
     if arguments.finish:
-        step = finish(model, pairs, arguments.out, held_out=held_out, name=finished, device=device)
+        step = finish(model, rows, arguments.out, held_out=held_out, name=finished, device=device)
         say(f"model of step {step} written to {arguments.out}")
         return 0
     trackers = arguments.log or ["tensorboard"]
     try:
         train(
             model,
-            pairs,
+            rows,
             stages,
             arguments.out,
             held_out=held_out,
@@ -154,7 +161,7 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
     pairs = open_sources(sources, _options(arguments))
     for schema in pairs.schemas:
         say(str(schema))
-    return pairs.check()
+    return pairs
 
 
 def _held_out(arguments: argparse.Namespace) -> PairTable | None:
@@ -185,13 +192,21 @@ def _data_facts(arguments: argparse.Namespace, pairs: PairTable) -> dict[str, An
     }
 
 
-def _report(facts: dict[str, Any], pairs: PairTable) -> int:
+def _report(facts: dict[str, Any]) -> int:
+    facts.pop("rows", None)  # which were said
     # Too long for a cell.
     sentences = {name: value for name, value in facts.items() if name.endswith((": texts", ": what repeats"))}
     for text in sentences.values():
         say(text)
     print_table(["checked", ""], [[name, str(value)] for name, value in facts.items() if name not in sentences])
     return 0
+
+
+def _check_name(name: str) -> None:
+    """Raises UnknownModelError for a name of no model: the rows are looked at before one is loaded."""
+    place = source(name)
+    if isinstance(place, str) and LIKE not in place and not is_place(place):
+        get_spec(place)
 
 
 def _assignment(text: str) -> tuple[str, str]:

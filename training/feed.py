@@ -4,7 +4,7 @@ import json
 import math
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -13,19 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.bulk.limit import Limit
 from zoo.embedder import Embedder
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
 from zoo.fusion import FusedEncoder, FusedRead, Known
 from zoo.identity import Answers
 from zoo.items import Item
 from zoo.keys import item_key
-from zoo.tables.pairs import Pair, PairTable, Selection, answers_of
+from zoo.tables.pairs import Pair, PairTable, datasets_of, place_of
 
 from .augmentation import Augmentation
 from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
 from .read_cache import ReadCache
 from .recipe import Recipe
+from .rows import WITHOUT_IT, count_negatives, known_answers, most, negatives_each
 from .samplers import BatchSampler
 from .vector_cache import VectorCache
 
@@ -40,7 +42,8 @@ class TrainBatch(NamedTuple):
     """What one step of one process trains on.
 
     Attributes:
-        queries: b reads. targets: b positives, then M further targets of each: hard negatives, further positives.
+        queries: b reads. targets: b positives, then M further targets of each: hard negatives, further positives, and
+            empty places where a pair has fewer.
         extras: named tensors of the batch, as losses read them; of this process's rows.
         rows: which pairs they are. negatives: M.
         numbers: of the contents of the queries and the targets `(2b + b·M,)`, -1 for an empty place; `answers` tells
@@ -64,6 +67,7 @@ class _Drawn(NamedTuple):
     items: list[Item]
     numbers: list[int]
     reads: list[Read]
+    scores: list[float] | None
 
 
 class Feed(Protocol):
@@ -78,40 +82,63 @@ class Feed(Protocol):
         """Numbers of the queries and of the targets of a step, of all processes; nothing is read."""
 
 
-class MissingNegativesError(InputError):
-    """The recipe asks for hard negatives that a pair does not have."""
-
-
 class UntaughtError(ZooError):
     """The teacher has no vector for an item."""
 
 
 class Skipped:
-    """Pairs that could not be read: listed once each in a file, and no more of them than the recipe allows."""
+    """Rows that something is wrong with: listed once each in a file, and no more of them than the recipe allows.
 
-    def __init__(self, path: Path | None, limit: float, count: int) -> None:
-        self.path, self.allowed = path, math.ceil(limit * count) if limit < 1 else int(limit)
-        self.reasons: dict[str, str] = {}
+    Args:
+        path: the file; the other processes' lie beside it, and count too. limit: as `Limit` reads it.
+        count: all inputs. before: place and reason of those that were set aside before, which count too.
+    """
+
+    def __init__(self, path: Path | None, limit: Any, count: int, before: Mapping[str, str] | None = None) -> None:
+        self.path, self.limit, self.count = path, Limit.parse(limit), count
+        self.reasons: dict[str, str] = dict(before or {})
         self._lock = threading.Lock()
-        if path is not None and path.is_file():
-            for line in keep_whole_lines(path):
-                entry = json.loads(line)
-                self.reasons[entry["pair"]] = entry["reason"]
+        self.reasons |= _listed(path)
 
     def add(self, pair: str, reason: str) -> None:
-        """Notes a pair; raises TooManyBadItemsError where that is one too many."""
+        """Notes a row; raises TooManyBadItemsError where that is one too many."""
         with self._lock:
             if pair in self.reasons:
                 return
             self.reasons[pair] = reason
             if self.path is not None:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"pair": pair, "reason": reason}, ensure_ascii=False) + "\n")
-            if len(self.reasons) > self.allowed:
+                list_skipped(self.path, {pair: reason})
+                for other in self.path.parent.glob("skipped*.jsonl"):
+                    self.reasons |= {} if other == self.path else _listed(other, mend=False)
+            allowed = self.limit.allowed(self.count)
+            if len(self.reasons) > allowed:
+                share = f", {self.limit} of {self.count:,}" if self.limit.share is not None else ""
                 raise TooManyBadItemsError(
-                    f"{len(self.reasons)} pairs cannot be read and the recipe allows {self.allowed} (max_bad); the last "
+                    f"{len(self.reasons):,} pairs cannot be read and the recipe allows {allowed:,} (max_bad{share}); the last "
                     f"is {pair}: {reason}" + (f"; all are in {self.path}" if self.path is not None else "")
                 )
+
+
+def list_skipped(path: Path, reasons: Mapping[str, str], **facts: Any) -> None:
+    """Adds places and reasons to a file of skipped rows, those that are not in it yet."""
+    known = _listed(path, every=True)
+    lines = [
+        json.dumps({"pair": place, "reason": reason, **facts}, ensure_ascii=False) + "\n"
+        for place, reason in reasons.items()
+        if place not in known
+    ]
+    if lines:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+
+
+def _listed(path: Path | None, *, mend: bool = True, every: bool = False) -> dict[str, str]:
+    """Place and reason of the rows in a file; those that are held out only count with `every`."""
+    if path is None or not path.is_file():
+        return {}
+    lines = keep_whole_lines(path) if mend else path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    entries = map(json.loads, filter(None, lines))
+    return {entry["pair"]: entry["reason"] for entry in entries if every or not entry.get("held_out")}
 
 
 class PairFeed:
@@ -147,9 +174,9 @@ class PairFeed:
         self.decoded = ReadCache(_DECODED_BYTES)
         self.prefixes = role_prefixes(model, recipe)
         self.augmentation = Augmentation.parse(recipe.augment)
-        self.negatives = count_negatives(sample_of(pairs)) if recipe.negatives is None else recipe.negatives
-        self.answers = answers_of(pairs) if answers is None else answers
-        self.further = _most(self.answers.counts - 1) if all_positives else 0
+        self.answers = known_answers(pairs) if answers is None else answers
+        self.negatives = negatives_each(count_negatives(self.answers), recipe)
+        self.further = most(self.answers.counts - 1) if all_positives else 0
 
     def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
         """See `Feed`; some steps ahead are read in threads."""
@@ -210,7 +237,9 @@ class PairFeed:
                 return self._draw(step, place, row)
             except InputError as error:
                 self.skipped.add(place_of(self.pairs, row), str(error))
-            row = int(luck.integers(len(self.pairs)))
+            datasets = datasets_of(self.pairs)[0]
+            alike = np.flatnonzero(datasets == datasets[row])  # a batch of one data set stays so
+            row = int(alike[luck.integers(len(alike))])
         raise TooManyBadItemsError(f"{_TRIES} pairs in a row cannot be read; the last is {place_of(self.pairs, row)}")
 
     def _draw(self, step: int, place: int, row: int) -> _Drawn:
@@ -218,27 +247,43 @@ class PairFeed:
         items, numbers = list(pair.items()), self.answers.of(row).tolist()
         if len(items) != len(numbers):
             raise InputError("the pair could not be read, or was another, when the contents were compared")
-        chosen = self.places(row, step)
-        if len(chosen) < 2 + self.negatives:
-            raise MissingNegativesError(
-                f"{pair.where or 'a pair'} has no hard negative and the recipe asks for {self.negatives}; add one, mine "
-                "them (`zoo mine`), or set negatives=0"
-            )
-        seed = (self.recipe.seed, step, place)
-        reads = [self._read(items[slot], self.prefixes[i > 0], (*seed, i)) for i, slot in enumerate(chosen)]
-        empty = 2 + self.negatives + self.further - len(chosen)  # read as the positive, and nobody's candidate
+        seed, chosen, reads = (self.recipe.seed, step, place), [], []
+        for i, slot in enumerate(self.places(row, step)):
+            try:
+                reads.append(self._read(items[slot], self.prefixes[i > 0], (*seed, i)))
+            except InputError as error:
+                if i < 2:
+                    raise
+                self.skipped.add(place_of(self.pairs, row), f"{error}; {WITHOUT_IT}")
+            else:
+                chosen.append(slot)
+        empty = 2 + self.negatives + self.further - len(chosen)  # nobody's candidates
         return _Drawn(
             row,
             pair,
             [items[slot] for slot in chosen] + empty * [items[chosen[1]]],
             [numbers[slot] for slot in chosen] + empty * [-1],
-            reads + empty * [reads[1]],
+            reads + empty * [reads[1]._replace(empty=True)],
+            self._scores(pair, chosen),
         )
+
+    def _scores(self, pair: Pair, chosen: Sequence[int]) -> list[float] | None:
+        """A teacher's scores `1 + M` of the positive and the chosen hard negatives, -inf where there is none; None for a
+        pair whose negatives have none."""
+        if not pair.negatives:
+            found = [*(pair.teacher_scores or (0.0,))][:1]  # of a positive alone they rank nothing
+        elif len(pair.teacher_scores) == 1 + len(pair.negatives):
+            count = 1 + len(pair.also)
+            found = [pair.teacher_scores[0], *(pair.teacher_scores[slot - count] for slot in chosen if slot > count)]
+        else:
+            return None
+        return found + [-math.inf] * (1 + self.negatives - len(found))
 
     def places(self, row: int, step: int) -> list[int]:
         """Which items of a pair a step trains: the query, a positive, the hard negatives, further positives.
 
-        A pair's positives come in an order of its own, another one when all have come; each epoch begins with the next.
+        Of more hard negatives than `negatives` the first are taken; of fewer, those that there are. A pair's positives
+        come in an order of its own, another one when all have come; each epoch begins with the next.
         """
         count, size = int(self.answers.counts[row]), int(self.answers.sizes[row])
         epoch = step // self.sampler.steps_per_epoch
@@ -247,8 +292,7 @@ class PairFeed:
             luck = np.random.default_rng((self.recipe.seed, row, epoch // count, _ORDER))
             order = np.roll(luck.permutation(count), -(epoch % count)).tolist()
         first, *more = (1 + i for i in order)
-        negatives = size - 1 - count
-        chosen = [1 + count + k % negatives for k in range(self.negatives)] if negatives else []
+        chosen = range(1 + count, min(size, 1 + count + self.negatives))
         return [0, first, *chosen, *more[: self.further]]
 
     def _read(self, item: Item, prefix: str, seed: tuple[int, ...]) -> Read:
@@ -274,9 +318,8 @@ class PairFeed:
         extras, pairs = {}, [one.pair for one in drawn]
         if all(pair.score is not None for pair in pairs):
             extras["scores"] = torch.tensor([pair.score for pair in pairs], dtype=torch.float32)
-        if all(len(pair.teacher_scores) > self.negatives for pair in pairs):
-            kept = [pair.teacher_scores[: 1 + self.negatives] for pair in pairs]
-            extras["teacher_scores"] = torch.tensor(kept, dtype=torch.float32)
+        if all(one.scores is not None for one in drawn) and (self.negatives or pairs[0].teacher_scores):
+            extras["teacher_scores"] = torch.tensor([one.scores for one in drawn], dtype=torch.float32)
         if self.teacher is not None:
             taught = [self._taught(item, i >= len(drawn)) for i, item in enumerate(_in_order([d.items for d in drawn]))]
             extras["teacher_queries"] = torch.stack(taught[: len(drawn)])
@@ -291,17 +334,6 @@ class PairFeed:
                 "a teacher that reads these, or leave the pair out"
             )
         return vector
-
-
-def count_negatives(sample: Sequence[Pair]) -> int:
-    """Hard negatives of a pair, as most of those have that have some; 0 where none has."""
-    return _most([len(pair.negatives) for pair in sample])
-
-
-def _most(counts: Sequence[int] | np.ndarray) -> int:
-    """The middle one of the counts above 0; 0 where none is."""
-    some = sorted(int(count) for count in counts if count > 0)
-    return some[len(some) // 2] if some else 0
 
 
 def _in_order(lines: Sequence[Sequence[Any]]) -> list[Any]:
@@ -327,15 +359,3 @@ def keep_whole_lines(path: Path) -> list[str]:
     if whole + newline != text:
         path.write_text(whole + newline, encoding="utf-8")
     return whole.splitlines()
-
-
-def place_of(pairs: Sequence[Pair] | PairTable, row: int) -> str:
-    """Where a pair was read from, for messages."""
-    if isinstance(pairs, Selection):
-        return place_of(pairs.pairs, int(pairs.rows[row]))
-    if hasattr(pairs, "where"):
-        return pairs.where(row)
-    try:
-        return pairs[row].where or f"pair {row}"
-    except InputError:
-        return f"pair {row}"

@@ -24,6 +24,7 @@ from .frozen import trained_prompts
 from .gather import say, wait_for_all, world
 from .losses import build_loss
 from .recipe import Recipe
+from .rows import root_of
 from .run import Run
 
 SCORES = "scores.json"
@@ -60,7 +61,9 @@ def hold_out(
 
 def _validation(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> PairTable | None:
     """The validation rows of tables with a column of splits, or 5,000 of them; None where there are none."""
-    leaves = [leaf for leaf in leaves_of(pairs) if isinstance(leaf, SplitTable) and leaf.split == TRAIN]
+    sound = root_of(pairs)
+    whole = pairs if sound is None else sound.pairs
+    leaves = [leaf for leaf in leaves_of(whole) if isinstance(leaf, SplitTable) and leaf.split == TRAIN]
     found = [own for leaf in leaves if (own := leaf.of_split(VALIDATION)) is not None]
     if not found:
         return None
@@ -72,7 +75,9 @@ def _validation(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> PairTable 
 
 def told_held_out(held_out: Sequence[Pair] | PairTable) -> str:
     """What the held-out pairs are, where a column of the data says it; "" else."""
-    rows = held_out.pairs if isinstance(held_out, Selection) else held_out
+    sound = root_of(held_out)
+    rows = held_out if sound is None else sound.pairs
+    rows = rows.pairs if isinstance(rows, Selection) else rows
     leaves = leaves_of(rows)
     if not all(isinstance(leaf, SplitTable) and leaf.split == VALIDATION for leaf in leaves):
         return ""

@@ -27,11 +27,14 @@ class Read(NamedTuple):
     Attributes:
         tower: position of the tower in the model's `readers`. value: what its encoder's `read` gave.
         vector: the finished embedding `(dim,)` where the tower does not learn and it is known; `value` is None then.
+        empty: whether it only stands for a place without an item, whose vector nobody looks at: it is 0, and no forward
+            pass has to be spent on it.
     """
 
     tower: int
     value: Any = None
     vector: Tensor | None = None
+    empty: bool = False
 
 
 class _Chunk(NamedTuple):
@@ -71,14 +74,15 @@ class CachedEmbeddings:
         # While the loss is computed nothing else lies in memory: the last chunk keeps its activations for nothing.
         keep = set(learning if micro_batch is None else learning[-1:])
         self.learning = learning
-        parts = [(torch.tensor([i]), read.vector[None]) for i, read in enumerate(reads) if read.vector is not None]
+        known = [(i, read) for i, read in enumerate(reads) if read.vector is not None and not read.empty]
+        parts = [(torch.tensor([i]), read.vector[None]) for i, read in known]
         for i, chunk in enumerate(self.chunks):
             vectors = self._forward(i, with_grad=i in keep, first=True)
             if i in keep:
                 self.kept[i] = vectors
             parts.append((chunk.places, vectors.detach()))
         places, vectors = torch.cat([p for p, _ in parts]), torch.cat([v.to(model.device) for _, v in parts])
-        self.vectors = torch.empty_like(vectors)
+        self.vectors = vectors.new_zeros(len(reads), *vectors.shape[1:])
         self.vectors[places.to(vectors.device)] = vectors
 
     def _forward(self, number: int, *, with_grad: bool, first: bool) -> Tensor:
@@ -106,7 +110,12 @@ def _learns(tower: nn.Module) -> bool:
 def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, even: bool) -> Iterator[_Chunk]:
     """Reads of one tower and of similar length together."""
     for position, tower in enumerate(model.readers):
-        mine = [(i, read.value) for i, read in enumerate(reads) if read.tower == position and read.vector is None]
+        mine = [
+            (i, read.value)
+            for i, read in enumerate(reads)
+            # Processes that run as many passes must not leave any out.
+            if read.tower == position and read.vector is None and (even or not read.empty)
+        ]
         if even:
             check_even(len(mine), model.device)
         # Batch normalisation wants the whole batch where memory allows.

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from zoo.items import Item
-from zoo.tables.pairs import Pair, PairTable
+from zoo.tables.pairs import Pair, PairTable, place_of
 
 from .checkpoint import save_checkpoint, write_json
-from .feed import TrainBatch, place_of
+from .feed import TrainBatch
 from .gather import world
 from .run import Run
 

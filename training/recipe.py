@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
+from zoo.bulk.limit import Limit
 from zoo.errors import ZooError
 
 from .adapters import Lora
@@ -126,7 +127,10 @@ class Recipe:
         ema: decay of the running average of the weights, which is what the run saves; 0 saves the last weights.
         precision: of the forward pass; bf16 and fp16 are for GPUs, on most CPUs they are slower.
         sampler: which pairs share a batch, as `zoo.training.samplers.build_sampler` reads it.
-        negatives: hard negatives of every pair; None takes as many as the pairs have.
+        negatives: hard negatives of every pair; None takes as many as most pairs have that have some. Of more the first
+            are taken, of fewer those that there are.
+        without_negatives: whether pairs without a hard negative, where others have some, learn from those of the others
+            ("keep"), or are left out ("drop").
         datasets: shell patterns of the data sets that this stage learns from; empty means all.
         augment: as `zoo.training.augmentation` reads it; "" leaves the items as they are.
         query_prompt, document_prompt: text put before queries and targets; "" for the model's own by role.
@@ -136,7 +140,9 @@ class Recipe:
         cache: keep the vectors of towers that do not learn on disk, so that they are computed once.
         holdout: pairs kept back for the report's figures, where no column of splits says which: a share below 1, or a
             number; 0 for none.
-        max_bad: unreadable pairs that are set aside (listed in skipped.jsonl) before the run stops; a share or a number.
+        max_bad: inputs that something is wrong with (broken lines, empty cells, missing or unreadable files) that are set
+            aside and listed in skipped.jsonl before the run stops: a number, or a share of all inputs, 0.01 or "1%". The
+            limit itself is allowed, and so is one input by any share.
         checkpoint_every, log_every: steps.
         save_as: type of the finished model's stored weights: float32, float16 or bfloat16.
         pictures, distillation, regression: zoo-mini's way of training from scratch; None for the usual way.
@@ -167,6 +173,7 @@ class Recipe:
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     sampler: str = "shuffled"
     negatives: int | None = None
+    without_negatives: Literal["keep", "drop"] = "keep"
     datasets: tuple[str, ...] = ()
     augment: str = ""
     query_prompt: str = ""
@@ -176,7 +183,7 @@ class Recipe:
     teacher: str = ""
     cache: bool = True
     holdout: float = 0.0
-    max_bad: float = 0.01
+    max_bad: float | str = 0.01
     checkpoint_every: int = 200
     log_every: int = 10
     save_as: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -201,7 +208,13 @@ class Recipe:
         for field in ("lr", "epochs", "clip", "layer_decay", "eps"):
             if not getattr(self, field) > 0:
                 raise RecipeError(f"{self.name}: {field} must be above 0, not {getattr(self, field)!r}")
-        for field in ("warmup", "weight_decay", "holdout", "max_bad"):
+        try:
+            Limit.parse(self.max_bad)
+        except ZooError as error:
+            raise RecipeError(f"{self.name}: {error}") from None
+        if self.without_negatives not in ("keep", "drop"):
+            raise RecipeError(f"{self.name}: without_negatives must be keep or drop, not {self.without_negatives!r}")
+        for field in ("warmup", "weight_decay", "holdout"):
             if not getattr(self, field) >= 0:
                 raise RecipeError(f"{self.name}: {field} must not be negative, not {getattr(self, field)!r}")
         for field in ("seed", "negatives", "combiner"):

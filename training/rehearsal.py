@@ -11,16 +11,17 @@ import torch
 
 from zoo import arguments
 from zoo.embedder import Embedder
-from zoo.tables.pairs import Pair, PairTable, Selection, answers_of
+from zoo.tables.pairs import Pair, PairTable, Selection
 
-from .checks import check_run
+from .checks import check_rows, check_run
 from .finishing import conclude, hold_out, told_held_out
 from .frozen import teacher_vectors
 from .losses import build_loss
 from .recipe import Recipe, stages_of
 from .repeats import repeats
+from .rows import known_answers, set_aside, told_aside
 from .run import Run
-from .trainer import answers_in, make_feed, of_stage, planned, sampler_of
+from .trainer import answers_in, make_feed, of_stage, planned, sampler_of, uneven_lines
 from .truncation import truncated
 from .unread import check_unread
 
@@ -39,18 +40,24 @@ def rehearse(
         Whatever `train` would raise before or at its first step.
     """
     check_unread(pairs, recipe, held_out)
-    pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
+    first = stages_of(recipe)[0]
+    pairs = set_aside(pairs, first.max_bad)
+    said = [told_aside(pairs), *uneven_lines(pairs, recipe)]
+    pairs, held_out = hold_out(pairs, held_out, first)
     best = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(best if device is None else arguments.device("device", device))
     facts: dict[str, Any] = {"pairs": len(pairs), "held out": len(held_out) if held_out is not None else 0}
     if held_out is not None and (told := told_held_out(held_out)):
         facts["held-out rows"] = told.removeprefix("held out: ")
-    answers = answers_of(pairs)
+    if said := list(filter(None, said)):
+        facts["rows"] = "; ".join(said)
+    answers = known_answers(pairs)
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
         own = answers_in(answers, pairs, mine)
         loss = build_loss(stage.loss)
         check_run(model, mine, stage, loss)
+        check_rows(mine, stage, loss)
         if lines := truncated(model, mine, stage):
             facts[f"{stage.name}: texts"] = "; ".join(lines)
         stage = planned(stage, mine)

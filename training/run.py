@@ -215,11 +215,16 @@ class Run:
                 "this feed masks pairs by hand and serves one process only; train without launcher"
             )
         extras: dict[str, Any] = {}
-        if batch.answers is not None and "right" in self.loss.reads | self.loss.may_read:
+        names = self.loss.reads | self.loss.may_read
+        if batch.answers is not None and names & {"right", "empty"}:
             numbers = batch.numbers.to(self.model.device)
             count = len(batch.queries)
-            right = batch.answers.right(gather_rows(numbers[:count]), gather_rows(numbers[count:], batch.negatives))
-            extras |= {} if right.plain and "right" not in self.loss.reads else {"right": right}
+            targets = gather_rows(numbers[count:], batch.negatives)
+            right = batch.answers.right(gather_rows(numbers[:count]), targets) if "right" in names else None
+            if right is not None and not (right.plain and "right" not in self.loss.reads):
+                extras["right"] = right
+            if "empty" in names and bool((targets < 0).any()):
+                extras["empty"] = targets < 0
         for name in sorted(wanted):  # all processes gather in one order
             value = have[name]
             if isinstance(value, Tensor):

@@ -15,12 +15,12 @@ from zoo.errors import InputError, ZooError
 from zoo.fusion import add_combiner
 from zoo.identity import Answers
 from zoo.keys import item_key
-from zoo.tables.pairs import Pair, PairTable, answers_of, block_numbers, of_datasets
+from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 
 from . import sharding
 from .checkpoint import last_checkpoint, save_checkpoint, write_json
-from .checks import check_run
-from .feed import Feed, PairFeed, Skipped, sample_of
+from .checks import check_rows, check_run
+from .feed import Feed, PairFeed, Skipped, list_skipped, sample_of
 from .finishing import Scoring, conclude, hold_out, told_held_out, write_model
 from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors
 from .gather import broadcast, say, wait_for_all, world
@@ -30,6 +30,7 @@ from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
 from .recipe import Recipe, stages_of
 from .repeats import repeats
+from .rows import known_answers, negatives_of, root_of, set_aside, told_aside, uneven, with_negatives
 from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
 from .truncation import truncated
@@ -87,12 +88,19 @@ def train(
     check_unread(pairs, recipe, held_out, loss)
     accelerator = make_accelerator(trackers, out)
     place = device_of(accelerator, device)
-    pairs, held_out = hold_out(pairs, held_out, stages_of(recipe)[0])
-    stages, facts = [], dict(data or {})
+    first, facts, bar = stages_of(recipe)[0], dict(data or {}), None if progress and world()[0] == 0 else False
     for stage in stages_of(recipe):
         if stage.combiner:
             add_combiner(model, stage.combiner, stage.seed)
-        check_run(model, of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
+        check_run(model, of_datasets(pairs, stage.datasets), stage, loss or build_loss(stage.loss))
+    pairs = set_aside(pairs, first.max_bad, progress=bar)
+    told_rows = [told_aside(pairs), *uneven_lines(pairs, recipe, loss)]
+    pairs, held_out = hold_out(pairs, held_out, first)
+    if held_out is not None and root_of(held_out) is None:
+        held_out = set_aside(held_out, first.max_bad, progress=bar)
+    stages = []
+    for stage in stages_of(recipe):
+        check_rows(of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
         stages.append(planned(stage, of_stage(pairs, stage)))
         if lines := truncated(model, of_stage(pairs, stage), stage):
             facts[f"texts of {stage.name}"] = lines
@@ -101,12 +109,13 @@ def train(
         facts["held out"] = told.removeprefix("held out: ")
         _say([told], progress)
     if "schema" not in (data or {}):  # which the command has shown
-        _say(unread_lines(pairs, recipe), progress)
+        _say([*unread_lines(pairs, recipe), *filter(None, told_rows)], progress)
     claim(out, stages, pairs, resume)
+    list_aside(out, pairs, held_out)
     start_trackers(accelerator, stages)
     model.to(place)
     broadcast(model)
-    answers = answers_of(pairs, progress=None if progress and world()[0] == 0 else False)
+    answers = known_answers(pairs)
     scoring = Scoring(out, model, held_out, role_prefixes(model, stages[-1]), resume=resume, progress=progress)
     scoring.before()
     offset = None if len(stages) == 1 else 0
@@ -205,10 +214,16 @@ def make_feed(
     """
     rank, processes = world()
     sampler = sampler_of(pairs, recipe)
-    answers = answers_of(pairs) if answers is None else answers
+    answers = known_answers(pairs) if answers is None else answers
     if recipe.pictures is not None:
         return PictureFeed(PictureData(pairs, model, recipe.pictures.store_size, answers), model, recipe, sampler)
-    skipped = Skipped(folder / ("skipped.jsonl" if rank == 0 else f"skipped-{rank}.jsonl"), recipe.max_bad, len(pairs))
+    sound = root_of(pairs)
+    skipped = Skipped(
+        folder / ("skipped.jsonl" if rank == 0 else f"skipped-{rank}.jsonl"),
+        recipe.max_bad,
+        len(pairs) if sound is None else sound.inputs,
+        None if sound is None else sound.bad,
+    )
     return PairFeed(
         pairs,
         model,
@@ -238,8 +253,30 @@ def planned(recipe: Recipe, pairs: Sequence[Pair] | PairTable) -> Recipe:
 
 
 def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair] | PairTable:
-    """The rows of the data sets that the stage names."""
-    return of_datasets(pairs, recipe.datasets) if recipe.datasets else pairs
+    """The rows of the data sets that the stage names, without those that have no hard negative where it says so."""
+    if not recipe.datasets and recipe.without_negatives == "keep":
+        return pairs
+    mine = of_datasets(pairs, recipe.datasets)
+    return mine if recipe.without_negatives == "keep" else Selection(pairs, with_negatives(pairs, mine.rows))
+
+
+def uneven_lines(
+    pairs: Sequence[Pair] | PairTable, recipe: Recipe | Sequence[Recipe], loss: Loss | None = None
+) -> list[str]:
+    """What is said of the hard negatives, a line for each stage that sees other ones; see `rows.uneven`."""
+    lines = []
+    for stage in stages_of(recipe):
+        mine = of_datasets(pairs, stage.datasets)
+        lines.append(uneven(negatives_of(mine), stage, loss or build_loss(stage.loss)))
+    return list(dict.fromkeys(filter(None, lines)))
+
+
+def list_aside(out: Path, pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None) -> None:
+    """Lists in skipped.jsonl what was set aside, of the pairs and of those that are held out."""
+    if world()[0] == 0:
+        for part, facts in ((pairs, {}), (held_out, {"held_out": True})):
+            if (sound := root_of(part)) is not None and sound.bad:
+                list_skipped(out / "skipped.jsonl", sound.bad, **facts)
 
 
 def answers_in(answers: Answers, pairs: Sequence[Pair] | PairTable, part: Any) -> Answers:
@@ -263,13 +300,14 @@ def finish(
     if state is None:
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
     recipe = Recipe.from_dict(json.loads((out / "recipe.json").read_text(encoding="utf-8"))["stages"][0])
-    pairs, held_out = hold_out(pairs, held_out, recipe)
+    pairs, held_out = hold_out(set_aside(pairs, recipe.max_bad), held_out, recipe)
     if recipe.combiner:
         add_combiner(model, recipe.combiner, recipe.seed)
     accelerator = make_accelerator((), out)
     model.to(device_of(accelerator, device))
     scoring = Scoring(out, model, held_out, role_prefixes(model, recipe), resume=True, progress=False)
-    _train_stage(model, pairs, recipe, out, None, accelerator, answers=answers_of(pairs), progress=False, stop=True)
+    options = {"answers": known_answers(pairs), "progress": False, "stop": True}
+    _train_stage(model, pairs, recipe, out, None, accelerator, **options)
     scoring.after()
     write_model(model, out, [recipe], name, scoring, {"pairs": len(pairs)}, report=report)
     return state["step"]

@@ -112,8 +112,7 @@ class Answers:
 
     def __init__(self, rows: Iterable[Row | None], contents: Contents | None = None) -> None:
         self.contents = Contents() if contents is None else contents
-        numbers, answers = array("q"), array("q")
-        shapes: list[tuple[int, int, int]] = []
+        numbers, shapes = array("q"), []
         groups: dict[str, int] = {}
         for row in rows:
             if row is None:
@@ -121,18 +120,23 @@ class Answers:
                 continue
             found = [self.contents.number(item) for item in (row.query, *row.answers, *row.others)]
             numbers.extend(found)
-            answers.extend(found[1 : 1 + len(row.answers)])
             group = groups.setdefault(row.group, len(groups)) if row.group else -1
             shapes.append((len(found), len(row.answers), group))
         self.numbers = np.array(numbers, dtype=np.int64)
         self.sizes, self.counts, group = np.array(shapes, dtype=np.int64).reshape(-1, 3).T
         self.starts = np.cumsum(self.sizes) - self.sizes
         there = self.sizes > 0
-        queries = self.numbers[self.starts[there]]
-        sets = np.where(group[there] >= 0, group[there], len(groups) + queries)
         self.sets = np.full(len(there), -1)
-        self.sets[there] = sets
-        held, holding = np.array(answers, dtype=np.int64), np.repeat(sets, self.counts[there])
+        self.sets[there] = np.where(group[there] >= 0, group[there], len(groups) + self.numbers[self.starts[there]])
+        self._link()
+
+    def _link(self) -> None:
+        """Reads who asks for what and what holds what from the rows."""
+        there = self.sizes > 0
+        starts, counts, sets = self.starts[there], self.counts[there], self.sets[there]
+        queries, holding = self.numbers[starts], np.repeat(sets, counts)
+        first = np.repeat(starts + 1 - (np.cumsum(counts) - counts), counts)
+        held = self.numbers[first + np.arange(len(first))]
         self._asked, self._asking = _Lists(queries, sets), _Lists(sets, queries)
         self._held, self._holding = _Lists(holding, held), _Lists(held, holding)
 
@@ -144,6 +148,12 @@ class Answers:
         part = copy(self)
         for name in ("starts", "sizes", "counts", "sets"):
             setattr(part, name, getattr(self, name)[rows])
+        return part
+
+    def alone(self, rows: np.ndarray) -> Self:
+        """These rows, and what is right by them alone."""
+        part = self.at(rows)
+        part._link()
         return part
 
     def of(self, row: int) -> np.ndarray:

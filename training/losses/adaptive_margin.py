@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import register_loss
+from .base import register_loss, without_empty
 from .gist import guided
 from .infonce import InfoNCE, Part
 
@@ -28,6 +28,7 @@ class AdaptiveMargin(InfoNCE):
     """
 
     reads = frozenset({"teacher_queries", "teacher_targets"})
+    may_read = InfoNCE.may_read | {"empty"}
 
     def __init__(self, least: float = 0.05, most: float = 0.05, symmetric: bool = False, **options: Any) -> None:
         super().__init__(symmetric=symmetric, **options)
@@ -38,6 +39,7 @@ class AdaptiveMargin(InfoNCE):
     def removed(self, part: Part) -> Tensor:
         scores, own = guided(part)
         size = own.abs().clamp(min=torch.finfo(own.dtype).tiny)
-        best = scores.topk(min(_NEAREST, scores.shape[1]), dim=1).values
+        there = without_empty(scores.T, part.extras.get("empty") if part.column_side == "target" else None).T
+        best = there.topk(min(_NEAREST, there.shape[1]), dim=1).values
         spread = (best.std(1, correction=0, keepdim=True) / size).clamp(0, 1)
         return scores > own - size * (self.least + (self.most - self.least) * spread)

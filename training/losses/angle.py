@@ -16,7 +16,8 @@ from .cosent import order_loss
 class AnglE(Loss):
     """CoSENT over `angle_similarity`, plus InfoNCE both ways for the pairs that are graded as the same.
 
-    Where all grades are equal the first part is exactly 0; so is the second where none reaches `positive`.
+    Where all grades are equal the first part is exactly 0; so is the second where none reaches `positive`. Hard negatives
+    are not looked at.
 
     Args:
         temperature: of both parts, at the start. learn: whether it is trained.
@@ -26,6 +27,7 @@ class AnglE(Loss):
     """
 
     reads = frozenset({"scores"})
+    hard_negatives = False
     may_read = frozenset({"right"})
 
     def __init__(

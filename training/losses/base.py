@@ -25,21 +25,25 @@ class UnknownLossError(ZooError, ValueError):
 class Loss(nn.Module):
     """Base of all losses: `(queries, targets)` and named tensors of the batch → one number.
 
-    Row i of `targets` `(B + B·M, D)` is the positive of query i `(B, D)`; row `B + i·M + k` is its hard negative k.
-    A loss knows tensors, never a model.
+    Row i of `targets` `(B + B·M, D)` is the positive of query i `(B, D)`; row `B + i·M + k` is its hard negative k. Of a
+    query with fewer than M the last ones are empty places, any vector: `right` spares them, and `empty` tells them. A loss
+    that reads neither is refused such data. A loss knows tensors, never a model.
 
     Attributes:
         reads: names of what it needs beyond queries and targets. The trainer gives these, and refuses data without:
             `right`, a `zoo.identity.Right`: which targets are right for which queries, so never negatives; it is
             given where anything is but each query's own positive;
+            `empty` `(B + B·M,)` bool: places without a target; given where there are some;
             `ignore` `(B, B + B·M)` bool: further targets that are no fair negatives of a query;
             `scores` `(B,)`: graded similarity of the pair, 0 to 1;
             `teacher_queries` `(B, D')`, `teacher_targets` `(B + B·M, D')`: a frozen model's unit vectors of the items;
-            `teacher_scores` `(B, 1 + M)`: a reranker's scores of the positive, then of the own negatives;
+            `teacher_scores` `(B, 1 + M)`: a reranker's scores of the positive, then of the own negatives; -inf for
+            an empty place;
             `progress`: share of the run that is done, 0 to 1, a float.
         may_read: names that it uses where the data have them.
         all_positives: whether all positives of a pair are to be targets, the further ones after its hard negatives;
             else one of them is drawn for each step.
+        hard_negatives: whether it looks at them. needs_negatives: whether a query without any teaches it nothing.
         variants: how it is written to read what it does not by default: {"teacher_scores": "distillation(space='group')"}.
         grades: how many different `scores` it tells apart, such as 2 for right and wrong; None for any number.
         layers: encoder blocks whose embeddings it compares, counted from 1, or "all"; then queries are `(B, L, D)` and
@@ -52,6 +56,8 @@ class Loss(nn.Module):
     reads: frozenset[str] = frozenset()
     may_read: frozenset[str] = frozenset()
     all_positives: bool = False
+    hard_negatives: bool = True
+    needs_negatives: bool = False
     variants: ClassVar[dict[str, str]] = {}
     grades: int | None = None
     layers: tuple[int, ...] | Literal["all"] = ()
@@ -93,6 +99,11 @@ class Temperature(nn.Module):
             self.divisor.clamp_(min=_SMALLEST_DIVISOR)
         else:
             self.log_scale.clamp_(max=math.log(_LARGEST_SCALE))
+
+
+def without_empty(targets: Tensor, empty: Tensor | None) -> Tensor:
+    """The rows of `(N, ...)` that stand for a target."""
+    return targets if empty is None else targets[~empty]
 
 
 def check_layout(queries: Tensor, targets: Tensor) -> int:

@@ -27,6 +27,7 @@ class CoSENT(Loss):
     """
 
     reads = frozenset({"scores"})
+    hard_negatives = False
     similarities = frozenset({"cosine", "dot"})
 
     def __init__(self, temperature: float = 0.05, learn: bool = False) -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from zoo.errors import ZooError
 
-from .base import check_layout, in_row_blocks, register_loss
+from .base import check_layout, in_row_blocks, register_loss, without_empty
 from .cosent import ScoresShapeError
 from .infonce import InfoNCE
 
@@ -57,19 +57,21 @@ class Distillation(InfoNCE):
             raise ValueError(f"teacher_temperature must be above 0, not {teacher_temperature}")
         if not 0 <= cosine <= 1 or (cosine and space == "batch"):
             raise ValueError(f"cosine is a share of the scores of space='group', 0 to 1, not {cosine} of {space!r}")
+        self.needs_negatives = space == "group" and not infonce
         self.space, self.teacher_temperature, self.cosine, self.infonce = space, teacher_temperature, cosine, infonce
         vectors = {"teacher_queries", "teacher_targets"} if space == "batch" or cosine else set()
         self.reads = frozenset(vectors | ({"teacher_scores"} if space == "group" else set()))
         if cosine:
             self.teachers = frozenset({"cosine"})  # a share of both is of numbers of one size
-        self.may_read = InfoNCE.may_read if infonce else frozenset()
+        self.may_read = (InfoNCE.may_read if infonce else frozenset()) | {"empty"}
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Mean divergence of the queries in nats, plus `infonce` times the mean InfoNCE.
 
         Args:
             queries: unit vectors `(B, D)`. targets: unit vectors `(B + B·M, D)`, positives first.
-            extras: `teacher_queries` and `teacher_targets` in space "batch", `teacher_scores` `(B, 1 + M)` in "group".
+            extras: `teacher_queries` and `teacher_targets` in space "batch", `teacher_scores` `(B, 1 + M)` in "group",
+                where a query without a negative teaches nothing.
 
         Raises:
             NoCandidatesError: space "group" without hard negatives.
@@ -77,13 +79,16 @@ class Distillation(InfoNCE):
         check_layout(queries, targets)
         scale = self.scale
         teacher_scale = 1 / self.teacher_temperature if self.teacher_temperature else scale.detach()
+        empty = extras.get("empty")
         if self.space == "batch":
-            teachers = extras["teacher_queries"], extras["teacher_targets"]
-            loss = row_divergence(queries, targets, *teachers, scale, teacher_scale, self.block)
+            columns, taught = (without_empty(t, empty) for t in (targets, extras["teacher_targets"]))
+            teachers = extras["teacher_queries"], taught
+            loss = row_divergence(queries, columns, *teachers, scale, teacher_scale, self.block)
         else:
-            student = (scale * own_similarity(queries, targets)).log_softmax(1)
-            teacher = (teacher_scale * self._scores(targets, extras)).log_softmax(1)
-            loss = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+            student = scale * own_similarity(queries, targets)
+            teacher = teacher_scale * self._scores(targets, extras)
+            gone = None if empty is None else empty[own_columns(targets, len(queries))]
+            loss = _divergence(student, teacher, gone)
         return loss + self.infonce * super().forward(queries, targets, **extras) if self.infonce else loss
 
     def _scores(self, targets: Tensor, extras: dict[str, Any]) -> Tensor:
@@ -97,6 +102,16 @@ class Distillation(InfoNCE):
             cosines = own_similarity(extras["teacher_queries"], extras["teacher_targets"])
             scores = (1 - self.cosine) * scores + self.cosine * cosines
         return scores.detach()
+
+
+def _divergence(student: Tensor, teacher: Tensor, gone: Tensor | None) -> Tensor:
+    """Mean over the rows of KL(softmax of the teacher's logits ‖ of the student's) `(B, C)`, without the columns `gone`."""
+    if gone is not None:
+        student, teacher = student.masked_fill(gone, -torch.inf), teacher.masked_fill(gone, -torch.inf)
+    student, teacher = student.log_softmax(1), teacher.log_softmax(1)
+    if gone is not None:  # 0 times the logarithm of 0 is to be 0
+        student, teacher = student.masked_fill(gone, 0.0), teacher.masked_fill(gone, torch.finfo(teacher.dtype).min)
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
 def row_divergence(

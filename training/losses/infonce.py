@@ -102,6 +102,7 @@ class InfoNCE(Loss):
             raise ValueError("without in-batch negatives a positive has no other query to tell apart: symmetric=False")
         self.temperature = Temperature(temperature, learn, divisor)
         self.symmetric, self.in_batch, self.margin = symmetric, in_batch, margin
+        self.needs_negatives = not in_batch
         self.multi_positive = self.all_positives = multi_positive
         self.query_query, self.positive_positive, self.block = query_query, positive_positive, block
 

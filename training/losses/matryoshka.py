@@ -43,7 +43,8 @@ class Matryoshka(Loss):
         self.inner, self.dims, self.per_step = inner, tuple(dims), per_step
         self.weights = tuple(weights or [1.0] * len(dims))
         self.reads, self.may_read, self.layers = inner.reads, inner.may_read, inner.layers
-        self.all_positives = inner.all_positives
+        self.all_positives, self.hard_negatives = inner.all_positives, inner.hard_negatives
+        self.needs_negatives = inner.needs_negatives
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Sum over the cuts of weight times the inner loss.

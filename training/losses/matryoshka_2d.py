@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import Loss, register_loss
+from .base import Loss, register_loss, without_empty
 from .matryoshka import Matryoshka, draw
 
 # How much an earlier block counts, by its number from 1.
@@ -57,8 +57,9 @@ class Matryoshka2d(Loss):
             raise ValueError(f"kl_temperature must be above 0, not {kl_temperature}; kl=0 leaves the divergence out")
         self.layers_per_step, self.prior, self.weighting = layers_per_step, prior, weighting
         self.kl, self.kl_temperature = kl, kl_temperature
-        self.reads, self.may_read = inner.reads, inner.may_read
-        self.all_positives = inner.all_positives
+        self.reads, self.may_read = inner.reads, inner.may_read | {"empty"}
+        self.all_positives, self.hard_negatives = inner.all_positives, inner.hard_negatives
+        self.needs_negatives = inner.needs_negatives
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Loss of the last block, of earlier ones, and their divergence.
@@ -68,13 +69,14 @@ class Matryoshka2d(Loss):
         """
         earlier = queries.shape[1] - 1
         number = earlier if self.layers_per_step is None else min(self.layers_per_step, earlier)
+        empty = extras.get("empty")
         terms = [self.inner(queries[:, -1], targets[:, -1], **extras)]
-        teacher = torch.cat([queries[:, -1], targets[:, -1]])
+        teacher = torch.cat([queries[:, -1], without_empty(targets[:, -1], empty)])
         for place in draw(earlier, number):
             mine = self.inner(queries[:, place], targets[:, place], **extras)
             terms.append(self.prior * WEIGHTINGS[self.weighting](place + 1) / number * mine)
             if self.kl:
-                student = torch.cat([queries[:, place], targets[:, place]])
+                student = torch.cat([queries[:, place], without_empty(targets[:, place], empty)])
                 step = column_divergence(student, teacher, self.kl_temperature)
                 terms.append(self.kl * self.kl_temperature * step)
         return torch.stack(terms).sum()

@@ -20,7 +20,8 @@ class TooFewNegativesError(ZooError, ValueError):
 class Mixing(InfoNCE):
     """InfoNCE with mixed negatives, each of its own query alone; no further forward pass, the gradient goes through.
 
-    A negative that is right for the query after all, or one that `ignore` names, is never mixed.
+    A negative that is right for the query after all, or one that `ignore` names, is never mixed; a row with one negative
+    has no mixture of two.
 
     Args:
         pairs: mixtures of two of the row's negatives, weights from Beta(2, 2), at random. They need two negatives.
@@ -28,6 +29,7 @@ class Mixing(InfoNCE):
         list_temperature: of that softmax. options: those of `InfoNCE`; one direction.
     """
 
+    may_read = InfoNCE.may_read | {"empty"}
     similarities = frozenset({"cosine"})  # mixtures are made unit length
 
     def __init__(
@@ -52,14 +54,25 @@ class Mixing(InfoNCE):
             )
         self._masks = extras.get("right"), extras.get("ignore")
         self._places = torch.arange(len(queries), len(targets), device=queries.device).view(len(queries), negatives)
+        empty = extras.get("empty")
+        there = None if empty is None else (~empty[self._places]).sum(1).cpu()
         # Drawn once for the batch, so that blocks of any size see the same mixtures.
-        self._drawn = [self._draw(len(queries), negatives, queries) for _ in range(self.pairs)]
+        self._drawn = [self._draw(len(queries), negatives, there, queries) for _ in range(self.pairs)]
         return super().forward(queries, targets, **extras)
 
-    def _draw(self, count: int, negatives: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Which two negatives of every row `(B, 2)`, and the weight of the first `(B, 1)`."""
-        first = torch.randint(negatives, (count,))
-        second = (first + torch.randint(1, negatives, (count,))) % negatives
+    def _draw(self, count: int, negatives: int, there: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Which two negatives of every row `(B, 2)`, and the weight of the first `(B, 1)`.
+
+        Args:
+            there: how many each row has `(B,)`; those of a row with fewer than two are its first places. None for all.
+        """
+        if there is None:
+            first = torch.randint(negatives, (count,))
+            second = (first + torch.randint(1, negatives, (count,))) % negatives
+        else:
+            two = there.clamp(min=2)
+            first = (torch.rand(count) * two).long()
+            second = (first + 1 + (torch.rand(count) * (two - 1)).long()) % two
         share = torch.distributions.Beta(2.0, 2.0).sample((count, 1))
         return torch.stack([first, second], 1).to(like.device), share.to(like)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .base import Loss, Temperature, register_loss
+from .base import Loss, Temperature, register_loss, without_empty
 from .distillation import row_divergence
 from .matryoshka import CutError, cut
 from .matryoshka_2d import column_divergence, without_layers
@@ -49,8 +49,9 @@ class Starbucks(Loss):
             raise ValueError("the inner loss has no temperature to share; give starbucks one, such as temperature=0.05")
         self.kl, self.space, self.temperature = kl, space, temperature
         self.layers = tuple(sorted({block for block, _ in self.pairs}))
-        self.reads, self.may_read = inner.reads, inner.may_read
-        self.all_positives = inner.all_positives
+        self.reads, self.may_read = inner.reads, inner.may_read | {"empty"}
+        self.all_positives, self.hard_negatives = inner.all_positives, inner.hard_negatives
+        self.needs_negatives = inner.needs_negatives
 
     @property
     def scale(self) -> Tensor | float:
@@ -74,13 +75,15 @@ class Starbucks(Loss):
                 f"the last pair must be the whole model, but it is [{block}, {dim}] and embeddings have "
                 f"{queries.shape[-1]} columns"
             )
-        full = queries[:, -1], targets[:, -1]
-        terms = [self.inner(*full, **extras)]
+        empty = extras.get("empty")
+        terms = [self.inner(queries[:, -1], targets[:, -1], **extras)]
+        full = queries[:, -1], without_empty(targets[:, -1], empty)
         for block, dim in self.pairs[:-1]:
             place = self.layers.index(block)
             small = cut(queries[:, place], dim), cut(targets[:, place], dim)
             terms.append(self.inner(*small, **extras))
             if self.kl:
+                small = small[0], without_empty(small[1], empty)
                 terms.append(self.kl * self._divergence(small, full, dim))
         return torch.stack(terms).sum()
 

@@ -1,5 +1,6 @@
-"""How many bad inputs a bulk job accepts: a number, or a share of the inputs."""
+"""How many bad inputs a bulk job, a miner or a run accepts: a number, or a share of the inputs."""
 
+import math
 from dataclasses import dataclass
 
 from zoo.bulk.errors import OptionError
@@ -16,19 +17,30 @@ class Limit:
     share: float | None = None
 
     @classmethod
-    def parse(cls, value: "int | str | None") -> "Limit":
-        """Reads 10, "10", "2%" or None."""
+    def parse(cls, value: "float | str | None") -> "Limit":
+        """Reads 10, "10", "2%", 0.02 or None."""
         text = str(value).strip()
         try:
             if value is None:
                 return cls()
             if text.endswith("%") and 0 <= float(text[:-1]) <= 100:
                 return cls(share=float(text[:-1]) / 100)
-            if int(text) >= 0:
-                return cls(count=int(text))
+            number = float(text)
+            if 0 < number < 1:
+                return cls(share=number)
+            if number >= 0 and number.is_integer():
+                return cls(count=int(number))
         except ValueError:
             pass
-        raise OptionError(f'max_bad is {value!r}; expected a number of inputs such as 10, or a share such as "2%"')
+        raise OptionError(
+            f'max_bad is {value!r}; expected a number of inputs such as 10, or a share such as "2%" (0.02)'
+        )
+
+    def allowed(self, inputs: int) -> float:
+        """How many of all inputs may be bad: the limit itself, and one by any share, which says nothing of one alone."""
+        if self.share is None:
+            return math.inf if self.count is None else self.count
+        return max(1, math.floor(self.share * inputs + 1e-9)) if self.share else 0
 
     def exceeded(self, bad: int, seen: int, *, final: bool = False) -> bool:
         """Whether `bad` of `seen` inputs are too many. A share is judged from the hundredth input, or at the end."""

@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--augment", metavar="WAYS", help='e.g. "crop,colour"; see --list')
     data.add_argument(
-        "--max-bad", type=real, metavar="X", help="unreadable pairs allowed: a share or a number (default: 0.01)"
+        "--max-bad",
+        metavar="N|P%",
+        help="inputs that may be broken, empty, missing or unreadable; they are set aside (default: 1%%)",
     )
 
     run = parser.add_argument_group("run")
@@ -88,6 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--negatives", type=integer, metavar="N", help="hard negatives of a pair (default: as many as there are)"
+    )
+    run.add_argument(
+        "--without-negatives",
+        choices=("keep", "drop"),
+        help="pairs that have no hard negative where others have: keep (default) or drop them",
     )
     run.add_argument("--lr", type=real, metavar="X", help="highest learning rate")
     run.add_argument("--schedule", choices=("cosine", "linear", "constant", "wsd"), help="after the warm-up")

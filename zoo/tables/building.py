@@ -7,7 +7,6 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from zoo.items import Item
-from zoo.tables.errors import BadRowError
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import Part, Schema
 from zoo.tables.values import BadCellError, cell_value, check_there, described, find_file, told_modality
@@ -30,14 +29,15 @@ class PairBuilder:
         """The pair of a row.
 
         Raises:
-            BadRowError: a cell is empty, of a wrong type, or names no file.
+            BadRowError: a cell is empty, of a wrong type, or names no file. One missing file of several further positives
+                or negatives is no reason: it is met again where the file is read.
         """
         schema = self.schema
         try:
             (query,) = self._one("query", schema.query, cells)
-            positive, *also = self._one("positive", schema.positive, cells)
-            also += self._items(schema.also, cells)
-            negatives = [item for parts in schema.negatives for item in self._items(parts, cells)]
+            positive, *also = self._positives(cells)
+            also += self._items(schema.also, cells, {})
+            negatives = [item for parts in schema.negatives for item in self._items(parts, cells, {})]
             (query,) = self._instructed("query", [query], cells)
             positive, *also = self._instructed("positive", [positive, *also], cells)
             negatives = self._instructed("positive", negatives, cells)
@@ -55,11 +55,25 @@ class PairBuilder:
                 where=where,
             )
         except BadCellError as error:
-            raise BadRowError(f"{where}: {error}", what=where) from None
+            raise error.kind(f"{where}: {error}", what=where) from None
 
-    def _one(self, role: str, parts: Sequence[Part], cells: Mapping[str, Any]) -> list[Item]:
+    def _positives(self, cells: Mapping[str, Any]) -> list[Item]:
+        """The positives of a row; those whose files are there come first."""
+        absent: dict[int, BadCellError] = {}
+        items = self._one("positive", self.schema.positive, cells, absent)
+        if len(absent) == len(items):
+            raise next(iter(absent.values()))
+        return sorted(items, key=lambda item: any(items[i] is item for i in absent)) if absent else items
+
+    def _one(
+        self,
+        role: str,
+        parts: Sequence[Part],
+        cells: Mapping[str, Any],
+        absent: "dict[int, BadCellError] | None" = None,
+    ) -> list[Item]:
         """At least one item; exactly one for a query."""
-        items = self._items(parts, cells)
+        items = self._items(parts, cells, absent)
         if not items:
             names = [part.column for part in parts]
             what = names[0] if len(names) == 1 else f"{role} ({', '.join(names)})"
@@ -68,21 +82,40 @@ class PairBuilder:
             raise BadCellError(f"the {parts[0].column} is a list of {len(items)}, and a query is one thing")
         return items
 
-    def _items(self, parts: Sequence[Part], cells: Mapping[str, Any]) -> list[Item]:
-        """The items that some columns make together; lists go side by side, and what is empty in all columns is none."""
+    def _items(
+        self,
+        parts: Sequence[Part],
+        cells: Mapping[str, Any],
+        absent: "dict[int, BadCellError] | None" = None,
+    ) -> list[Item]:
+        """The items that some columns make together; lists go side by side, and what is empty in all columns is none.
+
+        Args:
+            absent: where files that are missing are noted by the number of their item; None raises their error.
+        """
+
+        def value_of(part: Part, cell: Any) -> tuple[str, Any]:
+            try:
+                return self._value(part, cell)
+            except _NoFileCellError as error:
+                if absent is None:
+                    raise
+                absent[len(items)] = error
+                return part.modality, error.path
+
+        items: list[Item] = []
         if len(parts) == 1 and not isinstance(cell := cells.get(parts[0].column), list):  # nearly always
-            modality, value = self._value(parts[0], cell)
+            modality, value = value_of(parts[0], cell)
             return [] if value is None else [Item(**{modality: value})]
         columns = [(part, value) for part in parts if (value := cells.get(part.column)) is not None]
         lists = [value if isinstance(value, list) else [value] for _, value in columns]
         if len({len(values) for values in lists if values}) > 1:
             told = ", ".join(f"{part.column} {len(values)}" for (part, _), values in zip(columns, lists, strict=True))
             raise BadCellError(f"lists of different lengths: {told}")
-        items = []
         for i in range(max(map(len, lists), default=0)):
             found: dict[str, Any] = {}
             for (part, _), values in zip(columns, lists, strict=True):
-                modality, value = self._value(part, values[i]) if values else ("", None)
+                modality, value = value_of(part, values[i]) if values else ("", None)
                 if value is not None:
                     found[modality] = value
             if found:
@@ -105,7 +138,7 @@ class PairBuilder:
                 remedy = "it is a path of another machine (Windows): write it relative to a folder, and say root=FOLDER"
             if name.startswith(("http://", "https://")):
                 path, remedy = Path(name), "a URL is never fetched: download it and give the path"
-            raise BadCellError(f"no {_THINGS[part.modality]} {path}; {remedy}")
+            raise _NoFileCellError(f"no {_THINGS[part.modality]} {path}; {remedy}", path)
         return path
 
     def _fact(self, fact: str, cells: Mapping[str, Any]) -> Any:
@@ -148,10 +181,19 @@ class PairBuilder:
             return ()
         if not isinstance(value, list):
             raise BadCellError(f"the {column} is {described(value)}, not a list of numbers")
+        # Tables with a column for each negative keep a place in the scores for those that a row has not.
+        if len(value) > 1 + negatives and value.count(None) == len(value) - 1 - negatives:
+            value = [score for score in value if score is not None]
         scores = tuple(_number(score, column) for score in value)
         if scores and len(scores) != 1 + negatives:
             raise BadCellError(f"the {column} are {len(scores)}, for a positive and {negatives} negatives")
         return scores
+
+
+class _NoFileCellError(BadCellError):
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 def _number(value: Any, column: str) -> float:

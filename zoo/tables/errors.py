@@ -15,3 +15,7 @@ class BadRowError(TableError, InputError):
     """One row is no pair: a trainer may leave it out and go on."""
 
     code = "bad-row"
+
+
+class MissingWordError(BadRowError):
+    """A text such as "nan" often stands for a missing value: the user must say whether it is meant as it stands."""

@@ -1,8 +1,11 @@
 """Pair: a query, what it should find, and what it should not; the one thing that every trainer, sampler and miner reads."""
 
 import fnmatch
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,6 +13,8 @@ import numpy as np
 from zoo.errors import InputError, ZooError
 from zoo.identity import Answers, Row
 from zoo.items import Item
+
+_THREADS, _TOGETHER = 8, 16  # rows that one thread reads before it is given others
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,19 +83,25 @@ def answers_of(
     *,
     progress: bool | None = False,
     bad: Callable[[int, InputError], None] | None = None,
+    look: Callable[[int, Pair], None] | None = None,
 ) -> Answers:
     """What is a right answer to what, by all pairs; every row is read once, and those that cannot be are empty.
 
     Args:
         progress: a bar; None for one on a terminal when it takes over two seconds. bad: told of rows that cannot be read.
+        look: sees every pair, and may say that it is bad by raising an InputError.
     """
     from tqdm import tqdm
 
     def rows() -> Iterator[Row | None]:
         disable = None if progress is None else not progress
-        for row in tqdm(range(len(pairs)), "comparing contents", unit=" pairs", disable=disable, delay=2):
+        found = tqdm(_all_of(pairs), "comparing contents", len(pairs), unit=" pairs", disable=disable, delay=2)
+        for row, pair in enumerate(found):
             try:
-                pair = pairs[row]
+                if isinstance(pair, InputError):
+                    raise pair
+                if look is not None:
+                    look(row, pair)
             except InputError as error:
                 if bad is not None:
                     bad(row, error)
@@ -99,6 +110,43 @@ def answers_of(
                 yield Row(pair.query, (pair.positive, *pair.also), pair.negatives, pair.group)
 
     return Answers(rows())
+
+
+def _all_of(pairs: "Sequence[Pair] | PairTable") -> "Iterator[Pair | InputError]":
+    """Every pair in order, or why it is none. Tables that name files are read in threads: asking for them takes the time."""
+
+    def some(start: int) -> "list[Pair | InputError]":
+        found: list[Pair | InputError] = []
+        for row in range(start, min(start + _TOGETHER, len(pairs))):
+            try:
+                found.append(pairs[row])
+            except InputError as error:
+                found.append(error)
+        return found
+
+    starts = iter(range(0, len(pairs), _TOGETHER))
+    if not any(part.modality != "text" for schema in getattr(pairs, "schemas", ()) for part in schema.parts):
+        for start in starts:
+            yield from some(start)
+        return
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="zoo-rows") as pool:
+        ahead = deque(pool.submit(some, start) for start in islice(starts, 2 * _THREADS))
+        while ahead:
+            yield from ahead.popleft().result()
+            if (start := next(starts, None)) is not None:
+                ahead.append(pool.submit(some, start))
+
+
+def place_of(pairs: "Sequence[Pair] | PairTable", row: int) -> str:
+    """Where a pair was read from, for messages."""
+    if isinstance(pairs, Selection):
+        return place_of(pairs.pairs, int(pairs.rows[row]))
+    if hasattr(pairs, "where"):
+        return pairs.where(row)
+    try:
+        return pairs[row].where or f"pair {row}"
+    except InputError:
+        return f"pair {row}"
 
 
 class UnknownDatasetError(ZooError, ValueError):
@@ -120,12 +168,22 @@ class Selection:
         return self.pairs[int(self.rows[row])]
 
 
+def numbers_in(part: Selection, whole: "Sequence[Pair] | PairTable") -> np.ndarray:
+    """The rows of `whole` that a selection, or a selection of one, has."""
+    rows = np.arange(len(part))
+    while part is not whole:
+        part, rows = part.pairs, part.rows[rows]
+    return rows
+
+
 def of_datasets(pairs: "Sequence[Pair] | PairTable", patterns: Sequence[str]) -> Selection:
-    """The rows whose data set's name matches one of the shell patterns.
+    """The rows whose data set's name matches one of the shell patterns; all for none.
 
     Raises:
         UnknownDatasetError: a pattern matches no data set; the message names those that there are.
     """
+    if not patterns:
+        return Selection(pairs, np.arange(len(pairs)))
     numbers, names = datasets_of(pairs)
     wanted = set()
     for pattern in patterns:

@@ -7,11 +7,24 @@ from typing import Any
 from zoo.errors import InputError
 from zoo.media import kind_of
 from zoo.tables.cells import is_missing, passage_text
+from zoo.tables.errors import BadRowError, MissingWordError
 from zoo.tables.schema import Part
 
 
 class BadCellError(Exception):
-    """Why a cell cannot serve; its place is added where it is known."""
+    """Why a cell cannot serve; its place is added where it is known.
+
+    Attributes:
+        kind: what the row's error is.
+    """
+
+    kind = BadRowError
+
+
+class MissingWordCellError(BadCellError):
+    """A word that often stands for a missing value."""
+
+    kind = MissingWordError
 
 
 def cell_value(part: Part, value: Any, as_text: Collection[str] = ()) -> tuple[str, Any]:
@@ -57,9 +70,9 @@ def told_modality(part: Part, value: Path | bytes) -> str:
 
 
 def check_there(column: str, value: Any, as_text: Collection[str] = ()) -> None:
-    """Raises BadCellError for a word that often stands for a missing value."""
+    """Raises MissingWordCellError for a word that often stands for a missing value."""
     if is_missing(value, as_text):
-        raise BadCellError(
+        raise MissingWordCellError(
             f"the {column} is {value!r}, which often stands for a missing value: take the row out, or, if it is meant as "
             f"it stands, say --as-text {value} (as_text=[{value!r}])"
         )
