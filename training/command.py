@@ -87,7 +87,9 @@ def start(arguments: argparse.Namespace) -> int:
         say(line)
     name = arguments.model or first.model or DEFAULT_MODEL
     _check_name(name)
-    rows = set_aside(pairs, first.max_bad)
+    bar = None if is_main() else False
+    rows = set_aside(pairs, first.max_bad, progress=bar)
+    held_out = None if held_out is None else set_aside(held_out, first.max_bad, progress=bar)
     for line in filter(None, (told_aside(rows), *uneven_lines(rows, recipe))):
         say(line)
     ignored = {column for schema in schemas for column in schema.ignored}
