@@ -135,8 +135,8 @@ def test_mine_without_filters_finds_the_near_duplicates(mining, run, tmp_path):
 
 
 def test_mine_says_what_is_wrong_before_it_works(mining, run, tmp_path):
-    status, _, err = mine(run, mining, tmp_path / "mined.csv")
-    assert (status, "must end in .jsonl or .parquet" in err) == (2, True)
+    status, _, err = mine(run, mining, tmp_path / "mined.txt")
+    assert (status, "pairs are written to .csv, .tsv, .jsonl or .parquet" in err) == (2, True)
     status, _, err = mine(run, mining, tmp_path / "mined.jsonl", "--negatives", "50")
     assert (status, "hold no 50 negatives" in err or "too few" in err) == (2, True)
     status, _, err = mine(run, mining, tmp_path / "mined.jsonl", "--range", "90", "100")

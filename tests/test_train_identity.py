@@ -19,6 +19,7 @@ from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.positioning import Probe
+from zoo.training.rows import set_aside
 from zoo.training.run import MissingExtrasError, Run
 from zoo.training.samplers import describe_samplers
 from zoo.training.trainer import make_feed
@@ -351,7 +352,7 @@ def test_trainer_evaluator_miner_and_probe_count_the_same(folder):
     numbers = [[contents.number(item) for item in side.values()] for side in (queries, candidates)]
     assert feed.answers.right(*numbers).answers(slice(None)).sum(1).tolist() == expected
     # The miner.
-    catalogue = Catalogue(pairs, ())
+    catalogue = Catalogue(set_aside(pairs, 0), ())
     first = [next(i for i, p in enumerate(pairs) if content(p.query) == key) for key in queries]
     lines, documents = catalogue.own(torch.tensor(first))
     own = [{content(catalogue.document(int(d))) for d in documents[lines == line]} for line in range(len(first))]

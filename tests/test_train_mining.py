@@ -10,7 +10,7 @@ from zoo.training.mining import MiningError, f1_threshold, mine
 from tests.mining_support import DIM, at_cosine, cosine, random_cloud, ranking, teacher_of, text, words
 from zoo import build_model
 from zoo.encoders.static import StaticText
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError, TooManyBadItemsError, ZooError
 from zoo.items import Item
 from zoo.tables.pairs import Pair, PairTable
 
@@ -236,7 +236,9 @@ def test_only_documents_of_the_positives_kind_unless_told():
 def test_bad_items_are_set_aside_and_named(planted):
     teacher, pairs, corpus = planted
     broken = [*pairs[:6], Pair(text(" "), text("p6"), where="line 8"), Pair(text("q7"), Item(image=b"x"))]
-    mined = mine(broken, teacher, corpus=[*corpus, text("")], negatives=2)
+    mined = mine(broken, teacher, corpus=[*corpus, text("")], negatives=2, max_bad=2)
+    with pytest.raises(TooManyBadItemsError, match=r"2 of 8 inputs are bad .*\n  line 8: .*visible(.|\n)*--max-bad 2"):
+        mine(broken, teacher, corpus=corpus, negatives=2)
     assert mined.rows.tolist() == list(range(6))
     assert [place for place, _ in mined.report.bad] == [
         "line 8, query",

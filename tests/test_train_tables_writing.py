@@ -86,7 +86,7 @@ def pairs(tmp_path) -> list[Pair]:
     ]
 
 
-@pytest.mark.parametrize("name", ["mined.jsonl", "mined.parquet"])
+@pytest.mark.parametrize("name", ["mined.csv", "mined.tsv", "mined.jsonl", "mined.parquet"])
 def test_written_pairs_are_read_again(pairs, tmp_path, name):
     composed, plain = pairs[:1], pairs[1:]
     for number, part in enumerate((composed, plain)):
@@ -124,7 +124,7 @@ def test_large_parquet_files_have_small_row_groups(tmp_path):
 @pytest.mark.parametrize(
     ("change", "name", "message"),
     [
-        ({}, "p.csv", r"p.csv ends in .csv; pairs are written to .jsonl or .parquet"),
+        ({}, "p.txt", r"p.txt ends in .txt; pairs are written to .csv, .tsv, .jsonl or .parquet"),
         ({"query": Item(image=RED, regions=(Box(0, 0, 1, 1),))}, "p.jsonl", "an item with regions cannot be written"),
         ({"positive": Item(audio=np.zeros(8))}, "p.parquet", "its audio is ndarray; only files and bytes are written"),
     ],

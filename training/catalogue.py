@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.errors import InputError
 from zoo.items import Item
-from zoo.tables.pairs import Pair, PairTable, answers_of, datasets_of
+from zoo.tables.pairs import datasets_of
+
+from .rows import Sound
+
+CORPUS = "corpus, item"  # how places begin that are in no pair
 
 
 class Catalogue:
@@ -16,29 +19,24 @@ class Catalogue:
 
     A place is (row, slot): slot -1 is the row's query, 0 its positive, then its negatives; row -1 means the corpus.
 
+    Args:
+        pairs: rows that were looked at, so that all of them are pairs (`rows.set_aside`).
+
     Attributes:
         queries, documents: places. query_of, positive_of: `(n,)` number of each pair's query and positive.
         document_kinds: equal numbers are equal modalities. datasets, names: as of a `PairTable`.
-        readable: `(n,)` False for rows that are no pair; `bad` holds the place and reason of these.
     """
 
-    def __init__(self, pairs: Sequence[Pair] | PairTable, corpus: Sequence[Item]) -> None:
-        self.pairs, self.corpus = pairs, corpus
+    def __init__(self, pairs: Sound, corpus: Sequence[Item]) -> None:
+        self.pairs, self.corpus, self.answers = pairs, corpus, pairs.answers
         numbers, self.names = datasets_of(pairs)
         self.datasets = torch.from_numpy(np.asarray(numbers, dtype=np.int64))
-        self.bad: list[tuple[str, str]] = []
-
-        def note(row: int, error: InputError) -> None:
-            self.bad.append((pairs.where(row) if hasattr(pairs, "where") else f"pair {row}", str(error)))
-
-        self.answers = answers_of(pairs, bad=note)
         self.queries: list[tuple[int, int]] = []
         self.documents: list[tuple[int, int]] = []
         query_ids: dict[int, int] = {}
         document_ids: dict[int, int] = {}
         query_of, positive_of = [0] * len(pairs), [0] * len(pairs)
-        self.readable = torch.from_numpy(self.answers.sizes > 0)
-        for row in self.readable.nonzero()[:, 0].tolist():
+        for row in range(len(pairs)):
             asked, positive, *others = self.answers.of(row).tolist()
             query_of[row] = _number(asked, (row, -1), query_ids, self.queries)
             positive_of[row] = _number(positive, (row, 0), document_ids, self.documents)
@@ -81,10 +79,17 @@ class Catalogue:
         """The place in words, for messages."""
         row, slot = place
         if row < 0:
-            return f"corpus, item {slot}"
+            return f"{CORPUS} {slot}"
         pair = self.pairs[row]
         part = "query" if slot < 0 else "positive" if slot == 0 else "negative"
         return f"{pair.where or f'pair {row}'}, {part}"
+
+
+def row_of(place: str) -> str:
+    """The row of a place in words."""
+    for part in ("query", "positive", "negative"):
+        place = place.removesuffix(f", {part}")
+    return place
 
 
 def _number(content: int, place: tuple[int, int], ids: dict[int, int], places: list[tuple[int, int]]) -> int:

@@ -16,7 +16,8 @@ from zoo.spec import need_one_vector
 from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.schema import MINED
 
-from .catalogue import Catalogue, Items
+from .catalogue import CORPUS, Catalogue, Items, row_of
+from .rows import check_limit, set_aside
 from .vector_cache import VectorCache, fill_cache
 
 _BLOCK_ENTRIES = 2**22  # similarities in memory at once: 16 MB
@@ -109,9 +110,11 @@ class MiningReport:
         pairs, kept: pairs that came, and that are left. documents: distinct candidates of the corpus.
         candidates: (query, candidate) couples within the ranks. removed: of these, by the filter that met them first.
         positive_mean, negative_mean: mean score of the positives, and of the chosen negatives.
-        too_few: pairs that got fewer negatives than asked for. far_positives: dropped by `keep_positive_rank`.
+        too_few: pairs that got fewer negatives than asked for. without: pairs that are left and got none.
+        far_positives: dropped by `keep_positive_rank`.
         thresholds: best F1 threshold by data set.
-        bad: (place, reason) of items that cannot be embedded; pairs whose query or positive is among them are dropped.
+        bad: (place, reason) of rows that are no pairs and of items that cannot be embedded; pairs whose query or positive
+            is among them are dropped.
     """
 
     pairs: int = 0
@@ -122,6 +125,7 @@ class MiningReport:
     positive_mean: float = float("nan")
     negative_mean: float = float("nan")
     too_few: int = 0
+    without: int = 0
     far_positives: int = 0
     thresholds: dict[str, float] = field(default_factory=dict)
     bad: list[tuple[str, str]] = field(default_factory=list)
@@ -131,7 +135,8 @@ class MinedPairs:
     """The pairs with their mined negatives and the scores of both: a `PairTable`, read when asked for.
 
     Attributes:
-        rows: `(n,)` row of the source of every pair. report: what mining did.
+        rows: `(n,)` row of the source of every pair. report: what mining did. Negatives are given the instruction of the
+            pair's own positive, as tables have one for all targets of a row.
         scores_column: of the scores in a written file: they have done their work, so that a loss may leave them unread.
     """
 
@@ -140,18 +145,20 @@ class MinedPairs:
     def __init__(
         self, catalogue: "Catalogue", rows: Tensor, chosen: Tensor, scores: Tensor, report: MiningReport
     ) -> None:
-        self._catalogue, self._chosen, self._scores = catalogue, chosen, scores
-        self.rows, self.report = rows.numpy(), report
-        self.datasets, self.names = catalogue.datasets.numpy()[self.rows], catalogue.names
+        self._catalogue, self._chosen, self._scores, self._own = catalogue, chosen, scores, rows.numpy()
+        self.rows, self.report = catalogue.pairs.rows[self._own], report
+        self.datasets, self.names = catalogue.datasets.numpy()[self._own], catalogue.names
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, row: int) -> Pair:
         found = self._chosen[row]
-        negatives = tuple(self._catalogue.document(int(i)) for i in found[found >= 0])
+        pair = self._catalogue.pairs[int(self._own[row])]
+        words = pair.positive.instruction
+        documents = [self._catalogue.document(int(i)) for i in found[found >= 0]]
+        negatives = tuple(d if d.instruction == words else replace(d, instruction=words) for d in documents)
         scores = self._scores[row][: 1 + len(negatives)].tolist()
-        pair = self._catalogue.pairs[int(self.rows[row])]
         return replace(pair, negatives=negatives, teacher_scores=tuple(scores))
 
     def __iter__(self) -> Iterator[Pair]:
@@ -166,6 +173,7 @@ def mine(
     reranker: Reranker | Any = None,
     cache: Path | None = None,
     progress: bool | None = None,
+    max_bad: float | str | None = 0.01,
     **rules: Any,
 ) -> MinedPairs:
     """Gives every pair hard negatives: what the teacher finds near its query, false negatives filtered out.
@@ -181,10 +189,11 @@ def mine(
             teacher ranks; its scores decide and become the pairs' `teacher_scores`.
         cache: folder where vectors are kept, so that an interrupted or repeated run need not embed again.
         progress: bars; by default on a terminal when it takes over two seconds.
+        max_bad: inputs that may be broken, empty, missing or unreadable, as `Recipe.max_bad`; they are left out.
         rules: the fields of `Rules`.
 
     Raises:
-        MiningError: no pairs, nothing usable in them, or too small a corpus.
+        MiningError: no pairs, nothing usable in them, or too small a corpus. TooManyBadItemsError: more are bad.
     """
     need_one_vector(teacher.spec, "mining")
     chosen_by = Rules(**rules)
@@ -195,17 +204,18 @@ def mine(
         )
     if len(pairs) == 0:
         raise MiningError("there are no pairs to mine for")
+    pairs = set_aside(pairs, max_bad, progress=progress)
     catalogue = Catalogue(pairs, corpus)
-    report = MiningReport(pairs=len(pairs), documents=len(catalogue.documents), bad=catalogue.bad)
+    report = MiningReport(pairs=pairs.inputs, documents=len(catalogue.documents), bad=list(pairs.bad.items()))
     queries = _embed(catalogue.queries, teacher, "query", catalogue, report, cache, progress)
     documents = _embed(catalogue.documents, teacher, "document", catalogue, report, cache, progress)
-    rows = catalogue.readable.nonzero()[:, 0]
-    good = (
-        queries.isfinite().all(1)[catalogue.query_of[rows]] & documents.isfinite().all(1)[catalogue.positive_of[rows]]
+    check_limit(
+        {row_of(place): why for place, why in report.bad if not place.startswith(CORPUS)}, max_bad, pairs.inputs
     )
-    rows = rows[good]
+    good = queries.isfinite().all(1)[catalogue.query_of] & documents.isfinite().all(1)[catalogue.positive_of]
+    rows = good.nonzero()[:, 0]
     if len(rows) == 0:
-        raise MiningError(f"none of the {len(pairs)} pairs can be embedded; the first: {': '.join(report.bad[0])}")
+        raise MiningError(f"none of the {pairs.inputs} pairs can be embedded; the first: {': '.join(report.bad[0])}")
     if len(catalogue.documents) <= chosen_by.ranks[0] + chosen_by.negatives:
         raise MiningError(
             f"{len(catalogue.documents)} distinct candidates are too few for {chosen_by.negatives} negatives a pair "
@@ -448,7 +458,7 @@ def _choose(found: _Found, catalogue: Catalogue, rules: Rules, report: MiningRep
         short = (chosen >= 0).sum(1) < rules.negatives  # of none at all, nothing can be repeated
     if rules.too_few != "keep":
         rows, chosen, scores = rows[~short], chosen[~short], scores[~short]
-    report.kept = len(rows)
+    report.kept, report.without = len(rows), int((chosen < 0).all(1).sum())
     return MinedPairs(catalogue, rows, chosen, scores, report)
 
 

@@ -16,7 +16,7 @@ from zoo.tables.pairs import Pair, PairTable, Selection, answers_of, numbers_in,
 from .losses import Loss
 from .recipe import Recipe
 
-WITHOUT_IT = "the pair is trained without it"  # what is said of a negative that cannot be had
+WITHOUT_IT = "the pair goes without it"  # what is said of a negative that cannot be had
 _SHOWN = 5
 
 

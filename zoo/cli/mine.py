@@ -10,6 +10,10 @@ the pairs themselves are noisy. Pairs with one group, or with equal queries, are
 """
 
 import argparse
+import json
+import math
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +37,7 @@ from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from zoo.items import Item
+    from zoo.tables.schema import Schema
 
 EXAMPLES = (
     "zoo mine pairs.csv --out mined.jsonl",
@@ -50,7 +55,9 @@ _WIDTH = 60
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo mine`."""
     parser.add_argument("source", metavar="SOURCE", help="pairs: a file, a folder, shards, hf:ORG/NAME or pack:NAME")
-    parser.add_argument("--out", required=True, type=existing, metavar="FILE", help="a .jsonl or .parquet file")
+    parser.add_argument(
+        "--out", required=True, type=existing, metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file"
+    )
     parser.add_argument(
         "--teacher",
         default=DEFAULT_MODEL,
@@ -101,6 +108,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="pairs that get fewer negatives: keep, drop, or repeat theirs (default: keep)",
     )
+    parser.add_argument(
+        "--max-bad",
+        default="1%",
+        metavar="N|P%",
+        help="inputs that may be broken, empty, missing or unreadable; they are left out (default: 1%%)",
+    )
     parser.add_argument("--cache", type=existing, metavar="DIR", help="keep the vectors here, and go on from them")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="a report for machines on stdout")
@@ -111,10 +124,12 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.registry import load_model
     from zoo.tables import open_sources, write_pairs
     from zoo.tables.options import Options
+    from zoo.tables.writing import check_writable
+    from zoo.training.feed import sample_of
     from zoo.training.mining import mine
+    from zoo.training.rows import set_aside
 
-    if arguments.out.suffix not in (".jsonl", ".parquet"):
-        raise ZooError(f"--out {arguments.out} must end in .jsonl or .parquet")
+    _check_out(arguments.out)
     told = Options(
         split=arguments.split,
         ignore=tuple(arguments.ignore),
@@ -122,11 +137,12 @@ def run(arguments: argparse.Namespace) -> int:
         encoding=arguments.encoding,
         separator=separator(arguments),
     )
-    pairs = open_sources([arguments.source], told).check()
-    for schema in pairs.schemas:
-        if schema.unused:
-            print(f"{schema.source}: not read, and not written: {', '.join(schema.unused)}", file=sys.stderr)
-    columns = {column for schema in pairs.schemas for column in schema.ignored}
+    table = open_sources([arguments.source], told)
+    for schema in table.schemas:
+        _say_lost(schema)
+    pairs = set_aside(table, arguments.max_bad, progress=False if arguments.quiet else None)
+    check_writable(sample_of(pairs), arguments.out)
+    columns = {column for schema in table.schemas for column in schema.ignored}
     settings = [key for key in arguments.ignore if key not in columns]
     with waiting(f"loading {arguments.teacher}"):
         teacher = load_model(source(arguments.teacher), device=arguments.device, ignore=settings)
@@ -137,6 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
         reranker=_reranker(arguments.reranker, arguments.device) if arguments.reranker else None,
         cache=arguments.cache,
         progress=False if arguments.quiet else None,
+        max_bad=arguments.max_bad,
         negatives=arguments.negatives,
         ranks=tuple(arguments.range),
         margin=arguments.margin,
@@ -150,13 +167,76 @@ def run(arguments: argparse.Namespace) -> int:
         too_few=arguments.too_few,
         seed=arguments.seed,
     )
+    skipped = None
     if len(mined):
         write_pairs(mined, arguments.out)
+        skipped = _list_skipped(mined.report.bad, arguments.out)
     if arguments.json:
-        print_json({"out": str(arguments.out) if len(mined) else None, **vars(mined.report)})
+        facts = {name: _finite(value) for name, value in vars(mined.report).items()}
+        print_json({"out": str(arguments.out) if len(mined) else None, "skipped": skipped and str(skipped), **facts})
     else:
-        _summarise(mined, arguments)
+        _summarise(mined, arguments, skipped, _next(arguments, settings))
     return 0 if len(mined) else 1
+
+
+def _check_out(out: Path) -> None:
+    """Raises before any work where the file cannot be written."""
+    from zoo.tables.errors import TableError
+    from zoo.tables.writing import check_ending
+
+    try:
+        check_ending(out)
+    except TableError as error:
+        raise ZooError(f"--out {error}") from None
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ZooError(f"--out {out}: {'it is a folder' if out.is_dir() else f'{folder} cannot be written into'}")
+
+
+def _say_lost(schema: "Schema") -> None:
+    """What of the source is in no column of the written file, and what is replaced."""
+    if schema.score is not None:
+        raise ZooError(
+            f"{schema.source}: column {schema.score} grades the pairs (0: not alike), and a miner takes each positive for an "
+            f"answer. Keep the rows whose pairs are right; where all are, leave it out: --ignore {schema.score}"
+        )
+    lost = [*schema.unused, *([schema.split] if schema.split is not None else [])]
+    if lost:
+        print(f"{schema.source}: not read, and not written: {', '.join(lost)}", file=sys.stderr)
+    replaced = [part.column for parts in schema.negatives for part in parts]
+    replaced += [schema.teacher_scores] if schema.teacher_scores is not None else []
+    if replaced:
+        names = ", ".join(dict.fromkeys(replaced))
+        print(f"{schema.source}: candidates as all others are, and replaced by what is mined: {names}", file=sys.stderr)
+
+
+def _list_skipped(bad: list[tuple[str, str]], out: Path) -> Path | None:
+    """Writes what was left out beside the pairs; its ending is of no table, so that a folder is read without it."""
+    path = out.with_name(f"{out.name}.skipped")
+    path.unlink(missing_ok=True)
+    if not bad:
+        return None
+    lines = [json.dumps({"pair": place, "reason": reason}, ensure_ascii=False) + "\n" for place, reason in bad]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def _finite(value: Any) -> Any:
+    """NaN, which is no JSON, as null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _next(arguments: argparse.Namespace, settings: list[str]) -> str:
+    """The command that trains the teacher on the mined pairs, into a folder that is free."""
+    out, number = Path("runs/mine"), 1
+    while out.exists():
+        number += 1
+        out = Path(f"runs/mine-{number}")
+    words = ["zoo", "train", str(arguments.out), "--model", arguments.teacher, "--out", str(out)]
+    for option, values in (("--ignore", settings), ("--as-text", arguments.as_text)):
+        words += [word for value in values for word in (option, value)]
+    words += ["--device", arguments.device] if arguments.device else []
+    return shlex.join(words)
 
 
 def _number_or_none(text: str) -> float | None:
@@ -184,7 +264,8 @@ def _reranker(name: str, device: str | None) -> Any:
         raise ZooError(f"--reranker {name}: {error}") from error
 
 
-def _summarise(mined: Any, arguments: argparse.Namespace) -> None:  # of MinedPairs
+def _summarise(mined: Any, arguments: argparse.Namespace, skipped: Path | None, following: str) -> None:
+    """A table of the filters, some pairs, and what to do next; `mined` are MinedPairs."""
     report = mined.report
     rows = [("candidates in the ranks", f"{report.candidates:,}", "")]
     left = report.candidates
@@ -200,20 +281,23 @@ def _summarise(mined: Any, arguments: argparse.Namespace) -> None:  # of MinedPa
     if report.far_positives:
         print(f"{report.far_positives:,} pairs dropped: their positive is not among the best of the ranking")
     if report.too_few:
+        none = f", {report.without:,} of them none" if report.without else ""
         print(
-            f"{report.too_few:,} pairs got fewer than {arguments.negatives} negatives: widen --range or relax a filter"
+            f"{report.too_few:,} pairs got fewer than {arguments.negatives} negatives{none}: widen --range or relax a filter"
         )
     for place, reason in report.bad[:5]:
         print(f"left out: {place}: {reason}", file=sys.stderr)
     if len(report.bad) > 5:
         print(f"and {len(report.bad) - 5:,} more", file=sys.stderr)
+    if skipped is not None:
+        print(f"all that was left out is in {skipped}", file=sys.stderr)
     if not len(mined):
         print("no pair is left; nothing was written", file=sys.stderr)
         return
     for place in range(0, len(mined), max(1, -(-len(mined) // _SHOWN))):
         _show(mined[place])
     print(f"\n{arguments.out}: {report.kept:,} of {report.pairs:,} pairs")
-    print(f"next: zoo train {arguments.out} --model {arguments.teacher} --out runs/mine")
+    print(f"next: {following}")
 
 
 def _show(pair: Any) -> None:

@@ -1,12 +1,13 @@
-"""Pairs → a file that `open_pairs` reads: JSONL with the media beside it, or Parquet with the media in it."""
+"""Pairs → a file that `open_pairs` reads: CSV, TSV or JSONL with the media beside it, or Parquet with the media in it."""
 
+import csv
 import hashlib
 import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from zoo.tables.errors import TableError
 from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.schema import MINED
 
+ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _MEDIA = ("image", "video", "audio")
 _ENDINGS = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"fLaC", ".flac"), (b"OggS", ".ogg"))
 _GROUP_BYTES, _GROUP_ROWS = 32 * 2**20, 1000  # a row group is read whole
@@ -25,13 +27,13 @@ _GROUP_BYTES, _GROUP_ROWS = 32 * 2**20, 1000  # a row group is read whole
 def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
     """Writes pairs with columns `query_text`, `positive_image`, `negatives_text`, `also_text`, `score`, `teacher_scores`,
     `group`, `dataset`, `query_instruction` and `positive_instruction`, of which those that nothing needs are left out;
-    whole or not at all. Of mined pairs the scores are `mined_scores`.
+    whole or not at all. Of mined pairs the scores are `mined_scores`. In a CSV or TSV file lists are JSON.
 
-    Files stay where they are, their paths relative to the written file. Bytes and PIL pictures go into a Parquet file;
-    beside a JSONL file into the folder `<stem>-media`. `Pair.name` and `Pair.where` are not kept.
+    Files stay where they are, their paths relative to the written file. Bytes and PIL images go into a Parquet file;
+    beside the others into the folder `<stem>-media`. `Pair.name` and `Pair.where` are not kept.
 
     Args:
-        path: ends in .jsonl or .parquet.
+        path: ends in .csv, .tsv, .jsonl or .parquet.
 
     Raises:
         TableError: no pairs, another ending, or an item that no column holds (regions, frames, waveforms, interleaved
@@ -39,8 +41,7 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in (".jsonl", ".parquet"):
-        raise TableError(f"{path} ends in {suffix or 'nothing'}; pairs are written to .jsonl or .parquet")
+    check_ending(path)
     if len(pairs) == 0:
         raise TableError(f"there are no pairs to write to {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +50,8 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
     temporary, media = Path(name), path.with_name(f"{path.stem}-media")
     fresh = not media.exists()
     try:
-        if suffix == ".jsonl":
-            _write_jsonl(pairs, temporary, path, media)
-        else:
-            _write_parquet(pairs, temporary, path)
+        write = {".jsonl": _write_jsonl, ".parquet": _write_parquet}.get(suffix, _write_csv)
+        write(pairs, temporary, path, _keeper(media))
         share(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -66,7 +65,23 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
     return path
 
 
-def _write_jsonl(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path, media: Path) -> None:
+def check_ending(path: Path) -> None:
+    """Raises TableError for a file whose ending is of none that pairs are written to."""
+    if path.suffix.lower() not in ENDINGS:
+        raise TableError(
+            f"{path} ends in {path.suffix or 'nothing'}; pairs are written to {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+        )
+
+
+def check_writable(pairs: Sequence[Pair], path: Path) -> None:
+    """Raises TableError for pairs with an item that no column holds, before long work is done for them."""
+    for _ in _rows(pairs, path):
+        pass
+
+
+def _keeper(media: Path) -> Callable[[bytes], str]:
+    """What writes a medium into the folder beside the file, and tells its path."""
+
     def keep(content: bytes) -> str:
         ending = next((ending for head, ending in _ENDINGS if content.startswith(head)), "")
         ending = ".webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else ending
@@ -76,19 +91,41 @@ def _write_jsonl(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path,
             file.write_bytes(content)
         return f"{media.name}/{file.name}"
 
+    return keep
+
+
+def _write_jsonl(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path, keep: Callable[[bytes], str]) -> None:
     with temporary.open("w", encoding="utf-8") as file:
         for row in _rows(pairs, path):
             row = {key: _map(value, lambda v: keep(v) if isinstance(v, bytes) else v) for key, value in row.items()}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _write_parquet(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path) -> None:
+def _write_csv(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path, keep: Callable[[bytes], str]) -> None:
+    columns = _columns(pairs, path)
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+        writer.writerow(columns)
+        for row in _rows(pairs, path):
+            row = {key: _map(value, lambda v: keep(v) if isinstance(v, bytes) else v) for key, value in row.items()}
+            writer.writerow(
+                json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for v in map(row.get, columns)
+            )
+
+
+def _columns(pairs: Sequence[Pair] | PairTable, path: Path) -> list[str]:
+    """The columns that some pair needs: a file has them all from the start."""
+    return list(dict.fromkeys(column for row in _rows(pairs, path) for column in row))
+
+
+def _write_parquet(
+    pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path, keep: Callable[[bytes], str]
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, None] = {}
-    for row in _rows(pairs, path):  # a first pass for the columns: a file has them all from the start
-        columns.update(dict.fromkeys(row))
+    columns = _columns(pairs, path)
     media = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     kinds = {"score": pa.float64(), **dict.fromkeys(("teacher_scores", MINED), pa.list_(pa.float64()))}
 
@@ -151,7 +188,9 @@ def _cells(item: Item, path: Path, where: str) -> dict[str, Any]:
     for modality in _MEDIA:
         value = getattr(item, modality)
         if isinstance(value, Path):
-            cells[modality] = Path(os.path.relpath(value.resolve(), path.parent.resolve())).as_posix()
+            # The folders' links are followed, not the file's own: a cache's links have the names, with their endings.
+            place = value.parent.resolve() / value.name
+            cells[modality] = Path(os.path.relpath(place, path.parent.resolve())).as_posix()
         elif isinstance(value, bytes | bytearray | memoryview):
             cells[modality] = bytes(value)
         elif value is not None and modality == "image":
@@ -161,11 +200,11 @@ def _cells(item: Item, path: Path, where: str) -> dict[str, Any]:
     return cells
 
 
-def _png(picture: Any) -> bytes:
+def _png(image: Any) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(load_pixels(picture)).save(buffer, "PNG")
+    Image.fromarray(load_pixels(image)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
