@@ -26,6 +26,7 @@ from .losses import build_loss
 from .recipe import Recipe
 from .rows import root_of
 from .run import Run
+from .temperatures import kept
 
 SCORES = "scores.json"
 _MOST_HELD_OUT = 5_000  # by a share: more would make the figures no surer and the ranking long
@@ -151,7 +152,8 @@ def _one_by_one(pairs: Sequence[Pair] | PairTable) -> list[Pair]:
 
 
 def conclude(run: Run, folder: Path) -> None:
-    """The averaged weights into the model; adapters saved in peft's format, then merged; evaluation mode."""
+    """The averaged weights and the temperature into the model; adapters saved in peft's format, then merged; evaluation mode."""
+    run.model.logit_scale = kept(run.loss, run.model)
     if run.average is not None:
         run.average.give()
     run.gather()

@@ -17,8 +17,10 @@ from zoo.embedder import Embedder
 from zoo.errors import ZooError
 from zoo.formats import read_json
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS
+from zoo.formats.schema import scale_of
 from zoo.items import Item
 from zoo.registry import load_model
+from zoo.spec import LogitScale
 
 from .modes import keeps_statistics
 
@@ -30,6 +32,7 @@ _NO_MATTER = {"_name_or_path", "transformers_version", "torch_dtype", "dtype"}  
 # Of an encoder's settings those that say how an input is read, and not what is computed from it.
 _READING = {"transform", "processor", "patches", "max_tokens", "lower", "padding_side", "pad_id", "special_tokens"}
 _READING |= {"reading", "pool_prompt"}
+_SCALE = ("log", "bias")
 _SHOWN = 6
 
 
@@ -216,7 +219,7 @@ def merge_with(
         base: what they were trained from. Of it only the weights count.
         like: the model whose prompts, poolers and preprocessing are kept; None where all must agree.
     """
-    sources = tensors_of(models, base=base, like=like)
+    sources, given = tensors_of(models, base=base, like=like), [*([base] if base is not None else []), *models]
     first = models[0] if like is None else like
     merged = copy.deepcopy(first) if isinstance(first, Embedder) else load_model(first, device="cpu")
     parameters = {name for name, _ in merged.named_parameters(remove_duplicate=False)}
@@ -228,6 +231,7 @@ def merge_with(
             # Double, so that the mean of equal numbers is that number.
             parts = [source[name].detach().to("cpu", torch.float64) for source in sources]
             target.copy_(combine(parts) if name in parameters else _sum(parts, [1 / len(parts)] * len(parts)))
+    merged.logit_scale = _merged_scale(given, combine, merged.logit_scale)
     norms = sum(map(keeps_statistics, merged.modules()))
     if norms and len(sources) > 1:
         warnings.warn(
@@ -236,6 +240,24 @@ def merge_with(
             stacklevel=3,
         )
     return merged
+
+
+def _merged_scale(models: Sequence[Model], combine: Combine, own: LogitScale | None) -> LogitScale | None:
+    """The temperature of the models as one more parameter; that of the first one where not every model tells its own."""
+    found = [_scale(model) for model in models]
+    if None in found:
+        return own
+    values = [
+        [torch.tensor(float(getattr(scale, part) or 0), dtype=torch.float64) for scale in found] for part in _SCALE
+    ]
+    log, bias = (float(combine([value.clone() for value in parts])) for parts in values)
+    return LogitScale(log, None if any(scale.bias is None for scale in found) else bias)
+
+
+def _scale(model: Model) -> LogitScale | None:
+    if isinstance(model, Embedder):
+        return model.logit_scale
+    return scale_of(read_json(model / CONFIG), str(model)) if _is_ours(model) else None
 
 
 @torch.no_grad()

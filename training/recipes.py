@@ -143,7 +143,7 @@ def umarvel_stages(**changes: Any) -> tuple[Recipe, ...]:
         lora=Lora(rank=64, alpha=128, targets=LANGUAGE),
     )
     next_ = replace(first, epochs=1, lora=Lora(rank=128, alpha=256, targets=LANGUAGE))
-    learned = "infonce(temperature=0.05, divisor=True, symmetric=False)"
+    learned = "infonce(divisor=True, symmetric=False)"  # from the 0.05 of the captions on, over all later stages
     stages = (
         first,
         replace(next_, name="caption", datasets=("caption*",), loss=CAPTIONS, batch_size=480, lr=1e-4),

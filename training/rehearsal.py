@@ -21,6 +21,7 @@ from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .rows import known_answers, set_aside, told_aside
 from .run import Run
+from .temperatures import Before
 from .trainer import answers_in, make_feed, of_stage, planned, sampler_of, uneven_lines
 from .truncation import truncated
 from .unread import check_unread
@@ -51,6 +52,7 @@ def rehearse(
         facts["held-out rows"] = told.removeprefix("held out: ")
     if said := list(filter(None, said)):
         facts["rows"] = "; ".join(said)
+    before: Before | None = None
     answers = known_answers(pairs)
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
@@ -64,7 +66,7 @@ def rehearse(
         with tempfile.TemporaryDirectory() as folder:
             few = Selection(mine, sampler_of(mine, stage).rows(0))  # a frozen tower or a teacher need embed no more
             teacher = teacher_vectors(model, few, stage, Path(folder), loss, progress=False)
-            run = Run(model, stage, loss.to(model.device))
+            run = Run(model, stage, loss.to(model.device), before=before)
             shuffled = replace(stage, sampler="shuffled")
             options = {"teacher": teacher, "answers": own.at(few.rows), "loss": loss}
             feed = make_feed(model, few, shuffled, Path(folder), progress=False, **options)
@@ -75,7 +77,9 @@ def rehearse(
             figures = run.advance(batch)
             seconds = time.perf_counter() - begun
             learning = sum(p.numel() for p in run.weights)
+            before = Before(stage.name, loss)
             conclude(run, Path(folder))  # the next stage begins with whole weights that may all learn
+        facts |= {f"{stage.name}: begins with": run.begins} if run.begins else {}
         facts |= {
             f"{stage.name}: batch": f"{len(batch.queries)} queries, {len(batch.targets)} targets",
             f"{stage.name}: what repeats": repeats(feed, loss),

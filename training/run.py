@@ -24,6 +24,7 @@ from .modes import training_mode
 from .optim import adamw, freeze, parameter_groups, schedule
 from .recipe import Recipe
 from .sharding import like, shard, whole, without_weights
+from .temperatures import Before, begin
 
 STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
 _RANK_STRIDE = 104_729
@@ -70,10 +71,17 @@ class Run:
     Args:
         model: changed in place. recipe: every number, `steps` among them. loss: of the stage.
         sharded: whether each process keeps a part of every weight (FSDP2) or all of them.
+        before: the stage before, whose temperatures go on.
+
+    Attributes:
+        begins: where the temperatures of the loss begin, in words; "" without one.
     """
 
-    def __init__(self, model: Embedder, recipe: Recipe, loss: Loss, *, sharded: bool = False) -> None:
+    def __init__(
+        self, model: Embedder, recipe: Recipe, loss: Loss, *, sharded: bool = False, before: Before | None = None
+    ) -> None:
         self.model, self.recipe, self.loss, self.step = model, recipe, loss, 0
+        self.begins = begin(loss, model, before)
         self.micro_batch = recipe.micro_batch
         torch.manual_seed(recipe.seed * STRIDE)  # of the adapters' first values
         if recipe.lora is not None:

@@ -33,6 +33,7 @@ from .repeats import repeats
 from .rows import known_answers, negatives_of, root_of, set_aside, told_aside, uneven, with_negatives
 from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
+from .temperatures import Before
 from .truncation import truncated
 from .unread import check_unread, unread_lines
 
@@ -118,12 +119,12 @@ def train(
     answers = known_answers(pairs)
     scoring = Scoring(out, model, held_out, role_prefixes(model, stages[-1]), resume=resume, progress=progress)
     scoring.before()
-    offset = None if len(stages) == 1 else 0
+    offset, before = None if len(stages) == 1 else 0, None
     for number, stage in enumerate(stages):
         folder = out if len(stages) == 1 else out / f"stage-{number + 1}-{stage.name}"
         mine = of_stage(pairs, stage)
         options = {"answers": answers_in(answers, pairs, mine), "progress": progress, "offset": offset}
-        _train_stage(model, mine, stage, folder, loss, accelerator, **options)
+        before = _train_stage(model, mine, stage, folder, loss, accelerator, before=before, **options)
         offset = None if offset is None else offset + stage.steps
     scoring.after()
     write_model(model, out, stages, name, scoring, {**facts, "pairs": len(pairs)}, report=report)
@@ -148,8 +149,13 @@ def _train_stage(
     progress: bool,
     offset: int | None = None,
     stop: bool = False,
-) -> None:
-    """One stage from its last checkpoint to its last step; `stop` leaves out the steps that are still to be done."""
+    before: Before | None = None,
+) -> Before:
+    """One stage from its last checkpoint to its last step; `stop` leaves out the steps that are still to be done.
+
+    Returns:
+        What the next stage has `before` it.
+    """
     rank, processes = world()
     folder.mkdir(parents=True, exist_ok=True)
     if recipe.distillation is not None:
@@ -159,13 +165,15 @@ def _train_stage(
     with first_projection(model, recipe) as solve:
         torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
         stage_loss = (loss or build_loss(recipe.loss)).to(model.device)
-        run = Run(model, recipe, stage_loss, sharded=sharding.wanted())
+        run = Run(model, recipe, stage_loss, sharded=sharding.wanted(), before=before)
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)
         feed = make_feed(
             model, pairs, recipe, folder, progress=progress, teacher=teacher, answers=answers, loss=stage_loss
         )
         if progress and not stop:
+            if run.begins and state is None:
+                say(f"{recipe.name}: {run.begins}")
             say(f"{recipe.name}: {repeats(feed, stage_loss)}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
         begun = run.step
@@ -194,6 +202,7 @@ def _train_stage(
         if solve is not None:
             solve(feed)
     wait_for_all()
+    return Before(recipe.name, stage_loss)
 
 
 def make_feed(

@@ -1,6 +1,7 @@
-"""ModelSpec: the facts of a model, apart from its code (standard library only)."""
+"""ModelSpec: the facts of a model, apart from its code, and LogitScale, which a checkpoint may state too (standard library)."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +16,7 @@ Modality = Literal["text", "image", "video", "audio", "regions"]
 Similarity = Literal["cosine", "dot", "maxsim"]
 Attention = Literal["causal", "bidirectional"]
 MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
+_LARGEST_LOG = 80  # beyond it the exponential leaves float32
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
 
@@ -189,6 +191,39 @@ class ModelSpec:
     def from_json(cls, text: str) -> Self:
         """Reads `to_json`."""
         return cls.from_dict(json.loads(text))
+
+
+@dataclass(frozen=True)
+class LogitScale:
+    """What a model's training multiplied its similarities by, and added to them: CLIP's `logit_scale`, SigLIP's `logit_bias`.
+
+    No vector depends on it: it is where further training begins, and what makes probabilities of similarities.
+
+    Attributes:
+        log: natural logarithm of the factor. bias: None where nothing was added.
+
+    Raises:
+        ValueError: not finite, or a factor that no float32 holds.
+    """
+
+    log: float
+    bias: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("log", self.log), ("bias", 0.0 if self.bias is None else self.bias)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{name} of a logit scale must be a finite number, not {value!r}")
+        if abs(self.log) > _LARGEST_LOG:
+            raise ValueError(f"log of a logit scale must be from -{_LARGEST_LOG} to {_LARGEST_LOG}, not {self.log!r}")
+
+    @property
+    def temperature(self) -> float:
+        """The inverse of the factor."""
+        return math.exp(-self.log)
+
+    def to_dict(self) -> dict[str, float]:
+        """Ready for JSON."""
+        return {"log": self.log} if self.bias is None else {"log": self.log, "bias": self.bias}
 
 
 def check_names(facts: Mapping[str, Any]) -> None:

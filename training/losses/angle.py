@@ -20,7 +20,8 @@ class AnglE(Loss):
     are not looked at.
 
     Args:
-        temperature: of both parts, at the start. learn: whether it is trained.
+        temperature: of both parts, at the start; by default where the stage before ended, else 0.05. learn: whether it is
+            trained.
         in_batch: weight of the InfoNCE part. cosine: weight of CoSENT over cosines (the paper's L_cos).
         positive: from which grade on a pair is the same thing; the other pairs only serve as negatives, but for what
             some row of the query has as its other half, whose grade the first part reads.
@@ -32,14 +33,16 @@ class AnglE(Loss):
 
     def __init__(
         self,
-        temperature: float = 0.05,
+        temperature: float | None = None,
         learn: bool = False,
         in_batch: float = 1.0,
         cosine: float = 0.0,
         positive: float = 1.0,
     ) -> None:
         super().__init__()
-        self.temperature = Temperature(temperature, learn)
+        self.temperature = Temperature(
+            0.05 if temperature is None else temperature, learn, named=temperature is not None
+        )
         self.in_batch, self.cosine, self.positive = in_batch, cosine, positive
 
     def forward(self, queries: Tensor, targets: Tensor, *, scores: Tensor, **extras: Any) -> Tensor:

@@ -51,6 +51,8 @@ class Loss(nn.Module):
         similarities: of the models that it trains (`ModelSpec.similarity`): "cosine", whose vectors are of unit length, and
             "dot" where its maths also holds for vectors with norms.
         teachers: the same of the model whose embeddings it reads.
+        of_model: whether its temperature is the model's own: where one begins that nobody named, and what the model keeps
+            when the run is over. Of the losses that compare every query with every target.
     """
 
     reads: frozenset[str] = frozenset()
@@ -63,6 +65,7 @@ class Loss(nn.Module):
     layers: tuple[int, ...] | Literal["all"] = ()
     similarities: frozenset[str] = frozenset({"cosine"})
     teachers: frozenset[str] = frozenset({"cosine", "dot"})
+    of_model: bool = False
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """The mean loss over the queries, in nats where it is a likelihood."""
@@ -75,16 +78,19 @@ class Temperature(nn.Module):
     Args:
         temperature: at the start. learn: whether it is trained.
         divisor: train the temperature itself, 0.001 at least (U-MARVEL, Li et al., 2025), not the logarithm.
+        named: whether somebody chose the number. One that nobody chose gives way to the checkpoint's own or to where the
+            stage before ended (see `zoo.training.temperatures`).
     """
 
-    def __init__(self, temperature: float, learn: bool, divisor: bool = False) -> None:
+    def __init__(self, temperature: float, learn: bool, divisor: bool = False, *, named: bool = True) -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, not {temperature}")
+        self.learn, self.named, self.largest = learn, named, math.log(_LARGEST_SCALE)
         if divisor:
             self.divisor = nn.Parameter(torch.tensor(float(temperature)), requires_grad=learn)
         else:
-            log_scale = min(-math.log(temperature), math.log(_LARGEST_SCALE))
+            log_scale = min(-math.log(temperature), self.largest)
             self.log_scale = nn.Parameter(torch.tensor(log_scale), requires_grad=learn)
 
     @property
@@ -92,13 +98,27 @@ class Temperature(nn.Module):
         """What similarities are multiplied by."""
         return 1 / self.divisor if hasattr(self, "divisor") else self.log_scale.exp()
 
+    @property
+    def log(self) -> float:
+        """Logarithm of the scale, exact where it is kept as one."""
+        return -math.log(self.divisor.item()) if hasattr(self, "divisor") else self.log_scale.item()
+
+    @torch.no_grad()
+    def begin(self, log: float) -> None:
+        """Starts from the logarithm of a scale, which may lie above CLIP's limit: SigLIP's checkpoints do."""
+        self.largest = max(self.largest, log)
+        if hasattr(self, "divisor"):
+            self.divisor.fill_(math.exp(-log))
+        else:
+            self.log_scale.fill_(log)
+
     @torch.no_grad()
     def limit(self) -> None:
         """Keeps the temperature in its range; after a step, not in the loss, where the gradient would die at the limit."""
         if hasattr(self, "divisor"):
             self.divisor.clamp_(min=_SMALLEST_DIVISOR)
         else:
-            self.log_scale.clamp_(max=math.log(_LARGEST_SCALE))
+            self.log_scale.clamp_(max=self.largest)
 
 
 def without_empty(targets: Tensor, empty: Tensor | None) -> Tensor:

@@ -23,16 +23,18 @@ class CoSENT(Loss):
     Only the order of the grades matters; a batch of equal grades costs exactly 0. Hard negatives are not looked at.
 
     Args:
-        temperature: at the start. learn: whether it is trained.
+        temperature: at the start; by default where the stage before ended, else 0.05. learn: whether it is trained.
     """
 
     reads = frozenset({"scores"})
     hard_negatives = False
     similarities = frozenset({"cosine", "dot"})
 
-    def __init__(self, temperature: float = 0.05, learn: bool = False) -> None:
+    def __init__(self, temperature: float | None = None, learn: bool = False) -> None:
         super().__init__()
-        self.temperature = Temperature(temperature, learn)
+        self.temperature = Temperature(
+            0.05 if temperature is None else temperature, learn, named=temperature is not None
+        )
 
     def forward(self, queries: Tensor, targets: Tensor, *, scores: Tensor, **extras: Any) -> Tensor:
         """The loss of the whole batch.

@@ -27,7 +27,8 @@ class Distillation(InfoNCE):
     Args:
         space: "batch" compares each query with all targets, by a teacher's embeddings; "group" with its positive and
             its own hard negatives, by a reranker's scores.
-        temperature: the student's, at the start. learn: whether it is trained.
+        temperature: the student's, at the start, 0.05 by default. learn: whether it is trained; then it begins at the
+            checkpoint's own.
         teacher_temperature: divides the teacher's cosines or scores; None for the student's own.
         cosine: in space "group", the share of the teacher's cosine in its scores: 0.5 is U-MARVEL's mean of cosine and
             reranker probability, which then needs a teacher's embeddings too.
@@ -36,11 +37,12 @@ class Distillation(InfoNCE):
     """
 
     variants: ClassVar[dict[str, str]] = {"teacher_scores": "distillation(space='group')"}
+    usual = 0.05
 
     def __init__(
         self,
         space: Literal["batch", "group"] = "batch",
-        temperature: float = 0.05,
+        temperature: float | None = None,
         learn: bool = False,
         teacher_temperature: float | None = None,
         cosine: float = 0.0,

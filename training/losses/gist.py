@@ -21,12 +21,13 @@ class Gist(InfoNCE):
     """
 
     reads = frozenset({"teacher_queries", "teacher_targets"})
+    usual = 0.01
 
     def __init__(
         self,
         strategy: Literal["absolute", "relative"] = "absolute",
         margin: float = 0.0,
-        temperature: float = 0.01,
+        temperature: float | None = None,
         learn: bool = False,
         symmetric: bool = False,
         query_query: bool = True,

@@ -59,7 +59,7 @@ class InfoNCE(Loss):
     of a row cost) and `extra_logits` (further candidates of a row).
 
     Args:
-        temperature: at the start. learn: whether it is trained.
+        temperature: at the start; by default the checkpoint's own, 0.07 where it has none. learn: whether it is trained.
         symmetric: also let each positive pick its query; the loss is then the mean of both directions.
         in_batch: whether other rows' positives and negatives are candidates; False leaves a query its own hard
             negatives alone (NV-Embed's second stage: rows of a classification batch may share a class).
@@ -75,6 +75,8 @@ class InfoNCE(Loss):
 
     may_read = frozenset({"right", "ignore"})
     similarities = frozenset({"cosine", "dot"})
+    of_model = True
+    usual = 0.07  # temperature
 
     def __init_subclass__(cls) -> None:
         # `**options` of a subclass stand for those of its parent: in help, and where a recipe's options are checked.
@@ -86,7 +88,7 @@ class InfoNCE(Loss):
 
     def __init__(
         self,
-        temperature: float = 0.07,
+        temperature: float | None = None,
         learn: bool = True,
         symmetric: bool = True,
         in_batch: bool = True,
@@ -100,7 +102,9 @@ class InfoNCE(Loss):
         super().__init__()
         if symmetric and not in_batch:
             raise ValueError("without in-batch negatives a positive has no other query to tell apart: symmetric=False")
-        self.temperature = Temperature(temperature, learn, divisor)
+        # A subclass with a usual temperature of its own means that one where it is fixed.
+        named = temperature is not None or not (learn or self.usual == InfoNCE.usual)
+        self.temperature = Temperature(self.usual if temperature is None else temperature, learn, divisor, named=named)
         self.symmetric, self.in_batch, self.margin = symmetric, in_batch, margin
         self.needs_negatives = not in_batch
         self.multi_positive = self.all_positives = multi_positive

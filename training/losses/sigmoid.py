@@ -16,19 +16,24 @@ class Sigmoid(Loss):
     Further targets that are right for the query, and those that `ignore` names, are left out.
 
     Args:
-        temperature: at the start, 1/10 in the paper. bias: at the start, -10 in the paper. learn: whether both are
-            trained. block: rows whose similarities are in memory at once; None picks.
+        temperature, bias: at the start; by default those of a checkpoint that has both, else 1/10 and -10 as in the paper.
+        learn: whether both are trained. block: rows whose similarities are in memory at once; None picks.
     """
 
     may_read = frozenset({"right", "ignore"})
     similarities = frozenset({"cosine", "dot"})
+    of_model = True
 
     def __init__(
-        self, temperature: float = 0.1, bias: float = -10.0, learn: bool = True, block: int | None = None
+        self, temperature: float | None = None, bias: float | None = None, learn: bool = True, block: int | None = None
     ) -> None:
         super().__init__()
-        self.temperature = Temperature(temperature, learn)
-        self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learn)
+        self.temperature = Temperature(
+            0.1 if temperature is None else temperature, learn, named=temperature is not None
+        )
+        # A bias fits a temperature: of a checkpoint both are taken, or none.
+        self.bias_named = bias is not None or temperature is not None
+        self.bias = nn.Parameter(torch.tensor(-10.0 if bias is None else float(bias)), requires_grad=learn)
         self.block = block
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:

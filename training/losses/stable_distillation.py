@@ -18,17 +18,18 @@ class StableDistillation(InfoNCE):
     ranked and from all other rows' targets. It learns from in-batch negatives even where the scores are flat.
 
     Args:
-        temperature: at the start. learn: whether it is trained.
+        temperature: at the start, 0.01 by default. learn: whether it is trained; then it begins at the checkpoint's own.
         teacher_temperature: of the softmax that makes weights of the scores.
         infonce: weight of the added InfoNCE.
         block: rows whose similarities are in memory at once; None picks.
     """
 
     reads = frozenset({"teacher_scores"})
+    usual = 0.01
 
     def __init__(
         self,
-        temperature: float = 0.01,
+        temperature: float | None = None,
         learn: bool = False,
         teacher_temperature: float = 1.0,
         infonce: float = 0.0,

@@ -12,6 +12,7 @@ from zoo.formats.processors import RESAMPLING
 from zoo.fusion import is_default
 from zoo.heads import Identity
 from zoo.pooling import Cls
+from zoo.spec import LogitScale
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,7 +66,7 @@ def write(model: "Embedder", folder: Path) -> None:
     if kind == "clip":
         facts["projection_dim"] = text.width
     whole = getattr(transformers, model_class)(getattr(transformers, config_class)(**facts))
-    _fill(whole, image.tower, text.tower)
+    _fill(whole, image.tower, text.tower, model.logit_scale)
     write_backbone(whole.to(next(text.tower.parameters()).dtype), folder)
     processor = {"image_processor_type": processor_class, "processor_class": model_class.replace("Model", "Processor")}
     sentence.write_json(folder / "preprocessor_config.json", processor | _pixels(image))
@@ -92,8 +93,10 @@ def write(model: "Embedder", folder: Path) -> None:
     sentence.write_facts(folder, model.spec)
 
 
-def _fill(whole: "nn.Module", vision: "nn.Module", text: "nn.Module") -> None:
-    """Both towers' weights into the whole model; the temperature, which changes no vector, stays as transformers sets it."""
+def _fill(whole: "nn.Module", vision: "nn.Module", text: "nn.Module", scale: LogitScale | None) -> None:
+    """Both towers' weights and the temperature into the whole model; a temperature that the model has not stays as
+    transformers sets it. transformers' CLIP has no place for a bias, which its softmax would not see.
+    """
     names = set(whole.state_dict())
     tensors = {}
     for part, tower in (("vision_model", vision), ("text_model", text)):
@@ -103,6 +106,10 @@ def _fill(whole: "nn.Module", vision: "nn.Module", text: "nn.Module") -> None:
     missing, unknown = whole.load_state_dict(tensors, strict=False)
     if unknown or any(not name.startswith("logit_") for name in missing):
         raise NotExportableError(f"{type(whole).__name__} lacks {missing[:3]} and does not know {unknown[:3]}")
+    if scale is not None:
+        whole.logit_scale.data.fill_(scale.log)
+        if scale.bias is not None and hasattr(whole, "logit_bias"):
+            whole.logit_bias.data.fill_(scale.bias)
 
 
 def _pixels(image: HfImage | HfNaflexImage) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from zoo.formats import read_json
 from zoo.formats.open_clip import CONFIG
 from zoo.items import Item
 from zoo.prompts import name_for, text_of
-from zoo.spec import ModelSpec
+from zoo.spec import LogitScale, ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +31,8 @@ WEIGHTS = "open_clip_model.safetensors"
 def write(model: "Embedder", folder: Path) -> list[str]:
     """Writes configuration, weights and a Hugging Face tokenizer's files; returns their names.
 
-    open_clip also wants a temperature, which the zoo leaves to the loss: the file holds open_clip's initial one.
-    Vectors are equal; probabilities made with `model.logit_scale` are not those of the training.
+    open_clip also wants a temperature: the model's own, or open_clip's initial one where it has none. A bias, such as
+    SigLIP's, is written where the model has one.
 
     Raises:
         NotExportableError: open_clip has no such towers, or no such preprocessing.
@@ -43,7 +43,10 @@ def write(model: "Embedder", folder: Path) -> list[str]:
         raise NotExportableError("open_clip compares by cosine: its files cannot say that norms count")
     image, text = _towers(model)
     assert text.tokenizer  # loads it, or says what is missing, before anything is written
-    config = {"model_cfg": _model_cfg(image, text, model.spec.hub_id), "preprocess_cfg": _preprocess_cfg(image)}
+    scale = model.logit_scale or LogitScale(math.log(1 / 0.07))
+    bias = {} if scale.bias is None else {"init_logit_scale": scale.log, "init_logit_bias": scale.bias}
+    model_cfg = _model_cfg(image, text, model.spec.hub_id) | bias
+    config = {"model_cfg": model_cfg, "preprocess_cfg": _preprocess_cfg(image)}
     states = {"visual": image.tower.state_dict(), "text": text.tower.state_dict()}
     # Cloned: a file of safetensors may hold no tensor twice, and some towers tie theirs.
     weights = {
@@ -51,7 +54,8 @@ def write(model: "Embedder", folder: Path) -> list[str]:
         for part, state in states.items()
         for name, tensor in state.items()
     }
-    weights["logit_scale"] = torch.tensor(math.log(1 / 0.07))
+    weights["logit_scale"] = torch.tensor(scale.log)
+    weights |= {} if scale.bias is None else {"logit_bias": torch.tensor(scale.bias)}
     folder.mkdir(parents=True, exist_ok=True)
     before = {path.name for path in folder.iterdir()}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheck
 from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
 from zoo.formats.known import open_clip as known
 from zoo.formats.probing import check_vector
+from zoo.formats.scale import scale_of
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore, read
 from zoo.formats.sizes import check_size
@@ -249,7 +250,9 @@ def _assemble(
         # open_clip converts many foreign layouts and fails in as many ways.
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"{weights} does not fit {name}: {reason}") from error
-    return dual_towers(model_cfg, transform, name, model.visual, model.text, assets)
+    towers = dual_towers(model_cfg, transform, name, model.visual, model.text, assets)
+    towers.logit_scale = scale_of(model.logit_scale, getattr(model, "logit_bias", None), weights)
+    return towers
 
 
 def dual_towers(

@@ -19,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from zoo.encoders.checking import check_numbers
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import HALF_SAVED, read_json
-from zoo.spec import ModelSpec
+from zoo.spec import LogitScale, ModelSpec
 
 FORMAT = 1
 # What lets transformers find its classes in the installed zoo (see zoo.exports.code); other code is never named.
@@ -37,6 +37,7 @@ CONFIG: dict[str, Any] = {
 }
 EXTRA: dict[str, Any] = {
     "fusion": dict[str, Any],
+    "logit_scale": dict[str, float],
     "recipe": dict[str, Any],
     "architectures": list[str],
     "auto_map": dict[str, str],
@@ -87,6 +88,16 @@ def check_config(config: Any, where: str) -> None:
         _check_tower(tower, f"{where}: towers[{position}]")
     if "fusion" in config:
         _check_part(config["fusion"], "fusion", f"{where}: fusion")
+    if "logit_scale" in config:
+        scale_of(config, where)
+
+
+def scale_of(config: Mapping[str, Any], where: str) -> LogitScale | None:
+    """The temperature that config.json states, None where it states none; raises UnrecognisedCheckpointError."""
+    try:
+        return LogitScale(**config["logit_scale"]) if "logit_scale" in config else None
+    except (TypeError, ValueError) as error:
+        raise UnrecognisedCheckpointError(f"{where}: logit_scale: {error}") from error
 
 
 def check_facts(value: Any, where: str) -> None:

@@ -14,6 +14,7 @@ from zoo.formats.composites import check_parts
 from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
 from zoo.formats.probing import check_states
 from zoo.formats.processors import image_settings, open_images, patch_settings, transform_of
+from zoo.formats.scale import read_scale
 from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import check_size, read_header
@@ -315,7 +316,10 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         max_tokens=max_tokens,
         params=sum(p.numel() for p in (*vision.parameters(), *text.parameters())),
     )
-    return Embedder(spec, [Tower(image_encoder, Cls(), Identity()), Tower(text_encoder, Cls(), Identity())])
+    model = Embedder(spec, [Tower(image_encoder, Cls(), Identity()), Tower(text_encoder, Cls(), Identity())])
+    names = {path.name for path in folder.iterdir()}
+    model.logit_scale = read_scale([folder / file for file in weight_files(names, "model", PICKLES)])
+    return model
 
 
 def _check_spare(folder: Path, towers: "dict[str, nn.Module]") -> None:

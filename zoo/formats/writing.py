@@ -111,7 +111,8 @@ def described(model: "Embedder", places: Sequence[str | None] | None = None) -> 
         towers.append({part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")})
         towers[-1] |= {"assets": place} if place else {}
     config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
-    return config if is_default(model.fusion) else config | {"fusion": _describe(model.fusion)}
+    config |= {} if is_default(model.fusion) else {"fusion": _describe(model.fusion)}
+    return config if model.logit_scale is None else config | {"logit_scale": model.logit_scale.to_dict()}
 
 
 def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
@@ -146,6 +147,8 @@ def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype |
             mine, other = model.spec.to_dict(), again.spec.to_dict()
             facts = sorted(key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key))
             raise NotSavedError(f"{said}: opened again, the model has other facts: {', '.join(facts)}")
+        if again.logit_scale != model.logit_scale:
+            raise NotSavedError(f"{said}: opened again, the model has another logit_scale: {again.logit_scale}")
         if changed := _changed(written / WEIGHTS, state, dtype):
             raise NotSavedError(f"{said}: the file holds other weights than the model: {changed}")
         allowed = EXACT.get(str(next(iter(model.parameters())).dtype), HALF)

@@ -1,0 +1,176 @@
+"""Where temperatures begin (named, the stage before, the checkpoint's own, the loss's default) and where the model's ends."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from zoo.training import train
+from zoo.training.losses import build_loss
+from zoo.training.losses.base import Temperature
+from zoo.training.merging import slerp, task_arithmetic, uniform
+from zoo.training.recipes import umarvel_stages
+from zoo.training.rehearsal import rehearse
+from zoo.training.temperatures import Before, begin, kept, temperatures
+
+from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs
+from zoo import load_model
+from zoo.cli import main
+from zoo.spec import LogitScale
+
+CALM = {"progress": False, "trackers": (), "report": False}
+CLIP, SIGLIP = LogitScale(math.log(50)), LogitScale(math.log(117.0), -16.5)
+
+
+def model_with(scale: LogitScale | None, name: str = "text-test"):
+    model = fresh(name)
+    model.logit_scale = scale
+    return model
+
+
+# Loss, the checkpoint's own → temperature at the start, bias, what is said.
+BEGINS = [
+    ("infonce", None, 0.07, None, "the loss's default"),
+    ("infonce", CLIP, 0.02, None, "the checkpoint's own"),
+    ("infonce", SIGLIP, 1 / 117, None, "the checkpoint's own"),  # above CLIP's limit of 100
+    ("infonce(divisor=True)", CLIP, 0.02, None, "the checkpoint's own"),
+    ("infonce(learn=False)", CLIP, 0.02, None, "the checkpoint's own, fixed"),
+    ("infonce(temperature=0.05)", CLIP, 0.05, None, "as named"),
+    ("infonce(temperature=0.07, learn=False)", CLIP, 0.07, None, "as named, fixed"),
+    ("matryoshka(dims=[16, 8]):infonce", CLIP, 0.02, None, "the checkpoint's own"),
+    ("focal", CLIP, 0.02, None, "the checkpoint's own"),
+    ("gist", CLIP, 0.01, None, "as named, fixed"),  # the paper's, which is no start
+    ("gist(learn=True)", CLIP, 0.02, None, "the checkpoint's own"),
+    ("distillation", CLIP, 0.05, None, "as named, fixed"),
+    ("distillation(learn=True)", CLIP, 0.02, None, "the checkpoint's own"),
+    ("sigmoid", None, 0.1, -10.0, "the loss's default"),
+    ("sigmoid", CLIP, 0.1, -10.0, "the loss's default"),  # of a softmax: it has no bias to go with
+    ("sigmoid", SIGLIP, 1 / 117, -16.5, "the checkpoint's own"),
+    ("sigmoid(bias=-3.0)", SIGLIP, 1 / 117, -3.0, "the checkpoint's own"),
+    ("sigmoid(temperature=0.2)", SIGLIP, 0.2, -10.0, "as named"),
+    ("cosent", CLIP, 0.05, None, "the loss's default, fixed"),
+    ("cosent(learn=True)", CLIP, 0.05, None, "the loss's default"),
+    ("angle", CLIP, 0.05, None, "the loss's default, fixed"),
+]
+
+
+@pytest.mark.parametrize(("written", "own", "temperature", "bias", "said"), BEGINS)
+def test_it_begins(written, own, temperature, bias, said):
+    loss = build_loss(written)
+    shown = f"temperature {temperature:.3g}" + (f" and bias {bias:.3g}" if bias is not None else "")
+    assert begin(loss, model_with(own)) == f"{shown}, {said}"
+    ((owner, found),) = temperatures(loss)
+    assert 1 / found.scale.item() == pytest.approx(temperature, rel=1e-6)
+    assert bias is None or owner.bias.item() == bias
+    found.limit()
+    assert 1 / found.scale.item() == pytest.approx(temperature, rel=1e-6)
+    ended = kept(loss, model_with(own))
+    if owner.of_model:
+        assert ended.log == pytest.approx(-math.log(temperature), rel=1e-6)
+        assert ended.bias == (bias if bias is not None else own.bias if own else None)
+    else:
+        assert ended == own
+
+
+def test_the_own_scale_is_taken_bit_by_bit():
+    own = LogitScale(float(torch.tensor(3.1415927)))
+    loss = build_loss("infonce")
+    begin(loss, model_with(own))
+    assert kept(loss, model_with(own)) == own
+
+
+def test_a_loss_without_a_temperature_leaves_the_models():
+    loss = build_loss("ranking")
+    assert begin(loss, model_with(SIGLIP)) == ""
+    assert kept(loss, model_with(SIGLIP)) == SIGLIP
+
+
+def test_what_the_stage_before_learned_goes_on_for_losses_of_its_kind():
+    first, second = build_loss("cosent(learn=True)"), build_loss("cosent(learn=True)")
+    first.temperature.begin(math.log(30))
+    model = model_with(None)
+    assert begin(second, model, Before("grades", first)) == "temperature 0.0333, where the stage grades ended"
+    assert begin(build_loss("infonce"), model, Before("grades", first)) == "temperature 0.07, the loss's default"
+
+
+def start_and_end(folder: Path) -> tuple[float, float]:
+    """Temperatures after the first and the last step."""
+    lines = [json.loads(line)["temperature"] for line in (folder / "metrics.jsonl").open()]
+    return lines[0], lines[-1]
+
+
+def test_a_run_begins_at_the_checkpoints_own_and_saves_where_it_ended(tmp_path, capsys):
+    model = model_with(CLIP)
+    train(model, text_pairs(), quick(lr=1e-2), tmp_path, **{**CALM, "progress": True})
+    assert "quick: temperature 0.02, the checkpoint's own" in capsys.readouterr().out
+    first, last = start_and_end(tmp_path)
+    assert first == pytest.approx(0.02, rel=0.02)
+    assert abs(last / 0.02 - 1) > 0.005
+    assert load_model(tmp_path).logit_scale == model.logit_scale
+    assert model.logit_scale.temperature == pytest.approx(last, rel=1e-6)
+
+
+def stages(last: str):
+    return (
+        quick(name="first", loss="infonce(temperature=0.05)", lr=2e-2),
+        quick(name="second", loss="infonce(divisor=True)", lr=2e-3),
+        quick(name="third", loss=last, lr=2e-2),
+    )
+
+
+def test_stages_pass_it_on_and_a_name_sets_it_anew(tmp_path, capsys):
+    for last, folder in (("infonce", tmp_path / "a"), ("infonce(temperature=0.05)", tmp_path / "b")):
+        train(fresh("text-test"), text_pairs(), stages(last), folder, **{**CALM, "progress": True})
+        said = capsys.readouterr().out
+        ends = [start_and_end(folder / f"stage-{i}-{name}") for i, name in ((1, "first"), (2, "second"), (3, "third"))]
+        assert "first: temperature 0.05, as named" in said
+        assert f"second: temperature {ends[0][1]:.3g}, where the stage first ended" in said
+        assert ends[1][0] == pytest.approx(ends[0][1], rel=0.2)
+        assert abs(ends[0][1] / 0.05 - 1) > 0.02
+        where = f"temperature {ends[1][1]:.3g}, where the stage second ended" if last == "infonce" else "as named"
+        assert where in said
+    # In the middle of the last stage, as a kill would have left it.
+    whole, stopped = load_model(tmp_path / "a"), tmp_path / "a"
+    remove(stopped / "stage-3-third" / "checkpoints" / "step-00000006")
+    again = train(fresh("text-test"), text_pairs(), stages("infonce"), stopped, resume=True, **CALM)
+    assert same_weights(whole, again)
+    assert again.logit_scale == whole.logit_scale
+
+
+def test_u_marvels_later_stages_go_on():
+    losses = [build_loss(stage.loss) for stage in umarvel_stages()]
+    named = [[t.named for _, t in temperatures(loss)] for loss in losses]
+    assert named == [[True], [True], [False], [False], [False]]
+    assert [t.learn for loss in losses for _, t in temperatures(loss)] == [False, False, True, True, True]
+
+
+def test_the_dry_run_and_the_command_say_it(tmp_path, capsys):
+    facts = rehearse(model_with(CLIP), text_pairs(), quick())
+    assert facts["quick: begins with"] == "temperature 0.02, the checkpoint's own"
+    folder = model_with(CLIP).save_pretrained(tmp_path / "clip")
+    lines = "\n".join(f"{p.query.text}\t{p.positive.text}" for p in text_pairs())
+    (tmp_path / "pairs.tsv").write_text(f"query\tpositive\n{lines}\n")
+    assert main(["train", str(tmp_path / "pairs.tsv"), "--model", str(folder), "--dry-run"]) == 0
+    assert "temperature 0.02, the checkpoint's own" in capsys.readouterr().out
+
+
+def test_merging_treats_it_as_one_more_weight(tmp_path):
+    models = [model_with(LogitScale(log)) for log in (1.0, 2.0, 4.0)]
+    assert uniform(models[:2], [1, 3]).logit_scale.log == pytest.approx(1.75)
+    assert task_arithmetic(models[0], models[1:], scale=0.5).logit_scale.log == pytest.approx(1 + 0.5 * (1 + 3))
+    assert slerp(models[0], models[1], 0.25).logit_scale.log == pytest.approx(1.25)
+    folders = [model.save_pretrained(tmp_path / str(i)) for i, model in enumerate(models[:2])]
+    assert uniform(folders).logit_scale.log == pytest.approx(1.5)
+    models[1].logit_scale = None
+    assert uniform(models[:2]).logit_scale == LogitScale(1.0)
+
+
+def test_pictures_too(tmp_path):
+    model = model_with(SIGLIP, "siglip-test")
+    train(model, shape_pairs(), quick(loss="sigmoid", steps=2), tmp_path, **CALM)
+    assert start_and_end(tmp_path)[0] == pytest.approx(1 / 117, rel=0.01)
+    assert load_model(tmp_path).logit_scale == model.logit_scale
+    assert model.logit_scale.bias == pytest.approx(-16.5, abs=0.02)
+    assert model.logit_scale.bias != -16.5
+    assert Temperature(0.001, learn=True).scale.item() == pytest.approx(100)  # of one's own the limit stays
