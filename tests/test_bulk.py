@@ -105,7 +105,7 @@ def test_a_csv_file_keeps_its_other_columns_with_their_types(text, tmp_path):
     source = make_table(tmp_path / "t.csv", 8)
     with source.open("a") as file:
         file.write(
-            ',cat,2000,1,true,\n"text, with ""quotes""\nand a line",dog,2001,2,false,x\nshort,dog\nlong,a,1,2,true,,7\n'
+            ',cat,2000,1,true,\n"text, with ""quotes""\nand a line",dog,,2,false,x\nshort,dog\nlong,a,1,2,true,,7\n'
         )
     report = embed(text, source, tmp_path / "out")
     table = pq.read_table(tmp_path / "out" / "shards")
@@ -124,9 +124,11 @@ def test_a_csv_file_keeps_its_other_columns_with_their_types(text, tmp_path):
     assert rows["3"]["score"] == 3 / 8
     assert rows["3"]["fresh"] is False
     assert rows["9"]["text"] == 'text, with "quotes"\nand a line'
-    assert rows["10"]["year"] is None
-    assert report.reasons == {"empty-text": 1, "bad-row": 1}
-    assert [bad["id"] for bad in quarantined(tmp_path / "out")] == ["8", "11"]
+    assert rows["9"]["year"] is None
+    assert report.reasons == {"empty-text": 1, "bad-row": 2}
+    bad = quarantined(tmp_path / "out")
+    assert [one["id"] for one in bad] == ["8", "10", "11"]
+    assert bad[1]["message"] == "t.csv, line 13: 2 cells, and the header has 6"
     np.testing.assert_allclose(rows["9"]["vector"], text.encode_document(rows["9"]["text"]).numpy(), atol=1e-6)
 
 
@@ -134,13 +136,25 @@ def test_a_csv_file_keeps_its_other_columns_with_their_types(text, tmp_path):
     ("cells", "kind"),
     [
         (["1", "-20", ""], "int64"),
-        (["1", "2.5", "1e-3", ".5"], "double"),
+        (["1", "2.5", "-0.001", "1e+16"], "double"),
+        (["1.0", "2.5", "1e-05"], "double"),
+        (["1", "1.0", "2.5"], "double"),
+        (["1.30"], "string"),
+        (["1e5"], "string"),
+        ([".5"], "string"),
+        (["+5"], "string"),
+        (["-0"], "string"),
+        ([" 5"], "string"),
+        (["1_000"], "string"),
+        (["0.1", "9007199254740993"], "string"),
+        (["9223372036854775807", "-9223372036854775808"], "int64"),
+        (["9223372036854775808"], "string"),
         (["007"], "string"),
         (["1", "true"], "string"),
         (["True", "false", ""], "bool"),
         (["nan"], "string"),
         (["", ""], "string"),
-        (["12345678901234567890123"], "double"),
+        (["12345678901234567890123"], "string"),
         (["1.", "-"], "string"),
     ],
 )

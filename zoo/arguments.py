@@ -104,6 +104,11 @@ def texts(name: str, value: Any) -> Sequence[str]:
     return value
 
 
+def text_or_texts(name: str, value: Any) -> str | Sequence[str]:
+    """A str, or a list of them."""
+    return value if isinstance(value, str) else texts(name, value)
+
+
 def wholes(name: str, value: Any) -> Sequence[int]:
     """A list of whole numbers from 1."""
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
@@ -176,6 +181,13 @@ def iterable(name: str, value: Any) -> Any:
 def flag_or_function(name: str, value: Any) -> Any:
     """True, False or something to call."""
     return value if callable(value) else flag(name, value)
+
+
+def function(name: str, value: Any) -> Any:
+    """Something to call."""
+    if not callable(value):
+        raise wrong(name, value, "a function", f"write {name}=print")
+    return value
 
 
 def vectors(name: str, value: Any) -> Any:

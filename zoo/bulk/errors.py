@@ -1,14 +1,27 @@
 """What can go wrong with a bulk job as a whole, and the reason codes that only bulk sources have."""
 
 from zoo.errors import InputError, ZooError
+from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.pictures import UnreadableFolderError
+
+__all__ = [
+    "BadRowError",
+    "DamagedShardError",
+    "DiskFullError",
+    "FileNameError",
+    "FolderError",
+    "OptionError",
+    "SourceChangedError",
+    "SourceError",
+    "UnreadableFolderError",
+]
+
+# What `zoo embed` reads is what `zoo train` reads.
+SourceError = TableError
 
 
 class OptionError(ZooError, ValueError):
     """An option of a bulk job that does not fit: a dim that the model does not have, an unknown precision."""
-
-
-class SourceError(ZooError):
-    """The source of a bulk job cannot be opened, or it is not clear which of its columns is meant."""
 
 
 class SourceChangedError(ZooError):
@@ -27,19 +40,7 @@ class DamagedShardError(ZooError):
     """A shard on disk cannot be read or does not belong here; the message says which file."""
 
 
-class BadRowError(InputError):
-    """A row that is no row of its table: broken JSON, too many fields, no value in the column that is embedded."""
-
-    code = "bad-row"
-
-
 class FileNameError(InputError):
     """A file whose name is not Unicode, so that it could not be named in a table."""
 
     code = "file-name"
-
-
-class UnreadableFolderError(InputError):
-    """A folder inside the source that may not be opened."""
-
-    code = "unreadable-folder"

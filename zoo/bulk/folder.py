@@ -2,26 +2,53 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from zoo.bulk.errors import FileNameError, UnreadableFolderError
-from zoo.bulk.sources import Record, SourceFacts, stamp
+from zoo.bulk.errors import FileNameError, SourceError
+from zoo.bulk.sources import Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.errors import InputError
-from zoo.media import IMAGE_SUFFIXES, kind_of
-
-# Pictures by name that the zoo cannot decode: they must appear in the quarantine, not vanish.
-UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".jp2", ".svg"})
-CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+from zoo.tables.folder import split_folder
+from zoo.tables.options import Options
+from zoo.tables.pictures import walk_pictures
 
 
+@dataclass
+class Pictures:
+    """A folder of pictures, before anything is read."""
+
+    path: Path
+    options: Options
+    exclude: Path | None
+    notes: list[str] = field(default_factory=list)
+    columns: Collection[str] = ()
+
+    def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
+        """See `Opened`."""
+        check_kind(kind)
+        if asked or kind not in (None, "image"):
+            what = f"kind={kind}" if kind not in (None, "image") else "column"
+            raise SourceError(f"{self.path} is a folder, whose pictures are embedded: it takes no {what}")
+        check_read(self.path, "image", modalities)
+        split = self.options.split
+        folder = self.path if split is None else split_folder(self.path, split, must=True)[0]
+        source = FolderSource.open(folder, exclude=self.exclude)
+        source.notes = list(self.notes)
+        return source
+
+
+def holds_pictures(folder: Path, exclude: Path | None) -> bool:
+    """Whether there is a picture below a folder."""
+    return any(error is None for _, error in walk_pictures(folder, exclude=exclude and exclude.resolve()))
+
+
+@dataclass
 class FolderSource(SourceFacts):
-    """Every picture below a folder.
+    """Every picture below a folder; see `walk_pictures`.
 
-    Files with a picture's suffix are inputs, whatever they hold. Other files are inputs if they begin like a
-    picture, otherwise they are only counted in `ignored`, as are hidden files and folders and linked folders
-    (which may lead in circles). The attribute `folder` is the picture's folder inside the source, "" at the top.
+    The attribute `folder` is the picture's folder inside the source, "" at the top.
     """
 
     exclude: Path | None = None
@@ -31,18 +58,18 @@ class FolderSource(SourceFacts):
         """A source over `path`; nothing is read yet."""
         import pyarrow as pa
 
-        source = cls(path, path.resolve(), "image", None, pa.schema([("folder", pa.string())]))
-        source.exclude = exclude.resolve() if exclude else None
-        return source
+        schema = pa.schema([("folder", pa.string())])
+        exclude = exclude.resolve() if exclude else None
+        return cls(path, path.resolve(), "image", None, schema, base=path.resolve(), exclude=exclude)
 
     def count(self) -> int:
         """Number of inputs; also fills `ignored`."""
         self.ignored = Counter()
-        return sum(1 for _ in self._walk(self.ignored))
+        return sum(1 for _ in walk_pictures(self.root, self.ignored, self.exclude))
 
     def records(self) -> Iterator[Record]:
         """One record for each picture, sorted by path, level by level."""
-        for relative, error in self._walk(Counter()):
+        for relative, error in walk_pictures(self.root, exclude=self.exclude):
             yield self._record(relative, error)
 
     def _record(self, relative: str, error: InputError | None) -> Record:
@@ -67,48 +94,3 @@ class FolderSource(SourceFacts):
             attributes=(readable.rpartition("/")[0],),
             error=error,
         )
-
-    def _walk(self, ignored: Counter[str]) -> Iterator[tuple[str, InputError | None]]:
-        """Relative paths of inputs in order, with an error for each folder that cannot be opened."""
-        pending: list[tuple[str, bool]] = [("", True)]
-        while pending:
-            relative, is_folder = pending.pop()
-            if not is_folder:
-                yield relative, None
-                continue
-            try:
-                entries = self._entries(relative, ignored)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                yield relative or ".", UnreadableFolderError(f"{relative or '.'}: {reason}", what=relative)
-                continue
-            # A stack: the first in order has to lie on top.
-            pending.extend(reversed(entries))
-
-    def _entries(self, relative: str, ignored: Counter[str]) -> list[tuple[str, bool]]:
-        kept = []
-        with os.scandir(self.root / relative) as listing:
-            for entry in listing:
-                path = os.path.join(relative, entry.name) if relative else entry.name
-                if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
-                    ignored["hidden"] += 1
-                elif entry.is_dir(follow_symlinks=False):
-                    if Path(entry.path) != self.exclude:
-                        kept.append((path, True))
-                elif entry.is_dir():
-                    ignored["linked-folder"] += 1
-                elif _is_picture(entry):
-                    kept.append((path, False))
-                else:
-                    ignored["not-a-picture"] += 1
-        return sorted(kept)
-
-
-def _is_picture(entry: os.DirEntry[str]) -> bool:
-    suffix = os.path.splitext(entry.name)[1].lower()
-    if suffix in IMAGE_SUFFIXES or suffix in UNREAD_SUFFIXES:
-        return True
-    try:
-        return kind_of(Path(entry.path)) == "image"
-    except InputError:
-        return False

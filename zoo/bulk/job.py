@@ -182,10 +182,12 @@ class Job:
             **self.facts,
             "dim": self.dim,
             "source": {
-                "path": str(source.path.resolve()),
+                "path": source.place(),
                 "root": str(source.root),
+                "base": str(source.base),
                 "kind": source.kind,
                 "column": source.column,
+                "media": source.media,
             },
             "attributes": {field.name: str(field.type) for field in source.schema},
             "counts": {

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo.tables.files import suffix_of
+
 
 def find_input(source: Mapping[str, Any], reference: str) -> Path | bytes | None:
     """The picture that a reference names.
@@ -12,12 +14,20 @@ def find_input(source: Mapping[str, Any], reference: str) -> Path | bytes | None
         source: `manifest["source"]`. reference: of a row of the shards.
 
     Returns:
-        A path (which may not exist any more), bytes from a Parquet table, or None where the table is gone.
+        A path (which may not exist any more), bytes from a Parquet table or a shard, or None where the table is gone.
     """
-    table = Path(source["path"])
     name, mark, row = reference.rpartition("#")
-    in_table = mark and name == table.name and row.isdigit() and table.suffix.lower() in (".parquet", ".pq")
-    return _read_cell(table, source["column"], int(row)) if in_table else Path(source["root"]) / reference
+    base, column = source.get("base"), source.get("media") or source["column"]
+    if base is None:  # folders of earlier versions
+        base = Path(source["path"]).parent if name == Path(source["path"]).name else source["root"]
+    table = Path(base) / name
+    if mark and row.isdigit() and suffix_of(table) in (".parquet", ".pq"):
+        return _read_cell(table, column, int(row))
+    if mark and row.isdigit() and suffix_of(table) == ".tar":
+        from zoo.tables.webdataset import read_member
+
+        return read_member(table, column, int(row))
+    return Path(source["root"]) / reference
 
 
 def _read_cell(table: Path, column: str, row: int) -> bytes | None:

@@ -7,7 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.arguments import checked, flag, flag_or_function, model_or_path, number, optional, path, text, texts, whole
+from zoo.arguments import (
+    checked,
+    flag,
+    flag_or_function,
+    function,
+    model_or_path,
+    number,
+    optional,
+    path,
+    text,
+    text_or_texts,
+    texts,
+    whole,
+)
 from zoo.arguments import device as device_here
 from zoo.bulk.errors import OptionError, SourceChangedError, SourceError
 from zoo.bulk.feed import HELP, Feed, Reuse
@@ -15,8 +28,10 @@ from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.shards import REPLACED, Shard, ShardFolder, full_disk_named, read_footer, sync_folder
-from zoo.bulk.sources import Kind, Source, check_exists, open_source
+from zoo.bulk.sources import Source, check_exists, prepare
+from zoo.errors import UnsupportedModalityError
 from zoo.spec import need_one_vector
+from zoo.tables.options import Options
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -33,7 +48,7 @@ REPORT_EVERY = 0.1
     model=model_or_path,
     source=path,
     out=path,
-    column=optional(text),
+    column=optional(text_or_texts),
     kind=optional(text),
     dim=optional(whole(None)),
     precision=text,
@@ -43,7 +58,13 @@ REPORT_EVERY = 0.1
     update=flag,
     device=optional(device_here),
     ignore=texts,
+    split=optional(text),
+    root=optional(path),
+    as_text=texts,
+    encoding=optional(text),
+    separator=optional(text),
     progress=flag_or_function,
+    say=optional(function),
 )
 def embed_dataset(
     model: "Embedder | str | Path",
@@ -52,8 +73,8 @@ def embed_dataset(
     *,
     prompt: str | None = None,
     prompt_name: str | None = None,
-    column: str | None = None,
-    kind: Kind | None = None,
+    column: str | Sequence[str] | None = None,
+    kind: str | None = None,
     dim: int | None = None,
     precision: str = "float32",
     batch_size: int | None = None,
@@ -63,7 +84,13 @@ def embed_dataset(
     update: bool = False,
     device: str | None = None,
     ignore: Sequence[str] = (),
+    split: str | None = None,
+    root: Path | str | None = None,
+    as_text: Sequence[str] = (),
+    encoding: str | None = None,
+    separator: str | None = None,
     progress: bool | Progress = True,
+    say: Callable[[str], None] | None = None,
 ) -> BulkReport:
     """Embeds every input of a folder or table into Parquet shards; run again, it goes on where it stopped.
 
@@ -73,15 +100,21 @@ def embed_dataset(
 
     Args:
         model: an embedder, or the name or folder of one.
-        source: a folder of pictures, a .txt file (a text per line), or a .csv, .jsonl or .parquet table.
+        source: a folder of pictures, a .txt file (a text per line), or what `open_pairs` reads: .csv, .tsv, .jsonl, .parquet
+            or .tar files, packed ones, globs, folders and partitioned folders of them, `hf:org/name`, `pack:photos`.
         out: the folder to write; running into the same folder again continues, also after rows were appended.
         prompt, prompt_name: as in `encode`; with neither, texts get the model's document prompt, as in `encode_document`.
-        column: the column to embed, `kind` what it holds ("text" or "image"); both are found by name if possible.
+        column: the column to embed, `kind` what it holds ("text", "image", "video", "audio"); both are found by name if
+            possible, by the names that `open_pairs` knows. Several are one item: ["image", "text"], "image+text";
+            "image=photo" says what one holds.
         dim: cut of a Matryoshka model. precision: "float32", "int8" or "binary", as in `encode`.
         shard_size: inputs in a shard; shard_seconds: a shard is also closed after this time.
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
         update: where inputs have changed since, embed those again and reuse the vectors of all others.
-        device: where a model given by name runs; by default a GPU if there is one. ignore: as in `load_model`.
+        device: where a model given by name runs; by default a GPU if there is one. ignore: columns that are read as if they
+            were not there; other names as in `load_model`.
+        split: rows of this split alone; all rows by default. root, as_text, encoding, separator: as in `open_pairs`.
+        say: is told before the work, in a line each, what was decided: the column, the encoding, files that are not read.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
     Raises:
@@ -93,12 +126,19 @@ def embed_dataset(
         raise OptionError(f"shard_size must be at least 1, not {shard_size}")
     started, limit = time.monotonic(), Limit.parse(max_bad)
     check_exists(source)
-    embedder = _opened(model, device, ignore)
+    told = {"as_text": tuple(as_text), "encoding": encoding, "separator": separator}
+    options = Options(root=None if root is None else Path(root), split=split, ignore=tuple(ignore), **told)
+    opened = prepare(source, options, Path(out))
+    embedder = _opened(model, device, [name for name in ignore if name not in opened.columns])
     need_one_vector(embedder.spec, "a folder of vectors")
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)
-    data = open_source(source, column=column, kind=kind, modalities=embedder.spec.modalities, exclude=Path(out))
+    asked_for = [column] if isinstance(column, str) else list(column or ())
+    data = opened.choose(asked_for, kind, embedder.spec.modalities)
+    _check_together(embedder, data)
+    for note in data.notes if say is not None else ():
+        say(note)
     asked = _asked(embedder, data, prompt, prompt_name)
     folder = ShardFolder(out)
     folder.create()
@@ -139,10 +179,23 @@ def _take_all(job: Job, feed: Feed, stream: "Iterator[Encoded]", progress: bool 
     job.finish()
 
 
+def _check_together(embedder: "Embedder", data: Source) -> None:
+    """Raises UnsupportedModalityError where a model does not read the columns of an item together."""
+    if "+" in data.kind:
+        from zoo.items import Item
+
+        try:
+            embedder.route(Item(**dict.fromkeys(data.kind.split("+"), "?")))
+        except UnsupportedModalityError as error:
+            raise UnsupportedModalityError(
+                f"columns {data.column} of {data.path}: {Exception.__str__(error)}"
+            ) from None
+
+
 def _asked(embedder: "Embedder", data: Source, prompt: str | None, prompt_name: str | None) -> dict[str, Any]:
     """The prompt as `encode_stream` takes it: texts get the document prompt where none is asked for."""
     asked: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name}
-    if prompt is None and prompt_name is None and data.kind == "text":
+    if prompt is None and prompt_name is None and "text" in data.kind.split("+"):
         asked |= embedder.for_role("document")
     return asked
 
@@ -206,7 +259,10 @@ def _check_columns(shards: list[Shard], data: Source) -> None:
         ours = {field.name: field.type for field in data.schema}
         if there != ours:
             names = sorted(name for name in {*there, *ours} if there.get(name) != ours.get(name))
-            raise SourceChangedError(f"{data.path} has changed: its columns {', '.join(names)} are others" + HELP)
+            told = ", ".join(
+                f"{name} ({there.get(name, 'absent')} there, {ours.get(name, 'absent')} here)" for name in names
+            )
+            raise SourceChangedError(f"{data.path} has changed, or is read otherwise: its columns {told}" + HELP)
 
 
 def _set_aside(folder: ShardFolder, shards: list[Shard]) -> None:

@@ -2,21 +2,25 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.bulk.errors import SourceError
 from zoo.errors import InputError
+from zoo.tables.choice import unread
+from zoo.tables.files import suffix_of
+from zoo.tables.options import Options
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["text", "image"]
 STAMP_BYTES = 16
+KINDS = ("text", "image", "video", "audio")
+ALL = frozenset(KINDS)
 RESERVED = ("id", "reference", "vector")
-TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+LINES = (".txt", ".text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Record:
     """One input in its place.
 
     Attributes:
-        id: unique in the source: the path inside the folder, or the row counted from 0.
+        id: unique in the source: the path inside the folder, or the row counted from 0, of several files with its name.
         reference: where it came from: a path below `Source.root`, or "captions.csv#12".
         value: what is given to `encode_stream`; None where `error` says why there is nothing to embed.
         stamp: 16 bytes that differ as soon as the input differs.
@@ -33,7 +37,7 @@ class Record:
 
     id: str
     reference: str
-    value: Path | str | bytes | None
+    value: Any
     stamp: bytes
     attributes: tuple[Any, ...] = ()
     error: InputError | None = None
@@ -42,12 +46,15 @@ class Record:
 class Source(Protocol):
     """A folder or a table that can be walked again and again in the same order."""
 
-    path: Path
+    path: Path | str
     root: Path
-    kind: Kind
+    base: Path
+    kind: str
     column: str | None
+    media: str | None
     schema: "pa.Schema"
     ignored: Counter[str]
+    notes: list[str]
 
     def count(self) -> int:
         """How many records there are, bad ones included."""
@@ -60,14 +67,37 @@ class Source(Protocol):
 
 @dataclass
 class SourceFacts:
-    """What every source knows about itself; the base of the folder and the tables."""
+    """What every source knows about itself; the base of the folder and the tables.
 
-    path: Path
+    Attributes:
+        path: what was asked for. root: where the paths of media begin. base: where the names of its files begin.
+        kind: the modalities of an item: "text", "image+text". column: what it is read from. media: its column of media.
+        ignored: what was never an input, by kind. notes: what was decided, worth a line each.
+    """
+
+    path: Path | str
     root: Path
-    kind: Kind
+    kind: str
     column: str | None
     schema: "pa.Schema"
     ignored: Counter[str] = field(default_factory=Counter)
+    base: Path = Path()
+    media: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def place(self) -> str:
+        """The source for the manifest: of files the whole path."""
+        return str(self.path.resolve()) if isinstance(self.path, Path) else self.path
+
+
+class Opened(Protocol):
+    """A source of which it is not told yet what is embedded; opened before a model is loaded."""
+
+    columns: Collection[str]
+
+    def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
+        """The source, with the columns that are asked for, or else meant by their names."""
+        ...
 
 
 def stamp(*parts: str | bytes | int) -> bytes:
@@ -83,72 +113,67 @@ def stamp(*parts: str | bytes | int) -> bytes:
 def open_source(
     path: Path | str,
     *,
-    column: str | None = None,
-    kind: Kind | None = None,
-    modalities: frozenset[str] = frozenset({"text", "image"}),
+    column: str | Sequence[str] | None = None,
+    kind: str | None = None,
+    modalities: Collection[str] = ALL,
     exclude: Path | None = None,
+    options: Options | None = None,
 ) -> Source:
-    """A folder of pictures, a text file, or a CSV, JSONL or Parquet table as a `Source`.
+    """A folder of pictures, a text file or tables as a `Source`.
 
     Args:
-        column: the column to embed; found by its name (text, caption, query; image, path, file) where not given.
-        kind: "text" or "image", where the column's name does not say it.
-        modalities: what the model reads; settles which column is meant where a table has both kinds.
-        exclude: a folder that is not walked (where the vectors go).
+        column: the columns to embed as one item; found by name where not given. kind: what they hold, where that is not
+            told by a name: "text", "image", "video" or "audio".
+        modalities: what the model reads; settles which column is meant where a table has several kinds.
+        exclude: a folder that is not walked (where the vectors go). options: how tables are read.
 
     Raises:
         SourceError: nothing there, an unknown kind of file, or no clear column.
     """
-    path = Path(path)
-    if kind not in (None, "text", "image"):
-        raise SourceError(f'kind must be "text" or "image", not {kind!r}')
-    if path.is_dir():
-        from zoo.bulk.folder import FolderSource
+    asked = [column] if isinstance(column, str) else list(column or ())
+    return prepare(path, options or Options(), exclude).choose(asked, kind, modalities)
 
-        if column is not None or kind == "text":
-            raise SourceError(f"{path} is a folder, whose pictures are embedded: it takes no column and no kind=text")
-        source: Source = FolderSource.open(path, exclude=exclude)
-    elif path.is_file():
-        source = _open_file(path, column, kind, modalities)
-    else:
-        raise _absent(path)
-    if source.kind not in modalities:
-        raise SourceError(
-            f"{path} holds {_plural(source.kind)}, and this model reads {' and '.join(sorted(modalities))} only; "
-            f"choose another model (zoo list --modality {source.kind})"
+
+def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> Opened:
+    """Opens a source; what is embedded of it is told by `choose`.
+
+    Raises:
+        SourceError: nothing there, an unknown kind of file, or a damaged one. HubError: a data set that cannot be had.
+    """
+    from zoo.bulk.folder import Pictures, holds_pictures
+    from zoo.bulk.tables import Lines, Tables
+
+    place = Path(path).expanduser()
+    if suffix_of(place) in LINES and place.is_file():
+        return Lines(place, options)
+    if not place.is_dir():
+        return Tables.open(path, options)
+    tables = Tables.in_folder(place, options)
+    if tables is None:
+        return Pictures(place, options, exclude)
+    if tables.gives_way and holds_pictures(place, exclude):
+        names = ", ".join(file.name for file in tables.found.files[:3])
+        return Pictures(
+            place, options, exclude, [f"the pictures are embedded, and {names} is not read: name it for its rows"]
         )
-    return source
+    return tables
 
 
 def check_exists(path: Path | str) -> None:
     """Raises SourceError for a path that is nothing: worth asking before a model is loaded."""
-    if not Path(path).is_dir() and not Path(path).is_file():
-        raise _absent(Path(path))
+    from zoo.tables.files import find_files
+
+    if not str(path).startswith(("hf:", "pack:")):
+        find_files(Path(path).expanduser())
 
 
-def _absent(path: Path) -> SourceError:
-    what = "is no file or folder" if path.exists() else f"does not exist (working directory {Path.cwd()})"
-    return SourceError(
-        f"{path} {what}; pass a folder of pictures, a .txt file with a text per line, or a .csv, .jsonl or .parquet table"
-    )
+def check_kind(kind: str | None) -> None:
+    """Raises SourceError where a kind is none."""
+    if kind is not None and kind not in KINDS:
+        raise SourceError(f'kind must be "text", "image", "video" or "audio", not {kind!r}')
 
 
-def _open_file(path: Path, column: str | None, kind: Kind | None, modalities: frozenset[str]) -> Source:
-    from zoo.bulk.tables import CsvSource, JsonlSource, LinesSource, ParquetSource
-
-    suffix = path.suffix.lower()
-    if suffix in (".txt", ".text"):
-        if column is not None or kind == "image":
-            raise SourceError(f"{path} is a text file with one text per line: it has no columns and no pictures")
-        return LinesSource.open(path)
-    readers = {"csv": CsvSource, "jsonl": JsonlSource, "parquet": ParquetSource}
-    if suffix not in TABLES:
-        raise SourceError(
-            f"{path} is no folder and ends in {suffix or 'nothing'}; expected a folder of pictures, .txt, "
-            f"{', '.join(TABLES)}" + ("; a single picture is embedded by `zoo encode --image`" if suffix else "")
-        )
-    return readers[TABLES[suffix]].open(path, column, kind, modalities)
-
-
-def _plural(kind: str) -> str:
-    return {"text": "texts", "image": "pictures"}[kind]
+def check_read(path: object, kind: str, modalities: Collection[str]) -> None:
+    """Raises SourceError where a model does not read what a source holds."""
+    if kind not in modalities:
+        raise SourceError(unread(path, kind, modalities))

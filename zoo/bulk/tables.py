@@ -1,38 +1,71 @@
-"""Tables as sources: lines of text, CSV, JSON lines and Parquet, read in one pass after another, never as a whole."""
+"""Tables as sources: lines of text, and the rows that `zoo.tables` reads, in one pass after another, never as a whole."""
 
-import csv
-import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from zoo.bulk.columns import TypeGuess, attribute_names, choose_column, from_cell, from_json, printable
 from zoo.bulk.errors import BadRowError, SourceError
-from zoo.bulk.sources import Kind, Record, SourceFacts, stamp
+from zoo.bulk.sources import RESERVED, Record, Source, SourceFacts, check_kind, check_read, stamp
+from zoo.bulk.splits import SplitFilter
 from zoo.errors import EmptyTextError, InputError
+from zoo.items import Item
+from zoo.tables.cells import Guess, from_cell, from_json, json_list, printable
+from zoo.tables.choice import choose
+from zoo.tables.errors import NoSplitError
+from zoo.tables.lines import text_lines, undecoded
+from zoo.tables.options import Options
+from zoo.tables.reading import RawRow, RowReader, open_reader
+from zoo.tables.schema import Part
+from zoo.tables.sources import Found, find_tables
+from zoo.tables.values import BadCellError, cell_value, find_file, told_modality
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_CELL = 64 * 2**20
+
+@dataclass
+class Lines:
+    """A text file with a text per line, before anything is read."""
+
+    path: Path
+    options: Options
+    columns: Collection[str] = ()
+
+    def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
+        """See `Opened`."""
+        check_kind(kind)
+        if asked or kind not in (None, "text"):
+            raise SourceError(f"{self.path} is a text file with one text per line: it has no columns and no pictures")
+        if self.options.split is not None:
+            raise NoSplitError(
+                f"{self.path} is a text file with one text per line: nothing says of which split they are"
+            )
+        check_read(self.path, "text", modalities)
+        return LinesSource.open(self.path, self.options.encoding)
 
 
+@dataclass
 class LinesSource(SourceFacts):
     """A text file with one text per line; blank lines are counted in `ignored`. The attribute `text` is the line."""
 
+    encoding: str | None = None
+
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, encoding: str | None = None) -> Self:
         """A source over the file; nothing is read yet."""
         import pyarrow as pa
 
-        return cls(path, path.resolve().parent, "text", None, pa.schema([("text", pa.string())]))
+        folder = path.resolve().parent
+        schema = pa.schema([("text", pa.string())])
+        return cls(path, folder, "text", None, schema, base=folder, encoding=encoding)
 
     def count(self) -> int:
         """Number of lines that are not blank; also fills `ignored`."""
         self.ignored = Counter()
         kept = 0
-        for line in _lines(self.path):
+        for line in text_lines(self.path, self.encoding):
             kept += bool(line.strip())
             self.ignored["blank-line"] += not line.strip()
         self.ignored += Counter()  # drops a zero
@@ -40,38 +73,224 @@ class LinesSource(SourceFacts):
 
     def records(self) -> Iterator[Record]:
         """One record for each line; the id is the line's number, counted from 0."""
-        for number, line in enumerate(_lines(self.path)):
+        for number, line in enumerate(text_lines(self.path, self.encoding)):
+            line = line.removesuffix("\n").removesuffix("\r")
             if line.strip():
-                reference = f"{self.path.name}#{number}"
-                yield Record(str(number), reference, line, stamp(line), (printable(line),))
+                reference, problem = f"{self.path.name}#{number}", undecoded(line)
+                error = (
+                    BadRowError(f"{self.path.name}, line {number + 1}: {problem}", what=reference) if problem else None
+                )
+                value = None if error else line
+                yield Record(str(number), reference, value, stamp(line), (printable(line),), error)
 
 
-class TableSource(SourceFacts):
-    """What CSV, JSON lines and Parquet share: a chosen column, and the others kept as attributes."""
+@dataclass
+class Tables:
+    """Tables of one kind, opened: their columns and types are known.
 
-    names: list[str]  # of the columns kept as attributes, as the file spells them
+    Attributes:
+        source: what was asked for. gives_way: whether pictures that lie beside the tables go before them.
+        types: Arrow type of every column. usual: the column that is meant where none is asked for.
+    """
 
-    def _describe(self, types: list["pa.DataType"]) -> None:
+    source: Path | str
+    found: Found
+    options: Options
+    gives_way: bool = False
+    usual: str = ""
+    readers: list[RowReader] = field(default_factory=list)
+    types: "dict[str, pa.DataType]" = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, source: Path | str, options: Options) -> Self:
+        """Reads what tells the columns: footers, or whole files of text.
+
+        Raises:
+            SourceError: nothing there, an unknown kind, or a damaged file.
+        """
+        if isinstance(source, str) and source.startswith("pack:"):
+            from zoo.tables.packs import find_pack
+
+            return cls(source, find_pack(source, options.split), options, usual="image")._read()
+        told = isinstance(source, str) and source.startswith("hf:")
+        place = source if told else Path(source).expanduser()
+        return cls(place, find_tables(place, options.split), options)._read()
+
+    @classmethod
+    def in_folder(cls, folder: Path, options: Options) -> Self | None:
+        """The tables of a folder; None where it holds none."""
+        found = find_tables(folder, options.split)
+        if not found.files:
+            return None
+        usual = "file_name" if found.metadata else ""
+        return cls(folder, found, options, not found.metadata and not found.constants, usual)._read()
+
+    def _read(self) -> Self:
+        from zoo.tables.files import one_kind
+
+        one_kind(self.found.files)
+        guesses: dict[str, Guess] = {}
+        for path in self.found.files:
+            name = self.found.name_of(path) if len(self.found.files) > 1 or self.found.constants else path.name
+            reader = open_reader(path, self.options.format, name, self.found.constants.get(path, {}))
+            for column, kind in reader.types(guesses).items():
+                known = self.types.get(column)
+                self.types[column] = kind if known is None or column in guesses else _common_type(known, kind)
+            self.readers.append(reader)
+        return self
+
+    @property
+    def columns(self) -> Collection[str]:
+        """See `Opened`."""
+        return self.types
+
+    def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
+        """See `Opened`; columns that are ignored are as if they were not there."""
         import pyarrow as pa
 
-        self.schema = pa.schema(list(zip(attribute_names(self.names), types, strict=True)))
+        from zoo.tables.arrow import kept_type
 
-    def _record(self, row: int, value: Any, attributes: tuple[Any, ...], error: InputError | None = None) -> Record:
-        reference = f"{self.path.name}#{row}"
+        check_kind(kind)
+        name = self.readers[0].name if len(self.readers) == 1 else str(self.source)
+        said = {entry for entry in asked if entry.startswith("split=") and entry not in self.types}
+        found = {column.name: column for reader in self.readers for column in reader.found()}
+        columns = [column for column in found.values() if column.name not in self.options.ignore]
+        split = SplitFilter.of(name, columns, self.readers, self.options.split, self.found.by_split, said)
+        wanted = [entry for entry in asked if entry not in said]
+        choice = choose(name, columns, wanted, kind=kind, modalities=modalities, usual=self.usual)
+        types = {column.name: kept_type(self.types[column.name]) for column in columns}
+        for part in choice.parts if self.readers[0].spelled else ():
+            types[part.column] = pa.string()  # a text is a text, even "1984"
+        kept = [column for column, kind in types.items() if kind is not None]
+        schema = pa.schema([(clean, types[c]) for clean, c in zip(attribute_names(kept), kept, strict=True)])
+        column = "+".join(part.column for part in choice.parts)
+        source = TableSource(self.source, self._root(), choice.kind, column, schema, base=self.found.base)
+        source.media = next((part.column for part in choice.parts if part.modality != "text"), None)
+        source.readers, source.parts, source.names, source.split = self.readers, choice.parts, kept, split
+        source.as_text, source.beside = self.options.as_text, self.options.root is None
+        source.notes = self._notes(choice.kind, column, choice.others)
+        return source
+
+    def _root(self) -> Path:
+        return (
+            Path(self.options.root).expanduser().resolve()
+            if self.options.root is not None
+            else self.found.base.resolve()
+        )
+
+    def _notes(self, kind: str, column: str, others: Sequence[str]) -> list[str]:
+        more = f"; also there: {', '.join(others)} (--column)" if others else ""
+        notes = [f"embedding column{'s' * (column.count('+') > 0)} {column} ({kind}){more}", *self.found.notes]
+        return notes + [
+            note if note.startswith(reader.name) else f"{reader.name}: {note}"
+            for reader in self.readers
+            for note in reader.notes
+        ]
+
+
+@dataclass
+class TableSource(SourceFacts):
+    """Rows of tables: chosen columns make the item, and all columns but those of bytes are kept as attributes.
+
+    Attributes:
+        parts: columns of the item. names: of the columns kept as attributes, as the files spell them.
+        beside: whether paths begin at the folder of their file, else at `root`. as_text: see `Options`.
+    """
+
+    readers: list[RowReader] = field(default_factory=list)
+    parts: tuple[Part, ...] = ()
+    names: list[str] = field(default_factory=list)
+    split: SplitFilter | None = None
+    as_text: tuple[str, ...] = ()
+    beside: bool = True
+
+    def count(self) -> int:
+        """Number of rows, bad ones included, and without those of other splits."""
+        if self.split is None:
+            return sum(reader.count() for reader in self.readers)
+        self.ignored = Counter({"other-split": self.split.others}) if self.split.others else Counter()
+        return self.split.rows
+
+    def records(self) -> Iterator[Record]:
+        """One record for each row; the id is the row's number in its file, counted from 0."""
+        needed = list(dict.fromkeys([*self.names, *(part.column for part in self.parts)]))
+        needed += [self.split.column] if self.split is not None and self.split.column not in needed else []
+        types = self.schema.types
+        for reader in self.readers:
+            root = reader.path.parent.resolve() if self.beside else self.root
+            for row in reader.rows(needed):
+                if self.split is None or self.split.keeps(row):
+                    yield self._record(reader, row, types, root)
+
+    def _record(self, reader: RowReader, row: RawRow, types: "Sequence[pa.DataType]", root: Path) -> Record:
+        reference = f"{reader.name}#{row.number}"
+        own = str(row.number) if len(self.readers) == 1 else reference
+        attributes = tuple(_kept(row.cells.get(name), kind) for name, kind in zip(self.names, types, strict=True))
         marks: list[str | bytes | int] = [repr(attributes)]
-        if error is None and value in (None, ""):
+        try:
+            if row.problem:
+                raise BadCellError(row.problem)
+            found, named = self._values(row.cells, root)
+        except BadCellError as error:
+            bad: InputError = BadRowError(f"{row.where}: {error}", what=reference)
+            return Record(own, reference, None, stamp("bad", "None", *marks), attributes, bad)
+        if not found:
+            columns = " and ".join(repr(part.column) for part in self.parts)
             kind = EmptyTextError if self.kind == "text" else BadRowError
-            error = kind(f"row {row} of {self.path.name} has nothing in column {self.column!r}", what=reference)
-        if error is not None:
-            return Record(str(row), reference, None, stamp("bad", repr(value), *marks), attributes, error)
-        if self.kind == "image" and isinstance(value, str):
-            reference = printable(value)
-            value = self.root / value
-            marks.append(_file_mark(value))
-        mark = value if isinstance(value, bytes) else str(value)
-        if isinstance(value, Path):
-            mark = reference  # not the absolute path: the folder may be moved
-        return Record(str(row), reference, value, stamp(mark, *marks), attributes)
+            bad = kind(f"{row.where}: there is nothing in column {columns}", what=reference)
+            return Record(own, reference, None, stamp("bad", "None", *marks), attributes, bad)
+        if named:
+            reference = self._below(named, root)
+        for value in found.values():
+            if isinstance(value, Path):
+                marks.append(_file_mark(value))
+        told = [reference if isinstance(value, Path) else value for value in found.values()]
+        content = (
+            told[0] if len(told) == 1 else stamp(*(part for pair in zip(found, told, strict=True) for part in pair))
+        )
+        value = next(iter(found.values())) if len(self.parts) == 1 else Item(**found)
+        return Record(own, reference, value, stamp(content, *marks), attributes)
+
+    def _values(self, cells: Mapping[str, Any], root: Path) -> tuple[dict[str, Any], str]:
+        """What the item holds by modality, and the name of its file.
+
+        Raises:
+            BadCellError: a cell cannot serve.
+        """
+        found, named = {}, ""
+        for part in self.parts:
+            modality, value = cell_value(part, _single(part, cells.get(part.column)), self.as_text)
+            if value is None:
+                continue
+            if modality != "text" and isinstance(value, str):
+                named = named or value
+                value, _ = find_file(root, value)
+            if len(self.parts) > 1 and modality != "text":
+                modality = told_modality(part, value)
+            found[modality] = value
+        return found, named
+
+    def _below(self, name: str, root: Path) -> str:
+        """A file as its reference: its way from the source's root."""
+        inside = root.relative_to(self.root).as_posix() if root.is_relative_to(self.root) else "."
+        return printable(name if inside == "." else f"{inside}/{name}")
+
+
+def _kept(value: Any, kind: "pa.DataType") -> Any:
+    return from_cell(value, kind) if isinstance(value, str) else from_json(value, kind)
+
+
+def _single(part: Part, value: Any) -> Any:
+    """A cell, of a list its one entry."""
+    if part.many and isinstance(value, str) and (found := json_list(value)) is not None:
+        value = found
+    if not isinstance(value, list):
+        return value
+    if len(value) > 1:
+        raise BadCellError(
+            f"the {part.column} is a list of {len(value)}, and a row is one vector: write a row for each"
+        )
+    return value[0] if value else None
 
 
 def _file_mark(path: Path) -> str:
@@ -82,208 +301,31 @@ def _file_mark(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _lines(path: Path) -> Iterator[str]:
-    # Only \n and \r\n end a line: str.splitlines would also cut at form feeds and Unicode separators.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        for line in file:
-            yield line.rstrip("\n").removesuffix("\r")
-
-
-class CsvSource(TableSource):
-    """A CSV or TSV file with a header. The separator is the one of `,` `;` and tab that the header uses most."""
-
-    separator: str
-    header: list[str]
-
-    @classmethod
-    def open(cls, path: Path, column: str | None, kind: Kind | None, modalities: frozenset[str]) -> Self:
-        """Reads the header, then the file once for the columns' types."""
-        import pyarrow as pa
-
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            first = file.readline(MAX_CELL)
-        if not first.strip():
-            raise SourceError(f"{path} is empty; expected a CSV file whose first line names its columns")
-        separator = max(",;\t", key=first.count) if path.suffix.lower() != ".tsv" else "\t"
-        header = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
-        twice = [name for name, times in Counter(header).items() if times > 1]
-        if twice or "" in header:
-            raise SourceError(f"{path}: every column needs a name of its own; {twice or 'an empty name'} in the header")
-        chosen, kind = choose_column(path.name, header, column, kind, modalities)
-        source = cls(path, path.resolve().parent, kind, chosen, pa.schema([]))
-        source.separator, source.header, source.names = separator, header, header
-        source._infer()
-        return source
-
-    def _infer(self) -> None:
-        import pyarrow as pa
-
-        guesses = [TypeGuess() for _ in self.header]
-        self._rows = 0
-        for cells in self._cells():
-            self._rows += 1
-            if len(cells) <= len(guesses):
-                for guess, cell in zip(guesses, cells, strict=False):
-                    guess.see_cell(cell)
-        types = [guess.arrow() for guess in guesses]
-        types[self.header.index(self.column)] = pa.string()  # a text is a text, even "1984"
-        self._describe(types)
-
-    def _cells(self) -> Iterator[list[str]]:
-        if csv.field_size_limit() < MAX_CELL:
-            csv.field_size_limit(MAX_CELL)
-        with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file, delimiter=self.separator)
-            next(rows, None)
-            try:
-                yield from (cells for cells in rows if cells)
-            except csv.Error as error:
-                raise SourceError(f"{self.path}, line {rows.line_num}: not readable as CSV: {error}") from error
-
-    def count(self) -> int:
-        """Number of rows under the header, as found when the types were read."""
-        return self._rows
-
-    def records(self) -> Iterator[Record]:
-        """One record for each row; the id is the row's number under the header, counted from 0."""
-        width, place, types = len(self.header), self.header.index(self.column), self.schema.types
-        for row, cells in enumerate(self._cells()):
-            if len(cells) > width:
-                message = f"row {row} of {self.path.name} has {len(cells)} fields; the header names {width}"
-                yield self._record(row, None, (None,) * width, BadRowError(message, what=f"{self.path.name}#{row}"))
-                continue
-            cells = cells + [None] * (width - len(cells))
-            attributes = tuple(from_cell(cell, kind) for cell, kind in zip(cells, types, strict=True))
-            yield self._record(row, cells[place], attributes)
-
-
-class JsonlSource(TableSource):
-    """One JSON object per line; blank lines are skipped, lists and objects kept as their JSON text."""
-
-    @classmethod
-    def open(cls, path: Path, column: str | None, kind: Kind | None, modalities: frozenset[str]) -> Self:
-        """Reads the file once for the columns and their types."""
-        import pyarrow as pa
-
-        source = cls(path, path.resolve().parent, "text", None, pa.schema([]))
-        guesses: dict[str, TypeGuess] = {}
-        source._rows = 0
-        for _, value in source._objects():
-            source._rows += 1
-            if isinstance(value, dict):
-                for name, cell in value.items():
-                    guesses.setdefault(name, TypeGuess()).see_value(cell)
-        if not guesses:
-            raise SourceError(f'{path} holds no JSON object; expected one per line, such as {{"text": "a cat"}}')
-        source.names = list(guesses)
-        source.column, source.kind = choose_column(path.name, source.names, column, kind, modalities)
-        source._describe([guess.arrow() for guess in guesses.values()])
-        return source
-
-    def _objects(self) -> Iterator[tuple[int, Any]]:
-        row = 0
-        for line in _lines(self.path):
-            if line.strip():
-                try:
-                    yield row, json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    yield row, error
-                row += 1
-
-    def count(self) -> int:
-        """Number of lines that are not blank, as found when the types were read."""
-        return self._rows
-
-    def records(self) -> Iterator[Record]:
-        """One record for each line that is not blank; the id is its number among them, counted from 0."""
-        types = self.schema.types
-        for row, value in self._objects():
-            if not isinstance(value, dict):
-                why = f"is no JSON: {value}" if isinstance(value, Exception) else f"is {type(value).__name__}"
-                error = BadRowError(f"row {row} of {self.path.name} {why}; expected an object", what=repr(value)[:80])
-                yield self._record(row, None, (None,) * len(types), error)
-                continue
-            attributes = tuple(from_json(value.get(name), kind) for name, kind in zip(self.names, types, strict=True))
-            content = value.get(self.column)
-            error = None
-            if content is not None and not isinstance(content, str):
-                message = (
-                    f"row {row} of {self.path.name}: {self.column!r} is {type(content).__name__}, expected a string"
-                )
-                error = BadRowError(message, what=repr(content)[:80])
-            yield self._record(row, content, attributes, error)
-
-
-class ParquetSource(TableSource):
-    """A Parquet file. Pictures may be bytes, a struct with a field `bytes`, or paths; other bytes are left out."""
-
-    @classmethod
-    def open(cls, path: Path, column: str | None, kind: Kind | None, modalities: frozenset[str]) -> Self:
-        """Reads the schema."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            schema = pq.read_schema(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise SourceError(f"{path} is no readable Parquet file: {error}") from error
-        binary = [field.name for field in schema if _holds_bytes(field.type)]
-        chosen, kind = choose_column(path.name, schema.names, column, kind, modalities, binary)
-        source = cls(path, path.resolve().parent, kind, chosen, pa.schema([]))
-        kept = [field for field in schema if field.name not in binary]
-        source.names = [field.name for field in kept]
-        source._describe([_attribute_type(field.type) for field in kept])
-        return source
-
-    def count(self) -> int:
-        """Number of rows, from the file's footer."""
-        import pyarrow.parquet as pq
-
-        return pq.read_metadata(self.path).num_rows
-
-    def records(self) -> Iterator[Record]:
-        """One record for each row; the id is the row's number, counted from 0."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        types = self.schema.types
-        row = 0
-        # Small buffers: without them a row group of pictures would come into memory as a whole.
-        file = pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20)
-        with file:
-            for batch in file.iter_batches(batch_size=64, columns=list(dict.fromkeys([*self.names, self.column]))):
-                columns = batch.to_pydict()
-                kept = [columns[name] for name in self.names]
-                for values in zip(columns[self.column], *kept, strict=True):
-                    content = values[0]
-                    if isinstance(content, dict):  # a picture as `datasets` stores it
-                        content = content.get("bytes") or content.get("path")
-                    attributes = tuple(
-                        from_json(value, kind) if pa.types.is_string(kind) else value
-                        for value, kind in zip(values[1:], types, strict=True)
-                    )
-                    yield self._record(row, content, attributes, self._wrong_type(row, content))
-                    row += 1
-
-    def _wrong_type(self, row: int, content: Any) -> InputError | None:
-        expected = (str,) if self.kind == "text" else (str, bytes)
-        if content is None or isinstance(content, expected):
-            return None
-        message = f"row {row} of {self.path.name}: {self.column!r} holds {type(content).__name__}, expected {self.kind}"
-        return BadRowError(message, what=repr(content)[:80])
-
-
-def _holds_bytes(kind: "pa.DataType") -> bool:
+def _common_type(one: "pa.DataType", other: "pa.DataType") -> "pa.DataType":
+    """A type for the values of two files; text where there is none."""
     import pyarrow as pa
 
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    if one == other:
+        return one
+    try:
+        schemas = [pa.schema([("x", kind)]) for kind in (one, other)]
+        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
+    except pa.ArrowException:
+        return pa.string()
 
 
-def _attribute_type(kind: "pa.DataType") -> "pa.DataType":
-    """Numbers, booleans and times as they are; everything else as text, nested values as JSON."""
-    import pyarrow as pa
+def attribute_names(names: Sequence[str]) -> list[str]:
+    """The names under which columns are kept beside the vectors.
 
-    plain = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal)
-    return kind if any(test(kind) for test in plain) else pa.string()
+    "id" becomes "id_", since `id` is ours; dots, which stores read as nested fields, and a leading underscore, which
+    they keep for themselves, are replaced. No two columns end up under one name, not even but for the case.
+    """
+    result: list[str] = []
+    taken = set(RESERVED)
+    for name in names:
+        clean = name.replace(".", "_").lstrip("_") or "column"
+        while clean.lower() in taken:
+            clean += "_"
+        taken.add(clean.lower())
+        result.append(clean)
+    return result

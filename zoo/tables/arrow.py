@@ -91,7 +91,7 @@ def read_footer(path: Path) -> Any:
     try:
         return pq.read_metadata(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
+        raise TableError(f"{path} is no Parquet file, or damaged (no readable Parquet footer): {error}") from error
 
 
 def read_schema(path: Path) -> "pa.Schema":
@@ -106,7 +106,7 @@ def read_schema(path: Path) -> "pa.Schema":
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no Parquet file, or damaged: {error}") from error
+        raise TableError(f"{path} is no Parquet file, or damaged (no readable Parquet footer): {error}") from error
     if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
         raise TableError(f"{path.name}: column {', '.join(twice)} occurs twice; every column needs a name of its own")
     return schema

@@ -48,6 +48,15 @@ def fields_of(values: Iterable[Any]) -> list[str]:
     return [name for name in dict.fromkeys(name for passage in found for name in passage) if name not in PASSAGE]
 
 
+def json_list(cell: str) -> list[Any] | None:
+    """The list that a cell of CSV holds as JSON; None for others."""
+    try:
+        found = json.loads(cell) if cell.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
+
+
 def is_missing(value: Any, texts: Collection[str] = ()) -> bool:
     """Whether a text is one of those that stand for a missing value, and not among those said to be texts."""
     return isinstance(value, str) and value in MISSING and value not in texts
@@ -77,8 +86,8 @@ _EXACT = 2**53  # up to here every whole number is a double of its own
 class Guess:
     """The narrowest of bool, int64, float64 and string of which every cell seen can be written back as it stands.
 
-    So 007, 1.30, 1e5, +5 and numbers beyond int64 are texts; 1 beside 2.5 is a number, 1 beside 1.0 is not. Of truth values
-    the case of the letters is not kept.
+    So 007, 1.30, 1e5, +5 and numbers beyond int64 are texts. Not kept are the case of truth values, and of whole numbers
+    beside broken ones whether they are written 1 or 1.0.
     """
 
     def __init__(self) -> None:
@@ -92,7 +101,7 @@ class Guess:
         if _INTEGER.fullmatch(cell) and cell != "-0" and len(cell) < 400:
             self._see_whole(int(cell))
         elif _BROKEN.fullmatch(cell) and repr(float(cell)) == cell:
-            self._kinds.add("1.0" if cell.endswith(".0") else "0.5")
+            self._kinds.add("0.5")
         else:
             self._kinds.add("bool" if cell.lower() in ("true", "false") else "text")
 
@@ -120,8 +129,9 @@ class Guess:
             return pa.int64()
         if self._kinds == {"bool"}:
             return pa.bool_()
-        broken = self._kinds and self._kinds <= {"1", "0.5", "1.0"} and not {"1", "1.0"} <= self._kinds
-        return pa.float64() if broken and (self._exact or "1" not in self._kinds) else pa.string()
+        if self._kinds == {"0.5"} or (self._kinds == {"1", "0.5"} and self._exact):
+            return pa.float64()
+        return pa.string()
 
 
 def from_cell(cell: str | None, kind: "pa.DataType") -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from zoo.tables.cells import Guess
 from zoo.tables.errors import TableError
@@ -32,6 +32,8 @@ class CsvReader(RowReader):
     A cell that begins with a quote ends with one, and may run over lines; nothing is guessed where it does not. In a TSV
     file whose lines all have the header's number of cells when quotes are letters (5" disk), they are.
     """
+
+    spelled: ClassVar[bool] = True
 
     separator: str = ","
     quoted: bool = True

@@ -1,15 +1,14 @@
 """FolderTable: a folder of pictures, whose texts are files beside them or the names of their sub-folders."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from zoo.media import IMAGE_SUFFIXES
 from zoo.tables.building import PairBuilder
 from zoo.tables.errors import BadRowError, NoSplitError, TableError
 from zoo.tables.pairs import Pair
+from zoo.tables.pictures import walk_pictures
 from zoo.tables.schema import Part, Schema
 from zoo.tables.splits import TRAIN, split_name, split_of_path, split_word
 from zoo.tables.table import Table, one_dataset
@@ -51,14 +50,21 @@ class FolderTable(Table):
         return self._files[row]
 
 
-def split_folder(folder: Path, split: str) -> tuple[Path, bool]:
+def split_folder(folder: Path, split: str, must: bool = False) -> tuple[Path, bool]:
     """The folder of a split, where the sub-folders are splits, and True; else the folder itself.
+
+    Args:
+        must: the sub-folders are to be splits.
 
     Raises:
         NoSplitError: they are splits, and none is this one, or two are.
     """
     below = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not below or not all(map(split_word, below)):
+        if must:
+            raise NoSplitError(
+                f"{folder} has no split {split!r}: its folders are no splits ({', '.join(below) or 'none'})"
+            )
         return folder, False
     found = [name for name in below if split_word(name) == split_name(split)]
     if len(found) != 1:
@@ -91,15 +97,8 @@ def open_pictures(folder: Path, name: str) -> FolderTable:
     Raises:
         TableError: no pictures, pictures without a text, or a picture with a text that another lacks.
     """
-    files, texts = [], set()
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(n for n in folders if not n.startswith("."))
-        for file in sorted(names):
-            path = Path(parent, file)
-            if path.suffix.lower() in IMAGE_SUFFIXES and not file.startswith("."):
-                files.append(path)
-            elif path.suffix == ".txt":
-                texts.add(path)
+    files = [folder / name for name, error in walk_pictures(folder) if error is None]
+    texts = {path.with_suffix(".txt") for path in files if path.with_suffix(".txt").is_file()}
     if not files:
         raise TableError(
             f"{folder} holds no pictures and no tables; expected pictures in sub-folders named after what they show, "

@@ -13,6 +13,8 @@ from zoo.tables.errors import TableError
 from zoo.tables.pairs import Pair
 from zoo.tables.parquet import RowGroups
 from zoo.tables.schema import Part, Schema
+from zoo.tables.sources import Found
+from zoo.tables.splits import VALIDATION, split_name
 from zoo.tables.table import MOST, Table, one_dataset
 
 PACKS = ("photos", "emoji", "symbols")
@@ -151,3 +153,19 @@ def _pack_file(pack: str, split: str) -> Path:
     if not path.is_file():
         raise MissingPackError(f"{path} does not exist; set ZOO_DATA to the folder that holds {pack}/{split}.parquet")
     return path
+
+
+def find_pack(source: str, split: str | None) -> Found:
+    """The files of a pack: of one split, or of all.
+
+    Raises:
+        TableError: no such pack, or one that holds pairs alone. MissingPackError: it is not here.
+    """
+    pack = source.removeprefix("pack:")
+    if pack == COMPOSED:
+        raise TableError(f"{source} holds pairs of an image with a text and an image; embed its folder of images")
+    if pack not in READERS:
+        raise TableError(f"no data pack is called {pack!r}; there are {', '.join(PACKS)}")
+    names = (split_name(split),) if split is not None else ("train", "val", "test")
+    files = [_pack_file(pack, "val" if name == VALIDATION else name) for name in names]
+    return Found(files, files[0].parent, pack, by_split=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from zoo.tables.cells import Guess
 from zoo.tables.files import kind_of_table
@@ -56,7 +56,10 @@ class RowReader(ABC):
         name: of the file, as places say it: "pairs.csv", "year=2024/part-0.parquet".
         columns: names, in order. notes: what was found out about the file and is worth a line.
         constants: cells that all rows share and the file does not hold (the keys of a partition).
+        spelled: whether all cells are texts, so that types are guesses.
     """
+
+    spelled: ClassVar[bool] = False
 
     path: Path
     name: str

@@ -1,13 +1,12 @@
 """RowTable: CSV, TSV and JSONL files; texts and paths are kept in memory, the files that they name are not."""
 
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoo.tables.cells import fields_of, label_kind
+from zoo.tables.cells import fields_of, json_list, label_kind
 from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.files import Constants, names_of
 from zoo.tables.jsonl import JsonReader
@@ -101,7 +100,7 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
         kind = _kind_of_values(cells) if typed else _kind_of_cells(cells)
         found.append(Column(key, label_kind(kind, cells) if key.lower() in LABELS else kind))
         if read_name(key):
-            passages = cells if typed else map(_parsed, cells[:_LOOKED_AT])
+            passages = cells if typed else map(json_list, cells[:_LOOKED_AT])
             found += [Column(f"{key}.{field}", "field") for field in fields_of(passages)]
     schema = infer(name, found, options.columns, options.ignore)
     schema = replace(schema, notes=(*schema.notes, *reader.notes))
@@ -112,14 +111,6 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
         lists = _lists(schema, good)
         rows = [() if row.problem else tuple(_cell(row, column, schema, lists, bad) for column in kept) for row in raw]
     return follow(RowTable(path, name, schema, rows, lines, kept, options, bad), schema, options.wanted)
-
-
-def _parsed(cell: str) -> Any:
-    """A cell that is a JSON list; None for others."""
-    try:
-        return json.loads(cell) if cell.lstrip().startswith("[") else None
-    except (ValueError, RecursionError):
-        return None
 
 
 def _lists(schema: Schema, rows: Sequence[Mapping[str, str]]) -> set[str]:
@@ -145,8 +136,8 @@ def _cell(row: RawRow, column: str, schema: Schema, lists: Collection[str], bad:
         return cell
     if not cell.strip():
         return None
-    found = _parsed(cell)
-    if not isinstance(found, list):
+    found = json_list(cell)
+    if found is None:
         bad[row.number] = f'the {column} must be a JSON list, e.g. ["a", "b"]'
     return found
 

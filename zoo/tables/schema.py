@@ -38,7 +38,7 @@ _PLURAL = {
 LABELS = ("label", "class")
 MINED = "mined_scores"  # what `zoo mine` ranked by: its work is done, so that a loss may leave it unread
 # `source` is none of them: it often names the page that a row was taken from. columns={"dataset": "source"} says so.
-_FACTS = {
+FACTS = {
     "score": ("score", "similarity"),
     "group": ("group", *LABELS),
     "dataset": ("dataset", "task"),
@@ -155,7 +155,7 @@ class Schema:
     @property
     def facts(self) -> dict[str, str]:
         """Column by fact."""
-        return {fact: column for fact in _FACTS if (column := getattr(self, fact)) is not None}
+        return {fact: column for fact in FACTS if (column := getattr(self, fact)) is not None}
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -338,11 +338,11 @@ def _explicit(
     for key, name in explicit.items():
         if name not in by_name:
             raise TableError(f"{source} has no column {name} (said to be {key}); it has {_listed(by_name)}")
-        meaning = key if key in _FACTS else read_name(key)
+        meaning = key if key in FACTS else read_name(key)
         if meaning is None:
             raise TableError(
                 f"{key!r} (said of column {name}) is no part of a pair; say query, positive, negative or negative_1 with or "
-                f"without _text, _image, _video or _audio, or one of {', '.join(_FACTS)}"
+                f"without _text, _image, _video or _audio, or one of {', '.join(FACTS)}"
             )
         said.append((meaning, -1, by_name[name]))
     return said
@@ -416,7 +416,7 @@ def _place_roleless(slots: _Slots, by_name: Mapping[str, Column], facts: dict[st
 
 def _facts(source: str, by_name: Mapping[str, Column], said: Mapping[str, str], taken: set[str]) -> dict[str, str]:
     facts = dict(said)
-    for fact, words in _FACTS.items():
+    for fact, words in FACTS.items():
         for word in words:  # the first that is there
             names = [name for name in by_name if name.lower() == word and name not in taken]
             if len(names) > 1:

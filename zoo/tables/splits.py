@@ -96,26 +96,46 @@ def follow(table: Table, schema: Schema, split: str) -> Table:
     Raises:
         TableError: a value of the column names no split.
     """
-    column = schema.split or next(
-        (c for c in schema.unused if c.lower() in SPLIT_LIKE and _holds_splits(table, c)), None
-    )
+    liked = (c for c in schema.unused if c.lower() in SPLIT_LIKE and _holds_splits(table, c))
+    column = schema.split or next(liked, None)
     if column is None:
         return table
     values = table.values(column)
     splits = np.array([split_word(value) for value in values], dtype="U10")
     known = [found for found in splits.tolist() if found]
-    splits[sorted(table.unread)] = split_name(split) if split_name(split) in known else known[0]
-    if unknown := Counter(_shown(value) for value, found in zip(values, splits.tolist(), strict=True) if not found):
-        listed = ", ".join(_counted(name, count) for name, count in unknown.most_common(_SHOWN))
-        listed += f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        raise TableError(
-            f"{schema.source}: column {column} holds {listed}, which name no split; known are {', '.join(SPLIT_OF)}. "
-            f"Rename them, or read all rows: --ignore {column} (ignore=[{column!r}])"
-        )
+    splits[sorted(table.unread)] = split_name(split) if split_name(split) in known or not known else known[0]
+    if unknown := Counter(shown(value) for value, found in zip(values, splits.tolist(), strict=True) if not found):
+        raise unknown_splits(schema.source, column, unknown)
     if schema.split is None:
         unused = tuple(name for name in schema.unused if name != column)
         table.schemas = [replace(table.schemas[0], split=column, unused=unused)]
     return SplitTable(table, splits, split_name(split))
+
+
+def unknown_splits(source: str, column: str, unknown: Counter[str]) -> TableError:
+    """The error for values of a column of splits that name none, counted."""
+    listed = ", ".join(counted(name, count) for name, count in unknown.most_common(_SHOWN))
+    listed += f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+    return TableError(
+        f"{source}: column {column} holds {listed}, which name no split; known are {', '.join(SPLIT_OF)}. Rename them, or read "
+        f"all rows: --ignore {column} (ignore=[{column!r}])"
+    )
+
+
+def no_split(source: str, split: str, columns: Sequence[str]) -> NoSplitError:
+    """The error for a split of a table that tells none."""
+    return NoSplitError(
+        f"{source} has no split {split!r}: no column says which rows are of it (a column split, or --column split=NAME); "
+        f"its columns: {', '.join(dict.fromkeys(columns)) or 'none'}"
+    )
+
+
+def empty_split(source: str, split: str, columns: Sequence[str], counts: Counter[str]) -> NoSplitError:
+    """The error for a split that no row is of."""
+    found = ", ".join(counted(name, count) for name, count in counts.items())
+    return NoSplitError(
+        f"{source} has no row of the split {split!r}: column {', '.join(dict.fromkeys(columns))} holds {found}; say --split"
+    )
 
 
 def kept_columns(schema: Schema) -> list[str]:
@@ -128,11 +148,13 @@ def _holds_splits(table: Table, column: str) -> bool:
     return all(split_word(value) for row, value in enumerate(table.values(column)) if row not in table.unread)
 
 
-def _counted(name: str, count: int) -> str:
+def counted(name: str, count: int) -> str:
+    """A name with the number of its rows."""
     return f"{name} ({count:,} row{'s' if count > 1 else ''})"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value, for messages."""
     return "nothing" if value is None or not str(value).strip() else repr(value)[:40]
 
 
@@ -148,11 +170,7 @@ def check_split(table: Table, source: str, split: str, *, by_place: bool) -> Non
     leaves = leaves_of(table)
     told = [leaf for leaf in leaves if isinstance(leaf, SplitTable)]
     if not told and not by_place and split_name(split) != TRAIN:
-        columns = ", ".join(dict.fromkeys(column for leaf in leaves for s in leaf.schemas for column in s.columns))
-        raise NoSplitError(
-            f"{source} has no split {split!r}: no column says which rows are of it (a column split, or --column split=NAME); "
-            f"its columns: {columns or 'none'}"
-        )
+        raise no_split(source, split, [column for leaf in leaves for s in leaf.schemas for column in s.columns])
     if told and len(told) < len(leaves) and not by_place and split_name(split) != TRAIN:
         bare = next(leaf for leaf in leaves if not isinstance(leaf, SplitTable))
         raise NoSplitError(
@@ -161,9 +179,7 @@ def check_split(table: Table, source: str, split: str, *, by_place: bool) -> Non
         )
     if told and not len(table):
         counts = sum((Counter(leaf.counts) for leaf in told), Counter())
-        columns = ", ".join(dict.fromkeys(str(leaf.schemas[0].split) for leaf in told))
-        found = ", ".join(_counted(name, count) for name, count in counts.items())
-        raise NoSplitError(f"{source} has no row of the split {split!r}: column {columns} holds {found}; say --split")
+        raise empty_split(source, split, [str(leaf.schemas[0].split) for leaf in told], counts)
 
 
 def only_split(table: Table) -> str:
