@@ -12,11 +12,10 @@ from typing import Any
 import torch
 
 from zoo.arguments import device as device_here
-from zoo.cli._shared import DEFAULT_MODEL, print_json, print_table, separator, source, spelled, waiting
+from zoo.cli._shared import DEFAULT_MODEL, assignment, print_json, print_table, reading, source, spelled, waiting
 from zoo.errors import ZooError
 from zoo.registry import LIKE, build_model, get_spec, load_model
 from zoo.tables import PACKS, open_held_out, open_sources
-from zoo.tables.options import Options
 from zoo.tables.pairs import Pair, PairTable
 
 from .checks import is_place
@@ -144,7 +143,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe | tuple[Recipe, ...]:
     if arguments.freeze:
         changes["freeze"] = tuple(arguments.freeze)
     if arguments.rate:
-        changes["rates"] = tuple((pattern, _number(factor)) for pattern, factor in map(_assignment, arguments.rate))
+        changes["rates"] = tuple((pattern, _number(factor)) for pattern, factor in map(assignment, arguments.rate))
     return get_recipe(arguments.recipe)(**changes)
 
 
@@ -160,7 +159,7 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
         if not stages_of(get_recipe(arguments.recipe)())[0].model:
             raise ZooError("name the pairs to learn from: a file, a folder, hf:org/dataset or pack:photos")
         sources = [f"pack:{pack}" for pack in PACKS]
-    pairs = open_sources(sources, _options(arguments))
+    pairs = open_sources(sources, reading(arguments))
     for schema in pairs.schemas:
         say(str(schema))
     return pairs
@@ -168,21 +167,7 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
 
 def _held_out(arguments: argparse.Namespace) -> PairTable | None:
     """The pairs of `--held-out`, None without it."""
-    return open_held_out(arguments.held_out, _options(arguments)) if arguments.held_out else None
-
-
-def _options(arguments: argparse.Namespace) -> Options:
-    """How the tables are read."""
-    columns = dict(_assignment(entry) for entry in arguments.column) or None
-    return Options(
-        columns=columns,
-        root=arguments.root,
-        split=arguments.split,
-        ignore=tuple(arguments.ignore),
-        as_text=tuple(arguments.as_text),
-        encoding=arguments.encoding,
-        separator=separator(arguments),
-    )
+    return open_held_out(arguments.held_out, reading(arguments)) if arguments.held_out else None
 
 
 def _data_facts(arguments: argparse.Namespace, pairs: PairTable) -> dict[str, Any]:
@@ -209,13 +194,6 @@ def _check_name(name: str) -> None:
     place = source(name)
     if isinstance(place, str) and LIKE not in place and not is_place(place):
         get_spec(place)
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise ZooError(f"{text!r} is not written NAME=VALUE")
-    return name, value
 
 
 def _number(text: str) -> float:

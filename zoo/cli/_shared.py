@@ -13,13 +13,14 @@ from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
+    from zoo.tables.options import Options
 
 DEFAULT_MODEL = "zoo-mini"
 PRECISIONS = ("float32", "int8", "binary")
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = DEFAULT_MODEL) -> None:
-    """`--model`, `--device` and `--ignore`."""
+def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = DEFAULT_MODEL, more: str = "") -> None:
+    """`--model`, `--device` and `--ignore`; `more` is what else that may name."""
     shown = f"default: {default}" if default else "default: the one that made the vectors"
     parser.add_argument(
         "--model",
@@ -28,7 +29,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
         help=f"a name of `zoo list`, open_clip:ARCH/TAG, timm:NAME, hf:ORG/REPO, or ./FOLDER; a vision-language checkpoint "
         f'says whose prompt and pooling it has: "./FOLDER like gme-qwen2vl-2b" ({shown})',
     )
-    add_device(parser)
+    add_device(parser, more)
 
 
 def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -48,14 +49,53 @@ def add_ignore(parser: argparse.ArgumentParser, more: str = "") -> None:
     )
 
 
-def add_table_options(parser: Any) -> None:
-    """`--encoding` and `--separator`, wherever a table is read; a parser or a group of one."""
+def add_reading_options(parser: Any) -> None:
+    """`--root`, `--as-text`, `--encoding` and `--separator`, wherever a table is read; a parser or a group of one."""
+    parser.add_argument("--root", type=existing, metavar="DIR", help="where relative paths in the table begin")
+    parser.add_argument(
+        "--as-text",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a text that looks like a missing one: nan, None, …",
+    )
     parser.add_argument(
         "--encoding", metavar="E", help="of a file of text that is not UTF-8: cp1252, gb18030, … (UTF-16 is found)"
     )
     parser.add_argument(
         "--separator", metavar="C", help="of the cells of a CSV file, where it is not clear: ',', ';', '|' or tab"
     )
+
+
+def add_pair_options(parser: Any) -> None:
+    """`--column`, and what `add_reading_options` adds, wherever pairs are read."""
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="ROLE=NAME", help="e.g. query_image=photo; repeat"
+    )
+    add_reading_options(parser)
+
+
+def reading(arguments: argparse.Namespace) -> "Options":
+    """How the tables are read, by the options of `add_pair_options`, `--split` and `--ignore`."""
+    from zoo.tables.options import Options
+
+    return Options(
+        columns=dict(assignment(entry) for entry in arguments.column) or None,
+        root=arguments.root,
+        split=arguments.split,
+        ignore=tuple(arguments.ignore),
+        as_text=tuple(arguments.as_text),
+        encoding=arguments.encoding,
+        separator=separator(arguments),
+    )
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """NAME=VALUE in two."""
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise ZooError(f"{text!r} is not written NAME=VALUE")
+    return name, value
 
 
 def separator(arguments: argparse.Namespace) -> str | None:

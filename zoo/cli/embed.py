@@ -1,23 +1,36 @@
 """Embed a folder of pictures or a table of texts into a folder of vectors.
 
-SOURCE is a folder (all pictures below it), a .txt file with a text per line, or a .csv, .tsv, .jsonl or .parquet
-table. A column called text, caption, query or sentence holds texts; image, path or file holds pictures or their
-paths, relative to the table. All other columns are kept, and `zoo search --where` filters by them.
+SOURCE is a folder (all pictures below it), a .txt file with a text per line, or a table as `zoo train` reads it: .csv,
+.tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or
+pack:NAME. What a column holds is told by its name, by the same names as in training (text, caption, query, image,
+file_name, query_image, …); --column chooses. Paths are relative to the table. All other columns are kept, and
+`zoo search --where` filters by them.
 
-Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded are
-listed in quarantine.jsonl with a reason.
+Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded, among
+them missing files, empty cells and rows that are none, are listed in quarantine.jsonl with a reason.
 """
 
 import argparse
 import sys
 import time
 
-from zoo.cli._shared import add_model_options, add_vector_options, existing, positive, print_json, source
+from zoo.cli._shared import (
+    add_model_options,
+    add_reading_options,
+    add_vector_options,
+    existing,
+    positive,
+    print_json,
+    separator,
+    source,
+)
 
 EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/",
     "zoo embed captions.csv --out vectors/ --model bge-small-en-v1.5",
     "zoo embed products.parquet --column photo --kind image --out vectors/",
+    "zoo embed products.csv --column image+title --out vectors/     # one vector of both",
+    "zoo embed hf:org/name --split test --column image --out vectors/",
     "zoo embed ~/Pictures --out vectors/ --max-bad 1%       # stop if more are unreadable",
     "zoo embed ~/Pictures --out vectors/ --update           # after pictures were added or changed",
     'zoo search vectors/ "a red motorbike"',
@@ -28,13 +41,23 @@ EVERY = 10.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo embed`."""
-    parser.add_argument(
-        "source", type=existing, metavar="SOURCE", help="a folder, .txt, .csv, .tsv, .jsonl or .parquet"
-    )
+    parser.add_argument("source", metavar="SOURCE", help="a folder, a .txt file, a table, hf:ORG/NAME or pack:NAME")
     parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the vectors go")
-    add_model_options(parser)
-    parser.add_argument("--column", metavar="C", help="the column to embed (default: found by its name)")
-    parser.add_argument("--kind", choices=("text", "image"), help="what the column holds, if its name does not say it")
+    add_model_options(parser, more="or the table as if it had not this column; ")
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="C",
+        help="the column to embed (default: found by its name); several, or A+B, are one item; image=C says what it holds",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("text", "image", "video", "audio"),
+        help="what the column holds, if its name does not say it",
+    )
+    parser.add_argument("--split", metavar="S", help="rows of this split alone: train, val, test (default: all)")
+    add_reading_options(parser)
     add_vector_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="stop after more bad inputs than this (default: never)")
     parser.add_argument(
@@ -56,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.out,
             prompt=arguments.prompt,
             prompt_name=arguments.prompt_name,
-            column=arguments.column,
+            column=arguments.column or None,
             kind=arguments.kind,
             dim=arguments.dim,
             precision=arguments.precision,
@@ -66,6 +89,12 @@ def run(arguments: argparse.Namespace) -> int:
             update=arguments.update,
             device=arguments.device,
             ignore=arguments.ignore,
+            split=arguments.split,
+            root=arguments.root,
+            as_text=arguments.as_text,
+            encoding=arguments.encoding,
+            separator=separator(arguments),
+            say=None if arguments.quiet or arguments.json else _say,
             progress=_progress(arguments.quiet),
         )
     except KeyboardInterrupt:
@@ -77,6 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _summarise(report)
     return 0
+
+
+def _say(note: str) -> None:
+    print(note, file=sys.stderr, flush=True)
 
 
 def _progress(quiet: bool):  # -> bool | zoo.bulk.run.Progress

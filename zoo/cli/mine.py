@@ -15,21 +15,22 @@ import math
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli._shared import (
     DEFAULT_MODEL,
     add_device,
-    add_table_options,
+    add_pair_options,
     existing,
     integer,
     one_line,
     positive,
     print_json,
     print_table,
+    reading,
     real,
-    separator,
     source,
     waiting,
 )
@@ -66,14 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reranker", metavar="NAME", help="a cross-encoder of sentence-transformers that judges texts")
     add_device(parser, "or the pairs as if they had not this column; ")
-    parser.add_argument(
-        "--as-text",
-        action="append",
-        default=[],
-        metavar="WORD",
-        help="a text that looks like a missing one: nan, None, …",
-    )
-    add_table_options(parser)
+    add_pair_options(parser)
     parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or pictures")
     parser.add_argument("--split", default="train", metavar="S", help="of a column split, a Hub data set or a pack")
     parser.add_argument("--negatives", type=positive, default=5, metavar="N", help="of every pair (default: 5)")
@@ -123,20 +117,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Mines and writes; status 1 if no pair is left."""
     from zoo.registry import load_model
     from zoo.tables import open_sources, write_pairs
-    from zoo.tables.options import Options
     from zoo.tables.writing import check_writable
     from zoo.training.feed import sample_of
     from zoo.training.mining import mine
     from zoo.training.rows import set_aside
 
     _check_out(arguments.out)
-    told = Options(
-        split=arguments.split,
-        ignore=tuple(arguments.ignore),
-        as_text=tuple(arguments.as_text),
-        encoding=arguments.encoding,
-        separator=separator(arguments),
-    )
+    told = reading(arguments)
     table = open_sources([arguments.source], told)
     for schema in table.schemas:
         _say_lost(schema)
@@ -149,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     mined = mine(
         pairs,
         teacher,
-        corpus=_corpus(arguments.corpus, teacher.spec.modalities) if arguments.corpus else (),
+        corpus=_corpus(arguments, teacher.spec.modalities) if arguments.corpus else (),
         reranker=_reranker(arguments.reranker, arguments.device) if arguments.reranker else None,
         cache=arguments.cache,
         progress=False if arguments.quiet else None,
@@ -243,11 +230,18 @@ def _number_or_none(text: str) -> float | None:
     return None if text == "none" else real(text)
 
 
-def _corpus(path: Path, modalities: frozenset[str]) -> "list[Item]":
+def _corpus(arguments: argparse.Namespace, modalities: frozenset[str]) -> "list[Item]":
     from zoo.bulk.sources import open_source
     from zoo.items import as_item
 
-    return [as_item(r.value) for r in open_source(path, modalities=modalities).records() if r.error is None]
+    told = replace(reading(arguments), columns=None, split=None, root=None, ignore=())
+    records = list(open_source(arguments.corpus, modalities=modalities, options=told).records())
+    if bad := [record.error for record in records if record.error is not None]:
+        print(
+            f"{arguments.corpus}: {len(bad):,} of {len(records):,} rows are left out; the first: {bad[0]}",
+            file=sys.stderr,
+        )
+    return [as_item(record.value) for record in records if record.error is None]
 
 
 def _reranker(name: str, device: str | None) -> Any:

@@ -11,7 +11,7 @@ Several processes: accelerate launch --config_file training/launch/ddp.yaml -m z
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_table_options, existing, integer, positive, real
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_pair_options, existing, integer, positive, real
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -47,23 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="print recipes, losses and samplers and stop")
 
     data = parser.add_argument_group("data")
-    data.add_argument(
-        "--column", action="append", default=[], metavar="ROLE=NAME", help="e.g. query_image=photo; repeat"
-    )
-    data.add_argument("--root", type=existing, metavar="DIR", help="where relative paths in the table begin")
+    add_pair_options(data)
     data.add_argument(
         "--split",
         default="train",
         help="rows to learn from, by a column split or by the names of files and folders (default: train)",
     )
-    data.add_argument(
-        "--as-text",
-        action="append",
-        default=[],
-        metavar="WORD",
-        help="a text that looks like a missing one: nan, None, …",
-    )
-    add_table_options(data)
     data.add_argument(
         "--held-out",
         metavar="DATA",

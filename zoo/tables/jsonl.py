@@ -37,7 +37,7 @@ class JsonReader(RowReader):
         for line, text in enumerate(text_lines(self.path, self.told.encoding), 1):
             if text.strip():
                 number += 1
-                cells, problem = _object(text)
+                cells, problem = parsed_object(text)
                 cells = {**self.constants, **cells} if self.constants and not problem else cells
                 yield RawRow(number, line, f"{self.name}, line {line}", cells, problem)
 
@@ -75,8 +75,8 @@ class JsonReader(RowReader):
         return self._count
 
 
-def _object(text: str) -> tuple[dict[str, Any], str]:
-    """The object of a line, or why it is none."""
+def parsed_object(text: str) -> tuple[dict[str, Any], str]:
+    """The object that a text is as JSON, or why it is none."""
     if problem := undecoded(text):
         return {}, problem
     try:

@@ -126,6 +126,10 @@ def open_reader(
         from zoo.tables.jsonl import JsonReader
 
         return JsonReader.open(path, told, name, constants)
+    if kind == "tar":
+        from zoo.tables.webdataset import ShardReader
+
+        return ShardReader.open(path, told, name, constants)
     from zoo.tables.arrow import ParquetReader
 
     return ParquetReader.open(path, told, name, constants)

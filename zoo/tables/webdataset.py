@@ -1,25 +1,29 @@
 """ShardTable: WebDataset tar shards; headers are read once into an index, and a sample is then found by its offset."""
 
 import hashlib
-import json
 import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from zoo.files import share
-from zoo.tables.cells import fields_of, label_kind
+from zoo.tables.cells import Guess, fields_of, label_kind
 from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.jsonl import parsed_object
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
+from zoo.tables.reading import Format, RawRow, RowReader
 from zoo.tables.schema import LABELS, Column, infer, read_name
 from zoo.tables.table import Table, one_dataset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _VERSION = 1
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
@@ -41,42 +45,41 @@ class ShardIndex(NamedTuple):
     sizes: np.ndarray
 
 
-class ShardTable(Table):
-    """Tar shards of one kind; `blocks` are the shards.
+class Samples:
+    """The samples of tar shards of one kind, by number.
 
     A file's last ending says what it is: `0001.jpg` image, `0001.txt` text, `0001.query.jpg` the query's image. Fields of
     `0001.json` stand in where there is no such file.
 
     Raises:
-        TableError: a shard is damaged, compressed or empty, or the files of its samples make no pairs.
+        TableError: a shard is damaged, compressed or empty.
     """
 
-    def __init__(self, files: Sequence[Path], options: Options) -> None:
-        self._files = list(files)
+    def __init__(self, files: Sequence[Path], names: Sequence[str] = ()) -> None:
+        self.files, self.names = list(files), list(names) or [path.name for path in files]
         self._shards = [index_shard(path) for path in files]
         self._ends = np.cumsum([len(shard.keys) for shard in self._shards])
-        source = files[0].name if len(files) == 1 else f"{files[0].name} … {files[-1].name} ({len(files)} shards)"
-        if not self._ends[-1]:
-            raise TableError(f"{source} holds no samples; a sample is files of one name: 0001.jpg, 0001.txt")
-        schema = infer(source, self._columns(), options.columns, options.ignore)
-        self.schemas = [replace(schema, rows=int(self._ends[-1]))]
-        self._builder = options.builder(schema, files[0].parent)
-        self._used = set(schema.used)
-        self._media = {part.column for part in schema.parts if part.modality != "text"}
-        self._wants_json = bool(self._used - {column for shard in self._shards for column in shard.columns})
-        self.datasets, self.names = one_dataset(options.name, int(self._ends[-1]))
+        self.source = self.names[0] + ("" if len(files) == 1 else f" … {self.names[-1]} ({len(files)} shards)")
+        if not len(self):
+            raise TableError(f"{self.source} holds no samples; a sample is files of one name: 0001.jpg, 0001.txt")
+        self.files_of = list(dict.fromkeys(column for shard in self._shards for column in shard.columns))
 
-    def _columns(self) -> list[Column]:
-        names = dict.fromkeys(column for shard in self._shards for column in shard.columns)
-        found = [Column(column, _kind(column), rank=0) for column in names if column != "json"]
-        if "json" in names:
-            row = next(row for row in range(int(self._ends[-1])) if "json" in self._members(row))
-            fields = self._json(row)
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def columns(self) -> list[Column]:
+        """The files of the samples, and the fields of their JSON as the first sample with one has them."""
+        found = [Column(column, _kind(column), rank=0) for column in self.files_of if column != "json"]
+        if "json" in self.files_of:
+            row = next(row for row in range(len(self)) if "json" in self.members(row))
+            fields = self.json(row)
             kinds = {str: "text", int: "int", float: "float"}
-            found += [Column(k, kinds.get(type(v), ""), rank=_JSON_RANK) for k, v in fields.items() if k not in names]
-            read = [
-                (k, field) for k, v in fields.items() if k not in names and read_name(k) for field in fields_of([v])
+            own = {k: v for k, v in fields.items() if k not in self.files_of}
+            found += [
+                Column(k, next((told for kind, told in kinds.items() if isinstance(v, kind)), ""), rank=_JSON_RANK)
+                for k, v in own.items()
             ]
+            read = [(k, field) for k, v in own.items() if read_name(k) for field in fields_of([v])]
             found += [Column(f"{k}.{field}", "field", rank=_JSON_RANK) for k, field in read]
         meanings = [meaning for column in found if (meaning := read_name(column.name))]
         if any(meaning.role or meaning.modality == "text" for meaning in meanings):  # else the label is the text
@@ -91,27 +94,29 @@ class ShardTable(Table):
         return replace(column, kind=kind) if kind in ("bit", "verdict") else column
 
     def values(self, column: str, most: int | None = None) -> list[Any]:
-        """See `Table`; of every sample its file of this name or its .json is read. `most`: of so many samples."""
+        """A column's cells of all samples, or of so many; of each its file of this name or its .json is read."""
         found = []
-        for row in range(min(int(self._ends[-1]), most or int(self._ends[-1]))):
-            member = self._members(row).get(column)
-            content = self._read(row, {column: member})[column].decode("utf-8-sig", "replace") if member else None
-            found.append(content if member else self._json(row).get(column))
+        for row in range(min(len(self), most or len(self))):
+            member = self.members(row).get(column)
+            content = self.read(row, {column: member})[column].decode("utf-8-sig", "replace") if member else None
+            found.append(content if member else self.json(row).get(column))
         return found
 
-    def _place(self, row: int) -> tuple[int, int]:
+    def place(self, row: int) -> tuple[int, int]:
+        """Shard of a sample, and the sample's number in it."""
         shard = int(np.searchsorted(self._ends, row, side="right"))
         return shard, row - (int(self._ends[shard - 1]) if shard else 0)
 
-    def _members(self, row: int) -> dict[str, tuple[int, int]]:
+    def members(self, row: int) -> dict[str, tuple[int, int]]:
         """Offset and size of every file of a sample."""
-        number, own = self._place(row)
+        number, own = self.place(row)
         shard = self._shards[number]
         places = zip(shard.columns, shard.offsets[own].tolist(), shard.sizes[own].tolist(), strict=True)
         return {column: (offset, size) for column, offset, size in places if offset >= 0}
 
-    def _read(self, row: int, members: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
-        path = self._files[self._place(row)[0]]
+    def read(self, row: int, members: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
+        """The contents of files of a sample; raises TableError where the shard has changed."""
+        path = self.files[self.place(row)[0]]
         found = {}
         try:
             with path.open("rb") as file:  # a handle each: threads read at once
@@ -126,52 +131,151 @@ class ShardTable(Table):
             raise TableError(f"{self.where(row)}: cannot be read: {error.strerror or error}") from error
         return found
 
-    def _json(self, row: int) -> dict[str, Any]:
-        members = self._members(row)
+    def json(self, row: int) -> dict[str, Any]:
+        """The fields of a sample's JSON, {} without one; raises BadRowError where it is no object."""
+        members = self.members(row)
         if "json" not in members:
             return {}
-        try:
-            fields = json.loads(self._read(row, {"json": members["json"]})["json"])
-        except (ValueError, RecursionError) as error:
-            raise BadRowError(f"{self.where(row)}: its .json is no JSON: {error}") from None
-        if not isinstance(fields, dict):
-            raise BadRowError(f"{self.where(row)}: its .json is no object")
+        content = self.read(row, {"json": members["json"]})["json"].decode("utf-8-sig", "surrogateescape")
+        fields, problem = parsed_object(content)
+        if problem:
+            raise BadRowError(f"{self.where(row)}: its .json is {problem}", what=self.where(row))
         return fields
 
+    def text(self, row: int, column: str, content: bytes) -> str:
+        """A file of a sample as a text; raises BadRowError where it is none."""
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise BadRowError(f"{self.where(row)}: its .{column} is not UTF-8", what=self.where(row)) from None
+
+    def where(self, row: int) -> str:
+        """The place of a sample in words."""
+        shard, own = self.place(row)
+        return f"{self.names[shard]}, {self._shards[shard].keys[own].decode('utf-8', 'replace')}"
+
+    def blocks(self) -> list[range]:
+        """Samples of every shard."""
+        ends = self._ends.tolist()
+        return [range(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
+
+
+class ShardTable(Table):
+    """Pairs of tar shards of one kind; `blocks` are the shards.
+
+    Raises:
+        TableError: see `Samples`; or the files of the samples make no pairs.
+    """
+
+    def __init__(self, files: Sequence[Path], options: Options) -> None:
+        self._samples = Samples(files)
+        schema = infer(self._samples.source, self._samples.columns(), options.columns, options.ignore)
+        self.schemas = [replace(schema, rows=len(self._samples))]
+        self._builder = options.builder(schema, files[0].parent)
+        self._used = set(schema.used)
+        self._media = {part.column for part in schema.parts if part.modality != "text"}
+        self._wants_json = bool(self._used - set(self._samples.files_of))
+        self.datasets, self.names = one_dataset(options.name, len(self._samples))
+
+    def values(self, column: str) -> list[Any]:
+        """See `Table`."""
+        return self._samples.values(column)
+
+    def _used_members(self, row: int) -> dict[str, tuple[int, int]]:
+        return {column: place for column, place in self._samples.members(row).items() if column in self._used}
+
     def _pair(self, row: int) -> Pair:
-        members = {column: place for column, place in self._members(row).items() if column in self._used}
-        return self._builder.pair(self._cells(row, self._read(row, members)), self.where(row))
+        contents = self._samples.read(row, self._used_members(row))
+        return self._builder.pair(self._cells(row, contents), self.where(row))
 
     def _cells(self, row: int, contents: Mapping[str, bytes]) -> dict[str, Any]:
-        cells: dict[str, Any] = self._json(row) if self._wants_json else {}
+        cells: dict[str, Any] = self._samples.json(row) if self._wants_json else {}
         for column, content in contents.items():
             if column in self._media:
                 cells[column] = content
                 continue
-            try:
-                cells[column] = content.decode("utf-8-sig")
-            except UnicodeDecodeError:
-                raise BadRowError(f"{self.where(row)}: its .{column} is not UTF-8") from None
+            cells[column] = self._samples.text(row, column, content)
             if column == self.schemas[0].score:
                 cells[column] = _as_number(cells[column])
         return cells
 
     def where(self, row: int) -> str:
         """See `Table`."""
-        shard, own = self._place(row)
-        return f"{self._files[shard].name}, {self._shards[shard].keys[own].decode('utf-8', 'replace')}"
+        return self._samples.where(row)
 
     def blocks(self) -> list[range]:
         """See `Table`."""
-        ends = self._ends.tolist()
-        return [range(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
+        return self._samples.blocks()
 
     def _check(self, row: int) -> None:
         """Reads the texts; of the media the index knows the sizes, and a byte stands for each that is not empty."""
-        members = {column: place for column, place in self._members(row).items() if column in self._used}
+        members = self._used_members(row)
         texts = {column: place for column, place in members.items() if column not in self._media}
         media = {column: b"\0" if size else b"" for column, (_, size) in members.items() if column not in texts}
-        self._builder.pair({**self._cells(row, self._read(row, texts)), **media}, self.where(row))
+        cells = self._cells(row, self._samples.read(row, texts))
+        self._builder.pair({**cells, **media}, self.where(row))
+
+
+@dataclass
+class ShardReader(RowReader):
+    """The samples of one tar shard as rows: a column for each kind of file, and for each field of their JSON."""
+
+    @classmethod
+    def open(cls, path: Path, told: Format, name: str, constants: Mapping[str, Any]) -> Self:
+        """Reads the headers; raises as `Samples`."""
+        reader = cls(path, name or path.name, told=told, constants=dict(constants))
+        reader._samples = Samples([path], [reader.name])
+        return reader
+
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
+        """See `RowReader`; a sample whose JSON or text cannot be read is a bad row."""
+        samples = self._samples
+        for row in range(len(samples)):
+            members = {name: place for name, place in samples.members(row).items() if name != "json"}
+            wanted = {name: place for name, place in members.items() if columns is None or name in columns}
+            try:
+                cells: dict[str, Any] = {**self.constants, **samples.json(row)}
+                for name, content in samples.read(row, wanted).items():
+                    cells[name] = content if _kind(name) == "media" else samples.text(row, name, content).strip()
+            except BadRowError as error:
+                yield RawRow(row, 0, samples.where(row), {}, str(error).removeprefix(f"{samples.where(row)}: "))
+            else:
+                yield RawRow(row, 0, samples.where(row), cells)
+
+    def types(self, guesses: dict[str, Guess] | None = None) -> "dict[str, pa.DataType]":
+        """See `RowReader`; reads the texts and the fields of all samples."""
+        import pyarrow as pa
+
+        guesses = {} if guesses is None else guesses
+        media = [name for name in self._samples.files_of if _kind(name) == "media"]
+        texts = [name for name in self._samples.files_of if name not in media and name != "json"]
+        keys = dict.fromkeys([*media, *texts, *self.constants])
+        for row in self.rows(texts):
+            for key, value in row.cells.items():
+                keys[key] = None
+                guess = guesses.setdefault(key, Guess())
+                guess.see_cell(value) if key in texts else guess.see_value(value)
+        self.columns = list(keys)
+        return {key: pa.binary() if key in media else guesses.setdefault(key, Guess()).arrow() for key in keys}
+
+    def found(self) -> list[Column]:
+        """See `RowReader`."""
+        told = {column.name: column for column in self._samples.columns()}
+        return [told.get(name) or Column(name, rank=_JSON_RANK) for name in self.columns]
+
+    def count(self) -> int:
+        """See `RowReader`."""
+        return len(self._samples)
+
+
+def read_member(path: Path, column: str, row: int) -> bytes | None:
+    """A file of a sample of a shard; None where the shard is gone or has another one."""
+    try:
+        samples = Samples([path])
+        place = samples.members(row).get(column) if row < len(samples) else None
+        return samples.read(row, {column: place})[column] if place else None
+    except TableError:
+        return None
 
 
 def _kind(column: str) -> str:
