@@ -185,7 +185,7 @@ def _check_together(embedder: "Embedder", data: Source) -> None:
         from zoo.items import Item
 
         try:
-            embedder.route(Item(**dict.fromkeys(data.kind.split("+"), "?")))
+            embedder.route(Item(**dict.fromkeys(data.kind.replace("media", "image").split("+"), "?")))
         except UnsupportedModalityError as error:
             raise UnsupportedModalityError(
                 f"columns {data.column} of {data.path}: {Exception.__str__(error)}"

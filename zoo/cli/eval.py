@@ -1,10 +1,14 @@
-"""Measure a model on data packs and on mteb's tasks, with results in the form that cards show.
+"""Measure a model on data packs, on mteb's tasks and on pairs of your own, with results in the form that cards show.
 
 TASKS are names of our data packs (photos, emoji, symbols), of tasks of mteb (NanoArguAnaRetrieval) or of its
 benchmarks ("ViDoRe(v2)"); `--list` shows all. Packs are read from the folder in the environment variable ZOO_DATA;
 mteb's tasks load their data from the Hugging Face Hub once, and need `pip install "embedding-zoo[eval]"`.
 
-What is measured is remembered for this model, by the fingerprint of its weights, preprocessing and prompts: stopped
+--pairs takes what `zoo train` takes (a .csv, .tsv, .jsonl, .parquet or .tar file, a folder, hf:ORG/NAME) with the same
+options, and measures recall@1, 5 and 10, nDCG@10 and MRR both ways with 95 % intervals: on the test rows where there is a
+column split, else on the validation rows, else on all.
+
+What is measured on tasks is remembered for this model, by the fingerprint of its weights, preprocessing and prompts: stopped
 at any moment, the same command goes on where it stopped. A task that cannot be measured is named with the reason, and
 the others go on. What has no embedding, such as an empty text, counts as similar to nothing, and the results' notes
 tell how much of it there was.
@@ -15,13 +19,15 @@ import os
 import sys
 import time
 
-from zoo.cli._shared import add_device, existing, print_json, print_table, source, waiting
+from zoo.cli._shared import add_device, add_pair_options, existing, print_json, print_table, source, waiting
 
 EXAMPLES = (
     "zoo eval zoo-mini --tasks photos,emoji",
     "zoo eval zoo-mini --tasks photos --split val --out results.json",
     "zoo eval bge-small-en-v1.5 --tasks NanoArguAnaRetrieval,STSBenchmark --out results.json",
     "zoo eval ./runs/mine --tasks 'ViDoRe(v2)' --device cuda",
+    "zoo eval ./runs/mine --pairs test.csv --out results.json",
+    "zoo eval zoo-mini --pairs photos.csv --column query_image=photo --column positive_text=title --split val",
     "zoo eval --list 'ViDoRe*'",
 )
 
@@ -32,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", metavar="NAME", help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO"
     )
     parser.add_argument("--tasks", metavar="A,B,…", help="packs, tasks and benchmarks, separated by commas")
+    parser.add_argument("--pairs", metavar="SOURCE", help="a table of pairs, in place of or beside --tasks")
     parser.add_argument(
         "--list", nargs="?", const="*", metavar="PATTERN", help="what can be measured; measures nothing"
     )
@@ -39,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=existing, metavar="FILE", help="JSON that the figures are added to, after each task"
     )
-    add_device(parser)
+    add_device(parser, "or the pairs as if they had not this column; ")
+    add_pair_options(parser)
+    parser.add_argument("--max-bad", metavar="N|P%", help="fail where more rows of --pairs cannot be measured")
     parser.add_argument(
         "--cache", type=existing, metavar="DIR", help="what is remembered (default: $MTEB_CACHE, else ~/.cache/mteb)"
     )
@@ -53,21 +62,30 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.list is not None:
         return _list(arguments.list, arguments.json)
-    if arguments.model is None or not arguments.tasks:
+    if arguments.model is None or not (arguments.tasks or arguments.pairs):
         raise ZooError(
-            "zoo eval needs a model and --tasks: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all)"
+            "zoo eval needs a model and --tasks or --pairs: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all), "
+            "zoo eval zoo-mini --pairs test.csv"
         )
+    from zoo.cli._pairs import command_of, measure_pairs, read_pairs
     from zoo.cli._tasks import default_cache, find_jobs, measure, names_in
     from zoo.evaluation.results import write_results
     from zoo.registry import load_model
 
     os.environ.setdefault("TQDM_DISABLE", "" if sys.stderr.isatty() else "1")
     with waiting("finding the tasks"):
-        jobs = find_jobs(names_in(arguments.tasks), arguments.split)
+        jobs = find_jobs(names_in(arguments.tasks or ""), arguments.split)
+    sides = read_pairs(arguments) if arguments.pairs else None
+    columns = {column for schema in sides.pairs.schemas for column in schema.ignored} if sides is not None else set()
     with waiting(f"loading {arguments.model}"):
-        model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore)
+        settings = [key for key in arguments.ignore if key not in columns]
+        model = load_model(source(arguments.model), device=arguments.device, ignore=settings)
     shown, cache = _shown(arguments.model), arguments.cache or default_cache()
     every, failed = [], 0
+    if sides is not None:
+        every += measure_pairs(sides, model, arguments.max_bad, command_of(arguments, shown))
+        if arguments.out:
+            _write(write_results, arguments.out, every)
     for number, job in enumerate(jobs, start=1):
         _say(f"{number} of {len(jobs)}: {job.name}")
         start = time.monotonic()
@@ -87,21 +105,23 @@ def run(arguments: argparse.Namespace) -> int:
 
         print_json([asdict(result) for result in every])
     elif every:
-        rows = [
-            (
-                r.dataset if r.dataset in (j.name for j in jobs) else r.task,
-                r.part or "all",
-                r.split,
-                r.direction or "-",
-                r.metric,
-                f"{r.value:.4f}",
-            )
-            for r in every
-        ]
-        print_table(("task", "part", "split", "way", "metric", "value"), rows, numbers=("value",))
+        _print(every, {job.name for job in jobs} | ({sides.name} if sides is not None else set()))
     if failed:
         _say(f"{failed} of {len(jobs)} tasks gave no result")
     return 2 if failed else 0
+
+
+def _print(results, named) -> None:  # of zoo.evaluation.results; what is called by the name of its data
+    """A table of figures; the intervals where there are any."""
+    rows = []
+    for r in results:
+        interval = "-" if r.low is None else f"{r.low:.4f} to {r.high:.4f}"
+        name = r.dataset if r.dataset in named else r.task
+        rows.append((name, r.part or "all", r.split, r.direction or "-", r.metric, f"{r.value:.4f}", interval))
+    headers = ("task", "part", "split", "way", "metric", "value", "95 % interval")
+    if all(row[-1] == "-" for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    print_table(headers, rows, numbers=("value",))
 
 
 def _list(pattern: str, as_json: bool) -> int:

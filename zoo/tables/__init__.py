@@ -159,12 +159,25 @@ def _open(source: str | Path, options: Options) -> Table:
 
 
 def open_held_out(source: str | Path, options: Options) -> Table:
-    """The validation rows of a source, else its test rows, else all of it: pairs to measure on.
+    """The validation rows of a source, else its test rows, else all of it: pairs to choose a model by.
 
     Raises:
         TableError: see `open_pairs`.
     """
-    for split in (VALIDATION, TEST):
+    return _first_split(source, options, (VALIDATION, TEST))
+
+
+def open_measured(source: str | Path, options: Options) -> Table:
+    """The test rows of a source, else its validation rows, else all of it: pairs to judge a model by.
+
+    Raises:
+        TableError: see `open_pairs`.
+    """
+    return _first_split(source, options, (TEST, VALIDATION))
+
+
+def _first_split(source: str | Path, options: Options, splits: Sequence[str]) -> Table:
+    for split in splits:
         try:
             wanted = "val" if str(source).startswith("pack:") and split == VALIDATION else split
             return _open(source, replace(options, split=wanted))

@@ -1,0 +1,137 @@
+"""`zoo eval --pairs`: recall both ways over the pairs of a table, as results like those of tasks."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.cli._shared import reading
+from zoo.errors import TooManyBadItemsError, ZooError
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+    from zoo.evaluation.results import Result
+    from zoo.items import Item
+    from zoo.tables import Table
+
+TASK = "pair-retrieval"
+RIGHT = 0.5  # from this grade on a pair is a right one
+_SHOWN = 5
+
+
+class Sides(NamedTuple):
+    """What is measured: a query and a target in every place of the lists, their groups, and why rows are left out."""
+
+    pairs: "Table"
+    queries: "list[Item]"
+    targets: "list[Item]"
+    groups: list[str]
+    bad: list[str]
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+        return ", ".join(self.pairs.names)
+
+
+def read_pairs(arguments: argparse.Namespace) -> Sides:
+    """The pairs of `--split`, else the test rows, else the validation rows, else all; before a model is loaded.
+
+    Further positives of a row are pairs of their own; pairs graded below a half are none.
+
+    Raises:
+        TableError: see `zoo.tables.open_pairs`. TooManyBadItemsError: more rows are no pairs than `--max-bad` allows.
+    """
+    from zoo.tables import BadRowError, open_measured, open_sources
+
+    told = reading(arguments)
+    pairs = open_measured(arguments.pairs, told) if arguments.split is None else open_sources([arguments.pairs], told)
+    for schema in pairs.schemas:
+        print(schema, file=sys.stderr)
+    found = Sides(pairs, [], [], [], [])
+    low = 0
+    for row in range(len(pairs)):
+        try:
+            pair = pairs[row]
+        except BadRowError as error:
+            found.bad.append(str(error))
+            continue
+        if pair.score is not None and pair.score < RIGHT:
+            low += 1
+            continue
+        for target in (pair.positive, *pair.also):
+            found.queries.append(pair.query)
+            found.targets.append(target)
+            found.groups.append(pair.group)
+    if low:
+        print(f"{low:,} rows are graded below {RIGHT}: they are no right pairs, and not measured", file=sys.stderr)
+    _name(found.bad)
+    _check(len(found.bad), len(pairs), arguments.max_bad)
+    if not found.queries:
+        raise ZooError(
+            f"none of {len(pairs):,} rows is a right pair" + (f"; the first: {found.bad[0]}" if found.bad else "")
+        )
+    return found
+
+
+def measure_pairs(sides: Sides, model: "Embedder", most_bad: str | None, command: str) -> "list[Result]":
+    """Recall@1, 5 and 10, nDCG@10 and MRR both ways, with 95 % intervals; what cannot be embedded is left out and named.
+
+    Raises:
+        NoPairsError: nothing is left. TooManyBadItemsError: more was left out than `--max-bad` allows.
+    """
+    from zoo.evaluation.pairs import evaluate_pairs
+    from zoo.evaluation.results import Result
+
+    scores = evaluate_pairs(model, sides.queries, sides.targets, sides.groups)
+    _name(scores.skipped)
+    bad = len(sides.bad) + len(scores.skipped)
+    _check(bad, len(sides.pairs), most_bad)
+    notes = f"{scores.pairs:,} pairs, {len(scores.forward):,} queries, {scores.forward.candidates:,} candidates"
+    facts: dict[str, Any] = {
+        "dataset": sides.name,
+        "task": TASK,
+        "split": sides.pairs.schemas[0].chosen or "all",
+        "source": command,
+        "date": date.today().isoformat(),
+        "revision": model.spec.revision,
+        "notes": notes + (f"; {bad:,} left out" if bad else ""),
+    }
+    query, target = scores.sides if scores.sides[0] != scores.sides[1] else ("query", "positive")
+    ways = {"forward": f"{query} → {target}", "backward": f"{target} → {query}"}
+    return [
+        Result(metric=metric, value=value, low=low, high=high, direction=direction, **facts)
+        for way, direction in ways.items()
+        for metric, (value, low, high) in getattr(scores, way).intervals().items()
+    ]
+
+
+def command_of(arguments: argparse.Namespace, shown: str) -> str:
+    """The command that gives the figures again; of files their names alone, so that it tells nothing of this machine."""
+    source = arguments.pairs
+    words = ["zoo", "eval", shown, "--pairs", source if source.startswith(("hf:", "pack:")) else Path(source).name]
+    for option in ("column", "ignore", "as_text", "split", "encoding", "separator"):
+        value = getattr(arguments, option)
+        for entry in value if isinstance(value, list) else [value] if value is not None else []:
+            words += [f"--{option.replace('_', '-')}", entry]
+    return " ".join(words[:3] + [shlex.quote(word) for word in words[3:]])
+
+
+def _name(bad: Sequence[str]) -> None:
+    for reason in bad[:_SHOWN]:
+        print(f"left out: {reason}", file=sys.stderr)
+    if len(bad) > _SHOWN:
+        print(f"and {len(bad) - _SHOWN:,} more", file=sys.stderr)
+
+
+def _check(bad: int, count: int, most: str | None) -> None:
+    from zoo.bulk.limit import Limit
+
+    limit = Limit.parse(most)
+    if limit.exceeded(bad, count, final=True):
+        raise TooManyBadItemsError(
+            f"{bad:,} of {count:,} rows cannot be measured; allowed are {limit}. Repair them, or allow more with --max-bad"
+        )
