@@ -16,7 +16,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import add_ignore, existing, integer, print_json, print_table, real, source, waiting
+from zoo.cli._shared import (
+    add_ignore,
+    add_pair_options,
+    existing,
+    integer,
+    print_json,
+    print_table,
+    reading,
+    real,
+    source,
+    waiting,
+)
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -55,23 +66,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=integer, default=200, metavar="N", help="of self-position (default: 200)")
     parser.add_argument("--seed", type=integer, default=0, metavar="N", help="of self-position (default: 0)")
     parser.add_argument("--device", metavar="DEVICE", help="of the probe: cpu, cuda (default: cpu)")
-    add_ignore(parser)
+    add_ignore(parser, "or the probe as if it had not this column; ")
+    probe = parser.add_argument_group("how the probe is read")
+    add_pair_options(probe)
+    probe.add_argument("--split", metavar="S", help="rows of this split (default: train)")
     parser.add_argument("--json", action="store_true", help="for machines")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Merges, saves, and says what the probe thinks of it."""
-    from zoo.tables import open_pairs
+    from zoo.tables import open_sources
     from zoo.training.positioning import Probe
 
     method = arguments.method or ("self-position" if arguments.probe else "uniform")
     _check(arguments, method)
-    models = [_source(name, arguments.ignore) for name in arguments.models]
-    base = _source(arguments.base, arguments.ignore) if arguments.base else None
+    pairs = open_sources([arguments.probe], reading(arguments)) if arguments.probe else None
+    columns = {column for schema in pairs.schemas for column in schema.ignored} if pairs is not None else set()
+    settings = [key for key in arguments.ignore if key not in columns]
+    models = [_source(name, settings) for name in arguments.models]
+    base = _source(arguments.base, settings) if arguments.base else None
     probe = None
-    if arguments.probe:
+    if pairs is not None:
         with waiting(f"reading {arguments.probe}"):
-            probe = Probe(open_pairs(arguments.probe), _loaded(models[_place(arguments) or 0], arguments.device))
+            probe = Probe(pairs, _loaded(models[_place(arguments) or 0], arguments.device))
         models = [_loaded(model, arguments.device) for model in models]  # they are scored, so they are needed whole
         base = _loaded(base, arguments.device) if base is not None else None
     # The search has a bar of its own.
