@@ -25,9 +25,9 @@ from .losses.base import describe_losses
 from .recipe import Recipe, RecipeError, stages_of
 from .recipes import RECIPES, get_recipe
 from .rehearsal import rehearse
-from .rows import set_aside, told_aside
+from .rows import set_aside, told_aside, uneven_lines
 from .samplers import describe_samplers
-from .trainer import finish, of_stage, train, uneven_lines
+from .trainer import finish, of_stage, train
 from .unread import check_unread, unread_lines
 
 # Options of the command that are fields of the recipe.
@@ -89,7 +89,9 @@ def start(arguments: argparse.Namespace) -> int:
     bar = None if is_main() else False
     rows = set_aside(pairs, first.max_bad, progress=bar)
     held_out = None if held_out is None else set_aside(held_out, first.max_bad, progress=bar)
-    for line in filter(None, (told_aside(rows), *uneven_lines(rows, recipe))):
+    for line in filter(
+        None, (told_aside(rows, None if arguments.dry_run else arguments.out), *uneven_lines(rows, recipe))
+    ):
         say(line)
     ignored = {column for schema in schemas for column in schema.ignored}
     settings = [key for key in arguments.ignore if key not in ignored]  # the others are a checkpoint's

@@ -19,10 +19,10 @@ from .frozen import teacher_vectors
 from .losses import build_loss
 from .recipe import Recipe, stages_of
 from .repeats import repeats
-from .rows import known_answers, set_aside, told_aside
+from .rows import known_answers, set_aside, told_aside, uneven_lines
 from .run import Run
 from .temperatures import Before
-from .trainer import answers_in, make_feed, of_stage, planned, sampler_of, uneven_lines
+from .trainer import answers_in, make_feed, of_stage, planned, sampler_of
 from .truncation import truncated
 from .unread import check_unread
 

@@ -11,10 +11,10 @@ from zoo.errors import InputError, TooManyBadItemsError
 from zoo.identity import Answers
 from zoo.items import Item
 from zoo.tables.errors import MissingWordError, TableError
-from zoo.tables.pairs import Pair, PairTable, Selection, answers_of, numbers_in, place_of
+from zoo.tables.pairs import Pair, PairTable, Selection, answers_of, numbers_in, of_datasets, place_of
 
-from .losses import Loss
-from .recipe import Recipe
+from .losses import Loss, build_loss
+from .recipe import Recipe, stages_of
 
 WITHOUT_IT = "the pair goes without it"  # what is said of a negative that cannot be had
 _SHOWN = 5
@@ -98,16 +98,19 @@ def _listed(bad: Mapping[str, str]) -> str:
     return shown + (f"\n  … and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else "")
 
 
-def told_aside(pairs: Sequence[Pair] | PairTable) -> str:
-    """What was set aside, in a line; "" for nothing."""
+def told_aside(pairs: Sequence[Pair] | PairTable, out: Path | None = None) -> str:
+    """What was set aside, in a line; "" for nothing.
+
+    Args:
+        out: the folder of the run, in which it is listed.
+    """
     sound = root_of(pairs)
     if sound is None or not sound.bad:
         return ""
     place, reason = next(iter(sound.bad.items()))
     more = f", and {len(sound.bad) - 1:,} more" if len(sound.bad) > 1 else ""
-    return (
-        f"set aside: {len(sound.bad):,} of {sound.inputs:,} inputs (listed in skipped.jsonl): {place}: {reason}{more}"
-    )
+    listed = "" if out is None else f" (listed in {out / 'skipped.jsonl'})"
+    return f"set aside: {len(sound.bad):,} of {sound.inputs:,} inputs{listed}: {place}: {reason}{more}"
 
 
 def root_of(pairs: Any) -> Sound | None:
@@ -177,6 +180,22 @@ def most(counts: Sequence[int] | np.ndarray) -> int:
 def with_negatives(pairs: Sequence[Pair] | PairTable, rows: np.ndarray) -> np.ndarray:
     """Those of some rows that have a hard negative."""
     return rows[negatives_of(Selection(pairs, rows)) > 0]
+
+
+def uneven_lines(
+    pairs: Sequence[Pair] | PairTable, recipe: Recipe | Sequence[Recipe], loss: Loss | None = None
+) -> list[str]:
+    """What is said of the hard negatives, a line for each stage that sees other ones; see `uneven`."""
+    lines = [
+        uneven(negatives_of(of_datasets(pairs, stage.datasets)), stage, loss or build_loss(stage.loss))
+        for stage in stages_of(recipe)
+    ]
+    sound = root_of(pairs)
+    if sound is not None and not negatives_of(sound).any():
+        for schema in getattr(sound.pairs, "schemas", ()):
+            if columns := [part.column for parts in schema.negatives for part in parts]:
+                lines.append(f"{schema.source}: no row has a negative: {', '.join(columns)} holds nothing")
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 def uneven(counts: np.ndarray, recipe: Recipe, loss: Loss) -> str:

@@ -30,7 +30,7 @@ from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
 from .recipe import Recipe, stages_of
 from .repeats import repeats
-from .rows import known_answers, negatives_of, root_of, set_aside, told_aside, uneven, with_negatives
+from .rows import known_answers, root_of, set_aside, told_aside, uneven_lines, with_negatives
 from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
 from .temperatures import Before
@@ -95,7 +95,7 @@ def train(
             add_combiner(model, stage.combiner, stage.seed)
         check_run(model, of_datasets(pairs, stage.datasets), stage, loss or build_loss(stage.loss))
     pairs = set_aside(pairs, first.max_bad, progress=bar)
-    told_rows = [told_aside(pairs), *uneven_lines(pairs, recipe, loss)]
+    told_rows = [told_aside(pairs, out), *uneven_lines(pairs, recipe, loss)]
     pairs, held_out = hold_out(pairs, held_out, first)
     if held_out is not None and root_of(held_out) is None:
         held_out = set_aside(held_out, first.max_bad, progress=bar)
@@ -267,17 +267,6 @@ def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair
         return pairs
     mine = of_datasets(pairs, recipe.datasets)
     return mine if recipe.without_negatives == "keep" else Selection(pairs, with_negatives(pairs, mine.rows))
-
-
-def uneven_lines(
-    pairs: Sequence[Pair] | PairTable, recipe: Recipe | Sequence[Recipe], loss: Loss | None = None
-) -> list[str]:
-    """What is said of the hard negatives, a line for each stage that sees other ones; see `rows.uneven`."""
-    lines = []
-    for stage in stages_of(recipe):
-        mine = of_datasets(pairs, stage.datasets)
-        lines.append(uneven(negatives_of(mine), stage, loss or build_loss(stage.loss)))
-    return list(dict.fromkeys(filter(None, lines)))
 
 
 def list_aside(out: Path, pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None) -> None:
