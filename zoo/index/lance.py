@@ -22,7 +22,7 @@ from zoo.index.base import (
     checked_rows,
     within,
 )
-from zoo.index.where import FilterError, mask_of
+from zoo.index.where import FilterError, mask_of, with_casts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +115,7 @@ class LanceIndex:
                 return 0
             where = f"id IN ({quoted})"
         with self._filtered(where):
-            return self._table.delete(where).num_deleted_rows
+            return self._table.delete(self._sql(where)).num_deleted_rows
 
     def add_shards(self, shards: "Sequence[tuple[pa.Table, str]]") -> None:
         """Adds shards of `zoo embed` with their names, in one commit; their ids are known to be new."""
@@ -176,7 +176,7 @@ class LanceIndex:
     def count(self, where: str | None = None) -> int:
         """Number of rows, or of those that a filter keeps."""
         with self._filtered(where):
-            return self._table.count_rows(where)
+            return self._table.count_rows(where and self._sql(where))
 
     @checked(query=some_vectors, k=whole(), where=optional(text), exact=flag)
     def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
@@ -189,24 +189,29 @@ class LanceIndex:
             if exact:
                 found = found.bypass_vector_index()
             if where is not None:
-                found = found.where(where, prefilter=True)
+                found = found.where(self._sql(where), prefilter=True)
             rows = found.to_arrow().to_pylist()
         kind = self.facts.similarity  # of both the distance is 1 - similarity
         return [Match(row.pop("id"), within(1 - row.pop("_distance"), kind), row.pop("reference"), row) for row in rows]
 
+    def _sql(self, where: str) -> str:
+        return with_casts(where, self._columns())
+
+    def _columns(self) -> "pa.Schema":
+        import pyarrow as pa
+
+        return pa.schema([("id", pa.string()), ("reference", pa.string()), *self.facts.columns])
+
     @contextlib.contextmanager
     def _filtered(self, where: str | None) -> Iterator[None]:
         """Turns what lancedb says about a filter into a FilterError."""
-        import pyarrow as pa
-
         try:
             yield
         except (ValueError, RuntimeError) as error:
             if where is None or isinstance(error, FilterError):
                 raise
             # Our own small parser explains common mistakes better; what it finds no fault with, lancedb explains.
-            own = pa.schema([("id", pa.string()), ("reference", pa.string()), *self.facts.columns])
-            mask_of(where, own.empty_table())
+            mask_of(where, self._columns().empty_table())
             raise FilterError(f"filter {where!r}: {_first_line(error)}") from error
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
+from zoo.index.literals import as_cast, comparable, literal, written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,11 +62,28 @@ def mask_of(where: str, table: "pa.Table") -> "np.ndarray":
     return pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
 
 
+def with_casts(where: str, schema: "pa.Schema") -> str:
+    """The filter for an engine of SQL: what is compared with a decimal, a date, a time or a UUID is cast to its type.
+
+    A filter that this parser does not know, such as one with casts of its own, stays as it is.
+    """
+    parser = _Parser(where, schema.empty_table())
+    try:
+        parser.parse()
+    except FilterError:
+        return where
+    for start, stop, cast in reversed(parser.casts):
+        where = where[:start] + cast + where[stop:]
+    return where
+
+
 class _Parser:
     """Recursive descent; every method returns the mask of what it has read."""
 
     def __init__(self, where: str, table: "pa.Table") -> None:
         self.where, self.table = where, table
+        self.spans: list[tuple[int, int]] = []
+        self.casts: list[tuple[int, int, str]] = []  # of literals, as engines of SQL want them
         self.tokens = self._split(where)
         self.at = 0
 
@@ -80,6 +98,7 @@ class _Parser:
             if kind == "name" and text.lower() in _WORDS:
                 kind, text = "word", text.lower()
             tokens.append(("column" if kind in ("name", "quoted", "double") else kind, text))
+            self.spans.append((found.end() - len(found.group().lstrip()), found.end()))
             at = found.end()
         return tokens
 
@@ -139,7 +158,7 @@ class _Parser:
 
         column = self._column()
         if sign := self._accept(*_COMPARISONS):
-            return getattr(pc, _COMPARISONS[sign])(column, self._literal(column.type))
+            return getattr(pc, _COMPARISONS[sign])(comparable(column), self._literal(column.type))
         if self._accept("is"):
             negated = self._accept("not")
             self._need("null")
@@ -174,19 +193,24 @@ class _Parser:
     def _literal(self, kind: "pa.DataType") -> "pa.Scalar":
         import pyarrow as pa
 
-        minus = self._accept("-")
+        start, minus = self.at, self._accept("-")
         token, text = self._peek()
         self.at += 1
-        if token == "number":
-            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-                raise self._error(f"the number {text} is compared with a column of type {kind}")
-            whole = text.isdigit()
-            return pa.scalar((-1 if minus else 1) * (int(text) if whole else float(text)))
-        if token == "string" and not minus:
-            plain = text.replace("''", "'")
-            if pa.types.is_string(kind) or pa.types.is_temporal(kind):
-                return pa.scalar(plain).cast(kind)
-            raise self._error(f"the text '{plain}' is compared with a column of type {kind}")
+        plain = ("-" if minus else "") + text.replace("''", "'")
+        if token == "number" and not (
+            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        ):
+            raise self._error(f"the number {text} is compared with a column of type {kind}{written(kind)}")
+        if token == "number" or (token == "string" and not minus):
+            try:
+                value = literal(plain, kind, number=token == "number")
+            except (ValueError, OverflowError, pa.ArrowException):
+                raise self._error(
+                    f"the text '{plain}' is compared with a column of type {kind}{written(kind)}"
+                ) from None
+            if cast := as_cast(value, kind):
+                self.casts.append((self.spans[start][0], self.spans[self.at - 1][1], cast))
+            return value
         if token == "word" and text in ("true", "false") and pa.types.is_boolean(kind):
             return pa.scalar(text == "true")
         hint = " (texts are written in single quotes)" if token == "column" else ""
@@ -196,9 +220,9 @@ class _Parser:
         import pyarrow.compute as pc
 
         self._need("(")
-        mask = pc.equal(column, self._literal(column.type))
+        mask = pc.equal(comparable(column), self._literal(column.type))
         while self._accept(","):
-            mask = pc.or_kleene(mask, pc.equal(column, self._literal(column.type)))
+            mask = pc.or_kleene(mask, pc.equal(comparable(column), self._literal(column.type)))
         self._need(")")
         return mask
 
@@ -207,7 +231,8 @@ class _Parser:
 
         low = self._literal(column.type)
         self._need("and")
-        return pc.and_kleene(pc.greater_equal(column, low), pc.less_equal(column, self._literal(column.type)))
+        high = self._literal(column.type)
+        return pc.and_kleene(pc.greater_equal(comparable(column), low), pc.less_equal(comparable(column), high))
 
     def _text(self, column: "pa.ChunkedArray") -> str:
         import pyarrow as pa
