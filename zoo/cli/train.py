@@ -4,7 +4,7 @@ The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of pictures, Web
 roles and modalities are told by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
 shown before anything starts. Columns that matter and that the run does not read (a score, a further caption) stop it: take a
 loss that reads them, or leave them out by name (--ignore score). A column split is followed: validation rows are held out,
-test rows not read. A killed run goes on with --resume and ends in the same bits.
+test rows not read. Rows that are no pairs, missing and unreadable files are set aside and listed (--max-bad). A killed run goes on with --resume and ends in the same bits.
 
 Several processes: accelerate launch --config_file training/launch/ddp.yaml -m zoo.training pairs.csv --out runs/two
 """
