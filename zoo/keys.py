@@ -47,11 +47,11 @@ def item_key(item: Item, prefix: str = "", *, files: Files = "stamp") -> bytes:
 
 def _feed(digest: Any, value: Any, files: Files) -> None:
     """Adds a value, led by its kind and length, so that no two values read alike."""
-    if value is None or (isinstance(value, Sequence) and not len(value) and not isinstance(value, str | bytes)):
+    if isinstance(value, str):  # most are, and asking for a Sequence takes long
+        parts = [b"text", value.encode("utf-8", "surrogatepass")]
+    elif value is None or (isinstance(value, Sequence) and not len(value) and not isinstance(value, bytes)):
         digest.update(_NONE)
         return
-    elif isinstance(value, str):
-        parts = [b"text", value.encode("utf-8", "surrogatepass")]
     elif isinstance(value, Path | bytes | bytearray | memoryview):
         parts = _medium(value, files)
     elif isinstance(value, Box | Point):
