@@ -60,7 +60,6 @@ def test_buffers_of_what_is_frozen_stay_and_the_others_move(name, micro_batch, t
         assert (bool(moved), bool(still)) == (some_move, patterns != ("*.bias",)), patterns
 
 
-@pytest.mark.skip
 @pytest.mark.parametrize("name", NORMALISED)
 def test_beside_adapters_no_statistics_move(name, tmp_path):
     model = fresh(name)

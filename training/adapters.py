@@ -23,6 +23,7 @@ from zoo.adapters import (
     inject,
     map_names,
     read_tensors,
+    unfit,
     unload,
 )
 from zoo.embedder import Embedder, Tower
@@ -49,8 +50,8 @@ class Lora:
     Attributes:
         rank: of the added matrices. alpha: their product is multiplied by alpha / rank.
         dropout: of what the added matrices read, where they sit beside a linear layer.
-        targets: layers that are adapted: "auto" for all linear layers and attention layers in the blocks of the
-            transformers, or names and patterns: "q_proj", "text", "image.*.attn", "text.*.layer.8-11.*" (see
+        targets: layers that are adapted: "auto" for all linear layers, attention layers and convolutions in the blocks of
+            the backbones, or names and patterns: "q_proj", "text", "image.*.attn", "text.*.layer.8-11.*" (see
             `zoo.training.optim.select`).
         also: patterns of parameters that train in full, such as projections within a backbone.
         train_heads: the towers' poolers and heads train in full.
@@ -59,7 +60,8 @@ class Lora:
             1 / rank (VLM2Vec's). The other matrix begins as zeros.
 
     Of torch's own attention layers (open_clip's towers) queries, keys and values are adapted, without dropout; the output
-    projection is not, and DoRA cannot adapt them: "auto" then leaves them out.
+    projection is not, and DoRA cannot adapt them: "auto" then leaves them out. So it does with convolutions in groups
+    (depthwise ones), dilated ones and those that do not pad with zeros, which peft cannot merge.
     """
 
     rank: int = 16
@@ -107,8 +109,7 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
     """
     from peft import LoraConfig
 
-    if is_adapted(model):
-        raise LoraTargetError(f"{model.spec.name} has adapters already; merge_lora them, or train those")
+    check_lora(model, lora)
     also = [name for pattern in lora.also for name in select(model, pattern)]
     targets = _targets(model, lora)
     parameters = dict(model.named_parameters())
@@ -132,6 +133,15 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
             tower.pooler.requires_grad_(True)
             tower.head.requires_grad_(True)
     return model
+
+
+def check_lora(model: Embedder, lora: Lora) -> None:
+    """Raises what `add_lora` would raise; the model stays as it is."""
+    if is_adapted(model):
+        raise LoraTargetError(f"{model.spec.name} has adapters already; merge_lora them, or train those")
+    for pattern in lora.also:
+        select(model, pattern)
+    _targets(model, lora)
 
 
 def is_adapted(model: Embedder) -> bool:
@@ -160,19 +170,18 @@ def _targets(model: Embedder, lora: Lora) -> dict[int, list[str]]:
         wanted = re.compile(rf"(.*\.)?{pattern_regex(model, target)}")
         hit = False
         for i, (name, layer) in ((i, pair) for i, inside in layers.items() for pair in inside.items()):
-            torch_attention = isinstance(layer, nn.MultiheadAttention)
+            reason = unfit(layer, lora.dora)
             if target == "auto":
-                mine = bool(block_of(f"encoder.{name}.weight")) and not (torch_attention and lora.dora)
+                mine = _in_block(name) and not reason
             else:
                 mine = bool(wanted.fullmatch(_whole(model, i, name)))
-            if mine and torch_attention and lora.dora:
-                raise LoraTargetError(
-                    f"{_whole(model, i, name)} is an attention layer of torch, which DoRA cannot adapt"
-                )
+            if mine and reason:
+                raise LoraTargetError(f"{_whole(model, i, name)} is {reason}; name the other layers, or auto")
             if mine:
                 hit, found[i][name] = True, None
         if not hit:
-            last = sorted({name.rpartition(".")[2] for inside in layers.values() for name in inside})
+            pairs = [pair for inside in layers.values() for pair in inside.items()]
+            last = sorted({name.rpartition(".")[2] for name, layer in pairs if not unfit(layer, lora.dora)})
             what = "layer in blocks" if target == "auto" else f"layer {target!r}"
             have = (
                 f"those that can be are called {', '.join(last)}"
@@ -181,6 +190,11 @@ def _targets(model: Embedder, lora: Lora) -> dict[int, list[str]]:
             )
             raise LoraTargetError(f"{model.spec.name} has no {what} to adapt: {have}")
     return {i: list(names) for i, names in found.items() if names}
+
+
+def _in_block(name: str) -> bool:
+    """Whether a layer is in a block of its backbone; torchvision's and timm's ResNets count them within `layer1` to 4."""
+    return bool(block_of(f"encoder.{name}.weight") or re.search(r"(^|\.)layer\d+\.\d+\.", name))
 
 
 def _layers(model: Embedder, position: int) -> Iterator[tuple[str, nn.Module]]:
@@ -194,7 +208,7 @@ def _layers(model: Embedder, position: int) -> Iterator[tuple[str, nn.Module]]:
             inside = f"{name}."
             if module._qkv_same_embed_dim:
                 yield name, module
-        elif isinstance(module, nn.Linear):
+        elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             _check_quantized(model.spec.name, name, module)
             yield name, module
         elif type(module).__module__.startswith("torch.ao.nn.quantized"):

@@ -11,6 +11,7 @@ from zoo.registry import PREFIXES, get_spec
 from zoo.spec import ModelSpec, need_one_vector
 from zoo.tables.pairs import Pair, PairTable, numbers_in, place_of
 
+from .adapters import check_lora
 from .augmentation import Augmentation
 from .feed import sample_of
 from .frozen import ITSELF, check_teacher
@@ -119,6 +120,8 @@ def _check_names(model: Embedder, recipe: Recipe, loss: Loss) -> None:
     """Every name that the recipe gives means something."""
     for pattern in (*recipe.freeze, *(pattern for pattern, _ in recipe.rates)):
         select(model, pattern)
+    if recipe.lora is not None:
+        check_lora(model, recipe.lora)
     Augmentation.parse(recipe.augment)
     layers_of(model, loss)
     if recipe.teacher not in ("", ITSELF) and not is_place(recipe.teacher):

@@ -359,8 +359,8 @@ def layers_of(model: Embedder, loss: Loss) -> tuple[int, ...]:
 
 def _channels_last(module: nn.Module) -> None:
     """As `module.to(memory_format=torch.channels_last)`, which refuses modules with convolutions over frames beside."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.ndim == 4:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.ndim == 4 and "lora_" not in name:  # of which peft takes views
             tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 

@@ -3,6 +3,7 @@
 from .beside import add_adapter, exact, fill, inject, unload
 from .files import CONFIG, NAME, PREFIX, WEIGHTS, AdapterMismatchError, map_names, read_settings, read_tensors
 from .merging import merge_adapter
+from .placing import unfit
 
 __all__ = [
     "CONFIG",
@@ -18,5 +19,6 @@ __all__ = [
     "merge_adapter",
     "read_settings",
     "read_tensors",
+    "unfit",
     "unload",
 ]

@@ -82,12 +82,14 @@ def _sum(weight: Tensor, layer: Layer, room: Mapping[torch.device, Tensor]) -> T
     """The adapted weight: W + s·BA (LoRA, eq. 3); with magnitudes m·(W + s·BA) / ‖W + s·BA‖ (DoRA, eq. 5). Lies in `room`."""
     total = room[weight.device][: weight.numel()].view(weight.shape).copy_(weight)
     beside = {name: tensor.to(total) for name, tensor in layer.tensors.items()}
-    if "lora_A.weight" in beside:  # (out, in): a vector an output
-        axis, left, right = 1, beside["lora_B.weight"], beside["lora_A.weight"]
+    whole = total
+    if "lora_A.weight" in beside:  # (out, in), of a convolution (out, in · kernel): a vector an output
+        axis, left, right = 1, beside["lora_B.weight"].flatten(1), beside["lora_A.weight"].flatten(1)
+        total = total.view(len(total), -1)
     else:  # (rows, out): peft's BA is turned for embeddings, and has a magnitude for each column
         axis, left, right = 0, beside["lora_embedding_A"].T, beside["lora_embedding_B"].T
     total.addmm_(left, right, alpha=layer.scale)
     if "lora_magnitude_vector" in beside:
         norms = torch.linalg.vector_norm(total, dim=axis)
-        total *= (beside["lora_magnitude_vector"] / norms).unsqueeze(axis)
-    return total
+        total *= (beside["lora_magnitude_vector"].flatten() / norms).unsqueeze(axis)
+    return whole

@@ -17,6 +17,9 @@ _PART = re.compile(
 _WRAPPERS = re.compile(rf"\.(?:modules_to_save(?:\.{NAME})?|base_layer)(?=\.)")
 
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
 class Layer(NamedTuple):
     """An adapted layer: its name in the model, and peft's tensors beside it (lora_A.weight, lora_magnitude_vector, ...).
 
@@ -151,9 +154,14 @@ def _expected(
     """Names and shapes of the tensors beside a layer; none where there is no such layer."""
     if module is None:
         return {}
-    if isinstance(module, nn.Linear) and module.weight.is_floating_point():
-        outs, ins = module.weight.shape
-        shapes = {"lora_A.weight": (rank, ins), "lora_B.weight": (outs, rank)}
+    magnitude: tuple[int, ...] = ()
+    if isinstance(module, (nn.Linear, *CONVOLUTIONS)) and module.weight.is_floating_point():
+        if reason := unfit(module):
+            raise AdapterMismatchError(f"{where} adapts {name}, which is {reason}: its adapter has no sum with it")
+        outs, ins, *kernel = module.weight.shape
+        ones = (1,) * len(kernel)
+        shapes = {"lora_A.weight": (rank, ins, *kernel), "lora_B.weight": (outs, rank, *ones)}
+        magnitude = (1, outs, *ones) if kernel else ()
         if settings.bias:
             shapes["lora_B.bias"] = (outs,)
     elif isinstance(module, nn.Embedding) and module.weight.is_floating_point():
@@ -161,12 +169,27 @@ def _expected(
         shapes = {"lora_embedding_A": (rank, rows), "lora_embedding_B": (outs, rank)}
     else:
         raise AdapterMismatchError(
-            f"{where} adapts {name}, a {type(module).__name__}; the zoo adapts linear and embedding layers of floating-point "
-            "numbers. Merge the adapter into its base model with peft, and load the sum"
+            f"{where} adapts {name}, a {type(module).__name__}; the zoo adapts linear, embedding and convolution layers of "
+            "floating-point numbers. Merge the adapter into its base model with peft, and load the sum"
         )
     if settings.bias and getattr(module, "bias", None) is None:
         raise AdapterMismatchError(f"{where} has biases (lora_bias), and {name} has none to add them to")
-    return {**shapes, "lora_magnitude_vector": (outs,)} if settings.dora else shapes
+    return {**shapes, "lora_magnitude_vector": magnitude or (outs,)} if settings.dora else shapes
+
+
+def unfit(layer: nn.Module, dora: bool = False) -> str:
+    """Why peft's adapter does not fit a layer, "" where it does: what it would compute beside it is not what it adds to it."""
+    if isinstance(layer, nn.MultiheadAttention):
+        return "an attention layer of torch, which DoRA cannot adapt" if dora else ""
+    if not isinstance(layer, CONVOLUTIONS):
+        return ""
+    if type(layer) not in CONVOLUTIONS and type(layer).__name__ != "Conv2dSame":  # timm's, which pads by itself
+        return f"a {type(layer).__name__}, which computes otherwise than torch's convolutions"
+    if layer.groups > 1:
+        return f"a convolution in {layer.groups} groups, whose adapter cannot be merged"
+    if any(step != 1 for step in layer.dilation) or layer.padding_mode != "zeros":
+        return "a convolution that is dilated or does not pad with zeros, as peft's adapter would"
+    return ""
 
 
 class _Misfits(NamedTuple):
