@@ -100,7 +100,7 @@ class TestRun:
 
     @pytest.fixture
     def run(self, tmp_path):
-        from zoo.training.finishing import Scoring
+        from zoo.training.scoring import Scoring
 
         from zoo.tables.pairs import Pair
 
@@ -169,7 +169,7 @@ class TestRun:
         assert (facts["language"], facts["base_model_relation"]) == ("en", "finetune")
 
     def test_without_held_out_pairs_it_says_so(self, run, tmp_path):
-        from zoo.training.finishing import Scoring
+        from zoo.training.scoring import Scoring
 
         model, *_ = run
         out = tmp_path / "other"

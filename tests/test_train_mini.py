@@ -173,6 +173,7 @@ class TestRun:
             steps=6,
             batch_size=4,
             checkpoint_every=3,
+            keep_checkpoints="all",
             ema=0.9,
             pictures=Pictures(store_size=36, sizes=sizes, colour_captions=0.3, tint=0.2),
             regression=Regression(size=32),

@@ -272,8 +272,11 @@ def test_two_grades_where_a_loss_tells_two_apart(tmp_path):
         grades = 2
 
     pairs = open_pairs(as_csv(rows_with(score=graded), tmp_path / "three.csv"))
-    with pytest.raises(PairsError, match=r"tells 2 grades apart, and the scores .* are 0, 0.5, 1"):
+    with pytest.raises(PairsError, match=r"tells 2 grades apart.*: 0 \(.*line 2\), 0.5 \(.*, 1 \("):
         check_run(fresh("text-test"), pairs, INFONCE, Binary())
+    many = [replace(pair, score=0.5 if i == 601 else float(i % 2)) for i, pair in enumerate(text_pairs(700))]
+    with pytest.raises(PairsError, match=r"0.5 \(texts, line 602\)"):  # however many rows are alike
+        check_run(fresh("text-test"), many, INFONCE, Binary())
     two = open_pairs(as_csv(rows_with(score=lambda i: i % 2), tmp_path / "two.csv"))
     check_run(fresh("text-test"), two, INFONCE, Binary())
 
@@ -394,7 +397,10 @@ def test_a_mined_file_trains_as_the_command_says(tmp_path, capsys):
 
 def test_held_out_data_is_shown_and_held_to_the_same(tmp_path, capsys):
     path = as_csv(rows_with(), tmp_path / "t.csv")
-    held_out = as_csv(rows_with(score=graded), tmp_path / "held.csv")
+    others = [
+        {**row, "positive": f"other {i}"} for i, row in enumerate(rows_with(score=graded))
+    ]  # else all are learned
+    held_out = as_csv(others, tmp_path / "held.csv")
     assert main(command(path, "--held-out", str(held_out))) == 2
     assert "held.csv: column score grades the pairs" in capsys.readouterr().err
     assert main(command(path, "--held-out", str(held_out), "--ignore", "score")) == 0

@@ -61,7 +61,17 @@ def text_pairs(count: int = 12, negatives: int = 0, dataset: str = "") -> list[P
 def quick(**changes) -> Recipe:
     """A run of a second."""
     return replace(
-        Recipe(name="quick", steps=6, batch_size=6, lr=3e-3, warmup=2, checkpoint_every=2, log_every=1, holdout=0),
+        Recipe(
+            name="quick",
+            steps=6,
+            batch_size=6,
+            lr=3e-3,
+            warmup=2,
+            checkpoint_every=2,
+            log_every=1,
+            holdout=0,
+            keep_checkpoints="all",
+        ),
         **changes,
     )
 
@@ -76,6 +86,15 @@ def same_weights(a, b) -> bool:
     """Whether two models hold the same bits."""
     left, right = a.state_dict(), b.state_dict()
     return left.keys() == right.keys() and all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+def without_plots(monkeypatch) -> None:
+    """As where matplotlib is not installed: a report takes a tenth of the time."""
+    import sys
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 def remove(path: Path) -> None:

@@ -4,21 +4,22 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo._version import __version__
 from zoo.cards import figures, fill, front_matter, summary, usage
 from zoo.cards.blocks import split
 from zoo.cards.facts import fact_table
 from zoo.embedder import Embedder
-from zoo.evaluation.pairs import PairScores, compare
+from zoo.evaluation.graded import compare_graded
+from zoo.evaluation.metrics import Difference, Interval
+from zoo.evaluation.pairs import compare
 from zoo.evaluation.results import BEFORE, DIFFERENCE, FILE, Result, read_results, write_results
 from zoo.publish import without_paths
 
 from .recipe import Recipe
-
-if TYPE_CHECKING:
-    from .finishing import Scoring
+from .scoring import Scoring, told_kept
+from .verdict import Scores
 
 _BY = "written by `zoo train`"
 _WAYS = {"forward": "query → target", "backward": "target → query"}
@@ -41,12 +42,12 @@ _KEPT_FIELDS = (
 )
 
 
-def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: "Scoring", data: dict[str, Any]) -> Path:
+def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: Scoring, data: dict[str, Any]) -> Path:
     """Writes README.md and results.json; returns the card's path. What people wrote into an older card is kept."""
     spec, path = model.spec, out / "README.md"
     # The folders of this machine are nobody's business once the card is published; data.json has them.
     command = without_paths(data.get("command") or "")
-    if found := run_results(scoring.score("before"), scoring.score("after"), command):
+    if found := run_results(scoring.scores("before"), scoring.scores("after"), command):
         write_results(out / FILE, found)
     results = read_results(out / FILE)
     kept, body = split(path.read_text(encoding="utf-8") if path.is_file() else _start())
@@ -60,6 +61,7 @@ def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: "S
         "## Training",
         f"{spec.base or 'A model of the zoo'}, trained on {data.get('pairs', 0):,} pairs by the Embedding Zoo {__version__}.",
         *(_stage(stage) for stage in stages),
+        _told(scoring),
         *([f"Made by `{command}`."] if command else []),
     ]
     measured = figures(results) or "## Figures\n\nNo pairs were held out, so nothing was measured."
@@ -69,40 +71,42 @@ def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: "S
     return path
 
 
-def run_results(before: PairScores | None, after: PairScores | None, command: str) -> list[Result]:
-    """Both ways of retrieval over the held-out pairs: before, after, and the difference; [] without held-out pairs."""
-    if before is None or after is None:
-        return []
-    sides = set(after.sides)
-    facts: dict[str, Any] = {
-        "dataset": "held-out pairs",
-        "task": "image-text-retrieval" if sides == {"image", "text"} else "retrieval",
-        "split": "",
-        "source": command,
-        "date": date.today().isoformat(),
-        "notes": f"{after.pairs:,} held-out pairs",
-    }
-    differences, found = compare(before, after), []
+def run_results(before: Scores, after: Scores, command: str) -> list[Result]:
+    """Retrieval both ways over the held-out pairs and the correlation of graded ones: before, after and the difference."""
+    facts: dict[str, Any] = {"split": "", "source": command, "date": date.today().isoformat()}
+    found: list[Result] = []
+    if before.graded is not None and after.graded is not None:
+        parts = (before.graded.spearman(), after.graded.spearman(), compare_graded(before.graded, after.graded))
+        facts["dataset"], facts["notes"] = "held-out graded pairs", f"{len(after.graded):,} held-out graded pairs"
+        for part, one in zip((BEFORE, "", DIFFERENCE), parts, strict=True):
+            found.append(_result(one, metric="spearman", task="sentence-similarity", part=part, **facts))
+    if before.retrieval is None or after.retrieval is None:
+        return found
+    crossing = set(after.retrieval.sides) == {"image", "text"}
+    facts["task"] = "image-text-retrieval" if crossing else "retrieval"
+    facts["dataset"], facts["notes"] = "held-out pairs", f"{after.retrieval.pairs:,} held-out pairs"
+    differences = compare(before.retrieval, after.retrieval)
     for way, title in _WAYS.items():
         of_part = {
-            BEFORE: getattr(before, way).intervals(),
-            "": getattr(after, way).intervals(),
+            BEFORE: getattr(before.retrieval, way).intervals(),
+            "": getattr(after.retrieval, way).intervals(),
             DIFFERENCE: differences[way],
         }
-        found += [
-            Result(
-                metric=metric,
-                value=round(float(one.value), 6),
-                low=round(float(one.low), 6),
-                high=round(float(one.high), 6),
-                part=part,
-                direction=title,
-                **facts,
-            )
-            for part, intervals in of_part.items()
-            for metric, one in intervals.items()
-        ]
+        for part, intervals in of_part.items():
+            found += [_result(one, metric=m, part=part, direction=title, **facts) for m, one in intervals.items()]
     return found
+
+
+def _result(one: Interval | Difference, **facts: Any) -> Result:
+    value, low, high = (round(float(part), 6) for part in one[:3])
+    return Result(value=value, low=low, high=high, **facts)
+
+
+def _told(scoring: Scoring) -> str:
+    """Whether it got better, and which checkpoint the model is."""
+    verdict, kept = scoring.verdict, told_kept(scoring.found)
+    said = f"**{verdict.text}**" if verdict.kind == "worse" else verdict.text
+    return f"{said} {kept[:1].upper()}{kept[1:]}." if kept else said
 
 
 def _start() -> str:

@@ -19,7 +19,6 @@ from zoo.errors import ZooError
 from zoo.files import save_tensors
 
 DONE, TENSORS, STATE = "DONE", "state.safetensors", "state.json"
-_KEEP = 2
 
 
 class DamagedCheckpointError(ZooError):
@@ -30,12 +29,11 @@ class DiskFullError(ZooError):
     """A checkpoint could not be written for want of space; those before it are as they were."""
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int | None = 2) -> Path:
     """Writes `folder/step-<step>`; a run killed in between leaves at most a folder that is never read.
 
-    The newest two are kept.
-
     Args:
+        keep: how many of the newest stay; None for all.
         state: tensors, numbers, strings and None, in dictionaries, lists and tuples of any depth.
 
     Raises:
@@ -57,9 +55,22 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     _sync(folder)
-    for old in sorted(folder.glob("step-*"))[:-_KEEP]:
-        shutil.rmtree(old)
+    if keep is not None:
+        keep_newest(folder, keep)
     return target
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Deletes all checkpoints but the newest, and what a killed run left half-written."""
+    if not folder.is_dir():
+        return
+    for old in [*sorted(folder.glob("step-*"), reverse=True)[count:], *folder.glob(".writing-*")]:
+        shutil.rmtree(old)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written, by its name."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _write(temporary: Path, state: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from zoo.embedder import Embedder
-from zoo.errors import NormsLostError, ZooError
+from zoo.errors import InputError, NormsLostError, ZooError
 from zoo.identity import Contents
 from zoo.registry import PREFIXES, get_spec
 from zoo.spec import ModelSpec, need_one_vector
@@ -92,17 +92,30 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
     scored = [len(pair.teacher_scores) == 1 + len(pair.negatives) for pair in sample if pair.negatives]
     have |= {"teacher_scores"} if (any(scored) if scored else all(pair.teacher_scores for pair in sample)) else set()
     have |= {"teacher_queries", "teacher_targets"} if recipe.teacher else set()
-    grades = sorted({pair.score for pair in sample if pair.score is not None})
-    if loss.grades is not None and "scores" in have and len(grades) > loss.grades:
-        shown = ", ".join(f"{grade:g}" for grade in grades[:8]) + (", …" if len(grades) > 8 else "")
-        raise PairsError(
-            f"the loss {recipe.loss} tells {loss.grades} grades apart, and the scores of the pairs that were looked at are "
-            f"{shown}: write {loss.grades} different ones, or take a loss of any grades"
-        )
+    if loss.grades is not None and "scores" in have:
+        _check_grades(pairs, recipe, loss.grades)
     if missing := sorted(loss.reads - have):
         remedy = {"scores": "a column score", "teacher_scores": "a column teacher_scores (zoo mine --reranker)"}
         needs = " and ".join(dict.fromkeys(remedy.get(name, "a teacher (teacher=, --teacher)") for name in missing))
         raise MissingExtrasError(f"the loss {recipe.loss} needs {', '.join(missing)}: give {needs}")
+
+
+def _check_grades(pairs: Sequence[Pair] | PairTable, recipe: Recipe, most: int) -> None:
+    """Reads on until there are more grades than the loss tells apart; raises an error that names the row."""
+    grades: dict[float, str] = {}
+    for row in range(len(pairs)):
+        try:
+            pair = pairs[row]
+        except InputError:
+            continue
+        if pair.score is not None:
+            grades.setdefault(pair.score, pair.where or f"pair {row}")
+        if len(grades) > most:
+            shown = ", ".join(f"{grade:g} ({where})" for grade, where in grades.items())
+            raise PairsError(
+                f"the loss {recipe.loss} tells {most} grades apart, and the pairs have more: {shown}; write {most} different "
+                "ones, leave the other rows out, or take a loss of any grades"
+            )
 
 
 def check_similarity(spec: ModelSpec, loss: Loss) -> None:

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,17 @@ from zoo.tables import PACKS, open_held_out, open_sources
 from zoo.tables.pairs import Pair, PairTable
 
 from .checks import is_place
+from .claims import check_free, is_finished
 from .finishing import hold_out, slug
 from .gather import is_main, say
 from .losses.base import describe_losses
+from .recalling import Recalled
 from .recipe import Recipe, RecipeError, stages_of
 from .recipes import RECIPES, get_recipe
 from .rehearsal import rehearse
 from .rows import set_aside, told_aside, uneven_lines
 from .samplers import describe_samplers
-from .trainer import finish, of_stage, train
+from .trainer import finish, of_stage, planned, train
 from .unread import check_unread, unread_lines
 
 # Options of the command that are fields of the recipe.
@@ -52,6 +54,12 @@ _FIELDS = [
     "augment",
     "max_bad",
     "without_negatives",
+    "evaluate_every",
+    "evaluate_minutes",
+    "keep",
+    "patience",
+    "keep_leaks",
+    "keep_checkpoints",
 ]
 
 
@@ -73,43 +81,59 @@ def show_recipe(arguments: argparse.Namespace) -> int:
 
 
 def start(arguments: argparse.Namespace) -> int:
+    """Trains, or goes on with the run that lies in `--out`: what is not said anew is as it was said then."""
+    recalled = Recalled(arguments)
+    if arguments.out is None and not arguments.dry_run:
+        raise ZooError("--out is needed: the folder for checkpoints, curves and the finished model")
+    if not (arguments.resume or arguments.finish or arguments.dry_run):
+        check_free(arguments.out)
+    if arguments.resume and recalled.unchanged and is_finished(arguments.out):
+        return _finished(arguments.out)
+    with recalled.in_place():
+        return _start(arguments, recalled)
+
+
+def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
     """Reads the pairs, shows what they are, and trains."""
-    recipe = _recipe(arguments)
+    named = stages_of(_recipe(arguments))
     device = None if arguments.device is None else device_here("--device", arguments.device)
-    first = stages_of(recipe)[0]
-    pairs, held_out = _pairs(arguments), _held_out(arguments)
+    recipe = recalled.stages(_changes(arguments, recalled.given)) if recalled.recipe else named
+    pairs, held_out = _opened(arguments, recalled)
     schemas = [*pairs.schemas, *(held_out.schemas if held_out is not None else ())]
-    for schema in schemas[len(pairs.schemas) :]:
-        say(f"held out: {schema}")
     check_unread(pairs, recipe, held_out)
     for line in unread_lines(pairs, recipe, shown=True):
         say(line)
-    name = arguments.model or first.model or DEFAULT_MODEL
+    name = arguments.model or named[0].model or DEFAULT_MODEL
     _check_name(name)
     bar = None if is_main() else False
-    rows = set_aside(pairs, first.max_bad, progress=bar)
-    held_out = None if held_out is None else set_aside(held_out, first.max_bad, progress=bar)
+    rows = set_aside(pairs, recipe[0].max_bad, progress=bar)
+    held_out = None if held_out is None else set_aside(held_out, recipe[0].max_bad, progress=bar)
     for line in filter(
         None, (told_aside(rows, None if arguments.dry_run else arguments.out), *uneven_lines(rows, recipe))
     ):
         say(line)
     ignored = {column for schema in schemas for column in schema.ignored}
     settings = [key for key in arguments.ignore if key not in ignored]  # the others are a checkpoint's
-    torch.manual_seed(first.seed)
+    stages = [replace(stage, model=stage.model or name) for stage in recipe]
+    learned = hold_out(rows, held_out, stages[0])[0]
+    if arguments.batch_size is None and not recalled.recipe:
+        stages = _fitted(stages, learned)
+    if arguments.resume and is_finished(arguments.out, [planned(stage, of_stage(learned, stage)) for stage in stages]):
+        return _finished(arguments.out)
+    torch.manual_seed(stages[0].seed)
     with waiting(f"loading {name}") if is_main() else contextlib.nullcontext():
-        scratch = arguments.from_scratch or bool(first.model)
+        scratch = arguments.from_scratch or bool(named[0].model)
         if scratch and settings:
             raise ZooError(f"--ignore {settings[0]}: there is no such column, and no checkpoint is read")
         model = build_model(name) if scratch else load_model(source(name), device="cpu", ignore=settings)
     say(f"{name}: {len(rows):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
-    stages = [replace(stage, model=stage.model or name) for stage in stages_of(recipe)]
-    if arguments.batch_size is None:
-        stages = _fitted(stages, hold_out(rows, held_out, first)[0])
-    finished = name if first.model == name else slug(arguments.out.resolve().name) if arguments.out else None
+    finished = name if named[0].model == name else slug(arguments.out.resolve().name) if arguments.out else None
     if arguments.dry_run:
         return _report(rehearse(model, rows, stages, held_out=held_out, device=device))
+    facts = _data_facts(arguments, recalled, pairs)
     if arguments.finish:
-        step = finish(model, rows, arguments.out, held_out=held_out, name=finished, device=device)
+        options = {"data": facts, "progress": True, "device": device}
+        step = finish(model, rows, arguments.out, held_out=held_out, name=finished, **options)
         say(f"model of step {step} written to {arguments.out}")
         return 0
     trackers = arguments.log or ["tensorboard"]
@@ -121,32 +145,60 @@ def start(arguments: argparse.Namespace) -> int:
             arguments.out,
             held_out=held_out,
             name=finished,
-            data=_data_facts(arguments, pairs),
+            data=facts,
             resume=arguments.resume,
             trackers=() if trackers == ["none"] else trackers,
             device=device,
         )
     except KeyboardInterrupt:
         if is_main():
-            print(f"stopped; go on with --resume (checkpoints are in {arguments.out})", file=sys.stderr)
+            print(f"stopped; go on with: zoo train --resume {shlex.quote(str(arguments.out))}", file=sys.stderr)
         raise
     report = arguments.out / "report.html"
     say(f"model written to {arguments.out}; open it with load_model({_loadable(arguments.out)!r}); see {report}")
     return 0
 
 
+def _finished(out: Path) -> int:
+    say(
+        f"{out}: finished already; open the model with load_model({_loadable(out)!r}), or lengthen the run with more "
+        "--epochs or --steps"
+    )
+    return 0
+
+
+def _opened(arguments: argparse.Namespace, recalled: Recalled) -> tuple[PairTable, PairTable | None]:
+    """The pairs to learn and those held out, as the arguments name them; their schemas are printed."""
+    try:
+        pairs, held_out = _pairs(arguments), _held_out(arguments)
+    except ZooError as error:
+        if recalled.recipe is None or "data" in recalled.given:
+            raise
+        began = f"the run in {arguments.out} began in {recalled.folder} with: {recalled.began}"
+        raise ZooError(f"{error}\n({began}; where its data have moved, name them)") from error
+    for schema in held_out.schemas if held_out is not None else ():
+        say(f"held out: {schema}")
+    return pairs, held_out
+
+
 def _recipe(arguments: argparse.Namespace) -> Recipe | tuple[Recipe, ...]:
     """The named recipe with the options' changes."""
-    changes: dict[str, Any] = {f: v for f in _FIELDS if (v := getattr(arguments, f)) is not None}
+    return get_recipe(arguments.recipe)(**_changes(arguments))
+
+
+def _changes(arguments: argparse.Namespace, given: Collection[str] | None = None) -> dict[str, Any]:
+    """Fields of the recipe that options set; only those of some options, where these are named."""
+    options = vars(arguments) if given is None else {name: getattr(arguments, name) for name in given}
+    changes: dict[str, Any] = {field: options[field] for field in _FIELDS if options.get(field) is not None}
     if "teacher" in changes:
         changes["teacher"] = spelled(changes["teacher"])
-    if arguments.betas:
-        changes["betas"] = tuple(_number(beta) for beta in arguments.betas.split(","))
-    if arguments.freeze:
-        changes["freeze"] = tuple(arguments.freeze)
-    if arguments.rate:
-        changes["rates"] = tuple((pattern, _number(factor)) for pattern, factor in map(assignment, arguments.rate))
-    return get_recipe(arguments.recipe)(**changes)
+    if options.get("betas"):
+        changes["betas"] = tuple(_number(beta) for beta in options["betas"].split(","))
+    if options.get("freeze"):
+        changes["freeze"] = tuple(options["freeze"])
+    if options.get("rate"):
+        changes["rates"] = tuple((pattern, _number(factor)) for pattern, factor in map(assignment, options["rate"]))
+    return changes
 
 
 def _fitted(stages: Sequence[Recipe], pairs: Sequence[Pair] | PairTable) -> list[Recipe]:
@@ -172,12 +224,13 @@ def _held_out(arguments: argparse.Namespace) -> PairTable | None:
     return open_held_out(arguments.held_out, reading(arguments)) if arguments.held_out else None
 
 
-def _data_facts(arguments: argparse.Namespace, pairs: PairTable) -> dict[str, Any]:
+def _data_facts(arguments: argparse.Namespace, recalled: Recalled, pairs: PairTable) -> dict[str, Any]:
     return {
         "sources": [str(source) for source in arguments.data] or [f"pack:{pack}" for pack in PACKS],
         "datasets": list(pairs.names),
         "schema": [str(schema) for schema in pairs.schemas],
-        "command": "zoo train " + shlex.join(sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]),
+        "command": recalled.told,
+        "started": recalled.notes,
     }
 
 

@@ -1,6 +1,5 @@
 """What comes before the first step and after the last: held-out pairs, their figures, the finished folder."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +11,6 @@ import torch
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError
-from zoo.evaluation.pairs import PairScores, evaluate_pairs
 from zoo.identity import Contents
 from zoo.tables.pairs import Pair, PairTable, Selection
 from zoo.tables.splits import TRAIN, VALIDATION, SplitTable, leaves_of
@@ -21,14 +19,14 @@ from zoo.tables.table import Tables
 from .adapters import merge_lora, save_adapter
 from .checkpoint import write_json
 from .frozen import trained_prompts
-from .gather import say, wait_for_all, world
+from .gather import wait_for_all, world
 from .losses import build_loss
 from .recipe import Recipe
 from .rows import root_of
 from .run import Run
+from .scoring import Scoring
 from .temperatures import kept
 
-SCORES = "scores.json"
 _MOST_HELD_OUT = 5_000  # by a share: more would make the figures no surer and the ranking long
 _MOST_COMPARED = 20_000
 _DTYPES = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -95,67 +93,18 @@ def _query_number(pairs: Sequence[Pair] | PairTable, row: int, contents: Content
         return -1 - row
 
 
-class Scoring:
-    """Figures of the held-out pairs before and after, kept in scores.json as they come."""
+def conclude(run: Run, folder: Path, chosen: dict[str, Any] | None = None) -> None:
+    """The weights and the temperature that a stage ends with into the model; adapters saved in peft's format, then merged; evaluation mode.
 
-    def __init__(
-        self,
-        out: Path,
-        model: Embedder,
-        pairs: Sequence[Pair] | PairTable | None,
-        prompts: tuple[str, str],
-        *,
-        resume: bool,
-        progress: bool,
-    ) -> None:
-        self.path, self.model, self.prompts, self.progress = out / SCORES, model, prompts, progress
-        self.pairs = None if pairs is None else _one_by_one(pairs)
-        self.found: dict[str, Any] = {}
-        if resume and self.path.is_file():
-            self.found = json.loads(self.path.read_text(encoding="utf-8"))
-
-    def before(self) -> None:
-        """Of the model as it was given; a resumed run has them already."""
-        if "before" not in self.found:
-            self._note("before")
-
-    def after(self) -> None:
-        """Of the model as it has become."""
-        self._note("after")
-
-    def score(self, when: str) -> PairScores | None:
-        """The figures of "before" or "after", None without held-out pairs."""
-        return PairScores.from_dict(self.found[when]) if when in self.found else None
-
-    def _note(self, when: str) -> None:
-        if self.pairs is not None and world()[0] == 0:
-            if self.progress:
-                say(f"{when} training: ranking {len(self.pairs):,} held-out pairs")
-            queries, targets = [p.query for p in self.pairs], [p.positive for p in self.pairs]
-            groups = [pair.group for pair in self.pairs]
-            scores = evaluate_pairs(self.model, queries, targets, groups, prompts=self.prompts)
-            self.found[when] = scores.to_dict()
-            write_json(self.path, self.found)
-        wait_for_all()
-
-
-def _one_by_one(pairs: Sequence[Pair] | PairTable) -> list[Pair]:
-    """The pairs that can be read, each positive as a pair of its own: a list of captions counts as a row for each does."""
-    found = []
-    for row in range(len(pairs)):
-        try:
-            pair = pairs[row]
-        except InputError:
-            continue
-        found += [replace(pair, positive=answer, also=()) for answer in (pair.positive, *pair.also)]
-    return found
-
-
-def conclude(run: Run, folder: Path) -> None:
-    """The averaged weights and the temperature into the model; adapters saved in peft's format, then merged; evaluation mode."""
-    run.model.logit_scale = kept(run.loss, run.model)
-    if run.average is not None:
+    Args:
+        chosen: of an earlier checkpoint; None for the last ones, averaged where the recipe says so.
+    """
+    if chosen is not None:
+        run.put(chosen["model"])
+        run.loss.load_state_dict(chosen["loss"])
+    elif run.average is not None:
         run.average.give()
+    run.model.logit_scale = kept(run.loss, run.model)
     run.gather()
     if run.recipe.lora is not None:
         if world()[0] == 0:
@@ -199,7 +148,7 @@ def write_model(
         write_json(out / "data.json", data)
         write_card(model, out, stages, scoring, data)
         if report:
-            if scoring.pairs is not None:
+            if scoring.pairs is not None and scoring.score("after") is not None:
                 keep_examples(out, scoring.pairs, scoring.score("before"), scoring.score("after"))
             write_report(out)
     wait_for_all()

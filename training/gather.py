@@ -111,6 +111,15 @@ def broadcast(model: torch.nn.Module) -> None:
             dist.broadcast(tensor, 0)
 
 
+def decided(yes: bool, device: torch.device) -> bool:
+    """What the first process decides, on every process."""
+    if world()[1] == 1:
+        return yes
+    flag = torch.tensor([float(yes)], device=device)
+    dist.broadcast(flag, 0)
+    return bool(flag.item())
+
+
 def wait_for_all() -> None:
     """Returns when every process has come here."""
     if world()[1] > 1:

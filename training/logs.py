@@ -61,13 +61,14 @@ class Log:
         )
         self.items, self.waited, self.since = 0, 0.0, time.perf_counter()
         self.waited_all, self.begun = 0.0, time.perf_counter()
+        self.evaluating, self.told = 0.0, ""
 
     def step(self, figures: Figures, items: int, waited: float) -> None:
         """Notes a step of so many pairs, whose batch was waited for so many seconds."""
         self.items += items
         self.waited += waited
         self.waited_all += waited
-        if self.run.step % self.recipe.log_every and self.run.step != self.recipe.steps:
+        if self.run.step % self.recipe.log_steps and self.run.step != self.recipe.steps:
             self.bar.update()
             return
         seconds = max(1e-9, time.perf_counter() - self.since)
@@ -87,15 +88,33 @@ class Log:
             shown = {f"{self.prefix}{k}": v for k, v in facts.items() if v is not None and k != "step"}
             self.accelerator.log(shown, step=self.offset + self.run.step)
         self.bar.set_postfix_str(
-            f"loss {figures.loss:.3f}, {facts['items_per_s']:.0f} items/s, {facts['wait_share']:.0%} waiting for data",
+            f"loss {figures.loss:.3f}, {facts['items_per_s']:.0f} items/s, {facts['wait_share']:.0%} waiting for data{self.told}",
             refresh=False,
         )
         self.bar.update()
 
-    def close(self) -> float:
-        """Ends the bar; returns the share of the run's time that went into waiting for data, 0 to 1."""
+    def evaluated(self, figures: dict[str, float], told: str, seconds: float) -> None:
+        """Notes figures of held-out pairs, which took so long: for the bar and for dashboards."""
+        self.since += seconds  # the rate of a step is that of training
+        self.evaluating += seconds
+        self.told = f", {told}"
+        if self.main:
+            shown = {f"{self.prefix}held_out/{name}": value for name, value in figures.items()}
+            self.accelerator.log(shown, step=self.offset + self.run.step)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if not self.bar.disable:
+            self.bar.write(text)
+
+    def close(self) -> dict[str, float]:
+        """Ends the bar; returns the shares of the run's time that went into other things than steps, 0 to 1."""
         self.bar.close()
-        return min(1.0, self.waited_all / max(1e-9, time.perf_counter() - self.begun))
+        whole = max(1e-9, time.perf_counter() - self.begun)
+        return {
+            "waiting_for_data": min(1.0, self.waited_all / max(1e-9, whole - self.evaluating)),
+            "evaluating": min(1.0, self.evaluating / whole),
+        }
 
 
 def keep_until(path: Path, step: int) -> None:

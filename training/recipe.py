@@ -10,6 +10,8 @@ from zoo.errors import ZooError
 
 from .adapters import Lora
 
+_POINTS = 20  # of a curve, at least
+
 
 class RecipeError(ZooError, ValueError):
     """A recipe cannot be followed: an unknown name or field, or a number out of its range."""
@@ -140,10 +142,18 @@ class Recipe:
         cache: keep the vectors of towers that do not learn on disk, so that they are computed once.
         holdout: pairs kept back for the report's figures, where no column of splits says which: a share below 1, or a
             number; 0 for none.
+        keep_leaks: leave held-out pairs that also stand in the training data among the held-out ones.
+        evaluate_every: steps between the rankings of held-out pairs (at most 1,000 of them) during the run, 0 for none. None
+            takes as many, up to 20, as are about 4 % of the run's work by the number of items.
+        evaluate_minutes: rank them when so many minutes have passed, too; which steps that are depends on the clock.
+        patience: stop after so many evaluations without a higher figure; None and 0 never do.
+        keep: what the stage ends with: "best" is the checkpoint with the highest figure, of equal ones the later, and "last"
+            the last; the two are one where nothing is ranked during the run.
+        keep_checkpoints: of a finished run: the "last" alone, from which it can be lengthened, "all", or "none".
         max_bad: inputs that something is wrong with (broken lines, empty cells, missing or unreadable files) that are set
             aside and listed in skipped.jsonl before the run stops: a number, or a share of all inputs, 0.01 or "1%". The
             limit itself is allowed, and so is one input by any share.
-        checkpoint_every, log_every: steps.
+        checkpoint_every: steps. log_every: steps at most, fewer where the curves would have less than 20 points.
         save_as: type of the finished model's stored weights: float32, float16 or bfloat16.
         pictures, distillation, regression: zoo-mini's way of training from scratch; None for the usual way.
         seed: of everything random. The same recipe on the same machine gives the same bits.
@@ -183,6 +193,12 @@ class Recipe:
     teacher: str = ""
     cache: bool = True
     holdout: float = 0.0
+    keep_leaks: bool = False
+    evaluate_every: int | None = None
+    evaluate_minutes: float | None = None
+    patience: int | None = None
+    keep: Literal["best", "last"] = "best"
+    keep_checkpoints: Literal["none", "last", "all"] = "last"
     max_bad: float | str = 0.01
     checkpoint_every: int = 200
     log_every: int = 10
@@ -201,6 +217,9 @@ class Recipe:
             raise RecipeError(f"{self.name}: precision must be float32, bf16 or fp16, not {self.precision!r}")
         if self.save_as not in ("float32", "float16", "bfloat16"):
             raise RecipeError(f"{self.name}: save_as must be float32, float16 or bfloat16, not {self.save_as!r}")
+        for field, known in (("keep", ("best", "last")), ("keep_checkpoints", ("none", "last", "all"))):
+            if getattr(self, field) not in known:
+                raise RecipeError(f"{self.name}: {field} must be {' or '.join(known)}, not {getattr(self, field)!r}")
         for field in ("steps", "batch_size", "micro_batch", "checkpoint_every", "log_every"):
             value = getattr(self, field)
             if value is not None and (not isinstance(value, int) or value < 1):
@@ -217,7 +236,9 @@ class Recipe:
         for field in ("warmup", "weight_decay", "holdout"):
             if not getattr(self, field) >= 0:
                 raise RecipeError(f"{self.name}: {field} must not be negative, not {getattr(self, field)!r}")
-        for field in ("seed", "negatives", "combiner"):
+        if self.evaluate_minutes is not None and not self.evaluate_minutes > 0:
+            raise RecipeError(f"{self.name}: evaluate_minutes must be above 0, not {self.evaluate_minutes!r}")
+        for field in ("seed", "negatives", "combiner", "evaluate_every", "patience"):
             value = getattr(self, field)
             if value is not None and (not isinstance(value, int) or value < 0):
                 raise RecipeError(f"{self.name}: {field} must be a whole number from 0, not {value!r}")
@@ -237,6 +258,16 @@ class Recipe:
             raise RecipeError(f"{self.name}: ema must be from 0 to below 1, not {self.ema!r}")
         if self.batch_size < 2:
             raise RecipeError(f"{self.name}: batch_size 1 leaves no in-batch negatives; take at least 2")
+
+    @property
+    def checkpoints_kept(self) -> int | None:
+        """How many checkpoints there are while the run goes; None for all."""
+        return None if self.keep_checkpoints == "all" else 2  # the one before, should the newest be damaged
+
+    @property
+    def log_steps(self) -> int:
+        """Steps between the points of the curves: at least 20 of them, each step of a shorter run."""
+        return min(self.log_every, max(1, (self.steps or 1) // _POINTS))
 
     @property
     def warmup_steps(self) -> int:

@@ -16,11 +16,15 @@ from zoo.tables.pairs import Pair, PairTable, Selection
 from .checks import check_rows, check_run
 from .finishing import conclude, hold_out, told_held_out
 from .frozen import teacher_vectors
+from .gather import world
+from .judging import learns_in_part, spacing
+from .leaks import check_held_out
 from .losses import build_loss
 from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .rows import known_answers, set_aside, told_aside, uneven_lines
 from .run import Run
+from .scoring import MOST_JUDGED
 from .temperatures import Before
 from .trainer import answers_in, make_feed, of_stage, planned, sampler_of
 from .truncation import truncated
@@ -54,6 +58,9 @@ def rehearse(
         facts["rows"] = "; ".join(said)
     before: Before | None = None
     answers = known_answers(pairs)
+    if (kept_out := check_held_out(held_out, answers, keep_leaks=stages_of(recipe)[0].keep_leaks)) is not None:
+        facts["held out"] = len(kept_out.pairs)
+        facts |= {"held-out pairs": "; ".join(kept_out.told)} if kept_out.told else {}
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
         own = answers_in(answers, pairs, mine)
@@ -76,6 +83,7 @@ def rehearse(
             begun = time.perf_counter()
             figures = run.advance(batch)
             seconds = time.perf_counter() - begun
+            partly = learns_in_part(model)
             learning = sum(p.numel() for p in run.weights)
             before = Before(stage.name, loss)
             conclude(run, Path(folder))  # the next stage begins with whole weights that may all learn
@@ -89,6 +97,9 @@ def rehearse(
             f"{stage.name}: seconds a step": f"{seconds:.2f} (first), reading its batch {read:.2f}",
             f"{stage.name}: the whole": f"{stage.steps:,} steps, about {stage.steps * seconds / 60:.1f} minutes",
         }
+        judged = min(MOST_JUDGED, facts["held out"])
+        if every := spacing(stage, judged, partly=partly, processes=world()[1]):
+            facts[f"{stage.name}: evaluations"] = f"every {every:,} steps, of {judged:,} held-out pairs"
         if run.micro_batch != stage.micro_batch:
             facts[f"{stage.name}: micro-batch"] = f"{run.micro_batch} (memory ran out with more)"
     return facts

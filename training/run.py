@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from .losses.base import Loss, Temperature
 from .modes import training_mode
 from .optim import adamw, freeze, parameter_groups, schedule
 from .recipe import Recipe
-from .sharding import like, shard, whole, without_weights
+from .sharding import like, reshard, shard, whole, without_weights
 from .temperatures import Before, begin
 
 STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
@@ -267,6 +268,22 @@ class Run:
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    # ------------------------------------------------------------------------------------------------- looking at it
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """The weights that the run would end with now: the averaged ones, where there are; training goes on unmoved."""
+        random = torch.random.fork_rng(devices=[self.model.device] if self.model.device.type == "cuda" else [])
+        with random, self.average.swap() if self.average is not None else nullcontext():
+            yield
+            if self.sharded:
+                reshard(self.encode)
+
+    def embed(self, tower: int, batch: dict[str, Tensor]) -> Tensor:
+        """Vectors `(b, dim)` of a batch in evaluation mode, without a gradient; with sharded weights on all processes."""
+        with self.model.eval_mode.during_pass(self.model.readers[tower]), torch.no_grad():
+            return self._encode(tower, batch, ()).float()
+
     # ------------------------------------------------------------------------------------------------- keeping it
 
     def learned(self) -> dict[str, Tensor]:
@@ -306,15 +323,19 @@ class Run:
                 "the weights that do not learn differ from those of the run; begin from the same model"
             )
         self.step, self.micro_batch = state["step"], state["micro_batch"]
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                if name in theirs:
-                    value.copy_(like(theirs[name], value))
+        self.put(theirs)
         self.loss.load_state_dict(state["loss"])
         self.optimizer.load_state_dict(_placed(self.optimizer, state["optimizer"]))
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+    @torch.no_grad()
+    def put(self, learned: dict[str, Tensor]) -> None:
+        """Writes what `learned` gave into the model."""
+        for name, value in self.model.state_dict().items():
+            if name in learned:
+                value.copy_(like(learned[name], value))
 
     def _optimizer_state(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()

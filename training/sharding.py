@@ -41,6 +41,15 @@ def shard(module: nn.Module) -> nn.Module:
     return fully_shard(module, mesh=mesh, reshard_after_forward=reshard)
 
 
+def reshard(module: nn.Module) -> None:
+    """Drops the whole weights that forward passes without a backward leave behind: what is written next is read again."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
 def without_weights(module: nn.Module) -> nn.Module:
     """A copy of a module whose parameters are shapes only: what whole weights are put into when the run is over."""
     shapes = {

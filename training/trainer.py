@@ -1,7 +1,5 @@
 """train(): any model, any pairs, any loss; the loop, read from top to bottom."""
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,19 +9,20 @@ from typing import Any
 import torch
 
 from zoo.embedder import Embedder
-from zoo.errors import InputError, ZooError
 from zoo.fusion import add_combiner
 from zoo.identity import Answers
-from zoo.keys import item_key
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 
 from . import sharding
 from .checkpoint import last_checkpoint, save_checkpoint, write_json
 from .checks import check_rows, check_run
-from .feed import Feed, PairFeed, Skipped, list_skipped, sample_of
-from .finishing import Scoring, conclude, hold_out, told_held_out, write_model
+from .claims import RecipeMismatchError, check_same, claim, held, note, run_in, stage_folder, tidy
+from .feed import Feed, PairFeed, Skipped, list_skipped
+from .finishing import conclude, hold_out, told_held_out, write_model
 from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors
 from .gather import broadcast, say, wait_for_all, world
+from .judging import Judge, check_evaluations
+from .leaks import check_held_out
 from .logs import Log, device_of, make_accelerator, start_trackers
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
@@ -33,15 +32,10 @@ from .repeats import repeats
 from .rows import known_answers, root_of, set_aside, told_aside, uneven_lines, with_negatives
 from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
+from .scoring import Scoring
 from .temperatures import Before
 from .truncation import truncated
 from .unread import check_unread, unread_lines
-
-_DIGESTED = 64  # pairs whose content tells other data from these
-
-
-class RecipeMismatchError(ZooError):
-    """A folder holds a run of another recipe."""
 
 
 def train(
@@ -90,6 +84,7 @@ def train(
     accelerator = make_accelerator(trackers, out)
     place = device_of(accelerator, device)
     first, facts, bar = stages_of(recipe)[0], dict(data or {}), None if progress and world()[0] == 0 else False
+    notes = facts.pop("started", None)
     for stage in stages_of(recipe):
         if stage.combiner:
             add_combiner(model, stage.combiner, stage.seed)
@@ -99,35 +94,32 @@ def train(
     pairs, held_out = hold_out(pairs, held_out, first)
     if held_out is not None and root_of(held_out) is None:
         held_out = set_aside(held_out, first.max_bad, progress=bar)
-    stages = []
-    for stage in stages_of(recipe):
-        check_rows(of_stage(pairs, stage), stage, loss or build_loss(stage.loss))
-        stages.append(planned(stage, of_stage(pairs, stage)))
-        if lines := truncated(model, of_stage(pairs, stage), stage):
-            facts[f"texts of {stage.name}"] = lines
-            _say(lines, progress)
+    stages = [_ready(model, of_stage(pairs, stage), stage, loss, facts, progress) for stage in stages_of(recipe)]
     if held_out is not None and (told := told_held_out(held_out)):
         facts["held out"] = told.removeprefix("held out: ")
         _say([told], progress)
     if "schema" not in (data or {}):  # which the command has shown
         _say([*unread_lines(pairs, recipe), *filter(None, told_rows)], progress)
-    claim(out, stages, pairs, resume)
-    list_aside(out, pairs, held_out)
-    start_trackers(accelerator, stages)
-    model.to(place)
-    broadcast(model)
-    answers = known_answers(pairs)
-    scoring = Scoring(out, model, held_out, role_prefixes(model, stages[-1]), resume=resume, progress=progress)
-    scoring.before()
-    offset, before = None if len(stages) == 1 else 0, None
-    for number, stage in enumerate(stages):
-        folder = out if len(stages) == 1 else out / f"stage-{number + 1}-{stage.name}"
-        mine = of_stage(pairs, stage)
-        options = {"answers": answers_in(answers, pairs, mine), "progress": progress, "offset": offset}
-        before = _train_stage(model, mine, stage, folder, loss, accelerator, before=before, **options)
-        offset = None if offset is None else offset + stage.steps
-    scoring.after()
-    write_model(model, out, stages, name, scoring, {**facts, "pairs": len(pairs)}, report=report)
+    with held(out):
+        claimed = claim(out, stages, resume, notes)
+        list_aside(out, pairs, held_out)
+        model.to(place)
+        broadcast(model)
+        answers = known_answers(pairs)
+        kept_out = check_held_out(held_out, answers, keep_leaks=stages[0].keep_leaks)
+        if kept_out is not None and kept_out.told:
+            facts["held-out pairs"] = "; ".join(kept_out.told)
+            _say(kept_out.told, progress)
+        note(out, claimed, answers, kept_out and kept_out.pairs)
+        scoring = scoring_of(out, model, kept_out and kept_out.pairs, stages, loss, resume=resume, progress=progress)
+        start_trackers(accelerator, stages)
+        scoring.before()
+        _train_stages(model, pairs, stages, out, loss, accelerator, scoring, answers, progress)
+        scoring.after()
+        scoring.conclude()
+        facts |= {"pairs": len(pairs), "lengthened": run_in(out).get("lengthened", [])}
+        write_model(model, out, stages, name, scoring, facts, report=report)
+        tidy(out, stages)
     accelerator.end_training()
     return model
 
@@ -137,6 +129,42 @@ def _say(lines: Sequence[str], progress: bool) -> None:
         say(line)
 
 
+def _ready(
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    stage: Recipe,
+    loss: Loss | None,
+    facts: dict[str, Any],
+    progress: bool,
+) -> Recipe:
+    """A stage with its steps, once its rows are known to serve; what is truncated of their texts is said."""
+    check_rows(pairs, stage, loss or build_loss(stage.loss))
+    if lines := truncated(model, pairs, stage):
+        facts[f"texts of {stage.name}"] = lines
+        _say(lines, progress)
+    return planned(stage, pairs)
+
+
+def _train_stages(
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    stages: Sequence[Recipe],
+    out: Path,
+    loss: Loss | None,
+    accelerator: Any,
+    scoring: Scoring,
+    answers: Answers,
+    progress: bool,
+) -> None:
+    """One stage after the other, each from where the one before it ended."""
+    offset, before = None if len(stages) == 1 else 0, None
+    for number, stage in enumerate(stages):
+        folder, mine = stage_folder(out, stages, number), of_stage(pairs, stage)
+        options = {"answers": answers_in(answers, pairs, mine), "progress": progress, "offset": offset}
+        before = _train_stage(model, mine, stage, folder, loss, accelerator, scoring, before=before, **options)
+        offset = None if offset is None else offset + stage.steps
+
+
 def _train_stage(
     model: Embedder,
     pairs: Sequence[Pair] | PairTable,
@@ -144,6 +172,7 @@ def _train_stage(
     folder: Path,
     loss: Loss | None,
     accelerator: Any,
+    scoring: Scoring,
     *,
     answers: Answers,
     progress: bool,
@@ -176,9 +205,10 @@ def _train_stage(
                 say(f"{recipe.name}: {run.begins}")
             say(f"{recipe.name}: {repeats(feed, stage_loss)}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
+        judge = Judge(folder, run, recipe, scoring, log)
         begun = run.step
         batches = feed.batches(run.step, run.step if stop else recipe.steps)
-        while True:
+        while not judge.over:
             asked = time.perf_counter()
             batch = next(batches, None)
             if batch is None:
@@ -190,15 +220,18 @@ def _train_stage(
                 where = save_offender(folder, run, batch, pairs)
                 raise DivergedError(f"{error}; the batch is in {where}") from error
             log.step(figures, len(batch.queries) * processes, waited)
-            if run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps:
+            judge.look()
+            # After the evaluation: a run that is killed in between has it again.
+            if run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps or judge.over:
                 state = run.state()
                 if rank == 0:
-                    save_checkpoint(folder / "checkpoints", run.step, state)
-        share = log.close()
+                    save_checkpoint(folder / "checkpoints", run.step, state, keep=recipe.checkpoints_kept)
+                    judge.settle()
+        shares = log.close()
         if rank == 0 and run.step > begun:
-            facts = {"waiting_for_data": share, "micro_batch": run.micro_batch, "processes": processes}
-            write_json(folder / "timing.json", facts)
-        conclude(run, folder)
+            write_json(folder / "timing.json", {**shares, "micro_batch": run.micro_batch, "processes": processes})
+        scoring.note_kept(recipe.name, judge.told())
+        conclude(run, folder, judge.chosen())
         if solve is not None:
             solve(feed)
     wait_for_all()
@@ -248,6 +281,24 @@ def make_feed(
     )
 
 
+def scoring_of(
+    out: Path,
+    model: Embedder,
+    held_out: Sequence[Pair] | None,
+    stages: Sequence[Recipe],
+    loss: Loss | None,
+    *,
+    resume: bool,
+    progress: bool,
+) -> Scoring:
+    """What ranks the held-out pairs of a run: with the prompts of its last stage, and by what that learns."""
+    by_grade = "scores" in (loss or build_loss(stages[-1].loss)).reads
+    prompts, seed = role_prefixes(model, stages[-1]), stages[0].seed
+    scoring = Scoring(out, model, held_out, prompts, resume=resume, progress=progress, graded=by_grade, seed=seed)
+    check_evaluations(stages, scoring)
+    return scoring
+
+
 def sampler_of(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> BatchSampler:
     """Which rows make the batches of a stage."""
     options = {"batch_size": recipe.batch_size, "seed": recipe.seed, "steps": recipe.steps}
@@ -290,6 +341,8 @@ def finish(
     held_out: Sequence[Pair] | PairTable | None = None,
     name: str | None = None,
     report: bool = True,
+    progress: bool = False,
+    data: dict[str, Any] | None = None,
     device: str | torch.device | None = None,
 ) -> int:
     """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
@@ -297,61 +350,18 @@ def finish(
     state = last_checkpoint(out / "checkpoints")
     if state is None:
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
-    recipe = Recipe.from_dict(json.loads((out / "recipe.json").read_text(encoding="utf-8"))["stages"][0])
+    recipe = Recipe.from_dict(run_in(out)["stages"][0])
     pairs, held_out = hold_out(set_aside(pairs, recipe.max_bad), held_out, recipe)
     if recipe.combiner:
         add_combiner(model, recipe.combiner, recipe.seed)
     accelerator = make_accelerator((), out)
     model.to(device_of(accelerator, device))
-    scoring = Scoring(out, model, held_out, role_prefixes(model, recipe), resume=True, progress=False)
-    options = {"answers": known_answers(pairs), "progress": False, "stop": True}
-    _train_stage(model, pairs, recipe, out, None, accelerator, **options)
+    answers = known_answers(pairs)
+    kept_out = check_held_out(held_out, answers, keep_leaks=recipe.keep_leaks)
+    check_same(out, run_in(out), answers, kept_out and kept_out.pairs)
+    scoring = scoring_of(out, model, kept_out and kept_out.pairs, [recipe], None, resume=True, progress=progress)
+    _train_stage(model, pairs, recipe, out, None, accelerator, scoring, answers=answers, progress=False, stop=True)
     scoring.after()
-    write_model(model, out, [recipe], name, scoring, {"pairs": len(pairs)}, report=report)
+    scoring.conclude()
+    write_model(model, out, [recipe], name, scoring, {**(data or {}), "pairs": len(pairs)}, report=report)
     return state["step"]
-
-
-def claim(out: Path, stages: Sequence[Recipe], pairs: Sequence[Pair] | PairTable, resume: bool) -> None:
-    """Notes the recipe in the folder of a new run; for a resumed one, checks that it and the data are the same.
-
-    Raises:
-        RecipeMismatchError: the folder holds a run already and `resume` is not set, or a run of another recipe or of
-        other pairs.
-    """
-    path, facts = out / "recipe.json", {"stages": [stage.to_dict() for stage in stages], "data": _digest(pairs)}
-    found = path.is_file()
-    wait_for_all()  # every process has looked before the first one writes
-    if not found:
-        if world()[0] == 0:
-            out.mkdir(parents=True, exist_ok=True)
-            write_json(path, facts)
-        return
-    old = json.loads(path.read_text(encoding="utf-8"))
-    if not resume:
-        raise RecipeMismatchError(f"{out} already holds a run; pass resume=True (--resume) or another folder")
-    if old.get("data") != facts["data"]:
-        raise RecipeMismatchError(
-            f"{out} holds a run on other pairs; name another folder, or give the pairs of that run"
-        )
-    if old.get("stages") != facts["stages"]:
-        changed = _difference(old.get("stages", []), facts["stages"])
-        raise RecipeMismatchError(f"{out} holds a run with other {changed}; name another folder")
-
-
-def _digest(pairs: Sequence[Pair] | PairTable) -> str:
-    """Tells other pairs from these: how many there are, and what some of them hold."""
-    digest = hashlib.sha256(str(len(pairs)).encode())
-    for pair in sample_of(pairs, _DIGESTED):
-        for item in pair.items():
-            try:
-                digest.update(item_key(item))
-            except InputError:
-                continue
-    return digest.hexdigest()[:16]
-
-
-def _difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str:
-    if len(old) != len(new):
-        return f"stages ({len(old)}, not {len(new)})"
-    changed = {name for a, b in zip(old, new, strict=True) for name in {*a, *b} if a.get(name) != b.get(name)}
-    return ", ".join(sorted(changed))

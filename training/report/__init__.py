@@ -5,6 +5,7 @@ import json
 import math
 import platform
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from zoo.bulk.shards import write_atomically
 from zoo.errors import ZooError
 from zoo.evaluation.pairs import PairScores
 
+from ..scoring import scores_in, told_kept
+from ..verdict import GRADED, Scores, Verdict, judge
 from . import sections as parts
 from .examples import keep_examples, kept_examples
 from .page import Code, Plots, Section, Words, to_html, to_markdown
@@ -41,17 +44,23 @@ def write_report(out: Path) -> Path:
     """
     out = Path(out)
     recipe, data = _json(out / "recipe.json"), _json(out / "data.json")
-    before, after = read_scores(out)
-    metrics, last = read_metrics(out), after or before
-    if not (recipe or last or metrics["step"]):
+    found, before, after = read_scores(out)
+    metrics, last = read_metrics(out), after.retrieval or before.retrieval
+    if not (recipe or found or metrics["step"]):
         raise NoRunError(f"{out} holds no recipe.json, scores.json or metrics.jsonl; name the folder given to --out")
     stages = recipe.get("stages") or [recipe]
     (out / "report").mkdir(exist_ok=True)
     sections: list[Section] = [
-        ("", [*parts.summary(before, after, metrics), *([] if can_draw() else [Words(_NO_PLOTS, "note")])]),
-        ("Retrieval on held-out pairs", parts.retrieval(before, after)),
-        ("Training", parts.training(metrics)),
-        ("The space of the vectors", parts.space(before, after)),
+        (
+            "",
+            [
+                *parts.summary(before, after, metrics, _verdict(found, before, after), told_kept(found)),
+                *([] if can_draw() else [Words(_NO_PLOTS, "note")]),
+            ],
+        ),
+        ("Retrieval on held-out pairs", parts.held_out(before, after)),
+        ("Training", parts.training(metrics, read_evaluations(out, found, stages))),
+        ("The space of the vectors", parts.space(before.retrieval, after.retrieval)),
         ("Examples", parts.examples(kept_examples(out), last)),
         ("Recipe", parts.recipe(stages)),
         ("Data", parts.data(data, _skipped(out, last))),
@@ -72,14 +81,34 @@ def write_report(out: Path) -> Path:
     return out / "report.html"
 
 
-def read_scores(out: Path) -> tuple[PairScores | None, PairScores | None]:
-    """(before, after) from scores.json, None for what is not there; raises NoRunError where they cannot be read."""
+def read_scores(out: Path) -> tuple[dict[str, Any], Scores, Scores]:
+    """What scores.json holds, and the figures before and after in it; raises NoRunError where they cannot be read."""
     found = _json(out / "scores.json")
     try:
-        before, after = (PairScores.from_dict(found[name]) if found.get(name) else None for name in ("before", "after"))
+        return found, scores_in(found, "before"), scores_in(found, "after")
     except (KeyError, TypeError, ValueError) as error:
         raise NoRunError(f"{out / 'scores.json'} holds no scores ({error!r}); delete it to go without") from error
-    return before, after
+
+
+def read_evaluations(out: Path, found: dict[str, Any], stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rankings of held-out pairs during the run, all stages in one count of steps; step 0 is before training."""
+    rows, offset = [{"step": 0, **found["start"]}] if found.get("start") else [], 0
+    for number, stage in enumerate(stages, start=1):
+        folder = out if len(stages) == 1 else out / f"stage-{number}-{stage.get('name')}"
+        lines = [
+            row for row in _json_lines(folder / "evaluations.jsonl") if {"step", "figure", "measure"} <= row.keys()
+        ]
+        rows += [{**row, "step": row["step"] + offset} for row in lines]
+        done = found.get("kept", {}).get(stage.get("name"), {}).get("steps")
+        offset += done or stage.get("steps") or 0
+    return rows
+
+
+def _verdict(found: dict[str, Any], before: Scores, after: Scores) -> Verdict | None:
+    """What may be said of a run that is over; None of one that is not."""
+    if "verdict" not in found and after == Scores():
+        return None
+    return judge(before, after, found.get("verdict", {}).get("measure") == GRADED)
 
 
 def read_metrics(out: Path) -> parts.Metrics:

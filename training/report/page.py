@@ -13,7 +13,7 @@ _JOINERS = "\u200c\u200d"  # not printable, and part of many scripts and emoji
 
 @dataclass(frozen=True)
 class Words:
-    """A paragraph; `kind` "verdict" for the sentence that matters, "note" for small print."""
+    """A paragraph; `kind` "verdict" for the sentence that matters ("verdict worse" in red), "note" for small print."""
 
     text: str
     kind: str = ""
@@ -208,7 +208,7 @@ def _escaped(text: object) -> str:
 def _markdown(block: Block) -> str:
     match block:
         case Words(text, kind):
-            return f"**{_escaped(text)}**" if kind == "verdict" else _escaped(text)
+            return f"**{_escaped(text)}**" if kind.startswith("verdict") else _escaped(text)
         case Tiles(tiles):
             return _markdown_table(Table(("", "", ""), tiles))
         case Table():
@@ -280,7 +280,7 @@ header, main { max-width: 1040px; margin: 0 auto; padding: 0 20px } header { pad
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere } header p { color: var(--muted); margin: 6px 0 0 }
 section { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 18px 22px; margin: 20px 0 }
 h2 { font-size: 1.15rem; margin: 0 0 10px } h3 { font-size: 1rem; margin: 22px 0 8px } p { margin: 8px 0; max-width: 75ch }
-.verdict { font-size: 1.12rem; font-weight: 600; margin: 16px 0 0 } .verdict + .verdict { margin-top: 2px } .note { color: var(--muted); font-size: .88rem }
+.verdict { font-size: 1.12rem; font-weight: 600; margin: 16px 0 0 } .verdict.worse { color: var(--bad) } .verdict.better { color: var(--good) } .note { color: var(--muted); font-size: .88rem }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 18px 0 0 }
 .tiles div { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 12px 16px }
 .tiles dt { color: var(--muted); font-size: .85rem } .tiles dd { margin: 0; font-size: 1.35rem; font-weight: 650;

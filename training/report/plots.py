@@ -27,6 +27,7 @@ COLOURS = {
     "queries": "#c2570c",
     "targets": "#0b7f78",
 }
+_FEW = 40  # points of a curve that are drawn each
 _POINTS = 800  # of a curve; more cannot be seen
 _SETTINGS = {
     "svg.fonttype": "none",
@@ -72,12 +73,13 @@ def curve(
         axes = figure.subplots()
         if noisy:
             axes.plot(x[thin], y[thin], color=COLOURS["before"], linewidth=0.7, alpha=0.6, label="as logged")
-        axes.plot(x[thin], soft[thin], color=COLOURS["after"], linewidth=1.8, label="smoothed")
+        style = {"color": COLOURS["after"], "linewidth": 1.8, "markersize": 3.5, "marker": "o" if len(x) < _FEW else ""}
+        axes.plot(x[thin], soft[thin], label="smoothed" if noisy else None, **style)
         axes.set_xlabel("step")
         axes.margins(x=0.01)
         if not wide and y.min() >= 0 and noisy:
             axes.set_ylim(bottom=0)
-        if wide:
+        if wide and noisy:
             axes.legend(loc="upper right", ncols=2)
 
     alt = f"from {soft[0]:.3g} at step {x[0]:.0f} to {soft[-1]:.3g} at step {x[-1]:.0f}; lowest {y.min():.3g}, highest {y.max():.3g}"

@@ -9,6 +9,8 @@ import numpy as np
 from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import WAYS, PairScores, ScoresMismatchError, compare
 
+from ..scoring import RIGHT
+from ..verdict import GRADED, HOW, Scores, Verdict, graded_lines, way_name
 from .examples import KINDS
 from .page import Block, Case, Cases, Folded, Plots, Table, Tiles, Words
 from .plots import arrow, can_draw, curve, dumbbells, finite, planes, smooth
@@ -25,15 +27,15 @@ _MOST = 20  # skipped items shown
 Metrics = dict[str, list[float]]  # by name, a value for each logged step, NaN where there is none
 
 
-def summary(before: PairScores | None, after: PairScores | None, metrics: Metrics) -> list[Block]:
+def summary(before: Scores, after: Scores, metrics: Metrics, verdict: Verdict | None, kept: str) -> list[Block]:
     tiles = []
-    changes = _changes(before, after)
-    last = after or before
+    changes = _changes(before.retrieval, after.retrieval)
+    last = after.retrieval or before.retrieval
     for way in WAYS if last is not None else ():
         ranking = getattr(last, way)
         measure, new = next(iter(ranking.intervals().items()))
-        old = f"{_percent(getattr(before, way).intervals()[measure])} → " if changes else ""
-        tiles.append((f"{_way(way, last)}, {measure}", f"{old}{_percent(new)}", f"{len(ranking):,} queries"))
+        old = f"{_percent(getattr(before.retrieval, way).intervals()[measure])} → " if changes else ""
+        tiles.append((f"{way_name(way, last)}, {measure}", f"{old}{_percent(new)}", f"{len(ranking):,} queries"))
     if finite(metrics["loss"]):
         soft = smooth(_finite(metrics["loss"]))
         tiles.append(("Loss, smoothed", f"{soft[0]:.3g} → {soft[-1]:.3g}", f"{metrics['step'][-1]:,.0f} steps"))
@@ -41,7 +43,18 @@ def summary(before: PairScores | None, after: PairScores | None, metrics: Metric
         waiting = _finite(metrics["wait_share"])
         waited = f"{100 * waiting.mean():.1f} % of the time waiting for data" if len(waiting) else ""
         tiles.append(("Items per second", f"{np.median(_finite(metrics['items_per_s'])):,.0f}", waited))
-    return [*(Words(told, "verdict") for told in _verdicts(changes, last)), *([Tiles(tiles)] if tiles else [])]
+    graded = [scores.graded.spearman() for scores in (before, after) if scores.graded is not None]
+    if graded:
+        count = len(after.graded or before.graded)  # type: ignore[arg-type]
+        tiles.append((GRADED, " → ".join(map(_percent, graded)), f"{count:,} graded pairs"))
+    said = [Words(verdict.text, f"verdict {verdict.kind.split()[0]}")] if verdict is not None else []
+    if verdict is None or verdict.kind != "too few":  # of which nothing can be said one way either
+        said += [Words(told, "note") for told in _verdicts(changes, last)]
+    return [
+        *said,
+        *([Words(kept[:1].upper() + kept[1:] + ".", "note")] if kept else []),
+        *([Tiles(tiles)] if tiles else []),
+    ]
 
 
 def _verdicts(changes: Mapping[str, Mapping[str, Difference]], last: PairScores | None) -> list[str]:
@@ -50,14 +63,29 @@ def _verdicts(changes: Mapping[str, Mapping[str, Difference]], last: PairScores 
         measure, change = next(iter(by_measure.items()))
         verb = "rose" if change.low > 0 else "fell" if change.high < 0 else "did not clearly change"
         points = f"{100 * change.value:+.1f} points, 95 % interval {100 * change.low:+.1f} to {100 * change.high:+.1f}"
-        told.append(f"{_way(way, last)}: {measure} {verb} ({points}).")
+        told.append(f"{way_name(way, last)}: {measure} {verb} ({points}).")
     return told
 
 
-def retrieval(before: PairScores | None, after: PairScores | None) -> list[Block]:
+def held_out(before: Scores, after: Scores) -> list[Block]:
+    if before == after == Scores():
+        return [Words(f"No pairs were held out, so nothing is known but the loss; {HOW}.")]
+    graded = graded_lines(before, after)
+    rows = [
+        [line.measure, *map(_with_interval, (line.before, line.after)), _points(line.difference)] for line in graded
+    ]
+    note = (
+        f"Graded pairs: Spearman's correlation, times 100, of the model's similarity with the grades. Below, a pair counts as "
+        f"right from a grade of {RIGHT} on."
+    )
+    table = [Table(("", "before", "after", "difference"), rows), Words(note, "note")] if rows else []
+    return [*table, *_retrieval(before.retrieval, after.retrieval)]
+
+
+def _retrieval(before: PairScores | None, after: PairScores | None) -> list[Block]:
     runs = {name: scores for name, scores in (("before", before), ("after", after)) if scores is not None}
     if not runs:
-        return [Words("No pairs were held out, so nothing is known but the loss. Hold some out: holdout=0.1.")]
+        return []
     first = next(iter(runs.values()))
     changes = _changes(before, after)
     found = {name: {way: getattr(scores, way).intervals() for way in WAYS} for name, scores in runs.items()}
@@ -67,15 +95,14 @@ def retrieval(before: PairScores | None, after: PairScores | None) -> list[Block
             cells = [_with_interval(found[name][way][measure]) for name in runs]
             if changes:
                 change = changes[way][measure]
-                points = f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
-                cells += [points, f"{change.share:.3f}" if change.share >= 0.001 else "< 0.001"]
-            rows.append([_way(way, first) if measure == getattr(first, way).measures[0] else "", measure, *cells])
+                cells += [_points(change), f"{change.share:.3f}" if change.share >= 0.001 else "< 0.001"]
+            rows.append([way_name(way, first) if measure == getattr(first, way).measures[0] else "", measure, *cells])
         first_kind = getattr(first, way).measures[0].partition("@")[0]
         for name in runs:
             kept = {m: v for m, v in found[name][way].items() if m.startswith(f"{first_kind}@")}
-            bars[name].update({f"{_way(way, first)}, {measure}": value for measure, value in kept.items()})
+            bars[name].update({f"{way_name(way, first)}, {measure}": value for measure, value in kept.items()})
     head = ["", "measure", *(f"{name}, %" for name in runs), *(["difference, points", "by chance"] if changes else [])]
-    chances = ", ".join(f"{_way(way, first)} {100 * _guess(getattr(first, way)):.1f} %" for way in WAYS)
+    chances = ", ".join(f"{way_name(way, first)} {100 * _guess(getattr(first, way)):.1f} %" for way in WAYS)
     note = (
         f"{first.pairs:,} pairs. In brackets 95 % bootstrap intervals over the queries; the differences are paired, query "
         f"by query, and “by chance” is how often resampling alone gives the other sign, two-sided. Guessing would be right "
@@ -119,13 +146,30 @@ def examples(found: Mapping[str, Mapping[str, Sequence[Case]]], scores: PairScor
     for way, kinds in found.items():
         for kind, title in KINDS.items():
             if cases := kinds.get(kind):
-                blocks.append(Cases(f"{_way(way, scores)}: {title[0].lower()}{title[1:]}", cases))
+                blocks.append(Cases(f"{way_name(way, scores)}: {title[0].lower()}{title[1:]}", cases))
     return blocks
 
 
-def training(metrics: Metrics) -> list[Block]:
+def training(metrics: Metrics, evaluations: Sequence[Mapping[str, Any]]) -> list[Block]:
     if not metrics["step"]:
         return [Words("No step was logged.")]
+    return [*_judged(evaluations), *_curves(metrics)]
+
+
+def _judged(evaluations: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """The held-out figure over the run."""
+    if len(evaluations) < 2:
+        return []
+    name = evaluations[-1]["measure"]
+    steps, values = zip(
+        *((row["step"], 100 * row["figure"]) for row in evaluations if row["measure"] == name), strict=True
+    )
+    if can_draw():
+        return [Plots([curve("held_out", f"Held out: {name}", steps, values, noisy=False, wide=True)])]
+    return [Table(("step", name), [[f"{step:,}", f"{value:.1f}"] for step, value in zip(steps, values, strict=True)])]
+
+
+def _curves(metrics: Metrics) -> list[Block]:
     if not can_draw():
         ends = [(title, _finite(metrics[name])) for name, title in (("loss", "Loss"), *DIALS.items())]
         rows = [
@@ -172,18 +216,16 @@ def _changes(before: PairScores | None, after: PairScores | None) -> dict[str, d
         return {}
 
 
-def _way(way: str, scores: PairScores | None) -> str:
-    sides = scores.sides if scores is not None else ("", "")
-    left, right = sides if sides[0] != sides[1] else ("query", "target")
-    return f"{left} → {right}" if way == "forward" else f"{right} → {left}"
-
-
 def _guess(ranking: Any) -> float:
     return float(ranking.right.mean() / ranking.candidates)
 
 
 def _percent(interval: Interval) -> str:
     return f"{100 * interval.value:.1f} %"
+
+
+def _points(change: Difference) -> str:
+    return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
 
 
 def _with_interval(interval: Interval) -> str:

@@ -14,8 +14,17 @@ _PAPERS = re.compile(
 )
 _PICTURES = (".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".pdf", ".html")
 # Figures, and what a training run leaves beside the model.
-_FIGURES = ("results.json", "recipe.json", "data.json", "merge.json", "metrics.jsonl", "scores.json")
-_ROOMS = (".eval_results", ".cache", ".git", "checkpoints", "report", "runs")
+_FIGURES = (
+    "results.json",
+    "recipe.json",
+    "data.json",
+    "merge.json",
+    "metrics.jsonl",
+    "scores.json",
+    "evaluations.jsonl",
+    "timing.json",
+)
+_ROOMS = (".eval_results", ".cache", ".git", "checkpoints", "best", "report", "runs")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz")
 
 

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one sub-command; returns the exit status: 0, 1 nothing found, 2 an error, 130 Ctrl-C."""
     parser = build_parser()
     chosen = parser.parse_args(arguments)
+    chosen.given = [*(sys.argv[1:] if arguments is None else arguments)][1:]  # what a command may note of itself
     if not hasattr(chosen, "run"):
         parser.print_help()
         return 0

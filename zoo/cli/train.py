@@ -4,7 +4,9 @@ The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of pictures, Web
 roles and modalities are told by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
 shown before anything starts. Columns that matter and that the run does not read (a score, a further caption) stop it: take a
 loss that reads them, or leave them out by name (--ignore score). A column split is followed: validation rows are held out,
-test rows not read. Rows that are no pairs, missing and unreadable files are set aside and listed (--max-bad). A killed run goes on with --resume and ends in the same bits.
+test rows not read. Rows that are no pairs, missing and unreadable files are set aside and listed (--max-bad). Held-out pairs
+are ranked while the run goes; the best checkpoint is the model, and the end says whether it got better. A killed run goes on
+with --resume and its folder alone, and ends in the same bits.
 
 Several processes: accelerate launch --config_file training/launch/ddp.yaml -m zoo.training pairs.csv --out runs/two
 """
@@ -17,7 +19,8 @@ from zoo.errors import ZooError
 EXAMPLES = (
     "zoo train pairs.csv --out runs/mine                  # columns image,text; fine-tunes zoo-mini",
     "zoo train pairs.csv --out runs/mine --dry-run        # check everything, train one step, write nothing",
-    "zoo train pairs.csv --out runs/mine --resume         # go on where a stopped run was",
+    "zoo train --resume runs/mine                         # go on where a stopped run was",
+    "zoo train --resume runs/mine --epochs 10             # lengthen a run, finished or not",
     "zoo train qa.jsonl --model bge-small-en-v1.5 --recipe hard-negatives --out runs/qa",
     "zoo train shards/ --model siglip2-vit-b16-256 --recipe lora --loss sigmoid --micro-batch 64 --out runs/big",
     "zoo train retrieval=a.jsonl classes=b.jsonl --recipe retrieval-first --out runs/two-stages",
@@ -40,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=existing, metavar="DIR", help="folder of this run: checkpoints, curves, report, model"
     )
     parser.add_argument("--recipe", default="finetune", metavar="NAME", help="see --list (default: finetune)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint in --out")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out (or named in place of DATA): options and data are those it began with",
+    )
     parser.add_argument("--finish", action="store_true", help="write the model of a stopped run as it is now")
     parser.add_argument("--dry-run", action="store_true", help="check everything, train one step, write nothing")
     parser.add_argument("--show", action="store_true", help="print the recipe as JSON and stop")
@@ -60,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument(
         "--holdout", type=real, metavar="X", help="share (below 1) or number of pairs kept back; 0 for none"
+    )
+    data.add_argument(
+        "--keep-leaks",
+        action="store_true",
+        default=None,
+        help="rank held-out pairs that stand in the training data too (default: leave them out)",
     )
     data.add_argument("--augment", metavar="WAYS", help='e.g. "crop,colour"; see --list')
     data.add_argument(
@@ -103,6 +116,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--seed", type=integer, help="of everything random")
     run.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps between checkpoints")
     run.add_argument(
+        "--keep-checkpoints",
+        choices=("none", "last", "all"),
+        help="of a finished run (default: last, from which it can be lengthened)",
+    )
+    run.add_argument(
+        "--evaluate-every",
+        type=integer,
+        metavar="N",
+        help="steps between rankings of the held-out pairs, 0 for none (default: what takes under 5 %% of the run)",
+    )
+    run.add_argument(
+        "--evaluate-minutes", type=real, metavar="X", help="rank the held-out pairs when so much time has passed, too"
+    )
+    run.add_argument("--keep", choices=("best", "last"), help="which checkpoint is the model (default: best)")
+    run.add_argument(
+        "--patience", type=integer, metavar="N", help="stop after N evaluations without a better one; 0 for never"
+    )
+    run.add_argument(
         "--log", action="append", metavar="TRACKER", help="tensorboard (default), wandb, trackio or none; repeat"
     )
 
@@ -121,6 +152,4 @@ def run(arguments: argparse.Namespace) -> int:
         return show_names()
     if arguments.show:
         return show_recipe(arguments)
-    if arguments.out is None and not arguments.dry_run:
-        raise ZooError("--out is needed: the folder for checkpoints, curves and the finished model")
     return start(arguments)

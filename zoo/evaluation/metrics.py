@@ -129,7 +129,7 @@ def bootstrap(values: np.ndarray, *, level: float = 0.95, resamples: int = 2000,
 
     Where all values of a column are equal the interval has no width, however few they are.
     """
-    low, high = _percentiles(_resampled_means(values, resamples, seed), level)
+    low, high = percentiles(resampled_means(values, resamples, seed), level)
     return [Interval(*map(float, row)) for row in zip(values.mean(0), low, high, strict=True)]
 
 
@@ -146,8 +146,8 @@ def bootstrap_difference(
     if before.shape != after.shape:
         raise ValueError(f"a paired difference needs the same queries: {before.shape} is not {after.shape}")
     change = after - before
-    drawn = _resampled_means(change, resamples, seed)
-    low, high = _percentiles(drawn, level)
+    drawn = resampled_means(change, resamples, seed)
+    low, high = percentiles(drawn, level)
     # Plus one: no finite number of draws makes a share of zero.
     tails = (np.stack([drawn <= 0, drawn >= 0]).sum(1) + 1) / (resamples + 1)
     share = np.minimum(1.0, 2 * tails.min(0))
@@ -160,7 +160,7 @@ def row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
     yield from ((start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means `(resamples, columns)` over rows drawn with replacement."""
     count = len(values)
     if count == 0:
@@ -174,5 +174,6 @@ def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarra
     return np.concatenate(means)
 
 
-def _percentiles(drawn: np.ndarray, level: float) -> np.ndarray:
+def percentiles(drawn: np.ndarray, level: float) -> np.ndarray:
+    """Lower and upper end `(2, columns)` of the interval that holds `level` of the draws."""
     return np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)

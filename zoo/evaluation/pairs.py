@@ -1,6 +1,6 @@
 """Retrieval over held-out pairs, both ways, with what is needed to compare two runs and to show examples."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
@@ -29,11 +29,13 @@ from zoo.identity import Answers, Right, Row
 from zoo.items import Item
 from zoo.prompts import Role
 from zoo.spec import need_one_vector
+from zoo.streaming import Encoded
 
 KS = (1, 5, 10)
 WAYS = ("forward", "backward")
 DEPTH = 10  # of nDCG
 _PLANE = 300  # pairs drawn in the picture of both sides
+Encode = Callable[..., Iterable[Encoded]]  # as `Embedder.encode_stream`
 
 
 class NoPairsError(ZooError):
@@ -149,6 +151,7 @@ def evaluate_pairs(
     on_bad: Literal["skip", "raise"] = "skip",
     prompts: tuple[str | None, str | None] | None = None,
     prompt_names: tuple[str | None, str | None] | None = None,
+    encode: Encode | None = None,
 ) -> PairScores:
     """Ranks all distinct targets for each distinct query, and the other way round.
 
@@ -161,6 +164,7 @@ def evaluate_pairs(
         queries, targets: row i of both is a pair. groups: of every pair, "" for none.
         on_bad: "skip" leaves out pairs of which one side cannot be embedded, and lists them.
         prompts, prompt_names: of the queries and the targets, as `encode` takes them; by default the model's own by role.
+        encode: in place of `model.encode_stream`.
 
     Raises:
         NoPairsError: there is no pair, or none could be embedded. InputError: a bad item, with `on_bad="raise"`.
@@ -173,25 +177,12 @@ def evaluate_pairs(
     if on_bad not in ("skip", "raise"):
         raise ValueError(f"on_bad must be skip or raise, not {on_bad!r}")
     need_one_vector(model.spec, "the evaluation of pairs")
-    roles: tuple[Role, Role] = ("query", "document")
-    if prompts or prompt_names:
-        given = zip(prompts or (None, None), prompt_names or (None, None), strict=True)
-        asked = [{"prompt": prompt, "prompt_name": name} for prompt, name in given]
-    else:
-        asked = [model.for_role(role) for role in roles]
     told = zip(queries, targets, groups or [""] * len(queries), strict=True)
     answers = Answers(Row(query, (target,), group=group) for query, target, group in told)
     numbers = (answers.numbers[answers.starts + side] for side in (0, 1))
-    sides = [
-        _embed(model, items, own, role, prompt, on_bad)
-        for items, own, role, prompt in zip((queries, targets), numbers, roles, asked, strict=True)
-        if len(items)
-    ]
+    asked = asked_with(model, prompts, prompt_names)
+    sides, kept = embed_sides(model, (queries, targets), tuple(numbers), asked, on_bad, encode)
     skipped = tuple(message for side in sides for message in side.skipped)
-    kept = [row for row in range(len(queries)) if all(side.vector_of[row] >= 0 for side in sides)]
-    if not kept:
-        why = f"; the first of {len(skipped)} reasons: {skipped[0]}" if skipped else ""
-        raise NoPairsError(f"of {len(queries)} held-out pairs none can be evaluated{why}")
     left, right = (side.kept(kept) for side in sides)
     relation = answers.right(left.contents, right.contents)
     crossing = sides[0].modalities != sides[1].modalities
@@ -226,6 +217,45 @@ def compare(before: PairScores, after: PairScores) -> dict[str, dict[str, Differ
             )
         found[way] = dict(zip(a.measures, bootstrap_difference(a.table(), b.table()), strict=True))
     return found
+
+
+def asked_with(
+    model: Embedder,
+    prompts: tuple[str | None, str | None] | None,
+    prompt_names: tuple[str | None, str | None] | None = None,
+) -> list[dict[str, Any]]:
+    """`encode`'s arguments for queries and for targets: the prompts given, else the model's own by role."""
+    if prompts or prompt_names:
+        given = zip(prompts or (None, None), prompt_names or (None, None), strict=True)
+        return [{"prompt": prompt, "prompt_name": name} for prompt, name in given]
+    roles: tuple[Role, Role] = ("query", "document")
+    return [model.for_role(role) for role in roles]
+
+
+def embed_sides(
+    model: Embedder,
+    items: tuple[Sequence[Item], Sequence[Item]],
+    contents: tuple[np.ndarray, np.ndarray],
+    asked: Sequence[dict[str, Any]],
+    on_bad: str,
+    encode: Encode | None,
+) -> tuple[list["_Side"], list[int]]:
+    """Both sides of pairs, each distinct content embedded once, and the rows of which both are there.
+
+    Raises:
+        NoPairsError: there is no such row.
+    """
+    sides = [
+        _embed(encode or model.encode_stream, some, own, role, prompt, on_bad)
+        for some, own, role, prompt in zip(items, contents, ("query", "document"), asked, strict=True)
+        if len(some)
+    ]
+    kept = [row for row in range(len(items[0])) if all(side.vector_of[row] >= 0 for side in sides)]
+    if not kept:
+        skipped = [message for side in sides for message in side.skipped]
+        why = f"; the first of {len(skipped)} reasons: {skipped[0]}" if skipped else ""
+        raise NoPairsError(f"of {len(items[0])} held-out pairs none can be evaluated{why}")
+    return sides, kept
 
 
 @dataclass
@@ -265,12 +295,12 @@ class _Distinct(NamedTuple):
 
 
 def _embed(
-    model: Embedder, items: Sequence[Item], contents: np.ndarray, role: str, prompt: dict[str, Any], on_bad: str
+    encode: Encode, items: Sequence[Item], contents: np.ndarray, role: str, prompt: dict[str, Any], on_bad: str
 ) -> _Side:
     modalities = {item.modalities for item in items}
     numbers, first = _numbered(contents.tolist())
     vectors, place, skipped = [], np.full(len(first), -1), []
-    stream = model.encode_stream((items[row] for row in first), progress=False, **prompt)
+    stream = encode((items[row] for row in first), progress=False, **prompt)
     for index, vector, error in stream:
         if vector is not None:
             place[index] = len(vectors)

@@ -1,0 +1,297 @@
+"""Judge: held-out pairs are ranked while a stage is trained; the best weights are kept, and it may be stopped early."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.embedder import Embedder
+from zoo.errors import InputError, NonFiniteEmbeddingError
+from zoo.evaluation.pairs import WAYS, NoPairsError
+from zoo.items import Item
+from zoo.keys import item_key
+from zoo.similarity import usable
+from zoo.streaming import Encoded, is_out_of_memory
+from zoo.windows import batches
+
+from .checkpoint import keep_newest, last_checkpoint, save_checkpoint, step_of
+from .gather import decided, world
+from .leaks import HeldOutError
+from .logs import Log, keep_until
+from .optim import frozen_towers
+from .read_cache import ReadCache
+from .recipe import Recipe
+from .run import Run
+from .scoring import Scoring
+from .verdict import HOW, RETRIEVAL, Scores, deciding
+
+EVALUATIONS, BEST = "evaluations.jsonl", "best"
+_SHARE = 0.04  # of a run's work that goes into evaluations by default; what is not counted fits into five percent
+_MOST = 20  # evaluations by default
+_PASSES = 3.0  # forward passes that a step costs an item: backward is two of them
+_PASSES_IN_PART = 2.0  # where part of the model stands still, so that backward is shorter
+_READ_BYTES = 2**29  # of held-out images, videos and audio as the encoders read them, kept for the next evaluation
+
+
+def spacing(recipe: Recipe, count: int, *, partly: bool = False, processes: int = 1) -> int:
+    """Steps between evaluations, 0 for none: the recipe's, else as many as are about 4 % of the run's work.
+
+    Told by counts alone, so that the same recipe over the same pairs evaluates the same steps on any machine.
+
+    Args:
+        count: pairs that one evaluation ranks. partly: some weights of what learns stand still.
+        processes: that share a batch; one of them evaluates.
+    """
+    if recipe.evaluate_every is not None or recipe.evaluate_minutes is not None:
+        return recipe.evaluate_every or 0
+    if not count:
+        return 0
+    work = (_PASSES_IN_PART if partly else _PASSES) * recipe.batch_size / processes * recipe.steps
+    times = min(_MOST, recipe.steps, math.floor(_SHARE * work / count))
+    return math.ceil(recipe.steps / times) if times > 1 else 0  # one alone, at the end, chooses nothing
+
+
+def learns_in_part(model: Embedder) -> bool:
+    """Whether a tower that learns has weights that stand still."""
+    learning = [[p.requires_grad for p in reader.parameters()] for reader in model.readers]
+    return any(any(some) and not all(some) for some in learning)
+
+
+def check_evaluations(stages: Sequence[Recipe], scoring: Scoring) -> None:
+    """Raises HeldOutError where a stage is to be evaluated as it goes and there is nothing held out to do it by."""
+    for stage in stages:
+        asked = [f"{n}={v}" for n in ("evaluate_every", "evaluate_minutes", "patience") if (v := getattr(stage, n))]
+        if asked and not len(scoring):
+            raise HeldOutError(f"{stage.name}: {asked[0]} needs held-out pairs and there are none; {HOW}")
+        if stage.patience and not (spacing(stage, len(scoring)) or stage.evaluate_minutes):
+            raise HeldOutError(
+                f"{stage.name}: patience={stage.patience} needs evaluations, of which a run of {stage.steps} steps has one by "
+                f"default; say evaluate_every (--evaluate-every {max(1, stage.steps // _MOST)})"
+            )
+
+
+class Judge:
+    """Of one stage. Nothing of it moves the training: its bits are those of a run without.
+
+    Its state is the lines of evaluations.jsonl up to the run's step: a resumed run drops later ones and has them again.
+
+    Args:
+        folder: of the stage. run, recipe: what is trained. scoring: has the held-out pairs. log: is told of the figures.
+    """
+
+    def __init__(self, folder: Path, run: Run, recipe: Recipe, scoring: Scoring, log: Log) -> None:
+        self.run, self.recipe, self.scoring, self.log = run, recipe, scoring, log
+        self.every = spacing(recipe, len(scoring), partly=learns_in_part(run.model), processes=world()[1])
+        self.path, self.best_folder = folder / EVALUATIONS, folder / BEST
+        self.main = world()[0] == 0
+        self.wanted = len(scoring) > 0 and bool(self.every or recipe.evaluate_minutes)
+        self.encode = HeldOutEncoder(run)
+        self.since = time.monotonic()
+        if self.main:
+            keep_until(self.path, run.step)
+            for path in self.best_folder.glob("step-*"):
+                if step_of(path) > run.step:
+                    shutil.rmtree(path)
+        self.rows = _lines(self.path) if self.main else []
+        # Of a run that was over the best weights are dropped where they are those of the last checkpoint.
+        lost = self.main and not self._saved() and bool(self.rows) and self.best["step"] == run.step
+        if recipe.keep == "best" and decided(lost, run.model.device):
+            with run.shown():
+                self._save(run.learned())
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The evaluation with the highest figure, of equal ones the last."""
+        return max(self.rows, key=lambda row: (row["figure"], row["step"]), default=None)
+
+    @property
+    def over(self) -> bool:
+        """Whether the recipe's patience is at its end; the same on all processes."""
+        if not self.recipe.patience or not self.wanted:
+            return False
+        figures = [row["figure"] for row in self.rows]
+        fruitless = len(figures) - 1 - figures.index(max(figures)) if figures else 0
+        return decided(fruitless >= self.recipe.patience, self.run.model.device)
+
+    def look(self) -> None:
+        """After a step: evaluates where it is time to, and keeps the weights where they are the best so far."""
+        if not self.wanted or not self._due():
+            return
+        begun = time.perf_counter()
+        with self.run.shown():
+            scores = Scores()
+            if self.main or self.run.sharded:  # sharded weights are whole on no process: all run the same passes
+                with suppress(NoPairsError):  # no vector is usable: the worst figure there is
+                    scores = self.scoring.now(self.encode)
+            better = decided(self.main and self._note(scores), self.run.model.device)
+            if better and self.recipe.keep == "best":
+                self._save(self.run.learned())
+        seconds = time.perf_counter() - begun
+        if self.main:
+            row, best = self.rows[-1], self.best
+            told = f"held-out {row['measure'].split()[0].rstrip(',')} {100 * row['figure']:.1f} (best {100 * best['figure']:.1f} at {best['step']})"
+            self.log.evaluated(row["figures"], told, seconds)
+        self.since = time.monotonic()
+
+    def settle(self) -> None:
+        """After a checkpoint: no resumed run goes back behind it, and one best is enough."""
+        if self.main:
+            keep_newest(self.best_folder, 1)
+
+    def chosen(self) -> dict[str, Any] | None:
+        """Weights ("model") and loss that the stage ends with where they are not its last; None where they are."""
+        if self.recipe.keep == "last" or not decided(bool(self._saved()), self.run.model.device):
+            return None
+        state = last_checkpoint(self.best_folder)
+        return None if state is None or state["step"] == self.run.step else state
+
+    def told(self) -> dict[str, Any]:
+        """Which checkpoint the stage ends with and why, for the report and for people."""
+        run, best = self.run.step, self.best
+        if best is None:
+            return {"step": run, "steps": run, "told": f"kept: the last checkpoint, step {run}"}
+        last, name = self.rows[-1], best["measure"]
+        early = f"stopped early at step {run} of {self.recipe.steps}: {self.recipe.patience} evaluations without a better one; "
+        early = early if run < self.recipe.steps else ""
+        if self.recipe.keep == "last":
+            kept, told = (
+                run,
+                f"kept: the last checkpoint, step {run}; the best of {len(self.rows)} evaluations was at step {best['step']}",
+            )
+        else:
+            kept, told = best["step"], f"kept: the best of {len(self.rows)} evaluations, step {best['step']} of {run}"
+        told += f" ({name}: {100 * best['figure']:.1f}"
+        told += ")" if best is last else f"; at the last {100 * last['figure']:.1f})"
+        return {"step": kept, "steps": run, "measure": name, "early": bool(early), "told": early + told}
+
+    def _due(self) -> bool:
+        step, minutes = self.run.step, self.recipe.evaluate_minutes
+        if (self.every and step % self.every == 0) or step == self.recipe.steps:
+            return True
+        late = minutes is not None and time.monotonic() - self.since >= 60 * minutes
+        return minutes is not None and decided(late, self.run.model.device)
+
+    def _note(self, scores: Scores) -> bool:
+        """Adds a line; whether it is the best so far."""
+        found = deciding(scores, self.scoring.by_grade)
+        name, figure = found if found is not None else (RETRIEVAL, 0.0)
+        row = {"step": self.run.step, "measure": name, "figure": figure, "figures": _figures(scores)}
+        self.rows.append(row)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        return self.best is row
+
+    def _save(self, weights: dict[str, Tensor]) -> None:
+        if self.main:
+            state = {"step": self.run.step, "model": weights, "loss": self.run.loss.state_dict()}
+            save_checkpoint(self.best_folder, self.run.step, state, keep=None)
+
+    def _saved(self) -> list[Path]:
+        return list(self.best_folder.glob("step-*"))
+
+
+class HeldOutEncoder:
+    """Embeds the same items again and again with a run's weights, as `Embedder.encode_stream` would in evaluation mode.
+
+    What was read is kept as far as there is room, and so are the vectors of towers that do not learn.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.reads = run, ReadCache(_READ_BYTES)
+        self.known: dict[tuple[int, bytes], Tensor] = {}
+        self.still = frozen_towers(run.model)
+
+    def __call__(
+        self,
+        items: Iterable[Item],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        progress: bool = False,
+    ) -> Iterator[Encoded]:
+        """One `Encoded` for each item, in order; arguments as those of `encode_stream`."""
+        prefix = self.run.model.prompt_text(prompt, prompt_name)
+        with ThreadPoolExecutor(4, thread_name_prefix="zoo-held-out") as pool:
+            reads = list(pool.map(lambda item: self._read(item, prefix), items))
+        results: dict[int, Encoded] = {}
+        for index, (_, _, value) in enumerate(reads):
+            if isinstance(value, InputError):
+                results[index] = Encoded(index, None, value)
+        for position, reader in enumerate(self.run.model.readers):
+            mine = [(i, value) for i, (tower, _, value) in enumerate(reads) if tower == position and i not in results]
+            new = [(i, value) for i, value in mine if (position, reads[i][1]) not in self.known]
+            for chunk in batches(new, reader.encoder, self.run.micro_batch) if new else ():
+                self._embed(position, chunk, reads, results)
+            for index, _ in mine:
+                if index not in results:
+                    results[index] = Encoded(index, self.known[position, reads[index][1]], None)
+        return iter([results[index] for index in range(len(reads))])
+
+    def _read(self, item: Item, prefix: str) -> tuple[int, bytes, Any]:
+        """Tower, key and what its encoder read, or the error in its place; threads."""
+        try:
+            model = self.run.model
+            position, key = model.place(item), item_key(item, prefix)
+            if (position, key) in self.known:
+                return position, key, None
+            encoder = model.readers[position].encoder
+            if item.modalities == {"text"} or item.parts:
+                return position, key, encoder.read_prompted(item, prefix)
+            return position, key, self.reads.read(encoder, encoder.prompted(item, prefix))
+        except InputError as error:
+            return -1, b"", error
+
+    def _embed(
+        self,
+        position: int,
+        chunk: list[tuple[int, Any]],
+        reads: list[tuple[int, bytes, Any]],
+        results: dict[int, Encoded],
+    ) -> None:
+        model = self.run.model
+        try:
+            collated = model.readers[position].encoder.collate([value for _, value in chunk])
+            vectors = self.run.embed(
+                position, {name: tensor.to(model.device) for name, tensor in collated.items()}
+            ).cpu()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            # With sharded weights the other processes wait inside a collective of the forward pass.
+            if self.run.sharded or not is_out_of_memory(error) or len(chunk) == 1:
+                raise
+            for half in (chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]):
+                self._embed(position, half, reads, results)
+            return
+        for (index, _), vector, good in zip(
+            chunk, vectors, usable(vectors, model.spec.similarity).tolist(), strict=True
+        ):
+            error = None if good else NonFiniteEmbeddingError("the model gave no usable vector", index=index)
+            results[index] = Encoded(index, vector if good else None, error)
+            if good and position in self.still:
+                self.known[position, reads[index][1]] = vector
+
+
+def _figures(scores: Scores) -> dict[str, float]:
+    """By name, for curves and dashboards."""
+    found: dict[str, float] = {}
+    if scores.retrieval is not None:
+        for way in WAYS:
+            ranking = getattr(scores.retrieval, way)
+            found |= {
+                f"{way} {name}": float(ranking.values(name).mean()) for name in ("recall@1", "recall@5", "recall@10")
+            }
+        found["ndcg@10"] = deciding(Scores(scores.retrieval), False)[1]  # type: ignore[index]
+    if scores.graded is not None:
+        found["spearman"] = scores.graded.spearman().value
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

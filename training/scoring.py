@@ -1,0 +1,174 @@
+"""Scoring: the figures of the held-out pairs before, during and after a run, and what they let one say."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.embedder import Embedder
+from zoo.evaluation.graded import GradedScores, evaluate_graded
+from zoo.evaluation.pairs import Encode, NoPairsError, PairScores, evaluate_pairs
+from zoo.tables.pairs import Pair, PairTable
+
+from .checkpoint import write_json
+from .gather import say, wait_for_all, world
+from .leaks import one_by_one
+from .verdict import Scores, Verdict, counted, deciding, judge, lines, show
+
+SCORES = "scores.json"
+RIGHT = 0.5  # from this grade on a graded pair counts as a right one in the rankings
+MOST_JUDGED = 1_000  # pairs that are ranked during training: more choose no better, and take their time each time
+_STREAM = 17  # tells the choice of these from other random streams
+
+
+class Scoring:
+    """Figures of the held-out pairs, kept in scores.json as they come.
+
+    Args:
+        out: the run's folder. model: what is trained. pairs: held out; None without.
+        prompts: of queries and targets. resume: go on from the figures that are in the folder.
+        progress: say what is done. graded: the loss reads grades, so that these decide where the pairs have some.
+        seed: of the choice of those that are ranked during training.
+
+    Attributes:
+        pairs: those that are right, a list of positives as a row for each; None where there are none.
+        graded: those that have a grade.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        model: Embedder,
+        pairs: Sequence[Pair] | PairTable | None,
+        prompts: tuple[str, str],
+        *,
+        resume: bool,
+        progress: bool,
+        graded: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.path, self.model, self.prompts, self.progress, self.by_grade = (
+            out / SCORES,
+            model,
+            prompts,
+            progress,
+            graded,
+        )
+        held = [] if pairs is None else one_by_one(pairs)[0]
+        # A pair that people graded 0.2 is no right answer.
+        self.pairs = [pair for pair in held if pair.score is None or pair.score >= RIGHT] or None
+        self.graded = [pair for pair in held if pair.score is not None]
+        if len({pair.score for pair in self.graded}) < 2:
+            self.graded = []
+        luck = np.random.default_rng((seed, _STREAM))
+        self.judged = [_some(side, luck) for side in (self.pairs or [], self.graded)]
+        self.found: dict[str, Any] = {}
+        if resume and self.path.is_file():
+            self.found = json.loads(self.path.read_text(encoding="utf-8"))
+
+    def __len__(self) -> int:
+        """How many pairs are ranked during training."""
+        return max(map(len, self.judged))
+
+    def before(self) -> None:
+        """Of the model as it was given; a resumed run has them already."""
+        if "before" in self.found:
+            return
+        self._note("before")
+        if world()[0] == 0 and len(self):
+            whole = all(
+                len(some) == len(side) for some, side in zip(self.judged, (self.pairs or [], self.graded), strict=True)
+            )
+            start = deciding(self.scores("before") if whole else self.now(), self.by_grade)
+            self.keep("start", start and {"measure": start[0], "figure": start[1]})
+
+    def after(self) -> None:
+        """Of the model as it has become; a model without a usable vector has none."""
+        try:
+            self._note("after")
+        except NoPairsError as error:
+            self.keep("after", None)
+            self.keep("why", str(error))
+
+    def now(self, encode: Encode | None = None) -> Scores:
+        """Of the model as it is, over at most 1,000 pairs of each kind; nothing is kept.
+
+        Args:
+            encode: in place of the model's `encode_stream`.
+        """
+        right, graded = self.judged
+        ordered = len({pair.score for pair in graded}) > 1
+        return Scores(
+            self._ranked(right, encode) if right else None, self._correlated(graded, encode) if ordered else None
+        )
+
+    def scores(self, when: str) -> Scores:
+        """The figures of "before" or "after"."""
+        return scores_in(self.found, when)
+
+    def score(self, when: str) -> PairScores | None:
+        """The ranking of "before" or "after", None without held-out pairs."""
+        return self.scores(when).retrieval
+
+    def note_kept(self, stage: str, facts: dict[str, Any]) -> None:
+        """Notes which checkpoint a stage ended with."""
+        self.keep("kept", {**self.found.get("kept", {}), stage: facts})
+
+    def keep(self, name: str, facts: Any) -> None:
+        """Notes further facts beside the figures."""
+        self.found[name] = facts
+        if world()[0] == 0:
+            write_json(self.path, self.found)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said of the run."""
+        return judge(self.scores("before"), self.scores("after"), self.by_grade)
+
+    def conclude(self) -> None:
+        """Says whether it got better, in the folder and to who is looking."""
+        verdict = self.verdict
+        self.keep("verdict", {**verdict._asdict(), "difference": verdict.difference and verdict.difference._asdict()})
+        if self.progress and world()[0] == 0:
+            before, after = self.scores("before"), self.scores("after")
+            show(lines(before, after), verdict, told_kept(self.found), counts=counted(after))
+
+    def _note(self, when: str) -> None:
+        if (self.pairs or self.graded) and world()[0] == 0:
+            if self.progress:
+                say(f"{when} training: ranking {len(self.pairs or self.graded):,} held-out pairs")
+            self.found[when] = self._ranked(self.pairs).to_dict() if self.pairs else None
+            self.found[f"graded {when}"] = self._correlated(self.graded).to_dict() if self.graded else None
+            write_json(self.path, self.found)
+        wait_for_all()
+
+    def _ranked(self, pairs: Sequence[Pair], encode: Encode | None = None) -> PairScores:
+        queries, targets = [p.query for p in pairs], [p.positive for p in pairs]
+        groups = [pair.group for pair in pairs]
+        return evaluate_pairs(self.model, queries, targets, groups, prompts=self.prompts, encode=encode)
+
+    def _correlated(self, pairs: Sequence[Pair], encode: Encode | None = None) -> GradedScores:
+        queries, targets, grades = zip(*((p.query, p.positive, p.score) for p in pairs), strict=True)
+        return evaluate_graded(self.model, queries, targets, grades, prompts=self.prompts, encode=encode)
+
+
+def scores_in(found: dict[str, Any], when: str) -> Scores:
+    """The figures of "before" or "after" from what scores.json holds; raises KeyError, TypeError or ValueError of others."""
+    ranked, graded = found.get(when), found.get(f"graded {when}")
+    return Scores(PairScores.from_dict(ranked) if ranked else None, GradedScores.from_dict(graded) if graded else None)
+
+
+def told_kept(found: dict[str, Any]) -> str:
+    """Which checkpoint the model is, from what scores.json holds; "" where there was nothing to choose from."""
+    stages = found.get("kept") or {}
+    told = [facts["told"] if len(stages) == 1 else f"{name}: {facts['told']}" for name, facts in stages.items()]
+    return "; ".join(told)
+
+
+def _some(pairs: Sequence[Pair], luck: np.random.Generator) -> list[Pair]:
+    """At most 1,000 of them, in their order."""
+    if len(pairs) <= MOST_JUDGED:
+        return list(pairs)
+    return [pairs[row] for row in np.sort(luck.permutation(len(pairs))[:MOST_JUDGED]).tolist()]
