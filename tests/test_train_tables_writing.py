@@ -13,6 +13,7 @@ from tests.train_tables import BLUE, RED
 from zoo.items import Box, Item
 from zoo.tables import TableError, open_pairs, pack_pairs, write_pairs
 from zoo.tables.pairs import Pair
+from zoo.tables.writing import ENDINGS
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 
@@ -95,6 +96,38 @@ def test_written_pairs_are_read_again(pairs, tmp_path, name):
         assert [same(a, b) for a, b in zip(table, part, strict=True)] == [True] * len(part)
         assert [(pair.group, pair.dataset) for pair in table] == [(pair.group, pair.dataset) for pair in part]
         assert table.problems() == []
+
+
+ODD = [
+    '5" disk',
+    '"quoted"',
+    "tab\there",
+    "new\nline",
+    "cr\rhere",
+    "crlf\r\nhere",
+    "semi;colon,comma",
+    "nel\x85x",
+    "[1, 2]",
+]
+ODD += ['["a"]', "007", "1.30", "{}", "sep=;", "=1+1", "'", '""', "a|b", '"', "x\x0by", "日本", "#c", "\\N", "trail\\"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_odd_texts_come_back(ending, tmp_path):
+    size = len(ODD)
+    odd = [
+        Pair(
+            Item(text=words),
+            Item(text=f"{words} too"),
+            tuple(Item(text=ODD[(i + k) % size]) for k in range(1, 1 + i % 3)),
+            (Item(text=ODD[(i + 5) % size]),)[: i % 2],
+            group=f"0{i}",
+        )
+        for i, words in enumerate(ODD)
+    ]
+    for part in (odd, *([pair] for pair in odd)):
+        found = open_pairs(write_pairs(part, tmp_path / f"t{ending}")).check()
+        assert [same(a, b) and a.group == b.group for a, b in zip(found, part, strict=True)] == [True] * len(part)
 
 
 def test_paths_are_relative_to_the_file_and_bytes_lie_beside_it(pairs, tmp_path):

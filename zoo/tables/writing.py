@@ -105,7 +105,7 @@ def _write_csv(pairs: Sequence[Pair] | PairTable, temporary: Path, path: Path, k
     columns = _columns(pairs, path)
     with temporary.open("w", encoding="utf-8", newline="") as file:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a lone CR too
         writer.writerow(columns)
         for row in _rows(pairs, path):
             row = {key: _map(value, lambda v: keep(v) if isinstance(v, bytes) else v) for key, value in row.items()}
