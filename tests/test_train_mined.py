@@ -124,9 +124,9 @@ def test_every_source_is_read_from_every_file_as_it_was_mined(kind, folder, clie
         ("texts with groups", ".csv"),
         ("text to image", ".tsv"),
         pytest.param("lists", ".jsonl", marks=pytest.mark.slow),
-        ("composed", ".jsonl"),
-        ("bytes", ".parquet"),
-        ("instructions", ".tsv"),
+        pytest.param("composed", ".jsonl", marks=pytest.mark.slow),
+        pytest.param("bytes", ".parquet", marks=pytest.mark.slow),
+        pytest.param("instructions", ".tsv", marks=pytest.mark.slow),
     ],
 )
 def test_the_next_command_runs(kind, ending, folder, client_hub, cache_home, capsys, monkeypatch):

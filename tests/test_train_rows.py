@@ -179,14 +179,18 @@ def test_a_run_lists_what_it_leaves_out_once(images):
     rows = [*rows_of(12, BAD), {"image": "cut.png", "text": "cut", "score": 0.1}]
     path = as_csv([{k: v for k, v in row.items() if k != "score" or v != 0.5} for row in rows], images / "t.csv")
     pairs = open_pairs(path, ignore=["score"])
-    out = images / "run"
-    train(fresh(), pairs, quick(max_bad=4), out, **CALM)  # 9 is right without its grade
+    out, recipe = images / "run", quick(max_bad=4, steps=4, checkpoint_every=4)
+    train(fresh(), pairs, recipe, out, **CALM)  # 9 is right without its grade
     listed = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
     assert [entry["pair"] for entry in listed] == [f"t.csv, line {line}" for line in (5, 7, 10, 14)]
-    train(fresh(), pairs, quick(max_bad=4), out, resume=True, **CALM)
-    assert len((out / "skipped.jsonl").read_text().splitlines()) == 4
+    found = set_aside(pairs, 3)
+    for recipe in (quick(max_bad=4), quick(max_bad=3)):  # as a resumed run would go on
+        feed = make_feed(fresh(), found, recipe, out, progress=False)
+        assert len(feed.skipped.reasons) == 4
+    (images / "less").mkdir()
+    feed = make_feed(fresh(), found, quick(max_bad=3), images / "less", progress=False)
     with pytest.raises(TooManyBadItemsError, match=r"4 pairs cannot be read and the recipe allows 3"):
-        train(fresh(), pairs, quick(max_bad=3), images / "less", **CALM)  # known only when it is decoded
+        list(feed.batches(0, 4))  # known only when it is decoded
     with pytest.raises(TooManyBadItemsError, match=r"3 of 13 inputs are bad"):
         train(fresh(), pairs, quick(max_bad=2), images / "least", **CALM)
     assert not (images / "least").exists() or not list((images / "least").glob("*.json*"))
