@@ -101,7 +101,8 @@ class Feed:
             if shard is None or position < shard.start:
                 yield position, record
             elif shard.stamp(position) != record.stamp:
-                found = f"{self._source.path} has changed: input {position} is now {record.reference}"
+                now = f"{record.reference} ({record.error})" if record.error is not None else record.reference
+                found = f"{self._source.path} has changed, or is read otherwise: input {position} is now {now}"
                 raise SourceChangedError(found + HELP)
         if self._shards and self._shards[-1].stop > position + 1:
             found = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from zoo.bulk.errors import FileNameError, SourceError
-from zoo.bulk.sources import Record, Source, SourceFacts, check_kind, check_read, stamp
+from zoo.bulk.sources import ALL, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.errors import InputError
 from zoo.tables.folder import split_folder
 from zoo.tables.options import Options
@@ -24,6 +24,10 @@ class Pictures:
     exclude: Path | None
     notes: list[str] = field(default_factory=list)
     columns: Collection[str] = ()
+
+    def check(self, asked: Sequence[str], kind: str | None) -> None:
+        """See `Opened`."""
+        self.choose(asked, kind, ALL)
 
     def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
         """See `Opened`."""

@@ -129,12 +129,13 @@ def embed_dataset(
     told = {"as_text": tuple(as_text), "encoding": encoding, "separator": separator}
     options = Options(root=None if root is None else Path(root), split=split, ignore=tuple(ignore), **told)
     opened = prepare(source, options, Path(out))
+    asked_for = [column] if isinstance(column, str) else list(column or ())
+    opened.check(asked_for, kind)
     embedder = _opened(model, device, [name for name in ignore if name not in opened.columns])
     need_one_vector(embedder.spec, "a folder of vectors")
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)
-    asked_for = [column] if isinstance(column, str) else list(column or ())
     data = opened.choose(asked_for, kind, embedder.spec.modalities)
     _check_together(embedder, data)
     for note in data.notes if say is not None else ():

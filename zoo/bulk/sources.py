@@ -95,6 +95,10 @@ class Opened(Protocol):
 
     columns: Collection[str]
 
+    def check(self, asked: Sequence[str], kind: str | None) -> None:
+        """Raises SourceError for columns that no model could read: before one is loaded."""
+        ...
+
     def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
         """The source, with the columns that are asked for, or else meant by their names."""
         ...

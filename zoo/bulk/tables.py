@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from zoo.bulk.errors import BadRowError, SourceError
-from zoo.bulk.sources import RESERVED, Record, Source, SourceFacts, check_kind, check_read, stamp
+from zoo.bulk.sources import ALL, RESERVED, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.bulk.splits import SplitFilter
 from zoo.errors import EmptyTextError, InputError
 from zoo.items import Item
@@ -17,7 +17,7 @@ from zoo.tables.errors import NoSplitError
 from zoo.tables.lines import text_lines, undecoded
 from zoo.tables.options import Options
 from zoo.tables.reading import RawRow, RowReader, open_reader
-from zoo.tables.schema import Part
+from zoo.tables.schema import Column, Part
 from zoo.tables.sources import Found, find_tables
 from zoo.tables.values import BadCellError, cell_value, find_file, told_modality
 
@@ -32,6 +32,10 @@ class Lines:
     path: Path
     options: Options
     columns: Collection[str] = ()
+
+    def check(self, asked: Sequence[str], kind: str | None) -> None:
+        """See `Opened`."""
+        self.choose(asked, kind, ALL)
 
     def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
         """See `Opened`."""
@@ -131,7 +135,7 @@ class Tables:
         one_kind(self.found.files)
         guesses: dict[str, Guess] = {}
         for path in self.found.files:
-            name = self.found.name_of(path) if len(self.found.files) > 1 or self.found.constants else path.name
+            name = path.name if self._alone() else self.found.name_of(path)
             reader = open_reader(path, self.options.format, name, self.found.constants.get(path, {}))
             for column, kind in reader.types(guesses).items():
                 known = self.types.get(column)
@@ -144,6 +148,24 @@ class Tables:
         """See `Opened`."""
         return self.types
 
+    def _alone(self) -> bool:
+        """Whether the source is one file, and not a place where others may come to lie."""
+        return self.found.metadata or (isinstance(self.source, Path) and self.source.is_file())
+
+    def _name(self) -> str:
+        return self.readers[0].name if len(self.readers) == 1 else str(self.source)
+
+    def _seen(self) -> list[Column]:
+        found = {column.name: column for reader in self.readers for column in reader.found()}
+        return [column for column in found.values() if column.name not in self.options.ignore]
+
+    def check(self, asked: Sequence[str], kind: str | None) -> None:
+        """See `Opened`."""
+        check_kind(kind)
+        wanted = [entry for entry in asked if entry in self.types or not entry.startswith("split=")]
+        if wanted:
+            choose(self._name(), self._seen(), wanted, kind=kind)
+
     def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
         """See `Opened`; columns that are ignored are as if they were not there."""
         import pyarrow as pa
@@ -151,10 +173,8 @@ class Tables:
         from zoo.tables.arrow import kept_type
 
         check_kind(kind)
-        name = self.readers[0].name if len(self.readers) == 1 else str(self.source)
+        name, columns = self._name(), self._seen()
         said = {entry for entry in asked if entry.startswith("split=") and entry not in self.types}
-        found = {column.name: column for reader in self.readers for column in reader.found()}
-        columns = [column for column in found.values() if column.name not in self.options.ignore]
         split = SplitFilter.of(name, columns, self.readers, self.options.split, self.found.by_split, said)
         wanted = [entry for entry in asked if entry not in said]
         choice = choose(name, columns, wanted, kind=kind, modalities=modalities, usual=self.usual)
@@ -167,6 +187,7 @@ class Tables:
         source = TableSource(self.source, self._root(), choice.kind, column, schema, base=self.found.base)
         source.media = next((part.column for part in choice.parts if part.modality != "text"), None)
         source.readers, source.parts, source.names, source.split = self.readers, choice.parts, kept, split
+        source.alone = self._alone()
         source.as_text, source.beside = self.options.as_text, self.options.root is None
         source.notes = self._notes(choice.kind, column, choice.others)
         return source
@@ -195,6 +216,7 @@ class TableSource(SourceFacts):
     Attributes:
         parts: columns of the item. names: of the columns kept as attributes, as the files spell them.
         beside: whether paths begin at the folder of their file, else at `root`. as_text: see `Options`.
+        alone: whether rows are named by their number alone.
     """
 
     readers: list[RowReader] = field(default_factory=list)
@@ -203,6 +225,7 @@ class TableSource(SourceFacts):
     split: SplitFilter | None = None
     as_text: tuple[str, ...] = ()
     beside: bool = True
+    alone: bool = True
 
     def count(self) -> int:
         """Number of rows, bad ones included, and without those of other splits."""
@@ -224,7 +247,7 @@ class TableSource(SourceFacts):
 
     def _record(self, reader: RowReader, row: RawRow, types: "Sequence[pa.DataType]", root: Path) -> Record:
         reference = f"{reader.name}#{row.number}"
-        own = str(row.number) if len(self.readers) == 1 else reference
+        own = str(row.number) if self.alone else reference
         attributes = tuple(_kept(row.cells.get(name), kind) for name, kind in zip(self.names, types, strict=True))
         marks: list[str | bytes | int] = [repr(attributes)]
         try:

@@ -1,4 +1,8 @@
-"""Pairs from everything a user has: CSV, JSONL, Parquet, folders, WebDataset shards, Hub data sets and the data packs."""
+"""Tables of every kind, read in one way: pairs for training, mining and evaluation, items for `zoo.bulk`.
+
+Which files a source is: `sources`, `files`. Rows as they stand, a reader a kind of file: `reading`, `delimited`, `jsonl`, `arrow`,
+`webdataset`. What columns are by their names: `schema` for pairs, `choice` for items. What a cell holds: `cells`, `values`.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,9 +55,11 @@ def open_pairs(
 ) -> Table:
     """Pairs of a file, several files, a folder, a Hub data set or a data pack, read when asked for.
 
-    - `pairs.csv`, `.tsv`, `.jsonl`, `.parquet`, `shard.tar`; a glob or a range of them: `shards/{000..003}.tar`.
-    - A folder of such files; or of pictures: in sub-folders named after what they show, with `cat.txt` beside `cat.jpg`,
-      or with metadata.csv, .jsonl or .parquet that names them in `file_name`.
+    - `pairs.csv`, `.tsv`, `.jsonl`, `.parquet`, `shard.tar`; files of text also as `.csv.gz`, `.zst`, `.bz2`, `.xz`; a glob or
+      a range of them: `shards/{000..003}.tar`.
+    - A folder of such files, or of partitions (`year=2024/part-0.parquet`), whose keys are columns; or of pictures: in
+      sub-folders named after what they show, with `cat.txt` beside `cat.jpg`, or with metadata.csv, .jsonl or .parquet that
+      names them in `file_name`.
     - `hf:org/name`, `hf:org/name/folder@revision`: a data set of the Hub.
     - `pack:photos`, `pack:emoji`, `pack:symbols`; `pack:composed`, whose queries are a picture with a text.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 64  # rows
+_UNREADABLE = object()
 
 
 @dataclass
@@ -47,16 +48,15 @@ class ParquetReader(RowReader):
             # Small buffers: without them a row group of pictures would come into memory as a whole.
             with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20) as file:
                 for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
+                    columns_of_batch = [_values(batch.column(name)) for name in wanted]
                     for at in range(len(batch)):
                         number += 1
-                        where = f"{self.name}, row {number}"
-                        try:
-                            cells = {name: _value(batch.column(name), at) for name in wanted}
-                            yield RawRow(number, 0, where, cells | self.constants)
-                        except UnicodeDecodeError:
-                            yield RawRow(number, 0, where, {}, "a text is not UTF-8")
+                        cells = {name: values[at] for name, values in zip(wanted, columns_of_batch, strict=True)}
+                        bad = any(value is _UNREADABLE for value in cells.values())
+                        where, problem = f"{self.name}, row {number}", "a text is not UTF-8" if bad else ""
+                        yield RawRow(number, 0, where, {} if bad else cells | self.constants, problem)
         except (pa.ArrowException, OSError) as error:
-            raise TableError(f"{self.name}, after row {number}: damaged or cut off: {error}") from error
+            raise TableError(f"{self.name}, after {number + 1:,} rows: damaged or cut off: {error}") from error
 
     def types(self, guesses: dict[str, Any] | None = None) -> "dict[str, pa.DataType]":
         """See `RowReader`."""
@@ -76,11 +76,21 @@ class ParquetReader(RowReader):
         return [*columns, *(Column(key, "text") for key in self.constants)]
 
 
-def _value(column: "pa.Array", at: int) -> Any:
-    value = column[at]
-    if getattr(value.type, "unit", "") == "ns":
-        return value if value.is_valid else None
-    return value.as_py()
+def _values(column: "pa.Array") -> list[Any]:
+    """The values of a column as Python has them; in place of a text that is not UTF-8 a mark."""
+    if getattr(column.type, "unit", "") == "ns":
+        return [value if value.is_valid else None for value in column]
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_value(value) for value in column]
+
+
+def _value(value: "pa.Scalar") -> Any:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return _UNREADABLE
 
 
 def read_footer(path: Path) -> Any:

@@ -56,6 +56,7 @@ def choose(
                 f"{source}: columns {names} cannot be one item, which has one of a kind; choose one of them"
             )
         _check_read(source, parts, modalities)
+        _check_types(source, parts, columns)
         return Choice(parts)
     items = _items(columns)
     if kind is not None:
@@ -80,6 +81,7 @@ def choose(
             f"{source} has several columns that could be embedded: {_listed(names)}; choose one with --column {names[0]}{both}"
         )
     _check_read(source, chosen[0], modalities)
+    _check_types(source, chosen[0], columns)
     others = [part.column for parts in items for part in parts if part.column not in names]
     return Choice(tuple(chosen[0]), tuple(others))
 
@@ -149,6 +151,17 @@ def _check_read(source: str, parts: Sequence[Part], modalities: Collection[str])
     for part in parts:
         if not _reads(part, modalities):
             raise TableError(unread(source, part.modality, modalities))
+
+
+def _check_types(source: str, parts: Sequence[Part], columns: Sequence[Column]) -> None:
+    """Raises TableError where the file says that a column holds something else than what it is taken for."""
+    kinds = {column.name: column.kind for column in columns}
+    for part in parts:
+        kind = kinds[part.column]
+        if kind in ("int", "float", "other") or (kind == "media" and part.modality == "text"):
+            held = {"int": "whole numbers", "float": "numbers", "media": "bytes"}.get(kind, "neither texts nor bytes")
+            what = "text" if part.modality == "text" else "bytes or paths"
+            raise TableError(f"{source}: column {part.column} holds {held}, not {what}; choose one with --column")
 
 
 def unread(source: object, modality: str, modalities: Collection[str]) -> str:

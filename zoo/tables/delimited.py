@@ -93,7 +93,8 @@ class CsvReader(RowReader):
             if not cells:
                 continue
             number += 1
-            problem = f"{len(cells)} cells, and the header has {width}" if len(cells) != width else ""
+            found = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
+            problem = f"{found}, and the header has {width}" if len(cells) != width else ""
             problem = problem or next(filter(None, map(undecoded, cells)), "")
             if line > start and not spans and (looking := self._rows_inside(cells)):
                 spans = True
