@@ -62,17 +62,17 @@ class ParquetReader(RowReader):
         """See `RowReader`."""
         import pyarrow as pa
 
+        kinds = {int: pa.int64(), str: pa.string(), type(None): pa.null()}
         found = {field.name: field.type for field in self.schema}
-        return found | {key: pa.int64() if isinstance(v, int) else pa.string() for key, v in self.constants.items()}
+        return found | {key: kinds.get(type(value), pa.string()) for key, value in self.constants.items()}
 
     def count(self) -> int:
         """See `RowReader`."""
         return read_footer(self.path).num_rows
 
     def found(self) -> list[Column]:
-        """See `RowReader`."""
-        classes = class_names(self.schema)
-        columns = [column_of(field, self.schema, classes) for field in self.schema]
+        """See `RowReader`; a numbered class is its number."""
+        columns = [column_of(field, self.schema, {}) for field in self.schema]
         return [*columns, *(Column(key, "text") for key in self.constants)]
 
 
