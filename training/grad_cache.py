@@ -67,23 +67,32 @@ class CachedEmbeddings:
         seed: int = 0,
     ) -> None:
         self.encode, self.model, self.layers, self.seed = encode, model, tuple(layers), seed
-        self.chunks = list(_chunks(model, reads, micro_batch, even))
+        # The longest first: those that follow fit into the memory that they leave.
+        self.chunks = list(_chunks(model, reads, micro_batch, even))[::-1]
         self.kept: list[Tensor | None] = [None] * len(self.chunks)
         readers = model.readers
         learning = [i for i, chunk in enumerate(self.chunks) if _learns(readers[chunk.tower])]
         # While the loss is computed nothing else lies in memory: the last chunk keeps its activations for nothing.
         keep = set(learning if micro_batch is None else learning[-1:])
         self.learning = learning
-        known = [(i, read) for i, read in enumerate(reads) if read.vector is not None and not read.empty]
-        parts = [(torch.tensor([i]), read.vector[None]) for i, read in known]
+        # Written in place: small results kept between passes would lie between freed activations, in memory that could not be
+        # given back (at 1,024 pairs and micro-batches of 16 a third of the peak).
+        self.vectors = torch.empty(0)
+        for i, read in enumerate(reads):
+            if read.vector is not None and not read.empty:
+                self._put(torch.tensor([i]), read.vector[None].to(model.device), len(reads))
         for i, chunk in enumerate(self.chunks):
             vectors = self._forward(i, with_grad=i in keep, first=True)
             if i in keep:
                 self.kept[i] = vectors
-            parts.append((chunk.places, vectors.detach()))
-        places, vectors = torch.cat([p for p, _ in parts]), torch.cat([v.to(model.device) for _, v in parts])
-        self.vectors = vectors.new_zeros(len(reads), *vectors.shape[1:])
-        self.vectors[places.to(vectors.device)] = vectors
+            self._put(chunk.places, vectors.detach(), len(reads))
+
+    def _put(self, places: Tensor, vectors: Tensor, count: int) -> None:
+        if not len(self.vectors):
+            self.vectors = vectors.new_zeros(count, *vectors.shape[1:])
+        elif (kind := torch.promote_types(self.vectors.dtype, vectors.dtype)) != self.vectors.dtype:
+            self.vectors = self.vectors.to(kind)
+        self.vectors[places.to(vectors.device)] = vectors.to(self.vectors.dtype)
 
     def _forward(self, number: int, *, with_grad: bool, first: bool) -> Tensor:
         chunk = self.chunks[number]
@@ -95,7 +104,9 @@ class CachedEmbeddings:
 
     def backward(self, grads: Tensor) -> None:
         """Adds to the parameters' gradients what `grads`, the gradient of `vectors`, asks for."""
-        for number in self.learning:
+        for number in sorted(
+            self.learning, key=lambda number: self.kept[number] is None
+        ):  # what lies in memory goes first
             vectors = self.kept[number]
             if vectors is None:
                 vectors = self._forward(number, with_grad=True, first=False)
