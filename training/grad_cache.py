@@ -78,9 +78,10 @@ class CachedEmbeddings:
         # Written in place: small results kept between passes would lie between freed activations, in memory that could not be
         # given back (at 1,024 pairs and micro-batches of 16 a third of the peak).
         self.vectors = torch.empty(0)
-        for i, read in enumerate(reads):
-            if read.vector is not None and not read.empty:
-                self._put(torch.tensor([i]), read.vector[None].to(model.device), len(reads))
+        known = [(i, read.vector) for i, read in enumerate(reads) if read.vector is not None and not read.empty]
+        if known:
+            places, vectors = zip(*known, strict=True)
+            self._put(torch.tensor(places), torch.stack(vectors).to(model.device), len(reads))
         for i, chunk in enumerate(self.chunks):
             vectors = self._forward(i, with_grad=i in keep, first=True)
             if i in keep:
