@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from zoo.training.frozen import teacher_vectors
-from zoo.training.losses import build_loss, list_losses
+from zoo.training.losses import list_losses
+from zoo.training.losses.by_data import loss_of
 from zoo.training.run import Run
 from zoo.training.sharding import whole
 from zoo.training.trainer import make_feed
@@ -40,17 +41,22 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
     # Each query comes twice, in either process, with several answers of which each draws.
     pairs = [replace(p, query=pairs[i % 6].query, also=(Item(text=f"so {i % 9}"),)) for i, p in enumerate(pairs)]
     found = {}
-    for name in (*list_losses(), "multi"):
+    for name in (*list_losses(), "multi", "by_data"):
         recipe = quick(loss=WRITTEN.get(name, name), batch_size=8, micro_batch=5, teacher="zoo-mini", clip=1e9)
+        mine = pairs
+        if name == "by_data":  # every batch has one loss
+            losses = (("graded", "cosent(learn=True)"),)
+            recipe = replace(recipe, loss="infonce", losses=losses, sampler="homogeneous", batch_size=4)
+            mine = [replace(pair, dataset=("graded", "other")[i % 2]) for i, pair in enumerate(pairs)]
         model = fresh("text-test").double()
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # the processes draw apart
         cache = out.parent / f"cache-{out.stem}"
-        loss = build_loss(recipe.loss).double()
-        teacher = teacher_vectors(model, pairs, recipe, cache, loss, progress=False)
+        loss = loss_of(recipe).double()
+        teacher = teacher_vectors(model, mine, recipe, cache, loss, progress=False)
         run = Run(model, recipe, loss, sharded=sharded)
-        feed = make_feed(model, pairs, recipe, cache, progress=False, teacher=teacher)
+        feed = make_feed(model, mine, recipe, cache, progress=False, teacher=teacher)
         found[f"{name}/loss"] = torch.tensor(run._gradients(feed.batch(0)), dtype=torch.float64)
         for part, module in (("model", model), ("loss", run.loss)):
             for weight, parameter in module.named_parameters():

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 import shlex
 import sys
 from collections.abc import Collection, Sequence
@@ -34,7 +35,6 @@ from .unread import check_unread, unread_lines
 
 # Options of the command that are fields of the recipe.
 _FIELDS = [
-    "loss",
     "sampler",
     "epochs",
     "steps",
@@ -192,6 +192,8 @@ def _changes(arguments: argparse.Namespace, given: Collection[str] | None = None
     changes: dict[str, Any] = {field: options[field] for field in _FIELDS if options.get(field) is not None}
     if "teacher" in changes:
         changes["teacher"] = spelled(changes["teacher"])
+    plain, by_data = _losses(options.get("loss") or [])
+    changes |= ({"loss": plain} if plain else {}) | ({"losses": by_data} if by_data else {})
     if options.get("betas"):
         changes["betas"] = tuple(_number(beta) for beta in options["betas"].split(","))
     if options.get("freeze"):
@@ -199,6 +201,17 @@ def _changes(arguments: argparse.Namespace, given: Collection[str] | None = None
     if options.get("rate"):
         changes["rates"] = tuple((pattern, _number(factor)) for pattern, factor in map(assignment, options["rate"]))
     return changes
+
+
+def _losses(written: Sequence[str]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Of --loss the one for all data, "" without it, and those for some: `retrieval*=infonce(temperature=0.02)`."""
+    named = [re.fullmatch(r"([^(=:\s]+)=(.+)", text) for text in written]
+    plain = [text for text, found in zip(written, named, strict=True) if found is None]
+    if len(plain) > 1:
+        raise ZooError(
+            f"--loss {plain[0]} and --loss {plain[1]}: give one, or say for which data: --loss 'sts*={plain[1]}'"
+        )
+    return "".join(plain), tuple((found[1], found[2]) for found in named if found is not None)
 
 
 def _fitted(stages: Sequence[Recipe], pairs: Sequence[Pair] | PairTable) -> list[Recipe]:

@@ -29,6 +29,7 @@ from .read_cache import ReadCache
 from .recipe import Recipe
 from .rows import WITHOUT_IT, count_negatives, known_answers, most, negatives_each
 from .samplers import BatchSampler
+from .samplers.base import SamplerError
 from .vector_cache import VectorCache
 
 _AHEAD = 3  # steps that are read while the model works
@@ -48,6 +49,7 @@ class TrainBatch(NamedTuple):
         rows: which pairs they are. negatives: M.
         numbers: of the contents of the queries and the targets `(2b + b·M,)`, -1 for an empty place; `answers` tells
             which of them are right for which. None where the feed masks by hand.
+        part: which loss of the stage it has (`Loss.of`).
     """
 
     queries: list[Read]
@@ -57,6 +59,7 @@ class TrainBatch(NamedTuple):
     negatives: int
     numbers: Tensor | None = None
     answers: Answers | None = None
+    part: int = 0
 
 
 class _Drawn(NamedTuple):
@@ -150,6 +153,7 @@ class PairFeed:
         vectors: embeddings by key of the towers that do not learn, by position of the tower.
         teacher: the teacher's embeddings by key and its prompts, None without one.
         answers: what is right for what, by these pairs or by more; read from the pairs by default.
+        parts: which loss of the stage every row has `(n,)`, None for one.
         all_positives: whether all positives of a pair are targets; else one is drawn, each once before any comes again.
         rank, world: which part of every batch is read.
     """
@@ -165,13 +169,14 @@ class PairFeed:
         vectors: dict[int, VectorCache] | None = None,
         teacher: Teacher | None = None,
         answers: Answers | None = None,
+        parts: np.ndarray | None = None,
         all_positives: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.pairs, self.model, self.recipe, self.sampler, self.skipped = pairs, model, recipe, sampler, skipped
         self.vectors, self.teacher, self.rank, self.world = vectors or {}, teacher, rank, world
-        self.decoded = ReadCache(_DECODED_BYTES)
+        self.parts, self.decoded = parts, ReadCache(_DECODED_BYTES)
         self.prefixes = role_prefixes(model, recipe)
         self.augmentation = Augmentation.parse(recipe.augment)
         self.answers = known_answers(pairs) if answers is None else answers
@@ -222,7 +227,15 @@ class PairFeed:
         rows, count = [one.row for one in drawn], len(drawn)
         further = self.negatives + self.further
         extras = self._extras(drawn)
-        return TrainBatch(reads[:count], reads[count:], extras, rows, further, torch.tensor(numbers), self.answers)
+        contents, part = torch.tensor(numbers), self._part(step)
+        return TrainBatch(reads[:count], reads[count:], extras, rows, further, contents, self.answers, part)
+
+    def _part(self, step: int) -> int:
+        """Which loss a step has, told by the whole batch: all processes say the same."""
+        found = np.unique(self.parts[self.sampler.rows(step)]) if self.parts is not None else [0]
+        if len(found) > 1:
+            raise SamplerError(f"the batch of step {step} holds rows of several losses; take sampler='homogeneous'")
+        return int(found[0])
 
     # ------------------------------------------------------------------------------------------------- one pair
 

@@ -20,7 +20,7 @@ from .adapters import merge_lora, save_adapter
 from .checkpoint import write_json
 from .frozen import trained_prompts
 from .gather import wait_for_all, world
-from .losses import build_loss
+from .losses.by_data import loss_of
 from .recipe import Recipe
 from .rows import root_of
 from .run import Run
@@ -156,7 +156,7 @@ def write_model(
 
 def _trained_cuts(recipe: Recipe, dim: int) -> tuple[int, ...]:
     """Lengths at which a Matryoshka loss trained the vectors, longest first."""
-    cuts = {cut for module in build_loss(recipe.loss).modules() for cut in getattr(module, "dims", ())}
+    cuts = {cut for module in loss_of(recipe).modules() for cut in getattr(module, "dims", ())}
     return tuple(sorted((cut for cut in cuts if cut < dim), reverse=True))
 
 

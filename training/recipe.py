@@ -109,6 +109,8 @@ class Recipe:
         model: name of the model that is trained, for the record.
         name: what the stage is called in folders and reports.
         loss: as `zoo.training.losses.build_loss` reads it: "infonce(temperature=0.05)", "matryoshka(dims=[64]):infonce".
+        losses: losses of some data sets in place of `loss`, by shell pattern: (("sts*", "cosent"),). A batch then has rows
+            of one loss alone, so that the sampler must keep them apart (homogeneous).
         steps: optimiser steps; None means `epochs` passes over the pairs.
         batch_size: pairs of one step, over all processes: the in-batch negatives.
         micro_batch: items of one forward pass; a batch of more is cached (GradCache: one more forward pass, memory that
@@ -162,6 +164,7 @@ class Recipe:
     model: str = ""
     name: str = "train"
     loss: str = "infonce"
+    losses: tuple[tuple[str, str], ...] = ()
     steps: int | None = None
     epochs: float = 1.0
     batch_size: int = 64
@@ -248,6 +251,7 @@ class Recipe:
                 raise RecipeError(
                     f"{self.name}: {role}_prompt {text!r:.60} and {role}_prompt_name {name!r:.60}: give one"
                 )
+        self._check_losses()
         for pattern, factor in self.rates:
             if not factor > 0:
                 raise RecipeError(
@@ -258,6 +262,16 @@ class Recipe:
             raise RecipeError(f"{self.name}: ema must be from 0 to below 1, not {self.ema!r}")
         if self.batch_size < 2:
             raise RecipeError(f"{self.name}: batch_size 1 leaves no in-batch negatives; take at least 2")
+
+    def _check_losses(self) -> None:
+        pairs = [tuple(entry) for entry in self.losses if not isinstance(entry, str)]
+        if len(pairs) < len(self.losses) or any([*map(type, pair)] != [str, str] or not all(pair) for pair in pairs):
+            raise RecipeError(
+                f"{self.name}: losses are written ((pattern of data sets, loss), ...), not {self.losses!r}"
+            )
+        object.__setattr__(self, "losses", tuple(pairs))
+        if self.losses and self.pictures is not None:
+            raise RecipeError(f"{self.name}: losses by data set and pictures, zoo-mini's own feed, do not go together")
 
     @property
     def checkpoints_kept(self) -> int | None:
@@ -286,6 +300,7 @@ class Recipe:
         facts = dict(facts)
         for name in ("freeze", "datasets"):
             facts[name] = tuple(facts.get(name, ()))
+        facts["losses"] = tuple((pattern, loss) for pattern, loss in facts.get("losses", ()))
         facts["rates"] = tuple((pattern, factor) for pattern, factor in facts.get("rates", ()))
         for name, kind in (("distillation", Distillation), ("regression", Regression), ("lora", Lora)):
             if facts.get(name):

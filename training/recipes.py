@@ -76,6 +76,38 @@ def retrieval_first(**changes: Any) -> tuple[Recipe, Recipe]:
     return replace(first, **changes), replace(second, **{k: v for k, v in changes.items() if k != "holdout"})
 
 
+def qzhou(**changes: Any) -> tuple[Recipe, Recipe]:
+    """QZhou-Embedding's two stages: retrieval, then every batch of one data set with the loss of its kind.
+
+    Data sets named graded* (STS, and NLI as grades 1, 0.5 and 0) learn their order by CoSENT; the others have the other
+    queries as negatives too, and classes, with their label as `group`, leave out what shares it. The authors train in bf16,
+    and graded batches of 768; rates, steps and temperature are theirs, schedule and decay ours.
+    """
+    first = Recipe(
+        name="retrieval",
+        datasets=("retrieval*",),
+        loss="infonce(temperature=0.02, learn=False, symmetric=False, query_query=True)",
+        steps=32_000,
+        batch_size=256,
+        micro_batch=8,
+        lr=3e-5,
+        warmup=300,
+        weight_decay=0.0,
+        sampler="homogeneous",
+        holdout=0.1,
+    )
+    second = replace(
+        first,
+        name="all-tasks",
+        datasets=(),
+        losses=(("graded*", "cosent(temperature=0.02)"),),
+        steps=8_000,
+        lr=2e-5,
+        holdout=0.0,
+    )
+    return replace(first, **changes), replace(second, **{k: v for k, v in changes.items() if k != "holdout"})
+
+
 def progressive(**changes: Any) -> tuple[Recipe, Recipe, Recipe]:
     """Three stages, as SAIL's content-aware training: large and diverse, then aligned to the task, then hard and clean.
 
@@ -242,6 +274,7 @@ RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
     "matryoshka": matryoshka,
     "distilled": distilled,
     "retrieval-first": retrieval_first,
+    "qzhou": qzhou,
     "progressive": progressive,
     "composed": composed,
     "vlm2vec": vlm2vec,

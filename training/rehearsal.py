@@ -20,6 +20,8 @@ from .gather import world
 from .judging import learns_in_part, spacing
 from .leaks import check_held_out
 from .losses import build_loss
+from .losses.by_data import loss_of
+from .parts import parts_of
 from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .rows import known_answers, set_aside, told_aside, uneven_lines
@@ -64,9 +66,11 @@ def rehearse(
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
         own = answers_in(answers, pairs, mine)
-        loss = build_loss(stage.loss)
-        check_run(model, mine, stage, loss)
-        check_rows(mine, stage, loss)
+        loss = loss_of(stage)
+        for part in parts_of(stage, pairs):
+            rows = of_stage(pairs, part)
+            check_run(model, rows, part, build_loss(part.loss))
+            check_rows(rows, part, build_loss(part.loss))
         if lines := truncated(model, mine, stage):
             facts[f"{stage.name}: texts"] = "; ".join(lines)
         stage = planned(stage, mine)

@@ -14,6 +14,7 @@ from zoo.tables.errors import MissingWordError, TableError
 from zoo.tables.pairs import Pair, PairTable, Selection, answers_of, numbers_in, of_datasets, place_of
 
 from .losses import Loss, build_loss
+from .parts import parts_of
 from .recipe import Recipe, stages_of
 
 WITHOUT_IT = "the pair goes without it"  # what is said of a negative that cannot be had
@@ -187,8 +188,9 @@ def uneven_lines(
 ) -> list[str]:
     """What is said of the hard negatives, a line for each stage that sees other ones; see `uneven`."""
     lines = [
-        uneven(negatives_of(of_datasets(pairs, stage.datasets)), stage, loss or build_loss(stage.loss))
+        uneven(negatives_of(of_datasets(pairs, part.datasets)), part, loss or build_loss(part.loss))
         for stage in stages_of(recipe)
+        for part in parts_of(stage, pairs)
     ]
     sound = root_of(pairs)
     if sound is not None and not negatives_of(sound).any():

@@ -83,7 +83,7 @@ class Run:
     ) -> None:
         self.model, self.recipe, self.loss, self.step = model, recipe, loss, 0
         self.begins = begin(loss, model, before)
-        self.micro_batch = recipe.micro_batch
+        self.micro_batch, self.part = recipe.micro_batch, 0
         torch.manual_seed(recipe.seed * STRIDE)  # of the adapters' first values
         if recipe.lora is not None:
             add_lora(model, recipe.lora)
@@ -127,6 +127,7 @@ class Run:
         factor = schedule(self.recipe.schedule, self.step, self.recipe.steps, self.recipe.warmup_steps)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
+        self.part = batch.part
         while (value := self._gradients(batch)) is None:
             self._shrink(batch)
         self._check(value, "loss")
@@ -162,8 +163,9 @@ class Run:
 
     @property
     def temperature(self) -> float | None:
-        """Of the loss, where it has one."""
-        found = [1 / module.scale.item() for module in self.loss.modules() if isinstance(module, Temperature)]
+        """Of the loss of the last batch, where it has one."""
+        modules = self.loss.of(self.part).modules()
+        found = [1 / module.scale.item() for module in modules if isinstance(module, Temperature)]
         return found[0] if found else None
 
     def _gradients(self, batch: TrainBatch) -> float | None:
@@ -190,7 +192,8 @@ class Run:
         queries = gather_rows(embedded.vectors[:count]).requires_grad_()
         targets = gather_rows(embedded.vectors[count:], batch.negatives).requires_grad_()
         torch.manual_seed(seed)  # what a loss draws must be the same on all processes
-        loss = self.loss(queries, targets, **self._extras(batch))
+        own = self.loss.of(batch.part)
+        loss = own(queries, targets, **self._extras(batch, own))
         self.scaler.scale(loss).backward()
         grads = torch.cat([own_rows(queries.grad), own_rows(targets.grad, batch.negatives)])
         if self.sharded:
@@ -206,10 +209,10 @@ class Run:
         with torch.autocast(self.model.device.type, dtype=kind, enabled=kind is not None):
             return self.encode(tower, batch, layers)
 
-    def _extras(self, batch: TrainBatch) -> dict[str, Any]:
-        """The named tensors that the loss reads, of all processes."""
+    def _extras(self, batch: TrainBatch, loss: Loss) -> dict[str, Any]:
+        """The named tensors that a loss reads, of all processes."""
         have = {**batch.extras, "progress": self.step / self.recipe.steps}
-        if missing := self.loss.reads - set(have) - ({"right"} if batch.answers is not None else set()):
+        if missing := loss.reads - set(have) - ({"right"} if batch.answers is not None else set()):
             hints = {
                 "scores": "give the pairs a column score",
                 "teacher_scores": "mine the negatives with a reranker, or give a column teacher_scores",
@@ -217,20 +220,21 @@ class Run:
                 "teacher_targets": "name a teacher in the recipe (--teacher)",
             }
             remedy = "; ".join(dict.fromkeys(hints.get(name, name) for name in sorted(missing)))
-            raise MissingExtrasError(f"the loss {self.recipe.loss} needs {', '.join(sorted(missing))}: {remedy}")
-        wanted = (self.loss.reads | self.loss.may_read) & set(have)
+            name = self.recipe.loss if loss is self.loss else type(loss).__name__
+            raise MissingExtrasError(f"the loss {name} needs {', '.join(sorted(missing))}: {remedy}")
+        wanted = (loss.reads | loss.may_read) & set(have)
         if world()[1] > 1 and "ignore" in wanted:
             raise MissingExtrasError(
                 "this feed masks pairs by hand and serves one process only; train without launcher"
             )
         extras: dict[str, Any] = {}
-        names = self.loss.reads | self.loss.may_read
+        names = loss.reads | loss.may_read
         if batch.answers is not None and names & {"right", "empty"}:
             numbers = batch.numbers.to(self.model.device)
             count = len(batch.queries)
             targets = gather_rows(numbers[count:], batch.negatives)
             right = batch.answers.right(gather_rows(numbers[:count]), targets) if "right" in names else None
-            if right is not None and not (right.plain and "right" not in self.loss.reads):
+            if right is not None and not (right.plain and "right" not in loss.reads):
                 extras["right"] = right
             if "empty" in names and bool((targets < 0).any()):
                 extras["empty"] = targets < 0

@@ -13,6 +13,7 @@ from zoo.embedder import Embedder
 from zoo.spec import LogitScale
 
 from .losses.base import Loss, Temperature
+from .losses.by_data import ByData
 
 
 class Before(NamedTuple):
@@ -31,6 +32,9 @@ def begin(loss: Loss, model: Embedder, before: Before | None = None) -> str:
     Returns:
         "" for a loss without a temperature.
     """
+    if isinstance(loss, ByData):
+        parts = [(pattern, begin(part, model, before)) for pattern, part in zip(loss.patterns, loss.parts, strict=True)]
+        return "; ".join(f"{pattern}: {said}" for pattern, said in parts if said)
     said = []
     for owner, temperature in temperatures(loss):
         where = "as named" if temperature.named else _begin(owner, temperature, model.logit_scale, before)

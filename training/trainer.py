@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from zoo.embedder import Embedder
@@ -25,9 +26,11 @@ from .judging import Judge, check_evaluations
 from .leaks import check_held_out
 from .logs import Log, device_of, make_accelerator, start_trackers
 from .losses import Loss, build_loss
+from .losses.by_data import loss_of
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .offender import save_offender
-from .recipe import Recipe, stages_of
+from .parts import check_batches, part_numbers, parts_of
+from .recipe import Recipe, RecipeError, stages_of
 from .repeats import repeats
 from .rows import known_answers, root_of, set_aside, told_aside, uneven_lines, with_negatives
 from .run import STRIDE, DivergedError, Run
@@ -80,6 +83,8 @@ def train(
         could not be written; the one before it is whole. And those of `zoo.training.checks`.
     """
     out = Path(out)
+    if loss is not None and any(stage.losses for stage in stages_of(recipe)):
+        raise RecipeError("a loss of your own stands for all data; leave out losses of the recipe, or loss=")
     check_unread(pairs, recipe, held_out, loss)
     accelerator = make_accelerator(trackers, out)
     place = device_of(accelerator, device)
@@ -88,13 +93,14 @@ def train(
     for stage in stages_of(recipe):
         if stage.combiner:
             add_combiner(model, stage.combiner, stage.seed)
-        check_run(model, of_datasets(pairs, stage.datasets), stage, loss or build_loss(stage.loss))
+        for part in parts_of(stage, pairs):
+            check_run(model, of_datasets(pairs, part.datasets), part, loss or build_loss(part.loss))
     pairs = set_aside(pairs, first.max_bad, progress=bar)
     told_rows = [told_aside(pairs, out), *uneven_lines(pairs, recipe, loss)]
     pairs, held_out = hold_out(pairs, held_out, first)
     if held_out is not None and root_of(held_out) is None:
         held_out = set_aside(held_out, first.max_bad, progress=bar)
-    stages = [_ready(model, of_stage(pairs, stage), stage, loss, facts, progress) for stage in stages_of(recipe)]
+    stages = [_ready(model, pairs, stage, loss, facts, progress) for stage in stages_of(recipe)]
     if held_out is not None and (told := told_held_out(held_out)):
         facts["held out"] = told.removeprefix("held out: ")
         _say([told], progress)
@@ -138,11 +144,13 @@ def _ready(
     progress: bool,
 ) -> Recipe:
     """A stage with its steps, once its rows are known to serve; what is truncated of their texts is said."""
-    check_rows(pairs, stage, loss or build_loss(stage.loss))
-    if lines := truncated(model, pairs, stage):
+    for part in parts_of(stage, pairs):
+        check_rows(of_stage(pairs, part), part, loss or build_loss(part.loss))
+    mine = of_stage(pairs, stage)
+    if lines := truncated(model, mine, stage):
         facts[f"texts of {stage.name}"] = lines
         _say(lines, progress)
-    return planned(stage, pairs)
+    return planned(stage, mine)
 
 
 def _train_stages(
@@ -190,10 +198,10 @@ def _train_stage(
     if recipe.distillation is not None:
         learn_text(model, pairs, recipe, folder)
     # Before the run is resumed: a model that is its own teacher is so as the stage found it.
-    teacher = teacher_vectors(model, pairs, recipe, folder, loss or build_loss(recipe.loss), progress=progress)
+    teacher = teacher_vectors(model, pairs, recipe, folder, loss or loss_of(recipe), progress=progress)
     with first_projection(model, recipe) as solve:
         torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
-        stage_loss = (loss or build_loss(recipe.loss)).to(model.device)
+        stage_loss = (loss or loss_of(recipe)).to(model.device)
         run = Run(model, recipe, stage_loss, sharded=sharding.wanted(), before=before)
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)
@@ -275,7 +283,8 @@ def make_feed(
         vectors=frozen_vectors(model, pairs, recipe, folder, progress=progress),
         teacher=teacher,
         answers=answers,
-        all_positives=(loss or build_loss(recipe.loss)).all_positives,
+        parts=part_numbers(recipe, pairs),
+        all_positives=(loss or loss_of(recipe)).all_positives,
         rank=rank,
         world=processes,
     )
@@ -302,12 +311,16 @@ def scoring_of(
 def sampler_of(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> BatchSampler:
     """Which rows make the batches of a stage."""
     options = {"batch_size": recipe.batch_size, "seed": recipe.seed, "steps": recipe.steps}
-    return build_sampler(recipe.sampler, pairs=pairs, blocks=block_numbers(pairs), **options)
+    sampler = build_sampler(recipe.sampler, pairs=pairs, blocks=block_numbers(pairs), **options)
+    check_batches(sampler, recipe, pairs)
+    return sampler
 
 
 def planned(recipe: Recipe, pairs: Sequence[Pair] | PairTable) -> Recipe:
     """The recipe with its steps worked out from its epochs: a sampler knows how many batches an epoch has."""
     if recipe.steps is not None:
+        if recipe.losses:
+            sampler_of(pairs, recipe)  # which must keep them apart: told before long work
         return recipe
     return replace(recipe, steps=max(1, round(recipe.epochs * sampler_of(pairs, recipe).steps_per_epoch)))
 
@@ -317,7 +330,15 @@ def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair
     if not recipe.datasets and recipe.without_negatives == "keep":
         return pairs
     mine = of_datasets(pairs, recipe.datasets)
-    return mine if recipe.without_negatives == "keep" else Selection(pairs, with_negatives(pairs, mine.rows))
+    if recipe.without_negatives == "keep":
+        return mine
+    if not recipe.losses:
+        return Selection(pairs, with_negatives(pairs, mine.rows))
+    kept = []
+    for part in parts_of(recipe, pairs):  # a loss that looks at none has no reason to leave rows out
+        rows = of_datasets(pairs, part.datasets).rows
+        kept.append(with_negatives(pairs, rows) if build_loss(part.loss).hard_negatives else rows)
+    return Selection(pairs, np.sort(np.concatenate(kept)))
 
 
 def list_aside(out: Path, pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None) -> None:

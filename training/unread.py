@@ -12,6 +12,7 @@ from .checks import PairsError
 from .feed import sample_of
 from .losses import Loss, build_loss
 from .losses.base import losses_reading
+from .parts import parts_of
 from .recipe import Recipe, stages_of
 from .recipes import RECIPES
 from .samplers.base import sampler_reads
@@ -47,14 +48,15 @@ def check_unread(
     Raises:
         UnreadColumnError: there are such columns. PairsError: rows for validation or a test would be trained on.
     """
-    stages = [(stage, _reads(stage, loss)) for stage in stages_of(recipe)]
     for leaf in leaves_of(_whole(pairs)):
         if isinstance(leaf, SplitTable) and not leaf.asked and leaf.split != TRAIN:
             raise PairsError(
                 f"{leaf.schemas[0].source}: all rows are of the split {leaf.split}, which is not trained on; to learn from "
                 f"them all the same say so: --split {leaf.split} (open_pairs(..., split={leaf.split!r}))"
             )
-    found = [problem for part in (pairs, held_out) if part is not None for problem in _problems(part, stages, loss)]
+    found = _problems(pairs, _stages(recipe, pairs, loss), loss)
+    if held_out is not None:
+        found += _problems(held_out, _stages(recipe, held_out, loss, strict=False), loss)
     if found:
         raise UnreadColumnError("\n".join(dict.fromkeys(found)))
 
@@ -67,7 +69,7 @@ def unread_lines(
     Args:
         shown: the schemas were printed, which name such columns.
     """
-    lines, stages = [], [(stage, _reads(stage, None)) for stage in stages_of(recipe)]
+    lines, stages = [], _stages(recipe, pairs, None)
     for leaf in leaves_of(_whole(pairs)):
         for schema in getattr(leaf, "schemas", ()):
             names = [] if shown else list(schema.unused)
@@ -78,6 +80,14 @@ def unread_lines(
         if not any(_takes(stage, leaf) for stage, _ in stages):
             lines.append(f"no stage learns from the data set {', '.join(map(str, datasets_of(leaf)[1]))}")
     return lines
+
+
+def _stages(
+    recipe: Recipe | Sequence[Recipe], pairs: Sequence[Pair] | PairTable, loss: Loss | None, *, strict: bool = True
+) -> list[Stage]:
+    """Each stage, in parts where it has one loss for each kind of data, and what is read there."""
+    parts = [part for stage in stages_of(recipe) for part in parts_of(stage, pairs, strict=strict)]
+    return [(part, _reads(part, loss)) for part in parts]
 
 
 def _reads(stage: Recipe, loss: Loss | None) -> frozenset[str]:

@@ -67,6 +67,10 @@ class Loss(nn.Module):
     teachers: frozenset[str] = frozenset({"cosine", "dot"})
     of_model: bool = False
 
+    def of(self, part: int) -> "Loss":
+        """The loss of a batch; there are several in a stage with one for each kind of data (`ByData`)."""
+        return self
+
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """The mean loss over the queries, in nats where it is a likelihood."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")

@@ -82,7 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     run = parser.add_argument_group("run")
-    run.add_argument("--loss", help='e.g. sigmoid, "infonce(temperature=0.05)", "matryoshka(dims=[128, 64]):infonce"')
+    run.add_argument(
+        "--loss",
+        action="append",
+        metavar="[DATA=]LOSS",
+        help='e.g. sigmoid, "infonce(temperature=0.05)", "matryoshka(dims=[128, 64]):infonce"; repeat for some data sets by name: '
+        '"sts*=cosent"',
+    )
     run.add_argument("--sampler", help='e.g. no_duplicates, homogeneous, "interleaved(sub_batch=64)"')
     run.add_argument("--epochs", type=real, metavar="N", help="passes over the pairs")
     run.add_argument("--steps", type=positive, metavar="N", help="optimiser steps, in place of --epochs")

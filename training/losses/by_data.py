@@ -1,0 +1,54 @@
+"""One loss for each kind of data: a stage's data sets train with the loss whose pattern names them (QZhou-Embedding)."""
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from .base import Loss, build_loss
+
+OTHERS = "*"
+
+
+class ByData(Loss):
+    """Several losses, each with a temperature of its own, of which a batch is given one by its data sets.
+
+    Args:
+        otherwise: the loss of data sets that no pattern names, as `build_loss` reads it.
+        losses: shell patterns of data sets' names, and their losses; the first that matches counts.
+
+    Raises:
+        UnknownLossError: no such loss. ValueError: they compare other layers, so that a batch would be computed otherwise.
+    """
+
+    def __init__(self, otherwise: str, losses: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        # The one for the others first: its temperature is the model's own, where there are several.
+        self.patterns = (OTHERS, *(pattern for pattern, _ in losses))
+        self.parts = nn.ModuleList(build_loss(written) for written in (otherwise, *(loss for _, loss in losses)))
+        for name in ("reads", "may_read"):
+            setattr(self, name, frozenset().union(*(getattr(part, name) for part in self.parts)))
+        for name in ("all_positives", "hard_negatives"):
+            setattr(self, name, any(getattr(part, name) for part in self.parts))
+        for name in ("similarities", "teachers"):
+            setattr(self, name, frozenset.intersection(*(getattr(part, name) for part in self.parts)))
+        self.layers = self.parts[0].layers
+        if any(part.layers != self.layers for part in self.parts):
+            raise ValueError("losses of one stage must compare the same layers; give each a stage of its own")
+
+    def number(self, dataset: str) -> int:
+        """Which part is a data set's."""
+        hits = (i for i, pattern in enumerate(self.patterns) if i and fnmatch.fnmatchcase(dataset, pattern))
+        return next(hits, 0)
+
+    def of(self, part: int) -> Loss:
+        return self.parts[part]
+
+    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
+        raise TypeError("a batch has one of these losses: call of(part)")
+
+
+def loss_of(recipe: Any) -> Loss:
+    """The loss of a recipe's stage: the one of `recipe.loss`, or that and those of `recipe.losses`."""
+    return ByData(recipe.loss, recipe.losses) if recipe.losses else build_loss(recipe.loss)
