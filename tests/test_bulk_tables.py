@@ -148,6 +148,38 @@ def test_decimals_and_uuids_that_are_kept_as_text_have_no_quotes(tmp_path):
         assert [record.attributes[1] for record in source.records()] == [str(column), "some text"]
 
 
+def test_a_damaged_row_group_loses_its_own_rows(text, tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": [f"text {i}" for i in range(30)]}), path, row_group_size=10)
+    whole = bytearray(path.read_bytes())
+    start = pq.read_metadata(path).row_group(1).column(0).dictionary_page_offset
+    whole[start : start + 60] = b"\xff" * 60
+    path.write_bytes(whole)
+    report = embed(text, path, tmp_path / "out")
+    assert (report.inputs, report.reasons) == (30, {"bad-row": 10})
+    assert stored(tmp_path / "out")[0] == [str(i) for i in (*range(10), *range(20, 30))]
+    assert quarantined(tmp_path / "out")[0]["message"].startswith(
+        "t.parquet, row 10: row group 1 is damaged or cut off"
+    )
+
+
+def test_vectors_may_lie_inside_a_partitioned_folder(clip, tmp_path):
+    folder = partitioned(tmp_path, {"2023": [0, 1]})
+    assert [embed(clip, folder, folder / "vectors").new for _ in range(2)] == [2, 0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_partitions_of_text_files(kind, tmp_path):
+    for year in (2023, 2024):
+        (tmp_path / f"year={year}").mkdir()
+        (as_csv if kind == "csv" else as_jsonl)([{"text": f"of {year}"}], tmp_path / f"year={year}" / f"a.{kind}")
+    source = open_source(tmp_path)
+    assert source.schema.field("year").type == pa.int64()
+    assert [(r.id, r.value, r.attributes[1]) for r in source.records()] == [
+        (f"year={year}/a.{kind}#0", f"of {year}", year) for year in (2023, 2024)
+    ]
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_a_column_that_occurs_twice_is_named(kind, text, tmp_path):
     path = tmp_path / f"t.{kind}"

@@ -39,6 +39,16 @@ def test_unicode_is_found_with_and_without_its_mark(encoding, tmp_path):
     assert bool(told) == (not encoding.startswith("utf-8"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_header_tells_the_encoding_of_texts_that_are_not_ascii(encoding, tmp_path):
+    text = "query,positive\n" + "".join(f"漢字の文,漢字の文{i}\n" for i in range(300))
+    assert rows_of(write(tmp_path, "t.csv", text.encode(encoding)))[5] == ("漢字の文", "漢字の文5")
+
+
+def test_blank_lines_are_no_rows(tmp_path):
+    assert rows_of(write(tmp_path, "t.csv", 'query,positive\n\n  \n"a,b",é\n \t\nc,d\n\n')) == ROWS
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "shift_jis", "gb18030"])
 def test_other_encodings_are_said_and_never_guessed(encoding, tmp_path):
     text = "漢字の文" if encoding in ("shift_jis", "gb18030") else "é"

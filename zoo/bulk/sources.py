@@ -152,7 +152,7 @@ def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> 
         return Lines(place, options)
     if not place.is_dir():
         return Tables.open(path, options)
-    tables = Tables.in_folder(place, options)
+    tables = Tables.in_folder(place, options, exclude)
     if tables is None:
         return Pictures(place, options, exclude)
     if tables.gives_way and holds_pictures(place, exclude):

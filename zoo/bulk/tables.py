@@ -121,9 +121,9 @@ class Tables:
         return cls(place, find_tables(place, options.split), options)._read()
 
     @classmethod
-    def in_folder(cls, folder: Path, options: Options) -> Self | None:
+    def in_folder(cls, folder: Path, options: Options, exclude: Path | None) -> Self | None:
         """The tables of a folder; None where it holds none."""
-        found = find_tables(folder, options.split)
+        found = find_tables(folder, options.split, exclude)
         if not found.files:
             return None
         usual = "file_name" if found.metadata else ""

@@ -38,25 +38,33 @@ class ParquetReader(RowReader):
         return reader
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
-        """See `RowReader`; a row with a text that is not UTF-8 is a bad one."""
+        """See `RowReader`; a row with a text that is not UTF-8 is a bad one, and so are those of a damaged row group."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         wanted = [name for name in self.schema.names if columns is None or name in columns]
-        number = -1
-        try:
-            # Small buffers: without them a row group of pictures would come into memory as a whole.
-            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20) as file:
-                for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
-                    columns_of_batch = [_values(batch.column(name)) for name in wanted]
-                    for at in range(len(batch)):
-                        number += 1
-                        cells = {name: values[at] for name, values in zip(wanted, columns_of_batch, strict=True)}
-                        bad = any(value is _UNREADABLE for value in cells.values())
-                        where, problem = f"{self.name}, row {number}", "a text is not UTF-8" if bad else ""
-                        yield RawRow(number, 0, where, {} if bad else cells | self.constants, problem)
-        except (pa.ArrowException, OSError) as error:
-            raise TableError(f"{self.name}, after {number + 1:,} rows: damaged or cut off: {error}") from error
+        number, footer = 0, read_footer(self.path)
+        # Small buffers: without them a row group of pictures would come into memory as a whole.
+        with pq.ParquetFile(self.path, metadata=footer, pre_buffer=False, buffer_size=2**20) as file:
+            for group in range(footer.num_row_groups):
+                stop, problem = number + footer.row_group(group).num_rows, ""
+                try:
+                    for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=wanted):
+                        yield from self._rows_of(batch, wanted, number)
+                        number += len(batch)
+                except (pa.ArrowException, OSError) as error:
+                    problem = f"row group {group} is damaged or cut off: {error}"
+                for lost in range(number, stop) if problem else ():
+                    yield RawRow(lost, 0, f"{self.name}, row {lost}", {}, problem)
+                number = stop
+
+    def _rows_of(self, batch: "pa.RecordBatch", wanted: Sequence[str], first: int) -> Iterator[RawRow]:
+        values = [_values(batch.column(name)) for name in wanted]
+        for at in range(len(batch)):
+            cells = {name: column[at] for name, column in zip(wanted, values, strict=True)}
+            bad = any(value is _UNREADABLE for value in cells.values())
+            where, problem = f"{self.name}, row {first + at}", "a text is not UTF-8" if bad else ""
+            yield RawRow(first + at, 0, where, {} if bad else cells | self.constants, problem)
 
     def types(self, guesses: dict[str, Any] | None = None) -> "dict[str, pa.DataType]":
         """See `RowReader`."""

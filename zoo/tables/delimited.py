@@ -90,8 +90,8 @@ class CsvReader(RowReader):
         previous, _ = next(records)
         for line, cells in records:
             start, previous = previous + 1, line
-            if not cells:
-                continue
+            if not cells or (width > 1 and len(cells) == 1 and not cells[0].strip()):
+                continue  # a blank line
             number += 1
             found = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
             problem = f"{found}, and the header has {width}" if len(cells) != width else ""

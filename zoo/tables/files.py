@@ -117,10 +117,13 @@ def tables_in(folder: Path) -> list[Path]:
     return sorted(files, key=natural)
 
 
-def partitions_in(folder: Path) -> dict[Path, dict[str, Any]]:
+def partitions_in(folder: Path, exclude: Path | None = None) -> dict[Path, dict[str, Any]]:
     """The tables of a partitioned folder in their natural order, each with the keys that its folders say.
 
     `year=2024/lang=de/part-0.parquet`; as Spark, DuckDB and pyarrow write them. Empty for other folders.
+
+    Args:
+        exclude: a folder that is not looked into.
 
     Raises:
         TableError: two files have other keys.
@@ -128,10 +131,15 @@ def partitions_in(folder: Path) -> dict[Path, dict[str, Any]]:
     from zoo.tables.cells import Guess, from_cell
 
     below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))]
+    below = [path for path in below if exclude is None or path.resolve() != exclude.resolve()]
     if not below or not all("=" in path.name for path in below):
         return {}
     found: dict[Path, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*"), key=natural):
+    inside = [
+        *(path for path in folder.iterdir() if path.is_file()),
+        *(path for one in below for path in one.rglob("*")),
+    ]
+    for path in sorted(inside, key=natural):
         parts = path.relative_to(folder).parts
         if suffix_of(path) in KINDS and path.is_file() and not any(part.startswith((".", "_")) for part in parts):
             keys = [unquote(part).partition("=") for part in parts[:-1] if "=" in part]

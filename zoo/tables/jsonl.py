@@ -38,7 +38,9 @@ class JsonReader(RowReader):
             if text.strip():
                 number += 1
                 cells, problem = parsed_object(text)
-                cells = {**self.constants, **cells} if self.constants and not problem else cells
+                cells = (
+                    {**cells, **{k: v for k, v in self.constants.items() if k not in cells}} if not problem else cells
+                )
                 yield RawRow(number, line, f"{self.name}, line {line}", cells, problem)
 
     def types(self, guesses: dict[str, Guess] | None = None) -> "dict[str, pa.DataType]":

@@ -62,7 +62,7 @@ def encoding_of(path: Path, encoding: str | None = None) -> tuple[str, str]:
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name, "strict"
-    return _by_zeros(head) or "utf-8", "strict"
+    return _by_zeros(head[:32]) or _by_zeros(head) or "utf-8", "strict"  # a header is ASCII even where texts are not
 
 
 def undecoded(text: str) -> str:

@@ -35,11 +35,12 @@ class Found:
         return path.relative_to(self.base).as_posix() if path.is_relative_to(self.base) else path.name
 
 
-def find_tables(source: str | Path, split: str | None) -> Found:
+def find_tables(source: str | Path, split: str | None, exclude: Path | None = None) -> Found:
     """The tables of a file, a glob, a range, a folder or `hf:org/name`.
 
     Args:
         split: whose files are wanted, where the names of files and folders say it; None for all.
+        exclude: a folder that is not looked into (where vectors go).
 
     Raises:
         TableError: nothing there. NoSplitError: other splits. HubError: the data set cannot be had.
@@ -51,14 +52,14 @@ def find_tables(source: str | Path, split: str | None) -> Found:
         return Found(files, _common(files), name, by_split=by_split)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _in_folder(path, split)
+        return _in_folder(path, split, exclude)
     files, name = find_files(path)
     if len(files) == 1 and files[0].is_dir():  # a glob that matches one folder
-        return _in_folder(files[0], split)
+        return _in_folder(files[0], split, exclude)
     return Found(files, _common(files), name)
 
 
-def _in_folder(path: Path, split: str | None) -> Found:
+def _in_folder(path: Path, split: str | None, exclude: Path | None) -> Found:
     from zoo.tables.folder import split_files, split_folder
 
     folder, by_split = (path, False) if split is None else split_folder(path, split)
@@ -66,7 +67,7 @@ def _in_folder(path: Path, split: str | None) -> Found:
     for metadata in METADATA:
         if (folder / metadata).is_file():
             return Found([folder / metadata], folder, name, by_split=by_split, metadata=True)
-    if constants := partitions_in(folder):
+    if constants := partitions_in(folder, exclude):
         return Found(list(constants), folder, name, constants, by_split)
     files = tables_in(folder)
     if not files or split is None:
