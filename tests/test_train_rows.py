@@ -208,6 +208,21 @@ def test_the_command_stops_before_a_model_is_loaded(images, capsys):
     assert main([*command, "--held-out", str(path), "--max-bad", "2"]) == 2
 
 
+def test_held_out_images_that_cannot_be_read_are_listed_and_count(images):
+    pairs = [
+        Pair(Item(image=images / ("red.png", "cut.png")[i == 3]), text(f"text {i}"), where=f"line {i}")
+        for i in range(9)
+    ]
+    parts = Selection(found := set_aside(pairs, 1), range(4)), Selection(found, range(4, 9))
+    out = images / "run"
+    train(fresh(), parts[1], quick(steps=1, batch_size=4, max_bad=1), out, held_out=parts[0], **CALM)
+    (line,) = map(json.loads, (out / "skipped.jsonl").read_text().splitlines())
+    assert line["pair"] == "line 3"
+    assert line["reason"].startswith("the query: ")
+    with pytest.raises(TooManyBadItemsError, match="1 of 9 inputs are bad"):
+        train(fresh(), parts[1], quick(steps=1, batch_size=4, max_bad=0), images / "no", held_out=parts[0], **CALM)
+
+
 def test_rows_in_place_of_bad_ones_are_of_the_same_data_set(tmp_path):
     pairs = text_pairs(8, dataset="a") + text_pairs(8, dataset="b")
     pairs = [replace(pair, where=f"line {i}") for i, pair in enumerate(pairs)]

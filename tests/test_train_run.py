@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 from zoo.training import Pair, train
-from zoo.training.feed import Skipped
 from zoo.training.logs import MissingTrackerError, make_accelerator
 from zoo.training.losses import build_loss
 from zoo.training.losses.base import Loss
 from zoo.training.recipe import Recipe
 from zoo.training.run import CheckpointMismatchError, DivergedError, MissingExtrasError, Run
+from zoo.training.skipped import Skipped
 from zoo.training.trainer import RecipeMismatchError, finish, make_feed, planned
 
 from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs

@@ -1,19 +1,15 @@
 """PairFeed: pairs → the batch of a step, read in threads ahead of the model; told by the seed and the step alone."""
 
-import json
 import math
-import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.bulk.limit import Limit
 from zoo.embedder import Embedder
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
 from zoo.fusion import FusedEncoder, FusedRead, Known
@@ -30,6 +26,7 @@ from .recipe import Recipe
 from .rows import WITHOUT_IT, count_negatives, known_answers, most, negatives_each
 from .samplers import BatchSampler
 from .samplers.base import SamplerError
+from .skipped import Skipped
 from .vector_cache import VectorCache
 
 _AHEAD = 3  # steps that are read while the model works
@@ -87,61 +84,6 @@ class Feed(Protocol):
 
 class UntaughtError(ZooError):
     """The teacher has no vector for an item."""
-
-
-class Skipped:
-    """Rows that something is wrong with: listed once each in a file, and no more of them than the recipe allows.
-
-    Args:
-        path: the file; the other processes' lie beside it, and count too. limit: as `Limit` reads it.
-        count: all inputs. before: place and reason of those that were set aside before, which count too.
-    """
-
-    def __init__(self, path: Path | None, limit: Any, count: int, before: Mapping[str, str] | None = None) -> None:
-        self.path, self.limit, self.count = path, Limit.parse(limit), count
-        self.reasons: dict[str, str] = dict(before or {})
-        self._lock = threading.Lock()
-        self.reasons |= _listed(path)
-
-    def add(self, pair: str, reason: str) -> None:
-        """Notes a row; raises TooManyBadItemsError where that is one too many."""
-        with self._lock:
-            if pair in self.reasons:
-                return
-            self.reasons[pair] = reason
-            if self.path is not None:
-                list_skipped(self.path, {pair: reason})
-                for other in self.path.parent.glob("skipped*.jsonl"):
-                    self.reasons |= {} if other == self.path else _listed(other, mend=False)
-            allowed = self.limit.allowed(self.count)
-            if len(self.reasons) > allowed:
-                share = f", {self.limit} of {self.count:,}" if self.limit.share is not None else ""
-                raise TooManyBadItemsError(
-                    f"{len(self.reasons):,} pairs cannot be read and the recipe allows {allowed:,} (max_bad{share}); the last "
-                    f"is {pair}: {reason}" + (f"; all are in {self.path}" if self.path is not None else "")
-                )
-
-
-def list_skipped(path: Path, reasons: Mapping[str, str], **facts: Any) -> None:
-    """Adds places and reasons to a file of skipped rows, those that are not in it yet."""
-    known = _listed(path, every=True)
-    lines = [
-        json.dumps({"pair": place, "reason": reason, **facts}, ensure_ascii=False) + "\n"
-        for place, reason in reasons.items()
-        if place not in known
-    ]
-    if lines:
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
-
-
-def _listed(path: Path | None, *, mend: bool = True, every: bool = False) -> dict[str, str]:
-    """Place and reason of the rows in a file; those that are held out only count with `every`."""
-    if path is None or not path.is_file():
-        return {}
-    lines = keep_whole_lines(path) if mend else path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-    entries = map(json.loads, filter(None, lines))
-    return {entry["pair"]: entry["reason"] for entry in entries if every or not entry.get("held_out")}
 
 
 class PairFeed:
@@ -363,12 +305,3 @@ def sample_of(pairs: Sequence[Pair] | PairTable, size: int = 256) -> list[Pair]:
         except InputError:
             continue
     return found
-
-
-def keep_whole_lines(path: Path) -> list[str]:
-    """The lines of a file of JSON objects; one that a kill left half-written is dropped from it."""
-    text = path.read_text(encoding="utf-8")
-    whole, newline, _ = text.rpartition("\n")
-    if whole + newline != text:
-        path.write_text(whole + newline, encoding="utf-8")
-    return whole.splitlines()

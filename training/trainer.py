@@ -18,7 +18,7 @@ from . import sharding
 from .checkpoint import last_checkpoint, save_checkpoint, write_json
 from .checks import check_rows, check_run
 from .claims import RecipeMismatchError, check_same, claim, held, note, run_in, stage_folder, tidy
-from .feed import Feed, PairFeed, Skipped, list_skipped
+from .feed import Feed, PairFeed
 from .finishing import conclude, hold_out, told_held_out, write_model
 from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors
 from .gather import broadcast, say, wait_for_all, world
@@ -36,6 +36,7 @@ from .rows import known_answers, root_of, set_aside, told_aside, uneven_lines, w
 from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
 from .scoring import Scoring
+from .skipped import Skipped, list_aside, list_unread
 from .temperatures import Before
 from .truncation import truncated
 from .unread import check_unread, unread_lines
@@ -108,7 +109,6 @@ def train(
         _say([*unread_lines(pairs, recipe), *filter(None, told_rows)], progress)
     with held(out):
         claimed = claim(out, stages, resume, notes)
-        list_aside(out, pairs, held_out)
         model.to(place)
         broadcast(model)
         answers = known_answers(pairs)
@@ -117,9 +117,12 @@ def train(
             facts["held-out pairs"] = "; ".join(kept_out.told)
             _say(kept_out.told, progress)
         note(out, claimed, answers, kept_out and kept_out.pairs)
+        list_aside(out, pairs, held_out)
         scoring = scoring_of(out, model, kept_out and kept_out.pairs, stages, loss, resume=resume, progress=progress)
         start_trackers(accelerator, stages)
         scoring.before()
+        if (ranking := scoring.score("before")) is not None:
+            list_unread(out, ranking.skipped, scoring.pairs, pairs, held_out, first.max_bad)
         _train_stages(model, pairs, stages, out, loss, accelerator, scoring, answers, progress)
         scoring.after()
         scoring.conclude()
@@ -339,14 +342,6 @@ def of_stage(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> Sequence[Pair
         rows = of_datasets(pairs, part.datasets).rows
         kept.append(with_negatives(pairs, rows) if build_loss(part.loss).hard_negatives else rows)
     return Selection(pairs, np.sort(np.concatenate(kept)))
-
-
-def list_aside(out: Path, pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None) -> None:
-    """Lists in skipped.jsonl what was set aside, of the pairs and of those that are held out."""
-    if world()[0] == 0:
-        for part, facts in ((pairs, {}), (held_out, {"held_out": True})):
-            if (sound := root_of(part)) is not None and sound.bad:
-                list_skipped(out / "skipped.jsonl", sound.bad, **facts)
 
 
 def answers_in(answers: Answers, pairs: Sequence[Pair] | PairTable, part: Any) -> Answers:

@@ -1,0 +1,119 @@
+"""Skipped: the rows of a run that something is wrong with, listed in its folder, and no more of them than is allowed."""
+
+import json
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.bulk.limit import Limit
+from zoo.errors import TooManyBadItemsError
+from zoo.tables.pairs import Pair, PairTable
+
+from .gather import world
+from .rows import check_limit, root_of
+
+SKIPPED = "skipped.jsonl"
+_PART = re.compile(r"(\w+) item (\d+): (.*)", re.DOTALL)  # as `evaluate_pairs` names what it could not embed
+
+
+class Skipped:
+    """Rows that something is wrong with: listed once each in a file, and no more of them than the recipe allows.
+
+    Args:
+        path: the file; the other processes' lie beside it, and count too. limit: as `Limit` reads it.
+        count: all inputs. before: place and reason of those that were set aside before, which count too.
+    """
+
+    def __init__(self, path: Path | None, limit: Any, count: int, before: Mapping[str, str] | None = None) -> None:
+        self.path, self.limit, self.count = path, Limit.parse(limit), count
+        self.reasons: dict[str, str] = dict(before or {})
+        self._lock = threading.Lock()
+        self.reasons |= _listed(path)
+
+    def add(self, pair: str, reason: str) -> None:
+        """Notes a row; raises TooManyBadItemsError where that is one too many."""
+        with self._lock:
+            if pair in self.reasons:
+                return
+            self.reasons[pair] = reason
+            if self.path is not None:
+                list_skipped(self.path, {pair: reason})
+                for other in self.path.parent.glob("skipped*.jsonl"):
+                    self.reasons |= {} if other == self.path else _listed(other, mend=False)
+            allowed = self.limit.allowed(self.count)
+            if len(self.reasons) > allowed:
+                share = f", {self.limit} of {self.count:,}" if self.limit.share is not None else ""
+                raise TooManyBadItemsError(
+                    f"{len(self.reasons):,} pairs cannot be read and the recipe allows {allowed:,} (max_bad{share}); the last "
+                    f"is {pair}: {reason}" + (f"; all are in {self.path}" if self.path is not None else "")
+                )
+
+
+def list_skipped(path: Path, reasons: Mapping[str, str], **facts: Any) -> None:
+    """Adds places and reasons to a file of skipped rows, those that are not in it yet."""
+    known = _listed(path, every=True)
+    lines = [
+        json.dumps({"pair": place, "reason": reason, **facts}, ensure_ascii=False) + "\n"
+        for place, reason in reasons.items()
+        if place not in known
+    ]
+    if lines:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+
+
+def _listed(path: Path | None, *, mend: bool = True, every: bool = False) -> dict[str, str]:
+    """Place and reason of the rows in a file; those that are held out only count with `every`."""
+    if path is None or not path.is_file():
+        return {}
+    lines = keep_whole_lines(path) if mend else path.read_text(encoding="utf-8").rpartition("\n")[0].split("\n")
+    entries = map(json.loads, filter(None, lines))
+    return {entry["pair"]: entry["reason"] for entry in entries if every or not entry.get("held_out")}
+
+
+def keep_whole_lines(path: Path) -> list[str]:
+    """The lines of a file of JSON objects; one that a kill left half-written is dropped from it."""
+    text = path.read_text(encoding="utf-8")
+    whole, newline, _ = text.rpartition("\n")
+    if whole + newline != text:
+        path.write_text(whole + newline, encoding="utf-8")
+    return whole.split("\n")  # not splitlines: a reason may hold line ends of other kinds
+
+
+def list_aside(out: Path, pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None) -> None:
+    """Lists in skipped.jsonl what was set aside, of the pairs and of those that are held out."""
+    if world()[0] == 0:
+        for part, facts in ((pairs, {}), (held_out, {"held_out": True})):
+            if (sound := root_of(part)) is not None and sound.bad:
+                list_skipped(out / SKIPPED, sound.bad, **facts)
+
+
+def list_unread(
+    out: Path,
+    messages: Sequence[str],
+    ranked: Sequence[Pair],
+    pairs: Sequence[Pair] | PairTable,
+    held_out: Sequence[Pair] | PairTable,
+    max_bad: Any,
+) -> None:
+    """Lists held-out pairs that could not be embedded; those that were kept back of the pairs count with these.
+
+    Args:
+        messages: of `PairScores.skipped`. ranked: the pairs that they are of.
+
+    Raises:
+        TooManyBadItemsError: with what was set aside they are more than is allowed.
+    """
+    found: dict[str, str] = {}
+    for message in messages:
+        if match := _PART.fullmatch(message):
+            row = int(match[2])
+            found.setdefault(ranked[row].where or f"held-out pair {row}", f"the {match[1]}: {match[3]}")
+    sound, own = root_of(pairs), root_of(held_out)
+    together = sound is not None and sound is own
+    if found and world()[0] == 0:
+        list_skipped(out / SKIPPED, found, **({} if together else {"held_out": True}))
+    if own is not None:
+        check_limit({**own.bad, **found}, max_bad, own.inputs)
