@@ -13,6 +13,7 @@ from zoo.training.positioning import Probe, self_position
 from tests.train_support import text_pairs
 from zoo import build_model
 from zoo.embedder import Embedder
+from zoo.fusion import WeightedSum
 from zoo.pooling import Cls
 
 
@@ -32,6 +33,10 @@ def cut(model: Embedder) -> None:
     model.spec = replace(model.spec, dims=(8,))
 
 
+def fused(model: Embedder) -> None:
+    model.fusion = WeightedSum(image=0.3)
+
+
 def resized(model: Embedder) -> None:
     encoder = model.towers[0].encoder
     encoder.transform = replace(encoder.transform, interpolation="bilinear")
@@ -46,6 +51,7 @@ WAYS: dict[Callable[[Embedder], None], tuple[str, str]] = {
     pooled: ("text-test", "its tower 0 pooler is Cls and not Mean"),
     shortened: ("text-test", "its tower 0 encoder max_tokens is 9 and not "),
     cut: ("text-test", r"its dims is \[8\] and not \[32, 16\]"),
+    fused: ("clip-test", "its fusion image is 0.3 and not absent"),
     resized: ("clip-test", "its tower 0 encoder transform.interpolation is bilinear and not bicubic"),
 }
 

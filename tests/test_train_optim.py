@@ -1,6 +1,7 @@
 """Patterns, freezing, groups of the optimiser, schedules and the running average of the weights."""
 
 import copy
+import json
 import math
 from itertools import pairwise
 
@@ -23,6 +24,8 @@ from zoo.training.optim import (
     select,
     short_name,
 )
+from zoo.training.recipe import Recipe, RecipeError
+from zoo.training.run import Run
 
 from zoo import build_model, list_models
 
@@ -227,6 +230,20 @@ def factors(make, steps: int, **options) -> list[float]:
         optimizer.step()
         scheduler.step()
     return out
+
+
+@pytest.mark.parametrize("written", [(0.9,), (0.9, 1.0), (-0.1, 0.9), ("a", 0.9), 0.9, (0.9, 0.98, 0.99)])
+def test_betas_are_two_numbers_below_one(written):
+    with pytest.raises(RecipeError, match="betas must be two numbers"):
+        Recipe(betas=written)
+
+
+def test_betas_and_eps_of_the_recipe_are_the_optimisers_and_survive_json():
+    recipe = Recipe(betas=[0.8, 0.95], eps=1e-6, steps=1, rates=(("text", 0.5),))
+    run = Run(build_model("text-test"), recipe, InfoNCE())
+    assert {(group["betas"], group["eps"]) for group in run.optimizer.param_groups} == {((0.8, 0.95), 1e-6)}
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    assert (Recipe().betas, Recipe().eps) == ((0.9, 0.98), 1e-8)
 
 
 class TestSchedule:

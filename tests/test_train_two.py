@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 from zoo.training.gather import say
+from zoo.training.logs import device_of, make_accelerator
 
 from tests import warm
 from tests.ports import free_port
 from tests.train_support import PAINTS, SHAPES, picture
 from zoo import load_model
 from zoo.cli import main
+from zoo.errors import ArgumentError
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -113,6 +115,20 @@ def test_one_process_speaks_before_they_have_met(monkeypatch, capsys):
         monkeypatch.setenv("RANK", rank) if rank else monkeypatch.delenv("RANK", raising=False)
         say("hello")
         assert capsys.readouterr().out == heard
+
+
+def test_the_device_is_the_one_asked_for_or_an_error_before_any_work(tmp_path, capsys):
+    accelerator = make_accelerator((), tmp_path)
+    assert device_of(accelerator, None) == accelerator.device
+    assert device_of(accelerator, "cpu") == torch.device("cpu")
+    wrong = ["gpu", "cuda:99", "meta"] + ([] if torch.backends.mps.is_available() else ["mps"])
+    for device in wrong:
+        with pytest.raises(ArgumentError, match=r"^device must be"):
+            device_of(accelerator, device)
+    options = shapes(tmp_path)
+    assert main(["train", *options, "--device", "cuda:99", "--out", str(tmp_path / "run")]) == 2
+    assert "--device must be" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from zoo.errors import ZooError
 from zoo.formats import read_json
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS
 from zoo.formats.schema import scale_of
+from zoo.fusion import is_default
 from zoo.items import Item
 from zoo.registry import load_model
 from zoo.spec import LogitScale
@@ -385,19 +386,22 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def _facts(model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
     """What must be equal besides the tensors (the parts of every tower, their settings, the vocabularies), and how inputs
-    are read, of which one may be chosen: prompts, poolers, preprocessing, Matryoshka cuts.
+    are read, of which one may be chosen: prompts, poolers, preprocessing, the rule of fusion, Matryoshka cuts.
     """
     if isinstance(model, Path):
         config = read_json(model / CONFIG)
-        towers, spec = config["towers"], config["spec"]
+        towers, spec, fusion = config["towers"], config["spec"], config.get("fusion")
     else:
         towers = [
             {part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")} for tower in model.towers
         ]
-        spec = model.spec.to_dict()
+        spec, fusion = model.spec.to_dict(), None if is_default(model.fusion) else _describe(model.fusion)
     fixed: dict[str, Any] = {"similarity": spec.get("similarity", "cosine"), "number of towers": len(towers)}
     choosable: dict[str, Any] = {f"prompt {name}": text for name, text in spec.get("prompts", {}).items()}
     choosable |= {f"prompt of the role {role}": name for role, name in (spec.get("roles") or {}).items()}
+    if fusion is not None:
+        choosable |= {f"fusion {name}": value for name, value in fusion.items() if name != "kind"}
+        choosable["fusion"] = fusion["kind"].rpartition(":")[2]
     choosable |= {"default prompt": spec.get("default_prompt_name"), "dims": list(spec.get("dims") or ())}
     for place, tower in enumerate(towers):
         for part in ("encoder", "pooler", "head"):

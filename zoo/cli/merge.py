@@ -112,7 +112,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace, method: str) -> None:
     count = len(arguments.models)
-    if len(set(arguments.models)) < count or count < (1 if method == "self-position" else 2):
+    if len({Path(name).resolve() for name in arguments.models}) < count or count < (
+        1 if method == "self-position" else 2
+    ):
         raise ZooError("name two different models or more: zoo merge runs/a runs/b --out merged/")
     if method == "slerp" and count != 2:
         raise ZooError(f"slerp merges two models, not {count}; use --method uniform")
