@@ -2,6 +2,7 @@
 
 import csv
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MAX_CELL = 2**26
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _LOOKED_AT = 200  # lines, for the separator
+_SURE = 3  # separators inside a cell that stand as in rows
+_LONG = 10  # lines of a cell, in a table of one column
 _SAID = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)  # Excel's own first line
 
 
@@ -38,6 +41,7 @@ class CsvReader(RowReader):
     separator: str = ","
     quoted: bool = True
     skipped: int = 0  # lines before the header
+    _doubted: bool = False
 
     @classmethod
     def open(cls, path: Path, told: Format, name: str, constants: Mapping[str, Any]) -> Self:
@@ -84,7 +88,7 @@ class CsvReader(RowReader):
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
         """See `RowReader`; a row with more or fewer cells than the header is a bad one."""
-        width, number, spans = self._width, -1, False
+        width, number = self._width, -1
         header = self.columns[:width]
         records = self._records()
         previous, _ = next(records)
@@ -96,12 +100,8 @@ class CsvReader(RowReader):
             found = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
             problem = f"{found}, and the header has {width}" if len(cells) != width else ""
             problem = problem or next(filter(None, map(undecoded, cells)), "")
-            if line > start and not spans and (looking := self._rows_inside(cells)):
-                spans = True
-                self._note(
-                    f"{self.name}, line {start}: a quoted cell runs to line {line}, and {looking} of its lines look like rows "
-                    "of their own; is a quote left open there?"
-                )
+            if line > start:
+                self._doubt(start, line, cells)
             where = f"{self.name}, line {line}"
             found = {} if problem else dict(zip(header, cells, strict=True)) | self.constants
             yield RawRow(number, line, where, found, problem)
@@ -157,11 +157,29 @@ class CsvReader(RowReader):
             'one, and a quote inside it is written twice ("")'
         )
 
-    def _rows_inside(self, cells: Sequence[str]) -> int:
-        """How many lines inside quoted cells have as many cells as the header."""
-        width = self._width
-        lines = [line for cell in cells for line in cell.splitlines()[1:] if "\n" in cell]
-        return sum(1 for line in lines if line.count(self.separator) == width - 1) if width > 1 else 0
+    def _doubt(self, start: int, line: int, cells: Sequence[str]) -> None:
+        """Looks at a cell that runs over lines: a quote that was left open ends where the next one stands, if that fits.
+
+        Raises:
+            TableError: its lines are rows, more than chance would have it, and nobody has said how the file is written.
+        """
+        lines = [cell.splitlines() for cell in cells if "\n" in cell]
+        inside = [text for one in lines for text in one[1:-1]]
+        alike = [text for one in lines for text in one[1:] if text.count(self.separator) == self._width - 1]
+        told = (
+            f"{self.name}, line {start}: a quoted cell runs to line {line}, and {len(alike)} of its lines look like rows of "
+            "their own; is a quote left open there?"
+        )
+        if self._width == 1:
+            surely, maybe = False, len(inside) > _LONG
+        else:
+            surely = len(inside) * (self._width - 1) >= _SURE and set(inside) <= set(alike)
+            maybe = bool(alike)
+        if surely and self.told.separator is None:
+            raise TableError(f"{told} If these lines are one text, say --separator {self.separator!r}")
+        if (maybe or surely) and not self._doubted:
+            self._doubted = True
+            warnings.warn(told, stacklevel=2)
 
     def _judge_quotes(self) -> None:
         """Whether quotes are letters: where all lines have the header's number of cells so, and as cells in quotes some do not."""
