@@ -3,6 +3,7 @@
 import argparse
 import gzip
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.train_tables import as_csv, as_jsonl, as_parquet, as_shard, as_tsv, png, shard, source_of
+from tests.train_tables import WRITERS, as_csv, as_jsonl, as_parquet, as_shard, as_tsv, png, shard, source_of
 from zoo.bulk.sources import open_source
 from zoo.cli import build_parser, main
 from zoo.cli._pairs import read_pairs
@@ -345,3 +346,50 @@ def test_pictures_go_before_a_table_that_lies_beside_them(tmp_path):
     shutil.copy(tmp_path / "list.csv", tmp_path / "metadata.csv")
     with pytest.raises(TableError, match=r"metadata.csv"):
         open_source(tmp_path, column="file_name")
+
+
+def test_damaged_files_are_read_alike_or_refused_by_name(tmp_path):
+    draw = random.Random(0)
+    every = [{"query": f'qu "é" {i}', "positive": f"po, s; {i}\tx" if i % 3 else f"plain {i}"} for i in range(6)]
+    whole = {f"t.{kind}": write(every, tmp_path / f"t.{kind}").read_bytes() for kind, write in WRITERS.items()}
+    whole |= {"t.jsonl.zst": zstd(whole["t.jsonl"]), "u.csv": whole["t.csv"].decode().encode("utf-16")}
+    pieces = [b'"', b",", b";", b"\t", b"\n", b"\r", b"\0", b"\xff", b"\xe9", b"{", b"\\", b"nan", b"sep=;\n", b'""']
+    seen = set()
+    for number in range(160):
+        name = list(whole)[number % len(whole)]
+        content, at = bytearray(whole[name]), draw.randrange(len(whole[name]))
+        change = draw.randrange(3)
+        content[at : at + (0, 1, 40)[change]] = draw.choice(pieces) if change < 2 else b""
+        path = tmp_path / f"{number}-{name}"
+        path.write_bytes(content)
+        found, messages = [], []
+        for read in (read_pairwise, read_by_column):
+            try:
+                found.append(read(path))
+            except TableError as error:
+                messages.append(str(error))
+                found.append("refused")
+        assert found[0] == found[1], path
+        assert all(path.name in message for message in messages)
+        seen.add(found[0] if found[0] == "refused" else "bad rows" if None in found[0] else "read")
+    assert seen == {"refused", "bad rows", "read"}
+
+
+def read_pairwise(path: Path) -> list[tuple[str, str] | None]:
+    pairs, found = open_sources([path], Options()), []
+    for row in range(len(pairs)):
+        try:
+            found.append((pairs[row].query.text, pairs[row].positive.text))
+        except TableError:
+            found.append(None)
+    if not any(found):  # bulk fails at its end
+        raise TableError(f"{path.name}: no row is one")
+    return found
+
+
+def read_by_column(path: Path) -> list[tuple[str, str] | None]:
+    sides = [[record.value for record in open_source(path, column=name).records()] for name in ("query", "positive")]
+    found = [None if None in row else row for row in zip(*sides, strict=True)]
+    if not any(found):
+        raise TableError(f"{path.name}: no row is one")
+    return found

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +131,7 @@ def embed_dataset(
     opened = prepare(source, options, Path(out))
     asked_for = [column] if isinstance(column, str) else list(column or ())
     opened.check(asked_for, kind)
-    embedder = _opened(model, device, [name for name in ignore if name not in opened.columns])
+    embedder = _opened(model, device, [name for name in ignore if name not in opened.columns], opened.columns)
     need_one_vector(embedder.spec, "a folder of vectors")
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
@@ -208,11 +208,19 @@ def _dim(embedder: "Embedder", dim: int | None) -> int:
     return dim or embedder.spec.dim
 
 
-def _opened(model: "Embedder | str | Path", device: str | None, ignore: Sequence[str]) -> "Embedder":
+def _opened(
+    model: "Embedder | str | Path", device: str | None, ignore: Sequence[str], columns: Collection[str]
+) -> "Embedder":
+    """The model; what is to be ignored and is no column is a setting of its checkpoint."""
     if isinstance(model, str | Path):
         from zoo.registry import load_model
 
         return load_model(model, device=device, ignore=ignore)
+    if ignore:
+        known = ", ".join(columns) or "none"
+        raise SourceError(
+            f"ignore={list(ignore)}: there is no such column, and no checkpoint is read; there are {known}"
+        )
     return model
 
 
