@@ -54,6 +54,9 @@ def test_kills(kills, zygote, tmp_path):
     whole_run = time.perf_counter() - begun
     weights, steps = load_file(tmp_path / "whole" / "model.safetensors"), curve(tmp_path / "whole")
     assert [step for step, *_ in steps] == list(range(1, 13))
+    evaluations = (tmp_path / "whole" / "evaluations.jsonl").read_text()
+    scores = json.loads((tmp_path / "whole" / "scores.json").read_text())
+    assert scores["kept"]["quick"]["measure"]
     luck, killed, rounds = random.Random(kills), 0, 0
     while killed < kills:
         folder = tmp_path / f"run-{rounds}"
@@ -66,7 +69,6 @@ def test_kills(kills, zygote, tmp_path):
         found = load_file(folder / "model.safetensors")
         assert found.keys() == weights.keys()
         assert all(torch.equal(found[name], weights[name]) for name in weights)
-        assert (
-            not list((folder / "checkpoints").glob(".writing-*"))
-            or len(list((folder / "checkpoints").glob("step-*"))) == 2
-        )
+        assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000012"]
+        assert (folder / "evaluations.jsonl").read_text() == evaluations
+        assert json.loads((folder / "scores.json").read_text()) == scores

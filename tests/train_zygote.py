@@ -18,7 +18,16 @@ from zoo.training.trainer import make_feed  # noqa: F401  (loads everything befo
 
 from tests.train_support import fresh, quick, shape_pairs
 
-RECIPE = quick(steps=12, batch_size=6, checkpoint_every=1, ema=0.9, micro_batch=4, holdout=0.25)
+RECIPE = quick(
+    steps=12,
+    batch_size=6,
+    checkpoint_every=3,
+    evaluate_every=2,  # between the checkpoints, at them, and between an evaluation and the next checkpoint
+    keep_checkpoints="last",
+    ema=0.9,
+    micro_batch=4,
+    holdout=0.25,
+)
 
 
 def child(seconds: float, folder: Path) -> None:
