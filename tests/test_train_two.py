@@ -63,7 +63,8 @@ def shapes(tmp_path: Path) -> list[str]:
             Image.fromarray(picture(shape, paint)).save(tmp_path / f"{paint}-{shape}.png")
             lines.append(f"{paint}-{shape}.png,a {paint} {shape}")
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
-    options = [str(tmp_path / "pairs.csv"), "--holdout", "0", "--steps", "3", "--batch-size", "8", "--log", "none"]
+    options = [str(tmp_path / "pairs.csv"), "--holdout", "4", "--steps", "3", "--batch-size", "8", "--log", "none"]
+    options += ["--evaluate-every", "1"]
     # A locked tower too; running statistics that move would be each process's own.
     return [*options, "--checkpoint-every", "3", "--model", "mini-test", "--from-scratch", "--freeze", "text"]
 
@@ -73,7 +74,10 @@ def compare(two: Path, one: Path) -> None:
     counts = [json.loads((folder / "timing.json").read_text())["processes"] for folder in (two, one)]
     assert counts == [2, 1]
     curves = [[json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (two, one)]
-    assert [entry["step"] for entry in curves[0]] == [entry["step"] for entry in curves[1]] == [3]
+    assert [entry["step"] for entry in curves[0]] == [entry["step"] for entry in curves[1]] == [1, 2, 3]
+    judged = [[json.loads(line) for line in (folder / "evaluations.jsonl").open()] for folder in (two, one)]
+    assert judged[0] == judged[1]
+    assert len(judged[0]) == 3
     for name in ("loss", "temperature", "grad_norm"):
         assert [e[name] for e in curves[0]] == pytest.approx([e[name] for e in curves[1]], rel=1e-5), name
     pair, alone = (load_model(folder).state_dict() for folder in (two, one))
@@ -81,27 +85,63 @@ def compare(two: Path, one: Path) -> None:
         torch.testing.assert_close(pair[name], value, atol=1e-5, rtol=1e-4, msg=name)
 
 
-@pytest.mark.slow
-def test_the_command_in_two_processes_learns_what_one_does_and_speaks_once(tmp_path):
-    """With what launchers set for each process."""
-    options, meeting = shapes(tmp_path), {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-m", "zoo.training", *options]
-    common = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-    ranks = [
-        {**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        for rank in range(2)
-    ]
-    children = [
+def begin_two(options: list[str], **environment: str) -> list:
+    """The command in two processes, with what launchers set for each."""
+    common = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return [
         warm.Popen(
-            [*command, "--out", str(tmp_path / "two")],
+            [sys.executable, "-m", "zoo.training", *options],
             cwd=PROJECT,
-            env={**common, "ACCELERATE_USE_CPU": "true", **env},
+            env={**common, **environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for env in ranks
+        for rank in range(2)
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_end_with_the_best_weights_and_stop_together(sharded, tmp_path):
+    """Averaged weights, whole and sharded: what was ranked during the run is what was written."""
+    adjectives, nouns = ("red", "blue", "green", "black", "small", "old"), ("cat", "dog", "cow", "hen", "fox", "owl")
+    rows = [f"what of the {a} {n},{n} {a} it runs" for a in adjectives for n in nouns]
+    (tmp_path / "pairs.csv").write_text("query,positive\n" + "\n".join(rows) + "\n")
+    options = [str(tmp_path / "pairs.csv"), "--model", "text-test", "--from-scratch", "--out", str(tmp_path / "run")]
+    options += [
+        "--holdout",
+        "12",
+        "--steps",
+        "12",
+        "--lr",
+        "0.5",
+        "--schedule",
+        "constant",
+        "--ema",
+        "0.5",
+        "--log",
+        "none",
+    ]
+    options += ["--batch-size", "8", "--evaluate-every", "1", "--patience", "4"]
+    fsdp = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"} if sharded else {}
+    children = begin_two(options, **fsdp)
+    outputs = [child.communicate(timeout=300)[0] for child in children]
+    assert not any(child.returncode for child in children), "\n\n".join(outputs)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "evaluations.jsonl").open()]
+    best = max(rows, key=lambda row: (row["figure"], row["step"]))
+    assert best["step"] < rows[-1]["step"] < 12
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert scores["verdict"]["after"] == pytest.approx(best["figure"], abs=1e-6)
+    assert scores["kept"]["finetune"]["early"]
+
+
+@pytest.mark.slow
+def test_the_command_in_two_processes_learns_what_one_does_and_speaks_once(tmp_path):
+    """With what launchers set for each process."""
+    options = shapes(tmp_path)
+    children = begin_two([*options, "--out", str(tmp_path / "two")])
     assert main(["train", *options, "--out", str(tmp_path / "one")]) == 0
     first, other = outputs = [child.communicate(timeout=300)[0] for child in children]
     assert not any(child.returncode for child in children), "\n\n".join(outputs)
