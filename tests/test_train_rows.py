@@ -97,6 +97,22 @@ def test_rows_without_cells_count_as_inputs(name, broken, reason, tmp_path):
         set_aside(open_pairs(path), 0)
 
 
+def test_images_without_a_text_are_rows_that_are_no_pairs(tmp_path):
+    for place in ("cat/a.png", "cat/b.png", "dog/a.png", "loose.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(RED)
+    found = set_aside(open_pairs(tmp_path), 1)
+    assert sorted(pair.positive.text for pair in found) == ["cat", "cat", "dog"]
+    assert found.bad == {"loose.png": "it lies in no sub-folder, whose name would be its text"}
+    for place in ("cat/a", "cat/b", "dog/a"):
+        (tmp_path / f"{place}.txt").write_text(f"text of {place}")
+    found = set_aside(open_pairs(tmp_path), "30%")
+    assert sorted(pair.positive.text for pair in found) == ["text of cat/a", "text of cat/b", "text of dog/a"]
+    assert "no text loose.txt beside it" in found.bad["loose.png"]
+    with pytest.raises(TooManyBadItemsError, match="1 of 4 inputs"):
+        set_aside(open_pairs(tmp_path), 0)
+
+
 def test_images_of_a_folder_and_pairs_in_memory(images, tmp_path):
     for name in ("red", "blue", "cut"):
         (tmp_path / f"{name}.txt").write_text("" if name == "red" else name)
@@ -379,6 +395,9 @@ def test_rows_are_dropped_where_that_is_asked_for(tmp_path):
     train(fresh("text-test"), pairs, recipe, tmp_path / "run", **CALM)
     with pytest.raises(PairsError, match="a batch of 9 is larger than the 8 pairs that are left"):
         train(fresh("text-test"), pairs, replace(recipe, batch_size=9), tmp_path / "more", **CALM)
+    plain = text_pairs(6)
+    with pytest.raises(PairsError, match="no pairs are left to train on: no pair has a hard negative"):
+        train(fresh("text-test"), plain, quick(without_negatives="drop", batch_size=2), tmp_path / "none", **CALM)
     with pytest.raises(RecipeError, match="without_negatives must be keep or drop"):
         quick(without_negatives="leave")
 

@@ -154,6 +154,11 @@ def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) ->
             scores for their negatives. UnevenNegativesError: the loss does not tell places without a negative.
     """
     counts = negatives_of(pairs)
+    if not len(pairs):
+        dropped = (
+            ": no pair has a hard negative, and without_negatives='drop'" if recipe.without_negatives == "drop" else ""
+        )
+        raise PairsError(f"no pairs are left to train on{dropped}")
     if recipe.batch_size > len(pairs):
         raise PairsError(
             f"a batch of {recipe.batch_size} is larger than the {len(pairs)} pairs that are left; set "

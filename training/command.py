@@ -220,7 +220,7 @@ def _fitted(stages: Sequence[Recipe], pairs: Sequence[Pair] | PairTable) -> list
 
 
 def _pairs(arguments: argparse.Namespace) -> PairTable:
-    """The pairs of all data arguments; the schema is printed, and rows that cannot serve are named."""
+    """The pairs of all data arguments; the schema is printed."""
     sources = list(arguments.data)
     if not sources:
         if not stages_of(get_recipe(arguments.recipe)())[0].model:

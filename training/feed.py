@@ -96,6 +96,7 @@ class PairFeed:
         teacher: the teacher's embeddings by key and its prompts, None without one.
         answers: what is right for what, by these pairs or by more; read from the pairs by default.
         parts: which loss of the stage every row has `(n,)`, None for one.
+        negatives: places for hard negatives; by default what the recipe asks for of these pairs.
         all_positives: whether all positives of a pair are targets; else one is drawn, each once before any comes again.
         rank, world: which part of every batch is read.
     """
@@ -112,6 +113,7 @@ class PairFeed:
         teacher: Teacher | None = None,
         answers: Answers | None = None,
         parts: np.ndarray | None = None,
+        negatives: int | None = None,
         all_positives: bool = False,
         rank: int = 0,
         world: int = 1,
@@ -122,7 +124,8 @@ class PairFeed:
         self.prefixes = role_prefixes(model, recipe)
         self.augmentation = Augmentation.parse(recipe.augment)
         self.answers = known_answers(pairs) if answers is None else answers
-        self.negatives = negatives_each(count_negatives(self.answers), recipe)
+        counts = count_negatives(self.answers)
+        self.negatives = negatives_each(counts, recipe) if negatives is None else negatives
         self.further = most(self.answers.counts - 1) if all_positives else 0
 
     def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:

@@ -24,7 +24,7 @@ from .losses.by_data import loss_of
 from .parts import parts_of
 from .recipe import Recipe, stages_of
 from .repeats import repeats
-from .rows import known_answers, set_aside, told_aside, uneven_lines
+from .rows import known_answers, negatives_each, negatives_of, set_aside, told_aside, uneven_lines
 from .run import Run
 from .scoring import MOST_JUDGED
 from .temperatures import Before
@@ -79,7 +79,8 @@ def rehearse(
             teacher = teacher_vectors(model, few, stage, Path(folder), loss, progress=False)
             run = Run(model, stage, loss.to(model.device), before=before)
             shuffled = replace(stage, sampler="shuffled")
-            options = {"teacher": teacher, "answers": own.at(few.rows), "loss": loss}
+            places = negatives_each(negatives_of(mine), stage)  # as in the run, whatever these few have
+            options = {"teacher": teacher, "answers": own.at(few.rows), "loss": loss, "negatives": places}
             feed = make_feed(model, few, shuffled, Path(folder), progress=False, **options)
             begun = time.perf_counter()
             batch = next(iter(feed.batches(0, 1)))

@@ -259,11 +259,13 @@ def make_feed(
     teacher: Teacher | None = None,
     answers: Answers | None = None,
     loss: Loss | None = None,
+    negatives: int | None = None,
 ) -> Feed:
     """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs.
 
     Args:
         answers: what is right for what, of these rows; read from them by default. loss: in place of the recipe's.
+        negatives: see `PairFeed`.
     """
     rank, processes = world()
     sampler = sampler_of(pairs, recipe)
@@ -287,6 +289,7 @@ def make_feed(
         teacher=teacher,
         answers=answers,
         parts=part_numbers(recipe, pairs),
+        negatives=negatives,
         all_positives=(loss or loss_of(recipe)).all_positives,
         rank=rank,
         world=processes,

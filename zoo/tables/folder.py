@@ -36,6 +36,8 @@ class FolderTable(Table):
     def _text(self, row: int) -> str:
         path = self._folder / self._files[row]
         if self._texts == "folder":
+            if path.parent == self._folder:
+                raise BadRowError(f"{self.where(row)}: it lies in no sub-folder, whose name would be its text")
             return path.parent.name.replace("_", " ")
         text = path.with_suffix(".txt")
         try:
@@ -92,10 +94,10 @@ def split_files(files: Sequence[Path], split: str) -> tuple[list[Path], bool]:
 
 
 def open_pictures(folder: Path, name: str) -> FolderTable:
-    """Pictures below a folder, in the order of their paths.
+    """Pictures below a folder, in the order of their paths; those without a text are rows that are no pairs.
 
     Raises:
-        TableError: no pictures, pictures without a text, or a picture with a text that another lacks.
+        TableError: no pictures, or half of them or more are without a text: it is then not clear where the texts are.
     """
     files = [folder / name for name, error in walk_pictures(folder) if error is None]
     texts = {path.with_suffix(".txt") for path in files if path.with_suffix(".txt").is_file()}
@@ -105,13 +107,14 @@ def open_pictures(folder: Path, name: str) -> FolderTable:
             "pictures with a .txt beside each, metadata.csv, or .csv, .jsonl, .parquet or .tar files"
         )
     with_text = [path for path in files if path.with_suffix(".txt") in texts]
-    if with_text and len(with_text) < len(files):
+    if with_text and 2 * len(with_text) <= len(files):
         bare = next(path for path in files if path.with_suffix(".txt") not in texts)
         raise TableError(
             f"{folder}: {len(files) - len(with_text):,} of {len(files):,} pictures have no .txt beside them, e.g. "
             f"{bare.relative_to(folder)}; write one, or take the picture away"
         )
-    if not with_text and (loose := [path for path in files if path.parent == folder]):
+    loose = [] if with_text else [path for path in files if path.parent == folder]
+    if loose and 2 * len(loose) >= len(files):
         raise TableError(
             f"{folder}: {len(loose):,} pictures lie in no sub-folder and have no .txt beside them, e.g. {loose[0].name}; "
             "put them in folders named after what they show, or write metadata.csv with file_name,text"
