@@ -25,6 +25,7 @@ from zoo.cli import main
 from zoo.errors import ZooError
 from zoo.items import Item
 from zoo.tables import open_pairs, open_sources
+from zoo.tables.errors import TableError
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 
@@ -213,6 +214,23 @@ def test_the_command_reads_losses_by_data_set(tmp_path, capsys):
     assert (stage["loss"], stage["losses"]) == (losses[1], [["sts*", "cosent(temperature=0.02)"]])
     assert main(["train", *data, "--loss", "infonce", "--loss", "sigmoid", "--out", str(tmp_path / "other")]) == 2
     assert "--loss infonce and --loss sigmoid: give one" in capsys.readouterr().err
+
+
+def test_columns_may_be_said_of_one_data_set_alone(tmp_path, capsys):
+    rows = [{"query": p.query.text, "positive": p.positive.text} for p in text_pairs(4)]
+    write_table(tmp_path / "a.jsonl", rows)
+    write_table(tmp_path / "c.jsonl", [row | {"label": name} for row, name in zip(rows, "ffgg", strict=True)])
+    sources = [f"retrieval={tmp_path / 'a.jsonl'}", f"classes={tmp_path / 'c.jsonl'}"]
+    pairs = open_sources(sources, Options(columns={"classes:group": "label", "retrieval:positive": "positive"}))
+    groups = {(pair.dataset, pair.group) for pair in map(pairs.__getitem__, range(len(pairs)))}
+    assert groups == {("retrieval", ""), ("classes", "f"), ("classes", "g")}
+    with pytest.raises(TableError, match=r"no data set is called 'class'; there are retrieval, classes"):
+        open_sources(sources, Options(columns={"class:group": "label"}))
+    with pytest.raises(TableError, match=r"a\.jsonl has no column label"):
+        open_sources(sources, Options(columns={"group": "label"}))
+    options = ["--model", "text-test", "--from-scratch", "--dry-run", "--batch-size", "4", "--holdout", "0"]
+    assert main(["train", *sources, "--column", "classes:group=label", *options]) == 0
+    assert "group" in capsys.readouterr().out
 
 
 def test_qzhous_stages_on_a_toy_set(tmp_path):

@@ -82,6 +82,8 @@ def show_recipe(arguments: argparse.Namespace) -> int:
 
 def start(arguments: argparse.Namespace) -> int:
     """Trains, or goes on with the run that lies in `--out`: what is not said anew is as it was said then."""
+    if arguments.dry_run and not is_main():
+        return 0  # one process is enough to look
     recalled = Recalled(arguments)
     if arguments.out is None and not arguments.dry_run:
         raise ZooError("--out is needed: the folder for checkpoints, curves and the finished model")

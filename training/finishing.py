@@ -94,7 +94,8 @@ def _query_number(pairs: Sequence[Pair] | PairTable, row: int, contents: Content
 
 
 def conclude(run: Run, folder: Path, chosen: dict[str, Any] | None = None) -> None:
-    """The weights and the temperature that a stage ends with into the model; adapters saved in peft's format, then merged; evaluation mode.
+    """The weights and the temperature that a stage ends with into the model; adapters saved in peft's format, then merged;
+    evaluation mode.
 
     Args:
         chosen: of an earlier checkpoint; None for the last ones, averaged where the recipe says so.

@@ -80,8 +80,8 @@ def qzhou(**changes: Any) -> tuple[Recipe, Recipe]:
     """QZhou-Embedding's two stages: retrieval, then every batch of one data set with the loss of its kind.
 
     Data sets named graded* (STS, and NLI as grades 1, 0.5 and 0) learn their order by CoSENT; the others have the other
-    queries as negatives too, and classes, with their label as `group`, leave out what shares it. The authors train in bf16,
-    and graded batches of 768; rates, steps and temperature are theirs, schedule and decay ours.
+    queries as negatives too, and classes, with their label as `group` (--column classes:group=label), leave out what shares
+    it. The authors train in bf16, and graded batches of 768; rates, steps and temperature are theirs, schedule and decay ours.
     """
     first = Recipe(
         name="retrieval",

@@ -70,7 +70,11 @@ def add_reading_options(parser: Any) -> None:
 def add_pair_options(parser: Any) -> None:
     """`--column`, and what `add_reading_options` adds, wherever pairs are read."""
     parser.add_argument(
-        "--column", action="append", default=[], metavar="ROLE=NAME", help="e.g. query_image=photo; repeat"
+        "--column",
+        action="append",
+        default=[],
+        metavar="[DATA:]ROLE=NAME",
+        help="e.g. query_image=photo; of one data set alone classes:group=label; repeat",
     )
     add_reading_options(parser)
 

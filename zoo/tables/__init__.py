@@ -115,12 +115,15 @@ def open_all(
 
 
 def open_sources(sources: Iterable[str | Path], options: Options) -> Table:
-    """See `open_all`; names to ignore need not be columns."""
+    """See `open_all`; names to ignore need not be columns, and what is said of columns may be said of one data set alone:
+    {"classes:group": "label"}.
+    """
     tables: list[Table] = []
     taken: dict[str, str] = {}
-    for source in sources:
-        name, place = _named(source)
-        table = _open(place, replace(options, name=name))
+    named = [_named(source) for source in sources]
+    for name, place in named:
+        columns = _columns_of(name, [other for other, _ in named], options.columns)
+        table = _open(place, replace(options, name=name, columns=columns))
         if not name:
             for own in table.names if table.schemas[0].dataset is None else ():
                 if own in taken:
@@ -130,6 +133,19 @@ def open_sources(sources: Iterable[str | Path], options: Options) -> Table:
     if not tables:
         raise TableError("no pairs were named; give a file, a folder, hf:org/name or pack:photos")
     return tables[0] if len(tables) == 1 else Tables(tables)
+
+
+def _columns_of(name: str, names: Sequence[str], columns: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """What is said of the columns of one data set; raises TableError where it is said of one that there is not."""
+    said, own = {}, {}
+    for key, column in (columns or {}).items():
+        of, colon, meaning = key.rpartition(":")
+        if colon and of not in names:
+            there = ", ".join(filter(None, names)) or "none (write NAME=DATA)"
+            raise TableError(f"column {key}={column}: no data set is called {of!r}; there are {there}")
+        if of in ("", name):
+            (own if colon else said)[meaning] = column
+    return {**said, **own} or None
 
 
 def _check_met(tables: Sequence[Table], ignore: Sequence[str]) -> None:
