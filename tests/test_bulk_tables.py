@@ -207,7 +207,7 @@ def test_an_image_and_its_text_are_one_vector(clip, text, tmp_path):
     facts = source_facts(tmp_path / "out")
     assert (facts["kind"], facts["column"], facts["media"]) == ("image+text", "img+title_text", "img")
     assert embed(clip, path, tmp_path / "out", column=["img", "text=title_text"]).new == 0
-    with pytest.raises(SourceError, match=r"t.csv holds pictures, and this model reads text only"):
+    with pytest.raises(SourceError, match=r"t.csv holds images, and this model reads text only"):
         embed(text, path, tmp_path / "no", column=["img", "text=title_text"])
     assert not (tmp_path / "no").exists()
 

@@ -36,15 +36,15 @@ def content(value: Any) -> Any:
 
 
 def as_trained(source: str | Path, *options: str) -> list[tuple[Any, str]]:
-    """Image and text of every pair, as `zoo train` and `zoo mine` open them."""
+    """Image and text of every pair, as `zoo train`, `zoo mine` and `zoo merge` open them."""
     found = []
-    for command in ("train", "mine"):
-        told = reading(arguments_of(command, str(source), "--out", "x", *options))
+    for words in (["train", str(source)], ["mine", str(source)], ["merge", "a", "b", "--probe", str(source)]):
+        told = reading(arguments_of(*words, "--out", "x", *options))
         pairs = open_sources([str(source)], told).check()
         found.append(
             [(content(pair.query.image), pair.positive.text) for pair in map(pairs.__getitem__, range(len(pairs)))]
         )
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     return found[0]
 
 
@@ -180,7 +180,7 @@ def test_all_commands_read_the_same_rows_in_the_same_order(kind, tmp_path):
     assert as_embedded(source, *columns) == expected
 
 
-def test_a_folder_of_pictures_is_walked_in_one_order(tmp_path):
+def test_a_folder_of_images_is_walked_in_one_order(tmp_path):
     for number, name in enumerate(["b cat/2.png", "a dog/z/1.png", "a dog/3.png", "c.png/9.png", "b cat/no-suffix"]):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(IMAGES[number])
@@ -337,12 +337,12 @@ def test_bad_rows_are_the_same_rows_in_every_command(kind, tmp_path, capsys):
     assert "4 of 6 rows cannot be measured; allowed are 50% of the inputs" in capsys.readouterr().err
 
 
-def test_pictures_go_before_a_table_that_lies_beside_them(tmp_path):
+def test_images_go_before_a_table_that_lies_beside_them(tmp_path):
     images_in(tmp_path)
     as_csv([{"text": "a"}], tmp_path / "list.csv")
     source = open_source(tmp_path)
     assert source.kind == "image"
-    assert source.notes == ["the pictures are embedded, and list.csv is not read: name it for its rows"]
+    assert source.notes == ["the images are embedded, and list.csv is not read: name it for its rows"]
     shutil.copy(tmp_path / "list.csv", tmp_path / "metadata.csv")
     with pytest.raises(TableError, match=r"metadata.csv"):
         open_source(tmp_path, column="file_name")

@@ -2,7 +2,7 @@
 
 from zoo.errors import InputError, ZooError
 from zoo.tables.errors import BadRowError, TableError
-from zoo.tables.pictures import UnreadableFolderError
+from zoo.tables.images import UnreadableFolderError
 
 __all__ = [
     "BadRowError",

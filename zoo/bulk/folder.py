@@ -1,4 +1,4 @@
-"""A folder of pictures as a source: walked in sorted order, one directory's names in memory at a time."""
+"""A folder of images as a source: walked in sorted order, one directory's names in memory at a time."""
 
 import os
 from collections import Counter
@@ -11,13 +11,13 @@ from zoo.bulk.errors import FileNameError, SourceError
 from zoo.bulk.sources import ALL, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.errors import InputError
 from zoo.tables.folder import split_folder
+from zoo.tables.images import walk_images
 from zoo.tables.options import Options
-from zoo.tables.pictures import walk_pictures
 
 
 @dataclass
-class Pictures:
-    """A folder of pictures, before anything is read."""
+class Images:
+    """A folder of images, before anything is read."""
 
     path: Path
     options: Options
@@ -34,7 +34,7 @@ class Pictures:
         check_kind(kind)
         if asked or kind not in (None, "image"):
             what = f"kind={kind}" if kind not in (None, "image") else "column"
-            raise SourceError(f"{self.path} is a folder, whose pictures are embedded: it takes no {what}")
+            raise SourceError(f"{self.path} is a folder, whose images are embedded: it takes no {what}")
         check_read(self.path, "image", modalities)
         split = self.options.split
         folder = self.path if split is None else split_folder(self.path, split, must=True)[0]
@@ -43,16 +43,16 @@ class Pictures:
         return source
 
 
-def holds_pictures(folder: Path, exclude: Path | None) -> bool:
-    """Whether there is a picture below a folder."""
-    return any(error is None for _, error in walk_pictures(folder, exclude=exclude and exclude.resolve()))
+def holds_images(folder: Path, exclude: Path | None) -> bool:
+    """Whether there is an image below a folder."""
+    return any(error is None for _, error in walk_images(folder, exclude=exclude and exclude.resolve()))
 
 
 @dataclass
 class FolderSource(SourceFacts):
-    """Every picture below a folder; see `walk_pictures`.
+    """Every image below a folder; see `walk_images`.
 
-    The attribute `folder` is the picture's folder inside the source, "" at the top.
+    The attribute `folder` is the image's folder inside the source, "" at the top.
     """
 
     exclude: Path | None = None
@@ -69,11 +69,11 @@ class FolderSource(SourceFacts):
     def count(self) -> int:
         """Number of inputs; also fills `ignored`."""
         self.ignored = Counter()
-        return sum(1 for _ in walk_pictures(self.root, self.ignored, self.exclude))
+        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude))
 
     def records(self) -> Iterator[Record]:
-        """One record for each picture, sorted by path, level by level."""
-        for relative, error in walk_pictures(self.root, exclude=self.exclude):
+        """One record for each image, sorted by path, level by level."""
+        for relative, error in walk_images(self.root, exclude=self.exclude):
             yield self._record(relative, error)
 
     def _record(self, relative: str, error: InputError | None) -> Record:

@@ -8,7 +8,7 @@ from zoo.tables.files import suffix_of
 
 
 def find_input(source: Mapping[str, Any], reference: str) -> Path | bytes | None:
-    """The picture that a reference names.
+    """The image that a reference names.
 
     Args:
         source: `manifest["source"]`. reference: of a row of the shards.

@@ -123,7 +123,7 @@ def open_source(
     exclude: Path | None = None,
     options: Options | None = None,
 ) -> Source:
-    """A folder of pictures, a text file or tables as a `Source`.
+    """A folder of images, a text file or tables as a `Source`.
 
     Args:
         column: the columns to embed as one item; found by name where not given. kind: what they hold, where that is not
@@ -144,7 +144,7 @@ def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> 
     Raises:
         SourceError: nothing there, an unknown kind of file, or a damaged one. HubError: a data set that cannot be had.
     """
-    from zoo.bulk.folder import Pictures, holds_pictures
+    from zoo.bulk.folder import Images, holds_images
     from zoo.bulk.tables import Lines, Tables
 
     place = Path(path).expanduser()
@@ -154,11 +154,11 @@ def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> 
         return Tables.open(path, options)
     tables = Tables.in_folder(place, options, exclude)
     if tables is None:
-        return Pictures(place, options, exclude)
-    if tables.gives_way and holds_pictures(place, exclude):
+        return Images(place, options, exclude)
+    if tables.gives_way and holds_images(place, exclude):
         names = ", ".join(file.name for file in tables.found.files[:3])
-        return Pictures(
-            place, options, exclude, [f"the pictures are embedded, and {names} is not read: name it for its rows"]
+        return Images(
+            place, options, exclude, [f"the images are embedded, and {names} is not read: name it for its rows"]
         )
     return tables
 

@@ -41,7 +41,7 @@ class Lines:
         """See `Opened`."""
         check_kind(kind)
         if asked or kind not in (None, "text"):
-            raise SourceError(f"{self.path} is a text file with one text per line: it has no columns and no pictures")
+            raise SourceError(f"{self.path} is a text file with one text per line: it has no columns and no images")
         if self.options.split is not None:
             raise NoSplitError(
                 f"{self.path} is a text file with one text per line: nothing says of which split they are"
@@ -93,7 +93,7 @@ class Tables:
     """Tables of one kind, opened: their columns and types are known.
 
     Attributes:
-        source: what was asked for. gives_way: whether pictures that lie beside the tables go before them.
+        source: what was asked for. gives_way: whether images that lie beside the tables go before them.
         types: Arrow type of every column. usual: the column that is meant where none is asked for.
     """
 

@@ -1,6 +1,6 @@
-"""Embed a folder of pictures or a table of texts into a folder of vectors.
+"""Embed a folder of images, a text file or a table into a folder of vectors.
 
-SOURCE is a folder (all pictures below it), a .txt file with a text per line, or a table as `zoo train` reads it: .csv,
+SOURCE is a folder (all images below it), a .txt file with a text per line, or a table as `zoo train` reads it: .csv,
 .tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or
 pack:NAME. What a column holds is told by its name, by the same names as in training (text, caption, query, image,
 file_name, query_image, …); --column chooses. Paths are relative to the table. All other columns are kept, and

@@ -7,7 +7,7 @@ from zoo.tables.errors import TableError
 from zoo.tables.schema import Column, Meaning, Part, meanings_of, read_name
 
 _MEDIA = ("image", "video", "audio")
-_PLURALS = {"text": "texts", "image": "pictures", "video": "videos", "audio": "sounds", "media": "media"}
+_PLURALS = {"text": "texts", "image": "images", "video": "videos", "audio": "audio", "media": "media"}
 
 
 class Choice(NamedTuple):
@@ -69,7 +69,7 @@ def choose(
     names = [part.column for parts in chosen for part in parts]
     if not chosen:
         raise TableError(
-            f"none of the columns of {source} is clearly a text or a picture: {_listed([c.name for c in columns])}; choose one "
+            f"none of the columns of {source} is clearly a text or an image: {_listed([c.name for c in columns])}; choose one "
             "with --column NAME --kind text|image"
         )
     if len(chosen) > 1:
@@ -136,7 +136,7 @@ def _asked(source: str, columns: Sequence[Column], asked: Sequence[str], kind: s
         modality = kind or modality
         if not modality:
             raise TableError(
-                f"does column {name!r} of {source} hold texts, or paths of pictures? Say --kind text or --kind image "
+                f"does column {name!r} of {source} hold texts, or paths of images? Say --kind text or --kind image "
                 f"(of several columns: --column text={name})"
             )
         parts.append(Part(name, modality, bool(meaning is not None and meaning.many)))

@@ -7,8 +7,8 @@ from typing import Literal
 
 from zoo.tables.building import PairBuilder
 from zoo.tables.errors import BadRowError, NoSplitError, TableError
+from zoo.tables.images import walk_images
 from zoo.tables.pairs import Pair
-from zoo.tables.pictures import walk_pictures
 from zoo.tables.schema import Part, Schema
 from zoo.tables.splits import TRAIN, split_name, split_of_path, split_word
 from zoo.tables.table import Table, one_dataset
@@ -99,7 +99,7 @@ def open_pictures(folder: Path, name: str) -> FolderTable:
     Raises:
         TableError: no pictures, or half of them or more are without a text: it is then not clear where the texts are.
     """
-    files = [folder / name for name, error in walk_pictures(folder) if error is None]
+    files = [folder / name for name, error in walk_images(folder) if error is None]
     texts = {path.with_suffix(".txt") for path in files if path.with_suffix(".txt").is_file()}
     if not files:
         raise TableError(

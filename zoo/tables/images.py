@@ -1,4 +1,4 @@
-"""The pictures below a folder, in one order for training and for bulk: sorted by path, level by level."""
+"""The images below a folder, in one order for training and for bulk: sorted by path, level by level."""
 
 import os
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo.errors import InputError
 from zoo.media import IMAGE_SUFFIXES, kind_of
 
-# Pictures by name that the zoo cannot decode: they must be set aside, not vanish.
+# Images by name that the zoo cannot decode: they must be set aside, not vanish.
 UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".jp2", ".svg"})
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
@@ -19,16 +19,16 @@ class UnreadableFolderError(InputError):
     code = "unreadable-folder"
 
 
-def walk_pictures(
+def walk_images(
     root: Path, ignored: Counter[str] | None = None, exclude: Path | None = None
 ) -> Iterator[tuple[str, InputError | None]]:
-    """Relative paths of pictures in order, with an error for each folder that cannot be opened.
+    """Relative paths of images in order, with an error for each folder that cannot be opened.
 
-    Files with a picture's suffix are pictures, whatever they hold; other files are if they begin like one. Hidden files and
+    Files with an image's suffix are images, whatever they hold; other files are if they begin like one. Hidden files and
     folders are none, and linked folders, which may lead in circles, are not entered.
 
     Args:
-        ignored: counts what is no picture, by kind. exclude: a folder that is not entered.
+        ignored: counts what is no image, by kind. exclude: a folder that is not entered.
     """
     ignored = Counter() if ignored is None else ignored
     pending: list[tuple[str, bool]] = [("", True)]
@@ -59,14 +59,14 @@ def _entries(root: Path, relative: str, ignored: Counter[str], exclude: Path | N
                     kept.append((path, True))
             elif entry.is_dir():
                 ignored["linked-folder"] += 1
-            elif _is_picture(entry):
+            elif _is_image(entry):
                 kept.append((path, False))
             else:
                 ignored["not-a-picture"] += 1
     return sorted(kept)
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
+def _is_image(entry: os.DirEntry[str]) -> bool:
     suffix = os.path.splitext(entry.name)[1].lower()
     if suffix in IMAGE_SUFFIXES or suffix in UNREAD_SUFFIXES:
         return True
