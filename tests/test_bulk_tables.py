@@ -301,6 +301,16 @@ def test_what_was_decided_is_said_before_the_work(text, tmp_path):
     ]
 
 
+def test_columns_of_bytes_that_are_not_kept_are_named(tmp_path):
+    pq.write_table(
+        pa.table({"text": ["a"], "thumbnail": [b"x"], "hash": pa.array([b"y" * 16], pa.binary(16))}),
+        tmp_path / "t.parquet",
+    )
+    source = open_source(tmp_path / "t.parquet")
+    assert source.notes[-1] == "not kept beside the vectors, being bytes: thumbnail, hash"
+    assert source.schema.names == ["text"]
+
+
 def test_columns_are_ignored_and_paths_have_a_root(clip, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.png").write_bytes(IMAGES[0])

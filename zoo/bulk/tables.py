@@ -190,6 +190,9 @@ class Tables:
         source.alone = self._alone()
         source.as_text, source.beside = self.options.as_text, self.options.root is None
         source.notes = self._notes(choice.kind, column, choice.others)
+        used = {part.column for part in choice.parts}
+        if bare := [column for column, kind in types.items() if kind is None and column not in used]:
+            source.notes.append(f"not kept beside the vectors, being bytes: {', '.join(bare)}")
         return source
 
     def _root(self) -> Path:

@@ -99,7 +99,8 @@ def open_pictures(folder: Path, name: str) -> FolderTable:
     Raises:
         TableError: no pictures, or half of them or more are without a text: it is then not clear where the texts are.
     """
-    files = [folder / name for name, error in walk_images(folder) if error is None]
+    walked = list(walk_images(folder))
+    files = [folder / name for name, error in walked if error is None]
     texts = {path.with_suffix(".txt") for path in files if path.with_suffix(".txt").is_file()}
     if not files:
         raise TableError(
@@ -119,4 +120,7 @@ def open_pictures(folder: Path, name: str) -> FolderTable:
             f"{folder}: {len(loose):,} pictures lie in no sub-folder and have no .txt beside them, e.g. {loose[0].name}; "
             "put them in folders named after what they show, or write metadata.csv with file_name,text"
         )
-    return FolderTable(folder, files, "beside" if with_text else "folder", name)
+    table = FolderTable(folder, files, "beside" if with_text else "folder", name)
+    notes = tuple(f"not read: {error}" for _, error in walked if error is not None)
+    table.schemas = [replace(table.schemas[0], notes=notes)]
+    return table
