@@ -117,9 +117,13 @@ class Judge:
         """Whether the recipe's patience is at its end; the same on all processes."""
         if not self.recipe.patience or not self.wanted:
             return False
+        return decided(self._fruitless >= self.recipe.patience, self.run.model.device)
+
+    @property
+    def _fruitless(self) -> int:
+        """How many evaluations have come after the first with the highest figure."""
         figures = [row["figure"] for row in self.rows]
-        fruitless = len(figures) - 1 - figures.index(max(figures)) if figures else 0
-        return decided(fruitless >= self.recipe.patience, self.run.model.device)
+        return len(figures) - 1 - figures.index(max(figures)) if figures else 0
 
     def look(self) -> None:
         """After a step: evaluates where it is time to, and keeps the weights where they are the best so far."""
@@ -156,21 +160,22 @@ class Judge:
     def told(self) -> dict[str, Any]:
         """Which checkpoint the stage ends with and why, for the report and for people."""
         run, best = self.run.step, self.best
-        if best is None:
+        if best is None or (len(self.rows) == 1 and best["step"] == run):  # nothing to choose from
             return {"step": run, "steps": run, "told": f"kept: the last checkpoint, step {run}"}
         last, name = self.rows[-1], best["measure"]
-        early = f"stopped early at step {run} of {self.recipe.steps}: {self.recipe.patience} evaluations without a better one; "
-        early = early if run < self.recipe.steps else ""
+        many = f"{len(self.rows)} evaluation{'s' if len(self.rows) > 1 else ''}"
+        patience = self.recipe.patience or 0
+        early = 0 < patience <= self._fruitless and run < self.recipe.steps
         if self.recipe.keep == "last":
-            kept, told = (
-                run,
-                f"kept: the last checkpoint, step {run}; the best of {len(self.rows)} evaluations was at step {best['step']}",
-            )
+            kept = run
+            told = f"kept: the last checkpoint, step {run}; the best of {many} was at step {best['step']}"
         else:
-            kept, told = best["step"], f"kept: the best of {len(self.rows)} evaluations, step {best['step']} of {run}"
+            kept, told = best["step"], f"kept: the best of {many}, step {best['step']} of {run}"
         told += f" ({name}: {100 * best['figure']:.1f}"
         told += ")" if best is last else f"; at the last {100 * last['figure']:.1f})"
-        return {"step": kept, "steps": run, "measure": name, "early": bool(early), "told": early + told}
+        if early:
+            told = f"stopped early at step {run} of {self.recipe.steps}: {patience} evaluations without a better one; {told}"
+        return {"step": kept, "steps": run, "measure": name, "early": early, "told": told}
 
     def _due(self) -> bool:
         step, minutes = self.run.step, self.recipe.evaluate_minutes

@@ -11,6 +11,7 @@ RETRIEVAL = "nDCG@10, mean of both ways"
 GRADED = "Spearman of similarity and grade"
 FEWEST = 30  # queries: with fewer the intervals span half the scale
 HOW = "hold some out: --holdout 0.1, --held-out FILE or a column split"
+_MORE = f"hold out more: --holdout {FEWEST}, --held-out FILE or a column split"
 _SHOWN = ("recall@1", "recall@5", "recall@10")
 
 Kind = Literal["better", "worse", "no clear change", "too few", "not measured"]
@@ -82,10 +83,11 @@ def judge(before: Scores, after: Scores, graded: bool) -> Verdict:
         )
     found = {"measure": measure, "before": old, "after": new, "difference": change}
     if (count := count_of(after, measure)) < FEWEST:
-        why = f"Nothing can be said: {count} held-out queries are too few ({FEWEST} at least); {HOW}."
+        few = f"{count} held-out queries are" if count > 1 else "one held-out query is"
+        why = f"Nothing can be said: {few} too few ({FEWEST} at least); {_MORE}."
         return Verdict("too few", text=why, **found)
     points = f"{100 * change.value:+.1f} points, 95 % interval {100 * change.low:+.1f} to {100 * change.high:+.1f}"
-    moved = f"{measure}, {{}} from {100 * old:.1f} to {100 * new:.1f} ({points})"
+    moved = f"{measure}{',' if ',' in measure else ''} {{}} from {100 * old:.1f} to {100 * new:.1f} ({points})"
     if change.low > 0:
         return Verdict("better", text=f"Better: {moved.format('rose')}.", **found)
     if change.high < 0:
@@ -163,9 +165,9 @@ def count_of(scores: Scores, measure: str) -> int:
 
 def counted(scores: Scores) -> str:
     """How much was held out, in a few words."""
-    if scores.retrieval is not None:
-        return f"{scores.retrieval.pairs:,} pairs"
-    return f"{len(scores.graded):,} graded pairs" if scores.graded is not None else ""
+    pairs = scores.retrieval.pairs if scores.retrieval is not None else 0
+    ranked = [f"{pairs:,} pair{'s' if pairs > 1 else ''}"] if pairs else []
+    return ", ".join([*ranked, *([f"{len(scores.graded):,} graded pairs"] if scores.graded is not None else [])])
 
 
 def way_name(way: str, scores: PairScores | None) -> str:
@@ -191,4 +193,5 @@ def _shown(value: Interval | Difference) -> str:
     """Short enough for five columns of a terminal."""
     if isinstance(value, Difference):
         return f"{100 * value.value:+.1f} ({100 * value.low:+.0f} to {100 * value.high:+.0f})"
-    return f"{100 * value.value:.1f} ({100 * value.low:.0f}–{100 * value.high:.0f})"
+    dash = "–" if value.low >= 0 else " to "
+    return f"{100 * value.value:.1f} ({100 * value.low:.0f}{dash}{100 * value.high:.0f})"
