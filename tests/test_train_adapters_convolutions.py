@@ -20,7 +20,7 @@ from zoo import load_model
 from zoo.adapters import AdapterMismatchError, merge_adapter, unfit
 from zoo.pooling import Mean
 
-CONVOLUTIONAL = ["zoo-mini", "mini-test", "mobileclip-test"]
+CONVOLUTIONAL = ["mini-test", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zoo-mini", "mobileclip-test"))]
 CALM = {"progress": False, "trackers": (), "report": False}
 
 
@@ -130,6 +130,7 @@ def test_depthwise_convolutions_are_refused_by_name_before_any_work(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_embedded_default_learns_by_the_recipe_and_its_adapter_is_the_whole_change(tmp_path):
     recipe = recipes.lora(epochs=1, batch_size=8, holdout=0, lora=Lora(rank=2))
     pairs = shape_pairs()

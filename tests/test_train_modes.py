@@ -17,7 +17,8 @@ from zoo.training.trainer import make_feed
 
 from tests.train_support import fresh, quick, shape_pairs
 
-NORMALISED = ("mini-test", "mobileclip-test")  # of the test models those with running statistics
+# Of the test models those with running statistics.
+NORMALISED = ("mini-test", pytest.param("mobileclip-test", marks=pytest.mark.slow))
 # How it is frozen, and whether any statistics of the model still move then.
 WAYS = {
     ("image",): False,
