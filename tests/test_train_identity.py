@@ -442,7 +442,7 @@ def test_the_run_says_what_repeats_with_true_numbers(loss, folder, capsys):
     pairs = open_pairs(write(folder / "five.csv", ["image", "text"], rows))
     recipe = quick(batch_size=15, loss=loss)
     train(fresh(), pairs, recipe, folder / "run", trackers=(), report=False)
-    said = re.search(r"quick: (.*)", capsys.readouterr().out)[1]
+    said = re.search(r"quick: (\d.*)", capsys.readouterr().out)[1]
     found = by_force(pairs, make_feed(fresh(), pairs, recipe, folder, progress=False), 4)
     assert found > 1
     more = f"{found:.2g} further positives a row" if "multi" in loss else f"{found:.2g} false negatives a row: masked"
