@@ -148,6 +148,14 @@ def test_decimals_and_uuids_that_are_kept_as_text_have_no_quotes(tmp_path):
         assert [record.attributes[1] for record in source.records()] == [str(column), "some text"]
 
 
+def test_a_text_is_embedded_as_it_stands(text, tmp_path):
+    texts = ["  spaces before", "and behind  ", " \tboth "]
+    embed(text, as_jsonl([{"text": one} for one in [*texts, "  "]], tmp_path / "t.jsonl"), tmp_path / "out")
+    np.testing.assert_allclose(stored(tmp_path / "out")[1], text.encode_document(texts).numpy(), atol=1e-6)
+    assert [bad["reason"] for bad in quarantined(tmp_path / "out")] == ["empty-text"]
+    assert kept(tmp_path / "out").column("text").to_pylist() == texts
+
+
 def test_a_damaged_row_group_loses_its_own_rows(text, tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"text": [f"text {i}" for i in range(30)]}), path, row_group_size=10)

@@ -388,7 +388,9 @@ def read_pairwise(path: Path) -> list[tuple[str, str] | None]:
 
 
 def read_by_column(path: Path) -> list[tuple[str, str] | None]:
-    sides = [[record.value for record in open_source(path, column=name).records()] for name in ("query", "positive")]
+    read = {name: open_source(path, column=name).records() for name in ("query", "positive")}
+    # Bulk keeps the spaces around a text, so that the vector is that of `encode_document`; pairs are without them.
+    sides = [[record.value and record.value.strip() for record in records] for records in read.values()]
     found = [None if None in row else row for row in zip(*sides, strict=True)]
     if not any(found):
         raise TableError(f"{path.name}: no row is one")

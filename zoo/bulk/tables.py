@@ -285,9 +285,12 @@ class TableSource(SourceFacts):
         """
         found, named = {}, ""
         for part in self.parts:
-            modality, value = cell_value(part, _single(part, cells.get(part.column)), self.as_text)
+            cell = _single(part, cells.get(part.column))
+            modality, value = cell_value(part, cell, self.as_text)
             if value is None:
                 continue
+            if modality == "text" and isinstance(cell, str):
+                value = cell  # as it stands, with its spaces: the vector is that of `encode_document`
             if modality != "text" and isinstance(value, str):
                 named = named or value
                 value, _ = find_file(root, value)

@@ -236,7 +236,7 @@ class ShardReader(RowReader):
             try:
                 cells: dict[str, Any] = {**self.constants, **samples.json(row)}
                 for name, content in samples.read(row, wanted).items():
-                    cells[name] = content if _kind(name) == "media" else samples.text(row, name, content).strip()
+                    cells[name] = content if _kind(name) == "media" else samples.text(row, name, content).rstrip("\r\n")
             except BadRowError as error:
                 yield RawRow(row, 0, samples.where(row), {}, str(error).removeprefix(f"{samples.where(row)}: "))
             else:
