@@ -8,11 +8,13 @@ import pytest
 import torch
 from zoo.training import recipes, train
 from zoo.training.checkpoint import last_checkpoint, step_of
-from zoo.training.judging import spacing
+from zoo.training.judging import HeldOutEncoder, spacing
 from zoo.training.leaks import HeldOutError
+from zoo.training.losses import build_loss
 from zoo.training.recipe import Recipe, RecipeError
 from zoo.training.recipes import RECIPES
 from zoo.training.report import sections, write_report
+from zoo.training.run import Run
 from zoo.training.trainer import finish
 from zoo.training.verdict import GRADED, RETRIEVAL, Scores, deciding, judge, lines, show
 
@@ -74,6 +76,36 @@ def test_a_run_learns_the_same_bits_with_evaluations_and_without(model, changes,
 
 def evaluate(model, pairs):
     return evaluate_pairs(model, [p.query for p in pairs], [p.positive for p in pairs], [p.group for p in pairs])
+
+
+def test_held_out_items_are_embedded_as_encode_stream_does(monkeypatch):
+    """In windows, with what was read kept, a broken image in its place, and half as much at a time where memory ends."""
+    monkeypatch.setattr("zoo.windows._FIRST_WINDOW", 64)
+    run = Run(fresh(), quick(freeze=("text",)), build_loss("infonce"))
+    items = [item for pair in shape_pairs() for item in (pair.query, pair.positive)]
+    items[6] = Item(image=b"\xff\xd8\xff\xe0 cut off")
+    encode, passes, embed = HeldOutEncoder(run), [], run.embed
+
+    def small(tower, batch):
+        passes.append(tower)
+        if len(next(iter(batch.values()))) > 2 and len(passes) < 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return embed(tower, batch)
+
+    monkeypatch.setattr(run, "embed", small)
+    modes = [module.training for module in run.model.modules()]
+    expected = list(run.model.encode_stream(items, prompt="so "))
+    for again in (False, True):
+        passes.clear()
+        found = list(encode(items, prompt="so "))
+        assert [one.index for one in found] == list(range(len(items)))
+        for one, other in zip(found, expected, strict=True):
+            if other.error is not None:
+                assert (one.vector, str(one.error)) == (None, str(other.error))
+            else:
+                torch.testing.assert_close(one.vector, other.vector, atol=1e-5, rtol=1e-4)
+        assert (1 in passes) != again  # texts are known, as their tower stands still
+    assert modes == [module.training for module in run.model.modules()]
 
 
 # ------------------------------------------------------------------------------------------------- best and last

@@ -20,7 +20,7 @@ from zoo.items import Item
 from zoo.keys import item_key
 from zoo.similarity import usable
 from zoo.streaming import Encoded, is_out_of_memory
-from zoo.windows import batches
+from zoo.windows import Pace, batches, windows
 
 from .checkpoint import keep_newest, last_checkpoint, save_checkpoint, step_of
 from .gather import decided, world
@@ -224,21 +224,33 @@ class HeldOutEncoder:
     ) -> Iterator[Encoded]:
         """One `Encoded` for each item, in order; arguments as those of `encode_stream`."""
         prefix = self.run.model.prompt_text(prompt, prompt_name)
+        pace = Pace([reader.encoder for reader in self.run.model.readers])
         with ThreadPoolExecutor(4, thread_name_prefix="zoo-held-out") as pool:
-            reads = list(pool.map(lambda item: self._read(item, prefix), items))
-        results: dict[int, Encoded] = {}
-        for index, (_, _, value) in enumerate(reads):
-            if isinstance(value, InputError):
-                results[index] = Encoded(index, None, value)
+            for window in windows(items, pace, clock=lambda: 0.0):  # cut by the items alone: the same every time
+                mine = [entry for chunk in window.chunks for entry in chunk]
+                reads = list(pool.map(lambda entry: self._read(entry[1], prefix), mine))
+                pace.learn([(0, tower, value) for tower, _, value in reads if tower >= 0 and value is not None])
+                yield from self._embedded([index for index, _ in mine], reads)
+
+    def _embedded(self, indices: list[int], reads: list[tuple[int, bytes, Any]]) -> list[Encoded]:
+        """The vectors of one window, in its order."""
+        found: list[Encoded | None] = [None] * len(reads)
+        for place, (tower, key, value) in enumerate(reads):
+            if tower < 0:
+                found[place] = Encoded(indices[place], None, value.at(indices[place]))
+            elif (tower, key) in self.known:
+                found[place] = Encoded(indices[place], self.known[tower, key], None)
         for position, reader in enumerate(self.run.model.readers):
-            mine = [(i, value) for i, (tower, _, value) in enumerate(reads) if tower == position and i not in results]
-            new = [(i, value) for i, value in mine if (position, reads[i][1]) not in self.known]
+            new = [(i, value) for i, (tower, _, value) in enumerate(reads) if tower == position and found[i] is None]
             for chunk in batches(new, reader.encoder, self.run.micro_batch) if new else ():
-                self._embed(position, chunk, reads, results)
-            for index, _ in mine:
-                if index not in results:
-                    results[index] = Encoded(index, self.known[position, reads[index][1]], None)
-        return iter([results[index] for index in range(len(reads))])
+                vectors = self._forward(position, [value for _, value in chunk])
+                good = usable(vectors, self.run.model.spec.similarity).tolist()
+                for (i, _), vector, ok in zip(chunk, vectors, good, strict=True):
+                    error = None if ok else NonFiniteEmbeddingError("the model gave no usable vector", index=indices[i])
+                    found[i] = Encoded(indices[i], vector if ok else None, error)
+                    if ok and position in self.still:
+                        self.known[position, reads[i][1]] = vector
+        return found  # type: ignore[return-value]
 
     def _read(self, item: Item, prefix: str) -> tuple[int, bytes, Any]:
         """Tower, key and what its encoder read, or the error in its place; threads."""
@@ -254,33 +266,18 @@ class HeldOutEncoder:
         except InputError as error:
             return -1, b"", error
 
-    def _embed(
-        self,
-        position: int,
-        chunk: list[tuple[int, Any]],
-        reads: list[tuple[int, bytes, Any]],
-        results: dict[int, Encoded],
-    ) -> None:
+    def _forward(self, position: int, values: list[Any]) -> Tensor:
+        """Vectors of one batch, on the CPU; where memory runs out, of two halves."""
         model = self.run.model
         try:
-            collated = model.readers[position].encoder.collate([value for _, value in chunk])
-            vectors = self.run.embed(
-                position, {name: tensor.to(model.device) for name, tensor in collated.items()}
-            ).cpu()
+            collated = model.readers[position].encoder.collate(values)
+            return self.run.embed(position, {name: tensor.to(model.device) for name, tensor in collated.items()}).cpu()
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             # With sharded weights the other processes wait inside a collective of the forward pass.
-            if self.run.sharded or not is_out_of_memory(error) or len(chunk) == 1:
+            if self.run.sharded or not is_out_of_memory(error) or len(values) == 1:
                 raise
-            for half in (chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]):
-                self._embed(position, half, reads, results)
-            return
-        for (index, _), vector, good in zip(
-            chunk, vectors, usable(vectors, model.spec.similarity).tolist(), strict=True
-        ):
-            error = None if good else NonFiniteEmbeddingError("the model gave no usable vector", index=index)
-            results[index] = Encoded(index, vector if good else None, error)
-            if good and position in self.still:
-                self.known[position, reads[index][1]] = vector
+        half = len(values) // 2
+        return torch.cat([self._forward(position, values[:half]), self._forward(position, values[half:])])
 
 
 def _figures(scores: Scores) -> dict[str, float]:
