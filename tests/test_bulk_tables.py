@@ -72,6 +72,14 @@ def test_shards_with_their_texts_and_fields(clip, tmp_path):
     assert find_input(source_facts(tmp_path / "out"), "s.tar#77") is None
 
 
+def test_a_relative_source_is_found_from_anywhere(clip, tmp_path, monkeypatch):
+    pq.write_table(pa.table({"image": IMAGES[:2]}), tmp_path / "t.parquet")
+    monkeypatch.chdir(tmp_path)
+    embed(clip, "t.parquet", "out")
+    monkeypatch.chdir("/")
+    assert find_input(source_facts(tmp_path / "out"), "t.parquet#1") == IMAGES[1]
+
+
 def partitioned(folder: Path, years: dict[str, list[int]]) -> Path:
     for year, numbers in years.items():
         below = folder / f"year={year}" / "month=01"

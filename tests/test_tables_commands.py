@@ -116,6 +116,18 @@ def in_partitions(folder: Path) -> Path:
     return folder
 
 
+def in_partitions_of_paths(folder: Path) -> Path:
+    every = rows([f"images/{name}" for name in images_in(folder)])
+    (folder / "images").mkdir()
+    for image in folder.glob("*.png"):
+        image.rename(folder / "images" / image.name)
+    data = folder / "data"
+    for at, row in enumerate(every):
+        (data / f"part={at}").mkdir(parents=True)
+        as_parquet([{**row, "image": f"../{row['image']}"}], data / f"part={at}" / "0.parquet")
+    return data
+
+
 def in_parts(write: Callable, suffix: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         every = rows(images_in(folder))
@@ -160,6 +172,7 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "jsonl.zst": packed(zstd, as_jsonl, ".jsonl.zst"),
     "metadata": in_metadata,
     "partitions": in_partitions,
+    "partitions of paths": in_partitions_of_paths,
     "folder of csv": in_parts(as_csv, ".csv"),
     "folder of parquet": in_parts(as_parquet, ".parquet"),
     "utf-16": spelled(lambda text: text.encode("utf-16")),

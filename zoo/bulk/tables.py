@@ -12,7 +12,7 @@ from zoo.bulk.splits import SplitFilter
 from zoo.errors import EmptyTextError, InputError
 from zoo.items import Item
 from zoo.tables.cells import Guess, from_cell, from_json, json_list, printable
-from zoo.tables.choice import choose
+from zoo.tables.choice import Choice, choose
 from zoo.tables.errors import NoSplitError
 from zoo.tables.lines import text_lines, undecoded
 from zoo.tables.options import Options
@@ -184,32 +184,35 @@ class Tables:
         kept = [column for column, kind in types.items() if kind is not None]
         schema = pa.schema([(clean, types[c]) for clean, c in zip(attribute_names(kept), kept, strict=True)])
         column = "+".join(part.column for part in choice.parts)
-        source = TableSource(self.source, self._root(), choice.kind, column, schema, base=self.found.base)
-        source.media = next((part.column for part in choice.parts if part.modality != "text"), None)
-        source.readers, source.parts, source.names, source.split = self.readers, choice.parts, kept, split
-        source.alone = self._alone()
-        source.as_text, source.beside = self.options.as_text, self.options.root is None
-        source.notes = self._notes(choice.kind, column, choice.others)
         used = {part.column for part in choice.parts}
-        if bare := [column for column, kind in types.items() if kind is None and column not in used]:
-            source.notes.append(f"not kept beside the vectors, being bytes: {', '.join(bare)}")
-        return source
-
-    def _root(self) -> Path:
-        return (
-            Path(self.options.root).expanduser().resolve()
-            if self.options.root is not None
-            else self.found.base.resolve()
+        bare = [column for column, kind in types.items() if kind is None and column not in used]
+        root = self.options.root
+        return TableSource(
+            self.source,
+            self.found.base.resolve() if root is None else Path(root).expanduser().resolve(),
+            choice.kind,
+            column,
+            schema,
+            base=self.found.base.resolve(),
+            media=next((part.column for part in choice.parts if part.modality != "text"), None),
+            notes=self._notes(choice, bare),
+            readers=self.readers,
+            parts=choice.parts,
+            names=kept,
+            split=split,
+            as_text=self.options.as_text,
+            beside=root is None and not self.found.constants,
+            alone=self._alone(),
         )
 
-    def _notes(self, kind: str, column: str, others: Sequence[str]) -> list[str]:
-        more = f"; also there: {', '.join(others)} (--column)" if others else ""
-        notes = [f"embedding column{'s' * (column.count('+') > 0)} {column} ({kind}){more}", *self.found.notes]
-        return notes + [
-            note if note.startswith(reader.name) else f"{reader.name}: {note}"
-            for reader in self.readers
-            for note in reader.notes
-        ]
+    def _notes(self, choice: Choice, bare: Sequence[str]) -> list[str]:
+        """What was decided, a line each."""
+        plural = "s" if len(choice.parts) > 1 else ""
+        columns = "+".join(part.column for part in choice.parts)
+        more = f"; also there: {', '.join(choice.others)} (--column)" if choice.others else ""
+        notes = [f"embedding column{plural} {columns} ({choice.kind}){more}", *self.found.notes]
+        notes += [f"{reader.name}: {note}" for reader in self.readers for note in reader.notes]
+        return notes + [f"not kept beside the vectors, being bytes: {', '.join(bare)}"] * bool(bare)
 
 
 @dataclass

@@ -9,10 +9,9 @@ from typing import Any
 from zoo.tables.cells import fields_of, json_list, label_kind
 from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.files import Constants, names_of
-from zoo.tables.jsonl import JsonReader
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
-from zoo.tables.reading import RawRow, open_reader
+from zoo.tables.reading import open_reader
 from zoo.tables.schema import LABELS, Column, Schema, infer, read_name
 from zoo.tables.splits import follow, kept_columns
 from zoo.tables.table import Table, named_datasets
@@ -81,22 +80,22 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
     """
     (name,) = names_of([path], constants)
     reader = open_reader(path, options.format, name, constants.get(path, {}))
-    raw = list(reader.rows())
-    lines, bad = [row.line for row in raw], {row.number: row.problem for row in raw if row.problem}
-    typed, good = isinstance(reader, JsonReader), [row.cells for row in raw if not row.problem]
-    if not raw:
-        what = (
-            "is empty; write a JSON object a line, e.g. {'image': …, 'text': …}"
-            if typed
-            else "holds a header and no pairs"
-        )
-        raise TableError(f"{path} {what}")
+    typed = not reader.spelled
+    rows: list[Any] = []
+    lines, bad = [], {}
+    for row in reader.rows():  # of CSV the cells alone: a dictionary a row would be several times their size
+        rows.append(row.cells if typed else tuple(row.cells.values()))
+        lines.append(row.line)
+        if row.problem:
+            bad[row.number] = row.problem
+    good = [row for number, row in enumerate(rows) if number not in bad]
     if not good:
-        more = f", and {len(bad) - 1:,} more" if len(bad) > 1 else ""
-        raise TableError(f"{raw[0].where}: {raw[0].problem}{more}")
+        raise _without_rows(path, name, typed, lines, bad)
+    columns = reader.columns or list(dict.fromkeys(key for row in good for key in row))
+    places = {column: place for place, column in enumerate(columns)}
     found = []
-    for key in reader.columns or dict.fromkeys(key for row in good for key in row):
-        cells = [row.get(key) for row in good]
+    for key, place in places.items():
+        cells = [row.get(key) if typed else row[place] for row in good]
         kind = _kind_of_values(cells) if typed else _kind_of_cells(cells)
         found.append(Column(key, label_kind(kind, cells) if key.lower() in LABELS else kind))
         if read_name(key):
@@ -106,30 +105,42 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
     schema = replace(schema, notes=(*schema.notes, *reader.notes))
     kept = kept_columns(schema)
     if typed:
-        rows = [tuple(map(row.cells.get, kept)) for row in raw]
+        cut = [tuple(map(row.get, kept)) for row in rows]
     else:
-        lists = _lists(schema, good)
-        rows = [() if row.problem else tuple(_cell(row, column, schema, lists, bad) for column in kept) for row in raw]
-    return follow(RowTable(path, name, schema, rows, lines, kept, options, bad), schema, options.wanted)
+        lists = _lists(schema, good, places)
+        wanted = [(column, places[column]) for column in kept]
+        cut = [
+            tuple(_cell(row[place], column, number, schema, lists, bad) for column, place in wanted) if row else ()
+            for number, row in enumerate(rows)
+        ]
+    return follow(RowTable(path, name, schema, cut, lines, kept, options, bad), schema, options.wanted)
 
 
-def _lists(schema: Schema, rows: Sequence[Mapping[str, str]]) -> set[str]:
+def _without_rows(path: Path, name: str, typed: bool, lines: Sequence[int], bad: Mapping[int, str]) -> TableError:
+    """The error for a file of which no row can be read."""
+    if bad:
+        more = f", and {len(bad) - 1:,} more" if len(bad) > 1 else ""
+        return TableError(f"{name}, line {lines[0]}: {bad[0]}{more}")
+    hint = "is empty; write a JSON object a line, e.g. {'image': …, 'text': …}"
+    return TableError(f"{path} {hint if typed else 'holds a header and no pairs'}")
+
+
+def _lists(schema: Schema, rows: Sequence[Sequence[str]], places: Mapping[str, int]) -> set[str]:
     """The columns whose cells are JSON lists."""
     lists = {part.column for part in schema.parts if part.many} | ({schema.teacher_scores} - {None})
     # A column of further positives may hold one in each cell.
     for column in {part.column for part in schema.also} & lists:
-        if not any(row[column].lstrip().startswith("[") for row in rows):
+        if not any(row[places[column]].lstrip().startswith("[") for row in rows):
             lists.discard(column)
     return lists
 
 
-def _cell(row: RawRow, column: str, schema: Schema, lists: Collection[str], bad: dict[int, str]) -> Any:
+def _cell(cell: Any, column: str, row: int, schema: Schema, lists: Collection[str], bad: dict[int, str]) -> Any:
     """A cell of CSV: a number or a list where the column's name says so, else its text.
 
     Args:
         bad: why rows are none; a cell that is no list is added.
     """
-    cell = row.cells[column]
     if column == schema.score and _kind_of_cells([cell]) in ("int", "float"):
         return float(cell)
     if column not in lists:
@@ -138,7 +149,7 @@ def _cell(row: RawRow, column: str, schema: Schema, lists: Collection[str], bad:
         return None
     found = json_list(cell)
     if found is None:
-        bad[row.number] = f'the {column} must be a JSON list, e.g. ["a", "b"]'
+        bad[row] = f'the {column} must be a JSON list, e.g. ["a", "b"]'
     return found
 
 
