@@ -154,6 +154,7 @@ def test_its_curve_stands_in_the_report_and_its_choice_on_the_card(falling):
     for text in (page, card, (falling / "report.md").read_text()):
         assert "ept: the best of 5 evaluations" in text
         assert scores(falling)["verdict"]["text"] in text
+        assert "The held-out pairs also chose the checkpoint, so its figures flatter a little" in text
 
 
 def test_a_run_killed_between_evaluation_and_checkpoint_keeps_its_best(falling, tmp_path, monkeypatch):

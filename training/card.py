@@ -18,7 +18,7 @@ from zoo.evaluation.results import BEFORE, DIFFERENCE, FILE, Result, read_result
 from zoo.publish import without_paths
 
 from .recipe import Recipe
-from .scoring import Scoring, told_kept
+from .scoring import Scoring, flattered, told_kept
 from .verdict import Scores
 
 _BY = "written by `zoo train`"
@@ -106,7 +106,8 @@ def _told(scoring: Scoring) -> str:
     """Whether it got better, and which checkpoint the model is."""
     verdict, kept = scoring.verdict, told_kept(scoring.found)
     said = f"**{verdict.text}**" if verdict.kind == "worse" else verdict.text
-    return f"{said} {kept[:1].upper()}{kept[1:]}." if kept else said
+    parts = [said, f"{kept[:1].upper()}{kept[1:]}." if kept else "", flattered(scoring.found)]
+    return " ".join(filter(None, parts))
 
 
 def _start() -> str:

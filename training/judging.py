@@ -175,7 +175,14 @@ class Judge:
         told += ")" if best is last else f"; at the last {100 * last['figure']:.1f})"
         if early:
             told = f"stopped early at step {run} of {self.recipe.steps}: {patience} evaluations without a better one; {told}"
-        return {"step": kept, "steps": run, "measure": name, "early": early, "told": told}
+        return {
+            "step": kept,
+            "steps": run,
+            "measure": name,
+            "early": early,
+            "told": told,
+            "chosen": self.recipe.keep == "best",
+        }
 
     def _due(self) -> bool:
         step, minutes = self.run.step, self.recipe.evaluate_minutes

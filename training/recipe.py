@@ -147,7 +147,8 @@ class Recipe:
         keep_leaks: leave held-out pairs that also stand in the training data among the held-out ones.
         evaluate_every: steps between the rankings of held-out pairs (at most 1,000 of them) during the run, 0 for none. None
             takes as many, up to 20, as are about 4 % of the run's work by the number of items.
-        evaluate_minutes: rank them when so many minutes have passed, too; which steps that are depends on the clock.
+        evaluate_minutes: rank them whenever so many minutes have passed, in place of the default or beside evaluate_every;
+            which steps that are depends on the clock.
         patience: stop after so many evaluations without a higher figure; None and 0 never do.
         keep: what the stage ends with: "best" is the checkpoint with the highest figure, of equal ones the later, and "last"
             the last; the two are one where nothing is ranked during the run.

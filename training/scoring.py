@@ -167,6 +167,13 @@ def told_kept(found: dict[str, Any]) -> str:
     return "; ".join(told)
 
 
+def flattered(found: dict[str, Any]) -> str:
+    """That the figures after are of a model chosen by them; "" where there was nothing to choose."""
+    if any(facts.get("chosen") for facts in (found.get("kept") or {}).values()):
+        return "The held-out pairs also chose the checkpoint, so its figures flatter a little: judge it on pairs of a test."
+    return ""
+
+
 def _some(pairs: Sequence[Pair], luck: np.random.Generator) -> list[Pair]:
     """At most 1,000 of them, in their order."""
     if len(pairs) <= MOST_JUDGED:

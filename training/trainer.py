@@ -67,11 +67,13 @@ def train(
     Args:
         model: changed in place. pairs: what to learn. recipe: every number, or a tuple of stages, done in order.
         out: folder of this run; `load_model(out)` opens the finished model.
-        held_out: pairs for the figures before and after; by default the validation rows of a table with a column of
-            splits, else `recipe.holdout` of the pairs.
+        held_out: pairs for the figures before, during and after, by which the best checkpoint is chosen; by default the
+            validation rows of a table with a column of splits, else `recipe.holdout` of the pairs. Those that are learned
+            too are left out.
         loss: a loss of your own in place of the one the recipe names. name: of the finished model; else the folder's.
         data: facts about the data for the report (source, schema).
-        resume: go on from the last whole checkpoint in `out`; without one, start.
+        resume: go on from the last whole checkpoint in `out`, for longer where the recipe has more steps than before;
+            without one, start.
         progress: show a bar with loss, items/s and time left. trackers: "tensorboard", "wandb", "trackio".
         report: write report.html and report.md at the end.
         device: where to train, "cpu", "cuda:1" or "mps"; by default the best that is here. A launcher gives each process
@@ -79,7 +81,8 @@ def train(
 
     Raises:
         ArgumentError: the device is not here.
-        RecipeMismatchError: `out` holds a run of another recipe. DivergedError: the loss became NaN or infinite; the
+        RecipeMismatchError: `out` holds a run, or with `resume` one of another recipe or other data. HeldOutError: all
+        held-out pairs are learned too, or there are none to stop early by. DivergedError: the loss became NaN or infinite; the
         batch is saved in `out`. TooManyBadItemsError: more unreadable pairs than `max_bad`. DiskFullError: a checkpoint
         could not be written; the one before it is whole. And those of `zoo.training.checks`.
     """

@@ -15,7 +15,7 @@ from zoo.bulk.shards import write_atomically
 from zoo.errors import ZooError
 from zoo.evaluation.pairs import PairScores
 
-from ..scoring import scores_in, told_kept
+from ..scoring import flattered, scores_in, told_kept
 from ..verdict import GRADED, Scores, Verdict, judge
 from . import sections as parts
 from .examples import keep_examples, kept_examples
@@ -54,7 +54,7 @@ def write_report(out: Path) -> Path:
         (
             "",
             [
-                *parts.summary(before, after, metrics, _verdict(found, before, after), told_kept(found)),
+                *parts.summary(before, after, metrics, _verdict(found, before, after), _chosen(found)),
                 *([] if can_draw() else [Words(_NO_PLOTS, "note")]),
             ],
         ),
@@ -102,6 +102,12 @@ def read_evaluations(out: Path, found: dict[str, Any], stages: Sequence[dict[str
         done = found.get("kept", {}).get(stage.get("name"), {}).get("steps")
         offset += done or stage.get("steps") or 0
     return rows
+
+
+def _chosen(found: dict[str, Any]) -> str:
+    """Which checkpoint the model is, and what that makes of its figures."""
+    kept = told_kept(found)
+    return f"{kept[:1].upper()}{kept[1:]}. {flattered(found)}".strip() if kept else ""
 
 
 def _verdict(found: dict[str, Any], before: Scores, after: Scores) -> Verdict | None:

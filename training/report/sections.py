@@ -52,7 +52,7 @@ def summary(before: Scores, after: Scores, metrics: Metrics, verdict: Verdict | 
         said += [Words(told, "note") for told in _verdicts(changes, last)]
     return [
         *said,
-        *([Words(kept[:1].upper() + kept[1:] + ".", "note")] if kept else []),
+        *([Words(kept, "note")] if kept else []),
         *([Tiles(tiles)] if tiles else []),
     ]
 

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--held-out",
         metavar="DATA",
-        help="pairs for the figures before and after (default: the validation rows of a column split, else a tenth)",
+        help="pairs to choose the best checkpoint by, and for the figures (default: the validation rows of a column split, else a tenth)",
     )
     data.add_argument(
         "--holdout", type=real, metavar="X", help="share (below 1) or number of pairs kept back; 0 for none"
@@ -133,7 +133,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps between rankings of the held-out pairs, 0 for none (default: what takes under 5 %% of the run)",
     )
     run.add_argument(
-        "--evaluate-minutes", type=real, metavar="X", help="rank the held-out pairs when so much time has passed, too"
+        "--evaluate-minutes",
+        type=real,
+        metavar="X",
+        help="rank the held-out pairs whenever so many minutes have passed",
     )
     run.add_argument("--keep", choices=("best", "last"), help="which checkpoint is the model (default: best)")
     run.add_argument(
