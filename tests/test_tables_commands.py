@@ -209,6 +209,13 @@ def test_hub_data_sets_and_packs_in_bulk(tmp_path, client_hub, pack):
     pairs = open_sources([source], Options())
     assert [record.value for record in records] == [pairs[row].positive.text for row in range(5)]
     assert records[3].reference == "rows.parquet#3"
+    files = {
+        f"data/{split}.jsonl.gz": gzip.compress(f'{{"text": "{split}"}}\n'.encode()) for split in ("train", "test")
+    }
+    client_hub.add(files, "datasets/org/splits")
+    assert [record.value for record in open_source("hf:org/splits").records()] == ["test", "train"]
+    (record,) = open_source("hf:org/splits", options=Options(split="test")).records()
+    assert (record.id, record.value) == ("test.jsonl.gz#0", "test")
     pack("emoji")
     images = [record.value for record in open_source("pack:emoji", options=Options(split="val")).records()]
     pairs = open_sources(["pack:emoji"], Options(split="val"))

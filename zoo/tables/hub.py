@@ -9,15 +9,15 @@ from zoo.errors import HubError
 from zoo.hub import hub_call
 from zoo.media import IMAGE_SUFFIXES
 from zoo.tables.errors import NoSplitError, TableError
+from zoo.tables.files import KINDS, PACKED, suffix_of
 from zoo.tables.splits import SPLIT_OF, split_name, split_of_path
 
-SUFFIXES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".tar")
 # `eval` is left out: data sets for evaluation, whose folders are called so, have a train split too.
 _SPLIT_WORDS = tuple(word for word in SPLIT_OF if not word.startswith(("eval", "develop")))
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def fetch_split(source: str, split: str) -> tuple[list[Path], str, bool]:
+def fetch_split(source: str, split: str | None) -> tuple[list[Path], str, bool]:
     """The files of a split, downloaded, the data set's name, and whether the files were told by it.
 
     Where no file names a split, all of them are taken: a column may say it.
@@ -38,7 +38,7 @@ def fetch_split(source: str, split: str) -> tuple[list[Path], str, bool]:
     commit, names = dataset_files(repo, revision or None)
     files, by_place = _choose(source, sorted(names), folder, split)
     wanted = list(files)
-    if PurePosixPath(files[0]).suffix in (".csv", ".tsv", ".jsonl", ".ndjson"):  # their cells may name pictures
+    if _kind(files[0]) in ("csv", "jsonl"):  # their cells may name images
         wanted += [name for name in sorted(names) if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
     with ThreadPoolExecutor(4) as pool:
         paths = list(pool.map(lambda file: _download(repo, file, commit), wanted))
@@ -71,40 +71,47 @@ def _download(repo: str, file: str, commit: str) -> Path:
     return Path(hub_call(f"hf:{repo}/{file}", hf_hub_download, repo, file, repo_type="dataset", revision=commit))
 
 
-def _choose(source: str, names: Sequence[str], folder: str, split: str) -> tuple[list[str], bool]:
-    """The tables of a split: those with its name in their path; where none names "train", those that name no split."""
-    tables = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+def _choose(source: str, names: Sequence[str], folder: str, split: str | None) -> tuple[list[str], bool]:
+    """The tables of a split: those with its name in their path; where none names "train", those that name no split.
+
+    None for the tables of all splits.
+    """
+    tables = [name for name in names if _kind(name)]
     if folder:
         tables = [name for name in tables if name == folder or name.startswith(f"{folder}/")]
     if not tables:
         where = f"below {folder!r}" if folder else "in it"
         found = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        raise TableError(f"{source}: no {', '.join(SUFFIXES)} file {where}; found {found or 'nothing'}")
+        raise TableError(f"{source}: no .parquet, .csv, .tsv, .jsonl or .tar file {where}; found {found or 'nothing'}")
     by_split: dict[str, list[str]] = {}
     for name in tables:
         by_split.setdefault(split_of_path(name, _SPLIT_WORDS), []).append(name)
     by_place = set(by_split) != {""}
-    wanted = split_name(split) if by_place else ""
+    wanted = split_name(split) if by_place and split is not None else ""
     if "" in by_split and by_place:
         by_split.setdefault("train", by_split[""])
-    if wanted not in by_split:
+    if split is not None and wanted not in by_split:
         raise NoSplitError(f"{source} has no split {split!r}; it has {', '.join(sorted(filter(None, by_split)))}")
-    chosen = by_split[wanted]
-    suffixes = {PurePosixPath(name).suffix.lower() for name in chosen}
-    if len(suffixes) > 1:
-        chosen = [name for name in chosen if name.endswith(".parquet")] or chosen
-        suffixes = {PurePosixPath(name).suffix.lower() for name in chosen}
-    if len(suffixes) > 1:
-        raise TableError(
-            f"{source}: its files are of several kinds ({', '.join(sorted(suffixes))}); name a folder or file"
-        )
+    chosen = tables if split is None else by_split[wanted]
+    if len({_kind(name) for name in chosen}) > 1:
+        chosen = [name for name in chosen if _kind(name) == "parquet"] or chosen
+    if len({_kind(name) for name in chosen}) > 1:
+        suffixes = sorted({PurePosixPath(name).suffix.lower() for name in chosen})
+        raise TableError(f"{source}: its files are of several kinds ({', '.join(suffixes)}); name a folder or file")
     folders = sorted({_configuration(name) for name in chosen})
     if len(folders) > 1:
         raise TableError(
             f"{source} has several configurations: {', '.join(folders[:12])}; name one, e.g. "
             f"{source.partition('@')[0]}/{folders[0]}"
         )
-    return chosen, by_place
+    return chosen, by_place and split is not None
+
+
+def _kind(name: str) -> str:
+    """csv, jsonl, parquet or tar; "" for what is read from nowhere."""
+    path = PurePosixPath(name)
+    kind = KINDS.get(suffix_of(path), "")
+    return kind if kind in ("csv", "jsonl") or path.suffix.lower() not in PACKED else ""
 
 
 def _configuration(name: str) -> str:
