@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import nn
 from zoo.training import Pair, Recipe, rehearse, train
-from zoo.training.checks import PairsError, UnevenNegativesError
+from zoo.training.checks import PairsError
 from zoo.training.losses import build_loss
-from zoo.training.losses.base import Loss
 from zoo.training.recipe import RecipeError
 from zoo.training.rows import Sound, known_answers, negatives_of, set_aside
-from zoo.training.run import MissingExtrasError, Run
+from zoo.training.run import Run
 from zoo.training.trainer import make_feed, of_stage
 
 from tests.train_support import fresh, quick, text_pairs
@@ -393,6 +392,8 @@ def test_rows_are_dropped_where_that_is_asked_for(tmp_path):
     found = of_stage(set_aside(pairs, 0), recipe)
     assert found.rows.tolist() == [i for i in range(12) if i % 3 != 1]
     train(fresh("text-test"), pairs, recipe, tmp_path / "run", **CALM)
+    noted = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert noted["hard negatives"].startswith("4 of 12 rows have no negative: left out, as was asked for")
     with pytest.raises(PairsError, match="a batch of 9 is larger than the 8 pairs that are left"):
         train(fresh("text-test"), pairs, replace(recipe, batch_size=9), tmp_path / "more", **CALM)
     plain = text_pairs(6)
@@ -430,59 +431,6 @@ def test_one_of_several_positives_that_is_not_there_is_lost_alone(images):
     assert [pair.positive.image.name for pair in found] == ["blue.png", "red.png", "red.png", "red.png"]
     gone = [{"query": "q", "positive_image": ["gone.png", "none.png"]}, rows[0]]
     assert len(set_aside(open_pairs(as_jsonl(gone, images / "u.jsonl")), 1)) == 1
-
-
-# ------------------------------------------------------------------------------------------------ teachers' scores
-
-
-def scored(counts=(2, 0, 1, 2, 1, 0)) -> list[Pair]:
-    pairs = text_pairs(6, 2)
-    return [
-        replace(pair, negatives=pair.negatives[:n], teacher_scores=(0.9, 0.4, 0.2)[: 1 + n] if n else ())
-        for pair, n in zip(pairs, counts, strict=True)
-    ]
-
-
-@pytest.mark.parametrize("loss", ["distillation(space='group')", "stable_distillation"])
-def test_losses_that_read_scores_take_rows_with_fewer(loss, tmp_path):
-    recipe = quick(loss=loss)
-    feed = make_feed(fresh("text-test"), scored(), recipe, tmp_path / "feed", progress=False)
-    batch = feed.batch(0)
-    for row, scores in zip(batch.rows, batch.extras["teacher_scores"], strict=True):
-        n = len(scored()[row].negatives)
-        assert scores.isfinite().tolist() == [k <= n for k in range(3)]
-    train(fresh("text-test"), scored(), recipe, tmp_path / "run", **CALM)
-    some = scored()
-    some[3] = replace(some[3], teacher_scores=())
-    with pytest.raises(
-        MissingExtrasError, match=r"1 of 6 pairs have no teacher_scores for their negatives.*texts, line 4"
-    ):
-        train(fresh("text-test"), some, recipe, tmp_path / "none", **CALM)
-
-
-def test_scores_beside_empty_columns_are_of_the_others(tmp_path):
-    rows = [
-        {"query": "a", "positive": "b", "negative_1": "c", "negative_2": None, "teacher_scores": [0.9, 0.5, None]},
-        {"query": "d", "positive": "e", "negative_1": None, "negative_2": "f", "teacher_scores": [0.9, 0.4]},
-        {"query": "g", "positive": "h", "negative_1": "i", "negative_2": "j", "teacher_scores": [0.9, None, 0.1]},
-    ]
-    pairs = open_pairs(as_jsonl(rows, tmp_path / "t.jsonl"))
-    assert [pairs[row].teacher_scores for row in (0, 1)] == [(0.9, 0.5), (0.9, 0.4)]
-    assert list(set_aside(pairs, 1).bad) == ["t.jsonl, line 3"]
-
-
-class Own(Loss):
-    """A loss that knows of no empty places."""
-
-    def forward(self, queries, targets, **extras):
-        return (queries @ targets.T).logsumexp(1).mean() - (queries * targets[: len(queries)]).sum(1).mean()
-
-
-def test_a_loss_that_cannot_tell_empty_places_is_refused(tmp_path):
-    with pytest.raises(UnevenNegativesError, match=r"4 of 6 pairs have fewer than 2 hard negatives, and the loss Own"):
-        train(fresh("text-test"), scored((2, 0, 1, 2, 1, 0)), quick(negatives=2), tmp_path, loss=Own(), **CALM)
-    even = [replace(pair, teacher_scores=()) for pair in text_pairs(6, 2)]
-    train(fresh("text-test"), even, quick(steps=1), tmp_path / "even", loss=Own(), **CALM)
 
 
 def test_rows_that_were_looked_at_are_looked_at_once():

@@ -1,14 +1,25 @@
 """Rows with fewer hard negatives than others: every loss sees the real targets alone, in value and in gradient."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
+from zoo.training import Pair, train
+from zoo.training.checks import UnevenNegativesError
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
+from zoo.training.rows import set_aside
+from zoo.training.run import MissingExtrasError
+from zoo.training.trainer import make_feed
 
 from tests.loss_support import exact, right_of, units
+from tests.train_support import fresh, quick, text_pairs
+from tests.train_tables import as_jsonl
+from zoo.tables import open_pairs
+
+CALM = {"progress": False, "trackers": (), "report": False}
 
 # Each loss with its options; those of several layers are written at their end.
 WRITTEN = [
@@ -161,3 +172,56 @@ def test_mixtures_are_of_two_real_negatives():
     assert len(seen[3]) > 1
     assert all(max(pair) < 3 for pair in seen[3])
     assert not loss._fair(slice(None))[2, 1]  # a row with one: its mixture falls away
+
+
+# ------------------------------------------------------------------------------------------------ teachers' scores
+
+
+def scored(counts=(2, 0, 1, 2, 1, 0)) -> list[Pair]:
+    pairs = text_pairs(6, 2)
+    return [
+        replace(pair, negatives=pair.negatives[:n], teacher_scores=(0.9, 0.4, 0.2)[: 1 + n] if n else ())
+        for pair, n in zip(pairs, counts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("loss", ["distillation(space='group')", "stable_distillation"])
+def test_losses_that_read_scores_take_rows_with_fewer(loss, tmp_path):
+    recipe = quick(loss=loss)
+    feed = make_feed(fresh("text-test"), scored(), recipe, tmp_path / "feed", progress=False)
+    batch = feed.batch(0)
+    for row, scores in zip(batch.rows, batch.extras["teacher_scores"], strict=True):
+        n = len(scored()[row].negatives)
+        assert scores.isfinite().tolist() == [k <= n for k in range(3)]
+    train(fresh("text-test"), scored(), recipe, tmp_path / "run", **CALM)
+    some = scored()
+    some[3] = replace(some[3], teacher_scores=())
+    with pytest.raises(
+        MissingExtrasError, match=r"1 of 6 pairs have no teacher_scores for their negatives.*texts, line 4"
+    ):
+        train(fresh("text-test"), some, recipe, tmp_path / "none", **CALM)
+
+
+def test_scores_beside_empty_columns_are_of_the_others(tmp_path):
+    rows = [
+        {"query": "a", "positive": "b", "negative_1": "c", "negative_2": None, "teacher_scores": [0.9, 0.5, None]},
+        {"query": "d", "positive": "e", "negative_1": None, "negative_2": "f", "teacher_scores": [0.9, 0.4]},
+        {"query": "g", "positive": "h", "negative_1": "i", "negative_2": "j", "teacher_scores": [0.9, None, 0.1]},
+    ]
+    pairs = open_pairs(as_jsonl(rows, tmp_path / "t.jsonl"))
+    assert [pairs[row].teacher_scores for row in (0, 1)] == [(0.9, 0.5), (0.9, 0.4)]
+    assert list(set_aside(pairs, 1).bad) == ["t.jsonl, line 3"]
+
+
+class Own(Loss):
+    """A loss that knows of no empty places."""
+
+    def forward(self, queries, targets, **extras):
+        return (queries @ targets.T).logsumexp(1).mean() - (queries * targets[: len(queries)]).sum(1).mean()
+
+
+def test_a_loss_that_cannot_tell_empty_places_is_refused(tmp_path):
+    with pytest.raises(UnevenNegativesError, match=r"4 of 6 pairs have fewer than 2 hard negatives, and the loss Own"):
+        train(fresh("text-test"), scored((2, 0, 1, 2, 1, 0)), quick(negatives=2), tmp_path, loss=Own(), **CALM)
+    even = [replace(pair, teacher_scores=()) for pair in text_pairs(6, 2)]
+    train(fresh("text-test"), even, quick(steps=1), tmp_path / "even", loss=Own(), **CALM)

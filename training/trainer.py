@@ -100,7 +100,10 @@ def train(
         for part in parts_of(stage, pairs):
             check_run(model, of_datasets(pairs, part.datasets), part, loss or build_loss(part.loss))
     pairs = set_aside(pairs, first.max_bad, progress=bar)
-    told_rows = [told_aside(pairs, out), *uneven_lines(pairs, recipe, loss)]
+    lines = uneven_lines(pairs, recipe, loss)
+    told_rows = [told_aside(pairs, out), *lines]
+    facts |= {"set aside": f"{len(pairs.bad):,} of {pairs.inputs:,} inputs"} if pairs.bad else {}
+    facts |= {"hard negatives": "; ".join(lines)} if lines else {}
     pairs, held_out = hold_out(pairs, held_out, first)
     if held_out is not None and root_of(held_out) is None:
         held_out = set_aside(held_out, first.max_bad, progress=bar)

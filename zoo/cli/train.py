@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--micro-batch", type=positive, metavar="N", help="items in memory at once; the batch may be any size"
     )
     run.add_argument(
-        "--negatives", type=integer, metavar="N", help="hard negatives of a pair (default: as many as there are)"
+        "--negatives", type=integer, metavar="N", help="hard negatives of a pair (default: as many as most pairs have)"
     )
     run.add_argument(
         "--without-negatives",
