@@ -156,6 +156,20 @@ def test_decimals_and_uuids_that_are_kept_as_text_have_no_quotes(tmp_path):
         assert [record.attributes[1] for record in source.records()] == [str(column), "some text"]
 
 
+def test_the_text_of_a_column_with_an_odd_name_is_shown(text, tmp_path, capsys):
+    from zoo.cli import main
+
+    text.save_pretrained(tmp_path / "model")
+    as_csv([{"id": "the first thing", "_more": "x"}, {"id": "another", "_more": "y"}], tmp_path / "t.csv")
+    command = ["embed", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "model")]
+    assert main([*command, "--column", "text=id"]) == 0
+    assert main(["search", str(tmp_path / "out"), "thing", "--backend", "exact", "--where", "id_ = 'another'"]) == 0
+    assert "another" in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    assert main(["search", str(tmp_path / "out"), "thing", "--backend", "exact", "--html", str(page)]) == 0
+    assert "<p>the first thing</p>" in page.read_text()
+
+
 def test_a_text_is_embedded_as_it_stands(text, tmp_path):
     texts = ["  spaces before", "and behind  ", " \tboth "]
     embed(text, as_jsonl([{"text": one} for one in [*texts, "  "]], tmp_path / "t.jsonl"), tmp_path / "out")

@@ -188,6 +188,7 @@ class Job:
                 "kind": source.kind,
                 "column": source.column,
                 "media": source.media,
+                "attribute": source.attribute,
             },
             "attributes": {field.name: str(field.type) for field in source.schema},
             "counts": {

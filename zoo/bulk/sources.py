@@ -52,6 +52,7 @@ class Source(Protocol):
     kind: str
     column: str | None
     media: str | None
+    attribute: str | None
     schema: "pa.Schema"
     ignored: Counter[str]
     notes: list[str]
@@ -72,6 +73,7 @@ class SourceFacts:
     Attributes:
         path: what was asked for. root: where the paths of media begin. base: where the names of its files begin.
         kind: the modalities of an item: "text", "image+text". column: what it is read from. media: its column of media.
+        attribute: under which its text is kept.
         ignored: what was never an input, by kind. notes: what was decided, worth a line each.
     """
 
@@ -83,6 +85,7 @@ class SourceFacts:
     ignored: Counter[str] = field(default_factory=Counter)
     base: Path = Path()
     media: str | None = None
+    attribute: str | None = None
     notes: list[str] = field(default_factory=list)
 
     def place(self) -> str:

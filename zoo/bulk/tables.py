@@ -63,7 +63,7 @@ class LinesSource(SourceFacts):
 
         folder = path.resolve().parent
         schema = pa.schema([("text", pa.string())])
-        return cls(path, folder, "text", None, schema, base=folder, encoding=encoding)
+        return cls(path, folder, "text", None, schema, base=folder, attribute="text", encoding=encoding)
 
     def count(self) -> int:
         """Number of lines that are not blank; also fills `ignored`."""
@@ -182,7 +182,8 @@ class Tables:
         for part in choice.parts if self.readers[0].spelled else ():
             types[part.column] = pa.string()  # a text is a text, even "1984"
         kept = [column for column, kind in types.items() if kind is not None]
-        schema = pa.schema([(clean, types[c]) for clean, c in zip(attribute_names(kept), kept, strict=True)])
+        clean = dict(zip(kept, attribute_names(kept), strict=True))
+        schema = pa.schema([(clean[column], types[column]) for column in kept])
         column = "+".join(part.column for part in choice.parts)
         used = {part.column for part in choice.parts}
         bare = [column for column, kind in types.items() if kind is None and column not in used]
@@ -195,6 +196,7 @@ class Tables:
             schema,
             base=self.found.base.resolve(),
             media=next((part.column for part in choice.parts if part.modality != "text"), None),
+            attribute=next((clean[part.column] for part in choice.parts if part.modality == "text"), None),
             notes=self._notes(choice, bare),
             readers=self.readers,
             parts=choice.parts,

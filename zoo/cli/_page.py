@@ -57,16 +57,18 @@ def write_page(
 
 def _figure(rank: int, match: "Match", manifest: dict[str, Any]) -> str:
     from zoo.bulk.lookup import find_input
+    from zoo.cli.search import text_column
 
-    if manifest["source"]["kind"] == "text":
-        text = match.attributes.get(manifest["source"]["column"] or "text")
+    main = text_column(manifest)
+    if main is not None:
+        text = match.attributes.get(main)
         body = f"<p>{html.escape(str(text))}</p>"
     else:
         body = _picture(find_input(manifest["source"], match.reference))
     rest = " · ".join(
         f"{html.escape(name)}: {html.escape(str(value)[:80])}"
         for name, value in match.attributes.items()
-        if value not in (None, "") and name != (manifest["source"]["column"] or "text")
+        if value not in (None, "") and name not in (main, manifest["source"]["column"])
     )
     caption = f"<b>{rank}. {match.score:.3f}</b> {html.escape(match.reference)}<br><small>{rest}</small>"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"

@@ -137,7 +137,7 @@ def text_column(manifest: dict[str, Any]) -> str | None:
     """The attribute that holds the embedded text; None where pictures were embedded."""
     if manifest["source"]["kind"] != "text":
         return None
-    return manifest["source"]["column"] or "text"
+    return manifest["source"].get("attribute") or manifest["source"]["column"] or "text"
 
 
 def _cut(value: Any, width: int) -> str:
