@@ -83,9 +83,12 @@ class Log:
         }
         self.items, self.waited, self.since = 0, 0.0, time.perf_counter()
         if self.main:
+            of = {"of": figures.of} if figures.of else {}
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(facts) + "\n")
+                file.write(json.dumps(facts | of) + "\n")
             shown = {f"{self.prefix}{k}": v for k, v in facts.items() if v is not None and k != "step"}
+            if of:  # losses of several kinds are no one curve
+                shown[f"{self.prefix}loss/{figures.of}"] = shown.pop(f"{self.prefix}loss")
             self.accelerator.log(shown, step=self.offset + self.run.step)
         self.bar.set_postfix_str(
             f"loss {figures.loss:.3f}, {facts['items_per_s']:.0f} items/s, {facts['wait_share']:.0%} waiting for data{self.told}",

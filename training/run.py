@@ -21,6 +21,7 @@ from .feed import TrainBatch
 from .gather import broadcast, check_even, gather_rows, own_rows, sum_gradients, world
 from .grad_cache import CachedEmbeddings
 from .losses.base import Loss, Temperature
+from .losses.by_data import ByData
 from .modes import training_mode
 from .optim import adamw, freeze, parameter_groups, schedule
 from .recipe import Recipe
@@ -45,12 +46,15 @@ class CheckpointMismatchError(ZooError):
 
 @dataclass(frozen=True)
 class Figures:
-    """What a step reports: the loss, the temperature (None where the loss has none), the rate and the gradient norm."""
+    """What a step reports: the loss, the temperature (None where the loss has none), the rate and the gradient norm; and for
+    which data the loss was, in a stage of several.
+    """
 
     loss: float
     temperature: float | None
     lr: float
     grad_norm: float
+    of: str = ""
 
 
 class Encode(nn.Module):
@@ -143,7 +147,8 @@ class Run:
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
-        return Figures(value, self.temperature, self.recipe.lr * factor, norm)
+        of = self.loss.patterns[self.part] if isinstance(self.loss, ByData) else ""
+        return Figures(value, self.temperature, self.recipe.lr * factor, norm, of)
 
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):

@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace, method: str) -> None:
     count = len(arguments.models)
-    if len({Path(name).resolve() for name in arguments.models}) < count or count < (
+    if len({Path(name).resolve() if "/" in name else name for name in arguments.models}) < count or count < (
         1 if method == "self-position" else 2
     ):
         raise ZooError("name two different models or more: zoo merge runs/a runs/b --out merged/")
