@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 from zoo.training.adapters import Lora
 from zoo.training.losses import build_loss
-from zoo.training.modes import keeps_statistics, training_mode
+from zoo.training.modes import apart, keeps_statistics, training_mode
 from zoo.training.optim import select
 from zoo.training.recipe import RecipeError
 from zoo.training.run import Run
@@ -119,6 +119,18 @@ def test_a_frozen_block_draws_no_dropout(tmp_path):
     first, second = run.model.towers[0].encoder.backbone.encoder.layer[:2]
     drops = [[m.training for m in block.modules() if isinstance(m, nn.Dropout)] for block in (first, second)]
     assert (set(drops[0]), set(drops[1])) == ({False}, {True})
+
+
+def test_what_processes_do_apart_is_said_where_it_is_promised():
+    text, mini = fresh("text-test"), fresh("mini-test")
+    for model, what in ((text, "draw dropout"), (mini, "measure batch statistics")):
+        training_mode(model, still_norms=False)
+        assert apart(model, 1) == ""
+        assert f"2 processes {what} each for their own rows" in apart(model, 2)
+    training_mode(mini, still_norms=True)
+    assert apart(mini, 2) == ""
+    training_mode(text.requires_grad_(False))
+    assert apart(text, 2) == ""
 
 
 def test_a_rate_of_zero_is_told_with_the_recipe():

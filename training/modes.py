@@ -21,6 +21,16 @@ def keeps_statistics(module: nn.Module) -> bool:
     return any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
 
 
+def apart(model: nn.Module, processes: int) -> str:
+    """What several processes do each for their own rows, so that their figures are not those of one; "" for nothing."""
+    learning = [module for module in model.modules() if module.training]
+    found = ["draw dropout"] if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p for m in learning) else []
+    found += ["measure batch statistics"] if any(map(keeps_statistics, learning)) else []
+    if processes == 1 or not found:
+        return ""
+    return f"{processes} processes {' and '.join(found)} each for their own rows: figures are alike those of one, not equal"
+
+
 def _set(module: nn.Module, around: bool, still_norms: bool) -> None:
     """One module and those in it; `around` says whether the module around it learns."""
     parameters = list(module.parameters())

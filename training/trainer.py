@@ -28,6 +28,7 @@ from .logs import Log, device_of, make_accelerator, start_trackers
 from .losses import Loss, build_loss
 from .losses.by_data import loss_of
 from .mini import PictureData, PictureFeed, first_projection, learn_text
+from .modes import apart
 from .offender import save_offender
 from .parts import check_batches, part_numbers, parts_of
 from .recipe import Recipe, RecipeError, stages_of
@@ -221,6 +222,8 @@ def _train_stage(
             if run.begins and state is None:
                 say(f"{recipe.name}: {run.begins}")
             say(f"{recipe.name}: {repeats(feed, stage_loss)}")
+            if line := apart(model, processes):
+                say(f"{recipe.name}: {line}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
         judge = Judge(folder, run, recipe, scoring, log)
         begun = run.step
