@@ -8,7 +8,7 @@ import pytest
 import torch
 from zoo.training import recipes, train
 from zoo.training.checkpoint import last_checkpoint, step_of
-from zoo.training.judging import HeldOutEncoder, spacing
+from zoo.training.judging import HeldOutEncoder, plan
 from zoo.training.leaks import HeldOutError
 from zoo.training.losses import build_loss
 from zoo.training.recipe import Recipe, RecipeError
@@ -36,7 +36,8 @@ def sentences(count: int = 40, **facts) -> list[Pair]:
 
 
 def rows(folder, name: str = "evaluations.jsonl") -> list[dict]:
-    return [json.loads(line) for line in (folder / name).open()]
+    """Of the steps that were done."""
+    return [row for row in map(json.loads, (folder / name).open()) if row["step"]]
 
 
 def scores(folder) -> dict:
@@ -138,6 +139,13 @@ def test_the_best_checkpoint_is_the_model(falling):
     assert deciding(Scores(evaluate(model, sentences())), False)[1] == pytest.approx(best["figure"], abs=1e-6)
 
 
+def judge_before(folder) -> float:
+    """What is ranked before the first step is what is ranked before the run."""
+    (row,) = (row for row in map(json.loads, (folder / "evaluations.jsonl").open()) if not row["step"])
+    assert row["figure"] == pytest.approx(scores(folder)["verdict"]["before"], abs=1e-6)
+    return row["figure"]
+
+
 def last_checkpoint_at(folder, step: int) -> dict:
     (path,) = (path for path in (folder / "checkpoints").iterdir() if step_of(path) == step)
     alone = folder / f"alone-{step}"
@@ -150,7 +158,7 @@ def last_checkpoint_at(folder, step: int) -> dict:
 def test_its_curve_stands_in_the_report_and_its_choice_on_the_card(falling):
     page, card = (falling / "report.html").read_text(), (falling / "README.md").read_text()
     assert f"<th>step</th><th class=n>{RETRIEVAL}</th>" in page
-    assert f"<tr><td>0</td><td class=n>{100 * scores(falling)['start']['figure']:.1f}</td></tr>" in page
+    assert f"<tr><td>0</td><td class=n>{100 * judge_before(falling):.1f}</td></tr>" in page
     for text in (page, card, (falling / "report.md").read_text()):
         assert "ept: the best of 5 evaluations" in text
         assert scores(falling)["verdict"]["text"] in text
@@ -243,14 +251,20 @@ def test_two_stages_are_judged_on_the_same_pairs_and_each_ends_as_its_best(tmp_p
 def test_by_default_evaluations_are_under_a_twentieth_of_the_work(name):
     for recipe in recipes_of(name):
         for steps in (1, 3, 20, 1_000, 100_000):
-            for count in (0, 1, 12, 300, 1_000):
+            for count in (0, 1, 12, 300, 1_000, 50_000):
                 for partly in (False, True):
-                    every = spacing(replace(recipe, steps=steps), count, partly=partly)
-                    times = len({*range(every, steps + 1, every), steps}) if every else 0
-                    assert times * count <= 0.05 * (2 if partly else 3) * recipe.batch_size * steps
-                    assert times <= 20
-                    assert times != 1
-    assert spacing(replace(recipe, steps=1_000, batch_size=64), 100) == 50
+                    found = plan(replace(recipe, steps=steps), count, partly=partly)
+                    every, pairs = found
+                    times = 1 + len({*range(every, steps + 1, every), steps}) if every else 0
+                    assert times * pairs <= 0.05 * (2 if partly else 3) * recipe.batch_size * steps
+                    assert times <= 21
+                    assert times not in (1, 2)
+                    assert min(30, count) <= pairs <= min(1_000, count)
+    assert plan(quick(steps=1_000, batch_size=64), 100) == (50, 100)
+    assert plan(quick(steps=75, batch_size=16), 100) == (
+        25,
+        36,
+    )  # three epochs of 400 pairs, and a quarter as many held out
 
 
 def recipes_of(name: str):
@@ -260,9 +274,9 @@ def recipes_of(name: str):
 
 def test_one_says_when():
     recipe = quick(steps=100)
-    assert spacing(replace(recipe, evaluate_every=7), 10**6) == 7
-    assert spacing(replace(recipe, evaluate_every=0), 5) == 0
-    assert spacing(replace(recipe, evaluate_minutes=5.0), 5) == 0  # by the clock alone
+    assert plan(replace(recipe, evaluate_every=7), 10**6) == (7, 1_000)
+    assert plan(replace(recipe, evaluate_every=0), 5) == (0, 5)
+    assert plan(replace(recipe, evaluate_minutes=5.0), 5) == (0, 5)  # by the clock alone
     for changes, said in (
         ({"evaluate_every": -1}, "evaluate_every must be a whole number from 0"),
         ({"patience": -2}, "patience must be a whole number from 0"),

@@ -302,7 +302,7 @@ def test_tensorboard_has_the_curve(tmp_path):
     read = [EventAccumulator(str(events)).Reload() for events in (tmp_path / "logs").rglob("events.out.*")]
     (curve,) = [events.Scalars("loss") for events in read if "loss" in events.Tags()["scalars"]]
     (judged,) = [e.Scalars("held_out/ndcg@10") for e in read if "held_out/ndcg@10" in e.Tags()["scalars"]]
-    assert [event.step for event in judged] == [3, 6]
+    assert [event.step for event in judged] == [0, 3, 6]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
     assert [(e.step, pytest.approx(e.value, rel=1e-5)) for e in curve] == [
         (entry["step"], entry["loss"]) for entry in lines

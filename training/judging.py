@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,32 +31,42 @@ from .read_cache import ReadCache
 from .recipe import Recipe
 from .run import Run
 from .scoring import Scoring
-from .verdict import HOW, RETRIEVAL, Scores, deciding
+from .verdict import FEWEST, HOW, RETRIEVAL, Scores, deciding
 
 EVALUATIONS, BEST = "evaluations.jsonl", "best"
 _SHARE = 0.04  # of a run's work that goes into evaluations by default; what is not counted fits into five percent
-_MOST = 20  # evaluations by default
+_MOST, _WANTED = 20, 3  # evaluations by default; for so many fewer pairs are ranked
+_MOST_PAIRS = 1_000  # more choose no better, and take their time each time
 _PASSES = 3.0  # forward passes that a step costs an item: backward is two of them
 _PASSES_IN_PART = 2.0  # where part of the model stands still, so that backward is shorter
 _READ_BYTES = 2**29  # of held-out images, videos and audio as the encoders read them, kept for the next evaluation
 
 
-def spacing(recipe: Recipe, count: int, *, partly: bool = False, processes: int = 1) -> int:
-    """Steps between evaluations, 0 for none: the recipe's, else as many as are about 4 % of the run's work.
+class Plan(NamedTuple):
+    """Steps between evaluations, 0 for none but those by the clock, and how many held-out pairs each ranks."""
 
-    Told by counts alone, so that the same recipe over the same pairs evaluates the same steps on any machine.
+    every: int
+    pairs: int
+
+
+def plan(recipe: Recipe, count: int, *, partly: bool = False, processes: int = 1) -> Plan:
+    """The recipe's, else as many evaluations as are about 4 % of the run's work, the first before the first step.
+
+    Told by counts alone, so that the same recipe over the same pairs evaluates the same steps on any machine. Where few
+    would fit fewer pairs are ranked, but no fewer than can tell anything.
 
     Args:
-        count: pairs that one evaluation ranks. partly: some weights of what learns stand still.
+        count: held-out pairs. partly: some weights of what learns stand still.
         processes: that share a batch; one of them evaluates.
     """
-    if recipe.evaluate_every is not None or recipe.evaluate_minutes is not None:
-        return recipe.evaluate_every or 0
-    if not count:
-        return 0
+    pairs = min(count, _MOST_PAIRS)
+    if recipe.evaluate_every is not None or recipe.evaluate_minutes is not None or not count:
+        return Plan(recipe.evaluate_every or 0, pairs)
     work = (_PASSES_IN_PART if partly else _PASSES) * recipe.batch_size / processes * recipe.steps
-    times = min(_MOST, recipe.steps, math.floor(_SHARE * work / count))
-    return math.ceil(recipe.steps / times) if times > 1 else 0  # one alone, at the end, chooses nothing
+    pairs = min(pairs, max(FEWEST, math.floor(_SHARE * work / (1 + _WANTED))))
+    times = min(_MOST, recipe.steps, math.floor(_SHARE * work / pairs) - 1)
+    # One alone, at the end, chooses nothing.
+    return Plan(math.ceil(recipe.steps / times) if times > 1 else 0, pairs)
 
 
 def learns_in_part(model: Embedder) -> bool:
@@ -71,9 +81,9 @@ def check_evaluations(stages: Sequence[Recipe], scoring: Scoring) -> None:
         asked = [f"{n}={v}" for n in ("evaluate_every", "evaluate_minutes", "patience") if (v := getattr(stage, n))]
         if asked and not len(scoring):
             raise HeldOutError(f"{stage.name}: {asked[0]} needs held-out pairs and there are none; {HOW}")
-        if stage.patience and not (spacing(stage, len(scoring)) or stage.evaluate_minutes):
+        if stage.patience and not (plan(stage, len(scoring)).every or stage.evaluate_minutes):
             raise HeldOutError(
-                f"{stage.name}: patience={stage.patience} needs evaluations, of which a run of {stage.steps} steps has one by "
+                f"{stage.name}: patience={stage.patience} needs evaluations, of which a run of {stage.steps} steps has none by "
                 f"default; say evaluate_every (--evaluate-every {max(1, stage.steps // _MOST)})"
             )
 
@@ -89,10 +99,10 @@ class Judge:
 
     def __init__(self, folder: Path, run: Run, recipe: Recipe, scoring: Scoring, log: Log) -> None:
         self.run, self.recipe, self.scoring, self.log = run, recipe, scoring, log
-        self.every = spacing(recipe, len(scoring), partly=learns_in_part(run.model), processes=world()[1])
+        self.plan = plan(recipe, len(scoring), partly=learns_in_part(run.model), processes=world()[1])
         self.path, self.best_folder = folder / EVALUATIONS, folder / BEST
         self.main = world()[0] == 0
-        self.wanted = len(scoring) > 0 and bool(self.every or recipe.evaluate_minutes)
+        self.wanted = len(scoring) > 0 and bool(self.plan.every or recipe.evaluate_minutes)
         self.encode = HeldOutEncoder(run)
         self.since = time.monotonic()
         if self.main:
@@ -102,7 +112,7 @@ class Judge:
                     shutil.rmtree(path)
         self.rows = _lines(self.path) if self.main else []
         # Of a run that was over the best weights are dropped where they are those of the last checkpoint.
-        lost = self.main and not self._saved() and bool(self.rows) and self.best["step"] == run.step
+        lost = self.main and not self._saved() and self.best is not None and self.best["step"] == run.step
         if recipe.keep == "best" and decided(lost, run.model.device):
             with run.shown():
                 self._save(run.learned())
@@ -110,7 +120,12 @@ class Judge:
     @property
     def best(self) -> dict[str, Any] | None:
         """The evaluation with the highest figure, of equal ones the last."""
-        return max(self.rows, key=lambda row: (row["figure"], row["step"]), default=None)
+        return max(self.trained, key=lambda row: (row["figure"], row["step"]), default=None)
+
+    @property
+    def trained(self) -> list[dict[str, Any]]:
+        """The evaluations after steps of the stage."""
+        return [row for row in self.rows if row["step"]]
 
     @property
     def over(self) -> bool:
@@ -122,25 +137,33 @@ class Judge:
     @property
     def _fruitless(self) -> int:
         """How many evaluations have come after the first with the highest figure."""
-        figures = [row["figure"] for row in self.rows]
+        figures = [row["figure"] for row in self.trained]
         return len(figures) - 1 - figures.index(max(figures)) if figures else 0
 
     def look(self) -> None:
         """After a step: evaluates where it is time to, and keeps the weights where they are the best so far."""
-        if not self.wanted or not self._due():
-            return
+        if self.wanted and self._due():
+            self._evaluate()
+
+    def begin(self) -> None:
+        """Before the first step: where the curve begins."""
+        if self.wanted and not self.run.step:
+            self._evaluate()
+
+    def _evaluate(self) -> None:
         begun = time.perf_counter()
         with self.run.shown():
             scores = Scores()
             if self.main or self.run.sharded:  # sharded weights are whole on no process: all run the same passes
                 with suppress(NoPairsError):  # no vector is usable: the worst figure there is
-                    scores = self.scoring.now(self.encode)
+                    scores = self.scoring.now(self.encode, self.plan.pairs)
             better = decided(self.main and self._note(scores), self.run.model.device)
             if better and self.recipe.keep == "best":
                 self._save(self.run.learned())
         seconds = time.perf_counter() - begun
         if self.main:
-            row, best = self.rows[-1], self.best
+            row = self.rows[-1]
+            best = self.best or row
             told = f"held-out {row['measure'].split()[0].rstrip(',')} {100 * row['figure']:.1f} (best {100 * best['figure']:.1f} at {best['step']})"
             self.log.evaluated(row["figures"], told, seconds)
         self.since = time.monotonic()
@@ -160,10 +183,12 @@ class Judge:
     def told(self) -> dict[str, Any]:
         """Which checkpoint the stage ends with and why, for the report and for people."""
         run, best = self.run.step, self.best
-        if best is None or (len(self.rows) == 1 and best["step"] == run):  # nothing to choose from
-            return {"step": run, "steps": run, "told": f"kept: the last checkpoint, step {run}"}
+        if best is None or (len(self.trained) == 1 and best["step"] == run):  # nothing to choose from
+            short = len(self.scoring) > 0 and not self.wanted and self.recipe.evaluate_every is None
+            more = f" (to choose from several: --evaluate-every {max(1, run // 5)})" if short else ""
+            return {"step": run, "steps": run, "told": f"kept: the last checkpoint, step {run}{more}"}
         last, name = self.rows[-1], best["measure"]
-        many = f"{len(self.rows)} evaluation{'s' if len(self.rows) > 1 else ''}"
+        many = f"{len(self.trained)} evaluation{'s' if len(self.trained) > 1 else ''}"
         patience = self.recipe.patience or 0
         early = 0 < patience <= self._fruitless and run < self.recipe.steps
         if self.recipe.keep == "last":
@@ -186,7 +211,7 @@ class Judge:
 
     def _due(self) -> bool:
         step, minutes = self.run.step, self.recipe.evaluate_minutes
-        if (self.every and step % self.every == 0) or step == self.recipe.steps:
+        if (self.plan.every and step % self.plan.every == 0) or step == self.recipe.steps:
             return True
         late = minutes is not None and time.monotonic() - self.since >= 60 * minutes
         return minutes is not None and decided(late, self.run.model.device)
@@ -199,7 +224,7 @@ class Judge:
         self.rows.append(row)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        return self.best is row
+        return self.best is row  # never before the first step: then there would be nothing to save
 
     def _save(self, weights: dict[str, Tensor]) -> None:
         if self.main:

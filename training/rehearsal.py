@@ -17,7 +17,7 @@ from .checks import check_rows, check_run
 from .finishing import conclude, hold_out, told_held_out
 from .frozen import teacher_vectors
 from .gather import world
-from .judging import learns_in_part, spacing
+from .judging import learns_in_part, plan
 from .leaks import check_held_out
 from .losses import build_loss
 from .losses.by_data import loss_of
@@ -26,7 +26,6 @@ from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .rows import known_answers, negatives_each, negatives_of, set_aside, told_aside, uneven_lines
 from .run import Run
-from .scoring import MOST_JUDGED
 from .temperatures import Before
 from .trainer import answers_in, make_feed, of_stage, planned, sampler_of
 from .truncation import truncated
@@ -102,9 +101,9 @@ def rehearse(
             f"{stage.name}: seconds a step": f"{seconds:.2f} (first), reading its batch {read:.2f}",
             f"{stage.name}: the whole": f"{stage.steps:,} steps, about {stage.steps * seconds / 60:.1f} minutes",
         }
-        judged = min(MOST_JUDGED, facts["held out"])
-        if every := spacing(stage, judged, partly=partly, processes=world()[1]):
-            facts[f"{stage.name}: evaluations"] = f"every {every:,} steps, of {judged:,} held-out pairs"
+        when = plan(stage, facts["held out"], partly=partly, processes=world()[1])
+        if when.every:
+            facts[f"{stage.name}: evaluations"] = f"every {when.every:,} steps, of {when.pairs:,} held-out pairs"
         if run.micro_batch != stage.micro_batch:
             facts[f"{stage.name}: micro-batch"] = f"{run.micro_batch} (memory ran out with more)"
     return facts

@@ -15,11 +15,10 @@ from zoo.tables.pairs import Pair, PairTable
 from .checkpoint import write_json
 from .gather import say, wait_for_all, world
 from .leaks import one_by_one
-from .verdict import Scores, Verdict, counted, deciding, judge, lines, show
+from .verdict import Scores, Verdict, counted, judge, lines, show
 
 SCORES = "scores.json"
 RIGHT = 0.5  # from this grade on a graded pair counts as a right one in the rankings
-MOST_JUDGED = 1_000  # pairs that are ranked during training: more choose no better, and take their time each time
 _STREAM = 17  # tells the choice of these from other random streams
 
 
@@ -62,27 +61,19 @@ class Scoring:
         self.graded = [pair for pair in held if pair.score is not None]
         if len({pair.score for pair in self.graded}) < 2:
             self.graded = []
-        luck = np.random.default_rng((seed, _STREAM))
-        self.judged = [_some(side, luck) for side in (self.pairs or [], self.graded)]
+        self.seed = seed
         self.found: dict[str, Any] = {}
         if resume and self.path.is_file():
             self.found = json.loads(self.path.read_text(encoding="utf-8"))
 
     def __len__(self) -> int:
-        """How many pairs are ranked during training."""
-        return max(map(len, self.judged))
+        """How many pairs are held out: right ones, or graded ones where these are more."""
+        return max(len(self.pairs or ()), len(self.graded))
 
     def before(self) -> None:
         """Of the model as it was given; a resumed run has them already."""
-        if "before" in self.found:
-            return
-        self._note("before")
-        if world()[0] == 0 and len(self):
-            whole = all(
-                len(some) == len(side) for some, side in zip(self.judged, (self.pairs or [], self.graded), strict=True)
-            )
-            start = deciding(self.scores("before") if whole else self.now(), self.by_grade)
-            self.keep("start", start and {"measure": start[0], "figure": start[1]})
+        if "before" not in self.found:
+            self._note("before")
 
     def after(self) -> None:
         """Of the model as it has become; a model without a usable vector has none."""
@@ -92,17 +83,24 @@ class Scoring:
             self.keep("after", None)
             self.keep("why", str(error))
 
-    def now(self, encode: Encode | None = None) -> Scores:
-        """Of the model as it is, over at most 1,000 pairs of each kind; nothing is kept.
+    def now(self, encode: Encode | None = None, most: int | None = None) -> Scores:
+        """Of the model as it is; nothing is kept.
 
         Args:
-            encode: in place of the model's `encode_stream`.
+            encode: in place of the model's `encode_stream`. most: pairs of each kind, always the same ones; None for all.
         """
-        right, graded = self.judged
+        right, graded = (self._some(side, most) for side in (self.pairs or [], self.graded))
         ordered = len({pair.score for pair in graded}) > 1
         return Scores(
             self._ranked(right, encode) if right else None, self._correlated(graded, encode) if ordered else None
         )
+
+    def _some(self, pairs: Sequence[Pair], most: int | None) -> Sequence[Pair]:
+        """So many of them at most, told by the seed, in their order."""
+        if most is None or len(pairs) <= most:
+            return pairs
+        order = np.random.default_rng((self.seed, _STREAM)).permutation(len(pairs))
+        return [pairs[row] for row in np.sort(order[:most]).tolist()]
 
     def scores(self, when: str) -> Scores:
         """The figures of "before" or "after"."""
@@ -172,10 +170,3 @@ def flattered(found: dict[str, Any]) -> str:
     if any(facts.get("chosen") for facts in (found.get("kept") or {}).values()):
         return "The held-out pairs also chose the checkpoint, so its figures flatter a little: judge it on pairs of a test."
     return ""
-
-
-def _some(pairs: Sequence[Pair], luck: np.random.Generator) -> list[Pair]:
-    """At most 1,000 of them, in their order."""
-    if len(pairs) <= MOST_JUDGED:
-        return list(pairs)
-    return [pairs[row] for row in np.sort(luck.permutation(len(pairs))[:MOST_JUDGED]).tolist()]

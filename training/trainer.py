@@ -226,6 +226,8 @@ def _train_stage(
                 say(f"{recipe.name}: {line}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
         judge = Judge(folder, run, recipe, scoring, log)
+        if not stop:
+            judge.begin()
         begun = run.step
         batches = feed.batches(run.step, run.step if stop else recipe.steps)
         while not judge.over:

@@ -92,7 +92,8 @@ def read_scores(out: Path) -> tuple[dict[str, Any], Scores, Scores]:
 
 def read_evaluations(out: Path, found: dict[str, Any], stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rankings of held-out pairs during the run, all stages in one count of steps; step 0 is before training."""
-    rows, offset = [{"step": 0, **found["start"]}] if found.get("start") else [], 0
+    rows: list[dict[str, Any]] = []
+    offset = 0
     for number, stage in enumerate(stages, start=1):
         folder = out if len(stages) == 1 else out / f"stage-{number}-{stage.get('name')}"
         lines = [
