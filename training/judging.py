@@ -34,7 +34,7 @@ from .scoring import Scoring
 from .verdict import FEWEST, HOW, RETRIEVAL, Scores, deciding
 
 EVALUATIONS, BEST = "evaluations.jsonl", "best"
-_SHARE = 0.04  # of a run's work that goes into evaluations by default; what is not counted fits into five percent
+_SHARE = 0.035  # of a run's work that goes into evaluations by default; what is not counted fits into five percent
 _MOST, _WANTED = 20, 3  # evaluations by default; for so many fewer pairs are ranked
 _MOST_PAIRS = 1_000  # more choose no better, and take their time each time
 _PASSES = 3.0  # forward passes that a step costs an item: backward is two of them
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 
 
 def plan(recipe: Recipe, count: int, *, partly: bool = False, processes: int = 1) -> Plan:
-    """The recipe's, else as many evaluations as are about 4 % of the run's work, the first before the first step.
+    """The recipe's, else as many evaluations as are about 3.5 % of the run's work, the first before the first step.
 
     Told by counts alone, so that the same recipe over the same pairs evaluates the same steps on any machine. Where few
     would fit fewer pairs are ranked, but no fewer than can tell anything.

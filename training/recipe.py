@@ -146,7 +146,7 @@ class Recipe:
             number; 0 for none.
         keep_leaks: leave held-out pairs that also stand in the training data among the held-out ones.
         evaluate_every: steps between the rankings of held-out pairs (at most 1,000 of them) during the run, 0 for none. None
-            takes as many, up to 20, as are about 4 % of the run's work by the number of items, over fewer pairs (no fewer
+            takes as many, up to 20, as are about 3.5 % of the run's work by the number of items, over fewer pairs (no fewer
             than 30) where less than three would fit.
         evaluate_minutes: rank them whenever so many minutes have passed, in place of the default or beside evaluate_every;
             which steps that are depends on the clock.
