@@ -261,10 +261,8 @@ def test_by_default_evaluations_are_under_a_twentieth_of_the_work(name):
                     assert times not in (1, 2)
                     assert min(30, count) <= pairs <= min(1_000, count)
     assert plan(quick(steps=1_000, batch_size=64), 100) == (50, 100)
-    assert plan(quick(steps=75, batch_size=16), 100) == (
-        25,
-        36,
-    )  # three epochs of 400 pairs, and a quarter as many held out
+    # Three epochs of 400 pairs, and a quarter as many held out.
+    assert plan(quick(steps=75, batch_size=16), 100) == (25, 31)
 
 
 def recipes_of(name: str):
