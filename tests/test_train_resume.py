@@ -211,6 +211,7 @@ def test_what_there_is_not_to_go_on_with(table, capsys):
     for words, said in (
         (["--resume", "--out", "runs/new"], "runs/new holds no run to go on with: name the pairs to begin one"),
         (["--resume"], "--out is needed"),
+        (["--resume", "runs/new"], "runs/new holds no run to go on with: to begin one name the pairs"),
         (["--finish", "--out", "runs/new"], "holds no run to go on with"),
     ):
         assert main(["train", *words]) == 2

@@ -40,6 +40,10 @@ class Recalled:
             if arguments.out in (None, place) and run_in(place):
                 arguments.out, arguments.data = place, []
                 self.given -= {"data"}
+            elif arguments.out is None:
+                raise ZooError(
+                    f"{place} holds no run to go on with: to begin one name the pairs, and its folder with --out"
+                )
         if not goes_on or arguments.out is None or not (found := run_in(arguments.out)):
             if goes_on and arguments.out is not None and not arguments.data and "recipe" not in self.given:
                 raise ZooError(f"{arguments.out} holds no run to go on with: name the pairs to begin one")
