@@ -266,7 +266,7 @@ def test_what_is_no_source(text, clip, tmp_path):
 # -- bad inputs -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("limit", "inputs"), [(2, 31), ("2%", 111)])
+@pytest.mark.parametrize(("limit", "inputs"), [(2, 31), ("0.5%", 111)])
 def test_too_many_bad_inputs_stop_the_job_and_each_is_listed_once(text, tmp_path, limit, inputs):
     source, out = tmp_path / "t.jsonl", tmp_path / "out"
     bad = (3, 20, 30) if limit == 2 else (5, 60, 110)
@@ -281,6 +281,12 @@ def test_too_many_bad_inputs_stop_the_job_and_each_is_listed_once(text, tmp_path
     report = embed(text, source, out, shard_size=25, max_bad=3)
     assert (report.new, report.bad) == (400 - inputs, 3)
     assert [one["index"] for one in quarantined(out)] == list(bad)
+
+
+def test_a_share_is_of_all_inputs_wherever_the_bad_ones_stand(text, tmp_path):
+    source = tmp_path / "t.jsonl"
+    source.write_text("{}\n" * 4 + "".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(196)))
+    assert embed(text, source, tmp_path / "out", max_bad="2%").bad == 4
 
 
 def test_a_share_is_judged_at_the_end_of_a_small_source(text, tmp_path):
@@ -299,10 +305,11 @@ def test_a_job_without_a_single_good_input_fails(text, tmp_path):
 
 def test_limits():
     assert Limit.parse(None) == Limit()
-    assert not Limit.parse(None).exceeded(10**6, 10**6, final=True)
+    assert not Limit.parse(None).exceeded(10**6, 10**6)
     assert Limit.parse("0").exceeded(1, 1)
-    assert not Limit.parse("5%").exceeded(50, 99)
-    assert Limit.parse("5%").exceeded(6, 100)
+    for share in range(1, 100):  # the limit itself is allowed, though 0.29 * 100 is a little less than 29
+        assert not Limit.parse(f"{share}%").exceeded(share, 100)
+        assert Limit.parse(f"{share}%").exceeded(share + 1, 100)
     for wrong in ("x", "-1", "101%", "%", 1.5):
         with pytest.raises(OptionError, match="max_bad"):
             Limit.parse(wrong)

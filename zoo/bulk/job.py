@@ -89,7 +89,7 @@ class Job:
 
     def check(self) -> None:
         """Raises TooManyBadItemsError if earlier runs have met too many bad inputs already."""
-        if self.limit.exceeded(self.report.bad, self.report.inputs):
+        if self.limit.exceeded(self.report.bad, self.total):
             raise self._too_many()
 
     @property
@@ -113,7 +113,7 @@ class Job:
         if self._draft is None:
             self._draft = Draft(outcome.position)
         self._add(self._draft, outcome)
-        if outcome.error is not None and self.limit.exceeded(self.bad, self.done):
+        if outcome.error is not None and self.limit.exceeded(self.bad, self.total):
             self.flush()
             raise self._too_many()
         waited = time.monotonic() - self._closed_at
@@ -158,7 +158,7 @@ class Job:
 
     def finish(self) -> None:
         """Marks the folder as finished; raises TooManyBadItemsError by the share of all inputs, or if all were bad."""
-        if self.limit.exceeded(self.report.bad, self.report.inputs, final=True) or not self.report.vectors:
+        if self.limit.exceeded(self.report.bad, self.report.inputs) or not self.report.vectors:
             raise self._too_many()
         # Gaps filled late were appended late: the final file is in the order of the inputs.
         self.folder.write_quarantine([bad for shard in self.folder.finished() for bad in shard.bad])

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from zoo.bulk.errors import OptionError
 
-# A share says nothing after three inputs.
-ENOUGH = 100
+_ROUNDING = 1e-9  # 29 of 100 are 29 %, though 0.29 * 100 is a little less than 29
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ class Limit:
         """How many of all inputs may be bad: the limit itself, and one by any share, which says nothing of one alone."""
         if self.share is None:
             return math.inf if self.count is None else self.count
-        return max(1, math.floor(self.share * inputs + 1e-9)) if self.share else 0
+        return max(1, math.floor(self.share * inputs + _ROUNDING)) if self.share else 0
 
-    def exceeded(self, bad: int, seen: int, *, final: bool = False) -> bool:
-        """Whether `bad` of `seen` inputs are too many. A share is judged from the hundredth input, or at the end."""
+    def exceeded(self, bad: int, inputs: int) -> bool:
+        """Whether `bad` are too many of all inputs; unlike `allowed`, which grants one to every share, by the share alone."""
         if self.count is not None:
             return bad > self.count
-        return self.share is not None and bad > self.share * seen and (final or seen >= ENOUGH)
+        return self.share is not None and bad > self.share * inputs + _ROUNDING
 
     def __str__(self) -> str:
         return f"{self.count:,}" if self.share is None else f"{self.share * 100:g}% of the inputs"

@@ -134,13 +134,15 @@ class Tables:
 
         one_kind(self.found.files)
         guesses: dict[str, Guess] = {}
+        kinds: dict[str, list[pa.DataType]] = {}
         for path in self.found.files:
             name = path.name if self._alone() else self.found.name_of(path)
             reader = open_reader(path, self.options.format, name, self.found.constants.get(path, {}))
             for column, kind in reader.types(guesses).items():
-                known = self.types.get(column)
-                self.types[column] = kind if known is None or column in guesses else _common_type(known, kind)
+                kinds.setdefault(column, []).append(kind)
             self.readers.append(reader)
+        for column, found in kinds.items():  # a guess is of all files that were read before
+            self.types[column] = found[-1] if column in guesses else _common_type(found, column, self.readers)
         return self
 
     @property
@@ -335,17 +337,21 @@ def _file_mark(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _common_type(one: "pa.DataType", other: "pa.DataType") -> "pa.DataType":
-    """A type for the values of two files; text where there is none."""
+def _common_type(kinds: "Sequence[pa.DataType]", column: str, readers: Sequence[RowReader]) -> "pa.DataType":
+    """A type that keeps the values of all files as they are; text where there is none."""
     import pyarrow as pa
 
-    if one == other:
-        return one
+    from zoo.tables.arrow import keeps
+
+    if all(kind == kinds[0] for kind in kinds):
+        return kinds[0]
     try:
-        schemas = [pa.schema([("x", kind)]) for kind in (one, other)]
-        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
+        schemas = [pa.schema([(column, kind)]) for kind in kinds]
+        found = pa.unify_schemas(schemas, promote_options="permissive").field(column).type
     except pa.ArrowException:
         return pa.string()
+    exact = pa.types.is_float64(found) and all(reader.exact(column) for reader in readers)
+    return found if all(keeps(found, kind, exact) for kind in kinds) else pa.string()
 
 
 def attribute_names(names: Sequence[str]) -> list[str]:

@@ -131,7 +131,7 @@ def _check(bad: int, count: int, most: str | None) -> None:
     from zoo.bulk.limit import Limit
 
     limit = Limit.parse(most)
-    if limit.exceeded(bad, count, final=True):
+    if limit.exceeded(bad, count):
         raise TooManyBadItemsError(
             f"{bad:,} of {count:,} rows cannot be measured; allowed are {limit}. Repair them, or allow more with --max-bad"
         )

@@ -219,7 +219,7 @@ def _open_found(found: Found, options: Options) -> Table:
         from zoo.tables.folder import open_pictures
 
         _only_files(str(found.base), options)
-        return open_pictures(found.base, options.name)
+        return open_pictures(found.base, options)
     if found.constants:
         options = replace(options, root=options.root or found.base)
     table = _open_files(found.files, options, found.constants)

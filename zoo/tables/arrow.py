@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from zoo.tables.cells import EXACT
 from zoo.tables.errors import TableError
 from zoo.tables.reading import Format, RawRow, RowReader
 from zoo.tables.schema import Column
@@ -78,6 +79,18 @@ class ParquetReader(RowReader):
         """See `RowReader`."""
         return read_footer(self.path).num_rows
 
+    def exact(self, column: str) -> bool:
+        """See `RowReader`; by the footer, which says the least and the greatest value."""
+        if column not in self.schema.names or kind_of_type(self.schema.field(column).type) != "int":
+            return True
+        footer = read_footer(self.path)
+        groups = map(footer.row_group, range(footer.num_row_groups))
+        leaves = (group.column(place) for group in groups for place in range(group.num_columns))
+        found = [leaf.statistics for leaf in leaves if leaf.path_in_schema == column and leaf.num_values]
+        return all(
+            stats is not None and stats.has_min_max and EXACT >= stats.max >= stats.min >= -EXACT for stats in found
+        )
+
     def found(self) -> list[Column]:
         """See `RowReader`; a numbered class is its number."""
         columns = [column_of(field, self.schema, {}) for field in self.schema]
@@ -130,6 +143,17 @@ def read_schema(path: Path) -> "pa.Schema":
     return schema
 
 
+def together(schemas: "Sequence[pa.Schema]") -> "pa.Schema":
+    """The columns of all files that are read as one table, each as the first of them has it that holds a value in it."""
+    import pyarrow as pa
+
+    fields: dict[str, pa.Field] = {}
+    for field in (field for schema in schemas for field in schema):
+        if field.name not in fields or pa.types.is_null(fields[field.name].type):
+            fields[field.name] = field
+    return pa.schema(list(fields.values()), metadata=schemas[0].metadata)
+
+
 def kept_type(kind: "pa.DataType") -> "pa.DataType | None":
     """The type as which a column is kept beside vectors: its own; of a dictionary that of its values; None for bytes.
 
@@ -150,20 +174,38 @@ def kept_type(kind: "pa.DataType") -> "pa.DataType | None":
     return kind if any(test(kind) for test in plain) and not types.is_interval(kind) else pa.string()
 
 
-def holds_bytes(kind: "pa.DataType") -> bool:
-    """Whether a column holds bytes, bare or as the `datasets` library keeps media."""
+def keeps(wider: "pa.DataType", kind: "pa.DataType", exact: bool = False) -> bool:
+    """Whether a type has every value of another that Arrow would promote to it: int64 to double and uint64 to int64 have not.
+
+    Args:
+        exact: whether whole numbers are known to be small enough for a double.
+    """
     import pyarrow.types as types
 
-    if types.is_struct(kind):
-        return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
-    return types.is_fixed_size_binary(kind) or (kind_of_type(kind) == "media" and not types.is_nested(kind))
+    if types.is_floating(wider):
+        digits = {16: 11, 32: 24, 64: 53}[wider.bit_width]
+        whole = types.is_integer(kind) and (exact or kind.bit_width <= digits)
+        return whole or types.is_floating(kind) or types.is_null(kind)
+    if types.is_integer(wider) and types.is_integer(kind) and wider != kind:
+        signs = types.is_signed_integer(wider), types.is_signed_integer(kind)
+        return signs[0] == signs[1] or (signs[0] and wider.bit_width > kind.bit_width)
+    return True
+
+
+def holds_bytes(kind: "pa.DataType") -> bool:
+    """Whether a column holds bytes, bare, as the `datasets` library keeps media, or anywhere in lists and objects."""
+    import pyarrow.types as types
+
+    if types.is_nested(kind):
+        return any(holds_bytes(kind.field(place).type) for place in range(kind.num_fields))
+    return types.is_fixed_size_binary(kind) or kind_of_type(kind) == "media"
 
 
 def kind_of_type(kind: "pa.DataType") -> str:
     """What a column holds, as `Column.kind` says it; a list is what it lists."""
     import pyarrow.types as types
 
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _lists(kind):
         return kind_of_type(kind.value_type)
     if types.is_dictionary(kind):
         return kind_of_type(kind.value_type)
@@ -186,9 +228,16 @@ def passage_type(kind: "pa.DataType") -> "pa.StructType | None":
     """The type of a passage, a struct with a text in it, alone or in a list; None for other types."""
     import pyarrow.types as types
 
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _lists(kind):
         return passage_type(kind.value_type)
     return kind if types.is_struct(kind) and kind.get_field_index("text") >= 0 else None
+
+
+def _lists(kind: "pa.DataType") -> bool:
+    import pyarrow.types as types
+
+    tests = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view, types.is_large_list_view)
+    return any(test(kind) for test in tests)
 
 
 def class_names(arrow: "pa.Schema") -> dict[str, list[str]]:

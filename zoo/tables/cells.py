@@ -80,7 +80,7 @@ class Spelled(float):
 
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 _BROKEN = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
-_EXACT = 2**53  # up to here every whole number is a double of its own
+EXACT = 2**53  # up to here every whole number is a double of its own
 
 
 class Guess:
@@ -119,7 +119,7 @@ class Guess:
 
     def _see_whole(self, value: int) -> None:
         self._kinds.add("1" if -(2**63) <= value < 2**63 else "text")
-        self._exact = self._exact and -_EXACT <= value <= _EXACT
+        self._exact = self._exact and -EXACT <= value <= EXACT
 
     def arrow(self) -> "pa.DataType":
         """The Arrow type; a column without a single value is a string."""

@@ -7,6 +7,7 @@ import lzma
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from glob import glob
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -127,24 +128,28 @@ def partitions_in(folder: Path, exclude: Path | None = None) -> dict[Path, dict[
         exclude: a folder that is not looked into.
 
     Raises:
-        TableError: two files have other keys.
+        TableError: two files have other keys, or a table lies in a folder without one.
     """
     from zoo.tables.cells import Guess, from_cell
 
     below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))]
     below = [path for path in below if exclude is None or path.resolve() != exclude.resolve()]
-    if not below or not all("=" in path.name for path in below):
+    if not any("=" in path.name for path in below):
         return {}
     found: dict[Path, dict[str, Any]] = {}
-    inside = [
-        *(path for path in folder.iterdir() if path.is_file()),
-        *(path for one in below for path in one.rglob("*")),
-    ]
-    for path in sorted(inside, key=natural):
+    inside = [path for path in folder.iterdir() if path.is_file()]
+    inside += [path for one in below if "=" in one.name for path in one.rglob("*")]
+    for path in sorted(filter(partial(_is_part, folder), inside), key=natural):
         parts = path.relative_to(folder).parts
-        if suffix_of(path) in KINDS and path.is_file() and not any(part.startswith((".", "_")) for part in parts):
-            keys = [unquote(part).partition("=") for part in parts[:-1] if "=" in part]
-            found[path] = {key: None if value == _NO_VALUE else value for key, _, value in keys}
+        keys = [unquote(part).partition("=") for part in parts[:-1] if "=" in part]
+        found[path] = {key: None if value == _NO_VALUE else value for key, _, value in keys}
+    if not any(found.values()):
+        return {}
+    others = (path for one in below if "=" not in one.name for path in one.rglob("*"))  # images may lie beside
+    if (stray := next(filter(partial(_is_part, folder), others), None)) is not None:
+        raise TableError(
+            f"{folder} holds partitions, and {stray.relative_to(folder)} is of none; move it away, or name the files"
+        )
     guesses: dict[str, Guess] = {}
     first = next(iter(found), folder)
     for path, keys in found.items():
@@ -159,6 +164,12 @@ def partitions_in(folder: Path, exclude: Path | None = None) -> dict[Path, dict[
     return {path: {key: from_cell(value, types[key]) for key, value in keys.items()} for path, keys in found.items()}
 
 
+def _is_part(folder: Path, path: Path) -> bool:
+    """Whether a file below a partitioned folder is one of its tables, and not what programs put beside them."""
+    hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    return suffix_of(path) in KINDS and not hidden and path.is_file()
+
+
 def names_of(files: Sequence[Path], constants: Constants) -> list[str]:
     """What places call files: their names, in a partitioned folder with the folders of the partition."""
     return ["/".join(path.parts[-1 - len(constants.get(path, ())) :]) for path in files]
@@ -168,7 +179,7 @@ def one_kind(files: Sequence[Path]) -> str:
     """The kind of files that are read as one table.
 
     Raises:
-        TableError: of one of them there is none, or they are of several.
+        TableError: of one of them there is none, they are of several, or one is another in packed form.
     """
     kinds = {path: kind_of_table(path) for path in files}
     if len(set(kinds.values())) > 1:
@@ -176,6 +187,11 @@ def one_kind(files: Sequence[Path]) -> str:
         raise TableError(
             f"{files[0].parent} holds tables of several kinds ({names}); name the files: *{files[0].suffix}"
         )
+    whole: dict[Path, Path] = {}
+    for path in files:
+        plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
+        if (other := whole.setdefault(plain, path)) != path:
+            raise TableError(f"{other} and {path.name} are one table, plain and packed, or packed twice; name the one")
     return kinds[files[0]]
 
 

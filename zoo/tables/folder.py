@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from zoo.tables.building import PairBuilder
 from zoo.tables.errors import BadRowError, NoSplitError, TableError
 from zoo.tables.images import walk_images
+from zoo.tables.lines import encoding_of
+from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import Part, Schema
 from zoo.tables.splits import TRAIN, split_name, split_of_path, split_word
@@ -21,14 +22,16 @@ class FolderTable(Table):
         files: the pictures. texts: "beside" (`cat.txt` beside `cat.jpg`) or "folder" (`black_cat/1.jpg` → "black cat").
     """
 
-    def __init__(self, folder: Path, files: Sequence[Path], texts: Literal["beside", "folder"], name: str) -> None:
+    def __init__(
+        self, folder: Path, files: Sequence[Path], texts: Literal["beside", "folder"], options: Options
+    ) -> None:
         self._folder, self._files, self._texts = folder, [str(path.relative_to(folder)) for path in files], texts
         column = "the text file beside it" if texts == "beside" else "the sub-folder's name"
         schema = Schema(folder.name, (Part("picture", "image"),), (Part(column, "text"),), rows=len(files))
         self.schemas = [schema]
         told = replace(schema, positive=(Part("text", "text"),))
-        self._builder = PairBuilder(told, folder, name)
-        self.datasets, self.names = one_dataset(name, len(files))
+        self._builder, self._encoding = options.builder(told, folder), options.encoding
+        self.datasets, self.names = one_dataset(options.name, len(files))
 
     def _pair(self, row: int) -> Pair:
         return self._builder.pair({"picture": self._files[row], "text": self._text(row)}, self.where(row))
@@ -41,11 +44,13 @@ class FolderTable(Table):
             return path.parent.name.replace("_", " ")
         text = path.with_suffix(".txt")
         try:
-            return text.read_text(encoding="utf-8-sig")
+            encoding, _ = encoding_of(text, self._encoding) if text.is_file() else ("utf-8", "")
+            return text.read_text(encoding).removeprefix("\ufeff")
         except OSError as error:
             raise BadRowError(f"{self.where(row)}: no text {text.name} beside it ({error.strerror})") from None
-        except UnicodeDecodeError:
-            raise BadRowError(f"{self.where(row)}: {text.name} is not UTF-8") from None
+        except UnicodeError:
+            said = f"not {self._encoding}" if self._encoding else "not UTF-8; say its --encoding"
+            raise BadRowError(f"{self.where(row)}: {text.name} is {said}") from None
 
     def where(self, row: int) -> str:
         """See `Table`."""
@@ -93,7 +98,7 @@ def split_files(files: Sequence[Path], split: str) -> tuple[list[Path], bool]:
     return found, True
 
 
-def open_pictures(folder: Path, name: str) -> FolderTable:
+def open_pictures(folder: Path, options: Options) -> FolderTable:
     """Pictures below a folder, in the order of their paths; those without a text are rows that are no pairs.
 
     Raises:
@@ -120,7 +125,7 @@ def open_pictures(folder: Path, name: str) -> FolderTable:
             f"{folder}: {len(loose):,} pictures lie in no sub-folder and have no .txt beside them, e.g. {loose[0].name}; "
             "put them in folders named after what they show, or write metadata.csv with file_name,text"
         )
-    table = FolderTable(folder, files, "beside" if with_text else "folder", name)
+    table = FolderTable(folder, files, "beside" if with_text else "folder", options)
     notes = tuple(f"not read: {error}" for _, error in walked if error is not None)
     table.schemas = [replace(table.schemas[0], notes=notes)]
     return table

@@ -90,7 +90,10 @@ def _by_zeros(head: bytes) -> str:
 
 def _ends_in_cr(path: Path, encoding: str, errors: str) -> bool:
     with open_bytes(path) as raw:
-        start = codecs.getincrementaldecoder(encoding)("replace").decode(raw.read(_HEAD))
+        try:
+            start = codecs.getincrementaldecoder(encoding)("replace").decode(raw.read(_HEAD))
+        except UnicodeError:  # not of this encoding at all, as is said where the lines are read
+            return False
     return "\r" in start.removesuffix("\r") and "\n" not in start
 
 
@@ -108,8 +111,10 @@ def _undecodable(path: Path, found: str, said: str | None, end: str) -> TableErr
         except _StoppedError as stopped:
             number += stopped.ends
             byte = f" (byte 0x{stopped.byte:02x})"
-        except UnicodeError:
+        except UnicodeDecodeError:
             byte = " (it is cut off)"
+        except UnicodeError as error:
+            byte = f" ({error})"
     remedy = "say another --encoding"
     if said is None and found.startswith("utf-8"):
         remedy = (

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.tables.building import PairBuilder
+from zoo.tables.errors import TableError
 from zoo.tables.reading import Format
 from zoo.tables.schema import Schema
 
 
 @dataclass(frozen=True)
 class Options:
-    """What all readers of files are told; see `open_pairs`."""
+    """What all readers of files are told; see `open_pairs`.
+
+    Raises:
+        TableError: the root is no folder.
+    """
 
     columns: Mapping[str, str] | None = None
     root: Path | None = None
@@ -21,6 +26,10 @@ class Options:
     as_text: tuple[str, ...] = ()
     encoding: str | None = None
     separator: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.root is not None and not Path(self.root).expanduser().is_dir():
+            raise TableError(f"root {self.root} is no folder; relative paths in the table would begin there")
 
     @property
     def format(self) -> Format:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.tables.arrow import class_names, column_of, kind_of_type, passage_type, read_footer, read_schema
+from zoo.tables.arrow import class_names, column_of, kind_of_type, passage_type, read_footer, read_schema, together
 from zoo.tables.cells import PASSAGE, label_kind
 from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.files import Constants, names_of
@@ -168,20 +168,24 @@ class ParquetTable(Table):
     """
 
     def __init__(self, files: Sequence[Path], options: Options, constants: Constants = MappingProxyType({})) -> None:
-        own = {path: set(read_schema(path).names) for path in files if path in constants}
-        left = {path: {k: v for k, v in constants[path].items() if k not in own[path]} for path in own}
+        schemas = [read_schema(path) for path in files]
+        own = dict(zip(files, schemas, strict=True))
+        left = {
+            path: {k: v for k, v in keys.items() if k not in own[path].names}
+            for path, keys in constants.items()
+            if path in own
+        }
         self._groups = RowGroups(files, constants=left)
         source = files[0].name if len(files) == 1 else f"{files[0].name} … {files[-1].name} ({len(files)} files)"
         if not len(self._groups):
             raise TableError(f"{files[0] if len(files) == 1 else source} holds no rows")
-        arrow = read_schema(files[0])
+        arrow = together(schemas)
         self._classes = class_names(arrow)
         found = [column for field in arrow for column in self._columns(field, arrow)]
         found += [Column(name, "text") for name in left.get(files[0], ())]
         schema = infer(source, found, options.columns, options.ignore)
         _check_types(source, schema, arrow)
-        for path in files[1:]:
-            _check_same(path, read_schema(path), files[0], arrow, schema, left.get(path, {}))
+        _check_same(own, arrow, schema, left)
         self._groups.columns = list(schema.used)
         # Columns of bytes whose modality is known without them.
         told = {part.column for part in schema.parts if part.modality != "media"}
@@ -212,7 +216,7 @@ class ParquetTable(Table):
         """See `Table`; nothing else is read. `groups`: of so many row groups."""
         reads = (self._groups.read(group, [column]) for group in range(len(self._groups.groups))[:groups])
         try:
-            values = [value for table in reads for value in table[column].to_pylist()]
+            values = [value for table in reads if column in table.column_names for value in table[column].to_pylist()]
         except UnicodeDecodeError as error:
             raise TableError(f"{self._groups.files[0].name}: a value of column {column} is not UTF-8") from error
         names = self._classes.get(column)
@@ -278,16 +282,31 @@ def _check_types(source: str, schema: Schema, arrow: "pa.Schema") -> None:
             raise TableError(f"{source}: column {part.column} holds {arrow.field(part.column).type}, not {what}")
 
 
-def _check_same(
-    path: Path, other: "pa.Schema", first: Path, arrow: "pa.Schema", schema: Schema, constants: Mapping[str, Any]
-) -> None:
+def _check_same(own: "Mapping[Path, pa.Schema]", arrow: "pa.Schema", schema: Schema, constants: Constants) -> None:
+    """Whether all files have the columns that are read, and the same in them.
+
+    Raises:
+        TableError: one has not what another has, or something else: read on, it would be lost without a word.
+    """
+    classes = class_names(arrow)
     for column in schema.used:
-        if column in constants:
-            continue
-        if column not in other.names:
-            raise TableError(
-                f"{path} has no column {column}, and {first.name} has; its columns: {', '.join(other.names)}"
-            )
-        if (kind := kind_of_type(other.field(column).type)) and kind != kind_of_type(arrow.field(column).type):
-            types = f"{other.field(column).type} in {path.name} and {arrow.field(column).type} in {first.name}"
-            raise TableError(f"column {column} is {types}; files that are read together must agree")
+        having = [path for path, other in own.items() if column in other.names]
+        for path, other in own.items():
+            if column not in other.names:
+                if column in constants.get(path, {}):
+                    continue
+                raise TableError(
+                    f"{path} has no column {column}, and {having[0].name} has; its columns: {', '.join(other.names)}. Read "
+                    f"them apart, each as a source of its own, or leave the column out: --ignore {column}"
+                )
+            kind, whole = other.field(column).type, arrow.field(column).type
+            if kind_of_type(kind) not in ("", kind_of_type(whole)):
+                raise TableError(
+                    f"column {column} is {kind} in {path.name} and {whole} in {having[0].name}; files that are read together "
+                    "must agree"
+                )
+            if class_names(other).get(column) != classes.get(column):
+                raise TableError(
+                    f"the numbers of column {column} name other classes in {path.name} than in {having[0].name}; files that "
+                    "are read together must agree"
+                )

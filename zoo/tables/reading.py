@@ -95,6 +95,10 @@ class RowReader(ABC):
     def count(self) -> int:
         """How many rows there are, bad ones included."""
 
+    def exact(self, column: str) -> bool:
+        """Whether all whole numbers of a column are known to be doubles of their own."""
+        return False
+
     def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)

@@ -5,7 +5,7 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -16,6 +16,7 @@ from zoo.files import share
 from zoo.tables.cells import Guess, fields_of, label_kind
 from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.jsonl import parsed_object
+from zoo.tables.lines import encoding_of
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 from zoo.tables.reading import Format, RawRow, RowReader
@@ -55,7 +56,9 @@ class Samples:
         TableError: a shard is damaged, compressed or empty.
     """
 
-    def __init__(self, files: Sequence[Path], names: Sequence[str] = ()) -> None:
+    def __init__(self, files: Sequence[Path], names: Sequence[str] = (), encoding: str | None = None) -> None:
+        self.encoding = "utf-8-sig" if encoding is None else encoding_of(files[0], encoding)[0]
+        self.broken: set[int] = set()  # samples whose JSON is none, of those that were looked at
         self.files, self.names = list(files), list(names) or [path.name for path in files]
         self._shards = [index_shard(path) for path in files]
         self._ends = np.cumsum([len(shard.keys) for shard in self._shards])
@@ -68,19 +71,20 @@ class Samples:
         return int(self._ends[-1])
 
     def columns(self) -> list[Column]:
-        """The files of the samples, and the fields of their JSON as the first sample with one has them."""
+        """The files of the samples, and the fields of their JSON that some of the first have."""
         found = [Column(column, _kind(column), rank=0) for column in self.files_of if column != "json"]
-        if "json" in self.files_of:
-            row = next(row for row in range(len(self)) if "json" in self.members(row))
-            fields = self.json(row)
-            kinds = {str: "text", int: "int", float: "float"}
-            own = {k: v for k, v in fields.items() if k not in self.files_of}
-            found += [
-                Column(k, next((told for kind, told in kinds.items() if isinstance(v, kind)), ""), rank=_JSON_RANK)
-                for k, v in own.items()
-            ]
-            read = [(k, field) for k, v in own.items() if read_name(k) for field in fields_of([v])]
-            found += [Column(f"{k}.{field}", "field", rank=_JSON_RANK) for k, field in read]
+        own: dict[str, list[Any]] = {}
+        for row in range(min(len(self), _JUDGED)) if "json" in self.files_of else ():
+            for key, value in self._fields(row).items():
+                if key not in self.files_of:
+                    own.setdefault(key, []).append(value)
+        kinds = {str: "text", int: "int", float: "float", type(None): ""}
+        for key, values in own.items():
+            value = next((value for value in values if value is not None), None)
+            told = next((told for kind, told in kinds.items() if isinstance(value, kind)), "")
+            found.append(Column(key, told, rank=_JSON_RANK))
+        read = [(key, field) for key, values in own.items() if read_name(key) for field in fields_of(values)]
+        found += [Column(f"{key}.{field}", "field", rank=_JSON_RANK) for key, field in read]
         meanings = [meaning for column in found if (meaning := read_name(column.name))]
         if any(meaning.role or meaning.modality == "text" for meaning in meanings):  # else the label is the text
             found = [self._judged(column) if column.name.lower() in LABELS else column for column in found]
@@ -99,8 +103,16 @@ class Samples:
         for row in range(min(len(self), most or len(self))):
             member = self.members(row).get(column)
             content = self.read(row, {column: member})[column].decode("utf-8-sig", "replace") if member else None
-            found.append(content if member else self.json(row).get(column))
+            found.append(content if member else self._fields(row).get(column))
         return found
+
+    def _fields(self, row: int) -> dict[str, Any]:
+        """The fields of a sample's JSON, {} where there is none; where it is no object, that is noted."""
+        try:
+            return self.json(row)
+        except BadRowError:
+            self.broken.add(row)
+            return {}
 
     def place(self, row: int) -> tuple[int, int]:
         """Shard of a sample, and the sample's number in it."""
@@ -145,9 +157,10 @@ class Samples:
     def text(self, row: int, column: str, content: bytes) -> str:
         """A file of a sample as a text; raises BadRowError where it is none."""
         try:
-            return content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise BadRowError(f"{self.where(row)}: its .{column} is not UTF-8", what=self.where(row)) from None
+            return content.decode(self.encoding)
+        except UnicodeError:
+            told = "UTF-8" if self.encoding.startswith("utf-8") else self.encoding
+            raise BadRowError(f"{self.where(row)}: its .{column} is not {told}", what=self.where(row)) from None
 
     def where(self, row: int) -> str:
         """The place of a sample in words."""
@@ -168,7 +181,7 @@ class ShardTable(Table):
     """
 
     def __init__(self, files: Sequence[Path], options: Options) -> None:
-        self._samples = Samples(files)
+        self._samples = Samples(files, encoding=options.encoding)
         schema = infer(self._samples.source, self._samples.columns(), options.columns, options.ignore)
         self.schemas = [replace(schema, rows=len(self._samples))]
         self._builder = options.builder(schema, files[0].parent)
@@ -176,6 +189,11 @@ class ShardTable(Table):
         self._media = {part.column for part in schema.parts if part.modality != "text"}
         self._wants_json = bool(self._used - set(self._samples.files_of))
         self.datasets, self.names = one_dataset(options.name, len(self._samples))
+
+    @property
+    def unread(self) -> Collection[int]:
+        """See `Table`."""
+        return self._samples.broken
 
     def values(self, column: str) -> list[Any]:
         """See `Table`."""
@@ -224,7 +242,7 @@ class ShardReader(RowReader):
     def open(cls, path: Path, told: Format, name: str, constants: Mapping[str, Any]) -> Self:
         """Reads the headers; raises as `Samples`."""
         reader = cls(path, name or path.name, told=told, constants=dict(constants))
-        reader._samples = Samples([path], [reader.name])
+        reader._samples = Samples([path], [reader.name], told.encoding)
         return reader
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
