@@ -459,7 +459,7 @@ def test_instructions_of_a_table_reach_the_items_and_are_written_back(tmp_path):
         write_pairs([Pair(Item(parts=["a", "b"]), Item(text="b"))], tmp_path / "parts.jsonl")
     path.write_text(json.dumps({"query": "a", "positive": "b", "query_instruction": 3}) + "\n")
     with pytest.raises(TableError, match="the query_instruction is a number"):
-        open_pairs(path)
+        open_pairs(path).check()
 
 
 # --------------------------------------------------------------------------------------------------- composed retrieval
