@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from zoo import build_model, load_model
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.exports import export, register
+from zoo.publish import _renamed
 from zoo.spec import LogitScale
 
 # Reference checkpoint → whether it adds a bias.
@@ -117,3 +118,9 @@ def test_nonsense_in_our_own_file_is_refused(value, tmp_path):
 
 def test_the_temperature_is_the_inverse_of_the_factor():
     assert LogitScale(math.log(100)).temperature == pytest.approx(0.01)
+
+
+def test_a_model_under_another_name_keeps_it():
+    model = build_model("clip-test")
+    model.logit_scale = LogitScale(3.5, -9.0)
+    assert _renamed(model, "me/mine", "mine", None, print).logit_scale == model.logit_scale

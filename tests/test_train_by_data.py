@@ -10,12 +10,13 @@ from zoo.training import recipes, train
 from zoo.training.losses import build_loss
 from zoo.training.losses.base import UnknownLossError
 from zoo.training.losses.by_data import ByData, loss_of
-from zoo.training.parts import parts_of
+from zoo.training.parts import part_numbers, parts_of
 from zoo.training.recipe import Recipe, RecipeError
 from zoo.training.rehearsal import rehearse
 from zoo.training.run import Run
 from zoo.training.samplers import build_sampler
 from zoo.training.samplers.base import SamplerError, UnknownSamplerError, describe_samplers
+from zoo.training.temperatures import begin, kept
 from zoo.training.trainer import make_feed
 from zoo.training.unread import UnreadColumnError
 
@@ -157,6 +158,7 @@ def test_data_sets_of_one_loss_may_be_mixed(tmp_path):
     ("losses", "error", "says"),
     [
         ((("stss*", "cosent"),), RecipeError, r"'stss\*', and no data set is called so.*sts-b"),
+        ((*LOSSES, ("sts-b", "cosent")), RecipeError, "cosent for 'sts-b' is left without data.*the first counts"),
         ((("sts*", "cosine"),), UnknownLossError, "no loss is called 'cosine'"),
         ((("classes", "cosent"), ("sts*", "cosent")), ZooError, "cosent needs scores"),
         ((("classes", "infonce"),), UnreadColumnError, r"the pairs have a score .*does not read it"),
@@ -166,6 +168,16 @@ def test_what_cannot_be_followed_is_said_before_any_work(losses, error, says, tm
     with pytest.raises(error, match=says):
         train(fresh("text-test"), mixed(), by_data(losses=losses), tmp_path / "run", **CALM)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_no_data_have_begins_nowhere_and_is_not_the_models():
+    pairs = [*text_pairs(6, 0, "a"), *text_pairs(6, 0, "b")]
+    recipe = quick(losses=(("a", "ranking"), ("b", "infonce(temperature=0.2)")), sampler="homogeneous", batch_size=4)
+    loss, model = loss_of(recipe, part_numbers(recipe, pairs)), fresh("text-test")
+    assert begin(loss, model) == "b: temperature 0.2, as named"
+    assert kept(loss, model).temperature == pytest.approx(0.2)
+    assert kept(loss_of(recipe), model).temperature == pytest.approx(0.07)
+    assert "*" not in rehearse(model, pairs, recipe)["quick: begins with"]
 
 
 def test_nonsense_in_the_recipe():

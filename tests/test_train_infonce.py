@@ -234,13 +234,15 @@ def test_temperature_is_learned_or_not():
 
 
 def test_scale_is_limited():
-    loss = InfoNCE(temperature=1e-4)
-    assert loss.scale.item() == pytest.approx(100.0)
+    for temperature, largest in ((0.07, 100.0), (0.01, 100.0), (1e-4, 10_000.0)):  # what is named is followed
+        loss = InfoNCE(temperature=temperature)
+        assert loss.scale.item() == pytest.approx(1 / temperature)
+        loss.temperature.log_scale.data += 10
+        loss.temperature.limit()
+        assert loss.scale.item() == pytest.approx(largest)
+    loss = InfoNCE(temperature=0.01)
     loss(units(4, 5).float(), units(4, 5).float()).backward()
     assert loss.temperature.log_scale.grad.abs() > 1e-3  # at the limit it may still come down
-    loss.temperature.log_scale.data += 1
-    loss.temperature.limit()
-    assert loss.scale.item() == pytest.approx(100.0)
 
 
 # ------------------------------------------------------------------------------------------------ memory

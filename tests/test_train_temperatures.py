@@ -8,7 +8,7 @@ import pytest
 import torch
 from zoo.training import train
 from zoo.training.losses import build_loss
-from zoo.training.losses.base import Temperature
+from zoo.training.losses.base import Temperature, UnknownLossError
 from zoo.training.merging import slerp, task_arithmetic, uniform
 from zoo.training.recipes import umarvel_stages
 from zoo.training.rehearsal import rehearse
@@ -40,6 +40,13 @@ BEGINS = [
     ("infonce(temperature=0.07, learn=False)", CLIP, 0.07, None, "as named, fixed"),
     ("matryoshka(dims=[16, 8]):infonce", CLIP, 0.02, None, "the checkpoint's own"),
     ("focal", CLIP, 0.02, None, "the checkpoint's own"),
+    ("infonce(temperature=0.005)", CLIP, 0.005, None, "as named"),  # below CLIP's limit of 0.01
+    ("matryoshka(dims=[8]):infonce(temperature=0.005, learn=False)", CLIP, 0.005, None, "as named, fixed"),
+    ("infonce(temperature=0.0005, divisor=True)", CLIP, 0.0005, None, "as named"),
+    ("infonce(divisor=True)", LogitScale(math.log(2000)), 0.0005, None, "the checkpoint's own"),
+    ("sigmoid(temperature=0.002, learn=False)", CLIP, 0.002, -10.0, "as named, fixed"),
+    ("cosent(temperature=0.002)", CLIP, 0.002, None, "as named, fixed"),
+    ("angle(temperature=0.002)", CLIP, 0.002, None, "as named, fixed"),
     ("gist", CLIP, 0.01, None, "as named, fixed"),  # the paper's, which is no start
     ("gist(learn=True)", CLIP, 0.02, None, "the checkpoint's own"),
     ("distillation", CLIP, 0.05, None, "as named, fixed"),
@@ -71,6 +78,14 @@ def test_it_begins(written, own, temperature, bias, said):
         assert ended.bias == (bias if bias is not None else own.bias if own else None)
     else:
         assert ended == own
+
+
+@pytest.mark.parametrize("value", ["1e400", "1e-60", "'cold'", "-0.1", "0"])
+def test_temperatures_that_are_none_are_refused(value):
+    for written in ("infonce", "infonce(divisor=True)", "sigmoid", "cosent", "angle"):
+        name, _, rest = written.partition("(")
+        with pytest.raises(UnknownLossError, match="temperature must be"):
+            build_loss(f"{name}(temperature={value}{', ' + rest if rest else ')'}")
 
 
 def test_the_own_scale_is_taken_bit_by_bit():

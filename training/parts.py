@@ -22,7 +22,7 @@ def parts_of(stage: Recipe, pairs: Sequence[Pair] | PairTable, *, strict: bool =
         pairs: told by their data sets. strict: every pattern must name one of them.
 
     Raises:
-        RecipeError: a pattern names no data set.
+        RecipeError: a pattern names no data set, or none that an earlier one leaves.
     """
     if not stage.losses:
         return [stage]
@@ -37,6 +37,12 @@ def parts_of(stage: Recipe, pairs: Sequence[Pair] | PairTable, *, strict: bool =
     loss, mine = ByData(stage.loss, stage.losses), {}
     for name in there:
         mine.setdefault(loss.number(name), []).append(glob.escape(name))
+    for number, (pattern, written) in enumerate(stage.losses if strict else (), start=1):
+        if number not in mine:
+            raise RecipeError(
+                f"{stage.name}: the loss {written} for {pattern!r} is left without data: the patterns before it name the same "
+                "data sets, and the first counts; write the narrower one first"
+            )
     written = (stage.loss, *(loss for _, loss in stage.losses))
     return [replace(stage, loss=written[i], losses=(), datasets=tuple(mine[i])) for i in sorted(mine)]
 

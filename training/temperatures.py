@@ -33,7 +33,7 @@ def begin(loss: Loss, model: Embedder, before: Before | None = None) -> str:
         "" for a loss without a temperature.
     """
     if isinstance(loss, ByData):
-        parts = [(pattern, begin(part, model, before)) for pattern, part in zip(loss.patterns, loss.parts, strict=True)]
+        parts = [(loss.patterns[i], begin(loss.of(i), model, before)) for i in loss.in_use]
         return "; ".join(f"{pattern}: {said}" for pattern, said in parts if said)
     said = []
     for owner, temperature in temperatures(loss):
@@ -56,10 +56,11 @@ def kept(loss: Loss, model: Embedder) -> LogitScale | None:
 
 
 def temperatures(loss: Loss) -> Iterator[tuple[Loss, Temperature]]:
-    """Every temperature in a loss, and the part of the loss that it belongs to."""
-    for name, module in loss.named_modules():
-        if isinstance(module, Temperature):
-            yield loss.get_submodule(name.rpartition(".")[0]), module
+    """Every temperature in a loss that some data have, and the part of the loss that it belongs to."""
+    for part in map(loss.of, loss.in_use) if isinstance(loss, ByData) else (loss,):
+        for name, module in part.named_modules():
+            if isinstance(module, Temperature):
+                yield part.get_submodule(name.rpartition(".")[0]), module
 
 
 def _begin(owner: Loss, temperature: Temperature, own: LogitScale | None, before: Before | None) -> str:

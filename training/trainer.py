@@ -211,7 +211,7 @@ def _train_stage(
     teacher = teacher_vectors(model, pairs, recipe, folder, loss or loss_of(recipe), progress=progress)
     with first_projection(model, recipe) as solve:
         torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
-        stage_loss = (loss or loss_of(recipe)).to(model.device)
+        stage_loss = (loss or loss_of(recipe, part_numbers(recipe, pairs))).to(model.device)
         run = Run(model, recipe, stage_loss, sharded=sharding.wanted(), before=before)
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)

@@ -203,7 +203,9 @@ def _renamed(
         base=base,
         license=license or old.license,
     )
-    return Embedder(spec, list(source.towers), source.fusion).eval()
+    model = Embedder(spec, list(source.towers), source.fusion).eval()
+    model.logit_scale = source.logit_scale
+    return model
 
 
 def stage_timm(source: "Embedder | str | Path", repo: str, folder: Path) -> Path:

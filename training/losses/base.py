@@ -15,6 +15,7 @@ from ..naming import check_options, read_call, what_there_is
 
 _LARGEST_SCALE = 100.0  # as in CLIP: a higher one makes training unstable
 _SMALLEST_DIVISOR = 1e-3
+_COLDEST = 1e-30  # a temperature whose inverse float32 still holds
 _BLOCK_ENTRIES = 2**20  # similarities in memory at once: 4 MB in float32
 
 
@@ -80,22 +81,27 @@ class Temperature(nn.Module):
     """The learned temperature of a loss: its inverse kept as a logarithm (CLIP, Radford et al., 2021), or itself.
 
     Args:
-        temperature: at the start. learn: whether it is trained.
-        divisor: train the temperature itself, 0.001 at least (U-MARVEL, Li et al., 2025), not the logarithm.
+        temperature: at the start. learn: whether it is trained; it then falls to 0.01 at the least, as in CLIP, or to where
+            it began.
+        divisor: train the temperature itself (U-MARVEL, Li et al., 2025), not the logarithm; it falls to 0.001.
         named: whether somebody chose the number. One that nobody chose gives way to the checkpoint's own or to where the
             stage before ended (see `zoo.training.temperatures`).
+
+    Raises:
+        ValueError: no number above 0, or one whose inverse no float32 holds.
     """
 
     def __init__(self, temperature: float, learn: bool, divisor: bool = False, *, named: bool = True) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
-        self.learn, self.named, self.largest = learn, named, math.log(_LARGEST_SCALE)
-        if divisor:
-            self.divisor = nn.Parameter(torch.tensor(float(temperature)), requires_grad=learn)
-        else:
-            log_scale = min(-math.log(temperature), self.largest)
-            self.log_scale = nn.Parameter(torch.tensor(log_scale), requires_grad=learn)
+        if not isinstance(temperature, int | float) or not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature!r}")
+        if not _COLDEST <= temperature <= 1 / _COLDEST:
+            raise ValueError(f"temperature must be a number such as 0.05, not {temperature}")
+        self.learn, self.named = learn, named
+        self.largest = math.log(1 / _SMALLEST_DIVISOR if divisor else _LARGEST_SCALE)  # logarithm of the scale
+        start = torch.tensor(float(temperature) if divisor else -math.log(temperature))
+        self.register_parameter("divisor" if divisor else "log_scale", nn.Parameter(start, requires_grad=learn))
+        self.largest = max(self.largest, self.log)
 
     @property
     def scale(self) -> Tensor:
@@ -109,7 +115,7 @@ class Temperature(nn.Module):
 
     @torch.no_grad()
     def begin(self, log: float) -> None:
-        """Starts from the logarithm of a scale, which may lie above CLIP's limit: SigLIP's checkpoints do."""
+        """Starts from the logarithm of a scale, which may lie above the limit: that of SigLIP's checkpoints does."""
         self.largest = max(self.largest, log)
         if hasattr(self, "divisor"):
             self.divisor.fill_(math.exp(-log))
@@ -120,7 +126,7 @@ class Temperature(nn.Module):
     def limit(self) -> None:
         """Keeps the temperature in its range; after a step, not in the loss, where the gradient would die at the limit."""
         if hasattr(self, "divisor"):
-            self.divisor.clamp_(min=_SMALLEST_DIVISOR)
+            self.divisor.clamp_(min=math.exp(-self.largest))
         else:
             self.log_scale.clamp_(max=self.largest)
 

@@ -1,7 +1,7 @@
 """One loss for each kind of data: a stage's data sets train with the loss whose pattern names them (QZhou-Embedding)."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,16 +17,18 @@ class ByData(Loss):
     Args:
         otherwise: the loss of data sets that no pattern names, as `build_loss` reads it.
         losses: shell patterns of data sets' names, and their losses; the first that matches counts.
+        numbers: of the parts that some data have, as `number` counts them; None for all.
 
     Raises:
         UnknownLossError: no such loss. ValueError: they compare other layers, so that a batch would be computed otherwise.
     """
 
-    def __init__(self, otherwise: str, losses: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, otherwise: str, losses: Sequence[tuple[str, str]], numbers: Iterable[int] | None = None) -> None:
         super().__init__()
         # The one for the others first: its temperature is the model's own, where there are several.
         self.patterns = (OTHERS, *(pattern for pattern, _ in losses))
         self.parts = nn.ModuleList(build_loss(written) for written in (otherwise, *(loss for _, loss in losses)))
+        self.in_use = range(len(self.parts)) if numbers is None else sorted({int(number) for number in numbers})
         for name in ("reads", "may_read"):
             setattr(self, name, frozenset().union(*(getattr(part, name) for part in self.parts)))
         for name in ("all_positives", "hard_negatives"):
@@ -49,6 +51,6 @@ class ByData(Loss):
         raise TypeError("a batch has one of these losses: call of(part)")
 
 
-def loss_of(recipe: Any) -> Loss:
-    """The loss of a recipe's stage: the one of `recipe.loss`, or that and those of `recipe.losses`."""
-    return ByData(recipe.loss, recipe.losses) if recipe.losses else build_loss(recipe.loss)
+def loss_of(recipe: Any, numbers: Iterable[int] | None = None) -> Loss:
+    """The loss of a recipe's stage: the one of `recipe.loss`, or that and those of `recipe.losses`; numbers as of `ByData`."""
+    return ByData(recipe.loss, recipe.losses, numbers) if recipe.losses else build_loss(recipe.loss)
