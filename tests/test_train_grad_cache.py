@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from zoo.training.grad_cache import CachedEmbeddings, Read
+from zoo.training.grad_cache import CachedEmbeddings, LoneItemError, Read
 from zoo.training.losses import build_loss, list_losses
 
 from tests.loss_support import right_of
@@ -148,3 +148,21 @@ def test_finished_vectors_stand_in_for_reads():
     embedded = CachedEmbeddings(lambda tower, batch, layers: model.towers[tower](batch), model, reads)
     torch.testing.assert_close(embedded.vectors[0], known)
     embedded.backward(torch.ones_like(embedded.vectors))
+
+
+def test_no_item_is_left_alone_where_batches_are_normalised():
+    """The last chunk joins the one before it; where a tower has a single item, that is said by name."""
+    model = build_model("mini-test").train()
+    items = items_of(model, 0)
+    encode = lambda tower, batch, layers: model.towers[tower](batch)  # noqa: E731
+    images = [read for read in reads_of(model, items) if read.tower == 0][:1] * 5
+    for micro_batch, sizes in ((2, [3, 2]), (4, [5]), (3, [2, 3])):
+        embedded = CachedEmbeddings(encode, model, images, micro_batch=micro_batch)
+        assert [len(chunk.values) for chunk in embedded.chunks] == sizes
+    for reads, micro_batch in ((images, 1), (images[:1], None)):
+        with pytest.raises(LoneItemError, match="cannot be trained on one item alone"):
+            CachedEmbeddings(encode, model, reads, micro_batch=micro_batch)
+    model.eval()
+    assert (
+        len(CachedEmbeddings(encode, model, images, micro_batch=2).chunks) == 3
+    )  # nothing is normalised: as was asked

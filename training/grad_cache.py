@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.embedder import Embedder
+from zoo.errors import ZooError
 from zoo.windows import batches
 
 from .gather import check_even
@@ -35,6 +36,10 @@ class Read(NamedTuple):
     value: Any = None
     vector: Tensor | None = None
     empty: bool = False
+
+
+class LoneItemError(ZooError, ValueError):
+    """Batch normalisation cannot be trained on one item alone."""
 
 
 class _Chunk(NamedTuple):
@@ -101,7 +106,16 @@ class CachedEmbeddings:
         batch = {name: tensor.to(self.model.device) for name, tensor in encoder.collate(chunk.values).items()}
         torch.manual_seed(self.seed + _STRIDE * (number + 1))
         with torch.set_grad_enabled(with_grad), _still_statistics(self.model, first and not with_grad):
-            return self.encode(chunk.tower, batch, self.layers)
+            try:
+                return self.encode(chunk.tower, batch, self.layers)
+            except ValueError as error:
+                # torch's words, wherever an item has one value a channel: with larger images one is enough.
+                if len(chunk.values) > 1 or "more than 1 value per channel" not in str(error):
+                    raise
+                raise LoneItemError(
+                    f"{self.model.spec.name}: batch normalisation cannot be trained on one item alone; let 2 or more pass "
+                    "together (micro_batch, --micro-batch; batch_size), or its statistics stand still (still_norms=True, freeze)"
+                ) from error
 
     def backward(self, grads: Tensor) -> None:
         """Adds to the parameters' gradients what `grads`, the gradient of `vectors`, asks for."""
@@ -131,8 +145,12 @@ def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, eve
         if even:
             check_even(len(mine), model.device)
         # Batch normalisation wants the whole batch where memory allows.
-        size = len(mine) if micro_batch is None and (even or _normalises_batches(tower)) else micro_batch
-        for chunk in batches(mine, tower.encoder, size) if mine else ():
+        normalises = _normalises_batches(tower)
+        size = len(mine) if micro_batch is None and (even or normalises) else micro_batch
+        chunks = list(batches(mine, tower.encoder, size)) if mine else []
+        if normalises and size > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:
+            chunks[-2:] = [chunks[-2] + chunks[-1]]  # one item alone has no variance
+        for chunk in chunks:
             yield _Chunk(position, torch.tensor([i for i, _ in chunk]), [value for _, value in chunk])
 
 
