@@ -221,6 +221,15 @@ def test_merge_by_every_other_method(experts, run, tmp_path, method):
         (["--weights", "0.5"], "1 numbers for 2 models"),
         (["--weights", "1", "-1"], "sum above 0"),
         (["--probe", "probe.csv", "--weights", "0.5", "0.5"], "finds the weights itself"),
+        (["--scale", "0.4"], "--scale is of task-arithmetic, ties; --method uniform does not read it"),
+        (["--density", "0.5"], "--density is of ties"),
+        (["--base", "zoo-mini", "--method", "slerp"], "--base is of task-arithmetic, ties, self-position"),
+        (["--seed", "0"], "--seed is of self-position"),
+        (
+            ["--method", "ties", "--base", "zoo-mini", "--density", "2"],
+            "--density must be above 0 and at most 1, not 2.0",
+        ),
+        (["--weights", "1e308", "1e308"], "--weights must have a sum above 0, not inf"),
     ],
 )
 def test_merge_says_what_is_missing_before_it_works(run, tmp_path, options, says):

@@ -13,6 +13,7 @@ result on other data.
 import argparse
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from zoo.cli._shared import (
     add_pair_options,
     existing,
     integer,
+    positive,
     print_json,
     print_table,
     reading,
@@ -45,6 +47,13 @@ EXAMPLES = (
 )
 METHODS = ("uniform", "greedy", "task-arithmetic", "slerp", "ties", "self-position")
 _NEEDS_BASE, _NEEDS_PROBE = ("task-arithmetic", "ties"), ("greedy", "self-position")
+_READ_BY = {  # options, and the methods that read them
+    "base": (*_NEEDS_BASE, "self-position"),
+    "scale": _NEEDS_BASE,
+    "density": ("ties",),
+    "steps": ("self-position",),
+    "seed": ("self-position",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", metavar="MODEL", help="whose prompts, poolers and preprocessing to keep, where they differ; or: first"
     )
     parser.add_argument("--scale", type=real, metavar="X", help="of task vectors (default: 0.4; ties: 1)")
-    parser.add_argument("--density", type=real, default=0.2, metavar="X", help="of ties: share kept (default: 0.2)")
+    parser.add_argument("--density", type=real, metavar="X", help="of ties: share kept (default: 0.2)")
     parser.add_argument("--probe", metavar="SOURCE", help="pairs of every task: a file, a folder, or hf:ORG/NAME")
-    parser.add_argument("--steps", type=integer, default=200, metavar="N", help="of self-position (default: 200)")
-    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="of self-position (default: 0)")
+    parser.add_argument("--steps", type=positive, metavar="N", help="of self-position (default: 200)")
+    parser.add_argument("--seed", type=integer, metavar="N", help="of self-position (default: 0)")
     parser.add_argument("--device", metavar="DEVICE", help="of the probe: cpu, cuda (default: cpu)")
     add_ignore(parser, "or the probe as if it had not this column; ")
     probe = parser.add_argument_group("how the probe is read")
@@ -118,6 +127,9 @@ def _check(arguments: argparse.Namespace, method: str) -> None:
         raise ZooError("name two different models or more: zoo merge runs/a runs/b --out merged/")
     if method == "slerp" and count != 2:
         raise ZooError(f"slerp merges two models, not {count}; use --method uniform")
+    for option, methods in _READ_BY.items():
+        if getattr(arguments, option) is not None and method not in methods:
+            raise ZooError(f"--{option} is of {', '.join(methods)}; --method {method} does not read it: leave it out")
     if method in _NEEDS_BASE and not arguments.base:
         raise ZooError(f"--method {method} needs --base NAME: what the models were trained from")
     if method in _NEEDS_PROBE and not arguments.probe:
@@ -128,8 +140,10 @@ def _check(arguments: argparse.Namespace, method: str) -> None:
         raise ZooError("ties takes no --weights; use --scale and --density")
     if arguments.weights and len(arguments.weights) != count:
         raise ZooError(f"--weights gives {len(arguments.weights)} numbers for {count} models; give one each")
-    if arguments.weights and method != "task-arithmetic" and not sum(arguments.weights) > 0:
+    if arguments.weights and method != "task-arithmetic" and not 0 < sum(arguments.weights) < math.inf:
         raise ZooError(f"--weights must have a sum above 0, not {sum(arguments.weights)}")
+    if arguments.density is not None and not 0 < arguments.density <= 1:
+        raise ZooError(f"--density must be above 0 and at most 1, not {arguments.density}")
     _check_negative(arguments, method)
     _place(arguments)
     out = arguments.out
@@ -193,7 +207,8 @@ def _merged(
     count, scale, keep = len(models), arguments.scale, _place(arguments)
     weights = arguments.weights or [1 / count] * count
     if method == "self-position":
-        found = self_position(models, probe, base=base, steps=arguments.steps, seed=arguments.seed, keep=keep)
+        options = {name: value for name in ("steps", "seed") if (value := getattr(arguments, name)) is not None}
+        found = self_position(models, probe, base=base, keep=keep, **options)
         return found.model, list(found.weights), found.scale
     if method == "greedy":
         found = merging.greedy(models, probe.mean_recall, keep=keep)
@@ -203,7 +218,8 @@ def _merged(
         return merging.task_arithmetic(base, models, scale, weights, keep=keep), weights, scale
     if method == "ties":
         scale = 1.0 if scale is None else scale
-        return merging.ties(base, models, arguments.density, scale, keep=keep), [1.0] * count, scale
+        density = 0.2 if arguments.density is None else arguments.density
+        return merging.ties(base, models, density, scale, keep=keep), [1.0] * count, scale
     weights = [weight / sum(weights) for weight in weights]
     if method == "slerp":
         return merging.slerp(*models, weights[1], keep=keep), weights, None
