@@ -189,3 +189,46 @@ def test_texts_of_shards_follow_the_encoding_that_is_said(tmp_path):
     assert record.value == "café"
     with pytest.raises(TableError, match="no encoding of texts"):
         open_pairs(path, encoding="klingon")
+
+
+CSV = "query,positive\na,b\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "read", "unread"),
+    [
+        (("a.csv", "more/b.csv"), 1, "more/b.csv"),
+        (("train/a.csv", "test/a.csv", "all.csv"), 1, "t/all.csv"),
+        (("train.csv", "extra.csv"), 1, "t/extra.csv"),
+        (("metadata.csv", "b.jsonl"), 1, "t/b.jsonl"),
+        (("cat/1.png", "dog/2.png", "dog/labels.csv"), 2, "dog/labels.csv"),
+    ],
+)
+def test_tables_that_lie_beside_those_that_are_read_are_named(tmp_path, files, read, unread):
+    for name in files:
+        (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / name).write_text(CSV if name.endswith("csv") else "-")
+    table = open_pairs(tmp_path / "t")
+    assert len(table) == read
+    assert f"also there and not read: {unread} (name them" in str(table.schemas[0])
+
+
+def test_folders_of_splits_with_images_beside_them_are_no_folders_of_classes(tmp_path):
+    for name in ("train/a.csv", "test/a.csv", "images/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(CSV)
+    with pytest.raises(TableError, match=r"tables in folders of splits, .* name the tables: .*test"):
+        open_pairs(tmp_path)
+    assert len(open_pairs(tmp_path / "train")) == 1
+
+
+def test_files_of_a_sample_that_no_name_says_to_be_texts_may_be_bytes(tmp_path):
+    samples = [
+        {"txt": b"a", "npy": b"plain"},
+        {"txt": b"b", "npy": b"\xff\xfe\x00", "depth.png": b"\x89PNG"},
+        {"txt": b"\xff"},
+    ]
+    found = open_source(shard(tmp_path / "s.tar", *samples), column="text")
+    assert [record.value for record in found.records()] == ["a", "b", None]  # a text that is none is a bad row
+    assert found.schema.names == ["text"]
+    assert "not kept beside the vectors, being bytes: npy, depth.image" in found.notes

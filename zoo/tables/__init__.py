@@ -219,10 +219,11 @@ def _open_found(found: Found, options: Options) -> Table:
         from zoo.tables.folder import open_pictures
 
         _only_files(str(found.base), options)
-        return open_pictures(found.base, options)
-    if found.constants:
-        options = replace(options, root=options.root or found.base)
-    table = _open_files(found.files, options, found.constants)
+        table: Table = open_pictures(found.base, options)
+    else:
+        if found.constants:
+            options = replace(options, root=options.root or found.base)
+        table = _open_files(found.files, options, found.constants)
     if found.notes:
         first = table.schemas[0]
         table.schemas = [replace(first, notes=(*first.notes, *found.notes)), *table.schemas[1:]]

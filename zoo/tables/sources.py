@@ -1,12 +1,15 @@
 """Which tables a source is: files, a folder of them or a Hub data set, and those of one split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.tables.errors import TableError
 from zoo.tables.files import find_files, partitions_in, tables_in
+from zoo.tables.splits import split_of_path, split_word
 
+_SHOWN = 5
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -64,18 +67,41 @@ def _in_folder(path: Path, split: str | None, exclude: Path | None) -> Found:
 
     folder, by_split = (path, False) if split is None else split_folder(path, split)
     name = path.resolve().name
-    for metadata in METADATA:
-        if (folder / metadata).is_file():
-            return Found([folder / metadata], folder, name, by_split=by_split, metadata=True)
+    files = tables_in(folder)
+    if metadata := next((folder / name for name in METADATA if (folder / name).is_file()), None):
+        notes = _unread([path for path in files if path != metadata])
+        return Found([metadata], folder, name, by_split=by_split, metadata=True, notes=notes)
     if constants := partitions_in(folder, exclude):
         return Found(list(constants), folder, name, constants, by_split)
-    files = tables_in(folder)
+    below = _below(folder, exclude) if files or split is not None else []
+    if not files and (told := [path for path in below if split_word(path.parent.name)]):
+        raise TableError(  # images/ beside them would else be images of the text "images"
+            f"{path} has tables in folders of splits, and other folders beside them; name the tables: {told[0].parent}"
+        )
+    notes = _unread([*(tables_in(path) if by_split else ()), *below])
     if not files or split is None:
-        return Found(files, folder, name, by_split=by_split)
+        return Found(files, folder, name, by_split=by_split, notes=notes)
     chosen, told = split_files(files, split)
-    others = ", ".join(path.name for path in files if path not in chosen)
-    note = f"files of other splits, not read: {others} (--held-out {folder} takes those for validation)"
-    return Found(chosen, folder, name, by_split=by_split or told, notes=(note,) if others else ())
+    if others := [path for path in files if path not in chosen and split_of_path(path.stem)]:
+        names = ", ".join(path.name for path in others)
+        notes += (f"files of other splits, not read: {names} (--held-out {folder} takes those for validation)",)
+    notes += _unread([path for path in files if path not in chosen and path not in others])
+    return Found(chosen, folder, name, by_split=by_split or told, notes=notes)
+
+
+def _below(folder: Path, exclude: Path | None) -> list[Path]:
+    """The tables in the sub-folders of a folder of tables."""
+    inside = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "_")))
+    return [path for one in inside if exclude is None or one.resolve() != exclude.resolve() for path in tables_in(one)]
+
+
+def _unread(files: Sequence[Path]) -> tuple[str, ...]:
+    """What is said of tables beside those that are read."""
+    if not files:
+        return ()
+    more = f" and {len(files) - _SHOWN:,} more" if len(files) > _SHOWN else ""
+    shown = ", ".join(f"{path.parent.name}/{path.name}" for path in files[:_SHOWN])
+    return (f"also there and not read: {shown}{more} (name them to read them)",)
 
 
 def _common(files: list[Path]) -> Path:

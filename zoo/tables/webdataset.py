@@ -20,7 +20,7 @@ from zoo.tables.lines import encoding_of
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 from zoo.tables.reading import Format, RawRow, RowReader
-from zoo.tables.schema import LABELS, Column, infer, read_name
+from zoo.tables.schema import FACTS, LABELS, Column, infer, read_name
 from zoo.tables.table import Table, one_dataset
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _VERSION = 1
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 _JUDGED = 256  # samples
+_FACTS = frozenset(name for names in FACTS.values() for name in names)
 _JSON_RANK = 1  # a file of the sample goes before a field of its JSON
 
 
@@ -242,7 +243,7 @@ class ShardReader(RowReader):
     def open(cls, path: Path, told: Format, name: str, constants: Mapping[str, Any]) -> Self:
         """Reads the headers; raises as `Samples`."""
         reader = cls(path, name or path.name, told=told, constants=dict(constants))
-        reader._samples = Samples([path], [reader.name], told.encoding)
+        reader._samples, reader._bytes = Samples([path], [reader.name], told.encoding), set()
         return reader
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
@@ -254,11 +255,23 @@ class ShardReader(RowReader):
             try:
                 cells: dict[str, Any] = {**self.constants, **samples.json(row)}
                 for name, content in samples.read(row, wanted).items():
-                    cells[name] = content if _kind(name) == "media" else samples.text(row, name, content).rstrip("\r\n")
+                    cells[name] = self._cell(row, name, content)
             except BadRowError as error:
                 yield RawRow(row, 0, samples.where(row), {}, str(error).removeprefix(f"{samples.where(row)}: "))
             else:
                 yield RawRow(row, 0, samples.where(row), cells)
+
+    def _cell(self, row: int, name: str, content: bytes) -> str | bytes:
+        """A text, or the bytes of a medium and of what no name says to be a text (`.npy`, `.depth.png`) and is none."""
+        if _kind(name) == "media" or name in self._bytes:
+            return content
+        try:
+            return self._samples.text(row, name, content).rstrip("\r\n")
+        except BadRowError:
+            if read_name(name) is not None or name in _FACTS:
+                raise
+            self._bytes.add(name)
+            return content
 
     def types(self, guesses: dict[str, Guess] | None = None) -> "dict[str, pa.DataType]":
         """See `RowReader`; reads the texts and the fields of all samples."""
@@ -272,9 +285,10 @@ class ShardReader(RowReader):
             for key, value in row.cells.items():
                 keys[key] = None
                 guess = guesses.setdefault(key, Guess())
-                guess.see_cell(value) if key in texts else guess.see_value(value)
+                guess.see_cell(value) if key in texts and isinstance(value, str) else guess.see_value(value)
         self.columns = list(keys)
-        return {key: pa.binary() if key in media else guesses.setdefault(key, Guess()).arrow() for key in keys}
+        bare = self._bytes.union(media)
+        return {key: pa.binary() if key in bare else guesses.setdefault(key, Guess()).arrow() for key in keys}
 
     def found(self) -> list[Column]:
         """See `RowReader`."""
