@@ -100,7 +100,7 @@ def embed_dataset(
 
     Args:
         model: an embedder, or the name or folder of one.
-        source: a folder of pictures, a .txt file (a text per line), or what `open_pairs` reads: .csv, .tsv, .jsonl, .parquet
+        source: a folder of images, a .txt file (a text per line), or what `open_pairs` reads: .csv, .tsv, .jsonl, .parquet
             or .tar files, packed ones, globs, folders and partitioned folders of them, `hf:org/name`, `pack:photos`.
         out: the folder to write; running into the same folder again continues, also after rows were appended.
         prompt, prompt_name: as in `encode`; with neither, texts get the model's document prompt, as in `encode_document`.

@@ -32,7 +32,7 @@ EXAMPLES = (
     "zoo embed products.csv --column image+title --out vectors/     # one vector of both",
     "zoo embed hf:org/name --split test --column image --out vectors/",
     "zoo embed ~/Pictures --out vectors/ --max-bad 1%       # stop if more are unreadable",
-    "zoo embed ~/Pictures --out vectors/ --update           # after pictures were added or changed",
+    "zoo embed ~/Pictures --out vectors/ --update           # after images were added or changed",
     'zoo search vectors/ "a red motorbike"',
 )
 # Seconds between lines of progress where there is no terminal for a bar.

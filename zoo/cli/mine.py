@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reranker", metavar="NAME", help="a cross-encoder of sentence-transformers that judges texts")
     add_device(parser, "or the pairs as if they had not this column; ")
     add_pair_options(parser)
-    parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or pictures")
+    parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or images")
     parser.add_argument("--split", default="train", metavar="S", help="of a column split, a Hub data set or a pack")
     parser.add_argument("--negatives", type=positive, default=5, metavar="N", help="of every pair (default: 5)")
     filters = parser.add_argument_group("which candidates count")

@@ -1,6 +1,6 @@
 """Train or fine-tune a model on pairs of your own.
 
-The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of pictures, WebDataset shards or a Hub data set (hf:org/name);
+The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of images, WebDataset shards or a Hub data set (hf:org/name);
 roles and modalities are told by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
 shown before anything starts. Columns that matter and that the run does not read (a score, a further caption) stop it: take a
 loss that reads them, or leave them out by name (--ignore score). A column split is followed: validation rows are held out,

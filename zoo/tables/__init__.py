@@ -57,7 +57,7 @@ def open_pairs(
 
     - `pairs.csv`, `.tsv`, `.jsonl`, `.parquet`, `shard.tar`; files of text also as `.csv.gz`, `.zst`, `.bz2`, `.xz`; a glob or
       a range of them: `shards/{000..003}.tar`.
-    - A folder of such files, or of partitions (`year=2024/part-0.parquet`), whose keys are columns; or of pictures: in
+    - A folder of such files, or of partitions (`year=2024/part-0.parquet`), whose keys are columns; or of images: in
       sub-folders named after what they show, with `cat.txt` beside `cat.jpg`, or with metadata.csv, .jsonl or .parquet that
       names them in `file_name`.
     - `hf:org/name`, `hf:org/name/folder@revision`: a data set of the Hub.

@@ -45,7 +45,7 @@ class ParquetReader(RowReader):
 
         wanted = [name for name in self.schema.names if columns is None or name in columns]
         number, footer = 0, read_footer(self.path)
-        # Small buffers: without them a row group of pictures would come into memory as a whole.
+        # Small buffers: without them a row group of images would come into memory as a whole.
         with pq.ParquetFile(self.path, metadata=footer, pre_buffer=False, buffer_size=2**20) as file:
             for group in range(footer.num_row_groups):
                 stop, problem = number + footer.row_group(group).num_rows, ""

@@ -1,4 +1,4 @@
-"""FolderTable: a folder of pictures, whose texts are files beside them or the names of their sub-folders."""
+"""FolderTable: a folder of images, whose texts are files beside them or the names of their sub-folders."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ class FolderTable(Table):
     """Pictures and their texts. A text file is read when its pair is.
 
     Args:
-        files: the pictures. texts: "beside" (`cat.txt` beside `cat.jpg`) or "folder" (`black_cat/1.jpg` → "black cat").
+        files: the images. texts: "beside" (`cat.txt` beside `cat.jpg`) or "folder" (`black_cat/1.jpg` → "black cat").
     """
 
     def __init__(
