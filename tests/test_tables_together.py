@@ -14,6 +14,7 @@ from zoo.bulk.sources import open_source
 from zoo.tables import TableError, open_pairs
 from zoo.tables.options import Options
 
+CSV = "query,positive\na,b\n"
 PAIR = {"query": ["a"], "positive": ["b"]}
 
 
@@ -111,6 +112,26 @@ def test_an_encoding_that_a_file_has_not_is_named(tmp_path, encoding):
             read(tmp_path / "t.csv", **options)
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("utf-16", "utf-16-le"),
+        ("utf-16", "utf-16"),
+        ("utf-32", "utf-32-le"),
+        ("utf-8-sig", "utf-8"),
+        ("utf-8-sig", None),
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_mark_is_no_letter_of_the_first_line_whatever_encoding_is_said(tmp_path, written, said, mark):
+    (tmp_path / "t.csv").write_text(mark + CSV, encoding=written)
+    (tmp_path / "t.jsonl").write_text(mark + json.dumps({"query": "a", "positive": "b"}), encoding=written)
+    (tmp_path / "t.txt").write_text(mark + "a", encoding=written)
+    for name in ("t.csv", "t.jsonl"):
+        assert open_pairs(tmp_path / name, encoding=said)[0].query.text == "a"
+    assert [r.value for r in open_source(tmp_path / "t.txt", options=Options(encoding=said)).records()] == ["a"]
+
+
 def test_a_table_and_its_packed_form_are_not_two(tmp_path):
     (tmp_path / "t.csv").write_text("query,positive\na,b\n")
     pa.output_stream(tmp_path / "t.csv.gz", compression="gzip").write((tmp_path / "t.csv").read_bytes())
@@ -189,9 +210,6 @@ def test_texts_of_shards_follow_the_encoding_that_is_said(tmp_path):
     assert record.value == "café"
     with pytest.raises(TableError, match="no encoding of texts"):
         open_pairs(path, encoding="klingon")
-
-
-CSV = "query,positive\na,b\n"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from zoo.tables.errors import TableError
 from zoo.tables.files import open_bytes, unpacking
 
 _HEAD = 2**20
+_MARK = "\ufeff"
 _MARKS = (  # those of UTF-32 begin like those of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -36,7 +37,9 @@ def text_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
         end = "\r" if _ends_in_cr(path, found, errors) else "\n"
         file = io.TextIOWrapper(raw, encoding=found, errors=errors, newline=end)
         try:
-            for line in file:
+            for number, line in enumerate(file):
+                if number == 0:
+                    line = line.lstrip(_MARK)  # utf-16-le, when it is said, keeps the mark; two files joined have two
                 yield line if end == "\n" else line.removesuffix("\r") + "\n"
         except UnicodeError:
             raise _undecodable(path, found, encoding, end) from None

@@ -158,7 +158,7 @@ class Samples:
     def text(self, row: int, column: str, content: bytes) -> str:
         """A file of a sample as a text; raises BadRowError where it is none."""
         try:
-            return content.decode(self.encoding)
+            return content.decode(self.encoding).removeprefix("\ufeff")
         except UnicodeError:
             told = "UTF-8" if self.encoding.startswith("utf-8") else self.encoding
             raise BadRowError(f"{self.where(row)}: its .{column} is not {told}", what=self.where(row)) from None
