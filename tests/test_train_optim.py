@@ -8,9 +8,12 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
+from zoo.training import train
+from zoo.training.adapters import Lora
 from zoo.training.average import AverageMismatchError, WeightAverage
 from zoo.training.checkpoint import last_checkpoint, save_checkpoint
 from zoo.training.losses.infonce import InfoNCE
+from zoo.training.losses.matryoshka import CutError
 from zoo.training.optim import (
     NothingToTrainError,
     UnknownParametersError,
@@ -27,6 +30,7 @@ from zoo.training.optim import (
 from zoo.training.recipe import Recipe, RecipeError
 from zoo.training.run import Run
 
+from tests.train_support import fresh, quick, text_pairs
 from zoo import build_model, list_models
 
 TESTS = list_models("*-test")
@@ -378,3 +382,13 @@ class TestAverage:
     def test_a_decay_of_one_would_never_learn(self):
         with pytest.raises(ValueError, match="below 1"):
             WeightAverage(nn.Linear(1, 1), 1.0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": Lora(rank=2)}])
+def test_a_later_stage_that_learns_nothing_is_told_before_the_first(changes, tmp_path):
+    stages = (quick(name="one", steps=1), quick(name="two", steps=1, freeze=("text",), **changes))
+    with pytest.raises(NothingToTrainError, match="two: nothing of text-test would learn"):
+        train(fresh("text-test"), text_pairs(), stages, tmp_path / "run", progress=False, trackers=(), report=False)
+    with pytest.raises(CutError, match="32 dimensions, which cannot be cut to 64"):
+        train(fresh("text-test"), text_pairs(), quick(loss="matryoshka(dims=[64]):infonce"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

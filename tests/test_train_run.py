@@ -359,6 +359,12 @@ class TestRecipe:
             ({"precision": "int4"}, "precision must be"),
             ({"ema": 1.0}, "ema must be"),
             ({"holdout": -1}, "holdout must not be negative"),
+            ({"lr": float("inf")}, "lr must be a finite number, not inf"),
+            ({"weight_decay": "0.1"}, "weight_decay must be a finite number, not '0.1'"),
+            ({"steps": True}, "steps must be a whole number"),
+            ({"freeze": "text"}, r"freeze is a tuple of patterns, such as \('text',\), not 'text'"),
+            ({"rates": "text=0.1"}, "rates are written"),
+            ({"rates": (("text", "x"),)}, "rates must be above 0, not 'x'"),
         ],
     )
     def test_numbers_out_of_range(self, changes, message):

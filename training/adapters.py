@@ -144,6 +144,14 @@ def check_lora(model: Embedder, lora: Lora) -> None:
     _targets(model, lora)
 
 
+def adapted(model: Embedder, lora: Lora) -> list[str]:
+    """Names of the parameters that adapters would stand beside, and of those that would train in full."""
+    names = [name for pattern in lora.also for name in select(model, pattern)]
+    layers = [f"{_whole(model, i, name)}." for i, found in _targets(model, lora).items() for name in found]
+    parts = [f"towers.{i}.{part}." for i in range(len(model.towers)) for part in ("pooler", "head") if lora.train_heads]
+    return names + [name for name, _ in model.named_parameters() if name.startswith((*layers, *parts))]
+
+
 def is_adapted(model: Embedder) -> bool:
     """Whether the model carries adapters."""
     return bool(_adapted(model))

@@ -11,13 +11,14 @@ from zoo.registry import PREFIXES, get_spec
 from zoo.spec import ModelSpec, need_one_vector
 from zoo.tables.pairs import Pair, PairTable, numbers_in, place_of
 
-from .adapters import check_lora
+from .adapters import adapted, check_lora
 from .augmentation import Augmentation
 from .feed import sample_of
 from .frozen import ITSELF, check_teacher
 from .gather import world
 from .losses import Loss
-from .optim import select
+from .losses.matryoshka import CutError
+from .optim import NothingToTrainError, select
 from .recipe import Recipe
 from .rows import negatives_each, negatives_of, root_of
 from .run import MissingExtrasError, layers_of
@@ -136,9 +137,28 @@ def _check_names(model: Embedder, recipe: Recipe, loss: Loss) -> None:
     if recipe.lora is not None:
         check_lora(model, recipe.lora)
     Augmentation.parse(recipe.augment)
+    check_learning(model, recipe)
     layers_of(model, loss)
+    for part in loss.modules():
+        if (longest := max(getattr(part, "dims", None) or (0,))) > model.spec.dim:
+            raise CutError(
+                f"{model.spec.name} gives embeddings of {model.spec.dim} dimensions, which cannot be cut to {longest}; give the "
+                "loss shorter dims"
+            )
     if recipe.teacher not in ("", ITSELF) and not is_place(recipe.teacher):
         get_spec(recipe.teacher)
+
+
+def check_learning(model: Embedder, recipe: Recipe) -> None:
+    """Raises NothingToTrainError where a recipe freezes all that could learn."""
+    names = [name for name, _ in model.named_parameters()]
+    if recipe.lora is not None:
+        names = adapted(model, recipe.lora)
+    frozen = {name for pattern in recipe.freeze for name in select(model, pattern)}
+    if frozen.issuperset(names):
+        raise NothingToTrainError(
+            f"{recipe.name}: nothing of {model.spec.name} would learn: freeze={recipe.freeze} stops all of it; freeze less"
+        )
 
 
 def is_place(name: str) -> bool:

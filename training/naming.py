@@ -3,8 +3,10 @@
 import ast
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 
 def read_call(text: str) -> tuple[str, dict[str, Any]]:
@@ -31,9 +33,37 @@ def what_there_is(name: str, names: Iterable[str]) -> str:
     return (f"nearest: {', '.join(near)}; all: " if near else "there are ") + ", ".join(names)
 
 
-def check_options(maker: Callable[..., Any], options: Iterable[str], given: Iterable[str] = ()) -> None:
-    """Raises ValueError where an option is none of the maker's arguments, `given` aside, and lists those that are."""
-    known = [name for name in inspect.signature(maker).parameters if name not in {*given, "self"}]
-    for option in options:
+def check_options(maker: Callable[..., Any], options: Mapping[str, Any], given: Iterable[str] = ()) -> None:
+    """Raises ValueError where an option is none of the maker's arguments, `given` aside, and lists those that are; or where its
+    value is of another type than the argument says."""
+    arguments = inspect.signature(maker).parameters
+    known = [name for name in arguments if name not in {*given, "self"}]
+    for option, value in options.items():
         if option not in known:
             raise ValueError(f"no option {option!r}; {what_there_is(option, known) if known else 'it takes none'}")
+        if wanted := _unlike(value, arguments[option].annotation):
+            raise ValueError(f"{option} must be {wanted}, not {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _unlike(value: Any, annotation: Any) -> str:
+    """What an annotation wants in place of a value, "" where the value fits or the annotation is not one of these kinds."""
+    parts = get_args(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        wrong = [_unlike(value, part) for part in parts]
+        return "" if "" in wrong else " or ".join(wrong)
+    if isinstance(get_origin(annotation), type) and issubclass(get_origin(annotation), Sequence):
+        fits = isinstance(value, list | tuple) and not any(_unlike(entry, parts[0]) for entry in value)
+        return "" if fits else "a list of numbers"
+    kinds = {
+        bool: (isinstance(value, bool), "True or False"),
+        int: (isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+        float: (is_number(value), "a number"),
+        type(None): (value is None, "None"),
+    }
+    fits, wanted = kinds.get(annotation, (True, ""))
+    return "" if fits else wanted

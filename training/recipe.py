@@ -9,6 +9,7 @@ from zoo.bulk.limit import Limit
 from zoo.errors import ZooError
 
 from .adapters import Lora
+from .naming import is_number
 
 _POINTS = 20  # of a curve, at least
 
@@ -227,8 +228,11 @@ class Recipe:
                 raise RecipeError(f"{self.name}: {field} must be {' or '.join(known)}, not {getattr(self, field)!r}")
         for field in ("steps", "batch_size", "micro_batch", "checkpoint_every", "log_every"):
             value = getattr(self, field)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise RecipeError(f"{self.name}: {field} must be a whole number from 1, not {value!r}")
+        for field in ("lr", "epochs", "clip", "layer_decay", "eps", "warmup", "weight_decay", "holdout", "ema"):
+            if not is_number(getattr(self, field)):
+                raise RecipeError(f"{self.name}: {field} must be a finite number, not {getattr(self, field)!r}")
         for field in ("lr", "epochs", "clip", "layer_decay", "eps"):
             if not getattr(self, field) > 0:
                 raise RecipeError(f"{self.name}: {field} must be above 0, not {getattr(self, field)!r}")
@@ -245,7 +249,7 @@ class Recipe:
             raise RecipeError(f"{self.name}: evaluate_minutes must be above 0, not {self.evaluate_minutes!r}")
         for field in ("seed", "negatives", "combiner", "evaluate_every", "patience"):
             value = getattr(self, field)
-            if value is not None and (not isinstance(value, int) or value < 0):
+            if value is not None and (type(value) is not int or value < 0):
                 raise RecipeError(f"{self.name}: {field} must be a whole number from 0, not {value!r}")
         for role in ("query", "document"):
             text, name = getattr(self, f"{role}_prompt"), getattr(self, f"{role}_prompt_name")
@@ -254,8 +258,13 @@ class Recipe:
                     f"{self.name}: {role}_prompt {text!r:.60} and {role}_prompt_name {name!r:.60}: give one"
                 )
         self._check_losses()
+        for field in ("freeze", "datasets"):
+            if isinstance(value := getattr(self, field), str):
+                raise RecipeError(f"{self.name}: {field} is a tuple of patterns, such as ({value!r},), not {value!r}")
+        if any(isinstance(entry, str) or len(entry) != 2 for entry in self.rates):
+            raise RecipeError(f'{self.name}: rates are written (("text", 0.1), ...), not {self.rates!r}')
         for pattern, factor in self.rates:
-            if not factor > 0:
+            if not (is_number(factor) and factor > 0):
                 raise RecipeError(
                     f"{self.name}: rates must be above 0, not {factor!r} for {pattern!r}; to stop it from learning, freeze it"
                 )

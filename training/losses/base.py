@@ -224,7 +224,9 @@ def build_loss(text: str) -> Loss:
     inner = () if rest is None else (build_loss(rest),)
     try:
         check_options(_Registry.makers[name], options, given=("inner",) if inner else ())
-        return _Registry.makers[name](*inner, **options)
+        loss = _Registry.makers[name](*inner, **options)
+        _check_block(getattr(loss, "block", None))
+        return loss
     except (TypeError, ValueError) as error:
         raise UnknownLossError(f"{name}: {error}") from error
 
@@ -259,9 +261,15 @@ def in_row_blocks(
         shared: seen whole by every block; the very tensors of `rows` may be among them.
         block: rows at once; by default what keeps about a million entries of the first of `shared` in memory.
     """
+    _check_block(block)
     if block is None:
         block = max(16, _BLOCK_ENTRIES // max(1, len(shared[0])))
     return _RowBlocks.apply(loss, block, len(rows), *rows, *shared)
+
+
+def _check_block(block: int | None) -> None:
+    if block is not None and block < 1:
+        raise ValueError(f"block must be 1 row or more, not {block}")
 
 
 class _RowBlocks(torch.autograd.Function):

@@ -38,6 +38,8 @@ class Matryoshka(Loss):
             raise ValueError(f"dims must be different lengths of at least 1, not {list(dims)}")
         if weights is not None and len(weights) != len(dims):
             raise ValueError(f"{len(dims)} dims need as many weights, not {len(weights)}")
+        if weights is not None and (min(weights) < 0 or not any(weights)):
+            raise ValueError(f"weights of the cuts must not be negative, nor all of them 0: {list(weights)}")
         if per_step is not None and not 1 <= per_step <= len(dims):
             raise ValueError(f"per_step must be 1 to {len(dims)}, the number of dims, not {per_step}")
         self.inner, self.dims, self.per_step = inner, tuple(dims), per_step
