@@ -80,6 +80,7 @@ def test_every_family_passes_with_every_loader(name: str, tmp_path: Path):
     assert max(exact) < 1e-5
 
 
+@pytest.mark.slow
 def test_half_precision_and_batch_sizes(clip: Path):
     report = certificate.verify(clip, loaders=["zoo"])
     assert report.passed, report.reason

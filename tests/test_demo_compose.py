@@ -103,6 +103,7 @@ CHROMIUM = find_chromium()
 @pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`, or set CHROMIUM to its path"
 )
+@pytest.mark.slow
 def test_a_visitor_changes_a_picture(photos, tmp_path, monkeypatch):
     playwright = pytest.importorskip("playwright.sync_api")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))

@@ -315,6 +315,7 @@ def test_libraries_that_cannot_say_it_are_refused_by_name(dual: zoo.Embedder, tm
         timm.write(dual, tmp_path / "timm")
 
 
+@pytest.mark.slow
 def test_a_certificate_holds_norms(published: tuple[zoo.Embedder, Path], tmp_path: Path) -> None:
     _, folder = published
     report = certificate.verify(folder, dtypes=("float32", "bfloat16"), batch_sizes=(1, 32))

@@ -193,7 +193,7 @@ def based(folder: Path, form: dict[str, Any], ids: list[torch.Tensor]) -> torch.
     return base
 
 
-@pytest.mark.parametrize("kind", [k if k == "bert" else pytest.param(k, marks=pytest.mark.slow) for k in TEXT])
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow) for k in TEXT])
 def test_every_setting_is_followed_or_said(kind: str, tmp_path: Path) -> None:
     found = wrong(kind, tmp_path)
     assert not found, "\n".join(found)

@@ -79,7 +79,9 @@ def texts() -> list[Item]:
 # ---------------------------------------------------------------------------------------------------------- open_clip
 
 
-@pytest.mark.parametrize("name", OPEN_CLIP)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "mobileclip" in name else []) for name in OPEN_CLIP]
+)
 def test_open_clip_gives_our_vectors(name: str, load: Load, photos: list[Photo], tmp_path: Path) -> None:
     model = load(name)
     written = open_clip.write(model, tmp_path)

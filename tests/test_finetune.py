@@ -34,6 +34,7 @@ def accuracy(model, pairs) -> float:
     return np.mean([labels[best] == pair.positive.text for best, pair in zip(scores.argmax(1), pairs, strict=True)])
 
 
+@pytest.mark.slow
 def test_a_csv_teaches_the_model_and_the_folder_loads_by_name(table, tmp_path):
     pairs = open_pairs(table)
     model = zoo.build_model("mini-test")

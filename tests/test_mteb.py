@@ -141,7 +141,8 @@ def photo_scores(tmp_path_factory):
     return model, packs, next(score for score in scores if score.source == "all")
 
 
-@pytest.mark.parametrize("category", ["t2i", pytest.param("i2t", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("category", ["t2i", "i2t"])
 def test_the_photos_pack_gives_the_recall_of_our_own_evaluation(category, photo_scores, monkeypatch):
     model, packs, ours = photo_scores
     monkeypatch.setenv("ZOO_DATA", str(packs))

@@ -75,6 +75,7 @@ def staged(folder: Path, name: str = "mini-test") -> Path:
     return publish.stage(zoo.build_model(name), "me/mine", folder, check=False).folder
 
 
+@pytest.mark.slow
 def test_a_run_is_published_verified_and_has_its_demo(run: Path, hub: LoopbackHub, tmp_path: Path):
     status, said = zoo_command(hub, tmp_path, "publish", str(run), "--to", "me/My_Model", "--space")
     assert status == 0, said
