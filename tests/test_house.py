@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,15 @@ MAY_IMPORT = {
 ABOVE = {"training", "demos", "cli"}
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The tree of a file, read once for all tests."""
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path, only_top: bool = False):
     """(module, line) of every import of a file, absolute names only."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     nodes = tree.body if only_top else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -116,7 +123,7 @@ def test_the_command_line_imports_training_and_demos_only_when_it_runs_them():
 
 def test_model_files_define_no_layers():
     for path in (PROJECT / "zoo" / "models").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 assert not any("Module" in ast.unparse(base) for base in node.bases), f"{path}: {node.name}"
 

@@ -25,6 +25,7 @@ BOUND = 1e-5
 SQUARES = tuple(name for name in IMAGE_NAMES if "naflex" not in name)
 PROMPTS = {"query": "query: ", "document": "passage: ", "task": "Represent this sentence for searching: "}
 Load = Callable[[str], tuple[Reference, zoo.Embedder]]
+Vectors = Callable[[str], torch.Tensor]  # of what one reference reads, by its name
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,18 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
         return reference, zoo.load_model(reference.folder)
 
     return load
+
+
+@pytest.fixture(scope="module")
+def seen(load: Load, photos: list[Photo]) -> Vectors:
+    """A reference's vectors of the photos, computed once for all tests of it."""
+    return cache(lambda name: load(name)[0].images([photo.upright for photo in photos]))
+
+
+@pytest.fixture(scope="module")
+def read(load: Load) -> Vectors:
+    """A reference's vectors of the texts, computed once for all tests of it."""
+    return cache(lambda name: load(name)[0].texts(TEXTS))
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -69,21 +82,16 @@ def pixels(model: zoo.Embedder, paths: list[Path]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_references_tell_inputs_apart(name: str, load: Load, photos: list[Photo]) -> None:
+def test_references_tell_inputs_apart(name: str, read: Vectors, seen: Vectors) -> None:
     """Otherwise agreement would prove nothing: no two inputs of a reference may have almost the same vector."""
-    reference, _ = load(name)
-    for vectors in (
-        reference.texts(TEXTS) if name in TEXT_NAMES else None,
-        reference.images([photo.upright for photo in photos]) if name in IMAGE_NAMES else None,
-    ):
+    for vectors in (read(name) if name in TEXT_NAMES else None, seen(name) if name in IMAGE_NAMES else None):
         if vectors is not None:
             assert torch.pdist(vectors).min() > 100 * BOUND
 
 
 @pytest.mark.parametrize("name", TEXT_NAMES)
-def test_texts(name: str, load: Load) -> None:
-    reference, model = load(name)
-    expected = reference.texts(TEXTS)
+def test_texts(name: str, load: Load, read: Vectors) -> None:
+    (_, model), expected = load(name), read(name)
     assert difference(model.encode(list(TEXTS), prompt=""), expected) < BOUND
     assert difference(model.encode(list(TEXTS), prompt="", batch_size=1), expected) < BOUND
     assert difference(model.encode(list(TEXTS), prompt="", batch_size=3), expected) < BOUND
@@ -91,9 +99,8 @@ def test_texts(name: str, load: Load) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
-def test_pictures(name: str, load: Load, photos: list[Photo]) -> None:
-    reference, model = load(name)
-    expected = reference.images([photo.upright for photo in photos])
+def test_pictures(name: str, load: Load, photos: list[Photo], seen: Vectors) -> None:
+    (reference, model), expected = load(name), seen(name)
     paths = [photo.path for photo in photos]
     with exact(model, reference.resize):
         assert difference(model.encode(paths), expected) < BOUND
@@ -101,9 +108,8 @@ def test_pictures(name: str, load: Load, photos: list[Photo]) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
-def test_pictures_by_the_default_engine(name: str, load: Load, photos: list[Photo]) -> None:
-    reference, model = load(name)
-    expected = reference.images([photo.upright for photo in photos])
+def test_pictures_by_the_default_engine(name: str, load: Load, photos: list[Photo], seen: Vectors) -> None:
+    (_, model), expected = load(name), seen(name)
     assert centred_cosine(expected, model.encode([photo.path for photo in photos])) > 0.9999
 
 
