@@ -300,10 +300,10 @@ def test_what_is_cancelled_leaves_the_queues_at_once(model, gates):
 def test_a_lone_text_does_not_wait_for_all_pictures_of_another_request(model, gates):
     with serving(model, limits=Limits(seconds=600)) as served, ThreadPoolExecutor(2) as clients:
         gate = closed(model, gates)
-        many = clients.submit(served.embed, [{"image": data_url(picture())}] * 600)
+        many = clients.submit(served.embed, [{"image": data_url(picture())}] * 300)
         assert gate.reached.wait(60)
         lone = clients.submit(served.embed, ["a text"])
-        until(lambda: served.batcher._waiting == 601)
+        until(lambda: served.batcher._waiting == 301)
         gate.open()
         assert lone.result().status == 200
         assert not many.done()
