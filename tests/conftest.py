@@ -156,6 +156,8 @@ def pack():
 # `make test-all` takes every family.
 DEAR = {"test_certificate", "test_demo_launch", "test_exports", "test_mteb"}
 FOR_ALL = {"clip-test", "colqwen2-test", "image-test", "mini-test", "text-test"}
+# Of what every model must do, the vision-language families do most in the same code: in the default run four stand for all.
+MANY, VISION_LANGUAGE = {"test_registry"}, {"colqwen2-test", "qwen3vl-test", "unite-test", "vlm2vec-test"}
 
 
 # Those that take longest go first (tens of CPU seconds each), so that no worker is left with one at the end.
@@ -179,13 +181,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
     )  # else as they were
-    names = set(zoo.list_models("*-test")) - FOR_ALL
+    names = set(zoo.list_models("*-test"))
+    alike = {name for name in names - VISION_LANGUAGE if zoo.get_spec(name).reading is not None}
+    left_out = {**dict.fromkeys(DEAR, names - FOR_ALL), **dict.fromkeys(MANY, alike)}
     for item in items:
-        if (
-            item.path.stem in DEAR
-            and getattr(item, "callspec", None)
-            and names & set(map(str, item.callspec.params.values()))
-        ):
+        of = set(map(str, item.callspec.params.values())) if hasattr(item, "callspec") else set()
+        if left_out.get(item.path.stem, set()) & of:
             item.add_marker(pytest.mark.slow)
 
 

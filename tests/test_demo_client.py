@@ -213,6 +213,7 @@ def test_upload_names_cannot_leave_their_folder(local, uploads):
     assert stored.name == "evil.png"
 
 
+@pytest.mark.slow
 def test_many_clients_at_once_all_get_their_pictures(local, tmp_path):
     def ask(number):
         mine = Client(local, verbose=False, httpx_kwargs=PATIENT, download_files=str(tmp_path / str(number)))

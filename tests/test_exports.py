@@ -89,7 +89,13 @@ def open_(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Emb
     return make
 
 
-@pytest.mark.parametrize("name", [*zoo.list_models("*-test"), "zoo-mini", *REFERENCES])
+def some(name: str) -> Any:
+    """A case of its own kind in the default run, one that another stands for under `slow`."""
+    alike = {"transformers-siglip", "sentence-prompts", "sentence-lasttoken", "sentence-lower-case"}
+    return pytest.param(name, marks=pytest.mark.slow) if name in alike else name
+
+
+@pytest.mark.parametrize("name", [*zoo.list_models("*-test"), "zoo-mini", *map(some, REFERENCES)])
 def test_every_loader_gives_the_models_vectors(name: str, open_: Any) -> None:
     model, folder, exported = open_(name)
     items = items_of(model)

@@ -417,7 +417,7 @@ def test_trial_of_loading(
     holds_no_half_file(home, repo)
 
 
-@pytest.mark.parametrize("seed", trials(28, 7))
+@pytest.mark.parametrize("seed", trials(28, 4))
 def test_trial_of_publishing(seed: int, child: Child, hub: LoopbackHub, saved: Path) -> None:
     """`zoo.publish.upload`: all or nothing is seen, what arrived is not sent again, and the next call completes it."""
     repo = f"me/trial-{seed}"

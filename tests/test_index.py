@@ -340,7 +340,7 @@ opening.open_index(folder, backend=backend)
 """
 
 
-@pytest.mark.parametrize("commits", [0, 2])
+@pytest.mark.parametrize("commits", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_killed_while_it_is_built_it_is_completed(backend, text, folder, commits):
     name = backend_name(backend)
     command = [sys.executable, "-c", KILLED, str(folder), name, str(commits)]

@@ -132,7 +132,10 @@ def test_pixels(name: str, load: Load, photos: list[Photo]) -> None:
         assert (pixels(model, paths) - expected).abs().round().max() == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Text backbones are saved and loaded by tests/test_saving.py, each of them.
+@pytest.mark.parametrize(
+    "name", [name if name in IMAGE_NAMES else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_saved_and_loaded_again(name: str, load: Load, photos: list[Photo], tmp_path: Path) -> None:
     _, model = load(name)
     again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))

@@ -55,7 +55,7 @@ def test_many_clients_get_what_encode_gives(model):
             else:
                 yield " ".join(rng.choice(words, int(rng.integers(1, 40))))
 
-    requests = [list(inputs()) for _ in range(160)]
+    requests = [list(inputs()) for _ in range(80)]
     flat = [value for request in requests for value in request]
     expected = iter(model.encode(flat).numpy())
     with serving(model) as served, ThreadPoolExecutor(16) as clients:

@@ -64,7 +64,8 @@ def test_requirements_are_pinned_to_what_runs_here():
     assert requirements("https://hub/x.whl")[0] == "embedding-zoo[demo] @ https://hub/x.whl"
 
 
-@pytest.mark.parametrize("name", ["mini-test", pytest.param("text-test", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mini-test", "text-test"])
 def test_the_app_starts_from_its_own_folder_and_answers(name, hub, tmp_path):
     model = zoo.build_model(name)
     model.save_pretrained(tmp_path / "model")
