@@ -157,7 +157,7 @@ def check_learning(model: Embedder, recipe: Recipe) -> None:
     frozen = {name for pattern in recipe.freeze for name in select(model, pattern)}
     if frozen.issuperset(names):
         raise NothingToTrainError(
-            f"{recipe.name}: nothing of {model.spec.name} would learn: freeze={recipe.freeze} stops all of it; freeze less"
+            f"{recipe.name}: nothing of {model.spec.name} would learn: freeze={recipe.freeze} leaves all of it frozen; freeze less"
         )
 
 
