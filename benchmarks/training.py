@@ -25,28 +25,22 @@ CANDIDATES = {
     "sentence-transformers, mini-batch 32": ("sentence_transformers", 32),
 }
 OURS = next(iter(CANDIDATES))
-ROUNDS = {1024: 1, 4096: 1}  # of every batch size; more would not end within ten minutes on two slow cores
-STEPS = 2
+STEPS = {1024: 2, 4096: 1}  # of every batch size; more would not end within ten minutes on two slow cores
 MOST_MEMORY = 16 * 2**30  # of a process: a candidate that needs more is stopped, not the machine
 
 
 def main() -> None:
     """Runs all candidates in turn at all batch sizes, then the loss alone, then a run over files."""
     print(f"\n## Training\n\n{machine()}")
-    for batch, rounds in ROUNDS.items():
-        found: dict[str, list[dict]] = {name: [] for name in CANDIDATES}
-        for _ in range(rounds):
-            for name, (who, micro) in CANDIDATES.items():
-                found[name].append(_child(who, f"{batch},{micro}"))
+    for batch in STEPS:
+        found = {name: _child(who, f"{batch},{micro}") for name, (who, micro) in CANDIDATES.items()}
         rows = []
-        for name, runs in found.items():
-            if not all(runs):
+        for name, run in found.items():
+            if not run:
                 rows.append([name, "needs over 16 GB", "", "", ""])
                 continue
-            faster = [theirs["seconds"] / ours["seconds"] for ours, theirs in zip(found[OURS], runs, strict=True)]
-            peak, ours = (max(run["peak_mb"] for run in both) for both in (runs, found[OURS]))
-            seconds = round(statistics.median(run["seconds"] for run in runs), 1)
-            rows.append([name, seconds, round(peak), f"{statistics.median(faster):.2f}x", f"{ours / peak:.2f}x"])
+            faster, less = run["seconds"] / found[OURS]["seconds"], found[OURS]["peak_mb"] / run["peak_mb"]
+            rows.append([name, round(run["seconds"], 1), round(run["peak_mb"]), f"{faster:.2f}x", f"{less:.2f}x"])
         header = ["candidate", "s a step", "peak MB", f"speed of {OURS} against it", "its memory against it"]
         table(f"one step of {batch} pairs", header, rows)
     loss_alone()
@@ -153,7 +147,7 @@ def inputs(model, count: int):
     return list(pixels), [model.towers[1].encoder.read(Item(text=text)) for text in realistic_texts(count)]
 
 
-def measure(step, steps: int = STEPS) -> dict[str, float]:
+def measure(step, steps: int) -> dict[str, float]:
     """Seconds of a step (median) and the peak of the resident memory above what was there before the first."""
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
@@ -182,7 +176,7 @@ def zoo(batch: int, micro: int) -> dict[str, float]:
     pixels, ids = inputs(model, batch)
     data = TrainBatch([Read(0, p) for p in pixels], [Read(1, i) for i in ids], {}, list(range(batch)), 0)
     run = Run(model, Recipe(steps=10, batch_size=batch, micro_batch=micro), build_loss("infonce"))
-    return measure(lambda: run.advance(data))
+    return measure(lambda: run.advance(data), STEPS[batch])
 
 
 def open_clip(batch: int, micro: int) -> dict[str, float]:
@@ -202,7 +196,7 @@ def open_clip(batch: int, micro: int) -> dict[str, float]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return measure(step)
+    return measure(step, STEPS[batch])
 
 
 def sentence_transformers(batch: int, micro: int) -> dict[str, float]:
@@ -237,7 +231,7 @@ def sentence_transformers(batch: int, micro: int) -> dict[str, float]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return measure(step)
+    return measure(step, STEPS[batch])
 
 
 def loss_form(name: str, count: int, dim: int) -> dict[str, float]:
