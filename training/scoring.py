@@ -18,7 +18,6 @@ from .leaks import one_by_one
 from .verdict import Scores, Verdict, counted, judge, lines, show
 
 SCORES = "scores.json"
-RIGHT = 0.5  # from this grade on a graded pair counts as a right one in the rankings
 _STREAM = 17  # tells the choice of these from other random streams
 
 
@@ -56,8 +55,7 @@ class Scoring:
             graded,
         )
         held = [] if pairs is None else one_by_one(pairs)[0]
-        # A pair that people graded 0.2 is no right answer.
-        self.pairs = [pair for pair in held if pair.score is None or pair.score >= RIGHT] or None
+        self.pairs = [pair for pair in held if pair.right] or None
         self.graded = [pair for pair in held if pair.score is not None]
         if len({pair.score for pair in self.graded}) < 2:
             self.graded = []

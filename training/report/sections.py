@@ -8,8 +8,8 @@ import numpy as np
 
 from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import WAYS, PairScores, ScoresMismatchError, compare
+from zoo.tables.pairs import RIGHT
 
-from ..scoring import RIGHT
 from ..verdict import GRADED, HOW, Scores, Verdict, graded_lines, way_name
 from .examples import KINDS
 from .page import Block, Case, Cases, Folded, Plots, Table, Tiles, Words

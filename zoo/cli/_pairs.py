@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from zoo.tables import Table
 
 TASK = "pair-retrieval"
-RIGHT = 0.5  # from this grade on a pair is a right one
 _SHOWN = 5
 
 
@@ -46,6 +45,7 @@ def read_pairs(arguments: argparse.Namespace) -> Sides:
         TableError: see `zoo.tables.open_pairs`. TooManyBadItemsError: more rows are no pairs than `--max-bad` allows.
     """
     from zoo.tables import BadRowError, open_measured, open_sources
+    from zoo.tables.pairs import RIGHT
 
     told = reading(arguments)
     pairs = open_measured(arguments.pairs, told) if arguments.split is None else open_sources([arguments.pairs], told)
@@ -59,7 +59,7 @@ def read_pairs(arguments: argparse.Namespace) -> Sides:
         except BadRowError as error:
             found.bad.append(str(error))
             continue
-        if pair.score is not None and pair.score < RIGHT:
+        if not pair.right:
             low += 1
             continue
         for target in (pair.positive, *pair.also):

@@ -14,6 +14,7 @@ from zoo.errors import InputError, ZooError
 from zoo.identity import Answers, Row
 from zoo.items import Item
 
+RIGHT = 0.5  # from this grade on a graded pair counts as a right one in rankings
 _THREADS, _TOGETHER = 8, 16  # rows that one thread reads before it is given others
 
 
@@ -45,6 +46,11 @@ class Pair:
     teacher_scores: tuple[float, ...] = ()
     name: str = ""
     where: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether the positive is an answer to the query: a pair that people graded 0.2 is none."""
+        return self.score is None or self.score >= RIGHT
 
     def items(self) -> Iterator[Item]:
         """Query, positive, further positives and negatives, in this order."""
