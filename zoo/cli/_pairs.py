@@ -111,8 +111,11 @@ def measure_pairs(sides: Sides, model: "Embedder", most_bad: str | None, command
 
 def command_of(arguments: argparse.Namespace, shown: str) -> str:
     """The command that gives the figures again; of files their names alone, so that it tells nothing of this machine."""
-    source = arguments.pairs
-    words = ["zoo", "eval", shown, "--pairs", source if source.startswith(("hf:", "pack:")) else Path(source).name]
+    from zoo.tables import named_source
+
+    name, source = named_source(arguments.pairs)
+    source = str(source) if str(source).startswith(("hf:", "pack:")) else Path(source).name
+    words = ["zoo", "eval", shown, "--pairs", f"{name}={source}" if name else source]
     for option in ("column", "ignore", "as_text", "split", "encoding", "separator"):
         value = getattr(arguments, option)
         for entry in value if isinstance(value, list) else [value] if value is not None else []:

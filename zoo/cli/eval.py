@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", metavar="NAME", help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO"
     )
     parser.add_argument("--tasks", metavar="A,B,…", help="packs, tasks and benchmarks, separated by commas")
-    parser.add_argument("--pairs", metavar="SOURCE", help="a table of pairs, in place of or beside --tasks")
+    parser.add_argument("--pairs", metavar="[NAME=]SOURCE", help="a table of pairs, in place of or beside --tasks")
     parser.add_argument(
         "--list", nargs="?", const="*", metavar="PATTERN", help="what can be measured; measures nothing"
     )

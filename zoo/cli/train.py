@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument(
         "--held-out",
-        metavar="DATA",
+        metavar="[NAME=]DATA",
         help="pairs to choose the best checkpoint by, and for the figures (default: the validation rows of a column split, else a tenth)",
     )
     data.add_argument(

@@ -120,7 +120,7 @@ def open_sources(sources: Iterable[str | Path], options: Options) -> Table:
     """
     tables: list[Table] = []
     taken: dict[str, str] = {}
-    named = [_named(source) for source in sources]
+    named = [named_source(source) for source in sources]
     for name, place in named:
         columns = _columns_of(name, [other for other, _ in named], options.columns)
         table = _open(place, replace(options, name=name, columns=columns))
@@ -183,14 +183,23 @@ def _open(source: str | Path, options: Options) -> Table:
 def open_held_out(source: str | Path, options: Options) -> Table:
     """The validation rows of a source, else its test rows, else all of it: pairs to choose a model by.
 
+    Args:
+        source: as in `open_all`, also `NAME=path`. options: what they say of the columns of other data sets is of those
+            to learn from, and passed over.
+
     Raises:
         TableError: see `open_pairs`.
     """
-    return _first_split(source, options, (VALIDATION, TEST))
+    own = ("", named_source(source)[0])
+    columns = {key: column for key, column in (options.columns or {}).items() if key.rpartition(":")[0] in own}
+    return _first_split(source, replace(options, columns=columns or None), (VALIDATION, TEST))
 
 
 def open_measured(source: str | Path, options: Options) -> Table:
     """The test rows of a source, else its validation rows, else all of it: pairs to judge a model by.
+
+    Args:
+        source: as in `open_all`, also `NAME=path`.
 
     Raises:
         TableError: see `open_pairs`.
@@ -199,16 +208,16 @@ def open_measured(source: str | Path, options: Options) -> Table:
 
 
 def _first_split(source: str | Path, options: Options, splits: Sequence[str]) -> Table:
+    pack = str(named_source(source)[1]).startswith("pack:")
     for split in splits:
         try:
-            wanted = "val" if str(source).startswith("pack:") and split == VALIDATION else split
-            return _open(source, replace(options, split=wanted))
+            return open_sources([source], replace(options, split="val" if pack and split == VALIDATION else split))
         except NoSplitError:
             continue
-    return _open(source, replace(options, split=TRAIN))
+    return open_sources([source], replace(options, split=TRAIN))
 
 
-def _named(source: str | Path) -> tuple[str, str | Path]:
+def named_source(source: str | Path) -> tuple[str, str | Path]:
     """`NAME=path` in two; a path that exists is a path."""
     match = _NAMED.fullmatch(source) if isinstance(source, str) else None
     return (match[1], match[2]) if match and not Path(source).exists() else ("", source)
