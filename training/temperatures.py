@@ -2,6 +2,8 @@
 
 One that somebody named begins there. Else it goes on where the stage before ended, and in the first stage at the
 checkpoint's own, so that a run does not throw away what CLIP or SigLIP have learned; else at the loss's default.
+
+A bias fits the scale beside it: of a checkpoint both are taken or none, and a loss that adds none leaves the model none.
 """
 
 from collections.abc import Iterator
@@ -46,12 +48,12 @@ def begin(loss: Loss, model: Embedder, before: Before | None = None) -> str:
 
 
 def kept(loss: Loss, model: Embedder) -> LogitScale | None:
-    """What the model's own temperature is after it was trained with a loss; as it was where the loss has none of that kind."""
+    """What the model's own temperature and bias are after it was trained with a loss; as they were where the loss has no
+    temperature of that kind. A softmax adds no bias: an old one, learned with another scale, is not kept beside the new.
+    """
     for owner, temperature in temperatures(loss):
         if owner.of_model:
-            bias = model.logit_scale.bias if model.logit_scale is not None else None
-            bias = owner.bias.item() if hasattr(owner, "bias") else bias
-            return LogitScale(temperature.log, bias)
+            return LogitScale(temperature.log, owner.bias.item() if hasattr(owner, "bias") else None)
     return model.logit_scale
 
 

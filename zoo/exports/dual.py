@@ -95,7 +95,8 @@ def write(model: "Embedder", folder: Path) -> None:
 
 def _fill(whole: "nn.Module", vision: "nn.Module", text: "nn.Module", scale: LogitScale | None) -> None:
     """Both towers' weights and the temperature into the whole model; a temperature that the model has not stays as
-    transformers sets it. transformers' CLIP has no place for a bias, which its softmax would not see.
+    transformers sets it. transformers' CLIP has no place for a bias, which its softmax would not see; its SigLIP must have
+    one, which is 0 where nothing is added.
     """
     names = set(whole.state_dict())
     tensors = {}
@@ -108,8 +109,8 @@ def _fill(whole: "nn.Module", vision: "nn.Module", text: "nn.Module", scale: Log
         raise NotExportableError(f"{type(whole).__name__} lacks {missing[:3]} and does not know {unknown[:3]}")
     if scale is not None:
         whole.logit_scale.data.fill_(scale.log)
-        if scale.bias is not None and hasattr(whole, "logit_bias"):
-            whole.logit_bias.data.fill_(scale.bias)
+        if hasattr(whole, "logit_bias"):
+            whole.logit_bias.data.fill_(scale.bias or 0.0)
 
 
 def _pixels(image: HfImage | HfNaflexImage) -> dict[str, Any]:
