@@ -10,15 +10,17 @@ from zoo.training import recipes, train
 from zoo.training.losses import build_loss
 from zoo.training.losses.base import UnknownLossError
 from zoo.training.losses.by_data import ByData, loss_of
-from zoo.training.parts import part_numbers, parts_of
+from zoo.training.parts import part_numbers, parts_of, stage_loss
 from zoo.training.recipe import Recipe, RecipeError
 from zoo.training.rehearsal import rehearse
 from zoo.training.run import Run
 from zoo.training.samplers import build_sampler
 from zoo.training.samplers.base import SamplerError, UnknownSamplerError, describe_samplers
+from zoo.training.scoring import by_grade
 from zoo.training.temperatures import begin, kept
 from zoo.training.trainer import make_feed
 from zoo.training.unread import UnreadColumnError
+from zoo.training.verdict import GRADED
 
 from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs
 from zoo import load_model
@@ -178,6 +180,33 @@ def test_a_loss_that_no_data_have_begins_nowhere_and_is_not_the_models():
     assert kept(loss, model).temperature == pytest.approx(0.2)
     assert kept(loss_of(recipe), model).temperature == pytest.approx(0.07)
     assert "*" not in rehearse(model, pairs, recipe)["quick: begins with"]
+
+
+def test_a_loss_that_no_data_have_neither_judges_nor_cuts(tmp_path):
+    pairs = [pair for pair in mixed() if pair.score is not None]
+    recipe = by_data(loss="matryoshka(dims=[8]):infonce", losses=LOSSES[:1], steps=1, batch_size=4, holdout=4)
+    model = fresh("text-test")
+    dims = model.spec.dims
+    train(model, pairs, recipe, tmp_path, **CALM)
+    assert load_model(tmp_path).spec.dims == dims != (8,)
+    assert json.loads((tmp_path / "scores.json").read_text())["verdict"]["measure"] == GRADED
+
+
+@pytest.mark.parametrize(
+    ("default", "named", "data", "graded"),
+    [
+        ("infonce", "cosent", {"sts"}, True),  # of the default no data are left
+        ("infonce", "cosent", {"sts", "others"}, False),
+        ("cosent", "infonce", {"sts", "others"}, False),
+        ("cosent", "infonce", {"sts"}, False),
+        ("cosent", "matryoshka(dims=[8]):angle", {"sts", "others"}, True),
+    ],
+)
+def test_grades_judge_where_all_losses_in_use_read_them(default, named, data, graded):
+    pairs = [pair for name in sorted(data) for pair in text_pairs(2, dataset=name)]
+    recipe = quick(loss=default, losses=(("sts", named),), sampler="homogeneous")
+    assert by_grade(stage_loss(recipe, pairs)) is graded
+    assert by_grade(build_loss(named)) is ("infonce" not in named)
 
 
 def test_nonsense_in_the_recipe():

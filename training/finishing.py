@@ -20,7 +20,7 @@ from .adapters import merge_lora, save_adapter
 from .checkpoint import write_json
 from .frozen import trained_prompts
 from .gather import wait_for_all, world
-from .losses.by_data import loss_of
+from .losses import Loss
 from .recipe import Recipe
 from .rows import root_of
 from .run import Run
@@ -124,9 +124,10 @@ def write_model(
     scoring: Scoring,
     data: dict[str, Any],
     *,
+    loss: Loss,
     report: bool,
 ) -> None:
-    """The finished model, its card and the report, into the run's folder."""
+    """The finished model, its card and the report, into the run's folder; `loss` is that of the last stage."""
     if world()[0] == 0:
         from .card import write_card
         from .report import keep_examples, write_report
@@ -143,7 +144,7 @@ def write_model(
                 revision=None,
                 packaged=False,
                 prompts={**base.prompts, **trained_prompts(model, stages[-1])},
-                dims=_trained_cuts(stages[-1], base.dim) or base.dims,
+                dims=_trained_cuts(loss, base.dim) or base.dims,
             )
         model.save_pretrained(out, _DTYPES[stages[-1].save_as])
         write_json(out / "data.json", data)
@@ -155,9 +156,10 @@ def write_model(
     wait_for_all()
 
 
-def _trained_cuts(recipe: Recipe, dim: int) -> tuple[int, ...]:
+def _trained_cuts(loss: Loss, dim: int) -> tuple[int, ...]:
     """Lengths at which a Matryoshka loss trained the vectors, longest first."""
-    cuts = {cut for module in loss_of(recipe).modules() for cut in getattr(module, "dims", ())}
+    modules = [module for used in loss.used() for module in used.modules()]
+    cuts = {cut for module in modules for cut in getattr(module, "dims", ())}
     return tuple(sorted((cut for cut in cuts if cut < dim), reverse=True))
 
 

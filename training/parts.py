@@ -9,7 +9,8 @@ import numpy as np
 
 from zoo.tables.pairs import Pair, PairTable, datasets_of, of_datasets
 
-from .losses.by_data import ByData
+from .losses import Loss
+from .losses.by_data import ByData, loss_of
 from .naming import what_there_is
 from .recipe import Recipe, RecipeError
 from .samplers import BatchSampler
@@ -54,6 +55,11 @@ def part_numbers(stage: Recipe, pairs: Sequence[Pair] | PairTable) -> np.ndarray
     numbers, names = datasets_of(pairs)
     loss = ByData(stage.loss, stage.losses)
     return np.array([loss.number(str(name)) for name in names], dtype=np.int64)[numbers]
+
+
+def stage_loss(stage: Recipe, pairs: Sequence[Pair] | PairTable, own: Loss | None = None) -> Loss:
+    """The loss of a stage over its rows: of several those count that these have. `own` stands in place of the recipe's."""
+    return own or loss_of(stage, part_numbers(stage, pairs))
 
 
 def check_batches(sampler: BatchSampler, stage: Recipe, pairs: Sequence[Pair] | PairTable) -> None:

@@ -20,8 +20,7 @@ from .gather import world
 from .judging import learns_in_part, plan
 from .leaks import check_held_out
 from .losses import build_loss
-from .losses.by_data import loss_of
-from .parts import part_numbers, parts_of
+from .parts import parts_of, stage_loss
 from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .rows import known_answers, negatives_each, negatives_of, set_aside, told_aside, uneven_lines
@@ -65,14 +64,13 @@ def rehearse(
     for stage in stages_of(recipe):
         mine = of_stage(pairs, stage)
         own = answers_in(answers, pairs, mine)
-        loss = loss_of(stage, part_numbers(stage, mine))
         for part in parts_of(stage, pairs):
             rows = of_stage(pairs, part)
             check_run(model, rows, part, build_loss(part.loss))
             check_rows(rows, part, build_loss(part.loss))
         if lines := truncated(model, mine, stage):
             facts[f"{stage.name}: texts"] = "; ".join(lines)
-        stage = planned(stage, mine)
+        stage, loss = planned(stage, mine), stage_loss(stage, mine)
         with tempfile.TemporaryDirectory() as folder:
             few = Selection(mine, sampler_of(mine, stage).rows(0))  # a frozen tower or a teacher need embed no more
             teacher = teacher_vectors(model, few, stage, Path(folder), loss, progress=False)

@@ -15,6 +15,7 @@ from zoo.tables.pairs import Pair, PairTable
 from .checkpoint import write_json
 from .gather import say, wait_for_all, world
 from .leaks import one_by_one
+from .losses import Loss
 from .verdict import Scores, Verdict, counted, judge, lines, show
 
 SCORES = "scores.json"
@@ -27,7 +28,7 @@ class Scoring:
     Args:
         out: the run's folder. model: what is trained. pairs: held out; None without.
         prompts: of queries and targets. resume: go on from the figures that are in the folder.
-        progress: say what is done. graded: the loss reads grades, so that these decide where the pairs have some.
+        progress: say what is done. graded: as of `by_grade`; grades then decide where the pairs have some.
         seed: of the choice of those that are ranked during training.
 
     Attributes:
@@ -148,6 +149,13 @@ class Scoring:
     def _correlated(self, pairs: Sequence[Pair], encode: Encode | None = None) -> GradedScores:
         queries, targets, grades = zip(*((p.query, p.positive, p.score) for p in pairs), strict=True)
         return evaluate_graded(self.model, queries, targets, grades, prompts=self.prompts, encode=encode)
+
+
+def by_grade(loss: Loss) -> bool:
+    """Whether a run is judged by grades: every loss that its data have reads them. Beside a loss that tells right pairs
+    from others it is judged by the rankings, in which graded pairs count too.
+    """
+    return all("scores" in one.reads for one in loss.used())
 
 
 def scores_in(found: dict[str, Any], when: str) -> Scores:

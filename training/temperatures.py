@@ -59,7 +59,7 @@ def kept(loss: Loss, model: Embedder) -> LogitScale | None:
 
 def temperatures(loss: Loss) -> Iterator[tuple[Loss, Temperature]]:
     """Every temperature in a loss that some data have, and the part of the loss that it belongs to."""
-    for part in map(loss.of, loss.in_use) if isinstance(loss, ByData) else (loss,):
+    for part in loss.used():
         for name, module in part.named_modules():
             if isinstance(module, Temperature):
                 yield part.get_submodule(name.rpartition(".")[0]), module

@@ -26,17 +26,16 @@ from .judging import Judge, check_evaluations
 from .leaks import check_held_out
 from .logs import Log, device_of, make_accelerator, start_trackers
 from .losses import Loss, build_loss
-from .losses.by_data import loss_of
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .modes import apart
 from .offender import save_offender
-from .parts import check_batches, part_numbers, parts_of
+from .parts import check_batches, part_numbers, parts_of, stage_loss
 from .recipe import Recipe, RecipeError, stages_of
 from .repeats import repeats
 from .rows import known_answers, root_of, set_aside, told_aside, uneven_lines, with_negatives
 from .run import STRIDE, DivergedError, Run
 from .samplers import BatchSampler, build_sampler
-from .scoring import Scoring
+from .scoring import Scoring, by_grade
 from .skipped import Skipped, list_aside, list_unread
 from .temperatures import Before
 from .truncation import truncated
@@ -87,33 +86,15 @@ def train(
         batch is saved in `out`. TooManyBadItemsError: more unreadable pairs than `max_bad`. DiskFullError: a checkpoint
         could not be written; the one before it is whole. And those of `zoo.training.checks`.
     """
-    out = Path(out)
+    out, facts = Path(out), dict(data or {})
+    notes = facts.pop("started", None)
     if loss is not None and any(stage.losses for stage in stages_of(recipe)):
         raise RecipeError("a loss of your own stands for all data; leave out losses of the recipe, or loss=")
     check_unread(pairs, recipe, held_out, loss)
     accelerator = make_accelerator(trackers, out)
     place = device_of(accelerator, device)
-    first, facts, bar = stages_of(recipe)[0], dict(data or {}), None if progress and world()[0] == 0 else False
-    notes = facts.pop("started", None)
-    for stage in stages_of(recipe):
-        if stage.combiner:
-            add_combiner(model, stage.combiner, stage.seed)
-        for part in parts_of(stage, pairs):
-            check_run(model, of_datasets(pairs, part.datasets), part, loss or build_loss(part.loss))
-    pairs = set_aside(pairs, first.max_bad, progress=bar)
-    lines = uneven_lines(pairs, recipe, loss)
-    told_rows = [told_aside(pairs, out), *lines]
-    facts |= {"set aside": f"{len(pairs.bad):,} of {pairs.inputs:,} inputs"} if pairs.bad else {}
-    facts |= {"hard negatives": "; ".join(lines)} if lines else {}
-    pairs, held_out = hold_out(pairs, held_out, first)
-    if held_out is not None and root_of(held_out) is None:
-        held_out = set_aside(held_out, first.max_bad, progress=bar)
-    stages = [_ready(model, pairs, stage, loss, facts, progress) for stage in stages_of(recipe)]
-    if held_out is not None and (told := told_held_out(held_out)):
-        facts["held out"] = told.removeprefix("held out: ")
-        _say([told], progress)
-    if "schema" not in (data or {}):  # which the command has shown
-        _say([*unread_lines(pairs, recipe), *filter(None, told_rows)], progress)
+    _check_stages(model, pairs, stages_of(recipe), loss)
+    pairs, held_out, stages = _prepared(model, pairs, held_out, stages_of(recipe), loss, out, facts, progress)
     with held(out):
         claimed = claim(out, stages, resume, notes)
         model.to(place)
@@ -123,18 +104,19 @@ def train(
         if kept_out is not None and kept_out.told:
             facts["held-out pairs"] = "; ".join(kept_out.told)
             _say(kept_out.told, progress)
-        note(out, claimed, answers, kept_out and kept_out.pairs)
+        known = kept_out and kept_out.pairs
+        note(out, claimed, answers, known)
         list_aside(out, pairs, held_out)
-        scoring = scoring_of(out, model, kept_out and kept_out.pairs, stages, loss, resume=resume, progress=progress)
+        scoring = scoring_of(out, model, pairs, known, stages, loss, resume=resume, progress=progress)
         start_trackers(accelerator, stages)
         scoring.before()
         if (ranking := scoring.score("before")) is not None:
-            list_unread(out, ranking.skipped, scoring.pairs, pairs, held_out, first.max_bad)
-        _train_stages(model, pairs, stages, out, loss, accelerator, scoring, answers, progress)
+            list_unread(out, ranking.skipped, scoring.pairs, pairs, held_out, stages[0].max_bad)
+        learned = _train_stages(model, pairs, stages, out, loss, accelerator, scoring, answers, progress)
         scoring.after()
         scoring.conclude()
         facts |= {"pairs": len(pairs), "lengthened": run_in(out).get("lengthened", [])}
-        write_model(model, out, stages, name, scoring, facts, report=report)
+        write_model(model, out, stages, name, scoring, facts, loss=learned, report=report)
         tidy(out, stages)
     accelerator.end_training()
     return model
@@ -143,6 +125,47 @@ def train(
 def _say(lines: Sequence[str], progress: bool) -> None:
     for line in lines if progress else ():
         say(line)
+
+
+def _check_stages(
+    model: Embedder, pairs: Sequence[Pair] | PairTable, stages: Sequence[Recipe], loss: Loss | None
+) -> None:
+    """What a sample of the data tells of every stage; a model that is to learn to fuse gets what it needs for it."""
+    for stage in stages:
+        if stage.combiner:
+            add_combiner(model, stage.combiner, stage.seed)
+        for part in parts_of(stage, pairs):
+            check_run(model, of_datasets(pairs, part.datasets), part, loss or build_loss(part.loss))
+
+
+def _prepared(
+    model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
+    held_out: Sequence[Pair] | PairTable | None,
+    stages: Sequence[Recipe],
+    loss: Loss | None,
+    out: Path,
+    facts: dict[str, Any],
+    progress: bool,
+) -> tuple[Sequence[Pair] | PairTable, Sequence[Pair] | PairTable | None, list[Recipe]]:
+    """All rows looked at once: (pairs to learn from, held-out ones, the stages with their steps); what there is to tell of
+    them is said and noted in `facts`.
+    """
+    first, bar = stages[0], None if progress and world()[0] == 0 else False
+    shown = "schema" in facts  # by the command
+    pairs = set_aside(pairs, first.max_bad, progress=bar)
+    aside, uneven = told_aside(pairs, out), uneven_lines(pairs, stages, loss)
+    facts |= {"set aside": f"{len(pairs.bad):,} of {pairs.inputs:,} inputs"} if pairs.bad else {}
+    facts |= {"hard negatives": "; ".join(uneven)} if uneven else {}
+    pairs, held_out = hold_out(pairs, held_out, first)
+    if held_out is not None and root_of(held_out) is None:
+        held_out = set_aside(held_out, first.max_bad, progress=bar)
+    ready = [_ready(model, pairs, stage, loss, facts, progress) for stage in stages]
+    if held_out is not None and (told := told_held_out(held_out)):
+        facts["held out"] = told.removeprefix("held out: ")
+        _say([told], progress)
+    _say([] if shown else [*unread_lines(pairs, stages), *filter(None, [aside, *uneven])], progress)
+    return pairs, held_out, ready
 
 
 def _ready(
@@ -173,14 +196,15 @@ def _train_stages(
     scoring: Scoring,
     answers: Answers,
     progress: bool,
-) -> None:
-    """One stage after the other, each from where the one before it ended."""
+) -> Loss:
+    """One stage after the other, each from where the one before it ended; returns the loss of the last."""
     offset, before = None if len(stages) == 1 else 0, None
     for number, stage in enumerate(stages):
         folder, mine = stage_folder(out, stages, number), of_stage(pairs, stage)
         options = {"answers": answers_in(answers, pairs, mine), "progress": progress, "offset": offset}
         before = _train_stage(model, mine, stage, folder, loss, accelerator, scoring, before=before, **options)
         offset = None if offset is None else offset + stage.steps
+    return before.loss
 
 
 def _train_stage(
@@ -207,21 +231,19 @@ def _train_stage(
     folder.mkdir(parents=True, exist_ok=True)
     if recipe.distillation is not None:
         learn_text(model, pairs, recipe, folder)
+    torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
+    loss = stage_loss(recipe, pairs, loss).to(model.device)
     # Before the run is resumed: a model that is its own teacher is so as the stage found it.
-    teacher = teacher_vectors(model, pairs, recipe, folder, loss or loss_of(recipe), progress=progress)
+    teacher = teacher_vectors(model, pairs, recipe, folder, loss, progress=progress)
     with first_projection(model, recipe) as solve:
-        torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
-        stage_loss = (loss or loss_of(recipe, part_numbers(recipe, pairs))).to(model.device)
-        run = Run(model, recipe, stage_loss, sharded=sharding.wanted(), before=before)
+        run = Run(model, recipe, loss, sharded=sharding.wanted(), before=before)
         if (state := last_checkpoint(folder / "checkpoints")) is not None:
             run.load(state)
-        feed = make_feed(
-            model, pairs, recipe, folder, progress=progress, teacher=teacher, answers=answers, loss=stage_loss
-        )
+        feed = make_feed(model, pairs, recipe, folder, progress=progress, teacher=teacher, answers=answers, loss=loss)
         if progress and not stop:
             if run.begins and state is None:
                 say(f"{recipe.name}: {run.begins}")
-            say(f"{recipe.name}: {repeats(feed, stage_loss)}")
+            say(f"{recipe.name}: {repeats(feed, loss)}")
             if line := apart(model, processes):
                 say(f"{recipe.name}: {line}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
@@ -257,7 +279,7 @@ def _train_stage(
         if solve is not None:
             solve(feed)
     wait_for_all()
-    return Before(recipe.name, stage_loss)
+    return Before(recipe.name, loss)
 
 
 def make_feed(
@@ -301,7 +323,7 @@ def make_feed(
         answers=answers,
         parts=part_numbers(recipe, pairs),
         negatives=negatives,
-        all_positives=(loss or loss_of(recipe)).all_positives,
+        all_positives=stage_loss(recipe, pairs, loss).all_positives,
         rank=rank,
         world=processes,
     )
@@ -310,6 +332,7 @@ def make_feed(
 def scoring_of(
     out: Path,
     model: Embedder,
+    pairs: Sequence[Pair] | PairTable,
     held_out: Sequence[Pair] | None,
     stages: Sequence[Recipe],
     loss: Loss | None,
@@ -317,10 +340,10 @@ def scoring_of(
     resume: bool,
     progress: bool,
 ) -> Scoring:
-    """What ranks the held-out pairs of a run: with the prompts of its last stage, and by what that learns."""
-    by_grade = "scores" in (loss or build_loss(stages[-1].loss)).reads
+    """What ranks the held-out pairs of a run: with the prompts of its last stage, and by what that learns of `pairs`."""
+    graded = by_grade(stage_loss(stages[-1], of_stage(pairs, stages[-1]), loss))
     prompts, seed = role_prefixes(model, stages[-1]), stages[0].seed
-    scoring = Scoring(out, model, held_out, prompts, resume=resume, progress=progress, graded=by_grade, seed=seed)
+    scoring = Scoring(out, model, held_out, prompts, resume=resume, progress=progress, graded=graded, seed=seed)
     check_evaluations(stages, scoring)
     return scoring
 
@@ -389,9 +412,12 @@ def finish(
     answers = known_answers(pairs)
     kept_out = check_held_out(held_out, answers, keep_leaks=recipe.keep_leaks)
     check_same(out, run_in(out), answers, kept_out and kept_out.pairs)
-    scoring = scoring_of(out, model, kept_out and kept_out.pairs, [recipe], None, resume=True, progress=progress)
-    _train_stage(model, pairs, recipe, out, None, accelerator, scoring, answers=answers, progress=False, stop=True)
+    known = kept_out and kept_out.pairs
+    scoring = scoring_of(out, model, pairs, known, [recipe], None, resume=True, progress=progress)
+    options = {"answers": answers, "progress": False, "stop": True}
+    ended = _train_stage(model, pairs, recipe, out, None, accelerator, scoring, **options)
     scoring.after()
     scoring.conclude()
-    write_model(model, out, [recipe], name, scoring, {**(data or {}), "pairs": len(pairs)}, report=report)
+    facts = {**(data or {}), "pairs": len(pairs)}
+    write_model(model, out, [recipe], name, scoring, facts, loss=ended.loss, report=report)
     return state["step"]

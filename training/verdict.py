@@ -58,7 +58,7 @@ def deciding(scores: Scores, graded: bool) -> tuple[str, float] | None:
     """The one figure by which runs and their checkpoints are judged, and its name; None where nothing was measured.
 
     Args:
-        graded: the loss reads grades, and where the held-out pairs have some these decide.
+        graded: the run is judged by grades (`by_grade`), and where the held-out pairs have some these decide.
     """
     if graded and scores.graded is not None:
         return GRADED, scores.graded.spearman().value

@@ -72,6 +72,10 @@ class Loss(nn.Module):
         """The loss of a batch; there are several in a stage with one for each kind of data (`ByData`)."""
         return self
 
+    def used(self) -> list["Loss"]:
+        """Itself, or of several those that some data have (`ByData`)."""
+        return [self]
+
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """The mean loss over the queries, in nats where it is a likelihood."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")

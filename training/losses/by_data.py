@@ -17,7 +17,8 @@ class ByData(Loss):
     Args:
         otherwise: the loss of data sets that no pattern names, as `build_loss` reads it.
         losses: shell patterns of data sets' names, and their losses; the first that matches counts.
-        numbers: of the parts that some data have, as `number` counts them; None for all.
+        numbers: of the parts that some data have, as `number` counts them; None for all. What the whole reads and asks for
+            is what these do.
 
     Raises:
         UnknownLossError: no such loss. ValueError: they compare other layers, so that a batch would be computed otherwise.
@@ -29,14 +30,15 @@ class ByData(Loss):
         self.patterns = (OTHERS, *(pattern for pattern, _ in losses))
         self.parts = nn.ModuleList(build_loss(written) for written in (otherwise, *(loss for _, loss in losses)))
         self.in_use = range(len(self.parts)) if numbers is None else sorted({int(number) for number in numbers})
+        used = self.used()
         for name in ("reads", "may_read"):
-            setattr(self, name, frozenset().union(*(getattr(part, name) for part in self.parts)))
+            setattr(self, name, frozenset().union(*(getattr(part, name) for part in used)))
         for name in ("all_positives", "hard_negatives"):
-            setattr(self, name, any(getattr(part, name) for part in self.parts))
+            setattr(self, name, any(getattr(part, name) for part in used))
         for name in ("similarities", "teachers"):
-            setattr(self, name, frozenset.intersection(*(getattr(part, name) for part in self.parts)))
-        self.layers = self.parts[0].layers
-        if any(part.layers != self.layers for part in self.parts):
+            setattr(self, name, frozenset.intersection(*(getattr(part, name) for part in used)))
+        self.layers = used[0].layers
+        if any(part.layers != self.layers for part in used):
             raise ValueError("losses of one stage must compare the same layers; give each a stage of its own")
 
     def number(self, dataset: str) -> int:
@@ -46,6 +48,9 @@ class ByData(Loss):
 
     def of(self, part: int) -> Loss:
         return self.parts[part]
+
+    def used(self) -> list[Loss]:
+        return [self.parts[number] for number in self.in_use]
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         raise TypeError("a batch has one of these losses: call of(part)")
