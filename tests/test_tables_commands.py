@@ -16,9 +16,9 @@ import pytest
 from tests.train_tables import WRITERS, as_csv, as_jsonl, as_parquet, as_shard, as_tsv, png, shard, source_of
 from zoo.bulk.sources import open_source
 from zoo.cli import build_parser, main
-from zoo.cli._pairs import command_of, read_pairs
+from zoo.cli._pairs import read_pairs
 from zoo.cli._shared import reading
-from zoo.tables import TableError, open_held_out, open_sources
+from zoo.tables import TableError, open_sources
 from zoo.tables.options import Options
 
 pytestmark = pytest.mark.usefixtures("cache_home")
@@ -332,24 +332,6 @@ def test_the_commands_take_the_same_options(tmp_path, capsys):
     kept = pq.read_table(tmp_path / "v" / "shards")
     assert kept.column("antwort").to_pylist() == ["answer, 7", "answer, 8"]
     assert "bemerkung" not in kept.column_names
-
-
-def test_data_sets_have_names_wherever_pairs_are_named(tmp_path, monkeypatch):
-    """Also where the best checkpoint is chosen by them, and what is said of one data set is of that alone."""
-    monkeypatch.chdir(tmp_path)
-    pairs = [{"query": f"q {i}", "positive": f"p {i}", "kind": "k"} for i in range(3)]
-    as_csv([{"query": pair["query"], "positive": pair["positive"]} for pair in pairs], tmp_path / "t.csv")
-    as_csv(pairs, tmp_path / "k.csv")
-    told = reading(arguments_of("train", "own=k.csv", "t.csv", "--column", "own:group=kind"))
-    assert open_sources(["own=k.csv", "t.csv"], told).names == ["own", "t"]
-    assert open_held_out("t.csv", told).schemas[0].group is None
-    held_out = open_held_out("own=k.csv", told)
-    assert (held_out.names, held_out.schemas[0].group) == (["own"], "kind")
-    measured = arguments_of("eval", "m", "--pairs", f"own={tmp_path / 'k.csv'}", "--column", "own:group=kind")
-    assert (read_pairs(measured).name, set(read_pairs(measured).groups)) == ("own", {"k"})
-    assert command_of(measured, "m") == "zoo eval m --pairs own=k.csv --column own:group=kind"
-    with pytest.raises(TableError, match="no data set is called 'other'; there are own"):
-        read_pairs(arguments_of("eval", "m", "--pairs", "own=k.csv", "--column", "other:group=kind"))
 
 
 BAD = {

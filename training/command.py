@@ -17,6 +17,7 @@ from zoo.cli._shared import DEFAULT_MODEL, assignment, print_json, print_table, 
 from zoo.errors import ZooError
 from zoo.registry import LIKE, build_model, get_spec, load_model
 from zoo.tables import PACKS, open_held_out, open_sources
+from zoo.tables.options import check_format
 from zoo.tables.pairs import Pair, PairTable
 
 from .checks import is_place
@@ -173,6 +174,7 @@ def _opened(arguments: argparse.Namespace, recalled: Recalled) -> tuple[PairTabl
     """The pairs to learn and those held out, as the arguments name them; their schemas are printed."""
     try:
         pairs, held_out = _pairs(arguments), _held_out(arguments)
+        check_format(reading(arguments), pairs, *([held_out] if held_out is not None else []))
     except ZooError as error:
         if recalled.recipe is None or "data" in recalled.given:
             raise

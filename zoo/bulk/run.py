@@ -31,7 +31,7 @@ from zoo.bulk.shards import REPLACED, Shard, ShardFolder, full_disk_named, read_
 from zoo.bulk.sources import Source, check_exists, prepare
 from zoo.errors import UnsupportedModalityError
 from zoo.spec import need_one_vector
-from zoo.tables.options import Options
+from zoo.tables.options import Options, check_format
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -130,6 +130,7 @@ def embed_dataset(
     options = Options(root=None if root is None else Path(root), split=split, ignore=tuple(ignore), **told)
     opened = prepare(source, options, Path(out))
     asked_for = [column] if isinstance(column, str) else list(column or ())
+    check_format(options, opened)
     opened.check(asked_for, kind)
     embedder = _opened(model, device, [name for name in ignore if name not in opened.columns], opened.columns)
     need_one_vector(embedder.spec, "a folder of vectors")

@@ -32,6 +32,7 @@ class Lines:
     path: Path
     options: Options
     columns: Collection[str] = ()
+    reads: frozenset[str] = frozenset({"encoding"})
 
     def check(self, asked: Sequence[str], kind: str | None) -> None:
         """See `Opened`."""
@@ -149,6 +150,11 @@ class Tables:
     def columns(self) -> Collection[str]:
         """See `Opened`."""
         return self.types
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """See `Opened`."""
+        return frozenset().union(*(reader.reads for reader in self.readers))
 
     def _alone(self) -> bool:
         """Whether the source is one file, and not a place where others may come to lie."""

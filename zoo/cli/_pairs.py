@@ -45,10 +45,12 @@ def read_pairs(arguments: argparse.Namespace) -> Sides:
         TableError: see `zoo.tables.open_pairs`. TooManyBadItemsError: more rows are no pairs than `--max-bad` allows.
     """
     from zoo.tables import BadRowError, open_measured, open_sources
+    from zoo.tables.options import check_format
     from zoo.tables.pairs import RIGHT
 
     told = reading(arguments)
     pairs = open_measured(arguments.pairs, told) if arguments.split is None else open_sources([arguments.pairs], told)
+    check_format(told, pairs)
     for schema in pairs.schemas:
         print(schema, file=sys.stderr)
     found = Sides(pairs, [], [], [], [])

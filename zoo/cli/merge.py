@@ -86,11 +86,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Merges, saves, and says what the probe thinks of it."""
     from zoo.tables import open_sources
+    from zoo.tables.options import check_format
     from zoo.training.positioning import Probe
 
     method = arguments.method or ("self-position" if arguments.probe else "uniform")
     _check(arguments, method)
-    pairs = open_sources([arguments.probe], reading(arguments)) if arguments.probe else None
+    pairs = None
+    if arguments.probe:
+        told = reading(arguments)
+        pairs = open_sources([arguments.probe], told)
+        check_format(told, pairs)
     columns = {column for schema in pairs.schemas for column in schema.ignored} if pairs is not None else set()
     settings = [key for key in arguments.ignore if key not in columns]
     models = [_source(name, settings) for name in arguments.models]

@@ -37,7 +37,9 @@ from zoo.cli._shared import (
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    from zoo.bulk.sources import Opened
     from zoo.items import Item
+    from zoo.tables.options import Options
     from zoo.tables.schema import Schema
 
 EXAMPLES = (
@@ -117,6 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Mines and writes; status 1 if no pair is left."""
     from zoo.registry import load_model
     from zoo.tables import open_sources, write_pairs
+    from zoo.tables.options import check_format
     from zoo.tables.writing import check_writable
     from zoo.training.feed import sample_of
     from zoo.training.mining import mine
@@ -125,6 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check_out(arguments.out)
     told = reading(arguments)
     table = open_sources([arguments.source], told)
+    corpus = _corpus(arguments.corpus, told) if arguments.corpus else None
+    check_format(told, table, *([corpus] if corpus is not None else []))
     for schema in table.schemas:
         _say_lost(schema)
     pairs = set_aside(table, arguments.max_bad, progress=False if arguments.quiet else None)
@@ -136,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     mined = mine(
         pairs,
         teacher,
-        corpus=_corpus(arguments, teacher.spec.modalities) if arguments.corpus else (),
+        corpus=_candidates(corpus, arguments.corpus, teacher.spec.modalities) if corpus is not None else (),
         reranker=_reranker(arguments.reranker, arguments.device) if arguments.reranker else None,
         cache=arguments.cache,
         progress=False if arguments.quiet else None,
@@ -230,17 +235,20 @@ def _number_or_none(text: str) -> float | None:
     return None if text == "none" else real(text)
 
 
-def _corpus(arguments: argparse.Namespace, modalities: frozenset[str]) -> "list[Item]":
-    from zoo.bulk.sources import open_source
+def _corpus(place: Path, told: "Options") -> "Opened":
+    """The further candidates, opened; what is said of the pairs' columns and paths is not of them."""
+    from zoo.bulk.sources import prepare
+
+    return prepare(place, replace(told, columns=None, split=None, root=None, ignore=()))
+
+
+def _candidates(corpus: "Opened", place: Path, modalities: frozenset[str]) -> "list[Item]":
+    """What is in it, without the rows that cannot be read, which are named."""
     from zoo.items import as_item
 
-    told = replace(reading(arguments), columns=None, split=None, root=None, ignore=())
-    records = list(open_source(arguments.corpus, modalities=modalities, options=told).records())
+    records = list(corpus.choose([], None, modalities).records())
     if bad := [record.error for record in records if record.error is not None]:
-        print(
-            f"{arguments.corpus}: {len(bad):,} of {len(records):,} rows are left out; the first: {bad[0]}",
-            file=sys.stderr,
-        )
+        print(f"{place}: {len(bad):,} of {len(records):,} rows are left out; the first: {bad[0]}", file=sys.stderr)
     return [as_item(record.value) for record in records if record.error is None]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoo.tables.errors import BadRowError, NoSplitError, TableError
 from zoo.tables.files import Constants, one_kind
-from zoo.tables.options import Options
+from zoo.tables.options import Options, check_format
 from zoo.tables.packs import PACKS, READERS, pack_pairs
 from zoo.tables.schema import Column, Part, Schema, infer
 from zoo.tables.sources import Found, find_tables
@@ -82,13 +82,15 @@ def open_pairs(
         separator: of the cells of CSV files, where two are as likely.
 
     Raises:
-        TableError: nothing there, an unknown kind of file, no clear columns, or no row of the split; the message names the
-            file. Rows that are no pairs say so when they are read (BadRowError): `train` and `mine` set them aside up to
+        TableError: nothing there, an unknown kind of file, no clear columns, no row of the split, or an encoding or a
+            separator of what is no such file; the message names the file. Rows that are no pairs say so when they are read (BadRowError): `train` and `mine` set them aside up to
             `max_bad`, and `Table.check()` refuses them all.
         HubError, MissingPackError: the data set or pack cannot be had.
     """
-    table = _open(source, Options(columns, root, split, name, tuple(ignore), tuple(as_text), encoding, separator))
+    options = Options(columns, root, split, name, tuple(ignore), tuple(as_text), encoding, separator)
+    table = _open(source, options)
     _check_met([table], ignore)
+    check_format(options, table)
     return table
 
 
@@ -111,6 +113,7 @@ def open_all(
     options = Options(columns, root, split, "", tuple(ignore), tuple(as_text), encoding, separator)
     table = open_sources(sources, options)
     _check_met([table], ignore)
+    check_format(options, table)
     return table
 
 

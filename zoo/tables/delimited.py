@@ -37,6 +37,7 @@ class CsvReader(RowReader):
     """
 
     spelled: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset({"encoding", "separator"})
 
     separator: str = ","
     quoted: bool = True

@@ -28,7 +28,7 @@ class FolderTable(Table):
         self._folder, self._files, self._texts = folder, [str(path.relative_to(folder)) for path in files], texts
         column = "the text file beside it" if texts == "beside" else "the sub-folder's name"
         schema = Schema(folder.name, (Part("picture", "image"),), (Part(column, "text"),), rows=len(files))
-        self.schemas = [schema]
+        self.schemas, self.reads = [schema], frozenset({"encoding"} if texts == "beside" else ())
         told = replace(schema, positive=(Part("text", "text"),))
         self._builder, self._encoding = options.builder(told, folder), options.encoding
         self.datasets, self.names = one_dataset(options.name, len(files))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from zoo.tables.cells import Guess, Spelled
 from zoo.tables.errors import TableError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @dataclass
 class JsonReader(RowReader):
     """A file with a JSON object a line; blank lines are no rows, and the columns are all keys in the order they are met."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"encoding"})
 
     _count: int = -1
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from zoo.tables.building import PairBuilder
 from zoo.tables.errors import TableError
@@ -44,3 +45,19 @@ class Options:
     def builder(self, schema: Schema, folder: Path) -> PairBuilder:
         """What makes the pairs of a table whose file lies in a folder."""
         return PairBuilder(schema, self.root or folder, self.name, self.as_text)
+
+
+class Reads(Protocol):
+    """A table, or a source of `zoo.bulk`: it knows what of `Format` tells how it is read."""
+
+    reads: frozenset[str]
+
+
+def check_format(options: Options, *sources: Reads) -> None:
+    """Raises TableError where an encoding or a separator was said, and no source is a file that is read by it."""
+    for name, kind in (("encoding", "files of text"), ("separator", "CSV files")):
+        value = getattr(options, name)
+        if value is not None and not any(name in source.reads for source in sources):
+            raise TableError(
+                f"--{name} {value!r} ({name}={value!r}) is of {kind}, and there are none to be read; leave it out"
+            )

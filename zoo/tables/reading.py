@@ -56,10 +56,11 @@ class RowReader(ABC):
         name: of the file, as places say it: "pairs.csv", "year=2024/part-0.parquet".
         columns: names, in order. notes: what was found out about the file and is worth a line.
         constants: cells that all rows share and the file does not hold (the keys of a partition).
-        spelled: whether all cells are texts, so that types are guesses.
+        spelled: whether all cells are texts, so that types are guesses. reads: what of `Format` tells how it is read.
     """
 
     spelled: ClassVar[bool] = False
+    reads: ClassVar[frozenset[str]] = frozenset()
 
     path: Path
     name: str

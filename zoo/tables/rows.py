@@ -113,7 +113,9 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
             tuple(_cell(row[place], column, number, schema, lists, bad) for column, place in wanted) if row else ()
             for number, row in enumerate(rows)
         ]
-    return follow(RowTable(path, name, schema, cut, lines, kept, options, bad), schema, options.wanted)
+    table = RowTable(path, name, schema, cut, lines, kept, options, bad)
+    table.reads = reader.reads
+    return follow(table, schema, options.wanted)
 
 
 def _without_rows(path: Path, name: str, typed: bool, lines: Sequence[int], bad: Mapping[int, str]) -> TableError:

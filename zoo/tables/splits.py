@@ -58,7 +58,7 @@ class SplitTable(Table):
     asked = True
 
     def __init__(self, table: Table, splits: np.ndarray, split: str) -> None:
-        self.table, self.splits, self.split = table, splits, split
+        self.table, self.splits, self.split, self.reads = table, splits, split, table.reads
         self.rows = np.flatnonzero(splits == split)
         counts = Counter(splits.tolist())
         self.counts = {name: counts[name] for name in _SPELLINGS if name in counts}

@@ -21,8 +21,10 @@ class Table:
     Attributes:
         schemas: of every table in it, to be shown before training.
         datasets: `(n,)` number of the data set of every row. names: the data sets' names.
+        reads: what of `Format` tells how it is read: "encoding", "separator".
     """
 
+    reads: frozenset[str] = frozenset()
     schemas: list[Schema]
     datasets: np.ndarray
     names: Sequence[str]
@@ -112,6 +114,7 @@ class Tables(Table):
     def __init__(self, tables: Sequence[Table]) -> None:
         self.tables = list(tables)
         self.schemas = [schema for table in tables for schema in table.schemas]
+        self.reads = frozenset().union(*(table.reads for table in tables))
         self._ends = list(accumulate(len(table) for table in tables))
         numbers: dict[str, int] = {}
         parts = []

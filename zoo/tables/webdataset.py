@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -181,6 +181,8 @@ class ShardTable(Table):
         TableError: see `Samples`; or the files of the samples make no pairs.
     """
 
+    reads = frozenset({"encoding"})
+
     def __init__(self, files: Sequence[Path], options: Options) -> None:
         self._samples = Samples(files, encoding=options.encoding)
         schema = infer(self._samples.source, self._samples.columns(), options.columns, options.ignore)
@@ -238,6 +240,8 @@ class ShardTable(Table):
 @dataclass
 class ShardReader(RowReader):
     """The samples of one tar shard as rows: a column for each kind of file, and for each field of their JSON."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"encoding"})
 
     @classmethod
     def open(cls, path: Path, told: Format, name: str, constants: Mapping[str, Any]) -> Self:
