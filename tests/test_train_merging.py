@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -101,6 +102,20 @@ def test_folders_are_read_tensor_by_tensor_and_a_merged_model_is_saved_like_any(
     merged.save_pretrained(tmp_path / "merged")
     words = ["a red bicycle", "zoo"]
     assert torch.allclose(load_model(tmp_path / "merged").encode(words), merged.encode(words), atol=1e-6)
+
+
+def test_models_stored_in_other_types_are_named(texts, tmp_path):
+    half = texts[SECOND].save_pretrained(tmp_path / "half", torch.float16)
+    with pytest.warns(UserWarning, match=r"stored in another type.*: model 2 .*half\), float16, not float32$") as told:
+        merged = uniform([texts[FIRST], half])
+    assert len(told) == 1
+    assert {p.dtype for p in merged.parameters()} == {torch.float32}
+    with pytest.warns(UserWarning, match=r": model 1 \(text-test\), float32, not float16$"):
+        merged = uniform([texts[FIRST], copy.deepcopy(texts[SECOND]).half()], keep=1)
+    assert {p.dtype for p in merged.parameters()} == {torch.float16}
+    with warnings.catch_warnings():  # of the base only the weights count
+        warnings.simplefilter("error")
+        task_arithmetic(half, texts[FIRST:])
 
 
 def test_the_greedy_soup_takes_what_helps_and_leaves_what_harms():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from zoo.training import train
 from zoo.training.losses import build_loss
 from zoo.training.losses.base import Temperature, UnknownLossError
 from zoo.training.merging import slerp, task_arithmetic, uniform
+from zoo.training.positioning import self_position
 from zoo.training.recipes import umarvel_stages
 from zoo.training.rehearsal import rehearse
 from zoo.training.temperatures import Before, begin, kept, temperatures
@@ -179,8 +181,42 @@ def test_merging_treats_it_as_one_more_weight(tmp_path):
     assert slerp(models[0], models[1], 0.25).logit_scale.log == pytest.approx(1.25)
     folders = [model.save_pretrained(tmp_path / str(i)) for i, model in enumerate(models[:2])]
     assert uniform(folders).logit_scale.log == pytest.approx(1.5)
-    models[1].logit_scale = None
-    assert uniform(models[:2]).logit_scale == LogitScale(1.0)
+    for place, stays in enumerate((None, LogitScale(1.0))):
+        lacking = [model_with(None), models[0]] if place == 0 else [models[0], model_with(None)]
+        with pytest.warns(UserWarning, match=rf"no temperature is merged, for model {place + 1} .*states none"):
+            assert uniform(lacking).logit_scale == stays
+    with pytest.warns(UserWarning, match=r"the base \(text-test\) states none: 0.135, that of text-test, is kept"):
+        assert task_arithmetic(model_with(None), models[1:]).logit_scale == LogitScale(2.0)
+    with pytest.warns(UserWarning, match=r"no bias beside its temperature, as model 1 .*has none"):
+        assert uniform([models[0], model_with(SIGLIP)]).logit_scale.bias is None
+    with warnings.catch_warnings():  # nothing to say where none has one, or all have all
+        warnings.simplefilter("error")
+        assert uniform([model_with(None), model_with(None)]).logit_scale is None
+        assert uniform([model_with(SIGLIP), model_with(SIGLIP)]).logit_scale == SIGLIP
+
+
+def test_self_position_merges_it_as_the_weights():
+    base, *models = (model_with(LogitScale(log)) for log in (1.0, 2.0, 4.0))
+    found = self_position(models, text_pairs(), base=base, steps=1)
+    moves = zip(found.weights, (1.0, 3.0), strict=True)
+    assert found.model.logit_scale.log == pytest.approx(1 + found.scale * sum(w * m for w, m in moves))
+    found = self_position(models, text_pairs(), steps=1)
+    assert found.model.logit_scale.log == pytest.approx(
+        sum(w * log for w, log in zip(found.weights, (2, 4), strict=True))
+    )
+    base.logit_scale = None
+    with pytest.warns(UserWarning, match=r"the base .*states none"):
+        assert self_position(models, text_pairs(), base=base, steps=1).model.logit_scale == LogitScale(2.0)
+
+
+def test_that_of_anothers_checkpoint_is_merged_too(copy):
+    """Folders that are not ours are loaded, not read tensor by tensor."""
+    path = copy("transformers-clip")
+    other = load_model(path)
+    own = other.logit_scale
+    other.logit_scale = LogitScale(own.log - 1)
+    assert uniform([path, other]).logit_scale.log == pytest.approx(own.log - 0.5)
+    assert uniform([other, path], [1, 3]).logit_scale.log == pytest.approx(own.log - 0.25)
 
 
 @pytest.mark.slow

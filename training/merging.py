@@ -213,26 +213,38 @@ def merge_with(
 ) -> Embedder:
     """A model like the first one with combined parameters; one tensor of each model is in memory at a time.
 
-    Float buffers, such as the statistics of batch normalisation, are averaged; others are the first model's.
+    Float buffers, such as the statistics of batch normalisation, are averaged; others are the first model's. The temperature
+    is one more parameter; where a model states none, that of the first is kept. Weights are in the first one's type, which is
+    float32 where a folder was loaded. A warning says where this is not what every model has.
 
     Args:
         combine: a tensor of each model → the merged one; the base's comes first.
         base: what they were trained from. Of it only the weights count.
         like: the model whose prompts, poolers and preprocessing are kept; None where all must agree.
     """
-    sources, given = tensors_of(models, base=base, like=like), [*([base] if base is not None else []), *models]
+    sources, given = _sources(models, base=base, like=like), [*([base] if base is not None else []), *models]
     first = models[0] if like is None else like
     merged = copy.deepcopy(first) if isinstance(first, Embedder) else load_model(first, device="cpu")
     parameters = {name for name, _ in merged.named_parameters(remove_duplicate=False)}
+    offset, others = len(given) - len(models), {}
     with torch.no_grad():
         for name, target in merged.state_dict().items():
             if not target.is_floating_point():
-                target.copy_(sources[0][name])
+                target.copy_(sources[0].tensors[name])
                 continue
+            parts = [source.tensors[name].detach() for source in sources]
+            for place, part in enumerate(parts[offset:], start=offset):
+                if part.dtype != target.dtype:
+                    others.setdefault(_title(given, place, offset), f"{_kind(part)}, not {_kind(target)}")
             # Double, so that the mean of equal numbers is that number.
-            parts = [source[name].detach().to("cpu", torch.float64) for source in sources]
+            parts = [part.to("cpu", torch.float64) for part in parts]
             target.copy_(combine(parts) if name in parameters else _sum(parts, [1 / len(parts)] * len(parts)))
-    merged.logit_scale = _merged_scale(given, combine, merged.logit_scale)
+    names = [_title(given, place, offset) for place in range(len(given))]
+    merged.logit_scale, told = merged_scale([source.scale for source in sources], combine, names, merged)
+    if others:
+        told += [f"stored in another type than the merged model: {'; '.join(f'{n}, {k}' for n, k in others.items())}"]
+    for line in told:
+        warnings.warn(line, stacklevel=3)
     norms = sum(map(keeps_statistics, merged.modules()))
     if norms and len(sources) > 1:
         warnings.warn(
@@ -243,22 +255,34 @@ def merge_with(
     return merged
 
 
-def _merged_scale(models: Sequence[Model], combine: Combine, own: LogitScale | None) -> LogitScale | None:
-    """The temperature of the models as one more parameter; that of the first one where not every model tells its own."""
-    found = [_scale(model) for model in models]
-    if None in found:
-        return own
+def merged_scale(
+    scales: Sequence[LogitScale | None], combine: Combine, names: Sequence[str], like: Embedder
+) -> tuple[LogitScale | None, list[str]]:
+    """The temperature of several models as one more parameter, or that of `like` where not each of them has one; its bias,
+    None where not each has one; and what is to be said of it.
+
+    Args:
+        combine: as of `merge_with`. names: of the models, for what is said. like: the model that the merged one is like.
+    """
+    if not any(scales):
+        return None, []
+    if None in scales:
+        own, lacking = like.logit_scale, [name for name, scale in zip(names, scales, strict=True) if scale is None]
+        stays = f"{own.temperature:.3g}, that of {like.spec.name}, is kept" if own else "the merged model has none"
+        return own, [f"no temperature is merged, for {', '.join(lacking)} states none: {stays}"]
     values = [
-        [torch.tensor(float(getattr(scale, part) or 0), dtype=torch.float64) for scale in found] for part in _SCALE
+        [torch.tensor(float(getattr(scale, part) or 0), dtype=torch.float64) for scale in scales] for part in _SCALE
     ]
     log, bias = (float(combine([value.clone() for value in parts])) for parts in values)
-    return LogitScale(log, None if any(scale.bias is None for scale in found) else bias)
+    lacking = [name for name, scale in zip(names, scales, strict=True) if scale.bias is None]
+    if not lacking:
+        return LogitScale(log, bias), []
+    left = f"the merged model has no bias beside its temperature, as {', '.join(lacking)} has none"
+    return LogitScale(log), [left] if len(lacking) < len(scales) else []
 
 
-def _scale(model: Model) -> LogitScale | None:
-    if isinstance(model, Embedder):
-        return model.logit_scale
-    return scale_of(read_json(model / CONFIG), str(model)) if _is_ours(model) else None
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 @torch.no_grad()
@@ -305,6 +329,13 @@ class _Folder(Mapping[str, Tensor]):
         return len(self.names)
 
 
+class _Source(NamedTuple):
+    """A model's tensors by name, and its temperature."""
+
+    tensors: Mapping[str, Tensor]
+    scale: LogitScale | None
+
+
 def tensors_of(
     models: Sequence[Model], *, base: Model | None = None, like: Model | None = None
 ) -> list[Mapping[str, Tensor]]:
@@ -316,15 +347,25 @@ def tensors_of(
     Raises:
         DifferentModelsError: they differ in what must be equal, or in how they read their inputs and `like` is not given.
     """
+    return [source.tensors for source in _sources(models, base=base, like=like)]
+
+
+def _sources(models: Sequence[Model], *, base: Model | None = None, like: Model | None = None) -> list[_Source]:
+    """As `tensors_of`, and the temperatures."""
     given = [*models] if base is None else [base, *models]
     opened = [m if isinstance(m, Embedder) or _is_ours(m) else load_model(m, device="cpu") for m in given]
     facts = [_facts(model) for model in opened]
-    sources = [_Folder(m) if isinstance(m, Path) else m.state_dict() for m in opened]
+    sources = [
+        _Source(_Folder(m), scale_of(read_json(m / CONFIG), str(m)))
+        if isinstance(m, Path)
+        else _Source(m.state_dict(), m.logit_scale)
+        for m in opened
+    ]
     offset = int(base is not None)
     choices = [choosable for _, choosable in facts[offset:]]
     for place in range(1, len(given)):
         difference = _first_difference(facts[0][0], facts[place][0])
-        difference = difference or _first_difference(_shapes(sources[0]), _shapes(sources[place]))
+        difference = difference or _first_difference(_shapes(sources[0].tensors), _shapes(sources[place].tensors))
         if difference:
             titles = [_title(given, i, offset) for i in (place, 0)]
             raise DifferentModelsError(

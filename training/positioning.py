@@ -1,5 +1,6 @@
 """Self Positioning: how much of each model a merged one should hold, found by descent on a small probe set."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from zoo.windows import batches
 from .checks import check_similarity
 from .losses.base import Loss
 from .losses.infonce import InfoNCE
-from .merging import Merged, Model, kept, merge_with, tensors_of
+from .merging import Merged, Model, kept, merge_with, merged_scale, tensors_of
 
 Tensors = Mapping[str, Tensor]
 Objective = Callable[[dict[str, Tensor]], Tensor]
@@ -283,7 +284,24 @@ def self_position(
     with torch.no_grad():
         for name, tensor in at_position(zero, vectors, found.weights, found.scale).items():
             carrier.get_parameter(name).copy_(tensor)
+    _place_scale(carrier, loaded, None if base is None else start, found)
     return Merged(carrier, tuple(found.weights.tolist()), found.scale, tuple(found.losses))
+
+
+def _place_scale(carrier: Embedder, models: Sequence[Embedder], base: Embedder | None, found: Position) -> None:
+    """The temperature where the weights are; `merge_with` has told of models without one."""
+
+    def combine(parts: list[Tensor]) -> Tensor:
+        zero, *rest = parts if base is not None else [0 * parts[0], *parts]
+        moves = [weight * (part - zero) for weight, part in zip(found.weights.tolist(), rest, strict=True)]
+        return zero + found.scale * torch.stack(moves).sum()
+
+    given = [*models] if base is None else [base, *models]
+    names = [f"model {place} ({model.spec.name})" for place, model in enumerate(models, start=1)]
+    names = names if base is None else [f"the base ({base.spec.name})", *names]
+    carrier.logit_scale, told = merged_scale([model.logit_scale for model in given], combine, names, carrier)
+    for line in told if all(model.logit_scale is not None for model in models) else ():
+        warnings.warn(line, stacklevel=3)
 
 
 def _floats(model: Embedder, device: torch.device) -> dict[str, Tensor]:
