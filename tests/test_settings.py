@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.settings_support import change, check_refused
 from zoo.cli import main
 from zoo.errors import UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats.settings import NOTHING, Ignore, Only, Table, read
+from zoo.tables.errors import TableError
+from zoo.tables.ignoring import settings_to_ignore
 
 TABLE = Table(
     followed={"width"}, inert={"author": "a name"}, held={"residual": Only((None, False), "it adds the input")}
@@ -110,6 +113,22 @@ def test_a_name_that_nothing_refused_is_said(folder: Path) -> None:
         zoo.load_model(folder, ignore=["similarity_fn_name", "similarity_name"])
     with pytest.raises(UnreadSettingError):
         zoo.load_model(folder, ignore=["similarity_name"])
+
+
+def test_of_several_checkpoints_one_is_enough(folder: Path, tmp_path: Path) -> None:
+    plain = zoo.build_model("text-test").save_pretrained(tmp_path / "plain")
+    change(folder / SETTINGS, similarity_fn_name="euclidean")
+    with settings_to_ignore(["similarity_fn_name"]) as settings, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for place in (folder, plain):
+            zoo.load_model(place, ignore=settings)
+    with (
+        pytest.raises(TableError, match="--ignore similarity_name"),
+        settings_to_ignore(["similarity_name"]) as settings,
+    ):
+        zoo.load_model(plain, ignore=settings)
+    with pytest.warns(UserWarning, match="similarity_name"):  # alone, it is told as before
+        zoo.load_model(plain, ignore=["similarity_name"])
 
 
 def test_the_command_line_ignores_it_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

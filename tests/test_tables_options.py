@@ -1,10 +1,13 @@
 """Options of tables in every command: followed, or refused by name where nothing is read by them."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+import zoo
 from tests.train_tables import as_csv, as_jsonl, as_parquet, as_shard, as_tsv, png
+from zoo.bulk import embed_dataset
 from zoo.bulk.sources import prepare
 from zoo.cli import build_parser, main
 from zoo.cli._pairs import command_of, read_pairs
@@ -105,3 +108,25 @@ def test_data_sets_have_names_wherever_pairs_are_named(tmp_path, monkeypatch):
     assert command_of(measured, "m") == "zoo eval m --pairs own=k.csv --column own:group=kind"
     with pytest.raises(TableError, match="no data set is called 'other'; there are own"):
         read_pairs(arguments_of("eval", "m", "--pairs", "own=k.csv", "--column", "other:group=kind"))
+
+
+def test_a_name_to_ignore_that_is_neither_a_column_nor_a_setting_is_an_error(tmp_path, capsys):
+    pairs = [{"query": f"q {i}", "positive": f"p {i}", "more": "x"} for i in range(4)]
+    name, out = str(as_csv(pairs, tmp_path / "t.csv")), str(tmp_path / "out")
+    one, two = (str(zoo.build_model("text-test").save_pretrained(tmp_path / model)) for model in ("a", "b"))
+    for command in (
+        ["train", name, "--model", one, "--out", out],
+        ["mine", name, "--teacher", one, "--out", f"{out}.csv"],
+        ["embed", name, "--column", "query", "--model", one, "--out", out],
+        ["eval", one, "--pairs", name, "--out", f"{out}.json"],
+        ["merge", one, two, "--out", out],
+        ["merge", one, two, "--probe", name, "--out", out],
+    ):
+        of_a_table = ["--ignore", "more"] if "merge" not in command or "--probe" in command else []
+        assert main([*command, *of_a_table, "--ignore", "moer"]) == 2
+        said = capsys.readouterr().err
+        assert "--ignore moer (ignore=['moer']): there is no such column, and no setting of this name" in said
+        assert ("columns: query, positive, more" in said) == bool(of_a_table)
+    assert not list(tmp_path.glob("out*"))
+    with pytest.raises(TableError, match="--ignore moer"):
+        embed_dataset(Path(one), name, out, column="query", ignore=["moer", "more"])

@@ -17,6 +17,7 @@ from zoo.cli._shared import DEFAULT_MODEL, assignment, print_json, print_table, 
 from zoo.errors import ZooError
 from zoo.registry import LIKE, build_model, get_spec, load_model
 from zoo.tables import PACKS, open_held_out, open_sources
+from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import check_format
 from zoo.tables.pairs import Pair, PairTable
 
@@ -102,7 +103,7 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
     device = None if arguments.device is None else device_here("--device", arguments.device)
     recipe = recalled.stages(_changes(arguments, recalled.given)) if recalled.recipe else named
     pairs, held_out = _opened(arguments, recalled)
-    schemas = [*pairs.schemas, *(held_out.schemas if held_out is not None else ())]
+    tables = [table for table in (pairs, held_out) if table is not None]
     check_unread(pairs, recipe, held_out)
     for line in unread_lines(pairs, recipe, shown=True):
         say(line)
@@ -115,8 +116,6 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
         None, (told_aside(rows, None if arguments.dry_run else arguments.out), *uneven_lines(rows, recipe))
     ):
         say(line)
-    ignored = {column for schema in schemas for column in schema.ignored}
-    settings = [key for key in arguments.ignore if key not in ignored]  # the others are a checkpoint's
     stages = [replace(stage, model=stage.model or name) for stage in recipe]
     learned = hold_out(rows, held_out, stages[0])[0]
     if arguments.batch_size is None and not recalled.recipe:
@@ -124,7 +123,8 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
     if arguments.resume and is_finished(arguments.out, [planned(stage, of_stage(learned, stage)) for stage in stages]):
         return _finished(arguments.out)
     torch.manual_seed(stages[0].seed)
-    with waiting(f"loading {name}") if is_main() else contextlib.nullcontext():
+    loading = waiting(f"loading {name}") if is_main() else contextlib.nullcontext()
+    with loading, settings_to_ignore(arguments.ignore, *tables) as settings:
         scratch = arguments.from_scratch or bool(named[0].model)
         if scratch and settings:
             raise ZooError(f"--ignore {settings[0]}: there is no such column, and no checkpoint is read")

@@ -24,6 +24,7 @@ class Images:
     exclude: Path | None
     notes: list[str] = field(default_factory=list)
     columns: Collection[str] = ()
+    ignored: Collection[str] = ()
     reads: frozenset[str] = frozenset()
 
     def check(self, asked: Sequence[str], kind: str | None) -> None:

@@ -31,6 +31,7 @@ from zoo.bulk.shards import REPLACED, Shard, ShardFolder, full_disk_named, read_
 from zoo.bulk.sources import Source, check_exists, prepare
 from zoo.errors import UnsupportedModalityError
 from zoo.spec import need_one_vector
+from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import Options, check_format
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def embed_dataset(
     asked_for = [column] if isinstance(column, str) else list(column or ())
     check_format(options, opened)
     opened.check(asked_for, kind)
-    embedder = _opened(model, device, [name for name in ignore if name not in opened.columns], opened.columns)
+    with settings_to_ignore(ignore, opened) as settings:
+        embedder = _opened(model, device, settings, opened.columns)
     need_one_vector(embedder.spec, "a folder of vectors")
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)

@@ -97,6 +97,7 @@ class Opened(Protocol):
     """A source of which it is not told yet what is embedded; opened before a model is loaded."""
 
     columns: Collection[str]
+    ignored: Collection[str]  # of these
     reads: frozenset[str]  # as `zoo.tables.Table` has it
 
     def check(self, asked: Sequence[str], kind: str | None) -> None:

@@ -32,6 +32,7 @@ class Lines:
     path: Path
     options: Options
     columns: Collection[str] = ()
+    ignored: Collection[str] = ()
     reads: frozenset[str] = frozenset({"encoding"})
 
     def check(self, asked: Sequence[str], kind: str | None) -> None:
@@ -150,6 +151,11 @@ class Tables:
     def columns(self) -> Collection[str]:
         """See `Opened`."""
         return self.types
+
+    @property
+    def ignored(self) -> Collection[str]:
+        """See `Opened`."""
+        return [name for name in self.options.ignore if name in self.types]
 
     @property
     def reads(self) -> frozenset[str]:

@@ -71,14 +71,14 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.cli._tasks import default_cache, find_jobs, measure, names_in
     from zoo.evaluation.results import write_results
     from zoo.registry import load_model
+    from zoo.tables.ignoring import settings_to_ignore
 
     os.environ.setdefault("TQDM_DISABLE", "" if sys.stderr.isatty() else "1")
     with waiting("finding the tasks"):
         jobs = find_jobs(names_in(arguments.tasks or ""), arguments.split)
     sides = read_pairs(arguments) if arguments.pairs else None
-    columns = {column for schema in sides.pairs.schemas for column in schema.ignored} if sides is not None else set()
-    with waiting(f"loading {arguments.model}"):
-        settings = [key for key in arguments.ignore if key not in columns]
+    tables = [sides.pairs] if sides is not None else []
+    with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, *tables) as settings:
         model = load_model(source(arguments.model), device=arguments.device, ignore=settings)
     shown, cache = _shown(arguments.model), arguments.cache or default_cache()
     every, failed = [], 0

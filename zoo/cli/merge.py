@@ -86,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Merges, saves, and says what the probe thinks of it."""
     from zoo.tables import open_sources
+    from zoo.tables.ignoring import settings_to_ignore
     from zoo.tables.options import check_format
     from zoo.training.positioning import Probe
 
@@ -96,10 +97,9 @@ def run(arguments: argparse.Namespace) -> int:
         told = reading(arguments)
         pairs = open_sources([arguments.probe], told)
         check_format(told, pairs)
-    columns = {column for schema in pairs.schemas for column in schema.ignored} if pairs is not None else set()
-    settings = [key for key in arguments.ignore if key not in columns]
-    models = [_source(name, settings) for name in arguments.models]
-    base = _source(arguments.base, settings) if arguments.base else None
+    with settings_to_ignore(arguments.ignore, *([pairs] if pairs is not None else [])) as settings:
+        models = [_source(name, settings) for name in arguments.models]
+        base = _source(arguments.base, settings) if arguments.base else None
     probe = None
     if pairs is not None:
         with waiting(f"reading {arguments.probe}"):

@@ -119,6 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Mines and writes; status 1 if no pair is left."""
     from zoo.registry import load_model
     from zoo.tables import open_sources, write_pairs
+    from zoo.tables.ignoring import settings_to_ignore
     from zoo.tables.options import check_format
     from zoo.tables.writing import check_writable
     from zoo.training.feed import sample_of
@@ -134,9 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
         _say_lost(schema)
     pairs = set_aside(table, arguments.max_bad, progress=False if arguments.quiet else None)
     check_writable(sample_of(pairs), arguments.out)
-    columns = {column for schema in table.schemas for column in schema.ignored}
-    settings = [key for key in arguments.ignore if key not in columns]
-    with waiting(f"loading {arguments.teacher}"):
+    with waiting(f"loading {arguments.teacher}"), settings_to_ignore(arguments.ignore, table) as settings:
         teacher = load_model(source(arguments.teacher), device=arguments.device, ignore=settings)
     mined = mine(
         pairs,

@@ -5,7 +5,9 @@ What a file may say is data, one table a file, in `zoo.formats.known`: read thes
 
 import json
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,8 +77,10 @@ class Ignore:
             raise _error(where, {key: (value, why)})
 
     def say_unmet(self) -> None:
-        """Warns of names that no file had, or that were not refused: a slip of the pen would else go unseen."""
-        if unmet := sorted(self.keys - self.met):
+        """Warns of names that no file had, or that were not refused: a slip of the pen would else go unseen; see `watched`."""
+        if (seen := _WATCHED.get()) is not None:
+            seen.append(self)
+        elif unmet := sorted(self.keys - self.met):
             warnings.warn(
                 f"ignore={unmet}: nothing of this checkpoint was refused by {'this name' if len(unmet) == 1 else 'these names'}; "
                 "leave it out, or correct the spelling",
@@ -85,6 +89,18 @@ class Ignore:
 
 
 NOTHING = Ignore()
+_WATCHED: ContextVar[list[Ignore] | None] = ContextVar("watched", default=None)
+
+
+@contextmanager
+def watched() -> Iterator[list[Ignore]]:
+    """What was ignored of every checkpoint opened within, for who judges several together; nothing is warned of there."""
+    seen: list[Ignore] = []
+    token = _WATCHED.set(seen)
+    try:
+        yield seen
+    finally:
+        _WATCHED.reset(token)
 
 
 def read(settings: Mapping[str, Any], table: Table, where: object, ignore: Ignore, prefix: str = "") -> dict[str, Any]:

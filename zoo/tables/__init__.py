@@ -89,7 +89,7 @@ def open_pairs(
     """
     options = Options(columns, root, split, name, tuple(ignore), tuple(as_text), encoding, separator)
     table = _open(source, options)
-    _check_met([table], ignore)
+    _check_met(table, ignore)
     check_format(options, table)
     return table
 
@@ -112,7 +112,7 @@ def open_all(
     """
     options = Options(columns, root, split, "", tuple(ignore), tuple(as_text), encoding, separator)
     table = open_sources(sources, options)
-    _check_met([table], ignore)
+    _check_met(table, ignore)
     check_format(options, table)
     return table
 
@@ -151,11 +151,10 @@ def _columns_of(name: str, names: Sequence[str], columns: Mapping[str, str] | No
     return {**said, **own} or None
 
 
-def _check_met(tables: Sequence[Table], ignore: Sequence[str]) -> None:
+def _check_met(table: Table, ignore: Sequence[str]) -> None:
     """Whether all names to ignore are columns: a slip of the pen would else go unseen."""
-    schemas = [schema for table in tables for schema in table.schemas]
-    if unmet := sorted(set(ignore) - {column for schema in schemas for column in schema.ignored}):
-        known = ", ".join(dict.fromkeys(column for schema in schemas for column in schema.columns)) or "none"
+    if unmet := sorted(set(ignore) - table.ignored):
+        known = ", ".join(table.columns) or "none"
         raise TableError(f"ignore={unmet}: there is no such column; there are {known}")
 
 

@@ -32,6 +32,16 @@ class Table:
     def __len__(self) -> int:
         return len(self.datasets)
 
+    @property
+    def columns(self) -> list[str]:
+        """All columns, those that are ignored too."""
+        return list(dict.fromkeys(column for schema in self.schemas for column in schema.columns))
+
+    @property
+    def ignored(self) -> set[str]:
+        """The columns that are read as if they were not there."""
+        return {column for schema in self.schemas for column in schema.ignored}
+
     def __getitem__(self, row: int) -> Pair:
         """The pair of a row.
 
