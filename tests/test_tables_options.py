@@ -110,6 +110,12 @@ def test_data_sets_have_names_wherever_pairs_are_named(tmp_path, monkeypatch):
         read_pairs(arguments_of("eval", "m", "--pairs", "own=k.csv", "--column", "other:group=kind"))
 
 
+@pytest.mark.parametrize("option", ["--max-bad", "--column", "--root", "--as-text", "--encoding", "--separator"])
+def test_options_of_pairs_that_are_not_named(option, tmp_path, capsys):
+    assert main(["eval", "nobody", "--tasks", "photos", option, "a=b" if option != "--root" else str(tmp_path)]) == 2
+    assert f"{option} is of the pairs, and there are none: say --pairs" in capsys.readouterr().err
+
+
 def test_a_name_to_ignore_that_is_neither_a_column_nor_a_setting_is_an_error(tmp_path, capsys):
     pairs = [{"query": f"q {i}", "positive": f"p {i}", "more": "x"} for i in range(4)]
     name, out = str(as_csv(pairs, tmp_path / "t.csv")), str(tmp_path / "out")

@@ -79,6 +79,13 @@ def add_pair_options(parser: Any) -> None:
     add_reading_options(parser)
 
 
+def refuse_pair_options(arguments: argparse.Namespace, why: str, *more: str) -> None:
+    """Raises ZooError for an option of `add_pair_options`, or one of `more`, where there are no pairs that it is of."""
+    for option in (*more, "column", "root", "as_text", "encoding", "separator"):
+        if getattr(arguments, option):
+            raise ZooError(f"--{option.replace('_', '-')} is of {why}, or leave it out")
+
+
 def reading(arguments: argparse.Namespace) -> "Options":
     """How the tables are read, by the options of `add_pair_options`, `--split` and `--ignore`."""
     from zoo.tables.options import Options

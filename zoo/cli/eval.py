@@ -19,7 +19,16 @@ import os
 import sys
 import time
 
-from zoo.cli._shared import add_device, add_pair_options, existing, print_json, print_table, source, waiting
+from zoo.cli._shared import (
+    add_device,
+    add_pair_options,
+    existing,
+    print_json,
+    print_table,
+    refuse_pair_options,
+    source,
+    waiting,
+)
 
 EXAMPLES = (
     "zoo eval zoo-mini --tasks photos,emoji",
@@ -67,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
             "zoo eval needs a model and --tasks or --pairs: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all), "
             "zoo eval zoo-mini --pairs test.csv"
         )
+    if not arguments.pairs:
+        refuse_pair_options(arguments, "the pairs, and there are none: say --pairs", "max_bad")
     from zoo.cli._pairs import command_of, measure_pairs, read_pairs
     from zoo.cli._tasks import default_cache, find_jobs, measure, names_in
     from zoo.evaluation.results import write_results

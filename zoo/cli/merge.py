@@ -27,6 +27,7 @@ from zoo.cli._shared import (
     print_table,
     reading,
     real,
+    refuse_pair_options,
     source,
     waiting,
 )
@@ -47,7 +48,6 @@ EXAMPLES = (
 )
 METHODS = ("uniform", "greedy", "task-arithmetic", "slerp", "ties", "self-position")
 _NEEDS_BASE, _NEEDS_PROBE = ("task-arithmetic", "ties"), ("greedy", "self-position")
-_OF_PROBE = ("device", "split", "column", "root", "as_text", "encoding", "separator")
 _READ_BY = {  # options, and the methods that read them
     "base": (*_NEEDS_BASE, "self-position"),
     "scale": _NEEDS_BASE,
@@ -136,11 +136,8 @@ def _check(arguments: argparse.Namespace, method: str) -> None:
     for option, methods in _READ_BY.items():
         if getattr(arguments, option) is not None and method not in methods:
             raise ZooError(f"--{option} is of {', '.join(methods)}; --method {method} does not read it: leave it out")
-    for option in _OF_PROBE if not arguments.probe else ():
-        if getattr(arguments, option):
-            raise ZooError(
-                f"--{option.replace('_', '-')} is of the probe, and there is none: say --probe, or leave it out"
-            )
+    if not arguments.probe:
+        refuse_pair_options(arguments, "the probe, and there is none: say --probe", "device", "split")
     if method in _NEEDS_BASE and not arguments.base:
         raise ZooError(f"--method {method} needs --base NAME: what the models were trained from")
     if method in _NEEDS_PROBE and not arguments.probe:
