@@ -1,21 +1,27 @@
 """Freezing: no buffer of what does not learn changes by a bit, whatever way it was frozen, and it draws no dropout."""
 
 import copy
+import re
+from dataclasses import replace
 
 import pytest
 import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
+from zoo.training import train
 from zoo.training.adapters import Lora
+from zoo.training.grad_cache import LoneItemError
+from zoo.training.lone import lone_items
 from zoo.training.losses import build_loss
 from zoo.training.modes import apart, keeps_statistics, training_mode
 from zoo.training.optim import select
 from zoo.training.recipe import RecipeError
+from zoo.training.rows import known_answers
 from zoo.training.run import Run
-from zoo.training.trainer import make_feed
+from zoo.training.trainer import make_feed, sampler_of
 
-from tests.train_support import fresh, quick, shape_pairs
+from tests.train_support import fresh, quick, shape_pairs, text_pairs
 
 # Of the test models those with running statistics.
 NORMALISED = ("mini-test", pytest.param("mobileclip-test", marks=pytest.mark.slow))
@@ -136,3 +142,21 @@ def test_what_processes_do_apart_is_said_where_it_is_promised():
 def test_a_rate_of_zero_is_told_with_the_recipe():
     with pytest.raises(RecipeError, match=r"rates.*'text'.*freeze"):
         quick(rates=(("text", 0.0),))
+
+
+def test_an_item_that_batch_normalisation_gets_alone_is_told_before_the_first_step(tmp_path, capsys):
+    pairs, still = [*shape_pairs(("red",))[:1], *text_pairs(11)], {"freeze": ("image",)}
+    recipe = quick(steps=2, batch_size=6, cache=False)
+
+    def told(pairs, **changes) -> str:
+        mine, model = replace(recipe, **changes), fresh("mini-test")
+        run = Run(model, mine, build_loss("infonce"))
+        return lone_items(run.model, known_answers(pairs), sampler_of(pairs, mine), mine)
+
+    assert re.search(r"to measure: image in 1 of 2 steps; .*homogeneous", told(pairs))
+    assert "micro_batch 1 leaves" in told(pairs, micro_batch=1)
+    assert told(pairs, **still) == told(pairs, still_norms=True) == told(text_pairs(12)) == told(shape_pairs()) == ""
+    assert {bool(told(pairs, steps=1, seed=seed)) for seed in range(6)} == {True, False}  # where it comes later
+    with pytest.raises(LoneItemError):
+        train(fresh("mini-test"), pairs, recipe, tmp_path, trackers=(), report=False)
+    assert "quick: one item alone is all that batch normalisation has to measure" in capsys.readouterr().out

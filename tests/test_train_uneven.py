@@ -10,6 +10,7 @@ from zoo.training import Pair, train
 from zoo.training.checks import UnevenNegativesError
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
+from zoo.training.losses.mixing import TooFewNegativesError
 from zoo.training.rows import set_aside
 from zoo.training.run import MissingExtrasError
 from zoo.training.trainer import make_feed
@@ -211,6 +212,16 @@ def test_scores_beside_empty_columns_are_of_the_others(tmp_path):
     pairs = open_pairs(as_jsonl(rows, tmp_path / "t.jsonl"))
     assert [pairs[row].teacher_scores for row in (0, 1)] == [(0.9, 0.5), (0.9, 0.4)]
     assert list(set_aside(pairs, 1).bad) == ["t.jsonl, line 3"]
+
+
+@pytest.mark.parametrize("loss", ["mixing", "matryoshka(dims=[8]):mixing", "matryoshka_2d(dims=[8]):mixing"])
+def test_too_few_negatives_to_mix_are_told_before_the_run(loss, tmp_path):
+    for each, says in ((0, "not 0: mine them"), (1, "not 1: .*or mixing")):
+        with pytest.raises(TooFewNegativesError, match=says):
+            train(fresh("text-test"), text_pairs(12, each), quick(loss=loss), tmp_path / "run", **CALM)
+    with pytest.raises(TooFewNegativesError, match="not 1"):
+        train(fresh("text-test"), text_pairs(12, 2), quick(loss=loss, negatives=1), tmp_path / "run", **CALM)
+    assert not (tmp_path / "run").exists()
 
 
 class Own(Loss):

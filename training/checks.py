@@ -171,7 +171,8 @@ def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) ->
 
     Raises:
         PairsError: fewer than a batch; or no hard negatives where they are asked for. MissingExtrasError: pairs without
-            scores for their negatives. UnevenNegativesError: the loss does not tell places without a negative.
+            scores for their negatives. UnevenNegativesError: the loss does not tell places without a negative. And those
+            of the loss's `check_negatives`.
     """
     counts = negatives_of(pairs)
     if not len(pairs):
@@ -194,6 +195,9 @@ def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) ->
         raise PairsError(
             "without in-batch negatives a query has nothing to be told from; give hard negatives (zoo mine)"
         )
+    for part in loss.modules():  # of wrappers what they wrap
+        if isinstance(part, Loss):
+            part.check_negatives(each)
     if each and counts.min() < each and loss.hard_negatives and not {"right", "empty"} & (loss.reads | loss.may_read):
         raise UnevenNegativesError(
             f"{int((counts < each).sum()):,} of {len(pairs):,} pairs have fewer than {each} hard negatives, and the loss "

@@ -254,7 +254,8 @@ def _data_facts(arguments: argparse.Namespace, recalled: Recalled, pairs: PairTa
 def _report(facts: dict[str, Any]) -> int:
     facts.pop("rows", None)  # which were said
     # Too long for a cell.
-    sentences = {name: value for name, value in facts.items() if name.endswith((": texts", ": what repeats"))}
+    long = (": texts", ": what repeats", ": batch normalisation")
+    sentences = {name: value for name, value in facts.items() if name.endswith(long)}
     for text in sentences.values():
         say(text)
     print_table(["checked", ""], [[name, str(value)] for name, value in facts.items() if name not in sentences])

@@ -71,9 +71,10 @@ class _Drawn(NamedTuple):
 
 
 class Feed(Protocol):
-    """Where the trainer gets its batches from; `answers` is what is right for what in them."""
+    """Where the trainer gets its batches from, as the `sampler` puts them together; `answers` is what is right for what."""
 
     answers: Answers
+    sampler: BatchSampler
 
     def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
         """The batches of the steps from `start` to before `stop`, each a function of seed and step alone."""

@@ -145,7 +145,7 @@ def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, eve
         if even:
             check_even(len(mine), model.device)
         # Batch normalisation wants the whole batch where memory allows.
-        normalises = _normalises_batches(tower)
+        normalises = normalises_batches(tower)
         size = len(mine) if micro_batch is None and (even or normalises) else micro_batch
         chunks = list(batches(mine, tower.encoder, size)) if mine else []
         if normalises and size > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:
@@ -154,7 +154,8 @@ def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, eve
             yield _Chunk(position, torch.tensor([i for i, _ in chunk]), [value for _, value in chunk])
 
 
-def _normalises_batches(module: nn.Module) -> bool:
+def normalises_batches(module: nn.Module) -> bool:
+    """Whether a part of it measures the batch: batch normalisation that learns."""
     return any(m.training and keeps_statistics(m) for m in module.modules())
 
 

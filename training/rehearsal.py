@@ -19,6 +19,7 @@ from .frozen import teacher_vectors
 from .gather import world
 from .judging import learns_in_part, plan
 from .leaks import check_held_out
+from .lone import lone_items
 from .losses import build_loss
 from .parts import parts_of, stage_loss
 from .recipe import Recipe, stages_of
@@ -72,7 +73,8 @@ def rehearse(
             facts[f"{stage.name}: texts"] = "; ".join(lines)
         stage, loss = planned(stage, mine), stage_loss(stage, mine)
         with tempfile.TemporaryDirectory() as folder:
-            few = Selection(mine, sampler_of(mine, stage).rows(0))  # a frozen tower or a teacher need embed no more
+            sampler = sampler_of(mine, stage)
+            few = Selection(mine, sampler.rows(0))  # a frozen tower or a teacher need embed no more
             teacher = teacher_vectors(model, few, stage, Path(folder), loss, progress=False)
             run = Run(model, stage, loss.to(model.device), before=before)
             shuffled = replace(stage, sampler="shuffled")
@@ -85,7 +87,7 @@ def rehearse(
             begun = time.perf_counter()
             figures = run.advance(batch)
             seconds = time.perf_counter() - begun
-            partly = learns_in_part(model)
+            partly, lone = learns_in_part(model), lone_items(model, own, sampler, stage)
             learning = sum(p.numel() for p in run.weights)
             before = Before(stage.name, loss)
             conclude(run, Path(folder))  # the next stage begins with whole weights that may all learn
@@ -99,6 +101,7 @@ def rehearse(
             f"{stage.name}: seconds a step": f"{seconds:.2f} (first), reading its batch {read:.2f}",
             f"{stage.name}: the whole": f"{stage.steps:,} steps, about {stage.steps * seconds / 60:.1f} minutes",
         }
+        facts |= {f"{stage.name}: batch normalisation": lone} if lone else {}
         when = plan(stage, facts["held out"], partly=partly, processes=world()[1])
         if when.every:
             facts[f"{stage.name}: evaluations"] = f"every {when.every:,} steps, of {when.pairs:,} held-out pairs"

@@ -25,6 +25,7 @@ from .gather import broadcast, say, wait_for_all, world
 from .judging import Judge, check_evaluations
 from .leaks import check_held_out
 from .logs import Log, device_of, make_accelerator, start_trackers
+from .lone import lone_items
 from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .modes import apart
@@ -244,7 +245,7 @@ def _train_stage(
             if run.begins and state is None:
                 say(f"{recipe.name}: {run.begins}")
             say(f"{recipe.name}: {repeats(feed, loss)}")
-            if line := apart(model, processes):
+            for line in filter(None, (apart(model, processes), lone_items(model, feed.answers, feed.sampler, recipe))):
                 say(f"{recipe.name}: {line}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
         judge = Judge(folder, run, recipe, scoring, log)

@@ -72,6 +72,9 @@ class Loss(nn.Module):
         """The loss of a batch; there are several in a stage with one for each kind of data (`ByData`)."""
         return self
 
+    def check_negatives(self, count: int) -> None:
+        """Raises an error where so many places for hard negatives a query are too few to compute it."""
+
     def used(self) -> list["Loss"]:
         """Itself, or of several those that some data have (`ByData`)."""
         return [self]

@@ -43,15 +43,19 @@ class Mixing(InfoNCE):
             )
         self.pairs, self.lists, self.list_temperature = pairs, lists, list_temperature
 
-    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
-        """See `InfoNCE.forward`; raises TooFewNegativesError where the rows have too few hard negatives to mix."""
-        negatives = check_layout(queries, targets)
+    def check_negatives(self, count: int) -> None:
+        """See `Loss`; raises TooFewNegativesError where there are too few to mix."""
         needed = 2 if self.pairs else self.lists
-        if negatives < needed:
+        if count < needed:
             raise TooFewNegativesError(
-                f"mixing needs {needed} hard negatives a query, not {negatives}: mine them (zoo mine)"
-                + (", or mixing(pairs=0)" if negatives else "")
+                f"mixing needs {needed} hard negatives a query, not {count}: mine them (zoo mine)"
+                + (", or mixing(pairs=0)" if count else "")
             )
+
+    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
+        """See `InfoNCE.forward`; raises as `check_negatives`."""
+        negatives = check_layout(queries, targets)
+        self.check_negatives(negatives)
         self._masks = extras.get("right"), extras.get("ignore")
         self._places = torch.arange(len(queries), len(targets), device=queries.device).view(len(queries), negatives)
         empty = extras.get("empty")
