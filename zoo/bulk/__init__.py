@@ -9,6 +9,7 @@ from zoo.bulk.errors import (
     OptionError,
     SourceChangedError,
     SourceError,
+    UnreadableEntryError,
     UnreadableFolderError,
 )
 from zoo.bulk.job import BulkReport
@@ -24,6 +25,7 @@ __all__ = [
     "OptionError",
     "SourceChangedError",
     "SourceError",
+    "UnreadableEntryError",
     "UnreadableFolderError",
     "embed_dataset",
 ]

@@ -2,7 +2,7 @@
 
 from zoo.errors import InputError, ZooError
 from zoo.tables.errors import BadRowError, TableError
-from zoo.tables.images import UnreadableFolderError
+from zoo.tables.walking import UnreadableEntryError, UnreadableFolderError
 
 __all__ = [
     "BadRowError",
@@ -13,6 +13,7 @@ __all__ = [
     "OptionError",
     "SourceChangedError",
     "SourceError",
+    "UnreadableEntryError",
     "UnreadableFolderError",
 ]
 

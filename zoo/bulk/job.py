@@ -57,6 +57,7 @@ class Job:
     """Takes outcomes in the order of the source and writes them as shards.
 
     Attributes:
+        total: inputs of the source, bad ones included.
         facts: written into every shard: `fingerprint` and `precision`.
         about: written into the manifest besides.
         compress: a float32 vector to the stored form.
@@ -65,6 +66,7 @@ class Job:
 
     folder: ShardFolder
     source: Source
+    total: int
     facts: dict[str, Any]
     about: dict[str, Any]
     dim: int
@@ -75,7 +77,6 @@ class Job:
     shard_seconds: float
 
     def __post_init__(self) -> None:
-        self.total = self.source.count()
         self.report = BulkReport(self.folder.path, ignored=dict(self.source.ignored))
         for shard in self.shards:
             self.report.add(shard)

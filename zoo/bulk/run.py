@@ -28,7 +28,7 @@ from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.shards import REPLACED, Shard, ShardFolder, full_disk_named, read_footer, sync_folder
-from zoo.bulk.sources import Source, check_exists, prepare
+from zoo.bulk.sources import Source, check_exists, left_alone, prepare
 from zoo.errors import UnsupportedModalityError
 from zoo.spec import need_one_vector
 from zoo.tables.ignoring import settings_to_ignore
@@ -126,7 +126,9 @@ def embed_dataset(
     if shard_size < 1:
         raise OptionError(f"shard_size must be at least 1, not {shard_size}")
     started, limit = time.monotonic(), Limit.parse(max_bad)
-    check_exists(source)
+    folder = ShardFolder(out)
+    there = folder.vectors()
+    check_exists(source, there, folder.path)
     told = {"as_text": tuple(as_text), "encoding": encoding, "separator": separator}
     options = Options(root=None if root is None else Path(root), split=split, ignore=tuple(ignore), **told)
     opened = prepare(source, options, Path(out))
@@ -144,7 +146,9 @@ def embed_dataset(
     for note in data.notes if say is not None else ():
         say(note)
     asked = _asked(embedder, data, prompt, prompt_name)
-    folder = ShardFolder(out)
+    total = data.count()
+    if not total:
+        raise SourceError(f"there is nothing to embed in {data.path}{_ignored(data)}{left_alone(there, folder.path)}")
     folder.create()
     with folder.locked():
         facts = {"fingerprint": embedder.fingerprint(dim=dim, **asked), "precision": precision}
@@ -152,6 +156,7 @@ def embed_dataset(
         job = Job(
             folder,
             data,
+            total,
             facts,
             about={"model": _loadable(model), **asked},
             dim=dim,
@@ -161,8 +166,6 @@ def embed_dataset(
             shard_size=shard_size,
             shard_seconds=shard_seconds,
         )
-        if not job.total:
-            raise SourceError(f"there is nothing to embed in {data.path}{_ignored(data)}")
         feed = Feed(data, shards, reuse)
         stream = embedder.encode_stream(feed.values(), batch_size=batch_size, dim=dim, progress=False, **asked)
         _take_all(job, feed, stream, progress)

@@ -171,12 +171,18 @@ class ShardFolder:
         """The manifest, or None where there is none yet."""
         try:
             return json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise FolderError(f"{self.path / MANIFEST} cannot be read: {error.strerror or error}") from error
         except ValueError as error:
             raise DamagedShardError(
                 f"{self.path / MANIFEST} is not readable ({error}); delete it and run the command again"
             ) from error
+
+    def vectors(self) -> int:
+        """How many vectors the manifest counts; 0 without one."""
+        return (self.manifest() or {}).get("counts", {}).get("vectors", 0)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces the manifest in one step."""

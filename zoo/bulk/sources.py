@@ -168,12 +168,38 @@ def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> 
     return tables
 
 
-def check_exists(path: Path | str) -> None:
-    """Raises SourceError for a path that is nothing: worth asking before a model is loaded."""
+def check_exists(path: Path | str, vectors: int, out: Path) -> None:
+    """Refuses a path that is nothing, and an empty folder where there are vectors of what was in it.
+
+    Worth asking before a model is loaded, and before anything is written.
+
+    Args:
+        vectors: how many there are in the folder `out`.
+
+    Raises:
+        SourceError: see above.
+    """
     from zoo.tables.files import find_files
 
-    if not str(path).startswith(("hf:", "pack:")):
-        find_files(Path(path).expanduser())
+    if str(path).startswith(("hf:", "pack:")):
+        return
+    place = Path(path).expanduser()
+    try:
+        find_files(place)
+    except SourceError as error:
+        raise SourceError(f"{error}{left_alone(vectors, out)}") from None
+    if vectors and place.is_dir() and not any(place.iterdir()):
+        raise SourceError(f"{place} is empty{left_alone(vectors, out)}")
+
+
+def left_alone(vectors: int, out: Path) -> str:
+    """What is said of the vectors that there are where their source is gone or empty; "" where there are none."""
+    if not vectors:
+        return ""
+    return (
+        f"; {out} holds {vectors:,} vectors and stays as it is. Is the source not mounted, or moved? Bring it back or name "
+        f"where it is now; if the vectors are not wanted any more, delete {out}"
+    )
 
 
 def check_kind(kind: str | None) -> None:

@@ -219,6 +219,7 @@ class Tables:
             as_text=self.options.as_text,
             beside=root is None and not self.found.constants,
             alone=self._alone(),
+            odd=self.found.odd,
         )
 
     def _notes(self, choice: Choice, bare: Sequence[str]) -> list[str]:
@@ -239,6 +240,7 @@ class TableSource(SourceFacts):
         parts: columns of the item. names: of the columns kept as attributes, as the files spell them.
         beside: whether paths begin at the folder of their file, else at `root`. as_text: see `Options`.
         alone: whether rows are named by their number alone.
+        odd: entries beside the tables that cannot be looked at: they may be tables too, and count as one bad input each.
     """
 
     readers: list[RowReader] = field(default_factory=list)
@@ -248,16 +250,20 @@ class TableSource(SourceFacts):
     as_text: tuple[str, ...] = ()
     beside: bool = True
     alone: bool = True
+    odd: tuple[InputError, ...] = ()
 
     def count(self) -> int:
         """Number of rows, bad ones included, and without those of other splits."""
         if self.split is None:
-            return sum(reader.count() for reader in self.readers)
+            return sum(reader.count() for reader in self.readers) + len(self.odd)
         self.ignored = Counter({"other-split": self.split.others}) if self.split.others else Counter()
-        return self.split.rows
+        return self.split.rows + len(self.odd)
 
     def records(self) -> Iterator[Record]:
-        """One record for each row; the id is the row's number in its file, counted from 0."""
+        """One record for each row, and before them the odd ones; the id is the row's number in its file, counted from 0."""
+        for error in self.odd:
+            name = printable(error.what)
+            yield Record(name, name, None, stamp("odd", name), (None,) * len(self.names), error)
         needed = list(dict.fromkeys([*self.names, *(part.column for part in self.parts)]))
         needed += [self.split.column] if self.split is not None and self.split.column not in needed else []
         types = self.schema.types

@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 from zlib import error as ZlibError
 
+from zoo.errors import InputError
 from zoo.tables.errors import TableError
+from zoo.tables.walking import listed
 
 KINDS = {
     ".csv": "csv",
@@ -113,39 +115,49 @@ def find_files(path: Path) -> tuple[list[Path], str]:
     return files, stem or path.resolve().parent.name
 
 
-def tables_in(folder: Path) -> list[Path]:
-    """The tables that lie in a folder itself, in their natural order; hidden files are left out."""
-    files = (path for path in folder.iterdir() if suffix_of(path) in KINDS and path.is_file() and not is_hidden(path))
-    return sorted(files, key=natural)
+def tables_in(folder: Path, odd: list[InputError] | None = None) -> list[Path]:
+    """The tables that lie in a folder itself, in their natural order; hidden files are left out.
+
+    Args:
+        odd: takes the errors of entries that cannot be looked at.
+    """
+    files = (entry.path for entry in listed(folder, [] if odd is None else odd) if entry.is_file)
+    return sorted((path for path in files if suffix_of(path) in KINDS and not is_hidden(path)), key=natural)
 
 
-def partitions_in(folder: Path, exclude: Path | None = None) -> dict[Path, dict[str, Any]]:
+def partitions_in(
+    folder: Path, exclude: Path | None = None, odd: list[InputError] | None = None
+) -> dict[Path, dict[str, Any]]:
     """The tables of a partitioned folder in their natural order, each with the keys that its folders say.
 
     `year=2024/lang=de/part-0.parquet`; as Spark, DuckDB and pyarrow write them. Empty for other folders.
 
     Args:
-        exclude: a folder that is not looked into.
+        exclude: a folder that is not looked into. odd: takes the errors of entries that cannot be looked at.
 
     Raises:
         TableError: two files have other keys, or a table lies in a folder without one.
     """
     from zoo.tables.cells import Guess, from_cell
 
-    below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))]
+    odd = [] if odd is None else odd
+    here = listed(folder, [])
+    below = [entry.path for entry in here if entry.is_folder and not entry.name.startswith((".", "_"))]
     below = [path for path in below if exclude is None or path.resolve() != exclude.resolve()]
     if not any("=" in path.name for path in below):
         return {}
     found: dict[Path, dict[str, Any]] = {}
-    inside = [path for path in folder.iterdir() if path.is_file()]
-    inside += [path for one in below if "=" in one.name for path in one.rglob("*")]
+    inside = [entry.path for entry in here if entry.is_file]
+    inside += [path for one in below if "=" in one.name for path in _files_below(one, folder, odd)]
     for path in sorted(filter(partial(_is_part, folder), inside), key=natural):
         parts = path.relative_to(folder).parts
         keys = [unquote(part).partition("=") for part in parts[:-1] if "=" in part]
         found[path] = {key: None if value == _NO_VALUE else value for key, _, value in keys}
     if not any(found.values()):
         return {}
-    others = (path for one in below if "=" not in one.name for path in one.rglob("*"))  # images may lie beside
+    others = (
+        path for one in below if "=" not in one.name for path in _files_below(one, folder, odd)
+    )  # images, perhaps
     if (stray := next(filter(partial(_is_part, folder), others), None)) is not None:
         raise TableError(
             f"{folder} holds partitions, and {stray.relative_to(folder)} is of none; move it away, or name the files"
@@ -167,7 +179,18 @@ def partitions_in(folder: Path, exclude: Path | None = None) -> dict[Path, dict[
 def _is_part(folder: Path, path: Path) -> bool:
     """Whether a file below a partitioned folder is one of its tables, and not what programs put beside them."""
     hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-    return suffix_of(path) in KINDS and not hidden and path.is_file()
+    return suffix_of(path) in KINDS and not hidden
+
+
+def _files_below(folder: Path, root: Path, odd: list[InputError]) -> Iterator[Path]:
+    """The files below a folder; linked and hidden folders are not entered."""
+    pending = [folder]
+    while pending:
+        for entry in listed(pending.pop(), odd, root):
+            if entry.is_folder and not entry.linked:
+                pending += [] if entry.name.startswith((".", "_")) else [entry.path]
+            elif entry.is_file:
+                yield entry.path
 
 
 def names_of(files: Sequence[Path], constants: Constants) -> list[str]:

@@ -13,6 +13,8 @@ from zoo.tables.pairs import Pair
 from zoo.tables.schema import Part, Schema
 from zoo.tables.splits import TRAIN, split_name, split_of_path, split_word
 from zoo.tables.table import Table, one_dataset
+from zoo.tables.values import is_file
+from zoo.tables.walking import listed
 
 
 class FolderTable(Table):
@@ -44,7 +46,7 @@ class FolderTable(Table):
             return path.parent.name.replace("_", " ")
         text = path.with_suffix(".txt")
         try:
-            encoding, _ = encoding_of(text, self._encoding) if text.is_file() else ("utf-8", "")
+            encoding, _ = encoding_of(text, self._encoding) if is_file(text) else ("utf-8", "")
             return text.read_text(encoding).removeprefix("\ufeff")
         except OSError as error:
             raise BadRowError(f"{self.where(row)}: no text {text.name} beside it ({error.strerror})") from None
@@ -66,7 +68,7 @@ def split_folder(folder: Path, split: str, must: bool = False) -> tuple[Path, bo
     Raises:
         NoSplitError: they are splits, and none is this one, or two are.
     """
-    below = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    below = [entry.name for entry in listed(folder, []) if entry.is_folder and not entry.name.startswith(".")]
     if not below or not all(map(split_word, below)):
         if must:
             raise NoSplitError(
@@ -106,7 +108,7 @@ def open_pictures(folder: Path, options: Options) -> FolderTable:
     """
     walked = list(walk_images(folder))
     files = [folder / name for name, error in walked if error is None]
-    texts = {path.with_suffix(".txt") for path in files if path.with_suffix(".txt").is_file()}
+    texts = {path.with_suffix(".txt") for path in files if is_file(path.with_suffix(".txt"))}
     if not files:
         raise TableError(
             f"{folder} holds no pictures and no tables; expected pictures in sub-folders named after what they show, "

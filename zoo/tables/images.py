@@ -7,70 +7,77 @@ from pathlib import Path
 
 from zoo.errors import InputError
 from zoo.media import IMAGE_SUFFIXES, kind_of
+from zoo.tables.errors import TableError
+from zoo.tables.walking import Entry, UnreadableFolderError, entries, unread
 
 # Images by name that the zoo cannot decode: they must be set aside, not vanish.
 UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".jp2", ".svg"})
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
-class UnreadableFolderError(InputError):
-    """A folder inside the source that may not be opened."""
-
-    code = "unreadable-folder"
-
-
 def walk_images(
     root: Path, ignored: Counter[str] | None = None, exclude: Path | None = None
 ) -> Iterator[tuple[str, InputError | None]]:
-    """Relative paths of images in order, with an error for each folder that cannot be opened.
+    """Relative paths of images in order, with an error for each folder that cannot be opened, and for each entry of which
+    it cannot be told what it is.
 
     Files with an image's suffix are images, whatever they hold; other files are if they begin like one. Hidden files and
     folders are none, and linked folders, which may lead in circles, are not entered.
 
     Args:
         ignored: counts what is no image, by kind. exclude: a folder that is not entered.
+
+    Raises:
+        TableError: the folder itself cannot be opened.
     """
     ignored = Counter() if ignored is None else ignored
-    pending: list[tuple[str, bool]] = [("", True)]
+    pending: list[tuple[str, bool, InputError | None]] = [("", True, None)]
     while pending:
-        relative, is_folder = pending.pop()
+        relative, is_folder, error = pending.pop()
         if not is_folder:
-            yield relative, None
-            continue
-        try:
-            entries = _entries(root, relative, ignored, exclude)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            yield relative or ".", UnreadableFolderError(f"{relative or '.'}: {reason}", what=relative)
+            yield relative, error
             continue
         # A stack: the first in order has to lie on top.
-        pending.extend(reversed(entries))
+        pending.extend(sorted(_kept(root, relative, ignored, exclude), key=lambda one: one[0], reverse=True))
 
 
-def _entries(root: Path, relative: str, ignored: Counter[str], exclude: Path | None) -> list[tuple[str, bool]]:
-    kept = []
-    with os.scandir(root / relative) as listing:
-        for entry in listing:
-            path = os.path.join(relative, entry.name) if relative else entry.name
-            if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
-                ignored["hidden"] += 1
-            elif entry.is_dir(follow_symlinks=False):
-                if Path(entry.path) != exclude:
-                    kept.append((path, True))
-            elif entry.is_dir():
-                ignored["linked-folder"] += 1
-            elif _is_image(entry):
-                kept.append((path, False))
-            else:
-                ignored["not-a-picture"] += 1
-    return sorted(kept)
+def _kept(
+    root: Path, relative: str, ignored: Counter[str], exclude: Path | None
+) -> Iterator[tuple[str, bool, InputError | None]]:
+    """(path, whether to enter it, error) of what counts in one folder."""
+    for entry in entries(root / relative, relative):
+        path = os.path.join(relative, entry.name)
+        if isinstance(entry.error, UnreadableFolderError):
+            if not relative:
+                raise TableError(f"{root} cannot be opened ({entry.error}): was it taken away, or is it not mounted?")
+            yield relative, False, entry.error
+        elif entry.name.startswith(".") or entry.name.lower() in CLUTTER:
+            ignored["hidden"] += 1
+        elif entry.error is not None:
+            yield path, False, entry.error
+        elif entry.is_folder and entry.linked:
+            ignored["linked-folder"] += 1
+        elif entry.is_folder:
+            if entry.path != exclude:
+                yield path, True, None
+        elif (found := _is_image(entry, path)) is True:
+            yield path, False, None
+        elif found is False:
+            ignored["not-a-picture"] += 1
+        else:
+            yield path, False, found
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
+def _is_image(entry: Entry, path: str) -> bool | InputError:
+    """Whether a file is an image, or why that cannot be told."""
     suffix = os.path.splitext(entry.name)[1].lower()
     if suffix in IMAGE_SUFFIXES or suffix in UNREAD_SUFFIXES:
         return True
     try:
-        return kind_of(Path(entry.path)) == "image"
-    except InputError:
-        return False
+        return kind_of(entry.path) == "image"
+    except InputError as error:
+        cause = error.__cause__
+        # What is gone is no image: a link that leads nowhere, or a file that went during the walk.
+        return unread(path, cause) if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError) else False
+    except OSError as error:
+        return unread(path, error)

@@ -1,13 +1,16 @@
 """Which tables a source is: files, a folder of them or a Hub data set, and those of one split."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import InputError
 from zoo.tables.errors import TableError
 from zoo.tables.files import find_files, partitions_in, tables_in
 from zoo.tables.splits import split_of_path, split_word
+from zoo.tables.values import is_file
+from zoo.tables.walking import listed
 
 _SHOWN = 5
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -22,7 +25,7 @@ class Found:
         base: the folder from which they are named. name: of the source.
         constants: cells that all rows of a file share (the keys of a partition), by file.
         by_split: whether the split told which files. metadata: whether it names the images of the folder.
-        notes: what is not read, and why.
+        notes: what is not read, and why. odd: entries that cannot be looked at; the notes name them too.
     """
 
     files: list[Path]
@@ -32,6 +35,7 @@ class Found:
     by_split: bool = False
     metadata: bool = False
     notes: tuple[str, ...] = ()
+    odd: tuple[InputError, ...] = ()
 
     def name_of(self, path: Path) -> str:
         """What places call a file of these: its way from the base."""
@@ -63,15 +67,23 @@ def find_tables(source: str | Path, split: str | None, exclude: Path | None = No
 
 
 def _in_folder(path: Path, split: str | None, exclude: Path | None) -> Found:
+    odd: list[InputError] = []
+    found = _choose(path, split, exclude, odd)
+    if found.metadata or not found.files:  # images: `walk_images` names what is odd there
+        return found
+    return replace(found, odd=tuple(odd), notes=(*found.notes, *(f"not read: {error}" for error in odd)))
+
+
+def _choose(path: Path, split: str | None, exclude: Path | None, odd: list[InputError]) -> Found:
     from zoo.tables.folder import split_files, split_folder
 
     folder, by_split = (path, False) if split is None else split_folder(path, split)
     name = path.resolve().name
-    files = tables_in(folder)
-    if metadata := next((folder / name for name in METADATA if (folder / name).is_file()), None):
+    files = tables_in(folder, odd)
+    if metadata := next((folder / name for name in METADATA if is_file(folder / name)), None):
         notes = _unread([path for path in files if path != metadata])
         return Found([metadata], folder, name, by_split=by_split, metadata=True, notes=notes)
-    if constants := partitions_in(folder, exclude):
+    if constants := partitions_in(folder, exclude, odd):
         return Found(list(constants), folder, name, constants, by_split)
     below = _below(folder, exclude) if files or split is not None else []
     if not files and (told := [path for path in below if split_word(path.parent.name)]):
@@ -91,7 +103,7 @@ def _in_folder(path: Path, split: str | None, exclude: Path | None) -> Found:
 
 def _below(folder: Path, exclude: Path | None) -> list[Path]:
     """The tables in the sub-folders of a folder of tables."""
-    inside = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "_")))
+    inside = [one.path for one in listed(folder, []) if one.is_folder and not one.name.startswith((".", "_"))]
     return [path for one in inside if exclude is None or one.resolve() != exclude.resolve() for path in tables_in(one)]
 
 

@@ -1,0 +1,85 @@
+"""What lies in a folder, entry by entry: one that cannot be looked at hides none of the others."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from zoo.errors import InputError
+
+
+class UnreadableFolderError(InputError):
+    """A folder inside the source that may not be opened."""
+
+    code = "unreadable-folder"
+
+
+class UnreadableEntryError(InputError):
+    """An entry of a folder that cannot be looked at: a link that leads in a circle or through a file, or no permission."""
+
+    code = "unreadable-entry"
+
+
+class Entry(NamedTuple):
+    """One entry of a folder.
+
+    Attributes:
+        linked: whether it is a link. is_folder, is_file: what it is, or leads to; neither are pipes and links to nothing.
+        error: why it is not known what it is.
+    """
+
+    path: Path
+    linked: bool = False
+    is_folder: bool = False
+    is_file: bool = False
+    error: InputError | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+        return self.path.name
+
+
+def entries(folder: Path, relative: str = "") -> Iterator[Entry]:
+    """The entries of a folder, in no order; what cannot be looked at comes with an error in its place.
+
+    A folder that cannot be opened, or not read to its end, is an entry itself: the last one.
+
+    Args:
+        relative: what messages call the folder, "" for the top.
+    """
+    try:
+        with os.scandir(folder) as listing:
+            for found in listing:
+                yield _entry(found, os.path.join(relative, found.name))
+    except OSError as error:
+        yield Entry(folder, error=UnreadableFolderError(_told(relative or ".", error), what=relative))
+
+
+def _entry(found: os.DirEntry[str], name: str) -> Entry:
+    path = Path(found.path)
+    try:
+        return Entry(path, found.is_symlink(), found.is_dir(), found.is_file())
+    except OSError as error:  # of a link: to itself, through a file, over-long
+        return Entry(path, error=UnreadableEntryError(_told(name, error), what=name))
+
+
+def listed(folder: Path, odd: list[InputError], root: Path | None = None) -> list[Entry]:
+    """The entries of a folder that can be looked at, by name; the errors of the others go into `odd`.
+
+    Args:
+        root: from where messages name them, by default the folder.
+    """
+    relative = "" if root in (None, folder) else os.path.relpath(folder, root)
+    found = sorted(entries(folder, relative), key=lambda entry: entry.name)
+    odd += [entry.error for entry in found if entry.error is not None and not entry.name.startswith(".")]
+    return [entry for entry in found if entry.error is None]
+
+
+def unread(name: str, error: OSError) -> UnreadableEntryError:
+    """The error of an entry that cannot be opened."""
+    return UnreadableEntryError(_told(name, error), what=name)
+
+
+def _told(name: str, error: OSError) -> str:
+    return f"{name}: {error.strerror or error}"
