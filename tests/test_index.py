@@ -12,6 +12,7 @@ import torch
 import zoo
 from tests import warm
 from tests.bulk_support import ANIMALS, make_table
+from tests.index_support import BACKENDS, COLUMNS, DIM, PRINT, vectors
 from zoo.bulk import embed_dataset
 from zoo.errors import FingerprintMismatchError, ZooError
 from zoo.index import (
@@ -26,11 +27,6 @@ from zoo.index import (
 )
 from zoo.index.where import mask_of
 
-DIM = 16
-PRINT = {"model": "m", "weights": "w", "dim": DIM}
-COLUMNS = pa.schema([("label", pa.string()), ("year", pa.int64()), ("score", pa.float64()), ("fresh", pa.bool_())])
-BACKENDS = {"exact": ExactIndex, "lancedb": LanceIndex}
-
 
 @pytest.fixture(params=BACKENDS)
 def backend(request):
@@ -42,11 +38,6 @@ def backend(request):
 @pytest.fixture
 def index(backend, tmp_path):
     return backend.create(tmp_path / "index", fingerprint=PRINT, dim=DIM, columns=COLUMNS)
-
-
-def vectors(count, seed=0):
-    matrix = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
 
 
 def attributes(count):
@@ -325,10 +316,11 @@ def test_after_an_update_the_index_is_made_anew(backend, text, folder, tmp_path)
 
 KILLED = """
 import os, signal, sys
-import zoo.index.opening as opening
+import zoo.index.building as building
+from zoo.index import ExactIndex, LanceIndex, open_index
 folder, backend, commits = sys.argv[1], sys.argv[2], int(sys.argv[3])
-opening.ROWS_PER_COMMIT = 30
-kind = opening.LanceIndex if backend == "lancedb" else opening.ExactIndex
+building.ROWS_PER_COMMIT = 30
+kind = LanceIndex if backend == "lancedb" else ExactIndex
 real, left = kind.add_shards, [commits]
 def dying(self, shards):
     if left[0] == 0:
@@ -336,7 +328,7 @@ def dying(self, shards):
     left[0] -= 1
     real(self, shards)
 kind.add_shards = dying
-opening.open_index(folder, backend=backend)
+open_index(folder, backend=backend)
 """
 
 
@@ -358,7 +350,7 @@ def test_an_exact_index_survives_a_kill_before_each_file_has_its_name(tmp_path, 
     def killed(path, data):
         raise SystemExit
 
-    monkeypatch.setattr("zoo.index.exact.write_atomically", killed)
+    monkeypatch.setattr("zoo.index.segments.write_atomically", killed)
     with pytest.raises(SystemExit):
         index.upsert(["late"], vectors(1, seed=9))
     monkeypatch.undo()

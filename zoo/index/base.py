@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from zoo.arguments import vectors as some_vectors
+from zoo.arguments import wrong
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import write_atomically
 from zoo.errors import ArgumentError, NormsLostError, ZooError
@@ -46,7 +48,13 @@ class Match:
 
 @runtime_checkable
 class VectorIndex(Protocol):
-    """Vectors with ids and attributes, on disk, searched by the similarity of the model that made them."""
+    """Vectors with ids and attributes, on disk, searched by the similarity of the model that made them.
+
+    An open index shows the rows that there were when it was opened, and after a write of its own all rows that there are
+    then; what others write meanwhile is seen by opening again. Any number of handles, threads and processes may read and
+    write: a write waits for others some seconds (IndexStateError after that), changes what they have left, and is on disk
+    when its call returns.
+    """
 
     facts: "IndexFacts"
 
@@ -78,7 +86,11 @@ class VectorIndex(Protocol):
         ...
 
     def commit(self) -> str:
-        """Makes sure that everything is on disk; returns the name of this version."""
+        """Makes sure that everything is on disk; returns the name of the version that this index shows."""
+        ...
+
+    def close(self) -> None:
+        """Gives the files free, so that those of an older version can be removed; garbage collection does so too."""
         ...
 
 
@@ -115,6 +127,13 @@ class IndexFacts:
         """ "cosine" or "dot": how the model of the fingerprint compares."""
         return self.fingerprint.get("similarity", "cosine")
 
+    @property
+    def schema(self) -> "pa.Schema":
+        """Of a row without its vector: id, reference, attributes."""
+        import pyarrow as pa
+
+        return pa.schema([("id", pa.string()), ("reference", pa.string()), *self.columns])
+
     def save(self, folder: Path) -> None:
         """Writes `index.json`."""
         facts = {
@@ -144,6 +163,16 @@ class IndexFacts:
     def check(self, fingerprint: Mapping[str, Any], where: object) -> None:
         """Raises FingerprintMismatchError where the vectors were made by something else."""
         check_fingerprint(self.fingerprint, fingerprint, where, ADVICE)
+
+
+def a_query(name: str, value: Any) -> Any:
+    """A check of arguments: one vector, for which a text or an image must be encoded first."""
+    try:
+        return some_vectors(name, value)
+    except ArgumentError:
+        wanted = "vectors (a tensor, an array, or lists of numbers)"
+        remedy = "encode it first: index.search(model.encode_query(...))"
+        raise wrong(name, value, wanted, remedy) from None
 
 
 def checked(vectors: Any, facts: IndexFacts) -> "np.ndarray":

@@ -1,66 +1,33 @@
 """ExactIndex: compares a query with every vector, block by block, from a memory-mapped file. Needs no engine."""
 
-import bisect
-import json
-import os
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from zoo.arguments import checked, flag, lists, mapping, one_of, optional, text, whole
-from zoo.arguments import ids as some_ids
+from zoo.arguments import checked, mapping, one_of, whole
 from zoo.arguments import path as a_path
-from zoo.arguments import vectors as some_vectors
-from zoo.bulk.shards import full_disk_named, read_vectors, write_atomically
-from zoo.index.base import (
-    IndexFacts,
-    IndexStateError,
-    Match,
-    as_float,
-    checked_query,
-    checked_rows,
-    stored_width,
-    within,
-)
-from zoo.index.where import mask_of
+from zoo.bulk.errors import DiskFullError
+from zoo.bulk.shards import read_vectors
+from zoo.index.base import IndexFacts, Match, as_float, within
+from zoo.index.segments import SEGMENTS, Snapshot
+from zoo.index.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
 BLOCK = 65536
-VECTORS = "vectors.bin"
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """Rows `start` to `stop` of the vector file, and the earlier rows that they replace."""
+class ExactIndex(Store):
+    """An append-only log in a folder: `vectors.bin`, and one small Arrow file for each change."""
 
-    path: Path
-    start: int
-    stop: int
-    replaces: tuple[int, ...]
-    origin: str
-
-
-class ExactIndex:
-    """An append-only log in a folder: `vectors.bin`, and one small Arrow file for each change.
-
-    A change counts from the moment its Arrow file has its name; vectors without one are overwritten by the next
-    change. So a kill at any moment leaves the index as it was before or after the change.
-    """
-
-    def __init__(self, folder: Path, facts: IndexFacts) -> None:
-        self.folder, self.facts = folder, facts
-        self._segments: list[_Segment] = []
-        self._tables: dict[Path, pa.Table] = {}
-        self._row_of_id: dict[str, int] | None = None
-        for path in sorted((folder / "segments").glob("*.arrow")):
-            self._segments.append(_read_segment(path))
+    backend = "exact"
+    precisions = ("float32", "int8", "binary")
 
     @classmethod
-    @checked(folder=a_path, fingerprint=mapping, dim=whole(), precision=one_of("float32", "int8", "binary"))
+    @checked(folder=a_path, fingerprint=mapping, dim=whole(), precision=one_of(*precisions))
     def create(
         cls,
         folder: Path | str,
@@ -73,174 +40,132 @@ class ExactIndex:
         """An empty index; raises IndexStateError where there is one already, and as `IndexFacts`."""
         import pyarrow as pa
 
-        folder = Path(folder)
-        if (folder / "index.json").exists():
-            raise IndexStateError(f"{folder} holds an index already; open it, or choose another folder")
-        facts = IndexFacts("exact", dict(fingerprint), dim, precision, columns or pa.schema([]))
-        (folder / "segments").mkdir(parents=True, exist_ok=True)
-        facts.save(folder)
-        return cls(folder, facts)
+        facts = IndexFacts(cls.backend, dict(fingerprint), dim, precision, columns or pa.schema([]))
+        return cls.begin(Path(folder), facts)
 
     @classmethod
-    @checked(folder=a_path, fingerprint=optional(mapping))
-    def open(cls, folder: Path | str, *, fingerprint: Mapping[str, Any] | None = None) -> Self:
-        """Opens an index; raises FingerprintMismatchError if it was made by something else than `fingerprint`."""
-        folder = Path(folder)
-        facts = IndexFacts.load(folder)
-        if fingerprint is not None:
-            facts.check(fingerprint, folder)
-        return cls(folder, facts)
+    def _make(cls, folder: Path, facts: IndexFacts) -> None:
+        (folder / SEGMENTS).mkdir(exist_ok=True)
+
+    def _open(self) -> None:
+        self._now = Snapshot.read(self.folder, self.facts)
+        # Of the writer alone: id → row, and the number of changes that it knows.
+        self._row_of_id: dict[str, int] = {}
+        self._told = 0
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    @checked(ids=some_ids, vectors=some_vectors, attributes=optional(lists), references=optional(some_ids))
-    def upsert(
-        self,
-        ids: Sequence[str],
-        vectors: Any,
-        attributes: Mapping[str, Sequence[Any]] | None = None,
-        references: Sequence[str] | None = None,
-    ) -> None:
-        """Adds vectors `(n, dim)`; an id that is there already is replaced."""
-        table, matrix = checked_rows(ids, vectors, attributes, references, self.facts)
-        if len(table):
-            known = self._rows_by_id()
-            replaces = [known[one] for one in table.column("id").to_pylist() if one in known]
-            self._append(table, _compressed(matrix, self.facts.precision), replaces, "")
+    def _catch_up(self) -> None:
+        self._now = Snapshot.read(self.folder, self.facts, self._now)
 
-    @checked(ids=optional(some_ids), where=optional(text))
-    def delete(self, ids: Sequence[str] | None = None, *, where: str | None = None) -> int:
-        """Removes rows by id or by filter; returns how many there were."""
+    def _put(self, rows: "pa.Table", matrix: "np.ndarray") -> None:
+        known = self._rows_by_id()
+        replaces = [known[one] for one in rows.column("id").to_pylist() if one in known]
+        self._append(rows, _compressed(matrix, self.facts.precision), replaces, "")
+
+    def _remove(self, ids: list[str] | None, where: str | None) -> int:
         import numpy as np
 
-        if (ids is None) == (where is None):
-            raise ValueError("delete takes ids or where, one of the two")
-        if where is not None:
-            rows = np.flatnonzero(self._alive() & self._kept(where)).tolist()
+        if ids is None:
+            rows = np.flatnonzero(self._now.kept(where)).tolist()
         else:
             known = self._rows_by_id()
-            rows = [known[one] for one in dict.fromkeys(map(str, ids or ())) if one in known]
+            rows = [known[one] for one in dict.fromkeys(ids) if one in known]
         if rows:
-            empty = self._table_of(self._segments[0]).slice(0, 0)
-            kind, width = stored_width(self.facts.dim, self.facts.precision)
-            self._append(empty, np.empty((0, width), kind), rows, "")
+            self._append(self.facts.schema.empty_table(), self._now.vectors[:0], rows, "")
         return len(rows)
 
-    def add_shards(self, shards: "Sequence[tuple[pa.Table, str]]") -> None:
-        """Adds shards of `zoo embed` with their names; their ids are known to be new, vectors stay as stored."""
+    def _add(self, shards: "Sequence[tuple[pa.Table, str]]") -> None:
         for table, origin in shards:
-            self._append(table.drop_columns(["vector"]), read_vectors(table), [], origin)
-
-    def _append(self, table: "pa.Table", stored: "np.ndarray", replaces: Sequence[int], origin: str) -> None:
-        import pyarrow as pa
-
-        start = len(self)
-        with full_disk_named(self.folder), (self.folder / VECTORS).open("ab") as file:
-            file.truncate(start * stored.shape[1] * stored.itemsize)
-            file.write(stored.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        about = {"start": start, "stop": start + len(table), "replaces": list(replaces), "origin": origin}
-        sink = pa.BufferOutputStream()
-        table = table.replace_schema_metadata({b"zoo": json.dumps(about).encode()})
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        path = self.folder / "segments" / f"{len(self._segments):08d}.arrow"
-        write_atomically(path, sink.getvalue())
-        self._segments.append(_read_segment(path))
-        if self._row_of_id is not None:
-            gone = set(replaces)
-            self._row_of_id = {one: row for one, row in self._row_of_id.items() if row not in gone}
-            self._row_of_id |= {one: start + at for at, one in enumerate(table.column("id").to_pylist())}
-
-    def commit(self) -> str:
-        """Every change is on disk when its call returns; the version is the number of changes."""
-        return str(len(self._segments))
+            # No two shards share an id, but `upsert` may have added one that `zoo embed` has met only now.
+            own = self._own_rows_by_id()
+            replaces = [own[one] for one in table.column("id").to_pylist() if one in own] if own else []
+            self._append(table.drop_columns(["vector"]), read_vectors(table), replaces, origin)
 
     @checked(threshold=whole(0))
     def tune(self, threshold: int) -> None:
         """An exact index has nothing to build."""
 
+    def _append(self, table: "pa.Table", stored: "np.ndarray", replaces: Sequence[int], origin: str) -> None:
+        self._now = self._now.appended(table, stored, replaces, origin)
+        # The change is on disk and stands, whatever becomes of the tidying.
+        with contextlib.suppress(DiskFullError, OSError):
+            self._now = self._now.merged()
+
+    def _rows_by_id(self) -> dict[str, int]:
+        """Id → row of all that are alive; only the changes since the last call are looked at."""
+        now, known = self._now, self._row_of_id
+        for segment in now.segments:
+            if segment.last < self._told:
+                continue
+            for row in segment.replaces:
+                if known.get(one := now.id_of(row)) == row:
+                    del known[one]
+            for row, one in enumerate(segment.table.column("id").to_pylist(), start=segment.start):
+                if now.alive[row]:
+                    known[one] = row
+        self._told = now.changes
+        return known
+
+    def _own_rows_by_id(self) -> dict[str, int]:
+        return {
+            one: row
+            for segment in self._now.segments
+            if not segment.origin
+            for row, one in enumerate(segment.table.column("id").to_pylist(), start=segment.start)
+            if self._now.alive[row]
+        }
+
+    def commit(self) -> str:
+        """Every change is on disk when its call returns; the version is the number of changes."""
+        return str(self._now.changes)
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return self._segments[-1].stop if self._segments else 0
+        return len(self._now)
 
     def origins(self) -> set[str]:
         """The shards that have been added."""
-        return {segment.origin for segment in self._segments if segment.origin}
+        return {segment.origin for segment in self._now.segments if segment.origin}
 
-    @checked(where=optional(text))
-    def count(self, where: str | None = None) -> int:
-        """Number of rows, or of those that a filter keeps."""
-        alive = self._alive()
-        return int((alive if where is None else alive & self._kept(where)).sum())
-
-    @checked(query=some_vectors, k=whole(), where=optional(text), exact=flag)
-    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
-        """The `k` rows nearest to a vector `(dim,)`, best first; always exact."""
+    def own_rows(self) -> "Iterator[tuple[pa.Table, np.ndarray]]":
+        """See `Store`."""
         import numpy as np
 
-        vector = checked_query(query, self.facts)
-        keep = self._alive() if where is None else self._alive() & self._kept(where)
+        now = self._now
+        for segment in now.segments:
+            alive = np.flatnonzero(now.alive[segment.start : segment.stop])
+            if not segment.origin and len(alive):
+                yield segment.table.take(alive), as_float(now.vectors[segment.start + alive], self.facts.precision)
+
+    def _count(self, where: str | None) -> int:
+        return int(self._now.kept(where).sum())
+
+    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[Match]:
+        import numpy as np
+
+        now = self._now
+        keep = now.kept(where)
         best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
-        for start, block in self._blocks():
+        for start in range(0, len(now), BLOCK):  # nothing but the current block is in memory
+            block = now.vectors[start : start + BLOCK]
             rows = np.flatnonzero(keep[start : start + len(block)])
             if not len(rows):
                 continue
-            scores = _scores(block if len(rows) == len(block) else block[rows], vector, self.facts.precision)
+            scores = _scores(block if len(rows) == len(block) else block[rows], query, self.facts.precision)
             best_scores = np.concatenate([best_scores, scores])
             best_rows = np.concatenate([best_rows, rows + start])
             if len(best_scores) > k:
                 top = np.argpartition(-best_scores, k - 1)[:k]
                 best_scores, best_rows = best_scores[top], best_rows[top]
         order = np.lexsort((best_rows, -best_scores))
-        return [self._match(int(best_rows[i]), float(best_scores[i])) for i in order]
+        return [_match(now, int(best_rows[i]), float(best_scores[i])) for i in order]
 
-    def _blocks(self) -> "Iterator[tuple[int, np.ndarray]]":
-        """(first row, stored vectors) of one block after the other; nothing but the current one is in memory."""
-        import numpy as np
 
-        if not len(self):
-            return
-        kind, width = stored_width(self.facts.dim, self.facts.precision)
-        # Copy-on-write: torch refuses read-only arrays, and nothing here writes.
-        matrix = np.memmap(self.folder / VECTORS, kind, "c", shape=(len(self), width))
-        for start in range(0, len(self), BLOCK):
-            yield start, matrix[start : start + BLOCK]
-
-    def _alive(self) -> "np.ndarray":
-        import numpy as np
-
-        alive = np.ones(len(self), bool)
-        for segment in self._segments:
-            alive[list(segment.replaces)] = False
-        return alive
-
-    def _kept(self, where: str) -> "np.ndarray":
-        import numpy as np
-
-        masks = [mask_of(where, self._table_of(segment)) for segment in self._segments]
-        return np.concatenate(masks) if masks else np.empty(0, bool)
-
-    def _table_of(self, segment: _Segment) -> "pa.Table":
-        if segment.path not in self._tables:
-            self._tables[segment.path] = _read_table(segment.path)
-        return self._tables[segment.path]
-
-    def _rows_by_id(self) -> dict[str, int]:
-        if self._row_of_id is None:
-            alive, self._row_of_id = self._alive(), {}
-            for segment in self._segments:
-                for at, one in enumerate(self._table_of(segment).column("id").to_pylist(), start=segment.start):
-                    if alive[at]:
-                        self._row_of_id[one] = at
-        return self._row_of_id
-
-    def _match(self, row: int, score: float) -> Match:
-        segment = self._segments[bisect.bisect_right(self._segments, row, key=lambda s: s.stop)]
-        facts = self._table_of(segment).slice(row - segment.start, 1).to_pylist()[0]
-        return Match(facts.pop("id"), within(score, self.facts.similarity), facts.pop("reference"), facts)
+def _match(now: Snapshot, number: int, score: float) -> Match:
+    row = now.row(number)
+    return Match(row.pop("id"), within(score, now.facts.similarity), row.pop("reference"), row)
 
 
 def _scores(block: "np.ndarray", query: "np.ndarray", precision: str) -> "np.ndarray":
@@ -258,19 +183,3 @@ def _compressed(matrix: "np.ndarray", precision: str) -> "np.ndarray":
     from zoo.similarity import quantize
 
     return quantize(torch.from_numpy(matrix), precision).numpy()
-
-
-def _read_table(path: Path) -> "pa.Table":
-    import pyarrow as pa
-
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-
-
-def _read_segment(path: Path) -> _Segment:
-    import pyarrow as pa
-
-    try:
-        about = json.loads(pa.ipc.open_file(pa.memory_map(str(path))).schema.metadata[b"zoo"])
-        return _Segment(path, about["start"], about["stop"], tuple(about["replaces"]), about["origin"])
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise IndexStateError(f"{path} is damaged ({error}); delete the index folder and build it again") from error

@@ -1,30 +1,25 @@
 """LanceIndex: vectors in a LanceDB table. The only module that knows lancedb (0.40 to 0.49: its API moves fast)."""
 
 import contextlib
+import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from zoo.arguments import checked, flag, lists, mapping, optional, text, whole
-from zoo.arguments import ids as some_ids
+from zoo.arguments import checked, mapping, whole
 from zoo.arguments import path as a_path
-from zoo.arguments import vectors as some_vectors
-from zoo.bulk.shards import full_disk_named, read_vectors, vector_type
-from zoo.index.base import (
-    ORIGIN,
-    IndexFacts,
-    IndexStateError,
-    Match,
-    as_float,
-    checked_query,
-    checked_rows,
-    within,
-)
+from zoo.bulk.shards import FULL, full_disk_named, read_vectors, sync_folder, vector_type
+from zoo.errors import ZooError
+from zoo.index.base import ORIGIN, IndexFacts, IndexStateError, Match, as_float, within
+from zoo.index.locks import gone
+from zoo.index.store import Store
 from zoo.index.where import FilterError, mask_of, with_casts
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 TABLE = "vectors"
@@ -34,13 +29,21 @@ PROBES = 20
 REFINE = 4
 # A share of rows added since the index was built that is worth folding in.
 STALE = 0.1
+# Older versions that may lie around; more in a large table, since pruning rewrites the rows of small files.
+VERSIONS = 64
+ROWS_A_VERSION = 8192
+# Within the table's folder: which version was the last that has been made durable.
+SYNCED = "_synced"
+NEVER, NOW = timedelta(days=36500), timedelta(milliseconds=1)
+Found = TypeVar("Found")
+_OF_FILES = re.compile(r"Not found: |was not found|os error \d|LanceError\(IO\)")
 
 
-class LanceIndex:
+class LanceIndex(Store):
     """A folder with `index.json` and a LanceDB table. Each change is one atomic commit of the table."""
 
-    def __init__(self, folder: Path, facts: IndexFacts, table: Any) -> None:
-        self.folder, self.facts, self._table = folder, facts, table
+    backend = "lancedb"
+    precisions = ("float32",)
 
     @classmethod
     @checked(folder=a_path, fingerprint=mapping, dim=whole())
@@ -53,72 +56,85 @@ class LanceIndex:
         columns: "pa.Schema | None" = None,
     ) -> Self:
         """An empty index; raises IndexStateError where there is one already, and as `IndexFacts`."""
+        import pyarrow as pa
+
+        facts = IndexFacts(cls.backend, dict(fingerprint), dim, "float32", columns or pa.schema([]))
+        return cls.begin(Path(folder), facts)
+
+    @classmethod
+    def _make(cls, folder: Path, facts: IndexFacts) -> None:
         import lancedb
         import pyarrow as pa
 
-        folder = Path(folder)
-        if (folder / "index.json").exists():
-            raise IndexStateError(f"{folder} holds an index already; open it, or choose another folder")
-        columns = columns or pa.schema([])
-        facts = IndexFacts("lancedb", dict(fingerprint), dim, "float32", columns)
         own = [("id", pa.string()), ("reference", pa.string()), (ORIGIN, pa.string())]
-        schema = pa.schema([*own, ("vector", vector_type(dim, "float32")), *columns])
-        folder.mkdir(parents=True, exist_ok=True)
-        # The table first: a folder with index.json is complete. What a killed attempt left has none.
+        schema = pa.schema([*own, ("vector", vector_type(facts.dim, "float32")), *facts.columns])
         shutil.rmtree(folder / f"{TABLE}.lance", ignore_errors=True)
-        with full_disk_named(folder):
-            table = lancedb.connect(folder).create_table(TABLE, schema=schema)
-        facts.save(folder)
-        return cls(folder, facts, table)
+        with _named(folder):
+            lancedb.connect(folder).create_table(TABLE, schema=schema)
+            _sync(folder / f"{TABLE}.lance", set())
 
-    @classmethod
-    @checked(folder=a_path, fingerprint=optional(mapping))
-    def open(cls, folder: Path | str, *, fingerprint: Mapping[str, Any] | None = None) -> Self:
-        """Opens an index; raises FingerprintMismatchError if it was made by something else than `fingerprint`."""
+    @property
+    def _files(self) -> Path:
+        return self.folder / f"{TABLE}.lance"
+
+    def _open(self) -> None:
+        with _named(self.folder):
+            self._table = self._opened_table()
+
+    def _opened_table(self) -> Any:
         import lancedb
 
-        folder = Path(folder)
-        facts = IndexFacts.load(folder)
-        if fingerprint is not None:
-            facts.check(fingerprint, folder)
-        try:
-            return cls(folder, facts, lancedb.connect(folder).open_table(TABLE))
-        except (ValueError, RuntimeError, OSError) as error:
-            raise IndexStateError(f"the LanceDB table in {folder} cannot be opened: {_first_line(error)}") from error
+        return lancedb.connect(self.folder).open_table(TABLE)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    @checked(ids=some_ids, vectors=some_vectors, attributes=optional(lists), references=optional(some_ids))
-    def upsert(
-        self,
-        ids: Sequence[str],
-        vectors: Any,
-        attributes: Mapping[str, Sequence[Any]] | None = None,
-        references: Sequence[str] | None = None,
-    ) -> None:
-        """Adds vectors `(n, dim)`; an id that is there already is replaced."""
-        rows, matrix = checked_rows(ids, vectors, attributes, references, self.facts)
-        if len(rows):
-            rows = self._complete(rows, matrix, "")
-            merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            with full_disk_named(self.folder):
-                merge.execute(rows)
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with super()._writing(), _named(self.folder):
+            # What a writer left that was killed between its commit and its fsync is made durable with ours.
+            known = _files(self._files) if _synced(self._files) == self.commit() else set()
+            yield
+            self._make_durable(known)
+            # The change is on disk and stands, whatever becomes of the tidying.
+            with contextlib.suppress(RuntimeError, ValueError, OSError):
+                self._prune()
 
-    @checked(ids=optional(some_ids), where=optional(text))
-    def delete(self, ids: Sequence[str] | None = None, *, where: str | None = None) -> int:
-        """Removes rows by id or by filter; returns how many there were."""
-        if (ids is None) == (where is None):
-            raise ValueError("delete takes ids or where, one of the two")
-        if where is None:
-            quoted = ", ".join("'" + str(one).replace("'", "''") + "'" for one in ids or ())
-            if not quoted:
+    def _make_durable(self, known: set[Path]) -> None:
+        if self.commit() != _synced(self._files):
+            _sync(self._files, known)
+            (self._files / SYNCED).write_text(self.commit(), encoding="utf-8")
+
+    def _prune(self) -> None:
+        """Removes older versions where there are many and nobody else may be reading one of them."""
+        if len(os.listdir(self._files / "_versions")) <= VERSIONS + self._table.count_rows() // ROWS_A_VERSION:
+            return
+        with self._lease.alone() as alone:
+            if alone:
+                # In two steps: what takes the place of the old files must be durable before they go.
+                known = _files(self._files)
+                self._table.optimize(cleanup_older_than=NEVER)
+                self._make_durable(known)
+                known = _files(self._files)
+                self._table.optimize(cleanup_older_than=NOW, delete_unverified=True)
+                self._make_durable(known)
+
+    def _catch_up(self) -> None:
+        with _named(self.folder):
+            self._table.checkout_latest()
+
+    def _put(self, rows: "pa.Table", matrix: "np.ndarray") -> None:
+        self._merge(self._complete(rows, matrix, ""))
+
+    def _remove(self, ids: list[str] | None, where: str | None) -> int:
+        if ids is not None:
+            if not ids:
                 return 0
-            where = f"id IN ({quoted})"
-        with self._filtered(where):
-            return self._table.delete(self._sql(where)).num_deleted_rows
+            quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids)
+            return self._table.delete(f"id IN ({quoted})").num_deleted_rows
+        return self._filtered(lambda table: table.delete(self._sql(where)).num_deleted_rows, where)
 
-    def add_shards(self, shards: "Sequence[tuple[pa.Table, str]]") -> None:
-        """Adds shards of `zoo embed` with their names, in one commit; their ids are known to be new."""
+    def _add(self, shards: "Sequence[tuple[pa.Table, str]]") -> None:
+        """All of them in one commit."""
         import pyarrow as pa
 
         tables = []
@@ -126,8 +142,14 @@ class LanceIndex:
             stored = str(table.schema.field("vector").type.value_type)
             matrix = as_float(read_vectors(table), {"int8": "int8", "uint8": "binary"}.get(stored, "float32"))
             tables.append(self._complete(table.drop_columns(["vector"]), matrix, origin))
-        with full_disk_named(self.folder):
+        # No two shards share an id, but `upsert` may have added one that `zoo embed` has met only now.
+        if self._table.count_rows(f"{ORIGIN} = ''"):
+            self._merge(pa.concat_tables(tables))
+        else:
             self._table.add(pa.concat_tables(tables))
+
+    def _merge(self, rows: "pa.Table") -> None:
+        self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def _complete(self, rows: "pa.Table", matrix: Any, origin: str) -> "pa.Table":
         import numpy as np
@@ -143,14 +165,25 @@ class LanceIndex:
         """Builds the approximate index at `threshold` rows, and folds new rows into it when there are many."""
         from lancedb.index import IvfSq
 
-        rows = self._table.count_rows()
-        indices = [index for index in self._table.list_indices() if index.columns == ["vector"]]
-        with full_disk_named(self.folder):
-            if not indices and rows >= threshold:
-                # Not an HNSW graph, which found no more here and took a hundred times as long to build.
-                self._table.create_index("vector", config=IvfSq(distance_type=self.facts.similarity))
-            elif indices and indices[0].num_unindexed_rows > STALE * rows:
-                self._table.optimize()
+        self._check_open()
+        if self._due(threshold):
+            with self._writing():
+                match self._due(threshold):  # another process may have done it meanwhile
+                    case "build":
+                        # Not an HNSW graph, which found no more here and took a hundred times as long to build.
+                        self._table.create_index("vector", config=IvfSq(distance_type=self.facts.similarity))
+                    case "fold":
+                        self._table.optimize(cleanup_older_than=NEVER)
+
+    def _due(self, threshold: int) -> str:
+        def due(table: Any) -> str:
+            rows = table.count_rows()
+            indices = [index for index in table.list_indices() if index.columns == ["vector"]]
+            if not indices:
+                return "build" if rows >= threshold else ""
+            return "fold" if indices[0].num_unindexed_rows > STALE * rows else ""
+
+        return self._read(due)
 
     def commit(self) -> str:
         """Every change is on disk when its call returns; the version is that of the table."""
@@ -158,63 +191,125 @@ class LanceIndex:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
+    def _read(self, ask: Callable[[Any], Found], where: str | None = None) -> Found:
+        """What the table answers; if its files were removed all the same, what its latest version answers."""
+        self._check_open()
+        with _named(self.folder):
+            for _ in range(2):
+                try:
+                    return self._filtered(ask, where)
+                except (RuntimeError, OSError) as error:
+                    if not self._files.is_dir():
+                        raise gone(self.folder) from error
+                    if "not found" not in str(error).lower():
+                        raise
+                    self._table = self._opened_table()
+            return self._filtered(ask, where)
+
+    def _filtered(self, ask: Callable[[Any], Found], where: str | None) -> Found:
+        """What the table answers; what lancedb says about a filter is a FilterError."""
+        try:
+            return ask(self._table)
+        except (ValueError, RuntimeError) as error:
+            if where is None or isinstance(error, ZooError) or _OF_FILES.search(str(error)):
+                raise
+            # Our own small parser explains common mistakes better; what it finds no fault with, lancedb explains.
+            mask_of(where, self.facts.schema.empty_table())
+            raise FilterError(f"filter {where!r}: {_first_line(error)}") from error
+
     def origins(self) -> set[str]:
         """The shards that have been added."""
         import pyarrow.compute as pc
 
-        found: set[str] = set()
-        for batch in self._table.search().select([ORIGIN]).to_batches():
-            found.update(pc.unique(batch.column(ORIGIN)).to_pylist())
-        return found - {""}
+        def all_of(table: Any) -> set[str]:
+            found: set[str] = set()
+            for batch in table.search().select([ORIGIN]).to_batches():
+                found.update(pc.unique(batch.column(ORIGIN)).to_pylist())
+            return found
+
+        return self._read(all_of) - {""}
+
+    def own_rows(self) -> "Iterator[tuple[pa.Table, np.ndarray]]":
+        """See `Store`."""
+        found = self._read(lambda table: table.search().where(f"{ORIGIN} = ''").to_arrow())
+        if len(found):
+            yield found.select(self.facts.schema.names).cast(self.facts.schema), read_vectors(found)
 
     @property
     def approximate(self) -> bool:
         """Whether searches go through an approximate index."""
-        return any(index.columns == ["vector"] for index in self._table.list_indices())
+        return self._read(lambda table: any(index.columns == ["vector"] for index in table.list_indices()))
 
-    @checked(where=optional(text))
-    def count(self, where: str | None = None) -> int:
-        """Number of rows, or of those that a filter keeps."""
-        with self._filtered(where):
-            return self._table.count_rows(where and self._sql(where))
+    def _count(self, where: str | None) -> int:
+        return self._read(lambda table: table.count_rows(where and self._sql(where)), where)
 
-    @checked(query=some_vectors, k=whole(), where=optional(text), exact=flag)
-    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
-        """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer."""
-        vector = checked_query(query, self.facts)
-        shown = ["id", "reference", *self.facts.columns.names, "_distance"]
-        with self._filtered(where):
-            found = self._table.search(vector, vector_column_name="vector").distance_type(self.facts.similarity)
+    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[Match]:
+        kind = self.facts.similarity
+        shown = [*self.facts.schema.names, "_distance"]
+
+        def nearest(table: Any) -> list[dict[str, Any]]:
+            found = table.search(query, vector_column_name="vector").distance_type(kind)
             found = found.select(shown).limit(k).nprobes(PROBES).refine_factor(REFINE)
             if exact:
                 found = found.bypass_vector_index()
             if where is not None:
                 found = found.where(self._sql(where), prefilter=True)
-            rows = found.to_arrow().to_pylist()
-        kind = self.facts.similarity  # of both the distance is 1 - similarity
+            return found.to_arrow().to_pylist()
+
+        rows = self._read(nearest, where)  # of both kinds of similarity the distance is 1 - similarity
         return [Match(row.pop("id"), within(1 - row.pop("_distance"), kind), row.pop("reference"), row) for row in rows]
 
     def _sql(self, where: str) -> str:
-        return with_casts(where, self._columns())
+        return with_casts(where, self.facts.schema)
 
-    def _columns(self) -> "pa.Schema":
-        import pyarrow as pa
 
-        return pa.schema([("id", pa.string()), ("reference", pa.string()), *self.facts.columns])
+@contextlib.contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Turns what lancedb raises into errors of the zoo.
 
-    @contextlib.contextmanager
-    def _filtered(self, where: str | None) -> Iterator[None]:
-        """Turns what lancedb says about a filter into a FilterError."""
-        try:
+    Raises:
+        DiskFullError: no space left. IndexStateError: anything else that is wrong with the files.
+    """
+    try:
+        with full_disk_named(folder):
             yield
-        except (ValueError, RuntimeError) as error:
-            if where is None or isinstance(error, FilterError):
-                raise
-            # Our own small parser explains common mistakes better; what it finds no fault with, lancedb explains.
-            mask_of(where, self._columns().empty_table())
-            raise FilterError(f"filter {where!r}: {_first_line(error)}") from error
+    except (RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, ZooError):
+            raise
+        number = re.search(r"os error (\d+)", str(error))
+        if number and int(number[1]) in FULL:
+            with full_disk_named(folder):
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise IndexStateError(f"the LanceDB table in {folder} cannot be used: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
     # Lance appends where in its own sources an error arose, which helps nobody here.
     return re.sub(r",? /\S*\.rs:\d+:\d+.*", "", str(error).split("\n")[0]).removeprefix("Invalid input, ")
+
+
+# -- durability ----------------------------------------------------------------------------------------------------
+
+
+def _synced(files: Path) -> str:
+    try:
+        return (files / SYNCED).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _files(folder: Path) -> set[Path]:
+    return {Path(home, name) for home, _, names in os.walk(folder) for name in names}
+
+
+def _sync(folder: Path, known: set[Path]) -> None:
+    """Makes the files of a table durable, which lancedb leaves to the system, but for those that are so already."""
+    new = _files(folder) - known
+    # Lance writes this one anew with each version.
+    new.add(folder / "_versions" / "latest_version_hint.json")
+    for path in new:
+        with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+            os.fsync(file.fileno())
+    for home in sorted({parent for path in new for parent in path.relative_to(folder).parents}, key=str):
+        sync_folder(folder / home)
+    sync_folder(folder.parent)

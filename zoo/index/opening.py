@@ -1,9 +1,6 @@
 """open_index: from a folder of `zoo embed` to something that can be searched, built when it is first needed."""
 
-import contextlib
-import hashlib
 import importlib.util
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoo.arguments import checked, optional, path, text, whole
 from zoo.arguments import model as a_model
 from zoo.bulk.fingerprints import check_fingerprint
-from zoo.bulk.shards import Shard, ShardFolder
+from zoo.bulk.shards import ShardFolder
 from zoo.errors import PromptError, ZooError
 from zoo.index.base import ADVICE, IndexStateError, VectorIndex
+from zoo.index.building import up_to_date
 from zoo.index.exact import ExactIndex
 from zoo.index.lance import LanceIndex
 from zoo.spec import need_one_vector
@@ -27,8 +25,6 @@ Backend = Literal["lancedb", "exact"]
 INDEX = "index"
 # Below this many rows an exact scan answers in milliseconds, and building a graph would take longer than all searches.
 THRESHOLD = 100_000
-# Rows given to the store in one commit.
-ROWS_PER_COMMIT = 65536
 
 
 @checked(folder=path, model=optional(a_model), backend=optional(text), threshold=whole(0))
@@ -41,6 +37,9 @@ def open_index(
 ) -> VectorIndex:
     """Opens the vectors of `zoo embed` for searching; builds or extends the index if there are new shards.
 
+    What is open stays as it is while others build: see `VectorIndex`. After an update of the folder the index is built
+    anew beside the one in use; rows that `upsert` has added stay, rows of `zoo embed` that `delete` has removed come back.
+
     Args:
         folder: what `embed_dataset` wrote.
         model: the model that will encode the queries; it must be the one that made the vectors.
@@ -49,7 +48,8 @@ def open_index(
         threshold: rows from which lancedb builds an approximate index.
 
     Raises:
-        IndexStateError: no vectors there. FingerprintMismatchError: made by another model.
+        IndexStateError: no vectors there, or an index that cannot be written. FingerprintMismatchError: made by another
+            model. DiskFullError: no space for the index.
     """
     if backend not in ("lancedb", "exact", None):
         raise ZooError(f'unknown backend {backend!r}; expected "lancedb" or "exact"')
@@ -60,24 +60,8 @@ def open_index(
     backend = backend or _default_backend(manifest["precision"])
     if backend == "lancedb" and not _has_lancedb():
         raise ZooError('the lancedb backend is not installed: pip install "embedding-zoo[index]", or backend="exact"')
-    target = folder / INDEX / backend
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IndexStateError(f"the index cannot be written into {target}: {error.strerror or error}") from error
-    with _locked(target):
-        shards = ShardFolder(folder).finished()
-        if not sum(shard.rows for shard in shards):
-            raise IndexStateError(f"{folder} holds no vectors yet; run `zoo embed` again to finish it")
-        for shard in shards:
-            if shard.fingerprint != shards[0].fingerprint or shard.precision != shards[0].precision:
-                raise IndexStateError(
-                    f"{shard.path} was made by another model than {shards[0].path.name}; move it away"
-                )
-        index = _current(target, backend, shards)
-        _follow(index, shards)
-        index.tune(threshold)
-    return index
+    kind = LanceIndex if backend == "lancedb" else ExactIndex
+    return up_to_date(folder / INDEX / backend, kind, folder, threshold)
 
 
 def read_manifest(folder: Path | str) -> dict[str, Any]:
@@ -115,7 +99,11 @@ def iter_tables(folder: Path | str, columns: Sequence[str] | None = None) -> "It
     import pyarrow.parquet as pq
 
     for shard in ShardFolder(folder).finished():
-        yield pq.read_table(shard.path, columns=list(columns) if columns else None)
+        try:
+            table = pq.read_table(shard.path, columns=list(columns) if columns else None)
+        except FileNotFoundError as error:
+            raise IndexStateError(f"`zoo embed` has updated {folder} while it was read; begin again") from error
+        yield table
 
 
 def _default_backend(precision: str) -> Backend:
@@ -124,59 +112,3 @@ def _default_backend(precision: str) -> Backend:
 
 def _has_lancedb() -> bool:
     return importlib.util.find_spec("lancedb") is not None
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process builds; others wait for it."""
-    from filelock import FileLock
-
-    with FileLock(folder.parent / f".lock-{folder.name}"):
-        yield
-
-
-def _current(target: Path, backend: Backend, shards: Sequence[Shard]) -> Any:
-    """The index as it is, or a new one where it cannot be used: it holds nothing that the shards do not."""
-    columns = _columns(shards[0])
-    kind = LanceIndex if backend == "lancedb" else ExactIndex
-    try:
-        index = kind.open(target)
-        known = index.facts.fingerprint == shards[0].fingerprint and index.facts.columns == columns
-        if known and index.origins() <= {_origin(shard) for shard in shards}:
-            return index
-    except IndexStateError:
-        pass
-    shutil.rmtree(target)
-    extra = {} if backend == "lancedb" else {"precision": shards[0].precision}
-    fingerprint = shards[0].fingerprint
-    return kind.create(target, fingerprint=fingerprint, dim=fingerprint["dim"], columns=columns, **extra)
-
-
-def _follow(index: Any, shards: Sequence[Shard]) -> None:
-    """Adds the shards that are not in the index, several in one commit."""
-    import pyarrow.parquet as pq
-
-    present = index.origins()
-    batch: list[tuple[pa.Table, str]] = []
-    rows = 0
-    for shard in shards:
-        if not shard.rows or _origin(shard) in present:
-            continue
-        batch.append((pq.read_table(shard.path), _origin(shard)))
-        rows += shard.rows
-        if rows >= ROWS_PER_COMMIT:
-            index.add_shards(batch)
-            batch, rows = [], 0
-    if batch:
-        index.add_shards(batch)
-
-
-def _columns(shard: Shard) -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema([field for field in shard.schema if field.name not in ("id", "reference", "vector")])
-
-
-def _origin(shard: Shard) -> str:
-    """A shard by its range and its content: after an update the same range may hold other inputs."""
-    return f"{shard.path.stem}-{hashlib.blake2b(shard.stamps, digest_size=8).hexdigest()}"

@@ -1,0 +1,221 @@
+"""From shards to an index: what is new is added to the generation in use; any other change makes the next one beside it."""
+
+import contextlib
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.bulk.errors import DamagedShardError, DiskFullError
+from zoo.bulk.shards import Shard, ShardFolder, full_disk_named
+from zoo.index import generations
+from zoo.index.base import FACTS, IndexFacts, IndexStateError
+from zoo.index.locks import make_folder
+from zoo.index.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Rows given to the store in one commit.
+ROWS_PER_COMMIT = 65536
+# Seconds to wait for another process that builds a new generation, before the one in use is opened as it is.
+PATIENCE = 3.0
+
+
+def up_to_date(home: Path, kind: type[Store], folder: Path, threshold: int) -> Store:
+    """An open index of the shards in `folder`.
+
+    One process builds, others wait for it. Where it makes a new generation and that takes long, they open the one in use.
+    Where nothing can be written, an index that holds all shards is opened as it is.
+
+    Raises:
+        IndexStateError: no vectors; or no index, and none can be written. DiskFullError: no space to build it.
+    """
+    try:
+        make_folder(home)
+        with _only_builder(home) as alone:
+            if not alone and (older := _older(home, kind, folder)):
+                return older
+        with _only_builder(home, wait=True):
+            return _again_if_updated(home, kind, folder, threshold)
+    except (IndexStateError, DiskFullError):
+        if index := _complete(home, kind, folder):
+            return index
+        raise
+
+
+@contextlib.contextmanager
+def _only_builder(home: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Whether this is the only process that builds; another one is waited for, or only for some seconds."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(home.parent / f".lock-{home.name}", timeout=-1 if wait else PATIENCE)
+    try:
+        with full_disk_named(home):
+            lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise IndexStateError(f"the index cannot be written into {home}: {error.strerror or error}") from error
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _older(home: Path, kind: type[Store], folder: Path) -> Store | None:
+    """The generation in use, where another process builds the next one and both are of one model."""
+    manifest = ShardFolder(folder).manifest()
+    with contextlib.suppress(IndexStateError):
+        if manifest and generations.unfinished(home) is not None:
+            index = kind.open(home)
+            if index.facts.fingerprint == manifest["fingerprint"]:
+                return index
+    return None
+
+
+def _complete(home: Path, kind: type[Store], folder: Path) -> Store | None:
+    """The generation in use, if there is nothing to do for it."""
+    with contextlib.suppress(IndexStateError, DamagedShardError):
+        shards, index = live_shards(folder), kind.open(home)
+        if _fits(index, shards) and index.origins() == {_origin(shard) for shard in shards if shard.rows}:
+            return index
+    return None
+
+
+def live_shards(folder: Path) -> list[Shard]:
+    """The finished shards, of one model and precision; raises IndexStateError where there are none such."""
+    shards = ShardFolder(folder).finished()
+    if not sum(shard.rows for shard in shards):
+        raise IndexStateError(f"{folder} holds no vectors yet; run `zoo embed` again to finish it")
+    for shard in shards:
+        if shard.fingerprint != shards[0].fingerprint or shard.precision != shards[0].precision:
+            raise IndexStateError(f"{shard.path} was made by another model than {shards[0].path.name}; move it away")
+    return shards
+
+
+def _again_if_updated(home: Path, kind: type[Store], folder: Path, threshold: int) -> Store:
+    """Builds from the shards there are; begins again where `zoo embed` has put others into their place meanwhile."""
+    shards: list[Shard] | None = None
+    while True:
+        try:
+            before, shards = shards, live_shards(folder)
+            return _built(home, kind, shards, threshold)
+        except (FileNotFoundError, DamagedShardError) as error:
+            vanished = isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError)
+            if not vanished or shards is None or shards == before:
+                raise
+
+
+def _built(home: Path, kind: type[Store], shards: Sequence[Shard], threshold: int) -> Store:
+    old = _old(home, kind)
+    left = generations.unfinished(home)
+    if old is not None and _fits(old, shards):
+        if left is not None:
+            generations.drop(home, left)
+        _follow(old, shards)
+        old.tune(threshold)
+        generations.sweep(home)
+        return old
+    number, new = _begun(home, kind, shards, left)
+    _follow(new, shards)
+    new.tune(threshold)
+    if old is None:
+        generations.swap(home, number)
+    else:
+        with old.frozen():
+            _carry(old, new)
+            generations.swap(home, number)
+        old.close()
+    generations.sweep(home)
+    return new
+
+
+def _old(home: Path, kind: type[Store]) -> Store | None:
+    """The generation in use, if there is one that can be opened."""
+    folder = generations.folder_of(home, generations.current(home))
+    try:
+        return kind.open(folder)
+    except IndexStateError as error:
+        if (folder / FACTS).exists():
+            warnings.warn(
+                f"the index is built anew from the shards, without what was upserted into it besides: {error}",
+                stacklevel=2,
+            )
+        return None
+
+
+def _fits(index: Store, shards: Sequence[Shard]) -> bool:
+    """Whether it holds nothing that the shards do not."""
+    facts = index.facts
+    same = facts.fingerprint == shards[0].fingerprint and facts.columns == _columns(shards[0])
+    same = same and facts.precision == _precision(index, shards[0])
+    return same and index.origins() <= {_origin(shard) for shard in shards}
+
+
+def _begun(home: Path, kind: type[Store], shards: Sequence[Shard], left: int | None) -> tuple[int, Store]:
+    """The next generation: what a killed builder has left, if it fits, or an empty one."""
+    if left is not None:
+        with contextlib.suppress(IndexStateError):
+            index = kind.open(generations.folder_of(home, left))
+            # Rows of `upsert` are carried over at the end, and may have been deleted since.
+            if _fits(index, shards) and not any(True for _ in index.own_rows()):
+                return left, index
+        generations.drop(home, left)
+    number, made_by = generations.next_number(home), shards[0].fingerprint
+    facts = IndexFacts(kind.backend, made_by, made_by["dim"], _precision(kind, shards[0]), _columns(shards[0]))
+    return number, kind.begin(generations.folder_of(home, number), facts)
+
+
+def _carry(old: Store, new: Store) -> None:
+    """Rows that were upserted, and are in no shard, stay, with the columns that there still are."""
+    import pyarrow as pa
+
+    for rows, matrix in old.own_rows():
+        if old.facts.fingerprint != new.facts.fingerprint:
+            raise IndexStateError(
+                f"{old.folder} holds {len(rows):,} rows that were upserted, made by another model than the vectors of "
+                f"`zoo embed` now; delete {new.folder.parent} to go on without them"
+            )
+        attributes: dict[str, Any] = {}
+        for column in new.facts.columns:
+            if column.name in rows.column_names:
+                with contextlib.suppress(pa.ArrowException):  # no value of the type that the column has now
+                    attributes[column.name] = rows.column(column.name).cast(column.type).to_pylist()
+        new.upsert(rows.column("id").to_pylist(), matrix, attributes, rows.column("reference").to_pylist())
+
+
+def _follow(index: Store, shards: Sequence[Shard]) -> None:
+    """Adds the shards that are not in the index, several in one commit."""
+    import pyarrow.parquet as pq
+
+    present = index.origins()
+    batch: list[tuple[pa.Table, str]] = []
+    rows = 0
+    for shard in shards:
+        if not shard.rows or _origin(shard) in present:
+            continue
+        batch.append((pq.read_table(shard.path), _origin(shard)))
+        rows += shard.rows
+        if rows >= ROWS_PER_COMMIT:
+            index.add_shards(batch)
+            batch, rows = [], 0
+    if batch:
+        index.add_shards(batch)
+
+
+def _precision(kind: Store | type[Store], shard: Shard) -> str:
+    return shard.precision if shard.precision in kind.precisions else "float32"
+
+
+def _columns(shard: Shard) -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema([field for field in shard.schema if field.name not in ("id", "reference", "vector")])
+
+
+def _origin(shard: Shard) -> str:
+    """A shard by its range and its content: after an update the same range may hold other inputs."""
+    return f"{shard.path.stem}-{hashlib.blake2b(shard.stamps, digest_size=8).hexdigest()}"

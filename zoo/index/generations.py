@@ -1,0 +1,115 @@
+"""Generations: an index that is built anew grows beside the one in use, and takes its place in one step.
+
+    index/exact/current     the number of the generation in use
+    index/exact/000003/     that generation
+    index/exact/000002/     an older one, removed once nobody reads it
+    index/exact/000004/     a later one, unfinished: another process builds it, or one that was killed did
+
+Without a file `current` generation 0 is in use: the folder itself, which is where older versions kept the index. No number
+is ever used again for something else.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from zoo.bulk.shards import write_atomically
+from zoo.index.base import FACTS, IndexStateError
+from zoo.index.locks import LEASE, LOCK, Lease
+
+CURRENT = "current"
+# What generation 0 may consist of. The facts go first: a folder without them is no index.
+OLD_LAYOUT = (FACTS, "vectors.bin", "segments", "vectors.lance", LOCK, LEASE)
+Opened = TypeVar("Opened")
+
+
+def current(home: Path) -> int:
+    """The number of the generation in use; raises IndexStateError where the file that says so is damaged."""
+    try:
+        return int((home / CURRENT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except (OSError, ValueError) as error:
+        raise IndexStateError(
+            f"{home / CURRENT} is damaged ({error}); delete {home} to build the index anew"
+        ) from error
+
+
+def folder_of(home: Path, number: int) -> Path:
+    """Where a generation lies."""
+    return home / f"{number:06d}" if number else home
+
+
+def unfinished(home: Path) -> int | None:
+    """The number of a generation that is being built, or was when its builder was killed."""
+    return max((number for number in _numbers(home) if number > current(home)), default=None)
+
+
+def next_number(home: Path) -> int:
+    """A number that was never used."""
+    return max([current(home), *_numbers(home)]) + 1
+
+
+def swap(home: Path, number: int) -> None:
+    """Puts a generation into use."""
+    write_atomically(home / CURRENT, f"{number}\n".encode())
+
+
+def opened(home: Path, open_one: Callable[[Path], Opened]) -> Opened:
+    """The generation in use, opened by a function that takes a lease on it; again where it was replaced meanwhile."""
+    while True:
+        number = current(home)
+        try:
+            found = open_one(folder_of(home, number))
+        except IndexStateError:
+            if current(home) == number:
+                raise
+            continue
+        # Only what is no longer in use is ever removed: the lease came in time.
+        if current(home) == number:
+            return found
+
+
+def check_in_use(folder: Path) -> None:
+    """Raises IndexStateError where another generation has taken the place of this one: its rows would be lost."""
+    number = int(folder.name) if _is_number(folder.name) else 0
+    if current(folder) or (number and current(folder.parent) > number):
+        raise IndexStateError(
+            f"{folder} was replaced: the index has been built anew since it was opened, and what is written here would be "
+            "lost. Searches go on; to write, open it again"
+        )
+
+
+def sweep(home: Path) -> None:
+    """Removes what is no longer in use and nobody reads. The caller is the only builder."""
+    number = current(home)
+    for older in _numbers(home):
+        if older < number:
+            _remove(folder_of(home, older), [folder_of(home, older)])
+    if number and any((home / name).exists() for name in OLD_LAYOUT):
+        _remove(home, [home / name for name in OLD_LAYOUT])
+
+
+def drop(home: Path, number: int) -> None:
+    """Removes a generation that never was in use."""
+    shutil.rmtree(folder_of(home, number), ignore_errors=True)
+
+
+def _remove(folder: Path, paths: list[Path]) -> None:
+    lease = Lease(folder)
+    with lease.alone() as alone:
+        if alone:
+            for path in paths:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    lease.close()
+
+
+def _numbers(home: Path) -> list[int]:
+    return sorted(int(path.name) for path in home.iterdir() if _is_number(path.name)) if home.is_dir() else []
+
+
+def _is_number(name: str) -> bool:
+    return len(name) >= 6 and name.isascii() and name.isdigit()

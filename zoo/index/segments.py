@@ -1,0 +1,268 @@
+"""Segments: the log of the exact store. A change is one small Arrow file; a snapshot holds a fixed list of them open."""
+
+import bisect
+import contextlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from zoo.bulk.shards import full_disk_named, sync_folder, write_atomically
+from zoo.index.base import IndexFacts, IndexStateError, stored_width
+from zoo.index.where import mask_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+VECTORS = "vectors.bin"
+SEGMENTS = "segments"
+# So many segments of like size become one, where that has at most so many rows: ten thousand changes are some fifty files.
+MERGED = 16
+MERGED_ROWS = 65536
+# A listing of the folder may miss files that are merged meanwhile; one that does so often is no accident.
+LISTINGS = 20
+_NAME = re.compile(r"\d{8,}(-\d{8,})?\.arrow")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Changes `first` to `last`: rows `start` to `stop` of the vector file, and the earlier rows that they replace.
+
+    Attributes:
+        origin: the shard of `zoo embed` that the rows come from, "" for those of `upsert`.
+        table: ids, references and attributes, `(stop - start)` rows; stays readable when the file is removed.
+    """
+
+    path: Path
+    first: int
+    last: int
+    start: int
+    stop: int
+    replaces: tuple[int, ...]
+    origin: str
+    table: "pa.Table" = field(repr=False, compare=False)
+
+    @property
+    def changes(self) -> int:
+        """How many changes the file stands for."""
+        return self.last - self.first + 1
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises FileNotFoundError, or IndexStateError naming a damaged file."""
+        import pyarrow as pa
+
+        first, last = _span(path)
+        try:
+            with pa.memory_map(str(path)) as file:  # closed, the map stays as long as the table, without a descriptor
+                table = pa.ipc.open_file(file).read_all()
+            about = json.loads(table.schema.metadata[b"zoo"])
+            table = table.replace_schema_metadata(None)
+            return cls(
+                path, first, last, about["start"], about["stop"], tuple(about["replaces"]), about["origin"], table
+            )
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise IndexStateError(f"{path} is damaged ({error}); delete the index folder and build it again") from error
+
+    def write(self) -> Self:
+        """Makes the file durable under its name, and gives the segment as it is read from there."""
+        import pyarrow as pa
+
+        about = {name: getattr(self, name) for name in ("start", "stop", "replaces", "origin")}
+        table = self.table.replace_schema_metadata({b"zoo": json.dumps(about).encode()})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        write_atomically(self.path, sink.getvalue())
+        return type(self).read(self.path)
+
+
+class Snapshot:
+    """What a reader sees: segments, and the vectors up to the end of the last one. It never changes.
+
+    Everything is open from the start, so that neither an append, nor a merge, nor the removal of the folder changes it.
+
+    Raises:
+        IndexStateError: the files are damaged, or do not fit together.
+    """
+
+    def __init__(self, folder: Path, facts: IndexFacts, segments: Sequence[Segment]) -> None:
+        self.folder, self.facts, self.segments = folder, facts, tuple(segments)
+        for before, after in zip((None, *segments), segments, strict=False):
+            if after.start != (before.stop if before else 0):
+                raise IndexStateError(
+                    f"{after.path} does not follow the one before; delete {folder} and build it again"
+                )
+        self.vectors = _mapped(folder / VECTORS, facts, len(self))
+
+    @classmethod
+    def read(cls, folder: Path, facts: IndexFacts, known: Self | None = None) -> Self:
+        """The index as it is now; what is known already is not read again."""
+        held = {segment.path: segment for segment in known.segments} if known else {}
+        for _ in range(LISTINGS):
+            with contextlib.suppress(_MergedMeanwhile, FileNotFoundError):
+                paths = _listed(folder / SEGMENTS)[0]
+                if known and paths == list(held):
+                    return known
+                return cls(folder, facts, [held.get(path) or Segment.read(path) for path in paths])
+        raise IndexStateError(f"segments are missing in {folder}; delete it and build the index again")
+
+    def __len__(self) -> int:
+        return self.segments[-1].stop if self.segments else 0
+
+    @property
+    def changes(self) -> int:
+        """How many changes there have been."""
+        return self.segments[-1].last + 1 if self.segments else 0
+
+    @cached_property
+    def alive(self) -> "np.ndarray":
+        """Which rows are neither deleted nor replaced, booleans `(rows,)`."""
+        import numpy as np
+
+        alive = np.ones(len(self), bool)
+        for segment in self.segments:
+            alive[list(segment.replaces)] = False
+        return alive
+
+    def kept(self, where: str | None) -> "np.ndarray":
+        """The rows that are alive and that a filter keeps, booleans `(rows,)`."""
+        import numpy as np
+
+        if where is None:
+            return self.alive
+        # An empty index too says what is wrong with a filter.
+        tables = [segment.table for segment in self.segments] or [self.facts.schema.empty_table()]
+        return self.alive & np.concatenate([mask_of(where, table) for table in tables])
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Id, reference and attributes of one row."""
+        segment = self._of(number)
+        return segment.table.slice(number - segment.start, 1).to_pylist()[0]
+
+    def id_of(self, number: int) -> str:
+        """The id of one row."""
+        segment = self._of(number)
+        return segment.table.column("id")[number - segment.start].as_py()
+
+    def _of(self, number: int) -> Segment:
+        return self.segments[bisect.bisect_right(self.segments, number, key=lambda segment: segment.stop)]
+
+    def appended(self, table: "pa.Table", stored: "np.ndarray", replaces: Sequence[int], origin: str) -> "Snapshot":
+        """The snapshot after one more change, which is on disk. Only the one writer may call this, on the latest one.
+
+        A change counts from the moment its Arrow file has its name; vectors without one are overwritten by the next
+        change. So a kill at any moment leaves the index as it was before or after the change.
+        """
+        start, number = len(self), self.changes
+        _write_vectors(self.folder / VECTORS, start, stored)
+        path = self.folder / SEGMENTS / f"{number:08d}.arrow"
+        rows = table.select(self.facts.schema.names).replace_schema_metadata(None).cast(self.facts.schema)
+        segment = Segment(path, number, number, start, start + len(table), tuple(replaces), origin, rows).write()
+        return Snapshot(self.folder, self.facts, [*self.segments, segment])
+
+    def merged(self) -> "Snapshot":
+        """The same rows in fewer files, where there are many small ones at the end. For the one writer, as `appended`."""
+        import pyarrow as pa
+
+        run = _mergeable(self.segments)
+        if not run:
+            return self
+        first, last = run[0], run[-1]
+        one = Segment(
+            path=self.folder / SEGMENTS / f"{first.first:08d}-{last.last:08d}.arrow",
+            first=first.first,
+            last=last.last,
+            start=first.start,
+            stop=last.stop,
+            replaces=tuple(row for segment in run for row in segment.replaces),
+            origin="",
+            table=pa.concat_tables([segment.table for segment in run]).combine_chunks(),
+        ).write()
+        after = Snapshot(self.folder, self.facts, [*self.segments[: -len(run)], one])
+        for leftover in _listed(self.folder / SEGMENTS)[1]:
+            leftover.unlink(missing_ok=True)
+        return after
+
+
+class _MergedMeanwhile(Exception):
+    """A listing with a gap."""
+
+
+def _span(path: Path) -> tuple[int, int]:
+    """The changes that a file stands for, by its name: 00000007.arrow, 00000000-00000015.arrow."""
+    first, _, last = path.stem.partition("-")
+    return int(first), int(last or first)
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files that together stand for all changes, in order, and those that are of no use any more."""
+    names = os.listdir(folder)
+    paths = [folder / name for name in names if _NAME.fullmatch(name)]
+    useless = [folder / name for name in names if name.startswith(".tmp-")]  # what a killed writer left
+    needed: list[Path] = []
+    following = 0
+    for path in sorted(paths, key=lambda path: (_span(path)[0], -_span(path)[1])):
+        first, last = _span(path)
+        if first > following:
+            raise _MergedMeanwhile
+        if last < following:
+            useless.append(path)
+        else:
+            needed.append(path)
+            following = last + 1
+    return needed, useless
+
+
+def _mergeable(segments: Sequence[Segment]) -> list[Segment]:
+    """Segments at the end that are to be one: MERGED or more of like size, and smaller ones among them."""
+    for level in (MERGED**power for power in range(8)):
+        run: list[Segment] = []
+        for segment in reversed(segments):
+            large = segments[-1].stop - segment.start > MERGED_ROWS
+            if large or segment.origin or segment.changes >= level * MERGED:
+                break
+            run.append(segment)
+        if sum(segment.changes >= level for segment in run) >= MERGED:
+            return run[::-1]
+    return []
+
+
+def _write_vectors(path: Path, start: int, stored: "np.ndarray") -> None:
+    """Writes vectors from row `start` on, durably; whatever was there behind it has never counted."""
+    new = not path.exists()
+    with full_disk_named(path.parent), path.open("ab") as file:
+        file.truncate(start * stored.shape[1] * stored.itemsize)
+        file.write(stored.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        sync_folder(path.parent)
+
+
+def _mapped(path: Path, facts: IndexFacts, rows: int) -> "np.ndarray":
+    """The first rows of the vector file as an array `(rows, width)` that is read from disk when it is looked at."""
+    import numpy as np
+
+    kind, width = stored_width(facts.dim, facts.precision)
+    if not rows:
+        return np.empty((0, width), kind)
+    try:
+        with path.open("rb") as file:
+            there = os.fstat(file.fileno()).st_size // (width * np.dtype(kind).itemsize)
+            if there < rows:
+                raise IndexStateError(
+                    f"{path} is damaged: it holds {there:,} vectors where the segments count {rows:,}; delete "
+                    f"{path.parent} and build the index again"
+                )
+            # Copy-on-write: torch refuses read-only arrays, and nothing here writes.
+            return np.memmap(file, kind, "c", shape=(rows, width))
+    except OSError as error:
+        raise IndexStateError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,206 @@
+"""Store: what both stores have in common: opening, one writer at a time, checks of arguments, a repr."""
+
+import abc
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from zoo.arguments import checked, flag, lists, mapping, optional, text, whole
+from zoo.arguments import ids as some_ids
+from zoo.arguments import path as a_path
+from zoo.arguments import vectors as some_vectors
+from zoo.errors import ZooError
+from zoo.index import generations
+from zoo.index.base import IndexFacts, IndexStateError, Match, a_query, checked_query, checked_rows
+from zoo.index.locks import Lease, make_folder, writers_lock
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+class Store(abc.ABC):
+    """A `VectorIndex` in a folder; a kind of store says how rows are kept and found.
+
+    Attributes:
+        backend: its name.
+        precisions: in which it can keep vectors.
+    """
+
+    backend: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
+
+    def __init__(self, folder: Path, facts: IndexFacts) -> None:
+        self.folder, self.facts = folder, facts
+        self._lease = Lease(folder)
+        self._closed = False
+        try:
+            self._open()
+        except BaseException:
+            self._lease.close()
+            raise
+
+    @classmethod
+    @checked(folder=a_path, fingerprint=optional(mapping))
+    def open(cls, folder: Path | str, *, fingerprint: Mapping[str, Any] | None = None) -> Self:
+        """Opens an index as it is now.
+
+        Raises:
+            IndexStateError: there is none, or its files are damaged.
+            FingerprintMismatchError: it was made by something else than `fingerprint`.
+        """
+
+        def open_one(folder: Path) -> Self:
+            facts = IndexFacts.load(folder)
+            if fingerprint is not None:
+                facts.check(fingerprint, folder)
+            return cls(folder, facts)
+
+        return generations.opened(Path(folder), open_one)
+
+    @classmethod
+    def begin(cls, folder: Path, facts: IndexFacts) -> Self:
+        """An empty index; raises IndexStateError where there is one already."""
+        make_folder(folder)
+        with writers_lock(folder):
+            if generations.current(folder) or (folder / "index.json").exists():
+                raise IndexStateError(f"{folder} holds an index already; open it, or choose another folder")
+            cls._make(folder, facts)
+            facts.save(folder)  # at last: a folder with them is complete
+        return cls(folder, facts)
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    @checked(ids=some_ids, vectors=some_vectors, attributes=optional(lists), references=optional(some_ids))
+    def upsert(
+        self,
+        ids: Sequence[str],
+        vectors: Any,
+        attributes: Mapping[str, Sequence[Any]] | None = None,
+        references: Sequence[str] | None = None,
+    ) -> None:
+        """Adds vectors `(n, dim)`; an id that is there already is replaced."""
+        rows, matrix = checked_rows(ids, vectors, attributes, references, self.facts)
+        if len(rows):
+            with self._writing():
+                self._put(rows, matrix)
+
+    @checked(ids=optional(some_ids), where=optional(text))
+    def delete(self, ids: Sequence[str] | None = None, *, where: str | None = None) -> int:
+        """Removes rows by id or by filter; returns how many there were."""
+        if (ids is None) == (where is None):
+            raise ValueError("delete takes ids or where, one of the two")
+        with self._writing():
+            return self._remove([str(one) for one in ids] if ids is not None else None, where)
+
+    def add_shards(self, shards: "Sequence[tuple[pa.Table, str]]") -> None:
+        """Adds shards of `zoo embed` with their names; vectors stay as stored."""
+        with self._writing():
+            self._add(shards)
+
+    @abc.abstractmethod
+    def tune(self, threshold: int) -> None:
+        """Builds an approximate index at `threshold` rows, in a store that has one, and folds new rows into it."""
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One writer at a time, which knows what the others have written before."""
+        self._check_open()
+        with writers_lock(self.folder):
+            generations.check_in_use(self.folder)
+            self._catch_up()
+            yield
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nobody writes until the block ends, and this handle shows all that has been written."""
+        with self._writing():
+            yield
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @checked(where=optional(text))
+    def count(self, where: str | None = None) -> int:
+        """Number of rows, or of those that a filter keeps."""
+        self._check_open()
+        return self._count(where)
+
+    @checked(query=a_query, k=whole(), where=optional(text), exact=flag)
+    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
+        """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer.
+
+        Args:
+            where: an SQL condition over the attributes: "label = 'cat' AND year >= 2020".
+            exact: compare with every row, even where there is an approximate index.
+        """
+        self._check_open()
+        return self._nearest(checked_query(query, self.facts), k, where, exact)
+
+    # -- the handle ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Gives the files free, so that those of an older version can be removed; garbage collection does so too."""
+        self._lease.close()
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        try:
+            rows = f"{self.count():,} rows"
+        except ZooError:
+            rows = "closed" if self._closed else "not readable"
+        model = self.facts.fingerprint.get("model")
+        return f"<{type(self).__name__}: {rows}, dim {self.facts.dim}, made by {model}, in {self.folder}>"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise IndexStateError(f"this index is closed; open it again: {self.folder}")
+
+    # -- of each kind of store ----------------------------------------------------------------------------------
+
+    @classmethod
+    @abc.abstractmethod
+    def _make(cls, folder: Path, facts: IndexFacts) -> None:
+        """Makes an empty index in a folder, or again where a killed attempt left something."""
+
+    @abc.abstractmethod
+    def _open(self) -> None:
+        """Opens the files; raises IndexStateError where they are damaged."""
+
+    @abc.abstractmethod
+    def _catch_up(self) -> None:
+        """Sees what others have written."""
+
+    @abc.abstractmethod
+    def _put(self, rows: "pa.Table", matrix: "np.ndarray") -> None:
+        """Adds or replaces checked rows, with vectors as float32 `(n, dim)`."""
+
+    @abc.abstractmethod
+    def _remove(self, ids: list[str] | None, where: str | None) -> int: ...
+
+    @abc.abstractmethod
+    def _add(self, shards: "Sequence[tuple[pa.Table, str]]") -> None: ...
+
+    @abc.abstractmethod
+    def _count(self, where: str | None) -> int: ...
+
+    @abc.abstractmethod
+    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[Match]: ...
+
+    @abc.abstractmethod
+    def origins(self) -> set[str]:
+        """The shards that have been added."""
+
+    @abc.abstractmethod
+    def own_rows(self) -> "Iterator[tuple[pa.Table, np.ndarray]]":
+        """What `upsert` has added, piece by piece: rows of `facts.schema`, and vectors as float32 `(n, dim)`."""
+
+    @abc.abstractmethod
+    def commit(self) -> str:
+        """Every change is on disk when its call returns; the name of the version that is shown."""
