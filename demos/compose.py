@@ -9,7 +9,7 @@ import gradio as gr
 from zoo.instructions import TASKS
 
 from .gallery import Picture, sample_pictures
-from .widgets import api_text, how_many, picture_input, results_gallery, score_bars
+from .widgets import api_text, how_many, picture_input, results_gallery, score_bars, slider
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -67,13 +67,12 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
                     info="For models that read picture and words as one sequence: a task of MMEB, or your own words.",
                     elem_id="instruction",
                 )
-                share = gr.Slider(
+                share = slider(
+                    "Weight of the picture",
                     0,
                     1,
                     value=0.5,
                     step=0.05,
-                    label="Weight of the picture",
-                    buttons=[],
                     info="For models that read them apart and add the vectors: 1 is the picture alone, 0 the words alone.",
                 )
         with gr.Column(scale=2, min_width=300):

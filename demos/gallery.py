@@ -5,10 +5,10 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
 from zoo.media import FORMATS, IMAGE_SUFFIXES, load_pixels
@@ -96,6 +96,21 @@ class Gallery:
 
         return torch.stack([self.vectors[row].reshape(-1, self.vectors[row].shape[-1]).mean(0) for row in rows])
 
+    def only(self, rows: Sequence[int]) -> "Gallery":
+        """These pictures with their vectors."""
+        vectors = (
+            self.vectors[list(rows)] if not isinstance(self.vectors, list) else [self.vectors[row] for row in rows]
+        )
+        return Gallery(self.model, tuple(self.pictures[row] for row in rows), vectors)
+
+    def with_those_of(self, other: "Gallery") -> "Gallery":
+        """These pictures, then those of another gallery of the same model."""
+        import torch
+
+        both = isinstance(self.vectors, list)
+        vectors = [*self.vectors, *other.vectors] if both else torch.cat([self.vectors, other.vectors])
+        return replace(self, pictures=self.pictures + other.pictures, vectors=vectors)
+
     def __deepcopy__(self, memo: object) -> "Gallery":
         return self  # immutable, and Gradio copies what it keeps for a visitor
 
@@ -162,7 +177,7 @@ def unique(pictures: Iterable[Picture]) -> list[Picture]:
     kept: dict[tuple[int, str], Picture] = {}
     for picture in pictures:
         size = _size(picture.path)
-        kept.setdefault((size, _digest(picture.path) if same_size[size] > 1 else ""), picture)
+        kept.setdefault((size, digest(picture.path) if same_size[size] > 1 else ""), picture)
     return list(kept.values())
 
 
@@ -173,7 +188,8 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes; of what cannot be read its path."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -229,18 +245,26 @@ class Thumbnails:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.side = side
 
-    def of(self, picture: Picture) -> Path:
-        """The thumbnail's file; its name tells nothing of where the original lies."""
+    def of(self, picture: Picture, folder: Path | None = None) -> Path:
+        """The thumbnail's file, in another folder if one is named; its name tells nothing of where the original lies."""
         status = picture.path.stat()
         key = f"{picture.path}|{status.st_mtime_ns}|{status.st_size}|{self.side}"
-        target = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.jpg"
+        target = (folder or self.folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.jpg"
         if not target.exists():
-            small = shrink(picture.path, self.side)
-            # Written aside and renamed: another visitor never sees half a file.
-            part = target.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}.part")
-            small.save(part, "JPEG", quality=88)
-            part.replace(target)
+            save_small(picture.path, target, self.side)
         return target
+
+
+def save_small(path: Path, target: Path, side: int, *, quality: int = 88) -> None:
+    """Writes a picture, at most `side` pixels long, as a JPEG; raises InputError as `shrink` does."""
+    save_whole(shrink(path, side), target, "JPEG", quality=quality)
+
+
+def save_whole(picture: "Image.Image", target: Path, kind: str, **options: Any) -> None:
+    """Writes a picture aside and renames it, so that another visitor never sees half a file."""
+    part = target.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}.part")
+    picture.save(part, kind, **options)
+    part.replace(target)
 
 
 def shrink(path: Path, side: int) -> "Image.Image":

@@ -1,9 +1,8 @@
 """What the search page does, as plain methods: no component is touched here, so tests call them directly."""
 
+import hashlib
 import math
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,9 +20,21 @@ from zoo.similarity import cosine, finished
 
 from . import map as gallery_map
 from .chooser import Models
-from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, folder_pictures, shrink, unique
+from .gallery import (
+    Gallery,
+    Picture,
+    Refused,
+    Thumbnails,
+    digest,
+    embed_pictures,
+    folder_pictures,
+    save_small,
+    save_whole,
+    unique,
+)
 from .messages import explain
-from .widgets import cosine_text, friendly, score_name, score_rows, user_error, warn
+from .visitors import Visitors
+from .widgets import cosine_text, friendly, in_range, score_name, score_rows, user_error, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +79,7 @@ class Search:
         self.start = self.current = gallery
         self.workspace = Path(workspace).resolve()
         self.thumbnails = Thumbnails(self.workspace / "pictures")
+        self.visitors = Visitors(local=local)
         self.local = local
         self.roots = tuple(Path(root).expanduser().resolve() for root in roots)
 
@@ -88,7 +100,7 @@ class Search:
             vector = model.encode_query(query, progress=False)
         except InputError as error:
             raise friendly(error) from error
-        return self._found(model, gallery, vector, int(top_k), started)
+        return self._found(model, gallery, vector, _count(top_k), started)
 
     def by_image(self, picture: str | None, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
         """The pictures that look most like the one given.
@@ -100,7 +112,7 @@ class Search:
         gallery, model = self._in_use(own)
         started = time.perf_counter()
         vector = self._embed_upload(model, picture)
-        return self._found(model, gallery, vector, int(top_k), started)
+        return self._found(model, gallery, vector, _count(top_k), started)
 
     def by_both(
         self,
@@ -121,6 +133,7 @@ class Search:
         """
         gallery, model = self._in_use(own)
         started = time.perf_counter()
+        share = in_range("Weight of the picture", share, 0, 1)
         if not (words or "").strip():
             raise user_error("Say what is to be different, for example: the same but in blue.")
         reference = self._embed_upload(model, picture)
@@ -133,7 +146,7 @@ class Search:
                 vector = model.encode_query(replace(item, instruction=task or None), progress=False)
             elif isinstance(model.fusion, WeightedSum):
                 text = model.encode_query(words, progress=False)
-                vector = finished(WeightedSum(float(share))(reference, text), model.spec.similarity)
+                vector = finished(WeightedSum(share)(reference, text), model.spec.similarity)
             else:
                 vector = model.encode_query(item, progress=False)
         except InputError as error:
@@ -141,7 +154,7 @@ class Search:
         same = cosine if model.spec.similarity == "dot" else model.similarity  # norms tell nothing of sameness
         likeness = same(reference[None], gallery.vectors)[0] / (len(reference) if reference.ndim == 2 else 1)
         others = [row for row in range(len(gallery)) if likeness[row] < _SAME]
-        return self._found(model, gallery, vector, int(top_k), started, others)
+        return self._found(model, gallery, vector, _count(top_k), started, others)
 
     def classify(
         self, picture: str | None, labels: str, temperature: float = TEMPERATURE, own: Visitor = None
@@ -153,6 +166,7 @@ class Search:
             labels: words or short phrases, separated by commas or line ends.
             temperature: the smaller, the more decided the shares.
         """
+        temperature = in_range("Temperature", temperature, 1e-3, 100)
         words = list(dict.fromkeys(word.strip() for word in re.split(r"[,;\n]", labels or "") if word.strip()))
         if len(words) < 2:
             raise user_error("Give at least two labels to choose from, for example: cat, dog, motorbike.")
@@ -167,7 +181,7 @@ class Search:
         found = [Hit(i, float(_scores(model, label, vector[None])[0])) for i, label in enumerate(labelled)]
         hits = sorted(found, key=lambda hit: -hit.score)
         best = hits[0].score
-        weights = [math.exp((hit.score - best) / float(temperature)) for hit in hits]
+        weights = [math.exp((hit.score - best) / temperature) for hit in hits]
         name, number = score_name(model), "dot product" if model.spec.similarity == "dot" else "cosine"
         rows = [
             {
@@ -179,7 +193,7 @@ class Search:
             for hit, weight in zip(hits, weights, strict=True)
         ]
         note = (
-            f"Shares: softmax of the {number}s at temperature {float(temperature):g}. They say which of your labels fits "
+            f"Shares: softmax of the {number}s at temperature {temperature:g}. They say which of your labels fits "
             "best, not whether any of them is right."
         )
         return {"title": f"Looks most like: {rows[0]['label']}", "rows": rows, "note": note}
@@ -187,30 +201,37 @@ class Search:
     # The gallery -------------------------------------------------------------------------------------------------
 
     def index_files(
-        self, files: list[str] | None, keep: bool = True, own: Visitor = None, progress: Any = None
+        self,
+        files: list[str] | None,
+        keep: bool = True,
+        own: Visitor = None,
+        progress: Any = None,
+        folder: Path | None = None,
     ) -> tuple[Visitor, str]:
         """Makes uploaded pictures searchable: they are embedded and join the gallery.
 
         Args:
             files: the uploaded pictures.
             keep: whether the pictures that are in the gallery now stay in it.
+            folder: the visitor's own, for small copies of them; by default a new one.
         """
         if not files:
             raise user_error("Choose some pictures first, then index them.")
         if len(files) > MAX_UPLOADS and not self.local:
             raise user_error(f"{len(files)} pictures at once are too many; choose at most {MAX_UPLOADS}.")
-        folder = Path(tempfile.mkdtemp(prefix="uploaded-", dir=self.workspace))
+        folder = folder or self.visitors.folder(None)
         pictures, refused = [], []
-        for number, name in enumerate(files):
-            target = folder / f"{number:05d}.jpg"
+        for name in files:
+            # By content: what was uploaded before is not kept twice.
+            target = folder / f"{hashlib.sha256(digest(Path(name)).encode()).hexdigest()[:32]}.jpg"
             try:
-                shrink(Path(name), UPLOAD_SIDE).save(target, "JPEG", quality=95)
+                if not target.exists():
+                    save_small(Path(name), target, UPLOAD_SIDE, quality=95)
             except InputError as error:
                 refused.append(Refused(Path(name).name, error.code, explain(error)))
                 continue
             pictures.append(Picture(target, Path(name).name))
         if not pictures:
-            shutil.rmtree(folder)
             raise user_error(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
         return self._index(pictures, refused, keep, own, progress)
 
@@ -272,12 +293,6 @@ class Search:
         gallery, _ = self._in_use(own)
         return [self._shown(picture) for picture in gallery.pictures[:BROWSE]]
 
-    def forget(self, own: Visitor) -> None:
-        """Deletes what a visitor uploaded; called when the session ends."""
-        for picture in own.pictures if own is not None and own is not self.current else ():
-            if picture.path.is_relative_to(self.workspace):
-                picture.path.unlink(missing_ok=True)
-
     # The map -----------------------------------------------------------------------------------------------------
 
     def draw_map(self, method: str = "PCA", own: Visitor = None) -> tuple[str, str, Drawn]:
@@ -300,8 +315,11 @@ class Search:
             picture = gallery_map.draw([gallery.pictures[row].path for row in rows], centres, side)
         except (OSError, InputError) as error:
             raise user_error("A picture is no longer there or was changed. Index the pictures again.") from error
-        target = self.thumbnails.folder / f"map-{time.monotonic_ns():x}.png"
-        picture.save(target)
+        # By what it shows: however often a map is drawn, it is kept once.
+        shown = [method, gallery.model, *(str(gallery.pictures[row].path) for row in rows)]
+        name = hashlib.sha256("\n".join(shown).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        target = self._place_of(gallery.pictures) / f"map-{name}.png"
+        save_whole(picture, target, "PNG")
         if count < len(gallery):
             note += f" {count} of the {len(gallery):,} pictures are drawn."
         return str(target), note, (gallery, gallery_map.MapLayout(centres, rows, side))
@@ -324,6 +342,11 @@ class Search:
         gallery = self.current if own is None else own
         return gallery, self.models.get(gallery.model)
 
+    def _place_of(self, pictures: Sequence[Picture]) -> Path:
+        """Where what shows all of them is kept: with the visitor whose pictures are among them."""
+        owners = (self.visitors.owner(picture.path) for picture in pictures)
+        return next((owner for owner in owners if owner is not None), self.thumbnails.folder)
+
     def _keep(self, gallery: Gallery, own: Visitor) -> Visitor:
         if not self.local:
             return gallery
@@ -334,21 +357,24 @@ class Search:
         self, pictures: list[Picture], refused: list[Refused], keep: bool, own: Visitor, progress: Any
     ) -> tuple[Visitor, str]:
         gallery, model = self._in_use(own)
-        wanted = unique([*pictures, *gallery.pictures]) if keep else unique(pictures)
+        there = gallery.pictures if keep else ()
+        new = [picture for picture in unique([*there, *pictures]) if picture not in set(there)]
         try:
-            indexed = embed_pictures(model, wanted, progress=_counter(progress))
+            indexed = embed_pictures(model, new, progress=_counter(progress)) if new else gallery.only(())
         except ZooError as error:
             raise friendly(error) from error
+        copies = len(pictures) - len(new)
+        searched = indexed.with_those_of(gallery) if keep else indexed
         refused = [*refused, *indexed.refused]
-        rate = len(wanted) / max(indexed.seconds, 1e-6)
-        report = f"**{_pictures(len(indexed))} searchable now.** "
-        report += f"Embedded in {indexed.seconds:.1f} s ({rate:.0f} per second)."
-        copies = len(pictures) + (len(gallery) if keep else 0) - len(wanted)
+        report = f"**{_pictures(len(searched))} searchable now.** "
+        if new:
+            rate = len(new) / max(indexed.seconds, 1e-6)
+            report += f"{len(new):,} embedded in {indexed.seconds:.1f} s ({rate:.0f} per second)."
         if copies:
-            report += f" {copies} identical {'copy' if copies == 1 else 'copies'} left out."
+            report += f" {copies:,} {'was' if copies == 1 else 'were'} there already."
         if refused:
             report += f"\n\n{_refusals(refused)}"
-        return self._keep(indexed, own), report
+        return self._keep(searched, own), report
 
     def _embed_upload(self, model: "Embedder", picture: str | None) -> "Tensor":
         if not picture:
@@ -389,11 +415,16 @@ class Search:
 
     def _shown(self, picture: Picture) -> tuple[str, str]:
         try:
-            return str(self.thumbnails.of(picture)), picture.caption
+            return str(self.thumbnails.of(picture, self.visitors.owner(picture.path))), picture.caption
         except (OSError, InputError) as error:
             raise user_error(
                 f"{picture.caption} is no longer there or was changed. Index the pictures again."
             ) from error
+
+
+def _count(top_k: float) -> int:
+    """How many results; any number from 1 on."""
+    return int(in_range("Pictures to show", top_k, 1, 1_000_000))
 
 
 def _pictures(count: int) -> str:

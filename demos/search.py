@@ -1,7 +1,5 @@
 """Search a gallery with words or pictures, describe a picture with your own labels, and see the gallery as a map."""
 
-import atexit
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +12,8 @@ from . import map as gallery_map
 from .chooser import Models
 from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
 from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search
-from .widgets import api_text, how_many, picture_examples, picture_input, results_gallery, score_bars
+from .visitors import private_folder
+from .widgets import api_text, how_many, picture_examples, picture_input, results_gallery, score_bars, slider
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -57,25 +56,25 @@ def build(
         local: whether only this machine's user sees the page. Then it offers folders and keeps one gallery for all
             tabs; otherwise uploads stay in their visitor's session.
         roots: the folders that may be indexed by path on a local page.
-        workspace: private folder for thumbnails; by default a temporary one.
+        workspace: private folder for thumbnails; by default one that goes with the process.
         first: the tab that is open at first, "words" or "both".
     """
     if "image" not in model.spec.modalities:
         return text.build(model)
-    if workspace is None:
-        workspace = Path(tempfile.mkdtemp(prefix="zoo-demo-"))
-        atexit.register(shutil.rmtree, workspace, ignore_errors=True)
+    workspace = workspace or Path(tempfile.mkdtemp(prefix="pictures-", dir=private_folder()))
     if not isinstance(gallery, Gallery):
         gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)
     search = Search(models or Models(model), gallery, workspace, local=local, roots=roots)
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
     gr.set_static_paths([search.thumbnails.folder])
-    return _page(search, reads_text="text" in model.spec.modalities, first=first)
+    page = _page(search, reads_text="text" in model.spec.modalities, first=first)
+    page.visitors = search.visitors
+    return page
 
 
 def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
-    with gr.Blocks(title=f"{TITLE} · search by meaning", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        own = gr.State(None, time_to_live=12 * 3600, delete_callback=search.forget)
+    with gr.Blocks(title=f"{TITLE} · search by meaning", analytics_enabled=False) as page:
+        own = gr.State(None, time_to_live=12 * 3600)
         with gr.Row(equal_height=False, elem_id="top"):
             with gr.Column(scale=3, min_width=320):
                 gr.Markdown(f"# {TITLE}\n{EXPLANATION}", elem_id="title")
@@ -154,13 +153,12 @@ def _labels_tab(search: Search, own: gr.State) -> None:
             go = gr.Button("Choose the best label", variant="primary")
         with gr.Column(scale=2, min_width=300):
             bars = score_bars("How well each label fits", DESCRIBE, elem_id="label-scores")
-            temperature = gr.Slider(
+            temperature = slider(
+                "Temperature",
                 0.01,
                 0.2,
                 value=TEMPERATURE,
                 step=0.01,
-                label="Temperature",
-                buttons=[],
                 info="Divides the cosines before the softmax: smaller means more decided shares.",
             )
     call = {"fn": search.classify, "inputs": [picture, labels, temperature, own], "outputs": bars}
@@ -229,8 +227,10 @@ def _index_tab(search: Search, own: gr.State) -> list[Any]:
     keep = gr.Checkbox(True, label="Keep the pictures that are in the gallery now", container=False)
     report = gr.Markdown(elem_id="report", min_height=60)
 
-    def files_in(files: list[str] | None, keep: bool, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str]:
-        return search.index_files(files, keep, own, progress)
+    def files_in(
+        files: list[str] | None, keep: bool, own: Any, request: gr.Request, progress: gr.Progress = PROGRESS
+    ) -> tuple[Any, str]:
+        return search.index_files(files, keep, own, progress, search.visitors.folder(dict(request.cookies)))
 
     def folder_in(folder: str, keep: bool, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str]:
         return search.index_folder(folder, keep, own, progress)

@@ -1,10 +1,9 @@
 """Starts a demo: loads the model, embeds the gallery in the terminal, then opens the page."""
 
-import atexit
 import os
-import shutil
+import signal
 import sys
-import tempfile
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import load_model
 from zoo.errors import ZooError
+from zoo.serving.doors import LocalHosts, SameOrigin, is_loopback
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .gallery import Gallery, Picture
 
 MAX_UPLOAD = "20mb"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def launch(
@@ -58,22 +57,17 @@ def launch(
     from .chooser import Models
 
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    workspace = Path(tempfile.mkdtemp(prefix="zoo-demo-"))
-    atexit.register(shutil.rmtree, workspace, ignore_errors=True)
-    # Uploads go to a folder of this process: Gradio's default one is shared with every other page on this machine.
-    os.environ["GRADIO_TEMP_DIR"] = str(workspace / "uploads")
-
     folders = [Path(photos)] if isinstance(photos, str | Path) else [Path(folder) for folder in photos or ()]
     folders = [folder.expanduser() for folder in folders]
     print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
     model = load_model(model_name, ignore=ignore)
-    local = host in LOOPBACK and not share
+    local = is_loopback(host) and not share
     options: dict[str, Any] = {}
     if "image" in model.spec.modalities:
         options["models"] = Models(model, downloads=local)
         options["gallery"] = _embed_in_terminal(model, find_pictures(folders, samples=samples))
     page = demo_of(model).build(
-        model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), workspace=workspace, **options
+        model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), **options
     )
     try:
         _, url, _ = page.launch(
@@ -83,7 +77,7 @@ def launch(
             inbrowser=browser,
             prevent_thread_lock=True,
             quiet=True,
-            **page_options(local=local),
+            **page_options(page, local=local),
         )
     except OSError as error:
         raise ZooError(
@@ -91,15 +85,31 @@ def launch(
         ) from error
     print(f"\n  {model.spec.name} is ready: open {page.share_url or url} in a browser. Ctrl-C stops it.\n", flush=True)
     if block:
+        _end_in_order()
         page.block_thread()
     return page
 
 
-def page_options(*, local: bool = True) -> dict[str, Any]:
-    """What every demo's `launch()` gets: look, limits, and nothing served or recorded beyond the page itself."""
+def _end_in_order() -> None:
+    """Lets SIGTERM end the process as Ctrl-C does, so that what visitors uploaded is removed."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def page_options(page: "gr.Blocks", *, local: bool = True) -> dict[str, Any]:
+    """What every demo's `launch()` gets: look, limits, and nothing served or recorded beyond the page itself.
+
+    A `local` page answers only what is asked of this machine's own names, and nothing that another web page sends.
+    """
+    from starlette.middleware import Middleware
+
+    from .visitors import Uploads, Visitors
     from .widgets import CSS, HEAD, theme
 
+    visitors = getattr(page, "visitors", None) or Visitors(local=local)
+    doors = [Middleware(LocalHosts), Middleware(SameOrigin)] if local else []
     return {
+        "app_kwargs": {"middleware": [*doors, Middleware(Uploads, visitors=visitors)]},
         "theme": theme(),
         "css": CSS,
         "head": HEAD,

@@ -7,7 +7,7 @@ import gradio as gr
 
 from zoo.errors import EmptyTextError, InputError
 
-from .widgets import api_text, friendly, score_bars, score_name, score_rows, user_error
+from .widgets import api_text, friendly, how_many, score_bars, score_name, score_rows, user_error
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -60,7 +60,7 @@ def build(model: "Embedder", **_page: Any) -> gr.Blocks:
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=300):
                 passages = gr.Textbox(PASSAGES, label="Passages, one on each line", lines=12, max_length=200_000)
-                top_k = gr.Slider(1, 50, value=10, step=1, label="Passages to show", buttons=[])
+                top_k = how_many(50, 10, "Passages to show")
             with gr.Column(scale=1, min_width=300):
                 start = {"title": "Nothing asked yet", "note": "Type a few words above, or click an example."}
                 bars = score_bars("Scores", start, elem_id="text-scores")

@@ -177,9 +177,25 @@ def results_gallery(label: str, value: Sequence[tuple[str, str]] = (), **options
     )
 
 
-def how_many() -> gr.Slider:
+def how_many(most: int = 48, value: int = 8, label: str = "Pictures to show") -> gr.Slider:
     """How many results are wanted."""
-    return gr.Slider(1, 48, value=8, step=1, label="Pictures to show", buttons=[])
+    return slider(label, 1, most, value=value, step=1)
+
+
+def slider(label: str, least: float, most: float, **options: Any) -> gr.Slider:
+    """A number from `least` to `most`; what else a program may send is answered in words."""
+    made = gr.Slider(least, most, label=label, buttons=[], **options)
+    # Gradio lets NaN pass, and rounds it.
+    made.preprocess = lambda value: in_range(label, value, least, most)  # type: ignore[method-assign]
+    return made
+
+
+def in_range(label: str, value: Any, least: float, most: float) -> float:
+    """A number as it is; raises gr.Error for what is none, or lies outside."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and least <= value <= most):
+        raise user_error(f"{label}: give a number from {least:g} to {most:g}, not {value!r:.40}.")
+    return value
 
 
 def picture_examples(thumbnails: Thumbnails, pictures: Sequence[Picture]) -> gr.Dataset | None:

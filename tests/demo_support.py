@@ -103,7 +103,7 @@ def running(page: Any, **options: Any) -> Iterator[str]:
         server_port=free_port(),
         prevent_thread_lock=True,
         quiet=True,
-        **page_options(**options),
+        **page_options(page, **options),
     )
     try:
         yield url

@@ -40,12 +40,10 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(photos, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        pictures = [*folder_pictures(photos)[1:], Picture(photos / "black.png", EVIL)]
-        with running(search.build(colour_model(), pictures, roots=[photos.parent])) as address:
-            yield address
+def url(photos):
+    pictures = [*folder_pictures(photos)[1:], Picture(photos / "black.png", EVIL)]
+    with running(search.build(colour_model(), pictures, roots=[photos.parent])) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -243,8 +241,7 @@ def test_pictures_have_alternative_texts_and_fields_have_labels(page):
     assert page.title() == "Embedding Zoo · search by meaning"
 
 
-def test_zoo_mini_finds_the_red_motorbike_first(browser, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # restored afterwards: launch() sets its own
+def test_zoo_mini_finds_the_red_motorbike_first(browser):
     served = launch("zoo-mini", block=False)
     try:
         page = browser.new_page(viewport={"width": 1280, "height": 900})

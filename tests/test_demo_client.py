@@ -14,8 +14,11 @@ httpx = pytest.importorskip("httpx")
 
 from gradio_client import Client, handle_file  # noqa: E402
 from gradio_client.exceptions import AppError  # noqa: E402
-from zoo.demos import search, serve  # noqa: E402
+from zoo.demos import search, serve, text  # noqa: E402
 from zoo.demos.gallery import folder_pictures  # noqa: E402
+from zoo.demos.visitors import private_folder  # noqa: E402
+
+from zoo import build_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +27,8 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uploads(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("uploads")
-        patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        yield folder
+def uploads():
+    return private_folder() / "uploads"
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +233,8 @@ def test_telemetry_history_and_monitoring_are_off(local):
     config = httpx.get(f"{local}config").json()
     assert config["analytics_enabled"] is False
     assert httpx.get(f"{local}monitoring").status_code in (403, 404)
-    options = serve.page_options()
+    options = serve.page_options(text.build(build_model("text-test")))
     assert options["run_history"] is False
     assert options["enable_monitoring"] is False
     assert options["max_file_size"] == "20mb"
-    assert serve.page_options(local=False)["show_error"] is False
+    assert serve.page_options(text.build(build_model("text-test")), local=False)["show_error"] is False

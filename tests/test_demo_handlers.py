@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from zoo.demos import chooser  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
 from zoo.demos.gallery import embed_pictures, folder_pictures  # noqa: E402
 from zoo.demos.handlers import MAX_LABELS, MAX_UPLOADS, Search  # noqa: E402
+from zoo.demos.visitors import EXPIRY  # noqa: E402
 from zoo.demos.widgets import cosine_text  # noqa: E402
 
 
@@ -212,7 +214,8 @@ def test_a_folder_joins_the_gallery_or_replaces_it(search, more):
 def test_indexing_again_adds_nothing_twice(search, photos):
     _, report = search.index_folder(str(photos), True)
     assert f"{len(COLOURS)} pictures are searchable" in report
-    assert "identical copies left out" in report
+    assert f"{len(COLOURS)} were there already" in report
+    assert "embedded" not in report
 
 
 def test_indexing_reports_bad_files_by_name_and_goes_on(search, more):
@@ -275,7 +278,7 @@ def test_uploads_that_are_all_bad_change_nothing(search, tmp_path):
     with pytest.raises(gr.Error, match=r"None of them.*bad\.png"):
         search.index_files([str(bad)], False)
     assert search.current is before
-    assert not list(search.workspace.glob("uploaded-*"))
+    assert not list(search.visitors.folder(None).iterdir())
 
 
 def test_on_a_shared_page_uploads_stay_with_their_visitor(make, tmp_path):
@@ -287,8 +290,9 @@ def test_on_a_shared_page_uploads_stay_with_their_visitor(make, tmp_path):
     assert "mine.png" not in captions(search.browse())
     kept = own.pictures[0].path
     assert kept.exists()
-    search.forget(own)
-    assert not kept.exists()
+    assert search.visitors.owner(kept) == kept.parent
+    search.visitors.sweep(time.monotonic() + EXPIRY + 1)
+    assert not kept.parent.exists()
     assert captions(search.by_text("red", 1)[0]) == ["red.png"]
     with pytest.raises(gr.Error, match=f"at most {MAX_UPLOADS}"):
         search.index_files([str(upload)] * (MAX_UPLOADS + 1))
@@ -297,7 +301,7 @@ def test_on_a_shared_page_uploads_stay_with_their_visitor(make, tmp_path):
 def test_progress_is_reported(search, more):
     calls = []
     search.index_folder(str(more), True, None, lambda *step, **words: calls.append((step[0], words["desc"])))
-    assert calls[-1][0] == (len(COLOURS) + 1, len(COLOURS) + 1)
+    assert calls[-1][0] == (1, 1), "only what was not there is embedded"
     assert "Embedding" in calls[-1][1]
 
 

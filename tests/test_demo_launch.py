@@ -31,11 +31,6 @@ def saved(tmp_path_factory):
     return str(folder)
 
 
-@pytest.fixture(autouse=True)
-def _own_temporary_folder(monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # restored afterwards: launch() sets its own
-
-
 @pytest.mark.parametrize("name", list_models("*-test"))
 def test_every_family_has_a_demo_that_builds(name):
     model = build_model(name)

@@ -98,7 +98,7 @@ def test_only_the_named_origin_may_call_from_a_browser(prompted, served):
 
     allowed = preflight(prompted[1], "https://page.example")
     assert allowed.headers["Access-Control-Allow-Origin"] == "https://page.example"
-    assert preflight(prompted[1], "https://other.example").status == 400
+    assert preflight(prompted[1], "https://other.example").status == 403
     assert preflight(served, "https://page.example").headers["Access-Control-Allow-Origin"] is None
 
 

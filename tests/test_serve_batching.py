@@ -168,7 +168,7 @@ def test_a_request_ends_with_its_time_and_leaves_nothing_behind(model, gates):
         late = served.embed(["a", "b"])
         assert (late.status, late.json()["error"]["code"]) == (504, "timeout")
         slow = raw(
-            served, "POST /v1/embeddings HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 9\n\n{"
+            served, "POST /v1/embeddings HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 9\n\n{"
         )
         with slow:
             assert slow.recv(100).startswith(b"HTTP/1.1 504")  # a body that never comes
@@ -184,7 +184,7 @@ def test_a_client_that_hangs_up_is_dropped(model, gates):
         first = clients.submit(served.embed, ["first"])
         assert gate.reached.wait(60)
         body = json.dumps({"input": ["never read"] * 40})
-        head = f"POST /v1/embeddings HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: {len(body)}\n\n"
+        head = f"POST /v1/embeddings HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {len(body)}\n\n"
         raw(served, head + body).close()
         until(lambda: served.metric("zoo_requests_total", status="499") == 1)
         gate.open()
@@ -227,7 +227,7 @@ def test_the_command_answers_what_has_begun_before_it_ends():
         port = int(line.split(":")[2].split("/")[0])
         served = type("Address", (), {"port": port})
         body = '{"input": "a cat"}'
-        head = "POST /v1/embeddings HTTP/1.1\nHost: x\nAuthorization: Bearer secret\nContent-Type: application/json\n"
+        head = "POST /v1/embeddings HTTP/1.1\nHost: localhost\nAuthorization: Bearer secret\nContent-Type: application/json\n"
         with raw(served, f"{head}Content-Length: {len(body)}\nExpect: 100-continue\n\n") as sock:
             assert sock.recv(100).startswith(b"HTTP/1.1 100")  # the server now reads this request
             process.send_signal(signal.SIGTERM)
@@ -322,7 +322,7 @@ def test_no_other_decoder_sees_a_picture(model, monkeypatch):
 
 
 def test_a_client_that_hangs_up_while_it_sends_is_no_failure(model, caplog):
-    head = "POST /v1/embeddings HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 90\n\n{"
+    head = "POST /v1/embeddings HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 90\n\n{"
     with serving(model) as served:
         raw(served, head).close()
         until(lambda: served.metric("zoo_requests_total", status="499") == 1)
@@ -334,7 +334,7 @@ def test_silent_connections_are_closed_and_too_many_requests_are_told(model, gat
     with serving(model, limits=Limits(seconds=2, requests=1)) as served:
         with raw(served, "") as silent, raw(served, "GET /health HTTP/1.1\nHost:") as half:
             assert silent.recv(10) == half.recv(10) == b""
-        head = "POST /v1/embeddings HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 90\n\n{"
+        head = "POST /v1/embeddings HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 90\n\n{"
         with raw(served, head):
             until(lambda: served.app.state.service.pending_requests == 1)
             refused = served.embed(["a"])

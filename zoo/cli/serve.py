@@ -19,7 +19,6 @@ EXAMPLES = (
     '      -d \'{"input": ["a red motorbike", {"image": "data:image/jpeg;base64,..."}]}\'',
     "curl http://127.0.0.1:8000/v1/embeddings -F file=@cat.jpg -F input='a cat'",
 )
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +62,13 @@ def _port(text: str) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM, and answers what has begun before it ends."""
     from zoo.serving import create_app, run_server
+    from zoo.serving.doors import is_loopback
 
     limits = _limits(arguments)
     api_key = arguments.api_key or os.environ.get("ZOO_API_KEY") or None
     model = open_model(arguments)
     app = create_app(model, limits=limits, api_key=api_key, allow_urls=arguments.allow_urls, cors=arguments.cors)
-    if arguments.host not in LOOPBACK and not api_key:
+    if not is_loopback(arguments.host) and not api_key:
         print("warning: other machines may call this server, without a key; set ZOO_API_KEY")
     ready = f"{model.spec.name} at {{url}}/v1 ({model.device}; Ctrl-C stops it)"
     run_server(app, host=arguments.host, port=arguments.port, ready=ready)

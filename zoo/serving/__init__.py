@@ -35,7 +35,7 @@ def create_app(
         limits: what one request and all of them together may take; by default `Limits()`.
         api_key: asked for as `Authorization: Bearer <key>` by everything but /health.
         allow_urls: fetch pictures from https addresses (see `zoo.serving.urls`).
-        cors: origins of web pages that may call from a browser.
+        cors: origins of web pages that may call from a browser; what other pages send is refused (status 403).
 
     Raises:
         MissingServerError: FastAPI or a package beside it is not installed. TokenVectorsError: a model of late interaction.
@@ -51,6 +51,8 @@ def create_app(
 @checked(host=text, port=whole(0), ready=text)
 def run_server(app: "FastAPI", *, host: str = "127.0.0.1", port: int = 8000, ready: str = "{url}") -> None:
     """Serves until SIGINT or SIGTERM; requests that have begun are answered first.
+
+    At an address of this machine alone, as by default, it answers only what is asked of localhost or such an address.
 
     Args:
         port: 0 takes any free one. ready: printed once the server answers; "{url}" stands for its address.

@@ -20,6 +20,7 @@ from zoo.embedder import Embedder
 from zoo.errors import InputError
 from zoo.items import Item
 from zoo.serving.batching import Batcher, Embedded
+from zoo.serving.doors import SameOrigin
 from zoo.serving.limits import Limits, RequestError
 from zoo.serving.metrics import Metrics
 from zoo.serving.urls import FetchError, Url, fetch, in_thread
@@ -283,6 +284,7 @@ def build_app(model: Embedder, limits: Limits, api_key: str | None, allow_urls: 
     keyed = [Depends(authorised)]
     if cors:
         app.add_middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["*"], allow_headers=["*"])
+    app.add_middleware(SameOrigin, origins=cors)
 
     @app.post("/v1/embeddings", dependencies=keyed, openapi_extra=_SCHEMA)
     async def embeddings(request: Request) -> Response:

@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zoo.errors import ZooError
+from zoo.serving.doors import LocalHosts, is_loopback
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -67,7 +68,8 @@ def run(app: "FastAPI", host: str, port: int, ready: str) -> None:
     """The work behind `zoo.serving.run_server`, which describes the arguments."""
     sock = bound_socket(host, port)
     shown = f"[{host}]" if ":" in host else host
-    server = server_of(app, ready.format(url=f"http://{shown}:{sock.getsockname()[1]}"))
+    ready = ready.format(url=f"http://{shown}:{sock.getsockname()[1]}")
+    server = server_of(app, ready, local=is_loopback(host))
     # uvicorn raises the signal that stopped it once more, when all is done: then it is no error.
     _many_descriptors()
     if threading.current_thread() is threading.main_thread():
@@ -85,8 +87,8 @@ def _many_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2**16)), hard))
 
 
-def server_of(app: "FastAPI", ready: str = "") -> uvicorn.Server:
-    """A uvicorn server that prints `ready` once it answers."""
+def server_of(app: "FastAPI", ready: str = "", *, local: bool = True) -> uvicorn.Server:
+    """A uvicorn server that prints `ready` once it answers; a `local` one answers to the names of this machine alone."""
     seconds = app.state.service.limits.seconds
 
     class Server(uvicorn.Server):
@@ -96,7 +98,7 @@ def server_of(app: "FastAPI", ready: str = "") -> uvicorn.Server:
                 print(ready, flush=True)
 
     config = uvicorn.Config(
-        app,
+        LocalHosts(app) if local else app,
         log_level="warning",
         access_log=False,  # texts never reach a log; counts are at /metrics
         http=_protocol(seconds),
