@@ -168,7 +168,8 @@ def test_a_request_ends_with_its_time_and_leaves_nothing_behind(model, gates):
         late = served.embed(["a", "b"])
         assert (late.status, late.json()["error"]["code"]) == (504, "timeout")
         slow = raw(
-            served, "POST /v1/embeddings HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 9\n\n{"
+            served,
+            "POST /v1/embeddings HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 9\n\n{",
         )
         with slow:
             assert slow.recv(100).startswith(b"HTTP/1.1 504")  # a body that never comes
