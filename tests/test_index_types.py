@@ -14,7 +14,6 @@ import torch
 import zoo
 from zoo.bulk import embed_dataset
 from zoo.index import FilterError, open_index
-from zoo.index.where import with_casts
 
 # lancedb takes seconds to import: what it is asked is tested as text.
 STORES = ["exact", *([pytest.param("lancedb", marks=pytest.mark.slow)] if find_spec("lancedb") else [])]
@@ -100,40 +99,16 @@ def test_both_stores_give_them_back_and_compare_them(folder, store):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("day > 5", "the number 5 is compared with a column of type date32.* written '2024-12-31'"),
-        ("day > 'soon'", "the text 'soon' is compared with a column of type date32.* written '2024-12-31'"),
-        ("price = 'much'", r"the text 'much' is compared with a column of type decimal128.* written 1.30"),
+        ("day > 5", "the number 5 is compared with '.*', a column of type date32.* written '2024-12-31'"),
+        ("day > 'soon'", "the text 'soon' is compared with '.*', a column of type date32.* written '2024-12-31'"),
+        ("price = 'much'", r"the text 'much' is compared with '.*', a column of type decimal128.* written 1.30"),
         (
             "key = 'no-uuid'",
-            "the text 'no-uuid' is compared with a column of type extension<arrow.uuid>, which is written",
+            "the text 'no-uuid' is compared with '.*', a column of type extension<arrow.uuid>, which is written",
         ),
-        ("took > '5'", r"the text '5' is compared with a column of type duration.* \(hours, minutes, seconds\)"),
+        ("took > '5'", r"the text '5' is compared with '.*', a column of type duration.* \(hours, minutes, seconds\)"),
     ],
 )
 def test_a_literal_that_is_no_value_of_the_type_says_how_it_is_written(folder, store, where, message):
     with pytest.raises(FilterError, match=message):
         open_index(folder, backend=store).count(where)
-
-
-@pytest.mark.parametrize(
-    ("where", "asked"),
-    [
-        ("price = -1.3 AND text = '1.3'", "price = arrow_cast('-1.3', 'Decimal128(38, 2)') AND text = '1.3'"),
-        ("price > 1.305", "price > arrow_cast('1.305', 'Decimal128(38, 3)')"),
-        ("wide < 0", "wide < arrow_cast('0', 'Decimal256(76, 3)')"),
-        ("day IN ('2021-01-01')", "day IN (arrow_cast('2021-01-01', 'Date32'))"),
-        ("at > '2021-01-01'", "at > arrow_cast('2021-01-01T00:00:00', 'Timestamp(Microsecond, None)')"),
-        (
-            "there = '2020-01-02 04:00:00'",
-            "there = arrow_cast('2020-01-02T04:00:00+01:00', 'Timestamp(Microsecond, Some(\"Europe/Berlin\"))')",
-        ),
-        ("hour > '01:30:00'", "hour > arrow_cast('01:30:00', 'Time64(Microsecond)')"),
-        ("took > '24:00:00'", "took > arrow_cast(86400000000, 'Duration(Microsecond)')"),
-        (f"key = '{IDS[0]}'", f"key = X'{IDS[0].hex}'"),
-        ("number = 5 or kind like 'a%'", "number = 5 or kind like 'a%'"),
-        ("day > date '2021-01-01'", "day > date '2021-01-01'"),  # the engine's own way of saying it
-    ],
-)
-def test_what_an_engine_of_sql_is_asked(where, asked):
-    kinds = {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, (kind, _, _) in COLUMNS.items()}
-    assert with_casts(where, pa.schema([("text", pa.string()), *kinds.items()])) == asked

@@ -16,7 +16,7 @@ from zoo.errors import ZooError
 from zoo.index.base import ORIGIN, IndexFacts, IndexStateError, Match, as_float, within
 from zoo.index.locks import gone
 from zoo.index.store import Store
-from zoo.index.where import FilterError, mask_of, with_casts
+from zoo.index.where import Filter, FilterError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,8 +213,6 @@ class LanceIndex(Store):
         except (ValueError, RuntimeError) as error:
             if where is None or isinstance(error, ZooError) or _OF_FILES.search(str(error)):
                 raise
-            # Our own small parser explains common mistakes better; what it finds no fault with, lancedb explains.
-            mask_of(where, self.facts.schema.empty_table())
             raise FilterError(f"filter {where!r}: {_first_line(error)}") from error
 
     def origins(self) -> set[str]:
@@ -241,7 +239,7 @@ class LanceIndex(Store):
         return self._read(lambda table: any(index.columns == ["vector"] for index in table.list_indices()))
 
     def _count(self, where: str | None) -> int:
-        return self._read(lambda table: table.count_rows(where and self._sql(where)), where)
+        return self._read(lambda table: table.count_rows(None if where is None else self._sql(where)), where)
 
     def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[Match]:
         kind = self.facts.similarity
@@ -260,7 +258,7 @@ class LanceIndex(Store):
         return [Match(row.pop("id"), within(1 - row.pop("_distance"), kind), row.pop("reference"), row) for row in rows]
 
     def _sql(self, where: str) -> str:
-        return with_casts(where, self.facts.schema)
+        return Filter(where, self.facts.schema).sql
 
 
 @contextlib.contextmanager

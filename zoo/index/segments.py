@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from zoo.bulk.shards import full_disk_named, sync_folder, write_atomically
 from zoo.index.base import IndexFacts, IndexStateError, stored_width
-from zoo.index.where import mask_of
+from zoo.index.where import Filter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,9 +138,8 @@ class Snapshot:
 
         if where is None:
             return self.alive
-        # An empty index too says what is wrong with a filter.
-        tables = [segment.table for segment in self.segments] or [self.facts.schema.empty_table()]
-        return self.alive & np.concatenate([mask_of(where, table) for table in tables])
+        asked = Filter(where, self.facts.schema)  # an empty index too says what is wrong with it
+        return self.alive & np.concatenate([self.alive[:0], *(asked.mask(segment.table) for segment in self.segments)])
 
     def row(self, number: int) -> dict[str, Any]:
         """Id, reference and attributes of one row."""
