@@ -41,7 +41,7 @@ def make_table(path: Path, rows: int, start: int = 0) -> Path:
 
 def stored(out: Path) -> tuple[list[str], np.ndarray]:
     """The ids and vectors of a folder, in the order of the inputs, shard by shard."""
-    tables = [pq.read_table(path) for path in sorted((out / "shards").glob("*.parquet"))]
+    tables = [pq.read_table(shard.path) for shard in ShardFolder(out).finished()]
     if not tables:
         return [], np.empty((0, 0))
     ids = [one for table in tables for one in table.column("id").to_pylist()]

@@ -1,4 +1,4 @@
-"""Bulk embedding: what counts as an input, quarantine, refusals, updates (`test_bulk_stops`: kills)."""
+"""Bulk embedding: what counts as an input, quarantine, refusals (`test_bulk_again`: runs over what has changed; `test_bulk_stops`: kills)."""
 
 import json
 import os
@@ -14,7 +14,6 @@ from tests.bulk_support import make_pictures, make_table, quarantined, stored
 from zoo.bulk import (
     FolderError,
     OptionError,
-    SourceChangedError,
     SourceError,
     embed_dataset,
 )
@@ -315,7 +314,7 @@ def test_limits():
             Limit.parse(wrong)
 
 
-# -- refusals and updates -------------------------------------------------------------------------------------------
+# -- refusals -------------------------------------------------------------------------------------------------------
 
 
 def test_another_model_prompt_or_precision_is_refused(text, clip, tmp_path):
@@ -352,46 +351,6 @@ def test_appended_rows_are_added(text, tmp_path):
     report = embed(text, source, out, shard_size=20)
     assert (report.new, report.vectors) == (20, 70)
     assert stored(out)[0] == [str(i) for i in range(70)]
-
-
-def test_a_changed_source_is_named_and_an_update_reuses_what_stayed(clip, tmp_path):
-    photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 30)
-    (photos / "b" / "bad.png").write_bytes(b"")
-    embed(clip, photos, out, shard_size=8)
-    (photos / "00003.png").unlink()
-    make_pictures(photos, 2, start=100)
-    (photos / "b" / "00001.png").write_bytes((photos / "00000.png").read_bytes() + b" ")
-    with pytest.raises(SourceChangedError, match=r"input 1 is now .*--update"):
-        embed(clip, photos, out, shard_size=8)
-    report = embed(clip, photos, out, shard_size=8, update=True)
-    assert (report.new, report.reused, report.bad) == (3, 28, 1)
-    ids, vectors = stored(out)
-    assert ids == sorted(p.relative_to(photos).as_posix() for p in photos.rglob("[01]*.png"))
-    np.testing.assert_allclose(vectors, clip.encode([photos / one for one in ids]).numpy(), atol=1e-6)
-    assert [bad["id"] for bad in quarantined(out)] == ["b/bad.png"]
-    assert not (out / "replaced").exists()
-    assert embed(clip, photos, out, shard_size=8, update=True).new == 0
-
-
-def test_an_interrupted_update_still_reuses(text, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
-    source, out = make_table(tmp_path / "t.csv", 60), tmp_path / "out"
-    embed(text, source, out, shard_size=10)
-    lines = source.read_text().splitlines(keepends=True)
-    source.write_text("".join([lines[0], "the first,cat,1990,0,True,\n", *lines[1:]]))
-
-    def press(done, total):
-        if done == 25:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        embed(text, source, out, shard_size=10, update=True, progress=press)
-    report = embed(text, source, out, shard_size=10)
-    assert (report.new, report.reused) == (0, 36)
-    assert stored(out)[0] == [str(i) for i in range(61)]
-    expected = text.encode_document(["the first", *(f"text {i}" for i in range(60))])
-    np.testing.assert_allclose(stored(out)[1], expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(("precision", "kind", "width"), [("int8", "int8", 32), ("binary", "uint8", 4)])

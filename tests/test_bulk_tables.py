@@ -15,7 +15,7 @@ import torch
 import zoo
 from tests.bulk_support import quarantined, stored
 from tests.train_tables import as_csv, as_jsonl, png, shard
-from zoo.bulk import SourceChangedError, SourceError, embed_dataset
+from zoo.bulk import SourceError, embed_dataset
 from zoo.bulk.lookup import find_input
 from zoo.bulk.sources import open_source
 from zoo.errors import TooManyBadItemsError, UnsupportedModalityError
@@ -100,10 +100,9 @@ def test_partitions_are_columns_and_a_new_one_is_added(clip, tmp_path):
     assert embed(clip, folder, out).new == 2
     assert kept(out).column("year").to_pylist() == [2023, 2023, 2024, None]
     partitioned(folder, {"2022": [4]})
-    with pytest.raises(SourceChangedError, match=r"input 0 is now year=2022/month=01/part-0.parquet#0"):
-        embed(clip, folder, out)
-    report = embed(clip, folder, out, update=True)
-    assert (report.new, report.reused) == (1, 4)
+    report = embed(clip, folder, out)
+    assert (report.added, report.unchanged) == (1, 4)
+    assert kept(out).column("year").to_pylist() == [2022, 2023, 2023, 2024, None]
     (folder / "year=2022" / "part-1.parquet").write_bytes((folder / "year=2022/month=01/part-0.parquet").read_bytes())
     with pytest.raises(SourceError, match=r"is of the partition year, and .* of year, month; .* name the same keys"):
         embed(clip, folder, out)

@@ -252,6 +252,26 @@ def test_embed_reports_and_goes_on(run, models, tmp_path):
     assert f"next: zoo search {out}" in printed
     report = json.loads(run(*command, "--json", "--quiet")[1])
     assert (report["new"], report["vectors"], report["reasons"]) == (0, 60, {"empty-text": 1})
+    assert (report["unchanged"], report["added"], report["kept"]) == (60, 0, 0)
+    manifest = json.loads((out / "manifest.json").read_text())
+    made = (out / "manifest.json").read_text()
+    counts = {**manifest["counts"], "inputs": 50}
+    (out / "manifest.json").write_text(json.dumps({**manifest, "counts": counts, "finished": False}))
+    assert f"{out}: 50 of 61 inputs are embedded; the same `zoo embed`" in run("search", out, "text 3")[2]
+    building = {"generation": 1, "inputs": 20, "total": 61}
+    (out / "manifest.json").write_text(json.dumps({**manifest, "building": building}))
+    assert "an update is not finished (20 of 61 inputs); the answers are those of before" in run("search", out, "a")[2]
+    (out / "manifest.json").write_text(made)
+    assert "finished" not in run("search", out, "text 3")[2]
+    lines = source.read_text().splitlines(keepends=True)
+    source.write_text("".join([lines[0], "more,cat,1,1,true,\n", *lines[1:50]]))
+    printed = run(*command)[1]
+    told = (
+        "1 added, 49 moved or touched, not embedded again, 10 kept of inputs that have vanished (--update lets them go)"
+    )
+    assert "60 vectors in" in printed
+    assert told in printed
+    source.write_text("".join(lines))
     status, printed, err = run(*command, "--max-bad", "0")
     assert (status, printed) == (2, "")
     assert "allowed are 0" in err

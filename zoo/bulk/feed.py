@@ -2,68 +2,52 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoo.bulk.content import UNKNOWN, content_of, state_of
+from zoo.bulk.earlier import Earlier, Found
 from zoo.bulk.errors import SourceChangedError, SourceError
-from zoo.bulk.shards import Shard, read_vectors
-from zoo.bulk.sources import STAMP_BYTES, Record, Source
+from zoo.bulk.shards import Shard
+from zoo.bulk.sources import Record, Source
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-
-HELP = (
-    ", unlike when it was embedded. Run again with --update (update=True), which reuses the vectors of all inputs that "
-    "stayed the same, or choose another --out"
-)
+# Threads that read files for their digests, while others read them for the model: each file comes from the disk once.
+_DIGESTING = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one input: a vector or an error, `reused` where the vector is from before an update."""
+    """What became of one input: a vector or an error.
+
+    Attributes:
+        content: of what was embedded, `UNKNOWN` where it is not told. moved: whether the vector is an earlier one of an
+            input that lay elsewhere; None where it was computed now.
+    """
 
     position: int
     record: Record
     vector: "np.ndarray | None"
     error: InputError | None
-    reused: bool = False
+    content: bytes = UNKNOWN
+    moved: bool | None = None
 
 
-class Reuse:
-    """Vectors of an earlier run, found by the stamp of their input; 16 bytes of memory for each."""
+@dataclass(frozen=True, slots=True)
+class _Embedding:
+    """An input that is being embedded: its content, and the state of its files before they were read."""
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        import numpy as np
+    content: "Future[bytes] | bytes"
+    state: tuple[tuple[int, int], ...]
 
-        self._shards = list(shards)
-        self._open: tuple[int, np.ndarray] | None = None
-        keys, places = [np.empty((0, 2), np.uint64)], [np.empty((0, 2), np.uint32)]
-        for number, shard in enumerate(self._shards):
-            stamps = np.frombuffer(shard.stamps, np.uint64).reshape(-1, STAMP_BYTES // 8)
-            good = np.ones(len(stamps), bool)
-            good[[bad.index - shard.start for bad in shard.bad]] = False
-            keys.append(stamps[good])
-            rows = np.arange(good.sum(), dtype=np.uint32)
-            places.append(np.stack([np.full_like(rows, number), rows], axis=1))
-        stamps, order = np.concatenate(keys), np.argsort(np.concatenate(keys)[:, 0], kind="stable")
-        self._keys, self._places = stamps[order], np.concatenate(places)[order]
-
-    def find(self, stamp: bytes) -> "np.ndarray | None":
-        """The stored vector of the input with this stamp."""
-        import numpy as np
-
-        wanted = np.frombuffer(stamp, np.uint64)
-        at = int(np.searchsorted(self._keys[:, 0], wanted[0]))
-        if at == len(self._keys) or not (self._keys[at] == wanted).all():
-            return None
-        number, row = (int(n) for n in self._places[at])
-        if self._open is None or self._open[0] != number:
-            import pyarrow.parquet as pq
-
-            self._open = number, read_vectors(pq.read_table(self._shards[number].path, columns=["vector"]))
-        return self._open[1][row].copy()
+    def told(self, value: Any) -> bytes:
+        """The content, unless a file has changed since: the vector may then be of what stood there before, or of half."""
+        content = self.content if isinstance(self.content, bytes) else self.content.result()
+        return content if state_of(value) == self.state else UNKNOWN
 
 
 class Feed:
@@ -73,25 +57,39 @@ class Feed:
         problem: why `values` ended early. An exception raised inside it would surface in whatever thread pulls.
     """
 
-    def __init__(self, source: Source, shards: Sequence[Shard], reuse: Reuse | None = None) -> None:
+    def __init__(self, source: Source, shards: Sequence[Shard], earlier: Earlier | None = None) -> None:
         self._source = source
-        self._shards = shards
-        self._reuse = reuse
-        self._waiting: deque[tuple[int, Record, np.ndarray | None]] = deque()
+        self._shards = [shard for shard in shards if not shard.kept]
+        self._earlier = earlier
+        self._waiting: deque[tuple[int, Record, Found | _Embedding | None]] = deque()
+        self._pool = ThreadPoolExecutor(_DIGESTING, thread_name_prefix="zoo-digest")
         self.problem: Exception | None = None
 
     def values(self) -> Iterator[Any]:
         """What `encode_stream` reads: a value for each input without a shard, None where none is to be embedded."""
         try:
-            for position, record in self.missing():
-                reused = self._reuse.find(record.stamp) if self._reuse and record.error is None else None
-                self._waiting.append((position, record, reused))
-                yield record.value if record.error is None and reused is None else None
-        except (SourceError, SourceChangedError, OSError) as error:
+            for position, record in self._missing():
+                if record.error is not None:
+                    self._waiting.append((position, record, None))
+                    yield None
+                elif self._earlier is not None and (found := self._earlier.find(record)) is not None:
+                    self._waiting.append((position, record, found))
+                    yield None
+                else:
+                    state = state_of(record.value)
+                    content = self._pool.submit(content_of, record.value) if state else content_of(record.value)
+                    self._waiting.append((position, record, _Embedding(content, state)))
+                    yield record.value
+        except OSError as error:
+            reason = error.strerror or error
+            self.problem = SourceError(f"{self._source.path} cannot be read any more ({reason}); what was done is kept")
+        except (SourceError, SourceChangedError) as error:
             self.problem = error
+        finally:
+            self._pool.shutdown(wait=False)
 
-    def missing(self) -> Iterator[tuple[int, Record]]:
-        """The inputs that no shard stands for; raises SourceChangedError where one that has a shard differs now."""
+    def _missing(self) -> Iterator[tuple[int, Record]]:
+        """The inputs that no shard stands for."""
         shards = iter(self._shards)
         shard = next(shards, None)
         position = -1
@@ -101,28 +99,25 @@ class Feed:
             if shard is None or position < shard.start:
                 yield position, record
             elif shard.stamp(position) != record.stamp:
-                now = f"{record.reference} ({record.error})" if record.error is not None else record.reference
-                found = f"{self._source.path} has changed, or is read otherwise: input {position} is now {now}"
-                raise SourceChangedError(found + HELP)
+                raise SourceChangedError(
+                    f"{self._source.path} is being changed: input {position} is now {record.reference}. What was done is "
+                    "kept; run the same command again when it is at rest"
+                )
+            elif self._earlier is not None:
+                self._earlier.pass_over(record, shard.content(position))
         if self._shards and self._shards[-1].stop > position + 1:
-            found = (
-                f"{self._source.path} has changed: it had {self._shards[-1].stop:,} inputs and has {position + 1:,} now"
+            raise SourceChangedError(
+                f"{self._source.path} is being changed: it had {self._shards[-1].stop:,} inputs and has {position + 1:,} "
+                "now. What was done is kept; run the same command again when it is at rest"
             )
-            raise SourceChangedError(found + HELP)
 
-    def check(self) -> None:
-        """Compares the inputs up to the last shard; raises SourceChangedError."""
-        last = self._shards[-1].stop if self._shards else 0
-        for position, _ in self.missing():
-            if position >= last:
-                return
-
-    def resolve(self, encoded: Any) -> "Outcome":
+    def resolve(self, encoded: Any) -> Outcome:
         """The input that a result of `encode_stream` belongs to, with its vector or the reason why it has none."""
-        position, record, reused = self._waiting.popleft()
+        position, record, waited = self._waiting.popleft()
         if record.error is not None:
             return Outcome(position, record, None, record.error)
-        if reused is not None:
-            return Outcome(position, record, reused, None, reused=True)
-        vector = None if encoded.vector is None else encoded.vector.numpy()
-        return Outcome(position, record, vector, encoded.error)
+        if isinstance(waited, Found):
+            return Outcome(position, record, waited.vector(), None, waited.content, waited.moved)
+        if encoded.error is not None:
+            return Outcome(position, record, None, encoded.error)
+        return Outcome(position, record, encoded.vector.numpy(), None, waited.told(record.value))

@@ -2,17 +2,21 @@
 
 import contextlib
 import time
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo._version import __version__
-from zoo.bulk.errors import DiskFullError
+from zoo.bulk.earlier import Left, Target
+from zoo.bulk.errors import DiskFullError, FolderError
 from zoo.bulk.feed import Outcome
+from zoo.bulk.known import id_key
 from zoo.bulk.limit import Limit
+from zoo.bulk.plan import Plan
 from zoo.bulk.shards import FORMAT, QUARANTINE, Bad, Draft, Row, Shard, ShardFolder
 from zoo.bulk.sources import Source
 from zoo.errors import TooManyBadItemsError
@@ -25,11 +29,14 @@ Compress = Callable[["np.ndarray"], "np.ndarray"]
 
 @dataclass
 class BulkReport:
-    """What is in the folder after a run.
+    """What is in the folder after a run, and what the run has done: `added` to `kept` are the vectors in the folder.
 
     Attributes:
-        inputs: inputs of the source, `vectors + bad`.
-        new: vectors computed by this run. reused: vectors copied from before an update.
+        inputs: inputs of the source, bad ones included. vectors: in the folder. bad: inputs without one.
+        added, changed: computed by this run, of new inputs and in place of those of inputs that have changed.
+        moved: of inputs that lay elsewhere, under another name or with other columns beside them; not computed again.
+        unchanged: those that were there. kept: of inputs that have vanished from the source.
+        removed: vectors that are not there any more, and not replaced by those of `changed`.
         reasons: how many bad inputs for each reason code.
         ignored: files or lines that were never inputs, by kind.
     """
@@ -38,18 +45,38 @@ class BulkReport:
     inputs: int = 0
     vectors: int = 0
     bad: int = 0
-    new: int = 0
-    reused: int = 0
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    unchanged: int = 0
+    kept: int = 0
+    removed: int = 0
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     ignored: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def new(self) -> int:
+        """Vectors computed by this run."""
+        return self.added + self.changed
+
     def add(self, shard: Shard) -> None:
         """Counts a finished shard."""
-        self.inputs += shard.stop - shard.start
         self.vectors += shard.rows
+        if shard.kept:
+            self.kept += shard.rows
+            return
+        self.inputs += shard.stop - shard.start
         self.bad += len(shard.bad)
         self.reasons.update(bad.reason for bad in shard.bad)
+
+    def settle(self, left: Left) -> None:
+        """Counts what the source did not ask for; the last count of all."""
+        self.kept += left.kept
+        self.vectors += left.kept
+        self.changed, self.removed = left.changed, left.removed
+        self.added -= left.changed
+        self.unchanged = self.vectors - self.kept - self.new - self.moved
 
 
 @dataclass
@@ -61,7 +88,7 @@ class Job:
         facts: written into every shard: `fingerprint` and `precision`.
         about: written into the manifest besides.
         compress: a float32 vector to the stored form.
-        shards: those that exist already.
+        plan: what exists already, and which set is written. update: whether vectors of vanished inputs go.
     """
 
     folder: ShardFolder
@@ -72,21 +99,23 @@ class Job:
     dim: int
     compress: Compress
     limit: Limit
-    shards: Sequence[Shard]
+    plan: Plan
+    update: bool
     shard_size: int
     shard_seconds: float
 
     def __post_init__(self) -> None:
         self.report = BulkReport(self.folder.path, ignored=dict(self.source.ignored))
-        for shard in self.shards:
+        for shard in self.plan.shards:
             self.report.add(shard)
-        self._files = len(self.shards)
+        self._files = len(self.plan.shards)
         self._draft: Draft | None = None
+        self._made = array("Q")  # keys of the ids whose vectors were computed
         self._closed_at = time.monotonic()
-        self._created = (self.folder.manifest() or {}).get("created", _now())
+        self._before = self.folder.manifest()
         # A kill may have come between a shard and its lines in the quarantine file.
-        self.folder.write_quarantine([bad for shard in self.shards for bad in shard.bad])
-        self._write_manifest(finished=False)
+        self.folder.write_quarantine([bad for shard in self.plan.shards for bad in shard.bad])
+        self._write_progress()
 
     def check(self) -> None:
         """Raises TooManyBadItemsError if earlier runs have met too many bad inputs already."""
@@ -128,21 +157,24 @@ class Job:
             message = Exception.__str__(error)
             became: Row | Bad = Bad(outcome.position, record.id, record.reference, error.code, message)
         else:
-            vector = outcome.vector if outcome.reused else self.compress(outcome.vector)
+            computed = outcome.moved is None
+            vector = self.compress(outcome.vector) if computed else outcome.vector
             became = Row(record.id, record.reference, record.attributes, vector)
-            self.report.reused += outcome.reused
-            self.report.new += not outcome.reused
-        draft.take(record.stamp, became)
+            self.report.added += computed
+            self.report.moved += bool(outcome.moved)
+            if computed and self.plan.building:
+                self._made.append(id_key(record.id))
+        draft.take(record.stamp, became, outcome.content)
 
     def flush(self) -> None:
         """Writes what has been collected as a shard, however little it is."""
         draft, self._draft = self._draft, None
         if draft:
-            shard = self.folder.write(draft, self.facts, self.source.schema, self.dim)
+            shard = self.folder.write(draft, self.facts, self.source.schema, self.dim, self.plan.generation)
             self.folder.append_quarantine(shard.bad)
             self.report.add(shard)
             self._files += 1
-            self._write_manifest(finished=False)
+            self._write_progress()
         self._closed_at = time.monotonic()
 
     @contextlib.contextmanager
@@ -151,19 +183,32 @@ class Job:
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, DiskFullError):
-                with contextlib.suppress(DiskFullError):
+            if not isinstance(error, DiskFullError | FolderError):
+                with contextlib.suppress(DiskFullError, FolderError):
                     self.flush()
             raise
         self.flush()
 
     def finish(self) -> None:
-        """Marks the folder as finished; raises TooManyBadItemsError by the share of all inputs, or if all were bad."""
+        """Marks the set as finished, and puts it in the place of the one before.
+
+        Raises:
+            TooManyBadItemsError: by the share of all inputs, or because all were bad; nothing is replaced then.
+        """
         if self.limit.exceeded(self.report.bad, self.report.inputs) or not self.report.vectors:
             raise self._too_many()
+        number, left = self.plan.generation, Left()
+        if self.plan.building and self.plan.earlier is not None:
+            target = Target(number, self.source.schema, self.facts)
+            placed = [shard for shard in self.folder.of(number) if not shard.kept]
+            left = self.plan.earlier.keep(self.folder, placed, target, self._made, self.update)
+        self.report.settle(left)
+        shards = self.folder.of(number)
+        self._files = len(shards)
+        self._write_manifest(finished=True)  # from here on this is the set that is searched
         # Gaps filled late were appended late: the final file is in the order of the inputs.
-        self.folder.write_quarantine([bad for shard in self.folder.finished() for bad in shard.bad])
-        self._write_manifest(finished=True)
+        self.folder.write_quarantine([bad for shard in shards for bad in shard.bad])
+        self.folder.tidy(number)
 
     def _too_many(self) -> TooManyBadItemsError:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.report.reasons.most_common())
@@ -174,34 +219,37 @@ class Job:
             f"the {self.report.vectors:,} vectors made so far are kept"
         )
 
+    def _write_progress(self) -> None:
+        """How far the run is; while the next set is written, the manifest stays that of the set that is searched."""
+        if not self.plan.building:
+            self._write_manifest(finished=False)
+        elif self._before is not None:
+            done = {"generation": self.plan.generation, "inputs": self.report.inputs, "total": self.total}
+            self.folder.write_manifest({**self._before, "building": done})
+
     def _write_manifest(self, *, finished: bool) -> None:
-        report, source = self.report, self.source
+        report = self.report
         manifest = {
             "format": FORMAT,
             "zoo": __version__,
             **self.about,
             **self.facts,
             "dim": self.dim,
-            "source": {
-                "path": source.place(),
-                "root": str(source.root),
-                "base": str(source.base),
-                "kind": source.kind,
-                "column": source.column,
-                "media": source.media,
-                "attribute": source.attribute,
-            },
-            "attributes": {field.name: str(field.type) for field in source.schema},
+            "source": self.source.described(),
+            "attributes": {field.name: str(field.type) for field in self.source.schema},
             "counts": {
                 "inputs": report.inputs,
+                "total": self.total,
                 "vectors": report.vectors,
+                "kept": report.kept,
                 "bad": report.bad,
                 "reasons": dict(report.reasons),
                 "ignored": report.ignored,
             },
             "shards": self._files,
+            "generation": self.plan.generation,
             "finished": finished,
-            "created": self._created,
+            "created": (self._before or {}).get("created", _now()),
             "updated": _now(),
         }
         self.folder.write_manifest(manifest)

@@ -1,7 +1,6 @@
 """embed_dataset: a folder or table of any size → vectors on disk, resumable, each input exactly once."""
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -22,12 +21,12 @@ from zoo.arguments import (
     whole,
 )
 from zoo.arguments import device as device_here
-from zoo.bulk.errors import OptionError, SourceChangedError, SourceError
-from zoo.bulk.feed import HELP, Feed, Reuse
-from zoo.bulk.fingerprints import check_fingerprint
+from zoo.bulk.errors import OptionError, SourceError
+from zoo.bulk.feed import Feed
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
-from zoo.bulk.shards import REPLACED, Shard, ShardFolder, full_disk_named, read_footer, sync_folder
+from zoo.bulk.plan import plan
+from zoo.bulk.shards import ShardFolder
 from zoo.bulk.sources import Source, check_exists, left_alone, prepare
 from zoo.errors import UnsupportedModalityError
 from zoo.spec import need_one_vector
@@ -57,6 +56,7 @@ REPORT_EVERY = 0.1
     shard_size=whole(None),
     shard_seconds=number,
     update=flag,
+    force=flag,
     device=optional(device_here),
     ignore=texts,
     split=optional(text),
@@ -83,6 +83,7 @@ def embed_dataset(
     shard_seconds: float = SHARD_SECONDS,
     max_bad: int | str | None = None,
     update: bool = False,
+    force: bool = False,
     device: str | None = None,
     ignore: Sequence[str] = (),
     split: str | None = None,
@@ -99,6 +100,11 @@ def embed_dataset(
     `manifest.json` and `quarantine.jsonl` (each bad input once, with a reason code). A process killed at any moment
     loses at most the inputs since its last shard and repeats none that is in a shard.
 
+    Run again, it embeds inputs that are new or have changed. Those that were moved, renamed or touched, or whose other
+    columns have changed, are recognised by what they hold. Vectors of vanished inputs stay until `update`, or until their
+    id is that of another input (the number of a row, say). Where more is to be done than to add shards, the next set is
+    written beside the one that is searched and replaces it in one step, when it is whole.
+
     Args:
         model: an embedder, or the name or folder of one.
         source: a folder of images, a .txt file (a text per line), or what `open_pairs` reads: .csv, .tsv, .jsonl, .parquet
@@ -111,7 +117,8 @@ def embed_dataset(
         dim: cut of a Matryoshka model. precision: "float32", "int8" or "binary", as in `encode`.
         shard_size: inputs in a shard; shard_seconds: a shard is also closed after this time.
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
-        update: where inputs have changed since, embed those again and reuse the vectors of all others.
+        update: vectors of inputs that have vanished from the source go; without it they stay.
+        force: look into inputs whose place, size and time are those of before, too, and embed again what holds something else.
         device: where a model given by name runs; by default a GPU if there is one. ignore: columns that are read as if they
             were not there; other names as in `load_model`.
         split: rows of this split alone; all rows by default. root, as_text, encoding, separator: as in `open_pairs`.
@@ -152,24 +159,24 @@ def embed_dataset(
     folder.create()
     with folder.locked():
         facts = {"fingerprint": embedder.fingerprint(dim=dim, **asked), "precision": precision}
-        shards, reuse = _existing(folder, data, facts, update)
+        begun = plan(folder, data, facts, split=split, update=update, force=force)
         job = Job(
             folder,
             data,
             total,
             facts,
-            about={"model": _loadable(model), **asked},
+            about={"model": _loadable(model), "split": split, **asked},
             dim=dim,
             compress=compress,
             limit=limit,
-            shards=shards,
+            plan=begun,
+            update=update,
             shard_size=shard_size,
             shard_seconds=shard_seconds,
         )
-        feed = Feed(data, shards, reuse)
+        feed = Feed(data, begun.shards, begun.earlier)
         stream = embedder.encode_stream(feed.values(), batch_size=batch_size, dim=dim, progress=False, **asked)
         _take_all(job, feed, stream, progress)
-        shutil.rmtree(folder.path / REPLACED, ignore_errors=True)
     job.report.seconds = time.monotonic() - started
     return job.report
 
@@ -239,57 +246,6 @@ def _loadable(model: "Embedder | str | Path") -> str:
     from zoo.registry import list_models
 
     return model.spec.name if model.spec.name in list_models() else model.spec.source or model.spec.name
-
-
-def _existing(
-    folder: ShardFolder, data: Source, facts: dict[str, Any], update: bool
-) -> tuple[list[Shard], Reuse | None]:
-    """The shards that stay, and the vectors of those that do not, once both are known to belong to this job."""
-    shards, replaced = folder.finished(), _replaced(folder)
-    for shard in [*shards, *replaced]:
-        check_fingerprint(
-            {**shard.fingerprint, "precision": shard.precision},
-            {**facts["fingerprint"], "precision": facts["precision"]},
-            folder.path,
-            "Choose another --out, or delete this folder to embed everything anew.",
-        )
-    try:
-        _check_columns(shards, data)
-        Feed(data, shards).check()
-    except SourceChangedError:
-        if not update:
-            raise
-        _set_aside(folder, shards)
-        shards, replaced = [], _replaced(folder)
-    return shards, Reuse(replaced) if replaced else None
-
-
-def _replaced(folder: ShardFolder) -> list[Shard]:
-    return [read_footer(path) for path in sorted((folder.path / REPLACED).glob("*.parquet"))]
-
-
-def _check_columns(shards: list[Shard], data: Source) -> None:
-    for shard in shards:
-        there = {field.name: field.type for field in shard.schema if field.name not in ("id", "reference", "vector")}
-        ours = {field.name: field.type for field in data.schema}
-        if there != ours:
-            names = sorted(name for name in {*there, *ours} if there.get(name) != ours.get(name))
-            told = ", ".join(
-                f"{name} ({there.get(name, 'absent')} there, {ours.get(name, 'absent')} here)" for name in names
-            )
-            raise SourceChangedError(f"{data.path} has changed, or is read otherwise: its columns {told}" + HELP)
-
-
-def _set_aside(folder: ShardFolder, shards: list[Shard]) -> None:
-    """Moves shards to `replaced/`, where their vectors serve until the update is complete."""
-    aside = folder.path / REPLACED
-    with full_disk_named(folder.path):
-        aside.mkdir(exist_ok=True)
-        generation = len(list(aside.iterdir()))
-        for shard in shards:
-            shard.path.replace(aside / f"{generation:06d}-{shard.path.name}")
-        sync_folder(folder.shards)
-        sync_folder(aside)
 
 
 def _compressor(embedder: "Embedder", precision: str, dim: int) -> Callable[[Any], Any]:

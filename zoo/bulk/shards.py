@@ -6,11 +6,14 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
 from zoo.bulk.errors import DamagedShardError, DiskFullError, FolderError
 from zoo.bulk.sources import STAMP_BYTES
 
@@ -23,7 +26,8 @@ FOOTER = b"zoo"
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
 SHARDS = "shards"
-REPLACED = "replaced"
+REPLACED = "replaced"  # where earlier versions moved shards to for the time of an update
+NAME = re.compile(r"(?:g(\d{6})-(?:kept-)?)?\d{12}-\d{12}\.parquet")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -44,11 +48,13 @@ class Bad:
 
 @dataclass(frozen=True)
 class Shard:
-    """One finished file: inputs `start` to `stop` of the source.
+    """One finished file: inputs `start` to `stop` of the source, or vectors kept of inputs that are gone.
 
     Attributes:
         rows: vectors in the file; `stop - start - rows` inputs are in `bad`.
-        stamps: 16 bytes for each input, bad ones included.
+        stamps, contents: 16 and 24 bytes for each input, bad ones included; the contents `UNKNOWN` where nobody has asked.
+        kept: whether its inputs have vanished from the source: `start` and `stop` count those alone.
+        generation: the set that it is of; see `ShardFolder`.
         fingerprint: of the model, prompt and preprocessing.
     """
 
@@ -57,15 +63,38 @@ class Shard:
     stop: int
     rows: int
     stamps: bytes
+    contents: bytes
     bad: tuple[Bad, ...]
     fingerprint: dict[str, Any]
     precision: str
     schema: "pa.Schema"
+    kept: bool = False
+    generation: int = 0
 
     def stamp(self, position: int) -> bytes:
         """The stamp of the input at this position of the source."""
         at = (position - self.start) * STAMP_BYTES
         return self.stamps[at : at + STAMP_BYTES]
+
+    def content(self, position: int) -> bytes:
+        """What was embedded of the input at this position."""
+        at = (position - self.start) * CONTENT_BYTES
+        return self.contents[at : at + CONTENT_BYTES]
+
+    def good(self) -> "np.ndarray":
+        """Which of its inputs have a vector, `(stop - start,)`."""
+        import numpy as np
+
+        good = np.ones(self.stop - self.start, bool)
+        good[[bad.index - self.start for bad in self.bad]] = False
+        return good
+
+    @property
+    def columns(self) -> "pa.Schema":
+        """The columns of the source that are kept beside the vectors."""
+        import pyarrow as pa
+
+        return pa.schema([field for field in self.schema if field.name not in ("id", "reference", "vector")])
 
 
 @dataclass(frozen=True)
@@ -83,18 +112,18 @@ class Draft:
     """The inputs of a shard that is not written yet.
 
     Attributes:
-        taken: stamp and outcome of each. One list, so that an input is in it whole or not at all: Ctrl-C may come between
-            any two steps, and an input that is counted without its vector would never be embedded.
+        taken: stamp, content and outcome of each. One list, so that an input is in it whole or not at all: Ctrl-C may come
+            between any two steps, and an input that is counted without its vector would never be embedded.
         bad_count: how many of them could not be embedded.
     """
 
     start: int
-    taken: list[tuple[bytes, Row | Bad]] = field(default_factory=list)
+    taken: list[tuple[bytes, bytes, Row | Bad]] = field(default_factory=list)
     bad_count: int = 0
 
-    def take(self, stamp: bytes, outcome: Row | Bad) -> None:
+    def take(self, stamp: bytes, outcome: Row | Bad, content: bytes = UNKNOWN) -> None:
         """Adds the next input."""
-        self.taken.append((stamp, outcome))
+        self.taken.append((stamp, content, outcome))
         self.bad_count += isinstance(outcome, Bad)
 
     @property
@@ -105,7 +134,7 @@ class Draft:
     @property
     def bad(self) -> list[Bad]:
         """Those that could not be embedded."""
-        return [outcome for _, outcome in self.taken if isinstance(outcome, Bad)]
+        return [outcome for *_, outcome in self.taken if isinstance(outcome, Bad)]
 
     def __len__(self) -> int:
         return len(self.taken)
@@ -123,7 +152,10 @@ def vector_type(dim: int, precision: str) -> "pa.DataType":
 class ShardFolder:
     """The folder that a bulk job writes: `shards/`, `manifest.json`, `quarantine.jsonl`.
 
-    The shards are the only truth: the other two files are derived from them and can be written again at any time.
+    The shards are the only truth: the other two files are derived from them and can be written again at any time, but for
+    one fact. All shards of one *generation* are a set; a run that has more to do than to add shards writes the next
+    generation beside the one that is searched, and the manifest says which that is: it is replaced in one step when
+    the new set is whole, and only then the old files go. Without a manifest the lowest generation is the one.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -138,34 +170,53 @@ class ShardFolder:
         """Makes the folders; raises FolderError where that is not possible."""
         if self.path.exists() and not self.path.is_dir():
             raise FolderError(f"{self.path} is a file; --out takes a folder")
-        try:
-            with full_disk_named(self.path):
-                self.shards.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FolderError(f"cannot write into {self.path}: {error.strerror or error}") from error
+        with self._writing():
+            self.shards.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for one writer, and removes what a killed one left half written.
+        """Holds the folder for one writer, and removes what a killed one left: half written files, and a set that is replaced.
 
         The lock vanishes with its process, however that ends.
+
+        Raises:
+            FolderError: another process writes there, or nobody can.
         """
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / ".lock", timeout=0)
+        with self._writing():
+            try:
+                lock.acquire()
+            except Timeout:
+                raise FolderError(
+                    f"another process is writing to {self.path}; wait until it is finished, or choose another folder"
+                ) from None
         try:
-            lock.acquire()
-        except Timeout:
-            raise FolderError(
-                f"another process is writing to {self.path}; wait until it is finished, or choose another folder"
-            ) from None
-        try:
-            for folder in (self.path, self.shards):
-                for leftover in folder.glob(".tmp-*.part"):
-                    leftover.unlink(missing_ok=True)
+            with self._writing():
+                for folder in (self.path, self.shards):
+                    for leftover in folder.glob(".tmp-*.part"):
+                        leftover.unlink(missing_ok=True)
+            live = self.live()
+            self.remove(generation for generation in self.generations() if generation < live)
             yield
         finally:
             lock.release()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what the system says of a folder that cannot be written into errors with names."""
+        try:
+            with full_disk_named(self.path):
+                yield
+        except OSError as error:
+            gone = "" if self.path.is_dir() else ", which is gone"
+            raise FolderError(
+                f"cannot write into {self.path}{gone} ({error.strerror or error}); run the same command again when that "
+                "is possible: it goes on with what is there"
+            ) from error
+
+    # -- the manifest
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None where there is none yet."""
@@ -186,51 +237,116 @@ class ShardFolder:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces the manifest in one step."""
-        write_atomically(self.path / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+        with self._writing():
+            write_atomically(self.path / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+
+    # -- the shards
+
+    def generations(self) -> list[int]:
+        """Of which generations there are shards, told by their names."""
+        return sorted({_generation(path) for path in self.shards.glob("*.parquet")})
+
+    def live(self) -> int:
+        """The generation that is searched."""
+        manifest = self.manifest()
+        return min(self.generations(), default=0) if manifest is None else manifest.get("generation", 0)
 
     def finished(self) -> list[Shard]:
-        """The finished shards in the order of their inputs; raises DamagedShardError where two overlap."""
-        found = sorted((read_footer(path) for path in self.shards.glob("*.parquet")), key=lambda shard: shard.start)
+        """The shards that are searched, in the order of their inputs, and after them those of inputs that have vanished.
+
+        Raises:
+            DamagedShardError: one cannot be read, or two stand for the same inputs.
+        """
+        while True:
+            live = self.live()
+            try:
+                return self.of(live)
+            except DamagedShardError:
+                if self.live() == live:
+                    raise  # else another process has put the next set in its place meanwhile
+
+    def of(self, generation: int) -> list[Shard]:
+        """The shards of a generation, as `finished` has them."""
+        paths = (path for path in self.shards.glob("*.parquet") if _generation(path) == generation)
+        found = sorted((read_footer(path) for path in paths), key=lambda shard: (shard.kept, shard.start))
         for before, after in itertools.pairwise(found):
-            if after.start < before.stop:
+            if before.kept == after.kept and after.start < before.stop:
                 raise DamagedShardError(
                     f"{before.path.name} and {after.path.name} in {self.shards} stand for some of the same inputs; "
                     "move one of them away and run `zoo embed` again"
                 )
         return found
 
-    def write(self, draft: Draft, facts: dict[str, Any], schema: "pa.Schema", dim: int) -> Shard:
-        """Writes a shard under a temporary name, makes it durable, and only then gives it its name."""
-        import pyarrow.parquet as pq
+    def replaced(self) -> list[Shard]:
+        """What an earlier version has set aside for an update that was not finished; its vectors can be used."""
+        return [read_footer(path) for path in sorted((self.path / REPLACED).glob("*.parquet"))]
 
-        precision = facts["precision"]
-        table = _as_table(draft, schema, dim, precision)
-        footer = {
-            "format": FORMAT,
+    def remove(self, generations: Iterable[int], kept: bool = False) -> None:
+        """Deletes all shards of these generations, or those alone that are kept of vanished inputs."""
+        gone = set(generations)
+        with self._writing():
+            for path in self.shards.glob("*.parquet") if gone else ():
+                ours = NAME.fullmatch(path.name) and ("-kept-" in path.name or not kept)
+                if ours and _generation(path) in gone:
+                    path.unlink(missing_ok=True)
+            if gone:
+                sync_folder(self.shards)
+
+    def tidy(self, live: int) -> None:
+        """Deletes all shards but those of the set that is searched."""
+        self.remove(generation for generation in self.generations() if generation != live)
+        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+
+    def write(self, draft: Draft, facts: dict[str, Any], schema: "pa.Schema", dim: int, generation: int = 0) -> Shard:
+        """Writes the inputs of a draft as a shard; raises as `write_table`."""
+        about = {
             "start": draft.start,
             "stop": draft.stop,
-            "stamps": b"".join(stamp for stamp, _ in draft.taken).hex(),
+            "stamps": b"".join(stamp for stamp, *_ in draft.taken).hex(),
+            "contents": b"".join(content for _, content, _ in draft.taken).hex(),
+            "bad": [vars(bad) for bad in draft.bad],
         }
-        footer |= {"bad": [vars(bad) for bad in draft.bad], **facts}
+        return self.write_table(_as_table(draft, schema, dim, facts["precision"]), about | facts, generation)
+
+    def write_table(self, table: "pa.Table", about: dict[str, Any], generation: int) -> Shard:
+        """Writes a shard under a temporary name, makes it durable, and only then gives it its name.
+
+        Raises:
+            DiskFullError, FolderError: it cannot be written.
+        """
+        import pyarrow.parquet as pq
+
+        footer = {"format": FORMAT, "generation": generation, **about}
         table = table.replace_schema_metadata({FOOTER: json.dumps(footer).encode()})
         buffer = io.BytesIO()
         # Vectors do not compress: zstd would cost time for a tenth of the size.
         texts = [name for name in table.column_names if name != "vector"]
         codecs = dict.fromkeys(texts, "zstd") | {"vector.list.element": "none"}
         pq.write_table(table, buffer, compression=codecs, use_dictionary=texts, row_group_size=max(1, len(table)))
-        path = self.shards / f"{draft.start:012d}-{draft.stop:012d}.parquet"
-        write_atomically(path, buffer.getbuffer())
-        return read_footer(path)
+        name = f"{footer['start']:012d}-{footer['stop']:012d}.parquet"
+        name = f"g{generation:06d}-{'kept-' if footer.get('kept') else ''}{name}" if generation else name
+        with self._writing():
+            write_atomically(self.shards / name, buffer.getbuffer())
+        return read_footer(self.shards / name)
+
+    # -- the quarantine
 
     def write_quarantine(self, bad: Sequence[Bad]) -> None:
         """Writes the quarantine file anew."""
-        write_atomically(self.path / QUARANTINE, "".join(one.line() for one in bad).encode())
+        with self._writing():
+            write_atomically(self.path / QUARANTINE, "".join(one.line() for one in bad).encode())
 
     def append_quarantine(self, bad: Sequence[Bad]) -> None:
         """Adds the bad inputs of a shard that has just been written."""
         if bad:
-            with full_disk_named(self.path), (self.path / QUARANTINE).open("a", encoding="utf-8") as file:
+            with self._writing(), (self.path / QUARANTINE).open("a", encoding="utf-8") as file:
                 file.write("".join(one.line() for one in bad))
+
+
+def _generation(path: Path) -> int:
+    """Of which generation a file is, by its name; those of the first have no number, nor have names that are not ours."""
+    match = NAME.fullmatch(path.name)
+    return int(match[1] or 0) if match else 0
 
 
 def _as_table(draft: Draft, schema: "pa.Schema", dim: int, precision: str) -> "pa.Table":
@@ -238,7 +354,7 @@ def _as_table(draft: Draft, schema: "pa.Schema", dim: int, precision: str) -> "p
     import pyarrow as pa
 
     kind = vector_type(dim, precision)
-    rows = [outcome for _, outcome in draft.taken if isinstance(outcome, Row)]
+    rows = [outcome for *_, outcome in draft.taken if isinstance(outcome, Row)]
     flat = np.concatenate([row.vector for row in rows]) if rows else np.empty(0, kind.value_type.to_pandas_dtype())
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat, type=kind.value_type), type=kind)
     columns: dict[str, Any] = {
@@ -260,16 +376,21 @@ def read_footer(path: Path) -> Shard:
         with pq.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
         footer = json.loads(schema.metadata[FOOTER])
+        inputs = footer["stop"] - footer["start"]
         return Shard(
             path=path,
             start=footer["start"],
             stop=footer["stop"],
             rows=rows,
             stamps=bytes.fromhex(footer["stamps"]),
-            bad=tuple(Bad(**bad) for bad in footer["bad"]),
+            # Shards of earlier versions say no contents.
+            contents=bytes.fromhex(footer["contents"]) if "contents" in footer else UNKNOWN * inputs,
+            bad=tuple(Bad(**bad) for bad in footer.get("bad", ())),
             fingerprint=footer["fingerprint"],
             precision=footer["precision"],
             schema=schema.remove_metadata(),
+            kept=footer.get("kept", False),
+            generation=footer.get("generation", 0),
         )
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise DamagedShardError(
@@ -326,3 +447,17 @@ def full_disk_named(folder: Path) -> Iterator[None]:
                 "space and run the same command again: it goes on where it stopped"
             ) from error
         raise
+
+
+def unfinished(manifest: Mapping[str, Any]) -> str:
+    """What a search should say of a folder whose run was stopped or goes on; "" for a finished one."""
+    counts, building = manifest["counts"], manifest.get("building")
+    if building is not None:
+        return (
+            f"an update is not finished ({building['inputs']:,} of {building['total']:,} inputs); the answers are those of "
+            "before. The same `zoo embed` command goes on with it"
+        )
+    total = counts.get("total", 0)
+    if manifest["finished"] or counts["inputs"] >= total:
+        return ""
+    return f"{counts['inputs']:,} of {total:,} inputs are embedded; the same `zoo embed` command goes on"

@@ -65,6 +65,10 @@ class Source(Protocol):
         """All records from the first, without holding more than a few in memory."""
         ...
 
+    def described(self) -> dict[str, str | None]:
+        """What the manifest says of the source."""
+        ...
+
 
 @dataclass
 class SourceFacts:
@@ -91,6 +95,18 @@ class SourceFacts:
     def place(self) -> str:
         """The source for the manifest: of files the whole path."""
         return str(self.path.resolve()) if isinstance(self.path, Path) else self.path
+
+    def described(self) -> dict[str, str | None]:
+        """What the manifest says of the source."""
+        return {
+            "path": self.place(),
+            "root": str(self.root),
+            "base": str(self.base),
+            "kind": self.kind,
+            "column": self.column,
+            "media": self.media,
+            "attribute": self.attribute,
+        }
 
 
 class Opened(Protocol):

@@ -8,6 +8,11 @@ file_name, query_image, …); --column chooses. Paths are relative to the table.
 
 Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded, among
 them missing files, empty cells and rows that are none, are listed in quarantine.jsonl with a reason.
+
+Given again, the command adds inputs that are new, embeds again those that have changed, and recognises by what they hold
+those that were moved, renamed or touched, or whose other columns have changed. Vectors of inputs that have vanished stay;
+--update lets them go. --force looks into inputs of the same name, size and time as well. Until all is done the vectors of
+before are searched.
 """
 
 import argparse
@@ -32,7 +37,8 @@ EXAMPLES = (
     "zoo embed products.csv --column image+title --out vectors/     # one vector of both",
     "zoo embed hf:org/name --split test --column image --out vectors/",
     "zoo embed ~/Pictures --out vectors/ --max-bad 1%       # stop if more are unreadable",
-    "zoo embed ~/Pictures --out vectors/ --update           # after images were added or changed",
+    "zoo embed ~/Pictures --out vectors/                    # again: embeds what is new or has changed",
+    "zoo embed ~/Pictures --out vectors/ --update           # and vectors of deleted images go",
     'zoo search vectors/ "a red motorbike"',
 )
 # Seconds between lines of progress where there is no terminal for a bar.
@@ -63,7 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard-size", type=positive, default=4096, metavar="N", help="inputs in a file (default: 4096)"
     )
-    parser.add_argument("--update", action="store_true", help="inputs have changed: embed those, keep all others")
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="let vectors go whose inputs have vanished from SOURCE (default: they stay)",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="look into inputs whose name, size and time are those of before, too"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="a report for machines on stdout")
 
@@ -87,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
             shard_size=arguments.shard_size,
             max_bad=arguments.max_bad,
             update=arguments.update,
+            force=arguments.force,
             device=arguments.device,
             ignore=arguments.ignore,
             split=arguments.split,
@@ -101,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         _say_what_is_saved(arguments.out)
         raise
     if arguments.json:
-        facts = {**vars(report), "folder": str(report.folder), "reasons": dict(report.reasons)}
+        facts = {**vars(report), "new": report.new, "folder": str(report.folder), "reasons": dict(report.reasons)}
         print_json(facts)
     else:
         _summarise(report)
@@ -129,17 +143,30 @@ def _say_what_is_saved(folder: object) -> None:
     from zoo.bulk.shards import ShardFolder
 
     manifest = ShardFolder(str(folder)).manifest()
-    saved = manifest["counts"]["inputs"] if manifest else 0
+    saved = (manifest.get("building") or manifest["counts"])["inputs"] if manifest else 0
     print(f"\n{saved:,} inputs are saved in {folder}; the same command goes on from there", file=sys.stderr)
 
 
 def _summarise(report) -> None:  # of a BulkReport
     rate = f", {report.new / report.seconds:,.0f}/s" if report.seconds > 1 and report.new else ""
-    kept = f" ({report.new:,} new, {report.vectors - report.new:,} were there)" if report.new < report.vectors else ""
-    print(f"{report.folder}: {report.vectors:,} vectors{kept} in {report.seconds:.1f} s{rate}")
+    print(f"{report.folder}: {report.vectors:,} vectors in {report.seconds:.1f} s{rate}")
+    if report.added < report.vectors or report.removed:
+        print(", ".join(f"{count:,} {what}" for what, count in _done(report).items() if count))
     if report.bad:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.most_common())
         print(f"{report.bad:,} inputs could not be embedded ({reasons}): see {report.folder / 'quarantine.jsonl'}")
     if report.ignored:
         print("ignored: " + ", ".join(f"{count:,} {kind}" for kind, count in report.ignored.items()))
     print(f'next: zoo search {report.folder} "what you are looking for"')
+
+
+def _done(report) -> dict[str, int]:  # of a BulkReport
+    """What was done with how many vectors, in words."""
+    return {
+        "added": report.added,
+        "changed and embedded again": report.changed,
+        "moved or touched, not embedded again": report.moved,
+        "unchanged": report.unchanged,
+        "kept of inputs that have vanished (--update lets them go)": report.kept,
+        "removed": report.removed,
+    }

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Searches; status 1 if a filter leaves nothing."""
+    from zoo.bulk.shards import unfinished
     from zoo.index import open_index, read_manifest
     from zoo.items import Item
 
@@ -59,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image_weight is not None and not composed:
         raise ZooError("--image-weight is of a picture and words together; give --image FILE and TEXT")
     manifest = read_manifest(arguments.folder)
+    if told := unfinished(manifest):
+        print(f"{arguments.folder}: {told}", file=sys.stderr)
     with waiting(f"loading {arguments.model or manifest['model']}"):
         model = _open_model(arguments, manifest["model"])
     with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):

@@ -1,0 +1,82 @@
+"""What a run has to do in a folder that holds vectors: add shards to the set that is searched, or write the next set beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.bulk.earlier import Earlier, stands
+from zoo.bulk.errors import SourceChangedError
+from zoo.bulk.fingerprints import check_fingerprint
+from zoo.bulk.shards import Shard, ShardFolder
+from zoo.bulk.sources import Source
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where a run begins.
+
+    Attributes:
+        generation: of the shards that are written. building: whether that is not the one that is searched.
+        shards: those of it that are there and stay. earlier: vectors to use again; None where there are none.
+    """
+
+    generation: int
+    building: bool
+    shards: list[Shard]
+    earlier: Earlier | None
+
+
+def plan(
+    folder: ShardFolder, source: Source, facts: Mapping[str, Any], *, split: str | None, update: bool, force: bool
+) -> Plan:
+    """Compares the source with what there is; writes nothing.
+
+    Args:
+        facts: `fingerprint` and `precision` of this run. split, update, force: as in `embed_dataset`.
+
+    Raises:
+        FingerprintMismatchError: the vectors were made otherwise. SourceChangedError: they are of another source.
+        DamagedShardError: a shard cannot be read.
+    """
+    number, live = folder.live(), folder.finished()
+    replaced = folder.replaced()
+    for shard in [*live, *replaced]:
+        check_fingerprint(
+            {**shard.fingerprint, "precision": shard.precision},
+            {**facts["fingerprint"], "precision": facts["precision"]},
+            folder.path,
+            "Choose another --out, or delete this folder to embed everything anew.",
+        )
+    unfinished = {other: _of(folder, other, facts) for other in folder.generations() if other > number}
+    going = next((other for other, shards in unfinished.items() if shards and stands(source, shards)), None)
+    more = [*replaced, *(shard for other, shards in unfinished.items() if other != going for shard in shards)]
+    rewrite = update and any(shard.kept for shard in live)
+    if going is None and (not live or (not rewrite and stands(source, live, force))):
+        return Plan(number, False, live, Earlier([], more) if more else None)
+    earlier = Earlier(live, more, force)
+    if not earlier.look(source) and live and not update:
+        _same_source(folder, source, split, sum(shard.rows for shard in live))
+    generation = max([number, *unfinished]) + 1 if going is None else going
+    return Plan(generation, True, unfinished.get(generation, []), earlier)
+
+
+def _of(folder: ShardFolder, generation: int, facts: Mapping[str, Any]) -> list[Shard]:
+    """What an unfinished set holds for the inputs of this run; what it keeps of vanished ones is written last, and anew."""
+    shards = [shard for shard in folder.of(generation) if not shard.kept]
+    same = all(facts == {"fingerprint": shard.fingerprint, "precision": shard.precision} for shard in shards)
+    return shards if same else []
+
+
+def _same_source(folder: ShardFolder, source: Source, split: str | None, vectors: int) -> None:
+    """Raises SourceChangedError where no input is in its place and the source is called otherwise: two would be mixed."""
+    manifest = folder.manifest() or {}
+    was = {**manifest.get("source", {}), "split": manifest.get("split", split)}
+    now = {**source.described(), "split": split}
+    differ = [name for name in ("path", "kind", "column", "split") if name in was and was[name] != now[name]]
+    if differ:
+        told = ", ".join(f"{name} {was[name]} there, {now[name]} here" for name in differ)
+        raise SourceChangedError(
+            f"none of the {vectors:,} vectors in {folder.path} is of an input of {source.path} ({told}). Choose another "
+            "--out; or, where it is the same data in another place, run with --update (update=True), which recognises "
+            "inputs by what they hold and lets all other vectors go"
+        )
