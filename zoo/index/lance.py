@@ -231,7 +231,7 @@ class LanceIndex(Store):
         """See `Store`."""
         found = self._read(lambda table: table.search().where(f"{ORIGIN} = ''").to_arrow())
         if len(found):
-            yield found.select(self.facts.schema.names).cast(self.facts.schema), read_vectors(found)
+            yield found.select(self.facts.schema.names).cast(self.facts.schema), read_vectors(found).copy()
 
     @property
     def approximate(self) -> bool:
