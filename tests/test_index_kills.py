@@ -83,7 +83,7 @@ def test_writers_that_are_killed_lose_no_row_that_was_acknowledged(store, writer
     lived = 0
     for turn in range(rounds):
         seeds = range(1 + turn * writers, 1 + (turn + 1) * writers)
-        lives = [(seed, chance.randint(0, 4), chance.uniform(0, 0.05)) for seed in seeds]
+        lives = [(seed, chance.randint(0, 8), chance.uniform(0, 0.05)) for seed in seeds]
         lived += sum(calls for _, calls, _ in lives)
         assert zygote("write", lives, folder=str(folder), backend=store, log=str(log)) == ["killed"] * writers
         with log.open("a") as file:
