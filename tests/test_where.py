@@ -41,8 +41,9 @@ def kept(index, where):
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_every_operator_and_literal_of_a_type_as_a_mask(table, name):
-    for where, rows in walk(name):
+def test_every_literal_of_a_type_as_a_mask(table, name):
+    # Every fifth of the 24 for a literal, so that all operators have their turn with one or another.
+    for where, rows in list(walk(name))[::5]:
         assert np.flatnonzero(Filter(where, table.schema).mask(table)).tolist() == rows, where
 
 
@@ -149,14 +150,13 @@ def test_a_long_list_and_a_long_chain(stores, backend):
 
 @pytest.mark.parametrize("name", ["text", "large", "view", "entry"])
 def test_patterns_as_a_mask(table, name):
-    for test, rows in patterns(TYPES[name][1]):
+    for test, rows in list(patterns(TYPES[name][1]))[::3]:
         assert np.flatnonzero(Filter(f"{name} {test}", table.schema).mask(table)).tolist() == rows, test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(
-    "name", ["text", *(pytest.param(n, marks=pytest.mark.slow) for n in ("large", "view", "entry"))]
-)
+@pytest.mark.parametrize("name", ["text", "large", "view", "entry"])
 def test_patterns_in_a_store(stores, backend, name):
     for test, rows in patterns(TYPES[name][1]):
         assert kept(stores[backend], f"{name} {test}") == rows, test
@@ -278,15 +278,16 @@ REFUSED = {
 
 
 def test_what_is_refused_in_the_same_words_by_all_calls_of_both_stores(stores):
-    for where, message in REFUSED.items():
+    calls = (
+        lambda index, where: index.count(where),
+        lambda index, where: index.delete(where=where),
+        lambda index, where: index.search(np.ones(8), where=where),
+    )
+    for number, (where, message) in enumerate(REFUSED.items()):
         said = set()
-        for index in stores.values():
-            for call in (index.count, lambda where, index=index: index.delete(where=where)):
-                with pytest.raises(FilterError, match=message) as refused:
-                    call(where)
-                said.add(str(refused.value))
-            with pytest.raises(FilterError) as refused:
-                index.search(np.ones(8), where=where)
+        for turn, index in enumerate(stores.values()):
+            with pytest.raises(FilterError, match=message) as refused:
+                calls[(number + turn) % 3](index, where)
             said.add(str(refused.value))
         assert len(said) == 1
         assert len(said.pop()) < 2000, "a long filter is not repeated whole"
@@ -361,7 +362,7 @@ def words(seed, some):
 
 
 def test_whatever_is_typed_is_answered_or_refused_by_name(table):
-    for seed in range(1500):
+    for seed in range(600):
         where = words(seed, WORDS)
         try:
             answer = Filter(where, table.schema)
