@@ -184,7 +184,8 @@ def _like(tree: exp.Expression, columns: Columns) -> Condition:
         tree, escape = _known(tree.this), _operand(tree.expression, columns, value=True)
     column, pattern = _operand(tree.this, columns), _operand(tree.expression, columns, value=True)
     if (
-        not isinstance(column, Column)
+        not isinstance(tree, exp.Like | exp.ILike)
+        or not isinstance(column, Column)
         or family(column.kind) != "text"
         or not isinstance(pattern, Written)
         or pattern.sort != "text"
