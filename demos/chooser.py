@@ -49,7 +49,7 @@ class Models:
         at_hand, remote = [], []
         for name in list_models(modality="image"):
             spec = get_spec(name)
-            if name == self.first or name.endswith("-test"):
+            if name == self.first:
                 continue
             if is_ready(spec):
                 at_hand.append((name, name))

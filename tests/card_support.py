@@ -5,7 +5,7 @@ from tests.every import every
 from zoo import cards
 from zoo.evaluation.results import Result
 
-SPECS = [zoo.get_spec(name) for name in zoo.list_models()]
+SPECS = [zoo.get_spec(name) for name in zoo.list_models(tests=True)]
 TEMPLATE = (cards.CARDS / "_template.md").read_text(encoding="utf-8")
 RETRIEVAL = "image-text-retrieval"
 OURS = Result("photos", RETRIEVAL, "recall@1", 0.4321, direction="image → text", source="zoo eval x", date="2026-11-25")

@@ -16,7 +16,7 @@ def every(argument: str, values: Iterable[Any], *, ids: Callable[[Any], str] = s
     Each value counts as one check. Meant for facts that are read in milliseconds; fixtures are shared by all values, so
     that a test which changes something (files, a monkeypatch) stays parametrised.
 
-        @every("name", zoo.list_models())
+        @every("name", zoo.list_models(tests=True))
         def test_it_has_a_card(name): ...
     """
     values = list(values)

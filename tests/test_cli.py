@@ -151,9 +151,12 @@ def test_a_reader_that_goes_away_is_no_error():
 def test_list(run):
     status, out, _ = run("list")
     assert status == 0
-    assert widest(out) <= 80
     names = [line.split()[0] for line in out.splitlines()[2:]]
     assert names == zoo.list_models()
+    assert not [name for name in names if name.endswith("-test")], "nobody looks for those"
+    every = [line.split()[0] for line in run("list", "--all")[1].splitlines()[2:]]
+    assert every == zoo.list_models(tests=True)
+    assert set(every) > set(names)
     status, out, _ = run("list", "*-test", "--modality", "text", "--max-params", "500k", "--json")
     specs = json.loads(out)
     assert "text-test" in [spec["name"] for spec in specs]

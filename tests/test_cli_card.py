@@ -20,7 +20,7 @@ def test_a_registered_name(capsys):
     assert "library_name" not in shown
 
 
-@every("name", zoo.list_models())
+@every("name", zoo.list_models(tests=True))
 def test_raw_is_the_file(name, capsys):
     assert main(["card", name, "--raw"]) == 0
     assert capsys.readouterr().out == (cards.CARDS / f"{name}.md").read_text(encoding="utf-8")

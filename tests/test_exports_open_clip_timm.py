@@ -47,7 +47,11 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
     @cache
     def load(name: str) -> zoo.Embedder:
         torch.manual_seed(0)
-        model = zoo.build_model(name) if name in zoo.list_models() else zoo.load_model(write(name, root / name).folder)
+        model = (
+            zoo.build_model(name)
+            if name in zoo.list_models(tests=True)
+            else zoo.load_model(write(name, root / name).folder)
+        )
         return _stirred(model.eval().set_pixel_engine("pillow"))
 
     return load

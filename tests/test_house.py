@@ -43,11 +43,21 @@ MAY_IMPORT = {
     "encoders": PARTS | {"encoders"},
     "adapters": BASE | {"encoders", "formats"},  # the checks of configurations and of safetensors
     "fusion": BASE | {"encoders", "embedder", "similarity"},  # the model for its type alone
+    "describing": {"embedder"},  # the model for its type alone
     "prompts": BASE,
     "windows": BASE | {"encoders"},
     "streaming": BASE | {"media", "embedder", "fusion", "similarity", "windows"},  # the model for its type alone
     "embedder": PARTS
-    | {"encoders", "formats", "fusion", "prompts", "publish", "similarity", "streaming"},  # publish: for one verb alone
+    | {
+        "describing",
+        "encoders",
+        "formats",
+        "fusion",
+        "prompts",
+        "publish",
+        "similarity",
+        "streaming",
+    },  # publish: for one verb alone
     "formats": PARTS | {"files", "adapters", "encoders", "embedder", "fusion", "hub", "formats"},
     "hub": PARTS | {"cache", "encoders", "embedder", "formats", "hub_errors", "registry"},
     "hub_errors": {"errors"},

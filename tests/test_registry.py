@@ -18,7 +18,7 @@ from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheck
 from zoo.formats.sizes import no_memory
 from zoo.spec import NAME, ModelSpec
 
-NAMES = zoo.list_models()
+NAMES = zoo.list_models(tests=True)
 TINY = zoo.list_models("*-test")
 PUBLISHED = [name for name in NAMES if zoo.get_spec(name).hub_id]
 LARGE = 200_000_000
@@ -115,7 +115,7 @@ def test_filters():
     both = zoo.list_models("*-test", modality="text", license="Apache-2.0")
     free = [n for n in TINY if zoo.get_spec(n).license == "apache-2.0"]
     assert both == sorted(n for n in free if "text" in zoo.get_spec(n).modalities)
-    assert zoo.list_models() == sorted(NAMES)
+    assert zoo.list_models(tests=True) == sorted(NAMES)
 
 
 def test_a_name_is_registered_once_and_spelled_well(monkeypatch):
@@ -128,14 +128,14 @@ def test_a_name_is_registered_once_and_spelled_well(monkeypatch):
         with pytest.raises(ValueError, match="no model name"):
             zoo.register_model(name=name, **facts)(lambda spec: None)
     zoo.register_model(name="fresh-test", **facts)(lambda spec: None)
-    assert "fresh-test" in zoo.list_models()
+    assert "fresh-test" in zoo.list_models(tests=True)
     assert zoo.get_spec("fresh-test").family == "test_registry"
 
 
 @pytest.fixture
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten with it."""
-    zoo.list_models()
+    zoo.list_models(tests=True)
     monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
     monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
 
@@ -171,7 +171,7 @@ def test_a_builder_that_breaks_its_promise_is_named():
 
 def test_listing_loads_no_heavy_package():
     code = (
-        "import sys, zoo; zoo.list_models(); zoo.get_spec('clip-test'); "
+        "import sys, zoo; zoo.list_models(tests=True); zoo.get_spec('clip-test'); "
         "print([m for m in ('torch', 'transformers', 'timm', 'open_clip', 'gradio') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

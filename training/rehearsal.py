@@ -11,6 +11,7 @@ import torch
 
 from zoo import arguments
 from zoo.embedder import Embedder
+from zoo.registry import best_device
 from zoo.tables.pairs import Pair, PairTable, Selection
 
 from .checks import check_rows, check_run
@@ -50,8 +51,7 @@ def rehearse(
     pairs = set_aside(pairs, first.max_bad)
     said = [told_aside(pairs), *uneven_lines(pairs, recipe)]
     pairs, held_out = hold_out(pairs, held_out, first)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(best if device is None else arguments.device("device", device))
+    model.to(best_device() if device is None else arguments.device("device", device))
     facts: dict[str, Any] = {"pairs": len(pairs), "held out": len(held_out) if held_out is not None else 0}
     if held_out is not None and (told := told_held_out(held_out)):
         facts["held-out rows"] = told.removeprefix("held out: ")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, vectors, whole
 from zoo.arguments import dtype as dtype_of
+from zoo.describing import described, elsewhere, names_of
 from zoo.encoders.base import Batch, Encoder
 from zoo.errors import ArgumentError, InputError, UnsupportedInputError, UnsupportedModalityError
 from zoo.fusion import FusedEncoder, FusedTower, WeightedSum, apart
@@ -104,6 +105,21 @@ class Embedder(nn.Module):
             if exact is not None and moved.dtype != exact.dtype:
                 module._buffers[name] = exact.to(moved.device)
         return self
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def __dir__(self) -> list[str]:
+        return names_of(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """What is no attribute: names of other libraries get a hint."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if (hint := elsewhere(self, name)) is None:
+                raise
+            raise AttributeError(hint, name=name, obj=self) from None
 
     @property
     def spec(self) -> ModelSpec:

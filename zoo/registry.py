@@ -23,6 +23,7 @@ Builder = Callable[[ModelSpec], "Embedder"]
 _SPECS: dict[str, ModelSpec] = {}
 _BUILDERS: dict[str, Builder] = {}
 LIKE = " like "  # between a checkpoint and the registered model that it is read like
+TEST = "-test"  # names of models with random weights, which tests are made with, end so
 PREFIXES = ("open_clip:", "timm:", "hf:")
 
 
@@ -62,6 +63,7 @@ def _import_models() -> None:
     max_params=optional(whole(0)),
     license=optional(text),
     language=optional(text),
+    tests=flag,
 )
 def list_models(
     pattern: str = "*",
@@ -70,11 +72,13 @@ def list_models(
     max_params: int | None = None,
     license: str | None = None,
     language: str | None = None,
+    tests: bool = False,
 ) -> list[str]:
     """Registered names, sorted, that match all conditions.
 
     Args:
         pattern: shell pattern ("siglip2-*"). modality: it must read this.
+        tests: also the `*-test` models, which have random weights; a pattern that ends in "-test" asks for them too.
         max_params: largest number of weights. license: shell pattern of the licence ("apache*").
         language: it was trained on texts in this one (ISO 639-1, "zh"), or in many.
     """
@@ -83,11 +87,18 @@ def list_models(
         name
         for name, spec in _SPECS.items()
         if fnmatch.fnmatchcase(name, pattern)
+        and (tests or pattern.endswith(TEST) or not name.endswith(TEST))
         and (modality is None or modality in spec.modalities)
         and (max_params is None or spec.params <= max_params)
         and (language is None or {language.lower(), "multilingual"} & set(spec.languages))
         and (license is None or fnmatch.fnmatchcase(spec.license.lower(), license.lower()))
     )
+
+
+def is_registered(name: str) -> bool:
+    """Whether a model is called so, one for tests too."""
+    _import_models()
+    return name in _SPECS
 
 
 @checked(name=text)
@@ -107,9 +118,10 @@ def get_spec(name: str) -> ModelSpec:
             f'"hf:{clean}" for the Hub, or "./{clean}" (or pathlib.Path) for a folder'
         )
     wanted = name.lower()
-    begins = [known for known in sorted(_SPECS) if wanted and known.startswith(wanted)]
-    near = list(dict.fromkeys([*begins[:4], *difflib.get_close_matches(wanted, _SPECS, n=4, cutoff=0.4)]))[:4]
-    near = near or [known for known in sorted(_SPECS) if wanted.split("-")[0] in known][:4]
+    offered = list_models(tests=wanted.endswith(TEST))
+    begins = [known for known in offered if wanted and known.startswith(wanted)]
+    near = list(dict.fromkeys([*begins[:4], *difflib.get_close_matches(wanted, offered, n=4, cutoff=0.4)]))[:4]
+    near = near or [known for known in offered if wanted.split("-")[0] in known][:4]
     hint = f"nearest: {', '.join(near)}" if near else "list_models() gives all names"
     raise UnknownModelError(f"no model is called {name!r}; {hint}. Any other: {', '.join(p + '…' for p in PREFIXES)}")
 
@@ -177,7 +189,7 @@ def load_model(
     Args:
         name_or_path: a registered name; "open_clip:<arch>/<tag>"; "timm:<name>"; "hf:<org>/<repo>[@revision]"; a
             folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
-        device: "cuda", "cpu", ...; by default CUDA where there is one, else the CPU.
+        device: "cuda", "cpu", ...; by default a GPU where there is one (CUDA, then Apple's "mps"), else the CPU.
         dtype: of the weights, torch's or by its name ("bfloat16"); by default float32. "auto" takes bfloat16 where a short trial finds it faster.
         revision: branch, tag or full commit on the Hub; by default the registered one, else the newest.
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
@@ -203,9 +215,9 @@ def load_model(
     if like is None and isinstance(name_or_path, str) and LIKE in name_or_path:
         name_or_path, _, like = name_or_path.rpartition(LIKE)
     known = like or (name_or_path if isinstance(name_or_path, str) else "")
-    if truncation is not None and known in list_models():
+    if truncation is not None and is_registered(known):
         _truncated(get_spec(known), truncation)  # refused before anything is fetched
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device or best_device())
     if dtype == "auto":
         from zoo.precision import fastest_dtype
 
@@ -224,6 +236,15 @@ def load_model(
         for tower in model.towers:
             tower.encoder.reading = model.spec.reading
     return model.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def best_device() -> str:
+    """The device that models are put on where none is asked for: CUDA's first, then Apple's, then the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _truncated(spec: ModelSpec, how: str) -> ModelSpec:

@@ -243,9 +243,9 @@ def _loadable(model: "Embedder | str | Path") -> str:
         return str(Path(model).expanduser().resolve())
     if isinstance(model, str):
         return model
-    from zoo.registry import list_models
+    from zoo.registry import is_registered
 
-    return model.spec.name if model.spec.name in list_models() else model.spec.source or model.spec.name
+    return model.spec.name if is_registered(model.spec.name) else model.spec.source or model.spec.name
 
 
 def _compressor(embedder: "Embedder", precision: str, dim: int) -> Callable[[Any], Any]:

@@ -102,9 +102,9 @@ def folder_of(source: Any) -> Path | None:
 
 
 def _registered(source: Any) -> bool:
-    from zoo.registry import list_models
+    from zoo.registry import is_registered
 
-    return isinstance(source, str) and source in list_models()
+    return isinstance(source, str) and is_registered(source)
 
 
 def _merged(folder: Path) -> str:
@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not (options.folder / TEMPLATE).exists():
         print(f"no {TEMPLATE} in {options.folder}; run this in a checkout, or name the folder", file=sys.stderr)
         return 2
-    specs = [get_spec(name) for name in list_models()]
+    specs = [get_spec(name) for name in list_models(tests=True)]
     try:
         stale = outdated(options.folder, options.readme, specs)
     except ValueError as error:

@@ -34,7 +34,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
 
 def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
     """`--device` and `--ignore`, wherever a model is run; see `add_ignore`."""
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     add_ignore(parser, more)
 
 
@@ -139,13 +139,13 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
 
 def source(name: str) -> str | Path:
     """What was meant by a NAME: a folder that is there, else the name as it stands, for `load_model`."""
-    from zoo.registry import LIKE, PREFIXES, list_models
+    from zoo.registry import LIKE, PREFIXES, is_registered
 
     if LIKE in name and Path(name).expanduser().is_dir():  # "photos like these"
         return Path(name).expanduser()
     place, like, other = name.rpartition(LIKE) if LIKE in name else (name, "", "")
     folder = Path(place).expanduser()
-    if folder.is_dir() and name not in list_models():
+    if folder.is_dir() and not is_registered(name):
         return f"{folder.resolve()}{like}{other}" if like else folder
     if "/" in name and not name.startswith((*PREFIXES, ".", "/", "~")):
         raise ZooError(f"there is no folder {name}; write hf:{name} for a repository of the Hub")

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--license", metavar="L", help="shell pattern of the licence: mit, 'apache*'")
     parser.add_argument("--language", metavar="CODE", help="models that read texts in it: en, zh, de")
+    parser.add_argument("--all", action="store_true", help="also the *-test models, which have random weights")
     parser.add_argument("--json", action="store_true", help="all facts, for machines")
 
 
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         max_params=arguments.max_params,
         license=arguments.license,
         language=arguments.language,
+        tests=arguments.all,
     )
     specs = [get_spec(name) for name in names]
     if arguments.json:

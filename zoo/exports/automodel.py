@@ -21,6 +21,7 @@ from zoo.formats.saved import WEIGHTS, load_readers, load_saved
 from zoo.formats.sizes import read_header
 from zoo.items import Item
 from zoo.prompts import text_of
+from zoo.registry import best_device
 from zoo.spec import ModelSpec, need_one_vector
 
 # What the zoo calls a tensor → what transformers calls it.
@@ -60,7 +61,7 @@ def _device(value: Any) -> torch.device:
     if isinstance(value, dict) and len(set(value.values())) == 1:
         value = next(iter(value.values()))
     if value == "auto":
-        value = "cuda" if torch.cuda.is_available() else "cpu"
+        value = best_device()
     if not isinstance(value, str | int | torch.device | None):
         raise NotOfferedError(f"device_map={value!r} is not offered for a model of the zoo; name one device")
     return torch.device("cpu" if value is None else value)
