@@ -94,7 +94,10 @@ from zoo.registry import load_model
 zoo.bulk.run.REPORT_EVERY = 0
 model = load_model(sys.argv[1])
 
-def child(source, out, largest_file=0, **options):
+def child(source, out, largest_file=0, seconds=0, **options):
+    if seconds:  # of this process's own work; what the signal does then is what SIGKILL does
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
     if largest_file:
         import resource
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -127,7 +130,10 @@ class Jobs:
         self._server = warm.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, source: Path, out: Path, *, kill_after: int | None = None, **options: object) -> int:
-        """Embeds in a child, killed with -9 once so many inputs are done; returns its exit code, negative for signals."""
+        """Embeds in a child, killed with -9 once so many inputs are done; returns its exit code, negative for signals.
+
+        With `seconds` it is killed by SIGPROF after so much processor time, in whatever it does then.
+        """
         job = {"source": str(source), "out": str(out), **options}
         self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()

@@ -41,7 +41,9 @@ class _Lookup:
         import numpy as np
 
         self._order = np.lexsort((ids, keys[:, 1], keys[:, 0]))
-        self._keys, self._ids = keys[self._order], ids[self._order]
+        # Columns of their own: searchsorted would copy a column of a matrix in every call.
+        self._first, self._second = keys[self._order, 0], keys[self._order, 1]
+        self._ids = ids[self._order]
         self._next: dict[int, int] = {}
 
     def _range(self, key: bytes) -> tuple[int, int]:
@@ -49,9 +51,12 @@ class _Lookup:
         import numpy as np
 
         first, second = np.frombuffer(key, np.uint64)
-        low, high = (int(np.searchsorted(self._keys[:, 0], first, side)) for side in ("left", "right"))
-        within = self._keys[low:high, 1]
-        return low + int(np.searchsorted(within, second)), low + int(np.searchsorted(within, second, "right"))
+        low = int(self._first.searchsorted(first))
+        if low == len(self._first) or self._first[low] != first:
+            return low, low
+        high = int(self._first.searchsorted(first, "right"))
+        within = self._second[low:high]
+        return low + int(within.searchsorted(second)), low + int(within.searchsorted(second, "right"))
 
     def find(self, key: bytes, own: int) -> int | None:
         """A row of this key, the one with this id before others."""
@@ -75,7 +80,7 @@ class _Lookup:
     def _of_id(self, low: int, high: int, own: int) -> int:
         import numpy as np
 
-        at = low + int(np.searchsorted(self._ids[low:high], np.uint64(own)))
+        at = low + int(self._ids[low:high].searchsorted(np.uint64(own)))
         return at if at < high and int(self._ids[at]) == own else low
 
 
