@@ -2,13 +2,14 @@
 
 import errno
 import os
+import shutil
 
 import pytest
 import torch
 
 import zoo
 from tests.bulk_support import make_pictures, make_table, quarantined, stored
-from zoo.bulk import SourceError, embed_dataset
+from zoo.bulk import DiskFullError, FolderError, SourceError, embed_dataset
 from zoo.tables import open_pairs
 from zoo.tables.errors import TableError
 from zoo.tables.images import walk_images
@@ -163,3 +164,96 @@ def test_nothing_is_written_where_there_is_nothing_to_embed(clip, tmp_path):
     with pytest.raises(SourceError, match="nothing to embed"):
         embed(clip, tmp_path / "photos", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@needs_links
+def test_an_image_that_cannot_be_read_now_keeps_its_vector(clip, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    make_pictures(photos, 6)
+    embed(clip, photos, out)
+    target = tmp_path / "00003.png"
+    (photos / "00003.png").rename(target)
+    (photos / "00003.png").symlink_to(tmp_path / "not mounted" / "00003.png")
+    report = embed(clip, photos, out)
+    assert (report.new, report.unchanged, report.kept, dict(report.reasons)) == (0, 5, 1, {"missing-file": 1})
+    assert "00003.png" in stored(out)[0]
+    files = sorted((out / "shards").iterdir())
+    assert embed(clip, photos, out).kept == 1
+    assert sorted((out / "shards").iterdir()) == files  # nothing has changed: no set is written anew
+    (tmp_path / "not mounted").mkdir()
+    target.rename(tmp_path / "not mounted" / "00003.png")
+    report = embed(clip, photos, out)
+    assert (report.new, report.unchanged, report.kept, report.bad) == (0, 6, 0, 0)
+    (photos / "00003.png").write_bytes(b"an image no more")  # that is another input, not an absent one
+    report = embed(clip, photos, out)
+    assert (report.vectors, report.removed, dict(report.reasons)) == (5, 1, {"not-media": 1})
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        (errno.ENOSPC, DiskFullError, "no space left for .*same command again"),
+        (errno.EROFS, FolderError, r"cannot write into .*out \(Read-only file system\); run the same command again"),
+    ],
+)
+@pytest.mark.parametrize("update", [False, True])
+def test_a_folder_that_cannot_be_written_is_named_and_its_vectors_stay(
+    code, error, message, update, text, tmp_path, monkeypatch
+):
+    source, out = make_table(tmp_path / "t.csv", 30), tmp_path / "out"
+    if update:
+        embed(text, source, out, shard_size=10)
+        header, *lines = source.read_text().splitlines(keepends=True)
+        source.write_text("".join([header, "first,cat,1990,0,True,\n", *lines]))
+    before, real, written = stored(out)[0] if update else [], os.fsync, []
+
+    def fails(descriptor):
+        written.append(descriptor)
+        if len(written) > 8:
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(error, match=message):
+            embed(text, source, out, shard_size=10)
+    assert stored(out)[0] == before if update else 0 < len(stored(out)[0]) < 30
+    assert not list(out.rglob(".tmp-*"))
+    embed(text, source, out, shard_size=10)
+    assert len(stored(out)[0]) == 30 + update
+
+
+def test_a_folder_of_vectors_that_is_taken_away_is_named(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
+    source, out = make_table(tmp_path / "t.csv", 30), tmp_path / "out"
+
+    def take_away(done, total):
+        if done == 15:
+            shutil.rmtree(out)
+
+    with pytest.raises(FolderError, match=r"cannot write into .*out, which is gone"):
+        embed(text, source, out, shard_size=10, progress=take_away)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which nobody can write, not even root")
+def test_a_place_where_nobody_can_write_is_named_before_the_work(text, tmp_path):
+    with pytest.raises(FolderError, match="cannot write into /proc/zoo"):
+        embed(text, make_table(tmp_path / "t.csv", 3), "/proc/zoo/out")
+
+
+def test_a_table_that_is_taken_away_is_named_and_what_was_done_stays(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.windows._WINDOW", 64)
+    monkeypatch.setattr("zoo.windows._FIRST_WINDOW", 64)
+    monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
+    folder, out = tmp_path / "tables", tmp_path / "out"
+    folder.mkdir()
+    for i in range(4):
+        make_table(folder / f"part-{i}.csv", 200)
+
+    def take_away(done, total):
+        if done == 1:
+            (folder / "part-3.csv").unlink()
+
+    with pytest.raises(SourceError, match=r"part-3\.csv"):
+        embed(text, folder, out, progress=take_away)
+    assert len(stored(out)[0]) == 600

@@ -37,21 +37,23 @@ def stands(source: Source, shards: Sequence[Shard], force: bool = False) -> bool
         while shard is not None and position >= shard.stop:
             shard = next(numbered, None)
         if shard is None or position < shard.start:
-            # What is kept of vanished inputs may be of this one: that takes a set without it.
-            if kept and (kept.has_id(id_key(record.id)) or (not record.error and kept.has_size(size_of(record.value)))):
+            if kept and _may_hold(kept, record):
                 return False
             if shard is None and not kept:
                 return True
-        elif shard.stamp(position) != record.stamp or (
-            force and record.error is None and not _same(shard, position, record)
-        ):
+        elif shard.stamp(position) != record.stamp or (force and not _same(shard, position, record)):
             return False
     return not placed or placed[-1].stop <= position + 1
 
 
+def _may_hold(kept: Known, record: Record) -> bool:
+    """Whether what is kept of vanished inputs may be of this one: the set has to be written without it then."""
+    return kept.has_id(id_key(record.id)) or (record.error is None and kept.has_size(size_of(record.value)))
+
+
 def _same(shard: Shard, position: int, record: Record) -> bool:
     """Whether an input holds what was embedded; one that could not be embedded has nothing to compare."""
-    if any(bad.index == position for bad in shard.bad):
+    if record.error is not None or any(bad.index == position for bad in shard.bad):
         return True
     there = shard.content(position)
     return there != UNKNOWN and there == content_of(record.value)

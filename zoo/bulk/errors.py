@@ -26,7 +26,7 @@ class OptionError(ZooError, ValueError):
 
 
 class SourceChangedError(ZooError):
-    """Inputs that are already embedded are not the same any more; the message names the first one."""
+    """The source is not the one that the vectors are of, or it is being changed while it is read."""
 
 
 class DiskFullError(ZooError):

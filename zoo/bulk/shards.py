@@ -170,8 +170,13 @@ class ShardFolder:
         """Makes the folders; raises FolderError where that is not possible."""
         if self.path.exists() and not self.path.is_dir():
             raise FolderError(f"{self.path} is a file; --out takes a folder")
-        with self._writing():
-            self.shards.mkdir(parents=True, exist_ok=True)
+        try:
+            with full_disk_named(self.path):
+                self.shards.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderError(
+                f"cannot write into {self.path} ({error.strerror or error}); choose another --out"
+            ) from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
