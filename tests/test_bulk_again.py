@@ -344,6 +344,33 @@ def test_what_lies_where_nobody_can_look_has_not_vanished(clip, tmp_path, monkey
     assert clip.embed(photos, out, update=True) == (0, 0, 0, 8, 0, 0)
 
 
+@pytest.mark.parametrize("columns", ["image", "image+text"])
+def test_images_of_a_table_are_known_by_what_they_hold_with_their_texts(clip, columns, tmp_path):
+    source, out, photos = tmp_path / "t.csv", tmp_path / "out", tmp_path / "photos"
+    make_pictures(photos, 6)
+    table = [
+        [path.relative_to(tmp_path).as_posix(), f"text {i}", "old"] for i, path in enumerate(photos.rglob("*.png"))
+    ]
+
+    def embed():
+        source.write_text("\n".join(",".join(line) for line in [["image", "text", "label"], *table]) + "\n")
+        return clip.embed(source, out, column=columns)
+
+    assert embed() == (6, 0, 0, 0, 0, 0)
+    clip.given()
+    table = [[*line[:2], "new"] for line in table]
+    (tmp_path / table[3][0]).rename(photos / "moved.png")
+    table[3][0] = "photos/moved.png"
+    assert embed() == (0, 0, 6, 0, 0, 0)
+    assert clip.given() == []
+    assert {row["label"] for row in rows(out).values()} == {"new"}
+    assert rows(out)["3"]["reference"] == "photos/moved.png"
+    table[2][1] = "another text"  # of what is embedded only where both are
+    assert embed() == ((0, 1, 0, 5, 0, 0) if columns == "image+text" else (0, 0, 1, 5, 0, 0))
+    (photos / "moved.png").write_bytes((tmp_path / table[0][0]).read_bytes() + b" ")
+    assert embed() == (0, 1, 0, 5, 0, 0)
+
+
 # -- while an update is going on --------------------------------------------------------------------------------------
 
 
@@ -411,7 +438,7 @@ def test_a_source_that_changes_again_does_not_lose_what_was_embedded(text, tmp_p
     assert len({name[:8] for name in shard_files(out)}) == 1
 
 
-@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_before_any_operation_of_an_update(stride, text, tmp_path):
     """Dead before this fsync, rename, removal or append: the old set or the new one, whole, and the next run ends it."""
     source = tmp_path / "t.jsonl"

@@ -159,6 +159,11 @@ def test_an_empty_or_absent_source_changes_nothing(clip, update, tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+def test_a_source_of_which_the_system_cannot_say_what_it_is_is_named(clip, tmp_path):
+    with pytest.raises(SourceError, match="cannot be opened: File name too long"):
+        embed(clip, tmp_path / ("x" * 300), tmp_path / "out")
+
+
 def test_nothing_is_written_where_there_is_nothing_to_embed(clip, tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(SourceError, match="nothing to embed"):

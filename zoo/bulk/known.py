@@ -85,7 +85,7 @@ class _Lookup:
 
 
 class Known:
-    """The vectors in some shards, by the stamps and the contents of their inputs; about 100 bytes of memory for each.
+    """The vectors in some shards, by the stamps and the contents of their inputs; about 120 bytes of memory for each.
 
     Attributes:
         ids: keys of the ids `(rows,)`. taken: whether an input of today's source is this row's, `(rows,)`.

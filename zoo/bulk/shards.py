@@ -203,7 +203,7 @@ class ShardFolder:
                     for leftover in folder.glob(".tmp-*.part"):
                         leftover.unlink(missing_ok=True)
             live = self.live()
-            self.remove(generation for generation in self.generations() if generation < live)
+            self._drop(generation for generation in self.generations() if generation < live)
             yield
         finally:
             lock.release()
@@ -299,8 +299,13 @@ class ShardFolder:
 
     def tidy(self, live: int) -> None:
         """Deletes all shards but those of the set that is searched."""
-        self.remove(generation for generation in self.generations() if generation != live)
+        self._drop(generation for generation in self.generations() if generation != live)
         shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+
+    def _drop(self, generations: Iterable[int]) -> None:
+        """Deletes sets that nobody asks for; where the system does not let go of a file, a later run does."""
+        with contextlib.suppress(FolderError):
+            self.remove(generations)
 
     def write(self, draft: Draft, facts: dict[str, Any], schema: "pa.Schema", dim: int, generation: int = 0) -> Shard:
         """Writes the inputs of a draft as a shard; raises as `write_table`."""

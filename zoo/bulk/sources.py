@@ -202,9 +202,12 @@ def check_exists(path: Path | str, vectors: int, out: Path) -> None:
     place = Path(path).expanduser()
     try:
         find_files(place)
+        empty = vectors > 0 and place.is_dir() and not any(place.iterdir())
     except SourceError as error:
         raise SourceError(f"{error}{left_alone(vectors, out)}") from None
-    if vectors and place.is_dir() and not any(place.iterdir()):
+    except OSError as error:
+        raise SourceError(f"{place} cannot be opened: {error.strerror or error}{left_alone(vectors, out)}") from error
+    if empty:
         raise SourceError(f"{place} is empty{left_alone(vectors, out)}")
 
 
