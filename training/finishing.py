@@ -106,6 +106,7 @@ def conclude(run: Run, folder: Path, chosen: dict[str, Any] | None = None) -> No
     elif run.average is not None:
         run.average.give()
     run.model.logit_scale = kept(run.loss, run.model)
+    run.model.calibration = {}  # of the weights from before
     run.gather()
     if run.recipe.lora is not None:
         if world()[0] == 0:

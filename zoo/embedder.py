@@ -21,7 +21,7 @@ from zoo.items import Item, Tokens, as_item
 from zoo.media import is_open_file
 from zoo.prompts import Role, for_role, name_for, text_of
 from zoo.similarity import PRECISIONS, Precision, check_precision, finished, quantize, similarity
-from zoo.spec import LogitScale, ModelSpec, Similarity
+from zoo.spec import Calibration, LogitScale, ModelSpec, Similarity
 from zoo.streaming import Encoded, EvalMode, progress_bar, stream
 
 
@@ -73,6 +73,7 @@ class Embedder(nn.Module):
         towers: what the model is made of. fusion: the rule for an item with picture and text, None where a tower reads
             both together; `model.fusion = WeightedSum(image=0.3)` sets another.
         logit_scale: the temperature (and bias) that the checkpoint was trained with, None where it does not say.
+        calibration: what its similarities mean, by "query>document" modalities ("text>image"); {} where nobody measured.
 
     Raises:
         ValueError: a rule for a model that has not a tower each.
@@ -86,6 +87,7 @@ class Embedder(nn.Module):
             raise ValueError(f"{spec.name} has no towers of pictures and texts apart, so there is nothing to fuse")
         self.fusion = WeightedSum() if fusion is None and apart(towers) else fusion
         self.logit_scale: LogitScale | None = None
+        self.calibration: dict[str, Calibration] = {}
         self._fused: tuple[FusedTower, ...] = ()
         self.eval_mode = EvalMode()
 

@@ -204,7 +204,7 @@ def _renamed(
         license=license or old.license,
     )
     model = Embedder(spec, list(source.towers), source.fusion).eval()
-    model.logit_scale = source.logit_scale
+    model.logit_scale, model.calibration = source.logit_scale, dict(source.calibration)
     return model
 
 

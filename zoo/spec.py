@@ -1,4 +1,4 @@
-"""ModelSpec: the facts of a model, apart from its code, and LogitScale, which a checkpoint may state too (standard library)."""
+"""ModelSpec: the facts of a model, apart from its code; LogitScale and Calibration, which a checkpoint may state too (standard library)."""
 
 import json
 import math
@@ -224,6 +224,41 @@ class LogitScale:
     def to_dict(self) -> dict[str, float]:
         """Ready for JSON."""
         return {"log": self.log} if self.bias is None else {"log": self.log, "bias": self.bias}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a model's similarities of one kind of query with one kind of document mean, as measured on pairs.
+
+    No vector depends on it: it is how a page tells a good match from the least bad one (`zoo.evaluation.calibration`).
+
+    Attributes:
+        mean, scale: mean and standard deviation over documents that do not answer the query.
+        nothing: a best match below it answers nothing: of the right answers 95 % lie above.
+
+    Raises:
+        ValueError: a number is not finite, or the scale not above 0.
+    """
+
+    mean: float
+    scale: float
+    nothing: float
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{name} of a calibration must be a finite number, not {value!r}")
+        if self.scale <= 0:
+            raise ValueError(f"scale of a calibration must be above 0, not {self.scale!r}")
+
+    @staticmethod
+    def key(query: str, document: str) -> str:
+        """The name of a pair of modalities: "text>image"."""
+        return f"{query}>{document}"
+
+    def to_dict(self) -> dict[str, float]:
+        """Ready for JSON."""
+        return dict(vars(self))
 
 
 def check_names(facts: Mapping[str, Any]) -> None:

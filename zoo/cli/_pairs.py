@@ -36,20 +36,24 @@ class Sides(NamedTuple):
         return ", ".join(self.pairs.names)
 
 
-def read_pairs(arguments: argparse.Namespace) -> Sides:
+def read_pairs(arguments: argparse.Namespace, *, validation: bool = False) -> Sides:
     """The pairs of `--split`, else the test rows, else the validation rows, else all; before a model is loaded.
+
+    Args:
+        validation: the validation rows before the test rows, for what is chosen by them.
 
     Further positives of a row are pairs of their own; pairs graded below a half are none.
 
     Raises:
         TableError: see `zoo.tables.open_pairs`. TooManyBadItemsError: more rows are no pairs than `--max-bad` allows.
     """
-    from zoo.tables import BadRowError, open_measured, open_sources
+    from zoo.tables import BadRowError, open_held_out, open_measured, open_sources
     from zoo.tables.options import check_format
     from zoo.tables.pairs import RIGHT
 
     told = reading(arguments)
-    pairs = open_measured(arguments.pairs, told) if arguments.split is None else open_sources([arguments.pairs], told)
+    first = open_held_out if validation else open_measured
+    pairs = first(arguments.pairs, told) if arguments.split is None else open_sources([arguments.pairs], told)
     check_format(told, pairs)
     for schema in pairs.schemas:
         print(schema, file=sys.stderr)

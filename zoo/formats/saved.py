@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, read_json
 from zoo.formats.schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
-from zoo.formats.schema import PARTS, check_config, check_folder, part_class, scale_of
+from zoo.formats.schema import PARTS, calibration_of, check_config, check_folder, part_class, scale_of
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import Entry, check_numel, check_shapes, no_memory, no_parameters, read_header
 from zoo.spec import ModelSpec
@@ -84,6 +84,7 @@ def _built(spec: ModelSpec, config: dict[str, Any], where: str, folder: Path | N
     except ValueError as error:
         raise UnrecognisedCheckpointError(f"{where}: {error}") from error
     model.logit_scale = scale_of(config, where)
+    model.calibration = calibration_of(config, where)
     return model
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from zoo.encoders.checking import check_numbers
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import HALF_SAVED, read_json
-from zoo.spec import LogitScale, ModelSpec
+from zoo.spec import MODALITIES, Calibration, LogitScale, ModelSpec
 
 FORMAT = 1
 # What lets transformers find its classes in the installed zoo (see zoo.exports.code); other code is never named.
@@ -38,6 +38,7 @@ CONFIG: dict[str, Any] = {
 EXTRA: dict[str, Any] = {
     "fusion": dict[str, Any],
     "logit_scale": dict[str, float],
+    "calibration": dict[str, Any],
     "recipe": dict[str, Any],
     "architectures": list[str],
     "auto_map": dict[str, str],
@@ -88,8 +89,8 @@ def check_config(config: Any, where: str) -> None:
         _check_tower(tower, f"{where}: towers[{position}]")
     if "fusion" in config:
         _check_part(config["fusion"], "fusion", f"{where}: fusion")
-    if "logit_scale" in config:
-        scale_of(config, where)
+    scale_of(config, where)
+    calibration_of(config, where)
 
 
 def scale_of(config: Mapping[str, Any], where: str) -> LogitScale | None:
@@ -98,6 +99,22 @@ def scale_of(config: Mapping[str, Any], where: str) -> LogitScale | None:
         return LogitScale(**config["logit_scale"]) if "logit_scale" in config else None
     except (TypeError, ValueError) as error:
         raise UnrecognisedCheckpointError(f"{where}: logit_scale: {error}") from error
+
+
+def calibration_of(config: Mapping[str, Any], where: str) -> dict[str, Calibration]:
+    """What config.json says the similarities mean, by modalities; raises UnrecognisedCheckpointError."""
+    found = {}
+    for pair, numbers in config.get("calibration", {}).items():
+        sides = pair.split(">")
+        if len(sides) != 2 or not all(set(side.split("+")) <= set(MODALITIES) for side in sides):
+            raise UnrecognisedCheckpointError(
+                f"{where}: calibration is by modalities, like text>image, not {pair!r:.40}"
+            )
+        try:
+            found[pair] = Calibration(**numbers)
+        except (TypeError, ValueError) as error:
+            raise UnrecognisedCheckpointError(f"{where}: calibration of {pair}: {error}") from error
+    return found
 
 
 def check_facts(value: Any, where: str) -> None:

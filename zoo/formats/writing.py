@@ -112,7 +112,9 @@ def described(model: "Embedder", places: Sequence[str | None] | None = None) -> 
         towers[-1] |= {"assets": place} if place else {}
     config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
     config |= {} if is_default(model.fusion) else {"fusion": _describe(model.fusion)}
-    return config if model.logit_scale is None else config | {"logit_scale": model.logit_scale.to_dict()}
+    config |= {} if model.logit_scale is None else {"logit_scale": model.logit_scale.to_dict()}
+    measured = {pair: one.to_dict() for pair, one in sorted(model.calibration.items())}
+    return config | ({"calibration": measured} if measured else {})
 
 
 def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
@@ -149,6 +151,8 @@ def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype |
             raise NotSavedError(f"{said}: opened again, the model has other facts: {', '.join(facts)}")
         if again.logit_scale != model.logit_scale:
             raise NotSavedError(f"{said}: opened again, the model has another logit_scale: {again.logit_scale}")
+        if again.calibration != model.calibration:
+            raise NotSavedError(f"{said}: opened again, the model has another calibration: {again.calibration}")
         if changed := _changed(written / WEIGHTS, state, dtype):
             raise NotSavedError(f"{said}: the file holds other weights than the model: {changed}")
         allowed = EXACT.get(str(next(iter(model.parameters())).dtype), HALF)

@@ -1,0 +1,98 @@
+"""Measure what a model's scores mean, so that a page can say when nothing fits.
+
+On pairs that belong together, as `zoo eval --pairs` reads them (the validation rows where there are any), it measures for
+both ways how similar the model finds what does not belong together (mean and scale), and the score that 95 % of the
+right answers exceed (nothing): a best match below it answers nothing. The table also says how often that is right here:
+of queries whose answers are taken away (told), and wrong, of those that have them (missed).
+
+--write keeps it in the config.json of a model's folder, where `zoo demo` reads it; no vector changes. A certificate
+there is then of another file: make it anew with `zoo verify FOLDER --write`.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.cli._shared import add_device, add_pair_options, print_json, print_table, source, waiting
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.evaluation.calibration import Measured
+
+EXAMPLES = (
+    "zoo calibrate zoo-mini --pairs pack:photos",
+    "zoo calibrate ./runs/mine --pairs captions.csv --split val --write",
+    "zoo calibrate siglip2-vit-b16-256 --pairs hf:org/name --json",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo calibrate`."""
+    parser.add_argument("model", metavar="NAME", help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO")
+    parser.add_argument("--pairs", required=True, metavar="[NAME=]SOURCE", help="a table of pairs, or pack:NAME")
+    parser.add_argument("--split", metavar="S", help="of the pairs (default: val where there is one, else all)")
+    add_device(parser, "or the pairs as if they had not this column; ")
+    add_pair_options(parser)
+    parser.add_argument("--max-bad", metavar="N|P%", help="fail where more rows of --pairs cannot be measured")
+    parser.add_argument("--write", action="store_true", help="keep it in the config.json of the model's folder")
+    parser.add_argument("--json", action="store_true", help="for machines, on stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures both ways, prints, and writes if asked to."""
+    from zoo.cli._pairs import read_pairs
+    from zoo.evaluation.calibration import calibrate
+    from zoo.registry import load_model
+    from zoo.tables.ignoring import settings_to_ignore
+
+    config = _config(arguments.model) if arguments.write else None
+    sides = read_pairs(arguments, validation=True)
+    with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, sides.pairs) as settings:
+        model = load_model(source(arguments.model), device=arguments.device, ignore=settings)
+    with waiting(f"comparing {len(sides.queries):,} pairs"):
+        ways = ((sides.queries, sides.targets), (sides.targets, sides.queries))
+        found = [calibrate(model, asked, answers, sides.groups) for asked, answers in ways]
+    if arguments.json:
+        print_json([_facts(one) for one in found])
+    else:
+        headers = ("way", "mean", "scale", "nothing", "queries", "documents", "told", "missed")
+        print_table(headers, [_row(one) for one in found], numbers=headers[1:])
+    if config is not None:
+        _write(config, {one.pair: one.calibration.to_dict() for one in found})
+    return 0
+
+
+def _facts(one: "Measured") -> dict[str, object]:
+    return {**vars(one), "calibration": one.calibration.to_dict()}
+
+
+def _row(one: "Measured") -> tuple[str, ...]:
+    numbers = (f"{value:.4f}" for value in vars(one.calibration).values())
+    counts = (f"{one.queries:,}", f"{one.documents:,}", f"{one.empty:.1%}", f"{one.missed:.1%}")
+    return (one.pair, *numbers, *counts)
+
+
+def _config(model: str) -> Path:
+    """config.json of a folder of ours; raises ZooError where there is none, before anything is measured."""
+    path = Path(model).expanduser() / "config.json"
+    try:
+        if json.loads(path.read_text(encoding="utf-8")).get("model_type") == "zoo":
+            return path
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise ZooError(
+        f"--write keeps it in a folder of the zoo's own layout, and {model} is none: load_model(...).save_pretrained makes one"
+    )
+
+
+def _write(path: Path, found: dict[str, dict[str, float]]) -> None:
+    from zoo.bulk.shards import write_atomically
+
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["calibration"] = dict(sorted({**config.get("calibration", {}), **found}.items()))
+    write_atomically(path, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    print(f"{path}: calibration of {', '.join(found)} is written", file=sys.stderr)
+    if (path.parent / "certificate.json").exists():
+        print(f"next: zoo verify {path.parent} --write, for the certificate is of the file before", file=sys.stderr)
