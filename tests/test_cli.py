@@ -41,6 +41,18 @@ def run(capsys):
     return call
 
 
+@pytest.fixture
+def terminal(capsys, monkeypatch):
+    """A function after which stdout is a terminal of 80 columns."""
+
+    def become(columns=80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "dumb")  # no colour codes, whose letters would be counted
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    return become
+
+
 def process(*arguments, **options):
     options = {"capture_output": True, "text": True, "timeout": 600, **options}
     return warm.run([sys.executable, "-m", "zoo", *map(str, arguments)], **options)
@@ -129,6 +141,23 @@ def test_numbers_for_people():
             _shared.number_of_weights(wrong)
 
 
+def test_a_table_on_a_terminal_cuts_no_number_and_elsewhere_nothing(capsys, terminal):
+    rows = [("0.123456789", "a" * 30, "b" * 60), ("1", "x", "y")]
+    _shared.print_table(("score", "name", "path"), rows, numbers=("score",))
+    out = capsys.readouterr().out.splitlines()
+    assert out[2].split() == list(rows[0])
+    assert out[3].index("x") == out[2].index("a")
+    for columns in (80, 40):
+        terminal(columns)
+        _shared.print_table(("score", "name", "path"), rows, numbers=("score",))
+        out = capsys.readouterr().out
+        assert "0.123456789  " + "a" * 30 in out, "lines get longer sooner than that a figure is cut"
+        assert "b…" in out
+        assert widest(out) == (80 if columns == 80 else 57)
+        _shared.print_table(("name", "score"), [("n" * 60, "0.123456789")], numbers=("score",))
+        assert "0.123456789" in capsys.readouterr().out
+
+
 def test_an_error_is_one_line_without_a_traceback(models, tmp_path):
     result = process("embed", tmp_path / "nowhere", "--out", tmp_path / "out", "--model", models["text-test"])
     assert result.returncode == 2
@@ -187,7 +216,7 @@ def test_show(run):
     assert "text-test" in err
 
 
-def test_encode(run, models, tmp_path):
+def test_encode(run, models, tmp_path, terminal):
     make_pictures(tmp_path, 1)
     picture = tmp_path / "00000.png"
     common = ["a cat", "a dog", "--image", picture, "--model", models["clip-test"]]
@@ -202,8 +231,14 @@ def test_encode(run, models, tmp_path):
     assert "3 x 16 float32" in out
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), expected.numpy(), atol=1e-6)
     status, out, _ = run("encode", *common)
-    assert widest(out) <= 80
     assert f"{float(expected[0] @ expected[1]):.3f}" in out
+    assert str(picture) in out
+    assert "…" not in out
+    assert ", ".join(f"{x:+.3f}" for x in expected[2].tolist()) in out, "whole vectors where nobody reads them by eye"
+    terminal()
+    out = run("encode", *common)[1]
+    assert widest(out) <= 80
+    assert ", …" in out
     assert run("encode", *common, "--precision", "int8", "--out", tmp_path / "v.npy")[0] == 0
     assert np.load(tmp_path / "v.npy").dtype == np.int8
 
@@ -284,10 +319,9 @@ def test_embed_reports_and_goes_on(run, models, tmp_path):
     assert run(*command, "--max-bad", "lots")[0] == 2
 
 
-def test_search_prints_a_table_and_json(run, texts, models):
+def test_search_prints_a_table_and_json(run, texts, models, terminal):
     status, out, _ = run("search", texts, "text 33", "--k", 5)
     assert status == 0
-    assert widest(out) <= 80
     assert len(out.splitlines()) == 7
     assert re.search(r"^1\s+\d\.\d{3}\s+\S+\s+\d{4}\s+text", out, re.MULTILINE)
     status, out, _ = run("search", texts, "text 33", "--where", "label = 'dog' and year > 2000", "--json")
@@ -302,6 +336,8 @@ def test_search_prints_a_table_and_json(run, texts, models):
     status, out, err = run("search", texts, "a", "--where", "label = 'zebra'")
     assert (status, out) == (1, "")
     assert "nothing was found where label = 'zebra'" in err
+    terminal()
+    assert widest(run("search", texts, "text 33", "--k", 5)[1]) <= 80
 
 
 def test_search_refuses_what_makes_no_sense(run, texts, models, tmp_path):
@@ -326,7 +362,7 @@ def test_search_refuses_what_makes_no_sense(run, texts, models, tmp_path):
     assert run("search", texts, "a", "--model", models["text-test"])[0] == 0
 
 
-def test_search_among_pictures_writes_a_page(run, models, tmp_path):
+def test_search_among_pictures_writes_a_page(run, models, tmp_path, terminal):
     photos, page = tmp_path / "photos", tmp_path / "found.html"
     make_pictures(photos, 12)
     nasty = "<script>alert(1)<b> & [red]'\".png"
@@ -336,8 +372,17 @@ def test_search_among_pictures_writes_a_page(run, models, tmp_path):
     picture = photos / "b" / "00001.png"
     found = json.loads(run("search", tmp_path / "out", "--image", picture, "--json")[1])
     assert (found[0]["id"], found[0]["score"]) == ("b/00001.png", pytest.approx(1, abs=1e-5))
-    status, out, _ = run("search", tmp_path / "out", "--image", picture)
-    assert widest(out) <= 80
+    deep = photos / ("a-long-name-" * 12)
+    deep.mkdir()
+    (deep / "p.png").write_bytes(picture.read_bytes())
+    run("embed", photos, "--out", tmp_path / "out", "--model", models["clip-test"], "--quiet")
+    out = run("search", tmp_path / "out", "--image", picture)[1]
+    assert f"{deep.name}/p.png" in out, "whole where nobody reads it by eye"
+    assert "…" not in out
+    terminal()
+    assert widest(run("search", tmp_path / "out", "--image", picture)[1]) <= 80
+    (deep / "p.png").unlink()
+    run("embed", photos, "--out", tmp_path / "out", "--model", models["clip-test"], "--quiet", "--update")
     (photos / "b" / "00004.png").unlink()
     query = "<img src=x onerror=alert(1)>"
     status, out, err = run("search", tmp_path / "out", query, "--k", 100, "--html", page)

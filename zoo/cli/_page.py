@@ -1,4 +1,4 @@
-"""Search results as one HTML file: thumbnails inside, nothing loaded from elsewhere."""
+"""Search results and groups of vectors as one HTML file: thumbnails inside, nothing loaded from elsewhere."""
 
 import base64
 import html
@@ -12,8 +12,11 @@ from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
     from zoo.index import Match
+    from zoo.vectors import Vectors
 
 SIDE = 256
+# So many of one group are shown: a page with a thumbnail of each of 100,000 images opens in no browser.
+SHOWN = 60
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa }
 h1 { font-size: 1.3rem; overflow-wrap: anywhere } h1 img { vertical-align: middle; border-radius: 6px }
@@ -22,7 +25,7 @@ figure { margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 6px
 figure img { display: block; width: 100%; height: 210px; object-fit: contain; background: #f0f0f0 }
 figure p { margin: 0; padding: .8rem } .gone { color: #888; font-style: italic }
 figcaption { padding: .5rem .8rem; overflow-wrap: anywhere; border-top: 1px solid #eee }
-small { color: #666 } b { font-variant-numeric: tabular-nums }
+h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; overflow-wrap: anywhere } small { color: #666 } b { font-variant-numeric: tabular-nums }
 """
 
 
@@ -41,13 +44,46 @@ def write_page(
     heading = f"{_picture(query)} {words}" if isinstance(query, Path) else words
     figures = "\n".join(_figure(rank, match, manifest) for rank, match in enumerate(found, start=1))
     facts = f"{len(found)} of {manifest['counts']['vectors']:,}, by {html.escape(manifest['model'])}"
+    _write(path, words, f"{heading} <small>{facts}</small>", f"<main>\n{figures}\n</main>")
+
+
+def write_groups(
+    path: Path,
+    title: str,
+    facts: str,
+    groups: "Sequence[tuple[str, Sequence[tuple[int, str]]]]",
+    vectors: "Vectors",
+) -> None:
+    """Writes a page with a heading for each group and what belongs to it below, side by side.
+
+    Args:
+        facts: one line for the top. groups: heading, and of each member its position among the vectors and a caption.
+    """
+    places, texts = vectors.places(), vectors.texts()
+    parts = []
+    for heading, members in groups:
+        figures = []
+        for position, caption in members[:SHOWN]:
+            if texts is None:
+                body = _picture(vectors.input(position))
+            else:
+                body = f"<p>{html.escape(texts[position])}</p>"
+            told = f"<b>{html.escape(caption)}</b> {html.escape(places[position])}"
+            figures.append(f"<figure>{body}<figcaption>{told}</figcaption></figure>")
+        more = f"<p>and {len(members) - SHOWN:,} more: --csv lists them all</p>" if len(members) > SHOWN else ""
+        listed = "\n".join(figures)
+        parts.append(f"<h2>{html.escape(heading)}</h2>\n<main>\n{listed}\n</main>{more}")
+    _write(path, html.escape(title), f"{html.escape(title)} <small>{html.escape(facts)}</small>", "\n".join(parts))
+
+
+def _write(path: Path, title: str, heading: str, body: str) -> None:
+    """A whole page of HTML that is escaped already."""
     page = (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>\n"
         # Even if something escaped the escaping: no script, no request.
         "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; style-src "
         "'unsafe-inline'\">\n"
-        f"<title>{words}</title>\n<style>{_STYLE}</style>\n"
-        f"<h1>{heading} <small>{facts}</small></h1>\n<main>\n{figures}\n</main>\n</html>\n"
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n<h1>{heading}</h1>\n{body}\n</html>\n"
     )
     try:
         write_atomically(path, page.encode("utf-8", "replace"))

@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import json
 import math
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -240,31 +242,70 @@ def print_json(value: Any) -> None:
     print()
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
-    """A table no wider than the terminal (80 columns where there is none); `numbers` are set right-aligned.
+def on_terminal() -> bool:
+    """Whether stdout is read by a person; what a pipe or file gets is plain and complete."""
+    return sys.stdout.isatty()
 
-    The last column gives way: what does not fit is cut with "…".
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+    """A table; `numbers` are set right-aligned.
+
+    On a terminal it is as wide as that is: the last column gives way, cut with "…", unless it is a number; all others
+    stay whole, even where the lines get longer than the terminal. Elsewhere nothing is cut and nothing coloured.
     """
-    from rich import box
     from rich.cells import cell_len
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     cells = [[one_line(cell) for cell in row] for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for place, header in enumerate(headers):
-        natural = max(cell_len(header), *(cell_len(row[place]) for row in cells))
-        table.add_column(
-            header,
-            justify="right" if header in numbers else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if place == len(headers) - 1 else natural,
+    widths = [max(map(cell_len, column)) for column in zip(headers, *cells, strict=True)]
+    last = "" if headers[-1] in numbers else headers[-1]
+    if on_terminal():
+        others = sum(widths[:-1]) + 2 * len(widths[:-1])
+        least = min(widths[-1], max(len(last), _LEAST)) if last else widths[-1]
+        widths[-1] = min(widths[-1], max(shutil.get_terminal_size().columns - others, least))
+    for row in (headers, ["─" * width for width in widths], *cells):
+        print(
+            "  ".join(_set(*cell) for cell in zip(row, widths, [h in numbers for h in headers], strict=True)).rstrip()
         )
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))  # as Text: a file called "[red].jpg" is no markup
-    Console(highlight=False).print(table)
+
+
+_LEAST = 12  # columns of a terminal that the last column of a table keeps
+
+
+def _set(text: str, width: int, right: bool) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) > width:
+        return set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
+    filling = " " * (width - cell_len(text))
+    return filling + text if right else text + filling
+
+
+def open_made_by(arguments: argparse.Namespace, folder: Path, made_by: str) -> "Embedder":
+    """The model that made the vectors of a folder, or what `--model` names in its place."""
+    from zoo.registry import load_model
+
+    try:
+        with waiting(f"loading {arguments.model or made_by}"):
+            name = source(arguments.model) if arguments.model else made_by
+            return load_model(name, device=arguments.device, ignore=arguments.ignore)
+    except ZooError as error:
+        if arguments.model:
+            raise
+        hint = f"{folder} was made by {made_by!r}; if it lies elsewhere now, name it with --model"
+        raise type(error)(f"{error}. {hint}") from error
+
+
+def check_output(path: Path | None) -> None:
+    """Raises ZooError where a file could not be written, before any work is done for it; an existing one is replaced."""
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise ZooError(f"cannot write {path}: it is a folder; name a file in it")
+    if not folder.is_dir():
+        raise ZooError(f"cannot write {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise ZooError(f"cannot write {path}: no permission to write into {folder}")
 
 
 def one_line(text: str) -> str:

@@ -5,7 +5,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zoo.cli._shared import add_model_options, add_vector_options, existing, open_model, print_json, print_table
+from zoo.cli._shared import (
+    add_model_options,
+    add_vector_options,
+    check_output,
+    existing,
+    on_terminal,
+    open_model,
+    print_json,
+    print_table,
+)
 from zoo.errors import ZooError
 from zoo.items import Item
 
@@ -43,6 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ZooError('nothing to embed; pass texts in quotes and pictures as --image: zoo encode "a cat"')
     if arguments.out and arguments.out.suffix != ".npy":
         raise ZooError(f"--out {arguments.out}: expected a name that ends in .npy; for JSON: --json > {arguments.out}")
+    check_output(arguments.out)
+    for path in arguments.image:
+        if not path.is_file():
+            raise ZooError(f"{path} does not exist" if not path.exists() else f"{path} is no file; --image takes one")
     for text in arguments.texts:
         if _is_file(text):
             print(f"note: {text!r} is embedded as words; for the file, write --image {text}", file=sys.stderr)
@@ -104,8 +117,9 @@ def _print(model: Any, inputs: list[Any], vectors: Any) -> None:
     rows = []
     for value, vector, score in zip(inputs, vectors, alike, strict=True):
         row = (vector[0] if late else vector).tolist()
-        begin = ", ".join(f"{x:+.3f}" if isinstance(x, float) else str(x) for x in row[:SHOWN])
-        begin = f"{len(vector)} tokens: {begin}" if late else begin
-        rows.append([begin + ", …", f"{score:.3f}", str(value)])
+        shown = row[:SHOWN] if on_terminal() else row
+        told = ", ".join(f"{x:+.3f}" if isinstance(x, float) else str(x) for x in shown)
+        told += ", …" if len(shown) < len(row) else ""
+        rows.append([f"{len(vector)} tokens, the first {told}" if late else told, f"{score:.3f}", str(value)])
     likeness = LIKENESS[model.spec.similarity]
     print_table(("vector", likeness, "input"), rows, numbers=(likeness,))

@@ -5,7 +5,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._shared import add_model_options, existing, positive, print_json, print_table, source, waiting
+from zoo.cli._shared import (
+    add_model_options,
+    check_output,
+    existing,
+    on_terminal,
+    open_made_by,
+    positive,
+    print_json,
+    print_table,
+    waiting,
+)
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -59,11 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
     composed = arguments.query is not None and arguments.image is not None
     if arguments.image_weight is not None and not composed:
         raise ZooError("--image-weight is of a picture and words together; give --image FILE and TEXT")
+    check_output(arguments.html)
     manifest = read_manifest(arguments.folder)
     if told := unfinished(manifest):
         print(f"{arguments.folder}: {told}", file=sys.stderr)
-    with waiting(f"loading {arguments.model or manifest['model']}"):
-        model = _open_model(arguments, manifest["model"])
+    model = open_made_by(arguments, arguments.folder, manifest["model"])
     with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):
         index = open_index(arguments.folder, model=model, backend=arguments.backend)
     if arguments.image_weight is not None:
@@ -105,19 +115,6 @@ def _weigh(model: "Embedder", weight: float) -> None:
     model.fusion = WeightedSum(weight)
 
 
-def _open_model(arguments: argparse.Namespace, made_by: str) -> "Embedder":
-    from zoo.registry import load_model
-
-    try:
-        name = source(arguments.model) if arguments.model else made_by
-        return load_model(name, device=arguments.device, ignore=arguments.ignore)
-    except ZooError as error:
-        if arguments.model:
-            raise
-        hint = f"{arguments.folder} was made by {made_by!r}; if it lies elsewhere now, name it with --model"
-        raise type(error)(f"{error}. {hint}") from error
-
-
 def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
     if not found:
         return
@@ -144,13 +141,15 @@ def text_column(manifest: dict[str, Any]) -> str | None:
 
 
 def _cut(value: Any, width: int) -> str:
-    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= width else text[: width - 1] + "…"
+    """An attribute for the table: on a terminal short, but no number is ever cut."""
+    text = "" if value is None else str(value)
+    fits = len(text) <= width or not on_terminal() or isinstance(value, int | float)
+    return text if fits else text[: width - 1] + "…"
 
 
 def _shorter(text: str, is_path: bool, width: int = 44) -> str:
     # The end of a path says more than its beginning.
-    if not is_path or len(text) <= width:
+    if not is_path or len(text) <= width or not on_terminal():
         return text
     name = Path(text).name
     return "…/" + name if len(name) < width else "…" + name[-width:]

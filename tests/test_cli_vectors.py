@@ -1,0 +1,324 @@
+"""`zoo classify`, `dedupe`, `cluster` and `export`: over photos, tables and vectors, for people, pipes and programs."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from tests.bulk_support import make_pictures, make_table
+from zoo.bulk import embed_dataset
+from zoo.cli import main
+from zoo.vectors import (
+    LabelError,
+    ThresholdError,
+    Vectors,
+    check_labels,
+    check_threshold,
+    classify,
+    find_duplicates,
+    label_vectors,
+    open_vectors,
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Saved test models by name, as `--model` takes them."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    names = ("clip-test", "text-test", "image-test")
+    return {name: str(zoo.build_model(name).save_pretrained(folder / name)) for name in names}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of twelve photos, and a file that is none."""
+    folder = tmp_path_factory.mktemp("photos")
+    make_pictures(folder, 12)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(models, photos, tmp_path_factory):
+    """The vectors of the photos, and of 30 texts."""
+    out = tmp_path_factory.mktemp("made")
+    table = make_table(out / "t.csv", 30)
+    embed_dataset(models["clip-test"], photos, out / "images", progress=False)
+    embed_dataset(models["clip-test"], table, out / "texts", progress=False)
+    return {"images": out / "images", "texts": out / "texts", "table": table}
+
+
+@pytest.fixture
+def run(capsys):
+    """`run("classify", ...)` → (status, stdout, stderr)."""
+
+    def call(*arguments):
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def never(monkeypatch):
+    """What is checked before a model is loaded: loading one fails the test."""
+
+    def load(*_, **__):
+        raise AssertionError("a model is loaded before the cheap checks")
+
+    monkeypatch.setattr("zoo.registry.load_model", load)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# -- classify -------------------------------------------------------------------------------------------------------
+
+
+def test_each_vector_gets_the_label_that_it_is_nearest_to(models, made):
+    model, vectors = zoo.load_model(models["clip-test"]), open_vectors(made["images"])
+    found = classify(vectors, model, ["a rose", "a tulip", "a dog"], top=2)
+    alike = vectors.floats() @ model.encode_query(["a rose", "a tulip", "a dog"]).numpy().T
+    np.testing.assert_array_equal(found.best, np.argsort(-alike, axis=1)[:, :2])
+    np.testing.assert_allclose(found.scores, -np.sort(-alike, axis=1)[:, :2], atol=1e-6)
+    shares = torch.from_numpy(alike * np.exp(model.logit_scale.log if model.logit_scale else np.log(100))).softmax(1)
+    np.testing.assert_allclose(found.shares[:, 0], shares.max(1).values, atol=1e-5)
+    assert sum(found.counts().values()) == len(vectors) == 12
+    assert list(found.counts().values()) == sorted(found.counts().values(), reverse=True)
+
+
+def test_several_prompts_are_averaged_as_unit_vectors(models):
+    model = zoo.load_model(models["clip-test"])
+    both = label_vectors(model, ["rose", "dog"], ["a photo of a {}", "{} in a garden"])
+    means = model.encode_query(["a photo of a rose", "rose in a garden"]).mean(0)
+    np.testing.assert_allclose(both[0], means / means.norm(), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
+def test_vectors_of_every_precision_are_classified(models, photos, tmp_path, precision):
+    model = zoo.load_model(models["clip-test"])
+    embed_dataset(model, photos, tmp_path / "v", precision=precision, progress=False)
+    vectors = open_vectors(tmp_path / "v")
+    assert vectors.floats().shape == (12, 16)
+    np.testing.assert_allclose(np.linalg.norm(vectors.floats(), axis=1), 1, atol=1e-5)
+    labels = ["a rose", "a dog"]
+    np.testing.assert_array_equal(
+        classify(vectors, model, labels).best[:, 0],
+        (vectors.floats() @ model.encode_query(labels).numpy().T).argmax(1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "prompts", "message"),
+    [
+        (["rose", "", "dog"], [], "label 2 of 3 is empty"),
+        (["rose", "dog", " rose "], [], "label 'rose' is given twice, as number 1 and 3"),
+        (["rose"], [], "'rose' alone tells nothing apart"),
+        ([], [], "no label tells nothing apart"),
+        (["rose", "dog"], ["a photo"], "prompt 'a photo' has no one place"),
+        (["rose", "dog"], ["{} {}"], "no one place"),
+    ],
+)
+def test_labels_that_tell_nothing_apart_are_named(labels, prompts, message):
+    with pytest.raises(LabelError, match=re.escape(message)):
+        check_labels(labels, prompts)
+
+
+def test_a_label_that_the_model_cannot_read_is_named(monkeypatch, models):
+    model = zoo.load_model(models["clip-test"])
+    monkeypatch.setattr(type(model), "unknown_share", lambda self, texts: [float(one == "玫瑰") for one in texts])
+    with pytest.raises(LabelError, match="clip-test cannot read '玫瑰'"):
+        label_vectors(model, ["dog", "玫瑰"])
+    with pytest.raises(LabelError, match="image-test reads image and no labels"):
+        label_vectors(zoo.load_model(models["image-test"]), ["dog", "rose"])
+
+
+def test_photos_a_table_and_their_vectors_are_classified_alike(run, models, photos, made, tmp_path):
+    labels = ("--labels", "a rose, a tulip,a dog")
+    model = ("--model", models["clip-test"])
+    status, out, err = run("classify", photos, *labels, *model)
+    assert status == 0
+    lines = out.splitlines()
+    assert len(lines) == 2 + 12
+    assert all(str(photos) in line and "…" not in line and "\x1b" not in line for line in lines[2:])
+    assert "1 inputs could not be embedded" in err
+    assert "broken.jpg" in err
+    assert re.search(r"a (rose|tulip|dog) \d+ · a", err)
+    again = run("classify", made["images"], *labels, *model)
+    assert again[1] == out
+    from_file = tmp_path / "labels.txt"
+    from_file.write_text("a rose\na tulip\na dog\n")
+    assert run("classify", made["images"], "--labels-file", from_file, *model)[1] == out
+    status, out, _ = run("classify", made["table"], *labels, *model, "--where", "label = 'dog'", "--json")
+    found = json.loads(out)
+    assert [one["path"] for one in found["items"]] == [f"t.csv#{i}" for i in range(30) if i % 3 == 1]
+    assert sum(found["counts"].values()) == 10
+
+
+def test_classify_writes_files_for_people_and_programs(run, models, made, tmp_path):
+    out = ("--csv", tmp_path / "c.csv", "--html", tmp_path / "c.html", "--top", 2, "--model", models["clip-test"])
+    status, printed, _ = run("classify", made["images"], "--labels", "<b>rose</b>,dog,cat", *out)
+    assert (status, printed) == (0, "")
+    rows = rows_of(tmp_path / "c.csv")
+    assert list(rows[0]) == ["path", "label", "score", "share", "rank", "error"]
+    assert [row["rank"] for row in rows[:4]] == ["1", "2", "1", "2"]
+    assert len(rows) == 12 * 2 + 1
+    assert rows[-1]["path"] == "broken.jpg"
+    assert rows[-1]["error"]
+    page = (tmp_path / "c.html").read_text()
+    assert page.count('src="data:image/jpeg;base64,') == 12
+    assert "&lt;b&gt;rose&lt;/b&gt;: " in page
+    assert "<b>rose" not in page
+    assert page.count("<h2>") == 3
+
+
+def test_classify_refuses_before_a_model_is_loaded(run, never, photos, made, tmp_path):
+    good = ("--labels", "rose,dog")
+    (tmp_path / "l.txt").write_bytes(b"caf\xe9\nrose\n")
+    for arguments, message in [
+        ((photos, "--labels", "rose"), "'rose' alone tells nothing apart"),
+        ((photos, "--labels", "rose,,dog"), "label 2 of 3 is empty"),
+        ((photos, "--labels-file", tmp_path / "gone.txt"), "cannot read .*gone.txt"),
+        ((photos, "--labels-file", tmp_path / "l.txt"), "l.txt is not UTF-8"),
+        ((photos, *good, "--csv", tmp_path / "no" / "c.csv"), "there is no folder .*no"),
+        ((photos, *good, "--html", tmp_path), "it is a folder"),
+        ((tmp_path / "gone", *good), "gone does not exist"),
+        ((photos, *good, "--column", "x"), "takes no column"),
+        ((made["images"], *good, "--column", "x"), "--column is of a table or a folder of images"),
+        ((made["images"], *good, "--where", "labl = 1"), "labl"),
+    ]:
+        status, out, err = run("classify", *arguments)
+        assert (status, out) == (2, ""), arguments
+        assert re.search(rf"^error: .*{message}", err), err
+
+
+def test_vectors_of_another_model_and_a_filter_that_leaves_none(run, models, made):
+    labels = ("--labels", "rose,dog")
+    status, _, err = run("classify", made["images"], *labels, "--model", models["text-test"])
+    assert status == 2
+    assert "model: 'clip-test' there, 'text-test' here" in err
+    model = ("--model", models["clip-test"])
+    status, out, err = run("classify", made["texts"], *labels, *model, "--where", "label = 'zebra'")
+    assert (status, out) == (1, "")
+    assert "nothing to classify where label = 'zebra'" in err
+
+
+def test_where_no_image_can_be_read_all_are_listed(run, models, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    status, _, err = run("classify", tmp_path, "--labels", "rose,dog", "--model", models["clip-test"])
+    assert status == 2
+    assert "broken.jpg" in err
+    assert "no input of" in err
+
+
+# -- dedupe ---------------------------------------------------------------------------------------------------------
+
+
+def of(matrix: np.ndarray, kind: str = "text", precision: str = "float32") -> Vectors:
+    """Vectors that nobody embedded, of texts that are called by their number."""
+    texts = pa.table(
+        {"id": list(map(str, range(len(matrix)))), "reference": [f"t.txt#{i}" for i in range(len(matrix))]}
+    )
+    texts = texts.append_column("text", [[f"text {i}" for i in range(len(matrix))]])
+    source = {"kind": kind, "root": "/nowhere", "attribute": "text", "column": None}
+    manifest = {"dim": matrix.shape[1], "precision": precision, "model": "none", "source": source}
+    return Vectors(Path("nowhere"), manifest, texts, matrix.astype(np.float32))
+
+
+def by_hand(matrix: np.ndarray, threshold: float) -> list[list[int]]:
+    """The groups by one loop over all pairs."""
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    firsts: dict[int, list[int]] = {}
+    for i, vector in enumerate(unit):
+        home = next((first for first in firsts if unit[first] @ vector >= threshold - 1e-5), None)
+        firsts.setdefault(i if home is None else home, []).append(i)
+    return [group for group in firsts.values() if len(group) > 1]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1024, 8192), (7, 5), (1, 1)])
+def test_groups_are_those_of_a_loop_over_all_pairs_however_they_are_cut(monkeypatch, rows, columns):
+    monkeypatch.setattr("zoo.vectors.duplicates.ROWS", rows)
+    monkeypatch.setattr("zoo.vectors.duplicates.COLUMNS", columns)
+    random = np.random.default_rng(0)
+    matrix = random.normal(size=(12, 8))[random.integers(0, 12, 90)] + random.normal(scale=0.12, size=(90, 8))
+    groups = find_duplicates(of(matrix), 0.95)
+    assert [[group.first, *sorted(copy.position for copy in group.others)] for group in groups] == by_hand(matrix, 0.95)
+    assert len(groups) > 5
+    assert all(copy.score >= 0.95 - 1e-5 for group in groups for copy in group.others)
+
+
+def test_a_chain_is_no_group():
+    """Each is near to the next, and the last is far from the first."""
+    angles = np.radians([0, 10, 20, 30])
+    groups = find_duplicates(of(np.stack([np.cos(angles), np.sin(angles)], 1)), np.cos(np.radians(11)))
+    assert [(group.first, [copy.position for copy in group.others]) for group in groups] == [(0, [1]), (2, [3])]
+
+
+def test_all_the_same_is_one_group_in_bounded_memory():
+    seen = []
+    groups = find_duplicates(of(np.ones((3000, 4))), progress=lambda done, total: seen.append((done, total)))
+    assert [(group.first, len(group.others)) for group in groups] == [(0, 2999)]
+    assert seen == [(1024, 3000), (2048, 3000), (3000, 3000)]
+
+
+def test_a_threshold_is_a_cosine():
+    for wrong in (0, -1, 1.5, float("nan")):
+        with pytest.raises(ThresholdError, match="a cosine above 0 and up to 1"):
+            find_duplicates(of(np.ones((2, 2))), wrong)
+    with pytest.raises(ThresholdError, match=r"name one, such as 0\.9"):
+        check_threshold(None, "binary")
+    assert check_threshold(0.9, "binary") == 0.9
+
+
+def test_dedupe_says_what_is_the_same_and_what_is_near(run, models, photos, tmp_path):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes((photos / "00000.png").read_bytes())
+    Image.open(photos / "00000.png").save(folder / "c.bmp")  # the same pixels in another file
+    Image.effect_noise((32, 32), 90).convert("RGB").save(folder / "d.png")
+    before = sorted(path.name for path in folder.iterdir())
+    command = (folder, "--model", models["clip-test"], "--threshold", "0.9999")
+    status, printed, err = run("dedupe", *command)
+    assert status == 0
+    rows = [line.split() for line in printed.splitlines()[2:]]
+    names = [Path(row[3]).name for row in rows]
+    assert [row[:2] for row in rows[:3]] == [["1", "first"], ["1", "same"], ["1", "near"]]
+    assert names[:3] == ["a.png", "b.png", "c.bmp"]
+    assert "1 groups: of 4 items 2 are there before, 1 the very same" in err
+    found = json.loads(run("dedupe", *command, "--json")[1])
+    assert [item["kind"] for item in found["items"]] == ["first", "same", "near"]
+    run("dedupe", *command, "--csv", tmp_path / "d.csv", "--html", tmp_path / "d.html")
+    assert [row["kind"] for row in rows_of(tmp_path / "d.csv")] == ["first", "same", "near"]
+    assert (tmp_path / "d.html").read_text().count("<img ") == 3
+    assert sorted(path.name for path in folder.iterdir()) == before, "nothing is deleted"
+    embed_dataset(models["clip-test"], folder, out, progress=False)
+    (folder / "b.png").unlink()
+    printed = run("dedupe", out, "--threshold", "0.9999")[1]
+    assert "gone" in printed, "it can no longer be looked into"
+
+
+def test_dedupe_of_vectors_loads_no_model_and_refuses_what_makes_no_sense(run, never, made, tmp_path):
+    status, out, err = run("dedupe", made["texts"], "--threshold", "1")
+    assert (status, out) == (1, "")
+    assert "0 groups: of 30 items" in err
+    for arguments, message in [
+        ((made["texts"], "--threshold", "2"), "a threshold is a cosine"),
+        ((made["texts"], "--model", "zoo-mini"), "--model is for what is embedded"),
+        ((made["texts"], "--html", tmp_path / "no" / "d.html"), "there is no folder"),
+        ((tmp_path / "gone",), "does not exist"),
+    ]:
+        status, out, err = run("dedupe", *arguments)
+        assert (status, out) == (2, ""), arguments
+        assert re.search(rf"^error: .*{message}", err), err
