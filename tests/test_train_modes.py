@@ -135,6 +135,10 @@ def test_what_processes_do_apart_is_said_where_it_is_promised():
         assert f"2 processes {what} each for their own rows" in apart(model, 2)
     training_mode(mini, still_norms=True)
     assert apart(mini, 2) == ""
+    without = fresh("text-test").train()
+    for drop in (m for m in without.modules() if isinstance(m, nn.Dropout)):
+        drop.p = 0.0
+    assert apart(without, 2) == ""
     training_mode(text.requires_grad_(False))
     assert apart(text, 2) == ""
 
@@ -156,6 +160,9 @@ def test_an_item_that_batch_normalisation_gets_alone_is_told_before_the_first_st
     assert re.search(r"to measure: image in 1 of 2 steps; .*homogeneous", told(pairs))
     assert "micro_batch 1 leaves" in told(pairs, micro_batch=1)
     assert told(pairs, **still) == told(pairs, still_norms=True) == told(text_pairs(12)) == told(shape_pairs()) == ""
+    of_negative = [replace(row, negatives=() if i else (pairs[0].query,)) for i, row in enumerate(text_pairs(12))]
+    assert "to measure: image in 1 of 2 steps" in told(of_negative)
+    assert told(of_negative, negatives=0) == ""
     assert {bool(told(pairs, steps=1, seed=seed)) for seed in range(6)} == {True, False}  # where it comes later
     with pytest.raises(LoneItemError):
         train(fresh("mini-test"), pairs, recipe, tmp_path, trackers=(), report=False)

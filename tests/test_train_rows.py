@@ -429,8 +429,17 @@ def test_one_of_several_positives_that_is_not_there_is_lost_alone(images):
     rows = [{"query": f"q {i}", "positive_image": ["gone.png", "red.png"] if i else ["blue.png"]} for i in range(4)]
     found = set_aside(open_pairs(as_jsonl(rows, images / "t.jsonl")), 3)
     assert [pair.positive.image.name for pair in found] == ["blue.png", "red.png", "red.png", "red.png"]
+    assert list(found.bad) == [f"t.jsonl, line {line}" for line in (2, 3, 4)]
+    assert all("gone.png; the pair goes without it" in reason for reason in found.bad.values())
     gone = [{"query": "q", "positive_image": ["gone.png", "none.png"]}, rows[0]]
     assert len(set_aside(open_pairs(as_jsonl(gone, images / "u.jsonl")), 1)) == 1
+
+
+def test_rows_without_scores_are_numbered_among_those_that_are_left():
+    broken, scored, bare, alone = [*text_pairs(3, negatives=1), *text_pairs(1)]
+    broken, scored = replace(broken, score=math.nan), replace(scored, teacher_scores=(0.9, 0.1))
+    found = set_aside([broken, scored, bare, alone], 1)
+    assert [found[row] for row in found.unscored] == [bare]
 
 
 def test_rows_that_were_looked_at_are_looked_at_once():

@@ -108,7 +108,12 @@ def test_what_the_stage_before_learned_goes_on_for_losses_of_its_kind():
     first.temperature.begin(math.log(30))
     model = model_with(None)
     assert begin(second, model, Before("grades", first)) == "temperature 0.0333, where the stage grades ended"
-    assert begin(build_loss("infonce"), model, Before("grades", first)) == "temperature 0.07, the loss's default"
+    for other, temperature in (("infonce", 0.07), ("angle(learn=True)", 0.05)):
+        begun = begin(build_loss(other), model, Before("grades", first))
+        assert begun == f"temperature {temperature}, the loss's default"
+    for before in (first, build_loss("ranking")):  # neither had the model's own
+        begun = begin(build_loss("infonce"), model_with(CLIP), Before("grades", before))
+        assert begun == "temperature 0.02, the checkpoint's own"
 
 
 def start_and_end(folder: Path) -> tuple[float, float]:

@@ -66,10 +66,10 @@ def set_aside(pairs: Sequence[Pair] | PairTable, max_bad: Any, *, progress: bool
         bad[where] = str(error).removeprefix(f"{where}: ")
 
     def look(row: int, pair: Pair) -> None:
-        if pair.negatives and len(pair.teacher_scores) != 1 + len(pair.negatives):
-            unscored.append(row)
         if in_memory:
             _check(pair)
+        if pair.negatives and len(pair.teacher_scores) != 1 + len(pair.negatives):
+            unscored.append(row)
         if lost := [path for item in (*pair.also, *pair.negatives) for path in missing(item)]:
             bad[pair.where or place_of(pairs, row)] = f"there is no file {lost[0]}; {WITHOUT_IT}"
 
