@@ -1,0 +1,20 @@
+"""What many vectors say together: labels for them, what is there twice, groups with names, and files for other programs."""
+
+from zoo.vectors.classifying import Classified, LabelError, check_labels, classify, label_vectors
+from zoo.vectors.duplicates import Copy, Group, ThresholdError, check_threshold, find_duplicates
+from zoo.vectors.opening import Vectors, open_vectors
+
+__all__ = [
+    "Classified",
+    "Copy",
+    "Group",
+    "LabelError",
+    "ThresholdError",
+    "Vectors",
+    "check_labels",
+    "check_threshold",
+    "classify",
+    "find_duplicates",
+    "label_vectors",
+    "open_vectors",
+]

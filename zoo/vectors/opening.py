@@ -1,0 +1,137 @@
+"""Vectors: those of a folder of `zoo embed`, with the id, the place and the attributes of each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.arguments import checked, optional, path, text
+from zoo.bulk.lookup import find_input
+from zoo.bulk.shards import QUARANTINE, read_vectors
+from zoo.index import IndexStateError, iter_tables, read_manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+# Rows of float32 that are worked on at a time: what is computed of int8 or binary vectors is never there as a whole.
+BLOCK = 8192
+
+
+@dataclass
+class Vectors:
+    """The vectors of a folder in memory, in the order of their source.
+
+    Attributes:
+        manifest: of the folder. rows: id, reference and attributes, a row for each vector.
+        stored: `(n, length)` as on disk: float32, int8, or the packed signs of binary vectors (`length = dim / 8`).
+        bad: what could not be embedded, as quarantine.jsonl lists it.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    rows: "pa.Table"
+    stored: "np.ndarray"
+    bad: list[dict[str, Any]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def dim(self) -> int:
+        """Columns of a vector, however it is stored."""
+        return self.manifest["dim"]
+
+    @property
+    def precision(self) -> str:
+        """ "float32", "int8" or "binary"."""
+        return self.manifest["precision"]
+
+    def floats(self, start: int = 0, stop: int | None = None, *, norms: bool = False) -> "np.ndarray":
+        """Rows as float32 `(rows, dim)` of unit length; with `norms` as long as the model made them.
+
+        Signs of binary vectors become ±1, divided by the root of dim.
+        """
+        import numpy as np
+        import torch
+
+        from zoo.similarity import unpack
+
+        part = self.stored[start:stop]
+        part = unpack(torch.from_numpy(part)).numpy() if self.precision == "binary" else part.astype(np.float32)
+        return part if norms else part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+
+    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, int]]:
+        """(start, stop) of parts that are small enough to work on."""
+        return ((start, min(start + size, len(self))) for start in range(0, len(self), size))
+
+    def ids(self) -> list[str]:
+        """The id of each vector."""
+        return self.rows.column("id").to_pylist()
+
+    def places(self) -> list[str]:
+        """Where each vector's input is, for people: the whole path of a file, else its row, "captions.csv#12"."""
+        root, files = Path(self.manifest["source"]["root"]), self._are_files()
+        return [
+            str(root / reference) if files and "#" not in reference else reference
+            for reference in self.rows.column("reference").to_pylist()
+        ]
+
+    def texts(self) -> list[str] | None:
+        """The text that was embedded for each; None where it is images."""
+        source = self.manifest["source"]
+        if self._are_files():
+            return None
+        name = source.get("attribute") or source["column"] or "text"
+        if name not in self.rows.column_names:
+            return None
+        return [str(one) for one in self.rows.column(name).to_pylist()]
+
+    def input(self, position: int) -> Path | bytes | None:
+        """The file or bytes of one; None where its table is gone. Of texts: see `texts`."""
+        return find_input(self.manifest["source"], self.rows.column("reference")[position].as_py())
+
+    def _are_files(self) -> bool:
+        return self.manifest["source"]["kind"] != "text"
+
+    def kept(self, where: str) -> "Vectors":
+        """Those that a filter keeps (see `zoo.index.where`); raises FilterError."""
+        from zoo.index.where import Filter
+
+        mask = Filter(where, self.rows.schema).mask(self.rows)
+        return Vectors(self.folder, self.manifest, self.rows.filter(mask), self.stored[mask], self.bad)
+
+
+@checked(folder=path, where=optional(text))
+def open_vectors(folder: Path | str, where: str | None = None) -> Vectors:
+    """Reads what `embed_dataset` wrote.
+
+    Args:
+        where: an SQL condition over the attributes, as in `search`.
+
+    Raises:
+        IndexStateError: no vectors there. FilterError: a filter that is not understood.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    rows, parts = [], []
+    for table in iter_tables(folder):
+        parts.append(read_vectors(table))
+        rows.append(table.drop_columns(["vector"]).replace_schema_metadata(None))
+    if not rows:
+        raise IndexStateError(f"{folder} holds no finished vectors yet; run the command that made it again")
+    found = Vectors(folder, manifest, pa.concat_tables(rows, promote_options="default"), np.concatenate(parts), quarantine(folder))
+    return found if where is None else found.kept(where)
+
+
+def quarantine(folder: Path) -> list[dict[str, Any]]:
+    """What could not be embedded: id, reference, reason and message of each."""
+    import json
+
+    try:
+        return [json.loads(line) for line in (folder / QUARANTINE).read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
