@@ -61,7 +61,9 @@ def check_labels(labels: Sequence[str], prompts: Sequence[str] = ()) -> tuple[st
         raise LabelError(f'{told} tells nothing apart; give two or more, such as "rose,tulip,something else"')
     for prompt in prompts:
         if prompt.count(PLACE) != 1:
-            raise LabelError(f"prompt {prompt!r} has no one place for the label; write it as {PLACE}: 'a photo of a {{}}'")
+            raise LabelError(
+                f"prompt {prompt!r} has no one place for the label; write it as {PLACE}: 'a photo of a {{}}'"
+            )
     return clean
 
 

@@ -123,7 +123,9 @@ def open_vectors(folder: Path | str, where: str | None = None) -> Vectors:
         rows.append(table.drop_columns(["vector"]).replace_schema_metadata(None))
     if not rows:
         raise IndexStateError(f"{folder} holds no finished vectors yet; run the command that made it again")
-    found = Vectors(folder, manifest, pa.concat_tables(rows, promote_options="default"), np.concatenate(parts), quarantine(folder))
+    found = Vectors(
+        folder, manifest, pa.concat_tables(rows, promote_options="default"), np.concatenate(parts), quarantine(folder)
+    )
     return found if where is None else found.kept(where)
 
 
