@@ -16,6 +16,7 @@ import zoo
 from tests.bulk_support import make_table
 from tests.index_support import BACKENDS, generations_in
 from zoo.bulk import DiskFullError, embed_dataset
+from zoo.bulk.shards import ShardFolder
 from zoo.index import IndexStateError, open_index
 
 
@@ -240,6 +241,19 @@ def test_an_update_of_the_folder_while_the_index_is_built(backend, text, folder,
     (next((folder / "shards").glob("*.parquet"))).write_bytes(b"no shard")
     with pytest.raises(zoo.ZooError, match="is no readable shard"):
         open_index(folder, backend=backend)
+
+
+def test_shards_that_are_replaced_while_they_are_listed_are_listed_again(backend, text, folder, monkeypatch):
+    real, left = ShardFolder.of, [1]
+
+    def of(self, generation):
+        if left:
+            left.pop()
+            update(text, folder)  # the files of the generation that is asked for go
+        return real(self, generation)
+
+    monkeypatch.setattr(ShardFolder, "of", of)
+    assert texts(open_index(folder, backend=backend)) == NEW
 
 
 def test_an_index_of_an_older_version_lies_in_the_folder_itself(backend, text, folder):

@@ -265,10 +265,14 @@ class ShardFolder:
         while True:
             live = self.live()
             try:
-                return self.of(live)
+                found = self.of(live)
             except DamagedShardError:
                 if self.live() == live:
-                    raise  # else another process has put the next set in its place meanwhile
+                    raise
+                continue
+            # Else another process has put the next set in its place meanwhile, and some of these files were gone.
+            if self.live() == live:
+                return found
 
     def of(self, generation: int) -> list[Shard]:
         """The shards of a generation, as `finished` has them."""

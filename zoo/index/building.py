@@ -35,8 +35,10 @@ def up_to_date(home: Path, kind: type[Store], folder: Path, threshold: int) -> S
     try:
         make_folder(home)
         with _only_builder(home) as alone:
-            if not alone and (older := _older(home, kind, folder)):
-                return older
+            if alone:
+                return _again_if_updated(home, kind, folder, threshold)
+        if older := _older(home, kind, folder):
+            return older
         with _only_builder(home, wait=True):
             return _again_if_updated(home, kind, folder, threshold)
     except (IndexStateError, DiskFullError):
@@ -125,7 +127,7 @@ def _built(home: Path, kind: type[Store], shards: Sequence[Shard], threshold: in
     if old is None:
         generations.swap(home, number)
     else:
-        with old.frozen():
+        with old.writing():
             _carry(old, new)
             generations.swap(home, number)
         old.close()

@@ -89,8 +89,8 @@ class LanceIndex(Store):
     # -- writing ------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        with super()._writing(), _named(self.folder):
+    def writing(self) -> Iterator[None]:
+        with super().writing(), _named(self.folder):
             # What a writer left that was killed between its commit and its fsync is made durable with ours.
             known = _files(self._files) if _synced(self._files) == self.commit() else set()
             yield
@@ -167,7 +167,7 @@ class LanceIndex(Store):
 
         self._check_open()
         if self._due(threshold):
-            with self._writing():
+            with self.writing():
                 match self._due(threshold):  # another process may have done it meanwhile
                     case "build":
                         # Not an HNSW graph, which found no more here and took a hundred times as long to build.

@@ -58,19 +58,19 @@ class Lease:
     """Says that somebody reads a folder, until it is closed, garbage-collected, or its process ends.
 
     It is a shared lock on a file in the folder; whoever wants to remove files asks for the exclusive one. A folder that
-    cannot be written into is read without a lease: nobody can remove anything there either. Where the system has no such
-    locks (Windows) nothing is ever removed; to free the space, delete the folder `index` while nobody uses it.
+    cannot be written into is read without a lease: nobody can remove anything there either. Where there are no such locks
+    (Windows, some network folders) nothing is ever removed; to free the space, delete the folder `index` while nobody
+    uses it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._descriptor = _opened(folder / LEASE)
         self._close = weakref.finalize(self, os.close, self._descriptor) if self._descriptor is not None else None
-        if self._lockable:
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)  # waits while somebody removes
-
-    @property
-    def _lockable(self) -> bool:
-        return fcntl is not None and self._descriptor is not None
+        self._lockable = False
+        with contextlib.suppress(OSError):
+            if fcntl is not None and self._descriptor is not None:
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH)  # waits while somebody removes
+                self._lockable = True
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
@@ -93,7 +93,7 @@ class Lease:
         """Gives the folder free."""
         if self._close is not None:
             self._close()
-        self._descriptor = None
+        self._lockable = False
 
 
 def _opened(path: Path) -> int | None:

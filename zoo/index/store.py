@@ -83,7 +83,7 @@ class Store(abc.ABC):
         """Adds vectors `(n, dim)`; an id that is there already is replaced."""
         rows, matrix = checked_rows(ids, vectors, attributes, references, self.facts)
         if len(rows):
-            with self._writing():
+            with self.writing():
                 self._put(rows, matrix)
 
     @checked(ids=optional(some_ids), where=optional(text))
@@ -91,12 +91,12 @@ class Store(abc.ABC):
         """Removes rows by id or by filter; returns how many there were."""
         if (ids is None) == (where is None):
             raise ValueError("delete takes ids or where, one of the two")
-        with self._writing():
+        with self.writing():
             return self._remove([str(one) for one in ids] if ids is not None else None, where)
 
     def add_shards(self, shards: "Sequence[tuple[pa.Table, str]]") -> None:
         """Adds shards of `zoo embed` with their names; vectors stay as stored."""
-        with self._writing():
+        with self.writing():
             self._add(shards)
 
     @abc.abstractmethod
@@ -104,18 +104,12 @@ class Store(abc.ABC):
         """Builds an approximate index at `threshold` rows, in a store that has one, and folds new rows into it."""
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One writer at a time, which knows what the others have written before."""
+    def writing(self) -> Iterator[None]:
+        """One writer at a time, which knows what the others have written before; nobody else writes until the block ends."""
         self._check_open()
         with writers_lock(self.folder):
             generations.check_in_use(self.folder)
             self._catch_up()
-            yield
-
-    @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Nobody writes until the block ends, and this handle shows all that has been written."""
-        with self._writing():
             yield
 
     # -- reading ------------------------------------------------------------------------------------------------
