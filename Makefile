@@ -13,6 +13,8 @@ PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One room each, seconds of CPU each: what an edit breaks first. Whole families, servers, browsers and runs are left out.
 FAST ?= house encode pooling bad_input pixels films instructions evaluation metrics cards train_infonce
 export GRADIO_ANALYTICS_ENABLED = False
+# As it is, spaces and all: the shell that runs `demo` would split it.
+export PHOTOS
 # Tests start hundreds of processes; each would else compile the zoo again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -26,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Pictures`
-	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(PORT),--port $(PORT))
+	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos "$$PHOTOS") $(if $(PORT),--port $(PORT))
 
 test: $(READY) browser  ## everything but slow, gpu and hub tests, in three processes (JOBS=0: in one, without workers)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)

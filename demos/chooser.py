@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from zoo import Embedder
 
 KEEP_LOADED = 3
+ASK_FROM = 500  # MB of a download
+# Few that are good for their size, by what their authors measured: they come first.
+RECOMMENDED = ("siglip2-vit-b16-256", "siglip-vit-b16-256", "clip-vit-b16-datacomp", "clip-vit-b32-laion2b")
 
 
 def is_ready(spec: ModelSpec) -> bool:
@@ -45,17 +48,30 @@ class Models:
         self._loading = threading.Lock()
 
     def choices(self) -> list[tuple[str, str]]:
-        """(label, name) of the models that read pictures: those at hand first, then those that can be downloaded."""
+        """(label, name) of the models that read pictures: those at hand first, then few good ones, then the others.
+
+        A label says what a download takes, the licence, and the languages of texts.
+        """
         at_hand, remote = [], []
-        for name in list_models(modality="image"):
+        names = [name for name in list_models(modality="image") if name != self.first and not name.endswith("-test")]
+        for name in sorted(
+            names, key=lambda name: (name not in RECOMMENDED, RECOMMENDED.index(name) if name in RECOMMENDED else 0)
+        ):
             spec = get_spec(name)
-            if name == self.first:
-                continue
             if is_ready(spec):
-                at_hand.append((name, name))
+                at_hand.append((_label(spec), name))
             elif spec.hub_id and self.downloads and not offline():
-                remote.append((f"{name}  (download, about {_megabytes(spec)} MB)", name))
+                remote.append((_label(spec, f"download of {_megabytes(spec):,} MB"), name))
         return [(self.first, self.first), *at_hand, *remote]
+
+    def question(self, name: str) -> str:
+        """What to ask before a model is fetched; "" where it is at hand, or small."""
+        if self._recall(name) is not None or name not in {offered for _, offered in self.choices()}:
+            return ""
+        spec = get_spec(name)
+        if is_ready(spec) or _megabytes(spec) <= ASK_FROM:
+            return ""
+        return f"{name} has to be fetched first: about {_megabytes(spec):,} MB, licence {spec.license}."
 
     def get(self, name: str) -> "Embedder":
         """The loaded model.
@@ -88,6 +104,11 @@ class Models:
             if name in self._loaded:
                 self._loaded.move_to_end(name)
             return self._loaded.get(name)
+
+
+def _label(spec: ModelSpec, *more: str) -> str:
+    """ "name · download of 605 MB · mit · English"."""
+    return " · ".join(filter(None, [spec.name, *more, spec.license, spec.languages_in_words]))
 
 
 def _megabytes(spec: ModelSpec) -> int:

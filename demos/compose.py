@@ -9,7 +9,7 @@ import gradio as gr
 from zoo.instructions import TASKS
 
 from .gallery import Picture, sample_pictures
-from .widgets import api_text, how_many, picture_input, results_gallery, score_bars, slider
+from .widgets import answered, api_text, how_many, picture_input, results_gallery, score_bars, slider
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -86,11 +86,14 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
         "show_progress_on": bars,
         "concurrency_id": "search",
     }
-    words.submit(**call, api_name="search_by_both", api_description=api_text(search.by_both))
+    events = [words.submit(**call, api_name="search_by_both", api_description=api_text(search.by_both))]
     if examples is not None:
-        examples.click(
+        picked = examples.click(
             lambda row: (row[0], row[1]), examples, [picture, words], api_visibility="private", show_progress="hidden"
-        ).then(**call, api_visibility="private")
+        )
+        events.append(picked.then(**call, api_visibility="private"))
+    for event in events:
+        answered(event, bars, found)
     return [found, bars]
 
 

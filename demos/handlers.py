@@ -17,6 +17,7 @@ from zoo.fusion import WeightedSum
 from zoo.instructions import TASKS
 from zoo.items import Item
 from zoo.similarity import cosine, finished
+from zoo.spec import Calibration
 
 from . import map as gallery_map
 from .chooser import Models
@@ -28,12 +29,15 @@ from .gallery import (
     digest,
     embed_pictures,
     folder_pictures,
+    sample_pictures,
     save_small,
     save_whole,
     unique,
 )
 from .messages import explain
+from .originals import Originals
 from .visitors import Visitors
+from .vocabulary import queries_for, reads_english
 from .widgets import cosine_text, friendly, in_range, score_name, score_rows, user_error, warn
 
 if TYPE_CHECKING:
@@ -47,6 +51,8 @@ _NUMBERS = {
     "dot": "the dot product",
     "maxsim": "the mean over the question's tokens of their best cosine",
 }
+# What the small default model finds among the shipped pictures.
+EXAMPLE_TEXTS = ("a red motorbike", "a kitten", "a big wild cat", "a pagoda", "a happy face", "Paris")
 BROWSE = 48  # pictures shown before anything was asked
 MAX_LABELS = 100
 SMALL_MODEL = 30_000_000  # weights
@@ -80,6 +86,7 @@ class Search:
         self.workspace = Path(workspace).resolve()
         self.thumbnails = Thumbnails(self.workspace / "pictures")
         self.visitors = Visitors(local=local)
+        self.originals = Originals()
         self.local = local
         self.roots = tuple(Path(root).expanduser().resolve() for root in roots)
 
@@ -100,7 +107,7 @@ class Search:
             vector = model.encode_query(query, progress=False)
         except InputError as error:
             raise friendly(error) from error
-        return self._found(model, gallery, vector, _count(top_k), started)
+        return self._found(model, gallery, vector, _count(top_k), started, asked="text")
 
     def by_image(self, picture: str | None, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
         """The pictures that look most like the one given.
@@ -112,7 +119,7 @@ class Search:
         gallery, model = self._in_use(own)
         started = time.perf_counter()
         vector = self._embed_upload(model, picture)
-        return self._found(model, gallery, vector, _count(top_k), started)
+        return self._found(model, gallery, vector, _count(top_k), started, asked="image")
 
     def by_both(
         self,
@@ -261,23 +268,41 @@ class Search:
             raise friendly(error) from error
         return self._index(pictures, [], keep, own, progress)
 
-    def choose_model(self, name: str, own: Visitor = None, progress: Any = None) -> tuple[Visitor, str, str]:
+    def choose_model(
+        self, name: str, download: bool = False, own: Visitor = None, progress: Any = None
+    ) -> tuple[Visitor, str, str, str]:
         """Changes the model; the gallery is embedded anew.
 
         Args:
             name: one of the models that the page offers.
+            download: also where more than 500 MB have to be fetched first, which is otherwise asked.
+
+        Returns:
+            The visitor's gallery, the status line, the model in use, and what is to be asked first, "" for nothing.
         """
         gallery, _ = self._in_use(own)
         if name == gallery.model:
-            return own, self.status(own), name
+            return own, self.status(own), name, ""
+        if not download and (question := self.models.question(name)):
+            return own, self.status(own), gallery.model, question
         try:
             _report(progress, f"Loading {name}")
             model = self.models.get(name)
             changed = embed_pictures(model, gallery.pictures, progress=_counter(progress))
         except ZooError as error:
             warn(str(error), "The model was not changed")
-            return own, self.status(own), gallery.model
-        return self._keep(changed, own), self.status(changed), name
+            return own, self.status(own), gallery.model, ""
+        return self._keep(changed, own), self.status(changed), name, ""
+
+    def queries(self, own: Visitor = None) -> list[str]:
+        """What to try: of the shipped pictures words that were chosen for them, of other galleries words that stand out."""
+        gallery, model = self._in_use(own)
+        if not reads_english(model):
+            return []
+        shipped = {picture.path for picture in sample_pictures()}
+        if {picture.path for picture in gallery.pictures} <= shipped:
+            return list(EXAMPLE_TEXTS)
+        return queries_for(model, gallery)
 
     def status(self, own: Visitor = None) -> str:
         """One line: what is searched, how long a vector is, and what not to expect of a tiny model."""
@@ -392,26 +417,32 @@ class Search:
         top_k: int,
         started: float,
         rows: Sequence[int] | None = None,
+        asked: str = "",
     ) -> tuple[Results, Scores]:
-        """The best pictures, of these rows of the gallery alone if any are named."""
+        """The best pictures, of these rows of the gallery alone if any are named; `asked` is the query's modality."""
         scores = _scores(model, vector, gallery.vectors)
         hits = [Hit(i, float(scores[i])) for i in scores.sort(descending=True, stable=True).indices.tolist()]
         if rows is not None:
             allowed = set(rows)
             hits = [hit for hit in hits if hit.index in allowed]
-        hits = hits[: max(1, top_k)]
+        hits = hits[:top_k]
         if not hits:
             raise user_error("The gallery holds nothing but this picture. Add more pictures first.")
-        average = float(scores.mean())
         elapsed = time.perf_counter() - started
-        bars = score_rows(
-            [(gallery.pictures[hit.index].caption, hit.score) for hit in hits], average, score_name(model)
-        )
+        known = model.calibration.get(Calibration.key(asked, "image"))
+        nothing = None if known is None else known.nothing
+        found = [gallery.pictures[hit.index] for hit in hits]
+        told = [(picture.caption, hit.score) for picture, hit in zip(found, hits, strict=True)]
+        bars = score_rows(told, float(scores.mean()), score_name(model), nothing)
+        if self.local:
+            bars = [bar | self.originals.link(picture) for bar, picture in zip(bars, found, strict=True)]
         number = _NUMBERS[model.spec.similarity]
         note = f"The number is {number}. Bars run from the gallery's average picture (empty) to the best match (full)."
         title = f"{len(gallery):,} pictures searched in {1000 * elapsed:.0f} ms"
-        shown = [self._shown(gallery.pictures[hit.index]) for hit in hits]
-        return shown, {"title": title, "rows": bars, "note": note}
+        if nothing is not None and hits[0].score < nothing:
+            title = f"Nothing clearly fits; these are the nearest of {len(gallery):,} pictures"
+            note = f"The number is {number}. Of right answers 95 % lie above {nothing:.2f}, where a bar would be full."
+        return [self._shown(picture) for picture in found], {"title": title, "rows": bars, "note": note}
 
     def _shown(self, picture: Picture) -> tuple[str, str]:
         try:

@@ -13,7 +13,7 @@ from .chooser import Models
 from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
 from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search
 from .visitors import private_folder
-from .widgets import api_text, how_many, picture_examples, picture_input, results_gallery, score_bars, slider
+from .widgets import answered, api_text, how_many, picture_examples, picture_input, results_gallery, score_bars, slider
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -23,7 +23,6 @@ EXPLANATION = (
     "Search pictures by what they show. A model turns words and pictures into vectors, and what means the same lies "
     "close together."
 )
-EXAMPLE_TEXTS = ("a red motorbike", "a kitten", "a big wild cat", "a pagoda", "a happy face", "Paris")
 LABELS = "cat, dog, motorbike, pagoda, flower, cup, person, camera, chessboard, rocket"
 WELCOME = {
     "title": "Nothing asked yet",
@@ -34,6 +33,9 @@ DESCRIBE = {
     "note": "Add a picture, or click one of the examples; change the labels as you like.",
 }
 DESCRIBED = ("motorcycle_left.png", "chelsea.png", "china.jpg", "lion.jpg")
+# The picture grows inside its frame, which then scrolls; a click is still told in pixels of the picture.
+ZOOM = """(zoom) => { const image = document.querySelector('#map img');
+  if (image) { image.style.maxWidth = image.style.maxHeight = 'none'; image.style.width = 100 * zoom + '%'; image.style.height = 'auto'; } }"""
 Components = list[gr.components.Component]
 PROGRESS = gr.Progress()
 
@@ -68,7 +70,7 @@ def build(
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
     gr.set_static_paths([search.thumbnails.folder])
     page = _page(search, reads_text="text" in model.spec.modalities, first=first)
-    page.visitors = search.visitors
+    page.visitors, page.routes_of_ours = search.visitors, search.originals.routes()
     return page
 
 
@@ -81,6 +83,9 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
             with gr.Column(scale=1, min_width=260):
                 chooser = gr.Dropdown(search.models.choices(), value=search.current.model, label="Model")
                 status = gr.Markdown(search.status(), elem_id="status")
+                question = gr.Markdown(visible=False, elem_id="question")
+                with gr.Row(visible=False) as answers:
+                    fetch, leave = gr.Button("Fetch it", variant="primary", size="sm"), gr.Button("Not now", size="sm")
         with gr.Tabs(selected=first if reads_text else "picture"):
             with gr.Tab("By words", id="words", visible=reads_text):
                 text_results = _text_tab(search, own)
@@ -95,7 +100,13 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
             with gr.Tab("Add yours"):
                 indexing = _index_tab(search, own)
         _keep_fresh(
-            search, page, own, chooser, status, [*text_results, *both_results, *image_results], map_parts, indexing
+            search,
+            page,
+            own,
+            (chooser, status, question, answers, fetch, leave),
+            [*text_results, *both_results, *image_results],
+            map_parts,
+            indexing,
         )
     page.queue(max_size=64, default_concurrency_limit=4)
     return page
@@ -110,8 +121,9 @@ def _text_tab(search: Search, own: gr.State) -> Components:
         max_length=2000,
         elem_id="query",
     )
+    samples = [[words] for words in search.queries()]
     examples = gr.Dataset(
-        components=[gr.Textbox(visible=False)], samples=[[words] for words in EXAMPLE_TEXTS], label="Try", type="values"
+        components=[gr.Textbox(visible=False)], samples=samples, label="Try", type="values", visible=bool(samples)
     )
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=300):
@@ -119,11 +131,17 @@ def _text_tab(search: Search, own: gr.State) -> Components:
         with gr.Column(scale=1, min_width=230):
             top_k, bars = how_many(), score_bars("Scores", WELCOME, elem_id="text-scores")
     call = {"fn": search.by_text, "inputs": [query, top_k, own], "outputs": [found, bars], "show_progress_on": bars}
-    query.submit(**call, api_name="search_by_text", api_description=api_text(search.by_text), concurrency_id="search")
-    examples.click(lambda row: row[0], examples, query, api_visibility="private", show_progress="hidden").then(
-        **call, api_visibility="private", concurrency_id="search"
-    )
-    return [found, bars]
+    events = [
+        query.submit(
+            **call, api_name="search_by_text", api_description=api_text(search.by_text), concurrency_id="search"
+        ),
+        examples.click(lambda row: row[0], examples, query, api_visibility="private", show_progress="hidden").then(
+            **call, api_visibility="private", concurrency_id="search"
+        ),
+    ]
+    for event in events:
+        answered(event, bars, found)
+    return [found, bars, examples]
 
 
 def _image_tab(search: Search, own: gr.State) -> Components:
@@ -136,10 +154,15 @@ def _image_tab(search: Search, own: gr.State) -> Components:
         with gr.Column(scale=3, min_width=300):
             found = results_gallery("Pictures", search.browse(), columns=4, elem_id="image-results")
     call = {"fn": search.by_image, "inputs": [picture, top_k, own], "outputs": [found, bars], "show_progress_on": bars}
-    go.click(**call, api_name="search_by_image", api_description=api_text(search.by_image), concurrency_id="search")
-    picture.upload(**call, api_visibility="private", concurrency_id="search")
+    said = {"api_name": "search_by_image", "api_description": api_text(search.by_image)}
+    events = [
+        go.click(**call, **said, concurrency_id="search"),
+        picture.upload(**call, api_visibility="private", concurrency_id="search"),
+    ]
     if examples:
-        _when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search")
+        events.append(_when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search"))
+    for event in events:
+        answered(event, bars, found)
     return [found, bars]
 
 
@@ -162,10 +185,15 @@ def _labels_tab(search: Search, own: gr.State) -> None:
                 info="Divides the cosines before the softmax: smaller means more decided shares.",
             )
     call = {"fn": search.classify, "inputs": [picture, labels, temperature, own], "outputs": bars}
-    go.click(**call, api_name="classify_image", api_description=api_text(search.classify), concurrency_id="search")
-    picture.upload(**call, api_visibility="private", concurrency_id="search")
+    said = {"api_name": "classify_image", "api_description": api_text(search.classify)}
+    events = [
+        go.click(**call, **said, concurrency_id="search"),
+        picture.upload(**call, api_visibility="private", concurrency_id="search"),
+    ]
     if examples:
-        _when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search")
+        events.append(_when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search"))
+    for event in events:
+        answered(event, bars)
 
 
 def _map_tab(search: Search, own: gr.State) -> Components:
@@ -178,12 +206,14 @@ def _map_tab(search: Search, own: gr.State) -> Components:
             picture = gr.Image(
                 first, label="Map", show_label=False, interactive=False, buttons=["fullscreen"], elem_id="map"
             )
+            zoom = slider("Zoom", 1, 6, value=1, step=0.5, elem_id="map-zoom")
             trust = gr.Markdown(note, elem_id="map-note")
         with gr.Column(scale=1, min_width=240):
             picked = gr.Image(path, label="Picked", show_label=False, interactive=False, buttons=[], elem_id="picked")
             caption = gr.Markdown(words, elem_id="picked-caption")
             gr.Markdown("Nearest to it in the model's space:", elem_id="near-head")
             near = results_gallery("Nearest to it", around, columns=2, elem_id="near")
+    zoom.input(None, zoom, js=ZOOM, api_visibility="private", show_progress="hidden")
     layout = gr.State(drawn)
     method.change(
         search.draw_map,
@@ -259,20 +289,21 @@ def _keep_fresh(
     search: Search,
     page: gr.Blocks,
     own: gr.State,
-    chooser: gr.Dropdown,
-    status: gr.Markdown,
+    choice: tuple[Any, ...],
     results: Components,
     map_parts: Components,
     indexing: list[Any],
 ) -> None:
     """Connects what changes the gallery or the model with everything that shows them."""
     method, *map_outputs = map_parts
+    chooser, status, question, answers, fetch, leave = choice
     shown = [status, *results]
     silent = {"api_visibility": "private", "show_progress": "hidden"}
 
     def refresh(own: Any) -> tuple[Any, ...]:
-        browsing = search.browse(own)
-        return search.status(own), browsing, WELCOME, browsing, None, browsing, None
+        browsing, samples = search.browse(own), [[words] for words in search.queries(own)]
+        tries = gr.Dataset(samples=samples, visible=bool(samples))
+        return search.status(own), browsing, WELCOME, tries, browsing, None, browsing, None
 
     def redraw(method: str, own: Any) -> tuple[Any, ...]:
         *picture, drawn = search.draw_map(method, own)
@@ -289,19 +320,25 @@ def _keep_fresh(
             return tuple(gr.skip() for _ in map_outputs)
         return redraw(method, own)
 
-    def choose(name: str, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str, str]:
-        return search.choose_model(name, own, progress)
+    wanted = gr.State("")
 
-    chosen = chooser.input(
-        choose,
-        [chooser, own],
-        [own, status, chooser],
-        api_name="choose_model",
-        api_description=api_text(search.choose_model),
-        concurrency_id="index",
-        show_progress_on=status,
-    )
-    for change in [*indexing, chosen]:
+    def choose(name: str, download: bool, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, ...]:
+        own, line, name_now, asked = search.choose_model(name, download, own, progress)
+        return own, line, name_now, gr.Markdown(asked, visible=bool(asked)), gr.Row(visible=bool(asked)), name
+
+    def fetched(name: str, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, ...]:
+        return choose(name, True, own, progress)
+
+    outputs = [own, status, chooser, question, answers, wanted]
+    shared = {"concurrency_id": "index", "show_progress_on": status}
+    download = gr.Checkbox(visible=False)  # for programs: fetch without being asked
+    said = {"api_name": "choose_model", "api_description": api_text(search.choose_model)}
+    chosen = [
+        chooser.input(choose, [chooser, download, own], outputs, **said, **shared),
+        fetch.click(fetched, [wanted, own], outputs, api_visibility="private", **shared),
+    ]
+    leave.click(lambda: (gr.Markdown(visible=False), gr.Row(visible=False)), None, [question, answers], **silent)
+    for change in [*indexing, *chosen]:
         # The map comes last: drawing thousands of pictures takes a while, and nobody should wait for it.
         change.success(refresh, own, shown, **silent).then(redraw, [method, own], map_outputs, **silent)
     page.load(reloaded, own, [chooser, *shown], **silent)

@@ -109,7 +109,10 @@ def page_options(page: "gr.Blocks", *, local: bool = True) -> dict[str, Any]:
     visitors = getattr(page, "visitors", None) or Visitors(local=local)
     doors = [Middleware(LocalHosts), Middleware(SameOrigin)] if local else []
     return {
-        "app_kwargs": {"middleware": [*doors, Middleware(Uploads, visitors=visitors)]},
+        "app_kwargs": {
+            "middleware": [*doors, Middleware(Uploads, visitors=visitors)],
+            "routes": getattr(page, "routes_of_ours", []) if local else [],
+        },
         "theme": theme(),
         "css": CSS,
         "head": HEAD,

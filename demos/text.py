@@ -7,7 +7,7 @@ import gradio as gr
 
 from zoo.errors import EmptyTextError, InputError
 
-from .widgets import api_text, friendly, how_many, score_bars, score_name, score_rows, user_error
+from .widgets import answered, api_text, friendly, how_many, score_bars, score_name, score_rows, user_error
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -65,10 +65,12 @@ def build(model: "Embedder", **_page: Any) -> gr.Blocks:
                 start = {"title": "Nothing asked yet", "note": "Type a few words above, or click an example."}
                 bars = score_bars("Scores", start, elem_id="text-scores")
         call = {"fn": search, "inputs": [query, passages, top_k], "outputs": bars, "concurrency_id": "search"}
-        query.submit(**call, api_name="search_passages", api_description=api_text(search))
-        examples.click(lambda row: row[0], examples, query, api_visibility="private", show_progress="hidden").then(
-            **call, api_visibility="private"
-        )
+        picked = examples.click(lambda row: row[0], examples, query, api_visibility="private", show_progress="hidden")
+        for event in (
+            query.submit(**call, api_name="search_passages", api_description=api_text(search)),
+            picked.then(**call, api_visibility="private"),
+        ):
+            answered(event, bars)
     page.queue(max_size=64, default_concurrency_limit=4)
     return page
 

@@ -26,6 +26,7 @@ CSS = """
 #title p { color: var(--body-text-color-subdued); font-size: 1.05rem; margin-top: 0; }
 #status p { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0; padding-left: .85rem; }
 #picked img { max-height: 260px; }
+#map .image-frame, #map .image-container { overflow: auto; }
 #near .grid-wrap { min-height: 0; }
 #picked-caption p { font-weight: 600; }
 #map-note p, #near-head p { color: var(--body-text-color-subdued); font-size: .85rem; }
@@ -48,14 +49,23 @@ _BARS_HTML = """${(() => {
   const safe = (text) => String(text).replace(/[&<>"']/g, (letter) => '&#' + letter.charCodeAt(0) + ';');
   const bars = value || {};
   const rows = (bars.rows || []).map((row) =>
-    '<li><span class="what" title="' + safe(row.label) + '">' + safe(row.label) + '</span>'
+    '<li><span class="what" title="' + safe(row.original || row.label) + '">' + (row.link
+      ? '<a href="' + safe(row.link) + '" target="_blank" rel="noopener">' + safe(row.label) + '</a>'
+        + '<button type="button" data-path="' + safe(row.original) + '">copy path</button>' : safe(row.label)) + '</span>'
     + '<span class="number">' + safe(row.text) + '</span>'
     + '<span class="track"><span style="width:' + Math.max(0, Math.min(100, 100 * row.bar)).toFixed(1)
     + '%"></span></span></li>').join('');
   return (bars.title ? '<p class="head">' + safe(bars.title) + '</p>' : '')
     + (rows ? '<ol>' + rows + '</ol>' : '') + (bars.note ? '<p class="note">' + safe(bars.note) + '</p>' : '');
 })()}"""
+_BARS_JS = """element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-path]');
+  if (button) navigator.clipboard.writeText(button.dataset.path).then(() => { button.textContent = 'copied'; });
+});"""
 _BARS_CSS = """
+.what a { color: inherit; }
+.what button { margin-left: .5rem; padding: 0; border: 0; background: none; cursor: pointer; text-decoration: underline;
+  font-size: .75rem; color: var(--body-text-color-subdued); }
 .head { font-weight: 600; margin: 0 0 .6rem 0; }
 .note { color: var(--body-text-color-subdued); font-size: .82rem; line-height: 1.4; margin: .7rem 0 0 0; }
 ol { list-style: none; margin: 0; padding: 0; }
@@ -113,7 +123,7 @@ def score_bars(label: str, value: dict[str, Any] | None = None, **options: Any) 
         label=label,
         html_template=_BARS_HTML,
         css_template=_BARS_CSS,
-        js_on_load=None,
+        js_on_load=_BARS_JS,
         padding=True,
         **options,
     )
@@ -132,9 +142,16 @@ def score_name(model: "Embedder") -> str:
     return "dot" if model.spec.similarity == "dot" else "cosine"
 
 
-def score_rows(scores: Sequence[tuple[str, float]], average: float, name: str = "cosine") -> list[dict[str, Any]]:
-    """Rows for `score_bars` from (label, score), best first: bars run from `average` (empty) to the best (full)."""
-    span = max(scores[0][1] - average, 1e-6)
+def score_rows(
+    scores: Sequence[tuple[str, float]], average: float, name: str = "cosine", nothing: float | None = None
+) -> list[dict[str, Any]]:
+    """Rows for `score_bars` from (label, score), best first: bars run from `average` (empty) to the best (full).
+
+    Args:
+        nothing: where the best lies below this score, so that nothing fits, no bar is full.
+    """
+    full = scores[0][1] if nothing is None else max(scores[0][1], nothing)
+    span = max(full - average, 1e-6)
     return [
         {"label": label, "text": cosine_text(score), "bar": max(0.0, (score - average) / span), name: score}
         for label, score in scores
@@ -175,6 +192,25 @@ def results_gallery(label: str, value: Sequence[tuple[str, str]] = (), **options
         interactive=False,
         **options,
     )
+
+
+FAILED = {
+    "title": "No results",
+    "note": "The message says why. What was found before is gone, so that nothing is mixed up.",
+}
+# On a narrow window what was found lies below the fields: it is brought into view.
+_SHOW = "() => { if (innerWidth < 700) document.querySelector('%s')?.scrollIntoView({behavior: 'smooth', block: 'start'}); }"
+
+
+def answered(event: Any, bars: gr.HTML, found: gr.Gallery | None = None) -> None:
+    """What follows a search: its results come into view, and after an error those of the search before go."""
+    silent = {"api_visibility": "private", "show_progress": "hidden"}
+    place = found if found is not None else bars
+    event.success(None, js=_SHOW % f"#{place.elem_id}", **silent)
+    if found is None:
+        event.failure(lambda: FAILED, None, bars, **silent)
+    else:
+        event.failure(lambda: (None, FAILED), None, [found, bars], **silent)
 
 
 def how_many(most: int = 48, value: int = 8, label: str = "Pictures to show") -> gr.Slider:

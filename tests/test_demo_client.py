@@ -71,7 +71,7 @@ def test_api_names_and_parameters_are_pinned(local, shared, tmp_path):
         "/draw_map": ["method"],
         "/index_files": ["files", "keep"],
         "/index_folder": ["folder", "keep"],
-        "/choose_model": ["name"],
+        "/choose_model": ["name", "download"],
     }
     assert endpoints(local) == expected
     del expected["/index_folder"]
@@ -189,6 +189,19 @@ def test_a_served_thumbnail_is_reachable_and_its_neighbours_are_not(local):
     assert status_of(local, Path(path).parent) == 403
     # Encoded, because the HTTP client would tidy the dots away before they are sent.
     assert status_of(local, f"{Path(path).parent}/" + "%2e%2e/" * 8 + "etc/passwd") == 403
+
+
+def test_originals_are_served_where_they_were_shown_and_nowhere_else(local, shared, photos):
+    client = Client(local, verbose=False, httpx_kwargs=PATIENT, download_files=False)
+    _, scores = client.predict("red", 1, api_name="/search_by_text")
+    row = scores["rows"][0]
+    answer = httpx.get(local.rstrip("/") + row["link"])
+    assert answer.content == (photos / "red.png").read_bytes()
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    for place in ("0" * 32, "..%2f..%2fetc%2fpasswd", "", row["link"].rpartition("/")[2][:-1]):
+        assert httpx.get(f"{local}original/{place}").status_code in (404, 405), place
+    assert httpx.get(shared.rstrip("/") + row["link"]).status_code == 404
 
 
 def test_a_file_of_the_server_cannot_be_passed_off_as_an_upload(local, photos):

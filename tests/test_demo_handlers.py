@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from zoo.errors import HubError
-from zoo.spec import ModelSpec
+from zoo.spec import Calibration, ModelSpec
 
 from .demo_support import COLOURS, colour_model, colour_photos
 
 gr = pytest.importorskip("gradio")
 
-from zoo.demos import chooser  # noqa: E402
+from zoo.demos import chooser, vocabulary  # noqa: E402
+from zoo.demos import gallery as gallery_of  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
 from zoo.demos.gallery import embed_pictures, folder_pictures  # noqa: E402
 from zoo.demos.handlers import MAX_LABELS, MAX_UPLOADS, Search  # noqa: E402
@@ -385,7 +386,7 @@ def test_only_models_at_hand_are_offered_and_downloads_are_marked(monkeypatch, t
     names = [name for _, name in Models(colour_model()).choices()]
     assert names == ["colours", "cached", "packaged"]
     choices = Models(colour_model(), downloads=True).choices()
-    assert choices[-1] == ("empty  (download, about 400 MB)", "empty")
+    assert choices[-1] == ("empty · download of 400 MB · mit", "empty")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "empty" not in [name for _, name in Models(colour_model(), downloads=True).choices()]
 
@@ -395,19 +396,19 @@ def test_changing_the_model_embeds_the_gallery_anew(make, monkeypatch):
     fake_registry(monkeypatch, [spec("other", packaged=True)], lambda name: other)
     search = make()
     steps = []
-    own, status, name = search.choose_model("other", None, lambda *step, **words: steps.append(words["desc"]))
+    own, status, name, _ = search.choose_model("other", False, None, lambda *step, **words: steps.append(words["desc"]))
     assert (own, name) == (None, "other")
     assert search.current.model == "other"
     assert captions(search.by_text("blue", 1)[0]) == ["blue.png"]
     assert steps[0] == "Loading other"
     assert steps[-1] == "Embedding pictures"
-    assert search.choose_model("other") == (None, status, "other")
+    assert search.choose_model("other") == (None, status, "other", "")
 
 
 def test_on_a_shared_page_the_model_changes_for_one_visitor(make, monkeypatch):
     fake_registry(monkeypatch, [spec("other", packaged=True)], lambda name: colour_model("other"))
     search = make(local=False)
-    own, _, _ = search.choose_model("other")
+    own, _, _, _ = search.choose_model("other")
     assert own.model == "other"
     assert search.current.model == "colours"
 
@@ -421,7 +422,7 @@ def test_a_model_that_does_not_load_leaves_the_page_as_it_was(make, monkeypatch)
     monkeypatch.setattr(gr, "Warning", lambda message, **_: warned.append(message))
     search = make()
     before = search.current
-    assert search.choose_model("far") == (None, search.status(), "colours")
+    assert search.choose_model("far") == (None, search.status(), "colours", "")
     assert search.current is before
     assert "far could not be loaded" in warned[0]
     assert "Hub cannot be reached" in warned[0]
@@ -468,3 +469,80 @@ def test_two_visitors_asking_for_one_model_load_it_once(monkeypatch):
     for thread in threads:
         thread.join(5)
     assert loads == ["slow"]
+
+
+def test_a_large_download_is_asked_first_and_few_good_models_come_first(make, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    good = chooser.RECOMMENDED[1]
+    loaded = []
+    specs = [
+        spec("a-large", hub_id="org/large", params=126_000_000),
+        spec(good, hub_id="org/good", languages=("en", "zh")),
+    ]
+
+    def load(name):
+        loaded.append(name)
+        return colour_model(name)
+
+    fake_registry(monkeypatch, specs, load)
+    search = make()
+    search.models = Models(colour_model(), downloads=True)
+    assert [name for _, name in search.models.choices()] == ["colours", good, "a-large"]
+    assert search.models.choices()[1][0] == f"{good} · download of 400 MB · mit · English, Chinese"
+    _, _, name, asked = search.choose_model("a-large")
+    assert (name, loaded) == ("colours", [])
+    assert asked == "a-large has to be fetched first: about 504 MB, licence mit."
+    assert search.choose_model("a-large", True)[2:] == ("a-large", "")
+    assert loaded == ["a-large"]
+    assert search.choose_model(good)[2:] == (good, ""), "up to 500 MB nothing is asked"
+
+
+# What fits, what to try, and the way back to the file
+
+
+def test_where_nothing_fits_the_page_says_so_and_no_bar_is_full(search):
+    _, before = search.by_text("a red thing", 3)
+    model = search.models.get("colours")
+    model.calibration = {"text>image": Calibration(0.1, 0.1, 0.9)}
+    _, fits = search.by_text("a red thing", 3)
+    _, scores = search.by_text("red green blue yellow", 3)
+    model.calibration = {}
+    assert fits["rows"][0]["bar"] == before["rows"][0]["bar"] == 1
+    assert scores["title"].startswith("Nothing clearly fits")
+    assert 0 < scores["rows"][0]["bar"] < 1
+    assert "0.90" in scores["note"]
+
+
+def test_queries_to_try_are_words_that_stand_out_each_for_another_picture(make, photos, monkeypatch):
+    monkeypatch.setattr(vocabulary, "WORDS", ("red", "a red thing", "blue", "nothing of these", "green yellow"))
+    search = make()
+    tries = search.queries()
+    assert set(tries) in ({"red", "blue"}, {"a red thing", "blue"})
+    model = search.models.get("colours")
+    model.calibration = {"text>image": Calibration(0.1, 0.1, 2.0)}
+    assert search.queries() == [], "nothing passes"
+    model.calibration = {}
+    assert make(colour_model("eyes", frozenset({"image"}))).queries() == []
+
+
+def test_shipped_pictures_have_queries_of_their_own(tmp_path):
+    model = colour_model()
+    gallery = embed_pictures(model, gallery_of.sample_pictures())
+    assert Search(Models(model), gallery, tmp_path, local=False).queries()[0] == "a red motorbike"
+
+
+def test_words_of_another_language_are_not_tried(make):
+    model = colour_model()
+    model.spec = replace(model.spec, languages=("zh",))
+    assert make(model).queries() == []
+
+
+def test_results_lead_to_their_files_on_a_local_page_alone(make, photos):
+    _, scores = make().by_text("red", 1)
+    assert scores["rows"][0]["original"] == str(photos / "red.png")
+    assert scores["rows"][0]["link"].startswith("/original/")
+    _, scores = make(local=False).by_text("red", 1)
+    assert not {"original", "link"} & set(scores["rows"][0])
