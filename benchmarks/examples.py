@@ -7,8 +7,9 @@ picture is right where one of its own captions does.
 import random
 import re
 
-import zoo
 from zoo.demos.vocabulary import MARGIN, WORDS
+
+import zoo
 from zoo.tables import open_pairs
 
 GALLERIES, SIZES = 60, (30, 100, 300)
