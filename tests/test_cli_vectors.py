@@ -16,15 +16,20 @@ from tests.bulk_support import make_pictures, make_table
 from zoo.bulk import embed_dataset
 from zoo.cli import main
 from zoo.vectors import (
+    ClusterError,
     LabelError,
     ThresholdError,
     Vectors,
     check_labels,
     check_threshold,
     classify,
+    find_clusters,
     find_duplicates,
     label_vectors,
+    middle_names,
+    name_clusters,
     open_vectors,
+    vocabulary,
 )
 
 
@@ -322,3 +327,115 @@ def test_dedupe_of_vectors_loads_no_model_and_refuses_what_makes_no_sense(run, n
         status, out, err = run("dedupe", *arguments)
         assert (status, out) == (2, ""), arguments
         assert re.search(rf"^error: .*{message}", err), err
+
+
+# -- cluster --------------------------------------------------------------------------------------------------------
+
+
+def blobs(number: int, each: int = 20, spread: float = 0.05) -> np.ndarray:
+    """Vectors `(number · each, 16)` around as many axes, group after group."""
+    return np.repeat(np.eye(16)[:number], each, 0) + np.random.default_rng(0).normal(
+        scale=spread, size=(number * each, 16)
+    )
+
+
+@pytest.mark.parametrize("number", [2, 5, 12])
+def test_the_number_of_groups_that_lie_apart_is_found(number):
+    found = find_clusters(of(blobs(number)))
+    assert sorted(sorted(one.members.tolist()) for one in found) == np.arange(number * 20).reshape(number, 20).tolist()
+
+
+def test_groups_have_their_middle_first_and_the_same_seed_gives_the_same():
+    vectors = of(np.random.default_rng(1).normal(size=(60, 16)))
+    found = find_clusters(vectors, 4, seed=3)
+    assert [len(one.members) for one in found] == sorted((len(one.members) for one in found), reverse=True)
+    assert sum(len(one.members) for one in found) == 60
+    for one in found:
+        centre = vectors.floats()[one.members].mean(0)
+        np.testing.assert_allclose(one.centre, centre / np.linalg.norm(centre), atol=1e-5)
+        np.testing.assert_allclose(one.scores, vectors.floats()[one.members] @ one.centre, atol=1e-5)
+        assert one.middle == one.members[one.scores.argmax()]
+    again = find_clusters(vectors, 4, seed=3)
+    assert [one.members.tolist() for one in again] == [one.members.tolist() for one in found]
+
+
+def test_groups_that_cannot_be_are_refused():
+    for matrix, k, message in [
+        (np.eye(3), 4, "4 groups of 3 items cannot be"),
+        (np.eye(2), None, "2 items are too few"),
+        (np.ones((9, 4)), None, "all vectors are the same"),
+        (np.repeat(np.eye(3), 3, 0), 5, "only 3 different vectors"),
+    ]:
+        with pytest.raises(ClusterError, match=message):
+            find_clusters(of(matrix), k)
+
+
+def test_a_group_is_called_by_a_word_that_no_other_has(models):
+    """Each centre is a word's own vector: it must be found, also where there are more words than groups."""
+    model = zoo.load_model(models["clip-test"])
+    words = ["a cat", "the sea", "a piano", "snow"]
+    vectors = label_vectors(model, words[:3])
+    named = of(np.repeat(vectors, [4, 3, 2], 0))
+    clusters = find_clusters(named, 3)
+    assert name_clusters(clusters, named, model, words) == words[:3]
+    assert sorted(name_clusters(clusters, named, model, words[:2])) == ["", "a cat", "the sea"]
+    assert middle_names(clusters, named) == ["text 0", "text 4", "text 7"]
+
+
+def test_the_words_of_the_zoo_and_of_a_file(tmp_path):
+    words = vocabulary()
+    assert len(words) == len(set(words)) > 500
+    (tmp_path / "w.txt").write_text("# mine\nrose\n\ntulip\nrose\n", encoding="utf-8")
+    assert vocabulary(tmp_path / "w.txt") == ["rose", "tulip"]
+    (tmp_path / "one.txt").write_text("rose\n")
+    with pytest.raises(ClusterError, match="holds 1 words"):
+        vocabulary(tmp_path / "one.txt")
+    with pytest.raises(ClusterError, match=r"cannot read .*gone\.txt"):
+        vocabulary(tmp_path / "gone.txt")
+
+
+def test_cluster_prints_and_writes_groups_with_names(run, models, photos, made, tmp_path):
+    words = tmp_path / "w.txt"
+    words.write_text("red\ngreen\nblue\nyellow\n")
+    command = ("cluster", made["images"], "--k", 3, "--words", words, "--model", models["clip-test"])
+    status, out, err = run(*command)
+    assert status == 0
+    rows = [line.split() for line in out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    assert sum(int(row[1]) for row in rows) == 12
+    assert len({row[2] for row in rows} & {"red", "green", "blue", "yellow"}) == 3
+    assert all(row[4].startswith(str(photos)) for row in rows)
+    assert "broken.jpg" in err
+    found = json.loads(run(*command, "--json")[1])
+    assert [group["name"] for group in found["groups"]] == [row[2] for row in rows]
+    assert all(group["middle"] == group["items"][0]["path"] for group in found["groups"])
+    run(*command, "--csv", tmp_path / "g.csv", "--html", tmp_path / "g.html")
+    table = rows_of(tmp_path / "g.csv")
+    assert len(table) == 12
+    assert sum(row["middle"] == "yes" for row in table) == 3
+    page = (tmp_path / "g.html").read_text()
+    assert page.count("<img ") == 12
+    assert page.count("<h2>") == 3
+
+
+def test_cluster_without_words_loads_no_model_and_refuses_before_one(run, never, made, tmp_path):
+    status, out, _ = run("cluster", made["texts"], "--k", 4, "--no-words")
+    assert status == 0
+    assert re.search(r"^ +1 +\d+ +text \d+ ", out, re.MULTILINE)
+    for arguments, message in [
+        ((made["texts"], "--words", tmp_path / "gone.txt"), "cannot read"),
+        ((made["texts"], "--seed", "-1"), "--seed is a whole number from 0"),
+        ((made["texts"], "--csv", tmp_path / "no" / "g.csv"), "there is no folder"),
+        ((made["texts"], "--no-words", "--k", "99"), "99 groups of 30 items cannot be"),
+    ]:
+        status, out, err = run("cluster", *arguments)
+        assert (status, out) == (2, ""), arguments
+        assert re.search(rf"^error: .*{message}", err), err
+    assert run("cluster", made["texts"], "--no-words", "--where", "label = 'zebra'")[0] == 1
+
+
+def test_a_model_that_reads_no_text_names_groups_by_their_middle(run, models, photos):
+    status, out, err = run("cluster", photos, "--k", 2, "--model", models["image-test"])
+    assert status == 0
+    assert "image-test reads no text: groups are called by the item in their middle" in err
+    assert re.search(r"^ +1 +\d+ +\d{5}\.png ", out, re.MULTILINE)

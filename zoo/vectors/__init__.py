@@ -1,11 +1,14 @@
 """What many vectors say together: labels for them, what is there twice, groups with names, and files for other programs."""
 
 from zoo.vectors.classifying import Classified, LabelError, check_labels, classify, label_vectors
+from zoo.vectors.clustering import Cluster, ClusterError, find_clusters, middle_names, name_clusters, vocabulary
 from zoo.vectors.duplicates import Copy, Group, ThresholdError, check_threshold, find_duplicates
 from zoo.vectors.opening import Vectors, open_vectors
 
 __all__ = [
     "Classified",
+    "Cluster",
+    "ClusterError",
     "Copy",
     "Group",
     "LabelError",
@@ -14,7 +17,11 @@ __all__ = [
     "check_labels",
     "check_threshold",
     "classify",
+    "find_clusters",
     "find_duplicates",
     "label_vectors",
+    "middle_names",
+    "name_clusters",
     "open_vectors",
+    "vocabulary",
 ]
