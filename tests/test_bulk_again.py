@@ -140,10 +140,13 @@ def test_an_unchanged_folder_is_not_read_and_images_at_the_end_are_added(clip, t
     assert shard_files(out) == files
     monkeypatch.undo()
     (photos / "b" / "c" / "z.png").write_bytes((photos / "00000.png").read_bytes() + b" ")
-    assert clip.embed(photos, out) == (1, 0, 0, 12, 0, 0)
+    (photos / "b" / "c" / "zz.png").write_bytes((photos / "00000.png").read_bytes())
+    clip.given()
+    assert clip.embed(photos, out) == (1, 0, 1, 12, 0, 0)
+    assert clip.given() == ["z.png"]
     assert shard_files(out).items() > files.items()
     manifest = json.loads((out / "manifest.json").read_text())
-    assert (manifest["generation"], manifest["finished"], manifest["counts"]["total"]) == (0, True, 13)
+    assert (manifest["generation"], manifest["finished"], manifest["counts"]["total"]) == (0, True, 14)
 
 
 def test_other_columns_that_change_are_written_and_nothing_is_embedded(text, tmp_path):

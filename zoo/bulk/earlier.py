@@ -4,6 +4,7 @@ import contextlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from zoo.bulk.content import CONTENT_BYTES, UNKNOWN, content_of, size_of
@@ -86,9 +87,13 @@ class Earlier:
     """
 
     def __init__(self, live: Sequence[Shard], more: Sequence[Shard] = (), force: bool = False) -> None:
-        self._shards = list(live)
-        self._live, self._more, self._force = Known(live), Known(more), force
+        self._shards, self._others = list(live), list(more)
+        self._live, self._force = Known(live), force
         self._before = array("Q")  # keys of ids whose inputs were embedded by the run that was stopped
+
+    @cached_property
+    def _more(self) -> Known:
+        return Known(self._others)  # only where there is something to look for
 
     def look(self, source: Source) -> bool:
         """Finds what is in its place by names, sizes and times; whether there is any.
@@ -125,9 +130,10 @@ class Earlier:
 
     def pass_over(self, record: Record, content: bytes) -> None:
         """An input that an unfinished set has already: its earlier vector has not vanished, wherever it was."""
-        own = id_key(record.id)
-        if record.error is None and self._live.find_stamp(record.stamp, own) is None:
-            self._note(content, own)
+        if self._shards and record.error is None:
+            own = id_key(record.id)
+            if self._live.find_stamp(record.stamp, own) is None:
+                self._note(content, own)
 
     def _note(self, content: bytes, own: int) -> None:
         if self._live.take_content(content, own) is None:

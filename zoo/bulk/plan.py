@@ -52,7 +52,8 @@ def plan(
     more = [*replaced, *(shard for other, shards in unfinished.items() if other != going for shard in shards)]
     rewrite = update and any(shard.kept for shard in live)
     if going is None and (not live or (not rewrite and stands(source, live, force))):
-        return Plan(number, False, live, Earlier([], more) if more else None)
+        more += live  # what is added may be copies
+        return Plan(number, False, live, Earlier([], more, force) if more else None)
     earlier = Earlier(live, more, force)
     if not earlier.look(source) and live and not update:
         _same_source(folder, source, split, sum(shard.rows for shard in live))
