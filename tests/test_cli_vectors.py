@@ -3,10 +3,13 @@
 import csv
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +17,7 @@ from PIL import Image
 import zoo
 from tests.bulk_support import make_pictures, make_table
 from zoo.bulk import embed_dataset
+from zoo.bulk.shards import read_vectors
 from zoo.cli import main
 from zoo.vectors import (
     ClusterError,
@@ -23,6 +27,7 @@ from zoo.vectors import (
     check_labels,
     check_threshold,
     classify,
+    export_vectors,
     find_clusters,
     find_duplicates,
     label_vectors,
@@ -439,3 +444,110 @@ def test_a_model_that_reads_no_text_names_groups_by_their_middle(run, models, ph
     assert status == 0
     assert "image-test reads no text: groups are called by the item in their middle" in err
     assert re.search(r"^ +1 +\d+ +\d{5}\.png ", out, re.MULTILINE)
+
+
+# -- export ---------------------------------------------------------------------------------------------------------
+
+
+def exported(run, folder: Path, to: str, out: Path) -> str:
+    """What `zoo export` says; it must succeed."""
+    status, printed, err = run("export", folder, "--to", to, "--out", out)
+    assert status == 0, err
+    assert "read back and equal" in printed
+    return err
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
+def test_vectors_ids_and_attributes_come_out_as_they_are_stored(run, models, made, tmp_path, precision):
+    embed_dataset(models["clip-test"], made["table"], tmp_path / "v", precision=precision, progress=False, shard_size=7)
+    vectors = open_vectors(tmp_path / "v")
+    err = exported(run, tmp_path / "v", "npy", tmp_path / "npy")
+    assert (precision in err) == (precision != "float32"), "what is to be known of packed vectors is said"
+    np.testing.assert_array_equal(np.load(tmp_path / "npy" / "vectors.npy"), vectors.stored)
+    assert (tmp_path / "npy" / "ids.txt").read_text().splitlines() == vectors.ids()
+    rows = pq.read_table(tmp_path / "npy" / "rows.parquet")
+    assert rows.equals(vectors.rows)
+    assert {"id", "reference", "label", "year"} <= set(rows.column_names)
+    about = json.loads((tmp_path / "npy" / "about.json").read_text())
+    assert (about["model"], about["vectors"], about["precision"]) == (models["clip-test"], 30, precision)
+    exported(run, tmp_path / "v", "parquet", tmp_path / "parquet")
+    table = pq.read_table(tmp_path / "parquet" / "vectors.parquet")
+    assert table.drop_columns(["vector"]).equals(vectors.rows)
+    np.testing.assert_array_equal(read_vectors(table), vectors.stored)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
+def test_an_index_of_faiss_finds_what_an_exact_search_finds(run, models, made, tmp_path, precision):
+    faiss = pytest.importorskip("faiss")
+    embed_dataset(models["clip-test"], made["table"], tmp_path / "v", precision=precision, progress=False)
+    vectors = open_vectors(tmp_path / "v")
+    err = exported(run, tmp_path / "v", "faiss", tmp_path / "f")
+    ids = (tmp_path / "f" / "ids.txt").read_text().splitlines()
+    if precision == "binary":
+        found = faiss.read_index_binary(str(tmp_path / "f" / "index.faiss"))
+        distances, rows = found.search(vectors.stored[:5], 3)
+        scores = 1 - 2 * distances / vectors.dim
+    else:
+        found = faiss.read_index(str(tmp_path / "f" / "index.faiss"))
+        scores, rows = found.search(vectors.floats(0, 5), 3)
+        assert ("float32 of unit length" in err) == (precision == "int8")
+    alike = vectors.floats(0, 5) @ vectors.floats().T
+    np.testing.assert_allclose(scores, -np.sort(-alike, axis=1)[:, :3], atol=1e-5)
+    assert [ids[row] for row in rows[:, 0]] == vectors.ids()[:5] or precision == "binary"
+
+
+def test_export_writes_over_nothing_and_leaves_nothing_half(run, made, tmp_path, monkeypatch):
+    for place in ("file", "folder"):
+        (tmp_path / place).mkdir() if place == "folder" else (tmp_path / place).write_text("mine")
+        status, out, err = run("export", made["images"], "--to", "npy", "--out", tmp_path / place)
+        assert (status, out) == (2, "")
+        assert "is there already, and nothing is written over it" in err
+    for arguments, message in [
+        ((made["images"], "--out", tmp_path / "no" / "x"), "there is no folder"),
+        ((tmp_path, "--out", tmp_path / "x"), "holds no vectors"),
+        ((made["images"], "--out", tmp_path / "x", "--where", "labl = 1"), "labl"),
+    ]:
+        status, out, err = run("export", "--to", "npy", *arguments)
+        assert (status, out) == (2, ""), arguments
+        assert message in err
+    status, out, err = run(
+        "export", made["texts"], "--to", "npy", "--out", tmp_path / "x", "--where", "label = 'zebra'"
+    )
+    assert (status, out) == (1, "")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numpy.save", full)
+    status, _, err = run("export", made["images"], "--to", "npy", "--out", tmp_path / "x")
+    assert status == 2
+    assert "No space left on device; nothing was left there" in err
+    monkeypatch.setattr("numpy.save", lambda path, array: np.lib.format.write_array(path.open("wb"), array * 2))
+    status, _, err = run("export", made["images"], "--to", "npy", "--out", tmp_path / "x")
+    assert status == 2
+    assert "vectors.npy was read back and differs" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_export_without_faiss_says_how_to_get_it(run, made, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    status, out, err = run("export", made["images"], "--to", "faiss", "--out", tmp_path / "x")
+    assert (status, out) == (2, "")
+    assert 'pip install "embedding-zoo[faiss]"' in err
+
+
+def test_export_of_an_unfinished_set_says_how_much_there_is(run, made, tmp_path):
+    folder = shutil.copytree(made["texts"], tmp_path / "v")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["finished"], manifest["counts"]["total"] = False, 602
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "30 of 602" in exported(run, folder, "npy", tmp_path / "x")
+
+
+def test_ids_with_line_breaks_are_in_the_table_alone(tmp_path):
+    vectors = of(np.eye(3))
+    vectors.rows = vectors.rows.set_column(0, "id", [["a\nb", "c", "d"]])
+    done = export_vectors(vectors, tmp_path / "x", "npy")
+    assert "ids.txt" not in done.files
+    assert "there is no ids.txt" in done.notes[-1]
+    assert pq.read_table(tmp_path / "x" / "rows.parquet").column("id").to_pylist() == ["a\nb", "c", "d"]

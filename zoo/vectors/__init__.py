@@ -3,6 +3,7 @@
 from zoo.vectors.classifying import Classified, LabelError, check_labels, classify, label_vectors
 from zoo.vectors.clustering import Cluster, ClusterError, find_clusters, middle_names, name_clusters, vocabulary
 from zoo.vectors.duplicates import Copy, Group, ThresholdError, check_threshold, find_duplicates
+from zoo.vectors.exporting import Exported, ExportError, check_export, export_vectors
 from zoo.vectors.opening import Vectors, open_vectors
 
 __all__ = [
@@ -10,13 +11,17 @@ __all__ = [
     "Cluster",
     "ClusterError",
     "Copy",
+    "ExportError",
+    "Exported",
     "Group",
     "LabelError",
     "ThresholdError",
     "Vectors",
+    "check_export",
     "check_labels",
     "check_threshold",
     "classify",
+    "export_vectors",
     "find_clusters",
     "find_duplicates",
     "label_vectors",
