@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from zoo import build_model, load_model
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.exports import export, register
+from zoo.formats.scale import scale_of
 from zoo.publish import _renamed
 from zoo.spec import LogitScale
 
@@ -101,6 +102,20 @@ def test_a_damaged_one_is_refused(value, copy):
     with_scale(folder, False, value)
     with pytest.raises(MissingWeightsError, match=r"logit_scale.*damaged"):
         load_model(folder)
+
+
+def test_several_numbers_are_none():
+    with pytest.raises(MissingWeightsError, match=r"^here: its logit_scale or logit_bias is damaged: .*another copy"):
+        scale_of(torch.zeros(2), None, "here")
+
+
+def test_of_a_pickle_that_was_allowed_it_is_read_too(copy):
+    folder = copy("transformers-siglip")
+    with_scale(folder, True)
+    path = weights_file(folder)
+    torch.save(load_file(path), path.with_name("pytorch_model.bin"))
+    path.unlink()
+    assert load_model(folder, allow_pickle=True).logit_scale == LogitScale(3.25, -7.75)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Files of text as programs write them: encodings, line ends, packing, separators and quotes are found, or named."""
 
 import gzip
+import sys
 import warnings
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def test_unicode_is_found_with_and_without_its_mark(encoding, tmp_path):
 def test_a_header_tells_the_encoding_of_texts_that_are_not_ascii(encoding, tmp_path):
     text = "query,positive\n" + "".join(f"漢字の文,漢字の文{i}\n" for i in range(300))
     assert rows_of(write(tmp_path, "t.csv", text.encode(encoding)))[5] == ("漢字の文", "漢字の文5")
+
+
+def test_a_mark_is_no_letter_of_the_first_column_where_the_encoding_is_said(tmp_path):
+    path = write(tmp_path, "t.csv", as_csv().encode("utf-16"))  # of this machine's order, with its mark
+    assert rows_of(path, encoding=f"utf-16-{sys.byteorder[0]}e") == ROWS
 
 
 def test_blank_lines_are_no_rows(tmp_path):
@@ -120,6 +126,9 @@ def test_two_likely_separators_are_refused_by_name(tmp_path):
     assert [pair.positive.text for pair in pairs] == ["b;c", "e;f"]
     with pytest.raises(TableError, match="a separator is one letter"):
         open_pairs(path, separator="::")
+    # Of two that some rows have it is the one that all have.
+    more = write(tmp_path, "u.csv", "note, if any;query;positive\n;a;b\nx, y;c;d\n")
+    assert rows_of(more) == [("a", "b"), ("c", "d")]
 
 
 @pytest.mark.parametrize("rest", ["b,y\nc,z\n", 'b,y\nc,"z\n', 'b,y\nc,"z" more\n'])
@@ -167,6 +176,7 @@ def test_a_quoted_cell_of_several_lines_is_said_where_it_may_hold_rows(tmp_path)
     [
         (['5" disk\tx', '"7" disk\ty'], [('5" disk', "x"), ('"7" disk', "y")]),
         (['"open\tx', "a\tb", 'close"\ty'], [('"open', "x"), ("a", "b"), ('close"', "y")]),
+        (['"open\tx', "", "a\tb"], [('"open', "x"), ("a", "b")]),
         (['"a b"\tx', "c\td"], [("a b", "x"), ("c", "d")]),
         (['"a\tb"\tx', "c\td"], [("a\tb", "x"), ("c", "d")]),
         (['"a', 'b"\tx', "c\td"], [("a\nb", "x"), ("c", "d")]),

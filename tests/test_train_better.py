@@ -15,6 +15,7 @@ from zoo.training.recipe import Recipe, RecipeError
 from zoo.training.recipes import RECIPES
 from zoo.training.report import sections, write_report
 from zoo.training.run import Run
+from zoo.training.scoring import Scoring
 from zoo.training.trainer import finish
 from zoo.training.verdict import GRADED, RETRIEVAL, Scores, deciding, judge, lines, show
 
@@ -319,6 +320,12 @@ def test_a_run_of_three_steps_has_a_curve_and_evaluations_by_the_clock(tmp_path,
     assert "<th>step</th><th class=n>nDCG@10, mean of both ways</th>" in page
 
 
+def test_the_last_step_is_evaluated_at_any_rhythm(tmp_path):
+    recipe = quick(steps=3, evaluate_every=2)
+    train(fresh("text-test"), text_pairs(12), recipe, tmp_path, held_out=sentences(6), **CALM)
+    assert [row["step"] for row in rows(tmp_path)] == [2, 3]
+
+
 def test_evaluations_are_drawn():
     pytest.importorskip("matplotlib")
     found = [{"step": step, "figure": step / 10, "measure": RETRIEVAL} for step in (0, 4, 8)]
@@ -353,6 +360,15 @@ def test_the_verdict_follows_the_interval_of_the_difference(two):
     assert judge(Scores(), Scores(), False).text.startswith(
         "Nothing was measured: no pairs were held out; hold some out"
     )
+    # A change within its interval is none, up or down.
+    near = fresh("text-test").eval()
+    with torch.no_grad():
+        for parameter in near.parameters():
+            parameter.add_(0.02 * parameter.std(correction=0) * torch.randn_like(parameter))
+    near = Scores(evaluate(near, two[0]))
+    little = [judge(before, near, False), judge(near, before, False)]
+    assert [verdict.kind for verdict in little] == 2 * ["no clear change"]
+    assert min(verdict.difference.value for verdict in little) < 0
     # The interval of the mean is never narrower than what both ways say.
     ways = [line for line in lines(before, after) if line.measure == "nDCG@10, both ways"]
     assert ways[0].difference == fallen.difference
@@ -422,14 +438,35 @@ def test_graded_scores_by_hand():
         evaluate_graded(model, queries, targets, [1.0] * 8)
 
 
-def test_a_model_that_gives_no_vectors_any_more_still_ends_with_a_sentence(tmp_path):
-    from zoo.training.scoring import Scoring
+def test_grades_decide_where_the_run_is_judged_by_them_and_nothing_is_compared_with_rankings(two):
+    pairs, before, _ = two
+    queries, targets = [p.query for p in pairs], [p.positive for p in pairs]
+    graded = evaluate_graded(fresh("text-test").eval(), queries, targets, [i / len(pairs) for i in range(len(pairs))])
+    both = Scores(before.retrieval, graded)
+    assert [deciding(both, by_grade)[0] for by_grade in (False, True)] == [RETRIEVAL, GRADED]
+    assert deciding(before, True)[0] == RETRIEVAL
+    verdict = judge(before, Scores(None, graded), False)
+    assert (verdict.kind, verdict.difference) == ("not measured", None)
+    assert "not over the same pairs" in verdict.text
 
+
+def test_pairs_of_one_grade_tell_no_order(tmp_path):
+    one = [replace(pair, score=1.0) for pair in sentences(4)]
+    scoring = Scoring(tmp_path, fresh("text-test").eval(), one, ("", ""), resume=False, progress=False, graded=True)
+    scoring.before()
+    assert (len(scoring), scoring.graded, scoring.scores("before").graded) == (4, [], None)
+    assert scoring.score("before").pairs == 4
+
+
+def test_a_model_that_gives_no_vectors_any_more_still_ends_with_a_sentence(tmp_path):
     model = fresh("text-test").eval()
     scoring = Scoring(tmp_path, model, sentences(), ("", ""), resume=False, progress=False)
     scoring.before()
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
+    again = Scoring(tmp_path, model, sentences(), ("", ""), resume=True, progress=False)
+    again.before()  # a resumed run has the figures of the model that the run began with
+    assert again.scores("before").retrieval.to_dict() == scoring.scores("before").retrieval.to_dict()
     scoring.after()
     scoring.conclude()
     remove(tmp_path / "scores.json")

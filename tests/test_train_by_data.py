@@ -209,6 +209,14 @@ def test_grades_judge_where_all_losses_in_use_read_them(default, named, data, gr
     assert by_grade(build_loss(named)) is ("infonce" not in named)
 
 
+def test_a_model_is_trained_that_every_loss_can_compare():
+    """By dot product one of them cannot, so that all of them together cannot."""
+    assert build_loss("infonce").similarities == {"cosine", "dot"}
+    for default, named in (("infonce", "hardness"), ("hardness", "infonce")):
+        assert ByData(default, (("sts", named),)).similarities == {"cosine"}
+        assert ByData(default, (("sts", named),), numbers=[default == "hardness"]).similarities == {"cosine", "dot"}
+
+
 def test_nonsense_in_the_recipe():
     for losses in (("sts*", "cosent"), (("sts*",),), (("sts*", 3),), (("", "cosent"),)):
         with pytest.raises(RecipeError, match="losses are written"):

@@ -206,6 +206,9 @@ def test_batch_norm_statistics_are_averaged_said_so_and_can_be_measured_anew():
                 module.num_batches_tracked += 5
     with pytest.warns(UserWarning, match=r"statistics of \d+ batch norm.*refresh_batch_norm"):
         merged = task_arithmetic(model, [other], scale=2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        uniform([model])  # of one model they are its own
     norms = [[m for m in x.modules() if isinstance(m, nn.BatchNorm2d)] for x in (merged, model)]
     assert torch.allclose(norms[0][0].running_mean, norms[1][0].running_mean + 0.5)
     assert all(bool((norm.running_var > 0).all()) for norm in norms[0])

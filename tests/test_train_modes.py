@@ -148,7 +148,7 @@ def test_a_rate_of_zero_is_told_with_the_recipe():
         quick(rates=(("text", 0.0),))
 
 
-def test_an_item_that_batch_normalisation_gets_alone_is_told_before_the_first_step(tmp_path, capsys):
+def test_an_item_that_batch_normalisation_gets_alone_is_told_before_the_first_step(tmp_path, capsys, monkeypatch):
     pairs, still = [*shape_pairs(("red",))[:1], *text_pairs(11)], {"freeze": ("image",)}
     recipe = quick(steps=2, batch_size=6, cache=False)
 
@@ -164,6 +164,11 @@ def test_an_item_that_batch_normalisation_gets_alone_is_told_before_the_first_st
     assert "to measure: image in 1 of 2 steps" in told(of_negative)
     assert told(of_negative, negatives=0) == ""
     assert {bool(told(pairs, steps=1, seed=seed)) for seed in range(6)} == {True, False}  # where it comes later
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "zoo.training.lone.world", lambda: (0, 2)
+        )  # each measures its own rows, of which nothing is known
+        assert told(pairs) == told(pairs, micro_batch=1) == ""
     with pytest.raises(LoneItemError):
         train(fresh("mini-test"), pairs, recipe, tmp_path, trackers=(), report=False)
     assert "quick: one item alone is all that batch normalisation has to measure" in capsys.readouterr().out
