@@ -82,6 +82,7 @@ WRONG: dict[str, list[Any]] = {
     "shard_seconds": ["4", True, None, object()],
     "max_bad": ["many", [1], object()],
     "update": ["yes", 1, None, object()],
+    "force": ["yes", 1, None, object()],
     "tests": ["yes", 1, None, object()],
     "backend": [5, "faiss", object()],
     "threshold": ["4", 8.0, -1, None, object()],

@@ -206,7 +206,8 @@ def test_while_another_process_builds_anew_the_old_one_is_opened(backend, text, 
     open_index(folder, backend=backend)
     update(text, folder)
     with builder_held(monkeypatch, backend, folder) as opened:
-        index = open_index(folder, model=text, backend=backend)
+        with pytest.warns(UserWarning, match="another process builds the index of .* anew"):
+            index = open_index(folder, model=text, backend=backend)
         assert texts(index) == OLD
     assert texts(opened[0]) == texts(open_index(folder, backend=backend)) == NEW
     assert texts(index) == OLD

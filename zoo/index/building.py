@@ -74,6 +74,10 @@ def _older(home: Path, kind: type[Store], folder: Path) -> Store | None:
         if manifest and generations.unfinished(home) is not None:
             index = kind.open(home)
             if index.facts.fingerprint == manifest["fingerprint"]:
+                warnings.warn(
+                    f"another process builds the index of {folder} anew; until it is finished, answers are those of before",
+                    stacklevel=2,
+                )
                 return index
     return None
 
