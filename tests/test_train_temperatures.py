@@ -232,4 +232,4 @@ def test_pictures_too(tmp_path):
     assert load_model(tmp_path).logit_scale == model.logit_scale
     assert model.logit_scale.bias == pytest.approx(-16.5, abs=0.02)
     assert model.logit_scale.bias != -16.5
-    assert Temperature(0.001, learn=True).scale.item() == pytest.approx(100)  # of one's own the limit stays
+    assert Temperature(0.001, learn=True).scale.item() == pytest.approx(1000)  # as named, beyond where CLIP stops
