@@ -323,7 +323,7 @@ def test_search_prints_a_table_and_json(run, texts, models, terminal):
     status, out, _ = run("search", texts, "text 33", "--k", 5)
     assert status == 0
     assert len(out.splitlines()) == 7
-    assert re.search(r"^1\s+\d\.\d{3}\s+\S+\s+\d{4}\s+text", out, re.MULTILINE)
+    assert re.search(r"^1\s+\d\.\d{3}\s+\S+\s+\d{4}\s+.* text \d+$", out, re.MULTILINE)
     status, out, _ = run("search", texts, "text 33", "--where", "label = 'dog' and year > 2000", "--json")
     found = json.loads(out)
     assert found
@@ -341,11 +341,14 @@ def test_search_prints_a_table_and_json(run, texts, models, terminal):
 
 
 def test_search_refuses_what_makes_no_sense(run, texts, models, tmp_path):
+    make_pictures(tmp_path, 1)
+    picture = tmp_path / "00000.png"
     for arguments, message in [
-        ((texts,), "words .* --image FILE, or both"),
-        ((texts, "a", "--image", "b.jpg"), "text-test reads text, not image\\+text in one item"),
+        ((texts, "--html", tmp_path / "x.html"), "--html is a page of one search"),
+        ((texts, "--image", tmp_path / "gone.jpg"), "gone.jpg does not exist"),
+        ((texts, "a", "--image", picture), "text-test reads text, not image\\+text in one item"),
         ((texts, "a", "--image-weight", "0.5"), "--image-weight is of a picture and words together"),
-        ((texts, "a", "--image", "b.jpg", "--image-weight", "0.5"), "--image-weight is for models that do not"),
+        ((texts, "a", "--image", picture, "--image-weight", "0.5"), "--image-weight is for models that do not"),
         ((tmp_path / "nowhere", "a"), "no manifest.json"),
         ((texts, "a", "--where", "labl = 'x'"), "did you mean 'label'"),
         ((texts, "a", "--model", models["clip-test"]), "model: 'text-test' there, 'clip-test' here"),

@@ -93,7 +93,7 @@ def _write(path: Path, title: str, heading: str, body: str) -> None:
 
 def _figure(rank: int, match: "Match", manifest: dict[str, Any]) -> str:
     from zoo.bulk.lookup import find_input
-    from zoo.cli.search import text_column
+    from zoo.vectors.opening import text_column
 
     main = text_column(manifest)
     if main is not None:

@@ -1,4 +1,8 @@
-"""Search vectors made by `zoo embed`, with words, with a picture, or with a picture and what is to differ."""
+"""Search vectors made by `zoo embed`, with words, with a picture, or with a picture and what is to differ.
+
+Without any of these a prompt opens: the model is loaded once, and every line is a query (:help shows the rest). Lines of a pipe
+are answered too, in columns with tabs, or with --json as a line of JSON for each query.
+"""
 
 import argparse
 import sys
@@ -19,8 +23,10 @@ from zoo.cli._shared import (
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    from zoo.cli._prompt import Search
     from zoo.embedder import Embedder
     from zoo.index import Match
+    from zoo.items import Item
 
 EXAMPLES = (
     'zoo search vectors/ "a red motorbike"',
@@ -30,6 +36,8 @@ EXAMPLES = (
     'zoo search vectors/ "a cat" --where "label = \'pet\' AND year >= 2020"',
     'zoo search vectors/ "sunset" --html found.html       # a page with thumbnails',
     'zoo search vectors/ "sunset" --json',
+    "zoo search vectors/                                  # a prompt: a line is a query",
+    "zoo search vectors/ --json < queries.txt > found.jsonl",
 )
 MIXED = True  # the words may follow the picture
 # Attributes shown in the table besides the input itself.
@@ -59,18 +67,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Searches; status 1 if a filter leaves nothing."""
+    """Searches, or opens a prompt; status 1 if nothing is found."""
     from zoo.bulk.shards import unfinished
     from zoo.index import open_index, read_manifest
-    from zoo.items import Item
 
-    if arguments.query is None and arguments.image is None:
-        raise ZooError('say what to look for: words (zoo search DIR "a cat"), --image FILE, or both')
+    many = arguments.query is None and arguments.image is None
     composed = arguments.query is not None and arguments.image is not None
     if arguments.image_weight is not None and not composed:
         raise ZooError("--image-weight is of a picture and words together; give --image FILE and TEXT")
+    if arguments.html and many:
+        raise ZooError("--html is a page of one search; say what to look for: words, or --image FILE")
     check_output(arguments.html)
+    if arguments.image is not None and not arguments.image.exists():
+        raise ZooError(f"{arguments.image} does not exist")
     manifest = read_manifest(arguments.folder)
+    if arguments.where is not None:
+        _check_filter(arguments.folder, arguments.where)
     if told := unfinished(manifest):
         print(f"{arguments.folder}: {told}", file=sys.stderr)
     model = open_made_by(arguments, arguments.folder, manifest["model"])
@@ -78,9 +90,46 @@ def run(arguments: argparse.Namespace) -> int:
         index = open_index(arguments.folder, model=model, backend=arguments.backend)
     if arguments.image_weight is not None:
         _weigh(model, arguments.image_weight)
+
+    def search(asked: "str | Path | Item", k: int, where: str | None) -> "list[Match]":
+        query = model.encode_query(asked, dim=manifest["dim"], progress=False)
+        return index.search(query, k, where=where)
+
+    return _ask(arguments, manifest, search) if many else _once(arguments, manifest, search)
+
+
+def _check_filter(folder: Path, where: str) -> None:
+    """Raises FilterError before a model is loaded."""
+    from zoo.bulk.shards import ShardFolder
+    from zoo.index.where import Filter
+
+    if shards := ShardFolder(folder).finished():
+        schema = shards[-1].schema
+        Filter(where, schema.remove(schema.get_field_index("vector")))
+
+
+def _ask(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Search") -> int:
+    from zoo.cli._prompt import Prompt
+    from zoo.vectors.opening import place_of
+
+    return Prompt(
+        search=search,
+        check=lambda where: _check_filter(arguments.folder, where),
+        place=lambda match: place_of(match.reference, manifest),
+        columns=list(manifest["attributes"]),
+        show=lambda found: _print(found, manifest),
+        k=arguments.k,
+        where=arguments.where,
+        machine=arguments.json,
+    ).run()
+
+
+def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Search") -> int:
+    from zoo.items import Item
+
+    composed = arguments.query is not None and arguments.image is not None
     asked = Item(text=arguments.query, image=arguments.image) if composed else arguments.image or arguments.query
-    query = model.encode_query(asked, dim=manifest["dim"], progress=False)
-    found = index.search(query, arguments.k, where=arguments.where)
+    found = search(asked, arguments.k, arguments.where)
     if arguments.html:
         from zoo.cli._page import write_page
 
@@ -118,26 +167,22 @@ def _weigh(model: "Embedder", weight: float) -> None:
 def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
     if not found:
         return
+    from zoo.vectors.opening import place_of, text_column
+
     main = text_column(manifest)
     others = [name for name in manifest["attributes"] if name != main and name != "folder"]
     filled = [name for name in others if any(match.attributes.get(name) not in (None, "") for match in found)]
     # What says most first: telling names, then what differs between the results.
     filled.sort(key=lambda name: (name.lower() not in TELLING, len({str(m.attributes[name]) for m in found}) == 1))
-    names = filled[:SHOWN]
+    names = filled[:SHOWN] if on_terminal() else filled
     rows = []
     for rank, match in enumerate(found, start=1):
-        shown = match.reference if main is None else str(match.attributes.get(main) or match.reference)
+        place = match.reference if on_terminal() else place_of(match.reference, manifest)
+        shown = place if main is None else str(match.attributes.get(main) or place)
         cells = [_cut(match.attributes.get(name), 16) for name in names]
         rows.append([str(rank), f"{match.score:.3f}", *cells, _shorter(shown, main is None)])
     headers = ("", "score", *names, "picture" if main is None else "text")
     print_table(headers, rows, numbers=("", "score"))
-
-
-def text_column(manifest: dict[str, Any]) -> str | None:
-    """The attribute that holds the embedded text; None where pictures were embedded."""
-    if manifest["source"]["kind"] != "text":
-        return None
-    return manifest["source"].get("attribute") or manifest["source"]["column"] or "text"
 
 
 def _cut(value: Any, width: int) -> str:

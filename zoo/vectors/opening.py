@@ -71,19 +71,12 @@ class Vectors:
 
     def places(self) -> list[str]:
         """Where each vector's input is, for people: the whole path of a file, else its row, "captions.csv#12"."""
-        root, files = Path(self.manifest["source"]["root"]), self._are_files()
-        return [
-            str(root / reference) if files and "#" not in reference else reference
-            for reference in self.rows.column("reference").to_pylist()
-        ]
+        return [place_of(reference, self.manifest) for reference in self.rows.column("reference").to_pylist()]
 
     def texts(self) -> list[str] | None:
         """The text that was embedded for each; None where it is images."""
-        source = self.manifest["source"]
-        if self._are_files():
-            return None
-        name = source.get("attribute") or source["column"] or "text"
-        if name not in self.rows.column_names:
+        name = text_column(self.manifest)
+        if name is None or name not in self.rows.column_names:
             return None
         return [str(one) for one in self.rows.column(name).to_pylist()]
 
@@ -91,15 +84,24 @@ class Vectors:
         """The file or bytes of one; None where its table is gone. Of texts: see `texts`."""
         return find_input(self.manifest["source"], self.rows.column("reference")[position].as_py())
 
-    def _are_files(self) -> bool:
-        return self.manifest["source"]["kind"] != "text"
-
     def kept(self, where: str) -> "Vectors":
         """Those that a filter keeps (see `zoo.index.where`); raises FilterError."""
         from zoo.index.where import Filter
 
         mask = Filter(where, self.rows.schema).mask(self.rows)
         return Vectors(self.folder, self.manifest, self.rows.filter(mask), self.stored[mask], self.bad)
+
+
+def text_column(manifest: dict[str, Any]) -> str | None:
+    """The attribute that holds the embedded text; None where it was images."""
+    source = manifest["source"]
+    return None if source["kind"] != "text" else source.get("attribute") or source["column"] or "text"
+
+
+def place_of(reference: str, manifest: dict[str, Any]) -> str:
+    """Where an input is, for people: the whole path of a file, else its row, "captions.csv#12"."""
+    whole = text_column(manifest) is None and "#" not in reference
+    return str(Path(manifest["source"]["root"]) / reference) if whole else reference
 
 
 @checked(folder=path, where=optional(text))
