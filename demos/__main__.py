@@ -18,11 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="Example: python -m zoo.demos zoo-mini --photos ~/Pictures",
     )
     parser.add_argument(
-        "model", nargs="?", default="zoo-mini", help="a name of `zoo list`, or a folder (default: zoo-mini)"
+        "model", nargs="?", help="a name of `zoo list`, or a folder (default: what made --vectors, else zoo-mini)"
     )
     parser.add_argument(
         "--photos", action="append", default=[], metavar="DIR", help="search the pictures of this folder too"
     )
+    parser.add_argument("--vectors", metavar="DIR", help="search what `zoo embed` made of pictures")
     parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
     parser.add_argument("--port", type=int, help="where to listen (default: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
@@ -31,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         launch(
-            source(chosen.model),
+            source(chosen.model) if chosen.model else None,
             chosen.photos,
+            vectors=chosen.vectors,
             port=chosen.port,
             host=chosen.host,
             share=chosen.share,

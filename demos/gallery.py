@@ -79,6 +79,9 @@ class Gallery:
     """Pictures and their vectors `(n, dim)`, row for row, in the space of the model called `model`.
 
     With late interaction a list of `(tokens, dim)`.
+
+    Attributes:
+        refused: what is left out, and why. seconds, embedded: how long it took, and how many were embedded then.
     """
 
     model: str
@@ -86,6 +89,7 @@ class Gallery:
     vectors: "Tensor | list[Tensor]"
     refused: tuple[Refused, ...] = ()
     seconds: float = 0.0
+    embedded: int = 0
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -139,34 +143,51 @@ def _shipped(entries: Iterable[tuple[str, str, str]]) -> list[Picture]:
 
 
 def folder_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> list[Picture]:
-    """The picture files under `folder`, by name, without hidden ones and without links that lead out of it.
+    """The pictures of `walk_pictures`, without what is left out."""
+    return walk_pictures(folder, limit=limit)[0]
+
+
+def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Picture], list[Refused]]:
+    """The picture files under `folder`, as `zoo embed` walks it, and what is left out: links that lead out of it, and what
+    may not be read.
 
     Raises:
         ZooError: no such folder, no picture in it, or more than `limit`.
     """
+    from zoo.tables.images import walk_images
+
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ZooError(f"There is no folder {folder}. Give the path of a folder with pictures.")
     root = folder.resolve()
     found: list[Picture] = []
-    for place, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(place, name)
-            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-                continue
-            if not path.resolve().is_relative_to(root):
-                continue
-            found.append(Picture(path, str(path.relative_to(root))))
-            if len(found) > limit:
-                raise ZooError(
-                    f"{folder} holds more than {limit:,} pictures, too many for one page. "
-                    "Choose a smaller folder, or use `zoo embed` and `zoo search`."
-                )
+    left_out: list[Refused] = []
+    for relative, error in walk_images(root):
+        name = relative.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if error is not None:
+            left_out.append(Refused(name, error.code, explain(error)))
+        elif why := _stray(root / relative, root):
+            left_out.append(Refused(name, "stray-link", why))
+        else:
+            found.append(Picture(root / relative, name))
+        if len(found) > limit:
+            raise ZooError(
+                f"{folder} holds more than {limit:,} pictures, too many for one page. "
+                "Choose a smaller folder, or use `zoo embed` and `zoo search`."
+            )
     if not found:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ZooError(f"No pictures found in {folder} (looked for {kinds}).")
-    return found
+        first = f" {left_out[0].name}: {left_out[0].reason}" if left_out else ""
+        raise ZooError(f"No pictures found in {folder} (looked for {kinds}).{first}")
+    return found, left_out
+
+
+def _stray(path: Path, root: Path) -> str:
+    """Why a link is not followed; "" for what is no link, or stays inside."""
+    try:
+        return "" if path.resolve(strict=True).is_relative_to(root) else "The link leads out of the folder."
+    except OSError:
+        return "The link leads nowhere." if path.is_symlink() else ""
 
 
 def unique(pictures: Iterable[Picture]) -> list[Picture]:
@@ -234,7 +255,18 @@ def embed_pictures(
         raise ZooError(f"None of the {len(pictures)} pictures could be embedded.{first}")
     seconds = time.perf_counter() - started
     found = vectors if model.spec.similarity == "maxsim" else torch.stack(vectors).cpu()
-    return Gallery(model.spec.name, tuple(kept), found, tuple(refused), seconds)
+    return Gallery(model.spec.name, tuple(kept), found, tuple(refused), seconds, len(kept))
+
+
+def joined(galleries: Sequence[Gallery]) -> Gallery:
+    """Several of one model as one, each content once: where it came first."""
+    whole = galleries[0]
+    for other in galleries[1:]:
+        whole = whole.with_those_of(other)
+    kept = set(unique(whole.pictures))
+    rows = {picture: row for row, picture in reversed(list(enumerate(whole.pictures))) if picture in kept}
+    refused = tuple(one for gallery in galleries for one in gallery.refused)
+    return replace(whole.only(sorted(rows.values())), refused=refused)
 
 
 class Thumbnails:

@@ -28,7 +28,6 @@ from .gallery import (
     Thumbnails,
     digest,
     embed_pictures,
-    folder_pictures,
     sample_pictures,
     save_small,
     save_whole,
@@ -36,6 +35,7 @@ from .gallery import (
 )
 from .messages import explain
 from .originals import Originals
+from .stored import folder_gallery
 from .visitors import Visitors
 from .vocabulary import queries_for, reads_english
 from .widgets import cosine_text, friendly, in_range, score_name, score_rows, user_error, warn
@@ -240,7 +240,14 @@ class Search:
             pictures.append(Picture(target, Path(name).name))
         if not pictures:
             raise user_error(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
-        return self._index(pictures, refused, keep, own, progress)
+        gallery, model = self._in_use(own)
+        there = set(gallery.pictures) if keep else set()
+        new = [picture for picture in unique([*(gallery.pictures if keep else ()), *pictures]) if picture not in there]
+        try:
+            made = embed_pictures(model, new, progress=_counter(progress)) if new else gallery.only(())
+        except ZooError as error:
+            raise friendly(error) from error
+        return self._join(replace(made, refused=(*refused, *made.refused)), len(pictures), keep, own)
 
     def index_folder(
         self, folder: str, keep: bool = True, own: Visitor = None, progress: Any = None
@@ -262,11 +269,12 @@ class Search:
                 f"{folder} is outside the folders that this page may read ({allowed}). "
                 "Start it with --photos FOLDER to allow another one."
             )
+        _, model = self._in_use(own)
         try:
-            pictures = folder_pictures(path)
+            made = folder_gallery(model, path, progress=_counter(progress))
         except ZooError as error:
             raise friendly(error) from error
-        return self._index(pictures, [], keep, own, progress)
+        return self._join(made, len(made), keep, own)
 
     def choose_model(
         self, name: str, download: bool = False, own: Visitor = None, progress: Any = None
@@ -378,27 +386,21 @@ class Search:
         self.current = gallery
         return own
 
-    def _index(
-        self, pictures: list[Picture], refused: list[Refused], keep: bool, own: Visitor, progress: Any
-    ) -> tuple[Visitor, str]:
-        gallery, model = self._in_use(own)
-        there = gallery.pictures if keep else ()
-        new = [picture for picture in unique([*there, *pictures]) if picture not in set(there)]
-        try:
-            indexed = embed_pictures(model, new, progress=_counter(progress)) if new else gallery.only(())
-        except ZooError as error:
-            raise friendly(error) from error
-        copies = len(pictures) - len(new)
-        searched = indexed.with_those_of(gallery) if keep else indexed
-        refused = [*refused, *indexed.refused]
+    def _join(self, made: Gallery, offered: int, keep: bool, own: Visitor) -> tuple[Visitor, str]:
+        """A gallery in place of the one in use, or before it; and a report. `offered`: how many pictures it was made of."""
+        gallery, _ = self._in_use(own)
+        there = set(gallery.pictures) if keep else set()
+        distinct = set(unique([*(gallery.pictures if keep else ()), *made.pictures])) - there
+        fresh = made.only([row for row, picture in enumerate(made.pictures) if picture in distinct])
+        searched = fresh.with_those_of(gallery) if keep else fresh
         report = f"**{_pictures(len(searched))} searchable now.** "
-        if new:
-            rate = len(new) / max(indexed.seconds, 1e-6)
-            report += f"{len(new):,} embedded in {indexed.seconds:.1f} s ({rate:.0f} per second)."
-        if copies:
+        if made.embedded:
+            rate = made.embedded / max(made.seconds, 1e-6)
+            report += f"{made.embedded:,} embedded in {made.seconds:.1f} s ({rate:.0f} per second)."
+        if copies := offered - len(fresh) if keep else 0:
             report += f" {copies:,} {'was' if copies == 1 else 'were'} there already."
-        if refused:
-            report += f"\n\n{_refusals(refused)}"
+        if made.refused:
+            report += f"\n\n{_refusals(made.refused)}"
         return self._keep(searched, own), report
 
     def _embed_upload(self, model: "Embedder", picture: str | None) -> "Tensor":

@@ -28,8 +28,13 @@ def explain(error: Exception, subject: str = "") -> str:
     """What went wrong and what to do, after `subject` ("holiday.jpg") if there is one."""
     if isinstance(error, UnsupportedModalityError):
         message = f"{error}. Choose another model at the top of the page."
-    elif isinstance(error, InputError) and error.code in _REMEDIES:
-        message = _REMEDIES[error.code]
+    elif isinstance(error, InputError):
+        message = explain_code(error.code, str(error))
     else:
         message = str(error)
     return f"{subject}: {message}" if subject else message
+
+
+def explain_code(code: str, message: str) -> str:
+    """The words for a kind of error, else the message."""
+    return _REMEDIES.get(code, message)

@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
 
     from zoo import Embedder
 
-    from .gallery import Gallery, Picture
+    from .gallery import Gallery
 
 MAX_UPLOAD = "20mb"
 
 
 def launch(
-    model_name: str | Path = "zoo-mini",
+    model_name: str | Path | None = None,
     photos: Path | str | Sequence[Path | str] | None = None,
     *,
+    vectors: Path | str | None = None,
     port: int | None = None,
     host: str = "127.0.0.1",
     share: bool = False,
@@ -40,8 +42,10 @@ def launch(
     """Opens the demo of a model on a web page.
 
     Args:
-        model_name: a registered name, or whatever `load_model` opens.
-        photos: folders of pictures to search; the sample pictures join them unless `samples` is False.
+        model_name: a registered name, or whatever `load_model` opens; by default the one that made `vectors`, else zoo-mini.
+        photos: folders of pictures to search; the sample pictures join them unless `samples` is False. Their vectors are
+            kept in the user's cache, so that the next start embeds only what is new.
+        vectors: a folder that `zoo embed` made of pictures, which are searched as they are, without the samples.
         port: where to listen; None takes the first free one from 7860 on.
         host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
         share: makes a public link through Gradio's tunnel (needs a network).
@@ -59,13 +63,21 @@ def launch(
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     folders = [Path(photos)] if isinstance(photos, str | Path) else [Path(folder) for folder in photos or ()]
     folders = [folder.expanduser() for folder in folders]
+    if vectors is not None:
+        from zoo.index import read_manifest
+
+        vectors = Path(vectors).expanduser()
+        model_name = model_name or read_manifest(vectors)["model"]
+    model_name = model_name or "zoo-mini"
     print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
     model = load_model(model_name, ignore=ignore)
     local = is_loopback(host) and not share
     options: dict[str, Any] = {}
     if "image" in model.spec.modalities:
         options["models"] = Models(model, downloads=local)
-        options["gallery"] = _embed_in_terminal(model, find_pictures(folders, samples=samples))
+        options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors)
+    elif vectors is not None:
+        raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")
     page = demo_of(model).build(
         model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), **options
     )
@@ -136,31 +148,43 @@ def demo_of(model: "Embedder") -> ModuleType:
     return import_module(f".{model.spec.demo}", __package__)
 
 
-def find_pictures(folders: Sequence[Path] = (), *, samples: bool = True) -> "list[Picture]":
-    """The pictures of the folders, then the shipped samples, without copies.
+def gallery_of(
+    model: "Embedder", folders: Sequence[Path] = (), *, samples: bool = True, vectors: Path | None = None
+) -> "Gallery":
+    """The pictures of folders, of a folder of vectors, and the shipped samples, each once; with a bar on the terminal.
 
     Raises:
         ZooError: a folder holds no pictures, or there is nothing to show at all.
     """
-    from .gallery import folder_pictures, sample_pictures, unique
+    from .gallery import embed_pictures, joined, sample_pictures
+    from .stored import folder_gallery, vectors_gallery
 
-    pictures = [picture for folder in folders for picture in folder_pictures(folder)]
-    if samples:
-        pictures += sample_pictures()
-    if not pictures:
+    shipped = sample_pictures() if samples else []
+    if not (folders or shipped or vectors):
         raise ZooError("there are no pictures to search: name a folder with --photos, or install scikit-image")
-    return unique(pictures)
+    parts = [] if vectors is None else [vectors_gallery(model, vectors)]
+    for folder in folders:
+        with _bar(f"Embedding {folder}") as progress:
+            parts.append(folder_gallery(model, folder, progress=progress))
+    if shipped:
+        with _bar("Embedding the samples") as progress:
+            parts.append(embed_pictures(model, shipped, progress=progress))
+    left_out = [one for part in parts for one in part.refused]
+    for one in left_out[:10]:
+        print(f"  left out: {one.name}: {one.reason}", file=sys.stderr)
+    if len(left_out) > 10:
+        print(f"  and {len(left_out) - 10} more", file=sys.stderr)
+    return joined(parts)
 
 
-def _embed_in_terminal(model: "Embedder", pictures: "list[Picture]") -> "Gallery":
+@contextmanager
+def _bar(what: str) -> "Iterator[Callable[[int, int], None]]":
     from tqdm import tqdm
 
-    from .gallery import embed_pictures
+    with tqdm(desc=what, unit=" pictures") as bar:
 
-    with tqdm(total=len(pictures), desc="Embedding the gallery", unit=" pictures") as bar:
-        gallery = embed_pictures(model, pictures, progress=lambda done, total: bar.update(done - bar.n))
-    for one in gallery.refused[:10]:
-        print(f"  left out: {one.name}: {one.reason}", file=sys.stderr)
-    if len(gallery.refused) > 10:
-        print(f"  and {len(gallery.refused) - 10} more", file=sys.stderr)
-    return gallery
+        def move(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield move

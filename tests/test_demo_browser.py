@@ -20,9 +20,12 @@ from zoo.demos.screenshot import CHROMIUM_FLAGS, find_chromium  # noqa: E402
 from zoo.demos.serve import launch  # noqa: E402
 
 CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`, or set CHROMIUM to its path"
-)
+pytestmark = [
+    pytest.mark.usefixtures("cache_home"),  # where vectors of folders are kept
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`, or set CHROMIUM to its path"
+    ),
+]
 EVIL = "<img src=x onerror=document.title='owned'> ${document.title='owned'}"
 
 

@@ -20,6 +20,8 @@ from zoo.demos.visitors import private_folder  # noqa: E402
 
 from zoo import build_model  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):

@@ -25,6 +25,8 @@ from zoo.demos.handlers import MAX_LABELS, MAX_UPLOADS, Search  # noqa: E402
 from zoo.demos.visitors import EXPIRY  # noqa: E402
 from zoo.demos.widgets import cosine_text  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
@@ -213,6 +215,7 @@ def test_a_folder_joins_the_gallery_or_replaces_it(search, more):
 
 
 def test_indexing_again_adds_nothing_twice(search, photos):
+    search.index_folder(str(photos), True)
     _, report = search.index_folder(str(photos), True)
     assert f"{len(COLOURS)} pictures are searchable" in report
     assert f"{len(COLOURS)} were there already" in report

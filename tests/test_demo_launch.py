@@ -22,6 +22,8 @@ from gradio_client.exceptions import AppError  # noqa: E402
 from zoo.demos import __main__ as command  # noqa: E402
 from zoo.demos import screenshot, search, serve, text  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
@@ -88,7 +90,7 @@ def test_a_missing_folder_is_named(saved, tmp_path):
 
 def test_nothing_to_show_is_an_error():
     with pytest.raises(ZooError, match="--photos"):
-        serve.find_pictures([], samples=False)
+        serve.gallery_of(None, samples=False)
 
 
 def test_without_gradio_the_remedy_is_named(monkeypatch, saved):

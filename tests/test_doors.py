@@ -25,6 +25,8 @@ from zoo.demos import search, visitors, widgets  # noqa: E402
 from zoo.demos.gallery import folder_pictures  # noqa: E402
 from zoo.demos.visitors import COOKIE, EXPIRY  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
+
 STRANGE_HOSTS = (
     "evil.example",
     "evil.example:{port}",

@@ -5,17 +5,23 @@ import argparse
 from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, positive, source
 from zoo.errors import ZooError
 
-EXAMPLES = ("zoo demo", "zoo demo zoo-mini --photos ~/Pictures", "zoo demo clip-vit-b32-openai --port 7861")
+EXAMPLES = (
+    "zoo demo",
+    "zoo demo --vectors vectors/",
+    "zoo demo zoo-mini --photos ~/Pictures",
+    "zoo demo clip-vit-b32-openai --port 7861",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo demo`."""
     parser.add_argument(
-        "name", nargs="?", default=DEFAULT_MODEL, help=f"a name of `zoo list` (default: {DEFAULT_MODEL})"
+        "name", nargs="?", help=f"a name of `zoo list` (default: the one that made --vectors, else {DEFAULT_MODEL})"
     )
     parser.add_argument(
         "--photos", action="append", default=[], type=existing, metavar="DIR", help="search these pictures too; repeat"
     )
+    parser.add_argument("--vectors", type=existing, metavar="DIR", help="search what `zoo embed` made of pictures")
     add_ignore(parser)
     parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
     parser.add_argument("--port", type=positive, help="where to listen (default: the first free one from 7860 on)")
@@ -33,8 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise ZooError(f'the demo needs {error.name}: pip install "embedding-zoo[demo]"') from error
     launch(
-        source(arguments.name),
+        source(arguments.name) if arguments.name else None,
         arguments.photos,
+        vectors=arguments.vectors,
         port=arguments.port,
         host=arguments.host,
         share=arguments.share,

@@ -366,7 +366,8 @@ _NO_DECODER = "of the decoder, which is not built"
 _TWO_THETAS = "this backbone has one for each kind of layers, global_rope_theta and local_rope_theta"
 _TWO_NAMES = "hidden_activation counts in this backbone"
 INERT_OF = {
-    **dict.fromkeys(("deberta", "deberta-v2"), {"legacy": _HEAD}),
+    "deberta": {"legacy": _HEAD},
+    "deberta-v2": {"legacy": _HEAD},
     "embedding_gemma2_text": {"rope_theta": "rope_parameters has one for each kind of layers"},
     "eurobert": dict.fromkeys(("bos_token", "eos_token", "mask_token", "pad_token"), _TOKENS) | {"clf_pooling": _HEAD},
     "gemma2": {"cache_implementation": _SPEED, "hidden_act": _TWO_NAMES},

@@ -1,0 +1,135 @@
+"""Galleries whose vectors lie on disk: of a folder of pictures, kept between two starts, or made by `zoo embed`."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.bulk.errors import DiskFullError, FolderError
+from zoo.errors import TooManyBadItemsError, ZooError
+
+from .gallery import MAX_PICTURES, Gallery, Picture, Refused, embed_pictures, walk_pictures
+from .messages import explain_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from zoo import Embedder
+    from zoo.bulk.shards import Bad
+
+Progress = Callable[[int, int], None]
+
+
+def folder_gallery(model: "Embedder", folder: Path, *, progress: Progress | None = None) -> Gallery:
+    """The pictures of a folder; what was embedded at an earlier start, by content, is not embedded again.
+
+    The vectors lie in the user's cache, a folder for each model, and are those of `zoo embed --update`. Where they cannot
+    lie there (another page is at it, a full disk, late interaction, a folder of tables) they are made in memory.
+
+    Raises:
+        ZooError: as `walk_pictures` and `embed_pictures`.
+    """
+    from zoo.bulk import embed_dataset
+    from zoo.bulk.folder import Images
+    from zoo.bulk.sources import prepare
+    from zoo.tables.options import Options
+
+    pictures, left_out = walk_pictures(folder)
+    root, started = Path(folder).expanduser().resolve(), time.perf_counter()
+    if model.spec.similarity != "maxsim" and isinstance(prepare(root, Options()), Images):
+        out = cache_of(model, root)
+        try:
+            report = embed_dataset(
+                model, root, out, update=True, progress=progress or False, **model.for_role("document")
+            )
+            found, bad = _vectors(out), {one.reference: one for one in _bad(out)}
+            left_out += [_refused(bad[one.caption]) for one in pictures if one.caption in bad]
+            made = _gallery(model, [one for one in pictures if one.caption in found], found)
+            seconds = time.perf_counter() - started
+            return replace(made, refused=tuple(left_out), seconds=seconds, embedded=report.new)
+        except (FolderError, DiskFullError, TooManyBadItemsError):
+            pass
+    made = embed_pictures(model, pictures, progress=progress)
+    return replace(made, refused=(*left_out, *made.refused))
+
+
+def vectors_gallery(model: "Embedder", folder: Path) -> Gallery:
+    """The pictures that `zoo embed` embedded into a folder of vectors.
+
+    Raises:
+        IndexStateError: no vectors there. FingerprintMismatchError: of another model. ZooError: not of pictures in files.
+    """
+    from zoo.bulk.lookup import find_input
+    from zoo.index import check_model, read_manifest
+
+    manifest = read_manifest(folder)
+    check_model(model, folder)
+    if manifest["source"]["kind"] != "image":
+        raise ZooError(f"{folder} holds vectors of {manifest['source']['kind']}; the page searches pictures")
+    found, pictures, gone = _vectors(folder), [], []
+    for reference in list(found)[: MAX_PICTURES + 1]:
+        path = find_input(manifest["source"], reference)
+        if isinstance(path, bytes):
+            raise ZooError(f"the pictures of {folder} lie inside {reference}; the page shows files: use `zoo search`")
+        if path is not None and path.is_file():
+            pictures.append(Picture(path, reference))
+        else:
+            gone.append(Refused(reference, "missing-file", "The file is not there any more."))
+    if len(pictures) > MAX_PICTURES:
+        raise ZooError(f"{folder} holds more than {MAX_PICTURES:,} pictures, too many for one page: use `zoo search`")
+    if not pictures:
+        raise ZooError(
+            f"none of the {len(found):,} pictures of {folder} is where it was embedded; is the disk mounted?"
+        )
+    return replace(_gallery(model, pictures, found), refused=tuple(gone), embedded=0)
+
+
+def cache_of(model: "Embedder", folder: Path) -> Path:
+    """Where the vectors of a folder's pictures are kept for a model: a place of their own for both."""
+    asked = json.dumps(model.fingerprint(**model.for_role("document")), sort_keys=True, default=str)
+    name = hashlib.sha256(f"{asked}\n{folder}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "embedding-zoo" / "galleries" / name
+
+
+def _gallery(model: "Embedder", pictures: list[Picture], found: "dict[str, Tensor]") -> Gallery:
+    import torch
+
+    vectors = (
+        torch.stack([found[picture.caption] for picture in pictures]) if pictures else torch.empty(0, model.spec.dim)
+    )
+    return Gallery(model.spec.name, tuple(pictures), vectors)
+
+
+def _vectors(folder: Path) -> "dict[str, Tensor]":
+    """Vectors `(dim,)` as float32 by reference, in the order of the inputs."""
+    import torch
+
+    from zoo.bulk.shards import read_vectors
+    from zoo.index import iter_tables
+    from zoo.index.base import as_float
+
+    found: dict[str, Tensor] = {}
+    for table in iter_tables(folder, ["reference", "vector"]):
+        stored = read_vectors(table)
+        kind = {"int8": "int8", "uint8": "binary"}.get(str(stored.dtype), "float32")
+        rows = torch.from_numpy(as_float(stored, kind).copy())
+        found |= dict(zip(table.column("reference").to_pylist(), rows, strict=True))
+    return found
+
+
+def _bad(folder: Path) -> "Iterator[Bad]":
+    from zoo.bulk.shards import ShardFolder
+
+    for shard in ShardFolder(folder).finished():
+        yield from shard.bad
+
+
+def _refused(bad: "Bad") -> Refused:
+    return Refused(bad.reference, bad.reason, explain_code(bad.reason, bad.message))
