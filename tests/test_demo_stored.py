@@ -13,6 +13,7 @@ from zoo.errors import FingerprintMismatchError, ZooError
 
 pytest.importorskip("gradio")
 
+from gradio_client import Client
 from zoo.demos import serve, stored
 from zoo.demos.gallery import folder_pictures
 
