@@ -85,7 +85,7 @@ def dying_at(operation: int) -> Iterator[None]:
 
 SERVER = """
 import json, os, signal, sys
-import torch
+import filelock, pyarrow.parquet, torch, tqdm.auto  # what each child would import else
 torch.set_num_threads(1)
 import zoo.bulk.run
 from zoo.bulk import DiskFullError, embed_dataset
@@ -118,12 +118,17 @@ for line in sys.stdin:
         finally:
             os._exit(code)
     os.write(1, f"pid {process}\\n".encode())
-    os.write(1, f"exit {os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\\n".encode())
+    _, status, used = os.wait4(process, 0)
+    os.write(1, f"spent {used.ru_utime + used.ru_stime}\\nexit {os.waitstatus_to_exitcode(status)}\\n".encode())
 """
 
 
 class Jobs:
-    """A process that has loaded a model and forks one child for each bulk job, since starting Python takes seconds."""
+    """A process that has loaded a model and forks one child for each bulk job, since starting Python takes seconds.
+
+    Attributes:
+        spent: seconds of processor time of the last job.
+    """
 
     def __init__(self, model: Path) -> None:
         command = [sys.executable, "-c", SERVER, str(model)]
@@ -142,9 +147,11 @@ class Jobs:
             word, number = line.split()
             if word == "exit":
                 return int(number)
+            if word == "spent":
+                self.spent = float(number)
             if word == "pid":
                 child = int(number)
-            elif kill_after is not None and int(number) >= kill_after and child:
+            elif word == "done" and kill_after is not None and int(number) >= kill_after and child:
                 os.kill(child, signal.SIGKILL)
                 kill_after = None
         raise AssertionError("the process that runs bulk jobs has ended")
