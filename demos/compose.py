@@ -34,11 +34,14 @@ def build(
     local: bool = True,
     roots: Sequence[Path] = (),
     workspace: Path | None = None,
+    queries: Sequence[str] = (),
 ) -> gr.Blocks:
     """The search page, opened at composed search; the arguments are those of `search.build`."""
     from . import search
 
-    return search.build(model, gallery, models=models, local=local, roots=roots, workspace=workspace, first="both")
+    return search.build(
+        model, gallery, models=models, local=local, roots=roots, workspace=workspace, queries=queries, first="both"
+    )
 
 
 def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:

@@ -79,7 +79,14 @@ class Search:
     """
 
     def __init__(
-        self, models: Models, gallery: Gallery, workspace: Path, *, local: bool = True, roots: Sequence[Path] = ()
+        self,
+        models: Models,
+        gallery: Gallery,
+        workspace: Path,
+        *,
+        local: bool = True,
+        roots: Sequence[Path] = (),
+        queries: Sequence[str] = (),
     ) -> None:
         self.models = models
         self.start = self.current = gallery
@@ -87,6 +94,7 @@ class Search:
         self.thumbnails = Thumbnails(self.workspace / "pictures")
         self.visitors = Visitors(local=local)
         self.originals = Originals()
+        self._queries = list(queries)
         self.local = local
         self.roots = tuple(Path(root).expanduser().resolve() for root in roots)
 
@@ -303,8 +311,11 @@ class Search:
         return self._keep(changed, own), self.status(changed), name, ""
 
     def queries(self, own: Visitor = None) -> list[str]:
-        """What to try: of the shipped pictures words that were chosen for them, of other galleries words that stand out."""
+        """What to try: what the page was given for its first gallery; of the shipped pictures words that were chosen for
+        them; of other galleries words that stand out."""
         gallery, model = self._in_use(own)
+        if self._queries and gallery.pictures == self.start.pictures:
+            return self._queries
         if not reads_english(model):
             return []
         shipped = {picture.path for picture in sample_pictures()}

@@ -48,6 +48,7 @@ def build(
     local: bool = True,
     roots: Sequence[Path] = (),
     workspace: Path | None = None,
+    queries: Sequence[str] = (),
     first: str = "words",
 ) -> gr.Blocks:
     """The search page; for a model that reads no pictures, the page of `text`.
@@ -59,6 +60,7 @@ def build(
             tabs; otherwise uploads stay in their visitor's session.
         roots: the folders that may be indexed by path on a local page.
         workspace: private folder for thumbnails; by default one that goes with the process.
+        queries: what to offer to try; by default words that stand out in the gallery.
         first: the tab that is open at first, "words" or "both".
     """
     if "image" not in model.spec.modalities:
@@ -66,7 +68,7 @@ def build(
     workspace = workspace or Path(tempfile.mkdtemp(prefix="pictures-", dir=private_folder()))
     if not isinstance(gallery, Gallery):
         gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)
-    search = Search(models or Models(model), gallery, workspace, local=local, roots=roots)
+    search = Search(models or Models(model), gallery, workspace, local=local, roots=roots, queries=queries)
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
     gr.set_static_paths([search.thumbnails.folder])
     page = _page(search, reads_text="text" in model.spec.modalities, first=first)

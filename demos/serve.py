@@ -35,6 +35,7 @@ def launch(
     host: str = "127.0.0.1",
     share: bool = False,
     samples: bool = True,
+    queries: Sequence[str] = (),
     browser: bool = False,
     block: bool = True,
     ignore: Sequence[str] = (),
@@ -49,6 +50,7 @@ def launch(
         port: where to listen; None takes the first free one from 7860 on.
         host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
         share: makes a public link through Gradio's tunnel (needs a network).
+        queries: what to offer to try, in place of words that stand out.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
         ignore: as in `load_model`.
@@ -75,6 +77,7 @@ def launch(
     options: dict[str, Any] = {}
     if "image" in model.spec.modalities:
         options["models"] = Models(model, downloads=local)
+        options["queries"] = queries
         options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors)
     elif vectors is not None:
         raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")

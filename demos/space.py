@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from zoo._version import __version__
 from zoo.errors import ZooError
 from zoo.spec import ModelSpec
 
+MAX_PHOTOS, PHOTO_SIDE = 500, 1024
 PYTHON = "3.11"  # what the tests run on
 APP = '''"""The demo of $repo: everything on this page is `zoo demo hf:$repo`."""
 
@@ -19,7 +21,7 @@ import os
 from zoo.demos import launch
 
 launch(
-    "$model",
+    "$model",$shown
     host=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0"),
     port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
 )
@@ -58,7 +60,15 @@ _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
 
 def write_space(
-    folder: Path, *, repo: str, spec: ModelSpec, revision: str, files: list[str], wheel: str | None = None
+    folder: Path,
+    *,
+    repo: str,
+    spec: ModelSpec,
+    revision: str,
+    files: list[str],
+    wheel: str | None = None,
+    photos: Path | None = None,
+    queries: Sequence[str] = (),
 ) -> list[str]:
     """Writes app.py, requirements.txt and README.md of a Gradio Space.
 
@@ -66,12 +76,14 @@ def write_space(
         repo: the model's repository, "org/name". revision: its full commit, which the Space keeps to.
         files: what the model's repository holds; the Space fetches what loading needs when it is built.
         wheel: an address of the zoo's wheel, where it is not to come from the package index.
+        photos: a folder of pictures that the Space shows in place of the shipped ones; copies of at most 1024 pixels, without
+            what else the files say (place, camera), go with it. queries: what it offers to try.
 
     Returns:
         The names of the files.
 
     Raises:
-        ZooError: gradio is not installed, so that its version cannot be pinned.
+        ZooError: gradio is not installed, so that its version cannot be pinned; or as `copy_photos`.
     """
     if find_spec("gradio") is None:
         raise ZooError('a Space pins the versions of this machine: pip install "embedding-zoo[demo]"')
@@ -89,15 +101,49 @@ def write_space(
         "name": spec.name,
         "preload": f"{repo} {','.join(needed)} {revision}",
     }
+    shown = "".join(
+        [
+            '\n    os.path.join(os.path.dirname(os.path.abspath(__file__)), "photos"),\n    samples=False,'
+            if photos
+            else "",
+            f"\n    queries={list(queries)!r}," if queries else "",
+        ]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    copied = [] if photos is None else copy_photos(photos, folder / "photos")
     written = {
-        "app.py": Template(APP).substitute(repo=repo, model=f"hf:{repo}@{revision}"),
+        "app.py": Template(APP).substitute(repo=repo, model=f"hf:{repo}@{revision}", shown=shown),
         "README.md": Template(README).substitute(facts),
         "requirements.txt": "\n".join(requirements(wheel)) + "\n",
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in written.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return sorted(written)
+    return sorted([*written, *copied])
+
+
+def copy_photos(photos: Path, target: Path) -> list[str]:
+    """Small copies of a folder's pictures for a Space; returns their names, "photos/…".
+
+    Raises:
+        ZooError: as `walk_pictures`, more than 500 pictures, or one that cannot be read, by its name: before it is sent.
+    """
+    from zoo.errors import InputError
+
+    from .gallery import digest, save_small, walk_pictures
+
+    found, left_out = walk_pictures(photos, limit=MAX_PHOTOS)
+    if left_out:
+        raise ZooError(f"{photos}: {left_out[0].name}: {left_out[0].reason} Take it away, or repair it.")
+    target.mkdir(parents=True, exist_ok=True)
+    names = []
+    for picture in found:
+        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', picture.path.stem)[:60]}-{digest(picture.path)[:8]}.jpg"
+        try:
+            save_small(picture.path, target / name, PHOTO_SIDE)
+        except InputError as error:
+            raise ZooError(f"{photos}: {picture.caption}: {error}. Take it away, or repair it.") from error
+        names.append(f"{target.name}/{name}")
+    return names
 
 
 def requirements(wheel: str | None = None) -> list[str]:

@@ -1,7 +1,9 @@
 """The Space of a published model: its files, and its app started from its own folder in a clean process."""
 
+import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,15 +11,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import zoo
 from tests import warm
-from tests.demo_support import PATIENT
+from tests.demo_support import PATIENT, colour_photos
 from tests.ports import free_port
+from zoo.cli import main
+from zoo.errors import ZooError
 
 pytest.importorskip("gradio")
 yaml = pytest.importorskip("yaml")
 
+import zoo.demos  # noqa: E402
 from gradio_client import Client  # noqa: E402
 from zoo.demos.space import requirements, write_space  # noqa: E402
 
@@ -62,6 +68,60 @@ def test_requirements_are_pinned_to_what_runs_here():
     assert pins["torch"] == version("torch").partition("+")[0]
     assert not {"pytest", "mteb", "peft"} & set(pins), "only what the demo needs"
     assert requirements("https://hub/x.whl")[0] == "embedding-zoo[demo] @ https://hub/x.whl"
+
+
+def test_photos_of_ones_own_go_with_it_small_and_without_what_else_they_say(tmp_path, monkeypatch):
+    photos = tmp_path / "My photos"
+    photos.mkdir()
+    exif = Image.Exif()
+    exif[0x0110] = "my camera"
+    Image.new("RGB", (3000, 1500), (200, 30, 30)).save(photos / "Tante Käthe.jpg", exif=exif)
+    (photos / "deeper").mkdir()
+    Image.new("RGB", (30, 30), (30, 30, 200)).save(photos / "deeper" / "Tante Käthe.png")
+    facts = {"repo": "me/mine", "spec": zoo.get_spec("zoo-mini"), "revision": COMMIT, "files": ["config.json"]}
+    names = write_space(tmp_path / "space", **facts, photos=photos, queries=["a 'red' one", 'say "hello"'])
+    shown = sorted((tmp_path / "space" / "photos").iterdir())
+    assert [f"photos/{path.name}" for path in shown] == [name for name in names if name.startswith("photos/")]
+    assert len(shown) == 2
+    for path in shown:
+        with Image.open(path) as picture:
+            assert max(picture.size) in (1024, 30)
+    assert all(b"my camera" not in path.read_bytes() for path in shown)
+    called = {}
+    monkeypatch.setattr(zoo.demos, "launch", lambda *names, **options: called.update(names=names, **options))
+    runpy.run_path(str(tmp_path / "space" / "app.py"))
+    assert called["names"] == (f"hf:me/mine@{COMMIT}", str(tmp_path / "space" / "photos"))
+    assert (called["samples"], called["queries"]) == (False, ["a 'red' one", 'say "hello"'])
+    (photos / "broken.png").write_bytes(b"no")
+    with pytest.raises(ZooError, match=r"broken\.png"):
+        write_space(tmp_path / "other", **facts, photos=photos)
+    assert not (tmp_path / "other" / "app.py").exists()
+
+
+def test_photos_without_a_space_are_refused_before_anything_is_staged(tmp_path, capsys):
+    colour_photos(tmp_path / "photos")
+    assert main(["publish", "mini-test", "--to", "me/mine", "--dry-run", "--photos", str(tmp_path / "photos")]) == 2
+    assert "there is none: say --space" in capsys.readouterr().err
+    assert (
+        main(["publish", "mini-test", "--to", "me/mine", "--dry-run", "--space", "--photos", str(tmp_path / "no")]) == 2
+    )
+    assert "There is no folder" in capsys.readouterr().err
+
+
+def test_the_texts_that_a_run_was_judged_by_are_offered(tmp_path):
+    from zoo.training.report.examples import EXAMPLES
+
+    from zoo.cli.publish import _held_out_texts
+
+    (tmp_path / EXAMPLES).parent.mkdir()
+    asked = [{"text": "a blue cup", "picture": ""}, {"text": "", "picture": "x.jpg"}, {"text": "x" * 90, "picture": ""}]
+    cases = [
+        {"asked": one, "right": None, "before": None, "after": None, "place_before": 1, "place_after": 1}
+        for one in asked
+    ]
+    (tmp_path / EXAMPLES).write_text(json.dumps({"forward": {"best": cases * 2}}))
+    assert _held_out_texts(str(tmp_path)) == ["a blue cup"]
+    assert _held_out_texts("zoo-mini") == []
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "zoo publish runs/mine --to me/my-model --dry-run",
     "zoo publish runs/mine --to me/my-model --space",
+    "zoo publish runs/mine --to me/my-model --space --photos examples/",
     "zoo publish runs/mine --to me/my-model --update --message 'Two more epochs'",
     "zoo verify hf:me/my-model",
 )
@@ -38,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="",
         metavar="ORG/NAME",
         help="publish a Gradio Space with the demo too (default name: the repository's with -demo)",
+    )
+    parser.add_argument(
+        "--photos",
+        type=existing,
+        metavar="DIR",
+        help="pictures that the Space shows (small copies, without place or camera), with the texts that a run was judged by",
     )
     parser.add_argument("--timm", metavar="ORG/NAME", help="publish the vision tower for timm in its own repository")
     parser.add_argument("--wheel", type=existing, metavar="FILE", help="a wheel of the zoo that the Space installs")
@@ -79,6 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"· the Space {space} is there: it moves to the new commit too", file=sys.stderr)
     if arguments.license:
         publish.check_license(arguments.license)
+    if arguments.photos is not None:
+        from zoo.demos.gallery import walk_pictures
+        from zoo.demos.space import MAX_PHOTOS
+
+        if space is None:
+            raise ZooError("--photos are shown by the Space, and there is none: say --space, or leave it out")
+        walk_pictures(arguments.photos, limit=MAX_PHOTOS)
     if arguments.keep and arguments.keep.exists() and any(arguments.keep.iterdir()):
         raise ZooError(f"--keep {arguments.keep} is not empty; name a new folder")
     if arguments.wheel and not arguments.wheel.is_file():
@@ -117,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
                 done = publish.upload(room / "timm", arguments.timm, **options)
                 outcome["timm"] = {"url": done.url, "commit": done.commit, "changed": done.changed}
         if space:
-            wheel = _stage_space(room / "space", staged, space, revision, arguments.wheel)
+            wheel = _stage_space(room / "space", staged, space, revision, arguments)
             if wheel is None:
                 print(
                     f"· the Space installs embedding-zoo {__version__} from the package index; if it is not there, publish "
@@ -147,20 +161,41 @@ def _stage_room(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _stage_space(folder: Path, staged: "Staged", space: str, revision: str, wheel: Path | None) -> str | None:
+def _stage_space(
+    folder: Path, staged: "Staged", space: str, revision: str, arguments: argparse.Namespace
+) -> str | None:
     import shutil
 
     from huggingface_hub import constants
 
     from zoo.demos.space import write_space
 
-    address = None
+    address, wheel = None, arguments.wheel
     if wheel is not None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(wheel, folder / wheel.name)
         address = f"{constants.ENDPOINT}/spaces/{space}/resolve/main/{wheel.name}"
-    write_space(folder, repo=staged.repo, spec=staged.spec, revision=revision, files=list(staged.files), wheel=address)
+    facts = {
+        "repo": staged.repo,
+        "spec": staged.spec,
+        "revision": revision,
+        "files": list(staged.files),
+        "wheel": address,
+    }
+    write_space(
+        folder, **facts, photos=arguments.photos, queries=_held_out_texts(arguments.source) if arguments.photos else []
+    )
     return address
+
+
+def _held_out_texts(source: str, most: int = 6) -> list[str]:
+    """Texts that a run of ours asked of its held-out images, for a Space to offer; [] of anything else."""
+    from zoo.training.report.examples import kept_examples
+
+    ways = kept_examples(Path(source).expanduser()).values()
+    asked = [case.asked for kinds in ways for cases in kinds.values() for case in cases]
+    texts = [shown.text for shown in asked if shown is not None and shown.text and not shown.picture]
+    return [text for text in dict.fromkeys(texts) if len(text) <= 80][:most]
 
 
 def _show(staged: "Staged") -> None:
