@@ -13,7 +13,8 @@ from tests.train_support import fresh, quick
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, source_of
 from zoo.cli import main
 from zoo.tables import BadRowError, TableError
-from zoo.tables.cells import MISSING
+from zoo.tables.arrow import keeps
+from zoo.tables.cells import MISSING, Guess, label_kind
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 
@@ -196,3 +197,36 @@ def test_passages_without_a_text(tmp_path):
     path = as_parquet([{"query": "a", "positive": {"title": "", "text": " "}}], tmp_path / "u.parquet")
     with pytest.raises(BadRowError, match="the positive is empty"):
         open_pairs(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["0", "-7", str(2**63 - 1), str(-(2**63))], "int64"),
+        (["1", str(2**63)], "string"),
+        (["0", "-0"], "string"),  # written back it would be 0
+        (["1", "0.5"], "double"),
+        (["0.5", str(2**53)], "double"),
+        (["0.5", str(2**53 + 1)], "string"),
+        (["true", "False", ""], "bool"),
+        (["007"], "string"),
+    ],
+)
+def test_the_narrowest_type_gives_back_every_cell(cells, kind):
+    guess = Guess()
+    for cell in cells:
+        guess.see_cell(cell)
+    assert str(guess.arrow()) == kind
+
+
+def test_a_wider_type_keeps_every_value_or_is_none():
+    assert keeps(pa.float32(), pa.int16())
+    assert not keeps(pa.float32(), pa.int32())
+    assert keeps(pa.float32(), pa.int32(), exact=True)
+    assert keeps(pa.int64(), pa.uint32())
+    assert not keeps(pa.int64(), pa.uint64())
+
+
+def test_labels_are_bits_where_all_are_0_or_1():
+    assert [label_kind("int", values) for values in ([0, 1, None], [0, 1, 2])] == ["bit", "int"]
+    assert [label_kind("text", values) for values in (["Neutral", ""], ["neutral", "cat"])] == ["verdict", "text"]
