@@ -1,10 +1,12 @@
-"""One test for a fact of many names, which lists all offenders; and the number of (name, fact) checks that pytest prints."""
+"""One test for a fact of many names, which lists all offenders; names that stand for others; and the number of (name, fact)
+checks that pytest prints.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -44,6 +46,13 @@ def every(argument: str, values: Iterable[Any], *, ids: Callable[[Any], str] = s
         return pytest.mark.checks(len(values))(walk)
 
     return decorate
+
+
+def standing_for(values: Iterable[Any], few: Collection[Any]) -> list[Any]:
+    """The values as parameters, where some stand for all of them in the default run; the others run under `slow`."""
+    values = list(values)
+    assert set(few) <= set(values), f"{sorted(set(few) - set(values))} stand for nothing"
+    return [value if value in few else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def checks(test: pytest.Item | pytest.TestReport) -> int:

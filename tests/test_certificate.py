@@ -129,14 +129,16 @@ def test_a_changed_certificate_is_named(copy: Path):
     vectors = load_file(copy / VECTORS)["vectors"]
     vectors[0] = vectors[1]
     save_file({"vectors": vectors}, copy / VECTORS)
-    report = certificate.verify(copy, **QUICK)
+    report = certificate.verify(copy, loaders=["zoo"], **QUICK)
     first = Certificate.load(copy).inputs[0][0]
     assert {row.worst for row in report.rows if row.passed is False} == {first}
 
     facts = json.loads((copy / FILE).read_text())
     facts["inputs"][2]["sha256"] = "0" * 64
     (copy / FILE).write_text(json.dumps(facts))
-    assert f"the golden input {facts['inputs'][2]['name']!r}" in certificate.verify(copy, **QUICK).reason
+    assert (
+        f"the golden input {facts['inputs'][2]['name']!r}" in certificate.verify(copy, loaders=["zoo"], **QUICK).reason
+    )
 
 
 @pytest.mark.parametrize(
@@ -305,6 +307,6 @@ def test_foreign_code_is_named(copy: Path):
     """What `AutoModel.from_pretrained(trust_remote_code=True)` would run must be what the zoo wrote."""
     code = copy / "modeling_zoo.py"
     code.write_text("MARK = 1\n" + code.read_text())
-    report = certificate.verify(copy, **QUICK)
+    report = certificate.verify(copy, loaders=["zoo"], **QUICK)
     assert not report.passed
     assert "Python files that this zoo did not write" in report.reason

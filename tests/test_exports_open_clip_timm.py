@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from tests import warm
+from tests.every import standing_for
 from tests.hub import LoopbackHub
 from tests.reference import TEXTS, Photo, write, write_photos
 from zoo.errors import InputError, UnrecognisedCheckpointError, UnsafeCheckpointError
@@ -84,7 +85,7 @@ def texts() -> list[Item]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if "mobileclip" in name else []) for name in OPEN_CLIP]
+    "name", standing_for(OPEN_CLIP, {"clip-test", "siglip-test", "open_clip-custom-text", "open_clip-coca"})
 )
 def test_open_clip_gives_our_vectors(name: str, load: Load, photos: list[Photo], tmp_path: Path) -> None:
     model = load(name)
@@ -192,7 +193,9 @@ def test_the_program_of_a_model_with_prompts_has_them() -> None:
 # --------------------------------------------------------------------------------------------------------------- timm
 
 
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize(
+    "name", standing_for(TIMM, {"siglip-test", "timm-vit-map", "timm-convnext", "timm-border", "timm-wide"})
+)
 def test_timm_gives_our_vectors(name: str, load: Load, photos: list[Photo], tmp_path: Path) -> None:
     model = load(name)
     assert timm.write(model, tmp_path) == sorted(path.name for path in tmp_path.iterdir())

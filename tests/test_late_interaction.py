@@ -131,7 +131,7 @@ def test_a_folder_of_transformers_gives_its_vectors(name: str, native: Callable[
     assert not padded[~batch["mask"]].any()
 
 
-@pytest.mark.parametrize("key", ["query_prefix", "visual_prompt_prefix"])
+@pytest.mark.parametrize("key", ["query_prefix", pytest.param("visual_prompt_prefix", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NATIVE)
 def test_another_prompt_in_the_processors_file_is_refused(
     name: str, key: str, native: Callable[[str], Native], tmp_path: Path

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import zoo
+from tests.every import standing_for
 from tests.reference import IMAGE_NAMES, NAMES, TEXT_NAMES, TEXTS, Photo, Reference, centred_cosine, write, write_photos
 from zoo.encoders.hf_dual import HfNaflexImage
 from zoo.encoders.text import TransformersText
@@ -132,10 +133,12 @@ def test_pixels(name: str, load: Load, photos: list[Photo]) -> None:
         assert (pixels(model, paths) - expected).abs().round().max() == 0
 
 
-# Text backbones are saved and loaded by tests/test_saving.py, each of them.
-@pytest.mark.parametrize(
-    "name", [name if name in IMAGE_NAMES else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-)
+# Text backbones are saved and loaded by tests/test_saving.py; of images a few of each library stand for all.
+SAVED = {"open_clip-custom-text", "open_clip-siglip", "timm-convnext", "timm-vit-map", "transformers-siglip2-naflex"}
+SAVED |= {"transformers-clip", "transformers-siglip", "sentence-clip"}
+
+
+@pytest.mark.parametrize("name", standing_for(NAMES, SAVED))
 def test_saved_and_loaded_again(name: str, load: Load, photos: list[Photo], tmp_path: Path) -> None:
     _, model = load(name)
     again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import zoo
+from tests.every import standing_for
 from zoo import exports
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
@@ -52,7 +53,12 @@ def files(folder: Path) -> dict[str, bytes]:
 # ----------------------------------------------------------------------------------------------- save → open → equal
 
 
-@pytest.mark.parametrize("kind", TEXT)
+# Other settings each: encoders and decoders, positions of every kind, tied, nested and old configurations.
+BACKBONES = {"bert", "deberta-v2", "distilbert", "gemma3_text", "gpt_neo", "jina_embeddings_v3", "modernbert", "mpnet"}
+BACKBONES |= {"nomic_bert", "qwen2", "roformer", "t5", "xlm-roberta"}
+
+
+@pytest.mark.parametrize("kind", standing_for(TEXT, BACKBONES))
 def test_every_text_backbone_comes_back(kind: str, tmp_path: Path) -> None:
     model = tiny_backbone(kind)
     expected = model.encode(TEXTS)

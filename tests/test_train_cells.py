@@ -230,3 +230,10 @@ def test_a_wider_type_keeps_every_value_or_is_none():
 def test_labels_are_bits_where_all_are_0_or_1():
     assert [label_kind("int", values) for values in ([0, 1, None], [0, 1, 2])] == ["bit", "int"]
     assert [label_kind("text", values) for values in (["Neutral", ""], ["neutral", "cat"])] == ["verdict", "text"]
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1])
+def test_scores_are_from_0_to_1(score, tmp_path):
+    pairs = open_pairs(as_csv([{"query": "a", "positive": "b", "score": score}], tmp_path / "t.csv"))
+    with pytest.raises(BadRowError, match=f"the score is {score}; it must be from 0 to 1"):
+        pairs[0]

@@ -93,7 +93,7 @@ def assert_same(whole, cached):
 @pytest.mark.parametrize(
     "name", ["text-test", "modernbert-test", "clip-test", "siglip-test", "mini-test", "image-test"]
 )
-@pytest.mark.parametrize("micro_batch", [1, 4])
+@pytest.mark.parametrize("micro_batch", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_every_model(name, micro_batch):
     model, loss = model_of(name), build_loss("infonce(temperature=0.2)").double()
     extras = extras_of(0)

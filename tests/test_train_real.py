@@ -11,6 +11,7 @@ from zoo.training import open_pairs, recipes, train, write_pairs
 from zoo.training.adapters import Lora, backbone_of
 
 from benchmarks import finetune
+from tests.every import standing_for
 from tests.train_support import fresh, shape_pairs, text_pairs
 from zoo import Embedder, load_model
 from zoo.embedder import Tower
@@ -44,7 +45,7 @@ def recall(model: Embedder, pairs) -> float:
     return float(scores.forward.values("recall@1").mean())
 
 
-@pytest.fixture(scope="module", params=["decoder", "clip-test", pytest.param("siglip-test", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=standing_for(BUILT, {"clip-test"}))
 def adapted(request, tmp_path_factory):
     """(model before, pairs, model after, folder of the run) of the recipe `lora`."""
     out = tmp_path_factory.mktemp(request.param) / "run"

@@ -72,7 +72,7 @@ class TestResume:
     @pytest.mark.parametrize(
         "changes",
         [
-            {},
+            pytest.param({}, marks=pytest.mark.slow),  # all of it is in the next
             {"ema": 0.9, "micro_batch": 3, "schedule": "linear"},
             {"loss": "infonce(multi_positive=True)", "sampler": "no_duplicates"},
             {"freeze": ("text",)},

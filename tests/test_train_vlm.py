@@ -109,7 +109,7 @@ def gradients(model):
     [
         ("vlm2vec-test", False, 0.0),
         ("vlm2vec-test", False, 0.2),
-        ("vlm2vec-test", True, 0.0),
+        pytest.param("vlm2vec-test", True, 0.0, marks=pytest.mark.slow),
         ("vlm2vec-test", True, 0.2),
         ("u-marvel-test", True, 0.2),  # bidirectional
         ("qwen3vl-test", False, 0.2),  # features of inner vision layers
@@ -156,7 +156,7 @@ def test_two_kinds_of_convolution_in_one_tower_are_put_in_order():
 # ----------------------------------------------------------------------------------------------------- what learns
 
 
-@pytest.mark.parametrize("name", ["vlm2vec-test", "qwen3vl-test"])
+@pytest.mark.parametrize("name", ["vlm2vec-test", pytest.param("qwen3vl-test", marks=pytest.mark.slow)])
 def test_bfloat16_and_single_items(name, tmp_path):
     recipe = quick(steps=2, lora=SMALL, precision="bf16", micro_batch=1)
     model = train(fresh(name), changes(8), recipe, tmp_path, progress=False, trackers=(), report=False)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import zoo
+from tests.every import standing_for
 from zoo import errors
 from zoo.encoders.fitting import LEAST_VERSION, check_version
 from zoo.items import Item
@@ -40,8 +41,11 @@ def model() -> zoo.Embedder:
 # ---------------------------------------------------------------------------------------------------- shapes and sizes
 
 
+SIZES = [(1, 1), (28, 2800), (8400, 28), (27, 27), (2800, 28), (1, 900)]  # (height, width)
+
+
 @pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("size", [(1, 1), (27, 27), (2800, 28), (28, 2800), (8400, 28), (1, 900)])
+@pytest.mark.parametrize("size", standing_for(SIZES, SIZES[:3]))
 def test_small_and_long_pictures(name: str, size: tuple[int, int]) -> None:
     """One pixel, less than a patch, 100:1, 300:1: a unit vector, or an error that says the ratio."""
     found = next(zoo.build_model(name).encode_stream([picture(*size)]))

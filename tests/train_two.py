@@ -42,7 +42,7 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
     pairs = [replace(p, query=pairs[i % 6].query, also=(Item(text=f"so {i % 9}"),)) for i, p in enumerate(pairs)]
     found = {}
     for name in (*list_losses(), "multi", "by_data"):
-        recipe = quick(loss=WRITTEN.get(name, name), batch_size=8, micro_batch=5, teacher="zoo-mini", clip=1e9)
+        recipe = quick(loss=WRITTEN.get(name, name), batch_size=8, micro_batch=5, clip=1e9)
         mine = pairs
         if name == "by_data":  # every batch has one loss
             losses = (("graded", "cosent(learn=True)"),)
@@ -54,6 +54,8 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
                 module.p = 0.0  # the processes draw apart
         cache = out.parent / f"cache-{out.stem}"
         loss = loss_of(recipe).double()
+        if "teacher_queries" in loss.reads:
+            recipe = replace(recipe, teacher="zoo-mini")
         teacher = teacher_vectors(model, mine, recipe, cache, loss, progress=False)
         run = Run(model, recipe, loss, sharded=sharded)
         feed = make_feed(model, mine, recipe, cache, progress=False, teacher=teacher)
