@@ -466,12 +466,15 @@ def test_ctrl_c_says_what_is_saved_and_exits_130(models, tmp_path):
     assert ids == [str(i) for i in range(saved)]
 
 
-def test_demo_passes_its_options_on(run, monkeypatch):
+def test_demo_passes_its_options_on(run, monkeypatch, tmp_path):
     pytest.importorskip("gradio")
     import zoo.demos
 
     calls = []
     monkeypatch.setattr(zoo.demos, "launch", lambda *arguments, **options: calls.append((arguments, options)))
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
     assert run("demo", "clip-test", "--photos", "a", "--photos", "b", "--port", 7999, "--no-samples")[0] == 0
     (name, photos), options = calls[0]
     assert (name, photos) == ("clip-test", [Path("a"), Path("b")])

@@ -20,8 +20,13 @@ COMMANDS = {
     "train": (["train", "pairs.csv", "--model", "NAME", "--dry-run"], 0, "mymodel: 20 pairs"),
     "verify": (["verify", "NAME", "--quick", "--loaders", "zoo"], 1, "NO CERTIFICATE: there is no certificate"),
     "publish": (["publish", "NAME", "--to", "me/mine", "--dry-run"], 0, ""),
+    "calibrate": (["calibrate", "NAME", "--pairs", "pairs.csv"], 2, "a calibration needs 30"),
+    "classify": (["classify", "texts.txt", "--labels", "a cat,a dog", "--model", "NAME"], 0, "a cat "),
+    "cluster": (["cluster", "texts.txt", "--k", "2", "--model", "NAME"], 0, "text"),
+    "dedupe": (["dedupe", "texts.txt", "--model", "NAME"], 0, "groups: of 2 items"),
 }
-NO_MODEL = {"list"}
+LONGER = {"eval", "merge", "train", "publish", "verify", "mine", "calibrate"}
+NO_MODEL = {"list", "export"}
 LONG_RUNNING = {"demo", "serve", "search"}
 
 
@@ -41,7 +46,7 @@ def test_every_command_is_in_one_of_the_lists():
     assert commands == {*COMMANDS, *NO_MODEL, *LONG_RUNNING}
 
 
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"eval", "merge", "train", "publish", "verify", "mine"}))
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - LONGER))
 def test_a_folders_plain_name_is_found(saved, monkeypatch, capsys, command):
     arguments, expected, said = COMMANDS[command]
     monkeypatch.chdir(saved)
@@ -53,7 +58,7 @@ def test_a_folders_plain_name_is_found(saved, monkeypatch, capsys, command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["eval", "merge", "train", "publish", "verify", "mine"])
+@pytest.mark.parametrize("command", sorted(LONGER))
 def test_a_folders_plain_name_is_found_by_those_that_work_longer(saved, monkeypatch, capsys, command):
     arguments, expected, said = COMMANDS[command]
     monkeypatch.chdir(saved)

@@ -280,6 +280,38 @@ def test_the_texts_beside_an_image_are_never_embedded_for_it(tmp_path):
         assert open_source(path, column=[image, f"text={text}"]).kind == "image+text"
 
 
+@pytest.mark.parametrize(
+    ("column", "kind", "found"),
+    [
+        ("clip+title", "video", "video+text"),  # what is beside a medium is its text, unless it is said
+        ("photo+title", None, "image+text"),
+        (["clip", "title"], "video", "video+text"),
+        ("video=clip+text=title", None, "video+text"),
+        ("video=clip+title", None, "video+text"),
+        (["image=a+b", "title"], None, "image+text"),
+        ("a+b", "image", "image"),
+        ("title", "image", "image"),
+    ],
+)
+def test_any_columns_are_one_item_however_it_is_said(tmp_path, column, kind, found):
+    path = as_csv([{"clip": "a.mp4", "title": "a", "a+b": "x.png", "photo": "x.png", "id": "1"}], tmp_path / "t.csv")
+    assert open_source(path, column=column, kind=kind).kind == found
+
+
+def test_columns_that_nobody_can_tell_are_asked_for(tmp_path):
+    path = as_csv([{"clip": "a.mp4", "title": "a", "caption": "b"}], tmp_path / "t.csv")
+    for column, message in [
+        ("clip+title", "does column 'clip' of"),
+        ("clip+caption", "does column 'clip' of"),
+        (["video=clip", "title", "caption"], "does column 'title' of"),
+        (["text=title", "caption"], "cannot be one item"),
+        ("smell=clip+title", "'smell' .* is none of"),
+        ("clip+gone", "has no column 'gone'"),
+    ]:
+        with pytest.raises(TableError, match=message):
+            open_source(path, column=column)
+
+
 def test_columns_of_one_role_are_one_item(tmp_path):
     row = {"query_image": "a.png", "query_text": "a", "id": "1"}
     path = as_csv([row], tmp_path / "t.csv")

@@ -13,15 +13,24 @@ from typing import Any
 import torch
 
 from zoo.arguments import device as device_here
-from zoo.cli._shared import DEFAULT_MODEL, assignment, print_json, print_table, reading, source, spelled, waiting
+from zoo.cli._shared import (
+    DEFAULT_MODEL,
+    assignment,
+    check_folder,
+    print_json,
+    print_table,
+    reading,
+    source,
+    spelled,
+    waiting,
+)
 from zoo.errors import ZooError
-from zoo.registry import LIKE, build_model, get_spec, load_model
+from zoo.registry import build_model, load_model
 from zoo.tables import PACKS, open_held_out, open_sources
 from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import check_format
 from zoo.tables.pairs import Pair, PairTable
 
-from .checks import is_place
 from .claims import check_free, is_finished
 from .finishing import hold_out, slug
 from .gather import is_main, say
@@ -89,6 +98,8 @@ def start(arguments: argparse.Namespace) -> int:
     recalled = Recalled(arguments)
     if arguments.out is None and not arguments.dry_run:
         raise ZooError("--out is needed: the folder for checkpoints, curves and the finished model")
+    if arguments.out is not None:
+        check_folder(arguments.out)
     if not (arguments.resume or arguments.finish or arguments.dry_run):
         check_free(arguments.out)
     if arguments.resume and recalled.unchanged and is_finished(arguments.out):
@@ -102,13 +113,13 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
     named = stages_of(_recipe(arguments))
     device = None if arguments.device is None else device_here("--device", arguments.device)
     recipe = recalled.stages(_changes(arguments, recalled.given)) if recalled.recipe else named
+    name = arguments.model or named[0].model or DEFAULT_MODEL
+    source(name)  # a name of no model is told before the rows are looked at
     pairs, held_out = _opened(arguments, recalled)
     tables = [table for table in (pairs, held_out) if table is not None]
     check_unread(pairs, recipe, held_out)
     for line in unread_lines(pairs, recipe, shown=True):
         say(line)
-    name = arguments.model or named[0].model or DEFAULT_MODEL
-    _check_name(name)
     bar = None if is_main() else False
     rows = set_aside(pairs, recipe[0].max_bad, progress=bar)
     held_out = None if held_out is None else set_aside(held_out, recipe[0].max_bad, progress=bar)
@@ -260,13 +271,6 @@ def _report(facts: dict[str, Any]) -> int:
         say(text)
     print_table(["checked", ""], [[name, str(value)] for name, value in facts.items() if name not in sentences])
     return 0
-
-
-def _check_name(name: str) -> None:
-    """Raises UnknownModelError for a name of no model: the rows are looked at before one is loaded."""
-    place = source(name)
-    if isinstance(place, str) and LIKE not in place and not is_place(place):
-        get_spec(place)
 
 
 def _number(text: str) -> float:

@@ -140,8 +140,14 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
 
 
 def source(name: str) -> str | Path:
-    """What was meant by a NAME: a folder that is there, else the name as it stands, for `load_model`."""
-    from zoo.registry import LIKE, PREFIXES, is_registered
+    """What was meant by a NAME: a folder that is there, else the name as it stands, for `load_model`.
+
+    Worth asking before anything else is done: a name of no model and a folder that is not there are told at once.
+
+    Raises:
+        UnknownModelError: no such name, with the nearest ones. ZooError: no such folder.
+    """
+    from zoo.registry import LIKE, PREFIXES, get_spec, is_registered
 
     if LIKE in name and Path(name).expanduser().is_dir():  # "photos like these"
         return Path(name).expanduser()
@@ -149,8 +155,15 @@ def source(name: str) -> str | Path:
     folder = Path(place).expanduser()
     if folder.is_dir() and not is_registered(name):
         return f"{folder.resolve()}{like}{other}" if like else folder
-    if "/" in name and not name.startswith((*PREFIXES, ".", "/", "~")):
-        raise ZooError(f"there is no folder {name}; write hf:{name} for a repository of the Hub")
+    if place.startswith((".", "/", "~")):
+        what = "is a file; name the folder that holds it" if folder.exists() else "does not exist"
+        raise ZooError(f"{place} {what}; expected the folder of a model")
+    if not place.startswith(PREFIXES):
+        if "/" in place:
+            raise ZooError(f"there is no folder {name}; write hf:{name} for a repository of the Hub")
+        get_spec(place)
+    if like:
+        get_spec(other)
     return name
 
 
@@ -293,6 +306,17 @@ def open_made_by(arguments: argparse.Namespace, folder: Path, made_by: str) -> "
             raise
         hint = f"{folder} was made by {made_by!r}; if it lies elsewhere now, name it with --model"
         raise type(error)(f"{error}. {hint}") from error
+
+
+def check_folder(path: Path) -> None:
+    """Raises ZooError where a folder could not be made or written into, before any work is done for it."""
+    if path.exists() and not path.is_dir():
+        raise ZooError(f"{path} is a file; --out takes a folder")
+    nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise ZooError(f"cannot write into {path}: {nearest} is no folder")
+    if not os.access(nearest, os.W_OK):
+        raise ZooError(f"cannot write into {path}: no permission to write into {nearest}")
 
 
 def check_output(path: Path | None) -> None:

@@ -23,6 +23,7 @@ from zoo.cli._shared import (
     print_table,
     refuse_pair_options,
     separator,
+    source,
 )
 from zoo.errors import ZooError
 
@@ -87,8 +88,9 @@ def opened(
             check(maker)
         yield vectors, maker
         return
-    _check_source(arguments)
     arguments.model = arguments.model or DEFAULT_MODEL
+    source(arguments.model)
+    _check_source(arguments)
     maker = open_model(arguments)
     if check is not None:
         check(maker)

@@ -47,10 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.registry import load_model
     from zoo.tables.ignoring import settings_to_ignore
 
+    name = source(arguments.model)
     config = _config(arguments.model) if arguments.write else None
     sides = read_pairs(arguments, validation=True)
     with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, sides.pairs) as settings:
-        model = load_model(source(arguments.model), device=arguments.device, ignore=settings)
+        model = load_model(name, device=arguments.device, ignore=settings)
     with waiting(f"comparing {len(sides.queries):,} pairs"):
         ways = ((sides.queries, sides.targets), (sides.targets, sides.queries))
         found = [calibrate(model, asked, answers, sides.groups) for asked, answers in ways]

@@ -5,7 +5,7 @@ The card of a registered name is the one of `model_cards/`; a run's folder and a
 
 import argparse
 
-from zoo.cli._shared import existing, source
+from zoo.cli._shared import existing, on_terminal, source
 
 EXAMPLES = (
     "zoo card zoo-mini",
@@ -56,4 +56,7 @@ def _show(text: str) -> None:
 
     # The front matter repeats the facts for programs, and the markers are for them too.
     body = re.sub(r"<!--.*?-->", "", split(text)[1], flags=re.DOTALL)
-    Console().print(Markdown(body, hyperlinks=False))
+    if on_terminal():
+        Console().print(Markdown(body, hyperlinks=False))
+    else:
+        print(body.strip())  # Markdown is plain text; set for a page it would be cut to one's width

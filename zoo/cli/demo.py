@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C."""
+    name = source(arguments.name) if arguments.name else None
+    for folder in arguments.photos:
+        if not folder.is_dir():
+            raise ZooError(f"--photos {folder}: {'it is no folder' if folder.exists() else 'it does not exist'}")
     try:
         from zoo.demos import launch
     except ModuleNotFoundError as error:
@@ -39,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise ZooError(f'the demo needs {error.name}: pip install "embedding-zoo[demo]"') from error
     launch(
-        source(arguments.name) if arguments.name else None,
+        name,
         arguments.photos,
         vectors=arguments.vectors,
         port=arguments.port,

@@ -23,6 +23,7 @@ from zoo.cli._shared import (
     add_model_options,
     add_reading_options,
     add_vector_options,
+    check_folder,
     existing,
     positive,
     print_json,
@@ -35,6 +36,7 @@ EXAMPLES = (
     "zoo embed captions.csv --out vectors/ --model bge-small-en-v1.5",
     "zoo embed products.parquet --column photo --kind image --out vectors/",
     "zoo embed products.csv --column image+title --out vectors/     # one vector of both",
+    "zoo embed clips.csv --column video=clip+text=title --out vectors/   # the same, where names do not say what they hold",
     "zoo embed hf:org/name --split test --column image --out vectors/",
     "zoo embed ~/Pictures --out vectors/ --max-bad 1%       # stop if more are unreadable",
     "zoo embed ~/Pictures --out vectors/                    # again: embeds what is new or has changed",
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="C",
-        help="the column to embed (default: found by its name); several, or A+B, are one item; image=C says what it holds",
+        help="the column to embed (default: found by its name); several, or A+B, are one item; image=A+text=B says what they hold",
     )
     parser.add_argument(
         "--kind",
@@ -85,9 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Embeds; on Ctrl-C says what is saved."""
     from zoo.bulk import embed_dataset
 
+    model = source(arguments.model)
+    check_folder(arguments.out)
     try:
         report = embed_dataset(
-            source(arguments.model),
+            model,
             arguments.source,
             arguments.out,
             prompt=arguments.prompt,

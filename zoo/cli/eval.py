@@ -22,6 +22,7 @@ import time
 from zoo.cli._shared import (
     add_device,
     add_pair_options,
+    check_output,
     existing,
     print_json,
     print_table,
@@ -76,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
             "zoo eval needs a model and --tasks or --pairs: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all), "
             "zoo eval zoo-mini --pairs test.csv"
         )
+    name = source(arguments.model)
+    check_output(arguments.out)
     if not arguments.pairs:
         refuse_pair_options(arguments, "the pairs, and there are none: say --pairs", "max_bad")
     from zoo.cli._pairs import command_of, measure_pairs, read_pairs
@@ -90,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     sides = read_pairs(arguments) if arguments.pairs else None
     tables = [sides.pairs] if sides is not None else []
     with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, *tables) as settings:
-        model = load_model(source(arguments.model), device=arguments.device, ignore=settings)
+        model = load_model(name, device=arguments.device, ignore=settings)
     shown, cache = _shown(arguments.model), arguments.cache or default_cache()
     every, failed = [], 0
     if sides is not None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.cli._shared import (
     add_ignore,
     add_pair_options,
+    check_folder,
     existing,
     integer,
     positive,
@@ -154,9 +155,12 @@ def _check(arguments: argparse.Namespace, method: str) -> None:
         raise ZooError(f"--density must be above 0 and at most 1, not {arguments.density}")
     _check_negative(arguments, method)
     _place(arguments)
+    for name in (*arguments.models, *([arguments.base] if arguments.base else [])):
+        source(name)
     out = arguments.out
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise ZooError(f"--out {out} is there already; name a new folder, or remove it first")
+    check_folder(out)
 
 
 def _check_negative(arguments: argparse.Namespace, method: str) -> None:

@@ -127,6 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.training.rows import set_aside
 
     _check_out(arguments.out)
+    name = source(arguments.teacher)
     told = reading(arguments)
     table = open_sources([arguments.source], told)
     corpus = _corpus(arguments.corpus, told) if arguments.corpus else None
@@ -136,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
     pairs = set_aside(table, arguments.max_bad, progress=False if arguments.quiet else None)
     check_writable(sample_of(pairs), arguments.out)
     with waiting(f"loading {arguments.teacher}"), settings_to_ignore(arguments.ignore, table) as settings:
-        teacher = load_model(source(arguments.teacher), device=arguments.device, ignore=settings)
+        teacher = load_model(name, device=arguments.device, ignore=settings)
     mined = mine(
         pairs,
         teacher,

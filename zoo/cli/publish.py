@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo._version import __version__
-from zoo.cli._shared import add_ignore, existing, print_json, source
+from zoo.cli._shared import add_ignore, check_folder, existing, print_json, source
 
 if TYPE_CHECKING:
     from zoo.publish import Staged
@@ -93,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         if space is None:
             raise ZooError("--photos are shown by the Space, and there is none: say --space, or leave it out")
         walk_pictures(arguments.photos, limit=MAX_PHOTOS)
+    if arguments.keep:
+        check_folder(arguments.keep)
     if arguments.keep and arguments.keep.exists() and any(arguments.keep.iterdir()):
         raise ZooError(f"--keep {arguments.keep} is not empty; name a new folder")
     if arguments.wheel and not arguments.wheel.is_file():

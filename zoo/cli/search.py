@@ -37,7 +37,7 @@ EXAMPLES = (
     'zoo search vectors/ "sunset" --html found.html       # a page with thumbnails',
     'zoo search vectors/ "sunset" --json',
     "zoo search vectors/                                  # a prompt: a line is a query",
-    "zoo search vectors/ --json < queries.txt > found.jsonl",
+    "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
 )
 MIXED = True  # the words may follow the picture
 # Attributes shown in the table besides the input itself.

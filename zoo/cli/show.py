@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli._shared import add_ignore, print_json, short, source, spelled
+from zoo.cli._shared import add_ignore, on_terminal, print_json, short, source, spelled
 
 if TYPE_CHECKING:
     from zoo.spec import ModelSpec
@@ -83,5 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in facts.items():
         if value:
             table.add_row(name, Text(value))
-    Console(highlight=False).print(table)
+    # A pipe is as wide as what it gets; a terminal folds what is longer.
+    console = Console(highlight=False, width=None if on_terminal() else 10_000)
+    with console.capture() as shown:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in shown.get().splitlines()))
     return 0

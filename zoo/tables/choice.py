@@ -1,6 +1,7 @@
 """Which columns of a table are the item that is embedded: told by the names that pairs are told by, or chosen."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from zoo.tables.errors import TableError
@@ -41,7 +42,8 @@ def choose(
     could be embedded it is the one that the model reads, and where that are several too, the user says.
 
     Args:
-        asked: names of columns, which together are one item; "image+text" is two, and "image=photo" says what one holds.
+        asked: names of columns, which together are one item; "image+text" is two, and "image=photo" says what one holds, also
+            in "video=clip+text=title".
         kind: what a column holds, where its name does not say it.
         modalities: what the model reads. usual: a column that is meant where no other is asked for.
 
@@ -117,13 +119,11 @@ def _modality(meaning: Meaning | None, column: Column) -> str:
 
 
 def _asked(source: str, columns: Sequence[Column], asked: Sequence[str], kind: str | None) -> list[Part]:
-    by_name, parts = {column.name: column for column in columns}, []
-    for entry in asked:
+    by_name = {column.name: column for column in columns}
+    entries = [piece for entry in asked for piece in _pieces(entry, by_name)]
+    parts = []
+    for entry in entries:
         said, equals, name = entry.partition("=")
-        pieces = [piece.strip() for piece in entry.split("+")]
-        if entry not in by_name and not equals and len(pieces) > 1:
-            parts += _asked(source, columns, pieces, kind)
-            continue
         if entry in by_name or not equals:
             said, name = "", entry
         if name not in by_name:
@@ -133,14 +133,33 @@ def _asked(source: str, columns: Sequence[Column], asked: Sequence[str], kind: s
             raise TableError(f"{said!r} (said of column {name}) is none of text, image, video, audio")
         modality = _modality(meaning, by_name[name])
         modality = (meaning.modality or "text") if said and by_name[name].kind != "media" else modality
-        modality = kind or modality
-        if not modality:
-            raise TableError(
-                f"does column {name!r} of {source} hold texts, or paths of images? Say --kind text or --kind image "
-                f"(of several columns: --column text={name})"
-            )
         parts.append(Part(name, modality, bool(meaning is not None and meaning.many)))
+    if kind is not None and len(parts) == 1:
+        parts = [replace(parts[0], modality=kind)]
+    for place, part in enumerate(parts):
+        if not part.modality:
+            parts[place] = replace(part, modality=_untold([p.modality for p in parts], kind))
+    if unclear := next((part.column for part in parts if not part.modality), None):
+        raise TableError(
+            f"does column {unclear!r} of {source} hold texts, or paths of images? Say --kind text or --kind image "
+            f"(of several columns: --column text={unclear}, or --column image=A+text=B)"
+        )
     return parts
+
+
+def _pieces(entry: str, names: Collection[str]) -> list[str]:
+    """ "image+text" in two; a column may be called so itself, also in "image=a+b"."""
+    _, equals, name = entry.partition("=")
+    if entry in names or (equals and name in names):
+        return [entry]
+    return [piece.strip() for piece in entry.split("+")]
+
+
+def _untold(told: Sequence[str], kind: str | None) -> str:
+    """What a column of an item holds whose name does not say it: the kind that was said, else beside a medium its text."""
+    if kind is not None and kind not in told:
+        return kind
+    return "text" if "text" not in told and set(told) & {*_MEDIA, "media"} else ""
 
 
 def _reads(part: Part, modalities: Collection[str]) -> bool:
