@@ -117,7 +117,7 @@ def test_the_default_model_is_zoo_mini():
     parser = build_parser()
     assert parser.parse_args(["encode", "a"]).model == "zoo-mini"
     assert parser.parse_args(["embed", "a", "--out", "b"]).model == "zoo-mini"
-    assert parser.parse_args(["demo"]).name == "zoo-mini"
+    assert parser.parse_args(["demo"]).name is None  # the one that made --vectors, else zoo-mini
     assert parser.parse_args(["search", "a", "b"]).model is None  # the one that made the vectors
 
 
