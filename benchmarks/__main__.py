@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 QUICK = ("startup", "pixels", "images", "texts", "mini")
-LONG = ("examples", "bulk", "training", "finetune", "serving", "vlm", "composed")
+LONG = ("examples", "page", "bulk", "training", "finetune", "serving", "vlm", "composed")
 
 
 def main() -> int:

@@ -1,0 +1,147 @@
+"""The page over 5,000 pictures: from the start to the first visit, eight visits at once, one more picture, and a search.
+
+A visit is everything that a browser fetches until the gallery is shown, as one recorded visit in Chromium has it, fetched
+by a program that waits for nothing else: eight browsers on this machine would measure themselves.
+"""
+
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+PICTURES = int(os.environ.get("PAGE_PICTURES", "5000"))
+VISITORS = 8
+SEARCHES = 20
+
+
+def main() -> None:
+    """Prints a table."""
+    with tempfile.TemporaryDirectory(prefix="zoo-page-") as place:
+        photos = Path(place) / "photos"
+        _draw(photos, PICTURES)
+        environment = {**os.environ, "XDG_CACHE_HOME": place}
+        rows = []
+        for what in ("start, nothing embedded yet", "start, vectors kept"):
+            with _Page(photos, environment) as page:
+                rows.append((f"{what}: until the page answers", page.seconds))
+                if what.endswith("kept"):
+                    rows += _visits(page) + _uses(page, photos)
+        print(f"{PICTURES:,} pictures, zoo-mini")
+        for name, seconds in rows:
+            print(f"{name:<62} {seconds:8.3f} s")
+
+
+def _draw(folder: Path, count: int) -> None:
+    """Distinct small photos: crops of those of the pack."""
+    from zoo.tables import open_pairs
+
+    folder.mkdir()
+    sources = []
+    for pair in open_pairs("pack:photos", split="val"):
+        with Image.open(io.BytesIO(pair.query.image)) as picture:
+            sources.append(picture.convert("RGB"))
+    for number in range(count):
+        picture, shift = sources[number % len(sources)], number // len(sources)
+        edge = (shift, shift, picture.width - shift, picture.height - shift)
+        picture.crop(edge).save(folder / f"{number:05d}.jpg", quality=85)
+
+
+class _Page:
+    """`zoo demo` in a process of its own."""
+
+    def __init__(self, photos: Path, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "zoo.demos", "--photos", str(photos), "--no-samples"]
+        began = time.perf_counter()
+        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        self._process = subprocess.Popen(command, env=environment, **quiet)
+        line = next(line for line in self._process.stdout if "is ready" in line)
+        self.seconds, self.url = time.perf_counter() - began, line.split("open ")[1].split()[0]
+
+    def __enter__(self) -> "_Page":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def _visits(page: _Page) -> list[tuple[str, float]]:
+    addresses, in_chromium = _recorded(page)
+    visit = lambda _=0: _fetch_all(addresses)  # noqa: E731
+    visit()
+    alone = statistics.median(visit() for _ in range(5))
+    with ThreadPoolExecutor(VISITORS) as pool:
+        together = [max(pool.map(visit, range(VISITORS))) for _ in range(3)]
+    return [
+        ("first visit in Chromium, until the pictures are shown", in_chromium),
+        (f"one visit: {len(addresses)} files", alone),
+        (f"{VISITORS} visits at once, the slowest of them", statistics.median(together)),
+    ]
+
+
+def _recorded(page: _Page) -> tuple[list[str], float]:
+    """What a browser fetches for the first visit, and how long it takes."""
+    from playwright.sync_api import sync_playwright
+    from zoo.demos.screenshot import CHROMIUM_FLAGS, find_chromium
+
+    asked: list[str] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+        tab = browser.new_page()
+        tab.on("request", lambda request: asked.append(request.url) if request.method == "GET" else None)
+        began = time.perf_counter()
+        tab.goto(page.url)
+        shown = "() => { const all = [...document.querySelectorAll('#text-results img')]; return all.length && all[0].complete; }"
+        tab.wait_for_function(shown, timeout=120_000)
+        seconds = time.perf_counter() - began
+        browser.close()
+    streams = ("/heartbeat/", "/queue/data")
+    return [
+        url for url in dict.fromkeys(asked) if url.startswith("http") and not any(s in url for s in streams)
+    ], seconds
+
+
+def _fetch_all(addresses: list[str]) -> float:
+    """Seconds for one visitor, six connections at a time as browsers have."""
+    import httpx
+
+    began = time.perf_counter()
+    with httpx.Client(timeout=120) as client, ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda url: client.get(url, headers={"Accept-Encoding": "br, gzip"}).content, addresses))
+    return time.perf_counter() - began
+
+
+def _uses(page: _Page, photos: Path) -> list[tuple[str, float]]:
+    from gradio_client import Client
+
+    client = Client(page.url, verbose=False, download_files=False, httpx_kwargs={"timeout": 120})
+
+    def seconds(call: Callable[[], object]) -> float:
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
+    search = lambda words: client.predict(words, 8, api_name="/search_by_text")  # noqa: E731
+    search("the first")
+    asked = ("a red shoe", "a bottle of milk", "a person", "a tree")
+    searches = [seconds(lambda n=n: search(asked[n % len(asked)])) for n in range(SEARCHES)]
+    told = [float(search(words)[1]["title"].split(" in ")[1].split()[0]) / 1000 for words in asked]
+    Image.effect_noise((400, 300), 60).convert("RGB").save(photos / "one-more.jpg")
+    added = seconds(lambda: client.predict(str(photos), True, api_name="/index_folder"))
+    return [
+        ("a search, asked by a program and answered", statistics.median(searches)),
+        ("a search, as the page tells it", statistics.median(told)),
+        ("one picture more in the folder, indexed", added),
+    ]
+
+
+if __name__ == "__main__":
+    main()
