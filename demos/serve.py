@@ -118,6 +118,7 @@ def page_options(page: "gr.Blocks", *, local: bool = True) -> dict[str, Any]:
     """
     from starlette.middleware import Middleware
 
+    from .caching import Cached
     from .visitors import Uploads, Visitors
     from .widgets import CSS, HEAD, theme
 
@@ -125,7 +126,7 @@ def page_options(page: "gr.Blocks", *, local: bool = True) -> dict[str, Any]:
     doors = [Middleware(LocalHosts), Middleware(SameOrigin)] if local else []
     return {
         "app_kwargs": {
-            "middleware": [*doors, Middleware(Uploads, visitors=visitors)],
+            "middleware": [*doors, Middleware(Uploads, visitors=visitors), Middleware(Cached)],
             "routes": getattr(page, "routes_of_ours", []) if local else [],
         },
         "theme": theme(),
