@@ -16,7 +16,7 @@ from PIL import Image
 
 import zoo
 from tests.bulk_support import make_pictures, make_table
-from zoo.bulk import embed_dataset
+from zoo.bulk import DiskFullError, embed_dataset
 from zoo.bulk.shards import read_vectors
 from zoo.cli import main
 from zoo.vectors import (
@@ -232,6 +232,19 @@ def test_where_no_image_can_be_read_all_are_listed(run, models, tmp_path):
     assert "no input of" in err
 
 
+def test_where_there_is_no_room_for_vectors_it_is_said_what_to_do(run, models, photos, monkeypatch):
+    def full(*_, **__):
+        raise DiskFullError("no space left")
+
+    command = ("classify", photos, "--labels", "rose,dog", "--model", models["clip-test"])
+    monkeypatch.setattr("zoo.bulk.embed_dataset", full)
+    assert "set TMPDIR to a folder that has some" in run(*command)[2]
+    monkeypatch.setattr("tempfile.TemporaryDirectory", lambda **_: (_ for _ in ()).throw(OSError(2, "No usable one")))
+    status, _, err = run(*command)
+    assert status == 2
+    assert "(No usable one): set TMPDIR" in err
+
+
 # -- dedupe ---------------------------------------------------------------------------------------------------------
 
 
@@ -306,7 +319,7 @@ def test_dedupe_says_what_is_the_same_and_what_is_near(run, models, photos, tmp_
     names = [Path(row[3]).name for row in rows]
     assert [row[:2] for row in rows[:3]] == [["1", "first"], ["1", "same"], ["1", "near"]]
     assert names[:3] == ["a.png", "b.png", "c.bmp"]
-    assert "1 groups: of 4 items 2 are there before, 1 the very same" in err
+    assert "1 groups: of 4 items 2 repeat another, 1 of them the very same" in err
     found = json.loads(run("dedupe", *command, "--json")[1])
     assert [item["kind"] for item in found["items"]] == ["first", "same", "near"]
     run("dedupe", *command, "--csv", tmp_path / "d.csv", "--html", tmp_path / "d.html")

@@ -3,11 +3,12 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.bulk.shards import write_atomically
+from zoo.cli._shared import waiting
 from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ SHOWN = 60
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa }
 h1 { font-size: 1.3rem; overflow-wrap: anywhere } h1 img { vertical-align: middle; border-radius: 6px }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 1rem }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(210px, 42%), 1fr)); gap: 1rem }
 figure { margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 6px; overflow: hidden }
 figure img { display: block; width: 100%; height: 210px; object-fit: contain; background: #f0f0f0 }
 figure p { margin: 0; padding: .8rem } .gone { color: #888; font-style: italic }
@@ -59,8 +60,13 @@ def write_groups(
     Args:
         facts: one line for the top. groups: heading, and of each member its position among the vectors and a caption.
     """
+    with waiting(f"drawing {path}"):
+        listed = "\n".join(_groups(groups, vectors))
+    _write(path, html.escape(title), f"{html.escape(title)} <small>{html.escape(facts)}</small>", listed)
+
+
+def _groups(groups: "Sequence[tuple[str, Sequence[tuple[int, str]]]]", vectors: "Vectors") -> Iterator[str]:
     places, texts = vectors.places(), vectors.texts()
-    parts = []
     for heading, members in groups:
         figures = []
         for position, caption in members[:SHOWN]:
@@ -72,8 +78,7 @@ def write_groups(
             figures.append(f"<figure>{body}<figcaption>{told}</figcaption></figure>")
         more = f"<p>and {len(members) - SHOWN:,} more: --csv lists them all</p>" if len(members) > SHOWN else ""
         listed = "\n".join(figures)
-        parts.append(f"<h2>{html.escape(heading)}</h2>\n<main>\n{listed}\n</main>{more}")
-    _write(path, html.escape(title), f"{html.escape(title)} <small>{html.escape(facts)}</small>", "\n".join(parts))
+        yield f"<h2>{html.escape(heading)}</h2>\n<main>\n{listed}\n</main>{more}"
 
 
 def _write(path: Path, title: str, heading: str, body: str) -> None:

@@ -94,8 +94,19 @@ def opened(
     maker = open_model(arguments)
     if check is not None:
         check(maker)
-    with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+    try:
+        room = tempfile.TemporaryDirectory(prefix="zoo-")
+    except OSError as error:
+        raise _no_room(arguments, error) from error
+    with room as folder:
         yield _embed(arguments, maker, Path(folder)), maker
+
+
+def _no_room(arguments: argparse.Namespace, error: Exception) -> ZooError:
+    return ZooError(
+        f"there is no room for the vectors of {arguments.source} among the temporary files ({getattr(error, 'strerror', None) or 'full'}): "
+        f"set TMPDIR to a folder that has some, or keep them: zoo embed {arguments.source} --out DIR"
+    )
 
 
 def _check_source(arguments: argparse.Namespace) -> None:
@@ -121,7 +132,7 @@ def _named(source: Path) -> Path | str:
 
 
 def _embed(arguments: argparse.Namespace, model: "Embedder", folder: Path) -> "Vectors":
-    from zoo.bulk import embed_dataset
+    from zoo.bulk import DiskFullError, embed_dataset
     from zoo.errors import TooManyBadItemsError
     from zoo.vectors import open_vectors
     from zoo.vectors.opening import quarantine
@@ -144,6 +155,8 @@ def _embed(arguments: argparse.Namespace, model: "Embedder", folder: Path) -> "V
     except TooManyBadItemsError:
         tell_bad(quarantine(folder))
         raise ZooError(f"no input of {arguments.source} can be embedded; the reasons are above") from None
+    except DiskFullError as error:
+        raise _no_room(arguments, error) from error
     vectors = open_vectors(folder, arguments.where)
     if time.monotonic() - began > LONG:
         kept = f"zoo embed {arguments.source} --out vectors/"

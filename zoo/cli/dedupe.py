@@ -87,7 +87,7 @@ def _write(arguments: argparse.Namespace, vectors: "Vectors", groups: "list[Grou
     copies = [copy for group in groups for copy in group.others]
     same = sum(copy.same is True for copy in copies)
     print(
-        f"{len(groups):,} groups: of {len(vectors):,} items {len(copies):,} are there before, {same:,} the very same",
+        f"{len(groups):,} groups: of {len(vectors):,} items {len(copies):,} repeat another, {same:,} of them the very same",
         file=sys.stderr,
     )
 

@@ -25,6 +25,7 @@ from zoo.cli._shared import (
     add_pair_options,
     existing,
     integer,
+    on_terminal,
     one_line,
     positive,
     print_json,
@@ -319,4 +320,4 @@ def _described(item: "Item") -> str:
         elif value is not None:
             parts.append(str(value.name) if isinstance(value, Path) else f"[{kind}]")
     text = " + ".join(parts)
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+    return text if len(text) <= _WIDTH or not on_terminal() else text[: _WIDTH - 1] + "…"
