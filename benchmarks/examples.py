@@ -7,10 +7,11 @@ picture is right where one of its own captions does.
 import random
 import re
 
-from zoo.demos.vocabulary import MARGIN, WORDS
+from zoo.demos.vocabulary import MARGIN
 
 import zoo
 from zoo.tables import open_pairs
+from zoo.vectors import vocabulary
 
 GALLERIES, SIZES = 60, (30, 100, 300)
 STEPS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
@@ -22,8 +23,9 @@ def main() -> None:
     pairs = list(open_pairs("pack:photos", split="val"))
     captions = [" ".join([pair.positive.text, *(item.text for item in pair.also)]).lower() for pair in pairs]
     images = model.encode([pair.query for pair in pairs], progress=False)
-    words = model.encode_query(list(WORDS), progress=False)
-    names = [re.compile(rf"\b{re.sub(r'^(a|an|the|someone|a glass of|a cup of) ', '', word)}s?\b") for word in WORDS]
+    spoken = vocabulary()
+    words = model.encode_query(spoken, progress=False)
+    names = [re.compile(rf"\b{re.sub(r'^(a|an|the|someone|a glass of|a cup of) ', '', word)}s?\b") for word in spoken]
     nothing = model.calibration["text>image"].nothing
     draw, found = random.Random(0), []
     for _ in range(GALLERIES):

@@ -520,7 +520,9 @@ def test_where_nothing_fits_the_page_says_so_and_no_bar_is_full(search):
 
 
 def test_queries_to_try_are_words_that_stand_out_each_for_another_picture(make, photos, monkeypatch):
-    monkeypatch.setattr(vocabulary, "WORDS", ("red", "a red thing", "blue", "nothing of these", "green yellow"))
+    monkeypatch.setattr(
+        vocabulary, "vocabulary", lambda: ["red", "a red thing", "blue", "nothing of these", "green yellow"]
+    )
     search = make()
     tries = search.queries()
     assert set(tries) in ({"red", "blue"}, {"a red thing", "blue"})
@@ -535,6 +537,14 @@ def test_shipped_pictures_have_queries_of_their_own(tmp_path):
     model = colour_model()
     gallery = embed_pictures(model, gallery_of.sample_pictures())
     assert Search(Models(model), gallery, tmp_path, local=False).queries()[0] == "a red motorbike"
+
+
+@pytest.mark.parametrize(("params", "count"), [(0, 520), (4 * 10**8, 173), (3 * 10**9, 0)])
+def test_large_models_are_asked_for_fewer_words_or_none(params, count, monkeypatch):
+    model = colour_model()
+    model.spec = replace(model.spec, params=params)
+    monkeypatch.setattr(vocabulary, "vocabulary", lambda: [f"word {number}" for number in range(520)])
+    assert len(vocabulary._encoded(model)[0]) == count
 
 
 def test_words_of_another_language_are_not_tried(make):
