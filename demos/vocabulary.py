@@ -47,7 +47,7 @@ def _encoded(model: "Embedder") -> "tuple[list[str], Tensor | None]":
     if model not in _ENCODED:
         words = vocabulary()
         count = min(len(words), int(_WORK / max(1, model.spec.params)))
-        words = words[:: -(-len(words) // count)] if count >= _FEW else []
+        words = words[:: -(-len(words) // count)] if count >= min(_FEW, len(words)) else []
         _ENCODED[model] = words, model.encode_query(words, progress=False) if words else None
     return _ENCODED[model]
 

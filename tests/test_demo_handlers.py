@@ -539,7 +539,7 @@ def test_shipped_pictures_have_queries_of_their_own(tmp_path):
     assert Search(Models(model), gallery, tmp_path, local=False).queries()[0] == "a red motorbike"
 
 
-@pytest.mark.parametrize(("params", "count"), [(0, 520), (4 * 10**8, 173), (3 * 10**9, 0)])
+@pytest.mark.parametrize(("params", "count"), [(0, 520), (4 * 10**8, 174), (3 * 10**9, 0)])
 def test_large_models_are_asked_for_fewer_words_or_none(params, count, monkeypatch):
     model = colour_model()
     model.spec = replace(model.spec, params=params)
