@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.bulk.shards import write_atomically
 from zoo.cli._shared import waiting
-from zoo.errors import InputError, ZooError
+from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from zoo.index import Match
@@ -116,16 +116,18 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any]) -> str:
 
 
 def _picture(source: Path | bytes | None) -> str:
-    """An <img> with the thumbnail inside, or the reason why there is none."""
+    """An <img> with the thumbnail inside, of a video one of its frames, or the reason why there is none."""
     from PIL import Image
 
-    from zoo.media import load_pixels
+    from zoo.films import load_film
+    from zoo.media import kind_of, load_pixels
 
     if source is None:
         return '<p class="gone">the table that held this picture is not there any more</p>'
     try:
-        picture = Image.fromarray(load_pixels(source))
-    except InputError as error:
+        film = kind_of(source) == "video"
+        picture = Image.fromarray(load_film(source, frames=1).frames[0] if film else load_pixels(source))
+    except ZooError as error:  # also where a video needs a library that is not here
         return f'<p class="gone">{html.escape(str(error))}</p>'
     picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()

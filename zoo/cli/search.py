@@ -181,7 +181,7 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
         shown = place if main is None else str(match.attributes.get(main) or place)
         cells = [_cut(match.attributes.get(name), 16) for name in names]
         rows.append([str(rank), f"{match.score:.3f}", *cells, _shorter(shown, main is None)])
-    headers = ("", "score", *names, "picture" if main is None else "text")
+    headers = ("", "score", *names, manifest["source"]["kind"] if main is None else "text")
     print_table(headers, rows, numbers=("", "score"))
 
 
