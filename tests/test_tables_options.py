@@ -53,7 +53,7 @@ def test_how_a_file_of_text_is_written_is_not_said_of_others(suffix, option, val
         ["mine", name, "--out", f"{out}.csv"],
         ["embed", name, "--out", out],
         ["eval", "zoo-mini", "--pairs", name],
-        ["merge", "a", "b", "--probe", name, "--out", out],
+        ["merge", "zoo-mini", "text-test", "--probe", name, "--out", out],
     ):
         assert main([*command, f"--{option}", value]) == 2
         assert f"--{option} '{value}'" in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_data_sets_have_names_wherever_pairs_are_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("option", ["--max-bad", "--column", "--root", "--as-text", "--encoding", "--separator"])
 def test_options_of_pairs_that_are_not_named(option, tmp_path, capsys):
-    assert main(["eval", "nobody", "--tasks", "photos", option, "a=b" if option != "--root" else str(tmp_path)]) == 2
+    assert main(["eval", "zoo-mini", "--tasks", "photos", option, "a=b" if option != "--root" else str(tmp_path)]) == 2
     assert f"{option} is of the pairs, and there are none: say --pairs" in capsys.readouterr().err
 
 
