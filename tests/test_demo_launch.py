@@ -107,9 +107,9 @@ def test_command_line_ends_with_a_message(capsys):
 def test_command_line_passes_its_options_on(monkeypatch):
     calls = []
     monkeypatch.setattr(command, "launch", lambda *names, **options: calls.append((names, options)))
-    assert command.main(["m", "--photos", "a", "--photos", "b", "--port", "8000", "--no-samples"]) == 0
+    assert command.main(["clip-test", "--photos", "a", "--photos", "b", "--port", "8000", "--no-samples"]) == 0
     (names, options) = calls[0]
-    assert names == ("m", ["a", "b"])
+    assert names == ("clip-test", ["a", "b"])
     assert (options["port"], options["samples"], options["share"]) == (8000, False, False)
 
 

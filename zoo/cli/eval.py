@@ -77,10 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
             "zoo eval needs a model and --tasks or --pairs: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all), "
             "zoo eval zoo-mini --pairs test.csv"
         )
-    name = source(arguments.model)
-    check_output(arguments.out)
     if not arguments.pairs:
         refuse_pair_options(arguments, "the pairs, and there are none: say --pairs", "max_bad")
+    name = source(arguments.model)
+    check_output(arguments.out)
     from zoo.cli._pairs import command_of, measure_pairs, read_pairs
     from zoo.cli._tasks import default_cache, find_jobs, measure, names_in
     from zoo.evaluation.results import write_results

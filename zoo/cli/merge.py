@@ -98,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
         told = reading(arguments)
         pairs = open_sources([arguments.probe], told)
         check_format(told, pairs)
+    for name in (*arguments.models, *([arguments.base] if arguments.base else [])):
+        source(name)  # a name of no model is told before the first of the others is read
     with settings_to_ignore(arguments.ignore, *([pairs] if pairs is not None else [])) as settings:
         models = [_source(name, settings) for name in arguments.models]
         base = _source(arguments.base, settings) if arguments.base else None
@@ -155,8 +157,6 @@ def _check(arguments: argparse.Namespace, method: str) -> None:
         raise ZooError(f"--density must be above 0 and at most 1, not {arguments.density}")
     _check_negative(arguments, method)
     _place(arguments)
-    for name in (*arguments.models, *([arguments.base] if arguments.base else [])):
-        source(name)
     out = arguments.out
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise ZooError(f"--out {out} is there already; name a new folder, or remove it first")
