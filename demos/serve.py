@@ -120,8 +120,9 @@ def page_options(page: "gr.Blocks", *, local: bool = True) -> dict[str, Any]:
 
     from .caching import Cached
     from .visitors import Uploads, Visitors
-    from .widgets import CSS, HEAD, theme
+    from .widgets import CSS, HEAD, fetch_nothing, theme
 
+    fetch_nothing(page)
     visitors = getattr(page, "visitors", None) or Visitors(local=local)
     doors = [Middleware(LocalHosts), Middleware(SameOrigin)] if local else []
     return {

@@ -23,6 +23,9 @@ EXPIRY = 3600.0  # seconds after which the folder of a visitor who is not seen a
 _SWEEP_EVERY = 300.0  # seconds
 PER_VISITOR = 256 * 2**20  # bytes that one visitor's folder may hold
 IN_ALL = 2 * 2**30  # bytes that the folders of all visitors may hold
+PER_CALL = 4 * 2**20  # bytes of a request that brings no file
+# Routes of Gradio that our pages do not use: they take files, or keep what was typed, outside of any visitor's folder.
+_CLOSED = re.compile(r"(/gradio_api)?/(process_recording|component_server|deep_link|stream/.*|proxy=.*)/?")
 _PREFIX = "zoo-demo-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _LOCAL = "local"
@@ -179,8 +182,10 @@ class Uploads:
             scope["app"].uploaded_file_dir = self.place  # which Gradio's routes ask for each time
         headers = dict(scope["headers"])
         token, path = _token(headers), scope["path"]
-        if scope["method"] == "POST" and path.endswith("/upload"):
-            return await self._upload(scope, receive, send, self.visitors.name(token), headers)
+        if _CLOSED.fullmatch(path):
+            return await _refuse(send, 404, "this page has no such address")
+        if scope["method"] == "POST":
+            return await self._post(scope, receive, send, self.visitors.name(token), headers)
         if token and "/heartbeat/" in path:
             with self.visitors.present(self.visitors.name(token)):
                 return await self.app(scope, receive, send)
@@ -188,10 +193,15 @@ class Uploads:
             return await self.app(scope, receive, send)
         return await self.app(scope, receive, _giving_cookie(send, _is_secure(scope, headers)))
 
-    async def _upload(self, scope: Scope, receive: ASGI, send: ASGI, name: str, headers: dict[bytes, bytes]) -> None:
-        length = headers.get(b"content-length", b"")
-        if not length.isdigit():
-            return await _refuse(send, 411, "say how long the upload is (Content-Length)")
+    async def _post(self, scope: Scope, receive: ASGI, send: ASGI, name: str, headers: dict[bytes, bytes]) -> None:
+        length = headers.get(b"content-length", b"0")
+        # A body in chunks may be longer than a Content-Length beside it says.
+        if not length.isdigit() or b"transfer-encoding" in headers:
+            return await _refuse(send, 411, "say how long the request is (Content-Length), and send it in one piece")
+        if not scope["path"].endswith("/upload"):
+            if int(length) > PER_CALL and not self.visitors.local:
+                return await _refuse(send, 413, f"a request may be {PER_CALL // 2**20} MB long; upload files first")
+            return await self.app(scope, receive, send)
         try:
             with self.visitors.room(name, int(length)), self.place.of(name):
                 return await self.app(scope, receive, send)

@@ -179,6 +179,30 @@ def _uploaded_path(payload: Any) -> str | None:
     return payload.path
 
 
+def fetch_nothing(page: gr.Blocks) -> None:
+    """A page that refuses web addresses in place of uploads.
+
+    Gradio downloads them, of any size and for whichever component they are sent to, and keeps them until the page ends.
+    """
+    prepare = page.preprocess_data
+
+    async def preprocess_data(function: Any, inputs: list[Any], *more: Any, **options: Any) -> list[Any]:
+        if _has_address(inputs):
+            raise user_error("Send the picture as an uploaded file.")
+        return await prepare(function, inputs, *more, **options)
+
+    page.preprocess_data = preprocess_data  # type: ignore[method-assign]
+
+
+def _has_address(value: Any) -> bool:
+    if isinstance(value, dict):
+        path = value.get("path")
+        return (isinstance(path, str) and path.startswith(("http://", "https://"))) or any(
+            map(_has_address, value.values())
+        )
+    return isinstance(value, list) and any(map(_has_address, value))
+
+
 def results_gallery(label: str, value: Sequence[tuple[str, str]] = (), **options: Any) -> gr.Gallery:
     """A responsive grid of thumbnails with captions; a click enlarges one."""
     return gr.Gallery(

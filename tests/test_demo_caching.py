@@ -53,6 +53,53 @@ def test_each_name_of_this_machine_gets_its_own_addresses(url):
     assert "localhost" in other
 
 
+@every("name", ["X-Gradio-Server", "Cookie", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Direct-Url"])
+def test_no_visitor_chooses_what_others_get(url, name):
+    before = plain(url, "/config")[2]
+    for made_up in ("https://evil.example", "https"):
+        query = f"/config?a={name}{made_up[-3:]}"
+        plain(url, query, **{name: made_up})
+        assert plain(url, query)[2] == before
+
+
+def test_two_headers_of_one_name_are_not_one():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append([value for name, value in scope["headers"] if name == b"host"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": seen[-1][0]})
+
+    cached = caching.Cached(app)
+    for hosts in ([b"evil", b"good"], [b"good"]):
+        scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/", "query_string": b""}
+
+        async def send(message):
+            pass
+
+        asyncio.run(cached(scope | {"headers": [(b"host", host) for host in hosts]}, None, send))
+    assert seen == [[b"evil", b"good"], [b"good"]]
+
+
+def test_made_up_queries_drive_out_the_oldest(monkeypatch):
+    monkeypatch.setattr(caching, "_MOST", 3 * (caching._LEAST + 10))
+    asked = []
+
+    async def app(scope, receive, send):
+        asked.append(scope["query_string"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 10})
+
+    async def send(message):
+        pass
+
+    cached = caching.Cached(app)
+    for query in (b"", b"a=1", b"a=2", b"a=3", b"a=3", b""):
+        scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/", "query_string": query, "headers": []}
+        asyncio.run(cached(scope, None, send))
+    assert asked == [b"", b"a=1", b"a=2", b"a=3", b""]
+
+
 def test_only_answers_that_are_the_same_for_all_are_kept():
     asked = []
 
@@ -74,7 +121,8 @@ def test_only_answers_that_are_the_same_for_all_are_kept():
                 assert (b"content-length", b"0") not in message["headers"]
                 message["headers"].append((b"content-length", b"0"))
 
-        scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": list(headers)}
+        scope = {"type": "http", "scheme": "http", "method": method, "path": path, "query_string": query}
+        scope["headers"] = list(headers)
         asyncio.run(cached(scope, None, send))
         return b"".join(message.get("body", b"") for message in sent)
 

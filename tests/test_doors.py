@@ -46,6 +46,8 @@ STRANGE_HOSTS = (
     "2130706433:{port}",
     "",
 )
+JSON = {"Content-Type": "application/json"}
+ADDRESS = {"path": "https://a.example/x.jpg", "meta": {"_type": "gradio.FileData"}}
 OUR_HOSTS = (
     "localhost:{port}",
     "127.0.0.1:{port}",
@@ -284,7 +286,43 @@ def test_a_visitor_and_all_of_them_may_bring_so_much(shared, monkeypatch):
         "Transfer-Encoding": "chunked",
         "Content-Type": "multipart/form-data; boundary=x",
     }
-    assert ask(port, "POST", "/gradio_api/upload", b"1\r\nx\r\n0\r\n\r\n", Cookie=mine, **endless)[0] == 411
+    for length in (None, "5"):
+        endless["Content-Length"] = length
+        assert ask(port, "POST", "/gradio_api/upload", b"1\r\nx\r\n0\r\n\r\n", Cookie=mine, **endless)[0] == 411
+
+
+def test_a_request_that_brings_no_file_is_short(shared, monkeypatch):
+    monkeypatch.setattr(visitors, "PER_CALL", 100)
+    for words, expected in (("a cat" * 100, 413), ("a cat", 200)):
+        body = json.dumps({"data": [words, 3]}).encode()
+        assert ask(shared[1], "POST", "/gradio_api/call/search_by_text", body, **JSON)[0] == expected
+
+
+@every(
+    "path", ["process_recording", "component_server", "deep_link?session_hash=a", "stream/a", "proxy=http://a.example"]
+)
+def test_routes_that_no_page_uses_are_closed(shared, path):
+    for method in ("GET", "POST"):
+        status, said, _ = ask(shared[1], method, f"/gradio_api/{path}")
+        assert (status, said) == (404, b"this page has no such address")
+
+
+@every("value", [ADDRESS, [{"a": ADDRESS}]])
+@every("action", ["search_by_image", "search_by_text"])
+def test_pages_fetch_nothing(shared, monkeypatch, value, action):
+    from gradio import processing_utils
+
+    fetched = []
+
+    async def fetch(url):
+        fetched.append(url)
+        raise OSError
+
+    monkeypatch.setattr(processing_utils, "async_ssrf_protected_get", fetch)
+    call = f"/gradio_api/call/{action}"
+    event = json.loads(ask(shared[1], "POST", call, json.dumps({"data": [value, 3]}).encode(), **JSON)[1])["event_id"]
+    assert b"Send the picture as an uploaded file." in ask(shared[1], "GET", f"{call}/{event}")[1]
+    assert not fetched
 
 
 def test_what_is_shown_of_uploads_lies_with_them(photos):
