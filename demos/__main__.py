@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="where to listen (default: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--share", action="store_true", help="make a public link (needs a network)")
+    parser.add_argument(
+        "--heif", action="store_true", help="decode visitors' HEIC images on a page that others reach too"
+    )
     parser.add_argument("--browser", action="store_true", help="open the page in your browser")
     chosen = parser.parse_args(arguments)
     try:
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host=chosen.host,
             share=chosen.share,
             samples=not chosen.no_samples,
+            heif=chosen.heif,
             browser=chosen.browser,
         )
     except ZooError as error:

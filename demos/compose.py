@@ -35,12 +35,21 @@ def build(
     roots: Sequence[Path] = (),
     workspace: Path | None = None,
     queries: Sequence[str] = (),
+    heif: bool = False,
 ) -> gr.Blocks:
     """The search page, opened at composed search; the arguments are those of `search.build`."""
     from . import search
 
     return search.build(
-        model, gallery, models=models, local=local, roots=roots, workspace=workspace, queries=queries, first="both"
+        model,
+        gallery,
+        models=models,
+        local=local,
+        roots=roots,
+        workspace=workspace,
+        queries=queries,
+        heif=heif,
+        first="both",
     )
 
 

@@ -14,6 +14,7 @@ import gradio as gr
 from zoo.embedder import Hit
 from zoo.errors import EmptyTextError, InputError, ZooError
 from zoo.fusion import WeightedSum
+from zoo.heif import Way, decoding
 from zoo.instructions import TASKS
 from zoo.items import Item
 from zoo.similarity import cosine, finished
@@ -75,7 +76,7 @@ class Search:
     """One page's state and actions.
 
     A page on the user's own machine (`local`) has one gallery, which survives a reload; a public page keeps what a
-    visitor uploads in that visitor's own session (`own`), unseen by others.
+    visitor uploads in that visitor's own session (`own`), unseen by others. `heif` decodes what visitors send as HEIC.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Search:
         local: bool = True,
         roots: Sequence[Path] = (),
         queries: Sequence[str] = (),
+        heif: Way | None = None,
     ) -> None:
         self.models = models
         self.start = self.current = gallery
@@ -94,7 +96,7 @@ class Search:
         self.thumbnails = Thumbnails(self.workspace / "pictures")
         self.visitors = Visitors(local=local)
         self.originals = Originals()
-        self._queries = list(queries)
+        self._queries, self.heif = list(queries), heif
         self.local = local
         self.roots = tuple(Path(root).expanduser().resolve() for root in roots)
 
@@ -158,12 +160,13 @@ class Search:
             if together:
                 task = (instruction or "").strip()
                 task = TASKS[task].query if task in TASKS else task
-                vector = model.encode_query(replace(item, instruction=task or None), progress=False)
-            elif isinstance(model.fusion, WeightedSum):
+                item = replace(item, instruction=task or None)
+            if not together and isinstance(model.fusion, WeightedSum):
                 text = model.encode_query(words, progress=False)
                 vector = finished(WeightedSum(share)(reference, text), model.spec.similarity)
             else:
-                vector = model.encode_query(item, progress=False)
+                with decoding(self.heif):
+                    vector = model.encode_query(item, progress=False)
         except InputError as error:
             raise friendly(error) from error
         same = cosine if model.spec.similarity == "dot" else model.similarity  # norms tell nothing of sameness
@@ -241,7 +244,8 @@ class Search:
             target = folder / f"{hashlib.sha256(digest(Path(name)).encode()).hexdigest()[:32]}.jpg"
             try:
                 if not target.exists():
-                    save_small(Path(name), target, UPLOAD_SIDE, quality=95)
+                    with decoding(self.heif):
+                        save_small(Path(name), target, UPLOAD_SIDE, quality=95)
             except InputError as error:
                 refused.append(Refused(Path(name).name, error.code, explain(error)))
                 continue
@@ -418,7 +422,8 @@ class Search:
         if not picture:
             raise user_error("Add a picture first: drop one in, paste it, or click an example.")
         try:
-            return model.encode(Path(picture), progress=False)
+            with decoding(self.heif):
+                return model.encode(Path(picture), progress=False)
         except InputError as error:
             raise friendly(error) from error
 

@@ -6,7 +6,11 @@ _REMEDIES = {
     "missing-file": "The picture did not arrive. Upload it again.",
     "not-media": (
         "That file is not a picture that can be read here. Use JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; "
-        "convert HEIC or SVG to one of them first."
+        "convert SVG to one of them first."
+    ),
+    "unread-heif": (
+        "HEIC pictures are not read on this page. Convert it to JPEG or PNG first. Whoever runs the page can have them read: "
+        'pip install "embedding-zoo[heif]", and for a page that others reach too, start it with --heif.'
     ),
     "corrupt-image": (
         "That picture is damaged or cut off. Open it in a picture viewer and save it again, or try another one."

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo.confined import Confined
+from zoo.heif import refused
+
 from . import compose, text
 from . import map as gallery_map
 from .chooser import Models
@@ -49,6 +52,7 @@ def build(
     roots: Sequence[Path] = (),
     workspace: Path | None = None,
     queries: Sequence[str] = (),
+    heif: bool = False,
     first: str = "words",
 ) -> gr.Blocks:
     """The search page; for a model that reads no pictures, the page of `text`.
@@ -61,6 +65,7 @@ def build(
         roots: the folders that may be indexed by path on a local page.
         workspace: private folder for thumbnails; by default one that goes with the process.
         queries: what to offer to try; by default words that stand out in the gallery.
+        heif: whether a page that is not `local` decodes visitors' HEIC images, in a process of its own, or refuses them.
         first: the tab that is open at first, "words" or "both".
     """
     if "image" not in model.spec.modalities:
@@ -68,7 +73,8 @@ def build(
     workspace = workspace or Path(tempfile.mkdtemp(prefix="pictures-", dir=private_folder()))
     if not isinstance(gallery, Gallery):
         gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)
-    search = Search(models or Models(model), gallery, workspace, local=local, roots=roots, queries=queries)
+    way = None if local else Confined() if heif else refused
+    search = Search(models or Models(model), gallery, workspace, local=local, roots=roots, queries=queries, heif=way)
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
     gr.set_static_paths([search.thumbnails.folder])
     page = _page(search, reads_text="text" in model.spec.modalities, first=first)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import load_model
 from zoo.errors import ZooError
+from zoo.heif import check_library
 from zoo.serving.doors import LocalHosts, SameOrigin, is_loopback
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def launch(
     share: bool = False,
     samples: bool = True,
     queries: Sequence[str] = (),
+    heif: bool = False,
     browser: bool = False,
     block: bool = True,
     ignore: Sequence[str] = (),
@@ -51,15 +53,19 @@ def launch(
         host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
         share: makes a public link through Gradio's tunnel (needs a network).
         queries: what to offer to try, in place of words that stand out.
+        heif: decodes HEIC images of visitors where others reach the page, in a process of its own (see `zoo.confined`);
+            without it they are refused there. A page of this machine alone decodes them wherever pillow-heif is installed.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
         ignore: as in `load_model`.
 
     Raises:
-        ZooError: the model cannot be loaded, no picture can be found, or the port is taken.
+        ZooError: the model cannot be loaded, no picture can be found, the port is taken, or `heif` is asked for without pillow-heif.
     """
     if find_spec("gradio") is None:
         raise ZooError('the demo needs gradio: pip install "embedding-zoo[demo]"')
+    if heif:
+        check_library()
     from .chooser import Models
 
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -78,6 +84,7 @@ def launch(
     if "image" in model.spec.modalities:
         options["models"] = Models(model, downloads=local)
         options["queries"] = queries
+        options["heif"] = heif
         options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors)
     elif vectors is not None:
         raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")

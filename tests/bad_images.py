@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from zoo import Item
 
 VECTOR = "vector"
+NO_HEIC = "corrupt-image" if find_spec("pillow_heif") else "unread-heif"  # of what only begins like HEIC
 Make = Callable[[Path], object]
 KINDS: dict[str, tuple[str, Make]] = {}
 
@@ -70,7 +72,7 @@ CONTENT = {
     "nul bytes": bytes(4096),
 }
 for _name, _data in CONTENT.items():
-    _code = "unsupported-modality" if _name == "a wave file" else "not-media"
+    _code = {"a wave file": "unsupported-modality", "heic": NO_HEIC}.get(_name, "not-media")
     kind(f"file of {_name}", _code)(lambda folder, data=_data: file(folder, data))
 
 # ---- pictures cut off

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import zoo
+from tests.bad_images import NO_HEIC
 from tests.bulk_support import make_pictures, make_table, quarantined, stored
 from zoo.bulk import (
     FolderError,
@@ -62,7 +63,7 @@ def test_a_folder_is_walked_in_order_and_says_what_it_left_out(clip, tmp_path):
     assert report.ignored == {"hidden": 2, "not-a-picture": 1, "linked-folder": 1}
     assert {bad["id"]: bad["reason"] for bad in quarantined(tmp_path / "out")} == {
         "empty.jpg": "not-media",
-        "iphone.heic": "not-media",
+        "iphone.heic": NO_HEIC,
         "gone.jpg": "missing-file",
         "page.jpg": "not-media",
     }

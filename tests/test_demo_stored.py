@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 import zoo
 from tests.demo_support import COLOURS, PATIENT, colour_photos
 from zoo.errors import FingerprintMismatchError, ZooError
+from zoo.heif import check_library
 
 pytest.importorskip("gradio")
 
@@ -53,7 +55,9 @@ def test_the_next_start_embeds_only_what_is_new(model, photos):
     }
 
 
-def test_what_is_left_out_is_told_as_in_zoo_embed(model, photos):
+def test_what_is_left_out_is_told_as_in_zoo_embed(model, photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where it is not installed
+    check_library.cache_clear()
     (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (photos / "phone.heic").write_bytes(b"....ftypheic")
     (photos / "out.png").symlink_to("/etc/hostname")
@@ -61,11 +65,11 @@ def test_what_is_left_out_is_told_as_in_zoo_embed(model, photos):
     gallery = stored.folder_gallery(model, photos)
     assert {one.name: one.code for one in gallery.refused} == {
         "broken.png": "corrupt-image",
-        "phone.heic": "not-media",
+        "phone.heic": "unread-heif",
         "out.png": "stray-link",
         "gone.png": "stray-link",
     }
-    assert "convert HEIC" in next(one.reason for one in gallery.refused if one.name == "phone.heic")
+    assert "onvert it to JPEG" in next(one.reason for one in gallery.refused if one.name == "phone.heic")
     assert right(gallery, model) == {f"{name}.png" for name in COLOURS}
 
 

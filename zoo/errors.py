@@ -107,6 +107,12 @@ class NotMediaError(InputError):
     code = "not-media"
 
 
+class UnreadHeifError(NotMediaError):
+    """A HEIC/HEIF image where none is decoded: pillow-heif is absent, its libheif has known faults, or it was not enabled."""
+
+    code = "unread-heif"
+
+
 class CorruptImageError(InputError):
     """A picture that begins well and cannot be decoded to its end."""
 

@@ -17,7 +17,8 @@ from zoo.errors import (
     VideoTooLargeError,
     ZooError,
 )
-from zoo.media import FORMATS, MAX_PIXELS, _eight_bits, describe, kind_of, load_pixels, read_bytes
+from zoo.heif import is_heif
+from zoo.media import FORMATS, MAX_PIXELS, _eight_bits, describe, head_of, kind_of, load_pixels, read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +84,8 @@ def load_film(source: Any, *, frames: int = 8, fps: float = 0.0, name: str = "")
         )
     try:
         kind = kind_of(source)
+        if is_heif(head_of(source)):
+            raise NotMediaError("a HEIC/HEIF image, of which one frame is read: Item(image=...)")
     except NotMediaError as error:
         raise NotMediaError(
             f"{name} is no film that the zoo reads (MP4, MOV, MKV, WebM, AVI, MPEG, animated GIF, WebP, PNG)", what=name

@@ -17,6 +17,7 @@ from zoo.errors import (
     NotMediaError,
     UnsupportedInputError,
 )
+from zoo.heif import chosen_way, is_heif, largest_size, open_image
 from zoo.spec import Modality
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ MAX_PIXELS = 64_000_000
 MAX_FILE_BYTES = 512 * 2**20
 # EPS would start Ghostscript, and sixty rare parsers are sixty chances for a bug.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"}
+)
 _HEAD = 64
 _READING = threading.Lock()
 _EXIF_ORIENTATION = 0x0112
@@ -71,7 +74,7 @@ def kind_of(source: Path | bytes) -> Modality:
     Raises:
         MissingFileError: no such regular, readable file. NotMediaError: no media that the zoo knows.
     """
-    head = source[:_HEAD] if isinstance(source, bytes) else _head_of(source)
+    head = head_of(source)
     kind = _kind_of_head(head)
     if kind is None:
         raise NotMediaError(f"{describe(source)} {_what_it_looks_like(head)}", what=describe(source))
@@ -87,10 +90,8 @@ def _kind_of_head(head: bytes) -> Modality | None:
         return {b"WEBP": "image", b"WAVE": "audio", b"AVI ": "video"}.get(head[8:12])  # type: ignore[return-value]
     if head[4:8] == b"ftyp":
         brand = head[8:12]
-        if brand in (b"avif", b"avis"):
+        if brand in (b"avif", b"avis", b"mif1", b"msf1") or is_heif(head):
             return "image"
-        if brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-            return None
         return "audio" if brand == b"M4A " else "video"
     if head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3" or head[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):
         return "audio"
@@ -108,8 +109,6 @@ def _what_it_looks_like(head: bytes) -> str:
         return "is a web page (HTML), probably a failed download" + known
     if start.startswith((b"<svg", b"<?xml")):
         return "is SVG or XML; draw it to PNG first"
-    if head[4:8] == b"ftyp":
-        return "is a HEIC/HEIF picture; convert it to JPEG or PNG first"
     if start.startswith(b"%pdf"):
         return "is a PDF; turn its pages into pictures first"
     try:
@@ -142,13 +141,16 @@ def read_bytes(path: Path) -> bytes:
         raise MissingFileError(f"{path} cannot be read: {error.strerror or error}", what=str(path)) from error
 
 
-def _head_of(path: Path) -> bytes:
-    _regular_size(path)
+def head_of(source: Path | bytes) -> bytes:
+    """How a file or bytes begin, which tells what they are; raises MissingFileError for no regular, readable file."""
+    if isinstance(source, bytes):
+        return source[:_HEAD]
+    _regular_size(source)
     try:
-        with path.open("rb") as file:
+        with source.open("rb") as file:
             return file.read(_HEAD)
     except OSError as error:
-        raise MissingFileError(f"{path} cannot be read: {error.strerror or error}", what=str(path)) from error
+        raise MissingFileError(f"{source} cannot be read: {error.strerror or error}", what=str(source)) from error
 
 
 def _regular_size(path: Path) -> int:
@@ -176,7 +178,7 @@ def load_pixels(source: Any) -> "np.ndarray":
     """Any picture as upright RGB: uint8 `(height, width, 3)`.
 
     EXIF orientation is applied, transparency laid on white, 16-bit and float pictures scaled by their range, the
-    first frame of an animation taken.
+    first frame of an animation and the primary image of a HEIC file taken.
 
     Raises:
         InputError: the subclass says whether the file is missing, no picture, damaged, too large or out of range.
@@ -186,9 +188,9 @@ def load_pixels(source: Any) -> "np.ndarray":
             f"a picture was given as the string {source[:60]!r}; pass pathlib.Path for a file", what=source[:60]
         )
     if isinstance(source, Path):
-        return _decode(read_bytes(source), str(source))
+        return decode(read_bytes(source), str(source))
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(bytes(source), describe(bytes(source)))
+        return decode(bytes(source), describe(bytes(source)))
     if is_open_file(source):
         return load_pixels(read_open_file(source))
     if hasattr(source, "getexif") or hasattr(source, "getbands"):
@@ -209,31 +211,41 @@ def _guarded(decode: Any, name: str) -> "np.ndarray":
         raise ImageTooLargeError(f"{name} has more than {MAX_PIXELS:,} pixels", what=name) from error
     except Exception as error:
         # A decoder may raise anything on damaged bytes (struct.error, IndexError, SyntaxError, ...).
-        raise CorruptImageError(f"{name} is damaged or cut off: {error}", what=name) from error
+        raise CorruptImageError(f"{name} is damaged or cut off: {' '.join(str(error).split())}", what=name) from error
 
 
-def _decode(data: bytes, name: str) -> "np.ndarray":
+def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> "np.ndarray":
+    """The bytes of an image file as `load_pixels` gives them; `name` stands for them in messages.
+
+    Raises:
+        InputError: as `load_pixels`; ImageTooLargeError above `max_pixels`, before anything is decoded.
+    """
     from PIL import Image, UnidentifiedImageError
 
-    kind = _kind_of_head(data[:_HEAD])
+    head = data[:_HEAD]
+    kind, heif = _kind_of_head(head), is_heif(head)
     if kind != "image":
-        found = f"holds {kind}, not a picture" if kind else _what_it_looks_like(data[:_HEAD])
+        found = f"holds {kind}, not a picture" if kind else _what_it_looks_like(head)
         raise NotMediaError(f"{name} {found}", what=name)
+    if heif and (way := chosen_way()):
+        return way(data, name)
 
-    def decode() -> "np.ndarray":
+    def opened() -> "np.ndarray":
+        if heif:
+            _check_size(largest_size(data), name, max_pixels)
         try:
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            picture = open_image(data, name) if heif else Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError as error:
             raise CorruptImageError(f"{name} begins like a picture but cannot be read", what=name) from error
         with picture:
-            _check_size(picture.size, name)
+            _check_size(picture.size, name, max_pixels)
             if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                 fast = _turbo_jpeg(data, picture)
                 if fast is not None:
                     return fast
             return _from_pil(picture, name)
 
-    return _guarded(decode, name)
+    return _guarded(opened, name)
 
 
 def _turbo_jpeg(data: bytes, picture: "Image.Image") -> "np.ndarray | None":
@@ -263,13 +275,13 @@ def _upright(pixels: "np.ndarray", orientation: int) -> "np.ndarray":
     return pixels
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise InvalidPixelsError(f"{name} has no pixels ({width}x{height})", what=name)
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ImageTooLargeError(
-            f"{name} has {width}x{height} = {width * height / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are "
+            f"{name} has {width}x{height} = {width * height / 1e6:.0f} megapixels; at most {max_pixels / 1e6:.0f} are "
             "decoded: scale it down first",
             what=name,
         )
@@ -281,7 +293,8 @@ def _from_pil(picture: "Image.Image", name: str) -> "np.ndarray":
 
     _check_size(picture.size, name)
     picture.load()  # some decoders turn the pixels themselves, and take the tag away
-    orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    # libheif has turned the pixels as the container says, whose EXIF says so once more.
+    orientation = 1 if picture.format == "HEIF" else picture.getexif().get(_EXIF_ORIENTATION, 1)
     if picture.format is None and orientation in range(2, 9):
         warnings.warn(_TURNED, stacklevel=2)
     mode = picture.mode

@@ -7,6 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
 _SUFFIXES = (
-    *IMAGE_SUFFIXES, ".heic", ".heif", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wav", ".mp3",
+    *IMAGE_SUFFIXES, ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wav", ".mp3",
     ".flac", ".ogg", ".m4a",
 )  # fmt: skip
 _LOOKED_UP, _LONGEST_PATH = 1000, 1024
@@ -106,7 +107,7 @@ def stream(
         paths = _Paths()
         for window in windows(inputs, pace):
             paths.look(window.chunks)
-            ahead.append([pool.submit(_read, model, chunk, prefix) for chunk in window.chunks])
+            ahead.append([pool.submit(copy_context().run, _read, model, chunk, prefix) for chunk in window.chunks])
             first = next(iter(ahead[-1]), None)
             # One window is read while the model is at the one before. Where the inputs come slowly, none is kept waiting.
             while len(ahead) > (0 if window.late else 1):

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=positive, help="where to listen (default: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--share", action="store_true", help="make a public link (needs a network)")
+    parser.add_argument(
+        "--heif", action="store_true", help="decode visitors' HEIC images on a page that others reach too"
+    )
     parser.add_argument("--browser", action="store_true", help="open the page in your browser")
 
 
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         host=arguments.host,
         share=arguments.share,
         samples=not arguments.no_samples,
+        heif=arguments.heif,
         browser=arguments.browser,
         ignore=arguments.ignore,
     )

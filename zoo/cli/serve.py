@@ -10,6 +10,7 @@ import os
 
 from zoo.cli._shared import DEFAULT_MODEL, add_device, open_model, positive
 from zoo.errors import ZooError
+from zoo.heif import check_library
 
 EXAMPLES = (
     "zoo serve                                     # zoo-mini at http://127.0.0.1:8000/v1",
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-urls", action="store_true", help="fetch pictures from https addresses on the open internet"
     )
+    parser.add_argument("--heif", action="store_true", help="decode HEIC images, in a process of its own")
     parser.add_argument(
         "--cors", action="append", default=[], metavar="ORIGIN", help="let this web page's scripts call; repeat"
     )
@@ -64,10 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.serving import create_app, run_server
     from zoo.serving.doors import is_loopback
 
+    if arguments.heif:
+        check_library()
     limits = _limits(arguments)
     api_key = arguments.api_key or os.environ.get("ZOO_API_KEY") or None
     model = open_model(arguments)
-    app = create_app(model, limits=limits, api_key=api_key, allow_urls=arguments.allow_urls, cors=arguments.cors)
+    options = {"allow_urls": arguments.allow_urls, "cors": arguments.cors, "heif": arguments.heif}
+    app = create_app(model, limits=limits, api_key=api_key, **options)
     if not is_loopback(arguments.host) and not api_key:
         print("warning: other machines may call this server, without a key; set ZOO_API_KEY")
     ready = f"{model.spec.name} at {{url}}/v1 ({model.device}; Ctrl-C stops it)"

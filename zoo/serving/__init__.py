@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zoo.arguments import checked, flag, optional, text, texts, whole
 from zoo.arguments import model as a_model
+from zoo.heif import check_library
 from zoo.serving.limits import Limits, MissingServerError, RequestError
 from zoo.spec import need_one_vector
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "MissingServerError", "RequestError", "create_app", "run_server"]
 
 
-@checked(model=a_model, api_key=optional(text), allow_urls=flag, cors=texts)
+@checked(model=a_model, api_key=optional(text), allow_urls=flag, cors=texts, heif=flag)
 def create_app(
     model: "Embedder",
     *,
@@ -28,6 +29,7 @@ def create_app(
     api_key: str | None = None,
     allow_urls: bool = False,
     cors: Sequence[str] = (),
+    heif: bool = False,
 ) -> "FastAPI":
     """The ASGI application that serves one model.
 
@@ -36,16 +38,20 @@ def create_app(
         api_key: asked for as `Authorization: Bearer <key>` by everything but /health.
         allow_urls: fetch pictures from https addresses (see `zoo.serving.urls`).
         cors: origins of web pages that may call from a browser; what other pages send is refused (status 403).
+        heif: decode HEIC images, in a process of its own (see `zoo.confined`); without it they are refused by name.
 
     Raises:
         MissingServerError: FastAPI or a package beside it is not installed. TokenVectorsError: a model of late interaction.
+        ZooError: `heif` without pillow-heif, or with one whose libheif has known faults.
     """
+    if heif:
+        check_library()
     need_one_vector(model.spec, "an embeddings server")
     try:
         from zoo.serving.app import build_app
     except ModuleNotFoundError as error:
         raise MissingServerError.of(error) from error
-    return build_app(model, limits or Limits(), api_key, allow_urls, cors)
+    return build_app(model, limits or Limits(), api_key, allow_urls, cors, heif)
 
 
 @checked(host=text, port=whole(0), ready=text)

@@ -16,8 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from zoo._version import __version__
+from zoo.confined import SECONDS, Confined
 from zoo.embedder import Embedder
 from zoo.errors import InputError
+from zoo.heif import refused
 from zoo.items import Item
 from zoo.serving.batching import Batcher, Embedded
 from zoo.serving.doors import SameOrigin
@@ -37,8 +39,11 @@ _FETCHES = 8  # at the same time; each may hold body_bytes that are counted once
 class Service:
     """One model with its batcher and counters: what the routes call."""
 
-    def __init__(self, model: Embedder, limits: Limits, allow_urls: bool) -> None:
+    def __init__(self, model: Embedder, limits: Limits, allow_urls: bool, heif: bool) -> None:
         self.model, self.limits, self.allow_urls = model, limits, allow_urls
+        # A hang must leave time for the answer that names it.
+        seconds = min(SECONDS, limits.seconds / 2)
+        self.heif = Confined(max_pixels=limits.pixels, seconds=seconds) if heif else refused
         self.names = [name for name in (model.spec.name, model.spec.hub_id) if name]
         self.metrics = Metrics(model.spec.name)
         self.began = int(time.time())
@@ -50,13 +55,15 @@ class Service:
 
     async def start(self) -> None:
         """Starts the model's thread and embeds the probes, which also warms it up."""
-        self.batcher = Batcher(self.model, self.limits, self.metrics)
+        self.batcher = Batcher(self.model, self.limits, self.metrics, self.heif)
         self.expected = (await asyncio.wrap_future(self.batcher.probe(self.reads))).vectors
 
     async def stop(self) -> None:
         """Answers what was taken, then ends the threads."""
         if self.batcher:
             await asyncio.to_thread(self.batcher.close, self.limits.seconds)
+        if isinstance(self.heif, Confined):
+            self.heif.close()
 
     # -------------------------------------------------------------------------------------------- embeddings
 
@@ -261,9 +268,11 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def build_app(model: Embedder, limits: Limits, api_key: str | None, allow_urls: bool, cors: Sequence[str]) -> FastAPI:
+def build_app(
+    model: Embedder, limits: Limits, api_key: str | None, allow_urls: bool, cors: Sequence[str], heif: bool
+) -> FastAPI:
     """The application behind `zoo.serving.create_app`, which describes the arguments."""
-    service = Service(model, limits, allow_urls)
+    service = Service(model, limits, allow_urls, heif)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

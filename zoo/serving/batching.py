@@ -17,6 +17,7 @@ import torch
 from zoo.embedder import Embedder, Tower
 from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
 from zoo.fusion import FusedEncoder
+from zoo.heif import Way, decoding, refused
 from zoo.items import Item
 from zoo.media import FORMATS, MAX_PIXELS, kind_of
 from zoo.serving.limits import Limits, RequestError
@@ -76,10 +77,11 @@ class _Settled(NamedTuple):
 
 
 class Batcher:
-    """Embeds the items of concurrent requests; every method may be called from any thread."""
+    """Embeds the items of concurrent requests; every method may be called from any thread. `heif` decodes HEIC."""
 
-    def __init__(self, model: Embedder, limits: Limits, metrics: "Metrics") -> None:
+    def __init__(self, model: Embedder, limits: Limits, metrics: "Metrics", heif: Way = refused) -> None:
         self.model, self.limits, self.metrics = model.eval(), limits, metrics
+        self._heif = heif
         self._ready: deque[_Read] = deque()
         self._jobs: deque[_Job] = deque()  # those with items to read; each in turn gives a chunk
         self._changed = threading.Condition()
@@ -190,7 +192,8 @@ class Batcher:
         self._check_pixels(item)
         position = self.model.place(item)
         encoder = self.model.readers[position].encoder
-        read = encoder.read_prompted(item, job.prompt)
+        with decoding(self._heif):
+            read = encoder.read_prompted(item, job.prompt)
         length = encoder.length(read)
         words, counter = (read.text, encoder.text) if isinstance(encoder, FusedEncoder) else (read, encoder)
         ids = isinstance(words, list | torch.Tensor)  # of open_clip's towers, which pad every text to their context

@@ -11,7 +11,7 @@ from zoo.tables.errors import TableError
 from zoo.tables.walking import Entry, UnreadableFolderError, entries, unread
 
 # Images by name that the zoo cannot decode: they must be set aside, not vanish.
-UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".jp2", ".svg"})
+UNREAD_SUFFIXES = frozenset({".jxl", ".jp2", ".svg"})
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
