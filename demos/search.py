@@ -36,9 +36,15 @@ DESCRIBE = {
     "note": "Add a picture, or click one of the examples; change the labels as you like.",
 }
 DESCRIBED = ("motorcycle_left.png", "chelsea.png", "china.jpg", "lion.jpg")
-# The picture grows inside its frame, which then scrolls; a click is still told in pixels of the picture.
-ZOOM = """(zoom) => { const image = document.querySelector('#map img');
-  if (image) { image.style.maxWidth = image.style.maxHeight = 'none'; image.style.width = 100 * zoom + '%'; image.style.height = 'auto'; } }"""
+# The map grows inside its frame, which then scrolls; a click is still told in pixels of the image.
+ZOOM = """(zoom) => {
+  const frame = document.querySelector('#map'), image = frame?.querySelector('img');
+  if (!image) return;
+  for (let place = image.parentElement; place && place !== frame; place = place.parentElement) {
+    place.style.overflow = 'visible'; place.style.maxHeight = 'none';
+  }
+  Object.assign(image.style, {maxWidth: 'none', maxHeight: 'none', objectFit: 'contain', height: 'auto', width: zoom * frame.clientWidth + 'px'});
+}"""
 Components = list[gr.components.Component]
 PROGRESS = gr.Progress()
 

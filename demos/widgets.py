@@ -26,7 +26,7 @@ CSS = """
 #title p { color: var(--body-text-color-subdued); font-size: 1.05rem; margin-top: 0; }
 #status p { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0; padding-left: .85rem; }
 #picked img { max-height: 260px; }
-#map .image-frame, #map .image-container { overflow: auto; }
+#map { overflow: auto !important; max-height: 85vh; }
 #near .grid-wrap { min-height: 0; }
 #picked-caption p { font-weight: 600; }
 #map-note p, #near-head p { color: var(--body-text-color-subdued); font-size: .85rem; }

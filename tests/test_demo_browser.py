@@ -19,6 +19,8 @@ from zoo.demos.gallery import Picture, folder_pictures  # noqa: E402
 from zoo.demos.screenshot import CHROMIUM_FLAGS, find_chromium  # noqa: E402
 from zoo.demos.serve import launch  # noqa: E402
 
+from zoo.spec import Calibration  # noqa: E402
+
 CHROMIUM = find_chromium()
 pytestmark = [
     pytest.mark.usefixtures("cache_home"),  # where vectors of folders are kept
@@ -45,7 +47,8 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def url(photos):
     pictures = [*folder_pictures(photos)[1:], Picture(photos / "black.png", EVIL)]
-    with running(search.build(colour_model(), pictures, roots=[photos.parent])) as address:
+    tries = ["a red motorbike"]
+    with running(search.build(colour_model(), pictures, roots=[photos.parent], queries=tries)) as address:
         yield address
 
 
@@ -258,3 +261,40 @@ def test_zoo_mini_finds_the_red_motorbike_first(browser):
         page.close()
     finally:
         served.close(verbose=False)
+
+
+@every("width", [390, 1280])
+def test_what_follows_a_search_at_both_widths(browser, photos, width):
+    model = colour_model()
+    model.calibration = {"text>image": Calibration(0.1, 0.1, 0.9)}
+    with running(search.build(model, folder_pictures(photos), roots=[photos.parent])) as address:
+        page = browser.new_page(viewport={"width": width, "height": 844})
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        ask(page, "a red thing")
+        expect(page.locator("#text-scores .head")).to_contain_text("pictures searched in")
+        expect(first_picture(page)).to_be_in_viewport()
+        link = page.locator("#text-scores a").first
+        assert link.get_attribute("href").startswith("/original/")
+        with page.context.expect_page() as opened:
+            link.click()
+        opened.value.wait_for_load_state()
+        assert opened.value.evaluate("document.images[0].naturalWidth") == 64
+        opened.value.close()
+        ask(page, "nothing of these")
+        expect(page.locator("#text-scores .head")).to_contain_text("Nothing clearly fits")
+        ask(page, " ")
+        expect(page.locator("#text-scores .head")).to_have_text("No results")
+        expect(page.locator("#text-results .thumbnail-lg")).to_have_count(0)
+        page.get_by_role("tab", name="Map").click()
+        image = page.locator("#map img")
+        before = image.bounding_box()["width"]
+        page.locator("#map-zoom input[type=range]").fill("3")
+        page.wait_for_function(
+            "before => document.querySelector('#map img').getBoundingClientRect().width > 2.5 * before", arg=before
+        )
+        assert image.evaluate("image => getComputedStyle(image).objectFit") == "contain", (
+            "not a small one in a large frame"
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.close()
