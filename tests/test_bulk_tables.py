@@ -199,14 +199,17 @@ def test_vectors_may_lie_inside_a_partitioned_folder(clip, tmp_path):
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_partitions_of_text_files(kind, tmp_path):
+    write = as_csv if kind == "csv" else as_jsonl
     for year in (2023, 2024):
         (tmp_path / f"year={year}").mkdir()
-        (as_csv if kind == "csv" else as_jsonl)([{"text": f"of {year}"}], tmp_path / f"year={year}" / f"a.{kind}")
+        write([{"text": f"of {year}"}], tmp_path / f"year={year}" / f"a.{kind}")
     source = open_source(tmp_path)
     assert source.schema.field("year").type == pa.int64()
     assert [(r.id, r.value, r.attributes[1]) for r in source.records()] == [
         (f"year={year}/a.{kind}#0", f"of {year}", year) for year in (2023, 2024)
     ]
+    write([{"text": "of 2024", "year": 1999}], tmp_path / "year=2024" / f"a.{kind}")
+    assert [r.attributes[1] for r in open_source(tmp_path).records()] == [2023, 1999]  # a column goes before a folder
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])

@@ -312,6 +312,13 @@ def test_columns_that_nobody_can_tell_are_asked_for(tmp_path):
             open_source(path, column=column)
 
 
+def test_what_only_stands_in_for_another_column_is_not_asked_about(tmp_path):
+    path = shard(tmp_path / "s.tar", {"a.txt": "file", "a.json": '{"caption": "field"}'})
+    assert [record.value for record in open_source(path).records()] == ["file"]
+    path = as_csv([{"file_name": "a.png", "image": "b.png"}], tmp_path / "t.csv")
+    assert open_source(path).column == "image"
+
+
 def test_columns_of_one_role_are_one_item(tmp_path):
     row = {"query_image": "a.png", "query_text": "a", "id": "1"}
     path = as_csv([row], tmp_path / "t.csv")

@@ -54,6 +54,9 @@ def test_a_mark_is_no_letter_of_the_first_column_where_the_encoding_is_said(tmp_
 
 def test_blank_lines_are_no_rows(tmp_path):
     assert rows_of(write(tmp_path, "t.csv", 'query,positive\n\n  \n"a,b",é\n \t\nc,d\n\n')) == ROWS
+    row = '{"query": "a", "positive": "b"}\n'
+    (told,) = open_pairs(write(tmp_path, "t.jsonl", f"{row}\n \n{{\n\n{row}")).problems()
+    assert told.startswith("t.jsonl, line 4: no JSON")
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "shift_jis", "gb18030"])
@@ -89,6 +92,11 @@ def test_zero_bytes_are_named(tmp_path):
 def test_line_ends_in_every_encoding(end, encoding, tmp_path):
     path = write(tmp_path, "t.csv", end.join(["query,positive", '"a,b",é', "c,d", ""]).encode(encoding))
     assert rows_of(path) == ROWS
+
+
+def test_a_line_end_that_the_first_look_cuts_in_two_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.tables.lines._HEAD", len("query,positive\r"))
+    assert rows_of(write(tmp_path, "t.csv", as_csv().replace("\n", "\r\n"))) == ROWS
 
 
 PACKERS = {".gz": gzip.compress, ".zst": lambda content: pa.compress(content, codec="zstd", asbytes=True)}

@@ -17,6 +17,7 @@ from zoo.cli import main
 from zoo.tables import NoSplitError, SplitTable, TableError, open_held_out
 from zoo.tables.options import Options
 from zoo.tables.pairs import block_numbers
+from zoo.tables.splits import split_of_path
 
 CALM = {"progress": False, "trackers": (), "report": False}
 SPELLINGS = ["train", "Training", "valid", "validation", "dev", "val", "test", "eval", "testing", "train "]
@@ -86,6 +87,15 @@ def test_a_split_without_rows_is_named(kind, tmp_path, client_hub):
     assert len(open_pairs(plain, split="train")) == 1
 
 
+def test_a_row_that_cannot_be_read_makes_no_split(tmp_path):
+    path = as_jsonl(rows_of(["train", "train"]), tmp_path / "t.jsonl")
+    with path.open("a") as file:
+        file.write("{\n")
+    assert len(open_pairs(path)) == 3  # it may be of any split that there is
+    with pytest.raises(NoSplitError, match="has no row of the split 'val'"):
+        open_pairs(path, split="val")
+
+
 def test_other_names_of_the_column_count_where_their_values_are_splits(tmp_path):
     assert numbers(open_pairs(as_csv(rows_of(SPLITS, "subset"), tmp_path / "a.csv"))) == list(range(8))
     assert len(open_pairs(as_jsonl(rows_of(["en", "de"], "subset"), tmp_path / "b.jsonl"))) == 2
@@ -147,6 +157,7 @@ def test_files_and_folders_of_splits(tmp_path):
     assert open_pairs(pictures, split="val")[0].where == "cat/b.png"
     with pytest.raises(NoSplitError, match=r"has no split 'test'; its folders: Validation, training"):
         open_pairs(pictures, split="test")
+    assert split_of_path("test/train-00000.parquet") == "train"  # what a file itself is called goes before its folder
 
 
 def test_a_hub_data_set_whose_files_name_splits_and_whose_rows_do(client_hub, tmp_path):

@@ -191,6 +191,9 @@ def test_lists_and_numbers_in_csv_cells(folder):
     assert first.teacher_scores == (0.9, 0.5, 0.25)
     assert (first.score, second.score) == (0.75, 1.0)
     assert second.negatives == second.teacher_scores == ()
+    also, graded = "query,positive,also_text\na,b,c\n", "query,positive,label\na,b,0.5\nc,d,1\n"
+    assert [item.text for item in open_pairs(write(folder, "also.csv", also))[0].also] == ["c"]
+    assert [pair.score for pair in open_pairs(write(folder, "graded.csv", graded))] == [0.5, 1.0]
 
 
 def test_digits_are_text_where_text_is_meant(folder):
@@ -236,6 +239,9 @@ def test_many_bad_rows_are_counted_and_five_are_named(folder):
     assert told[0] == "pairs.csv: 12 of 13 rows are no pairs:"
     assert [line.split(":")[0] for line in told[1:6]] == [f"  line {n}" for n in range(2, 7)]
     assert told[6:] == ["  … and 7 more"]
+    for name in ("part-1.csv", "part-2.csv"):
+        write(folder, name, "\n".join(lines))
+    assert len(open_pairs(folder / "part-*.csv").problems(5)) == 5
 
 
 # ------------------------------------------------------------------------------------------------ JSONL
@@ -254,6 +260,11 @@ def test_jsonl_lists_nulls_and_composed_queries(folder):
     assert contents.number(first.positive) == contents.number(second.positive)
     assert [item.text for item in first.negatives] == ["x"]
     assert second.negatives == ()
+
+
+def test_a_label_that_is_null_everywhere_says_nothing(folder):
+    (pair,) = open_pairs(write(folder, "t.jsonl", '{"query": "a", "positive": "b", "label": null}\n'))
+    assert (pair.group, pair.score) == ("", None)
 
 
 def test_several_positives_are_also_right(folder):
@@ -318,6 +329,10 @@ def test_sub_folders_are_captions(tmp_path):
     assert [contents.number(pair.positive) for pair in table] == [0, 0, 1]
     assert table.names == ["pets"]
     assert "column the sub-folder's name" in str(table.schemas[0])
+    for name in ("1.png", "2.png", "3.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    with pytest.raises(TableError, match=r": 3 pictures lie in no sub-folder and have no .txt beside them, e.g. 1.png"):
+        open_pairs(tmp_path)
 
 
 def test_texts_beside_the_pictures_are_read_when_asked_for(folder):
@@ -372,6 +387,7 @@ def test_globs_ranges_and_names(folder):
     assert table.blocks() == [range(1), range(1, 2), range(2, 3)]
     assert table.where(2) == "part-10.csv, line 2"
     assert [pair.query.text for pair in open_pairs(f"{folder}/part-{{1..2}}.csv")] == ["q1", "q2"]
+    assert [pair.query.text for pair in open_pairs(f"{folder}/part-{{10..10}}.csv")] == ["q10"]
     with pytest.raises(TableError, match=r"part-3.csv does not exist|part-3.csv matches no file"):
         open_pairs(f"{folder}/part-{{1..3}}.csv")
     with pytest.raises(TableError, match=r"nothing\*.csv matches no file"):

@@ -62,10 +62,11 @@ def test_media_are_told_by_the_files_types(tmp_path):
 
 
 def test_numbered_classes_have_names(tmp_path):
-    rows = [{"image": RED, "label": 1}, {"image": BLUE, "label": 0}]
+    rows = [{"image": RED, "label": 1}, {"image": BLUE, "label": 0}, {"image": BLUE, "label": -1}]
     noted = {"label": {"_type": "ClassLabel", "names": ["blue", "red"]}}
     table = open_pairs(parquet(tmp_path / "p.parquet", rows, {"image": pa.binary(), "label": pa.int64()}, 2, noted))
-    assert [pair.positive.text for pair in table] == ["red", "blue"]
+    assert [table[row].positive.text for row in (0, 1)] == ["red", "blue"]
+    assert table.problems() == ["p.parquet, row 2: the label is empty"]  # -1 is no class, as on the Hub
 
 
 def test_bad_rows_of_parquet_are_found_when_read(tmp_path):
@@ -100,6 +101,9 @@ def test_problems_read_no_bytes_that_are_all_there(tmp_path, monkeypatch):
     )
     assert table.problems() == ["p.parquet, row 1: the text is empty", "p.parquet, row 3: the image is empty"]
     assert asked == [["text"], ["image", "text"]]
+    asked.clear()
+    assert len(table.problems(keep=np.array([True, True, False, False]))) == 1
+    assert asked == [["text"]]  # of the split of no row of a group nothing is read
 
 
 def test_of_a_large_table_some_blocks_are_looked_at(tmp_path):
@@ -178,6 +182,9 @@ def test_several_parquet_files_and_a_data_set_column(tmp_path):
     assert [pair.query.text for pair in table] == ["nq 0", "nq 1", "nq 2", "fever 0", "fever 1", "fever 2"]
     assert table.where(4) == "part-1.parquet, row 1"
     assert table.blocks() == [range(2), range(2, 3), range(3, 5), range(5, 6)]
+    pandas = pa.table({"query": ["a", "b"], "positive": ["c", "d"], "task": [float("nan"), 1.0]})
+    pq.write_table(pandas, tmp_path / "pandas.parquet")
+    assert open_pairs(tmp_path / "pandas.parquet", name="own").names == ["own", "1.0"]  # NaN is an empty cell
 
 
 def test_memory_does_not_grow_with_the_pictures(tmp_path):
@@ -216,6 +223,31 @@ def test_threads_read_each_row_group_once(tmp_path, monkeypatch):
     assert sorted(asked) == list(range(8))
 
 
+def test_the_row_groups_that_were_asked_for_last_are_kept(tmp_path, monkeypatch):
+    path = parquet(tmp_path / "p.parquet", [{"text": str(i) * 1000} for i in range(3)], {"text": pa.string()}, 1)
+    asked = []
+    read = RowGroups.read
+    monkeypatch.setattr(
+        RowGroups, "read", lambda self, group, columns: asked.append(group) or read(self, group, columns)
+    )
+
+    def reads(budget: int, *rows: int) -> list[int]:
+        asked.clear()
+        groups = RowGroups([path], budget=budget)
+        assert [groups.cells(row)["text"][0] for row in rows] == [str(row) for row in rows]
+        return list(asked)
+
+    one = RowGroups([path])
+    one.cells(0)
+    assert reads(2 * one.kept_bytes, 0, 1, 0, 2, 0, 1) == [0, 1, 2, 1]
+    assert reads(0, 0, 0, 1, 1) == [0, 1]  # the last one always
+    path.rename(tmp_path / "away")
+    with pytest.raises(TableError, match="row group 1: damaged or cut off"):
+        one.cells(1)
+    (tmp_path / "away").rename(path)
+    assert one.cells(1)["text"][0] == "1"  # a disk that was away is asked again
+
+
 # ------------------------------------------------------------------------------------------------ tar shards
 
 
@@ -250,6 +282,10 @@ def test_shards_with_roles_and_json_fields(tmp_path):
     assert open_pairs(path)[0].positive.text == "field"
     path = shard(tmp_path / "d.tar", {"1.jpg": RED, "1.txt": "file", "1.json": '{"title": "said"}'})
     assert open_pairs(path, columns={"text": "title"})[0].positive.text == "said"
+    path = shard(tmp_path / "e.tar", {"1.query.txt": "a", "1.positive.txt": "b", "1.score": "0.5\n"})
+    assert open_pairs(path)[0].score == 0.5
+    path = shard(tmp_path / "f.tar", {"1.jpg": RED, "1.class": "0", "2.jpg": BLUE, "2.class": "1"})
+    assert [pair.positive.text for pair in open_pairs(path)] == ["0", "1"]  # no other text is there
 
 
 def test_bad_samples_are_found_when_read(tmp_path):

@@ -64,6 +64,16 @@ def test_a_hub_data_set_of_shards_and_of_lines(client_hub, tmp_path):
     assert open_pairs("hf:org/lines")[0].where == "train.jsonl, line 1"
 
 
+def test_files_without_a_split_are_for_training_and_a_folder_is_named_whole(client_hub):
+    def csv(query: str) -> bytes:
+        return f"query,positive\n{query},b\n".encode()
+
+    files = {"en/more.csv": csv("more"), "en/test.csv": csv("test"), "en_us/train.csv": csv("us")}
+    client_hub.add(files, "datasets/org/two")
+    assert [pair.query.text for pair in open_pairs("hf:org/two/en")] == ["more"]
+    assert [pair.query.text for pair in open_pairs("hf:org/two/en", split="test")] == ["test"]
+
+
 @pytest.mark.parametrize(
     ("source", "split", "error", "message"),
     [

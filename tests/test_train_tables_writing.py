@@ -137,6 +137,10 @@ def test_paths_are_relative_to_the_file_and_bytes_lie_beside_it(pairs, tmp_path)
     assert row["positive_image"].startswith("mined-media/")
     assert row["positive_image"].endswith(".png")
     assert len(list((tmp_path / "out" / "mined-media").iterdir())) == 1  # equal bytes are one file
+    (tmp_path / "pics" / "red.png").rename(tmp_path / "blob")  # as in the cache of the Hub's client
+    (tmp_path / "pics" / "red.png").symlink_to(tmp_path / "blob")
+    path = write_pairs(pairs[:1], tmp_path / "out" / "mined.jsonl")
+    assert json.loads(path.read_text())["query_image"] == "../pics/red.png"
     (tmp_path / "out").rename(tmp_path / "moved")
     assert open_pairs(tmp_path / "moved" / "mined.jsonl")[0].positive.image.read_bytes() == BLUE
 
@@ -160,6 +164,11 @@ def test_large_parquet_files_have_small_row_groups(tmp_path):
         ({}, "p.txt", r"p.txt ends in .txt; pairs are written to .csv, .tsv, .jsonl or .parquet"),
         ({"query": Item(image=RED, regions=(Box(0, 0, 1, 1),))}, "p.jsonl", "an item with regions cannot be written"),
         ({"positive": Item(audio=np.zeros(8))}, "p.parquet", "its audio is ndarray; only files and bytes are written"),
+        (
+            {"positive": Item(text="a", instruction="find it"), "negatives": (Item(text="b"),)},
+            "p.csv",
+            r"its targets have different instructions \['', 'find it'\]; only one is written",
+        ),
     ],
 )
 def test_what_cannot_be_written_leaves_nothing(tmp_path, change, name, message):
@@ -169,3 +178,12 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, change, name, message):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TableError, match="there are no pairs to write"):
         write_pairs([], tmp_path / "p.jsonl")
+
+
+def test_what_was_written_before_stays_where_writing_it_anew_fails(tmp_path):
+    good = Pair(Item(image=RED), Item(text="red"))
+    path = write_pairs([good], tmp_path / "p.jsonl")
+    with pytest.raises(TableError, match="its audio is ndarray"):
+        write_pairs([good, replace(good, positive=Item(audio=np.zeros(8)))], path)
+    (pair,) = open_pairs(path)
+    assert pair.query.image.read_bytes() == RED

@@ -208,10 +208,11 @@ def test_scores_beside_empty_columns_are_of_the_others(tmp_path):
         {"query": "a", "positive": "b", "negative_1": "c", "negative_2": None, "teacher_scores": [0.9, 0.5, None]},
         {"query": "d", "positive": "e", "negative_1": None, "negative_2": "f", "teacher_scores": [0.9, 0.4]},
         {"query": "g", "positive": "h", "negative_1": "i", "negative_2": "j", "teacher_scores": [0.9, None, 0.1]},
+        {"query": "k", "positive": "l", "negative_1": None, "negative_2": None, "teacher_scores": [None]},
     ]
     pairs = open_pairs(as_jsonl(rows, tmp_path / "t.jsonl"))
     assert [pairs[row].teacher_scores for row in (0, 1)] == [(0.9, 0.5), (0.9, 0.4)]
-    assert list(set_aside(pairs, 1).bad) == ["t.jsonl, line 3"]
+    assert list(set_aside(pairs, 2).bad) == ["t.jsonl, line 3", "t.jsonl, line 4"]
 
 
 @pytest.mark.parametrize("loss", ["mixing", "matryoshka(dims=[8]):mixing", "matryoshka_2d(dims=[8]):mixing"])

@@ -182,7 +182,7 @@ class PairBuilder:
         if not isinstance(value, list):
             raise BadCellError(f"the {column} is {described(value)}, not a list of numbers")
         # Tables with a column for each negative keep a place in the scores for those that a row has not.
-        if len(value) > 1 + negatives and value.count(None) == len(value) - 1 - negatives:
+        if value.count(None) == len(value) - 1 - negatives:
             value = [score for score in value if score is not None]
         scores = tuple(_number(score, column) for score in value)
         if scores and len(scores) != 1 + negatives:

@@ -45,7 +45,7 @@ class RowTable(Table):
         self.schemas = [replace(schema, rows=len(rows))]
         values = [None] * len(rows)
         if schema.dataset is not None:
-            values = [str(v).strip() if v not in (None, "") else None for v in self.values(schema.dataset)]
+            values = [str(v).strip() if v is not None else None for v in self.values(schema.dataset)]
         self.datasets, self.names = named_datasets(values, options.name)
 
     @property
