@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.items import as_item
-from zoo.media import IMAGE_SUFFIXES
+from zoo.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from zoo.similarity import cut, usable
 from zoo.windows import Pace, batches, windows
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
 _SUFFIXES = (
-    *IMAGE_SUFFIXES, ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wav", ".mp3",
-    ".flac", ".ogg", ".m4a",
+    *IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".wav", ".mp3", ".flac", ".ogg", ".m4a",
 )  # fmt: skip
 _LOOKED_UP, _LONGEST_PATH = 1000, 1024
 

@@ -1,4 +1,4 @@
-"""A folder of images as a source: walked in sorted order, one directory's names in memory at a time."""
+"""A folder of images or of videos as a source: walked in sorted order, one directory's names in memory at a time."""
 
 import os
 from collections import Counter
@@ -11,13 +11,13 @@ from zoo.bulk.errors import FileNameError, SourceError
 from zoo.bulk.sources import ALL, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.errors import InputError
 from zoo.tables.folder import split_folder
-from zoo.tables.images import walk_images
+from zoo.tables.images import Kind, walk_images
 from zoo.tables.options import Options
 
 
 @dataclass
 class Images:
-    """A folder of images, before anything is read."""
+    """A folder of images, or of videos where they are asked for, before anything is read."""
 
     path: Path
     options: Options
@@ -34,48 +34,50 @@ class Images:
     def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
         """See `Opened`."""
         check_kind(kind)
-        if asked or kind not in (None, "image"):
-            what = f"kind={kind}" if kind not in (None, "image") else "column"
-            raise SourceError(f"{self.path} is a folder, whose images are embedded: it takes no {what}")
-        check_read(self.path, "image", modalities)
+        if asked or kind not in (None, "image", "video"):
+            what = "column" if asked else f"kind={kind}"
+            raise SourceError(f"{self.path} is a folder, whose images or videos are embedded: it takes no {what}")
+        check_read(self.path, kind or "image", modalities)
         split = self.options.split
         folder = self.path if split is None else split_folder(self.path, split, must=True)[0]
-        source = FolderSource.open(folder, exclude=self.exclude)
+        if kind is None and not holds(folder, "image", self.exclude) and holds(folder, "video", self.exclude):
+            raise SourceError(f"{folder} holds videos and no images; to embed the videos, say --kind video")
+        source = FolderSource.open(folder, exclude=self.exclude, kind="video" if kind == "video" else "image")
         source.notes = list(self.notes)
         return source
 
 
-def holds_images(folder: Path, exclude: Path | None) -> bool:
-    """Whether there is an image below a folder."""
-    return any(error is None for _, error in walk_images(folder, exclude=exclude and exclude.resolve()))
+def holds(folder: Path, kind: Kind, exclude: Path | None) -> bool:
+    """Whether there is an image, or a video, below a folder."""
+    return any(error is None for _, error in walk_images(folder, exclude=exclude and exclude.resolve(), kind=kind))
 
 
 @dataclass
 class FolderSource(SourceFacts):
-    """Every image below a folder; see `walk_images`.
+    """Every image, or every video, below a folder; see `walk_images`.
 
-    The attribute `folder` is the image's folder inside the source, "" at the top.
+    The attribute `folder` is the file's folder inside the source, "" at the top.
     """
 
     exclude: Path | None = None
 
     @classmethod
-    def open(cls, path: Path, *, exclude: Path | None = None) -> Self:
+    def open(cls, path: Path, *, exclude: Path | None = None, kind: Kind = "image") -> Self:
         """A source over `path`; nothing is read yet."""
         import pyarrow as pa
 
         schema = pa.schema([("folder", pa.string())])
         exclude = exclude.resolve() if exclude else None
-        return cls(path, path.resolve(), "image", None, schema, base=path.resolve(), exclude=exclude)
+        return cls(path, path.resolve(), kind, None, schema, base=path.resolve(), exclude=exclude)
 
     def count(self) -> int:
         """Number of inputs; also fills `ignored`."""
         self.ignored = Counter()
-        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude))
+        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude, self.kind))
 
     def records(self) -> Iterator[Record]:
-        """One record for each image, sorted by path, level by level."""
-        for relative, error in walk_images(self.root, exclude=self.exclude):
+        """One record for each file, sorted by path, level by level."""
+        for relative, error in walk_images(self.root, exclude=self.exclude, kind=self.kind):
             yield self._record(relative, error)
 
     def _record(self, relative: str, error: InputError | None) -> Record:

@@ -165,7 +165,7 @@ def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> 
     Raises:
         SourceError: nothing there, an unknown kind of file, or a damaged one. HubError: a data set that cannot be had.
     """
-    from zoo.bulk.folder import Images, holds_images
+    from zoo.bulk.folder import Images, holds
     from zoo.bulk.tables import Lines, Tables
 
     place = Path(path).expanduser()
@@ -176,7 +176,7 @@ def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> 
     tables = Tables.in_folder(place, options, exclude)
     if tables is None:
         return Images(place, options, exclude)
-    if tables.gives_way and holds_images(place, exclude):
+    if tables.gives_way and holds(place, "image", exclude):
         names = ", ".join(file.name for file in tables.found.files[:3])
         return Images(
             place, options, exclude, [f"the images are embedded, and {names} is not read: name it for its rows"]

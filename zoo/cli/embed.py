@@ -1,6 +1,6 @@
 """Embed a folder of images, a text file or a table into a folder of vectors.
 
-SOURCE is a folder (all images below it), a .txt file with a text per line, or a table as `zoo train` reads it: .csv,
+SOURCE is a folder (all images below it; with --kind video all videos), a .txt file with a text per line, or a table as `zoo train` reads it: .csv,
 .tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or
 pack:NAME. What a column holds is told by its name, by the same names as in training (text, caption, query, image,
 file_name, query_image, …); --column chooses. Paths are relative to the table. All other columns are kept, and
@@ -33,6 +33,7 @@ from zoo.cli._shared import (
 
 EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/",
+    "zoo embed ~/Videos --kind video --out vectors/ --model qwen3vl-embedding-2b",
     "zoo embed captions.csv --out vectors/ --model bge-small-en-v1.5",
     "zoo embed products.parquet --column photo --kind image --out vectors/",
     "zoo embed products.csv --column image+title --out vectors/     # one vector of both",
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind",
         choices=("text", "image", "video", "audio"),
-        help="what the column holds, if its name does not say it",
+        help="what the column holds, if its name does not say it; of a folder which files are embedded, image or video",
     )
     parser.add_argument("--split", metavar="S", help="rows of this split alone: train, val, test (default: all)")
     add_reading_options(parser)

@@ -1,31 +1,35 @@
-"""The images below a folder, in one order for training and for bulk: sorted by path, level by level."""
+"""The images or videos below a folder, in one order for training and for bulk: sorted by path, level by level."""
 
 import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from zoo.errors import InputError
-from zoo.media import IMAGE_SUFFIXES, kind_of
+from zoo.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
 from zoo.tables.errors import TableError
 from zoo.tables.walking import Entry, UnreadableFolderError, entries, unread
 
 # Images by name that the zoo cannot decode: they must be set aside, not vanish.
 UNREAD_SUFFIXES = frozenset({".jxl", ".jp2", ".svg"})
+Kind = Literal["image", "video"]
+_SUFFIXES = {"image": IMAGE_SUFFIXES | UNREAD_SUFFIXES, "video": VIDEO_SUFFIXES}
+_OTHERS = {"image": "not-a-picture", "video": "not-a-video"}
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 def walk_images(
-    root: Path, ignored: Counter[str] | None = None, exclude: Path | None = None
+    root: Path, ignored: Counter[str] | None = None, exclude: Path | None = None, kind: Kind = "image"
 ) -> Iterator[tuple[str, InputError | None]]:
-    """Relative paths of images in order, with an error for each folder that cannot be opened, and for each entry of which
+    """Relative paths of images, or of videos, in order, with an error for each folder that cannot be opened, and for each entry of which
     it cannot be told what it is.
 
-    Files with an image's suffix are images, whatever they hold; other files are if they begin like one. Hidden files and
+    Files with the suffix of the kind are of it, whatever they hold; other files are if they begin like one. Hidden files and
     folders are none, and linked folders, which may lead in circles, are not entered.
 
     Args:
-        ignored: counts what is no image, by kind. exclude: a folder that is not entered.
+        ignored: counts what is not of the kind. exclude: a folder that is not entered.
 
     Raises:
         TableError: the folder itself cannot be opened.
@@ -38,11 +42,11 @@ def walk_images(
             yield relative, error
             continue
         # A stack: the first in order has to lie on top.
-        pending.extend(sorted(_kept(root, relative, ignored, exclude), key=lambda one: one[0], reverse=True))
+        pending.extend(sorted(_kept(root, relative, ignored, exclude, kind), key=lambda one: one[0], reverse=True))
 
 
 def _kept(
-    root: Path, relative: str, ignored: Counter[str], exclude: Path | None
+    root: Path, relative: str, ignored: Counter[str], exclude: Path | None, kind: Kind
 ) -> Iterator[tuple[str, bool, InputError | None]]:
     """(path, whether to enter it, error) of what counts in one folder."""
     for entry in entries(root / relative, relative):
@@ -60,24 +64,24 @@ def _kept(
         elif entry.is_folder:
             if entry.path != exclude:
                 yield path, True, None
-        elif (found := _is_image(entry, path)) is True:
+        elif (found := _is_of(kind, entry, path)) is True:
             yield path, False, None
         elif found is False:
-            ignored["not-a-picture"] += 1
+            ignored[_OTHERS[kind]] += 1
         else:
             yield path, False, found
 
 
-def _is_image(entry: Entry, path: str) -> bool | InputError:
-    """Whether a file is an image, or why that cannot be told."""
+def _is_of(kind: Kind, entry: Entry, path: str) -> bool | InputError:
+    """Whether a file is of a kind, or why that cannot be told."""
     suffix = os.path.splitext(entry.name)[1].lower()
-    if suffix in IMAGE_SUFFIXES or suffix in UNREAD_SUFFIXES:
+    if suffix in _SUFFIXES[kind]:
         return True
     try:
-        return kind_of(entry.path) == "image"
+        return kind_of(entry.path) == kind
     except InputError as error:
         cause = error.__cause__
-        # What is gone is no image: a link that leads nowhere, or a file that went during the walk.
+        # What is gone is nothing: a link that leads nowhere, or a file that went during the walk.
         return unread(path, cause) if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError) else False
     except OSError as error:
         return unread(path, error)
