@@ -166,6 +166,8 @@ def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Pict
         name = relative.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         if error is not None:
             left_out.append(Refused(name, error.code, explain(error)))
+        elif name != relative.replace(os.sep, "/"):
+            left_out.append(Refused(name, "file-name", "Its name is not Unicode. Rename it."))  # no page can say it
         elif why := _stray(root / relative, root):
             left_out.append(Refused(name, "stray-link", why))
         else:

@@ -42,9 +42,11 @@ def private_folder() -> Path:
     """The folder of this process for what its pages keep; it goes when the process ends, and those of killed ones with it."""
     from filelock import FileLock
 
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
-    lock = FileLock(folder / ".lock")
+    # It gets its name when it is locked: what has that name and no lock is taken for abandoned.
+    made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}")).resolve()
+    lock = FileLock(made / ".lock")
     lock.acquire()
+    folder = made.rename(made.with_name(made.name.removeprefix(".")))
     ours = os.getpid()
 
     def remove() -> None:

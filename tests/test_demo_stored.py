@@ -17,7 +17,7 @@ pytest.importorskip("gradio")
 
 from gradio_client import Client
 from zoo.demos import serve, stored
-from zoo.demos.gallery import folder_pictures
+from zoo.demos.gallery import folder_pictures, walk_pictures
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 
@@ -62,9 +62,12 @@ def test_what_is_left_out_is_told_as_in_zoo_embed(model, photos, monkeypatch):
     (photos / "phone.heic").write_bytes(b"....ftypheic")
     (photos / "out.png").symlink_to("/etc/hostname")
     (photos / "gone.png").symlink_to(photos / "nothing")
+    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes((photos / "red.png").read_bytes())
     gallery = stored.folder_gallery(model, photos)
+    assert [one.name for one in walk_pictures(photos)[1] if one.code == "file-name"] == ["caf\\xe9.png"]
     assert {one.name: one.code for one in gallery.refused} == {
         "broken.png": "corrupt-image",
+        "caf\\xe9.png": "file-name",
         "phone.heic": "unread-heif",
         "out.png": "stray-link",
         "gone.png": "stray-link",

@@ -404,6 +404,26 @@ def test_nothing_stays_of_a_page_that_is_stopped(photos, tmp_path, ending):
     assert not list(place.glob("zoo-demo-*"))
 
 
+def test_a_page_that_begins_is_not_taken_for_an_abandoned_one(tmp_path, monkeypatch):
+    from filelock import FileLock
+
+    others = []
+
+    class Slow(FileLock):
+        def acquire(self, *args, **options):
+            if not others:  # a second page begins before the first one holds its lock
+                Path(self.lock_file).touch()
+                others.append(None)
+                others[0] = visitors.private_folder.__wrapped__()
+            return super().acquire(*args, **options)
+
+    monkeypatch.setattr("filelock.FileLock", Slow)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first = visitors.private_folder.__wrapped__()
+    for folder in (first, others[0]):
+        assert folder.stat().st_mode & 0o077 == 0, "removed, and made again by the lock, for all to read"
+
+
 def test_folders_of_others_are_left_alone(tmp_path):
     from filelock import FileLock
 

@@ -15,7 +15,9 @@ ELSEWHERE: dict[str, str] = {
     **dict.fromkeys(("get_text_embedding", "get_text_embeddings", "get_text_embedding_batch"), _TEXTS),
     **dict.fromkeys(("encode_image", "encode_images", "embed_image", "embed_images", "get_image_features"), _IMAGES),
     **dict.fromkeys(("get_image_embedding", "get_image_embeddings"), _IMAGES),
-    **dict.fromkeys(("encode_video", "get_video_features"), 'model.encode([zoo.Item(video="film.mp4"), …])'),
+    **dict.fromkeys(
+        ("encode_video", "get_video_features"), 'model.encode([zoo.Item(video=pathlib.Path("clip.mp4")), …])'
+    ),
     **dict.fromkeys(("embed", "embeddings", "get_embedding", "get_embeddings", "encode_multi_process"), _ANY),
     **dict.fromkeys(("predict", "transform", "get_fused_embeddings"), _ANY),
     **dict.fromkeys(("embed_query", "embed_queries", "query_embed", "encode_queries", "get_query_embedding"), _QUERIES),
