@@ -139,7 +139,8 @@ def copy_photos(photos: Path, target: Path) -> list[str]:
     for picture in found:
         name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', picture.path.stem)[:60]}-{digest(picture.path)[:8]}.jpg"
         try:
-            save_small(picture.path, target / name, PHOTO_SIDE)
+            if not (target / name).exists():  # the name tells the content
+                save_small(picture.path, target / name, PHOTO_SIDE)
         except InputError as error:
             raise ZooError(f"{photos}: {picture.caption}: {error}. Take it away, or repair it.") from error
         names.append(f"{target.name}/{name}")

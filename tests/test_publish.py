@@ -18,6 +18,7 @@ from PIL import Image
 
 import zoo
 from tests import warm
+from tests.demo_support import colour_photos
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.train_support import PAINTS, SHAPES, picture
@@ -215,6 +216,18 @@ def test_a_full_disk_is_named(tmp_path: Path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.mark.slow
+def test_a_photo_that_cannot_be_read_is_told_before_anything_is_sent(hub: LoopbackHub, tmp_path: Path):
+    photos = colour_photos(tmp_path / "photos")
+    (photos / "broken.png").write_bytes(b"no")
+    zoo.build_model("mini-test").save_pretrained(tmp_path / "tiny")
+    command = ["publish", str(tmp_path / "tiny"), "--to", "me/tiny", "--no-verify", "--space", "--photos", str(photos)]
+    status, said = zoo_command(hub, tmp_path, *command)
+    assert status == 2, said
+    assert "broken.png" in said
+    assert "me/tiny" not in hub.repos
 
 
 @pytest.mark.slow

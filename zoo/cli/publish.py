@@ -9,6 +9,7 @@ An interrupted upload goes on when the same command is given again: what the Hub
 
 import argparse
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from zoo._version import __version__
 from zoo.cli._shared import add_ignore, check_folder, existing, print_json, source
+from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from zoo.publish import Staged
@@ -66,40 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stages, tries, uploads; prints where it is."""
-    import sys
-
     from zoo import publish
-    from zoo.errors import ZooError
 
     model = source(arguments.source)
-    repo, space = arguments.to.removeprefix("hf:"), arguments.space
-    if space == "":
-        space = f"{repo}-demo"
-    for name in filter(None, (repo, space, arguments.timm)):
-        publish.check_repo(name)
-        if not arguments.dry_run:
-            publish.who(name)
-    if not arguments.dry_run:
-        publish.check_free(repo, update=arguments.update)
-        if space is None and arguments.update and publish.check_free(f"{repo}-demo", update=True, kind="space"):
-            space = f"{repo}-demo"
-            print(f"· the Space {space} is there: it moves to the new commit too", file=sys.stderr)
-    if arguments.license:
-        publish.check_license(arguments.license)
-    if arguments.photos is not None:
-        from zoo.demos.gallery import walk_pictures
-        from zoo.demos.space import MAX_PHOTOS
-
-        if space is None:
-            raise ZooError("--photos are shown by the Space, and there is none: say --space, or leave it out")
-        walk_pictures(arguments.photos, limit=MAX_PHOTOS)
-    if arguments.keep:
-        check_folder(arguments.keep)
-    if arguments.keep and arguments.keep.exists() and any(arguments.keep.iterdir()):
-        raise ZooError(f"--keep {arguments.keep} is not empty; name a new folder")
-    if arguments.wheel and not arguments.wheel.is_file():
-        raise ZooError(f"--wheel {arguments.wheel}: no such file; `pip wheel --no-deps .` in a checkout makes one")
+    repo, space = _repositories(arguments)
+    _check(arguments, space)
     outcome: dict[str, object] = {}
+    revision = "0" * 40  # until the model is sent
     with _stage_room(arguments.keep) as room:
         staged = publish.stage(
             model,
@@ -114,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         files = staged.files  # noted before the folder goes
         if not arguments.json:
             _show(staged)
+        if space:  # what is wrong with it is told before anything is sent
+            _stage_space(room / "space", staged, space, revision, arguments)
         options = {
             "private": arguments.private,
             "update": arguments.update,
@@ -121,7 +98,6 @@ def run(arguments: argparse.Namespace) -> int:
         }
         if arguments.dry_run:
             print("nothing was sent (--dry-run)", file=sys.stderr)
-            revision = "0" * 40
         else:
             print(f"· sending to {repo}", file=sys.stderr, flush=True)
             done = publish.upload(staged.folder, repo, **options)
@@ -151,6 +127,46 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{what:<6} {facts['url']}  {'' if facts['changed'] else '(nothing new) '}{facts['commit'][:12]}")
         print(f"anyone checks it with:  zoo verify hf:{repo}")
     return 0
+
+
+def _repositories(arguments: argparse.Namespace) -> tuple[str, str | None]:
+    """The repositories of the model and of the Space, if there is to be one; raises ZooError where they cannot be written."""
+    from zoo import publish
+
+    repo, space = arguments.to.removeprefix("hf:"), arguments.space
+    if space == "":
+        space = f"{repo}-demo"
+    for name in filter(None, (repo, space, arguments.timm)):
+        publish.check_repo(name)
+        if not arguments.dry_run:
+            publish.who(name)
+    if not arguments.dry_run:
+        publish.check_free(repo, update=arguments.update)
+        if space is None and arguments.update and publish.check_free(f"{repo}-demo", update=True, kind="space"):
+            space = f"{repo}-demo"
+            print(f"· the Space {space} is there: it moves to the new commit too", file=sys.stderr)
+    return repo, space
+
+
+def _check(arguments: argparse.Namespace, space: str | None) -> None:
+    """Raises ZooError for an option that cannot be followed, before anything is loaded."""
+    from zoo import publish
+
+    if arguments.license:
+        publish.check_license(arguments.license)
+    if arguments.photos is not None:
+        from zoo.demos.gallery import walk_pictures
+        from zoo.demos.space import MAX_PHOTOS
+
+        if space is None:
+            raise ZooError("--photos are shown by the Space, and there is none: say --space, or leave it out")
+        walk_pictures(arguments.photos, limit=MAX_PHOTOS)
+    if arguments.keep:
+        check_folder(arguments.keep)
+    if arguments.keep and arguments.keep.exists() and any(arguments.keep.iterdir()):
+        raise ZooError(f"--keep {arguments.keep} is not empty; name a new folder")
+    if arguments.wheel and not arguments.wheel.is_file():
+        raise ZooError(f"--wheel {arguments.wheel}: no such file; `pip wheel --no-deps .` in a checkout makes one")
 
 
 @contextlib.contextmanager
