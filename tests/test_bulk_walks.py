@@ -128,6 +128,7 @@ def test_odd_entries_beside_tables_are_inputs_that_cannot_be_embedded(text, part
     odd = folder / "year=1" if partitioned else folder
     (odd / "part-7.csv").symlink_to("part-7.csv")
     (odd / "part-8.csv").symlink_to("x" * 300)
+    (odd / ".part-9.csv").symlink_to(".part-9.csv")  # hidden, so that it is no input
     notes = []
     report = embed(text, folder, tmp_path / "out", say=notes.append)
     names = {f"{odd.relative_to(folder).as_posix()}/part-{i}.csv".removeprefix("./") for i in (7, 8)}
@@ -135,6 +136,13 @@ def test_odd_entries_beside_tables_are_inputs_that_cannot_be_embedded(text, part
     assert {bad["id"] for bad in quarantined(tmp_path / "out")} == names
     assert all(any(name in note for note in notes) for name in names)
     assert embed(text, folder, tmp_path / "out").new == 0
+
+
+def test_the_folder_of_the_vectors_is_not_walked(tmp_path):
+    for folder in (tmp_path, tmp_path / "out"):
+        make_pictures(folder, 1)
+    assert ("out/00000.png", None) in list(walk_images(tmp_path))
+    assert not any(name.startswith("out/") for name, _ in walk_images(tmp_path, exclude=tmp_path / "out"))
 
 
 # -- a source that is gone, a folder that cannot be written -----------------------------------------------------------

@@ -13,6 +13,7 @@ from zoo.cli import build_parser, main
 from zoo.cli._pairs import command_of, read_pairs
 from zoo.cli._shared import reading
 from zoo.tables import TableError, open_all, open_held_out, open_pairs, open_sources
+from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import Options, check_format
 
 pytestmark = pytest.mark.usefixtures("cache_home")
@@ -44,6 +45,8 @@ def test_how_a_file_of_text_is_written_is_not_said_of_others(suffix, option, val
         assert len(open_pairs(path, **told)) == len(open_all([path], **told)) == 3
         check_format(Options(**told), prepare(path, Options(**told)))
         return
+    with pytest.raises(TableError, match=f"^--{option} '' "):  # said, though it says nothing
+        open_pairs(path, **{option: ""})
     for read in (open_pairs, lambda source, **told: open_all([source], **told)):
         with pytest.raises(TableError, match=rf"^--{option} '{value}' \({option}='{value}'\) is of .*; leave it out"):
             read(path, **told)
@@ -114,6 +117,11 @@ def test_data_sets_have_names_wherever_pairs_are_named(tmp_path, monkeypatch):
 def test_options_of_pairs_that_are_not_named(option, tmp_path, capsys):
     assert main(["eval", "zoo-mini", "--tasks", "photos", option, "a=b" if option != "--root" else str(tmp_path)]) == 2
     assert f"{option} is of the pairs, and there are none: say --pairs" in capsys.readouterr().err
+
+
+def test_where_no_checkpoint_is_opened_nobody_knows_its_settings():
+    with settings_to_ignore(["a_setting"]) as settings:
+        assert settings == ["a_setting"]
 
 
 def test_a_name_to_ignore_that_is_neither_a_column_nor_a_setting_is_an_error(tmp_path, capsys):

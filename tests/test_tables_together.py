@@ -13,6 +13,7 @@ import pytest
 from zoo.bulk.sources import open_source
 from zoo.tables import TableError, open_pairs
 from zoo.tables.options import Options
+from zoo.tables.sources import find_tables
 
 CSV = "query,positive\na,b\n"
 PAIR = {"query": ["a"], "positive": ["b"]}
@@ -229,6 +230,14 @@ def test_tables_that_lie_beside_those_that_are_read_are_named(tmp_path, files, r
     table = open_pairs(tmp_path / "t")
     assert len(table) == read
     assert f"also there and not read: {unread} (name them" in str(table.schemas[0])
+
+
+def test_tables_among_the_vectors_are_nothing_that_could_be_read(tmp_path):
+    for name in ("a.csv", "out/b.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(CSV)
+    assert "out/b.csv" in find_tables(tmp_path, None).notes[0]
+    assert find_tables(tmp_path, None, exclude=tmp_path / "out").notes == ()
 
 
 def test_folders_of_splits_with_images_beside_them_are_no_folders_of_classes(tmp_path):

@@ -10,8 +10,10 @@ from PIL import Image
 
 from zoo.errors import InputError, ZooError
 from zoo.identity import Contents
+from zoo.items import Item
 from zoo.tables import BadRowError, Column, TableError, infer, open_all, open_pairs
-from zoo.tables.pairs import PairTable, datasets_of
+from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, datasets_of, place_of
+from zoo.tables.schema import Leftover
 
 
 @pytest.fixture
@@ -82,6 +84,9 @@ def roles(*columns: str, explicit: dict[str, str] | None = None, **kinds: str) -
         ("image,query,positive", {"query": "text:query", "positive": "text:positive", "unused": "image"}),
         ("image,text,negative", {"query": "image:image", "positive": "text:text", "negative 1": "text:negative"}),
         ("file_name,text", {"query": "image:file_name", "positive": "text:text"}),
+        ("image,caption,positive", {"query": "image:image", "positive": "text:positive", "unused": "caption"}),
+        ("filepath,title", {"query": "image:filepath", "positive": "text:title"}),
+        ("filepath,title,caption", {"query": "image:filepath", "positive": "text:caption", "unused": "title"}),
         ("path,audio,sentence", {"query": "audio:audio", "positive": "text:sentence", "unused": "path"}),
         ("image,text,class", {"query": "image:image", "positive": "text:text", "group": "class"}),
         (
@@ -120,6 +125,14 @@ def test_columns_that_are_named_go_before_what_names_say():
         "unused": "text",
     }
     assert roles("image", "title", explicit={"text": "title"}) == {"query": "image:image", "positive": "text:title"}
+    pair = {"query": "text:query", "positive": "text:positive"}
+    assert roles("query", "positive", "score", "stars", explicit={"score": "stars"}) == {
+        **pair,
+        "score": "stars",
+        "unused": "score",
+    }
+    columns = [Column("image"), Column("caption", "text"), Column("text", "text")]
+    assert infer("t", columns, {"text": "caption"}).left == (Leftover("text", "text"),)  # it is named, not lost
     with pytest.raises(TableError, match=r"table has no column titel \(said to be positive\); it has image, title"):
         roles("image", "title", explicit={"positive": "titel"})
     with pytest.raises(TableError, match=r"'heading' \(said of column title\) is no part of a pair; say"):
@@ -130,6 +143,7 @@ def test_columns_that_are_named_go_before_what_names_say():
     ("columns", "message"),
     [
         ("image,text,caption", r"text and caption could both be the positive's text; .*--column positive_text=caption"),
+        ("image,caption1,caption2", r"caption1 and caption2 could both be the positive's text"),
         ("query,query_text,positive", r"query and query_text could both be the query's text"),
         ("image,audio,text", r"image and audio could each be the query; .*--column query_image=image"),
         ("query,image,text", r"image and text could each be the positive"),
@@ -241,7 +255,9 @@ def test_many_bad_rows_are_counted_and_five_are_named(folder):
     assert told[6:] == ["  … and 7 more"]
     for name in ("part-1.csv", "part-2.csv"):
         write(folder, name, "\n".join(lines))
-    assert len(open_pairs(folder / "part-*.csv").problems(5)) == 5
+    bad = open_pairs(folder / "part-*.csv")
+    assert len(bad.problems(5)) == 5
+    assert place_of(Selection(bad, [14]), 0) == "part-2.csv, line 3"  # though it is no pair
 
 
 # ------------------------------------------------------------------------------------------------ JSONL
@@ -305,6 +321,11 @@ def test_negatives_of_several_columns_lie_side_by_side(folder):
 def test_bad_jsonl_names_the_line(folder, content, message):
     with pytest.raises(TableError, match=message):
         open_pairs(write(folder, "pairs.jsonl", content)).check()
+
+
+def test_a_graded_pair_is_a_right_one_from_half_on():
+    grades = {None: True, 0.0: False, 0.49: False, 0.5: True, 1.0: True}
+    assert {score: Pair(Item(text="a"), Item(text="b"), score=score).right for score in grades} == grades
 
 
 def test_data_sets_of_a_column(folder):
@@ -385,8 +406,10 @@ def test_globs_ranges_and_names(folder):
     assert [pair.query.text for pair in table] == ["q1", "q2", "q10"]
     assert table.names == ["part"]
     assert table.blocks() == [range(1), range(1, 2), range(2, 3)]
+    assert block_numbers(Selection(table, [2, 0])).tolist() == [2, 0]
     assert table.where(2) == "part-10.csv, line 2"
     assert [pair.query.text for pair in open_pairs(f"{folder}/part-{{1..2}}.csv")] == ["q1", "q2"]
+    assert len(open_pairs(folder.with_name(f"{folder.name[:-1]}[{folder.name[-1]}]"))) == 3  # of one folder
     assert [pair.query.text for pair in open_pairs(f"{folder}/part-{{10..10}}.csv")] == ["q10"]
     with pytest.raises(TableError, match=r"part-3.csv does not exist|part-3.csv matches no file"):
         open_pairs(f"{folder}/part-{{1..3}}.csv")
