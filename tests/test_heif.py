@@ -93,7 +93,7 @@ def test_without_the_package_the_error_names_the_extra_and_converting(monkeypatc
 @needed
 @pytest.mark.parametrize(
     ("libheif", "decoder", "said"),
-    [("1.23.5", "version 1.1.3", "libheif 1.23.5"), ("1.23.6", "version 1.1.1", "1.1.1"), ("1.24.0", None, "absent")],
+    [("1.23.5", "version 1.1.3", "libheif 1.23.5"), ("1.23.6", "version 1.1.2", "1.1.2"), ("1.24.0", None, "absent")],
 )
 def test_a_library_with_known_faults_is_refused_by_name(libheif, decoder, said, monkeypatch):
     import pillow_heif

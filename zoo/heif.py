@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # Each libheif from 1.23.1 to 1.23.5 and each libde265 from 1.0.16 to 1.1.2 mends reads or writes outside of buffers that a
-# crafted image reaches (two rated critical in 1.23.2, one in 1.23.3, one high in 1.23.5); of these and later ones no fault
-# was known in October 2026, when pillow-heif 1.8.1 brought libheif 1.23.6 and libde265 1.1.3. Raise them with the advisories.
-LEAST = {"libheif": (1, 23, 6), "libde265": (1, 1, 2)}
+# crafted image reaches (two rated critical in libheif 1.23.2, one in 1.23.3). These are the versions after them, which
+# pillow-heif 1.8.1 brings; no advisory against them was found in November 2026. Raise them with the next advisory.
+LEAST = {"libheif": (1, 23, 6), "libde265": (1, 1, 3)}
 _EXTRA = 'pip install --upgrade "embedding-zoo[heif]"'
 _HEVC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _CONTAINERS = frozenset({b"mif1", b"msf1"})  # of any codec: what else the file says tells which
