@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 import zoo
 from tests.bulk_support import dying_at, make_pictures, make_table, quarantined, stored
@@ -439,6 +440,43 @@ def test_a_source_that_changes_again_does_not_lose_what_was_embedded(text, tmp_p
     source.write_text("".join([header, "again,cat,1990,0,True,\n", *more, *lines]))
     assert text.embed(source, out) == (0, 0, 0, 41, 0, 0)
     assert len({name[:8] for name in shard_files(out)}) == 1
+
+
+@pytest.mark.parametrize("back", [(), (1,)])
+def test_what_a_stopped_run_kept_of_vanished_images_is_written_anew(back, clip, tmp_path, monkeypatch):
+    photos, away, out = tmp_path / "photos", tmp_path / "away", tmp_path / "out"
+    make_pictures(away, 8)
+    photos.mkdir()
+
+    def move(here, there, *numbers):
+        for number in numbers:
+            next(here.rglob(f"0000{number}.png")).rename(there / f"0000{number}.png")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    move(away, photos, 0, 1, 2, 3, 4)
+    clip.embed(photos, out)
+    move(photos, away, 1, 2, 3, 4)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("zoo.bulk.earlier.Earlier._left", stopped)  # the four are in the next set already
+        clip.embed(photos, out)
+    clip.given()
+    move(away, photos, *back)
+    for number in (6, 7):  # of other sizes than those that are kept
+        Image.new("RGB", (90 + number, 90), (number, 0, 0)).save(photos / f"0000{number}.png")
+    assert clip.embed(photos, out) == (2, 0, 0, 1 + len(back), 4 - len(back), 0)
+    assert clip.given() == ["00006.png", "00007.png"]
+
+
+def test_a_manifest_of_an_earlier_version_may_say_less_of_the_source(text, tmp_path):
+    source, out = make_table(tmp_path / "t.csv", 4), tmp_path / "out"
+    text.embed(source, out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["source"]["column"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    source.write_text("text\nall\nthat is here\nis new\n")
+    assert text.embed(source, out)[0:2] == (0, 3)
 
 
 @pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])

@@ -31,6 +31,29 @@ def test_mean_scale_and_the_score_that_answers_exceed_are_those_of_numpy():
     assert found.nothing == pytest.approx(np.quantile(best[np.isfinite(best)], 0.05), abs=1e-6)
 
 
+def test_a_query_that_is_among_the_documents_is_no_wrong_match():
+    """Row i asks with text i for text i + 1, which row i + 1 asks with."""
+    texts, model = [Item(text=f"text {i} of {i * i}") for i in range(32)], zoo.build_model("mini-test")
+    measured = calibrate(model, texts[:-1], texts[1:])
+    queries, documents = (
+        model.encode_query(texts[:-1], progress=False),
+        model.encode_document(texts[1:], progress=False),
+    )
+    scores = model.similarity(queries, documents)
+    scores[torch.arange(1, 31), torch.arange(30)] = torch.nan
+    right = torch.eye(31, dtype=torch.bool)
+    expected = calibration_of(scores, right)
+    assert (measured.calibration.mean, measured.calibration.scale) == pytest.approx((expected.mean, expected.scale))
+    nothing = measured.calibration.nothing
+    assert measured.missed == (scores.nan_to_num(-1).amax(1) < nothing).double().mean().item()
+    assert measured.empty == (scores.nan_to_num(-1).masked_fill(right, -1).amax(1) < nothing).double().mean().item()
+
+
+def test_wrong_matches_that_are_all_alike_have_a_scale():
+    eye = torch.eye(30, dtype=torch.bool)
+    assert calibration_of(eye.float(), eye) == Calibration(0.0, 1e-6, 1.0)
+
+
 def test_too_few_pairs_and_late_interaction_are_refused():
     eye = torch.eye(29, dtype=torch.bool)
     with pytest.raises(TooFewPairsError, match="29 queries have a right document"):

@@ -533,6 +533,12 @@ def test_queries_to_try_are_words_that_stand_out_each_for_another_picture(make, 
     assert make(colour_model("eyes", frozenset({"image"}))).queries() == []
 
 
+def test_of_the_words_those_that_stand_out_most_are_tried_each_for_another_picture():
+    found = [(0.9, "no", 0), (1.1, "third", 1), (3.0, "first", 2), (2.0, "the same", 2), (1.5, "second", 3)]
+    assert vocabulary._distinct(found) == ["first", "second", "third"]
+    assert len(vocabulary._distinct([(2.0, str(row), row) for row in range(9)])) == vocabulary.MOST
+
+
 def test_shipped_pictures_have_queries_of_their_own(tmp_path):
     model = colour_model()
     gallery = embed_pictures(model, gallery_of.sample_pictures())

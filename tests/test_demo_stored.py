@@ -76,6 +76,14 @@ def test_what_is_left_out_is_told_as_in_zoo_embed(model, photos, monkeypatch):
     assert right(gallery, model) == {f"{name}.png" for name in COLOURS}
 
 
+def test_each_folder_has_vectors_of_its_own(model, photos, tmp_path):
+    other = colour_photos(tmp_path / "other")
+    (other / "red.png").unlink()
+    for folder in (photos, other):
+        stored.folder_gallery(model, folder)
+    assert [stored.folder_gallery(model, folder).embedded for folder in (photos, other)] == [0, 0]
+
+
 def test_each_model_has_vectors_of_its_own(model, photos):
     other = zoo.build_model("clip-test").eval()
     for one in (model, other, model):
