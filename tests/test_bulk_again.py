@@ -14,8 +14,11 @@ from PIL import Image
 import zoo
 from tests.bulk_support import dying_at, make_pictures, make_table, quarantined, stored
 from zoo.bulk import SourceChangedError, embed_dataset
+from zoo.bulk.content import UNKNOWN, content_of, size_of
+from zoo.bulk.earlier import _below
 from zoo.bulk.shards import FOOTER, ShardFolder, unfinished
 from zoo.errors import TooManyBadItemsError
+from zoo.items import Item
 
 COUNTS = ("added", "changed", "moved", "unchanged", "kept", "removed")
 
@@ -373,6 +376,20 @@ def test_images_of_a_table_are_known_by_what_they_hold_with_their_texts(clip, co
     assert embed() == ((0, 1, 0, 5, 0, 0) if columns == "image+text" else (0, 0, 1, 5, 0, 0))
     (photos / "moved.png").write_bytes((tmp_path / table[0][0]).read_bytes() + b" ")
     assert embed() == (0, 1, 0, 5, 0, 0)
+
+
+def test_what_an_input_holds_is_of_all_its_parts_and_of_their_kinds(tmp_path):
+    gone = Item(text="a", image=tmp_path / "gone.png")
+    assert (size_of(gone), content_of(gone)) == (-1, UNKNOWN)
+    one, other = (Item(**{kind: b"the same bytes"}) for kind in ("image", "video"))
+    assert (size_of(one), content_of(one)) == (14, content_of(Item(image=b"the same bytes")))
+    assert content_of(one) != content_of(other)
+
+
+def test_what_lies_in_a_folder_is_not_what_begins_like_it():
+    assert [_below(name, ["b/c"]) for name in ("b/c", "b/c/1.png", "b/c#7", "b/cat.png", "b")] == [True] * 3 + [
+        False
+    ] * 2
 
 
 # -- while an update is going on --------------------------------------------------------------------------------------

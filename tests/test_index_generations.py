@@ -17,7 +17,7 @@ from tests.bulk_support import make_table
 from tests.index_support import BACKENDS, generations_in
 from zoo.bulk import DiskFullError, embed_dataset
 from zoo.bulk.shards import ShardFolder
-from zoo.index import IndexStateError, open_index
+from zoo.index import IndexStateError, building, open_index
 
 
 @pytest.fixture(params=BACKENDS)
@@ -120,6 +120,38 @@ def test_rows_that_were_upserted_besides_stay_when_the_index_is_built_anew(backe
     assert "gone" not in texts(index)
 
 
+def test_nobody_writes_into_the_old_index_while_its_rows_are_carried_over(backend, text, folder, monkeypatch):
+    index = open_index(folder, backend=backend)
+    mine, refused = text.encode_document(["mine"]), []
+    index.upsert(["m"], mine)
+
+    def carry(old, new):
+        carried(old, new)
+        with pytest.raises(IndexStateError, match="another process is writing"):
+            index.upsert(["late"], mine)
+        refused.append("late")
+
+    carried = building._carry
+    monkeypatch.setattr(building, "_carry", carry)
+    monkeypatch.setattr("zoo.index.locks.WAIT", 0.01)
+    update(text, folder)
+    assert open_index(folder, backend=backend).count() == len(NEW) + 1
+    assert refused == ["late"]
+
+
+def test_a_file_that_stays_away_is_looked_for_twice(folder, monkeypatch):
+    looked = []
+
+    def away(*_):
+        looked.append("away")
+        raise FileNotFoundError if len(looked) < 9 else AssertionError("for ever")
+
+    monkeypatch.setattr(building, "_built", away)
+    with pytest.raises(FileNotFoundError):
+        open_index(folder, backend="exact")
+    assert looked == ["away"] * 2
+
+
 class Killed(BaseException):
     """Stands for kill -9."""
 
@@ -163,6 +195,17 @@ def test_killed_at_any_step_the_old_one_is_searchable_and_the_next_command_goes_
     reader.close()
     open_index(folder, backend=backend)
     assert generations_in(home) == {"000002"}
+
+
+def test_a_row_that_was_deleted_after_a_killed_builder_had_carried_it_over_is_gone(backend, text, folder, monkeypatch):
+    index = open_index(folder, backend=backend)
+    index.upsert(["m"], text.encode_document(["mine"]), {"text": ["mine"]})
+    update(text, folder)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, backend, "swap")
+        open_index(folder, backend=backend)
+    index.delete(["m"])
+    assert texts(open_index(folder, backend=backend)) == NEW
 
 
 def test_what_a_killed_builder_left_that_fits_no_more_is_removed(backend, text, folder, monkeypatch):
