@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--vectors", metavar="DIR", help="search what `zoo embed` made of pictures")
     parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
-    parser.add_argument("--port", type=int, help="where to listen (default: the first free one from 7860 on)")
+    parser.add_argument("--port", type=int, help="where to listen (default, and 0: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--share", action="store_true", help="make a public link (needs a network)")
     parser.add_argument(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import load_model
 from zoo.errors import ZooError
 from zoo.heif import check_library
-from zoo.serving.doors import LocalHosts, SameOrigin, is_loopback
+from zoo.serving.doors import LocalHosts, SameOrigin, bound_socket, is_loopback
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -49,7 +49,7 @@ def launch(
         photos: folders of pictures to search; the sample pictures join them unless `samples` is False. Their vectors are
             kept in the user's cache, so that the next start embeds only what is new.
         vectors: a folder that `zoo embed` made of pictures, which are searched as they are, without the samples.
-        port: where to listen; None takes the first free one from 7860 on.
+        port: where to listen; None and 0 take the first free one from 7860 on.
         host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
         share: makes a public link through Gradio's tunnel (needs a network).
         queries: what to offer to try, in place of words that stand out.
@@ -77,6 +77,7 @@ def launch(
         vectors = Path(vectors).expanduser()
         model_name = model_name or read_manifest(vectors)["model"]
     model_name = model_name or "zoo-mini"
+    bound_socket(host, port or 0).close()  # an error before the model is loaded
     print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
     model = load_model(model_name, ignore=ignore)
     local = is_loopback(host) and not share
@@ -94,7 +95,7 @@ def launch(
     try:
         _, url, _ = page.launch(
             server_name=host,
-            server_port=port,
+            server_port=port or None,
             share=share,
             inbrowser=browser,
             prevent_thread_lock=True,
@@ -102,9 +103,7 @@ def launch(
             **page_options(page, local=local),
         )
     except OSError as error:
-        raise ZooError(
-            f"cannot listen on {host}:{port or 7860} ({error}); choose another port, or none to take a free one"
-        ) from error
+        raise ZooError(f"cannot listen at {host}:{port or 7860}: {error}; --port 0 takes any free port") from error
     print(f"\n  {model.spec.name} is ready: open {page.share_url or url} in a browser. Ctrl-C stops it.\n", flush=True)
     if block:
         _end_in_order()

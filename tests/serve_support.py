@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from zoo.serving import create_app
-from zoo.serving.running import bound_socket, server_of
+from zoo.serving.doors import bound_socket
+from zoo.serving.running import server_of
 
 
 class Answer(NamedTuple):

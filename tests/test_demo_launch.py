@@ -12,6 +12,7 @@ from zoo import build_model, list_models
 from zoo.errors import ZooError
 
 from .demo_support import COLOURS, PATIENT, colour_photos, running
+from .every import every
 
 gr = pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
@@ -79,8 +80,16 @@ def test_a_taken_port_is_named(saved):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ZooError, match=f"cannot listen on 127.0.0.1:{port}"):
+        with pytest.raises(ZooError, match=f"cannot listen at 127.0.0.1:{port}"):
             zoo.demos.launch(saved, port=port, block=False)
+
+
+@every("where", [("no.such.host.invalid", None), ("127.0.0.1", 99999), ("127.0.0.1", -1), ("192.0.2.1", 7860)])
+def test_where_nobody_can_listen_is_told_before_the_model_is_loaded(where, capsys):
+    host, port = where
+    with pytest.raises(ZooError, match=f"cannot listen at {host}"):
+        zoo.demos.launch("zoo-mini", host=host, port=port, block=False)
+    assert "Loading" not in capsys.readouterr().err
 
 
 def test_a_missing_folder_is_named(saved, tmp_path):

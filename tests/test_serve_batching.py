@@ -260,7 +260,8 @@ def test_the_command_names_what_is_wrong(capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
+        # Before the model is loaded: there is none.
+        assert main(["serve", "./none", "--port", str(taken.getsockname()[1])]) == 2
     assert "cannot listen at 127.0.0.1:" in capsys.readouterr().err
     assert main(["serve", "--max-items", "9000"]) == 2
     assert "must fit into the queue" in capsys.readouterr().err

@@ -229,6 +229,13 @@ def real(text: str) -> float:
     return number
 
 
+def port(text: str) -> int:
+    """A port, or 0 for any free one (for argparse)."""
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
+    return int(text)
+
+
 def number_of_weights(text: str) -> int:
     """Reads 30M, 1.5B, 800k or 12345 (for argparse)."""
     units = {"k": 1e3, "m": 1e6, "b": 1e9}

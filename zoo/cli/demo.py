@@ -2,7 +2,7 @@
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, positive, source
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, port, source
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vectors", type=existing, metavar="DIR", help="search what `zoo embed` made of pictures")
     add_ignore(parser)
     parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
-    parser.add_argument("--port", type=positive, help="where to listen (default: the first free one from 7860 on)")
+    parser.add_argument("--port", type=port, help="where to listen (default, and 0: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--share", action="store_true", help="make a public link (needs a network)")
     parser.add_argument(

@@ -7,8 +7,9 @@ and uploads are accepted; GET /v1/models says what the model reads, /health embe
 
 import argparse
 import os
+import sys
 
-from zoo.cli._shared import DEFAULT_MODEL, add_device, open_model, positive
+from zoo.cli._shared import DEFAULT_MODEL, add_device, open_model, port, positive
 from zoo.errors import ZooError
 from zoo.heif import check_library
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_device(parser)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
-    parser.add_argument("--port", type=_port, default=8000, help="0 takes any free one (default: 8000)")
+    parser.add_argument("--port", type=port, default=8000, help="0 takes any free one (default: 8000)")
     parser.add_argument(
         "--api-key",
         metavar="KEY",
@@ -55,26 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
-    return int(text)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM, and answers what has begun before it ends."""
     from zoo.serving import create_app, run_server
-    from zoo.serving.doors import is_loopback
+    from zoo.serving.doors import bound_socket, is_loopback
 
     if arguments.heif:
         check_library()
     limits = _limits(arguments)
     api_key = arguments.api_key or os.environ.get("ZOO_API_KEY") or None
+    bound_socket(arguments.host, arguments.port).close()  # an error before the model is loaded
     model = open_model(arguments)
     options = {"allow_urls": arguments.allow_urls, "cors": arguments.cors, "heif": arguments.heif}
     app = create_app(model, limits=limits, api_key=api_key, **options)
     if not is_loopback(arguments.host) and not api_key:
-        print("warning: other machines may call this server, without a key; set ZOO_API_KEY")
+        print("warning: other machines may call this server, without a key; set ZOO_API_KEY", file=sys.stderr)
     ready = f"{model.spec.name} at {{url}}/v1 ({model.device}; Ctrl-C stops it)"
     run_server(app, host=arguments.host, port=arguments.port, ready=ready)
     return 0

@@ -1,4 +1,4 @@
-"""Who may call a server on this machine: two checks of a request's head, for `zoo serve` and for the pages of `zoo demo`.
+"""Where a server listens and who may call it: a socket, and two checks of a request's head, for `zoo serve` and `zoo demo`.
 
 A browser sends requests wherever any web page tells it to. So a strange page may reach a server on its visitor's machine:
 under a name of its own that suddenly means 127.0.0.1 (DNS rebinding; `LocalHosts` refuses it), or by requests for which
@@ -7,9 +7,12 @@ browsers ask nobody's leave, such as forms and uploads (`SameOrigin` refuses tho
 
 import ipaddress
 import json
+import socket
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from zoo.errors import ZooError
 
 ASGI = Callable[..., Awaitable[None]]
 _PORTS = {"http": 80, "https": 443}
@@ -21,6 +24,21 @@ def is_loopback(host: str) -> bool:
         return host.lower().removesuffix(".") == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that holds the address before the server starts; raises ZooError where it cannot be had."""
+    try:
+        if not 0 <= port < 2**16:  # getaddrinfo takes 99999 for 34463
+            raise OverflowError("ports are numbers from 0 to 65535")
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ZooError(f"cannot listen at {host}:{port}: {reason}; --port 0 takes any free port") from error
+    return sock
 
 
 class LocalHosts:

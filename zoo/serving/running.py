@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zoo.errors import ZooError
-from zoo.serving.doors import LocalHosts, is_loopback
+from zoo.serving.doors import LocalHosts, bound_socket, is_loopback
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -49,19 +49,6 @@ def _protocol(seconds: float) -> type[H11Protocol]:
                 self.late = self.loop.call_later(seconds, self.transport.close)
 
     return Protocol
-
-
-def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that holds the address before the server starts; raises ZooError where it cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ZooError(f"cannot listen at {host}:{port}: {reason}; --port 0 takes any free port") from error
-    return sock
 
 
 def run(app: "FastAPI", host: str, port: int, ready: str) -> None:
