@@ -120,6 +120,15 @@ def test_rows_that_were_upserted_besides_stay_when_the_index_is_built_anew(backe
     assert "gone" not in texts(index)
 
 
+def test_an_index_knows_its_shards_however_often_rows_are_upserted(text, folder):
+    index = open_index(folder, backend="exact")
+    shards = index.origins()
+    for number, vector in enumerate(text.encode_document(["mine"] * 20)):
+        index.upsert([f"m{number}"], vector[None])  # small changes are merged, and those of shards are none
+    assert (index.origins(), len(shards)) == (shards, 4)
+    assert open_index(folder, backend="exact").count() == 60
+
+
 def test_nobody_writes_into_the_old_index_while_its_rows_are_carried_over(backend, text, folder, monkeypatch):
     index = open_index(folder, backend=backend)
     mine, refused = text.encode_document(["mine"]), []
