@@ -34,7 +34,7 @@ from .gallery import (
     save_whole,
     unique,
 )
-from .messages import explain
+from .messages import explain, refusals
 from .originals import Originals
 from .stored import folder_gallery
 from .visitors import Visitors
@@ -224,20 +224,34 @@ class Search:
         keep: bool = True,
         own: Visitor = None,
         progress: Any = None,
-        folder: Path | None = None,
     ) -> tuple[Visitor, str]:
         """Makes uploaded pictures searchable: they are embedded and join the gallery.
 
         Args:
             files: the uploaded pictures.
             keep: whether the pictures that are in the gallery now stay in it.
-            folder: the visitor's own, for small copies of them; by default a new one.
         """
         if not files:
             raise user_error("Choose some pictures first, then index them.")
         if len(files) > MAX_UPLOADS and not self.local:
             raise user_error(f"{len(files)} pictures at once are too many; choose at most {MAX_UPLOADS}.")
-        folder = folder or self.visitors.folder(None)
+        # Small copies lie with what was uploaded, also of a program that says no cookie: it has a folder for each upload.
+        folder = self.visitors.owner(Path(files[0])) or self.visitors.folder()
+        try:
+            with self.visitors.writing(folder):
+                pictures, refused = self._copied(files, folder)
+                if not pictures:
+                    raise ZooError(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
+                gallery, model = self._in_use(own)
+                there = set(gallery.pictures) if keep else set()
+                both = unique([*(gallery.pictures if keep else ()), *pictures])
+                new = [picture for picture in both if picture not in there]
+                made = embed_pictures(model, new, progress=_counter(progress)) if new else gallery.only(())
+        except ZooError as error:
+            raise friendly(error) from error
+        return self._join(replace(made, refused=(*refused, *made.refused)), len(pictures), keep, own)
+
+    def _copied(self, files: list[str], folder: Path) -> tuple[list[Picture], list[Refused]]:
         pictures, refused = [], []
         for name in files:
             # By content: what was uploaded before is not kept twice.
@@ -250,16 +264,7 @@ class Search:
                 refused.append(Refused(Path(name).name, error.code, explain(error)))
                 continue
             pictures.append(Picture(target, Path(name).name))
-        if not pictures:
-            raise user_error(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
-        gallery, model = self._in_use(own)
-        there = set(gallery.pictures) if keep else set()
-        new = [picture for picture in unique([*(gallery.pictures if keep else ()), *pictures]) if picture not in there]
-        try:
-            made = embed_pictures(model, new, progress=_counter(progress)) if new else gallery.only(())
-        except ZooError as error:
-            raise friendly(error) from error
-        return self._join(replace(made, refused=(*refused, *made.refused)), len(pictures), keep, own)
+        return pictures, refused
 
     def index_folder(
         self, folder: str, keep: bool = True, own: Visitor = None, progress: Any = None
@@ -367,7 +372,11 @@ class Search:
         shown = [method, gallery.model, *(str(gallery.pictures[row].path) for row in rows)]
         name = hashlib.sha256("\n".join(shown).encode("utf-8", "surrogateescape")).hexdigest()[:24]
         target = self._place_of(gallery.pictures) / f"map-{name}.png"
-        save_whole(picture, target, "PNG")
+        try:
+            with self.visitors.writing(target.parent):
+                save_whole(picture, target, "PNG")
+        except ZooError as error:
+            raise friendly(error) from error
         if count < len(gallery):
             note += f" {count} of the {len(gallery):,} pictures are drawn."
         return str(target), note, (gallery, gallery_map.MapLayout(centres, rows, side))
@@ -415,7 +424,7 @@ class Search:
         if copies := offered - len(fresh) if keep else 0:
             report += f" {copies:,} {'was' if copies == 1 else 'were'} there already."
         if made.refused:
-            report += f"\n\n{_refusals(made.refused)}"
+            report += f"\n\n{refusals(made.refused)}"
         return self._keep(searched, own), report
 
     def _embed_upload(self, model: "Embedder", picture: str | None) -> "Tensor":
@@ -489,12 +498,3 @@ def _counter(progress: Any) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
     return lambda done, total: progress((done, total), desc="Embedding pictures", unit="pictures")
-
-
-def _refusals(refused: Sequence[Refused], most: int = 5) -> str:
-    # File names are shown as code, so that none can act as Markdown.
-    lines = [f"- `{one.name.replace('`', ' ')}`: {one.reason}" for one in refused[:most]]
-    if len(refused) > most:
-        lines.append(f"- and {len(refused) - most} more")
-    noun = "file" if len(refused) == 1 else "files"
-    return f"{len(refused)} {noun} could not be read:\n" + "\n".join(lines)

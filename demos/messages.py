@@ -1,6 +1,12 @@
 """Errors of the zoo in words for visitors of a page: each names the remedy, and none a path of the server."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from zoo.errors import InputError, UnsupportedModalityError
+
+if TYPE_CHECKING:
+    from .gallery import Refused
 
 _REMEDIES = {
     "missing-file": "The picture did not arrive. Upload it again.",
@@ -42,3 +48,13 @@ def explain(error: Exception, subject: str = "") -> str:
 def explain_code(code: str, message: str) -> str:
     """The words for a kind of error, else the message."""
     return _REMEDIES.get(code, message)
+
+
+def refusals(refused: Sequence["Refused"], most: int = 5) -> str:
+    """Which files could not be read, and why, as a list for a page."""
+    # File names are shown as code, so that none can act as Markdown.
+    lines = [f"- `{one.name.replace('`', ' ')}`: {one.reason}" for one in refused[:most]]
+    if len(refused) > most:
+        lines.append(f"- and {len(refused) - most} more")
+    noun = "file" if len(refused) == 1 else "files"
+    return f"{len(refused)} {noun} could not be read:\n" + "\n".join(lines)

@@ -271,10 +271,8 @@ def _index_tab(search: Search, own: gr.State) -> list[Any]:
     keep = gr.Checkbox(True, label="Keep the pictures that are in the gallery now", container=False)
     report = gr.Markdown(elem_id="report", min_height=60)
 
-    def files_in(
-        files: list[str] | None, keep: bool, own: Any, request: gr.Request, progress: gr.Progress = PROGRESS
-    ) -> tuple[Any, str]:
-        return search.index_files(files, keep, own, progress, search.visitors.folder(dict(request.cookies)))
+    def files_in(files: list[str] | None, keep: bool, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str]:
+        return search.index_files(files, keep, own, progress)
 
     def folder_in(folder: str, keep: bool, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str]:
         return search.index_folder(folder, keep, own, progress)

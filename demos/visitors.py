@@ -11,12 +11,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextvars import ContextVar
 from functools import cache
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
+
+from zoo.errors import ZooError
 
 COOKIE = "zoo-visitor"
 EXPIRY = 3600.0  # seconds after which the folder of a visitor who is not seen any more is removed
@@ -33,8 +35,8 @@ ASGI = Callable[..., Awaitable[Any]]
 Scope = MutableMapping[str, Any]
 
 
-class QuotaError(Exception):
-    """An upload that would fill more than its visitor, or all of them together, may."""
+class QuotaError(ZooError):
+    """An upload, or what is made of one, that would fill more than its visitor, or all of them together, may."""
 
 
 @cache
@@ -101,9 +103,9 @@ class Visitors:
 
     # -- folders ------------------------------------------------------------------------------------------------
 
-    def folder(self, cookies: Mapping[str, str] | None) -> Path:
-        """The folder of whoever sends these cookies, made if need be; without one of ours a new one."""
-        folder = self.root / self.name((cookies or {}).get(COOKIE, ""))
+    def folder(self, token: str = "") -> Path:
+        """The folder of a visitor by his cookie, made if need be; without one of ours a new one."""
+        folder = self.root / self.name(token)
         with self._lock:
             self._seen[folder.name] = time.monotonic()
             folder.mkdir(exist_ok=True)
@@ -167,6 +169,15 @@ class Visitors:
             with self._lock:
                 self._coming[name] -= size
                 self._seen[name] = time.monotonic()
+
+    @contextlib.contextmanager
+    def writing(self, folder: Path) -> Iterator[None]:
+        """For what is made of a visitor's uploads: raises QuotaError where there is no room, and keeps his folder meanwhile."""
+        if self.owner(folder) is None:
+            yield
+        else:
+            with self.room(folder.name, 1):
+                yield
 
 
 class Uploads:

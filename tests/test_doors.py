@@ -327,17 +327,31 @@ def test_pages_fetch_nothing(shared, monkeypatch, value, action):
 
 def test_what_is_shown_of_uploads_lies_with_them(photos):
     handlers = search.Search(search.Models(colour_model()), page_gallery(photos), photos.parent / "work", local=False)
-    folder = handlers.visitors.folder({COOKIE: "0" * 32})
-    mine = photos.parent / "mine.png"
+    folder = handlers.visitors.folder("0" * 32)
+    mine = folder / "mine.png"
     Image.new("RGB", (30, 30), (0, 255, 255)).save(mine)
-    own, _ = handlers.index_files([str(mine)], False, None, None, folder)
+    own, _ = handlers.index_files([str(mine)], False)
     found, _ = handlers.by_text("red", 9, own)
     drawn, _, _ = handlers.draw_map("PCA", own)
     assert {handlers.visitors.owner(Path(path)) for path in (found[0][0], drawn, own.pictures[0].path)} == {folder}
-    again, report = handlers.index_files([str(mine)], True, own, None, folder)
+    again, report = handlers.index_files([str(mine)], True, own)
     assert "1 was there already" in report
     assert len(again) == 1
     assert handlers.draw_map("PCA", own)[0] == drawn, "the same map is kept once"
+    assert list(handlers.visitors.root.iterdir()) == [folder], "whether a cookie is sent or not"
+
+
+def test_what_is_made_of_uploads_counts_too(photos, monkeypatch):
+    handlers = search.Search(search.Models(colour_model()), page_gallery(photos), photos.parent / "work", local=False)
+    mine = handlers.visitors.folder() / "mine.png"
+    Image.new("RGB", (30, 30), (0, 255, 255)).save(mine)
+    own, _ = handlers.index_files([str(mine)], True)
+    monkeypatch.setattr(visitors, "PER_VISITOR", 10)
+    for action in (lambda: handlers.index_files([str(mine)], False, own), lambda: handlers.draw_map("PCA", own)):
+        with pytest.raises(gr.Error, match="one visitor may upload 0 MB"):
+            action()
+    handlers.draw_map("PCA")  # of the gallery that is nobody's
+    handlers.by_text("red", 9, own)
 
 
 def page_gallery(photos):
