@@ -16,6 +16,7 @@ from tests.bulk_support import dying_at, make_pictures, make_table, quarantined,
 from zoo.bulk import SourceChangedError, embed_dataset
 from zoo.bulk.content import UNKNOWN, content_of, size_of
 from zoo.bulk.earlier import _below
+from zoo.bulk.known import Known, _Lookup
 from zoo.bulk.shards import FOOTER, ShardFolder, unfinished
 from zoo.errors import TooManyBadItemsError
 from zoo.items import Item
@@ -384,6 +385,26 @@ def test_what_an_input_holds_is_of_all_its_parts_and_of_their_kinds(tmp_path):
     one, other = (Item(**{kind: b"the same bytes"}) for kind in ("image", "video"))
     assert (size_of(one), content_of(one)) == (14, content_of(Item(image=b"the same bytes")))
     assert content_of(one) != content_of(other)
+
+
+def test_of_rows_that_hold_the_same_each_is_taken_once_and_that_of_the_same_id_first():
+    found, taken, key = (
+        _Lookup(np.zeros((3, 2), np.uint64), np.array([5, 9, 7], np.uint64)),
+        np.zeros(3, bool),
+        bytes(16),
+    )
+    assert found.find(key, 9) == 1
+    assert [found.take(key, 9, taken) for _ in range(4)] == [1, 0, 2, None]
+    assert found.find(b"another".ljust(16), 9) is None
+
+
+def test_vectors_are_found_in_any_order_with_few_shards_open(text, tmp_path, monkeypatch):
+    text.embed(make_table(tmp_path / "t.csv", 30), tmp_path / "out")
+    known = Known(ShardFolder(tmp_path / "out").finished())
+    monkeypatch.setattr("zoo.bulk.known._OPEN_BYTES", 0)
+    order = np.random.default_rng(0).permutation(30)
+    np.testing.assert_array_equal([known.vector(int(row)) for row in order], stored(tmp_path / "out")[1][order])
+    assert len(known._open) == 1
 
 
 def test_what_lies_in_a_folder_is_not_what_begins_like_it():
