@@ -1,5 +1,6 @@
 """Who gets in at `zoo serve` and the pages of `zoo demo`, and what is left of a visitor who has gone."""
 
+import asyncio
 import http.client
 import json
 import signal
@@ -24,6 +25,8 @@ gr = pytest.importorskip("gradio")
 from zoo.demos import search, visitors, widgets  # noqa: E402
 from zoo.demos.gallery import folder_pictures  # noqa: E402
 from zoo.demos.visitors import COOKIE, EXPIRY  # noqa: E402
+
+from zoo.serving import doors  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
 
@@ -135,6 +138,25 @@ def test_two_hosts_or_none_are_refused(local, server):
     for port in (local[1], server):
         assert ask(port, "GET", "/", Host=None)[0] in (400, 403)
         assert ask(port, "GET", "/", host=f"127.0.0.1:{port}", Host="evil.example")[0] in (400, 403)
+
+
+@every("hosts", [["127.0.0.1:1", "evil.example"], ["127.0.0.1:1", "127.0.0.1:1"], []])
+def test_two_hosts_or_none_are_refused_by_ourselves(hosts):
+    """uvicorn refuses them before; another server may take the last one for the Host."""
+    said, passed = [], []
+
+    async def app(*_):
+        passed.append("app")
+
+    async def send(message):
+        said.append(message)
+
+    head = [(b"host", host.encode()) for host in hosts]
+    scope = {"type": "http", "method": "POST", "scheme": "http", "path": "/", "query_string": b"", "headers": head}
+    asyncio.run(doors.LocalHosts(app)(scope, None, send))
+    asyncio.run(doors.SameOrigin(app)({**scope, "headers": [*head, (b"origin", b"http://127.0.0.1:1")]}, None, send))
+    assert [message["status"] for message in said if "status" in message] == [403, 403]
+    assert passed == []
 
 
 def test_a_page_for_others_answers_to_any_host(shared):
