@@ -38,7 +38,7 @@ class Originals:
 
         path = self._paths.get(request.path_params["key"])
         if path is None or not path.is_file():
-            return PlainTextResponse("this picture is not here any more", 404)
+            return PlainTextResponse("this image is not here any more", 404)
         kind = mimetypes.guess_type(path.name)[0] or ""
         # Whatever a file holds, no browser may take it for a page.
         headers: dict[str, Any] = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}

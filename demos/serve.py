@@ -92,23 +92,23 @@ def launch(
     page = demo_of(model).build(
         model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), **options
     )
-    try:
-        _, url, _ = page.launch(
-            server_name=host,
-            server_port=port or None,
-            share=share,
-            inbrowser=browser,
-            prevent_thread_lock=True,
-            quiet=True,
-            **page_options(page, local=local),
-        )
-    except OSError as error:
-        raise ZooError(f"cannot listen at {host}:{port or 7860}: {error}; --port 0 takes any free port") from error
+    url = _started(page, host, port, local, share=share, inbrowser=browser)
     print(f"\n  {model.spec.name} is ready: open {page.share_url or url} in a browser. Ctrl-C stops it.\n", flush=True)
     if block:
         _end_in_order()
         page.block_thread()
     return page
+
+
+def _started(page: "gr.Blocks", host: str, port: int | None, local: bool, **options: Any) -> str:
+    """The address of the page, which answers from now on; raises ZooError where it cannot listen."""
+    options |= page_options(page, local=local)
+    try:
+        return page.launch(server_name=host, server_port=port or None, prevent_thread_lock=True, quiet=True, **options)[
+            1
+        ]
+    except OSError as error:
+        raise ZooError(f"cannot listen at {host}:{port or 7860}: {error}; --port 0 takes any free port") from error
 
 
 def _end_in_order() -> None:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli._shared import add_device, add_pair_options, print_json, print_table, source, waiting
+from zoo.cli._shared import add_device, add_pair_options, check_output, print_json, print_table, source, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -79,10 +79,12 @@ def _config(model: str) -> Path:
     """config.json of a folder of ours; raises ZooError where there is none, before anything is measured."""
     path = Path(model).expanduser() / "config.json"
     try:
-        if json.loads(path.read_text(encoding="utf-8")).get("model_type") == "zoo":
-            return path
+        ours = json.loads(path.read_text(encoding="utf-8")).get("model_type") == "zoo"
     except (OSError, ValueError, AttributeError):
-        pass
+        ours = False
+    if ours:
+        check_output(path)
+        return path
     raise ZooError(
         f"--write keeps it in a folder of the zoo's own layout, and {model} is none: load_model(...).save_pretrained makes one"
     )

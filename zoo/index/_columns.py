@@ -24,7 +24,7 @@ class Columns:
         """That there is no such column, which is the nearest, and which there are."""
         near = difflib.get_close_matches(name, self._fields, n=1, cutoff=0.5)
         hint += f"did you mean {near[0]!r}? " if near else ""
-        return f"there is no column {name!r}; {hint}Columns: {', '.join(self._fields)}"
+        return f"there is no column {name!r}{f'; {hint}' if hint else '. '}Columns: {', '.join(self._fields)}"
 
     def find(self, name: str, *, value: bool = False) -> Column:
         """A column; raises RefusedError with the nearest name, and where a value could stand with how texts are written."""
