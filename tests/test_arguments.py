@@ -83,6 +83,7 @@ WRONG: dict[str, list[Any]] = {
     "max_bad": ["many", [1], object()],
     "update": ["yes", 1, None, object()],
     "force": ["yes", 1, None, object()],
+    "heif": ["yes", 1, None, object()],
     "tests": ["yes", 1, None, object()],
     "backend": [5, "faiss", object()],
     "threshold": ["4", 8.0, -1, None, object()],
