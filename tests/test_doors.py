@@ -281,6 +281,31 @@ def test_whoever_is_not_seen_for_long_loses_his_folder(shared):
     until(lambda: not kept.exists())
 
 
+def test_what_is_still_coming_keeps_its_folder_and_counts(shared, monkeypatch):
+    them, later = shared[0].visitors, time.monotonic() + EXPIRY + 60
+    folder, other = them.folder(), them.folder()
+    monkeypatch.setattr(visitors, "PER_VISITOR", 50_000)
+    monkeypatch.setattr(visitors, "IN_ALL", visitors._size(them.root) + 40_000)
+    with them.room(folder.name, 30_000):
+        them.sweep(later)
+        assert folder.exists()
+        assert not other.exists()
+        for name, message in ((folder.name, "one visitor may upload"), (other.name, "try again later")):
+            with pytest.raises(visitors.QuotaError, match=message), them.room(name, 30_000):
+                pass
+    with them.room(folder.name, 30_000):  # the room of before is given back
+        pass
+    them.sweep(later + 60)
+    assert not folder.exists()
+
+
+def test_where_uploads_go_is_told_for_as_long_as_one_comes(tmp_path):
+    place = visitors._Place(tmp_path)
+    with place.of("his"):
+        assert str(place) == str(tmp_path / "his")
+    assert Path(place) == tmp_path
+
+
 @every("cookie", ["../../etc", "..", "/etc/passwd", "a" * 32 + "/..", "local", "", "A" * 32, "'; rm -rf /", "x" * 9000])
 def test_a_made_up_cookie_leads_nowhere(shared, cookie):
     page, port = shared
