@@ -38,7 +38,7 @@ from .messages import explain, refusals
 from .originals import Originals
 from .stored import folder_gallery
 from .visitors import Visitors
-from .vocabulary import queries_for, reads_english
+from .vocabulary import fitting, queries_for, reads_english
 from .widgets import cosine_text, friendly, in_range, score_name, score_rows, user_error, warn
 
 if TYPE_CHECKING:
@@ -329,7 +329,7 @@ class Search:
             return []
         shipped = {picture.path for picture in sample_pictures()}
         if {picture.path for picture in gallery.pictures} <= shipped:
-            return list(EXAMPLE_TEXTS)
+            return fitting(model, gallery, EXAMPLE_TEXTS)
         return queries_for(model, gallery)
 
     def status(self, own: Visitor = None) -> str:

@@ -34,9 +34,7 @@ def find_chromium() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-def take(
-    target: Path, model: str = "zoo-mini", query: str = "a red motorbike", size: tuple[int, int] = DESKTOP
-) -> Path:
+def take(target: Path, model: str = "zoo-mini", query: str = "a pagoda", size: tuple[int, int] = DESKTOP) -> Path:
     """Saves the page's answer to `query` as a picture.
 
     Raises:
@@ -73,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zoo.demos.screenshot", description=__doc__)
     parser.add_argument("target", nargs="?", type=Path, default=Path("docs/demo.png"))
     parser.add_argument("--model", default="zoo-mini")
-    parser.add_argument("--query", default="a red motorbike")
+    parser.add_argument("--query", default="a pagoda")
     parser.add_argument("--size", default="1280x900", help="width and height of the window (default: 1280x900)")
     chosen = parser.parse_args(arguments)
     width, _, height = chosen.size.partition("x")

@@ -42,6 +42,15 @@ def queries_for(model: "Embedder", gallery: Gallery) -> list[str]:
     return _distinct([(float(margins[i]), words[i], int(rows[i, 0])) for i in range(len(words)) if fits[i]])
 
 
+def fitting(model: "Embedder", gallery: Gallery, words: Sequence[str]) -> list[str]:
+    """Those of some words that find an image which fits, by the model's calibration; all of them where it has none."""
+    known = model.calibration.get("text>image")
+    if known is None or isinstance(gallery.vectors, list):
+        return list(words)
+    scores = model.similarity(model.encode_query(list(words), progress=False), gallery.vectors).amax(dim=1)
+    return [word for word, best in zip(words, scores.tolist(), strict=True) if best >= known.nothing]
+
+
 def _encoded(model: "Embedder") -> "tuple[list[str], Tensor | None]":
     """The words, or as many of them as the model's size allows, with their vectors; encoded once."""
     if model not in _ENCODED:

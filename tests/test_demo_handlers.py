@@ -21,7 +21,7 @@ from zoo.demos import chooser, vocabulary  # noqa: E402
 from zoo.demos import gallery as gallery_of  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
 from zoo.demos.gallery import embed_pictures, folder_pictures  # noqa: E402
-from zoo.demos.handlers import MAX_LABELS, MAX_UPLOADS, Search  # noqa: E402
+from zoo.demos.handlers import EXAMPLE_TEXTS, MAX_LABELS, MAX_UPLOADS, Search  # noqa: E402
 from zoo.demos.visitors import EXPIRY  # noqa: E402
 from zoo.demos.widgets import cosine_text  # noqa: E402
 
@@ -542,7 +542,10 @@ def test_of_the_words_those_that_stand_out_most_are_tried_each_for_another_pictu
 def test_shipped_pictures_have_queries_of_their_own(tmp_path):
     model = colour_model()
     gallery = embed_pictures(model, gallery_of.sample_pictures())
-    assert Search(Models(model), gallery, tmp_path, local=False).queries()[0] == "a red motorbike"
+    search = Search(Models(model), gallery, tmp_path, local=False)
+    assert search.queries() == list(EXAMPLE_TEXTS)
+    model.calibration = {"text>image": Calibration(0.1, 0.1, 2.0)}
+    assert search.queries() == [], "none of which the page would say that nothing fits"
 
 
 @pytest.mark.parametrize(("params", "count"), [(0, 520), (4 * 10**8, 174), (3 * 10**9, 0)])

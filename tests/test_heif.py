@@ -198,6 +198,7 @@ def test_hostile_bytes_give_pixels_or_a_named_error_in_a_limited_process():
         ("hangs", {"seconds": 0.5}, CorruptImageError, r"took more than 0\.5 s"),
         ("takes_all_memory", {}, ImageTooLargeError, "too much memory"),
         ("lies", {"max_pixels": 100}, CorruptImageError, "made to do harm"),
+        ("answers_by_itself", {}, CorruptImageError, "made to do harm"),
         ("raises_nonsense", {}, CorruptImageError, "SystemExit"),
     ],
 )

@@ -90,7 +90,12 @@ class Confined:
         line = process.stdout.readline(_LINE)
         if not line.endswith(b"\n"):
             raise EOFError
-        answer = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except RecursionError:
+            raise ValueError("no answer") from None
+        if not isinstance(answer, dict):
+            raise ValueError("no answer")
         if "error" in answer:
             found = getattr(errors, str(answer["error"]), None)
             known = isinstance(found, type) and issubclass(found, InputError)
