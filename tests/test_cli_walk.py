@@ -102,6 +102,8 @@ def test_cheap_checks_come_before_costly_steps(line, here, monkeypatch, capsys):
     def load(*_, **__):
         raise AssertionError("a model is opened before the cheap checks")
 
+    # First what holds a name of its own: imported later, it would hold the replacement, for all tests that follow.
+    monkeypatch.setattr("zoo.training.command.build_model", load)
     monkeypatch.setattr("zoo.hub.open_model", load)
     monkeypatch.setattr("zoo.registry.build_model", load)
     monkeypatch.chdir(here)
