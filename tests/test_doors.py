@@ -206,7 +206,11 @@ def test_pages_that_cors_names_may_call(server):
 def test_what_another_page_embeds_is_refused_and_a_link_is_followed(local):
     embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
     assert ask(local[1], "GET", "/gradio_api/info", **embedded)[0] == 403
-    assert ask(local[1], "GET", "/", **{**embedded, "Sec-Fetch-Mode": "navigate"})[0] == 200
+    link = {**embedded, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert ask(local[1], "GET", "/", **link)[0] == 200
+    assert ask(local[1], "GET", "/", **{**link, "Sec-Fetch-Dest": "iframe"})[0] == 403, (
+        "no page is shown inside another"
+    )
     assert ask(local[1], "GET", "/gradio_api/info", **{**embedded, "Sec-Fetch-Site": "same-origin"})[0] == 200
 
 

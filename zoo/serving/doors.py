@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from zoo.errors import ZooError
 
 ASGI = Callable[..., Awaitable[None]]
+_FRAMES = {"iframe", "frame", "embed", "object", "fencedframe"}
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -72,7 +73,7 @@ class SameOrigin:
     async def __call__(self, scope: MutableMapping[str, Any], receive: ASGI, send: ASGI) -> None:
         """One request."""
         if scope["type"] in ("http", "websocket") and "*" not in self.origins and (page := self._stranger(scope)):
-            message = f"{page} may not call this server; a page of another origin is let in by --cors ORIGIN"
+            message = f"{page} may not call this server; `zoo serve` lets a page of another origin in by --cors ORIGIN"
             return await _refuse(scope, send, "origin_refused", message)
         await self.app(scope, receive, send)
         return None
@@ -83,8 +84,10 @@ class SameOrigin:
             if origin not in self.origins and not self._ours(origin, scope):
                 return f"the page {origin!r:.80}"
         site, mode = _headers(scope, b"sec-fetch-site"), _headers(scope, b"sec-fetch-mode")
-        # A link to this server may be followed from anywhere. What a page embeds has no Origin, but says where it is from.
-        if site == ["cross-site"] and mode != ["navigate"] and not _headers(scope, b"origin"):
+        # A link to this server may be followed from anywhere. What a page embeds has no Origin, but says where it is from;
+        # in a frame its own clicks would pass for those of the visitor.
+        followed = mode == ["navigate"] and not _FRAMES & set(_headers(scope, b"sec-fetch-dest"))
+        if site == ["cross-site"] and not followed and not _headers(scope, b"origin"):
             return "a page of another site"
         return ""
 
