@@ -228,7 +228,7 @@ def test_a_wider_type_keeps_every_value_or_is_none():
 
 
 def test_labels_are_bits_where_all_are_0_or_1():
-    assert [label_kind("int", values) for values in ([0, 1, None], [0, 1, 2])] == ["bit", "int"]
+    assert [label_kind("int", values) for values in ([0, 1, None], [0, 1, 2], [None])] == ["bit", "int", "int"]
     assert [label_kind("text", values) for values in (["Neutral", ""], ["neutral", "cat"])] == ["verdict", "text"]
 
 

@@ -37,7 +37,7 @@ def label_kind(kind: str, values: Iterable[Any]) -> str:
         return kind
     found = {str(value).strip().lower() for value in values if value is not None and str(value).strip()}
     if kind == "int":
-        return "bit" if found <= {"0", "1"} else kind
+        return "bit" if found and found <= {"0", "1"} else kind
     return "verdict" if found and found <= _VERDICTS else kind
 
 
