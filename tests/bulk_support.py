@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,9 +16,15 @@ import pytest
 from PIL import Image
 
 from tests import warm
+from zoo.bulk import BulkReport, embed_dataset
 from zoo.bulk.shards import ShardFolder, read_vectors
 
 ANIMALS = ("cat", "dog", "it's")
+
+
+def embed(*arguments: Any, **options: Any) -> BulkReport:
+    """`embed_dataset` without a bar."""
+    return embed_dataset(*arguments, **{"progress": False, **options})
 
 
 def make_pictures(folder: Path, count: int, start: int = 0) -> None:

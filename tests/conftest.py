@@ -138,6 +138,40 @@ def changed(good: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
     return copied
 
 
+@pytest.fixture(scope="module")
+def clip() -> Any:
+    """A small model of images and texts, for the tests of one file."""
+    return _seeded("clip-test")
+
+
+@pytest.fixture(scope="module")
+def text() -> Any:
+    """A small model of texts, for the tests of one file."""
+    return _seeded("text-test")
+
+
+def _seeded(name: str) -> Any:
+    import torch
+
+    import zoo
+
+    torch.manual_seed(0)
+    return zoo.build_model(name)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`run("list", ...)` → (status, stdout, stderr) of the command `zoo`."""
+    from zoo.cli import main
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
 def data_pack(name: str) -> Path:
     """A folder of the data packs (`ZOO_DATA`, else ../shared/data); skips the test where it is absent."""
     folder = Path(os.environ.get("ZOO_DATA") or PROJECT.parent / "shared" / "data") / name

@@ -7,38 +7,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 import zoo
 from tests.bad_images import NO_HEIC
-from tests.bulk_support import make_pictures, make_table, quarantined, stored
+from tests.bulk_support import embed, make_pictures, make_table, quarantined, stored
 from zoo.bulk import (
     FolderError,
     OptionError,
     SourceError,
-    embed_dataset,
 )
 from zoo.bulk.limit import Limit
 from zoo.bulk.lookup import find_input
 from zoo.bulk.sources import open_source
 from zoo.errors import FingerprintMismatchError, TooManyBadItemsError
-
-
-@pytest.fixture(scope="module")
-def clip():
-    torch.manual_seed(0)
-    return zoo.build_model("clip-test")
-
-
-@pytest.fixture(scope="module")
-def text():
-    torch.manual_seed(0)
-    return zoo.build_model("text-test")
-
-
-def embed(*arguments, **options):
-    return embed_dataset(*arguments, **{"progress": False, **options})
-
 
 # -- sources --------------------------------------------------------------------------------------------------------
 

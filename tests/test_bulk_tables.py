@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 import zoo
-from tests.bulk_support import quarantined, stored
+from tests.bulk_support import embed, quarantined, stored
 from tests.train_tables import as_csv, as_jsonl, png, shard
-from zoo.bulk import SourceError, embed_dataset
+from zoo.bulk import SourceError
 from zoo.bulk.lookup import find_input
 from zoo.bulk.sources import open_source
 from zoo.errors import TooManyBadItemsError, UnsupportedModalityError
@@ -26,22 +25,6 @@ from zoo.tables.options import Options
 pytestmark = pytest.mark.usefixtures("cache_home")
 
 IMAGES = [png(40 * i, 20, 200) for i in range(6)]
-
-
-@pytest.fixture(scope="module")
-def clip():
-    torch.manual_seed(0)
-    return zoo.build_model("clip-test")
-
-
-@pytest.fixture(scope="module")
-def text():
-    torch.manual_seed(0)
-    return zoo.build_model("text-test")
-
-
-def embed(*arguments, **options):
-    return embed_dataset(*arguments, **{"progress": False, **options})
 
 
 def kept(out: Path) -> pa.Table:

@@ -5,31 +5,12 @@ import os
 import shutil
 
 import pytest
-import torch
 
-import zoo
-from tests.bulk_support import make_pictures, make_table, quarantined, stored
-from zoo.bulk import DiskFullError, FolderError, SourceError, embed_dataset
+from tests.bulk_support import embed, make_pictures, make_table, quarantined, stored
+from zoo.bulk import DiskFullError, FolderError, SourceError
 from zoo.tables import open_pairs
 from zoo.tables.errors import TableError
 from zoo.tables.images import walk_images
-
-
-@pytest.fixture(scope="module")
-def clip():
-    torch.manual_seed(0)
-    return zoo.build_model("clip-test")
-
-
-@pytest.fixture(scope="module")
-def text():
-    torch.manual_seed(0)
-    return zoo.build_model("text-test")
-
-
-def embed(*arguments, **options):
-    return embed_dataset(*arguments, **{"progress": False, **options})
-
 
 # Links of which it cannot be told what they lead to, by what the system says of them; root fails on them as well.
 ODD = {

@@ -30,18 +30,6 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture
-def run(capsys):
-    """`run("list", ...)` → (status, stdout, stderr)."""
-
-    def call(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
 def terminal(capsys, monkeypatch):
     """A function after which stdout is a terminal of 80 columns."""
 

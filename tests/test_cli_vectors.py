@@ -18,7 +18,6 @@ import zoo
 from tests.bulk_support import make_pictures, make_table
 from zoo.bulk import DiskFullError, embed_dataset
 from zoo.bulk.shards import read_vectors
-from zoo.cli import main
 from zoo.vectors import (
     ClusterError,
     LabelError,
@@ -64,18 +63,6 @@ def made(models, photos, tmp_path_factory):
     embed_dataset(models["clip-test"], photos, out / "images", progress=False)
     embed_dataset(models["clip-test"], table, out / "texts", progress=False)
     return {"images": out / "images", "texts": out / "texts", "table": table}
-
-
-@pytest.fixture
-def run(capsys):
-    """`run("classify", ...)` → (status, stdout, stderr)."""
-
-    def call(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
