@@ -47,6 +47,15 @@ def test_a_known_column_that_one_file_lacks_is_named_wherever_it_is(tmp_path, co
     assert len(open_pairs(folder, ignore=[column])) == 2
 
 
+@pytest.mark.parametrize("lacking", [PAIR, PAIR | {"label": pa.nulls(1)}])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_labels_that_only_a_later_file_tells_are_judged_by_their_values(tmp_path, lacking, reverse):
+    tables = [lacking, PAIR | {"label": ["entailment"]}]
+    folder = parts(tmp_path / "t", *(tables[::-1] if reverse else tables))
+    with pytest.raises(TableError, match="says whether a pair is right"):
+        open_pairs(folder)
+
+
 def test_a_column_without_values_is_of_the_type_that_other_files_say_and_others_are_named_unread(tmp_path):
     folder = parts(tmp_path / "t", PAIR | {"negative": pa.nulls(1)}, PAIR | {"negative": ["n"], "more": [1]})
     table = open_pairs(folder)

@@ -203,9 +203,10 @@ class ParquetTable(Table):
         """A column, and the fields of the passages in it that are not read."""
         column = column_of(field, arrow, self._classes)
         if field.name.lower() in LABELS:
-            # Of a long column of words the first rows nearly always tell.
-            told = label_kind(column.kind, self._classes.get(field.name) or self.values(field.name, groups=1))
-            if told != column.kind and field.name not in self._classes:
+            # Of a long column of words the first rows nearly always tell, if they hold any.
+            first = self._classes.get(field.name) or self.values(field.name, groups=1)
+            told = label_kind(column.kind, first)
+            if field.name not in self._classes and (told != column.kind or all(value is None for value in first)):
                 told = label_kind(column.kind, self.values(field.name))
             column = replace(column, kind=told)
         passage = passage_type(field.type)
