@@ -60,13 +60,14 @@ MAY_IMPORT = {
         "similarity",
         "streaming",
     },  # publish: for one verb alone
-    "formats": PARTS | {"files", "adapters", "encoders", "embedder", "fusion", "hub", "formats"},
+    "strangers": {"errors", "media"},  # media: the bounds of what a child decodes
+    "formats": PARTS | {"files", "adapters", "encoders", "embedder", "fusion", "hub", "formats", "strangers"},
     "hub": PARTS | {"cache", "encoders", "embedder", "formats", "hub_errors", "registry"},
     "hub_errors": {"errors"},
     "cache": {"hub_errors"},
     "precision": set(),
     "tables": BASE | {"evaluation", "formats", "files", "hub", "hub_errors", "identity", "media"},
-    "bulk": BASE | {"embedder", "registry", "similarity", "streaming", "tables"},
+    "bulk": BASE | {"embedder", "registry", "similarity", "streaming", "strangers", "tables"},
     "registry": BASE | {"embedder", "hub", "models", "precision"},
     "models": PARTS | {"encoders", "embedder", "registry", "formats", "models"},
 }

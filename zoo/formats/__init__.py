@@ -7,8 +7,6 @@ Before a layout builds anything, `schema` holds the configuration and `sizes` th
 """
 
 import importlib
-import json
-import math
 import pkgutil
 import re
 from functools import cache
@@ -17,9 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.strangers.schema import parse
 
 LONGEST_JSON = 4_000_000  # bytes; timm's with the names of 21,000 classes have half of it
-DEEPEST_JSON = 32
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -85,7 +83,7 @@ def read_json(path: Path) -> Any:
     try:
         if (size := path.stat().st_size) > LONGEST_JSON:
             raise UnrecognisedCheckpointError(f"{path} has {size:,} bytes; no configuration is so large")
-        return parse_json(path.read_bytes(), str(path))
+        return parse(path.read_bytes(), path)
     except OSError as error:
         raise UnrecognisedCheckpointError(f"{path} cannot be read as JSON: {error}") from error
 
@@ -95,37 +93,4 @@ def read_object(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict):
         raise UnrecognisedCheckpointError(f"{path} holds a {type(value).__name__}, not a JSON object")
-    return value
-
-
-def parse_json(content: bytes, where: str) -> Any:
-    """The value of strict JSON (see `read_json`); `where` begins the error."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise ValueError(f"the key {key[:60]!r} is there twice, and readers differ in which one they take")
-            found[key] = value
-        return found
-
-    def number(text: str) -> float:
-        value = float(text)
-        if not math.isfinite(value):
-            raise ValueError(f"{text} is no number")
-        return value
-
-    try:
-        text = content.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=once, parse_constant=number, parse_float=number)
-    except (ValueError, RecursionError) as error:
-        begins = content[:200].lstrip()[:1]
-        page = " (a web page, not the file: was the right address downloaded?)" if begins == b"<" else ""
-        raise UnrecognisedCheckpointError(f"{where} cannot be read as JSON: {error}{page}") from error
-    level = [value]
-    for _ in range(DEEPEST_JSON):
-        children = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
-        level = [child for some in children for child in some if isinstance(child, dict | list)]
-    if level:
-        raise UnrecognisedCheckpointError(f"{where} is nested over {DEEPEST_JSON} levels deep; no configuration is")
     return value

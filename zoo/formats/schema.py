@@ -10,7 +10,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
@@ -20,6 +20,7 @@ from zoo.encoders.checking import check_numbers
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import HALF_SAVED, read_json
 from zoo.spec import MODALITIES, Calibration, LogitScale, ModelSpec
+from zoo.strangers.schema import check_keys
 
 FORMAT = 1
 # What lets transformers find its classes in the installed zoo (see zoo.exports.code); other code is never named.
@@ -132,37 +133,6 @@ def check_facts(value: Any, where: str) -> None:
         ModelSpec.from_dict(value["spec"])
     except (TypeError, ValueError) as error:
         raise UnrecognisedCheckpointError(f"{where}: bad spec: {error}") from error
-
-
-def check_keys(
-    value: Any,
-    schema: Mapping[str, Any],
-    where: str,
-    *,
-    optional: Mapping[str, Any] | None = None,
-    required: bool = False,
-) -> dict[str, Any]:
-    """The object itself, once its keys have the types of a schema.
-
-    Args:
-        schema: key → type hint.
-        optional: keys that may be absent; then all of the schema must be there, and no others. None leaves others alone.
-        required: all of the schema must be there.
-
-    Raises:
-        UnrecognisedCheckpointError: it names the key.
-    """
-    if not isinstance(value, dict):
-        raise UnrecognisedCheckpointError(f"{where} holds a {type(value).__name__}, not a JSON object")
-    known = {**schema, **(optional or {})}
-    if optional is not None and (unknown := sorted(set(value) - set(known))):
-        raise UnrecognisedCheckpointError(f"{where} has unknown keys {unknown}; is the zoo new enough?")
-    if (required or optional is not None) and (missing := sorted(set(schema) - set(value))):
-        raise UnrecognisedCheckpointError(f"{where} lacks {', '.join(missing)}")
-    for key in known.keys() & value.keys():
-        if wrong := _wrong(value[key], known[key], key):
-            raise UnrecognisedCheckpointError(f"{where}: {wrong}")
-    return value
 
 
 def check_modules(rows: Any, where: str) -> list[dict[str, Any]]:
@@ -353,44 +323,3 @@ def _refuse_private(value: Any, where: str, name: str = "") -> None:
                 f"{where} has the key {name}{key}, which a configuration of the zoo never has; it could fetch or run code"
             )
         _refuse_private(inner, where, f"{name}{key}.")
-
-
-def _wrong(value: Any, hint: Any, name: str) -> str:
-    """What is wrong with a value of JSON for a type hint, "" where it fits."""
-    origin, args = get_origin(hint), get_args(hint)
-    said = f"{name} is {str(value)[:60]!r}"
-    if hint is Any:
-        return ""
-    if origin is Literal:
-        return "" if value in args and type(value) is type(args[0]) else f"{said}; it must be one of {args}"
-    if origin in (Union, UnionType):
-        reasons = [_wrong(value, arg, name) for arg in args]
-        return "" if "" in reasons else min(reasons, key=lambda reason: reason.startswith(said))
-    if is_dataclass(hint):
-        return _wrong_object(value, hint, name)
-    if origin in (dict, Mapping):
-        if not isinstance(value, dict):
-            return f"{said}; it must be an object"
-        return next((wrong for key, inner in value.items() if (wrong := _wrong(inner, args[1], f"{name}.{key}"))), "")
-    if origin in (list, tuple, frozenset):
-        if not isinstance(value, list):
-            return f"{said}; it must be a list"
-        if origin is tuple and args[-1] is not Ellipsis and len(args) != len(value):
-            return f"{said}; it must have {len(args)} numbers"
-        return next((wrong for inner in value if (wrong := _wrong(inner, args[0], f"{name}[]"))), "")
-    types = {int: (int,), float: (int, float), bool: (bool,), str: (str,), NoneType: (NoneType,)}.get(hint, (hint,))
-    fits = isinstance(value, types) and (hint is bool or not isinstance(value, bool))
-    return "" if fits else f"{said}; it must be {getattr(hint, '__name__', hint)}"
-
-
-def _wrong_object(value: Any, cls: Any, name: str) -> str:
-    """What is wrong with an object of JSON for a dataclass."""
-    if not isinstance(value, dict):
-        return f"{name} is {str(value)[:60]!r}; it must be an object"
-    hints = get_type_hints(cls)
-    needed = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
-    if unknown := sorted(set(value) - set(hints)):
-        return f"{name} has unknown facts {unknown}; known are {sorted(hints)}"
-    if missing := sorted(needed - set(value)):
-        return f"{name} lacks {', '.join(missing)}"
-    return next((wrong for key, inner in value.items() if (wrong := _wrong(inner, hints[key], f"{name}.{key}"))), "")

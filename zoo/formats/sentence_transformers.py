@@ -14,6 +14,7 @@ from zoo.formats.sizes import SLACK
 from zoo.formats.tensors import read_tensors
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
 from zoo.spec import Attention, Similarity
+from zoo.strangers.schema import check_keys
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -94,7 +95,7 @@ def load(
         read(row, known.MODULES, folder / MODULES, ignore)
     modules = [_module(row, folder) for row in rows]
     settings = _read(folder / SETTINGS, known.SETTINGS, ignore)
-    schema.check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
+    check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
     similarity = settings.get("similarity_fn_name") or similarity
@@ -271,12 +272,12 @@ def _after(
     for kind, path in modules:
         settings = _read(path / "config.json", TABLES[kind], ignore)
         if kind == "Pooling":
-            pooler, dim = _pooler(schema.check_keys(settings, schema.POOLING, str(path)), encoder.width, path)
+            pooler, dim = _pooler(check_keys(settings, schema.POOLING, str(path)), encoder.width, path)
             if settings.get("include_prompt") is False and hasattr(encoder, "pool_prompt"):
                 encoder.pool_prompt = False
         elif kind == "Dense":
             activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
-            schema.check_keys(settings, schema.DENSE, str(path), required=True)
+            check_keys(settings, schema.DENSE, str(path), required=True)
             dim = settings["out_features"]
             weights.append(_layer(path, (dim, settings["in_features"]), allow_pickle))
             layers.append(
@@ -289,7 +290,7 @@ def _after(
                 }
             )
         elif kind == "LayerNorm":
-            schema.check_keys(settings, {"dimension": int}, str(path), required=True)
+            check_keys(settings, {"dimension": int}, str(path), required=True)
             weights.append(_layer(path, (settings["dimension"],), allow_pickle))
             layers.append({"kind": "layer_norm", "width": settings["dimension"]})
         elif kind == "Normalize":

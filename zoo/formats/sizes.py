@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.encoders.checking import OversizedError
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError, ZooError
-from zoo.formats import parse_json
+from zoo.strangers.schema import parse
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -69,7 +69,7 @@ def read_header(path: Path) -> dict[str, Entry]:
         file.seek(8)
         content = file.read(length)
     try:
-        header = parse_json(content, str(path))
+        header = parse(content, path)
     except UnrecognisedCheckpointError as error:
         raise MissingWeightsError(f"{damaged}: its header is no JSON: {error}") from error
     if not isinstance(header, dict):

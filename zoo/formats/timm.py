@@ -14,10 +14,11 @@ from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheck
 from zoo.formats import check_weights, read_object, weight_files
 from zoo.formats.known import timm as known
 from zoo.formats.probing import check_vector
-from zoo.formats.schema import check_folder, check_keys
+from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore, read
 from zoo.formats.sizes import check_size, no_memory
 from zoo.spec import ModelSpec
+from zoo.strangers.schema import check_keys
 
 if TYPE_CHECKING:
     from torch import nn
