@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.confined import Confined
+from zoo.apart import ImagesApart
 from zoo.heif import refused
 
 from . import compose, text
@@ -79,7 +79,7 @@ def build(
     workspace = workspace or Path(tempfile.mkdtemp(prefix="pictures-", dir=private_folder()))
     if not isinstance(gallery, Gallery):
         gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)
-    way = None if local else Confined() if heif else refused
+    way = None if local else ImagesApart() if heif else refused
     search = Search(models or Models(model), gallery, workspace, local=local, roots=roots, queries=queries, heif=way)
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
     gr.set_static_paths([search.thumbnails.folder])

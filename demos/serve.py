@@ -53,7 +53,7 @@ def launch(
         host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
         share: makes a public link through Gradio's tunnel (needs a network).
         queries: what to offer to try, in place of words that stand out.
-        heif: decodes HEIC images of visitors where others reach the page, in a process of its own (see `zoo.confined`);
+        heif: decodes HEIC images of visitors where others reach the page, in a process of its own (see `zoo.apart`);
             without it they are refused there. A page of this machine alone decodes them wherever pillow-heif is installed.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).

@@ -15,7 +15,7 @@ from tests.demo_support import COLOURS, colour_model, colour_photos
 from tests.serve_support import data_url, form, serving
 from tests.test_orientation import STORED, upright
 from zoo import heif
-from zoo.confined import Confined
+from zoo.apart import ImagesApart
 from zoo.errors import CorruptImageError, ImageTooLargeError, InputError, NotMediaError, UnreadHeifError, ZooError
 from zoo.films import load_film
 from zoo.media import kind_of, load_pixels
@@ -160,11 +160,11 @@ def test_a_model_and_a_folder_read_it_like_the_png(tmp_path):
 
 @needed
 def test_hostile_bytes_give_pixels_or_a_named_error_in_a_limited_process():
-    data, child = heic(Image.effect_noise((96, 80), 90).convert("RGB"), quality=40), Confined()
+    data, child = heic(Image.effect_noise((96, 80), 90).convert("RGB"), quality=40), ImagesApart()
     try:
         with heif.decoding(child):
             load_pixels(data)
-            pid = child._process.pid
+            pids = child.process.pids
             for share in (0.01, 0.1, 0.3, 0.6, 0.9, 0.999):
                 with pytest.raises(CorruptImageError, match="damaged or cut off"):
                     load_pixels(data[: max(32, int(len(data) * share))])
@@ -184,7 +184,7 @@ def test_hostile_bytes_give_pixels_or_a_named_error_in_a_limited_process():
                     outcomes.add(error.code)
             assert {3, "corrupt-image"} <= outcomes
             np.testing.assert_array_equal(load_pixels(data).shape, (80, 96, 3))
-            assert child._process.pid == pid  # none of them killed it
+            assert child.process.pids == pids  # none of them killed it
     finally:
         child.close()
 
@@ -200,10 +200,13 @@ def test_hostile_bytes_give_pixels_or_a_named_error_in_a_limited_process():
         ("lies", {"max_pixels": 100}, CorruptImageError, "made to do harm"),
         ("answers_by_itself", {}, CorruptImageError, "made to do harm"),
         ("raises_nonsense", {}, CorruptImageError, "SystemExit"),
+        ("never_ends", {}, CorruptImageError, "more pieces"),
+        ("says_another_size", {}, CorruptImageError, "other pixels"),
+        ("says_no_size", {}, CorruptImageError, "no size"),
     ],
 )
 def test_what_a_decoder_may_do_costs_one_image(decoder, options, error, said):
-    child = Confined(decoder=f"tests.heif_decoders:{decoder}", **options)
+    child = ImagesApart(decoder=f"tests.heif_decoders:{decoder}", **options)
     try:
         with heif.decoding(child), pytest.raises(error, match=said):
             load_pixels(HEAD)
@@ -212,7 +215,7 @@ def test_what_a_decoder_may_do_costs_one_image(decoder, options, error, said):
 
 
 def test_a_crash_is_an_error_of_one_image_and_the_next_is_decoded():
-    child = Confined(decoder="tests.heif_decoders:dies")
+    child = ImagesApart(decoder="tests.heif_decoders:dies")
     out = io.BytesIO()
     upright().save(out, "PNG")
     try:
@@ -248,7 +251,7 @@ def test_a_server_that_enables_it_survives_a_decoder_that_dies():
         assert answer.json()["error"]["code"] == "image-too-large"
         way = served.app.state.service.heif
         way.close()
-        way.decoder = "tests.heif_decoders:dies"
+        way.process.function = "tests.heif_decoders:dies"
         answer = served.embed(["a cat", {"image": data_url(HEAD + b"die", "image/heic")}])
         assert (answer.status, answer.json()["error"]["code"], answer.json()["error"]["param"]) == (
             400,
@@ -256,7 +259,7 @@ def test_a_server_that_enables_it_survives_a_decoder_that_dies():
             "input[1]",
         )
         assert served.embed([{"image": data_url(data, "image/heic")}, "a cat"]).status == 200
-    assert way._process is None
+    assert not way.process.pids
 
 
 def page(tmp_path: Path, **options):
@@ -306,7 +309,7 @@ def test_a_local_and_an_enabled_page_read_it(options, tmp_path):
         own, _ = search.index_files([upload], False)
         assert "phone.heic" in [one.caption for one in search._in_use(own)[0].pictures]
         assert (search.heif is None) is options["local"]
-        assert search.heif is None or search.heif._process is not None  # that one has decoded it
+        assert search.heif is None or search.heif.process.pids  # that one has decoded it
     finally:
         if search.heif is not None:
             search.heif.close()

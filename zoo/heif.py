@@ -44,7 +44,7 @@ def is_heif(head: bytes) -> bool:
 def decoding(way: Way | None) -> Iterator[None]:
     """Inside, HEIC images are decoded by `way`, which gets bytes and their name and gives what `load_pixels` does.
 
-    `refused` refuses them, a `zoo.confined.Confined` decodes them in a process of its own, None does it here, as usual.
+    `refused` refuses them, `zoo.apart.ImagesApart` decodes them in a process of its own, None does it here, as usual.
     Threads started inside do not inherit it, unless they run in a copy of the context.
     """
     token = _WAY.set(way)

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from zoo._version import __version__
-from zoo.confined import SECONDS, Confined
+from zoo.apart import ImagesApart
 from zoo.embedder import Embedder
 from zoo.errors import InputError
 from zoo.heif import refused
@@ -28,6 +28,7 @@ from zoo.serving.metrics import Metrics
 from zoo.serving.urls import FetchError, Url, fetch, in_thread
 from zoo.serving.wire import MEDIA, EmbeddingRequest, answer, form_body, parse, read_json, with_media
 from zoo.similarity import cut
+from zoo.strangers.confined import SECONDS
 
 LOG = logging.getLogger("zoo.serving")
 _SMALL_BODY = 2**16  # bytes that are parsed at once, without a thread
@@ -43,7 +44,7 @@ class Service:
         self.model, self.limits, self.allow_urls = model, limits, allow_urls
         # A hang must leave time for the answer that names it.
         seconds = min(SECONDS, limits.seconds / 2)
-        self.heif = Confined(max_pixels=limits.pixels, seconds=seconds) if heif else refused
+        self.heif = ImagesApart(max_pixels=limits.pixels, seconds=seconds) if heif else refused
         self.names = [name for name in (model.spec.name, model.spec.hub_id) if name]
         self.metrics = Metrics(model.spec.name)
         self.began = int(time.time())
@@ -62,7 +63,7 @@ class Service:
         """Answers what was taken, then ends the threads."""
         if self.batcher:
             await asyncio.to_thread(self.batcher.close, self.limits.seconds)
-        if isinstance(self.heif, Confined):
+        if isinstance(self.heif, ImagesApart):
             self.heif.close()
 
     # -------------------------------------------------------------------------------------------- embeddings
