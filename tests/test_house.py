@@ -38,7 +38,6 @@ MAY_IMPORT = {
     "films": BASE | {"heif", "media"},
     "heif": {"errors"},
     "apart": {"errors", "media", "strangers"},
-    "strangers": {"errors"},
     "media": BASE | {"heif"},
     "pooling": BASE,
     "heads": BASE,
@@ -61,7 +60,7 @@ MAY_IMPORT = {
         "similarity",
         "streaming",
     },  # publish: for one verb alone
-    "strangers": {"errors", "media"},  # media: the bounds of what a child decodes
+    "strangers": {"errors"},
     "formats": PARTS | {"files", "adapters", "encoders", "embedder", "fusion", "hub", "formats", "strangers"},
     "hub": PARTS | {"cache", "encoders", "embedder", "formats", "hub_errors", "registry"},
     "hub_errors": {"errors"},
