@@ -54,9 +54,7 @@ class Confined:
         seconds, memory: what one request may take. processes: how many work at a time; further requests wait.
     """
 
-    def __init__(
-        self, function: str, *, seconds: float = SECONDS, memory: int = MEMORY, processes: int = 1
-    ) -> None:
+    def __init__(self, function: str, *, seconds: float = SECONDS, memory: int = MEMORY, processes: int = 1) -> None:
         self.function, self.seconds, self.memory, self.processes = function, seconds, memory, processes
         self._idle: list[_Child] = []
         self._begin()
