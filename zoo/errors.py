@@ -37,6 +37,10 @@ class UnsafeCheckpointError(ZooError):
     """A checkpoint would have to run code or unpickle objects, and the caller did not allow it."""
 
 
+class UnsafeFolderError(ZooError):
+    """A folder that others may have made holds a link, a FIFO or a device where a file should be, or one that is far too large."""
+
+
 class NotSavedError(ZooError):
     """What was written could not be opened again, or gave other vectors; nothing was put in its place."""
 
