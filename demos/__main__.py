@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from zoo.cli._shared import source
 from zoo.errors import ZooError
+from zoo.strangers.terminal import clean_output
 
 from .serve import launch
 
 
+@clean_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the command line and runs the page until Ctrl-C; returns the exit status."""
     parser = argparse.ArgumentParser(

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from zoo.evaluation.graded import GradedScores, compare_graded
 from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import WAYS, PairScores, ScoresMismatchError, compare
+from zoo.strangers import terminal
 
 RETRIEVAL = "nDCG@10, mean of both ways"
 GRADED = "Spearman of similarity and grade"
@@ -129,11 +130,10 @@ def graded_lines(before: Scores, after: Scores) -> list[Line]:
 def show(found: Sequence[Line], verdict: Verdict, kept: str, *, counts: str = "") -> None:
     """Prints the table and what may be said; in red where a run made it worse."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = terminal.console()
     if found:
         table = Table(
             title=f"held out: {counts}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False

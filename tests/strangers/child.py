@@ -7,11 +7,12 @@ import json
 import os
 import resource
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
-MEMORY = 3 * 2**29  # bytes of address space beyond what the libraries took
+MEMORY = 4 * 2**30  # bytes of address space beyond what the libraries took; threads and allocators reserve much of it
 SECONDS = 60  # of CPU
 LONGEST = 2**28  # bytes of a file
 
@@ -136,6 +137,7 @@ def main(order: str) -> int:
     told = json.loads(Path(order).read_text())
     log = os.open(told["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.dont_write_bytecode = True
+    tempfile.tempdir = None  # the warm process knew another
     import torch
 
     import zoo.cli  # before the limits and the watch: honest libraries open much

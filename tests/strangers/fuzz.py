@@ -18,6 +18,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -133,6 +134,7 @@ def main(target: str, folder: str, first: str, last: str, log: str) -> None:
     from zoo.errors import ZooError
 
     sys.dont_write_bytecode = True
+    tempfile.tempdir = None
     module, place = import_module(target), Path(folder)
     named = (ZooError, *getattr(module, "NAMED", ()))
     module.prepare(place)

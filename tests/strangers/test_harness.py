@@ -19,7 +19,7 @@ TRESPASSES = [
 OTHERS = [
     ("import shutil; shutil.copy(sys.argv[1] + '/photos/cat.png', sys.argv[3])", "secret stands in .*cat.png"),
     ("import ctypes; ctypes.CDLL(None).unlink((sys.argv[1] + '/secret.txt').encode())", "secret.txt"),
-    ("b = bytearray(3 * 2**30)", "it died|Traceback"),
+    ("b = bytearray(6 * 2**30)", "it died|Traceback"),
     ("b = bytearray(1200 * 2**20)", "it took"),
     ("os.kill(os.getpid(), 9)", "killed"),
     ("raise ValueError", "Traceback"),

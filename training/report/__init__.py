@@ -14,6 +14,7 @@ from zoo._version import __version__
 from zoo.bulk.shards import write_atomically
 from zoo.errors import ZooError
 from zoo.evaluation.pairs import PairScores
+from zoo.strangers.terminal import clean_output
 
 from ..scoring import flattered, scores_in, told_kept
 from ..verdict import GRADED, Scores, Verdict, judge
@@ -185,6 +186,7 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@clean_output()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(

@@ -20,6 +20,7 @@ from zoo.cards.reading import reading_text
 from zoo.errors import HubError
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.spec import ModelSpec
+from zoo.strangers.terminal import clean_output
 
 ROOT = Path(__file__).resolve().parents[2]
 # Beside the checkout's zoo/, or inside the package where it is installed from a wheel.
@@ -155,6 +156,7 @@ def outdated(folder: Path, readme: Path, specs: list[ModelSpec]) -> dict[Path, s
     return wanted
 
 
+@clean_output()
 def main(arguments: list[str] | None = None) -> int:
     """Writes the cards, or with `--check` says which are stale (exit status 1)."""
     from zoo.registry import get_spec, list_models

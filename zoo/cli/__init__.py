@@ -17,12 +17,14 @@ from types import ModuleType
 
 from zoo._version import __version__
 from zoo.errors import ZooError
+from zoo.strangers.terminal import clean_output
 
 FAILED = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
+@clean_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one sub-command; returns the exit status: 0, 1 nothing found, 2 an error, 130 Ctrl-C."""
     parser = build_parser()

@@ -1,7 +1,6 @@
 """The prompt of `zoo search DIR`: one model and one index for many queries, typed by a person or piped by a program."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli._shared import one_line
 from zoo.errors import ZooError
+from zoo.strangers.terminal import json_text
 
 if TYPE_CHECKING:
     from zoo.index import Match
@@ -63,7 +63,7 @@ class Prompt:
                 self.failed = True
                 if self.machine:
                     _tell({"query": text, "error": str(error)})
-                print(f"error: {error}" if typed else f"error: {_unicode(one_line(text))}: {error}", file=sys.stderr)
+                print(f"error: {error}" if typed else f"error: {one_line(text)}: {error}", file=sys.stderr)
             sys.stdout.flush()
         if typed:
             return 0  # what was mistyped was said, and may have been typed again
@@ -102,19 +102,14 @@ class Prompt:
             for rank, match in enumerate(found, start=1):
                 told: list[Any] = [query, rank, f"{match.score:.6f}", match.id, self.place(match)]
                 told += [match.attributes.get(name) for name in self.columns]
-                print("\t".join("" if one is None else _unicode(one_line(str(one))) for one in told))
+                print("\t".join("" if one is None else one_line(str(one)) for one in told))
         if not found and not self.machine:
             print("nothing was found" + (f" where {self.where}" if self.where else ""), file=sys.stderr)
 
 
 def _tell(answer: dict[str, Any]) -> None:
     """A line of JSON."""
-    print(_unicode(json.dumps(answer, ensure_ascii=False, default=str)))
-
-
-def _unicode(text: str) -> str:
-    """The text with half characters, which cannot be printed, as JSON escapes them."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    print(json_text(answer))
 
 
 def _typed() -> Iterator[str]:

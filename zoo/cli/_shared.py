@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import json
 import math
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
+from zoo.strangers.terminal import console, json_text
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -193,9 +193,7 @@ def waiting(message: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console
-
-    with Console(stderr=True).status(one_line(message)):
+    with console(stderr=True).status(one_line(message)):
         yield
 
 
@@ -258,8 +256,7 @@ def short(number: int) -> str:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
-    print()
+    print(json_text(value, indent=2))
 
 
 def on_terminal() -> bool:

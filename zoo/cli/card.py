@@ -6,6 +6,7 @@ The card of a registered name is the one of `model_cards/`; a run's folder and a
 import argparse
 
 from zoo.cli._shared import existing, on_terminal, source
+from zoo.strangers.terminal import console
 
 EXAMPLES = (
     "zoo card zoo-mini",
@@ -49,7 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _show(text: str) -> None:
     import re
 
-    from rich.console import Console
     from rich.markdown import Markdown
 
     from zoo.cards.blocks import split
@@ -57,6 +57,6 @@ def _show(text: str) -> None:
     # The front matter repeats the facts for programs, and the markers are for them too.
     body = re.sub(r"<!--.*?-->", "", split(text)[1], flags=re.DOTALL)
     if on_terminal():
-        Console().print(Markdown(body, hyperlinks=False))
+        console().print(Markdown(body, hyperlinks=False))
     else:
         print(body.strip())  # Markdown is plain text; set for a page it would be cut to one's width

@@ -108,11 +108,9 @@ def _save(vectors: Any, path: Path) -> None:
 
 
 def _print(model: Any, inputs: list[Any], vectors: Any) -> None:
-    from rich.console import Console
-
     late = model.spec.similarity == "maxsim"
     columns = f"{vectors[0].shape[1]} columns, one vector a token" if late else f"{vectors.shape[1]} columns"
-    Console(highlight=False).print(f"{model.spec.name}: {len(inputs)} x {columns}", soft_wrap=True)
+    print(f"{model.spec.name}: {len(inputs)} x {columns}")
     alike = model.similarity(vectors[:1], vectors)[0].tolist()
     rows = []
     for value, vector, score in zip(inputs, vectors, alike, strict=True):

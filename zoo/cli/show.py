@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli._shared import add_ignore, on_terminal, print_json, short, source, spelled
+from zoo.strangers.terminal import console
 
 if TYPE_CHECKING:
     from zoo.spec import ModelSpec
@@ -33,7 +34,6 @@ def _together(spec: "ModelSpec") -> str | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what the registry knows, or what the files say."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -84,8 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         if value:
             table.add_row(name, Text(value))
     # A pipe is as wide as what it gets; a terminal folds what is longer.
-    console = Console(highlight=False, width=None if on_terminal() else 10_000)
-    with console.capture() as shown:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in shown.get().splitlines()))
+    page = console(width=None if on_terminal() else 10_000)
+    with page.capture() as shown:
+        page.print(table)
+    print("\n".join(line.rstrip() for line in shown.get().splitlines()), file=page.file)
     return 0

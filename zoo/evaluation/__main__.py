@@ -20,6 +20,7 @@ from zoo.evaluation.packs import ALL, BENCHMARKS, Score, evaluate_descriptions, 
 from zoo.evaluation.results import FILE, Result, read_results, write_results
 from zoo.registry import get_spec, load_model
 from zoo.spec import need_one_vector
+from zoo.strangers.terminal import clean_output
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = ROOT / "tests" / "data" / "paraphrases.json"
@@ -200,6 +201,7 @@ def measure(
     return results, table
 
 
+@clean_output()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(
