@@ -5,7 +5,6 @@
 
 import copy
 import json
-import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from zoo.certificate.differences import ROLES, by_role, facts_of
+from zoo.certificate.facts import (
+    EXACT,
+    LOOSEST,
+    CertificateError,
+    NewerCertificateError,
+    check_facts,
+    check_vectors,
+)
 from zoo.certificate.files import FILE, VECTORS, file_hashes
 from zoo.certificate.golden import Golden, golden_inputs
 from zoo.errors import InputError, ZooError
@@ -34,20 +41,10 @@ UNCOVERED = {
 }
 HALVES = ("bfloat16", "float16")
 RESIZED = "float32, resized picture"
-# Sums in another order (batch size, threads, machine) move a column of a unit vector by 1e-8 to 6e-7 in the zoo's test
-# models and zoo-mini; what is left is for deep models. It is also what the exports are held to.
-EXACT = 1e-5
 # Three times the distance that was measured: other processors round half precision otherwise, and resize otherwise.
 ROOM = 3
 # Never less than this cosine distance is allowed: float32's own noise, and the rounding of half precision in other kernels.
 LEAST = {RESIZED: 1e-6, "bfloat16": 1e-4, "float16": 1e-4}
-# A cosine below this is no longer the same model in another precision.
-LOOSEST = 0.9
-_MOST_BYTES = 256 << 20  # of stored vectors; those of zoo-mini have 23 kB
-
-
-class CertificateError(ZooError):
-    """A certificate is damaged, of another format, or of another model; the message names the file."""
 
 
 class Tolerance(NamedTuple):
@@ -142,38 +139,32 @@ class Certificate:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from zoo.formats import read_object
-        from zoo.formats.sizes import read_header
+        from zoo.formats import read_json
 
         folder = Path(folder)
         if not (folder / FILE).is_file():
             return None
         try:
-            facts = read_object(folder / FILE)
-            if facts["format"] not in (FORMAT, *UNCOVERED):
-                raise CertificateError(f"{folder / FILE} has format {facts['format']!r}; this zoo reads {FORMAT}")
-            rows = tuple((row["name"], row["prompt"], row["kind"], row["sha256"]) for row in facts["inputs"])
-            shape = read_header(folder / VECTORS)["vectors"].shape
-            fits = len(shape) == 2 and shape[0] == len(rows) and shape[1] and not shape[1] % facts["dim"]
-            if not fits or math.prod(shape) * 4 > _MOST_BYTES:
-                raise ValueError(f"{VECTORS} has the shape {shape}, not {(len(rows), facts['dim'])}")
-            names = ("float32", *LEAST)
-            return cls(
-                facts["model"],
-                facts["dim"],
-                rows,
-                load_file(folder / VECTORS)["vectors"].float(),
-                dict(facts["refused"]),
-                {name: _tolerance(name, facts["tolerances"][name]) for name in names},
-                facts["preprocessing"],
-                dict(facts["files"]),
-                dict(facts["made_with"]),
-                **(_newer(facts) if facts["format"] == FORMAT else {"format": facts["format"]}),
-            )
-        except CertificateError:
+            facts = read_json(folder / FILE)
+            check_facts(facts, folder / FILE)
+            check_vectors(folder, len(facts["inputs"]), facts["dim"])
+            vectors = load_file(folder / VECTORS)["vectors"]
+        except NewerCertificateError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError, ZooError) as error:
-            raise CertificateError(f"{folder / FILE} or {VECTORS} is damaged: {error!r}; fetch them again") from error
+        except (OSError, SafetensorError, ZooError) as error:
+            raise CertificateError(f"{error}; the certificate is damaged: fetch {FILE} and {VECTORS} again") from error
+        return cls(
+            facts["model"],
+            facts["dim"],
+            tuple((row["name"], row["prompt"], row["kind"], row["sha256"]) for row in facts["inputs"]),
+            vectors,
+            facts["refused"],
+            {name: _tolerance(name, facts["tolerances"][name]) for name in ("float32", *LEAST)},
+            facts["preprocessing"],
+            facts["files"],
+            facts["made_with"],
+            **(_newer(facts) if facts["format"] == FORMAT else {"format": facts["format"]}),
+        )
 
 
 def make(model: "Embedder", halves: Sequence[str] = HALVES) -> Certificate:
@@ -230,10 +221,7 @@ def _before_unit(model: "Embedder") -> "Iterator[list[Tensor]]":
 def _newer(facts: dict[str, Any]) -> dict[str, Any]:
     """What format 2 has beside format 1."""
     norms = tuple(row["norm"] for row in facts["inputs"])
-    if wrong := [norm for norm in norms if norm is not None and not (isinstance(norm, float) and norm > 0)]:
-        raise ValueError(f"a vector has the norm {wrong[0]!r}")
-    known = {str(loader): dict(roles) for loader, roles in facts["known"].items()}
-    return {"spec": dict(facts["spec"] or {}) or None, "norms": norms, "known": known}
+    return {"spec": facts["spec"] or None, "norms": norms, "known": facts["known"]}
 
 
 def _tolerances(
@@ -287,16 +275,7 @@ def _strayed(name: str, measured: float, why: str) -> Tolerance:
 
 
 def _tolerance(name: str, facts: dict[str, Any]) -> Tolerance:
-    """A stored tolerance, within what any certificate may allow."""
-    allowed = facts["allowed"]
-    if name == "float32":
-        good = isinstance(allowed, float) and 0 < allowed <= EXACT
-    else:
-        good = allowed is None or (isinstance(allowed, float) and LOOSEST <= allowed <= 1)
-    if not good:
-        raise ValueError(f"it allows {allowed!r} for {name}")
-    measure = "difference" if name == "float32" else "cosine"
-    return Tolerance(measure, facts["measured"], allowed, str(facts["why"]))
+    return Tolerance("difference" if name == "float32" else "cosine", facts["measured"], facts["allowed"], facts["why"])
 
 
 def smallest_cosine(a: "Tensor", b: "Tensor") -> float:

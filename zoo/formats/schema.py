@@ -39,7 +39,7 @@ CONFIG: dict[str, Any] = {
 EXTRA: dict[str, Any] = {
     "fusion": dict[str, Any],
     "logit_scale": dict[str, float],
-    "calibration": dict[str, Any],
+    "calibration": dict[str, dict[str, float]],
     "recipe": dict[str, Any],
     "architectures": list[str],
     "auto_map": dict[str, str],

@@ -100,7 +100,7 @@ def _entry(facts: Any, where: str) -> tuple[Entry, tuple[int, int]]:
     )
     if not _counts(shape) or not _counts(span) or len(span) != 2 or len(shape) > MOST_AXES:
         raise MissingWeightsError(f"{where} is damaged: {str(facts)[:120]}")
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise MissingWeightsError(f"{where} has the type {dtype!r}; the zoo reads {', '.join(DTYPES)}")
     if math.prod(shape) * DTYPES[dtype] != span[1] - span[0]:
         raise MissingWeightsError(f"{where} has the shape {shape} of {dtype} in {span[1] - span[0]:,} bytes")
