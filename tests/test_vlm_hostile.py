@@ -117,7 +117,7 @@ def test_half_precision_is_read(base: Published, copy: Path, dtype: torch.dtype,
         (PICTURES, "do_resize", False, "MissingWeightsError", "reads no picture"),
         (PICTURES, "image_processor_type", "CLIPImageProcessor", "MissingWeightsError", "cuts no patches"),
         (PICTURES, "processor_class", "LlavaProcessor", "MissingWeightsError", "of two models"),
-        (PICTURES, "processor_class", "WhisperProcessor", "MissingWeightsError", "cannot be read"),
+        (PICTURES, "processor_class", "WhisperProcessor", "UnsafeCheckpointError", "has the parts feature_extractor"),
     ],
 )
 def test_configurations_that_do_not_fit(copy: Path, file: str, key: str, value: Any, error: str, said: str) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from zoo.encoders.places import check_config_places
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
@@ -64,6 +65,7 @@ def check_transformers(config: Mapping[str, Any], where: str = "config.json") ->
         UnsafeCheckpointError: it names the key. OversizedError: a number that no model has.
     """
     check_numbers(config, where)
+    check_config_places(config, where)
     _check_places(config, where)
 
 
@@ -82,6 +84,8 @@ def _check_places(config: Any, where: str) -> None:
         # timm's models may be named by a repository or a folder ("hf-hub:org/name").
         if key in ("architecture", "backbone") and isinstance(value, str) and re.search(r"[/:]", value):
             raise UnsafeCheckpointError(f"{where} has {key} = {value[:80]!r}, a model of another place; remove it")
+        if key == "model_args" and isinstance(value, Mapping):  # of a timm model inside
+            check_timm("timm", value)
         private = str(key).startswith("_") and key not in ("_name_or_path", "_commit_hash")
         # transformers takes one kernel for all, or a mapping from parts to kernels.
         if (private or "implementation" in str(key)) and any(re.search(r"[/:]", text) for text in _texts(value)):

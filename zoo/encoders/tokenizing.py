@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.encoders.base import Cut
+from zoo.encoders.places import check_tokenizer_files
 from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
@@ -238,7 +239,8 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
         plain: where there is no tokenizer_config.json, take tokenizer.json alone, as a `tokenizers.Tokenizer`.
 
     Raises:
-        MissingWeightsError: the folder holds no vocabulary, or a damaged one.
+        MissingWeightsError: the folder holds no vocabulary, or a damaged one. UnsafeCheckpointError: its settings name files
+            or models of other places.
     """
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
@@ -247,6 +249,7 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
     if not any(all((folder / name).is_file() for name in files) for files in _VOCABULARIES):
         wanted = ", ".join(" with ".join(files) for files in _VOCABULARIES)
         raise MissingWeightsError(f"{folder} has no tokenizer (one of: {wanted}); copy its files beside the weights")
+    check_tokenizer_files(folder)
     try:
         if plain and not (folder / "tokenizer_config.json").is_file() and (folder / "tokenizer.json").is_file():
             return _tried(Tokenizer.from_file(str(folder / "tokenizer.json")))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.checking import check_transformers
 from zoo.encoders.fitting import check_processor, check_version
+from zoo.encoders.places import NAMING_A_PROCESSOR, check_processor_class, check_processor_files
 from zoo.encoders.quiet import quiet
 from zoo.encoders.rendering import Prompt
 from zoo.encoders.shortening import encoder_of, shorten
@@ -25,6 +26,7 @@ from zoo.errors import (
     MissingWeightsError,
     TooManyTokensError,
     UnrecognisedCheckpointError,
+    UnsafeCheckpointError,
     UnsupportedModalityError,
 )
 from zoo.items import Item, Tokens, as_item
@@ -396,11 +398,14 @@ def open_processor(folder: Path, backbone: str = "") -> Any:
             class of transformers (jina-embeddings-v4).
 
     Raises:
-        MissingWeightsError: files are missing or damaged.
+        MissingWeightsError: files are missing or damaged. UnsafeCheckpointError: their settings name other places.
     """
+    check_processor_files(folder)
     try:
         with quiet():
             processor = _processor_class(folder, backbone).from_pretrained(folder, trust_remote_code=False)
+    except UnsafeCheckpointError:
+        raise
     except Exception as error:  # transformers raises whatever the damage leads to
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"the processor in {folder} cannot be read: {reason}") from error
@@ -417,9 +422,12 @@ def _processor_class(folder: Path, backbone: str) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
 
-    files = [folder / name for name in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")]
+    files = [folder / name for name in NAMING_A_PROCESSOR]
     named = [json.loads(file.read_text("utf-8")).get("processor_class") for file in files if file.is_file()]
-    known = any(isinstance(name, str) and processor_class_from_name(name) is not None for name in named)
+    # All of them: which file counts is transformers' own choice.
+    known = [cls for name in named if isinstance(name, str) and (cls := processor_class_from_name(name)) is not None]
+    for cls in known:
+        check_processor_class(cls, folder)
     if known or not any(named) or backbone not in CONFIG_MAPPING:
         return AutoProcessor
     return PROCESSOR_MAPPING[CONFIG_MAPPING[backbone]]
