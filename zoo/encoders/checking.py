@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from zoo.encoders.places import check_config_places
@@ -123,6 +124,33 @@ def check_open_clip(model_cfg: Mapping[str, Any]) -> None:
         name = text.get(key)
         if name and not (isinstance(name, str) and _REPOSITORY.fullmatch(name)):
             raise UnsafeCheckpointError(f"open_clip_config.json has {key} = {name!r}, which is no Hub repository")
+    check_open_clip_name(text, "hf_model_name", "open_clip_config.json")
+
+
+def check_open_clip_name(text_cfg: Mapping[str, Any], key: str, where: str) -> None:
+    """Refuses the name of another repository that is none of those which open_clip's own configurations name.
+
+    Args:
+        key: "hf_model_name" or "hf_tokenizer_name".
+
+    Raises:
+        UnsafeCheckpointError: it is another one.
+    """
+    name = text_cfg.get(key)
+    if name and name not in _open_clip_names(key):
+        what = {"hf_model_name": "its text tower's shape", "hf_tokenizer_name": "its tokenizer"}[key]
+        remedy = "" if key == "hf_model_name" else "; put the tokenizer's files beside the weights"
+        raise UnsafeCheckpointError(
+            f"{where} takes {what} from {str(name)[:80]!r}, a repository that open_clip does not name{remedy}"
+        )
+
+
+@cache
+def _open_clip_names(key: str) -> frozenset[str]:
+    import open_clip
+
+    configs = (open_clip.get_model_config(arch)["text_cfg"] for arch in open_clip.list_models())
+    return frozenset(name for cfg in configs if (name := cfg.get(key)))
 
 
 def check_timm(arch: Any, args: Mapping[str, Any]) -> None:

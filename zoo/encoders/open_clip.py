@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
-from zoo.encoders.checking import check_open_clip, check_transformers
+from zoo.encoders.checking import check_open_clip, check_open_clip_name, check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.places import check_tokenizer_files
 from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.tokenizing import check_text
 from zoo.encoders.unknown import Vocabulary
@@ -223,6 +224,7 @@ def open_clip_tokenizer(text_cfg: dict[str, Any], assets: Path | None) -> Any:
 
     Raises:
         MissingWeightsError: the tokenizer's files are neither in the folder nor to be had from the Hub.
+        UnsafeCheckpointError: they name other places, or a repository that open_clip does not name.
     """
     from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 
@@ -238,6 +240,9 @@ def open_clip_tokenizer(text_cfg: dict[str, Any], assets: Path | None) -> Any:
             ) from error
     if assets is not None and any((assets / f).is_file() for f in ("tokenizer.json", "vocab.txt", "spiece.model")):
         name = str(assets)
+        check_tokenizer_files(assets)
+    else:
+        check_open_clip_name(text_cfg, "hf_tokenizer_name", "open_clip_config.json")
     try:
         return HFTokenizer(
             name,

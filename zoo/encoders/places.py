@@ -36,12 +36,16 @@ INERT = {
     **dict.fromkeys(("tokenizer_file", "vocab_file", "special_tokens_map_file", "full_tokenizer_file"), _OWN),
     **dict.fromkeys(("name_or_path", "_name_or_path", "_commit_hash", "auto_map"), _RECORD),
     **dict.fromkeys(("image_processor", "video_processor", "tokenizer"), "the part of that name, in this folder"),
-    **dict.fromkeys(("feature_extractor", "audio_processor"), "of processors that the zoo does not open (check_processor)"),
+    **dict.fromkeys(
+        ("feature_extractor", "audio_processor"), "of processors that the zoo does not open (check_processor)"
+    ),
     **dict.fromkeys(("dataset", "index_name", "index_path", "passages_path"), "of RAG's retriever, which is not built"),
     "backbone": "a name of timm; held to a plain one by check_transformers, and built without its weights",
     "backbone_config": "the shape of a part; looked through like the file that it stands in",
     "model_args": "of timm; held by check_timm",
-    "sp_model_kwargs": "how SentencePiece samples; looked through, so that it names no file",
+    **dict.fromkeys(
+        ("sp_model_kwargs", "mecab_kwargs", "sudachi_kwargs", "jumanpp_kwargs"), "looked through: its keys are here"
+    ),
     "post_processor_config": "the shape of a part; looked through like the file that it stands in",
     "tokenizer_class": "a name; it is looked up among transformers' own classes alone",
     **dict.fromkeys(("sudachi_dict_type", "subword_tokenizer_type", "word_tokenizer_type"), "one of a few words"),
@@ -56,7 +60,9 @@ REFUSED_OF_CONFIGS = (
     "transformers_weights",
     "use_pretrained_backbone",
 )
-_TEXTS = re.compile(r"(_tokens?|_tokens_decoder|_template|_templates|_schema|_prefix|_suffix|prompts?|description|license)$")
+_TEXTS = re.compile(
+    r"(_tokens?|_tokens_decoder|_template|_templates|_schema|_prefix|_suffix|prompts?|description|license)$"
+)
 _TOKENS = ("added_tokens_decoder", "extra_special_tokens", "additional_special_tokens", "model_specific_special_tokens")
 _PLACE = re.compile(r"^([/~\\]|[A-Za-z]:[/\\])|://|(^|[/\\])\.\.([/\\]|$)|^[\w.-]+/[\w./-]+$")
 _VERSIONED = re.compile(r"tokenizer(\.[\w.-]+)?\.json")
@@ -115,12 +121,16 @@ def check_processor_class(cls: Any, where: object) -> None:
     """
     from transformers import ProcessorMixin
 
-    own = [name for name in _OPENS if getattr(cls, name, None) and _owner(cls, name) is not _owner(ProcessorMixin, name)]
+    own = [
+        name for name in _OPENS if getattr(cls, name, None) and _owner(cls, name) is not _owner(ProcessorMixin, name)
+    ]
     other = set(cls.get_attributes()) - {"image_processor", "video_processor", "tokenizer"}
     if "audio_tokenizer" in _arguments(cls):
         other.add("audio_tokenizer")
     if own or other:
-        what = f"has the parts {', '.join(sorted(other))}" if other else f"opens its files in a way of its own ({own[0]})"
+        what = (
+            f"has the parts {', '.join(sorted(other))}" if other else f"opens its files in a way of its own ({own[0]})"
+        )
         raise UnsafeCheckpointError(
             f"{where} names the processor {cls.__name__}, which {what}; the zoo opens processors of a tokenizer, images and videos"
         )
@@ -155,16 +165,20 @@ def _says(value: Any) -> bool:
 def _check_versions(names: Any, path: Path) -> None:
     for name in names if isinstance(names, list) else ():
         if not isinstance(name, str) or not _VERSIONED.fullmatch(name):
-            raise _refusal(path, "fast_tokenizer_files", name, "is opened, and lies outside the folder or is no tokenizer.json")
+            raise _refusal(
+                path,
+                "fast_tokenizer_files",
+                name,
+                "would be opened, and lies outside the folder or is no tokenizer.json",
+            )
 
 
 def _check_tokenizer_class(name: str, path: Path) -> None:
     from transformers import PreTrainedTokenizerBase
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
-    cls = tokenizer_class_from_name(name)
-    base = _owner(PreTrainedTokenizerBase, "from_pretrained")
-    if isinstance(cls, type) and issubclass(cls, PreTrainedTokenizerBase) and _owner(cls, "from_pretrained") is not base:
+    cls, base = tokenizer_class_from_name(name), _owner(PreTrainedTokenizerBase, "from_pretrained")
+    if isinstance(cls, type) and _owner(cls, "from_pretrained") not in (base, None):
         raise _refusal(path, "tokenizer_class", name, "opens its files in a way of its own")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from zoo.encoders.checking import check_numbers
+from zoo.encoders.checking import check_numbers, check_open_clip_name
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import HALF_SAVED, read_json
 from zoo.spec import MODALITIES, Calibration, LogitScale, ModelSpec
@@ -64,7 +64,8 @@ _INERT = ("_name_or_path", "_commit_hash")
 # Parts of the shape that transformers' own configurations keep under private names, all of them numbers.
 _SHAPE = ("_sliding_window_pattern", "_remove_final_layer_norm", "_pad_token_id", "_frame_rate")
 _ASSETS = re.compile(r"\.|tower\d")
-_READ = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model", ".py")
+_READ = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model", ".py", ".jinja", ".tiktoken")
+_FOLDERS = ("additional_chat_templates",)  # of which transformers reads all files by itself
 LONGEST_TOKENIZER = 200_000_000  # bytes; Gemma's has 33 million
 
 
@@ -172,6 +173,8 @@ def check_folder(folder: Path, root: Path | None = None, *, adapter: bool = Fals
         )
     inside = (root or folder).resolve()
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _READ] if folder.is_dir() else []
+    for inner in (folder / name for name in _FOLDERS):
+        paths += [inner, *sorted(inner.iterdir())] if inner.is_dir() else []
     for path in [folder, *paths] if root else paths:
         target = path.resolve()
         if target != inside and inside not in target.parents and not _of_cache(path, target):
@@ -299,14 +302,7 @@ def _check_places(model_cfg: Any, where: str, assets: str | None) -> None:
         raise UnsafeCheckpointError(
             f"{where} takes its tokenizer from {text['hf_tokenizer_name']!r}, another repository; save the model again"
         )
-    if name := text.get("hf_model_name"):
-        import open_clip
-
-        theirs = [open_clip.get_model_config(arch)["text_cfg"] for arch in open_clip.list_models()]
-        if name not in {cfg.get("hf_model_name") for cfg in theirs}:
-            raise UnsafeCheckpointError(
-                f"{where} takes its shape from {name!r}, a repository that open_clip does not name"
-            )
+    check_open_clip_name(text, "hf_model_name", where)
 
 
 def _refuse_private(value: Any, where: str, name: str = "") -> None:
