@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo import Embedder
-    from zoo.bulk.shards import Bad
+    from zoo.bulk.facts import Bad
 
 Progress = Callable[[int, int], None]
 

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from zoo.bulk.content import CONTENT_BYTES, UNKNOWN, content_of, size_of
+from zoo.bulk.facts import Bad
 from zoo.bulk.known import Known, id_key, id_keys
-from zoo.bulk.shards import Bad, Shard, ShardFolder
+from zoo.bulk.shards import Shard, ShardFolder
 from zoo.bulk.sources import STAMP_BYTES, Record, Source
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ from typing import Any
 
 from zoo.tables.files import suffix_of
 
+_DIGITS = 12  # of a row's number
+
 
 def find_input(source: Mapping[str, Any], reference: str) -> Path | bytes | None:
     """The image that a reference names.
@@ -17,13 +19,14 @@ def find_input(source: Mapping[str, Any], reference: str) -> Path | bytes | None
         A path (which may not exist any more), bytes from a Parquet table or a shard, or None where the table is gone.
     """
     name, mark, row = reference.rpartition("#")
-    base, column = source.get("base"), source.get("media") or source["column"]
+    base, column = source.get("base"), source.get("media") or source.get("column")
     if base is None:  # folders of earlier versions
         base = Path(source["path"]).parent if name == Path(source["path"]).name else source["root"]
     table = Path(base) / name
-    if mark and row.isdigit() and suffix_of(table) in (".parquet", ".pq"):
+    is_row = mark and row.isascii() and row.isdigit() and len(row) <= _DIGITS and column is not None
+    if is_row and suffix_of(table) in (".parquet", ".pq"):
         return _read_cell(table, column, int(row))
-    if mark and row.isdigit() and suffix_of(table) == ".tar":
+    if is_row and suffix_of(table) == ".tar":
         from zoo.tables.webdataset import read_member
 
         return read_member(table, column, int(row))

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
 from zoo.bulk.errors import DamagedShardError, DiskFullError, FolderError
+from zoo.bulk.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
 from zoo.bulk.sources import STAMP_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-FORMAT = 1
 FOOTER = b"zoo"
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
@@ -29,21 +29,6 @@ SHARDS = "shards"
 REPLACED = "replaced"  # where earlier versions moved shards to for the time of an update
 NAME = re.compile(r"(?:g(\d{6})-(?:kept-)?)?\d{12}-\d{12}\.parquet")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True)
-class Bad:
-    """An input that could not be embedded, as the quarantine file lists it."""
-
-    index: int
-    id: str
-    reference: str
-    reason: str
-    message: str
-
-    def line(self) -> str:
-        """One line of JSON."""
-        return json.dumps(vars(self)) + "\n"
 
 
 @dataclass(frozen=True)
@@ -140,15 +125,6 @@ class Draft:
         return len(self.taken)
 
 
-def vector_type(dim: int, precision: str) -> "pa.DataType":
-    """The Arrow type of a vector: `dim` floats, `dim` int8, or `dim / 8` bytes of sign bits."""
-    import pyarrow as pa
-
-    kinds = {"float32": (pa.float32(), dim), "int8": (pa.int8(), dim), "binary": (pa.uint8(), dim // 8)}
-    value, length = kinds[precision]
-    return pa.list_(value, length)
-
-
 class ShardFolder:
     """The folder that a bulk job writes: `shards/`, `manifest.json`, `quarantine.jsonl`.
 
@@ -226,15 +202,11 @@ class ShardFolder:
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None where there is none yet."""
         try:
-            return json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            return manifest_of((self.path / MANIFEST).read_bytes(), self.path / MANIFEST)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise FolderError(f"{self.path / MANIFEST} cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise DamagedShardError(
-                f"{self.path / MANIFEST} is not readable ({error}); delete it and run the command again"
-            ) from error
 
     def vectors(self) -> int:
         """How many vectors the manifest counts; 0 without one."""
@@ -389,28 +361,27 @@ def read_footer(path: Path) -> Shard:
     try:
         with pq.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-        footer = json.loads(schema.metadata[FOOTER])
-        inputs = footer["stop"] - footer["start"]
-        return Shard(
-            path=path,
-            start=footer["start"],
-            stop=footer["stop"],
-            rows=rows,
-            stamps=bytes.fromhex(footer["stamps"]),
-            # Shards of earlier versions say no contents.
-            contents=bytes.fromhex(footer["contents"]) if "contents" in footer else UNKNOWN * inputs,
-            bad=tuple(Bad(**bad) for bad in footer.get("bad", ())),
-            fingerprint=footer["fingerprint"],
-            precision=footer["precision"],
-            schema=schema.remove_metadata(),
-            kept=footer.get("kept", False),
-            generation=footer.get("generation", 0),
-        )
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        footer = footer_of((schema.metadata or {}).get(FOOTER, b""), path, rows)
+        check_columns(schema, footer, path)
+    except (DamagedShardError, pa.ArrowException, OSError, ValueError) as error:
         raise DamagedShardError(
-            f"{path} is no readable shard of `zoo embed` ({type(error).__name__}: {error}); delete it and run the same "
-            "command again: only its inputs are embedded again"
+            f"{path} is no readable shard of `zoo embed` ({error}); delete it and run the same command again: only its "
+            "inputs are embedded again"
         ) from error
+    return Shard(
+        path=path,
+        start=footer["start"],
+        stop=footer["stop"],
+        rows=rows,
+        stamps=footer["stamps"],
+        contents=footer["contents"],
+        bad=footer["bad"],
+        fingerprint=footer["fingerprint"],
+        precision=footer["precision"],
+        schema=schema.remove_metadata(),
+        kept=footer.get("kept", False),
+        generation=footer.get("generation", 0),
+    )
 
 
 def read_vectors(table: "pa.Table") -> "np.ndarray":

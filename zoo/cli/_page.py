@@ -109,7 +109,7 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any]) -> str:
     rest = " · ".join(
         f"{html.escape(name)}: {html.escape(str(value)[:80])}"
         for name, value in match.attributes.items()
-        if value not in (None, "") and name not in (main, manifest["source"]["column"])
+        if value not in (None, "") and name not in (main, manifest["source"].get("column"))
     )
     caption = f"<b>{rank}. {match.score:.3f}</b> {html.escape(match.reference)}<br><small>{rest}</small>"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"

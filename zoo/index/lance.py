@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zoo.arguments import checked, mapping, whole
 from zoo.arguments import path as a_path
-from zoo.bulk.shards import FULL, full_disk_named, read_vectors, sync_folder, vector_type
+from zoo.bulk.facts import vector_type
+from zoo.bulk.shards import FULL, full_disk_named, read_vectors, sync_folder
 from zoo.errors import ZooError
 from zoo.index.base import ORIGIN, IndexFacts, IndexStateError, Match, as_float, within
 from zoo.index.locks import gone

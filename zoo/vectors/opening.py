@@ -95,7 +95,7 @@ class Vectors:
 def text_column(manifest: dict[str, Any]) -> str | None:
     """The attribute that holds the embedded text; None where it was images."""
     source = manifest["source"]
-    return None if source["kind"] != "text" else source.get("attribute") or source["column"] or "text"
+    return None if source["kind"] != "text" else source.get("attribute") or source.get("column") or "text"
 
 
 def place_of(reference: str, manifest: dict[str, Any]) -> str:
