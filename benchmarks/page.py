@@ -1,7 +1,8 @@
 """The page over 5,000 pictures: from the start to the first visit, eight visits at once, one more picture, and a search.
 
-A visit is everything that a browser fetches until the gallery is shown, as one recorded visit in Chromium has it, fetched
-by a program that waits for nothing else: eight browsers on this machine would measure themselves.
+A visit is everything that a browser asks for until the gallery is shown, as one recorded visit in Chromium has it: at the
+browser's pace, which is what a visitor sees, and bare, without the pauses in which the browser is at work, which is what the
+server does (and eight bare visitors on two cores take at least four times as long as one, for they share them).
 """
 
 import io
@@ -12,10 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
+
+from benchmarks.visits import Visit, together
 
 PICTURES = int(os.environ.get("PAGE_PICTURES", "5000"))
 VISITORS = 8
@@ -74,49 +76,17 @@ class _Page:
 
 
 def _visits(page: _Page) -> list[tuple[str, float]]:
-    addresses, in_chromium = _recorded(page)
-    visit = lambda _=0: _fetch_all(addresses)  # noqa: E731
-    visit()
-    alone = statistics.median(visit() for _ in range(5))
-    with ThreadPoolExecutor(VISITORS) as pool:
-        together = [max(pool.map(visit, range(VISITORS))) for _ in range(3)]
-    return [
-        ("first visit in Chromium, until the pictures are shown", in_chromium),
-        (f"one visit: {len(addresses)} files", alone),
-        (f"{VISITORS} visits at once, the slowest of them", statistics.median(together)),
-    ]
-
-
-def _recorded(page: _Page) -> tuple[list[str], float]:
-    """What a browser fetches for the first visit, and how long it takes."""
-    from playwright.sync_api import sync_playwright
-    from zoo.demos.screenshot import CHROMIUM_FLAGS, find_chromium
-
-    asked: list[str] = []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
-        tab = browser.new_page()
-        tab.on("request", lambda request: asked.append(request.url) if request.method == "GET" else None)
-        began = time.perf_counter()
-        tab.goto(page.url)
-        shown = "() => { const all = [...document.querySelectorAll('#text-results img')]; return all.length && all[0].complete; }"
-        tab.wait_for_function(shown, timeout=120_000)
-        seconds = time.perf_counter() - began
-        browser.close()
-    streams = ("/heartbeat/", "/queue/data")
-    return [
-        url for url in dict.fromkeys(asked) if url.startswith("http") and not any(s in url for s in streams)
-    ], seconds
-
-
-def _fetch_all(addresses: list[str]) -> float:
-    """Seconds for one visitor, six connections at a time as browsers have."""
-    import httpx
-
-    began = time.perf_counter()
-    with httpx.Client(timeout=120) as client, ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda url: client.get(url, headers={"Accept-Encoding": "br, gzip"}).content, addresses))
-    return time.perf_counter() - began
+    rows = [("first visit in Chromium, until the pictures are shown", Visit.recorded(page.url).seconds)]
+    visit = Visit.recorded(page.url)  # again: what the page makes once is made
+    for paced, how in ((True, "at a browser's pace"), (False, "bare")):
+        visit.made(paced=paced)
+        alone = statistics.median(visit.made(paced=paced) for _ in range(5))
+        eight = statistics.median(max(together(visit, VISITORS, paced=paced)) for _ in range(3))
+        rows += [
+            (f"one visit, {how}: {len(visit.requests)} requests", alone),
+            (f"{VISITORS} visits at once, {how}: the slowest", eight),
+        ]
+    return rows
 
 
 def _uses(page: _Page, photos: Path) -> list[tuple[str, float]]:

@@ -85,6 +85,7 @@ def build(
     gr.set_static_paths([search.thumbnails.folder])
     page = _page(search, reads_text="text" in model.spec.modalities, first=first)
     page.visitors, page.routes_of_ours = search.visitors, search.originals.routes()
+    page.thumbnails = search.thumbnails.folder
     return page
 
 

@@ -130,10 +130,11 @@ def page_options(page: "gr.Blocks", *, local: bool = True) -> dict[str, Any]:
 
     fetch_nothing(page)
     visitors = getattr(page, "visitors", None) or Visitors(local=local)
+    kept = Middleware(Cached, thumbnails=getattr(page, "thumbnails", None))
     doors = [Middleware(LocalHosts), Middleware(SameOrigin)] if local else []
     return {
         "app_kwargs": {
-            "middleware": [*doors, Middleware(Uploads, visitors=visitors), Middleware(Cached)],
+            "middleware": [*doors, Middleware(Uploads, visitors=visitors), kept],
             "routes": getattr(page, "routes_of_ours", []) if local else [],
         },
         "theme": theme(),

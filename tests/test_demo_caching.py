@@ -2,6 +2,8 @@
 
 import asyncio
 import http.client
+import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -98,6 +100,124 @@ def test_made_up_queries_drive_out_the_oldest(monkeypatch):
         scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/", "query_string": query, "headers": []}
         asyncio.run(cached(scope, None, send))
     assert asked == [b"", b"a=1", b"a=2", b"a=3", b""]
+
+
+async def ignore(message):
+    pass
+
+
+def wanted(path="/", *headers):
+    return {"type": "http", "scheme": "http", "method": "GET", "path": path, "query_string": b"", "headers": [*headers]}
+
+
+def test_those_who_come_at_once_share_one_answer_though_the_first_goes():
+    asked, answers = [], []
+
+    async def app(scope, receive, send):
+        asked.append(scope["path"])
+        assert (await receive())["more_body"] is False
+        await asyncio.sleep(0.05)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/css")]})
+        await send({"type": "http.response.body", "body": b"x" * 5000})
+
+    async def keep(message):
+        answers.append(message.get("body", b""))
+
+    async def visit():
+        cached = caching.Cached(app)
+        visitors = [asyncio.create_task(cached(wanted(), None, keep)) for _ in range(8)]
+        other = asyncio.create_task(cached(wanted("/", (b"host", b"other")), None, ignore))
+        await asyncio.sleep(0.01)
+        visitors[0].cancel()
+        await asyncio.gather(*visitors[1:], other)
+        assert not cached._coming
+
+    asyncio.run(visit())
+    assert len(asked) == 2  # another Host is another question
+    assert b"".join(answers) == 7 * 5000 * b"x"
+
+
+def test_an_answer_that_fails_fails_for_those_who_wait_and_is_not_kept():
+    asked = []
+
+    async def app(scope, receive, send):
+        asked.append(scope["path"])
+        await asyncio.sleep(0.01)
+        raise OSError("gone")
+
+    async def visit():
+        cached = caching.Cached(app)
+        for _ in range(2):
+            together = [cached(wanted(), None, ignore) for _ in range(3)]
+            failed = await asyncio.gather(*together, return_exceptions=True)
+            assert [str(error) for error in failed] == ["gone"] * 3
+        assert not (cached._coming or cached._kept or cached._size)
+
+    asyncio.run(visit())
+    assert len(asked) == 2
+
+
+def test_what_was_asked_for_last_stays(monkeypatch):
+    monkeypatch.setattr(caching, "_MOST", 2 * (caching._LEAST + 10))
+    asked = []
+
+    async def app(scope, receive, send):
+        asked.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 10})
+
+    async def visit():
+        cached = caching.Cached(app)
+        for path in ("/assets/page", "/assets/1", "/assets/page", "/assets/2", "/assets/page", "/assets/1"):
+            await cached(wanted(path), None, ignore)
+        assert cached._size == 2 * (caching._LEAST + 10)
+
+    asyncio.run(visit())
+    assert asked == ["/assets/page", "/assets/1", "/assets/2", "/assets/1"]
+
+
+def test_thumbnails_of_the_gallery_are_kept_and_no_other_file(monkeypatch):
+    asked, name = [], "0123456789abcdef01234567.jpg"
+
+    async def app(scope, receive, send):
+        asked.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async def visit(path, thumbnails=Path("/private/p.1/pictures")):
+        asked.clear()
+        cached = caching.Cached(app, thumbnails)
+        for _ in range(2):
+            await cached(wanted(path), None, ignore)
+        return len(asked)
+
+    file = "/gradio_api/file="
+    assert asyncio.run(visit(f"{file}/private/p.1/pictures/{name}")) == 1
+    for other in (
+        f"{file}/private/p.1/pictures/../uploads/{name}",
+        f"{file}/private/p.1/pictures/a/{name}",
+        f"{file}/private/p.1/uploads/{name}",
+        f"{file}/private/px1/pictures/{name}",
+        f"{file}/private/p.1/pictures/{name}/x",
+        f"{file}/private/p.1/pictures/{name[1:]}",
+        f"{file}/private/p.1/pictures/{name}\n",
+    ):
+        assert asyncio.run(visit(other)) == 2, other
+    assert asyncio.run(visit(f"{file}/private/p.1/pictures/{name}", None)) == 2
+
+
+def test_a_kept_thumbnail_is_the_file(url):
+    address = re.search(r"/gradio_api/file=[^\"]+\.jpg", httpx.get(f"{url}config").text)[0]
+    first, second = plain(url, address), plain(url, address)
+    file = Path(address.partition("=")[2])
+    assert first[2] == second[2] == file.read_bytes()
+    assert first[1]["content-type"] == "image/jpeg"
+    assert first[1]["content-length"] == str(len(first[2]))
+    file.rename(file.with_suffix(".gone"))
+    try:
+        assert plain(url, address)[2] == first[2], "the second visitor costs no look at the disk"
+    finally:
+        file.with_suffix(".gone").rename(file)
 
 
 def test_only_answers_that_are_the_same_for_all_are_kept():
