@@ -41,6 +41,12 @@ def _same_seed():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Which folders tests make is no note among the developer's own."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _no_network():
     """Every connection that leaves this machine fails, at once and by name."""
     connect = socket.socket.connect

@@ -30,6 +30,7 @@ from zoo.bulk.shards import ShardFolder
 from zoo.bulk.sources import Source, check_exists, left_alone, prepare
 from zoo.errors import UnsupportedModalityError
 from zoo.spec import need_one_vector
+from zoo.strangers.made import mark
 from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import Options, check_format
 
@@ -157,6 +158,8 @@ def embed_dataset(
     if not total:
         raise SourceError(f"there is nothing to embed in {data.path}{_ignored(data)}{left_alone(there, folder.path)}")
     folder.create()
+    if folder.is_empty():
+        mark(folder.path)
     with folder.locked():
         facts = {"fingerprint": embedder.fingerprint(dim=dim, **asked), "precision": precision}
         begun = plan(folder, data, facts, split=split, update=update, force=force)
@@ -177,6 +180,8 @@ def embed_dataset(
         feed = Feed(data, begun.shards, begun.earlier)
         stream = embedder.encode_stream(feed.values(), batch_size=batch_size, dim=dim, progress=False, **asked)
         _take_all(job, feed, stream, progress)
+        if not job.report.kept:  # what its rows name is what this source names
+            mark(folder.path)
     job.report.seconds = time.monotonic() - started
     return job.report
 

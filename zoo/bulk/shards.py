@@ -154,6 +154,10 @@ class ShardFolder:
                 f"cannot write into {self.path} ({error.strerror or error}); choose another --out"
             ) from error
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it yet but what `create` makes."""
+        return os.listdir(self.path) == [self.shards.name] and not os.listdir(self.shards)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder for one writer, and removes what a killed one left: half written files, and a set that is replaced.
