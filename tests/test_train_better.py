@@ -1,6 +1,7 @@
 """Did it get better: rankings during a run that move nothing, the best checkpoint, early stopping, what may be said."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -152,7 +153,7 @@ def last_checkpoint_at(folder, step: int) -> dict:
     alone = folder / f"alone-{step}"
     alone.mkdir(exist_ok=True)
     if not (alone / path.name).exists():
-        (alone / path.name).symlink_to(path)
+        shutil.copytree(path, alone / path.name)
     return last_checkpoint(alone)["model"]
 
 

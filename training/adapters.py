@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from zoo.adapters import (
     unfit,
     unload,
 )
+from zoo.adapters.files import MOST_RANK
 from zoo.embedder import Embedder, Tower
 from zoo.errors import ZooError
 from zoo.files import save_tensors
@@ -77,9 +79,9 @@ class Lora:
         for name in ("targets", "also"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
+        if not 1 <= self.rank <= MOST_RANK or not 0 < self.alpha < math.inf or not 0 <= self.dropout < 1:
             raise ValueError(
-                f"LoRA needs rank of at least 1, alpha above 0 and dropout from 0 to below 1, not {self.rank}, "
+                f"LoRA needs rank from 1 to {MOST_RANK:,}, alpha above 0 and dropout from 0 to below 1, not {self.rank}, "
                 f"{self.alpha} and {self.dropout}"
             )
         if self.init not in ("uniform", "gaussian"):

@@ -16,6 +16,7 @@ from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import compare
 from zoo.evaluation.results import BEFORE, DIFFERENCE, FILE, Result, read_results, write_results
 from zoo.publish import without_paths
+from zoo.strangers.folders import Place
 
 from .recipe import Recipe
 from .scoring import Scoring, flattered, told_kept
@@ -50,7 +51,8 @@ def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: Sc
     if found := run_results(scoring.scores("before"), scoring.scores("after"), command):
         write_results(out / FILE, found)
     results = read_results(out / FILE)
-    kept, body = split(path.read_text(encoding="utf-8") if path.is_file() else _start())
+    place = Place.of(out) / path.name
+    kept, body = split(place.read_text() if place.is_file() else _start())
     if spec.base:
         kept.setdefault("base_model_relation", "finetune")
     if datasets := _hub_datasets(data.get("sources") or []):
@@ -67,7 +69,7 @@ def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: Sc
     measured = figures(results) or "## Figures\n\nNo pairs were held out, so nothing was measured."
     for name, text in {"facts": "\n\n".join(facts), "measured": measured, "training": "\n\n".join(training)}.items():
         body = fill(body, name, text, _BY)
-    path.write_text(f"{front_matter(spec, repo='', results=results, kept=kept)}\n{body}", encoding="utf-8")
+    place.write(f"{front_matter(spec, repo='', results=results, kept=kept)}\n{body}".encode())
     return path
 
 

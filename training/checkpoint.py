@@ -1,24 +1,31 @@
 """Checkpoints that are whole or not there: written beside, synced, marked with sizes and hashes, then renamed.
 
-Tensors lie in a safetensors file and everything else in JSON: opening a checkpoint runs no code.
+Tensors lie in a safetensors file and everything else in JSON: opening a checkpoint runs no code. Only the files of a
+checkpoint are read or removed in its folder, whatever DONE names and whatever else lies there.
 """
 
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.files import save_tensors
+from zoo.formats.tensors import read_safetensors
+from zoo.strangers.folders import Place
 
 DONE, TENSORS, STATE = "DONE", "state.safetensors", "state.json"
+PAIRS = "pairs.json"  # beside the batch of `save_offender`
+_NAME = re.compile(r"step-\d{8,15}")
+_WRITING = re.compile(r"\.writing-\d{8,15}")
+_LARGEST_STATE = 2**26  # bytes; a name and a number for each of a hundred thousand tensors
 
 
 class DamagedCheckpointError(ZooError):
@@ -43,16 +50,16 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     try:
         _write(temporary, state)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_checkpoint(temporary)
         if not _is_full(error):
             raise
         free = shutil.disk_usage(folder).free
-        before = max(folder.glob("step-*"), default=None)
-        kept = f"{before.name} is whole" if before is not None else "there is none before it"
+        before = checkpoints_in(folder)
+        kept = f"{before[-1].name} is whole" if before else "there is none before it"
         raise DiskFullError(
             f"no room for a checkpoint in {folder} ({free:,} bytes free): {error}; {kept}. Make room and go on with --resume"
         ) from error
-    shutil.rmtree(target, ignore_errors=True)
+    remove_checkpoint(target)
     temporary.rename(target)
     _sync(folder)
     if keep is not None:
@@ -60,12 +67,26 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     return target
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The folders there that are called like a checkpoint, oldest first."""
+    return sorted((path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)), key=step_of)
+
+
 def keep_newest(folder: Path, count: int) -> None:
-    """Deletes all checkpoints but the newest, and what a killed run left half-written."""
-    if not folder.is_dir():
-        return
-    for old in [*sorted(folder.glob("step-*"), reverse=True)[count:], *folder.glob(".writing-*")]:
-        shutil.rmtree(old)
+    """Deletes all checkpoints but the newest, and what a killed run left half-written; with count 0 the folder, once empty."""
+    unfinished = [path for path in folder.glob(".writing-*") if _WRITING.fullmatch(path.name)]
+    for old in [*checkpoints_in(folder)[: -count or None], *unfinished]:
+        remove_checkpoint(old)
+    if not count:
+        (Place.of(folder.parent) / folder.name).remove_empty()
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Removes the files of a checkpoint, and its folder where nothing else lies in it."""
+    place = Place.of(checkpoint.parent) / checkpoint.name
+    for name in (DONE, STATE, TENSORS, PAIRS):
+        (place / name).remove()
+    place.remove_empty()
 
 
 def step_of(checkpoint: Path) -> int:
@@ -75,7 +96,7 @@ def step_of(checkpoint: Path) -> int:
 
 def _write(temporary: Path, state: dict[str, Any]) -> None:
     """All files of a checkpoint, synced, DONE last."""
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_checkpoint(temporary)
     temporary.mkdir(parents=True)
     tensors: dict[str, Tensor] = {}
     plain = _split(state, tensors)
@@ -97,39 +118,64 @@ def _is_full(error: Exception) -> bool:
 
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, whole or not there."""
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(path)
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    (Place.of(path.parent) / path.name).write(text.encode())
 
 
 def is_whole(checkpoint: Path) -> bool:
     """Whether every file is there with the size and hash that DONE states."""
+    place = Place.of(checkpoint.parent) / checkpoint.name
     try:
-        facts = json.loads((checkpoint / DONE).read_text(encoding="utf-8"))
-        return all(
-            (checkpoint / name).stat().st_size == fact["bytes"] and _sha256(checkpoint / name) == fact["sha256"]
-            for name, fact in facts.items()
-        )
+        facts = (place / DONE).read_json(_LARGEST_STATE)
+        return all(_is_as_stated(place / name, facts[name]) for name in (STATE, TENSORS))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def last_checkpoint(folder: Path) -> dict[str, Any] | None:
+def _is_as_stated(place: Place, fact: dict[str, Any]) -> bool:
+    with place.open() as file:
+        if os.fstat(file.fileno()).st_size != fact["bytes"]:
+            return False
+        return hashlib.file_digest(file, "sha256").hexdigest() == fact["sha256"]
+
+
+def last_checkpoint(folder: Path, most: int | None = None) -> dict[str, Any] | None:
     """State of the newest whole checkpoint, None where none was ever written.
 
+    Args:
+        most: bytes that its tensors may have; None for any number.
+
     Raises:
-        DamagedCheckpointError: there are checkpoints, and every one is damaged.
+        DamagedCheckpointError: there are checkpoints, and every one is damaged; or the newest is none of such a run.
     """
-    found = sorted(folder.glob("step-*"), reverse=True)
-    for checkpoint in found:
+    found = checkpoints_in(folder)
+    for checkpoint in reversed(found):
+        tensors = (Place.of(checkpoint.parent) / checkpoint.name / TENSORS).status()
+        if most is not None and tensors is not None and tensors.st_size > most:
+            raise DamagedCheckpointError(
+                f"{checkpoint / TENSORS} has {tensors.st_size:,} bytes, and a checkpoint of this run has {most:,} at most: it "
+                "is of another model, or meant to fill the memory; start again in another folder"
+            )
         if is_whole(checkpoint):
-            plain = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-            return _join(plain, load_file(checkpoint / TENSORS))
+            return _read(checkpoint)
     if found:
-        names = ", ".join(path.name for path in found)
+        names = ", ".join(path.name for path in reversed(found))
         raise DamagedCheckpointError(f"{folder}: {names} are cut off or changed; start again in another folder")
     return None
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """The state in a whole checkpoint."""
+    try:
+        plain = (Place.of(checkpoint.parent) / checkpoint.name / STATE).read_json(_LARGEST_STATE)
+        state = _join(plain, read_safetensors(checkpoint / TENSORS))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedCheckpointError(
+            f"{checkpoint} holds what no run writes ({error!r:.200}); start again in another folder"
+        ) from error
+    if not isinstance(state, dict):
+        raise DamagedCheckpointError(f"{checkpoint / STATE} holds no state of a run; start again in another folder")
+    return state
 
 
 def _split(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -2,22 +2,23 @@
 
 import contextlib
 import hashlib
-import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from zoo.errors import InputError, ZooError
 from zoo.identity import Answers
 from zoo.keys import item_key
+from zoo.strangers.folders import Held, Place
+from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair
 
-from .checkpoint import keep_newest, step_of, write_json
+from .checkpoint import checkpoints_in, keep_newest, step_of, write_json
 from .gather import wait_for_all, world
 from .judging import BEST, EVALUATIONS
 from .logs import METRICS
-from .recipe import Recipe
+from .own import DamagedRunError, check_own, read_facts
+from .recipe import MOST_STAGES, Recipe
 from .scoring import SCORES
 
 RECIPE = "recipe.json"
@@ -36,6 +37,24 @@ _MAY_CHANGE = {
 }
 
 
+class Started(TypedDict):
+    """How a run was begun: its commands, as words, and where it was."""
+
+    commands: Annotated[list[Annotated[list[str], Range(0, 10_000)]], Range(1, 10_000)]
+    folder: str
+
+
+class Facts(TypedDict, total=False):
+    """What recipe.json holds of a run."""
+
+    stages: Annotated[list[dict[str, Any]], Range(1, MOST_STAGES)]
+    started: Started
+    finished: bool
+    lengthened: list[dict[str, Any]]
+    data: str
+    held_out: str
+
+
 class RecipeMismatchError(ZooError):
     """A folder holds a run of another recipe, or one that cannot be gone on with as asked."""
 
@@ -52,26 +71,19 @@ def held(out: Path) -> Iterator[None]:
     Raises:
         RecipeMismatchError: another process trains in it.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows: nobody is kept out
-        yield
-        return
     if world()[0]:
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
-    with (out / _LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RecipeMismatchError(
-                f"another process trains in {out}; wait for it, or name another folder"
-            ) from error
-        try:
-            yield
-        finally:
-            (out / _LOCK).unlink(missing_ok=True)
+    lock = Place.of(out) / _LOCK
+    try:
+        with lock.locked():
+            try:
+                yield
+            finally:
+                lock.remove()
+    except Held as error:
+        raise RecipeMismatchError(f"another process trains in {out}; wait for it, or name another folder") from error
 
 
 def check_free(out: Path) -> None:
@@ -135,9 +147,13 @@ def check_same(out: Path, facts: dict[str, Any], answers: Answers, held_out: Seq
 
 
 def run_in(out: Path) -> dict[str, Any]:
-    """What a folder's recipe.json holds; {} where there is none."""
-    path = out / RECIPE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """What a folder's recipe.json holds; {} where there is none.
+
+    Raises:
+        DamagedRunError: it holds something else. UnsafeFolderError: it is no file, or something of the run is a link.
+    """
+    check_own(out)
+    return read_facts(out / RECIPE, Facts)
 
 
 def begun_in(out: Path) -> bool:
@@ -149,7 +165,7 @@ def is_finished(out: Path, stages: Sequence[Recipe] | None = None) -> bool:
     """Whether the folder holds a run that is over; where stages are given, one of just these."""
     facts = run_in(out)
     whole = bool(facts.get("finished")) and any(out.glob("*.safetensors"))  # somebody may have deleted the model
-    return whole and (stages is None or facts["stages"] == [stage.to_dict() for stage in stages])
+    return whole and (stages is None or facts.get("stages") == [stage.to_dict() for stage in stages])
 
 
 def tidy(out: Path, stages: Sequence[Recipe]) -> None:
@@ -162,12 +178,12 @@ def tidy(out: Path, stages: Sequence[Recipe]) -> None:
         folder = stage_folder(out, stages, number)
         if kept == "none":
             for name in (_CHECKPOINTS, BEST):
-                shutil.rmtree(folder / name, ignore_errors=True)
+                keep_newest(folder / name, 0)
         elif kept == "last":
             keep_newest(folder / _CHECKPOINTS, 1)
             best, last = (_steps(folder / name) for name in (BEST, _CHECKPOINTS))
             if best == last:  # the same weights twice
-                shutil.rmtree(folder / BEST, ignore_errors=True)
+                keep_newest(folder / BEST, 0)
 
 
 def _lengthened(out: Path, old: dict[str, Any], stages: Sequence[Recipe]) -> list[dict[str, Any]]:
@@ -185,6 +201,8 @@ def _lengthened(out: Path, old: dict[str, Any], stages: Sequence[Recipe]) -> lis
                 f"{out} holds a run with other {', '.join(changed)}; name another folder. A run that goes on may only change "
                 f"{', '.join(sorted(_MAY_CHANGE))}"
             )
+        if was.steps is None:
+            raise DamagedRunError(f"{out / RECIPE} does not say how many steps {was.name} has; name another folder")
         folder = stage_folder(out, stages, number)
         done = max(_steps(folder / _CHECKPOINTS), default=0)
         if now.steps == was.steps:
@@ -210,19 +228,25 @@ def _lengthened(out: Path, old: dict[str, Any], stages: Sequence[Recipe]) -> lis
 def _clear(out: Path) -> None:
     """What a run without a step left behind: figures of another model, lists of what could not be read."""
     out.mkdir(parents=True, exist_ok=True)
+    ours = bool(run_in(out))
     for folder in (out, *out.glob("stage-*")):
-        for path in (folder / METRICS, folder / EVALUATIONS, folder / SCORES, *folder.glob("skipped*.jsonl")):
-            path.unlink(missing_ok=True)
+        paths = [folder / METRICS, folder / EVALUATIONS, folder / SCORES, *folder.glob("skipped*.jsonl")]
+        if not ours and (others := [path for path in paths if path.exists()]):
+            raise RecipeMismatchError(
+                f"{others[0]} is there, and no {RECIPE} of a run that wrote it; name another folder, or remove the file"
+            )
+        for path in paths if ours else ():
+            (Place.of(out) / path.relative_to(out).as_posix()).remove()
         for name in (_CHECKPOINTS, BEST):
-            shutil.rmtree(folder / name, ignore_errors=True)
+            keep_newest(folder / name, 0)
 
 
 def _checkpoints(out: Path) -> list[Path]:
-    return [*out.glob(f"{_CHECKPOINTS}/step-*"), *out.glob(f"stage-*/{_CHECKPOINTS}/step-*")]
+    return [path for folder in (out, *out.glob("stage-*")) for path in checkpoints_in(folder / _CHECKPOINTS)]
 
 
 def _steps(folder: Path) -> list[int]:
-    return sorted(map(step_of, folder.glob("step-*")))
+    return list(map(step_of, checkpoints_in(folder)))
 
 
 def _contents(answers: Answers) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +21,12 @@ from zoo.similarity import usable
 from zoo.streaming import Encoded, is_out_of_memory
 from zoo.windows import Pace, batches, windows
 
-from .checkpoint import keep_newest, last_checkpoint, save_checkpoint, step_of
+from .checkpoint import checkpoints_in, keep_newest, last_checkpoint, remove_checkpoint, save_checkpoint, step_of
 from .gather import decided, world
 from .leaks import HeldOutError
 from .logs import Log, keep_until
 from .optim import frozen_towers
+from .own import Evaluation, append, read_rows
 from .read_cache import ReadCache
 from .recipe import Recipe
 from .run import Run
@@ -107,10 +107,10 @@ class Judge:
         self.since = time.monotonic()
         if self.main:
             keep_until(self.path, run.step)
-            for path in self.best_folder.glob("step-*"):
+            for path in checkpoints_in(self.best_folder):
                 if step_of(path) > run.step:
-                    shutil.rmtree(path)
-        self.rows = _lines(self.path) if self.main else []
+                    remove_checkpoint(path)
+        self.rows = list(read_rows(self.path, Evaluation)) if self.main else []
         # Of a run that was over the best weights are dropped where they are those of the last checkpoint.
         lost = self.main and not self._saved() and self.best is not None and self.best["step"] == run.step
         if recipe.keep == "best" and decided(lost, run.model.device):
@@ -177,7 +177,7 @@ class Judge:
         """Weights ("model") and loss that the stage ends with where they are not its last; None where they are."""
         if self.recipe.keep == "last" or not decided(bool(self._saved()), self.run.model.device):
             return None
-        state = last_checkpoint(self.best_folder)
+        state = last_checkpoint(self.best_folder, self.run.most_bytes)
         return None if state is None or state["step"] == self.run.step else state
 
     def told(self) -> dict[str, Any]:
@@ -222,8 +222,7 @@ class Judge:
         name, figure = found if found is not None else (RETRIEVAL, 0.0)
         row = {"step": self.run.step, "measure": name, "figure": figure, "figures": _figures(scores)}
         self.rows.append(row)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append(self.path, json.dumps(row) + "\n")
         return self.best is row  # never before the first step: then there would be nothing to save
 
     def _save(self, weights: dict[str, Tensor]) -> None:
@@ -232,7 +231,7 @@ class Judge:
             save_checkpoint(self.best_folder, self.run.step, state, keep=None)
 
     def _saved(self) -> list[Path]:
-        return list(self.best_folder.glob("step-*"))
+        return checkpoints_in(self.best_folder)
 
 
 class HeldOutEncoder:
@@ -325,7 +324,3 @@ def _figures(scores: Scores) -> dict[str, float]:
     if scores.graded is not None:
         found["spearman"] = scores.graded.spearman().value
     return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

@@ -1,7 +1,6 @@
 """What a run says while it goes: a bar for people, metrics.jsonl for the report, accelerate's trackers for dashboards."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,9 @@ from tqdm import tqdm
 
 from zoo import arguments
 from zoo.errors import ArgumentError, ZooError
+from zoo.strangers.folders import Place
 
+from .own import Step, append, read_lines, row_of
 from .recipe import Recipe
 from .run import Figures, Run
 
@@ -84,8 +85,7 @@ class Log:
         self.items, self.waited, self.since = 0, 0.0, time.perf_counter()
         if self.main:
             of = {"of": figures.of} if figures.of else {}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(facts | of) + "\n")
+            append(self.path, json.dumps(facts | of) + "\n")
             shown = {f"{self.prefix}{k}": v for k, v in facts.items() if v is not None and k != "step"}
             if of:  # losses of several kinds are no one curve
                 shown[f"{self.prefix}loss/{figures.of}"] = shown.pop(f"{self.prefix}loss")
@@ -122,18 +122,16 @@ class Log:
 
 def keep_until(path: Path, step: int) -> None:
     """Drops the lines after `step` and a half-written last one: a resumed run writes them anew."""
-    if not path.is_file():
-        return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
+    for line in read_lines(path):
+        row = row_of(line, Step)
+        if row is None:
             break
-    temporary = path.with_suffix(".writing")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+        if row["step"] <= step:
+            kept.append(line.removesuffix(b"\n") + b"\n")
+    place = Place.of(path.parent) / path.name
+    if place.is_file():
+        place.write(b"".join(kept))
 
 
 def make_accelerator(trackers: Sequence[str], folder: Path) -> Any:

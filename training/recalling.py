@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from zoo.cli import train as command
 from zoo.errors import ZooError
 
-from .claims import run_in
+from .claims import RECIPE, run_in
+from .own import DamagedRunError
 from .recipe import Recipe
 
 _PLACES = {"data", "root", "held_out", "model", "teacher"}  # options that may be paths
@@ -102,8 +103,15 @@ class Recalled:
         return " && ".join("zoo train " + shlex.join(words) for words in self.commands)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises what it would end the process by."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DamagedRunError(f"the folder's {RECIPE} holds no command of `zoo train`: {message}")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="zoo train")
+    parser = _Parser(prog="zoo train", add_help=False)
     command.add_arguments(parser)
     return parser
 

@@ -7,11 +7,24 @@ from typing import Any, Literal, Self
 
 from zoo.bulk.limit import Limit
 from zoo.errors import ZooError
+from zoo.strangers import schema
 
 from .adapters import Lora
 from .naming import is_number
 
+MOST_STAGES = 100
 _POINTS = 20  # of a curve, at least
+# Beyond these a number is a slip, or meant to fill the memory of whoever goes on with the run.
+_MOST = {
+    "steps": 10**12,
+    "batch_size": 2**24,
+    "micro_batch": 2**24,
+    "negatives": 10_000,
+    "combiner": 2**16,
+    "seed": 2**40,
+    "warmup": 10**12,
+    "epochs": 10**9,
+}
 
 
 class RecipeError(ZooError, ValueError):
@@ -84,6 +97,10 @@ class Distillation:
     lr: float = 3e-4
     relations: float = 0.5
     max_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.teacher.isidentifier():
+            raise RecipeError(f"the teacher of a distillation is the name of a package, not {self.teacher!r:.60}")
 
 
 @dataclass(frozen=True)
@@ -215,6 +232,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not self.name or len(self.name) > 100 or not self.name.isprintable() or set(self.name) & set('/\\:*?"<>|'):
+            raise RecipeError(f"a stage is called like its folder; {self.name!r:.60} is no name of one")
         if unknown := {self.schedule} - {"cosine", "linear", "constant", "wsd"}:
             raise RecipeError(
                 f"{self.name}: unknown schedule {unknown.pop()!r}; there are cosine, linear, constant, wsd"
@@ -257,6 +276,9 @@ class Recipe:
                 raise RecipeError(
                     f"{self.name}: {role}_prompt {text!r:.60} and {role}_prompt_name {name!r:.60}: give one"
                 )
+        for field, most in _MOST.items():
+            if (value := getattr(self, field)) is not None and value > most:
+                raise RecipeError(f"{self.name}: {field} must be {most:,} at most, not {value!r:.60}")
         self._check_losses()
         for field in ("freeze", "datasets"):
             if isinstance(value := getattr(self, field), str):
@@ -305,21 +327,31 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
-        """Reads `to_dict`; raises RecipeError naming unknown fields."""
-        if unknown := set(facts) - {f.name for f in fields(cls)}:
+        """Reads `to_dict`; raises RecipeError naming unknown fields, and values of other types."""
+        if isinstance(facts, dict) and (unknown := set(facts) - {f.name for f in fields(cls)}):
             raise RecipeError(f"unknown fields of a recipe: {sorted(unknown)}")
-        facts = dict(facts)
+        facts = dict(schema.check(facts, cls, "the recipe", RecipeError))
         for name in ("freeze", "datasets"):
             facts[name] = tuple(facts.get(name, ()))
         facts["losses"] = tuple((pattern, loss) for pattern, loss in facts.get("losses", ()))
         facts["rates"] = tuple((pattern, factor) for pattern, factor in facts.get("rates", ()))
         for name, kind in (("distillation", Distillation), ("regression", Regression), ("lora", Lora)):
             if facts.get(name):
-                facts[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts[name].items()})
+                facts[name] = _made(kind, {k: tuple(v) if isinstance(v, list) else v for k, v in facts[name].items()})
         if pictures := facts.get("pictures"):
             sizes = tuple(PictureSize(**size) for size in pictures.get("sizes", ()))
             facts["pictures"] = Pictures(**{**pictures, "sizes": sizes})
         return cls(**facts)
+
+
+def _made(kind: type, facts: dict[str, Any]) -> Any:
+    """A part of a recipe; what it says of a value that it cannot have is said of the recipe."""
+    try:
+        return kind(**facts)
+    except ZooError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"the recipe's {kind.__name__.lower()}: {error}") from error
 
 
 def _betas(stage: str, value: Any) -> tuple[float, float]:

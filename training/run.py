@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 import torch.distributed as dist
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
+from zoo.strangers import schema
 from zoo.streaming import is_out_of_memory
 
 from .adapters import add_lora
@@ -24,12 +25,23 @@ from .losses.base import Loss, Temperature
 from .losses.by_data import ByData
 from .modes import training_mode
 from .optim import adamw, freeze, parameter_groups, schedule
+from .own import MOST_STEPS
 from .recipe import Recipe
 from .sharding import like, reshard, shard, whole, without_weights
 from .temperatures import Before, begin
 
 STRIDE = 1_000_003  # a prime, so that the random streams of two seeds do not meet
 _RANK_STRIDE = 104_729
+_ROOM = 2**26  # bytes of a checkpoint beyond its weights: the header, the generators
+
+
+class _State(TypedDict):
+    """What is no tensor in the state of a run."""
+
+    step: Annotated[int, schema.Range(0, MOST_STEPS)]
+    micro_batch: Annotated[int, schema.Range(1, 2**24)] | None
+    frozen: str
+    scaler: dict[str, float]
 
 
 class DivergedError(ZooError):
@@ -301,6 +313,12 @@ class Run:
         names |= {name for name, _ in self.model.named_buffers()}
         return {name: whole(value).cpu() for name, value in self.model.state_dict().items() if name in names}
 
+    @property
+    def most_bytes(self) -> int:
+        """How long the tensors of a checkpoint are at most: weights, their average and two moments, and room for the rest."""
+        tensors = [*self.model.state_dict().values(), *self.loss.state_dict().values()]
+        return sum(5 * 8 * tensor.numel() for tensor in tensors) + _ROOM
+
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on bit by bit."""
         return {
@@ -320,6 +338,17 @@ class Run:
         Raises:
             CheckpointMismatchError: it is of another model or was trained from another starting point.
         """
+        if problem := schema.wrong(state, _State):
+            raise CheckpointMismatchError(f"the checkpoint is none of a run: {problem}")
+        try:
+            self._load(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, ZooError) or is_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointMismatchError(f"the checkpoint does not fit the run: {reason}") from error
+
+    def _load(self, state: dict[str, Any]) -> None:
         mine, theirs = self.learned(), state["model"]
         differs = sorted(set(mine) ^ set(theirs)) or [n for n, t in mine.items() if t.shape != theirs[n].shape]
         if differs:
@@ -334,7 +363,7 @@ class Run:
         self.step, self.micro_batch = state["step"], state["micro_batch"]
         self.put(theirs)
         self.loss.load_state_dict(state["loss"])
-        self.optimizer.load_state_dict(_placed(self.optimizer, state["optimizer"]))
+        self.optimizer.load_state_dict(_placed(self.optimizer, state["optimizer"]["state"]))
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -394,14 +423,24 @@ def _channels_last(module: nn.Module) -> None:
             tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
-def _placed(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """An optimiser's state with its moments placed as the weights are."""
+def _placed(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """An optimiser's state with these moments, placed as the weights are; its settings are those of the recipe, as ever.
+
+    Raises:
+        ValueError: a moment is no tensor, or of another shape than its weight.
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def part(number: int, value: Any) -> Any:
-        return like(value, parameters[number]) if isinstance(value, Tensor) and value.ndim else value
+    def part(number: int, name: str, value: Any) -> Any:
+        weight = parameters[number]
+        if not isinstance(value, Tensor) or (value.ndim and value.shape != weight.shape):
+            raise ValueError(f"{name} of the optimiser does not fit weight {number}")
+        return like(value, weight) if value.ndim else value
 
-    return {**state, "state": {k: {n: part(k, v) for n, v in s.items()} for k, s in state["state"].items()}}
+    if not all(isinstance(number, int) and 0 <= number < len(parameters) for number in state):
+        raise ValueError("the optimiser's state is of other weights")
+    moments = {number: {n: part(number, n, v) for n, v in of.items()} for number, of in state.items()}
+    return {**optimizer.state_dict(), "state": moments}
 
 
 def _digest(tensors: Iterator[Tensor]) -> str:

@@ -1,9 +1,8 @@
 """Scoring: the figures of the held-out pairs before, during and after a run, and what they let one say."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -16,10 +15,42 @@ from .checkpoint import write_json
 from .gather import say, wait_for_all, world
 from .leaks import one_by_one
 from .losses import Loss
+from .own import read_facts
 from .verdict import Scores, Verdict, counted, judge, lines, show
 
 SCORES = "scores.json"
 _STREAM = 17  # tells the choice of these from other random streams
+
+
+class Kept(TypedDict):
+    """Which checkpoint a stage ended with."""
+
+    step: int
+    steps: int
+    told: str
+    chosen: NotRequired[bool]
+
+
+class Measure(TypedDict, total=False):
+    """The figure that a verdict is about."""
+
+    measure: str
+
+
+# What scores.json holds; `PairScores` and `GradedScores` check their own.
+Found = TypedDict(
+    "Found",
+    {
+        "before": dict[str, Any] | None,
+        "after": dict[str, Any] | None,
+        "graded before": dict[str, Any] | None,
+        "graded after": dict[str, Any] | None,
+        "why": str,
+        "kept": dict[str, Kept],
+        "verdict": Measure,
+    },
+    total=False,
+)
 
 
 class Scoring:
@@ -62,8 +93,8 @@ class Scoring:
             self.graded = []
         self.seed = seed
         self.found: dict[str, Any] = {}
-        if resume and self.path.is_file():
-            self.found = json.loads(self.path.read_text(encoding="utf-8"))
+        if resume:
+            self.found = read_facts(self.path, Found)
 
     def __len__(self) -> int:
         """How many pairs are held out: right ones, or graded ones where these are more."""

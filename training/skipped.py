@@ -5,17 +5,27 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from zoo.bulk.limit import Limit
 from zoo.errors import TooManyBadItemsError
+from zoo.strangers.folders import Place
 from zoo.tables.pairs import Pair, PairTable
 
 from .gather import world
+from .own import append, read_lines, read_rows
 from .rows import check_limit, root_of
 
 SKIPPED = "skipped.jsonl"
 _PART = re.compile(r"(\w+) item (\d+): (.*)", re.DOTALL)  # as `evaluate_pairs` names what it could not embed
+
+
+class _Entry(TypedDict):
+    """A line of skipped.jsonl."""
+
+    pair: str
+    reason: str
+    held_out: NotRequired[bool]
 
 
 class Skipped:
@@ -60,26 +70,23 @@ def list_skipped(path: Path, reasons: Mapping[str, str], **facts: Any) -> None:
         if place not in known
     ]
     if lines:
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+        append(path, "".join(lines))
 
 
 def _listed(path: Path | None, *, mend: bool = True, every: bool = False) -> dict[str, str]:
     """Place and reason of the rows in a file; those that are held out only count with `every`."""
-    if path is None or not path.is_file():
+    if path is None:
         return {}
-    lines = keep_whole_lines(path) if mend else path.read_text(encoding="utf-8").rpartition("\n")[0].split("\n")
-    entries = map(json.loads, filter(None, lines))
-    return {entry["pair"]: entry["reason"] for entry in entries if every or not entry.get("held_out")}
+    if mend:
+        drop_half_line(path)
+    return {entry["pair"]: entry["reason"] for entry in read_rows(path, _Entry) if every or not entry.get("held_out")}
 
 
-def keep_whole_lines(path: Path) -> list[str]:
-    """The lines of a file of JSON objects; one that a kill left half-written is dropped from it."""
-    text = path.read_text(encoding="utf-8")
-    whole, newline, _ = text.rpartition("\n")
-    if whole + newline != text:
-        path.write_text(whole + newline, encoding="utf-8")
-    return whole.split("\n")  # not splitlines: a reason may hold line ends of other kinds
+def drop_half_line(path: Path) -> None:
+    """Drops from a file of lines the last one, where a kill left it half-written."""
+    lines = list(read_lines(path))
+    if lines and not lines[-1].endswith(b"\n"):
+        (Place.of(path.parent) / path.name).write(b"".join(lines[:-1]))
 
 
 def list_aside(out: Path, pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None) -> None:

@@ -15,7 +15,7 @@ from zoo.identity import Answers
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 
 from . import sharding
-from .checkpoint import last_checkpoint, save_checkpoint, write_json
+from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint, write_json
 from .checks import check_rows, check_run
 from .claims import RecipeMismatchError, check_same, claim, held, note, run_in, stage_folder, tidy
 from .feed import Feed, PairFeed
@@ -30,6 +30,7 @@ from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .modes import apart
 from .offender import save_offender
+from .own import check_own
 from .parts import check_batches, part_numbers, parts_of, stage_loss
 from .recipe import Recipe, RecipeError, stages_of
 from .repeats import repeats
@@ -88,6 +89,7 @@ def train(
         could not be written; the one before it is whole. And those of `zoo.training.checks`.
     """
     out, facts = Path(out), dict(data or {})
+    check_own(out)
     notes = facts.pop("started", None)
     if loss is not None and any(stage.losses for stage in stages_of(recipe)):
         raise RecipeError("a loss of your own stands for all data; leave out losses of the recipe, or loss=")
@@ -238,7 +240,7 @@ def _train_stage(
     teacher = teacher_vectors(model, pairs, recipe, folder, loss, progress=progress)
     with first_projection(model, recipe) as solve:
         run = Run(model, recipe, loss, sharded=sharding.wanted(), before=before)
-        if (state := last_checkpoint(folder / "checkpoints")) is not None:
+        if (state := last_checkpoint(folder / "checkpoints", run.most_bytes)) is not None:
             run.load(state)
         feed = make_feed(model, pairs, recipe, folder, progress=progress, teacher=teacher, answers=answers, loss=loss)
         if progress and not stop:
@@ -401,10 +403,10 @@ def finish(
 ) -> int:
     """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
     out = Path(out)
-    state = last_checkpoint(out / "checkpoints")
-    if state is None:
+    stages = run_in(out).get("stages")
+    if not stages or not checkpoints_in(out / "checkpoints"):
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
-    recipe = Recipe.from_dict(run_in(out)["stages"][0])
+    recipe = Recipe.from_dict(stages[0])
     pairs, held_out = hold_out(set_aside(pairs, recipe.max_bad), held_out, recipe)
     if recipe.combiner:
         add_combiner(model, recipe.combiner, recipe.seed)
@@ -421,4 +423,4 @@ def finish(
     scoring.conclude()
     facts = {**(data or {}), "pairs": len(pairs)}
     write_model(model, out, [recipe], name, scoring, facts, loss=ended.loss, report=report)
-    return state["step"]
+    return scoring.found["kept"][recipe.name]["steps"]

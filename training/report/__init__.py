@@ -1,22 +1,25 @@
 """The report of a run: report.html and report.md, made from the files in the run's folder and from nothing else."""
 
 import argparse
-import json
 import math
 import platform
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from zoo._version import __version__
-from zoo.bulk.shards import write_atomically
 from zoo.errors import ZooError
 from zoo.evaluation.pairs import PairScores
+from zoo.strangers.folders import Place
+from zoo.strangers.schema import Range
 from zoo.strangers.terminal import clean_output
 
-from ..scoring import flattered, scores_in, told_kept
+from ..checkpoint import write_json
+from ..own import MOST_STEPS, DamagedRunError, Evaluation, NoRunError, Step, check_own, read_facts, read_rows
+from ..recipe import MOST_STAGES
+from ..scoring import Found, flattered, scores_in, told_kept
 from ..verdict import GRADED, Scores, Verdict, judge
 from . import sections as parts
 from .examples import keep_examples, kept_examples
@@ -26,12 +29,24 @@ from .plots import can_draw
 __all__ = ["keep_examples", "read_metrics", "write_report"]
 
 _HEADLINES = ("loss", "steps", "epochs", "batch_size", "lr", "seed")
+_COLUMNS = ("step", "loss", *parts.DIALS)
+_LARGEST = 1e30  # of what is drawn
 _PACKAGES = ("torch", "transformers", "timm", "accelerate", "peft", "numpy")
 _NO_PLOTS = 'There are no plots: install matplotlib (pip install "embedding-zoo[train]") and make the report again.'
 
 
-class NoRunError(ZooError):
-    """A folder holds no run that a report could be about, or a file of it is damaged."""
+class Stage(TypedDict, total=False):
+    """What a report needs of a stage of recipe.json; all else in it is shown as it is."""
+
+    model: str
+    name: str
+    steps: Annotated[int, Range(0, MOST_STEPS)] | None
+
+
+class Noted(Stage, total=False):
+    """What it needs of recipe.json; of a run of one stage that may be in its place."""
+
+    stages: Annotated[list[Stage], Range(0, MOST_STAGES)]
 
 
 def write_report(out: Path) -> Path:
@@ -41,16 +56,18 @@ def write_report(out: Path) -> Path:
     and what `keep_examples` wrote. What is missing is left out. Without matplotlib there are no plots.
 
     Raises:
-        NoRunError: `out` holds no recipe, scores or metrics, or a file of them is damaged.
+        NoRunError: `out` holds no recipe, scores or metrics. DamagedRunError: a file of them is damaged, or no run's.
+        UnsafeFolderError: one is a link, a FIFO or a device, or far too large.
     """
     out = Path(out)
-    recipe, data = _json(out / "recipe.json"), _json(out / "data.json")
+    check_own(out)
+    recipe, data = read_facts(out / "recipe.json", Noted), read_facts(out / "data.json", dict[str, Any])
     found, before, after = read_scores(out)
     metrics, last = read_metrics(out), after.retrieval or before.retrieval
     if not (recipe or found or metrics["step"]):
         raise NoRunError(f"{out} holds no recipe.json, scores.json or metrics.jsonl; name the folder given to --out")
     stages = recipe.get("stages") or [recipe]
-    (out / "report").mkdir(exist_ok=True)
+    (Place.of(out) / "report").make()
     sections: list[Section] = [
         (
             "",
@@ -72,23 +89,23 @@ def write_report(out: Path) -> Path:
     for plot in (
         plot for _, blocks in sections for block in blocks if isinstance(block, Plots) for plot in block.plots
     ):
-        (out / "report" / f"{plot.name}.png").write_bytes(plot.png)
+        (Place.of(out) / "report" / f"{plot.name}.png").write(plot.png)
     names = list(dict.fromkeys(str(stage["model"]) for stage in stages if stage.get("model")))
     title = f"Training {', '.join(names)}" if names else f"Training in {out.resolve().name}"
     subtitle = " · ".join(f"{name} {stages[0][name]}" for name in _HEADLINES if stages[0].get(name) is not None)
     # "replace": a lone surrogate in somebody's text must not cost the report.
-    write_atomically(out / "report.md", to_markdown(title, subtitle, sections).encode("utf-8", "replace"))
-    write_atomically(out / "report.html", to_html(title, subtitle, sections, out).encode("utf-8", "replace"))
+    (Place.of(out) / "report.md").write(to_markdown(title, subtitle, sections).encode("utf-8", "replace"))
+    (Place.of(out) / "report.html").write(to_html(title, subtitle, sections, out).encode("utf-8", "replace"))
     return out / "report.html"
 
 
 def read_scores(out: Path) -> tuple[dict[str, Any], Scores, Scores]:
-    """What scores.json holds, and the figures before and after in it; raises NoRunError where they cannot be read."""
-    found = _json(out / "scores.json")
+    """What scores.json holds, and the figures before and after in it; raises DamagedRunError where they are none."""
+    found = read_facts(out / "scores.json", Found)
     try:
         return found, scores_in(found, "before"), scores_in(found, "after")
-    except (KeyError, TypeError, ValueError) as error:
-        raise NoRunError(f"{out / 'scores.json'} holds no scores ({error!r}); delete it to go without") from error
+    except ValueError as error:
+        raise DamagedRunError(f"{out / 'scores.json'} holds no scores ({error}); delete it to go without") from error
 
 
 def read_evaluations(out: Path, found: dict[str, Any], stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,9 +114,7 @@ def read_evaluations(out: Path, found: dict[str, Any], stages: Sequence[dict[str
     offset = 0
     for number, stage in enumerate(stages, start=1):
         folder = out if len(stages) == 1 else out / f"stage-{number}-{stage.get('name')}"
-        lines = [
-            row for row in _json_lines(folder / "evaluations.jsonl") if {"step", "figure", "measure"} <= row.keys()
-        ]
+        lines = read_rows(folder / "evaluations.jsonl", Evaluation)
         rows += [{**row, "step": row["step"] + offset} for row in lines]
         done = found.get("kept", {}).get(stage.get("name"), {}).get("steps")
         offset += done or stage.get("steps") or 0
@@ -127,63 +142,42 @@ def read_metrics(out: Path) -> parts.Metrics:
     rows: list[dict[str, Any]] = []
     for path in (out / "metrics.jsonl", *sorted(out.glob("stage-*/metrics.jsonl"), key=_stage_number)):
         offset, mine = rows[-1]["step"] if rows else 0, {}
-        for row in _json_lines(path):
-            if isinstance(row.get("step"), int):
-                mine[row["step"]] = {**row, "step": row["step"] + offset}
+        for row in read_rows(path, Step):
+            mine[row["step"]] = {name: _number(row.get(name)) for name in _COLUMNS} | {"step": row["step"] + offset}
         rows += [mine[step] for step in sorted(mine)]
-    return {
-        name: [float(value) if isinstance(value := row.get(name), int | float) else math.nan for row in rows]
-        for name in ("step", "loss", *parts.DIALS)
-    }
+    return {name: [float(row[name]) for row in rows] for name in _COLUMNS}
+
+
+def _number(value: Any) -> float:
+    """NaN for what is no number, and for those that cannot be drawn."""
+    return float(value) if isinstance(value, int | float) and abs(value) <= _LARGEST else math.nan
 
 
 def _skipped(out: Path, scores: PairScores | None) -> list[str]:
     """What training and evaluation left out, a line each."""
     files = [*sorted(out.glob("skipped*.jsonl")), *sorted(out.glob("stage-*/skipped*.jsonl"), key=_stage_number)]
-    lines = [": ".join(map(str, entry.values())) for path in files for entry in _json_lines(path)]
+    lines = [": ".join(map(str, entry.values())) for path in files for entry in read_rows(path, dict[str, Any])]
     return [*dict.fromkeys(lines), *(f"held out, {text}" for text in (scores.skipped if scores is not None else ()))]
 
 
 def _versions(out: Path) -> dict[str, str]:
     """Those of the run: noted when its first report is written, and read afterwards."""
     path = out / "report" / "versions.json"
-    if path.is_file():
-        return _json(path)
+    if noted := read_facts(path, dict[str, str]):
+        return noted
     found = {"embedding-zoo": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    write_atomically(path, json.dumps(found, indent=2).encode())
+    write_json(path, found)
     return found
 
 
 def _stage_number(path: Path) -> tuple[int, str]:
     number = path.parent.name.split("-")[1]
     return (int(number) if number.isdecimal() else 0), str(path)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NoRunError(f"{path} is no whole JSON file ({error}); delete it to make the report without it") from error
-    return facts if isinstance(facts, dict) else {}
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 @clean_output()

@@ -5,24 +5,37 @@ import io
 import json
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
-from zoo.bulk.shards import write_atomically
 from zoo.errors import InputError
 from zoo.evaluation.pairs import WAYS, PairScores, Ranking
 from zoo.identity import Contents
 from zoo.items import Item
 from zoo.media import load_pixels
+from zoo.strangers.folders import Place
+from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair, PairTable
 
-from .page import Case, Shown, shorten
+from ..own import read_facts
+from .page import PICTURE, PICTURES, Case, Shown, shorten
 
 EXAMPLES = "report/examples.json"
-PICTURES = "report/pictures"
 KINDS = {"helped": "Helped most", "hurt": "Hurt most", "best": "Best", "worst": "Furthest from right"}
 _SIDE = 160  # of a thumbnail, pixels
+_MOST = 1_000  # examples of a kind
+
+
+class _Facts(TypedDict):
+    """A `Case` as it is kept."""
+
+    asked: Shown
+    right: Shown
+    before: Shown | None
+    after: Shown | None
+    place_before: int | None
+    place_after: int | None
 
 
 def keep_examples(
@@ -33,9 +46,11 @@ def keep_examples(
     Args:
         out: the run's folder. pairs: those that the scores are over, row by row. count: examples of each kind.
     """
-    (out / PICTURES).mkdir(parents=True, exist_ok=True)
-    for old in (out / PICTURES).glob("*.jpg"):
-        old.unlink()
+    pictures = Place.of(out) / PICTURES
+    pictures.make()
+    for name in pictures.names():
+        if PICTURE.fullmatch(f"{PICTURES}/{name}"):
+            (pictures / name).remove()
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     contents = Contents()
     for way in WAYS:
@@ -48,13 +63,16 @@ def keep_examples(
         found[way] = {
             kind: [_case(out, pairs, way, old, new, place) for place in places] for kind, places in kinds.items()
         }
-    write_atomically(out / EXAMPLES, json.dumps(found, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
+    (Place.of(out) / EXAMPLES).write(json.dumps(found, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
 
 
 def kept_examples(out: Path) -> dict[str, dict[str, list[Case]]]:
-    """way → kind → examples, as `keep_examples` wrote them; empty where it did not."""
-    if not (out / EXAMPLES).is_file():
-        return {}
+    """way → kind → examples, as `keep_examples` wrote them; empty where it did not.
+
+    Raises:
+        DamagedRunError: the file holds something else, such as pictures that lie elsewhere.
+    """
+    found = read_facts(out / EXAMPLES, dict[str, dict[str, Annotated[list[_Facts], Range(0, _MOST)]]])
 
     def shown(facts: dict[str, str] | None) -> Shown | None:
         return None if facts is None else Shown(**facts)
@@ -63,8 +81,11 @@ def kept_examples(out: Path) -> dict[str, dict[str, list[Case]]]:
         items = {name: shown(facts[name]) for name in ("asked", "right", "before", "after")}
         return Case(**items, place_before=facts["place_before"], place_after=facts["place_after"])  # type: ignore[arg-type]
 
-    found = json.loads((out / EXAMPLES).read_text(encoding="utf-8"))
-    return {way: {kind: list(map(case, cases)) for kind, cases in kinds.items()} for way, kinds in found.items()}
+    return {
+        way: {kind: list(map(case, cases)) for kind, cases in kinds.items()}
+        for way, kinds in found.items()
+        if way in WAYS
+    }
 
 
 def choose(
@@ -143,5 +164,5 @@ def _thumbnail(out: Path, image: Any) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)
     name = f"{PICTURES}/{hashlib.blake2b(buffer.getvalue(), digest_size=8).hexdigest()}.jpg"
-    (out / name).write_bytes(buffer.getvalue())
+    (Place.of(out) / name).write(buffer.getvalue())
     return name

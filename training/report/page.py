@@ -6,8 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from zoo.strangers.folders import Place
+from zoo.strangers.schema import Like
 
 LONGEST = 240  # characters of a user's text
+PICTURES = "report/pictures"
+PICTURE = re.compile(rf"{PICTURES}/[0-9a-f]{{16}}\.jpg")
+_MOST_BYTES = 2**20  # of a picture; thumbnails have 20,000
 _JOINERS = "\u200c\u200d"  # not printable, and part of many scripts and emoji
 
 
@@ -59,7 +66,7 @@ class Shown:
     """One item: its words, its picture (a path under the run folder), or a note where it has neither."""
 
     text: str = ""
-    picture: str = ""
+    picture: Annotated[str, Like(f"|{PICTURE.pattern}", f"a picture in {PICTURES}")] = ""
     alt: str = ""
     note: str = ""
 
@@ -189,7 +196,7 @@ def _html_case(case: Case, folder: Path) -> str:
 def _html_item(shown: Shown, folder: Path) -> str:
     out = ""
     if shown.picture:
-        data = base64.b64encode((folder / shown.picture).read_bytes()).decode()
+        data = base64.b64encode((Place.of(folder) / shown.picture).read(_MOST_BYTES)).decode()
         out += f'<img alt="{_safe(shown.alt)}" src="data:image/jpeg;base64,{data}">'
     if shown.text:
         out += f"<p dir=auto>{_safe(shown.text)}</p>"

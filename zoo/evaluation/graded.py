@@ -2,18 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 
 from zoo.embedder import Embedder
 from zoo.evaluation.metrics import Difference, Interval, percentiles, resampled_means
-from zoo.evaluation.pairs import Encode, NoPairsError, ScoresMismatchError, asked_with, embed_sides
+from zoo.evaluation.pairs import Encode, NoPairsError, ScoresMismatchError, asked_with, embed_sides, numbers, plain
 from zoo.identity import Contents
 from zoo.items import Item
 from zoo.spec import need_one_vector
+from zoo.strangers.schema import wrong
 
 _RESAMPLES = 2000
+_LARGEST = 1e30  # of grades and similarities
+
+
+class _Facts(TypedDict):
+    """`GradedScores` as JSON has them."""
+
+    rows: list[Any]
+    grades: list[Any]
+    similarity: list[Any]
+    skipped: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +52,17 @@ class GradedScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, ready for JSON; `from_dict` reads them."""
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+        return {name: plain(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
-        """The scores that `to_dict` wrote."""
-        arrays = {name: np.asarray(facts[name]) for name in ("rows", "grades", "similarity")}
+        """The scores that `to_dict` wrote; raises ValueError for anything else."""
+        if problem := wrong(facts, _Facts):
+            raise ValueError(problem)
+        arrays = {name: numbers(facts[name], name, -_LARGEST, _LARGEST) for name in ("grades", "similarity")}
+        arrays["rows"] = numbers(facts["rows"], "rows", 0, 2**40, whole=True)
+        if shapes := {array.shape for array in arrays.values()} - {(len(facts["rows"]),)}:
+            raise ValueError(f"rows, grades and similarity are not of one length: {sorted(shapes)}")
         return cls(**arrays, skipped=tuple(facts["skipped"]))
 
 

@@ -1,8 +1,9 @@
 """Retrieval over held-out pairs, both ways, with what is needed to compare two runs and to show examples."""
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict
 
 import numpy as np
 import torch
@@ -29,12 +30,15 @@ from zoo.identity import Answers, Right, Row
 from zoo.items import Item
 from zoo.prompts import Role
 from zoo.spec import need_one_vector
+from zoo.strangers import schema
+from zoo.strangers.schema import Like, Range
 from zoo.streaming import Encoded
 
 KS = (1, 5, 10)
 WAYS = ("forward", "backward")
 DEPTH = 10  # of nDCG
 _PLANE = 300  # pairs drawn in the picture of both sides
+_FARTHEST = 1e12  # of vectors with any norms
 Encode = Callable[..., Iterable[Encoded]]  # as `Embedder.encode_stream`
 
 
@@ -44,6 +48,33 @@ class NoPairsError(ZooError):
 
 class ScoresMismatchError(ZooError):
     """Two scores are not over the same queries and candidates."""
+
+
+class _Lists(TypedDict):
+    """A `Ranking` as JSON has it."""
+
+    candidates: Annotated[int, Range(1, 2**40)]
+    ks: Annotated[list[Annotated[int, Range(1, 2**40)]], Range(1, 32)]
+    rows: list[Any]
+    first: list[Any]
+    ranks: list[Any]
+    right: list[Any]
+    recall: list[Any]
+    ndcg: list[Any]
+
+
+class _Facts(TypedDict):
+    """`PairScores` as JSON has them; of figures that may be NaN `Any`."""
+
+    pairs: Annotated[int, Range(1, 2**40)]
+    skipped: list[str]
+    sides: tuple[Annotated[str, Like("[a-z+]{1,60}", "modalities")], Annotated[str, Like("[a-z+]{1,60}", "modalities")]]
+    forward: _Lists
+    backward: _Lists
+    alignment: Any
+    uniformity: Any
+    gap: Any
+    plane: list[Any] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,23 +153,59 @@ class PairScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, ready for JSON; `from_dict` reads them."""
-        facts = {name: value for name, value in vars(self).items() if name not in (*WAYS, "plane")}
+        facts = {name: plain(value) for name, value in vars(self).items() if name not in (*WAYS, "plane")}
         facts["plane"] = None if self.plane is None else self.plane.round(4).tolist()
-        for way in WAYS:
-            ranking = vars(getattr(self, way))
-            facts[way] = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in ranking.items()}
+        facts |= {way: {name: plain(value) for name, value in vars(getattr(self, way)).items()} for way in WAYS}
         return facts
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
-        """The scores that `to_dict` wrote."""
-        facts = dict(facts)
-        facts.update({name: tuple(facts[name]) for name in ("skipped", "sides")})
-        facts["plane"] = None if facts["plane"] is None else np.asarray(facts["plane"])
-        for way in WAYS:
-            lists = {k: np.asarray(v) if isinstance(v, list) else v for k, v in facts[way].items()}
-            facts[way] = Ranking(**{**lists, "ks": tuple(facts[way]["ks"])})
-        return cls(**facts)
+        """The scores that `to_dict` wrote; raises ValueError for anything else."""
+        if problem := schema.wrong(facts, _Facts):
+            raise ValueError(problem)
+        found: dict[str, Any] = {name: tuple(facts[name]) for name in ("skipped", "sides")}
+        found |= {name: facts[name] for name in ("pairs", "alignment", "uniformity", "gap", "plane")}
+        for name in ("alignment", "uniformity", "gap"):
+            value = facts[name]
+            none = value is None and name == "gap"
+            if not none and not (isinstance(value, int | float) and (math.isnan(value) or abs(value) <= _FARTHEST)):
+                raise ValueError(f"{name} is {schema.shown(value)}; it must be a number")
+        if facts["plane"] is not None:
+            found["plane"] = numbers(facts["plane"], "plane", -_FARTHEST, _FARTHEST)
+            if found["plane"].ndim != 3 or found["plane"].shape[::2] != (2, 2) or len(found["plane"][0]) > _PLANE:
+                raise ValueError(f"plane has the shape {found['plane'].shape}")
+        return cls(**found, **{way: _ranking(facts[way], way) for way in WAYS})
+
+
+def plain(value: Any) -> Any:
+    """An array or tuple as a list, everything else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value
+
+
+def _ranking(facts: dict[str, Any], way: str) -> Ranking:
+    """A ranking from its lists; raises ValueError where they do not belong together."""
+    candidates, ks = facts["candidates"], tuple(facts["ks"])
+    lists = {name: numbers(facts[name], f"{way}.{name}", 0, 2**40, whole=True) for name in ("rows", "first")}
+    lists |= {name: numbers(facts[name], f"{way}.{name}", 1, candidates, whole=True) for name in ("ranks", "right")}
+    lists |= {name: numbers(facts[name], f"{way}.{name}", 0, 1) for name in ("recall", "ndcg")}
+    count = len(lists["rows"])
+    for name, array in lists.items():
+        if array.shape != ((count, len(ks)) if name == "recall" else (count,)):
+            raise ValueError(f"{way}.{name} has the shape {array.shape}; there are {count:,} queries")
+    return Ranking(candidates, ks, **lists)
+
+
+def numbers(values: list[Any], name: str, least: float, most: float, *, whole: bool = False) -> np.ndarray:
+    """A list of JSON, of lists or not, as an array; raises ValueError for what is empty, no number, or out of range."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError) as error:  # of different lengths
+        raise ValueError(f"{name} is no list of numbers: {error}") from error
+    if not array.size or array.dtype.kind not in ("i" if whole else "if"):
+        raise ValueError(f"{name} is no list of {'whole ' if whole else ''}numbers")
+    if not (np.isfinite(array).all() and array.min() >= least and array.max() <= most):
+        raise ValueError(f"{name} has numbers outside {least:,} to {most:,}")
+    return array
 
 
 def evaluate_pairs(

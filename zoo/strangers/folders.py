@@ -240,6 +240,15 @@ class Place:
             if status is not None and _kind(status) == "file":
                 folder.remove(self.inside[-1])
 
+    def remove_empty(self) -> None:
+        """Removes a folder in which nothing lies; any other stays."""
+        with contextlib.suppress(FileNotFoundError), self._folder() as folder:
+            status = folder.status(self.inside[-1])
+            if status is not None and _kind(status) == "folder":
+                name, at = folder.at(self.inside[-1])
+                with contextlib.suppress(OSError):
+                    os.rmdir(name, **at)
+
     def remove_tree(self) -> None:
         """Removes a folder with all that is in it, itself and no target of a link; what is no folder stays.
 

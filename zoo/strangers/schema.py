@@ -94,12 +94,19 @@ def parse(
         begins = content[:200].lstrip()[:1]
         page = " (a web page, not the file: was the right address downloaded?)" if begins == b"<" else ""
         raise error(f"{where} cannot be read as JSON: {_said(problem)}{page}") from problem
+    check_depth(value, where, error, deepest=deepest)
+    return value
+
+
+def check_depth(
+    value: Any, where: object, error: type[ZooError] = UnrecognisedCheckpointError, *, deepest: int = DEEPEST
+) -> None:
+    """Raises `error` where lists and objects lie in each other more than so many levels deep."""
     level = [value]
     for _ in range(deepest):
         level = [child for one in level for child in _children(one) if isinstance(child, dict | list)]
     if level and isinstance(level[0], dict | list):
         raise error(f"{where} is nested over {deepest} levels deep; no configuration is")
-    return value
 
 
 def _said(problem: Exception) -> str:
