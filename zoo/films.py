@@ -1,24 +1,30 @@
 """Films → frames: files, bytes, arrays and lists of pictures; which frames of a film a model reads."""
 
-import io
 import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from zoo.containers import frame_size
 from zoo.errors import (
     CorruptVideoError,
     InputError,
     InvalidPixelsError,
+    MissingFileError,
     NotMediaError,
     UnsupportedInputError,
     VideoTooLargeError,
     ZooError,
 )
 from zoo.heif import is_heif
-from zoo.media import FORMATS, MAX_PIXELS, _eight_bits, describe, head_of, kind_of, load_pixels, read_bytes
+from zoo.media import MAX_PIXELS, _eight_bits, describe, head_of, kind_of, load_pixels
+from zoo.strangers.confined import Confined, ConfinedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +32,13 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 2 * 2**30
 MAX_FILM_PIXELS = 1_000_000_000
 """Of all the frames that are taken, together: 3 GB in memory."""
+MAX_DRAWN_PIXELS = 4_000_000_000
+"""Of all the frames of an animation, taken or not: each is drawn over the one before."""
+_MEMORY = 4 * 2**30  # bytes of address space: the libraries, and the sixteen frames of 8K that a decoder holds
+# Of the processor, for one film: 8 frames of an 8K film of ten seconds take 50. By the clock, on a busy machine, thrice as long.
+_SECONDS, _SECONDS_A_FRAME, _PATIENCE = 40.0, 2.5, 3
+_MOST_PROCESSES = 16
+_IN_MEMORY = 64 * 2**20  # bytes that are given to a decoder without the way through a disk
 _SEARCH_BEYOND = 64  # frames of the film for each that is taken; key frames are usually up to 250 apart
 
 
@@ -49,7 +62,7 @@ def load_film(source: Any, *, frames: int = 8, fps: float = 0.0, name: str = "")
     """Some frames of a film; the others are not kept, and in long films not decoded either.
 
     Files and bytes are read by decord (MP4, QuickTime, Matroska, WebM, AVI, MPEG; rotation is applied), animated GIF,
-    WebP, AVIF and PNG by Pillow. May be called from many threads at once; each call uses one. Of a WebM, AVI or MPEG
+    WebP, AVIF and PNG by Pillow, in a process with limits on memory and time that reaches no other file. May be called from many threads at once; each call uses one. Of a WebM, AVI or MPEG
     that was cut off, the frames that are there are the film; a cut-off MP4 is an error. In long films (over 64 frames
     for each that is taken) whose groups of pictures are open, a frame may be off by three or so, as in decord itself.
 
@@ -97,17 +110,7 @@ def load_film(source: Any, *, frames: int = 8, fps: float = 0.0, name: str = "")
         raise VideoTooLargeError(
             f"{name} has {size / 2**30:.1f} GiB; at most {MAX_FILE_BYTES // 2**30} are read: cut it", what=name
         )
-    if kind == "image":
-        return _guarded(lambda: _from_animation(source, choose, name), name)
-    if isinstance(source, Path) and os.path.abspath(source).isprintable():  # decord takes no name that is not UTF-8
-        # Absolute, so that FFmpeg takes no name for one of its protocols ("concat:...").
-        return _guarded(lambda: _from_file(os.path.abspath(source), choose, name), name)
-    data = source if isinstance(source, bytes) else read_bytes(source)
-    # Through a file: decord crashes the whole process on damaged bytes that are given as bytes.
-    with tempfile.TemporaryDirectory(prefix="zoo-film-") as folder:
-        path = Path(folder, "film")
-        path.write_bytes(data)
-        return _guarded(lambda: _from_file(str(path), choose, name), name)
+    return _from_stream(source, kind, frames, fps, choose, name)
 
 
 def frame_indices(total: int, frames: int, fps: float = 0.0, rate: float = 0.0) -> "np.ndarray":
@@ -132,29 +135,123 @@ def frame_indices(total: int, frames: int, fps: float = 0.0, rate: float = 0.0) 
 _Choose = Callable[[int, float], "np.ndarray"]
 
 
-def _guarded(read: Callable[[], Film], name: str) -> Film:
-    try:
-        return read()
-    except (ZooError, MemoryError):
-        raise
-    except Exception as error:
-        # A decoder may raise anything on damaged bytes (DECORDError, RuntimeError, StopIteration, struct.error, ...).
-        if "DecompressionBomb" in type(error).__name__:
-            raise VideoTooLargeError(f"{name} has frames of more than {MAX_PIXELS:,} pixels", what=name) from error
-        why = "is damaged, cut off or of a kind that cannot be decoded"
-        if "cannot find video stream" in str(error):
-            why = "holds no film that decord can decode: sound alone, or a codec such as AV1"
-        message = f"{name} {why}; try to convert it to H.264 in MP4"
-        raise CorruptVideoError(message, what=name) from error
+@dataclass(frozen=True)
+class Bounds:
+    """What a film may hold: pixels of a frame, of all taken frames, of all frames of an animation; and beyond how many frames
+    for each that is taken decord searches.
+    """
+
+    pixels: int
+    film_pixels: int
+    drawn_pixels: int
+    search_beyond: int
 
 
-def _check_room(count: int, height: int, width: int, name: str) -> None:
-    if height * width > MAX_PIXELS or count * height * width > MAX_FILM_PIXELS:
+def _bounds() -> Bounds:
+    return Bounds(MAX_PIXELS, MAX_FILM_PIXELS, MAX_DRAWN_PIXELS, _SEARCH_BEYOND)
+
+
+def check_room(count: int, height: int, width: int, bounds: Bounds, name: str) -> None:
+    """Raises VideoTooLargeError where `count` frames of this size are more than is read."""
+    if height * width > bounds.pixels or count * height * width > bounds.film_pixels:
         raise VideoTooLargeError(
-            f"{name} has frames of {width}x{height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels in one and "
-            f"{MAX_FILM_PIXELS / 1e6:.0f} in the {count} that are read: scale it down, or read fewer frames",
+            f"{name} has frames of {width}x{height} pixels; at most {bounds.pixels / 1e6:.0f} megapixels in one and "
+            f"{bounds.film_pixels / 1e6:.0f} in the {count} that are read: scale it down, or read fewer frames",
             what=name,
         )
+
+
+@cache
+def _has_decord() -> bool:
+    return find_spec("decord") is not None
+
+
+@cache
+def _decoders() -> Confined:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Confined("zoo.videos:decoded", memory=_MEMORY, processes=min(max(count, 2), _MOST_PROCESSES))
+
+
+def _from_stream(source: Path | bytes, kind: str, frames: int, fps: float, choose: _Choose, name: str) -> Film:
+    """A film's file or bytes, decoded in a process of its own: what kills it costs one film."""
+    bounds = _bounds()
+    seconds = _SECONDS + _SECONDS_A_FRAME * frames
+    with _opened(source) as file:
+        size = frame_size(file, name) if kind == "video" else None
+        if size:
+            check_room(1, size[1], size[0], bounds, name)
+        if kind == "video" and not _has_decord():
+            raise ZooError("films need decord: pip install 'embedding-zoo[video]'")
+        pieces = _decoders().pieces(
+            name,
+            file,
+            most=3 * MAX_FILM_PIXELS + 8 * frames,
+            count=frames + 1,
+            seconds=_PATIENCE * seconds,
+            cpu_seconds=seconds,
+            kind=kind,
+            frames=frames,
+            fps=fps,
+            size=size,
+            bounds=asdict(bounds),
+        )
+        try:
+            return _received(pieces, choose, bounds, name)
+        except ConfinedError as error:
+            if error.reason in ("late", "memory"):
+                raise VideoTooLargeError(
+                    f"{name} is too much work: its decoder {error}; scale it down, cut it, or read fewer frames",
+                    what=name,
+                ) from error
+            raise CorruptVideoError(
+                f"{name} is damaged, or made to do harm: its decoder {error}; try to convert it to H.264 in MP4",
+                what=name,
+            ) from error
+        finally:
+            pieces.close()
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
+    """A file to read, without a name where it was none: the decoder gets a descriptor alone."""
+    if isinstance(source, Path):
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # none waits for a FIFO
+        try:
+            opened = open(source, "rb", opener=lambda path, _: os.open(path, flags))  # noqa: SIM115
+        except OSError as error:
+            raise MissingFileError(f"{source} cannot be read: {error.strerror or error}", what=str(source)) from error
+        with opened as file:
+            yield file
+        return
+    in_memory = hasattr(os, "memfd_create") and len(source) < _IN_MEMORY
+    with os.fdopen(os.memfd_create("film"), "w+b") if in_memory else tempfile.TemporaryFile(prefix="zoo-film-") as file:
+        file.write(source)
+        file.flush()
+        yield file
+
+
+def _received(pieces: Iterator[tuple[dict[str, Any], bytearray]], choose: _Choose, bounds: Bounds, name: str) -> Film:
+    """The pieces as a film; the process, which a crafted film may have taken over, is believed nothing."""
+    import numpy as np
+
+    facts, times = next(pieces, ({}, bytearray()))
+    total, fps, height, width = (facts.get(key) for key in ("total", "fps", "height", "width"))
+    whole = all(isinstance(value, int) and 0 < value < 2**40 for value in (total, height, width))
+    if not whole or not isinstance(fps, float | int) or not 0 <= fps < math.inf:
+        raise ConfinedError("gave no facts of a film", "lied")
+    indices = choose(total, fps)
+    check_room(len(indices), height, width, bounds, name)
+    seconds = np.frombuffer(times, np.float64) if len(times) == 8 * len(indices) else None
+    frames = np.empty((len(indices), height, width, 3), np.uint8)
+    taken = 0
+    for _, content in pieces:
+        if len(content) != height * width * 3 or taken == len(indices):
+            raise ConfinedError("gave other frames than it says", "lied")
+        frames[taken] = np.frombuffer(content, np.uint8).reshape(height, width, 3)
+        taken += 1
+    if seconds is None or taken < len(indices) or np.isinf(seconds).any():
+        raise ConfinedError("gave fewer frames or times than it says", "lied")
+    return Film(frames, seconds, indices, float(fps), total)
 
 
 def _stacked(pictures: Iterator["np.ndarray"], indices: "np.ndarray", name: str) -> "np.ndarray":
@@ -164,7 +261,7 @@ def _stacked(pictures: Iterator["np.ndarray"], indices: "np.ndarray", name: str)
     frames = None
     for place, picture in enumerate(pictures):
         if frames is None:
-            _check_room(len(indices), *picture.shape[:2], name)
+            check_room(len(indices), *picture.shape[:2], _bounds(), name)
             frames = np.empty((len(indices), *picture.shape), np.uint8)
         if picture.shape != frames.shape[1:]:
             raise InvalidPixelsError(
@@ -174,69 +271,6 @@ def _stacked(pictures: Iterator["np.ndarray"], indices: "np.ndarray", name: str)
             )
         frames[place] = picture
     return frames
-
-
-def _from_file(path: str, choose: _Choose, name: str) -> Film:
-    import numpy as np
-
-    try:
-        import decord
-    except (ImportError, OSError) as error:
-        raise ZooError("films need decord: pip install 'embedding-zoo[video]'") from error
-    decord.logging.set_level(decord.logging.QUIET)  # what FFmpeg says of a damaged film is in our error
-    # Without a limit, decord hands out the nearest good frame for each one that is damaged; a film that was trimmed
-    # without coding it anew lacks some.
-    reader = decord.VideoReader(path, num_threads=1, fault_tol=0.05)
-    total, fps = len(reader), float(reader.get_avg_fps())
-    fps = fps if math.isfinite(fps) and fps > 0 else 0.0
-    indices = choose(total, fps)
-    times = np.asarray(reader.get_frame_timestamp(indices), np.float64)[:, 0]
-    timed = bool(np.isfinite(times).all() and (np.diff(times) >= 0).all() and times[0] >= 0 and times[-1] < 1e8)
-    # decord searches by times and key frames, and misses by some frames where groups of pictures are open (HEVC) or
-    # times are lacking (MPEG, AVI). Counting never misses, and in a short film it costs little more than searching.
-    searching = timed and total > _SEARCH_BEYOND * len(indices)
-
-    def decoded() -> Iterator["np.ndarray"]:
-        at = 0
-        for index in indices.tolist():
-            if not searching:
-                for _ in range(index - at):
-                    reader.next()
-            frame, at = reader[index] if searching else reader.next(), index + 1
-            # A bridge that the program has set gives tensors of torch.
-            yield frame.asnumpy() if hasattr(frame, "asnumpy") else np.asarray(frame)
-
-    frames = _stacked(decoded(), indices, name)
-    if not timed:
-        times = indices / fps if fps else np.full(len(indices), np.nan)
-    return Film(frames, times, indices, fps, total)
-
-
-def _from_animation(source: Path | bytes, choose: _Choose, name: str) -> Film:
-    import numpy as np
-    from PIL import Image
-
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
-        total = getattr(picture, "n_frames", 1)
-        _check_room(1, picture.height, picture.width, name)
-        lasting = np.empty(total)
-        for index in range(total):
-            picture.seek(index)
-            if picture.format in ("WEBP", "AVIF"):
-                picture.load()  # only then does Pillow know how long the frame lasts
-            lasting[index] = picture.info.get("duration") or 0
-        length = lasting.sum() / 1000
-        fps = total / length if length > 0 else 0.0
-        indices = choose(total, fps)
-
-        def decoded() -> Iterator["np.ndarray"]:
-            for index in indices.tolist():
-                picture.seek(index)
-                yield load_pixels(picture)
-
-        frames = _stacked(decoded(), indices, name)
-    starts = (lasting.cumsum() - lasting)[indices] / 1000
-    return Film(frames, starts if fps else np.full(len(indices), np.nan), indices, fps, total)
 
 
 def _from_pictures(pictures: Sequence[Any], choose: _Choose, name: str) -> Film:

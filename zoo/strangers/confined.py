@@ -71,13 +71,23 @@ class Confined:
         return pieces[0]
 
     def pieces(
-        self, name: str, content: bytes | BinaryIO = b"", *, most: int, count: int, **request: Any
+        self,
+        name: str,
+        content: bytes | BinaryIO = b"",
+        *,
+        most: int,
+        count: int,
+        seconds: float = 0.0,
+        cpu_seconds: float = 0.0,
+        **request: Any,
     ) -> Iterator[tuple[dict[str, Any], bytearray]]:
         """The pieces of the answer to one request, as they come.
 
         Args:
             name: what messages call the item. content: bytes, or a file opened to read, which the process gets as such.
             most: bytes of all pieces together; count: how many pieces. Who gives more has lied.
+            seconds: in place of the usual ones; by the clock. cpu_seconds: of the processor, of all threads together; by
+                default twice as many.
             request: JSON-able; the function gets it by name.
 
         Raises:
@@ -92,7 +102,8 @@ class Confined:
                 child = _Child(self.function, self.memory)
             sound = False
             try:
-                yield from child.answer(name, content, self.seconds, most, count, request)
+                times = (seconds or self.seconds, cpu_seconds or 2 * (seconds or self.seconds))
+                yield from child.answer(name, content, times, most, count, request)
                 sound = True
             except _RaisedError as error:
                 sound = True
@@ -163,17 +174,18 @@ class _Child:
         self,
         name: str,
         content: bytes | BinaryIO,
-        seconds: float,
+        times: tuple[float, float],
         most: int,
         count: int,
         request: dict[str, Any],
     ) -> Iterator[tuple[dict[str, Any], bytearray]]:
         late: list[bool] = []
+        seconds, cpu_seconds = times
         timer = threading.Timer(seconds, lambda: (late.append(True), self.process.kill()))
         timer.daemon = True
         timer.start()
         try:
-            self._send(content, {**request, "name": name}, seconds)
+            self._send(content, {**request, "name": name}, cpu_seconds)
             while (piece := self._piece(name, most)) is not None:
                 most, count = most - len(piece[1]), count - 1
                 if count < 0:
@@ -184,6 +196,8 @@ class _Child:
                 self.process.wait(1)  # its own status, where it is about to have one
             if late:
                 raise ConfinedError(f"took more than {seconds:g} s", "late") from error
+            if self.process.returncode == -signal.SIGXCPU:
+                raise ConfinedError(f"took more than {cpu_seconds:g} s of the processor", "late") from error
             raise ConfinedError(f"ended with status {self.process.returncode}", "died") from error
         except (ValueError, RecursionError) as error:
             if isinstance(error, ZooError):
@@ -192,10 +206,10 @@ class _Child:
         finally:
             timer.cancel()
 
-    def _send(self, content: bytes | BinaryIO, request: dict[str, Any], seconds: float) -> None:
+    def _send(self, content: bytes | BinaryIO, request: dict[str, Any], cpu_seconds: float) -> None:
         is_file = not isinstance(content, bytes)
         size = 0 if is_file else len(content)
-        line = json.dumps({"size": size, "seconds": seconds, "request": request}).encode()
+        line = json.dumps({"size": size, "cpu_seconds": cpu_seconds, "request": request}).encode()
         files = [content.fileno()] if is_file else []
         socket.send_fds(self.requests, [len(line).to_bytes(8, "big")], files)
         self.requests.sendall(line)
@@ -280,7 +294,7 @@ def _request(source: socket.socket) -> tuple[dict[str, Any], bytes | int] | None
         return None
     asked = json.loads(_received(source, int.from_bytes(start, "big")))
     content = files[0] if files else bytes(_received(source, asked["size"]))
-    allow_seconds(2 * asked["seconds"])  # of every thread together; the other side's clock comes first
+    allow_seconds(asked["cpu_seconds"])
     return asked["request"], content
 
 
