@@ -340,10 +340,10 @@ def test_an_exact_index_survives_a_kill_before_each_file_has_its_name(tmp_path, 
     index = ExactIndex.create(tmp_path / "i", fingerprint=PRINT, dim=DIM, columns=COLUMNS)
     matrix = fill(index, 20)
 
-    def killed(path, data):
+    def killed(place, data):
         raise SystemExit
 
-    monkeypatch.setattr("zoo.index.segments.write_atomically", killed)
+    monkeypatch.setattr("zoo.strangers.folders.Place.write", killed)
     with pytest.raises(SystemExit):
         index.upsert(["late"], vectors(1, seed=9))
     monkeypatch.undo()

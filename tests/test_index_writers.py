@@ -16,6 +16,7 @@ from zoo.errors import ArgumentError
 from zoo.index import ExactIndex, IndexStateError, LanceIndex
 from zoo.index.locks import writers_lock
 from zoo.index.segments import Snapshot
+from zoo.strangers.folders import Place
 
 
 @pytest.fixture(params=BACKENDS)
@@ -100,7 +101,7 @@ def test_a_writer_who_waits_too_long_is_refused_by_name(backend, place, monkeypa
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with writers_lock(place):
+        with writers_lock(Place.of(place)):
             held.set()
             done.wait()
 
@@ -215,7 +216,7 @@ def test_killed_while_it_merges_it_has_both_or_one(tmp_path, monkeypatch):
         raise SystemExit
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):  # after the merged file, before the small ones go
-        patch.setattr("zoo.index.segments.Path.unlink", killed)
+        patch.setattr("zoo.strangers.folders.Place.remove", killed)
         put(index, ["r15"])
     (tmp_path / "segments" / ".tmp-1-00000016.arrow.part").write_bytes(b"half")
     assert len(list((tmp_path / "segments").iterdir())) == 18

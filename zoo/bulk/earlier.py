@@ -154,7 +154,6 @@ class Earlier:
             shards: of the new set, those of inputs. made: keys of the ids whose vectors were computed by this run.
         """
         import numpy as np
-        import pyarrow.parquet as pq
 
         folder.remove([target.generation], kept=True)  # of a run that was stopped here
         bad = [one for shard in shards for one in shard.bad]
@@ -167,7 +166,7 @@ class Earlier:
             first += shard.rows
             if not mine.any():
                 continue
-            table = pq.read_table(shard.path)
+            table = shard.table()
             if update:
                 mine = mine & np.array([_below(one, unread) for one in table.column("id").to_pylist()], bool)
             table = _conformed(table.filter(mine), target.schema)

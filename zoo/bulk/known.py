@@ -25,11 +25,10 @@ def id_key(name: str) -> int:
 def id_keys(shards: Iterable[Shard]) -> "np.ndarray":
     """The keys of the ids of all vectors in these shards, in their order: uint64 `(rows,)`."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     found = [np.empty(0, np.uint64)]
     for shard in shards:
-        ids = pq.read_table(shard.path, columns=["id"]).column("id").to_pylist()
+        ids = shard.table(["id"]).column("id").to_pylist()
         found.append(np.fromiter(map(id_key, ids), np.uint64, len(ids)))
     return np.concatenate(found)
 
@@ -150,11 +149,10 @@ class Known:
     def vector(self, row: int) -> "np.ndarray":
         """A stored vector `(length,)`, as it stands in its shard."""
         import numpy as np
-        import pyarrow.parquet as pq
 
         number = int(np.searchsorted(self._starts, row, "right")) - 1
         if number not in self._open:
-            self._open[number] = read_vectors(pq.read_table(self._shards[number].path, columns=["vector"]))
+            self._open[number] = read_vectors(self._shards[number].table(["vector"]))
             while len(self._open) > 1 and sum(matrix.nbytes for matrix in self._open.values()) > _OPEN_BYTES:
                 self._open.popitem(last=False)
         self._open.move_to_end(number)

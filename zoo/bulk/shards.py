@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
 from zoo.bulk.errors import DamagedShardError, DiskFullError, FolderError
 from zoo.bulk.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
 from zoo.bulk.sources import STAMP_BYTES
+from zoo.strangers.folders import Place, remove_leftovers
+from zoo.strangers.locks import Held, locked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ FOOTER = b"zoo"
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
 SHARDS = "shards"
+LOCK = ".lock"
 REPLACED = "replaced"  # where earlier versions moved shards to for the time of an update
 NAME = re.compile(r"(?:g(\d{6})-(?:kept-)?)?\d{12}-\d{12}\.parquet")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,6 +38,7 @@ class Shard:
     """One finished file: inputs `start` to `stop` of the source, or vectors kept of inputs that are gone.
 
     Attributes:
+        place: the file. status: its size in bytes and its times of writing and of change in nanoseconds, as the system has them.
         rows: vectors in the file; `stop - start - rows` inputs are in `bad`.
         stamps, contents: 16 and 24 bytes for each input, bad ones included; the contents `UNKNOWN` where nobody has asked.
         kept: whether its inputs have vanished from the source: `start` and `stop` count those alone.
@@ -43,7 +46,8 @@ class Shard:
         fingerprint: of the model, prompt and preprocessing.
     """
 
-    path: Path
+    place: Place
+    status: tuple[int, int, int]
     start: int
     stop: int
     rows: int
@@ -55,6 +59,18 @@ class Shard:
     schema: "pa.Schema"
     kept: bool = False
     generation: int = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies; for messages, since others may have made it."""
+        return self.place.path
+
+    def table(self, columns: Sequence[str] | None = None) -> "pa.Table":
+        """Its rows, or these columns of them; raises as `pyarrow.parquet.read_table`, and FileNotFoundError."""
+        import pyarrow.parquet as pq
+
+        with self.place.open() as file:
+            return pq.read_table(file, columns=None if columns is None else list(columns))
 
     def stamp(self, position: int) -> bytes:
         """The stamp of the input at this position of the source."""
@@ -136,11 +152,16 @@ class ShardFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.place = Place.of(self.path)
+        self.shards = self.place / SHARDS
 
-    @property
-    def shards(self) -> Path:
-        """Where the Parquet files lie."""
-        return self.path / SHARDS
+    def _files(self, folder: str = SHARDS) -> list[Place]:
+        """The Parquet files there."""
+        place = self.place / folder
+        try:
+            return [place / name for name in place.names() if name.endswith(".parquet")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def create(self) -> None:
         """Makes the folders; raises FolderError where that is not possible."""
@@ -148,7 +169,7 @@ class ShardFolder:
             raise FolderError(f"{self.path} is a file; --out takes a folder")
         try:
             with full_disk_named(self.path):
-                self.shards.mkdir(parents=True, exist_ok=True)
+                self.shards.make()
         except OSError as error:
             raise FolderError(
                 f"cannot write into {self.path} ({error.strerror or error}); choose another --out"
@@ -156,7 +177,7 @@ class ShardFolder:
 
     def is_empty(self) -> bool:
         """Whether there is nothing in it yet but what `create` makes."""
-        return os.listdir(self.path) == [self.shards.name] and not os.listdir(self.shards)
+        return self.place.names() == [self.shards.name] and not self.shards.names()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -167,26 +188,19 @@ class ShardFolder:
         Raises:
             FolderError: another process writes there, or nobody can.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.path / ".lock", timeout=0)
-        with self._writing():
-            try:
-                lock.acquire()
-            except Timeout:
-                raise FolderError(
-                    f"another process is writing to {self.path}; wait until it is finished, or choose another folder"
-                ) from None
-        try:
+        with contextlib.ExitStack() as held:
             with self._writing():
-                for folder in (self.path, self.shards):
-                    for leftover in folder.glob(".tmp-*.part"):
-                        leftover.unlink(missing_ok=True)
+                try:
+                    held.enter_context(locked(self.place / LOCK))
+                except Held:
+                    raise FolderError(
+                        f"another process is writing to {self.path}; wait until it is finished, or choose another folder"
+                    ) from None
+                for folder in (self.place, self.shards):
+                    remove_leftovers(folder)
             live = self.live()
             self._drop(generation for generation in self.generations() if generation < live)
             yield
-        finally:
-            lock.release()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -206,7 +220,7 @@ class ShardFolder:
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None where there is none yet."""
         try:
-            return manifest_of((self.path / MANIFEST).read_bytes(), self.path / MANIFEST)
+            return manifest_of((self.place / MANIFEST).read(), self.path / MANIFEST)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -219,13 +233,13 @@ class ShardFolder:
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces the manifest in one step."""
         with self._writing():
-            write_atomically(self.path / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+            (self.place / MANIFEST).write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
 
     # -- the shards
 
     def generations(self) -> list[int]:
         """Of which generations there are shards, told by their names."""
-        return sorted({_generation(path) for path in self.shards.glob("*.parquet")})
+        return sorted({_generation(place) for place in self._files()})
 
     def live(self) -> int:
         """The generation that is searched."""
@@ -252,8 +266,8 @@ class ShardFolder:
 
     def of(self, generation: int) -> list[Shard]:
         """The shards of a generation, as `finished` has them."""
-        paths = (path for path in self.shards.glob("*.parquet") if _generation(path) == generation)
-        found = sorted((read_footer(path) for path in paths), key=lambda shard: (shard.kept, shard.start))
+        places = (place for place in self._files() if _generation(place) == generation)
+        found = sorted((read_footer(place) for place in places), key=lambda shard: (shard.kept, shard.start))
         for before, after in itertools.pairwise(found):
             if before.kept == after.kept and after.start < before.stop:
                 raise DamagedShardError(
@@ -264,23 +278,24 @@ class ShardFolder:
 
     def replaced(self) -> list[Shard]:
         """What an earlier version has set aside for an update that was not finished; its vectors can be used."""
-        return [read_footer(path) for path in sorted((self.path / REPLACED).glob("*.parquet"))]
+        return [read_footer(place) for place in sorted(self._files(REPLACED), key=str)]
 
     def remove(self, generations: Iterable[int], kept: bool = False) -> None:
         """Deletes all shards of these generations, or those alone that are kept of vanished inputs."""
         gone = set(generations)
         with self._writing():
-            for path in self.shards.glob("*.parquet") if gone else ():
-                ours = NAME.fullmatch(path.name) and ("-kept-" in path.name or not kept)
-                if ours and _generation(path) in gone:
-                    path.unlink(missing_ok=True)
+            for place in self._files() if gone else ():
+                ours = NAME.fullmatch(place.name) and ("-kept-" in place.name or not kept)
+                if ours and _generation(place) in gone:
+                    place.remove()
             if gone:
-                sync_folder(self.shards)
+                self.shards.sync()
 
     def tidy(self, live: int) -> None:
         """Deletes all shards but those of the set that is searched."""
         self._drop(generation for generation in self.generations() if generation != live)
-        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.place / REPLACED).remove_tree()
 
     def _drop(self, generations: Iterable[int]) -> None:
         """Deletes sets that nobody asks for; where the system does not let go of a file, a later run does."""
@@ -316,7 +331,7 @@ class ShardFolder:
         name = f"{footer['start']:012d}-{footer['stop']:012d}.parquet"
         name = f"g{generation:06d}-{'kept-' if footer.get('kept') else ''}{name}" if generation else name
         with self._writing():
-            write_atomically(self.shards / name, buffer.getbuffer())
+            (self.shards / name).write(buffer.getbuffer())
         return read_footer(self.shards / name)
 
     # -- the quarantine
@@ -324,18 +339,19 @@ class ShardFolder:
     def write_quarantine(self, bad: Sequence[Bad]) -> None:
         """Writes the quarantine file anew."""
         with self._writing():
-            write_atomically(self.path / QUARANTINE, "".join(one.line() for one in bad).encode())
+            (self.place / QUARANTINE).write("".join(one.line() for one in bad).encode())
 
     def append_quarantine(self, bad: Sequence[Bad]) -> None:
         """Adds the bad inputs of a shard that has just been written."""
         if bad:
-            with self._writing(), (self.path / QUARANTINE).open("a", encoding="utf-8") as file:
-                file.write("".join(one.line() for one in bad))
+            with self._writing(), (self.place / QUARANTINE).change() as file:
+                file.seek(0, os.SEEK_END)
+                file.write("".join(one.line() for one in bad).encode())
 
 
-def _generation(path: Path) -> int:
+def _generation(place: Place) -> int:
     """Of which generation a file is, by its name; those of the first have no number, nor have names that are not ours."""
-    match = NAME.fullmatch(path.name)
+    match = NAME.fullmatch(place.name)
     return int(match[1] or 0) if match else 0
 
 
@@ -357,23 +373,25 @@ def _as_table(draft: Draft, schema: "pa.Schema", dim: int, precision: str) -> "p
     return pa.table(columns)
 
 
-def read_footer(path: Path) -> Shard:
+def read_footer(place: Place) -> Shard:
     """What a shard stands for, without reading its vectors; raises DamagedShardError naming the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-        footer = footer_of((schema.metadata or {}).get(FOOTER, b""), path, rows)
-        check_columns(schema, footer, path)
+        with place.open() as file, pq.ParquetFile(file) as parquet:
+            schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+            about = os.fstat(file.fileno())
+        footer = footer_of((schema.metadata or {}).get(FOOTER, b""), place.path, rows)
+        check_columns(schema, footer, place.path)
     except (DamagedShardError, pa.ArrowException, OSError, ValueError) as error:
         raise DamagedShardError(
-            f"{path} is no readable shard of `zoo embed` ({error}); delete it and run the same command again: only its "
+            f"{place} is no readable shard of `zoo embed` ({error}); delete it and run the same command again: only its "
             "inputs are embedded again"
         ) from error
     return Shard(
-        path=path,
+        place=place,
+        status=(about.st_size, about.st_mtime_ns, about.st_ctime_ns),
         start=footer["start"],
         stop=footer["stop"],
         rows=rows,
@@ -400,32 +418,12 @@ def write_atomically(path: Path, data: Any) -> None:
     Raises:
         DiskFullError: no space; the old file, if there was one, is untouched.
     """
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}.part")
-    try:
-        with full_disk_named(path.parent):
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(path: Path) -> None:
-    """Makes renames inside a folder durable, where the system can do that."""
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with full_disk_named(path.parent):
+        (Place.of(path.parent) / path.name).write(data)
 
 
 @contextlib.contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
+def full_disk_named(folder: Path | Place) -> Iterator[None]:
     """Turns the system's "no space left" into a DiskFullError that says what is safe and what to do."""
     try:
         yield

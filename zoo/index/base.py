@@ -3,14 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from zoo.arguments import vectors as some_vectors
 from zoo.arguments import wrong
 from zoo.bulk.fingerprints import check_fingerprint
-from zoo.bulk.shards import write_atomically
+from zoo.bulk.shards import full_disk_named
 from zoo.errors import ArgumentError, NormsLostError, ZooError
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,7 +134,7 @@ class IndexFacts:
 
         return pa.schema([("id", pa.string()), ("reference", pa.string()), *self.columns])
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Writes `index.json`."""
         facts = {
             "format": FORMAT,
@@ -144,15 +144,16 @@ class IndexFacts:
             "precision": self.precision,
             "columns": self.columns.serialize().to_pybytes().hex(),
         }
-        write_atomically(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False).encode())
+        with full_disk_named(folder):
+            (folder / FACTS).write(json.dumps(facts, indent=2, ensure_ascii=False).encode())
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Place) -> Self:
         """Reads `index.json`; raises IndexStateError where there is none that this version reads."""
         import pyarrow as pa
 
         try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            facts = (folder / FACTS).read_json()
             if facts.pop("format") != FORMAT:
                 raise ValueError("written by another version of the zoo")
             facts["columns"] = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(facts["columns"])))

@@ -13,6 +13,8 @@ from zoo.index import generations
 from zoo.index.base import FACTS, IndexFacts, IndexStateError
 from zoo.index.locks import make_folder
 from zoo.index.store import Store
+from zoo.strangers.folders import Place
+from zoo.strangers.locks import Held, locked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +25,7 @@ ROWS_PER_COMMIT = 65536
 PATIENCE = 3.0
 
 
-def up_to_date(home: Path, kind: type[Store], folder: Path, threshold: int) -> Store:
+def up_to_date(home: Place, kind: type[Store], folder: Path, threshold: int) -> Store:
     """An open index of the shards in `folder`.
 
     One process builds, others wait for it. Where it makes a new generation and that takes long, they open the one in use.
@@ -48,31 +50,26 @@ def up_to_date(home: Path, kind: type[Store], folder: Path, threshold: int) -> S
 
 
 @contextlib.contextmanager
-def _only_builder(home: Path, *, wait: bool = False) -> Iterator[bool]:
+def _only_builder(home: Place, *, wait: bool = False) -> Iterator[bool]:
     """Whether this is the only process that builds; another one is waited for, or only for some seconds."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(home.parent / f".lock-{home.name}", timeout=-1 if wait else PATIENCE)
-    try:
-        with full_disk_named(home):
-            lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise IndexStateError(f"the index cannot be written into {home}: {error.strerror or error}") from error
-    try:
-        yield True
-    finally:
-        lock.release()
+    with contextlib.ExitStack() as held:
+        alone = True
+        try:
+            with full_disk_named(home):
+                held.enter_context(locked(home.parent / f".lock-{home.name}", wait=None if wait else PATIENCE))
+        except Held:
+            alone = False
+        except OSError as error:
+            raise IndexStateError(f"the index cannot be written into {home}: {error.strerror or error}") from error
+        yield alone
 
 
-def _older(home: Path, kind: type[Store], folder: Path) -> Store | None:
+def _older(home: Place, kind: type[Store], folder: Path) -> Store | None:
     """The generation in use, where another process builds the next one and both are of one model."""
     manifest = ShardFolder(folder).manifest()
     with contextlib.suppress(IndexStateError):
         if manifest and generations.unfinished(home) is not None:
-            index = kind.open(home)
+            index = kind.open_at(home)
             if index.facts.fingerprint == manifest["fingerprint"]:
                 warnings.warn(
                     f"another process builds the index of {folder} anew; until it is finished, answers are those of before",
@@ -82,10 +79,10 @@ def _older(home: Path, kind: type[Store], folder: Path) -> Store | None:
     return None
 
 
-def _complete(home: Path, kind: type[Store], folder: Path) -> Store | None:
+def _complete(home: Place, kind: type[Store], folder: Path) -> Store | None:
     """The generation in use, if there is nothing to do for it."""
     with contextlib.suppress(IndexStateError, DamagedShardError):
-        shards, index = live_shards(folder), kind.open(home)
+        shards, index = live_shards(folder), kind.open_at(home)
         if _fits(index, shards) and index.origins() == {_origin(shard) for shard in shards if shard.rows}:
             return index
     return None
@@ -102,7 +99,7 @@ def live_shards(folder: Path) -> list[Shard]:
     return shards
 
 
-def _again_if_updated(home: Path, kind: type[Store], folder: Path, threshold: int) -> Store:
+def _again_if_updated(home: Place, kind: type[Store], folder: Path, threshold: int) -> Store:
     """Builds from the shards there are; begins again where `zoo embed` has put others into their place meanwhile."""
     shards: list[Shard] | None = None
     while True:
@@ -115,7 +112,7 @@ def _again_if_updated(home: Path, kind: type[Store], folder: Path, threshold: in
                 raise
 
 
-def _built(home: Path, kind: type[Store], shards: Sequence[Shard], threshold: int) -> Store:
+def _built(home: Place, kind: type[Store], shards: Sequence[Shard], threshold: int) -> Store:
     old = _old(home, kind)
     left = generations.unfinished(home)
     if old is not None and _fits(old, shards):
@@ -139,13 +136,13 @@ def _built(home: Path, kind: type[Store], shards: Sequence[Shard], threshold: in
     return new
 
 
-def _old(home: Path, kind: type[Store]) -> Store | None:
+def _old(home: Place, kind: type[Store]) -> Store | None:
     """The generation in use, if there is one that can be opened."""
     folder = generations.folder_of(home, generations.current(home))
     try:
-        return kind.open(folder)
+        return kind.open_at(folder)
     except IndexStateError as error:
-        if (folder / FACTS).exists():
+        if (folder / FACTS).kind():
             warnings.warn(
                 f"the index is built anew from the shards, without what was upserted into it besides: {error}",
                 stacklevel=2,
@@ -161,11 +158,11 @@ def _fits(index: Store, shards: Sequence[Shard]) -> bool:
     return same and index.origins() <= {_origin(shard) for shard in shards}
 
 
-def _begun(home: Path, kind: type[Store], shards: Sequence[Shard], left: int | None) -> tuple[int, Store]:
+def _begun(home: Place, kind: type[Store], shards: Sequence[Shard], left: int | None) -> tuple[int, Store]:
     """The next generation: what a killed builder has left, if it fits, or an empty one."""
     if left is not None:
         with contextlib.suppress(IndexStateError):
-            index = kind.open(generations.folder_of(home, left))
+            index = kind.open_at(generations.folder_of(home, left))
             # Rows of `upsert` are carried over at the end, and may have been deleted since.
             if _fits(index, shards) and not any(True for _ in index.own_rows()):
                 return left, index
@@ -183,7 +180,7 @@ def _carry(old: Store, new: Store) -> None:
         if old.facts.fingerprint != new.facts.fingerprint:
             raise IndexStateError(
                 f"{old.folder} holds {len(rows):,} rows that were upserted, made by another model than the vectors of "
-                f"`zoo embed` now; delete {new.folder.parent} to go on without them"
+                f"`zoo embed` now; delete {new.place.parent} to go on without them"
             )
         attributes: dict[str, Any] = {}
         for column in new.facts.columns:
@@ -195,15 +192,13 @@ def _carry(old: Store, new: Store) -> None:
 
 def _follow(index: Store, shards: Sequence[Shard]) -> None:
     """Adds the shards that are not in the index, several in one commit."""
-    import pyarrow.parquet as pq
-
     present = index.origins()
     batch: list[tuple[pa.Table, str]] = []
     rows = 0
     for shard in shards:
         if not shard.rows or _origin(shard) in present:
             continue
-        batch.append((pq.read_table(shard.path), _origin(shard)))
+        batch.append((shard.table(), _origin(shard)))
         rows += shard.rows
         if rows >= ROWS_PER_COMMIT:
             index.add_shards(batch)

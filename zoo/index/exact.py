@@ -12,6 +12,7 @@ from zoo.bulk.shards import read_vectors
 from zoo.index.base import IndexFacts, Match, as_float, within
 from zoo.index.segments import SEGMENTS, Snapshot
 from zoo.index.store import Store
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,14 +42,14 @@ class ExactIndex(Store):
         import pyarrow as pa
 
         facts = IndexFacts(cls.backend, dict(fingerprint), dim, precision, columns or pa.schema([]))
-        return cls.begin(Path(folder), facts)
+        return cls.begin(Place.of(folder), facts)
 
     @classmethod
-    def _make(cls, folder: Path, facts: IndexFacts) -> None:
-        (folder / SEGMENTS).mkdir(exist_ok=True)
+    def _make(cls, place: Place, facts: IndexFacts) -> None:
+        (place / SEGMENTS).make()
 
     def _open(self) -> None:
-        self._now = Snapshot.read(self.folder, self.facts)
+        self._now = Snapshot.read(self.place, self.facts)
         # Of the writer alone: id → row, and the number of changes that it knows.
         self._row_of_id: dict[str, int] = {}
         self._told = 0
@@ -56,7 +57,7 @@ class ExactIndex(Store):
     # -- writing ------------------------------------------------------------------------------------------------
 
     def _catch_up(self) -> None:
-        self._now = Snapshot.read(self.folder, self.facts, self._now)
+        self._now = Snapshot.read(self.place, self.facts, self._now)
 
     def _put(self, rows: "pa.Table", matrix: "np.ndarray") -> None:
         known = self._rows_by_id()

@@ -10,25 +10,25 @@ is ever used again for something else.
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-from zoo.bulk.shards import write_atomically
+from zoo.bulk.shards import full_disk_named
 from zoo.index.base import FACTS, IndexStateError
 from zoo.index.locks import LEASE, LOCK, Lease
+from zoo.strangers.folders import Place
 
 CURRENT = "current"
 # What generation 0 may consist of. The facts go first: a folder without them is no index.
 OLD_LAYOUT = (FACTS, "vectors.bin", "segments", "vectors.lance", LOCK, LEASE)
+LONGEST = 64  # bytes of the file that says which is in use
 Opened = TypeVar("Opened")
 
 
-def current(home: Path) -> int:
+def current(home: Place) -> int:
     """The number of the generation in use; raises IndexStateError where the file that says so is damaged."""
     try:
-        return int((home / CURRENT).read_text(encoding="utf-8"))
+        return int((home / CURRENT).read_text(LONGEST))
     except (FileNotFoundError, NotADirectoryError):
         return 0
     except (OSError, ValueError) as error:
@@ -37,27 +37,28 @@ def current(home: Path) -> int:
         ) from error
 
 
-def folder_of(home: Path, number: int) -> Path:
+def folder_of(home: Place, number: int) -> Place:
     """Where a generation lies."""
     return home / f"{number:06d}" if number else home
 
 
-def unfinished(home: Path) -> int | None:
+def unfinished(home: Place) -> int | None:
     """The number of a generation that is being built, or was when its builder was killed."""
     return max((number for number in _numbers(home) if number > current(home)), default=None)
 
 
-def next_number(home: Path) -> int:
+def next_number(home: Place) -> int:
     """A number that was never used."""
     return max([current(home), *_numbers(home)]) + 1
 
 
-def swap(home: Path, number: int) -> None:
+def swap(home: Place, number: int) -> None:
     """Puts a generation into use."""
-    write_atomically(home / CURRENT, f"{number}\n".encode())
+    with full_disk_named(home):
+        (home / CURRENT).write(f"{number}\n".encode())
 
 
-def opened(home: Path, open_one: Callable[[Path], Opened]) -> Opened:
+def opened(home: Place, open_one: Callable[[Place], Opened]) -> Opened:
     """The generation in use, opened by a function that takes a lease on it; again where it was replaced meanwhile."""
     while True:
         number = current(home)
@@ -72,7 +73,7 @@ def opened(home: Path, open_one: Callable[[Path], Opened]) -> Opened:
             return found
 
 
-def check_in_use(folder: Path) -> None:
+def check_in_use(folder: Place) -> None:
     """Raises IndexStateError where another generation has taken the place of this one: its rows would be lost."""
     number = int(folder.name) if _is_number(folder.name) else 0
     if current(folder) or (number and current(folder.parent) > number):
@@ -82,33 +83,33 @@ def check_in_use(folder: Path) -> None:
         )
 
 
-def sweep(home: Path) -> None:
+def sweep(home: Place) -> None:
     """Removes what is no longer in use and nobody reads. The caller is the only builder."""
     number = current(home)
     for older in _numbers(home):
         if older < number:
             _remove(folder_of(home, older), [folder_of(home, older)])
-    if number and any((home / name).exists() for name in OLD_LAYOUT):
+    if number and any((home / name).kind() for name in OLD_LAYOUT):
         _remove(home, [home / name for name in OLD_LAYOUT])
 
 
-def drop(home: Path, number: int) -> None:
+def drop(home: Place, number: int) -> None:
     """Removes a generation that never was in use."""
-    shutil.rmtree(folder_of(home, number), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder_of(home, number).remove_tree()
 
 
-def _remove(folder: Path, paths: list[Path]) -> None:
-    lease = Lease(folder)
+def _remove(folder: Place, places: list[Place]) -> None:
+    lease = Lease(folder, make=True)
     with lease.alone() as alone:
-        if alone:
-            for path in paths:
-                with contextlib.suppress(OSError):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for place in places if alone else ():
+            with contextlib.suppress(OSError):
+                place.remove_tree() if place.kind() == "folder" else place.remove()
     lease.close()
 
 
-def _numbers(home: Path) -> list[int]:
-    return sorted(int(path.name) for path in home.iterdir() if _is_number(path.name)) if home.is_dir() else []
+def _numbers(home: Place) -> list[int]:
+    return sorted(int(name) for name in home.names() if _is_number(name)) if home.is_folder() else []
 
 
 def _is_number(name: str) -> bool:

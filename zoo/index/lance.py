@@ -3,21 +3,21 @@
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zoo.arguments import checked, mapping, whole
 from zoo.arguments import path as a_path
 from zoo.bulk.facts import vector_type
-from zoo.bulk.shards import FULL, full_disk_named, read_vectors, sync_folder
+from zoo.bulk.shards import FULL, full_disk_named, read_vectors
 from zoo.errors import ZooError
 from zoo.index.base import ORIGIN, IndexFacts, IndexStateError, Match, as_float, within
 from zoo.index.locks import gone
 from zoo.index.store import Store
 from zoo.index.where import Filter, FilterError
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,7 @@ VERSIONS = 64
 ROWS_A_VERSION = 8192
 # Within the table's folder: which version was the last that has been made durable.
 SYNCED = "_synced"
+LONGEST = 64  # bytes of it
 NEVER, NOW = timedelta(days=36500), timedelta(milliseconds=1)
 Found = TypeVar("Found")
 _OF_FILES = re.compile(r"Not found: |was not found|os error \d|LanceError\(IO\)")
@@ -60,38 +61,42 @@ class LanceIndex(Store):
         import pyarrow as pa
 
         facts = IndexFacts(cls.backend, dict(fingerprint), dim, "float32", columns or pa.schema([]))
-        return cls.begin(Path(folder), facts)
+        return cls.begin(Place.of(folder), facts)
 
     @classmethod
-    def _make(cls, folder: Path, facts: IndexFacts) -> None:
+    def _make(cls, place: Place, facts: IndexFacts) -> None:
         import lancedb
         import pyarrow as pa
 
         own = [("id", pa.string()), ("reference", pa.string()), (ORIGIN, pa.string())]
         schema = pa.schema([*own, ("vector", vector_type(facts.dim, "float32")), *facts.columns])
-        shutil.rmtree(folder / f"{TABLE}.lance", ignore_errors=True)
-        with _named(folder):
-            lancedb.connect(folder).create_table(TABLE, schema=schema)
-            _sync(folder / f"{TABLE}.lance", set())
+        files = place / f"{TABLE}.lance"
+        with _named(place):
+            files.remove_tree()
+            lancedb.connect(place.path).create_table(TABLE, schema=schema)
+            _sync(files, set())
 
     @property
-    def _files(self) -> Path:
-        return self.folder / f"{TABLE}.lance"
+    def _files(self) -> Place:
+        return self.place / f"{TABLE}.lance"
 
     def _open(self) -> None:
-        with _named(self.folder):
+        with _named(self.place):
             self._table = self._opened_table()
 
     def _opened_table(self) -> Any:
         import lancedb
 
+        # Lance opens its files by their names, and would follow links.
+        self._files.check_tree()
         return lancedb.connect(self.folder).open_table(TABLE)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        with super().writing(), _named(self.folder):
+        with super().writing(), _named(self.place):
+            self._files.check_tree()
             # What a writer left that was killed between its commit and its fsync is made durable with ours.
             known = _files(self._files) if _synced(self._files) == self.commit() else set()
             yield
@@ -100,14 +105,14 @@ class LanceIndex(Store):
             with contextlib.suppress(RuntimeError, ValueError, OSError):
                 self._prune()
 
-    def _make_durable(self, known: set[Path]) -> None:
+    def _make_durable(self, known: set[str]) -> None:
         if self.commit() != _synced(self._files):
             _sync(self._files, known)
-            (self._files / SYNCED).write_text(self.commit(), encoding="utf-8")
+            (self._files / SYNCED).write(self.commit().encode())
 
     def _prune(self) -> None:
         """Removes older versions where there are many and nobody else may be reading one of them."""
-        if len(os.listdir(self._files / "_versions")) <= VERSIONS + self._table.count_rows() // ROWS_A_VERSION:
+        if len((self._files / "_versions").names()) <= VERSIONS + self._table.count_rows() // ROWS_A_VERSION:
             return
         with self._lease.alone() as alone:
             if alone:
@@ -120,7 +125,7 @@ class LanceIndex(Store):
                 self._make_durable(known)
 
     def _catch_up(self) -> None:
-        with _named(self.folder):
+        with _named(self.place):
             self._table.checkout_latest()
 
     def _put(self, rows: "pa.Table", matrix: "np.ndarray") -> None:
@@ -195,13 +200,13 @@ class LanceIndex(Store):
     def _read(self, ask: Callable[[Any], Found], where: str | None = None) -> Found:
         """What the table answers; if its files were removed all the same, what its latest version answers."""
         self._check_open()
-        with _named(self.folder):
+        with _named(self.place):
             for _ in range(2):
                 try:
                     return self._filtered(ask, where)
                 except (RuntimeError, OSError) as error:
-                    if not self._files.is_dir():
-                        raise gone(self.folder) from error
+                    if not self._files.is_folder():
+                        raise gone(self.place) from error
                     if "not found" not in str(error).lower():
                         raise
                     self._table = self._opened_table()
@@ -263,7 +268,7 @@ class LanceIndex(Store):
 
 
 @contextlib.contextmanager
-def _named(folder: Path) -> Iterator[None]:
+def _named(folder: Place) -> Iterator[None]:
     """Turns what lancedb raises into errors of the zoo.
 
     Raises:
@@ -290,25 +295,34 @@ def _first_line(error: BaseException) -> str:
 # -- durability ----------------------------------------------------------------------------------------------------
 
 
-def _synced(files: Path) -> str:
+def _synced(files: Place) -> str:
     try:
-        return (files / SYNCED).read_text(encoding="utf-8")
+        return (files / SYNCED).read_text(LONGEST)
     except (OSError, ValueError):
         return ""
 
 
-def _files(folder: Path) -> set[Path]:
-    return {Path(home, name) for home, _, names in os.walk(folder) for name in names}
+def _files(folder: Place) -> set[str]:
+    """The names of all files below, as relative paths."""
+    found, waiting = set(), [""]
+    while waiting:
+        below = waiting.pop()
+        with contextlib.suppress(FileNotFoundError):
+            for name, kind in (folder / below if below else folder).kinds():
+                way = f"{below}/{name}" if below else name
+                waiting.append(way) if kind == "folder" else found.add(way)
+    return found
 
 
-def _sync(folder: Path, known: set[Path]) -> None:
+def _sync(folder: Place, known: set[str]) -> None:
     """Makes the files of a table durable, which lancedb leaves to the system, but for those that are so already."""
     new = _files(folder) - known
     # Lance writes this one anew with each version.
-    new.add(folder / "_versions" / "latest_version_hint.json")
-    for path in new:
-        with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+    new.add("_versions/latest_version_hint.json")
+    for way in new:
+        with contextlib.suppress(FileNotFoundError), os.fdopen((folder / way).descriptor(os.O_RDWR), "r+b") as file:
             os.fsync(file.fileno())
-    for home in sorted({parent for path in new for parent in path.relative_to(folder).parents}, key=str):
-        sync_folder(folder / home)
-    sync_folder(folder.parent)
+    for home in sorted({parent for way in new for parent in PurePosixPath(way).parents}, key=str):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (folder / str(home) if home.name else folder).sync()
+    folder.parent.sync()

@@ -4,10 +4,11 @@ import contextlib
 import os
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 
-from zoo.bulk.shards import full_disk_named, sync_folder
+from zoo.bulk.shards import full_disk_named
 from zoo.index.base import IndexStateError
+from zoo.strangers.folders import Place
+from zoo.strangers.locks import Held, for_many, locked
 
 try:
     import fcntl
@@ -22,34 +23,29 @@ EVERY = 0.01
 
 
 @contextlib.contextmanager
-def writers_lock(folder: Path) -> Iterator[None]:
+def writers_lock(folder: Place) -> Iterator[None]:
     """Holds a folder for one writer among all handles, threads and processes; vanishes with its process.
 
     Raises:
         IndexStateError: another one writes for longer than WAIT seconds, or the folder cannot be written into.
         DiskFullError: no space for the lock file.
     """
-    from filelock import FileLock, Timeout
-
-    if not folder.is_dir():  # which the lock would make again
+    if not folder.is_folder():
         raise gone(folder)
-    lock = FileLock(folder / LOCK, timeout=WAIT, poll_interval=EVERY)
-    try:
-        with full_disk_named(folder):
-            lock.acquire()
-    except Timeout:
-        raise IndexStateError(
-            f"another process is writing to {folder} (waited {WAIT:g} s); wait until it is finished, then repeat the call"
-        ) from None
-    except OSError as error:
-        raise IndexStateError(f"the index cannot be written into {folder}: {error.strerror or error}") from error
-    try:
+    with contextlib.ExitStack() as held:
+        try:
+            with full_disk_named(folder):
+                held.enter_context(locked(folder / LOCK, wait=WAIT, every=EVERY))
+        except Held:
+            raise IndexStateError(
+                f"another process is writing to {folder} (waited {WAIT:g} s); wait until it is finished, then repeat the call"
+            ) from None
+        except OSError as error:
+            raise IndexStateError(f"the index cannot be written into {folder}: {error.strerror or error}") from error
         yield
-    finally:
-        lock.release()
 
 
-def gone(folder: Path) -> IndexStateError:
+def gone(folder: Place) -> IndexStateError:
     """The error where the files vanished beneath an open index."""
     return IndexStateError(f"{folder} is gone: somebody has removed the index; open or make it again")
 
@@ -57,14 +53,14 @@ def gone(folder: Path) -> IndexStateError:
 class Lease:
     """Says that somebody reads a folder, until it is closed, garbage-collected, or its process ends.
 
-    It is a shared lock on a file in the folder; whoever wants to remove files asks for the exclusive one. A folder that
-    cannot be written into is read without a lease: nobody can remove anything there either. Where there are no such locks
-    (Windows, some network folders) nothing is ever removed; to free the space, delete the folder `index` while nobody
-    uses it.
+    It is a shared lock on a file in the folder, which writers make; whoever wants to remove files asks for the exclusive
+    one. A folder without one, or where it cannot be opened, is read without a lease: reading writes nothing. Where there are
+    no such locks (Windows, some network folders) nothing is ever removed; to free the space, delete the folder `index` while
+    nobody uses it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._descriptor = _opened(folder / LEASE)
+    def __init__(self, folder: Place, *, make: bool = False) -> None:
+        self._descriptor = for_many(folder / LEASE, make=make)
         self._close = weakref.finalize(self, os.close, self._descriptor) if self._descriptor is not None else None
         self._lockable = False
         with contextlib.suppress(OSError):
@@ -96,25 +92,14 @@ class Lease:
         self._lockable = False
 
 
-def _opened(path: Path) -> int | None:
-    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
-        with contextlib.suppress(OSError):
-            return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
-    return None
-
-
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Place) -> None:
     """Makes a folder and those above it, durably.
 
     Raises:
         IndexStateError: that is not possible. DiskFullError: for want of space.
     """
-    missing = [folder, *folder.parents]
-    missing = missing[: next((at for at, one in enumerate(missing) if one.exists()), 0)]
     try:
         with full_disk_named(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for one in missing:
-                sync_folder(one.parent)
+            folder.make()
     except OSError as error:
         raise IndexStateError(f"the index cannot be written into {folder}: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from zoo.index.building import up_to_date
 from zoo.index.exact import ExactIndex
 from zoo.index.lance import LanceIndex
 from zoo.spec import need_one_vector
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,7 @@ def open_index(
     if backend == "lancedb" and not _has_lancedb():
         raise ZooError('the lancedb backend is not installed: pip install "embedding-zoo[index]", or backend="exact"')
     kind = LanceIndex if backend == "lancedb" else ExactIndex
-    return up_to_date(folder / INDEX / backend, kind, folder, threshold)
+    return up_to_date(Place.of(folder) / INDEX / backend, kind, folder, threshold)
 
 
 def read_manifest(folder: Path | str) -> dict[str, Any]:
@@ -96,11 +97,9 @@ def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
 
 def iter_tables(folder: Path | str, columns: Sequence[str] | None = None) -> "Iterator[pa.Table]":
     """The finished shards of a folder one after the other, in the order of the inputs."""
-    import pyarrow.parquet as pq
-
     for shard in ShardFolder(folder).finished():
         try:
-            table = pq.read_table(shard.path, columns=list(columns) if columns else None)
+            table = shard.table(columns or None)
         except FileNotFoundError as error:
             raise IndexStateError(f"`zoo embed` has updated {folder} while it was read; begin again") from error
         yield table

@@ -8,12 +8,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from zoo.bulk.shards import full_disk_named, sync_folder, write_atomically
+from zoo.bulk.shards import full_disk_named
 from zoo.index.base import IndexFacts, IndexStateError, stored_width
 from zoo.index.where import Filter
+from zoo.strangers.folders import LEFTOVER, Place, name_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ class Segment:
         table: ids, references and attributes, `(stop - start)` rows; stays readable when the file is removed.
     """
 
-    path: Path
+    place: Place
     first: int
     last: int
     start: int
@@ -53,23 +53,26 @@ class Segment:
         return self.last - self.first + 1
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, place: Place) -> Self:
         """Raises FileNotFoundError, or IndexStateError naming a damaged file."""
         import pyarrow as pa
 
-        first, last = _span(path)
+        first, last = _span(place.name)
         try:
-            with pa.memory_map(str(path)) as file:  # closed, the map stays as long as the table, without a descriptor
-                table = pa.ipc.open_file(file).read_all()
+            # Closed, the map stays as long as the table, without a descriptor.
+            with place.open() as file, pa.memory_map(name_of(file, place)) as mapped:
+                table = pa.ipc.open_file(mapped).read_all()
             about = json.loads(table.schema.metadata[b"zoo"])
             table = table.replace_schema_metadata(None)
             return cls(
-                path, first, last, about["start"], about["stop"], tuple(about["replaces"]), about["origin"], table
+                place, first, last, about["start"], about["stop"], tuple(about["replaces"]), about["origin"], table
             )
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            raise IndexStateError(f"{path} is damaged ({error}); delete the index folder and build it again") from error
+            raise IndexStateError(
+                f"{place} is damaged ({error}); delete the index folder and build it again"
+            ) from error
 
     def write(self) -> Self:
         """Makes the file durable under its name, and gives the segment as it is read from there."""
@@ -80,8 +83,9 @@ class Segment:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
-        write_atomically(self.path, sink.getvalue())
-        return type(self).read(self.path)
+        with full_disk_named(self.place.parent):
+            self.place.write(sink.getvalue())
+        return type(self).read(self.place)
 
 
 class Snapshot:
@@ -93,25 +97,25 @@ class Snapshot:
         IndexStateError: the files are damaged, or do not fit together.
     """
 
-    def __init__(self, folder: Path, facts: IndexFacts, segments: Sequence[Segment]) -> None:
+    def __init__(self, folder: Place, facts: IndexFacts, segments: Sequence[Segment]) -> None:
         self.folder, self.facts, self.segments = folder, facts, tuple(segments)
         for before, after in zip((None, *segments), segments, strict=False):
             if after.start != (before.stop if before else 0):
                 raise IndexStateError(
-                    f"{after.path} does not follow the one before; delete {folder} and build it again"
+                    f"{after.place} does not follow the one before; delete {folder} and build it again"
                 )
         self.vectors = _mapped(folder / VECTORS, facts, len(self))
 
     @classmethod
-    def read(cls, folder: Path, facts: IndexFacts, known: Self | None = None) -> Self:
+    def read(cls, folder: Place, facts: IndexFacts, known: Self | None = None) -> Self:
         """The index as it is now; what is known already is not read again."""
-        held = {segment.path: segment for segment in known.segments} if known else {}
+        held = {segment.place: segment for segment in known.segments} if known else {}
         for _ in range(LISTINGS):
             with contextlib.suppress(_MergedMeanwhile, FileNotFoundError):
-                paths = _listed(folder / SEGMENTS)[0]
-                if known and paths == list(held):
+                places = _listed(folder / SEGMENTS)[0]
+                if known and places == list(held):
                     return known
-                return cls(folder, facts, [held.get(path) or Segment.read(path) for path in paths])
+                return cls(folder, facts, [held.get(place) or Segment.read(place) for place in places])
         raise IndexStateError(f"segments are missing in {folder}; delete it and build the index again")
 
     def __len__(self) -> int:
@@ -162,9 +166,9 @@ class Snapshot:
         """
         start, number = len(self), self.changes
         _write_vectors(self.folder / VECTORS, start, stored)
-        path = self.folder / SEGMENTS / f"{number:08d}.arrow"
+        place = self.folder / SEGMENTS / f"{number:08d}.arrow"
         rows = table.select(self.facts.schema.names).replace_schema_metadata(None).cast(self.facts.schema)
-        segment = Segment(path, number, number, start, start + len(table), tuple(replaces), origin, rows).write()
+        segment = Segment(place, number, number, start, start + len(table), tuple(replaces), origin, rows).write()
         return Snapshot(self.folder, self.facts, [*self.segments, segment])
 
     def merged(self) -> "Snapshot":
@@ -176,7 +180,7 @@ class Snapshot:
             return self
         first, last = run[0], run[-1]
         one = Segment(
-            path=self.folder / SEGMENTS / f"{first.first:08d}-{last.last:08d}.arrow",
+            place=self.folder / SEGMENTS / f"{first.first:08d}-{last.last:08d}.arrow",
             first=first.first,
             last=last.last,
             start=first.start,
@@ -187,7 +191,7 @@ class Snapshot:
         ).write()
         after = Snapshot(self.folder, self.facts, [*self.segments[: -len(run)], one])
         for leftover in _listed(self.folder / SEGMENTS)[1]:
-            leftover.unlink(missing_ok=True)
+            leftover.remove()
         return after
 
 
@@ -195,27 +199,26 @@ class _MergedMeanwhile(Exception):
     """A listing with a gap."""
 
 
-def _span(path: Path) -> tuple[int, int]:
+def _span(name: str) -> tuple[int, int]:
     """The changes that a file stands for, by its name: 00000007.arrow, 00000000-00000015.arrow."""
-    first, _, last = path.stem.partition("-")
+    first, _, last = name.removesuffix(".arrow").partition("-")
     return int(first), int(last or first)
 
 
-def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+def _listed(folder: Place) -> tuple[list[Place], list[Place]]:
     """The files that together stand for all changes, in order, and those that are of no use any more."""
-    names = os.listdir(folder)
-    paths = [folder / name for name in names if _NAME.fullmatch(name)]
-    useless = [folder / name for name in names if name.startswith(".tmp-")]  # what a killed writer left
-    needed: list[Path] = []
+    names = folder.names()
+    useless = [folder / name for name in names if LEFTOVER.fullmatch(name)]  # what a killed writer left
+    needed: list[Place] = []
     following = 0
-    for path in sorted(paths, key=lambda path: (_span(path)[0], -_span(path)[1])):
-        first, last = _span(path)
+    for name in sorted(filter(_NAME.fullmatch, names), key=lambda name: (_span(name)[0], -_span(name)[1])):
+        first, last = _span(name)
         if first > following:
             raise _MergedMeanwhile
         if last < following:
-            useless.append(path)
+            useless.append(folder / name)
         else:
-            needed.append(path)
+            needed.append(folder / name)
             following = last + 1
     return needed, useless
 
@@ -234,19 +237,20 @@ def _mergeable(segments: Sequence[Segment]) -> list[Segment]:
     return []
 
 
-def _write_vectors(path: Path, start: int, stored: "np.ndarray") -> None:
+def _write_vectors(place: Place, start: int, stored: "np.ndarray") -> None:
     """Writes vectors from row `start` on, durably; whatever was there behind it has never counted."""
-    new = not path.exists()
-    with full_disk_named(path.parent), path.open("ab") as file:
+    new = place.kind() is None
+    with full_disk_named(place.parent), place.change() as file:
         file.truncate(start * stored.shape[1] * stored.itemsize)
+        file.seek(0, os.SEEK_END)
         file.write(stored.tobytes())
         file.flush()
         os.fsync(file.fileno())
     if new:
-        sync_folder(path.parent)
+        place.parent.sync()
 
 
-def _mapped(path: Path, facts: IndexFacts, rows: int) -> "np.ndarray":
+def _mapped(place: Place, facts: IndexFacts, rows: int) -> "np.ndarray":
     """The first rows of the vector file as an array `(rows, width)` that is read from disk when it is looked at."""
     import numpy as np
 
@@ -254,14 +258,14 @@ def _mapped(path: Path, facts: IndexFacts, rows: int) -> "np.ndarray":
     if not rows:
         return np.empty((0, width), kind)
     try:
-        with path.open("rb") as file:
+        with place.open() as file:
             there = os.fstat(file.fileno()).st_size // (width * np.dtype(kind).itemsize)
             if there < rows:
                 raise IndexStateError(
-                    f"{path} is damaged: it holds {there:,} vectors where the segments count {rows:,}; delete "
-                    f"{path.parent} and build the index again"
+                    f"{place} is damaged: it holds {there:,} vectors where the segments count {rows:,}; delete "
+                    f"{place.parent} and build the index again"
                 )
             # Copy-on-write: torch refuses read-only arrays, and nothing here writes.
             return np.memmap(file, kind, "c", shape=(rows, width))
     except OSError as error:
-        raise IndexStateError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise IndexStateError(f"{place} cannot be read: {error.strerror or error}") from error

@@ -12,8 +12,9 @@ from zoo.arguments import path as a_path
 from zoo.arguments import vectors as some_vectors
 from zoo.errors import ZooError
 from zoo.index import generations
-from zoo.index.base import IndexFacts, IndexStateError, Match, a_query, checked_query, checked_rows
+from zoo.index.base import FACTS, IndexFacts, IndexStateError, Match, a_query, checked_query, checked_rows
 from zoo.index.locks import Lease, make_folder, writers_lock
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +32,9 @@ class Store(abc.ABC):
     backend: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
 
-    def __init__(self, folder: Path, facts: IndexFacts) -> None:
-        self.folder, self.facts = folder, facts
-        self._lease = Lease(folder)
+    def __init__(self, place: Place, facts: IndexFacts) -> None:
+        self.place, self.folder, self.facts = place, place.path, facts
+        self._lease = Lease(place)
         self._closed = False
         try:
             self._open()
@@ -49,26 +50,33 @@ class Store(abc.ABC):
         Raises:
             IndexStateError: there is none, or its files are damaged.
             FingerprintMismatchError: it was made by something else than `fingerprint`.
+            UnsafeFolderError: something in it is a link, a FIFO or a device.
         """
-
-        def open_one(folder: Path) -> Self:
-            facts = IndexFacts.load(folder)
-            if fingerprint is not None:
-                facts.check(fingerprint, folder)
-            return cls(folder, facts)
-
-        return generations.opened(Path(folder), open_one)
+        return cls.open_at(Place.of(folder), fingerprint)
 
     @classmethod
-    def begin(cls, folder: Path, facts: IndexFacts) -> Self:
+    def open_at(cls, home: Place, fingerprint: Mapping[str, Any] | None = None) -> Self:
+        """The same of a place below a folder that the user named."""
+
+        def open_one(place: Place) -> Self:
+            facts = IndexFacts.load(place)
+            if fingerprint is not None:
+                facts.check(fingerprint, place)
+            return cls(place, facts)
+
+        return generations.opened(home, open_one)
+
+    @classmethod
+    def begin(cls, place: Place, facts: IndexFacts) -> Self:
         """An empty index; raises IndexStateError where there is one already."""
-        make_folder(folder)
-        with writers_lock(folder):
-            if generations.current(folder) or (folder / "index.json").exists():
-                raise IndexStateError(f"{folder} holds an index already; open it, or choose another folder")
-            cls._make(folder, facts)
-            facts.save(folder)  # at last: a folder with them is complete
-        return cls(folder, facts)
+        make_folder(place)
+        with writers_lock(place):
+            if generations.current(place) or (place / FACTS).kind():
+                raise IndexStateError(f"{place} holds an index already; open it, or choose another folder")
+            Lease(place, make=True).close()
+            cls._make(place, facts)
+            facts.save(place)  # at last: a folder with them is complete
+        return cls(place, facts)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -107,8 +115,8 @@ class Store(abc.ABC):
     def writing(self) -> Iterator[None]:
         """One writer at a time, which knows what the others have written before; nobody else writes until the block ends."""
         self._check_open()
-        with writers_lock(self.folder):
-            generations.check_in_use(self.folder)
+        with writers_lock(self.place):
+            generations.check_in_use(self.place)
             self._catch_up()
             yield
 
@@ -160,7 +168,7 @@ class Store(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def _make(cls, folder: Path, facts: IndexFacts) -> None:
+    def _make(cls, place: Place, facts: IndexFacts) -> None:
         """Makes an empty index in a folder, or again where a killed attempt left something."""
 
     @abc.abstractmethod

@@ -9,10 +9,10 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -20,16 +20,12 @@ from typing import Any, BinaryIO, Self
 
 from zoo.errors import UnsafeFolderError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 # Bytes of a small file that says what others are: a manifest, the facts of an index. The largest known has 200,000.
 SMALL = 16 * 2**20
 # Folders within folders; nothing of the zoo has more than six.
 DEEPEST = 32
-LEFTOVER = ".tmp-"  # what files are called while they are written, by all versions
+# What files are called while they are written, now and by earlier versions.
+LEFTOVER = re.compile(r"\.tmp-([0-9a-f]{16}|\d+-.+)\.part")
 
 _BY_DESCRIPTOR = {os.stat, os.mkdir, os.unlink} <= os.supports_dir_fd
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -44,11 +40,6 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISSOCK, "socket"),
     (lambda _: True, "device"),
 )
-_HELD = (errno.EACCES, errno.EAGAIN)
-
-
-class Held(Exception):
-    """Somebody else holds a lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +129,11 @@ class Place:
         with self._opened() as folder:
             return folder.names()
 
+    def kinds(self) -> list[tuple[str, str]]:
+        """The same, with what each is: "file", "folder", "link", …"""
+        with self._opened() as folder:
+            return [(name, _kind(status)) for name, status in folder.entries()]
+
     def check_tree(self) -> None:
         """Looks at everything below a folder, for a library that opens files by their names; nothing there is well."""
         if self.inside and not self.is_folder():
@@ -167,7 +163,7 @@ class Place:
         Raises:
             OSError: it is not there, or cannot be read. UnsafeFolderError: also where it is larger.
         """
-        file = os.fdopen(self._descriptor(os.O_RDONLY), "rb")
+        file = os.fdopen(self.descriptor(os.O_RDONLY), "rb")
         size = os.fstat(file.fileno()).st_size
         if most is not None and size > most:
             file.close()
@@ -219,19 +215,20 @@ class Place:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            file.close()
             folder.replace(temporary, self.inside[-1])
             folder.sync()
 
     def change(self) -> BinaryIO:
         """A file to be changed where it is, made if there is none. One with other names is copied first: they keep the old one."""
-        descriptor = self._descriptor(os.O_RDWR | os.O_CREAT)
+        descriptor = self.descriptor(os.O_RDWR | os.O_CREAT)
         if os.fstat(descriptor).st_nlink == 1:
             return os.fdopen(descriptor, "r+b")
         with os.fdopen(descriptor, "rb") as old, self._folder() as folder, folder.temporary() as (file, temporary):
             shutil.copyfileobj(old, file)
-            file.flush()
+            file.close()
             folder.replace(temporary, self.inside[-1])
-        return os.fdopen(self._descriptor(os.O_RDWR), "r+b")
+        return os.fdopen(self.descriptor(os.O_RDWR), "r+b")
 
     def remove(self) -> None:
         """Removes a regular file; what is none, or is not there, stays."""
@@ -260,48 +257,10 @@ class Place:
                 name, at = folder.at(self.inside[-1])
                 shutil.rmtree(name, **at)
 
-    def remove_leftovers(self) -> None:
-        """Removes what a killed writer left half written in a folder that was made here."""
-        for name in self.names():
-            if name.startswith(LEFTOVER) and name.endswith(".part"):
-                (self / name).remove()
-
     def sync(self) -> None:
         """Makes renames inside a folder durable, where the system can do that."""
         with self._opened() as folder:
             folder.sync()
-
-    @contextlib.contextmanager
-    def locked(self, *, wait: float | None = 0.0, every: float = 0.01) -> Iterator[None]:
-        """Holds a lock on a file, which is made and never written into; the lock vanishes with its process.
-
-        Args:
-            wait: seconds to wait for another one, None for ever. every: seconds between two attempts.
-
-        Raises:
-            Held: another one holds it. OSError: the file cannot be made.
-        """
-        descriptor = self._descriptor(os.O_RDWR | os.O_CREAT)
-        try:
-            if fcntl is None:
-                with _locked_by_path(self.path, wait):
-                    yield
-                return
-            last = None if wait is None else time.monotonic() + wait
-            while not _locks(descriptor):
-                if last is not None and time.monotonic() >= last:
-                    raise Held(str(self))
-                time.sleep(every)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def shared(self, *, make: bool = False) -> int | None:
-        """A descriptor of a file that is locked by many at once, None where it cannot be opened; raises no OSError."""
-        for flags in (os.O_RDWR | os.O_CREAT if make else os.O_RDWR, os.O_RDONLY):
-            with contextlib.suppress(OSError):
-                return self._descriptor(flags)
-        return None
 
     # -- the steps
 
@@ -330,8 +289,8 @@ class Place:
                 folder = stack.enter_context(below)
             yield folder
 
-    def _descriptor(self, flags: int) -> int:
-        """Of a regular file; raises OSError, UnsafeFolderError."""
+    def descriptor(self, flags: int) -> int:
+        """Of a regular file, opened with these flags of `os`; raises OSError, UnsafeFolderError."""
         with self._folder() as folder:
             name = self.inside[-1]
             # Before it is opened: some devices do something then.
@@ -430,7 +389,7 @@ class _Folder:
     @contextlib.contextmanager
     def temporary(self) -> Iterator[tuple[BinaryIO, str]]:
         """A new file under a name that nobody can guess; removed where it has kept it."""
-        name = f"{LEFTOVER}{secrets.token_hex(8)}.part"
+        name = f".tmp-{secrets.token_hex(8)}.part"
         try:
             with os.fdopen(self.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN), "r+b") as file:
                 yield file, name
@@ -465,6 +424,19 @@ class _Folder:
                 os.fsync(descriptor)
 
 
+def remove_leftovers(folder: Place) -> None:
+    """Removes what a killed writer left half written; files that are only called so stay."""
+    for name in folder.names():
+        if LEFTOVER.fullmatch(name):
+            (folder / name).remove()
+
+
+def name_of(file: BinaryIO, place: Place) -> str:
+    """A path by which a library opens the very file that is open already; where the system has none, its own."""
+    name = f"/proc/self/fd/{file.fileno()}"
+    return name if os.path.exists(name) else str(place)
+
+
 def sync_folder(path: Path) -> None:
     """Makes renames inside a folder durable, where the system can do that."""
     if os.name == "posix":
@@ -482,25 +454,3 @@ def _kind(status: os.stat_result) -> str:
 def _of(error: OSError, path: Path) -> OSError:
     """The same error with the whole path."""
     return type(error)(error.errno, error.strerror, str(path))
-
-
-def _locks(descriptor: int) -> bool:
-    """Whether an exclusive lock could be had."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _HELD:
-            return False
-        raise
-    return True
-
-
-@contextlib.contextmanager
-def _locked_by_path(path: Path, wait: float | None) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(path, timeout=-1 if wait is None else wait):
-            yield
-    except Timeout:
-        raise Held(str(path)) from None
