@@ -143,7 +143,7 @@ class TestRegistered:
         (tmp_path / "results").mkdir()
         (tmp_path / "results" / "clip-test.json").write_text('[{"dataset": "x"}]', encoding="utf-8")
         assert cards.main(["--folder", str(tmp_path), "--check"]) == 2
-        assert "clip-test.json holds no results: missing fields ['metric', 'task', 'value']" in capsys.readouterr().err
+        assert "clip-test.json holds no results: a result: it lacks metric, task, value" in capsys.readouterr().err
 
     def test_a_card_without_markers_is_refused(self):
         with pytest.raises(ValueError, match="facts:start"):

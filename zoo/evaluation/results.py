@@ -4,15 +4,22 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from zoo.errors import ZooError
 from zoo.files import share
+from zoo.strangers.schema import check, parse
 
 FILE = "results.json"
+LONGEST = 16 << 20  # bytes; those of a hundred tasks have 60,000
 # Value of `part` for figures of a model before it was trained, and for how much training changed them.
 BEFORE, DIFFERENCE = "before training", "difference"
+
+
+class ResultsError(ZooError, ValueError):
+    """A file holds no results; the message names it, and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -55,27 +62,27 @@ class Result:
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
-        """Reads one object of the file; raises ValueError naming what is unknown or missing."""
-        known = {field.name for field in fields(cls)}
-        if unknown := set(facts) - known:
-            raise ValueError(f"unknown fields {sorted(unknown)}; known are {sorted(known)}")
-        if missing := {"dataset", "task", "metric", "value"} - set(facts):
-            raise ValueError(f"missing fields {sorted(missing)}")
-        return cls(**facts)
+        """Reads one object of the file; raises ResultsError naming what is unknown, missing or of another type."""
+        return cls(**check(facts, cls, "a result", ResultsError))
 
 
 def read_results(path: Path) -> list[Result]:
     """The figures of a file, [] where there is none.
 
     Raises:
-        ValueError: the file is no list of results; the message names it.
+        ResultsError: the file is no list of results; the message names it.
     """
     if not path.exists():
         return []
     try:
-        return [Result.from_dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} holds no results: {error}") from error
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
+        if len(content) > LONGEST:
+            raise ResultsError(f"it has over {LONGEST:,} bytes")
+        rows = check(parse(content, "it", ResultsError), list[dict[str, Any]], "it", ResultsError)
+        return [Result.from_dict(row) for row in rows]
+    except (OSError, ResultsError) as error:
+        raise ResultsError(f"{path} holds no results: {error}") from error
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:

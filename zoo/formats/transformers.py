@@ -21,6 +21,7 @@ from zoo.formats.sizes import check_size, read_header
 from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
 from zoo.formats.tokenizer import read_tokenizer
 from zoo.spec import Attention, ModelSpec
+from zoo.strangers.schema import shown
 
 if TYPE_CHECKING:
     import torch
@@ -251,9 +252,18 @@ def load_text(
 
 
 def longest_text(config: Any, tokenizer: Any) -> int:
-    """Tokens that positions and tokenizer allow: the smaller of the two."""
-    positions = positions_of(config) or 512
-    return int(min(positions, getattr(tokenizer, "model_max_length", positions) or positions))
+    """Tokens that positions and tokenizer allow: the smaller of the two; raises UnrecognisedCheckpointError."""
+    return _allowed(positions_of(config) or 512, tokenizer)
+
+
+def _allowed(positions: int, tokenizer: Any) -> int:
+    """So many tokens, or fewer where the tokenizer says so; transformers takes whatever its file holds."""
+    said = getattr(tokenizer, "model_max_length", None) or positions
+    if isinstance(said, bool) or not isinstance(said, int | float) or not said >= 1:
+        raise UnrecognisedCheckpointError(
+            f"tokenizer_config.json: model_max_length is {shown(said)}, no number of tokens"
+        )
+    return int(min(positions, said))
 
 
 def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = NOTHING) -> "Embedder":
@@ -291,7 +301,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     vision = from_pretrained(tower_class(kind, "image"), folder, allow_pickle, config=config.vision_config)
     text = from_pretrained(tower_class(kind, "text"), folder, allow_pickle, config=config.text_config)
     _check_spare(folder, {"vision_model": vision, "text_model": text})
-    max_tokens = min(config.text_config.max_position_embeddings, tokenizer.model_max_length)
+    max_tokens = _allowed(config.text_config.max_position_embeddings, tokenizer)
     text_encoder = HfText(
         kind,
         _shape(text.config),
