@@ -22,7 +22,7 @@ import zoo
 from tests.reference.backbones import write_plain
 from tests.reference.base import stir
 from zoo.encoders.quiet import quiet
-from zoo.encoders.tokenizing import panicked
+from zoo.encoders.rust import panicked
 from zoo.errors import MissingWeightsError, UnreadableTextError, ZooError
 from zoo.formats.known import sentence_transformers as known
 from zoo.formats.known import tokenizer as of_tokenizer

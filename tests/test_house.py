@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "pooling": BASE,
     "heads": BASE,
     "similarity": {"errors", "spec"},
-    "encoders": PARTS | {"encoders"},
+    "encoders": PARTS | {"encoders", "strangers"},
     "adapters": BASE | {"encoders", "formats"},  # the checks of configurations and of safetensors
     "fusion": BASE | {"encoders", "embedder", "similarity"},  # the model for its type alone
     "describing": {"embedder"},  # the model for its type alone
@@ -64,7 +64,7 @@ MAY_IMPORT = {
     },  # publish: for one verb alone
     "strangers": {"errors"},
     "formats": PARTS | {"files", "adapters", "encoders", "embedder", "fusion", "hub", "formats", "strangers"},
-    "hub": PARTS | {"cache", "encoders", "embedder", "formats", "hub_errors", "registry"},
+    "hub": PARTS | {"cache", "encoders", "embedder", "formats", "hub_errors", "registry", "strangers"},
     "hub_errors": {"errors"},
     "cache": {"hub_errors"},
     "precision": set(),

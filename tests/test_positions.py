@@ -18,6 +18,7 @@ from tests.reference import TEXTS, write
 from tests.reference.sentence_models import sentence_reference
 from zoo import pooling
 from zoo.encoders import shortening
+from zoo.encoders.rust import Core
 from zoo.encoders.tokenizing import FastTokenizer
 from zoo.items import Item, Tokens
 
@@ -138,7 +139,7 @@ def test_a_text_is_cut_by_tokens(kind: str) -> None:
 def test_of_a_long_text_little_is_tokenised(kind: str, name: str) -> None:
     text, tried = LONG[name] * 40, []
     tokenizer = Tokenizer.from_str(_learned(kind))
-    encode, weighs = shortening.encoder_of(tokenizer)
+    encode, weighs = shortening.encoder_of(Core(tokenizer))
     kept = shortening.shorten(text, 64, lambda piece: tried.append(len(piece)) or encode(piece), weighs=weighs)
     assert len(kept) < len(text) / 8
     assert sum(tried) < len(text)

@@ -28,6 +28,7 @@ from zoo.hub_errors import NotOnHubError as NotOnHubError
 from zoo.hub_errors import PartlyCachedError as PartlyCachedError
 from zoo.hub_errors import hub_call as hub_call
 from zoo.spec import ModelSpec
+from zoo.strangers.trial import trusting
 
 if TYPE_CHECKING:
     import torch
@@ -86,13 +87,17 @@ def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embed
         raise UnknownModelError(f"{name} is registered and is read its own way; `like` is for folders and repositories")
     spec = get_spec(name)
     if spec.packaged:
-        model = open_folder(_PACKAGED / spec.name, ignore=options["ignore"])
+        with trusting():
+            model = open_folder(_PACKAGED / spec.name, ignore=options["ignore"])
     elif not spec.source and not spec.hub_id:
         raise MissingWeightsError(f"{name} has no published weights (it is a test model); use build_model({name!r})")
     else:
         warn_of_license(spec)
         options["revision"] = revision or spec.revision
-        model = _open_source(spec.source or f"hf:{spec.hub_id}", like=spec, **options)
+        with trusting(
+            bool(spec.revision) and options["revision"] == spec.revision
+        ):  # else its author may have changed it
+            model = _open_source(spec.source or f"hf:{spec.hub_id}", like=spec, **options)
     check_promise(spec, model.spec, "its checkpoint")
     # The files of all others say how they are read: a loader of its own, or the registered `reading`, is the same for all.
     if not spec.packaged and spec.reading is None and not spec.source.startswith(("open_clip:", "timm:")):

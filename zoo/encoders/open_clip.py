@@ -13,11 +13,13 @@ from zoo.encoders.base import Batch, Cut, Encoder, one_token
 from zoo.encoders.checking import check_open_clip, check_open_clip_name, check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.places import check_tokenizer_files
+from zoo.encoders.rust import Core, naming, panicked
 from zoo.encoders.shortening import encoder_of, shorten
-from zoo.encoders.tokenizing import check_text
+from zoo.encoders.tokenizing import check_text, held
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.items import Item, Tokens
+from zoo.strangers import trial
 
 
 class OpenClipImage(Encoder):
@@ -108,7 +110,11 @@ class OpenClipText(Encoder):
         return self._tokenizer
 
     def read(self, item: Item) -> Tensor:
-        return _tokenized(self.tokenizer, check_text(item.text), self.context_length)
+        text = check_text(item.text)
+        if self.core is not None and getattr(self.tokenizer, "reduction_fn", None) is None:
+            self.core.check(text[: 16 * self.context_length])  # of a longer one only what can be read is tokenised
+        with naming(text):
+            return _tokenized(self.tokenizer, text, self.context_length, self.core)
 
     @property
     def context_length(self) -> int:
@@ -116,10 +122,17 @@ class OpenClipText(Encoder):
         return self.model_cfg["text_cfg"].get("context_length", 77)
 
     def cut(self, item: Item) -> Cut | None:
-        if _length(self.tokenizer, check_text(item.text), self.context_length) <= self.context_length:
+        text = check_text(item.text)
+        if _length(self.tokenizer, text, self.context_length, self.core) <= self.context_length:
             return None
         inner = getattr(self.tokenizer, "tokenizer", None)
         return Cut(self.context_length, getattr(inner, "truncation_side", "right"))
+
+    @cached_property
+    def core(self) -> Core | None:
+        """Of a tokenizer of transformers the core in Rust."""
+        core = getattr(getattr(self.tokenizer, "tokenizer", None), "backend_tokenizer", None)
+        return None if core is None else Core(core)
 
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
@@ -177,7 +190,7 @@ def fetch_text_config(text_cfg: dict[str, Any]) -> None:
         raise UnsafeCheckpointError(f"the text tower's shape is described by {name}: {reason}") from error
 
 
-def _tokenized(tokenizer: Any, text: str, limit: int) -> Tensor:
+def _tokenized(tokenizer: Any, text: str, limit: int, core: Core | None) -> Tensor:
     """Ids `(context_length,)` of a text by open_clip's tokenizer, of a long one as if all of it were tokenised.
 
     What cleans a text (white space, entities, broken encodings) sees all of it; of the rest only what can be read is tokenised.
@@ -188,29 +201,30 @@ def _tokenized(tokenizer: Any, text: str, limit: int) -> Tensor:
         return tokenizer([text])[0]
     plain = copy(tokenizer)
     plain.clean_fn = str
-    return plain([_shortened(tokenizer, plain, text, limit)[0]])[0]
+    return plain([_shortened(tokenizer, plain, text, limit, core)[0]])[0]
 
 
-def _shortened(tokenizer: Any, plain: Any, text: str, limit: int) -> tuple[str, Callable[[str], list[int]]]:
+def _shortened(
+    tokenizer: Any, plain: Any, text: str, limit: int, core: Core | None
+) -> tuple[str, Callable[[str], list[int]]]:
     """A text cleaned, as much of it as decides what is read; and what gives all tokens of it, without special ones.
 
     Args:
-        plain: the tokenizer without its cleaning.
+        plain: the tokenizer without its cleaning. core: of one of transformers the core in Rust.
     """
     text = tokenizer.clean_fn(text)
     inner = getattr(tokenizer, "tokenizer", None)
     if inner is None:  # in Python, with a time that grows with the square of a word's length
         return shorten(text, limit, plain.encode, weighs=False, marks=False), plain.encode
-    core = getattr(inner, "backend_tokenizer", None)
     encode, weighs = encoder_of(core) if core is not None else (partial(inner.encode, add_special_tokens=False), True)
     return shorten(text, limit, encode, side=inner.truncation_side, weighs=weighs), encode
 
 
-def _length(tokenizer: Any, text: str, limit: int) -> int:
+def _length(tokenizer: Any, text: str, limit: int, core: Core | None) -> int:
     """Tokens of a text with the special ones; of a long text some number over the limit."""
     plain = copy(tokenizer)
     plain.clean_fn = str
-    text, encode = _shortened(tokenizer, plain, text, limit)
+    text, encode = _shortened(tokenizer, plain, text, limit, core)
     inner = getattr(tokenizer, "tokenizer", None)
     return len(encode(text)) + (2 if inner is None else inner.num_special_tokens_to_add())
 
@@ -241,17 +255,25 @@ def open_clip_tokenizer(text_cfg: dict[str, Any], assets: Path | None) -> Any:
     if assets is not None and any((assets / f).is_file() for f in ("tokenizer.json", "vocab.txt", "spiece.model")):
         name = str(assets)
         check_tokenizer_files(assets)
+        trial.check_tokenizer(assets)
     else:
         check_open_clip_name(text_cfg, "hf_tokenizer_name", "open_clip_config.json")
     try:
-        return HFTokenizer(
+        tokenizer = HFTokenizer(
             name,
             context_length=context_length,
             tokenizer_mode=text_cfg.get("tokenizer_mode"),
             trust_remote_code=False,  # unset, transformers asks on the terminal
             **options,
         )
-    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        if name == str(assets):  # else of a repository that open_clip itself names
+            held(tokenizer.tokenizer, assets)
+        return tokenizer
+    except UnrecognisedCheckpointError:
+        raise
+    except BaseException as error:  # tokenizers raises bare Exception for a damaged file, or panics
+        if not isinstance(error, Exception) and not panicked(error):
+            raise
         raise MissingWeightsError(
             f"the tokenizer {name} is neither beside the weights nor to be had from the Hub; load the model once "
             f"where there is a network ({' '.join(str(error).split())[:200]})"

@@ -7,8 +7,11 @@ beside a cut in another way. Where no such part is found the whole text is token
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 from unicodedata import category, combining
+
+if TYPE_CHECKING:
+    from zoo.encoders.rust import Core
 
 _PER_TOKEN = 16  # characters that are tried for each token at first: over twice of what languages need
 _SHORTEST = 2048
@@ -77,15 +80,15 @@ def _begins(character: str) -> bool:
     return not combining(character) and category(character)[0] not in "MC"
 
 
-def encoder_of(tokenizer: Any) -> tuple[Callable[[str], list[int]], bool]:
-    """The arguments `encode` and `weighs` for a `tokenizers.Tokenizer`, whether it cuts and fills or not.
+def encoder_of(core: "Core") -> tuple[Callable[[str], list[int]], bool]:
+    """The arguments `encode` and `weighs` for a `tokenizers` tokenizer, whether it cuts and fills or not.
 
     Other threads may use it at the same time, so that its settings are not touched.
     """
 
     def encode(text: str) -> list[int]:
-        encoding = tokenizer.encode(text, add_special_tokens=False)
+        encoding = core.encode(text, special=False)
         parts = (encoding, *encoding.overflowing)
         return [id for part in parts for id, real in zip(part.ids, part.attention_mask, strict=True) if real]
 
-    return encode, type(tokenizer.model).__name__ == "Unigram"
+    return encode, type(core.tokenizer.model).__name__ == "Unigram"

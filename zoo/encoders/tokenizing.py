@@ -10,11 +10,12 @@ from torch import Tensor
 
 from zoo.encoders.base import Cut
 from zoo.encoders.places import check_tokenizer_files
+from zoo.encoders.rust import MAX_CHARACTERS, Core, opening
 from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
+from zoo.strangers import trial
 
-MAX_CHARACTERS = 10_000_000
 _VOCABULARIES = (
     ("tokenizer.json",),
     ("vocab.txt",),
@@ -127,7 +128,7 @@ class FastTokenizer(_Checked):
         if lower:
             _lower_first(tokenizer)
         super().__init__(tokenizer, max_tokens, lower)
-        self.special_tokens = special_tokens
+        self.core, self.special_tokens = Core(tokenizer), special_tokens
         self.side = side or (tokenizer.truncation or {}).get("direction", "right")
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -141,10 +142,10 @@ class FastTokenizer(_Checked):
         return text  # the tokenizer does it, and leaves special tokens in a text as they are
 
     def _ids(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=self.special_tokens).ids
+        return list(self.core.encode(text, self.special_tokens).ids)
 
     def _overflows(self, text: str) -> bool:
-        return bool(self.tokenizer.encode(text, add_special_tokens=self.special_tokens).overflowing)
+        return bool(self.core.encode(text, self.special_tokens).overflowing)
 
     def _special(self) -> Set[int]:
         return {number for number, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
@@ -157,7 +158,7 @@ class FastTokenizer(_Checked):
     def _shorten(self, text: str) -> str:
         if (cut := self.tokenizer.truncation) is None:
             return text
-        encode, weighs = encoder_of(self.tokenizer)
+        encode, weighs = encoder_of(self.core)
         return shorten(text, cut["max_length"], encode, side=cut.get("direction", "right"), weighs=weighs)
 
     def save(self, folder: Path) -> None:
@@ -240,7 +241,7 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
 
     Raises:
         MissingWeightsError: the folder holds no vocabulary, or a damaged one. UnsafeCheckpointError: its settings name files
-            or models of other places.
+            or models of other places. UnrecognisedCheckpointError: it asks for what no tokenizer needs.
     """
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
@@ -250,31 +251,35 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
         wanted = ", ".join(" with ".join(files) for files in _VOCABULARIES)
         raise MissingWeightsError(f"{folder} has no tokenizer (one of: {wanted}); copy its files beside the weights")
     check_tokenizer_files(folder)
-    try:
+    trial.check_tokenizer(folder)
+    with opening(f"the tokenizer in {folder}"):
         if plain and not (folder / "tokenizer_config.json").is_file() and (folder / "tokenizer.json").is_file():
-            return _tried(Tokenizer.from_file(str(folder / "tokenizer.json")))
-        return _tried(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
-    except BaseException as error:
-        # tokenizers raises bare Exception or panics, transformers whatever the damage leads to.
-        if not isinstance(error, Exception) and not panicked(error):
-            raise
-        reason = " ".join(str(error).split())[:300]
-        raise MissingWeightsError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+            return held(Tokenizer.from_file(str(folder / "tokenizer.json")), folder)
+        return held(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), folder)
 
 
-def _tried(tokenizer: Any) -> Any:
-    """The tokenizer itself, once its Rust core has read a text."""
+def held(tokenizer: Any, folder: Path) -> Any:
+    """The tokenizer itself, once its Rust core makes no text absurdly long, says the same each time, and has read a text.
+
+    Args:
+        folder: where it is from; without a tokenizer.json there, what transformers has built of its other files is tried too.
+
+    Raises:
+        UnrecognisedCheckpointError: it asks for what no tokenizer needs.
+    """
     from tokenizers import Tokenizer
 
     core = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if isinstance(core, Tokenizer):
+        _ = Core(core).growth  # transformers' class may have built other steps than the file has
+        if getattr(
+            core.model, "dropout", None
+        ):  # refused where files are read setting by setting, unless it is ignored
+            core.model.dropout = None
+        if not (folder / "tokenizer.json").is_file():
+            trial.check_built(core, folder)
         core.encode("a")
     return tokenizer
-
-
-def panicked(error: BaseException) -> bool:
-    """Whether Rust gave up inside of `tokenizers`, whose error stands beside Exception."""
-    return type(error).__name__ == "PanicException"
 
 
 def check_limit(max_tokens: int, most: int | None) -> int:

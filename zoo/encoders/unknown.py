@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from zoo.encoders.rust import Core, naming
+
 # Scripts that no vocabulary of whole characters holds: hieroglyphs, cuneiform, Vai. Whoever reads bytes reads them too.
 _PROBE = "\U00013000 \U00012000 \ua500"
 _SPACE = "▁ \t\n"  # of tokens that stand for nothing but the beginning of a word
@@ -19,13 +21,15 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._core = Core(tokenizer) if hasattr(tokenizer, "id_to_token") else None
 
     def _tokens(self, text: str) -> list[tuple[int, str, str]]:
         """(id, what it stands for in the text, its entry in the vocabulary) of each token, without special ones."""
-        if hasattr(self._tokenizer, "id_to_token"):
-            found = self._tokenizer.encode(text, add_special_tokens=False)
+        if self._core is not None:
+            found = self._core.encode(text, special=False)
             return [(i, t, self._tokenizer.id_to_token(i)) for i, t in zip(found.ids, found.tokens, strict=True)]
-        ids = self._tokenizer(text, add_special_tokens=False).input_ids
+        with naming(text):
+            ids = self._tokenizer(text, add_special_tokens=False).input_ids
         tokens = self._tokenizer.convert_ids_to_tokens(ids)
         return list(zip(ids, tokens, tokens, strict=True))
 

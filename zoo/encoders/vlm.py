@@ -16,8 +16,9 @@ from zoo.encoders.fitting import check_processor, check_version
 from zoo.encoders.places import NAMING_A_PROCESSOR, check_processor_class, check_processor_files
 from zoo.encoders.quiet import quiet
 from zoo.encoders.rendering import Prompt
+from zoo.encoders.rust import Core, naming, opening
 from zoo.encoders.shortening import encoder_of, shorten
-from zoo.encoders.tokenizing import check_ids, check_text, pad
+from zoo.encoders.tokenizing import check_ids, check_text, held, pad
 from zoo.encoders.unknown import Vocabulary
 from zoo.encoders.visuals import Visual, Visuals
 from zoo.errors import (
@@ -26,12 +27,12 @@ from zoo.errors import (
     MissingWeightsError,
     TooManyTokensError,
     UnrecognisedCheckpointError,
-    UnsafeCheckpointError,
     UnsupportedModalityError,
 )
 from zoo.items import Item, Tokens, as_item
 from zoo.reading import Reading
 from zoo.spec import Modality
+from zoo.strangers import trial
 
 KINDS = ("image", "video")
 _SHORTEST_PREFIX = 16  # tokens that all rows begin with, from where on computing them once pays
@@ -94,6 +95,8 @@ class VlmEncoder(Encoder):
         self.tokenizer.add_tokens(
             [token for token in self.reading.added_tokens if token not in self.tokenizer.get_vocab()]
         )
+        core = getattr(self.tokenizer, "backend_tokenizer", None)
+        self.core = Core(core) if core is not None else None
         self.vocabulary = Vocabulary(self.tokenizer)
         self.visuals = Visuals(processor, self.reading, self.backbone.config)
         check_processor(processor, self.reading, self.backbone.config, self.visuals.probe)
@@ -168,8 +171,7 @@ class VlmEncoder(Encoder):
         """Of a text what could be read of it."""
         if kind != "text":
             return value
-        core = getattr(self.tokenizer, "backend_tokenizer", None)
-        encode, weighs = encoder_of(core) if core is not None else (self._tokens, True)
+        encode, weighs = encoder_of(self.core) if self.core is not None else (self._tokens, True)
         # Stripped, as the template may do.
         return shorten(value, self.max_tokens, lambda text: encode(text.strip()), weighs=weighs)
 
@@ -190,7 +192,10 @@ class VlmEncoder(Encoder):
     def _ids(self, content: list[tuple[str, Any]], visuals: Sequence[Visual], instruction: str) -> list[int]:
         rendered = self.prompt.render(content, self.reading, instruction)
         expanded = self.visuals.expand(rendered, visuals)
-        return list(self.tokenizer(expanded, add_special_tokens=self.reading.special_tokens).input_ids)
+        if self.core is not None:
+            self.core.check(expanded)
+        with naming(rendered):
+            return list(self.tokenizer(expanded, add_special_tokens=self.reading.special_tokens).input_ids)
 
     def _cut(
         self, content: list[tuple[str, Any]], visuals: Sequence[Visual], instruction: str, length: int
@@ -199,7 +204,8 @@ class VlmEncoder(Encoder):
         last = max((i for i, (kind, _) in enumerate(content) if kind == "text"), default=None)
         text = content[last][1] if last is not None else ""
         while text and length > self.max_tokens:
-            words = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            with naming(text):
+                words = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
             keep = min(len(words.input_ids) - 1, len(words.input_ids) - (length - self.max_tokens))
             end = words.offset_mapping[keep - 1][1] if keep > 0 else 0
             text = text[: min(end, len(text) - 1)]  # a letter of several tokens ends where each of them does
@@ -401,19 +407,16 @@ def open_processor(folder: Path, backbone: str = "") -> Any:
         MissingWeightsError: files are missing or damaged. UnsafeCheckpointError: their settings name other places.
     """
     check_processor_files(folder)
-    try:
-        with quiet():
-            processor = _processor_class(folder, backbone).from_pretrained(folder, trust_remote_code=False)
-    except UnsafeCheckpointError:
-        raise
-    except Exception as error:  # transformers raises whatever the damage leads to
-        reason = " ".join(str(error).split())[:300]
-        raise MissingWeightsError(f"the processor in {folder} cannot be read: {reason}") from error
+    trial.check_tokenizer(folder)
+    with opening(f"the processor in {folder}"), quiet():
+        processor = _processor_class(folder, backbone).from_pretrained(folder, trust_remote_code=False)
     if not hasattr(processor, "image_processor") or getattr(processor, "tokenizer", None) is None:
         raise MissingWeightsError(
             f"{folder} has no processor for pictures (preprocessor_config.json or processor_config.json beside the tokenizer)"
         )
-    _keep_words(processor.tokenizer, folder / "tokenizer.json")
+    with opening(f"the tokenizer in {folder}"):
+        _keep_words(processor.tokenizer, folder / "tokenizer.json")
+        held(processor.tokenizer, folder)
     return processor
 
 

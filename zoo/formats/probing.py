@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoo.errors import UnrecognisedCheckpointError, ZooError
+from zoo.errors import InputError, UnrecognisedCheckpointError, ZooError
 from zoo.items import Item
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def check_states(encoder: "TransformersText", where: object) -> None:
 
     try:
         ids = encoder.read(Item(text="a ꙮ 山"))  # a tokenizer may lack the token that it has for what it does not know
-    except ZooError:
-        raise
     except Exception as error:
+        if isinstance(error, ZooError) and not isinstance(error, InputError):
+            raise
         raise UnrecognisedCheckpointError(f"{where}: the tokenizer beside it fails: {error}") from error
     if not ids:
         raise UnrecognisedCheckpointError(f"{where}: the tokenizer beside it leaves no token of a text")

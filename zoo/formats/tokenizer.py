@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from zoo.encoders.tokenizing import open_tokenizer, panicked
+from zoo.encoders.rust import opening, panicked
+from zoo.encoders.tokenizing import open_tokenizer
 from zoo.errors import MissingWeightsError
 from zoo.formats import read_object
 from zoo.formats.known import tokenizer as known
@@ -164,9 +165,10 @@ def _check_class(settings: dict[str, Any], where: Path, ignore: Ignore) -> None:
 def _mend_ends(tokenizer: Any, core: Any, settings: dict[str, Any], where: Path, ignore: Ignore) -> None:
     """Beginning and end of a text as tokenizer_config.json says; transformers 5 does not heed it beside a tokenizer.json."""
     kind = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
-    ids = core.encode("a").ids
+    with opening(f"the tokenizer in {where.parent}"):
+        ids = core.encode("a").ids
     for key, token, place in (("add_bos_token", tokenizer.bos_token, 0), ("add_eos_token", tokenizer.eos_token, -1)):
-        wanted, there = settings.get(key), token is not None and ids[place] == core.token_to_id(token)
+        wanted, there = settings.get(key), token is not None and bool(ids) and ids[place] == core.token_to_id(token)
         if wanted not in (True, False) or wanted == there or (not wanted and kind not in known.HEED_ENDS):
             continue
         if wanted and token is None:

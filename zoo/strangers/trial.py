@@ -1,0 +1,107 @@
+"""Tokenizers of strangers, tried once in a process with limits before they are used here; what passed is remembered.
+
+Not tried are the package's own and a registered model's at its pinned revision: their bytes are known. Every other one is, a
+repository of the Hub and a folder alike, since a folder may be anybody's. A second opening costs a digest of its files.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UnrecognisedCheckpointError
+from zoo.strangers import seen, tokenizers
+from zoo.strangers.confined import Answer, Confined, ConfinedError
+
+VERSION = 1  # of the checks and of the texts below: with another, everything is tried again
+SECONDS, MEMORY = 60.0, 3 * 2**30  # Gemma's 33 MB take three seconds on a busy machine, and 1.2 GB
+_PROSE = "Two DOGS,  a café's 3,000 ﬁsh & 山の上\n[x]\tnaïve e-mails İstanbul ﷺ 한국어 \U0001f600\u0301 हिन्दी http://a.b/c?d=e#f "
+# Of every kind of letter a run, since what a pattern repeats is what it may choke on.
+_RUNS = ("a", " ", "\n", "1", ".", "é", "山", "\U0001f600", "a ", "ab1 ", "_", "\u0301", "A", "--", "\t", "\ufdfa")
+_LENGTHS = (1, 40, 1000, 4000)
+
+_TRUSTED: ContextVar[bool] = ContextVar("trusted", default=False)
+_CHILD = Confined(f"{__name__}:attempt", seconds=SECONDS, memory=MEMORY)
+
+
+@contextmanager
+def trusting(known: bool = True) -> Iterator[None]:
+    """Inside, tokenizers are opened untried: their bytes are the package's own, or of a revision that it names."""
+    token = _TRUSTED.set(known)
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(token)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Holds a folder's tokenizer to what one can be, and tries it, once for these bytes.
+
+    Raises:
+        UnrecognisedCheckpointError: it asks for what no tokenizer needs, or harmed the process that it was tried in.
+        MissingWeightsError: a damaged file.
+    """
+    if _TRUSTED.get():
+        return
+    files = tokenizers.files_of(folder)
+    digest = hashlib.sha256(_salt())
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+    if seen.is_known(folder, digest.hexdigest()):
+        return
+    tokenizers.check_files(folder)
+    for path in filter(tokenizers.is_whole, files):
+        _try(path.read_bytes(), str(path))
+    seen.remember(folder, digest.hexdigest())
+
+
+def check_built(core: Any, folder: Path) -> None:
+    """As `check_tokenizer`, of a `tokenizers.Tokenizer` that transformers built from other files than a tokenizer.json."""
+    if _TRUSTED.get():
+        return
+    content = core.to_str().encode()
+    digest = hashlib.sha256(_salt() + content).hexdigest()
+    if not seen.is_known(folder, digest):
+        _try(content, f"the tokenizer in {folder}")
+        seen.remember(folder, digest)
+
+
+def _try(content: bytes, where: str) -> None:
+    try:
+        _CHILD.ask(where, content)
+    except ConfinedError as error:
+        if error.reason == "failed":  # it says so itself, and will here
+            return
+        raise UnrecognisedCheckpointError(
+            f"{where}: the tokenizer was tried in a process of its own, which {_said(error)}. It is damaged or made to do harm; "
+            "take it from its author's own repository, or leave the model"
+        ) from error
+
+
+def _said(error: ConfinedError) -> str:
+    return "needed too much memory" if error.reason == "memory" else str(error)
+
+
+def _salt() -> bytes:
+    return f"{VERSION} {version('tokenizers')}\0".encode()
+
+
+# ---- In the process.
+
+
+def attempt(content: bytes, name: str) -> Answer:
+    """Opens a tokenizer.json and reads texts of many kinds and lengths; whatever goes wrong ends this process or the attempt."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(content.decode())
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    for text in (_PROSE, *(run * (length // len(run)) for length in _LENGTHS for run in _RUNS if length >= len(run))):
+        tokenizer.encode(text)
+        tokenizer.encode(f"{text}x", add_special_tokens=False)
+    tokenizer.encode(_PROSE * 100)
+    yield {}, b""
