@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypedDict
 from zoo.errors import InputError, ZooError
 from zoo.identity import Answers
 from zoo.keys import item_key
-from zoo.strangers.folders import Held, Place
+from zoo.strangers.folders import Place
+from zoo.strangers.locks import Held, locked
 from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair
 
@@ -77,7 +78,7 @@ def held(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     lock = Place.of(out) / _LOCK
     try:
-        with lock.locked():
+        with locked(lock):
             try:
                 yield
             finally:
