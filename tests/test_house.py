@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "hub_errors": {"errors"},
     "cache": {"hub_errors"},
     "precision": set(),
-    "tables": BASE | {"evaluation", "formats", "files", "hub", "hub_errors", "identity", "media"},
+    "tables": BASE | {"evaluation", "formats", "files", "hub", "hub_errors", "identity", "media", "strangers"},
     "bulk": BASE | {"embedder", "registry", "similarity", "streaming", "strangers", "tables"},
     "registry": BASE | {"embedder", "hub", "models", "precision"},
     "models": PARTS | {"encoders", "embedder", "registry", "formats", "models"},

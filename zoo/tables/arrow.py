@@ -2,13 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
+from zoo.tables.bounds import LEAST_ROWS, MAX_COLUMNS, MAX_LINE, ROWS_A_BYTE
 from zoo.tables.cells import EXACT
 from zoo.tables.errors import TableError
+from zoo.tables.pages import plan, sizes_of, too_large
 from zoo.tables.reading import Format, RawRow, RowReader
 from zoo.tables.schema import Column
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 64  # rows
+_DEEPEST = 32  # lists and objects within each other
 _UNREADABLE = object()
 
 
@@ -45,27 +50,41 @@ class ParquetReader(RowReader):
 
         wanted = [name for name in self.schema.names if columns is None or name in columns]
         number, footer = 0, read_footer(self.path)
-        # Small buffers: without them a row group of images would come into memory as a whole.
-        with pq.ParquetFile(self.path, metadata=footer, pre_buffer=False, buffer_size=2**20) as file:
-            for group in range(footer.num_row_groups):
-                stop, problem = number + footer.row_group(group).num_rows, ""
-                try:
+        for group in range(footer.num_row_groups):
+            stop, problem = number + footer.row_group(group).num_rows, ""
+            try:
+                how = plan(self.path, "", footer, group, wanted, _BATCH)
+                # Small buffers: without them a row group of images would come into memory as a whole.
+                options = {"read_dictionary": how.paths, "pre_buffer": False, "buffer_size": 2**20}
+                with pq.ParquetFile(self.path, metadata=footer, **options) as file:
                     for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=wanted):
-                        yield from self._rows_of(batch, wanted, number)
+                        yield from self._rows_of(batch, wanted, how.vast, number)
                         number += len(batch)
-                except (pa.ArrowException, OSError) as error:
-                    problem = f"row group {group} is damaged or cut off: {error}"
-                for lost in range(number, stop) if problem else ():
-                    yield RawRow(lost, 0, f"{self.name}, row {lost}", {}, problem)
-                number = stop
+            except (pa.ArrowException, OSError, TableError) as error:
+                said = isinstance(error, TableError)
+                problem = str(error) if said else f"row group {group} is damaged or cut off: {error}"
+            for lost in range(number, stop) if problem else ():
+                yield RawRow(lost, 0, f"{self.name}, row {lost}", {}, problem)
+            number = stop
 
-    def _rows_of(self, batch: "pa.RecordBatch", wanted: Sequence[str], first: int) -> Iterator[RawRow]:
-        values = [_values(batch.column(name)) for name in wanted]
+    def _rows_of(
+        self, batch: "pa.RecordBatch", wanted: Sequence[str], vast: Collection[str], first: int
+    ) -> Iterator[RawRow]:
+        few = {name: _values(batch.column(name)) for name in wanted if name not in vast}
+        sizes = sum((sizes_of(batch.column(name)) for name in wanted if name in vast), np.zeros(len(batch), np.int64))
         for at in range(len(batch)):
-            cells = {name: column[at] for name, column in zip(wanted, values, strict=True)}
+            where = f"{self.name}, row {first + at}"
+            if sizes[at] > MAX_LINE:
+                yield RawRow(first + at, 0, where, {}, too_large(sizes[at]))
+                continue
+            # Of columns whose rows may be vast, one row at a time is Python's.
+            cells = {
+                name: few[name][at] if name in few else _values(batch.column(name).slice(at, 1))[0] for name in wanted
+            }
             bad = any(value is _UNREADABLE for value in cells.values())
-            where, problem = f"{self.name}, row {first + at}", "a text is not UTF-8" if bad else ""
-            yield RawRow(first + at, 0, where, {} if bad else cells | self.constants, problem)
+            yield RawRow(
+                first + at, 0, where, {} if bad else cells | self.constants, "a text is not UTF-8" if bad else ""
+            )
 
     def types(self, guesses: dict[str, Any] | None = None) -> "dict[str, pa.DataType]":
         """See `RowReader`."""
@@ -120,9 +139,21 @@ def read_footer(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_metadata(path)
+        footer = pq.read_metadata(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} is no Parquet file, or damaged (no readable Parquet footer): {error}") from error
+    counts = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    size, rows = path.stat().st_size, footer.num_rows
+    if min(counts, default=0) < 0 or sum(counts) != rows:
+        raise TableError(
+            f"{path} is damaged: its footer speaks of {rows:,} rows, and its row groups of {sum(counts):,}"
+        )
+    if rows > LEAST_ROWS and rows > ROWS_A_BYTE * size:
+        raise TableError(
+            f"{path} speaks of {rows:,} rows in {size:,} bytes, over {ROWS_A_BYTE} in each, and so is damaged or made to fill the "
+            "memory"
+        )
+    return footer
 
 
 def read_schema(path: Path) -> "pa.Schema":
@@ -138,9 +169,26 @@ def read_schema(path: Path) -> "pa.Schema":
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} is no Parquet file, or damaged (no readable Parquet footer): {error}") from error
+    if len(schema.names) > MAX_COLUMNS:
+        raise TableError(
+            f"{path} has {len(schema.names):,} columns; at most {MAX_COLUMNS:,} are read: keep those you need"
+        )
+    if deep := next((field.name for field in schema if _is_deep(field.type)), None):
+        raise TableError(f"{path}: column {deep} nests lists and objects more than {_DEEPEST} deep")
     if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
         raise TableError(f"{path.name}: column {', '.join(twice)} occurs twice; every column needs a name of its own")
     return schema
+
+
+def _is_deep(kind: "pa.DataType") -> bool:
+    import pyarrow.types as types
+
+    level = [kind]
+    for _ in range(_DEEPEST):
+        level = [one.field(place).type for one in level if types.is_nested(one) for place in range(one.num_fields)]
+        if not level:
+            return False
+    return True
 
 
 def together(schemas: "Sequence[pa.Schema]") -> "pa.Schema":

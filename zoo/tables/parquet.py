@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.tables.arrow import class_names, column_of, kind_of_type, passage_type, read_footer, read_schema, together
+from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import PASSAGE, label_kind
 from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.files import Constants, names_of
 from zoo.tables.options import Options
+from zoo.tables.pages import listed, plan, sizes_of, too_large
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import LABELS, Column, Schema, infer
 from zoo.tables.table import MOST, Table, named_datasets, one_dataset, spread
@@ -52,6 +54,7 @@ class RowGroups:
         starts = np.concatenate([[0], np.cumsum([footer.num_rows for footer in self._footers])])
         self._file_starts = starts.astype(np.int64)
         self._kept: OrderedDict[int, Future] = OrderedDict()
+        self._large: dict[int, int] = {}  # rows whose texts are too large, and how large they are
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -82,7 +85,9 @@ class RowGroups:
         return self.row_of(self._group(group), own, row)
 
     def row_of(self, table: "pa.Table", own: int, row: int) -> dict[str, Any]:
-        """A row of a row group; raises BadRowError where a text is not UTF-8."""
+        """A row of a row group; raises BadRowError where a text is not UTF-8, or the texts are too large."""
+        if (size := self._large.get(row)) is not None:
+            raise BadRowError(f"{self.where(row)}: {too_large(size)}", what=self.where(row))
         try:
             return table.slice(own, 1).to_pylist()[0] if table.num_columns else {}
         except UnicodeDecodeError:
@@ -122,7 +127,11 @@ class RowGroups:
             return sum(f.result().nbytes for f in self._kept.values() if f.done() and not f.exception())
 
     def read(self, group: int, columns: Sequence[str] | None) -> "pa.Table":
-        """A row group from disk; raises TableError where that is damaged."""
+        """A row group from disk; texts that would be many copies of a few are a dictionary.
+
+        Raises:
+            TableError: it is damaged, or made to fill the memory.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -131,10 +140,14 @@ class RowGroups:
         own_columns = None if columns is None else [name for name in columns if name not in constants]
         try:
             # A reader each: pyarrow does not promise that one may be shared by threads.
-            with pq.ParquetFile(self.files[file], metadata=self._footers[file]) as reader:
+            footer, name = self._footers[file], self.names[file]
+            how = plan(self.files[file], name, footer, own, own_columns, None)
+            with pq.ParquetFile(self.files[file], metadata=footer, read_dictionary=how.paths) as reader:
                 table = reader.read_row_group(own, columns=own_columns, use_threads=False)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise TableError(f"{self.names[file]}, row group {own}: damaged or cut off: {error}") from error
+        if how.vast:
+            self._note_large(table, how.vast, int(self.ends[group]) - table.num_rows)
         if not constants:
             return table
         found = dict(zip(table.column_names, table.columns, strict=True))
@@ -143,6 +156,12 @@ class RowGroups:
             name: pa.array([value] * rows) for name, value in constants.items() if columns is None or name in columns
         }
         return pa.table(found | same)
+
+    def _note_large(self, table: "pa.Table", columns: Collection[str], first: int) -> None:
+        held = [table[column] for column in columns if column in table.column_names]
+        sizes = sum(np.concatenate([sizes_of(chunk) for chunk in column.chunks]) for column in held)
+        for own in np.flatnonzero(np.asarray(sizes) > MAX_LINE).tolist():
+            self._large[first + own] = int(sizes[own])
 
     def full_columns(self, group: int) -> set[str]:
         """Columns of bytes of which the footer says that no value of the group is null."""
@@ -217,7 +236,7 @@ class ParquetTable(Table):
         """See `Table`; nothing else is read. `groups`: of so many row groups."""
         reads = (self._groups.read(group, [column]) for group in range(len(self._groups.groups))[:groups])
         try:
-            values = [value for table in reads if column in table.column_names for value in table[column].to_pylist()]
+            values = [value for table in reads if column in table.column_names for value in listed(table[column])]
         except UnicodeDecodeError as error:
             raise TableError(f"{self._groups.files[0].name}: a value of column {column} is not UTF-8") from error
         names = self._classes.get(column)

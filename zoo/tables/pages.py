@@ -1,0 +1,324 @@
+"""What a column of a Parquet file will take in memory, from the headers of its pages: read before anything is unpacked.
+
+A footer is only a claim. The decoder allocates and unpacks what the headers of pages say, and these are walked here, without
+what lies between them: 1 MB each in most files.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from zoo.strangers.confined import Answer, Confined, ConfinedError
+from zoo.tables.bounds import MAX_LINE, PACKED_RATIO, PIECE
+from zoo.tables.errors import TableError
+
+_WINDOW = 4096  # bytes in which a header usually ends; its statistics may be longer
+_LONGEST = 2**20
+_DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_MEASURED_ROWS = 1024
+_BY_DICTIONARY, _DELTA_STRINGS = (2, 8), 7  # encodings of data pages
+
+
+class Taken(NamedTuple):
+    """What one column of a row group takes.
+
+    Attributes:
+        packed: bytes in the file. plain: bytes of its pages, unpacked. largest: of the largest page.
+        entry: bytes of the dictionary, and so at most of each value that is told by its number in it. dictionary: where its bytes
+            begin and how many they are.
+        numbered: values that are told so. values: of all pages. delta: at most so many bytes have values that say what they
+            add to the one before.
+    """
+
+    packed: int
+    plain: int
+    largest: int
+    entry: int
+    dictionary: tuple[int, int]
+    numbered: int
+    values: int
+    delta: int
+
+
+def taken(file: BinaryIO, column: Any, name: str) -> Taken:
+    """What a column of a row group takes (`column` is pyarrow's ColumnChunkMetaData).
+
+    Raises:
+        TableError: its pages lie outside of the file, or cannot be read.
+    """
+    start = column.data_page_offset
+    if column.has_dictionary_page and 0 < (column.dictionary_page_offset or 0) < start:
+        start = column.dictionary_page_offset
+    packed, wanted = column.total_compressed_size, column.num_values
+    size = file.seek(0, 2)
+    if not 0 < start <= start + packed <= size:
+        raise TableError(f"{name}: column {column.path_in_schema} lies outside of the file")
+    dictionary = (0, 0)
+    plain = largest = entry = numbered = values = delta = 0
+    at = start
+    while at < start + packed and values < wanted:
+        header, length = _header(file, at, name)
+        kind, unpacked, here = header.get(1), header.get(2), header.get(3)
+        if not (isinstance(unpacked, int) and isinstance(here, int) and unpacked >= 0 and 0 <= here <= size - at):
+            raise TableError(f"{name}: column {column.path_in_schema} has a page without a size")
+        plain, largest = plain + unpacked, max(largest, unpacked)
+        about = header.get({_DICTIONARY: 7, _DATA: 5, _DATA_V2: 8}.get(kind, -1))
+        about = about if isinstance(about, dict) else {}
+        count = about.get(1) if isinstance(about.get(1), int) else 0
+        if kind == _DICTIONARY:
+            entry, dictionary = max(entry, unpacked), (at + length, here)
+        elif kind in (_DATA, _DATA_V2):
+            encoding = about.get(2 if kind == _DATA else 4)
+            values += max(count, 0)
+            numbered += max(count, 0) if encoding in _BY_DICTIONARY else 0
+            delta += max(count, 0) * unpacked if encoding == _DELTA_STRINGS else 0
+        at += length + here
+    return Taken(packed, plain, largest, entry, dictionary, numbered, values, delta)
+
+
+class Plan(NamedTuple):
+    """How columns of a row group are read.
+
+    Attributes:
+        paths: leaves of texts and bytes that are read as dictionaries, since each value told by a number would be a copy.
+        vast: columns of which single rows may be vast: their sizes are looked at before a row becomes Python's.
+    """
+
+    paths: tuple[str, ...]
+    vast: frozenset[str]
+
+
+def plan(path: Path, name: str, footer: Any, group: int, columns: Sequence[str] | None, batch: int | None) -> Plan:
+    """How columns of a row group are read so that nothing small becomes large.
+
+    Args:
+        name: of the file, as messages begin; "" where they say it already. columns: those that are read, None for all. batch: rows that come into memory at once; None for all.
+
+    Raises:
+        TableError: a column would fill the memory, as no honest one does, or its pages cannot be read.
+    """
+    where, found = f"{name}, row group {group}" if name else f"row group {group}", footer.row_group(group)
+    rows = found.num_rows if batch is None else min(batch, found.num_rows)
+    paths: list[str] = []
+    vast: set[str] = set()
+    plain = packed = 0
+    with path.open("rb") as file:
+        for leaf in range(found.num_columns):
+            chunk, about = found.column(leaf), footer.schema.column(leaf)
+            column = _column_of(about.path, columns)
+            if column is None:
+                continue
+            took = taken(file, chunk, where)
+            plain, packed = plain + took.plain, packed + took.packed
+            width = _WIDTHS.get(chunk.physical_type, about.length)
+            nested, texts = about.max_repetition_level > 0, chunk.physical_type == "BYTE_ARRAY"
+            values = took.values if nested else min(took.values, rows)
+            _check(took.largest, took.packed, where, column, "bytes in a page")
+            _check(values * (8 if texts else width), took.packed, where, column, "bytes of values")
+            numbered = min(took.numbered, values) * took.entry if texts else 0
+            if numbered > PIECE:
+                numbered = min(took.numbered, values) * _longest_entry(file, took, chunk.compression)
+            if took.delta > PIECE and texts:
+                measured = _measured(path, group, about.path, where)
+                _check(
+                    measured if batch is None else measured // max(1, found.num_rows // rows),
+                    took.packed,
+                    where,
+                    column,
+                    "bytes",
+                )
+                vast.add(column)
+            if numbered > PIECE:
+                paths.append(about.path)
+            if numbered > PIECE or (nested and 32 * values > PIECE) or (nested and took.plain > PIECE):
+                vast.add(column)
+    if batch is None:
+        _check(plain, packed, where, "", "bytes")
+    return Plan(tuple(paths), frozenset(vast))
+
+
+def _column_of(leaf: str, columns: Sequence[str] | None) -> str | None:
+    """The column to which a leaf belongs, of those that are read; a name may hold dots itself."""
+    if columns is None:
+        return leaf.partition(".")[0]
+    return next((column for column in columns if leaf == column or leaf.startswith(f"{column}.")), None)
+
+
+def _longest_entry(file: BinaryIO, took: Taken, compression: str) -> int:
+    """Bytes of the longest entry of a dictionary of texts; where it cannot be read, of all together."""
+    import pyarrow as pa
+
+    start, length = took.dictionary
+    file.seek(start)
+    content: Any = file.read(length)
+    try:
+        if compression != "UNCOMPRESSED":
+            content = pa.Codec(compression.lower().removesuffix("_raw")).decompress(content, took.entry)
+    except (pa.ArrowException, OSError, ValueError):
+        return took.entry
+    view, at, longest = memoryview(content), 0, 0
+    while at + 4 <= len(view):  # each is its length and its bytes
+        entry = int.from_bytes(view[at : at + 4], "little")
+        at, longest = at + 4 + entry, max(longest, entry)
+    return longest if at == len(view) else took.entry
+
+
+def _check(size: int, packed: int, where: str, column: str, what: str) -> None:
+    if size > PIECE and size > PACKED_RATIO * packed:
+        raise TableError(
+            f"{where}:{f' column {column}' if column else ' it'} has {size:,} {what}, in {packed:,} bytes of the file; that is more than {PACKED_RATIO} "
+            "times as many, and so made to fill the memory, or damaged. Write the table anew, or leave the column out"
+        )
+
+
+_MEASURING = Confined("zoo.tables.pages:measured", memory=2**31, seconds=60)
+
+
+def _measured(path: Path, group: int, leaf: str, where: str) -> int:
+    """Bytes of a column, unpacked elsewhere: only so is it known what values are that say what they add to the one before."""
+    try:
+        with path.open("rb") as file:
+            facts, _ = _MEASURING.ask(where, file, group=group, leaf=leaf)
+    except ConfinedError as error:
+        raise TableError(f"{where}: column {leaf} would fill the memory: measuring it {error}") from error
+    size = facts.get("bytes")
+    if not isinstance(size, int) or size < 0:
+        raise TableError(f"{where}: column {leaf} cannot be measured")
+    return size
+
+
+def measured(file: int, name: str, group: int, leaf: str) -> Answer:
+    """What `_measured` runs in a process with limits."""
+    import pyarrow.parquet as pq
+
+    with os.fdopen(os.dup(file), "rb") as source, pq.ParquetFile(source, pre_buffer=False, buffer_size=2**20) as opened:
+        batches = opened.iter_batches(_MEASURED_ROWS, row_groups=[group], columns=[leaf], use_threads=False)
+        yield {"bytes": sum(batch.nbytes for batch in batches)}, b""
+
+
+def sizes_of(column: Any) -> np.ndarray:
+    """Bytes that each row of an Arrow array takes as Python's values, about: `(rows,)`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        lengths = sizes_of(column.dictionary)
+        places = pc.fill_null(column.indices, -1).to_numpy(zero_copy_only=False)
+        return np.where(places < 0, 8, np.append(lengths, 8)[places])
+    if pa.types.is_struct(kind):
+        return sum((sizes_of(column.field(place)) for place in range(kind.num_fields)), np.full(len(column), 64))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        ends = np.concatenate([[0], np.cumsum(sizes_of(column.values))])
+        offsets = column.offsets.to_numpy()
+        return ends[offsets[1:]] - ends[offsets[:-1]] + 64
+    if pa.types.is_nested(kind):  # what else there is comes from no writer of tables: its whole for each row
+        return np.full(len(column), column.nbytes + 64 * len(column))
+    if any(
+        test(kind)
+        for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    ):
+        return pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64) + 64
+    return np.full(len(column), 32)
+
+
+def too_large(size: int) -> str:
+    """Why a row of vast columns is none."""
+    return f"its texts have {size:,} bytes; at most {MAX_LINE:,} are read"
+
+
+def listed(column: Any) -> list[Any]:
+    """The values of a column of a table; equal ones of a dictionary are one object, not copies.
+
+    Raises:
+        TableError: they would be copies, and fill the memory.
+    """
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        if pa.types.is_nested(column.type) and column.nbytes < PIECE:  # else it is as large as the file
+            size = int(sum(sizes_of(chunk).sum() for chunk in column.chunks))
+            if size > 4 * PIECE:
+                raise TableError(
+                    f"a column's values have {size:,} bytes in {column.nbytes:,} of memory: too many to be compared"
+                )
+        return column.to_pylist()
+    values: list[Any] = []
+    for chunk in column.chunks:
+        words = chunk.dictionary.to_pylist()
+        values += [None if place is None else words[place] for place in chunk.indices.to_pylist()]
+    return values
+
+
+def _header(file: BinaryIO, at: int, name: str) -> tuple[dict[int, Any], int]:
+    """The header of a page, by the numbers of its fields, and its length."""
+    window = _WINDOW
+    while True:
+        file.seek(at)
+        data = file.read(window)
+        try:
+            reader = _Compact(data)
+            return reader.struct(0), reader.at
+        except IndexError:
+            if len(data) < window or window >= _LONGEST:
+                raise TableError(
+                    f"{name} is damaged or cut off: a page at byte {at:,} has no readable header"
+                ) from None
+            window *= 16
+
+
+class _Compact:
+    """Structs of Thrift's compact protocol, as far as headers of pages have them; past the end it is an IndexError."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def _byte(self) -> int:
+        value = self.data[self.at]
+        self.at += 1
+        return value
+
+    def _number(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise IndexError
+
+    def _signed(self) -> int:
+        value = self._number()
+        return (value >> 1) ^ -(value & 1)
+
+    def struct(self, depth: int) -> dict[int, Any]:
+        if depth > 4:
+            raise IndexError
+        return dict(self._fields(depth))
+
+    def _fields(self, depth: int) -> Iterator[tuple[int, Any]]:
+        number = 0
+        while head := self._byte():
+            number = number + (head >> 4) if head >> 4 else self._signed()
+            yield number, self._value(head & 15, depth)
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in (1, 2):
+            return kind == 1
+        if kind == 3:
+            return self._byte()
+        if kind in (4, 5, 6):
+            return self._signed()
+        if kind in (7, 8):
+            length = 8 if kind == 7 else self._number()
+            self.at += length
+            if self.at > len(self.data):
+                raise IndexError
+            return None
+        if kind == 12:
+            return self.struct(depth + 1)
+        raise IndexError  # lists and maps: no header of a page has any
