@@ -11,6 +11,7 @@ from zoo.identity import Answers
 from zoo.keys import item_key
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked
+from zoo.strangers.made import mark
 from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair
 
@@ -127,7 +128,10 @@ def note(out: Path, facts: dict[str, Any], answers: Answers, held_out: Sequence[
     found = check_same(out, facts, answers, held_out)
     wait_for_all()
     if world()[0] == 0:
+        fresh = not begun_in(out)
         write_json(out / RECIPE, {**facts, **found})
+        if fresh:  # from here on what the folder names was said here
+            mark(out)
     wait_for_all()
 
 

@@ -146,7 +146,7 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
         return _report(rehearse(model, rows, stages, held_out=held_out, device=device))
     facts = _data_facts(arguments, recalled, pairs)
     if arguments.finish:
-        options = {"data": facts, "progress": True, "device": device}
+        options = {"data": facts, "progress": True, "device": device, "allow_outside": True}  # as `recalled` allowed
         step = finish(model, rows, arguments.out, held_out=held_out, name=finished, **options)
         say(f"model of step {step} written to {arguments.out}")
         return 0

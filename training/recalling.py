@@ -10,13 +10,15 @@ from typing import Any, NoReturn
 
 from zoo.cli import train as command
 from zoo.errors import ZooError
+from zoo.strangers.made import made_here
 
 from .claims import RECIPE, run_in
+from .outside import check_teachers, is_elsewhere, refuse_named
 from .own import DamagedRunError
 from .recipe import Recipe
 
 _PLACES = {"data", "root", "held_out", "model", "teacher"}  # options that may be paths
-_NO_CHANGE = {"out", "resume", "finish", "log", "device"}
+_NO_CHANGE = {"out", "resume", "finish", "log", "device", "allow_outside"}
 
 
 class Recalled:
@@ -49,26 +51,48 @@ class Recalled:
             if goes_on and arguments.out is not None and not arguments.data and "recipe" not in self.given:
                 raise ZooError(f"{arguments.out} holds no run to go on with: name the pairs to begin one")
             return
+        allowed = arguments.allow_outside or made_here(arguments.out)
         if "recipe" not in self.given:
-            self.recipe = [Recipe.from_dict(stage) for stage in found["stages"]]
-        self._go_on(found.get("started") or {})
+            self.recipe = [Recipe.from_dict(stage) for stage in found.get("stages", ())]
+            if not allowed and "teacher" not in self.given:
+                check_teachers(arguments.out, self.recipe)
+        self._go_on(found.get("started") or {}, allowed)
 
-    def _go_on(self, started: dict[str, Any]) -> None:
-        """Takes over what is not given anew."""
+    def _go_on(self, started: dict[str, Any], allowed: bool) -> None:
+        """Takes over what is not given anew; of a folder that was not made here nothing that would be opened elsewhere."""
         if not started:
             if "data" not in self.given:
                 raise ZooError(f"{self.arguments.out}: the run was begun in Python, so its pairs must be named again")
             return
         began = _parser().parse_args(started["commands"][0])
+        if not allowed:
+            refuse_named(self.arguments.out, self._named(began))
         for name, value in vars(began).items():
             if name not in self.given and name not in ("out", "resume", "finish", "dry_run", "show", "list"):
                 setattr(self.arguments, name, value)
         here, there = Path.cwd(), Path(started["folder"])
-        if there != here and there.is_dir() and not _PLACES & self.given:
+        if allowed and there != here and there.is_dir() and not _PLACES & self.given:
             self.folder, self.arguments.out = there, self.arguments.out.absolute()
         self.commands = list(started["commands"])
         if not self.unchanged:
             self.commands.append(list(self.arguments.given))
+
+    def _named(self, began: argparse.Namespace) -> list[str]:
+        """What the folder's own command would have opened or sent somewhere, as it says it."""
+        data = [source for source in began.data if not source.rpartition("=")[2].startswith("pack:")]
+        words = {"data": [("", source) for source in data]}
+        words |= {
+            name: [(f"--{name.replace('_', '-')} ", value)]
+            for name in _PLACES - {"data"}
+            if (value := vars(began)[name])
+        }
+        words["log"] = [("--log ", tracker) for tracker in began.log or () if tracker not in ("tensorboard", "none")]
+        return [
+            f"{option}{value}"
+            for name, entries in words.items()
+            for option, value in entries
+            if name not in self.given and (name not in ("model", "teacher") or is_elsewhere(value))
+        ]
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ import torch
 from zoo.embedder import Embedder
 from zoo.fusion import add_combiner
 from zoo.identity import Answers
+from zoo.strangers.made import made_here
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 
 from . import sharding
@@ -30,6 +31,7 @@ from .losses import Loss, build_loss
 from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .modes import apart
 from .offender import save_offender
+from .outside import check_teachers
 from .own import check_own
 from .parts import check_batches, part_numbers, parts_of, stage_loss
 from .recipe import Recipe, RecipeError, stages_of
@@ -400,13 +402,20 @@ def finish(
     progress: bool = False,
     data: dict[str, Any] | None = None,
     device: str | torch.device | None = None,
+    allow_outside: bool = False,
 ) -> int:
-    """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached."""
+    """Writes the model of a run that was stopped, from its last whole checkpoint; returns the step it had reached.
+
+    Args:
+        allow_outside: open the teacher that the folder names, also where the folder was not made here.
+    """
     out = Path(out)
     stages = run_in(out).get("stages")
     if not stages or not checkpoints_in(out / "checkpoints"):
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
     recipe = Recipe.from_dict(stages[0])
+    if not (allow_outside or made_here(out)):
+        check_teachers(out, [recipe])
     pairs, held_out = hold_out(set_aside(pairs, recipe.max_bad), held_out, recipe)
     if recipe.combiner:
         add_combiner(model, recipe.combiner, recipe.seed)

@@ -5,6 +5,7 @@
 
 import json
 import os
+import platform
 import resource
 import sys
 import tempfile
@@ -144,6 +145,7 @@ def main(order: str) -> int:
     import zoo.embedder
 
     torch.set_num_threads(1)
+    platform.platform()  # which runs `uname`, and remembers what it said
     limit(told["memory"], told["seconds"])
     Path("/proc/self/clear_refs").write_text("5")  # the peak of resident memory begins anew
     resident = status("VmRSS")

@@ -13,7 +13,7 @@ from zoo._version import __version__
 from zoo.errors import ZooError
 from zoo.evaluation.pairs import PairScores
 from zoo.strangers.folders import Place
-from zoo.strangers.schema import Range
+from zoo.strangers.schema import Like, Range
 from zoo.strangers.terminal import clean_output
 
 from ..checkpoint import write_json
@@ -39,7 +39,7 @@ class Stage(TypedDict, total=False):
     """What a report needs of a stage of recipe.json; all else in it is shown as it is."""
 
     model: str
-    name: str
+    name: Annotated[str, Like(r"[^/\\\0]{0,100}", "a name of a stage")]
     steps: Annotated[int, Range(0, MOST_STEPS)] | None
 
 
@@ -67,7 +67,10 @@ def write_report(out: Path) -> Path:
     if not (recipe or found or metrics["step"]):
         raise NoRunError(f"{out} holds no recipe.json, scores.json or metrics.jsonl; name the folder given to --out")
     stages = recipe.get("stages") or [recipe]
+    # All is read before anything is drawn or written.
+    evaluations, skipped, kept = read_evaluations(out, found, stages), _skipped(out, last), kept_examples(out)
     (Place.of(out) / "report").make()
+    versions = _versions(out)
     sections: list[Section] = [
         (
             "",
@@ -77,12 +80,12 @@ def write_report(out: Path) -> Path:
             ],
         ),
         ("Retrieval on held-out pairs", parts.held_out(before, after)),
-        ("Training", parts.training(metrics, read_evaluations(out, found, stages))),
+        ("Training", parts.training(metrics, evaluations)),
         ("The space of the vectors", parts.space(before.retrieval, after.retrieval)),
-        ("Examples", parts.examples(kept_examples(out), last)),
+        ("Examples", parts.examples(kept, last)),
         ("Recipe", parts.recipe(stages)),
-        ("Data", parts.data(data, _skipped(out, last))),
-        ("Versions", [Words(" · ".join(f"{name} {version}" for name, version in _versions(out).items()))]),
+        ("Data", parts.data(data, skipped)),
+        ("Versions", [Words(" · ".join(f"{name} {version}" for name, version in versions.items()))]),
         ("Run it again", [Code(str(data["command"]))] if data.get("command") else []),
     ]
     sections = [(heading, blocks) for heading, blocks in sections if blocks]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from zoo.formats import TOKENIZER_FILES
+from zoo.strangers.made import MARK
 
 FILE, VECTORS = "certificate.json", "certificate.safetensors"
 # What no library reads to make a vector. Everything else is hashed, and reported where it was not there before.
@@ -34,7 +35,7 @@ def steers(name: str) -> bool:
     rooms = path.parts[:-1]
     if rooms and (rooms[0] in _ROOMS or rooms[0].startswith("stage-")):
         return False
-    if name in (FILE, VECTORS, *_FIGURES) or path.name.startswith("events.out.tfevents"):
+    if name in (FILE, VECTORS, MARK, *_FIGURES) or path.name.startswith("events.out.tfevents"):
         return False
     return path.suffix.lower() not in _PICTURES and not _PAPERS.fullmatch(path.name)
 

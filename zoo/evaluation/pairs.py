@@ -1,6 +1,5 @@
 """Retrieval over held-out pairs, both ways, with what is needed to compare two runs and to show examples."""
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict
@@ -168,7 +167,7 @@ class PairScores:
         for name in ("alignment", "uniformity", "gap"):
             value = facts[name]
             none = value is None and name == "gap"
-            if not none and not (isinstance(value, int | float) and (math.isnan(value) or abs(value) <= _FARTHEST)):
+            if not none and not (isinstance(value, int | float) and (abs(value) <= _FARTHEST or value != value)):
                 raise ValueError(f"{name} is {schema.shown(value)}; it must be a number")
         if facts["plane"] is not None:
             found["plane"] = numbers(facts["plane"], "plane", -_FARTHEST, _FARTHEST)
