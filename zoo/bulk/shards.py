@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.bulk.checking import check_rows, remember
 from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
 from zoo.bulk.errors import DamagedShardError, DiskFullError, FolderError
 from zoo.bulk.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
@@ -66,10 +67,11 @@ class Shard:
         return self.place.path
 
     def table(self, columns: Sequence[str] | None = None) -> "pa.Table":
-        """Its rows, or these columns of them; raises as `pyarrow.parquet.read_table`, and FileNotFoundError."""
+        """Its rows, or these columns of them, checked once; raises FileNotFoundError, DamagedShardError."""
         import pyarrow.parquet as pq
 
         with self.place.open() as file:
+            check_rows(file, self)
             return pq.read_table(file, columns=None if columns is None else list(columns))
 
     def stamp(self, position: int) -> bytes:
@@ -332,7 +334,9 @@ class ShardFolder:
         name = f"g{generation:06d}-{'kept-' if footer.get('kept') else ''}{name}" if generation else name
         with self._writing():
             (self.shards / name).write(buffer.getbuffer())
-        return read_footer(self.shards / name)
+        shard = read_footer(self.shards / name)
+        remember(shard)
+        return shard
 
     # -- the quarantine
 
@@ -382,8 +386,8 @@ def read_footer(place: Place) -> Shard:
         with place.open() as file, pq.ParquetFile(file) as parquet:
             schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
             about = os.fstat(file.fileno())
-        footer = footer_of((schema.metadata or {}).get(FOOTER, b""), place.path, rows)
-        check_columns(schema, footer, place.path)
+        footer = footer_of((schema.metadata or {}).get(FOOTER, b""), "its footer", rows)
+        check_columns(schema, footer, "it")
     except (DamagedShardError, pa.ArrowException, OSError, ValueError) as error:
         raise DamagedShardError(
             f"{place} is no readable shard of `zoo embed` ({error}); delete it and run the same command again: only its "

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.bulk.checking import check_grown
 from zoo.bulk.errors import DamagedShardError, DiskFullError
 from zoo.bulk.shards import Shard, ShardFolder, full_disk_named
 from zoo.index import generations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # Rows given to the store in one commit.
 ROWS_PER_COMMIT = 65536
+BYTES_PER_COMMIT = 512 << 20  # or once they take so much memory: captions may be long
 # Seconds to wait for another process that builds a new generation, before the one in use is opened as it is.
 PATIENCE = 3.0
 
@@ -194,15 +196,18 @@ def _follow(index: Store, shards: Sequence[Shard]) -> None:
     """Adds the shards that are not in the index, several in one commit."""
     present = index.origins()
     batch: list[tuple[pa.Table, str]] = []
-    rows = 0
+    rows = bytes_ = taken = 0
+    size = sum(shard.status[0] for shard in shards)
     for shard in shards:
         if not shard.rows or _origin(shard) in present:
             continue
-        batch.append((shard.table(), _origin(shard)))
-        rows += shard.rows
-        if rows >= ROWS_PER_COMMIT:
+        table = shard.table()
+        check_grown(taken := taken + table.nbytes, size, shard.path.parent)
+        batch.append((table, _origin(shard)))
+        rows, bytes_ = rows + shard.rows, bytes_ + table.nbytes
+        if rows >= ROWS_PER_COMMIT or bytes_ >= BYTES_PER_COMMIT:
             index.add_shards(batch)
-            batch, rows = [], 0
+            batch, rows, bytes_ = [], 0, 0
     if batch:
         index.add_shards(batch)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.arguments import checked, optional, path, text, whole
 from zoo.arguments import model as a_model
+from zoo.bulk.checking import check_grown
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import ShardFolder
 from zoo.errors import PromptError, ZooError
@@ -96,12 +97,19 @@ def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def iter_tables(folder: Path | str, columns: Sequence[str] | None = None) -> "Iterator[pa.Table]":
-    """The finished shards of a folder one after the other, in the order of the inputs."""
-    for shard in ShardFolder(folder).finished():
+    """The finished shards of a folder one after the other, in the order of the inputs.
+
+    Raises:
+        DamagedShardError: one is damaged, or they take far more memory than bytes on disk. IndexStateError: an update came.
+    """
+    shards = ShardFolder(folder).finished()
+    size, taken = sum(shard.status[0] for shard in shards), 0
+    for shard in shards:
         try:
             table = shard.table(columns or None)
         except FileNotFoundError as error:
             raise IndexStateError(f"`zoo embed` has updated {folder} while it was read; begin again") from error
+        check_grown(taken := taken + table.nbytes, size, folder)
         yield table
 
 
