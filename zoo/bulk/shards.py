@@ -297,7 +297,10 @@ class ShardFolder:
         """Deletes all shards but those of the set that is searched."""
         self._drop(generation for generation in self.generations() if generation != live)
         with contextlib.suppress(OSError):
-            (self.place / REPLACED).remove_tree()
+            for place in self._files(REPLACED):
+                if NAME.fullmatch(re.sub(r"^\d{6}-", "", place.name)):
+                    place.remove()
+            (self.place / REPLACED).remove_empty()
 
     def _drop(self, generations: Iterable[int]) -> None:
         """Deletes sets that nobody asks for; where the system does not let go of a file, a later run does."""
@@ -351,6 +354,11 @@ class ShardFolder:
             with self._writing(), (self.place / QUARANTINE).change() as file:
                 file.seek(0, os.SEEK_END)
                 file.write("".join(one.line() for one in bad).encode())
+
+
+def holds_vectors(folder: Path) -> bool:
+    """Whether a manifest lies in a folder, be it one that is refused by name when it is read."""
+    return (Place.of(folder) / MANIFEST).kind() not in (None, "folder")
 
 
 def _generation(place: Place) -> int:

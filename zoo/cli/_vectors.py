@@ -69,12 +69,12 @@ def opened(
     Args:
         model: whether the model is needed where the vectors are there. check: is called with it before anything is embedded.
     """
-    from zoo.bulk.shards import MANIFEST, unfinished
+    from zoo.bulk.shards import holds_vectors, unfinished
     from zoo.vectors import open_vectors
 
     check_output(arguments.csv)
     check_output(arguments.html)
-    if (arguments.source / MANIFEST).is_file():
+    if holds_vectors(arguments.source):
         if arguments.model is not None and not model:
             raise ZooError(
                 "--model is for what is embedded; the vectors are there already, and are compared as they are"

@@ -62,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
     add_model_options(parser, default=None)
     parser.add_argument("--backend", choices=("lancedb", "exact"), help="the store (default: lancedb if installed)")
+    parser.add_argument(
+        "--adopt", action="store_true", help="DIR is my own: its index is kept in it (default: if it was made here)"
+    )
     parser.add_argument("--html", type=existing, metavar="FILE", help="write a page with thumbnails")
     parser.add_argument("--json", action="store_true", help="for machines")
 
@@ -87,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{arguments.folder}: {told}", file=sys.stderr)
     model = open_made_by(arguments, arguments.folder, manifest["model"])
     with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):
-        index = open_index(arguments.folder, model=model, backend=arguments.backend)
+        index = open_index(arguments.folder, model=model, backend=arguments.backend, adopt=arguments.adopt)
     if arguments.image_weight is not None:
         _weigh(model, arguments.image_weight)
 

@@ -30,6 +30,10 @@ class IndexStateError(ZooError):
     """There is no usable index where one was to be opened."""
 
 
+class ReadOnlyIndexError(IndexStateError):
+    """An index cannot be written where it would lie."""
+
+
 @dataclass(frozen=True)
 class Match:
     """One search result.

@@ -11,7 +11,8 @@ from zoo.bulk.checking import check_grown
 from zoo.bulk.errors import DamagedShardError, DiskFullError
 from zoo.bulk.shards import Shard, ShardFolder, full_disk_named
 from zoo.index import generations
-from zoo.index.base import FACTS, IndexFacts, IndexStateError
+from zoo.index.base import FACTS, IndexFacts, IndexStateError, ReadOnlyIndexError
+from zoo.index.homes import Home
 from zoo.index.locks import make_folder
 from zoo.index.store import Store
 from zoo.strangers.folders import Place
@@ -27,7 +28,7 @@ BYTES_PER_COMMIT = 512 << 20  # or once they take so much memory: captions may b
 PATIENCE = 3.0
 
 
-def up_to_date(home: Place, kind: type[Store], folder: Path, threshold: int) -> Store:
+def up_to_date(home: Home, kind: type[Store], folder: Path, threshold: int) -> Store:
     """An open index of the shards in `folder`.
 
     One process builds, others wait for it. Where it makes a new generation and that takes long, they open the one in use.
@@ -37,13 +38,13 @@ def up_to_date(home: Place, kind: type[Store], folder: Path, threshold: int) -> 
         IndexStateError: no vectors; or no index, and none can be written. DiskFullError: no space to build it.
     """
     try:
-        make_folder(home)
-        with _only_builder(home) as alone:
+        make_folder(home.place)
+        with _only_builder(home.place) as alone:
             if alone:
                 return _again_if_updated(home, kind, folder, threshold)
-        if older := _older(home, kind, folder):
+        if older := _older(home.place, kind, folder):
             return older
-        with _only_builder(home, wait=True):
+        with _only_builder(home.place, wait=True):
             return _again_if_updated(home, kind, folder, threshold)
     except (IndexStateError, DiskFullError):
         if index := _complete(home, kind, folder):
@@ -62,7 +63,7 @@ def _only_builder(home: Place, *, wait: bool = False) -> Iterator[bool]:
         except Held:
             alone = False
         except OSError as error:
-            raise IndexStateError(f"the index cannot be written into {home}: {error.strerror or error}") from error
+            raise ReadOnlyIndexError(f"the index cannot be written into {home}: {error.strerror or error}") from error
         yield alone
 
 
@@ -81,11 +82,12 @@ def _older(home: Place, kind: type[Store], folder: Path) -> Store | None:
     return None
 
 
-def _complete(home: Place, kind: type[Store], folder: Path) -> Store | None:
+def _complete(home: Home, kind: type[Store], folder: Path) -> Store | None:
     """The generation in use, if there is nothing to do for it."""
     with contextlib.suppress(IndexStateError, DamagedShardError):
-        shards, index = live_shards(folder), kind.open_at(home)
-        if _fits(index, shards) and index.origins() == {_origin(shard) for shard in shards if shard.rows}:
+        shards, index = live_shards(folder), kind.open_at(home.place)
+        origins = {_origin(shard, home.own) for shard in shards if shard.rows}
+        if _fits(index, shards, home.own) and index.origins() == origins:
             return index
     return None
 
@@ -101,7 +103,7 @@ def live_shards(folder: Path) -> list[Shard]:
     return shards
 
 
-def _again_if_updated(home: Place, kind: type[Store], folder: Path, threshold: int) -> Store:
+def _again_if_updated(home: Home, kind: type[Store], folder: Path, threshold: int) -> Store:
     """Builds from the shards there are; begins again where `zoo embed` has put others into their place meanwhile."""
     shards: list[Shard] | None = None
     while True:
@@ -114,27 +116,28 @@ def _again_if_updated(home: Place, kind: type[Store], folder: Path, threshold: i
                 raise
 
 
-def _built(home: Place, kind: type[Store], shards: Sequence[Shard], threshold: int) -> Store:
-    old = _old(home, kind)
-    left = generations.unfinished(home)
-    if old is not None and _fits(old, shards):
+def _built(home: Home, kind: type[Store], shards: Sequence[Shard], threshold: int) -> Store:
+    place = home.place
+    old = _old(place, kind)
+    left = generations.unfinished(place)
+    if old is not None and _fits(old, shards, home.own):
         if left is not None:
-            generations.drop(home, left)
-        _follow(old, shards)
+            generations.drop(place, left)
+        _follow(old, shards, home.own)
         old.tune(threshold)
-        generations.sweep(home)
+        generations.sweep(place)
         return old
     number, new = _begun(home, kind, shards, left)
-    _follow(new, shards)
+    _follow(new, shards, home.own)
     new.tune(threshold)
     if old is None:
-        generations.swap(home, number)
+        generations.swap(place, number)
     else:
         with old.writing():
             _carry(old, new)
-            generations.swap(home, number)
+            generations.swap(place, number)
         old.close()
-    generations.sweep(home)
+    generations.sweep(place)
     return new
 
 
@@ -152,26 +155,27 @@ def _old(home: Place, kind: type[Store]) -> Store | None:
         return None
 
 
-def _fits(index: Store, shards: Sequence[Shard]) -> bool:
+def _fits(index: Store, shards: Sequence[Shard], own: bool) -> bool:
     """Whether it holds nothing that the shards do not."""
     facts = index.facts
     same = facts.fingerprint == shards[0].fingerprint and facts.columns == _columns(shards[0])
     same = same and facts.precision == _precision(index, shards[0])
-    return same and index.origins() <= {_origin(shard) for shard in shards}
+    return same and index.origins() <= {_origin(shard, own) for shard in shards}
 
 
-def _begun(home: Place, kind: type[Store], shards: Sequence[Shard], left: int | None) -> tuple[int, Store]:
+def _begun(home: Home, kind: type[Store], shards: Sequence[Shard], left: int | None) -> tuple[int, Store]:
     """The next generation: what a killed builder has left, if it fits, or an empty one."""
+    place = home.place
     if left is not None:
         with contextlib.suppress(IndexStateError):
-            index = kind.open_at(generations.folder_of(home, left))
+            index = kind.open_at(generations.folder_of(place, left))
             # Rows of `upsert` are carried over at the end, and may have been deleted since.
-            if _fits(index, shards) and not any(True for _ in index.own_rows()):
+            if _fits(index, shards, home.own) and not any(True for _ in index.own_rows()):
                 return left, index
-        generations.drop(home, left)
-    number, made_by = generations.next_number(home), shards[0].fingerprint
+        generations.drop(place, left)
+    number, made_by = generations.next_number(place), shards[0].fingerprint
     facts = IndexFacts(kind.backend, made_by, made_by["dim"], _precision(kind, shards[0]), _columns(shards[0]))
-    return number, kind.begin(generations.folder_of(home, number), facts)
+    return number, kind.begin(generations.folder_of(place, number), facts)
 
 
 def _carry(old: Store, new: Store) -> None:
@@ -192,18 +196,18 @@ def _carry(old: Store, new: Store) -> None:
         new.upsert(rows.column("id").to_pylist(), matrix, attributes, rows.column("reference").to_pylist())
 
 
-def _follow(index: Store, shards: Sequence[Shard]) -> None:
+def _follow(index: Store, shards: Sequence[Shard], own: bool) -> None:
     """Adds the shards that are not in the index, several in one commit."""
     present = index.origins()
     batch: list[tuple[pa.Table, str]] = []
     rows = bytes_ = taken = 0
     size = sum(shard.status[0] for shard in shards)
     for shard in shards:
-        if not shard.rows or _origin(shard) in present:
+        if not shard.rows or _origin(shard, own) in present:
             continue
         table = shard.table()
         check_grown(taken := taken + table.nbytes, size, shard.path.parent)
-        batch.append((table, _origin(shard)))
+        batch.append((table, _origin(shard, own)))
         rows, bytes_ = rows + shard.rows, bytes_ + table.nbytes
         if rows >= ROWS_PER_COMMIT or bytes_ >= BYTES_PER_COMMIT:
             index.add_shards(batch)
@@ -222,6 +226,10 @@ def _columns(shard: Shard) -> "pa.Schema":
     return pa.schema([field for field in shard.schema if field.name not in ("id", "reference", "vector")])
 
 
-def _origin(shard: Shard) -> str:
-    """A shard by its range and its content: after an update the same range may hold other inputs."""
-    return f"{shard.path.stem}-{hashlib.blake2b(shard.stamps, digest_size=8).hexdigest()}"
+def _origin(shard: Shard, own: bool) -> str:
+    """A shard by its range and its inputs: after an update the same range may hold others.
+
+    One that others made may say of its inputs what it likes, so there the file's size and times count too.
+    """
+    told = shard.stamps if own else shard.stamps + repr(shard.status).encode()
+    return f"{shard.place.stem}-{hashlib.blake2b(told, digest_size=8 if own else 16).hexdigest()}"

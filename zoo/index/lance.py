@@ -73,6 +73,7 @@ class LanceIndex(Store):
         files = place / f"{TABLE}.lance"
         with _named(place):
             files.remove_tree()
+            files.check_tree()  # of a link in its place, which Lance would follow
             lancedb.connect(place.path).create_table(TABLE, schema=schema)
             _sync(files, set())
 

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator
 
 from zoo.bulk.shards import full_disk_named
-from zoo.index.base import IndexStateError
+from zoo.index.base import IndexStateError, ReadOnlyIndexError
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, for_many, locked
 
@@ -41,7 +41,7 @@ def writers_lock(folder: Place) -> Iterator[None]:
                 f"another process is writing to {folder} (waited {WAIT:g} s); wait until it is finished, then repeat the call"
             ) from None
         except OSError as error:
-            raise IndexStateError(f"the index cannot be written into {folder}: {error.strerror or error}") from error
+            raise ReadOnlyIndexError(f"the index cannot be written into {folder}: {error.strerror or error}") from error
         yield
 
 
@@ -102,4 +102,4 @@ def make_folder(folder: Place) -> None:
         with full_disk_named(folder):
             folder.make()
     except OSError as error:
-        raise IndexStateError(f"the index cannot be written into {folder}: {error.strerror or error}") from error
+        raise ReadOnlyIndexError(f"the index cannot be written into {folder}: {error.strerror or error}") from error

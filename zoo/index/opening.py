@@ -5,18 +5,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.arguments import checked, optional, path, text, whole
+from zoo.arguments import checked, flag, optional, path, text, whole
 from zoo.arguments import model as a_model
 from zoo.bulk.checking import check_grown
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import ShardFolder
 from zoo.errors import PromptError, ZooError
-from zoo.index.base import ADVICE, IndexStateError, VectorIndex
+from zoo.index.base import ADVICE, IndexStateError, ReadOnlyIndexError, VectorIndex
 from zoo.index.building import up_to_date
 from zoo.index.exact import ExactIndex
+from zoo.index.homes import homes_of, prepare, tidy
 from zoo.index.lance import LanceIndex
 from zoo.spec import need_one_vector
-from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,23 +24,26 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 Backend = Literal["lancedb", "exact"]
-INDEX = "index"
 # Below this many rows an exact scan answers in milliseconds, and building a graph would take longer than all searches.
 THRESHOLD = 100_000
 
 
-@checked(folder=path, model=optional(a_model), backend=optional(text), threshold=whole(0))
+@checked(folder=path, model=optional(a_model), backend=optional(text), threshold=whole(0), adopt=flag)
 def open_index(
     folder: Path | str,
     *,
     model: "Embedder | None" = None,
     backend: Backend | None = None,
     threshold: int = THRESHOLD,
+    adopt: bool = False,
 ) -> VectorIndex:
     """Opens the vectors of `zoo embed` for searching; builds or extends the index if there are new shards.
 
     What is open stays as it is while others build: see `VectorIndex`. After an update of the folder the index is built
     anew beside the one in use; rows that `upsert` has added stay, rows of `zoo embed` that `delete` has removed come back.
+
+    The index lies in the folder where that was made here: by this user's `zoo embed`, on this machine. Into any other folder
+    nothing is written, an index that came with it is not used, and one is built in the user's cache.
 
     Args:
         folder: what `embed_dataset` wrote.
@@ -48,8 +51,10 @@ def open_index(
         backend: "lancedb", or "exact", which needs no engine. By default lancedb if it is installed and the vectors
             are float32; int8 and binary vectors are searched as they are stored, by the exact one.
         threshold: rows from which lancedb builds an approximate index.
+        adopt: the folder is your own, whoever made it: from now on it counts as made here, with the index in it.
 
     Raises:
+        UnsafeFolderError: something in the folder is a link, a FIFO or a device.
         IndexStateError: no vectors there, or an index that cannot be written. FingerprintMismatchError: made by another
             model. DiskFullError: no space for the index.
     """
@@ -63,7 +68,18 @@ def open_index(
     if backend == "lancedb" and not _has_lancedb():
         raise ZooError('the lancedb backend is not installed: pip install "embedding-zoo[index]", or backend="exact"')
     kind = LanceIndex if backend == "lancedb" else ExactIndex
-    return up_to_date(Place.of(folder) / INDEX / backend, kind, folder, threshold)
+    refused: ReadOnlyIndexError | None = None
+    for home in homes_of(folder, backend, adopt=adopt):
+        try:
+            prepare(home, folder)
+            index = up_to_date(home, kind, folder, threshold)
+        except ReadOnlyIndexError as error:
+            refused = refused or error
+            continue
+        refused, index.lives = None, home.lives  # an error holds on to what its frames held
+        tidy(home)
+        return index
+    raise refused or ReadOnlyIndexError(f"the index of {folder} cannot be written anywhere")
 
 
 def read_manifest(folder: Path | str) -> dict[str, Any]:

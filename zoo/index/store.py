@@ -15,6 +15,7 @@ from zoo.index import generations
 from zoo.index.base import FACTS, IndexFacts, IndexStateError, Match, a_query, checked_query, checked_rows
 from zoo.index.locks import Lease, make_folder, writers_lock
 from zoo.strangers.folders import Place
+from zoo.strangers.made import made_here, mark
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,7 @@ class Store(abc.ABC):
         self.place, self.folder, self.facts = place, place.path, facts
         self._lease = Lease(place)
         self._closed = False
+        self.lives: Any = None  # what the folder goes with, where it is a temporary one
         try:
             self._open()
         except BaseException:
@@ -69,6 +71,8 @@ class Store(abc.ABC):
     @classmethod
     def begin(cls, place: Place, facts: IndexFacts) -> Self:
         """An empty index; raises IndexStateError where there is one already."""
+        if not place.inside:
+            _claim(place)
         make_folder(place)
         with writers_lock(place):
             if generations.current(place) or (place / FACTS).kind():
@@ -144,7 +148,7 @@ class Store(abc.ABC):
     def close(self) -> None:
         """Gives the files free, so that those of an older version can be removed; garbage collection does so too."""
         self._lease.close()
-        self._closed = True
+        self._closed, self.lives = True, None
 
     def __enter__(self) -> Self:
         return self
@@ -206,3 +210,15 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def commit(self) -> str:
         """Every change is on disk when its call returns; the name of the version that is shown."""
+
+
+def _claim(place: Place) -> None:
+    """Marks a new folder as made here; in any other, what a killed attempt seems to have left is not ours to remove."""
+    if place.is_folder() and (names := place.names()):
+        if (there := sorted({"segments", "vectors.bin", "vectors.lance"} & set(names))) and not made_here(place.path):
+            raise IndexStateError(
+                f"{place} holds {there[0]}, and was not made here; remove that, or choose another folder for the index"
+            )
+        return
+    make_folder(place)
+    mark(place.path)

@@ -1,14 +1,17 @@
 """Vectors: those of a folder of `zoo embed`, with the id, the place and the attributes of each."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.arguments import checked, optional, path, text
+from zoo.bulk.errors import DamagedShardError
 from zoo.bulk.lookup import find_input
 from zoo.bulk.shards import QUARANTINE, read_vectors
 from zoo.index import IndexStateError, iter_tables, read_manifest
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 # Rows of float32 that are worked on at a time: what is computed of int8 or binary vectors is never there as a whole.
 BLOCK = 8192
+LONGEST_QUARANTINE = 2**28  # bytes: a million inputs that could not be embedded
 
 
 @dataclass
@@ -132,10 +136,23 @@ def open_vectors(folder: Path | str, where: str | None = None) -> Vectors:
 
 
 def quarantine(folder: Path) -> list[dict[str, Any]]:
-    """What could not be embedded: id, reference, reason and message of each."""
-    import json
-
+    """What could not be embedded: id, reference, reason and message of each; raises DamagedShardError for anything else."""
+    place = Place.of(folder) / QUARANTINE
     try:
-        return [json.loads(line) for line in (folder / QUARANTINE).read_text(encoding="utf-8").splitlines()]
+        lines = place.read(LONGEST_QUARANTINE).splitlines()
     except FileNotFoundError:
         return []
+    return [_bad(line, place) for line in lines]
+
+
+def _bad(line: bytes, place: Place) -> dict[str, Any]:
+    # Not `zoo.strangers.schema`, which takes a hundred times as long: there may be a million lines.
+    try:
+        found = json.loads(line)
+        if all(isinstance(found[name], str) for name in ("id", "reference", "reason", "message")):
+            return found
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise DamagedShardError(
+        f"{place} is damaged: {line[:40]!r} says of no input why it was not embedded; remove the file"
+    )
