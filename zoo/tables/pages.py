@@ -4,14 +4,13 @@ A footer is only a claim. The decoder allocates and unpacks what the headers of 
 what lies between them: 1 MB each in most files.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from zoo.strangers.confined import Answer, Confined, ConfinedError
+from zoo.strangers.confined import Confined, ConfinedError
 from zoo.tables.bounds import MAX_LINE, PACKED_RATIO, PIECE
 from zoo.tables.errors import TableError
 
@@ -19,7 +18,6 @@ _WINDOW = 4096  # bytes in which a header usually ends; its statistics may be lo
 _LONGEST = 2**20
 _DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-_MEASURED_ROWS = 1024
 _BY_DICTIONARY, _DELTA_STRINGS = (2, 8), 7  # encodings of data pages
 
 
@@ -105,7 +103,7 @@ def plan(path: Path, name: str, footer: Any, group: int, columns: Sequence[str] 
     rows = found.num_rows if batch is None else min(batch, found.num_rows)
     paths: list[str] = []
     vast: set[str] = set()
-    plain = packed = 0
+    plain = packed = at_once = fixed = copies = 0
     with path.open("rb") as file:
         for leaf in range(found.num_columns):
             chunk, about = found.column(leaf), footer.schema.column(leaf)
@@ -113,31 +111,27 @@ def plan(path: Path, name: str, footer: Any, group: int, columns: Sequence[str] 
             if column is None:
                 continue
             took = taken(file, chunk, where)
-            plain, packed = plain + took.plain, packed + took.packed
-            width = _WIDTHS.get(chunk.physical_type, about.length)
             nested, texts = about.max_repetition_level > 0, chunk.physical_type == "BYTE_ARRAY"
             values = took.values if nested else min(took.values, rows)
-            _check(took.largest, took.packed, where, column, "bytes in a page")
-            _check(values * (8 if texts else width), took.packed, where, column, "bytes of values")
+            plain, packed, at_once = plain + took.plain, packed + took.packed, at_once + took.largest + took.entry
+            fixed += values * (8 if texts else _WIDTHS.get(chunk.physical_type, about.length))
             numbered = min(took.numbered, values) * took.entry if texts else 0
-            if numbered > PIECE:
+            if copies + numbered > PIECE:
                 numbered = min(took.numbered, values) * _longest_entry(file, took, chunk.compression)
             if took.delta > PIECE and texts:
-                measured = _measured(path, group, about.path, where)
-                _check(
-                    measured if batch is None else measured // max(1, found.num_rows // rows),
-                    took.packed,
-                    where,
-                    column,
-                    "bytes",
-                )
-                vast.add(column)
-            if numbered > PIECE:
+                measured = _measured(path, group, about.path, where, "all" if batch is None else "largest")
+                _check(measured, took.packed, where, f"column {column} has", "bytes of texts")
+            if copies + numbered > PIECE:
                 paths.append(about.path)
-            if numbered > PIECE or (nested and 32 * values > PIECE) or (nested and took.plain > PIECE):
+            if copies + numbered > PIECE or took.delta > PIECE or (nested and max(32 * values, took.plain) > PIECE):
                 vast.add(column)
+            else:
+                copies += numbered
+            _check(took.largest, took.packed, where, f"column {column} has", "bytes in a page")
+            _check(fixed, packed, where, f"column {column} and those before have", "bytes of values")
+    _check(at_once, packed, where, "it has", "bytes in pages that are open together")
     if batch is None:
-        _check(plain, packed, where, "", "bytes")
+        _check(plain, packed, where, "it has", "bytes")
     return Plan(tuple(paths), frozenset(vast))
 
 
@@ -167,37 +161,28 @@ def _longest_entry(file: BinaryIO, took: Taken, compression: str) -> int:
     return longest if at == len(view) else took.entry
 
 
-def _check(size: int, packed: int, where: str, column: str, what: str) -> None:
+def _check(size: int, packed: int, where: str, what: str, of: str) -> None:
     if size > PIECE and size > PACKED_RATIO * packed:
         raise TableError(
-            f"{where}:{f' column {column}' if column else ' it'} has {size:,} {what}, in {packed:,} bytes of the file; that is more than {PACKED_RATIO} "
-            "times as many, and so made to fill the memory, or damaged. Write the table anew, or leave the column out"
+            f"{where}: {what} {size:,} {of}, in {packed:,} bytes of the file; more than {PACKED_RATIO} times as many are made to "
+            "fill the memory, or damaged. Write the table anew, or leave the column out"
         )
 
 
-_MEASURING = Confined("zoo.tables.pages:measured", memory=2**31, seconds=60)
+_MEASURING = Confined("zoo.strangers.parquet:measured", memory=2**32, seconds=60)
 
 
-def _measured(path: Path, group: int, leaf: str, where: str) -> int:
+def _measured(path: Path, group: int, leaf: str, where: str, what: str) -> int:
     """Bytes of a column, unpacked elsewhere: only so is it known what values are that say what they add to the one before."""
     try:
         with path.open("rb") as file:
             facts, _ = _MEASURING.ask(where, file, group=group, leaf=leaf)
     except ConfinedError as error:
         raise TableError(f"{where}: column {leaf} would fill the memory: measuring it {error}") from error
-    size = facts.get("bytes")
+    size = facts.get(what)
     if not isinstance(size, int) or size < 0:
         raise TableError(f"{where}: column {leaf} cannot be measured")
     return size
-
-
-def measured(file: int, name: str, group: int, leaf: str) -> Answer:
-    """What `_measured` runs in a process with limits."""
-    import pyarrow.parquet as pq
-
-    with os.fdopen(os.dup(file), "rb") as source, pq.ParquetFile(source, pre_buffer=False, buffer_size=2**20) as opened:
-        batches = opened.iter_batches(_MEASURED_ROWS, row_groups=[group], columns=[leaf], use_threads=False)
-        yield {"bytes": sum(batch.nbytes for batch in batches)}, b""
 
 
 def sizes_of(column: Any) -> np.ndarray:
