@@ -161,7 +161,7 @@ def test_damaged_parquet_and_files_that_differ(tmp_path):
     hurt = bytearray(whole)
     hurt[4:80] = b"\xff" * 76
     (tmp_path / "hurt.parquet").write_bytes(hurt)
-    with pytest.raises(TableError, match=r"hurt.parquet, row group 0: damaged"):
+    with pytest.raises(TableError, match=r"hurt.parquet, row group 0 is damaged"):
         open_pairs(tmp_path / "hurt.parquet")[0]
     parquet(tmp_path / "a-1.parquet", [{"query": "q", "other": "x"}], {"query": pa.string(), "other": pa.string()})
     with pytest.raises(TableError, match=r"a-1.parquet has no column positive, and a-0.parquet has"):

@@ -145,7 +145,7 @@ class RowGroups:
             with pq.ParquetFile(self.files[file], metadata=footer, read_dictionary=how.paths) as reader:
                 table = reader.read_row_group(own, columns=own_columns, use_threads=False)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise TableError(f"{self.names[file]}, row group {own}: damaged or cut off: {error}") from error
+            raise TableError(f"{self.names[file]}, row group {own} is damaged or cut off: {error}") from error
         if how.vast:
             self._note_large(table, how.vast, int(self.ends[group]) - table.num_rows)
         if not constants:
