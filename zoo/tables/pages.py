@@ -169,7 +169,7 @@ def _check(size: int, packed: int, where: str, what: str, of: str) -> None:
         )
 
 
-_MEASURING = Confined("zoo.strangers.parquet:measured", memory=2**32, seconds=60)
+_MEASURING = Confined("zoo.strangers.measuring:measured", memory=2**32, seconds=60)
 
 
 def _measured(path: Path, group: int, leaf: str, where: str, what: str) -> int:
