@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 BLOCK = 8192  # rows looked at together: what is computed of a file that is mapped is never there as a whole
 NEAR = 0.01  # of unit length, as `zoo.similarity.usable`
@@ -25,6 +26,20 @@ def wrong_vector(stored: "np.ndarray", precision: str, similarity: str) -> tuple
             row = int(good.argmin())
             return start + row, _why(block[row], precision)
     return None
+
+
+def wrong_rows(rows: "pa.Table") -> str:
+    """What is wrong with ids, references and attributes, as the end of a sentence; "" where all can be read."""
+    import pyarrow as pa
+
+    try:
+        rows.validate(full=True)
+    except (pa.ArrowException, ValueError) as error:
+        return f"holds rows that cannot be read ({error})"
+    for name in ("id", "reference"):
+        if missing := rows.column(name).null_count:
+            return f"holds {missing:,} rows without {name}"
+    return ""
 
 
 def _floats(block: "np.ndarray", similarity: str) -> "np.ndarray":

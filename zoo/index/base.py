@@ -10,15 +10,14 @@ from zoo.arguments import wrong
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import full_disk_named
 from zoo.errors import ArgumentError, NormsLostError, ZooError
+from zoo.index.facts import FORMAT, index_facts
 from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-FORMAT = 1
 FACTS = "index.json"
-ORIGIN = "_origin"
 ADVICE = "Search with the model that made them, or embed again into another folder."
 
 
@@ -154,15 +153,9 @@ class IndexFacts:
     @classmethod
     def load(cls, folder: Place) -> Self:
         """Reads `index.json`; raises IndexStateError where there is none that this version reads."""
-        import pyarrow as pa
-
         try:
-            facts = (folder / FACTS).read_json()
-            if facts.pop("format") != FORMAT:
-                raise ValueError("written by another version of the zoo")
-            facts["columns"] = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(facts["columns"])))
-            return cls(**facts)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return cls(**index_facts((folder / FACTS).read(), folder / FACTS, IndexStateError))
+        except (OSError, IndexStateError, NormsLostError) as error:
             raise IndexStateError(f"{folder} holds no index that can be opened: {error}") from error
 
     def check(self, fingerprint: Mapping[str, Any], where: object) -> None:

@@ -50,11 +50,18 @@ class ExactIndex(Store):
 
     def _open(self) -> None:
         self._now = Snapshot.read(self.place, self.facts)
+        self._now.check()
         # Of the writer alone: id → row, and the number of changes that it knows.
         self._row_of_id: dict[str, int] = {}
         self._told = 0
 
     # -- writing ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        with super().writing():
+            yield
+            self._now.remember()
 
     def _catch_up(self) -> None:
         self._now = Snapshot.read(self.place, self.facts, self._now)

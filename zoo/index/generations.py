@@ -28,7 +28,10 @@ Opened = TypeVar("Opened")
 def current(home: Place) -> int:
     """The number of the generation in use; raises IndexStateError where the file that says so is damaged."""
     try:
-        return int((home / CURRENT).read_text(LONGEST))
+        text = (home / CURRENT).read_text(LONGEST).strip()
+        if not text.isascii() or not text.isdigit():
+            raise ValueError(f"it holds {text!r:.40}, not the number of a generation")
+        return int(text)
     except (FileNotFoundError, NotADirectoryError):
         return 0
     except (OSError, ValueError) as error:

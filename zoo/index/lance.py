@@ -3,20 +3,24 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zoo.arguments import checked, mapping, whole
 from zoo.arguments import path as a_path
+from zoo.bulk.checking import allowed
 from zoo.bulk.facts import vector_type
 from zoo.bulk.shards import FULL, full_disk_named, read_vectors
+from zoo.bulk.values import wrong_rows, wrong_vector
 from zoo.errors import ZooError
-from zoo.index.base import ORIGIN, IndexFacts, IndexStateError, Match, as_float, within
+from zoo.index.base import FACTS, IndexFacts, IndexStateError, Match, as_float, within
+from zoo.index.facts import ORIGIN
 from zoo.index.locks import gone
 from zoo.index.store import Store
 from zoo.index.where import Filter, FilterError
+from zoo.strangers import seen
 from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ ROWS_A_VERSION = 8192
 # Within the table's folder: which version was the last that has been made durable.
 SYNCED = "_synced"
 LONGEST = 64  # bytes of it
+BATCH = 256  # rows that are looked at together: their texts may be long
 NEVER, NOW = timedelta(days=36500), timedelta(milliseconds=1)
 Found = TypeVar("Found")
 _OF_FILES = re.compile(r"Not found: |was not found|os error \d|LanceError\(IO\)")
@@ -84,6 +89,7 @@ class LanceIndex(Store):
     def _open(self) -> None:
         with _named(self.place):
             self._table = self._opened_table()
+            self._check()
 
     def _opened_table(self) -> Any:
         import lancedb
@@ -91,6 +97,48 @@ class LanceIndex(Store):
         # Lance opens its files by their names, and would follow links.
         self._files.check_tree()
         return lancedb.connect(self.folder).open_table(TABLE)
+
+    def _check(self) -> None:
+        """Looks at all rows, unless that was done before: an index may come from others. Raises IndexStateError."""
+        files = list(_statuses(self._files.path))
+        key = self._key(files)
+        if seen.is_known(self.place.root, key):
+            return
+        problem = self._wrong(sum(about.st_size for _, about in files))
+        if problem:
+            raise IndexStateError(f"{self._files} {problem}; delete {self.place} and build the index again")
+        seen.remember(self.place.root, key, settled=all(seen.is_settled(about) for _, about in files))
+
+    def _key(self, files: Iterable[tuple[Path, os.stat_result]]) -> str:
+        return seen.key_of(f"lancedb {self.facts.dim} {self.facts.similarity}", files)
+
+    def _wrong(self, size: int) -> str:
+        """What is wrong with the table, whose files have so many bytes; "" where nothing is."""
+        import pyarrow as pa
+
+        own = [("id", pa.string()), ("reference", pa.string()), (ORIGIN, pa.string())]
+        wanted = dict(own) | {column.name: column.type for column in self.facts.columns}
+        there = {column.name: column.type for column in self._table.schema}
+        vector = there.pop("vector", None)
+        if there != wanted or vector is None or not vector.equals(vector_type(self.facts.dim, "float32")):
+            return f"holds other columns than {FACTS} says"
+        rows = self._table.count_rows()
+        if rows * self.facts.dim * 4 > allowed(size):
+            return f"promises {rows:,} vectors in {size:,} bytes"
+        names, first, taken = [*wanted, "vector"], 0, 0
+        for batch in self._table.search().select(names).to_batches(BATCH):
+            table = pa.Table.from_batches([batch])
+            taken += table.nbytes
+            if taken > allowed(size):
+                return f"becomes over {allowed(size):,} bytes in memory, of {size:,} on disk"
+            if problem := wrong_rows(table):
+                return problem
+            if table.column("vector").null_count or table.column("vector").combine_chunks().flatten().null_count:
+                return "holds rows without a vector"
+            if found := wrong_vector(read_vectors(table), "float32", self.facts.similarity):
+                return f"holds a vector, {first + found[0]:,}, that {found[1]}"
+            first += len(table)
+        return ""
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -105,6 +153,7 @@ class LanceIndex(Store):
             # The change is on disk and stands, whatever becomes of the tidying.
             with contextlib.suppress(RuntimeError, ValueError, OSError):
                 self._prune()
+            seen.remember(self.place.root, self._key(_statuses(self._files.path)))
 
     def _make_durable(self, known: set[str]) -> None:
         if self.commit() != _synced(self._files):
@@ -286,6 +335,10 @@ def _named(folder: Place) -> Iterator[None]:
             with full_disk_named(folder):
                 raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         raise IndexStateError(f"the LanceDB table in {folder} cannot be used: {_first_line(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ not in ("PanicException", "RustPanic"):  # of Rust, at a damaged file; no Exceptions
+            raise
+        raise IndexStateError(f"the LanceDB table in {folder} is damaged: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -301,6 +354,16 @@ def _synced(files: Place) -> str:
         return (files / SYNCED).read_text(LONGEST)
     except (OSError, ValueError):
         return ""
+
+
+def _statuses(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every file below, in order, and what the system says of it; a link is not followed."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _statuses(Path(entry.path))
+            else:
+                yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
 def _files(folder: Place) -> set[str]:

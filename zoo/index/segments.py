@@ -11,8 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from zoo.bulk.shards import full_disk_named
-from zoo.index.base import IndexFacts, IndexStateError, stored_width
+from zoo.bulk.values import wrong_rows, wrong_vector
+from zoo.index.base import FACTS, IndexFacts, IndexStateError, stored_width
+from zoo.index.facts import segment_facts
 from zoo.index.where import Filter
+from zoo.strangers import seen
+from zoo.strangers.arrow import check_plain
 from zoo.strangers.folders import LEFTOVER, Place, name_of
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ class Segment:
     Attributes:
         origin: the shard of `zoo embed` that the rows come from, "" for those of `upsert`.
         table: ids, references and attributes, `(stop - start)` rows; stays readable when the file is removed.
+        about: what the system says of the file.
     """
 
     place: Place
@@ -46,6 +51,7 @@ class Segment:
     replaces: tuple[int, ...]
     origin: str
     table: "pa.Table" = field(repr=False, compare=False)
+    about: os.stat_result | None = field(default=None, repr=False, compare=False)
 
     @property
     def changes(self) -> int:
@@ -60,19 +66,21 @@ class Segment:
         first, last = _span(place.name)
         try:
             # Closed, the map stays as long as the table, without a descriptor.
-            with place.open() as file, pa.memory_map(name_of(file, place)) as mapped:
-                table = pa.ipc.open_file(mapped).read_all()
-            about = json.loads(table.schema.metadata[b"zoo"])
-            table = table.replace_schema_metadata(None)
-            return cls(
-                place, first, last, about["start"], about["stop"], tuple(about["replaces"]), about["origin"], table
-            )
+            with place.open() as file:
+                check_plain(file)
+                with pa.memory_map(name_of(file, place)) as mapped:
+                    table = pa.ipc.open_file(mapped).read_all()
+                status = os.fstat(file.fileno())
+            said = (table.schema.metadata or {}).get(b"zoo", b"")
+            about = segment_facts(said, "its facts", len(table), IndexStateError)
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        except (IndexStateError, pa.ArrowException, OSError, ValueError) as error:
             raise IndexStateError(
                 f"{place} is damaged ({error}); delete the index folder and build it again"
             ) from error
+        table, replaces = table.replace_schema_metadata(None), tuple(about["replaces"])
+        return cls(place, first, last, about["start"], about["stop"], replaces, about["origin"], table, status)
 
     def write(self) -> Self:
         """Makes the file durable under its name, and gives the segment as it is read from there."""
@@ -104,7 +112,11 @@ class Snapshot:
                 raise IndexStateError(
                     f"{after.place} does not follow the one before; delete {folder} and build it again"
                 )
-        self.vectors = _mapped(folder / VECTORS, facts, len(self))
+            if not after.table.schema.equals(facts.schema):
+                raise IndexStateError(
+                    f"{after.place} holds other columns than {folder / FACTS} says; delete {folder} and build it again"
+                )
+        self.vectors, self._about = _mapped(folder / VECTORS, facts, len(self))
 
     @classmethod
     def read(cls, folder: Place, facts: IndexFacts, known: Self | None = None) -> Self:
@@ -117,6 +129,36 @@ class Snapshot:
                     return known
                 return cls(folder, facts, [held.get(place) or Segment.read(place) for place in places])
         raise IndexStateError(f"segments are missing in {folder}; delete it and build the index again")
+
+    def check(self) -> None:
+        """Looks at all rows, unless that was done before: an index may come from others.
+
+        Raises:
+            IndexStateError: it names the file, and the row or column.
+        """
+        if seen.is_known(self.folder.root, self._key):
+            return
+        files = [one for one in (self._about, *(segment.about for segment in self.segments)) if one is not None]
+        for segment in self.segments:
+            if problem := wrong_rows(segment.table):
+                raise IndexStateError(f"{segment.place} {problem}; delete {self.folder} and build the index again")
+        if found := wrong_vector(self.vectors, self.facts.precision, self.facts.similarity):
+            raise IndexStateError(
+                f"{self.folder / VECTORS}: vector {found[0]:,} {found[1]}; delete {self.folder} and build the index again"
+            )
+        seen.remember(self.folder.root, self._key, settled=all(map(seen.is_settled, files)))
+
+    def remember(self) -> None:
+        """Notes that all rows are in order, where those that were here before were: the others were just written."""
+        seen.remember(self.folder.root, self._key)
+
+    @property
+    def _key(self) -> str:
+        facts = self.facts
+        kind = f"exact {facts.dim} {facts.precision} {facts.similarity}"
+        files = [(segment.place.path, segment.about) for segment in self.segments if segment.about is not None]
+        files += [((self.folder / VECTORS).path, self._about)] if self._about is not None else []
+        return seen.key_of(kind, files)
 
     def __len__(self) -> int:
         return self.segments[-1].stop if self.segments else 0
@@ -250,22 +292,26 @@ def _write_vectors(place: Place, start: int, stored: "np.ndarray") -> None:
         place.parent.sync()
 
 
-def _mapped(place: Place, facts: IndexFacts, rows: int) -> "np.ndarray":
-    """The first rows of the vector file as an array `(rows, width)` that is read from disk when it is looked at."""
+def _mapped(place: Place, facts: IndexFacts, rows: int) -> "tuple[np.ndarray, os.stat_result | None]":
+    """The first rows of the vector file as an array `(rows, width)` that is read from disk when it is looked at.
+
+    With it what the system says of the file.
+    """
     import numpy as np
 
     kind, width = stored_width(facts.dim, facts.precision)
     if not rows:
-        return np.empty((0, width), kind)
+        return np.empty((0, width), kind), None
     try:
         with place.open() as file:
-            there = os.fstat(file.fileno()).st_size // (width * np.dtype(kind).itemsize)
+            about = os.fstat(file.fileno())
+            there = about.st_size // (width * np.dtype(kind).itemsize)
             if there < rows:
                 raise IndexStateError(
                     f"{place} is damaged: it holds {there:,} vectors where the segments count {rows:,}; delete "
                     f"{place.parent} and build the index again"
                 )
             # Copy-on-write: torch refuses read-only arrays, and nothing here writes.
-            return np.memmap(file, kind, "c", shape=(rows, width))
+            return np.memmap(file, kind, "c", shape=(rows, width)), about
     except OSError as error:
         raise IndexStateError(f"{place} cannot be read: {error.strerror or error}") from error

@@ -62,6 +62,10 @@ class Store(abc.ABC):
 
         def open_one(place: Place) -> Self:
             facts = IndexFacts.load(place)
+            if facts.backend != cls.backend or facts.precision not in cls.precisions:
+                raise IndexStateError(
+                    f"{place} holds an index of the kind {facts.backend!r:.60} in {facts.precision}, not {cls.backend}"
+                )
             if fingerprint is not None:
                 facts.check(fingerprint, place)
             return cls(place, facts)
