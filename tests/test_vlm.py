@@ -298,6 +298,10 @@ def test_a_shape_without_its_processor_reads_nothing():
         "{{ text | replace('a', 'aa') }}",
         "{{ text | replace('', 'a') }}",
         "{{ text | replace(text, 'a') }}",
+        "{% set text = text ~ text %}" * 18 + "{{ text }}",
+        "{% set a = " + " ~ ".join(["content"] * 19) + " %}" + "{{ a }}" * 19,
+        "{% if text %}{% elif media %}{% elif content %}{% set a = " + "text ~ " * 8 + "text %}{% endif %}{{ a }}",
+        "{{ [[[content] ~ ''] ~ ''] }}",
     ],
 )
 def test_a_template_can_do_little(template):

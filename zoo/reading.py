@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 MOST_PIXELS, MOST_SIDE, MOST_FRAMES = 64_000_000, 4_096, 4_096  # far above any model's; a reading may be a stranger's
 LISTED = 16_384 * 64 * 64  # the most that qwen-vl-utils has for a frame of a list
+LONGEST_MARK, MOST_MARKS = 200, 10_000  # characters, of what an image becomes a thousand of; tokens that are added
 RATIOS, TRUNCATIONS = ("refuse", "clamp", "both"), ("text", "reference")
 # Switches that came later, and are left out of `to_dict` where they change nothing: fingerprints of vectors stay what they were.
 LATER = ("join", "pre_resize", "pre_ratio", "pre_frames", "frames_twice", "truncation")
@@ -91,6 +92,11 @@ class Reading:
     def __post_init__(self) -> None:
         for name in ("instruction_marks", "added_tokens", "pixels", "frame_pixels", "pre_resize", "pre_frames"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        marks = (self.image, self.video, self.join, *self.instruction_marks, *self.added_tokens)
+        if len(marks) > MOST_MARKS or any(len(mark) > LONGEST_MARK for mark in marks):
+            raise ValueError(
+                f"marks and added tokens have at most {LONGEST_MARK} characters, and there are at most {MOST_MARKS:,}"
+            )
         for name in ("pixels", "frame_pixels"):
             if (pair := getattr(self, name)) and (len(pair) != 2 or not 0 < pair[0] <= pair[1] <= MOST_PIXELS):
                 raise ValueError(f"{name} must be the fewest and the most pixels, at most {MOST_PIXELS:,}, not {pair}")

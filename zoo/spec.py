@@ -15,6 +15,7 @@ from zoo.reading import Reading
 Modality = Literal["text", "image", "video", "audio", "regions"]
 Similarity = Literal["cosine", "dot", "maxsim"]
 Attention = Literal["causal", "bidirectional"]
+LONGEST_PROMPT = 20_000  # characters of a prompt of a model; the longest that is known has 1,500
 MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
 _LARGEST_LOG = 80  # beyond it the exponential leaves float32
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
@@ -130,6 +131,11 @@ class ModelSpec:
         default = [] if self.default_prompt_name is None else [self.default_prompt_name]
         if wrong := [name for name in (*self.roles.values(), *default) if name not in self.prompts]:
             raise ValueError(f"{self.name}: no prompt is called {wrong[0]!r}; its prompts are {list(self.prompts)}")
+        if wrong := [name for name, text in self.prompts.items() if len(text) > LONGEST_PROMPT]:
+            size = len(self.prompts[wrong[0]])
+            raise ValueError(
+                f"{self.name}: the prompt {wrong[0][:60]!r} has {size:,} characters, before each input; at most {LONGEST_PROMPT:,}"
+            )
         if wrong := [code for code in self.languages if not re.fullmatch(r"[a-z]{2,3}|multilingual", code)]:
             raise ValueError(f"{self.name}: a language is an ISO 639-1 code or multilingual, not {wrong[0]!r}")
 

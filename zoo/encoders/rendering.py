@@ -4,7 +4,8 @@ from functools import cached_property
 from typing import Any
 from unicodedata import category
 
-from zoo.errors import UnrecognisedCheckpointError
+from zoo.encoders.rust import MAX_CHARACTERS
+from zoo.errors import InvalidTextError, UnrecognisedCheckpointError
 from zoo.reading import Reading
 
 VARIABLES = frozenset({"media", "images", "videos", "text", "content", "instruction"})
@@ -33,6 +34,9 @@ _NODES = frozenset(
 # No join, which may repeat a text for each of its letters.
 _FILTERS = frozenset({"trim", "select", "default", "capitalize", "lower", "replace"})
 LONGEST, MOST_NAMES = 4000, 40
+# How often the variables may stand in what comes out: four times in the registered models' templates, each of which has all of
+# them at most once.
+MOST_COPIES = 8
 
 
 def _is_filter(node: Any) -> bool:
@@ -41,6 +45,33 @@ def _is_filter(node: Any) -> bool:
         return node.name in _FILTERS
     texts = [getattr(argument, "value", None) for argument in node.args]
     return len(texts) == 2 and all(isinstance(text, str) for text in texts) and 0 < len(texts[0]) >= len(texts[1])
+
+
+def _copies(node: Any, named: dict[str, int]) -> int:
+    """How often the variables can stand in what a part of a template writes or says, at most.
+
+    Args:
+        named: of each name that has been set so far; a part that sets one changes it here.
+    """
+    kind = type(node).__name__
+    if kind == "Name":
+        return named.get(node.name, 0)
+    if kind == "Assign":
+        named[node.target.name] = _copies(node.node, named)
+        return 0
+    if kind == "If":  # one of the ways is gone
+        ways, ends = [], []
+        for body in (node.body, *(other.body for other in node.elif_), node.else_):
+            ends.append(dict(named))
+            ways.append(sum(_copies(part, ends[-1]) for part in body))
+        named |= {name: max(end.get(name, 0) for end in ends) for end in ends for name in end}
+        return max(ways)
+    if kind in ("CondExpr", "And", "Or"):
+        parts = [node.expr1, node.expr2] if kind == "CondExpr" else [node.left, node.right]
+        return max((_copies(part, named) for part in parts if part is not None), default=0)
+    if kind in ("Compare", "Not"):
+        return 0
+    return sum(_copies(part, named) for part in node.iter_child_nodes())
 
 
 class Prompt:
@@ -72,6 +103,8 @@ class Prompt:
         for node in tree.find_all(nodes.Node):
             kind = type(node).__name__
             wrong = kind not in _NODES or (kind == "Filter" and not _is_filter(node))
+            # A list is written with its quotes escaped, and one in another one with the escapes escaped.
+            wrong = wrong or (kind == "List" and any(type(part) is not nodes.Const for part in node.items))
             if kind == "Name" and node.ctx == "store":
                 known.add(node.name)
             if wrong or (kind == "Name" and node.ctx == "load" and node.name not in known):
@@ -79,6 +112,10 @@ class Prompt:
                 raise UnrecognisedCheckpointError(
                     f"the prompt template {template!r} uses {what!r}; it may use {sorted(VARIABLES)}, conditions and {sorted(_FILTERS)}"
                 )
+        if (copies := _copies(tree, dict.fromkeys(VARIABLES, 1))) > MOST_COPIES:
+            raise UnrecognisedCheckpointError(
+                f"the prompt template {template!r} writes what an item says up to {copies} times; at most {MOST_COPIES}"
+            )
         self.template, self._environment = template, environment
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
@@ -89,7 +126,11 @@ class Prompt:
         return self._environment.from_string(self.template)
 
     def render(self, content: list[tuple[str, Any]], reading: Reading, instruction: str) -> str:
-        """The whole sequence as text, with `reading.image` and `reading.video` where pictures and films stand."""
+        """The whole sequence as text, with `reading.image` and `reading.video` where pictures and films stand.
+
+        Raises:
+            InvalidTextError: it is longer than a text may be.
+        """
         marks = {"image": reading.image, "video": reading.video}
         ordered, before = "", ""
         for kind, value in content:
@@ -97,7 +138,7 @@ class Prompt:
             before = kind
         if reading.punctuate and (instruction := instruction.strip()):
             instruction += "" if category(instruction[-1]).startswith("P") else "."
-        return self._compiled.render(
+        rendered = self._compiled.render(
             media="".join(marks[kind] for kind, _ in content if kind in marks),
             images="".join(reading.image for kind, _ in content if kind == "image"),
             videos="".join(reading.video for kind, _ in content if kind == "video"),
@@ -105,3 +146,9 @@ class Prompt:
             content=ordered,
             instruction=instruction,
         )
+        if len(rendered) > MAX_CHARACTERS + LONGEST:
+            raise InvalidTextError(
+                f"an item and its prompt make a text of {len(rendered):,} characters; at most {MAX_CHARACTERS:,}: split it",
+                what=ordered[:40],
+            )
+        return rendered

@@ -74,15 +74,18 @@ class Core:
 
 @contextmanager
 def naming(text: str) -> Iterator[None]:
-    """Makes what goes wrong in `tokenizers` an error of the text that it reads.
+    """Makes what goes wrong in a tokenizer an error of the text that it reads.
 
     Raises:
-        InvalidTextError: a bare Exception or a panic, which stands beside Exception and would end a server's thread.
+        InvalidTextError: a bare Exception or a panic of `tokenizers`, which stands beside Exception and would end a server's
+            thread; of transformers' own tokenizers whatever a vocabulary that does not hold together leads to.
     """
     try:
         yield
+    except (ZooError, MemoryError):
+        raise
     except BaseException as error:
-        if type(error) is not Exception and not panicked(error):
+        if not isinstance(error, Exception) and not panicked(error):
             raise
         reason = " ".join(str(error).split())[:200]
         raise InvalidTextError(

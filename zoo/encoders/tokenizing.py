@@ -10,10 +10,10 @@ from torch import Tensor
 
 from zoo.encoders.base import Cut
 from zoo.encoders.places import check_tokenizer_files
-from zoo.encoders.rust import MAX_CHARACTERS, Core, opening
+from zoo.encoders.rust import MAX_CHARACTERS, Core, naming, opening
 from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.unknown import Vocabulary
-from zoo.errors import EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
+from zoo.errors import ArgumentError, EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
 from zoo.strangers import trial
 
 _VOCABULARIES = (
@@ -151,9 +151,19 @@ class FastTokenizer(_Checked):
         return {number for number, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
 
     def limit(self, max_tokens: int) -> None:
-        """Cuts longer texts here from now on."""
+        """Cuts longer texts here from now on.
+
+        Raises:
+            ArgumentError: not one token of a text would be left; `tokenizers` cuts nothing then.
+        """
+        own = self.tokenizer.num_special_tokens_to_add(False) if self.special_tokens else 0
+        if max_tokens <= own:
+            raise ArgumentError(
+                f"a text cannot be cut after {max_tokens} tokens: {own} are the tokenizer's own, and none would be the text's"
+            )
         self.max_tokens = max_tokens
-        self.tokenizer.enable_truncation(max_tokens, direction=self.side)
+        # No model reads more, and `tokenizers` takes numbers of 64 bits.
+        self.tokenizer.enable_truncation(min(max_tokens, 2**31), direction=self.side)
 
     def _shorten(self, text: str) -> str:
         if (cut := self.tokenizer.truncation) is None:
@@ -187,13 +197,16 @@ class SlowTokenizer(_Checked):
         return self._ids(self._start(text))
 
     def _overflows(self, text: str) -> bool:
-        return len(self.tokenizer(text, truncation=False, verbose=False).input_ids) > self.max_tokens
+        with naming(text):
+            return len(self.tokenizer(text, truncation=False, verbose=False).input_ids) > self.max_tokens
 
     def _special(self) -> Set[int]:
         return set(self.tokenizer.all_special_ids)
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, truncation=self.max_tokens is not None, max_length=self.max_tokens).input_ids)
+        cut = self.max_tokens is not None
+        with naming(text):
+            return list(self.tokenizer(text, truncation=cut, max_length=self.max_tokens).input_ids)
 
     def limit(self, max_tokens: int) -> None:
         """Cuts longer texts here from now on."""
@@ -203,7 +216,8 @@ class SlowTokenizer(_Checked):
         return text if self.max_tokens is None else shorten(text, self.max_tokens, self._encode, side=self.side)
 
     def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        with naming(text):
+            return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's own files."""

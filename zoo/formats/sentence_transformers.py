@@ -13,7 +13,7 @@ from zoo.formats.settings import NOTHING, Ignore, Table, read
 from zoo.formats.sizes import SLACK
 from zoo.formats.tensors import read_tensors
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
-from zoo.spec import Attention, Similarity
+from zoo.spec import LONGEST_PROMPT, Attention, Similarity
 from zoo.strangers.schema import check_keys
 
 if TYPE_CHECKING:
@@ -169,6 +169,10 @@ def _prompts(settings: dict[str, Any], file: Path) -> dict[str, Any]:
     if default is not None and default not in prompts:
         raise UnrecognisedCheckpointError(
             f"{file}: default_prompt_name is {default!r}, but its prompts are {list(prompts)}"
+        )
+    if long := [name for name, text in prompts.items() if len(text) > LONGEST_PROMPT]:
+        raise UnrecognisedCheckpointError(
+            f"{file}: the prompt {long[0][:60]!r} has {len(prompts[long[0]]):,} characters; at most {LONGEST_PROMPT:,}"
         )
     return {"prompts": prompts, "default_prompt_name": default}
 
