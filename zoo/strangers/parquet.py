@@ -4,8 +4,9 @@ Each column of a row group is a chain of pages, and each page begins with a head
 it has packed, how many unpacked, and how its values are written. A reader takes the memory that this header asks for.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 # Headers have some 50 bytes, and with the least and greatest value of a text column as many more as these have.
 _LONGEST_HEADER = 1 << 20
@@ -33,6 +34,20 @@ class Pages:
     encodings: frozenset[int]
 
 
+class Page(NamedTuple):
+    """One page.
+
+    Attributes:
+        at: where its bytes begin, after its header. packed, unpacked: how many they are.
+        header: whole numbers, truth values and structs of the header by the numbers of their fields.
+    """
+
+    at: int
+    packed: int
+    unpacked: int
+    header: dict[int, Any]
+
+
 def read_pages(file: BinaryIO, footer: Any, most: int) -> Pages:
     """Walks the headers of all pages of a file.
 
@@ -50,16 +65,9 @@ def read_pages(file: BinaryIO, footer: Any, most: int) -> Pages:
         group = footer.row_group(number)
         for place in range(group.num_columns):
             column = group.column(place)
-            at, stop = _span(column)
-            if not 0 <= at <= stop <= size:
-                raise PagesError(f"column {column.path_in_schema!r} lies outside the file")
-            while at < stop:
-                header, length = _header(file, at, min(stop - at, _LONGEST_HEADER), column.path_in_schema)
-                packed, unpacked = header.get(3), header.get(2)
-                if not isinstance(packed, int) or not isinstance(unpacked, int) or packed < 0 or unpacked < 0:
-                    raise PagesError(f"column {column.path_in_schema!r} has a damaged page")
-                at, total, pages = at + length + packed, total + unpacked, pages + 1
-                encodings |= _encodings(header)
+            for page in pages_of(file, column, size):
+                total, pages = total + page.unpacked, pages + 1
+                encodings |= _encodings(page.header)
                 if total > most or pages > MOST_PAGES:
                     raise PagesError(
                         f"its {size:,} bytes would become over {most:,} in memory (column {column.path_in_schema!r})"
@@ -67,6 +75,27 @@ def read_pages(file: BinaryIO, footer: Any, most: int) -> Pages:
                         else f"it has over {MOST_PAGES:,} pages"
                     )
     return Pages(total, frozenset(encodings))
+
+
+def pages_of(file: BinaryIO, column: Any, size: int) -> Iterator[Page]:
+    """The pages of a column of a row group, in order; nothing is unpacked.
+
+    Args:
+        column: pyarrow's ColumnChunkMetaData. size: bytes of the file.
+
+    Raises:
+        PagesError: they lie outside the file, or are damaged.
+    """
+    at, stop = _span(column)
+    if not 0 <= at <= stop <= size:
+        raise PagesError(f"column {column.path_in_schema!r} lies outside the file")
+    while at < stop:
+        header, length = _header(file, at, min(stop - at, _LONGEST_HEADER), column.path_in_schema)
+        packed, unpacked = header.get(3), header.get(2)
+        if not isinstance(packed, int) or not isinstance(unpacked, int) or packed < 0 or unpacked < 0:
+            raise PagesError(f"column {column.path_in_schema!r} has a damaged page")
+        yield Page(at + length, packed, unpacked, header)
+        at += length + packed
 
 
 def _span(column: Any) -> tuple[int, int]:

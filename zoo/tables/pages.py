@@ -4,21 +4,20 @@ A footer is only a claim. The decoder allocates and unpacks what the headers of 
 what lies between them: 1 MB each in most files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from zoo.strangers.confined import Confined, ConfinedError
+from zoo.strangers.parquet import SHARED_PREFIXES, PagesError, pages_of
 from zoo.tables.bounds import MAX_LINE, PACKED_RATIO, PIECE
 from zoo.tables.errors import TableError
 
-_WINDOW = 4096  # bytes in which a header usually ends; its statistics may be longer
-_LONGEST = 2**20
 _DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-_BY_DICTIONARY, _DELTA_STRINGS = (2, 8), 7  # encodings of data pages
+_BY_DICTIONARY = (2, 8)  # encodings of data pages
 
 
 class Taken(NamedTuple):
@@ -48,34 +47,26 @@ def taken(file: BinaryIO, column: Any, name: str) -> Taken:
     Raises:
         TableError: its pages lie outside of the file, or cannot be read.
     """
-    start = column.data_page_offset
-    if column.has_dictionary_page and 0 < (column.dictionary_page_offset or 0) < start:
-        start = column.dictionary_page_offset
-    packed, wanted = column.total_compressed_size, column.num_values
-    size = file.seek(0, 2)
-    if not 0 < start <= start + packed <= size:
-        raise TableError(f"{name}: column {column.path_in_schema} lies outside of the file")
     dictionary = (0, 0)
     plain = largest = entry = numbered = values = delta = 0
-    at = start
-    while at < start + packed and values < wanted:
-        header, length = _header(file, at, name)
-        kind, unpacked, here = header.get(1), header.get(2), header.get(3)
-        if not (isinstance(unpacked, int) and isinstance(here, int) and unpacked >= 0 and 0 <= here <= size - at):
-            raise TableError(f"{name}: column {column.path_in_schema} has a page without a size")
-        plain, largest = plain + unpacked, max(largest, unpacked)
-        about = header.get({_DICTIONARY: 7, _DATA: 5, _DATA_V2: 8}.get(kind, -1))
-        about = about if isinstance(about, dict) else {}
-        count = about.get(1) if isinstance(about.get(1), int) else 0
-        if kind == _DICTIONARY:
-            entry, dictionary = max(entry, unpacked), (at + length, here)
-        elif kind in (_DATA, _DATA_V2):
-            encoding = about.get(2 if kind == _DATA else 4)
-            values += max(count, 0)
-            numbered += max(count, 0) if encoding in _BY_DICTIONARY else 0
-            delta += max(count, 0) * unpacked if encoding == _DELTA_STRINGS else 0
-        at += length + here
-    return Taken(packed, plain, largest, entry, dictionary, numbered, values, delta)
+    try:
+        for page in pages_of(file, column, file.seek(0, 2)):
+            plain, largest = plain + page.unpacked, max(largest, page.unpacked)
+            kind = page.header.get(1)
+            about = page.header.get(5 if kind == _DATA else 8)
+            if kind == _DICTIONARY:
+                entry, dictionary = max(entry, page.unpacked), (page.at, page.packed)
+            elif kind in (_DATA, _DATA_V2) and isinstance(about, dict):
+                count, encoding = about.get(1), about.get(2 if kind == _DATA else 4)
+                count = max(count, 0) if isinstance(count, int) else 0
+                values += count
+                numbered += count if encoding in _BY_DICTIONARY else 0
+                delta += count * page.unpacked if encoding == SHARED_PREFIXES else 0
+            if values >= column.num_values:
+                break  # as pyarrow does: old files say too many bytes
+    except PagesError as error:
+        raise TableError(f"{name} is damaged or cut off: {error}") from error
+    return Taken(column.total_compressed_size, plain, largest, entry, dictionary, numbered, values, delta)
 
 
 class Plan(NamedTuple):
@@ -237,73 +228,3 @@ def listed(column: Any) -> list[Any]:
         words = chunk.dictionary.to_pylist()
         values += [None if place is None else words[place] for place in chunk.indices.to_pylist()]
     return values
-
-
-def _header(file: BinaryIO, at: int, name: str) -> tuple[dict[int, Any], int]:
-    """The header of a page, by the numbers of its fields, and its length."""
-    window = _WINDOW
-    while True:
-        file.seek(at)
-        data = file.read(window)
-        try:
-            reader = _Compact(data)
-            return reader.struct(0), reader.at
-        except IndexError:
-            if len(data) < window or window >= _LONGEST:
-                raise TableError(
-                    f"{name} is damaged or cut off: a page at byte {at:,} has no readable header"
-                ) from None
-            window *= 16
-
-
-class _Compact:
-    """Structs of Thrift's compact protocol, as far as headers of pages have them; past the end it is an IndexError."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def _byte(self) -> int:
-        value = self.data[self.at]
-        self.at += 1
-        return value
-
-    def _number(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-        raise IndexError
-
-    def _signed(self) -> int:
-        value = self._number()
-        return (value >> 1) ^ -(value & 1)
-
-    def struct(self, depth: int) -> dict[int, Any]:
-        if depth > 4:
-            raise IndexError
-        return dict(self._fields(depth))
-
-    def _fields(self, depth: int) -> Iterator[tuple[int, Any]]:
-        number = 0
-        while head := self._byte():
-            number = number + (head >> 4) if head >> 4 else self._signed()
-            yield number, self._value(head & 15, depth)
-
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in (1, 2):
-            return kind == 1
-        if kind == 3:
-            return self._byte()
-        if kind in (4, 5, 6):
-            return self._signed()
-        if kind in (7, 8):
-            length = 8 if kind == 7 else self._number()
-            self.at += length
-            if self.at > len(self.data):
-                raise IndexError
-            return None
-        if kind == 12:
-            return self.struct(depth + 1)
-        raise IndexError  # lists and maps: no header of a page has any
