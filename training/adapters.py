@@ -4,12 +4,11 @@ import importlib.util
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypedDict
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo.adapters import (
@@ -23,6 +22,7 @@ from zoo.adapters import (
     fill,
     inject,
     map_names,
+    read_settings,
     read_tensors,
     unfit,
     unload,
@@ -31,9 +31,13 @@ from zoo.adapters.files import MOST_RANK
 from zoo.embedder import Embedder, Tower
 from zoo.errors import ZooError
 from zoo.files import save_tensors
+from zoo.formats.tensors import read_safetensors
+from zoo.strangers.folders import Place
+from zoo.strangers.schema import Range, check, parse
 
 from .optim import block_of, pattern_regex, select
 
+_NAMES = re.compile(r"(\w|\\[.-]|\|)*")  # and no expression that could take for ever; see `zoo.adapters.exact`
 ADAPTER, TRAINED = "zoo_adapter.json", "trained.safetensors"
 
 
@@ -275,7 +279,7 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
         config.base_model_name_or_path = base or model.spec.source or model.spec.hub_id or model.spec.name
         config.revision = revision or model.spec.revision
         config.inference_mode = True
-        (folder / part).mkdir(parents=True, exist_ok=True)
+        _make_way(folder, part, (CONFIG, WEIGHTS))
         config.save_pretrained(folder / part)
         config.inference_mode = False
         _sort_targets(folder / part / CONFIG)
@@ -288,11 +292,45 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
         if p.requires_grad and "lora_" not in name
     }
     if full:
+        _make_way(folder, ".", (TRAINED,))
         save_tensors(full, folder / TRAINED)
-    (folder / ADAPTER).write_text(
-        json.dumps({"towers": parts, "trained": sorted(full)}, indent=2) + "\n", encoding="utf-8"
-    )
+    facts = {"towers": parts, "trained": sorted(full)}
+    (Place.of(folder) / ADAPTER).write((json.dumps(facts, indent=2) + "\n").encode())
     return folder
+
+
+def _make_way(folder: Path, part: str, names: Sequence[str]) -> None:
+    """A folder in which peft and safetensors write these files anew, into no link and no file of another name.
+
+    Raises:
+        UnsafeFolderError: a folder or a file there is a link, a FIFO or a device.
+    """
+    place = _place(folder, part)
+    place.make()
+    for name in names:
+        if (place / name).is_file():
+            (place / name).remove()
+
+
+def _place(folder: Path, part: str) -> Place:
+    """The folder of one backbone's adapter; raises UnsafeFolderError for a name that leads out."""
+    return Place.of(folder) if part == "." else Place.of(folder) / part
+
+
+class _Facts(TypedDict):
+    """What zoo_adapter.json says: which folder is for which tower, and what was trained in full."""
+
+    towers: Annotated[dict[str, Annotated[int, Range(0, 100)]], Range(1, 100)]
+    trained: list[str]
+
+
+def _facts(folder: Path) -> _Facts | None:
+    """Of a folder of `save_adapter`, None of peft's own."""
+    place = Place.of(folder) / ADAPTER
+    if not place.is_file():
+        return None
+    facts = parse(place.read(), place, AdapterMismatchError)
+    return check(facts, _Facts, place, AdapterMismatchError)
 
 
 def _whole_tensor(tensor: Tensor) -> Tensor:
@@ -334,10 +372,16 @@ def load_adapter(model: Embedder, folder: str | Path, *, key_mapping: Mapping[st
     try:
         for part, backbone in parts.items():
             done.append(backbone)
-            if not (folder / ADAPTER).is_file():  # of peft itself, and perhaps of older names than target_modules fits
+            if _facts(folder) is None:  # of peft itself, and perhaps of older names than target_modules fits
                 add_adapter(backbone, part, key_mapping=key_mapping or {})
                 continue
+            read_settings(part / CONFIG)  # what of its configuration the zoo does not follow is refused
             config = LoraConfig.from_pretrained(part)
+            for names in (config.target_modules, config.exclude_modules):
+                if isinstance(names, str) and not _NAMES.fullmatch(names):
+                    raise AdapterMismatchError(
+                        f"{part / CONFIG} names layers by an expression; `save_adapter` lists them"
+                    )
             config.inference_mode = False  # peft saves it as True, and would freeze what it loads
             inject(backbone, config)
             tensors, where = read_tensors(part)
@@ -359,10 +403,10 @@ def load_adapter(model: Embedder, folder: str | Path, *, key_mapping: Mapping[st
 
 def _trained(model: Embedder, folder: Path) -> dict[str, Tensor]:
     """Parameters that were trained in full, by their plain names."""
-    facts = json.loads((folder / ADAPTER).read_text(encoding="utf-8")) if (folder / ADAPTER).is_file() else {}
-    full = load_file(folder / TRAINED) if (folder / TRAINED).is_file() else {}
+    facts = _facts(folder)
+    full = read_safetensors(folder / TRAINED) if (Place.of(folder) / TRAINED).is_file() else {}
     own = dict(model.named_parameters())
-    wrong = set(full) ^ set(facts.get("trained", full))
+    wrong = set(full) ^ set(full if facts is None else facts["trained"])
     wrong |= {name for name, tensor in full.items() if name not in own or own[name].shape != tensor.shape}
     if wrong:
         raise AdapterMismatchError(
@@ -373,8 +417,9 @@ def _trained(model: Embedder, folder: Path) -> dict[str, Tensor]:
 
 def _parts(model: Embedder, folder: Path) -> dict[Path, nn.Module]:
     """Folders of peft and the backbones that they are for."""
-    if (folder / ADAPTER).is_file():
-        towers = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["towers"]
+    facts = _facts(folder)
+    if facts is not None:
+        towers = facts["towers"]
     else:
         backbones = [i for i, tower in enumerate(model.towers) if backbone_of(tower) is not None]
         towers = {".": backbones[0]} if backbones else {}
@@ -386,7 +431,7 @@ def _parts(model: Embedder, folder: Path) -> dict[Path, nn.Module]:
     found = {}
     for part, position in towers.items():
         backbone = backbone_of(model.towers[position]) if position < len(model.towers) else None
-        missing = [name for name in (CONFIG, WEIGHTS) if not (folder / part / name).is_file()]
+        missing = [name for name in (CONFIG, WEIGHTS) if not (_place(folder, part) / name).is_file()]
         if backbone is None or missing:
             what = f"has no {missing[0]}" if missing else f"is for tower {position}, which {model.spec.name} has not"
             raise AdapterMismatchError(f"{folder / part} {what}")

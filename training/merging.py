@@ -481,7 +481,7 @@ def _assets(folder: Path) -> tuple[str, dict[str, Any]]:
     """A digest of what gives tokens their numbers, "" without a tokenizer, and what else the files say of reading an input."""
     facts: dict[str, Any] = {}
     if (path := folder / "preprocessor_config.json").is_file():
-        facts = {f"processor {name}": value for name, value in _flat(json.loads(path.read_text(encoding="utf-8")))}
+        facts = {f"processor {name}": value for name, value in _flat(read_json(path))}
     path = folder / "tokenizer.json"
     if not path.is_file():
         return "", facts

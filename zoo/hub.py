@@ -18,6 +18,7 @@ from zoo.errors import (
     UnsafeCheckpointError,
 )
 from zoo.formats import check_weights, read_json
+from zoo.formats.inside import check_inside
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.hub_errors import DamagedDownloadError as DamagedDownloadError
 from zoo.hub_errors import DiskFullError as DiskFullError
@@ -170,7 +171,12 @@ def open_folder(
         what = "is a file; pass the folder that holds it" if folder.exists() else "does not exist"
         raise UnrecognisedCheckpointError(f"{folder} {what}")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    layout = recognise(names, lambda file: read_json(folder / file), str(folder))
+
+    def read(file: str) -> Any:
+        check_inside(folder / file, folder.resolve())
+        return read_json(folder / file)
+
+    layout = recognise(names, read, str(folder))
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "ignore": ignore}
     options |= _like(layout, like, str(folder), local=True, dtype=dtype)
     return _with_facts(layout.load(folder, name=folder.resolve().name, **options), folder, like)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.arguments import checked, flag, model_or_path, optional, path, text
 from zoo.errors import HubError, ZooError
+from zoo.formats.inside import read_inside
 from zoo.hub import DiskFullError, HubConflictError, NoAccessError, NotOnHubError, hub_call
 from zoo.spec import NAME, ModelSpec
+from zoo.strangers.schema import parse
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -27,6 +29,7 @@ OURS = ["model.safetensors", "model-*-of-*.safetensors", "model.safetensors.inde
 OURS += ["configuration_zoo.py", "modeling_zoo.py", "zoo_module.py", "modules.json", "[0-9]_Pooling/*", "[0-9]_Dense/*"]
 OURS += ["[0-9]_Normalize/*", "[0-9]_LayerNorm/*", "config_sentence_transformers.json", "sentence_bert_config.json"]
 OURS += ["open_clip_config.json", "open_clip_model.safetensors", ".eval_results/*"]
+_DEEPEST = 64  # of facts about a run's data
 MESSAGE = "Published by the Embedding Zoo"
 # A path that begins a word: neither the slashes of an address nor those of hf:org/name.
 _PATH = re.compile(r"(?<![^\s\"'=,(\[])(?:~|\.{1,2})?/[^\s\"']*/(?=[^\s\"'/])")
@@ -146,8 +149,8 @@ def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, 
     replace(golden, preprocessing=reopened.fingerprint()["preprocessing"]).save(folder)
     run = Path(source).expanduser() if _is_folder(source) else None
     for file in ("recipe.json", "data.json"):
-        if run is not None and (run / file).is_file():
-            facts = without_paths(json.loads((run / file).read_text(encoding="utf-8")))
+        if run is not None and (content := read_inside(run, file)) is not None:
+            facts = without_paths(parse(content, run / file, NotPublishableError, deepest=_DEEPEST))
             (folder / file).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     results = cards.measured(source)
     if results:

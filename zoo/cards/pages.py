@@ -5,13 +5,12 @@ Facts come from the `ModelSpec`, figures from `model_cards/results/<name>.json`.
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from zoo.cards.blocks import InvalidCardError, block, fill, split
 from zoo.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
@@ -19,7 +18,10 @@ from zoo.cards.figures import figures
 from zoo.cards.reading import reading_text
 from zoo.errors import HubError
 from zoo.evaluation.results import FILE, Result, read_results
+from zoo.formats.inside import read_inside
 from zoo.spec import ModelSpec
+from zoo.strangers.folders import Place
+from zoo.strangers.schema import check, parse
 from zoo.strangers.terminal import clean_output
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +29,17 @@ ROOT = Path(__file__).resolve().parents[2]
 CARDS = next((f for f in (ROOT / "model_cards", ROOT / "zoo" / "model_cards") if f.is_dir()), ROOT / "model_cards")
 TEMPLATE = "_template.md"
 README_TABLE = re.compile(r"(<!-- models:start[^\n]*-->\n).*?(<!-- models:end -->)", re.DOTALL)
+_LONGEST = 4 << 20  # bytes of a card
 _BY = "written by `python -m zoo.cards` from the spec in zoo/models/; change it there"
 _BY_RESULTS = "written by `python -m zoo.cards` from results/{name}.json; change it there"
+
+
+class _Merge(TypedDict):
+    """What is read of merge.json."""
+
+    method: str
+    models: list[str]
+    weights: list[float]
 
 
 def render(spec: ModelSpec, old: str, results: Sequence[Result] = ()) -> str:
@@ -55,15 +66,15 @@ def card_text(name: str | Path) -> str:
     from zoo.registry import get_spec
 
     if folder := folder_of(name):
-        path = folder / "README.md"
-        if not path.is_file():
+        if (text := _card_in(folder)) is None:
             raise InvalidCardError(f"{folder} holds no README.md; `zoo publish {folder} --to …` writes one")
-        return path.read_text(encoding="utf-8")
+        return text
     if str(name).startswith("hf:"):
         repo, _, revision = str(name).removeprefix("hf:").partition("@")
         if not HUB_ID.fullmatch(repo):
             raise HubError(f"{repo!r} is no Hub repository; write hf:<org>/<name>[@revision]")
-        return Path(hub.download(repo, "README.md", revision or None)).read_text(encoding="utf-8")
+        path = Path(hub.download(repo, "README.md", revision or None))
+        return _card_in(path.parent) or ""
     spec = get_spec(str(name))
     path = CARDS / f"{spec.name}.md"
     return path.read_text(encoding="utf-8") if path.is_file() else render(spec, "", measured(spec.name))
@@ -89,10 +100,19 @@ def measured(source: Any) -> list[Result]:
 def notes_of(source: Any) -> str:
     """The card of whatever `load_model` opens, for `published_card` to keep what people wrote into it; "" if none."""
     if folder := folder_of(source):
-        path = folder / "README.md"
-        return path.read_text(encoding="utf-8") if path.is_file() else _merged(folder)
+        text = _card_in(folder)
+        return _merged(folder) if text is None else text
     path = CARDS / f"{source}.md" if _registered(source) else None
     return path.read_text(encoding="utf-8") if path and path.is_file() else ""
+
+
+def _card_in(folder: Path) -> str | None:
+    """The README.md of a folder, None where it has none; raises InvalidCardError for one that is no text."""
+    content = read_inside(folder, "README.md", _LONGEST)
+    try:
+        return None if content is None else content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidCardError(f"{folder / 'README.md'} is no text in UTF-8: {error}") from error
 
 
 def folder_of(source: Any) -> Path | None:
@@ -111,11 +131,11 @@ def _registered(source: Any) -> bool:
 def _merged(folder: Path) -> str:
     """The start of a card for what `zoo merge` wrote, "" for any other folder."""
     path = folder / "merge.json"
-    if not path.is_file():
+    if (content := read_inside(folder, path.name)) is None:
         return ""
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = check(parse(content, path, InvalidCardError), _Merge, path, InvalidCardError)
     parts = ", ".join(
-        f"{Path(name).name} ({weight:.3f})" for name, weight in zip(facts["models"], facts["weights"], strict=True)
+        f"{Path(name).name} ({weight:.3f})" for name, weight in zip(facts["models"], facts["weights"], strict=False)
     )
     text = f"## Training\n\nMerged without training ({facts['method']}) from {parts}."
     return (
@@ -183,5 +203,5 @@ def main(arguments: list[str] | None = None) -> int:
     for path, text in stale.items():
         print(f"{path.name}: {'stale; run python -m zoo.cards' if options.check else 'written'}")
         if not options.check:
-            path.write_text(text, encoding="utf-8")
+            (Place.of(path.parent) / path.name).write(text.encode())
     return 1 if orphans or (options.check and stale) else 0

@@ -27,6 +27,7 @@ from zoo.errors import InputError, ZooError
 from zoo.items import Item
 from zoo.prompts import Role
 from zoo.spec import ModelSpec
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,8 +126,9 @@ class Certificate:
             ],
             "refused": self.refused,
         }
-        _write_whole(folder / VECTORS, save({"vectors": self.vectors.contiguous()}, metadata={"format": "pt"}))
-        _write_whole(folder / FILE, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
+        place = Place.of(folder)
+        (place / VECTORS).write(save({"vectors": self.vectors.contiguous()}, metadata={"format": "pt"}))
+        (place / FILE).write((json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
         return [folder / FILE, folder / VECTORS]
 
     @classmethod
@@ -346,12 +348,6 @@ def inputs_of(model: "Embedder") -> list[Golden]:
     ]
     side = shapes[0][0] if shapes and shapes[0][0] == shapes[0][1] else None
     return golden_inputs(towers, side, sorted(model.spec.prompts), ROLES)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def verify(where: str | Path, **options: Any) -> Any:

@@ -24,7 +24,8 @@ from zoo.certificate import (
 from zoo.certificate.differences import by_dtype, by_role, changed_facts
 from zoo.certificate.files import VECTORS, changes
 from zoo.certificate.golden import Golden
-from zoo.errors import MissingWeightsError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, UnsafeCheckpointError, ZooError
+from zoo.formats.inside import check_links
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ def verify(
     from zoo.registry import load_model
 
     folder, left = _fetched(where)
+    if folder is not None and folder.is_dir():
+        check_links(folder)  # the other libraries look at none
     model = load_model(folder or where, device="cpu", ignore=ignore)
     stored = Certificate.load(folder) if folder else None
     report = Report(model.spec.name, stored is not None)
@@ -161,7 +164,7 @@ def verify(
     if not goldens:
         return report
     vectors = torch.stack([known[golden.name][1] for golden in goldens])
-    plan = _plan(model, folder, loaders, dtypes, batch_sizes, trust_remote_code, certificate, report)
+    plan = _plan(model, folder, loaders, dtypes, batch_sizes, trust_remote_code, certificate, report, ignore)
     theirs = by_role(folder, model.spec) if folder else {}
     norms = dict(zip((row[0] for row in certificate.inputs), certificate.norms or (), strict=False))
     for loader, dtype, batch_size, encode in plan:
@@ -249,6 +252,7 @@ def _plan(
     trust: bool,
     certificate: Certificate,
     report: Report,
+    ignore: Sequence[str],
 ) -> Iterator[tuple[str, str, int, Encode]]:
     """Every combination that is to be run. Other libraries load anew for each, so they get one batch size."""
     import copy
@@ -271,6 +275,13 @@ def _plan(
                 yield "zoo", dtype, batch_size, lambda part, m=cast, size=batch_size: by_zoo(m, part, size)
     for loader in loaders or served:
         if loader == "zoo" or loader not in served:
+            continue
+        try:
+            exports.check_readable(
+                loader, folder, trust_remote_code=trust, ignore=ignore, attention=model.spec.attention
+            )
+        except ZooError as error:
+            report.problems.append(f"{loader} is not run, for the zoo would not read what it reads: {error}")
             continue
         for dtype in dtypes:
             if certificate.tolerances[dtype].allowed is None:

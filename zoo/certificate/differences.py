@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import UnrecognisedCheckpointError
+from zoo.formats import read_json
 from zoo.prompts import Role, for_role, text_of
 from zoo.spec import ModelSpec
 
@@ -28,7 +30,9 @@ def by_role(folder: Path, spec: ModelSpec) -> dict[str, dict[str, str]]:
     settings = _json(folder / "config_sentence_transformers.json")
     if not (folder / "modules.json").is_file():
         return {}
-    theirs = dict.fromkeys(ROLES, "") | {k: v for k, v in (settings.get("prompts") or {}).items() if isinstance(v, str)}
+    theirs = dict.fromkeys(ROLES, "") | {
+        k: v for k, v in _object(settings.get("prompts")).items() if isinstance(v, str)
+    }
     found = {}
     for role in ROLES:
         if theirs[role] != (ours := role_text(spec, role)):
@@ -70,7 +74,11 @@ def changed_facts(stored: dict[str, Any], spec: ModelSpec) -> list[str]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
+        value = read_json(path) if path.is_file() else {}
+    except UnrecognisedCheckpointError:
         return {}
+    return _object(value)
+
+
+def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}

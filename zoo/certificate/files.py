@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from zoo.formats import TOKENIZER_FILES
+from zoo.formats.inside import UNREAD, check_inside
 from zoo.strangers.made import MARK
 
 FILE, VECTORS = "certificate.json", "certificate.safetensors"
@@ -25,7 +26,6 @@ _FIGURES = (
     "evaluations.jsonl",
     "timing.json",
 )
-_ROOMS = (".eval_results", ".cache", ".git", "checkpoints", "best", "report", "runs")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz")
 
 
@@ -33,7 +33,7 @@ def steers(name: str) -> bool:
     """Whether a file, by its place in the folder, can change what a library makes of the model."""
     path = PurePosixPath(name)
     rooms = path.parts[:-1]
-    if rooms and (rooms[0] in _ROOMS or rooms[0].startswith("stage-")):
+    if rooms and (rooms[0] in UNREAD or rooms[0].startswith("stage-")):
         return False
     if name in (FILE, VECTORS, MARK, *_FIGURES) or path.name.startswith("events.out.tfevents"):
         return False
@@ -41,11 +41,12 @@ def steers(name: str) -> bool:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every file of a folder that steers a library."""
-    found = {}
+    """sha256 of every file of a folder that steers a library; raises UnsafeCheckpointError for one that lies elsewhere."""
+    found, inside = {}, folder.resolve()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and steers(name):
+            check_inside(path, inside)
             with path.open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

@@ -13,10 +13,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.cli._shared import add_device, add_pair_options, check_output, print_json, print_table, source, waiting
 from zoo.errors import ZooError
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     from zoo.evaluation.calibration import Measured
@@ -79,7 +80,7 @@ def _config(model: str) -> Path:
     """config.json of a folder of ours; raises ZooError where there is none, before anything is measured."""
     path = Path(model).expanduser() / "config.json"
     try:
-        ours = json.loads(path.read_text(encoding="utf-8")).get("model_type") == "zoo"
+        ours = _read(path).get("model_type") == "zoo"
     except (OSError, ValueError, AttributeError):
         ours = False
     if ours:
@@ -90,10 +91,15 @@ def _config(model: str) -> Path:
     )
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """What config.json holds; raises UnsafeFolderError where it is a link, which would be replaced by a file."""
+    return (Place.of(path.parent) / path.name).read_json()
+
+
 def _write(path: Path, found: dict[str, dict[str, float]]) -> None:
     from zoo.bulk.shards import write_atomically
 
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = _read(path)
     config["calibration"] = dict(sorted({**config.get("calibration", {}), **found}.items()))
     write_atomically(path, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
     print(f"{path}: calibration of {', '.join(found)} is written", file=sys.stderr)

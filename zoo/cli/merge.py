@@ -33,6 +33,7 @@ from zoo.cli._shared import (
     waiting,
 )
 from zoo.errors import ZooError
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -120,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         named = {**dict(zip(arguments.models, models, strict=True)), "merged": merged}
         facts["probe"] = {name: [score._asdict() for score in probe.scores(model)] for name, model in named.items()}
         facts["left_out"] = probe.bad
-    (arguments.out / "merge.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (Place.of(arguments.out) / "merge.json").write((json.dumps(facts, indent=2) + "\n").encode())
     if arguments.json:
         print_json({"out": str(arguments.out), **facts})
     else:

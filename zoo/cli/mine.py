@@ -36,6 +36,7 @@ from zoo.cli._shared import (
     waiting,
 )
 from zoo.errors import ZooError
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     from zoo.bulk.sources import Opened
@@ -210,7 +211,7 @@ def _list_skipped(bad: list[tuple[str, str]], out: Path) -> Path | None:
     if not bad:
         return None
     lines = [json.dumps({"pair": place, "reason": reason}, ensure_ascii=False) + "\n" for place, reason in bad]
-    path.write_text("".join(lines), encoding="utf-8")
+    (Place.of(path.parent) / path.name).write("".join(lines).encode())
     return path
 
 

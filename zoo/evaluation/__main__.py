@@ -20,6 +20,7 @@ from zoo.evaluation.packs import ALL, BENCHMARKS, Score, evaluate_descriptions, 
 from zoo.evaluation.results import FILE, Result, read_results, write_results
 from zoo.registry import get_spec, load_model
 from zoo.spec import need_one_vector
+from zoo.strangers.folders import Place
 from zoo.strangers.terminal import clean_output
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -260,14 +261,14 @@ def card_of(model: str, card: str = "") -> tuple[Path, Path]:
 def write_card(card: Path, file: Path, results: list[Result], table: str, command: str) -> None:
     """Adds figures to a results file and sets the tables of the card from all that it holds."""
     write_results(file, results)
-    text = card.read_text(encoding="utf-8")
+    text = (Place.of(card.parent) / card.name).read_text()
     if card.name == "README.md":
         text = fill(text, "measured", figures(read_results(file)), f"written by `{command} --card` from {FILE}")
     else:
         text = render(get_spec(card.stem), text, read_results(file))
     if table:
         text = fill(text, "queries", table, f"written by `{command} --card`")
-    card.write_text(text, encoding="utf-8")
+    (Place.of(card.parent) / card.name).write(text.encode())
 
 
 if __name__ == "__main__":

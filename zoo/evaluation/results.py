@@ -1,15 +1,14 @@
 """Measured figures of models, one form for all: what evaluations write, cards show and the Hub's metadata repeats."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from zoo.errors import ZooError
-from zoo.files import share
+from zoo.errors import UnsafeFolderError, ZooError
+from zoo.formats.inside import read_inside
+from zoo.strangers.folders import Place
 from zoo.strangers.schema import check, parse
 
 FILE = "results.json"
@@ -72,16 +71,13 @@ def read_results(path: Path) -> list[Result]:
     Raises:
         ResultsError: the file is no list of results; the message names it.
     """
-    if not path.exists():
-        return []
     try:
-        with path.open("rb") as file:
-            content = file.read(LONGEST + 1)
-        if len(content) > LONGEST:
-            raise ResultsError(f"it has over {LONGEST:,} bytes")
+        content = read_inside(path.parent, path.name, LONGEST)
+        if content is None:
+            return []
         rows = check(parse(content, "it", ResultsError), list[dict[str, Any]], "it", ResultsError)
         return [Result.from_dict(row) for row in rows]
-    except (OSError, ResultsError) as error:
+    except (OSError, ResultsError, UnsafeFolderError) as error:
         raise ResultsError(f"{path} holds no results: {error}") from error
 
 
@@ -93,9 +89,4 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
         {k: v for k, v in asdict(result).items() if v not in (None, "") or k == "split"} for result in merged.values()
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    share(Path(file.name))
-    os.replace(file.name, path)
+    (Place.of(path.parent) / path.name).write((json.dumps(rows, indent=2, ensure_ascii=False) + "\n").encode())

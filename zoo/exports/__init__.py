@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UnrecognisedCheckpointError, ZooError
 from zoo.files import share
+from zoo.formats.inside import check_links
 from zoo.items import Item
 from zoo.prompts import Role
-from zoo.spec import ModelSpec
+from zoo.spec import Attention, ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -143,6 +144,7 @@ def encode_with(
         UnsafeCheckpointError: the folder's code would have to run, and it is not trusted.
     """
     folder = Path(folder)
+    check_links(folder)
     reader = _reader(loader)
     if not reader.serves(folder):
         raise UnrecognisedCheckpointError(f"{folder} holds no files for {loader}; it serves {loaders_of(folder)}")
@@ -154,6 +156,43 @@ def encode_with(
     norms = {"norms": raw} if loader == "timm" else {}
     items = with_prompt(items, spec or spec_of(folder), call)
     return reader.encode(folder, items, batch_size=batch_size, dtype=dtype, **norms)
+
+
+def check_readable(
+    loader: str,
+    folder: Path,
+    *,
+    trust_remote_code: bool,
+    ignore: Sequence[str] = (),
+    attention: Attention | None = None,
+) -> None:
+    """Holds what another library reads of a folder to what the zoo holds it to, where the zoo itself reads other files there.
+
+    Args:
+        attention: of the model that these files are.
+
+    Raises:
+        ZooError: what the zoo's own layout of that library says of them: they name code, other places, or no such model.
+    """
+    from zoo.formats import read_json, schema
+    from zoo.formats.settings import Ignore
+    from zoo.hub import recognise
+
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    here = recognise(names, lambda file: read_json(folder / file), str(folder))
+    layout = importlib.import_module(f"zoo.formats.{loader.replace('-', '_')}")
+    if here is layout:
+        return  # read already, or refused
+    if loader == "sentence-transformers":
+        rows = schema.check_modules(read_json(folder / "modules.json"), str(folder / "modules.json"))
+        theirs = [str(row.get("type")).startswith("sentence_transformers.") for row in rows]
+        if not any(theirs):
+            return  # Python files beside the weights: the zoo's own, or trusted
+    elif loader == "transformers" and here.__name__ == "zoo.formats.saved":
+        return  # whose configuration names no code but the zoo's
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": False, "ignore": Ignore(ignore)}
+    options |= {"attention": attention} if getattr(layout, "TAKES_ATTENTION", False) else {}
+    layout.load(folder, name=folder.resolve().name, **options)
 
 
 def snippet(loader: str, repo: str, spec: ModelSpec, folder: str | Path | None = None) -> str:

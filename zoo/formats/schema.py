@@ -6,7 +6,6 @@ their type hints. `zoo.encoders.checking` bounds the numbers, `zoo.formats.sizes
 
 import importlib
 import inspect
-import os
 import pkgutil
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from zoo.encoders.checking import check_numbers, check_open_clip_name
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import HALF_SAVED, read_json
+from zoo.formats.inside import check_inside
 from zoo.spec import MODALITIES, Calibration, LogitScale, ModelSpec
 from zoo.strangers.schema import check_keys
 
@@ -64,7 +64,9 @@ _INERT = ("_name_or_path", "_commit_hash")
 # Parts of the shape that transformers' own configurations keep under private names, all of them numbers.
 _SHAPE = ("_sliding_window_pattern", "_remove_final_layer_norm", "_pad_token_id", "_frame_rate")
 _ASSETS = re.compile(r"\.|tower\d")
-_READ = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model", ".py", ".jinja", ".tiktoken")
+# Of tokenizers, by their names in transformers.
+_TOKENIZER = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm", ".codes", ".tokenizer", ".vocab")
+_READ = (*_TOKENIZER, ".safetensors", ".bin", ".pt", ".pth", ".py")
 _FOLDERS = ("additional_chat_templates",)  # of which transformers reads all files by itself
 LONGEST_TOKENIZER = 200_000_000  # bytes; Gemma's has 33 million
 
@@ -163,7 +165,7 @@ def check_folder(folder: Path, root: Path | None = None, *, adapter: bool = Fals
         adapter: whether the layout reads an adapter there itself.
 
     Raises:
-        UnsafeCheckpointError: a link leads out of the checkpoint, or an adapter would change the model as it loads.
+        UnsafeCheckpointError: a link leads out of the checkpoint, a file is a FIFO or device, or an adapter would change the model as it loads.
         UnrecognisedCheckpointError: an absurdly large tokenizer, or a save that was killed over another model.
     """
     if (folder / HALF_SAVED).exists():
@@ -176,12 +178,8 @@ def check_folder(folder: Path, root: Path | None = None, *, adapter: bool = Fals
     for inner in (folder / name for name in _FOLDERS):
         paths += [inner, *sorted(inner.iterdir())] if inner.is_dir() else []
     for path in [folder, *paths] if root else paths:
-        target = path.resolve()
-        if target != inside and inside not in target.parents and not _of_cache(path, target):
-            raise UnsafeCheckpointError(
-                f"{path} is a link to {target}, outside the checkpoint; put the file itself in its place"
-            )
-        if path.suffix in (".json", ".txt", ".model") and path.is_file() and path.stat().st_size > LONGEST_TOKENIZER:
+        check_inside(path, inside)
+        if path.suffix in _TOKENIZER and path.is_file() and path.stat().st_size > LONGEST_TOKENIZER:
             raise UnrecognisedCheckpointError(f"{path} has {path.stat().st_size:,} bytes; no tokenizer is so large")
     if not adapter and (folder / "adapter_config.json").exists():
         raise UnsafeCheckpointError(
@@ -190,20 +188,6 @@ def check_folder(folder: Path, root: Path | None = None, *, adapter: bool = Fals
         )
     if root is None and (folder / "zoo.json").is_file():
         check_facts(read_json(folder / "zoo.json"), str(folder / "zoo.json"))
-
-
-def _of_cache(path: Path, target: Path) -> bool:
-    """Whether a link ends in huggingface_hub's cache: snapshots/… → models--…/blobs/…, and from there, for files that came
-    by Xet, in the blobs that all repositories of the cache share."""
-    for _ in range(8):
-        if not path.is_symlink():
-            return False
-        path = Path(os.path.normpath(path.parent / os.readlink(path)))
-        blobs = path.parent
-        if blobs.name == "blobs" and blobs.parent.name.startswith("models--"):
-            shared = blobs.parent.parent.resolve() / "blobs"
-            return target.parent == blobs.resolve() or shared in target.parents
-    return False
 
 
 def part_class(kind: Any, role: str, where: str) -> type:

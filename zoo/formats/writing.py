@@ -18,6 +18,7 @@ from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, reopened
 from zoo.formats.schema import FORMAT
 from zoo.items import Item
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +54,7 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
     """
     if folder.exists() and not folder.is_dir():
         raise NotSavedError(f"{folder} is a file; save into a folder")
+    _check_places(model, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -68,6 +70,14 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
             stacklevel=3,
         )
     return folder
+
+
+def _check_places(model: "Embedder", folder: Path) -> None:
+    """Raises UnsafeFolderError where a folder that files would be written into or removed from is a link: before long work."""
+    place = Place.of(folder)
+    (place / HALF_SAVED).is_file()
+    for name in [*(f"tower{position}" for position in range(len(model.towers))), *_towers_in(place)]:
+        (place / name).is_folder()
 
 
 def _write(model: "Embedder", folder: Path, dtype: "torch.dtype | None") -> None:
@@ -204,7 +214,9 @@ def _move_into(temporary: Path, folder: Path) -> None:
     A kill between two of these renames leaves the mark `HALF_SAVED`, by which every layout refuses the folder until it is
     saved into again.
     What an earlier save left there and the new one does not have is removed, since it would be read with the new files.
+    A link in the place of a file gives way to the file; one in the place of a folder is not followed.
     """
+    place = Place.of(folder)
     files = [path for path in sorted(temporary.rglob("*"), key=lambda p: p.name == CONFIG) if path.is_file()]
     share(*files, *(path for path in temporary.rglob("*") if path.is_dir()), temporary)
     for path in files:
@@ -218,19 +230,21 @@ def _move_into(temporary: Path, folder: Path) -> None:
     kept: dict[Path, Path] = {}
     aside = temporary / ".before"
     aside.mkdir()
-    mark, whole = folder / HALF_SAVED, not (folder / HALF_SAVED).exists()
+    mark = place / HALF_SAVED
+    whole = mark.status() is None
     try:
         for number, target in enumerate([*moves.values(), *stale]):
-            target.parent.mkdir(exist_ok=True)
+            if target.parent != folder:
+                (place / target.parent.relative_to(folder).as_posix()).make()
             if target.is_file() or target.is_symlink():
                 kept[target] = aside / str(number)
                 _keep(target, kept[target])
-        mark.touch()
+        mark.change().close()
         for path, target in moves.items():  # config.json last: without it the folder is no checkpoint
             os.replace(path, target)
         for target in stale:
             target.unlink()
-        mark.unlink()
+        mark.remove()
     except BaseException:
         for target in moves.values():
             if target not in kept and not target.is_dir():
@@ -239,7 +253,7 @@ def _move_into(temporary: Path, folder: Path) -> None:
             if before.exists() or before.is_symlink():
                 os.replace(before, target)
         if whole:
-            mark.unlink(missing_ok=True)
+            mark.remove()
         raise
 
 
@@ -256,5 +270,11 @@ def _ours(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.name in (*TOKENIZER_FILES, *PROCESSOR_FILES) or _STALE.fullmatch(path.name):
             yield path
-        elif re.fullmatch(r"tower\d", path.name) and path.is_dir():
-            yield from (file for file in path.iterdir() if file.is_file())
+    for name in _towers_in(Place.of(folder)):
+        yield from (path for path in (folder / name).iterdir() if path.is_symlink() or not path.is_dir())
+
+
+def _towers_in(place: Place) -> list[str]:
+    """The folders of towers' files in a folder; raises UnsafeFolderError where one is a link."""
+    names = place.names() if place.is_folder() else []
+    return [name for name in names if re.fullmatch(r"tower\d", name) and (place / name).is_folder()]

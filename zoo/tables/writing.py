@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from zoo.files import share
 from zoo.items import Item
 from zoo.media import load_pixels
+from zoo.strangers.folders import Place
 from zoo.tables.errors import TableError
 from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.schema import MINED
@@ -47,8 +47,8 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
-    temporary, media = Path(name), path.with_name(f"{path.stem}-media")
-    fresh = not media.exists()
+    temporary, media = Path(name), Place.of(path.parent) / f"{path.stem}-media"
+    fresh = media.kind() is None
     try:
         write = {".jsonl": _write_jsonl, ".parquet": _write_parquet}.get(suffix, _write_csv)
         write(pairs, temporary, path, _keeper(media))
@@ -58,7 +58,7 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
         os.replace(temporary, path)
     except BaseException:
         if fresh:
-            shutil.rmtree(media, ignore_errors=True)
+            media.remove_tree()
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -79,16 +79,16 @@ def check_writable(pairs: Sequence[Pair], path: Path) -> None:
         pass
 
 
-def _keeper(media: Path) -> Callable[[bytes], str]:
+def _keeper(media: Place) -> Callable[[bytes], str]:
     """What writes a medium into the folder beside the file, and tells its path."""
 
     def keep(content: bytes) -> str:
         ending = next((ending for head, ending in _ENDINGS if content.startswith(head)), "")
         ending = ".webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else ending
         file = media / (hashlib.blake2b(content, digest_size=16).hexdigest() + ending)
-        if not file.exists():
-            media.mkdir(exist_ok=True)
-            file.write_bytes(content)
+        if not file.is_file():
+            media.make()
+            file.write(content)
         return f"{media.name}/{file.name}"
 
     return keep
