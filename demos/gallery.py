@@ -154,6 +154,7 @@ def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Pict
     Raises:
         ZooError: no such folder, no picture in it, or more than `limit`.
     """
+    from zoo.tables.fences import Fence, OutsideError
     from zoo.tables.images import walk_images
 
     folder = Path(folder).expanduser()
@@ -162,14 +163,16 @@ def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Pict
     root = folder.resolve()
     found: list[Picture] = []
     left_out: list[Refused] = []
-    for relative, error in walk_images(root):
+    for relative, error in walk_images(root, fence=Fence(root)):
         name = relative.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        if error is not None:
+        if isinstance(error, OutsideError):
+            left_out.append(Refused(name, "stray-link", "The link leads out of the folder."))
+        elif error is not None:
             left_out.append(Refused(name, error.code, explain(error)))
         elif name != relative.replace(os.sep, "/"):
             left_out.append(Refused(name, "file-name", "Its name is not Unicode. Rename it."))  # no page can say it
-        elif why := _stray(root / relative, root):
-            left_out.append(Refused(name, "stray-link", why))
+        elif (root / relative).is_symlink() and not (root / relative).exists():
+            left_out.append(Refused(name, "stray-link", "The link leads nowhere."))
         else:
             found.append(Picture(root / relative, name))
         if len(found) > limit:
@@ -182,14 +185,6 @@ def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Pict
         first = f" {left_out[0].name}: {left_out[0].reason}" if left_out else ""
         raise ZooError(f"No pictures found in {folder} (looked for {kinds}).{first}")
     return found, left_out
-
-
-def _stray(path: Path, root: Path) -> str:
-    """Why a link is not followed; "" for what is no link, or stays inside."""
-    try:
-        return "" if path.resolve(strict=True).is_relative_to(root) else "The link leads out of the folder."
-    except OSError:
-        return "The link leads nowhere." if path.is_symlink() else ""
 
 
 def unique(pictures: Iterable[Picture]) -> list[Picture]:

@@ -41,6 +41,8 @@ def launch(
     browser: bool = False,
     block: bool = True,
     ignore: Sequence[str] = (),
+    root: Path | str | None = None,
+    allow_outside: bool = False,
 ) -> "gr.Blocks":
     """Opens the demo of a model on a web page.
 
@@ -57,7 +59,8 @@ def launch(
             without it they are refused there. A page of this machine alone decodes them wherever pillow-heif is installed.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
-        ignore: as in `load_model`.
+        ignore: as in `load_model`. root, allow_outside: where the pictures of `vectors` are, if they were not made here; see
+            `zoo.bulk.lookup.Inputs`.
 
     Raises:
         ZooError: the model cannot be loaded, no picture can be found, the port is taken, or `heif` is asked for without pillow-heif.
@@ -72,10 +75,11 @@ def launch(
     folders = [Path(photos)] if isinstance(photos, str | Path) else [Path(folder) for folder in photos or ()]
     folders = [folder.expanduser() for folder in folders]
     if vectors is not None:
+        from zoo.bulk.makers import maker_of
         from zoo.index import read_manifest
 
         vectors = Path(vectors).expanduser()
-        model_name = model_name or read_manifest(vectors)["model"]
+        model_name = model_name or maker_of(vectors, read_manifest(vectors))
     model_name = model_name or "zoo-mini"
     bound_socket(host, port or 0).close()  # an error before the model is loaded
     print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
@@ -86,7 +90,8 @@ def launch(
         options["models"] = Models(model, downloads=local)
         options["queries"] = queries
         options["heif"] = heif
-        options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors)
+        there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
+        options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors, **there)
     elif vectors is not None:
         raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")
     page = demo_of(model).build(
@@ -161,7 +166,13 @@ def demo_of(model: "Embedder") -> ModuleType:
 
 
 def gallery_of(
-    model: "Embedder", folders: Sequence[Path] = (), *, samples: bool = True, vectors: Path | None = None
+    model: "Embedder",
+    folders: Sequence[Path] = (),
+    *,
+    samples: bool = True,
+    vectors: Path | None = None,
+    root: Path | None = None,
+    allow_outside: bool = False,
 ) -> "Gallery":
     """The pictures of folders, of a folder of vectors, and the shipped samples, each once; with a bar on the terminal.
 
@@ -174,7 +185,8 @@ def gallery_of(
     shipped = sample_pictures() if samples else []
     if not (folders or shipped or vectors):
         raise ZooError("there are no pictures to search: name a folder with --photos, or install scikit-image")
-    parts = [] if vectors is None else [vectors_gallery(model, vectors)]
+    there = {"root": root, "allow_outside": allow_outside}
+    parts = [] if vectors is None else [vectors_gallery(model, vectors, **there)]
     for folder in folders:
         with _bar(f"Embedding {folder}") as progress:
             parts.append(folder_gallery(model, folder, progress=progress))

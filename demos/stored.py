@@ -59,22 +59,33 @@ def folder_gallery(model: "Embedder", folder: Path, *, progress: Progress | None
     return replace(made, refused=(*left_out, *made.refused))
 
 
-def vectors_gallery(model: "Embedder", folder: Path) -> Gallery:
+def vectors_gallery(
+    model: "Embedder", folder: Path, *, root: Path | None = None, allow_outside: bool = False
+) -> Gallery:
     """The pictures that `zoo embed` embedded into a folder of vectors.
+
+    Args:
+        root, allow_outside: where they are looked for; see `zoo.bulk.lookup.Inputs`.
 
     Raises:
         IndexStateError: no vectors there. FingerprintMismatchError: of another model. ZooError: not of pictures in files.
     """
-    from zoo.bulk.lookup import find_input
+    from zoo.bulk.lookup import Inputs
     from zoo.index import check_model, read_manifest
+    from zoo.tables.fences import OutsideError
 
     manifest = read_manifest(folder)
     check_model(model, folder)
     if manifest["source"]["kind"] != "image":
         raise ZooError(f"{folder} holds vectors of {manifest['source']['kind']}; the page searches pictures")
+    inputs = Inputs.of(folder, manifest, root, allow_outside=allow_outside)
     found, pictures, gone = _vectors(folder), [], []
     for reference in list(found)[: MAX_PICTURES + 1]:
-        path = find_input(manifest["source"], reference)
+        try:
+            path = inputs.find(reference)
+        except OutsideError as error:
+            gone.append(Refused(reference, error.code, str(error)))
+            continue
         if isinstance(path, bytes):
             raise ZooError(f"the pictures of {folder} lie inside {reference}; the page shows files: use `zoo search`")
         if path is not None and path.is_file():
@@ -84,6 +95,8 @@ def vectors_gallery(model: "Embedder", folder: Path) -> Gallery:
     if len(pictures) > MAX_PICTURES:
         raise ZooError(f"{folder} holds more than {MAX_PICTURES:,} pictures, too many for one page: use `zoo search`")
     if not pictures:
+        if gone and gone[0].code == OutsideError.code:
+            raise ZooError(f"none of the {len(found):,} pictures of {folder} is shown. {gone[0].reason}")
         raise ZooError(
             f"none of the {len(found):,} pictures of {folder} is where it was embedded; is the disk mounted?"
         )

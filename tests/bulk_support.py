@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests import warm
 from zoo.bulk import BulkReport, embed_dataset
+from zoo.bulk.lookup import Inputs
 from zoo.bulk.shards import ShardFolder, read_vectors
 
 ANIMALS = ("cat", "dog", "it's")
@@ -25,6 +26,11 @@ ANIMALS = ("cat", "dog", "it's")
 def embed(*arguments: Any, **options: Any) -> BulkReport:
     """`embed_dataset` without a bar."""
     return embed_dataset(*arguments, **{"progress": False, **options})
+
+
+def inputs_of(folder: Path, **options: Any) -> Inputs:
+    """Where the inputs of a folder of vectors are."""
+    return Inputs.of(folder, ShardFolder(folder).manifest(), **options)
 
 
 def make_pictures(folder: Path, count: int, start: int = 0) -> None:

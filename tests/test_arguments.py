@@ -73,6 +73,7 @@ WRONG: dict[str, list[Any]] = {
     "column": [5, [5], object()],
     "split": [5, ["val"], object()],
     "root": [5, ["a"], object()],
+    "allow_outside": ["yes", 1, object()],
     "as_text": ["nan", 5, [5], None, object()],
     "encoding": [5, b"x", object()],
     "separator": [5, b",", object()],

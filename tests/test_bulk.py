@@ -10,14 +10,13 @@ import pytest
 
 import zoo
 from tests.bad_images import NO_HEIC
-from tests.bulk_support import embed, make_pictures, make_table, quarantined, stored
+from tests.bulk_support import embed, inputs_of, make_pictures, make_table, quarantined, stored
 from zoo.bulk import (
     FolderError,
     OptionError,
     SourceError,
 )
 from zoo.bulk.limit import Limit
-from zoo.bulk.lookup import find_input
 from zoo.bulk.sources import open_source
 from zoo.errors import FingerprintMismatchError, TooManyBadItemsError
 
@@ -171,8 +170,7 @@ def test_pictures_named_in_a_table_lie_beside_it(clip, tmp_path, monkeypatch):
     assert ids == ["0", "1"]
     assert report.reasons == {"missing-file": 2}
     np.testing.assert_allclose(vectors[1], clip.encode(tmp_path / "data" / "b" / "00001.png").numpy(), atol=1e-6)
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert find_input(manifest["source"], "b/00001.png") == (tmp_path / "data" / "b" / "00001.png").resolve()
+    assert inputs_of(tmp_path / "out").find("b/00001.png") == (tmp_path / "data" / "b" / "00001.png").resolve()
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -193,8 +191,7 @@ def test_pictures_inside_a_parquet_table(clip, tmp_path, wrapped):
     assert found.column_names == ["id", "reference", "vector", "name_first", "size", "tags"]
     assert found.column("tags").to_pylist() == ['["x"]'] * 9
     np.testing.assert_allclose(stored(tmp_path / "out")[1], clip.encode(files).numpy(), atol=1e-6)
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert find_input(manifest["source"], "t.parquet#5") == cells[5]
+    assert inputs_of(tmp_path / "out").find("t.parquet#5") == cells[5]
 
 
 def test_which_column_is_meant(tmp_path):

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import zoo
-from tests.bulk_support import embed, quarantined, stored
+from tests.bulk_support import embed, inputs_of, quarantined, stored
 from tests.train_tables import as_csv, as_jsonl, png, shard
 from zoo.bulk import SourceError
-from zoo.bulk.lookup import find_input
 from zoo.bulk.sources import open_source
 from zoo.errors import TooManyBadItemsError, UnsupportedModalityError
 from zoo.items import Item
@@ -51,8 +50,8 @@ def test_shards_with_their_texts_and_fields(clip, tmp_path):
     assert found.column("text").to_pylist() == [f"caption {i}" for i in range(4)]
     assert found.column("n").to_pylist() == [0, 1, 2, 3]
     np.testing.assert_allclose(stored(tmp_path / "out")[1], clip.encode(IMAGES[:4]).numpy(), atol=1e-6)
-    assert find_input(source_facts(tmp_path / "out"), "s.tar#2") == IMAGES[2]
-    assert find_input(source_facts(tmp_path / "out"), "s.tar#77") is None
+    assert inputs_of(tmp_path / "out").find("s.tar#2") == IMAGES[2]
+    assert inputs_of(tmp_path / "out").find("s.tar#77") is None
 
 
 def test_a_relative_source_is_found_from_anywhere(clip, tmp_path, monkeypatch):
@@ -60,7 +59,7 @@ def test_a_relative_source_is_found_from_anywhere(clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     embed(clip, "t.parquet", "out")
     monkeypatch.chdir("/")
-    assert find_input(source_facts(tmp_path / "out"), "t.parquet#1") == IMAGES[1]
+    assert inputs_of(tmp_path / "out").find("t.parquet#1") == IMAGES[1]
 
 
 def partitioned(folder: Path, years: dict[str, list[int]]) -> Path:
@@ -78,7 +77,7 @@ def test_partitions_are_columns_and_a_new_one_is_added(clip, tmp_path):
     found = kept(out).to_pylist()
     assert [(row["n"], row["year"], row["month"]) for row in found] == [(0, 2023, "01"), (1, 2023, "01")]
     assert found[0]["id"] == found[0]["reference"] == "year=2023/month=01/part-0.parquet#0"
-    assert find_input(source_facts(out), found[1]["reference"]) == IMAGES[1]
+    assert inputs_of(out).find(found[1]["reference"]) == IMAGES[1]
     partitioned(folder, {"2024": [3], "__HIVE_DEFAULT_PARTITION__": [2]})
     assert embed(clip, folder, out).new == 2
     assert kept(out).column("year").to_pylist() == [2023, 2023, 2024, None]
@@ -333,7 +332,7 @@ def test_columns_are_ignored_and_paths_have_a_root(clip, tmp_path):
     report = embed(clip, path, tmp_path / "out", ignore=["text"], root=tmp_path / "elsewhere")
     assert report.vectors == 1
     assert kept(tmp_path / "out").column_names == ["id", "reference", "vector", "image", "label"]
-    assert find_input(source_facts(tmp_path / "out"), "a.png") == tmp_path / "elsewhere" / "a.png"
+    assert inputs_of(tmp_path / "out").find("a.png") == tmp_path / "elsewhere" / "a.png"
 
 
 def test_rows_that_are_none_count_as_inputs_and_as_bad_ones(text, tmp_path):

@@ -177,9 +177,11 @@ def test_an_image_that_cannot_be_read_now_keeps_its_vector(clip, tmp_path):
     (tmp_path / "not mounted").mkdir()
     target.rename(tmp_path / "not mounted" / "00003.png")
     report = embed(clip, photos, out)
+    assert (report.unchanged, report.kept, dict(report.reasons)) == (5, 1, {"outside": 1})
+    report = embed(clip, photos, out, allow_outside=True)
     assert (report.new, report.unchanged, report.kept, report.bad) == (0, 6, 0, 0)
     (photos / "00003.png").write_bytes(b"an image no more")  # that is another input, not an absent one
-    report = embed(clip, photos, out)
+    report = embed(clip, photos, out, allow_outside=True)
     assert (report.vectors, report.removed, dict(report.reasons)) == (5, 1, {"not-media": 1})
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 import zoo
 from tests.bulk_support import make_pictures, make_table
 from zoo.bulk import DiskFullError, embed_dataset
+from zoo.bulk.lookup import Inputs
 from zoo.bulk.shards import read_vectors
 from zoo.vectors import (
     ClusterError,
@@ -243,7 +244,7 @@ def of(matrix: np.ndarray, kind: str = "text", precision: str = "float32") -> Ve
     texts = texts.append_column("text", [[f"text {i}" for i in range(len(matrix))]])
     source = {"kind": kind, "root": "/nowhere", "attribute": "text", "column": None}
     manifest = {"dim": matrix.shape[1], "precision": precision, "model": "none", "source": source}
-    return Vectors(Path("nowhere"), manifest, texts, matrix.astype(np.float32))
+    return Vectors(Path("nowhere"), manifest, texts, matrix.astype(np.float32), Inputs.of("nowhere", manifest))
 
 
 def by_hand(matrix: np.ndarray, threshold: float) -> list[list[int]]:

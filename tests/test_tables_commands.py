@@ -57,7 +57,13 @@ def as_embedded(source: str | Path, *options: str) -> list[tuple[Any, str]]:
     """The same of every input of `zoo embed`, by the columns image and text."""
     told = arguments_of("embed", str(source), "--out", "x", *options)
     read = Options(
-        None, told.root, told.split, "", tuple(told.ignore), tuple(told.as_text), told.encoding, told.separator
+        root=told.root,
+        split=told.split,
+        ignore=tuple(told.ignore),
+        as_text=tuple(told.as_text),
+        encoding=told.encoding,
+        separator=told.separator,
+        allow_outside=told.allow_outside,
     )
     both = []
     for column in told.column or ("image", "text"):
@@ -183,14 +189,31 @@ KINDS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+# Found in a folder or an archive, and naming files outside of it.
+LED_OUT = ("tar of json", "partitions of paths", "folder of csv", "folder of parquet")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_commands_read_the_same_rows_in_the_same_order(kind, tmp_path):
     source = KINDS[kind](tmp_path)
     expected = list(zip(IMAGES, TEXTS, strict=True))
-    assert as_trained(source) == expected
-    assert as_measured(source) == expected
+    outside = ("--allow-outside",) if kind in LED_OUT else ()
+    assert as_trained(source, *outside) == expected
+    assert as_measured(source, *outside) == expected
     columns = ("--column", "file_name", "--column", "text") if kind == "metadata" else ()
-    assert as_embedded(source, *columns) == expected
+    assert as_embedded(source, *columns, *outside) == expected
+
+
+@pytest.mark.parametrize("kind", LED_OUT)
+def test_a_table_that_was_found_names_nothing_outside(kind, tmp_path):
+    source = KINDS[kind](tmp_path)
+    with pytest.raises(TableError, match=r"5 of 5 rows are no pairs(.|\n)*leads out of (.|\n)*--allow-outside"):
+        as_trained(source)
+    records = list(open_source(source, column="image").records())
+    assert all("leads out of" in str(record.error) for record in records)
+    told = Options(root=tmp_path / "images" if "partitions" in kind else tmp_path)
+    if kind == "tar of json":  # the user says where its files begin
+        assert len(open_sources([source], told).check()) == 5
 
 
 def test_a_folder_of_images_is_walked_in_one_order(tmp_path):

@@ -68,7 +68,8 @@ class Recalled:
         if not allowed:
             refuse_named(self.arguments.out, self._named(began))
         for name, value in vars(began).items():
-            if name not in self.given and name not in ("out", "resume", "finish", "dry_run", "show", "list"):
+            own = ("out", "resume", "finish", "dry_run", "show", "list", *(() if allowed else ("allow_outside",)))
+            if name not in self.given and name not in own:
                 setattr(self.arguments, name, value)
         here, there = Path.cwd(), Path(started["folder"])
         if allowed and there != here and there.is_dir() and not _PLACES & self.given:

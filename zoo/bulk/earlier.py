@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Of bad inputs that may come back as they were: what they were embedded as is not replaced by an error.
-_AWAY = ("missing-file", "unreadable-folder", "unreadable-entry")
+_AWAY = ("missing-file", "unreadable-folder", "unreadable-entry", "outside")
 _UNREAD = ("unreadable-folder", "unreadable-entry")
 
 

@@ -42,6 +42,7 @@ class _Source(TypedDict):
     column: NotRequired[str | None]
     media: NotRequired[str | None]
     attribute: NotRequired[str | None]
+    outside: NotRequired[bool]
 
 
 class _Counts(TypedDict):

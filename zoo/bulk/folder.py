@@ -3,13 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from zoo.bulk.errors import FileNameError, SourceError
 from zoo.bulk.sources import ALL, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.errors import InputError
+from zoo.tables.fences import Fence, OutsideError
 from zoo.tables.folder import split_folder
 from zoo.tables.images import Kind, walk_images
 from zoo.tables.options import Options
@@ -39,17 +40,25 @@ class Images:
             raise SourceError(f"{self.path} is a folder, whose images or videos are embedded: it takes no {what}")
         check_read(self.path, kind or "image", modalities)
         split = self.options.split
-        folder = self.path if split is None else split_folder(self.path, split, must=True)[0]
-        if kind is None and not holds(folder, "image", self.exclude) and holds(folder, "video", self.exclude):
+        fence = replace(self.options, given=self.path).fence
+        folder = self.path if split is None else split_folder(self.path, split, must=True, fence=fence)[0]
+        if (
+            kind is None
+            and not holds(folder, "image", self.exclude, fence)
+            and holds(folder, "video", self.exclude, fence)
+        ):
             raise SourceError(f"{folder} holds videos and no images; to embed the videos, say --kind video")
-        source = FolderSource.open(folder, exclude=self.exclude, kind="video" if kind == "video" else "image")
-        source.notes = list(self.notes)
+        source = FolderSource.open(
+            folder, exclude=self.exclude, kind="video" if kind == "video" else "image", fence=fence
+        )
+        source.notes, source.outside = list(self.notes), self.options.allow_outside
         return source
 
 
-def holds(folder: Path, kind: Kind, exclude: Path | None) -> bool:
-    """Whether there is an image, or a video, below a folder."""
-    return any(error is None for _, error in walk_images(folder, exclude=exclude and exclude.resolve(), kind=kind))
+def holds(folder: Path, kind: Kind, exclude: Path | None, fence: Fence | None) -> bool:
+    """Whether there is an image, or a video, below a folder; no link out of the fence is followed."""
+    walked = walk_images(folder, exclude=exclude and exclude.resolve(), kind=kind, fence=fence)
+    return any(error is None for _, error in walked)
 
 
 @dataclass
@@ -60,24 +69,25 @@ class FolderSource(SourceFacts):
     """
 
     exclude: Path | None = None
+    fence: Fence | None = None
 
     @classmethod
-    def open(cls, path: Path, *, exclude: Path | None = None, kind: Kind = "image") -> Self:
-        """A source over `path`; nothing is read yet."""
+    def open(cls, path: Path, *, exclude: Path | None = None, kind: Kind = "image", fence: Fence | None = None) -> Self:
+        """A source over `path`, whose links do not lead out of the fence; nothing is read yet."""
         import pyarrow as pa
 
         schema = pa.schema([("folder", pa.string())])
         exclude = exclude.resolve() if exclude else None
-        return cls(path, path.resolve(), kind, None, schema, base=path.resolve(), exclude=exclude)
+        return cls(path, path.resolve(), kind, None, schema, base=path.resolve(), exclude=exclude, fence=fence)
 
     def count(self) -> int:
         """Number of inputs; also fills `ignored`."""
         self.ignored = Counter()
-        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude, self.kind))
+        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude, self.kind, self.fence))
 
     def records(self) -> Iterator[Record]:
         """One record for each file, sorted by path, level by level."""
-        for relative, error in walk_images(self.root, exclude=self.exclude, kind=self.kind):
+        for relative, error in walk_images(self.root, exclude=self.exclude, kind=self.kind, fence=self.fence):
             yield self._record(relative, error)
 
     def _record(self, relative: str, error: InputError | None) -> Record:
@@ -89,7 +99,7 @@ class FolderSource(SourceFacts):
                 f"{readable} has a name that is not Unicode; rename it and run the command again", what=readable
             )
         try:
-            status = path.stat()
+            status = path.stat() if not isinstance(error, OutsideError) else path.lstat()
             mark = stamp(readable, status.st_size, status.st_mtime_ns)
         except OSError:
             # A dangling link or a file that vanished: the encoder names the reason.

@@ -38,6 +38,7 @@ class BulkReport:
         moved: of inputs that lay elsewhere, under another name or with other columns beside them; not computed again.
         unchanged: those that were there. kept: of inputs that have vanished from the source.
         removed: vectors that are not there any more, and not replaced by those of `changed`.
+        outside: files of the user's own table that lie outside of its folder.
         reasons: how many bad inputs for each reason code.
         ignored: files or lines that were never inputs, by kind.
     """
@@ -52,6 +53,7 @@ class BulkReport:
     unchanged: int = 0
     kept: int = 0
     removed: int = 0
+    outside: int = 0
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     ignored: dict[str, int] = field(default_factory=dict)

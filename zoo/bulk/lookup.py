@@ -1,36 +1,107 @@
 """From a search result back to its input: the file, or the bytes inside a table."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from zoo.strangers.made import made_here
+from zoo.tables.fences import Fence, OutsideError
 from zoo.tables.files import suffix_of
+from zoo.tables.values import is_file
 
-_DIGITS = 12  # of a row's number
 
+@dataclass(frozen=True)
+class Inputs:
+    """Where the inputs of a folder of vectors are, and which of them are opened.
 
-def find_input(source: Mapping[str, Any], reference: str) -> Path | bytes | None:
-    """The image that a reference names.
+    Of a folder that was made here, what its manifest says is followed. Of any other, nothing is opened outside of the folder
+    itself, or of the one where the user says that the inputs are: whoever made it would else choose which of the user's own
+    files stand in a page that he shares.
 
-    Args:
-        source: `manifest["source"]`. reference: of a row of the shards.
-
-    Returns:
-        A path (which may not exist any more), bytes from a Parquet table or a shard, or None where the table is gone.
+    Attributes:
+        source: `manifest["source"]`. root: where the paths of media begin. base: where the names of tables begin.
+        fences: an input lies in one of these; none: anywhere. why: is said of one that does not. strange: whether nobody but
+            the folder's maker has said where they are.
     """
-    name, mark, row = reference.rpartition("#")
-    base, column = source.get("base"), source.get("media") or source.get("column")
-    if base is None:  # folders of earlier versions
-        base = Path(source["path"]).parent if name == Path(source["path"]).name else source["root"]
-    table = Path(base) / name
-    is_row = mark and row.isascii() and row.isdigit() and len(row) <= _DIGITS and column is not None
-    if is_row and suffix_of(table) in (".parquet", ".pq"):
-        return _read_cell(table, column, int(row))
-    if is_row and suffix_of(table) == ".tar":
-        from zoo.tables.webdataset import read_member
 
-        return read_member(table, column, int(row))
-    return Path(source["root"]) / reference
+    source: Mapping[str, Any]
+    root: Path
+    base: Path | None
+    fences: tuple[Fence, ...] = ()
+    why: str = ""
+    strange: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path | str,
+        manifest: Mapping[str, Any],
+        root: Path | str | None = None,
+        *,
+        allow_outside: bool = False,
+        ours: bool = False,
+    ) -> Self:
+        """The inputs of a folder of vectors.
+
+        Args:
+            root: where the user says that they are. allow_outside: whether they may be anywhere, as the manifest says, or
+                outside of `root`. ours: whether the folder was made here in any case.
+        """
+        source, folder = manifest["source"], Path(folder)
+        said = source.get("base")
+        ours = ours or made_here(folder)
+        if root is not None:
+            places = (Path(root).expanduser(),) * 2
+            why = f"it lies outside of {places[0]}; --allow-outside shows it all the same"
+        elif ours or allow_outside:
+            places = Path(source["root"]), None if said is None else Path(said)
+            why = f"it lies outside of {source['root']}, which was embedded; --allow-outside shows it all the same"
+        else:
+            places = folder, folder
+            why = (
+                f"{folder} was not made here, and says itself where its inputs are; --root DIR says where to look for them, "
+                "--allow-outside that they may be anywhere"
+            )
+        if allow_outside or (ours and root is None and source.get("outside")):
+            return cls(source, *places)
+        fences = tuple(map(Fence, dict.fromkeys(filter(None, places))))
+        return cls(source, *places, fences, why, not ours and root is None)
+
+    def find(self, reference: str) -> Path | bytes | None:
+        """The input that a reference names.
+
+        Args:
+            reference: of a row of the shards.
+
+        Returns:
+            A path (which may not exist any more), bytes from a Parquet table or a shard, or None where the table is gone.
+
+        Raises:
+            OutsideError: it lies where nothing is opened.
+        """
+        source = self.source
+        name, mark, row = reference.rpartition("#")
+        base, column = self.base, source.get("media") or source["column"]
+        if base is None:  # folders of earlier versions
+            path = Path(source["path"])
+            base = path.parent if name == path.name else self.root
+        table = base / name
+        suffix = suffix_of(table) if mark and row.isdigit() else ""
+        if suffix in (".parquet", ".pq", ".tar"):
+            self._check(table, reference)
+            if suffix != ".tar":
+                return _read_cell(table, column, int(row))
+            from zoo.tables.webdataset import read_member
+
+            return read_member(table, column, int(row))
+        self._check(self.root / reference, reference)
+        return self.root / reference
+
+    def _check(self, path: Path, reference: str) -> None:
+        led_out = self.fences and all(fence.leaves(path) for fence in self.fences)
+        if led_out or (self.strange and not is_file(path)):
+            raise OutsideError(f"{reference} is not opened: {self.why}", what=reference)
 
 
 def _read_cell(table: Path, column: str, row: int) -> bytes | None:

@@ -65,6 +65,7 @@ REPORT_EVERY = 0.1
     as_text=texts,
     encoding=optional(text),
     separator=optional(text),
+    allow_outside=flag,
     progress=flag_or_function,
     say=optional(function),
 )
@@ -92,6 +93,7 @@ def embed_dataset(
     as_text: Sequence[str] = (),
     encoding: str | None = None,
     separator: str | None = None,
+    allow_outside: bool = False,
     progress: bool | Progress = True,
     say: Callable[[str], None] | None = None,
 ) -> BulkReport:
@@ -122,7 +124,8 @@ def embed_dataset(
         force: look into inputs whose place, size and time are those of before, too, and embed again what holds something else.
         device: where a model given by name runs; by default a GPU if there is one. ignore: columns that are read as if they
             were not there; other names as in `load_model`.
-        split: rows of this split alone; all rows by default. root, as_text, encoding, separator: as in `open_pairs`.
+        split: rows of this split alone; all rows by default. root, as_text, encoding, separator, allow_outside: as
+            in `open_pairs`; also where `source` is a folder of images, among which links may lead out.
         say: is told before the work, in a line each, what was decided: the column, the encoding, files that are not read.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
@@ -137,7 +140,7 @@ def embed_dataset(
     folder = ShardFolder(out)
     there = folder.vectors()
     check_exists(source, there, folder.path)
-    told = {"as_text": tuple(as_text), "encoding": encoding, "separator": separator}
+    told = {"as_text": tuple(as_text), "encoding": encoding, "separator": separator, "allow_outside": allow_outside}
     options = Options(root=None if root is None else Path(root), split=split, ignore=tuple(ignore), **told)
     opened = prepare(source, options, Path(out))
     asked_for = [column] if isinstance(column, str) else list(column or ())
@@ -180,6 +183,9 @@ def embed_dataset(
         feed = Feed(data, begun.shards, begun.earlier)
         stream = embedder.encode_stream(feed.values(), batch_size=batch_size, dim=dim, progress=False, **asked)
         _take_all(job, feed, stream, progress)
+        job.report.outside = data.led_out
+        for note in data.told() if say is not None else ():
+            say(note)
         if not job.report.kept:  # what its rows name is what this source names
             mark(folder.path)
     job.report.seconds = time.monotonic() - started

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,6 +56,7 @@ class Source(Protocol):
     schema: "pa.Schema"
     ignored: Counter[str]
     notes: list[str]
+    led_out: int
 
     def count(self) -> int:
         """How many records there are, bad ones included."""
@@ -65,8 +66,12 @@ class Source(Protocol):
         """All records from the first, without holding more than a few in memory."""
         ...
 
-    def described(self) -> dict[str, str | None]:
+    def described(self) -> dict[str, str | bool | None]:
         """What the manifest says of the source."""
+        ...
+
+    def told(self) -> list[str]:
+        """What is worth a line once all records were read."""
         ...
 
 
@@ -77,7 +82,8 @@ class SourceFacts:
     Attributes:
         path: what was asked for. root: where the paths of media begin. base: where the names of its files begin.
         kind: the modalities of an item: "text", "image+text". column: what it is read from. media: its column of media.
-        attribute: under which its text is kept.
+        attribute: under which its text is kept. outside: whether its files may lie outside of `root` and `base`. led_out: how many of the
+            records that were read do.
         ignored: what was never an input, by kind. notes: what was decided, worth a line each.
     """
 
@@ -91,12 +97,18 @@ class SourceFacts:
     media: str | None = None
     attribute: str | None = None
     notes: list[str] = field(default_factory=list)
+    outside: bool = False
+    led_out: int = 0
+
+    def told(self) -> list[str]:
+        """What is worth a line once all records were read."""
+        return []
 
     def place(self) -> str:
         """The source for the manifest: of files the whole path."""
         return str(self.path.resolve()) if isinstance(self.path, Path) else self.path
 
-    def described(self) -> dict[str, str | None]:
+    def described(self) -> dict[str, str | bool | None]:
         """What the manifest says of the source."""
         return {
             "path": self.place(),
@@ -106,6 +118,7 @@ class SourceFacts:
             "column": self.column,
             "media": self.media,
             "attribute": self.attribute,
+            "outside": self.outside,
         }
 
 
@@ -176,7 +189,7 @@ def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> 
     tables = Tables.in_folder(place, options, exclude)
     if tables is None:
         return Images(place, options, exclude)
-    if tables.gives_way and holds(place, "image", exclude):
+    if tables.gives_way and holds(place, "image", exclude, replace(options, given=place).fence):
         names = ", ".join(file.name for file in tables.found.files[:3])
         return Images(
             place, options, exclude, [f"the images are embedded, and {names} is not read: name it for its rows"]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +14,7 @@ from zoo.items import Item
 from zoo.tables.cells import Guess, from_cell, from_json, json_list, printable
 from zoo.tables.choice import Choice, choose
 from zoo.tables.errors import NoSplitError
+from zoo.tables.fences import Fence, outside_told
 from zoo.tables.lines import text_lines, undecoded
 from zoo.tables.options import Options
 from zoo.tables.reading import RawRow, RowReader, open_reader
@@ -120,12 +121,13 @@ class Tables:
             return cls(source, find_pack(source, options.split), options, usual="image")._read()
         told = isinstance(source, str) and source.startswith("hf:")
         place = source if told else Path(source).expanduser()
-        return cls(place, find_tables(place, options.split), options)._read()
+        found = find_tables(place, options.split, allow_outside=options.allow_outside)
+        return cls(place, found, options)._read()
 
     @classmethod
     def in_folder(cls, folder: Path, options: Options, exclude: Path | None) -> Self | None:
         """The tables of a folder; None where it holds none."""
-        found = find_tables(folder, options.split, exclude)
+        found = find_tables(folder, options.split, exclude, allow_outside=options.allow_outside)
         if not found.files:
             return None
         usual = "file_name" if found.metadata else ""
@@ -220,6 +222,8 @@ class Tables:
             beside=root is None and not self.found.constants,
             alone=self._alone(),
             odd=self.found.odd,
+            fence=replace(self.options, given=self.found.given).fence,
+            outside=self.options.allow_outside or self.found.given is None,
         )
 
     def _notes(self, choice: Choice, bare: Sequence[str]) -> list[str]:
@@ -241,6 +245,7 @@ class TableSource(SourceFacts):
         beside: whether paths begin at the folder of their file, else at `root`. as_text: see `Options`.
         alone: whether rows are named by their number alone.
         odd: entries beside the tables that cannot be looked at: they may be tables too, and count as one bad input each.
+        fence: the folder outside of which no file is opened. files: how many the records that were read have.
     """
 
     readers: list[RowReader] = field(default_factory=list)
@@ -251,6 +256,8 @@ class TableSource(SourceFacts):
     beside: bool = True
     alone: bool = True
     odd: tuple[InputError, ...] = ()
+    fence: Fence | None = None
+    files: int = 0
 
     def count(self) -> int:
         """Number of rows, bad ones included, and without those of other splits."""
@@ -267,11 +274,27 @@ class TableSource(SourceFacts):
         needed = list(dict.fromkeys([*self.names, *(part.column for part in self.parts)]))
         needed += [self.split.column] if self.split is not None and self.split.column not in needed else []
         types = self.schema.types
+        self.files = self.led_out = 0
+        own = Fence(self.root)
         for reader in self.readers:
             root = reader.path.parent.resolve() if self.beside else self.root
             for row in reader.rows(needed):
                 if self.split is None or self.split.keeps(row):
-                    yield self._record(reader, row, types, root)
+                    record = self._record(reader, row, types, root)
+                    self._tell(record.value, own)
+                    yield record
+
+    def _tell(self, value: Any, own: Fence) -> None:
+        """Counts the files of the user's own tables, and those that lie elsewhere."""
+        for file in (value.image, value.video, value.audio) if isinstance(value, Item) else (value,):
+            if isinstance(file, Path):
+                self.files += 1
+                self.led_out += own.leaves(file)
+
+    def told(self) -> list[str]:
+        """What is worth a line once all records were read."""
+        note = outside_told(self.led_out, self.files, self.root)
+        return [note] if note else []
 
     def _record(self, reader: RowReader, row: RawRow, types: "Sequence[pa.DataType]", root: Path) -> Record:
         reference = f"{reader.name}#{row.number}"
@@ -318,7 +341,7 @@ class TableSource(SourceFacts):
                 value = cell  # as it stands, with its spaces: the vector is that of `encode_document`
             if modality != "text" and isinstance(value, str):
                 named = named or value
-                value, _ = find_file(root, value)
+                value, _ = find_file(root, part, value, self.fence)
             if len(self.parts) > 1 and modality != "text":
                 modality = told_modality(part, value)
             found[modality] = value

@@ -3,7 +3,8 @@
 import base64
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from zoo.cli._shared import waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    from zoo.bulk.lookup import Inputs
     from zoo.index import Match
     from zoo.vectors import Vectors
 
@@ -31,19 +33,24 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; overflow-wrap: anywhere } small { 
 
 
 def write_page(
-    path: Path, query: str | Path, found: "Sequence[Match]", manifest: dict[str, Any], change: str = ""
+    path: Path,
+    query: str | Path,
+    found: "Sequence[Match]",
+    manifest: dict[str, Any],
+    inputs: "Inputs",
+    change: str = "",
 ) -> None:
     """Writes the page.
 
     Args:
         query: the words, or the picture that was searched with.
-        manifest: of the folder that was searched; tells where the pictures are.
+        manifest: of the folder that was searched. inputs: where the pictures of it are, and which may be shown.
         change: the words beside a picture.
     """
     words = html.escape(query.name if isinstance(query, Path) else query)
     words += f" + {html.escape(change)}" if change else ""
-    heading = f"{_picture(query)} {words}" if isinstance(query, Path) else words
-    figures = "\n".join(_figure(rank, match, manifest) for rank, match in enumerate(found, start=1))
+    heading = f"{_picture(lambda: query)} {words}" if isinstance(query, Path) else words
+    figures = "\n".join(_figure(rank, match, manifest, inputs) for rank, match in enumerate(found, start=1))
     facts = f"{len(found)} of {manifest['counts']['vectors']:,}, by {html.escape(manifest['model'])}"
     _write(path, words, f"{heading} <small>{facts}</small>", f"<main>\n{figures}\n</main>")
 
@@ -71,7 +78,7 @@ def _groups(groups: "Sequence[tuple[str, Sequence[tuple[int, str]]]]", vectors: 
         figures = []
         for position, caption in members[:SHOWN]:
             if texts is None:
-                body = _picture(vectors.input(position))
+                body = _picture(partial(vectors.input, position))
             else:
                 body = f"<p>{html.escape(texts[position])}</p>"
             told = f"<b>{html.escape(caption)}</b> {html.escape(places[position])}"
@@ -96,8 +103,7 @@ def _write(path: Path, title: str, heading: str, body: str) -> None:
         raise ZooError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _figure(rank: int, match: "Match", manifest: dict[str, Any]) -> str:
-    from zoo.bulk.lookup import find_input
+def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs") -> str:
     from zoo.vectors.opening import text_column
 
     main = text_column(manifest)
@@ -105,7 +111,7 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any]) -> str:
         text = match.attributes.get(main)
         body = f"<p>{html.escape(str(text))}</p>"
     else:
-        body = _picture(find_input(manifest["source"], match.reference))
+        body = _picture(partial(inputs.find, match.reference))
     rest = " · ".join(
         f"{html.escape(name)}: {html.escape(str(value)[:80])}"
         for name, value in match.attributes.items()
@@ -115,16 +121,20 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any]) -> str:
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
 
 
-def _picture(source: Path | bytes | None) -> str:
-    """An <img> with the thumbnail inside, of a video one of its frames, or the reason why there is none."""
+def _picture(find: "Callable[[], Path | bytes | None]") -> str:
+    """An <img> with the thumbnail inside, of a video one of its frames, or the reason why there is none.
+
+    Args:
+        find: gives the file or bytes; raises ZooError for what is not to be shown.
+    """
     from PIL import Image
 
     from zoo.films import load_film
     from zoo.media import kind_of, load_pixels
 
-    if source is None:
-        return '<p class="gone">the table that held this picture is not there any more</p>'
     try:
+        if (source := find()) is None:
+            return '<p class="gone">the table that held this picture is not there any more</p>'
         film = kind_of(source) == "video"
         picture = Image.fromarray(load_film(source, frames=1).frames[0] if film else load_pixels(source))
     except ZooError as error:  # also where a video needs a library that is not here

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,9 @@ def add_ignore(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def add_reading_options(parser: Any) -> None:
-    """`--root`, `--as-text`, `--encoding` and `--separator`, wherever a table is read; a parser or a group of one."""
+    """`--root`, `--allow-outside`, `--as-text`, `--encoding` and `--separator`, wherever a table is read; a parser or a group of one."""
     parser.add_argument("--root", type=existing, metavar="DIR", help="where relative paths in the table begin")
+    add_outside(parser)
     parser.add_argument(
         "--as-text",
         action="append",
@@ -66,6 +67,15 @@ def add_reading_options(parser: Any) -> None:
     )
     parser.add_argument(
         "--separator", metavar="C", help="of the cells of a CSV file, where it is not clear: ',', ';', '|' or tab"
+    )
+
+
+def add_outside(parser: Any) -> None:
+    """`--allow-outside`, wherever files are opened that others have named."""
+    parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="what a folder, an archive or a data set that you were given names or links to is opened, wherever it lies",
     )
 
 
@@ -83,7 +93,7 @@ def add_pair_options(parser: Any) -> None:
 
 def refuse_pair_options(arguments: argparse.Namespace, why: str, *more: str) -> None:
     """Raises ZooError for an option of `add_pair_options`, or one of `more`, where there are no pairs that it is of."""
-    for option in (*more, "column", "root", "as_text", "encoding", "separator"):
+    for option in (*more, "column", "root", "allow_outside", "as_text", "encoding", "separator"):
         if getattr(arguments, option):
             raise ZooError(f"--{option.replace('_', '-')} is of {why}, or leave it out")
 
@@ -100,6 +110,7 @@ def reading(arguments: argparse.Namespace) -> "Options":
         as_text=tuple(arguments.as_text),
         encoding=arguments.encoding,
         separator=separator(arguments),
+        allow_outside=arguments.allow_outside,
     )
 
 
@@ -297,10 +308,12 @@ def _set(text: str, width: int, right: bool) -> str:
     return filling + text if right else text + filling
 
 
-def open_made_by(arguments: argparse.Namespace, folder: Path, made_by: str) -> "Embedder":
-    """The model that made the vectors of a folder, or what `--model` names in its place."""
+def open_made_by(arguments: argparse.Namespace, folder: Path, manifest: Mapping[str, Any]) -> "Embedder":
+    """The model that made the vectors of a folder, or what `--model` names in its place; see `maker_of`."""
+    from zoo.bulk.makers import maker_of
     from zoo.registry import load_model
 
+    made_by = manifest["model"] if arguments.model else maker_of(folder, manifest)
     try:
         with waiting(f"loading {arguments.model or made_by}"):
             name = source(arguments.model) if arguments.model else made_by

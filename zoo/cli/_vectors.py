@@ -79,11 +79,13 @@ def opened(
             raise ZooError(
                 "--model is for what is embedded; the vectors are there already, and are compared as they are"
             )
+        inputs = {"root": arguments.root, "allow_outside": arguments.allow_outside}
+        arguments.root, arguments.allow_outside = None, False
         refuse_pair_options(arguments, "a table or a folder of images; the vectors are there already", "kind", "split")
-        vectors = open_vectors(arguments.source, arguments.where)
+        vectors = open_vectors(arguments.source, arguments.where, **inputs)
         if told := unfinished(vectors.manifest):
             print(f"{arguments.source}: {told}", file=sys.stderr)
-        maker = open_made_by(arguments, arguments.source, vectors.manifest["model"]) if model else None
+        maker = open_made_by(arguments, arguments.source, vectors.manifest) if model else None
         if maker is not None and check is not None:
             check(maker)
         yield vectors, maker
@@ -115,7 +117,11 @@ def _check_source(arguments: argparse.Namespace) -> None:
     from zoo.tables.options import Options, check_format
 
     options = Options(
-        root=arguments.root, split=arguments.split, as_text=tuple(arguments.as_text), **_format(arguments)
+        root=arguments.root,
+        split=arguments.split,
+        as_text=tuple(arguments.as_text),
+        allow_outside=arguments.allow_outside,
+        **_format(arguments),
     )
     found = prepare(_named(arguments.source), options)
     check_format(options, found)
@@ -134,6 +140,7 @@ def _named(source: Path) -> Path | str:
 def _embed(arguments: argparse.Namespace, model: "Embedder", folder: Path) -> "Vectors":
     from zoo.bulk import DiskFullError, embed_dataset
     from zoo.errors import TooManyBadItemsError
+    from zoo.strangers.made import forget
     from zoo.vectors import open_vectors
     from zoo.vectors.opening import quarantine
 
@@ -148,6 +155,7 @@ def _embed(arguments: argparse.Namespace, model: "Embedder", folder: Path) -> "V
             split=arguments.split,
             root=arguments.root,
             as_text=arguments.as_text,
+            allow_outside=arguments.allow_outside,
             progress=sys.stderr.isatty(),
             say=lambda note: print(note, file=sys.stderr),
             **_format(arguments),
@@ -157,7 +165,8 @@ def _embed(arguments: argparse.Namespace, model: "Embedder", folder: Path) -> "V
         raise ZooError(f"no input of {arguments.source} can be embedded; the reasons are above") from None
     except DiskFullError as error:
         raise _no_room(arguments, error) from error
-    vectors = open_vectors(folder, arguments.where)
+    vectors = open_vectors(folder, arguments.where, ours=True)
+    forget(folder)  # it is gone with the command
     if time.monotonic() - began > LONG:
         kept = f"zoo embed {arguments.source} --out vectors/"
         print(f"next time quicker: {kept} keeps the vectors, and SOURCE may be vectors/", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, existing, port, source
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_outside, existing, port, source
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--photos", action="append", default=[], type=existing, metavar="DIR", help="search these pictures too; repeat"
     )
     parser.add_argument("--vectors", type=existing, metavar="DIR", help="search what `zoo embed` made of pictures")
+    parser.add_argument("--root", type=existing, metavar="DIR", help="where the pictures of --vectors are")
+    add_outside(parser)
     add_ignore(parser)
     parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
     parser.add_argument("--port", type=port, help="where to listen (default, and 0: the first free one from 7860 on)")
@@ -39,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     for folder in arguments.photos:
         if not folder.is_dir():
             raise ZooError(f"--photos {folder}: {'it is no folder' if folder.exists() else 'it does not exist'}")
+    if arguments.vectors is None and (arguments.root or arguments.allow_outside):
+        raise ZooError("--root and --allow-outside are of the pictures of --vectors")
     try:
         from zoo.demos import launch
     except ModuleNotFoundError as error:
@@ -56,5 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         heif=arguments.heif,
         browser=arguments.browser,
         ignore=arguments.ignore,
+        root=arguments.root,
+        allow_outside=arguments.allow_outside,
     )
     return 0

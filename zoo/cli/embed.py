@@ -113,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
             as_text=arguments.as_text,
             encoding=arguments.encoding,
             separator=separator(arguments),
+            allow_outside=arguments.allow_outside,
             say=None if arguments.quiet or arguments.json else _say,
             progress=_progress(arguments.quiet),
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli._shared import (
     add_model_options,
+    add_outside,
     check_output,
     existing,
     on_terminal,
@@ -61,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
     add_model_options(parser, default=None)
+    parser.add_argument("--root", type=existing, metavar="DIR", help="where the pictures are, for --html")
+    add_outside(parser)
     parser.add_argument("--backend", choices=("lancedb", "exact"), help="the store (default: lancedb if installed)")
     parser.add_argument(
         "--adopt", action="store_true", help="DIR is my own: its index is kept in it (default: if it was made here)"
@@ -78,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     composed = arguments.query is not None and arguments.image is not None
     if arguments.image_weight is not None and not composed:
         raise ZooError("--image-weight is of a picture and words together; give --image FILE and TEXT")
+    if not arguments.html and (arguments.root or arguments.allow_outside):
+        raise ZooError("--root and --allow-outside are of the pictures that --html shows")
     if arguments.html and many:
         raise ZooError("--html is a page of one search; say what to look for: words, or --image FILE")
     check_output(arguments.html)
@@ -88,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         _check_filter(arguments.folder, arguments.where)
     if told := unfinished(manifest):
         print(f"{arguments.folder}: {told}", file=sys.stderr)
-    model = open_made_by(arguments, arguments.folder, manifest["model"])
+    model = open_made_by(arguments, arguments.folder, manifest)
     with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):
         index = open_index(arguments.folder, model=model, backend=arguments.backend, adopt=arguments.adopt)
     if arguments.image_weight is not None:
@@ -134,10 +139,12 @@ def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Sear
     asked = Item(text=arguments.query, image=arguments.image) if composed else arguments.image or arguments.query
     found = search(asked, arguments.k, arguments.where)
     if arguments.html:
+        from zoo.bulk.lookup import Inputs
         from zoo.cli._page import write_page
 
         shown = arguments.query if arguments.image is None else arguments.image
-        write_page(arguments.html, shown, found, manifest, change=arguments.query if composed else "")
+        inputs = Inputs.of(arguments.folder, manifest, arguments.root, allow_outside=arguments.allow_outside)
+        write_page(arguments.html, shown, found, manifest, inputs, change=arguments.query if composed else "")
         print(f"{arguments.html}: {len(found)} results", file=sys.stderr)
     if arguments.json:
         print_json([vars(match) for match in found])

@@ -48,11 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with the run in --out (or named in place of DATA): options and data are those it began with",
     )
-    parser.add_argument(
-        "--allow-outside",
-        action="store_true",
-        help="with --resume or --finish: open what the folder names (data, models) also where it was not made here",
-    )
     parser.add_argument("--finish", action="store_true", help="write the model of a stopped run as it is now")
     parser.add_argument("--dry-run", action="store_true", help="check everything, train one step, write nothing")
     parser.add_argument("--show", action="store_true", help="print the recipe as JSON and stop")

@@ -52,6 +52,7 @@ def open_pairs(
     as_text: Sequence[str] = (),
     encoding: str | None = None,
     separator: str | None = None,
+    allow_outside: bool = False,
 ) -> Table:
     """Pairs of a file, several files, a folder, a Hub data set or a data pack, read when asked for.
 
@@ -80,6 +81,8 @@ def open_pairs(
         as_text: words that are texts as they stand, though they often stand for a missing value: ["nan", "None"].
         encoding: of files of text that are not UTF-8 ("cp1252"); UTF-16 and UTF-32 are found, others are never guessed.
         separator: of the cells of CSV files, where two are as likely.
+        allow_outside: whether tables that are found in a folder, an archive or a data set of the Hub may name files outside of
+            it, and its links may lead there. Without it such a row is none; tables that are named themselves may always.
 
     Raises:
         TableError: nothing there, an unknown kind of file, no clear columns, no row of the split, or an encoding or a
@@ -87,7 +90,7 @@ def open_pairs(
             `max_bad`, and `Table.check()` refuses them all.
         HubError, MissingPackError: the data set or pack cannot be had.
     """
-    options = Options(columns, root, split, name, tuple(ignore), tuple(as_text), encoding, separator)
+    options = Options(columns, root, split, name, tuple(ignore), tuple(as_text), encoding, separator, allow_outside)
     table = _open(source, options)
     _check_met(table, ignore)
     check_format(options, table)
@@ -104,13 +107,14 @@ def open_all(
     as_text: Sequence[str] = (),
     encoding: str | None = None,
     separator: str | None = None,
+    allow_outside: bool = False,
 ) -> Table:
     """Several sources one after the other, each a data set of its own; `NAME=path` gives it a name.
 
     Raises:
         TableError: see `open_pairs`; no source; or two sources of one name.
     """
-    options = Options(columns, root, split, "", tuple(ignore), tuple(as_text), encoding, separator)
+    options = Options(columns, root, split, "", tuple(ignore), tuple(as_text), encoding, separator, allow_outside)
     table = open_sources(sources, options)
     _check_met(table, ignore)
     check_format(options, table)
@@ -169,8 +173,8 @@ def _open(source: str | Path, options: Options) -> Table:
         if text == f"pack:{COMPOSED}":
             return ComposedTable(split, options.name or COMPOSED)
         return PackTable(text.removeprefix("pack:"), split, options.name or text.removeprefix("pack:"))
-    found = find_tables(source, split)
-    options = replace(options, name=options.name or found.name)
+    found = find_tables(source, split, allow_outside=options.allow_outside)
+    options = replace(options, name=options.name or found.name, given=found.given)
     table = _open_found(found, options)
     only = only_split(table) if options.split is None else ""
     if only:

@@ -7,6 +7,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from zoo.items import Item
+from zoo.tables.fences import Fence
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import Part, Schema
 from zoo.tables.values import BadCellError, cell_value, check_there, described, find_file, told_modality
@@ -20,10 +21,13 @@ class PairBuilder:
     Args:
         root: where relative paths begin. dataset: name of the data set where no column says it.
         as_text: words that are texts, though they often stand for a missing one ("nan", "None").
+        fence: the folder outside of which no file is opened.
     """
 
-    def __init__(self, schema: Schema, root: Path, dataset: str, as_text: Sequence[str] = ()) -> None:
-        self.schema, self.root, self.dataset, self.as_text = schema, root, dataset, as_text
+    def __init__(
+        self, schema: Schema, root: Path, dataset: str, as_text: Sequence[str] = (), fence: Fence | None = None
+    ) -> None:
+        self.schema, self.root, self.dataset, self.as_text, self.fence = schema, root, dataset, as_text, fence
 
     def pair(self, cells: Mapping[str, Any], where: str) -> Pair:
         """The pair of a row.
@@ -131,12 +135,13 @@ class PairBuilder:
         return told_modality(part, value), value
 
     def _file(self, part: Part, name: str) -> Path:
-        path, there = find_file(self.root, name)
+        url = name.startswith(("http://", "https://"))
+        path, there = find_file(self.root, part, name, None if url else self.fence)
         if not there:
             remedy = "say root=FOLDER if it is elsewhere"
             if PureWindowsPath(name).drive:
                 remedy = "it is a path of another machine (Windows): write it relative to a folder, and say root=FOLDER"
-            if name.startswith(("http://", "https://")):
+            if url:
                 path, remedy = Path(name), "a URL is never fetched: download it and give the path"
             raise _NoFileCellError(f"no {_THINGS[part.modality]} {path}; {remedy}", path)
         return path

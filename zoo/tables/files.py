@@ -16,6 +16,7 @@ from zlib import error as ZlibError
 
 from zoo.errors import InputError
 from zoo.tables.errors import TableError
+from zoo.tables.fences import Fence
 from zoo.tables.walking import listed
 
 KINDS = {
@@ -115,25 +116,29 @@ def find_files(path: Path) -> tuple[list[Path], str]:
     return files, stem or path.resolve().parent.name
 
 
-def tables_in(folder: Path, odd: list[InputError] | None = None) -> list[Path]:
+def tables_in(folder: Path, odd: list[InputError] | None = None, fence: Fence | None = None) -> list[Path]:
     """The tables that lie in a folder itself, in their natural order; hidden files are left out.
 
     Args:
-        odd: takes the errors of entries that cannot be looked at.
+        odd: takes the errors of entries that cannot be looked at. fence: the folder out of which no link is followed.
     """
-    files = (entry.path for entry in listed(folder, [] if odd is None else odd) if entry.is_file)
+    files = (entry.path for entry in listed(folder, [] if odd is None else odd, fence=fence) if entry.is_file)
     return sorted((path for path in files if suffix_of(path) in KINDS and not is_hidden(path)), key=natural)
 
 
 def partitions_in(
-    folder: Path, exclude: Path | None = None, odd: list[InputError] | None = None
+    folder: Path,
+    exclude: Path | None = None,
+    odd: list[InputError] | None = None,
+    fence: Fence | None = None,
 ) -> dict[Path, dict[str, Any]]:
     """The tables of a partitioned folder in their natural order, each with the keys that its folders say.
 
     `year=2024/lang=de/part-0.parquet`; as Spark, DuckDB and pyarrow write them. Empty for other folders.
 
     Args:
-        exclude: a folder that is not looked into. odd: takes the errors of entries that cannot be looked at.
+        exclude: a folder that is not looked into. odd: takes the errors of entries that cannot be looked at. fence: the folder
+            out of which no link is followed.
 
     Raises:
         TableError: two files have other keys, or a table lies in a folder without one.
@@ -141,14 +146,14 @@ def partitions_in(
     from zoo.tables.cells import Guess, from_cell
 
     odd = [] if odd is None else odd
-    here = listed(folder, [])
+    here = listed(folder, [], fence=fence)
     below = [entry.path for entry in here if entry.is_folder and not entry.name.startswith((".", "_"))]
     below = [path for path in below if exclude is None or path.resolve() != exclude.resolve()]
     if not any("=" in path.name for path in below):
         return {}
     found: dict[Path, dict[str, Any]] = {}
     inside = [entry.path for entry in here if entry.is_file]
-    inside += [path for one in below if "=" in one.name for path in _files_below(one, folder, odd)]
+    inside += [path for one in below if "=" in one.name for path in _files_below(one, folder, odd, fence)]
     for path in sorted(filter(partial(_is_part, folder), inside), key=natural):
         parts = path.relative_to(folder).parts
         keys = [unquote(part).partition("=") for part in parts[:-1] if "=" in part]
@@ -156,7 +161,7 @@ def partitions_in(
     if not any(found.values()):
         return {}
     others = (
-        path for one in below if "=" not in one.name for path in _files_below(one, folder, odd)
+        path for one in below if "=" not in one.name for path in _files_below(one, folder, odd, fence)
     )  # images, perhaps
     if (stray := next(filter(partial(_is_part, folder), others), None)) is not None:
         raise TableError(
@@ -182,11 +187,11 @@ def _is_part(folder: Path, path: Path) -> bool:
     return suffix_of(path) in KINDS and not hidden
 
 
-def _files_below(folder: Path, root: Path, odd: list[InputError]) -> Iterator[Path]:
+def _files_below(folder: Path, root: Path, odd: list[InputError], fence: Fence | None) -> Iterator[Path]:
     """The files below a folder; linked and hidden folders are not entered."""
     pending = [folder]
     while pending:
-        for entry in listed(pending.pop(), odd, root):
+        for entry in listed(pending.pop(), odd, root, fence):
             if entry.is_folder and not entry.linked:
                 pending += [] if entry.name.startswith((".", "_")) else [entry.path]
             elif entry.is_file:

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from zoo.errors import InputError
 from zoo.tables.errors import BadRowError, NoSplitError, TableError
+from zoo.tables.fences import Fence, OutsideError
 from zoo.tables.images import walk_images
 from zoo.tables.lines import encoding_of
 from zoo.tables.options import Options
@@ -45,6 +47,9 @@ class FolderTable(Table):
                 raise BadRowError(f"{self.where(row)}: it lies in no sub-folder, whose name would be its text")
             return path.parent.name.replace("_", " ")
         text = path.with_suffix(".txt")
+        fence = self._builder.fence
+        if fence is not None and fence.leaves(text):
+            raise BadRowError(f"{self.where(row)}: {fence.refusal(text.name)}")
         try:
             encoding, _ = encoding_of(text, self._encoding) if is_file(text) else ("utf-8", "")
             return text.read_text(encoding).removeprefix("\ufeff")
@@ -59,27 +64,31 @@ class FolderTable(Table):
         return self._files[row]
 
 
-def split_folder(folder: Path, split: str, must: bool = False) -> tuple[Path, bool]:
+def split_folder(folder: Path, split: str, must: bool = False, fence: Fence | None = None) -> tuple[Path, bool]:
     """The folder of a split, where the sub-folders are splits, and True; else the folder itself.
 
     Args:
-        must: the sub-folders are to be splits.
+        must: the sub-folders are to be splits. fence: the folder out of which no link is followed.
 
     Raises:
-        NoSplitError: they are splits, and none is this one, or two are.
+        NoSplitError: they are splits, and none is this one, or two are. TableError: one is a link that leads out.
     """
-    below = [entry.name for entry in listed(folder, []) if entry.is_folder and not entry.name.startswith(".")]
+    odd: list[InputError] = []
+    found = listed(folder, odd, fence=fence)
+    if led_out := next((one for one in odd if isinstance(one, OutsideError) and (folder / one.what).is_dir()), None):
+        raise TableError(str(led_out))
+    below = [entry.name for entry in found if entry.is_folder and not entry.name.startswith(".")]
     if not below or not all(map(split_word, below)):
         if must:
             raise NoSplitError(
                 f"{folder} has no split {split!r}: its folders are no splits ({', '.join(below) or 'none'})"
             )
         return folder, False
-    found = [name for name in below if split_word(name) == split_name(split)]
-    if len(found) != 1:
-        what = f"several folders of the split {split!r}" if found else f"no split {split!r}"
+    wanted = [name for name in below if split_word(name) == split_name(split)]
+    if len(wanted) != 1:
+        what = f"several folders of the split {split!r}" if wanted else f"no split {split!r}"
         raise NoSplitError(f"{folder} has {what}; its folders: {', '.join(below)}")
-    return folder / found[0], True
+    return folder / wanted[0], True
 
 
 def split_files(files: Sequence[Path], split: str) -> tuple[list[Path], bool]:
@@ -106,7 +115,7 @@ def open_pictures(folder: Path, options: Options) -> FolderTable:
     Raises:
         TableError: no pictures, or half of them or more are without a text: it is then not clear where the texts are.
     """
-    walked = list(walk_images(folder))
+    walked = list(walk_images(folder, fence=options.fence))
     files = [folder / name for name, error in walked if error is None]
     texts = {path.with_suffix(".txt") for path in files if is_file(path.with_suffix(".txt"))}
     if not files:

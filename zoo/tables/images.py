@@ -9,6 +9,7 @@ from typing import Literal
 from zoo.errors import InputError
 from zoo.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
 from zoo.tables.errors import TableError
+from zoo.tables.fences import Fence, OutsideError
 from zoo.tables.walking import Entry, UnreadableFolderError, entries, unread
 
 # Images by name that the zoo cannot decode: they must be set aside, not vanish.
@@ -20,7 +21,11 @@ CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 def walk_images(
-    root: Path, ignored: Counter[str] | None = None, exclude: Path | None = None, kind: Kind = "image"
+    root: Path,
+    ignored: Counter[str] | None = None,
+    exclude: Path | None = None,
+    kind: Kind = "image",
+    fence: Fence | None = None,
 ) -> Iterator[tuple[str, InputError | None]]:
     """Relative paths of images, or of videos, in order, with an error for each folder that cannot be opened, and for each entry of which
     it cannot be told what it is.
@@ -29,7 +34,8 @@ def walk_images(
     folders are none, and linked folders, which may lead in circles, are not entered.
 
     Args:
-        ignored: counts what is not of the kind. exclude: a folder that is not entered.
+        ignored: counts what is not of the kind. exclude: a folder that is not entered. fence: the folder out of which no link
+            is followed; None follows them all.
 
     Raises:
         TableError: the folder itself cannot be opened.
@@ -42,14 +48,16 @@ def walk_images(
             yield relative, error
             continue
         # A stack: the first in order has to lie on top.
-        pending.extend(sorted(_kept(root, relative, ignored, exclude, kind), key=lambda one: one[0], reverse=True))
+        pending.extend(
+            sorted(_kept(root, relative, ignored, exclude, kind, fence), key=lambda one: one[0], reverse=True)
+        )
 
 
 def _kept(
-    root: Path, relative: str, ignored: Counter[str], exclude: Path | None, kind: Kind
+    root: Path, relative: str, ignored: Counter[str], exclude: Path | None, kind: Kind, fence: Fence | None
 ) -> Iterator[tuple[str, bool, InputError | None]]:
     """(path, whether to enter it, error) of what counts in one folder."""
-    for entry in entries(root / relative, relative):
+    for entry in entries(root / relative, relative, fence):
         path = os.path.join(relative, entry.name)
         if isinstance(entry.error, UnreadableFolderError):
             if not relative:
@@ -57,10 +65,12 @@ def _kept(
             yield relative, False, entry.error
         elif entry.name.startswith(".") or entry.name.lower() in CLUTTER:
             ignored["hidden"] += 1
-        elif entry.error is not None:
-            yield path, False, entry.error
         elif entry.is_folder and entry.linked:
             ignored["linked-folder"] += 1
+        elif isinstance(entry.error, OutsideError) and os.path.splitext(entry.name)[1].lower() not in _SUFFIXES[kind]:
+            ignored[_OTHERS[kind]] += 1  # it is not opened to see what it is
+        elif entry.error is not None:
+            yield path, False, entry.error
         elif entry.is_folder:
             if entry.path != exclude:
                 yield path, True, None

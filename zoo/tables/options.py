@@ -7,6 +7,7 @@ from typing import Protocol
 
 from zoo.tables.building import PairBuilder
 from zoo.tables.errors import TableError
+from zoo.tables.fences import Fence
 from zoo.tables.reading import Format
 from zoo.tables.schema import Schema
 
@@ -14,6 +15,10 @@ from zoo.tables.schema import Schema
 @dataclass(frozen=True)
 class Options:
     """What all readers of files are told; see `open_pairs`.
+
+    Attributes:
+        given: the folder or archive that the user named, and in which the tables were found; None where he named them. It is
+            told by whoever has found them.
 
     Raises:
         TableError: the root is no folder.
@@ -27,6 +32,8 @@ class Options:
     as_text: tuple[str, ...] = ()
     encoding: str | None = None
     separator: str | None = None
+    allow_outside: bool = False
+    given: Path | None = None
 
     def __post_init__(self) -> None:
         if self.root is not None and not Path(self.root).expanduser().is_dir():
@@ -42,9 +49,19 @@ class Options:
         """The split to read."""
         return self.split or "train"
 
+    @property
+    def fence(self) -> Fence | None:
+        """The folder outside of which nothing is opened; None where the user named the tables, or wants none.
+
+        Where he says that paths begin (`root`), that is the folder.
+        """
+        if self.allow_outside or self.given is None:
+            return None
+        return Fence(self.given if self.root is None else Path(self.root).expanduser())
+
     def builder(self, schema: Schema, folder: Path) -> PairBuilder:
         """What makes the pairs of a table whose file lies in a folder."""
-        return PairBuilder(schema, self.root or folder, self.name, self.as_text)
+        return PairBuilder(schema, self.root or folder, self.name, self.as_text, self.fence)
 
 
 class Reads(Protocol):

@@ -16,6 +16,7 @@ from zoo.tables.arrow import class_names, column_of, kind_of_type, passage_type,
 from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import PASSAGE, label_kind
 from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.fences import outside_note
 from zoo.tables.files import Constants, names_of
 from zoo.tables.options import Options
 from zoo.tables.pages import listed, plan, sizes_of, too_large
@@ -211,6 +212,11 @@ class ParquetTable(Table):
         self._bytes = {field.name for field in arrow if field.name in told and kind_of_type(field.type) == "media"}
         self.schemas = [replace(schema, rows=len(self._groups))]
         self._builder = options.builder(schema, files[0].parent)
+        if options.given is None:  # the user's own table
+            named = [part.column for part in schema.parts if part.modality != "text" and part.column in arrow.names]
+            texts = [column for column in named if kind_of_type(arrow.field(column).type) == "text"]
+            note = outside_note((name for column in texts for name in self.values(column)), self._builder.root)
+            self.schemas = [replace(self.schemas[0], notes=(*self.schemas[0].notes, *filter(None, [note])))]
         if schema.dataset is None:
             self.datasets, self.names = one_dataset(options.name, len(self._groups))
         else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo.tables.cells import fields_of, json_list, label_kind
 from zoo.tables.errors import BadRowError, TableError
+from zoo.tables.fences import outside_note
 from zoo.tables.files import Constants, names_of
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
@@ -102,7 +103,12 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
             passages = cells if typed else map(json_list, cells[:_LOOKED_AT])
             found += [Column(f"{key}.{field}", "field") for field in fields_of(passages)]
     schema = infer(name, found, options.columns, options.ignore)
-    schema = replace(schema, notes=(*schema.notes, *reader.notes))
+    notes = [*reader.notes]
+    if options.given is None:  # the user's own table
+        media = [part.column for part in schema.parts if part.modality != "text" and part.column in places]
+        names = (row.get(column) if typed else row[places[column]] for row in good for column in media)
+        notes += filter(None, [outside_note(names, options.root or path.parent)])
+    schema = replace(schema, notes=(*schema.notes, *notes))
     kept = kept_columns(schema)
     if typed:
         cut = [tuple(map(row.get, kept)) for row in rows]

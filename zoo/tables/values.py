@@ -8,6 +8,7 @@ from zoo.errors import InputError
 from zoo.media import kind_of
 from zoo.tables.cells import is_missing, passage_text
 from zoo.tables.errors import BadRowError, MissingWordError
+from zoo.tables.fences import Fence
 from zoo.tables.schema import Part
 
 
@@ -78,8 +79,17 @@ def check_there(column: str, value: Any, as_text: Collection[str] = ()) -> None:
         )
 
 
-def find_file(root: Path, name: str) -> tuple[Path, bool]:
-    """The file that a cell names, and whether it is there; backslashes are read as Windows writes them."""
+def find_file(root: Path, part: Part, name: str, fence: Fence | None = None) -> tuple[Path, bool]:
+    """The file that a cell names, and whether it is there; backslashes are read as Windows writes them.
+
+    Args:
+        root: where relative names begin. part: the cell's column. fence: the folder outside of which nothing is looked for.
+
+    Raises:
+        BadCellError: it lies outside.
+    """
+    if fence is not None and (fence.leaves(root / name) or fence.leaves(root / name.replace("\\", "/"))):
+        raise BadCellError(f"the {part.column} {fence.refusal(name)}")
     path = root / name
     if not is_file(path) and "\\" in name and is_file(other := root / name.replace("\\", "/")):
         return other, True

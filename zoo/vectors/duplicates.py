@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.arguments import checked, function, optional
 from zoo.errors import ZooError
+from zoo.tables.fences import OutsideError
 from zoo.vectors.opening import Vectors
 
 if TYPE_CHECKING:
@@ -138,7 +139,10 @@ class _Contents:
 
     def _digest(self, position: int) -> bytes | None:
         if position not in self._known:
-            self._known[position] = _digest(self._vectors.input(position))
+            try:
+                self._known[position] = _digest(self._vectors.input(position))
+            except OutsideError:  # of a folder that others made: not known to be the same
+                self._known[position] = None
         return self._known[position]
 
 
@@ -148,6 +152,8 @@ def _digest(content: Path | bytes | None) -> bytes | None:
     if isinstance(content, bytes):
         return hashlib.blake2b(content, digest_size=16).digest()
     try:
+        if not content.is_file():  # opening a pipe would wait for ever
+            return None
         with content.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
     except OSError:

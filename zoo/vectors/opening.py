@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.arguments import checked, optional, path, text
+from zoo.arguments import checked, flag, optional, path, text
 from zoo.bulk.errors import DamagedShardError
-from zoo.bulk.lookup import find_input
+from zoo.bulk.lookup import Inputs
 from zoo.bulk.shards import QUARANTINE, read_vectors
 from zoo.index import IndexStateError, iter_tables, read_manifest
 from zoo.strangers.folders import Place
@@ -29,13 +29,14 @@ class Vectors:
     Attributes:
         manifest: of the folder. rows: id, reference and attributes, a row for each vector.
         stored: `(n, length)` as on disk: float32, int8, or the packed signs of binary vectors (`length = dim / 8`).
-        bad: what could not be embedded, as quarantine.jsonl lists it.
+        inputs: where their inputs are. bad: what could not be embedded, as quarantine.jsonl lists it.
     """
 
     folder: Path
     manifest: dict[str, Any]
     rows: "pa.Table"
     stored: "np.ndarray"
+    inputs: Inputs
     bad: list[dict[str, Any]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -85,15 +86,15 @@ class Vectors:
         return [str(one) for one in self.rows.column(name).to_pylist()]
 
     def input(self, position: int) -> Path | bytes | None:
-        """The file or bytes of one; None where its table is gone. Of texts: see `texts`."""
-        return find_input(self.manifest["source"], self.rows.column("reference")[position].as_py())
+        """The file or bytes of one; None where its table is gone. Of texts: see `texts`; raises OutsideError."""
+        return self.inputs.find(self.rows.column("reference")[position].as_py())
 
     def kept(self, where: str) -> "Vectors":
         """Those that a filter keeps (see `zoo.index.where`); raises FilterError."""
         from zoo.index.where import Filter
 
         mask = Filter(where, self.rows.schema).mask(self.rows)
-        return Vectors(self.folder, self.manifest, self.rows.filter(mask), self.stored[mask], self.bad)
+        return Vectors(self.folder, self.manifest, self.rows.filter(mask), self.stored[mask], self.inputs, self.bad)
 
 
 def text_column(manifest: dict[str, Any]) -> str | None:
@@ -108,12 +109,20 @@ def place_of(reference: str, manifest: dict[str, Any]) -> str:
     return str(Path(manifest["source"]["root"]) / reference) if whole else reference
 
 
-@checked(folder=path, where=optional(text))
-def open_vectors(folder: Path | str, where: str | None = None) -> Vectors:
+@checked(folder=path, where=optional(text), root=optional(path), allow_outside=flag, ours=flag)
+def open_vectors(
+    folder: Path | str,
+    where: str | None = None,
+    *,
+    root: Path | str | None = None,
+    allow_outside: bool = False,
+    ours: bool = False,
+) -> Vectors:
     """Reads what `embed_dataset` wrote.
 
     Args:
         where: an SQL condition over the attributes, as in `search`.
+        root, allow_outside: where the inputs are looked for, see `Inputs`. ours: whether the caller has just made the folder.
 
     Raises:
         IndexStateError: no vectors there. FilterError: a filter that is not understood.
@@ -130,7 +139,12 @@ def open_vectors(folder: Path | str, where: str | None = None) -> Vectors:
     if not rows:
         raise IndexStateError(f"{folder} holds no finished vectors yet; run the command that made it again")
     found = Vectors(
-        folder, manifest, pa.concat_tables(rows, promote_options="default"), np.concatenate(parts), quarantine(folder)
+        folder,
+        manifest,
+        pa.concat_tables(rows, promote_options="default"),
+        np.concatenate(parts),
+        Inputs.of(folder, manifest, root, allow_outside=allow_outside, ours=ours),
+        quarantine(folder),
     )
     return found if where is None else found.kept(where)
 
