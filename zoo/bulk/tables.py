@@ -15,7 +15,7 @@ from zoo.tables.cells import Guess, from_cell, from_json, json_list, printable
 from zoo.tables.choice import Choice, choose
 from zoo.tables.errors import NoSplitError
 from zoo.tables.fences import Fence, outside_told
-from zoo.tables.lines import text_lines, undecoded
+from zoo.tables.lines import TOO_LONG, text_lines, undecoded
 from zoo.tables.options import Options
 from zoo.tables.reading import RawRow, RowReader, open_reader
 from zoo.tables.schema import Column, Part
@@ -71,19 +71,22 @@ class LinesSource(SourceFacts):
     def count(self) -> int:
         """Number of lines that are not blank; also fills `ignored`."""
         self.ignored = Counter()
-        kept = 0
-        for line in text_lines(self.path, self.encoding):
-            kept += bool(line.strip())
-            self.ignored["blank-line"] += not line.strip()
+        kept, long = 0, set()
+        for number, line in enumerate(text_lines(self.path, self.encoding, long), 1):
+            there = bool(line.strip()) or number in long
+            kept += there
+            self.ignored["blank-line"] += not there
         self.ignored += Counter()  # drops a zero
         return kept
 
     def records(self) -> Iterator[Record]:
         """One record for each line; the id is the line's number, counted from 0."""
-        for number, line in enumerate(text_lines(self.path, self.encoding)):
+        long: set[int] = set()
+        for number, line in enumerate(text_lines(self.path, self.encoding, long)):
             line = line.removesuffix("\n").removesuffix("\r")
-            if line.strip():
+            if line.strip() or number + 1 in long:
                 reference, problem = f"{self.path.name}#{number}", undecoded(line)
+                problem = TOO_LONG if number + 1 in long else problem
                 error = (
                     BadRowError(f"{self.path.name}, line {number + 1}: {problem}", what=reference) if problem else None
                 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from zoo.tables.bounds import LEAST_ROWS, MAX_COLUMNS, MAX_LINE, ROWS_A_BYTE
+from zoo.tables.bounds import DEEPEST, LEAST_ROWS, MAX_COLUMNS, MAX_LINE, ROWS_A_BYTE
 from zoo.tables.cells import EXACT
 from zoo.tables.errors import TableError
 from zoo.tables.pages import plan, sizes_of, too_large
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 64  # rows
-_DEEPEST = 32  # lists and objects within each other
 _UNREADABLE = object()
 
 
@@ -174,7 +173,7 @@ def read_schema(path: Path) -> "pa.Schema":
             f"{path} has {len(schema.names):,} columns; at most {MAX_COLUMNS:,} are read: keep those you need"
         )
     if deep := next((field.name for field in schema if _is_deep(field.type)), None):
-        raise TableError(f"{path}: column {deep} nests lists and objects more than {_DEEPEST} deep")
+        raise TableError(f"{path}: column {deep} nests lists and objects more than {DEEPEST} deep")
     if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
         raise TableError(f"{path.name}: column {', '.join(twice)} occurs twice; every column needs a name of its own")
     return schema
@@ -184,7 +183,7 @@ def _is_deep(kind: "pa.DataType") -> bool:
     import pyarrow.types as types
 
     level = [kind]
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         level = [one.field(place).type for one in level if types.is_nested(one) for place in range(one.num_fields)]
         if not level:
             return False

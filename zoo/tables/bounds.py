@@ -4,7 +4,9 @@ Each is far above honest tables: the widest of the Hub's largest data sets has a
 tenth or a fiftieth, and the longest lines hold an image in base64.
 """
 
-MAX_COLUMNS = 5_000
+MAX_COLUMNS = 2_000
+DEEPEST = 64
+"""Lists and objects within each other, in one cell."""
 MAX_LINE = 2**26
 """Letters of a line and of a cell; and bytes of the texts of a row that were packed."""
 MAX_VALUES = 2**22

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from zoo.tables.bounds import MAX_COLUMNS, MAX_LINE, MAX_VALUES
 from zoo.tables.cells import Guess
 from zoo.tables.errors import TableError
 from zoo.tables.files import suffix_of
@@ -20,9 +21,10 @@ from zoo.tables.schema import Column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_CELL = 2**26
+MAX_CELL = MAX_LINE
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _LOOKED_AT = 200  # lines, for the separator
+_LOOKED_INTO = 2**22  # letters of them
 _SURE = 3  # separators inside a cell that stand as in rows
 _LONG = 10  # lines of a cell, in a table of one column
 _SAID = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)  # Excel's own first line
@@ -56,7 +58,7 @@ class CsvReader(RowReader):
         reader = cls(path, name or path.name, told=told)
         reader.constants = dict(constants)
         reader._note_encoding()
-        head = list(islice(text_lines(path, told.encoding), _LOOKED_AT))
+        head = _head(path, told.encoding)
         said = _SAID.fullmatch(head[0]) if head else None
         if said is not None:
             reader.skipped, head = 1, head[1:]
@@ -83,6 +85,11 @@ class CsvReader(RowReader):
                 "its own"
             )
         self._width = len(self.columns)
+        if self._width > MAX_COLUMNS:
+            raise TableError(
+                f"{self.name} has {self._width:,} columns; at most {MAX_COLUMNS:,} are read: keep those you need, or say another "
+                "--separator"
+            )
         self.constants = {key: value for key, value in self.constants.items() if key not in self.columns}
         self.columns += self.constants
         return self
@@ -133,8 +140,11 @@ class CsvReader(RowReader):
         lines = islice(text_lines(self.path, self.told.encoding), self.skipped, None)
         quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         # Strict: an open quote would otherwise swallow the rest of the file without a word.
-        reader = csv.reader(lines, delimiter=self.separator, quoting=quoting, strict=True)
+        record = [0]
+        counted = _counted(lines, self.separator, record)
+        reader = csv.reader(counted, delimiter=self.separator, quoting=quoting, strict=True)
         while True:
+            record[0] = 0
             start = self.skipped + reader.line_num + 1
             try:
                 cells = next(reader, None)
@@ -201,6 +211,32 @@ class CsvReader(RowReader):
         if not whole:
             self.quoted = False
             self.notes.append('quotes are read as letters: every line is a row of its own so (5" disk)')
+
+
+def _head(path: Path, encoding: str | None) -> list[str]:
+    """The first lines of a file; fewer where they are long."""
+    head, letters = [], 0
+    for line in islice(text_lines(path, encoding), _LOOKED_AT):
+        head.append(line)
+        letters += len(line)
+        if letters > _LOOKED_INTO:
+            break
+    return head
+
+
+def _counted(lines: Iterator[str], separator: str, record: list[int]) -> Iterator[str]:
+    """The lines, with the letters of the record so far in `record`, which its reader sets to 0.
+
+    Raises:
+        TableError: a record is too long, or has far more cells than any header.
+    """
+    for line in lines:
+        record[0] += len(line)
+        if record[0] > MAX_LINE and record[0] > len(line):
+            raise csv.Error(f"a row of more than {MAX_LINE:,} letters")
+        if len(line) > MAX_VALUES and line.count(separator) > MAX_VALUES:
+            raise csv.Error(f"a row of more than {MAX_VALUES:,} cells")
+        yield line
 
 
 def _separator(path: Path, head: Sequence[str], tsv: bool) -> str:

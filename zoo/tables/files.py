@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from zlib import error as ZlibError
 
 from zoo.errors import InputError
+from zoo.tables.bounds import PACKED_RATIO, PIECE
 from zoo.tables.errors import TableError
 from zoo.tables.fences import Fence
 from zoo.tables.walking import listed
@@ -71,14 +72,80 @@ def kind_of_table(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """The content of a file, unpacked while it is read; see `unpacking` for the errors."""
+    """The content of a file, unpacked while it is read; see `unpacking` for the errors.
+
+    Reading on raises TableError where much more comes out than the file holds.
+    """
     packed = path.suffix.lower()
+    if packed not in PACKED:
+        return path.open("rb")
     if packed == ".zst":
         import pyarrow as pa
 
-        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 2**17)  # type: ignore[arg-type]
-    openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    return openers[packed](path, "rb") if packed in openers else path.open("rb")  # type: ignore[return-value]
+        content: Any = pa.input_stream(str(path), compression="zstd")
+    else:
+        content = _Xz(path) if packed == ".xz" else {".gz": gzip.open, ".bz2": bz2.open}[packed](path, "rb")
+    return io.BufferedReader(_Unpacked(content, path), 2**17)
+
+
+class _Unpacked(io.RawIOBase):
+    """What comes out of a packed file, counted."""
+
+    def __init__(self, content: Any, path: Path) -> None:
+        self._content, self._path, self._count = content, path, 0
+        self._most = max(PIECE, PACKED_RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._content.readinto(buffer)
+        self._count += count
+        if self._count > self._most:
+            raise TableError(
+                f"{self._path}: over {PACKED_RATIO} times as many bytes come out as it holds; it is made to fill the memory, or "
+                "damaged. If you know it, unpack it first"
+            )
+        return count
+
+    def close(self) -> None:
+        self._content.close()
+        super().close()
+
+
+class _Xz(io.RawIOBase):
+    """An .xz file; what asks for more memory than any usual one is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._begin()
+
+    def _begin(self) -> None:
+        self._unpacker = lzma.LZMADecompressor(lzma.FORMAT_AUTO, memlimit=PIECE)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self._unpacker.eof:  # one stream may follow another, with zeros between them
+                rest = (self._unpacker.unused_data or self._file.read(2**16)).lstrip(b"\0")
+                while not rest and (rest := self._file.read(2**16)):
+                    rest = rest.lstrip(b"\0")
+                if not rest:
+                    return 0
+                self._begin()
+            else:
+                rest = self._file.read(2**16) if self._unpacker.needs_input else b""
+                if self._unpacker.needs_input and not rest:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            if out := self._unpacker.decompress(rest, len(buffer)):
+                buffer[: len(out)] = out
+                return len(out)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @contextmanager

@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from zoo.tables.bounds import DEEPEST, MAX_COLUMNS, MAX_VALUES
 from zoo.tables.cells import Guess, Spelled
 from zoo.tables.errors import TableError
-from zoo.tables.lines import text_lines, undecoded
+from zoo.tables.lines import TOO_LONG, text_lines, undecoded
 from zoo.tables.reading import Format, RawRow, RowReader
 from zoo.tables.schema import Column
 
@@ -36,10 +37,16 @@ class JsonReader(RowReader):
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
         """See `RowReader`; a line that is no object, or has a key twice, is a bad row."""
         number = -1
-        for line, text in enumerate(text_lines(self.path, self.told.encoding), 1):
-            if text.strip():
+        long: set[int] = set()
+        seen: dict[str, None] = {}
+        for line, text in enumerate(text_lines(self.path, self.told.encoding, long), 1):
+            if text.strip() or line in long:
                 number += 1
-                cells, problem = parsed_object(text)
+                cells, problem = parsed_object(text) if line not in long else ({}, TOO_LONG)
+                if not problem and not cells.keys() <= seen.keys():
+                    seen.update(dict.fromkeys(cells) if len(seen) + len(cells) <= MAX_COLUMNS else ())
+                    if not cells.keys() <= seen.keys():
+                        cells, problem = {}, _many_columns(cells, seen)
                 cells = (
                     {**cells, **{k: v for k, v in self.constants.items() if k not in cells}} if not problem else cells
                 )
@@ -79,16 +86,39 @@ class JsonReader(RowReader):
         return self._count
 
 
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [entry for entries in inner for entry in entries if isinstance(entry, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _many_columns(cells: Mapping[str, Any], seen: Collection[str]) -> str:
+    new = next(key for key in cells if key not in seen)
+    return (
+        f"its {len(cells):,} keys, such as {new[:40]!r}, would bring the columns over {MAX_COLUMNS:,}; write values as values, "
+        "not as keys"
+    )
+
+
 def parsed_object(text: str) -> tuple[dict[str, Any], str]:
     """The object that a text is as JSON, or why it is none."""
     if problem := undecoded(text):
         return {}, problem
+    # A value takes fifty bytes in memory, and in a text of JSON two.
+    if len(text) > MAX_VALUES and sum(map(text.count, ",[{")) > MAX_VALUES:
+        return {}, f"an object of more than {MAX_VALUES:,} values, which are not read"
     try:
         row = json.loads(text, object_pairs_hook=_once, parse_float=Spelled.of)
     except _TwiceError as error:
         return {}, f"column {error} occurs twice"
     except (ValueError, RecursionError) as error:
         return {}, f"no JSON: {getattr(error, 'msg', error)}"
+    if sum(map(text.count, "[{")) > DEEPEST and _is_deep(row):
+        return {}, f"its lists and objects lie more than {DEEPEST} deep in each other"
     if not isinstance(row, dict):
         return {}, f"{type(row).__name__} and no JSON object; write {{…}} on every line"
     return row, ""

@@ -3,11 +3,14 @@
 import codecs
 import io
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from zoo.tables.bounds import MAX_LINE
 from zoo.tables.errors import TableError
 from zoo.tables.files import open_bytes, unpacking
 
+TOO_LONG = f"it has more than {MAX_LINE:,} letters, which are not read"
 _HEAD = 2**20
 _MARK = "\ufeff"
 _MARKS = (  # those of UTF-32 begin like those of UTF-16
@@ -19,7 +22,7 @@ _MARKS = (  # those of UTF-32 begin like those of UTF-16
 )
 
 
-def text_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
+def text_lines(path: Path, encoding: str | None = None, long: set[int] | None = None) -> Iterator[str]:
     r"""The lines of a file, each with its end, which is "\n" or "\r\n"; the last may have none.
 
     UTF-8 is read, and by its mark or by where its zero bytes stand UTF-16 and UTF-32. A file that is none of them is no
@@ -28,18 +31,26 @@ def text_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
     Args:
         encoding: as Python calls it ("cp1252"). "utf-8" says that it is: bytes that are not become lone surrogates, for
             `undecoded` to find, so that one bad row does not stop the others.
+        long: takes the numbers (from 1) of lines of more than `MAX_LINE` letters, which come as blank ones.
 
     Raises:
-        TableError: the file cannot be read or is damaged, or a line is not of its encoding: the message names it.
+        TableError: the file cannot be read or is damaged, or a line is too long or not of its encoding: the message names it.
     """
     found, errors = encoding_of(path, encoding)
     with unpacking(path), open_bytes(path) as raw:
         end = "\r" if _ends_in_cr(path, found, errors) else "\n"
         file = io.TextIOWrapper(raw, encoding=found, errors=errors, newline=end)
         try:
-            for number, line in enumerate(file):
+            for number, line in enumerate(iter(partial(file.readline, MAX_LINE), "")):
                 if number == 0:
                     line = line.lstrip(_MARK)  # utf-16-le, when it is said, keeps the mark; two files joined have two
+                if len(line) >= MAX_LINE and not line.endswith(end):
+                    if long is None:
+                        raise TableError(f"{path.name}, line {number + 1}: {TOO_LONG}")
+                    long.add(number + 1)
+                    while line and not line.endswith(end):
+                        line = file.readline(MAX_LINE)
+                    line = end
                 yield line if end == "\n" else line.removesuffix("\r") + "\n"
         except UnicodeError:
             raise _undecodable(path, found, encoding, end) from None

@@ -92,11 +92,11 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
     good = [row for number, row in enumerate(rows) if number not in bad]
     if not good:
         raise _without_rows(path, name, typed, lines, bad)
-    columns = reader.columns or list(dict.fromkeys(key for row in good for key in row))
-    places = {column: place for place, column in enumerate(columns)}
+    present = _present(good) if typed else {}
+    places = {column: place for place, column in enumerate(reader.columns or present)}
     found = []
     for key, place in places.items():
-        cells = [row.get(key) if typed else row[place] for row in good]
+        cells = present[key] if typed else [row[place] for row in good]
         kind = _kind_of_values(cells) if typed else _kind_of_cells(cells)
         found.append(Column(key, label_kind(kind, cells) if key.lower() in LABELS else kind))
         if read_name(key):
@@ -122,6 +122,15 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
     table = RowTable(path, name, schema, cut, lines, kept, options, bad)
     table.reads = reader.reads
     return follow(table, schema, options.wanted)
+
+
+def _present(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The cells that are there, by column."""
+    present: dict[str, list[Any]] = {}
+    for row in rows:
+        for key, value in row.items():
+            present.setdefault(key, []).append(value)
+    return present
 
 
 def _without_rows(path: Path, name: str, typed: bool, lines: Sequence[int], bad: Mapping[int, str]) -> TableError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from zoo.files import share
+from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import Guess, fields_of, label_kind
 from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.jsonl import parsed_object
@@ -22,6 +23,7 @@ from zoo.tables.pairs import Pair
 from zoo.tables.reading import Format, RawRow, RowReader
 from zoo.tables.schema import FACTS, LABELS, Column, infer, read_name
 from zoo.tables.table import Table, one_dataset
+from zoo.tables.tarring import Headers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +32,8 @@ _VERSION = 1
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 _JUDGED = 256  # samples
 _FACTS = frozenset(name for names in FACTS.values() for name in names)
+_MOST_FILES = 256  # of a sample; a place is kept for each in every sample
+_LONGEST_KEY = 1024  # bytes; each key takes as many as the longest
 _JSON_RANK = 1  # a file of the sample goes before a field of its JSON
 
 
@@ -128,12 +132,21 @@ class Samples:
         return {column: (offset, size) for column, offset, size in places if offset >= 0}
 
     def read(self, row: int, members: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
-        """The contents of files of a sample; raises TableError where the shard has changed."""
+        """The contents of files of a sample.
+
+        Raises:
+            TableError: the shard has changed. BadRowError: a text is too long.
+        """
         path = self.files[self.place(row)[0]]
         found = {}
         try:
             with path.open("rb") as file:  # a handle each: threads read at once
                 for column, (offset, size) in members.items():
+                    if size > MAX_LINE and _kind(column) != "media":
+                        raise BadRowError(
+                            f"{self.where(row)}: its .{column} has {size:,} bytes; at most {MAX_LINE:,} are read",
+                            what=self.where(row),
+                        )
                     file.seek(offset)
                     found[column] = file.read(size)
                     if len(found[column]) < size:
@@ -388,15 +401,28 @@ def _keep(index: ShardIndex, target: Path) -> None:
 def read_headers(path: Path) -> ShardIndex:
     """The index of a shard from its headers; contents are passed over."""
     samples: list[tuple[str, dict[str, tuple[int, int]]]] = []
+    columns: dict[str, int] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
+        with Headers(path) as headers, tarfile.open(fileobj=headers, mode="r:") as tar:  # type: ignore[call-overload]
             end = 0
             for member in tar:
                 end = member.offset_data + (-(-member.size // 512) * 512 if member.isreg() else 0)
                 match = _MEMBER.fullmatch(member.name) if member.isreg() else None
                 if match is None:
                     continue
+                if member.issparse():
+                    raise TableError(
+                        f"{path.name}: {member.name[:200]} is a sparse file, whose bytes lie elsewhere than they say; pack it "
+                        "without --sparse"
+                    )
                 key, column = match[1], _column_name(match[2])
+                if len(key.encode("utf-8", "surrogateescape")) > _LONGEST_KEY:
+                    raise TableError(f"{path.name}: a name of {len(key):,} letters; at most {_LONGEST_KEY:,} are read")
+                if columns.setdefault(column, len(columns)) >= _MOST_FILES:
+                    raise TableError(
+                        f"{path.name}: its files have more than {_MOST_FILES} endings, such as .{column[:40]}; a sample is files of "
+                        "one name: 0001.jpg, 0001.txt"
+                    )
                 if not samples or samples[-1][0] != key:
                     samples.append((key, {}))
                 if column in samples[-1][1]:
@@ -405,19 +431,18 @@ def read_headers(path: Path) -> ShardIndex:
                     )
                 samples[-1][1][column] = (member.offset_data, member.size)
                 tar.members.clear()  # tarfile would keep every header
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         raise TableError(_why_no_tar(path, error)) from error
     with path.open("rb") as file:
         file.seek(end)
         if file.read(512).strip(b"\0"):  # tarfile takes a damaged header for the end
             raise TableError(f"{path}: damaged after byte {end:,} ({samples[-1][0] if samples else 'at its start'})")
-    columns = list(dict.fromkeys(column for _, members in samples for column in members))
     places = np.full((2, len(samples), len(columns)), -1, dtype=np.int64)
     for row, (_, members) in enumerate(samples):
         for column, place in members.items():
-            places[:, row, columns.index(column)] = place
+            places[:, row, columns[column]] = place
     keys = np.array([key.encode("utf-8", "surrogateescape") for key, _ in samples], dtype=np.bytes_)
-    return ShardIndex(keys, columns, places[0], places[1])
+    return ShardIndex(keys, list(columns), places[0], places[1])
 
 
 def _why_no_tar(path: Path, error: Exception) -> str:
