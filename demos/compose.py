@@ -57,7 +57,7 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
     """Reference picture, words, instruction; returns the components that show results."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
-            picture = picture_input("The picture to start from", height=220, elem_id="reference")
+            picture = picture_input("Start from", height=220, elem_id="reference")
             words = gr.Textbox(
                 label="What is to be different?",
                 placeholder="the same but in blue",
@@ -95,7 +95,7 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
         "fn": search.by_both,
         "inputs": [picture, words, instruction, share, top_k, own],
         "outputs": [found, bars],
-        "show_progress_on": bars,
+        "show_progress_on": [found, bars],
         "concurrency_id": "search",
     }
     events = [words.submit(**call, api_name="search_by_both", api_description=api_text(search.by_both))]

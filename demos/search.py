@@ -14,9 +14,19 @@ from . import compose, text
 from . import map as gallery_map
 from .chooser import Models
 from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
-from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search
+from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search, Visitor
 from .visitors import private_folder
-from .widgets import answered, api_text, how_many, picture_examples, picture_input, results_gallery, score_bars, slider
+from .widgets import (
+    answered,
+    api_text,
+    how_many,
+    picture_examples,
+    picture_input,
+    results_gallery,
+    score_bars,
+    shown,
+    slider,
+)
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -31,6 +41,7 @@ WELCOME = {
     "title": "Nothing asked yet",
     "note": "These are the pictures of the gallery. Type a few words above, or click one of the examples.",
 }
+BY_PICTURE = {"title": "Nothing asked yet", "note": "Add a picture, or click one of the examples."}
 DESCRIBE = {
     "title": "No picture yet",
     "note": "Add a picture, or click one of the examples; change the labels as you like.",
@@ -128,15 +139,15 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
 
 
 def _text_tab(search: Search, own: gr.State) -> Components:
+    samples = [[words] for words in search.queries()]
     query = gr.Textbox(
         label="What are you looking for?",
-        placeholder="a red motorbike",
+        placeholder=samples[0][0] if samples else "a red motorbike",  # rather what finds something
         submit_btn="Search",
         autofocus=True,
         max_length=2000,
         elem_id="query",
     )
-    samples = [[words] for words in search.queries()]
     examples = gr.Dataset(
         components=[gr.Textbox(visible=False)], samples=samples, label="Try", type="values", visible=bool(samples)
     )
@@ -145,7 +156,12 @@ def _text_tab(search: Search, own: gr.State) -> Components:
             found = results_gallery("Pictures", search.browse(), columns=4, elem_id="text-results")
         with gr.Column(scale=1, min_width=230):
             top_k, bars = how_many(), score_bars("Scores", WELCOME, elem_id="text-scores")
-    call = {"fn": search.by_text, "inputs": [query, top_k, own], "outputs": [found, bars], "show_progress_on": bars}
+    call = {
+        "fn": search.by_text,
+        "inputs": [query, top_k, own],
+        "outputs": [found, bars],
+        "show_progress_on": [found, bars],
+    }
     events = [
         query.submit(
             **call, api_name="search_by_text", api_description=api_text(search.by_text), concurrency_id="search"
@@ -165,10 +181,15 @@ def _image_tab(search: Search, own: gr.State) -> Components:
             picture = picture_input("A picture to look for", height=240, elem_id="look-for")
             go = gr.Button("Find similar pictures", variant="primary")
             examples = picture_examples(search.thumbnails, example_queries())
-            top_k, bars = how_many(), score_bars("Scores", elem_id="image-scores")
+            top_k, bars = how_many(), score_bars("Scores", BY_PICTURE, elem_id="image-scores")
         with gr.Column(scale=3, min_width=300):
             found = results_gallery("Pictures", search.browse(), columns=4, elem_id="image-results")
-    call = {"fn": search.by_image, "inputs": [picture, top_k, own], "outputs": [found, bars], "show_progress_on": bars}
+    call = {
+        "fn": search.by_image,
+        "inputs": [picture, top_k, own],
+        "outputs": [found, bars],
+        "show_progress_on": [found, bars],
+    }
     said = {"api_name": "search_by_image", "api_description": api_text(search.by_image)}
     events = [
         go.click(**call, **said, concurrency_id="search"),
@@ -243,7 +264,9 @@ def _map_tab(search: Search, own: gr.State) -> Components:
     def pick(drawn: Drawn, event: gr.SelectData) -> tuple[str, str, Results]:
         return search.pick(drawn, event)
 
-    picture.select(pick, layout, [picked, caption, near], api_visibility="private", show_progress="hidden")
+    silent = {"api_visibility": "private", "show_progress": "hidden"}
+    chosen = picture.select(pick, layout, [picked, caption, near], **silent)
+    chosen.success(None, js=shown("#picked-caption", "nearest"), **silent)  # the map stays in view too
     return [method, picture, trust, layout, picked, caption, near]
 
 
@@ -309,29 +332,34 @@ def _keep_fresh(
 ) -> None:
     """Connects what changes the gallery or the model with everything that shows them."""
     method, *map_outputs = map_parts
+    layout, (text_found, text_bars, tries, *others) = map_outputs[2], results
     chooser, status, question, answers, fetch, leave = choice
-    shown = [status, *results]
     silent = {"api_visibility": "private", "show_progress": "hidden"}
 
-    def refresh(own: Any) -> tuple[Any, ...]:
-        browsing, samples = search.browse(own), [[words] for words in search.queries(own)]
-        tries = gr.Dataset(samples=samples, visible=bool(samples))
-        return search.status(own), browsing, WELCOME, tries, browsing, None, browsing, None
+    # What the page was written with. After a reload, or in another tab, a local page may have another gallery by now; where it
+    # is still the same, as after a question of the chooser, nothing changes, and results stay.
+    seen = gr.State(search.start)
+    outputs_of_refresh = [seen, chooser, status, text_found, text_bars, *others]
 
-    def redraw(method: str, own: Any) -> tuple[Any, ...]:
+    def refresh(own: Visitor, seen: Gallery) -> tuple[Any, ...]:
+        now = search.current if own is None else own
+        if now is seen:
+            return tuple(gr.skip() for _ in outputs_of_refresh)
+        browsing = search.browse(own)
+        welcomes = WELCOME, browsing, compose.WELCOME, browsing, BY_PICTURE
+        return now, now.model, search.status(own), browsing, *welcomes
+
+    def offer(own: Visitor, before: Drawn) -> Any:
+        if (search.current if own is None else own) is before[0]:
+            return gr.skip()
+        samples = [[words] for words in search.queries(own)]
+        return gr.Dataset(samples=samples, visible=bool(samples))
+
+    def redraw(method: str, own: Visitor, before: Drawn) -> tuple[Any, ...]:
+        if (search.current if own is None else own) is before[0]:
+            return tuple(gr.skip() for _ in map_outputs)
         *picture, drawn = search.draw_map(method, own)
         return *picture, drawn, *search.neighbours(drawn[0])
-
-    def reloaded(own: Any) -> tuple[Any, ...]:
-        # The page was written with the first gallery; on a local page another one may be in use by now.
-        if search.current is search.start:
-            return tuple(gr.skip() for _ in range(len(shown) + 1))
-        return search.current.model, *refresh(own)
-
-    def redraw_reloaded(method: str, own: Any) -> tuple[Any, ...]:
-        if search.current is search.start:
-            return tuple(gr.skip() for _ in map_outputs)
-        return redraw(method, own)
 
     wanted = gr.State("")
 
@@ -351,11 +379,14 @@ def _keep_fresh(
         fetch.click(fetched, [wanted, own], outputs, api_visibility="private", **shared),
     ]
     leave.click(lambda: (gr.Markdown(visible=False), gr.Row(visible=False)), None, [question, answers], **silent)
+    # What takes a while comes later, so that nobody waits for it, and no results go that were found meanwhile: words to try
+    # are encoded first, and a map draws thousands of pictures.
+    fresh = {"fn": refresh, "inputs": [own, seen], "outputs": outputs_of_refresh, **silent}
+    offered = {"fn": offer, "inputs": [own, layout], "outputs": tries, **silent}
+    drawn = {"fn": redraw, "inputs": [method, own, layout], "outputs": map_outputs, **silent}
     for change in [*indexing, *chosen]:
-        # The map comes last: drawing thousands of pictures takes a while, and nobody should wait for it.
-        change.success(refresh, own, shown, **silent).then(redraw, [method, own], map_outputs, **silent)
-    page.load(reloaded, own, [chooser, *shown], **silent)
-    page.load(redraw_reloaded, [method, own], map_outputs, **silent)
+        change.success(**fresh).then(**offered).then(**drawn)
+    page.load(**fresh).then(**offered).then(**drawn)
 
 
 def _when_picked(examples: gr.Dataset, picture: gr.Image) -> Any:

@@ -19,6 +19,7 @@ MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"
 # Gradio confines CSS to what lies inside the page's frame; these rules are for the frame itself.
 HEAD = """<style>
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
+footer .divider { display: none; } /* there is one link, and on a phone none */
 @media (max-width: 640px) { .gradio-container .app { padding: 14px !important; } }
 </style>"""
 CSS = """
@@ -34,7 +35,11 @@ CSS = """
   border-radius: var(--radius-md); padding: .35rem 1rem; font-weight: 600; }
 #query button:hover, #change button:hover { background: var(--button-primary-background-fill-hover); }
 .zoo-results .caption-label { left: 6px; right: 6px; bottom: 6px; max-width: none; font-size: .8rem; line-height: 1.25;
-  white-space: normal; text-align: left; padding: 3px 7px; max-height: 3.1em; }
+  text-align: left; padding: 3px 7px; white-space: normal; overflow-wrap: anywhere;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
+.zoo-results [data-testid=status-tracker] { animation: .2s .4s backwards zoo-wait; } /* quick answers do not flicker */
+@keyframes zoo-wait { from { opacity: 0; } }
+.zoo-results caption { display: block; max-width: 100%; overflow: hidden; text-overflow: ellipsis; }
 .zoo-results button.thumbnail-lg { background: var(--background-fill-secondary); }
 @media (max-width: 640px) {
   .tab-container button { padding: 0 3px; font-size: .74rem; }
@@ -50,8 +55,9 @@ _BARS_HTML = """${(() => {
   const bars = value || {};
   const rows = (bars.rows || []).map((row) =>
     '<li><span class="what" title="' + safe(row.original || row.label) + '">' + (row.link
-      ? '<a href="' + safe(row.link) + '" target="_blank" rel="noopener">' + safe(row.label) + '</a>'
-        + '<button type="button" data-path="' + safe(row.original) + '">copy path</button>' : safe(row.label)) + '</span>'
+      ? '<a class="name" href="' + safe(row.link) + '" target="_blank" rel="noopener">' + safe(row.label) + '</a>'
+        + '<button type="button" data-path="' + safe(row.original) + '">copy path</button>'
+      : '<span class="name">' + safe(row.label) + '</span>') + '</span>'
     + '<span class="number">' + safe(row.text) + '</span>'
     + '<span class="track"><span style="width:' + Math.max(0, Math.min(100, 100 * row.bar)).toFixed(1)
     + '%"></span></span></li>').join('');
@@ -63,15 +69,16 @@ _BARS_JS = """element.addEventListener('click', (event) => {
   if (button) navigator.clipboard.writeText(button.dataset.path).then(() => { button.textContent = 'copied'; });
 });"""
 _BARS_CSS = """
-.what a { color: inherit; }
-.what button { margin-left: .5rem; padding: 0; border: 0; background: none; cursor: pointer; text-decoration: underline;
-  font-size: .75rem; color: var(--body-text-color-subdued); }
+.what { display: flex; flex-wrap: wrap; column-gap: .5rem; align-items: baseline; min-width: 0; }
+.name { overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-size: .92rem;
+  line-height: 1.3; overflow-wrap: anywhere; text-align: left; }
+.what a { color: inherit; padding: 0; }
+.what button { padding: 0; border: 0; background: none; cursor: pointer; text-decoration: underline; white-space: nowrap;
+  font-size: .75rem; font-weight: 400; color: var(--body-text-color-subdued); }
 .head { font-weight: 600; margin: 0 0 .6rem 0; }
 .note { color: var(--body-text-color-subdued); font-size: .82rem; line-height: 1.4; margin: .7rem 0 0 0; }
 ol { list-style: none; margin: 0; padding: 0; }
 li { display: grid; grid-template-columns: 1fr auto; column-gap: .6rem; align-items: baseline; padding: .22rem 0; }
-.what { overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-size: .92rem;
-  line-height: 1.3; overflow-wrap: anywhere; }
 .number { font-variant-numeric: tabular-nums; font-size: .85rem; color: var(--body-text-color-subdued); }
 .track { grid-column: 1 / -1; height: 7px; border-radius: 4px; background: var(--border-color-primary); }
 .track > span { display: block; height: 100%; border-radius: 4px; background: var(--color-accent);
@@ -222,15 +229,21 @@ FAILED = {
     "title": "No results",
     "note": "The message says why. What was found before is gone, so that nothing is mixed up.",
 }
-# On a narrow window what was found lies below the fields: it is brought into view.
-_SHOW = "() => { if (innerWidth < 700) document.querySelector('%s')?.scrollIntoView({behavior: 'smooth', block: 'start'}); }"
+
+
+def shown(place: str, where: str = "start") -> str:
+    """JavaScript that brings a place into view: on a narrow window, where what was found lies below the fields, always."""
+    return f"""() => {{
+      const place = document.querySelector('{place}'), top = place?.getBoundingClientRect().top;
+      if (innerWidth < 700 || top < 0 || top > innerHeight) place?.scrollIntoView({{behavior: 'smooth', block: '{where}'}});
+    }}"""
 
 
 def answered(event: Any, bars: gr.HTML, found: gr.Gallery | None = None) -> None:
     """What follows a search: its results come into view, and after an error those of the search before go."""
     silent = {"api_visibility": "private", "show_progress": "hidden"}
     place = found if found is not None else bars
-    event.success(None, js=_SHOW % f"#{place.elem_id}", **silent)
+    event.success(None, js=shown(f"#{place.elem_id}"), **silent)
     if found is None:
         event.failure(lambda: FAILED, None, bars, **silent)
     else:

@@ -205,6 +205,7 @@ MANY, VISION_LANGUAGE = {"test_registry"}, {"colqwen2-test", "qwen3vl-test", "un
 # Those that take longest go first (tens of CPU seconds each), so that no worker is left with one at the end.
 LONG = (
     "test_mteb",
+    "test_demo_states",
     "test_demo_browser",
     "test_certificate",
     "test_exports",

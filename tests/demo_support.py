@@ -15,7 +15,7 @@ from PIL import Image
 from tests.ports import free_port
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.base import Encoder, one_token
-from zoo.errors import EmptyTextError
+from zoo.errors import EmptyTextError, UnreadableTextError
 from zoo.heads import Identity
 from zoo.items import Item
 from zoo.media import load_pixels
@@ -74,6 +74,8 @@ class ColourWords(_Colours):
     def read(self, item: Item) -> torch.Tensor:
         if not item.text.strip():
             raise EmptyTextError("the text is empty")
+        if not item.text.isascii():
+            raise UnreadableTextError("no letter of the text is known")
         words = item.text.lower().split()
         return torch.tensor([*(float(words.count(name)) for name in COLOURS), 0.05], dtype=torch.float32)
 
