@@ -113,10 +113,11 @@ def place_on_map(page: Any, colour: str) -> dict[str, float]:
     return {"x": x * scale, "y": y * scale}
 
 
-def holds(page: Any, name: str, *seen: Any) -> None:
+def holds(page: Any, name: str, *seen: Any, patience: float = 3000) -> None:
     """What must hold in every state: these are in the window, nothing pokes out of it, no button is cut.
 
-    With ZOO_SCREENSHOTS=DIR in the environment the state is saved there as `<name>-<width>.png`, to be looked at.
+    With ZOO_SCREENSHOTS=DIR in the environment the state is saved there as `<name>-<width>.png`, to be looked at. `patience`:
+    milliseconds for what moves.
     """
     for one in seen:
         expect(one).to_be_in_viewport()
@@ -127,6 +128,6 @@ def holds(page: Any, name: str, *seen: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width, name
     for wrong in (_POKING_OUT, _CUT):
         with contextlib.suppress(playwright.TimeoutError):  # what flies in from a side is cut until it is there
-            page.wait_for_function(f"() => !({wrong})().length", timeout=3000)
+            page.wait_for_function(f"() => !({wrong})().length", timeout=patience)
         found = page.evaluate(wrong)
         assert not found, f"{name} at {width}: {found}"

@@ -124,7 +124,7 @@ def test_what_must_hold_in_every_state_is_missed_where_it_does_not(windows):
     for wrong, html in wrongs.items():
         page.set_content(fine + html)
         with pytest.raises(AssertionError, match=re.escape(wrong)):
-            holds(page, wrong)
+            holds(page, wrong, patience=50)
     page.set_content(fine)
     holds(page, "fine", page.locator("p"))
     page.close()
