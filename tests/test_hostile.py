@@ -129,6 +129,20 @@ def test_links_into_the_cache_are_its_own(good: dict[str, Path], child: Child, t
         assert answer.get("loaded"), answer
 
 
+def test_a_cache_whose_blobs_are_a_link_is_none(tmp_path: Path) -> None:
+    from zoo.errors import UnsafeCheckpointError
+    from zoo.formats.schema import check_folder
+
+    snapshot, home = tmp_path / "gift" / "models--org--name" / "snapshots" / "1", tmp_path / "home"
+    snapshot.mkdir(parents=True)
+    home.mkdir()
+    (home / "secret").write_text("{}")
+    (tmp_path / "gift" / "models--org--name" / "blobs").symlink_to(home)
+    (snapshot / "config.json").symlink_to("../../blobs/secret")
+    with pytest.raises(UnsafeCheckpointError, match="is a link to"):
+        check_folder(snapshot)
+
+
 def test_links_into_the_blobs_that_repositories_share(good: dict[str, Path], child: Child, tmp_path: Path) -> None:
     """A file that came by Xet lies in one place for all repositories; huggingface_hub itself moves it there."""
     from huggingface_hub.utils import _shared_blobs

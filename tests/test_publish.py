@@ -294,3 +294,20 @@ def test_somebody_else_was_faster(hub: LoopbackHub, child: Child, tmp_path: Path
     answer = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine")
     assert answer["error"] == "HubConflictError", answer
     assert hub.repos["me/mine"].files["README.md"] == b"# theirs"
+
+
+def test_a_link_that_leads_out_of_a_folder_is_sent_to_nobody(hub: LoopbackHub, tmp_path: Path) -> None:
+    from zoo.errors import UnsafeCheckpointError
+
+    folder = tmp_path / "model"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "README.md").write_text("---\n---\n")
+    (folder / "also.md").symlink_to("README.md")
+    (tmp_path / "secret.txt").write_text("mine alone")
+    for name, target in (("notes.md", "../secret.txt"), ("deep/x", tmp_path / "secret.txt"), ("all", tmp_path)):
+        (folder / name).symlink_to(target)
+        with pytest.raises(UnsafeCheckpointError, match=f"{name} is a link to"):
+            publish.upload(folder, "me/model")
+        (folder / name).unlink()
+    assert not hub.repos
+    assert set(publish._walk(folder)) == {"README.md", "also.md"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.arguments import checked, flag, model_or_path, optional, path, text
 from zoo.errors import HubError, ZooError
-from zoo.formats.inside import read_inside
+from zoo.formats.inside import check_inside, read_inside
 from zoo.hub import DiskFullError, HubConflictError, NoAccessError, NotOnHubError, hub_call
 from zoo.spec import NAME, ModelSpec
 from zoo.strangers.schema import parse
@@ -331,15 +331,16 @@ def upload(
         NameTakenError: the repository holds something, and `update` is False.
         HubConflictError: somebody else has changed the repository while this ran.
         HubError: the Hub is out of reach, refuses, or holds other bytes than were sent.
+        UnsafeCheckpointError: a link leads out of the folder; nothing is sent then.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api, where = HfApi(), f"{'spaces/' if kind == 'space' else ''}{repo}"
+    sent = _walk(folder)
     check_free(repo, update=update, kind=kind)
     space = {"space_sdk": "gradio"} if kind == "space" else {}
     hub_call(where, api.create_repo, repo, repo_type=kind, private=private, exist_ok=True, **space)
     before = _head(api, repo, kind)
-    sent = _walk(folder)
     operations: list[Any] = [CommitOperationAdd(name, path) for name, path in sent.items()]
     stale = [n for n in before[1] if n not in sent and any(fnmatch(n, p) for p in OURS)] if kind == "model" else []
     operations += [CommitOperationDelete(name) for name in sorted(stale)]
@@ -389,7 +390,14 @@ def _same(path: Path, entry: Any) -> bool:
 
 
 def _walk(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file of a folder by its name in the repository; raises UnsafeCheckpointError for a link that leads out."""
+    inside, found = folder.resolve(), {}
+    for entry in sorted(folder.rglob("*")):
+        if entry.is_symlink():
+            check_inside(entry, inside)  # else a file of the user's would be published without a word
+        if entry.is_file():
+            found[entry.relative_to(folder).as_posix()] = entry
+    return found
 
 
 def _is_folder(source: Any) -> bool:

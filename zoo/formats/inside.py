@@ -67,6 +67,7 @@ def of_cache(path: Path, target: Path) -> bool:
         path = Path(os.path.normpath(path.parent / os.readlink(path)))
         blobs = path.parent
         if blobs.name == "blobs" and blobs.parent.name.startswith("models--"):
-            shared = blobs.parent.parent.resolve() / "blobs"
-            return target.parent == blobs.resolve() or shared in target.parents
+            # Of `blobs` itself no link is followed: in a folder that was given it may lead anywhere.
+            own, shared = blobs.parent.resolve() / "blobs", blobs.parent.parent.resolve() / "blobs"
+            return target.parent == own or shared in target.parents
     return False
