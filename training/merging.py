@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
-from zoo.formats import read_json
-from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS
+from zoo.formats import read_json, read_object
+from zoo.formats.inside import check_inside
+from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, read_config
 from zoo.formats.schema import scale_of
+from zoo.formats.sizes import read_header
 from zoo.fusion import is_default
 from zoo.items import Item
 from zoo.registry import load_model
@@ -395,7 +397,15 @@ def _differences(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
 
 
 def _is_ours(folder: Path) -> bool:
-    return (folder / WEIGHTS).is_file() and read_json(folder / CONFIG).get("model_type") == MODEL_TYPE
+    """Whether it is a folder of `save_pretrained`, which is then held to what `load_model` holds it to."""
+    if not ((folder / WEIGHTS).is_file() and (folder / CONFIG).is_file()):
+        return False
+    check_inside(folder / CONFIG, folder.resolve())
+    if read_object(folder / CONFIG).get("model_type") != MODEL_TYPE:
+        return False
+    read_config(folder)
+    read_header(folder / WEIGHTS)
+    return True
 
 
 def _name(model: Model) -> str:

@@ -1,5 +1,6 @@
 """transformers' classes around an Embedder: AutoConfig, AutoModel and AutoProcessor of a folder of the zoo."""
 
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from zoo.items import Item
 from zoo.prompts import text_of
 from zoo.registry import best_device
 from zoo.spec import ModelSpec, need_one_vector
+from zoo.strangers.folders import Place
 
 # What the zoo calls a tensor → what transformers calls it.
 NAMES = {"ids": "input_ids", "mask": "attention_mask", "pixels": "pixel_values"}
@@ -220,6 +222,15 @@ class ZooModel(PreTrainedModel):
         return BaseModelOutputWithPooling(pooler_output=tower({k: v.to(self.device) for k, v in batch.items()}))
 
 
+def _put_assets(encoder: "Encoder", place: Place) -> None:
+    """The files of a tokenizer or processor into a folder, in the place of what is called so there."""
+    with tempfile.TemporaryDirectory() as draft:
+        encoder.save_assets(Path(draft))
+        place.make()
+        for file in sorted(Path(draft).iterdir()):
+            (place / file.name).write(file.read_bytes())
+
+
 class ZooProcessor(ProcessorMixin):
     """Texts and pictures → tensors, by the encoders' own reading; padding, cutting and resizing are the model's.
 
@@ -251,14 +262,14 @@ class ZooProcessor(ProcessorMixin):
         """
         refuse({"push_to_hub": push_to_hub}, ("push_to_hub",), "save_pretrained")
         folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        there = read_object(folder / "config.json") if (folder / "config.json").is_file() else self.layout
+        place = Place.of(folder)
+        place.make()
+        there = read_object(folder / "config.json") if (place / "config.json").is_file() else self.layout
         if there.get("towers") != self.layout["towers"]:
             raise NotSavedError(f"{folder} holds another model than this processor's; save into a new folder")
         for entry, encoder in zip(self.layout["towers"], self.encoders, strict=True):
             if "assets" in entry:
-                (folder / entry["assets"]).mkdir(exist_ok=True)
-                encoder.save_assets(folder / entry["assets"])
+                _put_assets(encoder, place if entry["assets"] == "." else place / entry["assets"])
         write_names(there, folder)
         return sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors")
 

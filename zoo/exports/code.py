@@ -12,6 +12,7 @@ from zoo.encoders.tokenizing import MissingTokenizer
 from zoo.exports import sentence
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.saved import FOR_TRANSFORMERS
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -64,13 +65,17 @@ def write_names(config: dict[str, Any], folder: Path) -> None:
     """config.json that names the classes for transformers, and the files that name them in the installed zoo."""
     sentence.write_json(folder / "config.json", config | FOR_TRANSFORMERS)
     for name, text in FILES.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (Place.of(folder) / name).write(text.encode())
 
 
 def has_only_our_code(folder: Path) -> bool:
     """Whether every Python file of a folder is, byte for byte, one that this zoo writes: running it runs the zoo."""
-    files = folder.rglob("*.py")
-    return all(FILES.get(path.name) == path.read_text(encoding="utf-8", errors="replace") for path in files)
+    return all(_is_ours(path) for path in folder.rglob("*.py"))
+
+
+def _is_ours(path: Path) -> bool:
+    ours = FILES.get(path.name, "").encode()
+    return bool(ours) and path.is_file() and path.stat().st_size == len(ours) and path.read_bytes() == ours
 
 
 def local_folder(name: str | Path, *, weights: bool = True, **options: Any) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 
 from zoo.prompts import ALIASES, name_for
 from zoo.spec import ModelSpec
+from zoo.strangers.folders import Place
 
 POOLING = "sentence_transformers.sentence_transformer.modules.pooling.Pooling"
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
@@ -17,7 +18,7 @@ NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
 def write_json(path: Path, value: Any) -> None:
     """One JSON file, readable, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (Place.of(path.parent) / path.name).write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:

@@ -136,7 +136,7 @@ def load_readers(folder: Path) -> tuple[dict[str, Any], list["Encoder"]]:
         As `load_saved`, but for the weights.
     """
     where = str(folder / CONFIG)
-    config = _read(folder)
+    config = read_config(folder)
     with no_memory(where):
         towers = _towers(config, where, folder)
     return config, [tower.encoder for tower in towers]
@@ -161,8 +161,8 @@ def reopened(folder: Path, saved: "Embedder") -> "Embedder":
     return model
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    """The configuration of a folder, held to its schema."""
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a folder, held to its schema; raises as `load_saved`, but for the weights."""
     check_folder(folder)
     config = read_json(folder / CONFIG)
     check_config(config, str(folder / CONFIG))
@@ -174,7 +174,7 @@ def _read(folder: Path) -> dict[str, Any]:
 def _checked(folder: Path) -> tuple[ModelSpec, dict[str, Any], dict[str, Entry]]:
     """Facts, configuration and the weights' header of a folder, once they fit each other."""
     where, path = str(folder / CONFIG), folder / WEIGHTS
-    config = _read(folder)
+    config = read_config(folder)
     spec = ModelSpec.from_dict(config["spec"])
     header = read_header(path)
     with no_memory(where):
