@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.arguments import checked, flag, many, optional, text, whole
 from zoo.arguments import path as a_path
+from zoo.encoders.rust import opening
 from zoo.encoders.vlm import VlmEncoder, content_of
 from zoo.errors import InputError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import read_object
@@ -213,7 +214,8 @@ def load_reranker(
     )
     model = load_vlm(folder, name=like, trust_remote_code=False, allow_pickle=allow_pickle, like=kind)
     encoder = model.towers[0].encoder
-    yes, no = (encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in (judge.yes, judge.no))
+    with opening(f"the tokenizer in {folder}"):  # also one that makes no token of them
+        yes, no = (encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in (judge.yes, judge.no))
     rows = _vocabulary_rows(folder, config, encoder, [yes, no], allow_pickle)
     return Reranker(encoder, rows[0] - rows[1], judge).eval()
 

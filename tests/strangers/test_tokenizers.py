@@ -65,6 +65,7 @@ CONFIGS: list[tuple[str, Any, str]] = [
     ("added_tokens_decoder", {"-1": {"content": "x"}}, "added_tokens_decoder.-1"),
     ("added_tokens_decoder", {str(i): {"content": str(i)} for i in range(250_000)}, "250,000 tokens"),
     ("extra_special_tokens", ["x" * 1_000_000], "extra_special_tokens"),
+    ("bos_token", "$A:0 " * 1_000, "bos_token"),
     ("sp_model_kwargs", {"enable_sampling": True, "alpha": 0.1}, "otherwise each time"),
 ]
 

@@ -150,6 +150,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "words of a billion letters": (model(max_input_chars_per_word=10**9), "max_input_chars_per_word"),
     "a prefix of a megabyte": (model(continuing_subword_prefix="x" * 1_000_000), "continuing_subword_prefix"),
     "an unknown token that is not there": (model(unk_token="[NO]"), "unk_token"),
+    "words of 100,000 letters": (model(vocab={"[UNK]": 0, "x" * 100_000: 1}), "words of 100,000 letters"),
     "a vocabulary that is a number": (model(vocab=5), "vocabulary"),
     "no model": (part(model=None), "model"),
     "another kind of model": (model(type="Foo"), "type"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from zoo.errors import InvalidTextError, MissingWeightsError, ZooError
 from zoo.strangers.tokenizer_steps import Growth, growth_of
+from zoo.strangers.tokenizers import check_ends
 
 MAX_CHARACTERS = 10_000_000  # of a text, before it is normalised and after
 _SHORT = 1_000  # characters that no tokenizer which was let in makes dangerous
@@ -40,6 +41,17 @@ class Core:
             return _UNTOLD
         return growth_of(*parts, "the tokenizer")
 
+    def check_steps(self, where: object) -> None:
+        """Holds to bounds what its steps make of a text, and what is put around it, whoever has built them.
+
+        Raises:
+            UnrecognisedCheckpointError: more than any tokenizer needs.
+        """
+        _ = self.growth
+        with opening(where):
+            ends = _state(self.tokenizer.post_processor)
+        check_ends(ends, f"{where}: post_processor")
+
     def encode(self, text: str, special: bool = True) -> Any:
         """`tokenizers`' encoding of a text.
 
@@ -61,10 +73,12 @@ class Core:
         most = MAX_CHARACTERS * min(1.0, _BYTES / growth.splitting)
         if len(text) * growth.normalizing <= most:
             return
+        normalizer = self.tokenizer.normalizer
+        normalize = str if normalizer is None else normalizer.normalize_str
         step, length = max(1, int(_PIECE / growth.normalizing)), 0
         for start in range(0, len(text), step):
             with naming(text):
-                length += len(self.tokenizer.normalizer.normalize_str(text[start : start + step]))
+                length += len(normalize(text[start : start + step]))
             if length > most:
                 raise InvalidTextError(
                     f"a text of {len(text):,} characters becomes more than {most:,.0f} once it is normalised; split it",

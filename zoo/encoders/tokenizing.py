@@ -285,7 +285,7 @@ def held(tokenizer: Any, folder: Path) -> Any:
 
     core = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if isinstance(core, Tokenizer):
-        _ = Core(core).growth  # transformers' class may have built other steps than the file has
+        Core(core).check_steps(folder)  # transformers' class may have built other steps than the file has
         if getattr(
             core.model, "dropout", None
         ):  # refused where files are read setting by setting, unless it is ignored

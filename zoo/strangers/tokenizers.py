@@ -4,6 +4,7 @@
 tried besides. The bounds stand far above every tokenizer of the registered families.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,7 @@ MOST_ADDED, LONGEST_ADDED = 200_000, 1_000  # Emu3 has 33,000 for its images; Ge
 _DEEPEST = 64
 _MOST_TOKENS = 1_000_000  # of a filled or cut text
 _MOST_ENDS = 1_000  # special tokens around a text; Whisper has four
+_MOST_SQUARES = 1_000_000_000  # of the lengths of all words: Gemma's 262,000 have 20 million
 _LONGEST_WORD = 1_000  # letters of a word that WordPiece looks up, with the cube of them; BERT's has 100
 
 _Id = Annotated[int, Range(0, MOST_ID)]
@@ -95,7 +97,7 @@ def check_files(folder: Path) -> None:
         elif path.name in (CONFIG, "special_tokens_map.json"):
             check_config(_object(path), path)
         elif path.name in ("added_tokens.json", "vocab.json"):
-            check(_object(path), dict[str, _Id], path)
+            check_words(check(_object(path), dict[str, _Id], path), path)
         elif alone and path.name in ("tekken.json", "tiktoken.model"):
             raise UnrecognisedCheckpointError(
                 f"{folder} has {path.name} and no {FILE}, which the zoo reads in its place: save the tokenizer by transformers"
@@ -115,7 +117,7 @@ def check_file(content: dict[str, Any], where: str) -> Growth:
     growth = growth_of(content.get("normalizer"), content.get("pre_tokenizer"), where)
     steps_of(content.get("decoder"), DECODERS, "decoders", f"{where}: decoder")
     _check_added(content.get("added_tokens"), f"{where}: added_tokens")
-    _check_ends(content.get("post_processor"), f"{where}: post_processor")
+    check_ends(content.get("post_processor"), f"{where}: post_processor")
     _check_cut(content, where)
     _check_model(content.get("model"), f"{where}: model")
     return growth
@@ -156,7 +158,8 @@ def _check_inside(key: str, value: Any, where: Path) -> None:
         seen += 1
         if isinstance(one, dict | list):
             rest += one.values() if isinstance(one, dict) else one
-        wrong = isinstance(one, str) and len(one) > 100 * LONGEST_ADDED
+        longest = LONGEST_ADDED if key.endswith(("_token", "_tokens")) else 100 * LONGEST_ADDED
+        wrong = isinstance(one, str) and len(one) > longest
         number = isinstance(one, int | float) and not isinstance(one, bool)
         most = MOST_ID if key.endswith("_id") else _CONFIG_NUMBERS
         if wrong or (number and abs(one) > most) or seen > 20 * MOST_ADDED:
@@ -192,8 +195,15 @@ def _is_token(token: Any) -> bool:
     return plain and 0 <= number <= MOST_ID and len(content) <= LONGEST_ADDED
 
 
-def _check_ends(part: Any, where: str) -> None:
-    """What is put around a text: a bounded number of tokens, and the text once."""
+def check_ends(part: Any, where: str) -> None:
+    """Holds what is put around a text to a bounded number of tokens, and the text to once.
+
+    Args:
+        part: the post_processor of a tokenizer.json.
+
+    Raises:
+        UnrecognisedCheckpointError: more, or a step that is not known.
+    """
     added, rest, seen = 0, [part], 0
     while rest:
         step = rest.pop()
@@ -262,15 +272,31 @@ def _check_model(model: Any, where: str) -> None:
         raise UnrecognisedCheckpointError(f"{where} has {sampled[0]}: the same text would be split otherwise each time")
     vocabulary = model.get("vocab")
     if isinstance(vocabulary, dict):
+        check_words(vocabulary, where)
         ids = vocabulary.values()
         if not set(map(type, ids)) <= {int} or not 0 <= min(ids, default=0) <= max(ids, default=0) <= MOST_ID:
             raise UnrecognisedCheckpointError(f"{where} has ids in its vocabulary that are none of 0 to {MOST_ID:,}")
     elif not isinstance(vocabulary, list) or not all(_is_piece(piece) for piece in vocabulary):
         raise UnrecognisedCheckpointError(f"{where} has no vocabulary of words with ids, or of words with scores")
+    else:
+        check_words((piece for piece, _ in vocabulary), where)
     unknown, kind = model.get("unk_token"), model.get("type")
     if kind in ("WordPiece", "WordLevel") and unknown is not None and unknown not in vocabulary:
         raise UnrecognisedCheckpointError(
             f"{where} has unk_token {unknown[:40]!r}, which is not in its vocabulary; no text with an unknown word could be read"
+        )
+
+
+def check_words(words: Iterable[str], where: object) -> None:
+    """Holds words of a vocabulary to lengths of which transformers can look for every way to split each in two.
+
+    Raises:
+        UnrecognisedCheckpointError: that would take the square of a vast length.
+    """
+    squares = sum(len(word) ** 2 for word in words)
+    if squares > _MOST_SQUARES:
+        raise UnrecognisedCheckpointError(
+            f"{where} has words of {math.isqrt(squares):,} letters; no vocabulary has so long ones"
         )
 
 
