@@ -7,9 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
+import zoo
+from tests.bulk_support import embed, inputs_of
 from tests.train_tables import IMAGE, RED, shard
-from zoo.errors import HubError
-from zoo.tables import TableError, open_pairs
+from zoo.errors import HubError, UnsafeCheckpointError
+from zoo.tables import BadRowError, TableError, open_pairs
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 
@@ -96,3 +98,37 @@ def test_hub_data_sets_that_cannot_be_had(client_hub, source, split, error, mess
     with pytest.raises(error, match=message):
         open_pairs(source, split=split)
     assert len(open_pairs("hf:org/two/fr")) == 1
+
+
+# ------------------------------------------------------------------------------------------- what a data set may name
+
+
+def _table(*names: str) -> bytes:
+    return ("image,text\n" + "".join(f"{name},a\n" for name in names)).encode()
+
+
+def test_a_data_set_names_files_of_its_own_alone(client_hub, tmp_path):
+    (tmp_path / "mine.png").write_bytes(RED)
+    files = {
+        "data/t.csv": _table("../images/a.png", str(tmp_path / "mine.png"), "../" * 12 + f"{tmp_path}/mine.png"[1:])
+    }
+    client_hub.add({**files, "images/a.png": RED}, "datasets/evil/names")
+    pairs = open_pairs("hf:evil/names/data")
+    assert pairs[0].query.image.read_bytes() == RED  # a link into the cache's blobs, in another folder of the data set
+    for row in (1, 2):
+        with pytest.raises(BadRowError, match="leads out of the folder"):
+            pairs[row]
+    assert open_pairs("hf:evil/names/data", allow_outside=True)[1].query.image == tmp_path / "mine.png"
+
+
+def test_pictures_of_a_data_set_are_found_again(client_hub, tmp_path, cache_home):
+    client_hub.add({"data/t.csv": _table("../images/a.png"), "images/a.png": RED}, "datasets/org/found")
+    embed(zoo.load_model("zoo-mini"), "hf:org/found/data", tmp_path / "out", column="image")
+    assert inputs_of(tmp_path / "out").find("../images/a.png").read_bytes() == RED
+
+
+@pytest.mark.parametrize("path", ["../outside.csv", "/etc/outside.png", "C:\\outside.csv"])
+def test_a_listing_of_files_outside(client_hub, path):
+    client_hub.add({"t.csv": _table("a.png"), path: b"x"}, "datasets/evil/listing")
+    with pytest.raises(UnsafeCheckpointError, match="a file outside the repository"):
+        open_pairs("hf:evil/listing")

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -364,6 +364,12 @@ def repository_files(repo: str, revision: str | None) -> Listing:
         except HubError:
             raise error from error.__cause__
         commit, names, asked = folder.name, _cached_files(repo, folder, error), False
+    check_listing(what, names, commit)
+    return Listing(repo, revision, commit, frozenset(names), asked)
+
+
+def check_listing(what: str, names: Iterable[str], commit: str | None) -> None:
+    """Raises UnsafeCheckpointError where a listing of the Hub has a file outside the repository, or a commit that is none."""
     outside = sorted(name for name in names if not _inside(name))
     if outside or not _COMMIT.fullmatch(commit or ""):
         raise UnsafeCheckpointError(
@@ -371,7 +377,6 @@ def repository_files(repo: str, revision: str | None) -> Listing:
             if outside
             else f"{what}: the Hub names the commit {commit!r}, which is none; check HF_ENDPOINT"
         )
-    return Listing(repo, revision, commit, frozenset(names), asked)
 
 
 def _cached_files(repo: str, snapshot: Path, error: HubError) -> set[str]:

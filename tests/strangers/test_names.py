@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -354,3 +355,22 @@ def test_a_text_beside_a_picture_that_is_a_link(sandbox: Sandbox) -> None:
     words = ("train", sandbox.gift, "--model", "zoo-mini", "--dry-run", "--out", sandbox.out / "r")
     answer = sandbox.zoo(*words).safe()
     assert "leads out of the folder" in answer.text
+
+
+@slow
+def test_a_pipe_among_the_pictures(sandbox: Sandbox) -> None:
+    (sandbox.gift / "0.png").write_bytes(png(10, 20, 200))
+    os.mkfifo(sandbox.gift / "1.png")
+    os.mkfifo(sandbox.gift / "2")
+    embedded(sandbox, "--model", "zoo-mini", "--quiet").safe()
+    assert pq.read_table(sandbox.out / "v" / "shards").num_rows == 1
+
+
+@slow
+@pytest.mark.parametrize("reference", ["p.png", "t.parquet#0", "t.parquet#²", "t.parquet#" + "9" * 5000, "s.tar#0"])
+def test_pipes_and_odd_numbers_behind_a_reference(sandbox: Sandbox, reference: str) -> None:
+    folder = vectors(sandbox, [reference] * 3, column="image")
+    for name in ("p.png", "s.tar"):
+        os.mkfifo(folder / name)
+    pq.write_table(pa.table({"image": [str(sandbox.home / "photos" / "cat.png")]}), folder / "t.parquet")
+    searched(sandbox, folder).safe()

@@ -43,6 +43,7 @@ class _Source(TypedDict):
     media: NotRequired[str | None]
     attribute: NotRequired[str | None]
     outside: NotRequired[bool]
+    within: NotRequired[str | None]
 
 
 class _Counts(TypedDict):

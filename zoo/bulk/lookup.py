@@ -1,14 +1,18 @@
 """From a search result back to its input: the file, or the bytes inside a table."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from zoo.strangers.made import made_here
+from zoo.tables.errors import TableError
 from zoo.tables.fences import Fence, OutsideError
 from zoo.tables.files import suffix_of
 from zoo.tables.values import is_file
+
+_ROW = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Inputs:
             root: where the user says that they are. allow_outside: whether they may be anywhere, as the manifest says, or
                 outside of `root`. ours: whether the folder was made here in any case.
         """
-        source, folder = manifest["source"], Path(folder)
+        source, folder, within = manifest["source"], Path(folder), []
         said = source.get("base")
         ours = ours or made_here(folder)
         if root is not None:
@@ -56,6 +60,7 @@ class Inputs:
             why = f"it lies outside of {places[0]}; --allow-outside shows it all the same"
         elif ours or allow_outside:
             places = Path(source["root"]), None if said is None else Path(said)
+            within = [source["within"]] if source.get("within") else []
             why = f"it lies outside of {source['root']}, which was embedded; --allow-outside shows it all the same"
         else:
             places = folder, folder
@@ -65,7 +70,7 @@ class Inputs:
             )
         if allow_outside or (ours and root is None and source.get("outside")):
             return cls(source, *places)
-        fences = tuple(map(Fence, dict.fromkeys(filter(None, places))))
+        fences = tuple(map(Fence, dict.fromkeys(filter(None, [*places, *map(Path, within)]))))
         return cls(source, *places, fences, why, not ours and root is None)
 
     def find(self, reference: str) -> Path | bytes | None:
@@ -87,7 +92,7 @@ class Inputs:
             path = Path(source["path"])
             base = path.parent if name == path.name else self.root
         table = base / name
-        suffix = suffix_of(table) if mark and row.isdigit() else ""
+        suffix = suffix_of(table) if mark and _ROW.fullmatch(row) else ""
         if suffix in (".parquet", ".pq", ".tar"):
             self._check(table, reference)
             if suffix != ".tar":
@@ -105,17 +110,13 @@ class Inputs:
 
 
 def _read_cell(table: Path, column: str, row: int) -> bytes | None:
-    import pyarrow.parquet as pq
+    """The bytes in a cell of a Parquet file; None where the file or the row is gone, or there are none."""
+    from zoo.tables.parquet import RowGroups
 
     try:
-        file = pq.ParquetFile(table)
-    except OSError:
+        groups = RowGroups([table], [column])
+        cell = groups.cells(row).get(column) if row < len(groups) else None
+    except TableError:
         return None
-    with file:
-        for group in range(file.metadata.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if row < rows:
-                cell = file.read_row_group(group, columns=[column]).column(column)[row].as_py()
-                return cell.get("bytes") if isinstance(cell, dict) else cell
-            row -= rows
-    return None
+    cell = cell.get("bytes") if isinstance(cell, dict) else cell
+    return cell if isinstance(cell, bytes) else None

@@ -82,7 +82,8 @@ class SourceFacts:
     Attributes:
         path: what was asked for. root: where the paths of media begin. base: where the names of its files begin.
         kind: the modalities of an item: "text", "image+text". column: what it is read from. media: its column of media.
-        attribute: under which its text is kept. outside: whether its files may lie outside of `root` and `base`. led_out: how many of the
+        attribute: under which its text is kept. outside: whether its files may lie outside of `root`, `base` and
+            `within`, the folder that was named and in which the tables were found. led_out: how many of the
             records that were read do.
         ignored: what was never an input, by kind. notes: what was decided, worth a line each.
     """
@@ -98,6 +99,7 @@ class SourceFacts:
     attribute: str | None = None
     notes: list[str] = field(default_factory=list)
     outside: bool = False
+    within: Path | None = None
     led_out: int = 0
 
     def told(self) -> list[str]:
@@ -119,6 +121,7 @@ class SourceFacts:
             "media": self.media,
             "attribute": self.attribute,
             "outside": self.outside,
+            "within": None if self.within is None else str(self.within.resolve()),
         }
 
 

@@ -227,6 +227,7 @@ class Tables:
             odd=self.found.odd,
             fence=replace(self.options, given=self.found.given).fence,
             outside=self.options.allow_outside or self.found.given is None,
+            within=self.found.given if root is None else None,
         )
 
     def _notes(self, choice: Choice, bare: Sequence[str]) -> list[str]:

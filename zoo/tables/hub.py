@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from zoo.errors import HubError
-from zoo.hub import hub_call
+from zoo.hub import check_listing, hub_call
 from zoo.media import IMAGE_SUFFIXES
 from zoo.tables.errors import NoSplitError, TableError
 from zoo.tables.files import KINDS, PACKED, suffix_of
@@ -46,14 +46,20 @@ def fetch_split(source: str, split: str | None) -> tuple[list[Path], str, bool]:
 
 
 def dataset_files(repo: str, revision: str | None) -> tuple[str, set[str]]:
-    """Full commit and file names of a data set; without a network, of the newest cached snapshot."""
+    """Full commit and file names of a data set; without a network, of the newest cached snapshot.
+
+    Raises:
+        HubError: it cannot be had. UnsafeCheckpointError: the Hub lists a file outside of it.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     what = f"hf:{repo}" + (f"@{revision}" if revision else "")
     try:
         info = hub_call(what, HfApi().dataset_info, repo, revision=revision)
-        return info.sha, {sibling.rfilename for sibling in info.siblings or []}
+        names = {sibling.rfilename for sibling in info.siblings or []}
+        check_listing(what, names, info.sha)
+        return info.sha, names
     except (HubError, OfflineModeIsEnabled) as error:
         if "no such" in str(error) or "restricted" in str(error):
             raise
