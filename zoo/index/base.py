@@ -251,6 +251,26 @@ def as_float(stored: "np.ndarray", precision: str) -> "np.ndarray":
     return matrix / np.linalg.norm(matrix, axis=1, keepdims=True).clip(min=1e-12)
 
 
+def rows_of(table: "pa.Table") -> list[dict[str, Any]]:
+    """The rows of a table as Python has them; a value that it has not, such as the year 300,000, is its number and type."""
+    columns = [_cells(column) for column in table.columns]
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _cells(column: "pa.ChunkedArray") -> list[Any]:
+    unlike_python = (OverflowError, ArithmeticError, LookupError, ValueError)  # also of a time zone that nobody knows
+    try:
+        return column.to_pylist()
+    except unlike_python:
+        found = []
+        for value in column:
+            try:
+                found.append(value.as_py())
+            except unlike_python:
+                found.append(f"{getattr(value, 'value', '')} {value.type}".strip())
+        return found
+
+
 def within(score: float, similarity: str) -> float:
     """A cosine without the last digit of rounding that makes 1.0000001 of it; a dot product as it is."""
     return score if similarity == "dot" else max(-1.0, min(1.0, score))

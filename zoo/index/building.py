@@ -191,7 +191,8 @@ def _carry(old: Store, new: Store) -> None:
         attributes: dict[str, Any] = {}
         for column in new.facts.columns:
             if column.name in rows.column_names:
-                with contextlib.suppress(pa.ArrowException):  # no value of the type that the column has now
+                # No value of the type that the column has now, or none that Python has.
+                with contextlib.suppress(pa.ArrowException, OverflowError, ArithmeticError, LookupError):
                     attributes[column.name] = rows.column(column.name).cast(column.type).to_pylist()
         new.upsert(rows.column("id").to_pylist(), matrix, attributes, rows.column("reference").to_pylist())
 

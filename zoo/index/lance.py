@@ -15,7 +15,7 @@ from zoo.bulk.facts import vector_type
 from zoo.bulk.shards import FULL, full_disk_named, read_vectors
 from zoo.bulk.values import wrong_rows, wrong_vector
 from zoo.errors import ZooError
-from zoo.index.base import FACTS, IndexFacts, IndexStateError, Match, as_float, within
+from zoo.index.base import FACTS, IndexFacts, IndexStateError, Match, as_float, rows_of, within
 from zoo.index.facts import ORIGIN
 from zoo.index.locks import gone
 from zoo.index.store import Store
@@ -308,7 +308,7 @@ class LanceIndex(Store):
                 found = found.bypass_vector_index()
             if where is not None:
                 found = found.where(self._sql(where), prefilter=True)
-            return found.to_arrow().to_pylist()
+            return rows_of(found.to_arrow())
 
         rows = self._read(nearest, where)  # of both kinds of similarity the distance is 1 - similarity
         return [Match(row.pop("id"), within(1 - row.pop("_distance"), kind), row.pop("reference"), row) for row in rows]

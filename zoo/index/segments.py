@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from zoo.bulk.shards import full_disk_named
 from zoo.bulk.values import wrong_rows, wrong_vector
-from zoo.index.base import FACTS, IndexFacts, IndexStateError, stored_width
+from zoo.index.base import FACTS, IndexFacts, IndexStateError, rows_of, stored_width
 from zoo.index.facts import segment_facts
 from zoo.index.where import Filter
 from zoo.strangers import seen
@@ -190,7 +190,7 @@ class Snapshot:
     def row(self, number: int) -> dict[str, Any]:
         """Id, reference and attributes of one row."""
         segment = self._of(number)
-        return segment.table.slice(number - segment.start, 1).to_pylist()[0]
+        return rows_of(segment.table.slice(number - segment.start, 1))[0]
 
     def id_of(self, number: int) -> str:
         """The id of one row."""
