@@ -70,7 +70,7 @@ def _wrong(file: BinaryIO, shard: "Shard", size: int) -> str:
     if shard.rows * vector.list_size * vector.value_type.bit_width // 8 > size:
         return f"its {size:,} bytes cannot hold {shard.rows:,} vectors"
     with pq.ParquetFile(file, read_dictionary=texts) as parquet:
-        pages = read_pages(file, parquet.metadata, allowed(size))
+        pages = read_pages(file, allowed(size))
         if SHARED_PREFIXES in pages.encodings:
             return "a column is written by what its values share, as no shard is"
         if parquet.metadata.num_row_groups > max(1, shard.rows):
@@ -79,12 +79,17 @@ def _wrong(file: BinaryIO, shard: "Shard", size: int) -> str:
         for name in texts:  # as dictionaries: a text that stands in all rows is there once
             column = parquet.read([name]).column(name)
             column.validate(full=True)
+            if len(column) != shard.rows:
+                return f"its column {name!r} has {len(column):,} rows of {shard.rows:,}"
             grown += sum(map(_grown, column.chunks))
             if grown > allowed(size):
                 return f"its {size:,} bytes would become over {allowed(size):,} in memory (column {name!r})"
             if name in ("id", "reference") and (problem := _wrong_names(column, name)):
                 return problem
-        parquet.read(others).validate(full=True)
+        rest = parquet.read(others)
+        rest.validate(full=True)
+        if others and len(rest) != shard.rows:
+            return f"its columns have {len(rest):,} rows of {shard.rows:,}"
         stored = parquet.read(["vector"])
     return _wrong_vectors(stored, shard)
 

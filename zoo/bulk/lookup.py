@@ -87,12 +87,12 @@ class Inputs:
         """
         source = self.source
         name, mark, row = reference.rpartition("#")
-        base, column = self.base, source.get("media") or source["column"]
+        base, column = self.base, source.get("media") or source.get("column")
         if base is None:  # folders of earlier versions
             path = Path(source["path"])
             base = path.parent if name == path.name else self.root
         table = base / name
-        suffix = suffix_of(table) if mark and _ROW.fullmatch(row) else ""
+        suffix = suffix_of(table) if mark and column is not None and _ROW.fullmatch(row) else ""
         if suffix in (".parquet", ".pq", ".tar"):
             self._check(table, reference)
             if suffix != ".tar":

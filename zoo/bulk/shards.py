@@ -68,11 +68,15 @@ class Shard:
 
     def table(self, columns: Sequence[str] | None = None) -> "pa.Table":
         """Its rows, or these columns of them, checked once; raises FileNotFoundError, DamagedShardError."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         with self.place.open() as file:
             check_rows(file, self)
-            return pq.read_table(file, columns=None if columns is None else list(columns))
+            try:
+                return pq.read_table(file, columns=None if columns is None else list(columns))
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise DamagedShardError(f"{self.place} cannot be read ({error}); fetch it or make it again") from error
 
     def stamp(self, position: int) -> bytes:
         """The stamp of the input at this position of the source."""

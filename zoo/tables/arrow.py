@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from zoo.strangers.parquet import PagesError, chunks_of
 from zoo.tables.bounds import DEEPEST, LEAST_ROWS, MAX_COLUMNS, MAX_LINE, ROWS_A_BYTE
 from zoo.tables.cells import EXACT
 from zoo.tables.errors import TableError
@@ -101,13 +102,13 @@ class ParquetReader(RowReader):
         """See `RowReader`; by the footer, which says the least and the greatest value."""
         if column not in self.schema.names or kind_of_type(self.schema.field(column).type) != "int":
             return True
-        footer = read_footer(self.path)
-        groups = map(footer.row_group, range(footer.num_row_groups))
-        leaves = (group.column(place) for group in groups for place in range(group.num_columns))
-        found = [leaf.statistics for leaf in leaves if leaf.path_in_schema == column and leaf.num_values]
-        return all(
-            stats is not None and stats.has_min_max and EXACT >= stats.max >= stats.min >= -EXACT for stats in found
-        )
+        try:
+            with self.path.open("rb") as file:
+                leaves = [leaf for group in chunks_of(file) for leaf in group]
+        except PagesError:
+            return False
+        found = [leaf.whole for leaf in leaves if leaf.path_in_schema == column and leaf.num_values]
+        return all(ends is not None and EXACT >= ends[1] >= ends[0] >= -EXACT for ends in found)
 
     def found(self) -> list[Column]:
         """See `RowReader`; a numbered class is its number."""

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from zoo.strangers.confined import Confined, ConfinedError
-from zoo.strangers.parquet import SHARED_PREFIXES, PagesError, pages_of
+from zoo.strangers.parquet import SHARED_PREFIXES, Chunk, PagesError, chunks_of, pages_of
 from zoo.tables.bounds import MAX_LINE, PACKED_RATIO, PIECE
 from zoo.tables.errors import TableError
 
@@ -41,8 +41,8 @@ class Taken(NamedTuple):
     delta: int
 
 
-def taken(file: BinaryIO, column: Any, name: str) -> Taken:
-    """What a column of a row group takes (`column` is pyarrow's ColumnChunkMetaData).
+def taken(file: BinaryIO, column: Chunk, name: str) -> Taken:
+    """What a column of a row group takes.
 
     Raises:
         TableError: its pages lie outside of the file, or cannot be read.
@@ -96,8 +96,8 @@ def plan(path: Path, name: str, footer: Any, group: int, columns: Sequence[str] 
     vast: set[str] = set()
     plain = packed = at_once = fixed = copies = 0
     with path.open("rb") as file:
-        for leaf in range(found.num_columns):
-            chunk, about = found.column(leaf), footer.schema.column(leaf)
+        for leaf, chunk in enumerate(_chunks(file, group, where)):
+            about = footer.schema.column(leaf)
             column = _column_of(about.path, columns)
             if column is None:
                 continue
@@ -124,6 +124,14 @@ def plan(path: Path, name: str, footer: Any, group: int, columns: Sequence[str] 
     if batch is None:
         _check(plain, packed, where, "it has", "bytes")
     return Plan(tuple(paths), frozenset(vast))
+
+
+def _chunks(file: BinaryIO, group: int, where: str) -> Sequence[Chunk]:
+    """The leaves of a row group."""
+    try:
+        return chunks_of(file)[group]
+    except (PagesError, IndexError) as error:
+        raise TableError(f"{where} is damaged: {error}") from error
 
 
 def _column_of(leaf: str, columns: Sequence[str] | None) -> str | None:
