@@ -70,7 +70,7 @@ def find_duplicates(
 
     In the order of the source each input joins the earliest group whose first it is near to, or else begins one. So every
     member is near to the first of its group, and none is joined to it through others alone. Work grows with the square
-    of the number (100,000 of 512 columns: minutes), memory does not.
+    of the number (100,000 of 512 columns: a minute of one core), memory does not.
 
     Args:
         threshold: the least cosine of what is nearly the same; by default `THRESHOLD`.
