@@ -122,7 +122,7 @@ def test_a_visitor_changes_a_picture(photos, tmp_path, monkeypatch):
         opened.locator("#reference img").wait_for()
         change.fill("blue")
         change.press("Enter")
-        playwright.expect(opened.locator("#both-scores li .what").first).to_have_text("red-blue.png", timeout=60_000)
+        playwright.expect(opened.locator("#both-scores li .name").first).to_have_text("red-blue.png", timeout=60_000)
         first = opened.locator("#both-results .thumbnail-lg").first
         playwright.expect(first).to_contain_text("red-blue.png")
         change.fill(" ")
