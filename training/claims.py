@@ -11,17 +11,19 @@ from zoo.identity import Answers
 from zoo.keys import item_key
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked
-from zoo.strangers.made import mark
+from zoo.strangers.made import made_here, mark
 from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair
 
 from .checkpoint import checkpoints_in, keep_newest, step_of, write_json
+from .frozen import FOLDER
 from .gather import wait_for_all, world
 from .judging import BEST, EVALUATIONS
 from .logs import METRICS
 from .own import DamagedRunError, check_own, read_facts
 from .recipe import MOST_STAGES, Recipe
 from .scoring import SCORES
+from .vector_cache import forget
 
 RECIPE = "recipe.json"
 _CHECKPOINTS = "checkpoints"
@@ -120,6 +122,11 @@ def claim(out: Path, stages: Sequence[Recipe], resume: bool, notes: dict[str, An
         raise RecipeMismatchError(
             f"{out} holds a run that is finished and kept no checkpoints: open its model, load_model({str(out)!r})"
         )
+    if world()[0] == 0 and not made_here(out):  # computed anew: nobody can tell whether they are these items' vectors
+        for folder in (out, *out.glob("stage-*")):
+            for cache in (folder / FOLDER).glob("*"):
+                forget(cache)
+    wait_for_all()
     return {**old, **facts, "finished": False, "lengthened": longer}
 
 

@@ -4,12 +4,12 @@ A folder holds `cache.json` (what made the vectors) and parts of two files each,
 process appends to a part of its own, vectors before keys: what a kill leaves of a record has no key and is not seen.
 """
 
-import contextlib
 import copy
 import errno
 import hashlib
 import json
 import os
+import re
 import struct
 import threading
 import uuid
@@ -24,15 +24,18 @@ from torch import Tensor
 
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.embedder import Embedder, heads_hash
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError, UnsafeFolderError, ZooError
 from zoo.fusion import is_default
 from zoo.items import Item, as_item
 from zoo.keys import KEY_BYTES, item_key
 from zoo.spec import need_one_vector
+from zoo.strangers.folders import Place
 
 _TOGETHER = 512  # vectors that are written at once: what a kill can cost
 _RECENT = 2**16  # keys in a dictionary before they are sorted in with the others
 _HALVES = struct.Struct("<QQ")  # a key as two numbers, which sort fast
+_OWN = re.compile(r"\d+-[0-9a-f]{12}\.(keys|vectors)")
+_KEYS = re.compile(r"[^.].*\.keys")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -70,8 +73,8 @@ class VectorCache:
         facts = {**json.loads(json.dumps(dict(fingerprint))), "dim": dim, "dtype": self.dtype.name}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            stored = _read_or_write(self.folder / "cache.json", facts)
-        except (OSError, ValueError) as error:
+            stored = _read_or_write(Place.of(self.folder), facts)
+        except (OSError, ValueError, UnsafeFolderError) as error:
             raise CacheFolderError(
                 f"{self.folder} cannot be a cache of vectors ({error}); name another folder"
             ) from error
@@ -95,7 +98,7 @@ class VectorCache:
         """Sees what other processes have written since this one opened the cache."""
         with self._lock:
             own = {self._own.name} if self._own is not None else set()
-            names = sorted(path.stem for path in self.folder.glob("*.keys"))
+            names = sorted(name.removesuffix(".keys") for name in os.listdir(self.folder) if _KEYS.fullmatch(name))
             self._parts = [_Part(self.folder, name, self.dim, self.dtype) for name in names if name not in own]
             if self._own is not None:
                 self._parts.append(self._own)
@@ -195,10 +198,9 @@ class _Part:
         self._keys, self._vectors = folder / f"{name}.keys", folder / f"{name}.vectors"
         self.rows = 0
         self._mapped: np.ndarray | None = None
-        with contextlib.suppress(FileNotFoundError):
-            self.rows = min(
-                self._keys.stat().st_size // KEY_BYTES, self._vectors.stat().st_size // (dim * dtype.itemsize)
-            )
+        place = Place.of(folder)
+        sizes = [_size(place / path.name) for path in (self._keys, self._vectors)]
+        self.rows = min(sizes[0] // KEY_BYTES, sizes[1] // (dim * dtype.itemsize))
 
     def read_keys(self) -> np.ndarray:
         """`(rows, 2)`, two halves of a key each."""
@@ -229,7 +231,7 @@ class _Part:
 
 def _write(path: Path, offset: int, content: bytes) -> None:
     """Writes at a place of a file and waits for the disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
         view = memoryview(content)
         while view:
@@ -240,22 +242,42 @@ def _write(path: Path, offset: int, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _read_or_write(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts in a file, which is made from these where it is missing."""
-    if not path.exists():
-        others = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".cache.json.")]
-        if others and not path.exists():  # asked again: another process may have begun in between
+def _size(place: Place) -> int:
+    """Bytes of a file, 0 where there is none; raises CacheFolderError for a link, a FIFO or a device in its place."""
+    try:
+        return place.status().st_size if place.is_file() else 0  # type: ignore[union-attr]
+    except UnsafeFolderError as error:
+        raise CacheFolderError(f"{place.parent} cannot be a cache of vectors ({error})") from error
+
+
+def _read_or_write(folder: Place, facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts in the folder's cache.json, which is made from these where it is missing; raises ValueError for others."""
+    place = folder / "cache.json"
+    if not place.is_file():
+        others = [name for name in folder.names() if not name.startswith(".cache.json.")]
+        if others and not place.is_file():  # asked again: another process may have begun in between
             raise ValueError(f"it holds {others[0]} and no cache.json")
-        draft = path.with_name(f".cache.json.{os.getpid()}-{uuid.uuid4().hex[:12]}")
+        draft = place.path.with_name(f".cache.json.{os.getpid()}-{uuid.uuid4().hex[:12]}")
         draft.write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
         try:
-            os.link(draft, path)  # unlike a rename, never takes the place of what another process wrote
+            os.link(draft, place.path)  # unlike a rename, never takes the place of what another process wrote
         except FileExistsError:
             pass
         except OSError:  # a file system without links
-            os.replace(draft, path)
+            os.replace(draft, place.path)
         draft.unlink(missing_ok=True)
-    return json.loads(path.read_text(encoding="utf-8"))
+    found = place.read_json()
+    if not isinstance(found, dict):
+        raise ValueError("its cache.json holds no object")
+    return found
+
+
+def forget(folder: Path) -> None:
+    """Removes a cache's own files from its folder, should it be there; all else stays."""
+    place = Place.of(folder)
+    for name in place.names() if place.is_folder() else ():
+        if name == "cache.json" or _OWN.fullmatch(name):
+            (place / name).remove()
 
 
 def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:

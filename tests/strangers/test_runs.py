@@ -430,6 +430,36 @@ GONE_ON = [
 ]
 
 
+def _vectors(run: Path, home: Path) -> None:
+    """A cache of a locked tower that claims more rows than memory holds, in files of nothing."""
+    folder = run / "vectors" / "tower0"
+    folder.mkdir(parents=True)
+    (folder / "cache.json").write_text("{}")
+    for name in ("1-0123456789ab.keys", "1-0123456789ab.vectors"):
+        with (folder / name).open("wb") as file:
+            file.truncate(8 * 2**30)
+    (folder / "mine").write_text("kept")
+
+
+@slow
+def test_vectors_of_others_are_not_used(sandbox: Sandbox, made: Path, fonts: Path) -> None:
+    run = runs.a_stopped_run(sandbox.gift, made)
+    _vectors(run, sandbox.home)
+    _go_on(sandbox, run, fonts).harmless()
+    assert [path.name for path in (run / "vectors" / "tower0").iterdir()] == ["mine"]
+
+
+@slow
+@pytest.mark.parametrize("what", ["file", "fifo", "nothing"])
+@pytest.mark.parametrize("name", ["cache.json", "1-0123456789ab.keys", "1-0123456789ab.vectors"])
+def test_a_cache_of_vectors_of_links(sandbox: Sandbox, name: str, what: str) -> None:
+    code = "import sys; from zoo.training.vector_cache import VectorCache; VectorCache(sys.argv[1], {}, 4)"
+    sandbox.python(code, sandbox.gift / "cache", writes=[sandbox.gift]).harmless()
+    (sandbox.gift / "cache" / "1-0123456789ab.keys").touch()
+    runs.put(sandbox.gift / "cache" / name, what, sandbox.home)
+    sandbox.python(code, sandbox.gift / "cache", writes=[sandbox.gift]).refused(f"{name} is a (link|FIFO)")
+
+
 @slow
 @pytest.mark.parametrize(("damage", "said"), GONE_ON)
 def test_a_checkpoint_of_strange_things(

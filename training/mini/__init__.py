@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
 from zoo.tables.pairs import Pair
 
-from ..checkpoint import last_checkpoint, save_checkpoint
+from ..checkpoint import DamagedCheckpointError, last_checkpoint, save_checkpoint
 from ..feed import TrainBatch
 from ..grad_cache import Read
 from ..recipe import Recipe
@@ -21,6 +22,8 @@ from .augment import augment
 from .distill import distil, encoder_of
 from .pictures import PictureData
 from .regress import solve_second
+
+_MOST_BYTES = 2**28  # of a table of the text tower; zoo-mini's has 20 million
 
 
 class PictureFeed:
@@ -92,8 +95,11 @@ def learn_text(model: Embedder, pairs: Sequence[Pair], recipe: Recipe, folder: P
     tower, plan = tower_of(model, "text"), recipe.distillation
     if not isinstance(tower.encoder, StaticText):
         raise ValueError(f"{model.spec.name}: only a static text tower can be distilled")
-    state = last_checkpoint(folder / "text")
+    state = last_checkpoint(folder / "text", _MOST_BYTES)
     if state is None:
         state = {"table": distil(pairs, tower.encoder.width, plan, recipe.seed)}
         save_checkpoint(folder / "text", 0, state)
-    tower.encoder = encoder_of(state["table"], plan)
+    table = state.get("table")
+    if not isinstance(table, Tensor) or table.ndim != 2 or table.shape[1] != tower.encoder.width:
+        raise DamagedCheckpointError(f"{folder / 'text'} holds no table of {tower.encoder.width} columns; delete it")
+    tower.encoder = encoder_of(table, plan)
