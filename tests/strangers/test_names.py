@@ -39,9 +39,9 @@ def vectors(sandbox: Sandbox, references: list[str] | None = None, **source: Any
     return folder
 
 
-def searched(sandbox: Sandbox, folder: Path, *options: Any) -> Answer:
+def searched(sandbox: Sandbox, folder: Path, *options: Any, **also: Any) -> Answer:
     """A page of a search, which the user would share."""
-    return sandbox.zoo("search", folder, "a cat", "--html", sandbox.out / "found.html", *options)
+    return sandbox.zoo("search", folder, "a cat", "--html", sandbox.out / "found.html", *options, **also)
 
 
 def shown(sandbox: Sandbox, name: str = "found.html") -> int:
@@ -178,6 +178,19 @@ def test_what_opens_when_the_user_says_it(sandbox: Sandbox) -> None:
     sandbox.zoo("search", folder, "a cat", "--model", "zoo-mini").harmless()
     sandbox.zoo("classify", folder, "--labels", "cat,dog").refused(NOT_HERE)
     sandbox.zoo("demo", "--vectors", folder, "--port", "0").refused(f"{NOT_HERE}|needs gradio")
+
+
+@slow
+def test_ones_own_folder_of_an_earlier_version(sandbox: Sandbox) -> None:
+    (sandbox.home / "photos" / "0.png").write_bytes(png(10, 20, 200))
+    folder = vectors(sandbox, CAT, root=str(sandbox.home / "photos"))
+    edit(folder / "manifest.json", lambda facts: put(facts, "model", "hf:me/mine"))
+    sandbox.zoo("search", folder, "a cat").refused("zoo search DIR --adopt")
+    answer = searched(
+        sandbox, folder, "--adopt", "--model", "zoo-mini", writes=[folder], reads=[sandbox.home / "photos"]
+    )
+    answer.harmless()
+    assert shown(sandbox) == 3
 
 
 @slow

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from zoo.strangers.made import made_here
+from zoo.strangers.made import ADOPT, made_here
 from zoo.tables.errors import TableError
 from zoo.tables.fences import Fence, OutsideError
 from zoo.tables.files import suffix_of
@@ -66,7 +66,7 @@ class Inputs:
             places = folder, folder
             why = (
                 f"{folder} was not made here, and says itself where its inputs are; --root DIR says where to look for them, "
-                "--allow-outside that they may be anywhere"
+                f"--allow-outside that they may be anywhere; {ADOPT}"
             )
         if allow_outside or (ours and root is None and source.get("outside")):
             return cls(source, *places)

@@ -313,7 +313,9 @@ def open_made_by(arguments: argparse.Namespace, folder: Path, manifest: Mapping[
     from zoo.bulk.makers import maker_of
     from zoo.registry import load_model
 
-    made_by = manifest["model"] if arguments.model else maker_of(folder, manifest)
+    made_by = (
+        manifest["model"] if arguments.model else maker_of(folder, manifest, ours=getattr(arguments, "adopt", False))
+    )
     try:
         with waiting(f"loading {arguments.model or made_by}"):
             name = source(arguments.model) if arguments.model else made_by

@@ -143,7 +143,9 @@ def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Sear
         from zoo.cli._page import write_page
 
         shown = arguments.query if arguments.image is None else arguments.image
-        inputs = Inputs.of(arguments.folder, manifest, arguments.root, allow_outside=arguments.allow_outside)
+        inputs = Inputs.of(
+            arguments.folder, manifest, arguments.root, allow_outside=arguments.allow_outside, ours=arguments.adopt
+        )
         write_page(arguments.html, shown, found, manifest, inputs, change=arguments.query if composed else "")
         print(f"{arguments.html}: {len(found)} results", file=sys.stderr)
     if arguments.json:

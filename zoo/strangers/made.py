@@ -15,6 +15,7 @@ from zoo.strangers.folders import Place
 
 MARK = ".zoo-made"
 MOST = 1_000  # notes, before those of vanished folders are looked for
+ADOPT = "if the folder is your own, say so once: zoo search DIR --adopt"  # an earlier version's, or a copy
 _LONGEST = 200  # bytes
 _LETTERS = frozenset("0123456789abcdef")
 
