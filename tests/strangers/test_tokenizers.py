@@ -19,6 +19,7 @@ from tests.reference.backbones import write_plain
 from tests.strangers.fuzz import finds
 from tests.strangers.harness import Sandbox
 from tests.strangers.tokenizer_cases import CASES, part, pattern, replace
+from zoo import hub
 from zoo.encoders.rust import Core, naming
 from zoo.errors import InvalidTextError, MissingWeightsError, UnrecognisedCheckpointError
 from zoo.strangers import trial
@@ -337,3 +338,21 @@ def test_what_passed_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_ten_thousand_tokenizers(sandbox: Sandbox) -> None:
     assert finds(sandbox, "tests.strangers.fuzz_tokenizers", 10_000) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "known"),
+    [("bge-small-en-v1.5", None, True), ("bge-small-en-v1.5", "main", False), ("e5-small-v2", None, False)],
+)
+def test_only_a_pinned_revision_is_known(name: str, revision: str | None, known: bool, monkeypatch: Any) -> None:
+    class Opened(Exception):
+        pass
+
+    def opened(*arguments: Any, **options: Any) -> None:
+        raise Opened(trial._TRUSTED.get())
+
+    monkeypatch.setattr(hub, "_open_source", opened)
+    with pytest.raises(Opened) as found:
+        zoo.load_model(name, revision=revision)
+    assert found.value.args == (known,)
+    assert not trial._TRUSTED.get()

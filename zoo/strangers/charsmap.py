@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 MOST_BYTES = 8_000_000
 LONGEST_REPLACEMENT = 256
 _DEEPEST = 5  # bytes of a key that `tokenizers` looks up: graphemes below six bytes, or one character
-_MOST_PATHS = 2_000_000
 
 
 class CharsmapError(ValueError):
@@ -69,22 +68,22 @@ def _leaves(units: "np.ndarray") -> "np.ndarray":
     """The values of every key that can be looked up; each way through the trie stays inside of it."""
     import numpy as np
 
-    letters = np.arange(1, 256, dtype=np.int64)
-    places = np.zeros(1, np.int64)
-    found = []
+    places = np.arange(units.size, dtype=np.int64)
+    labels = (units & 0x800000FF).astype(np.int64)  # of a letter's unit its letter
+    parents = places ^ (labels & 0xFF)
+    letters = (labels > 0) & (labels < 256) & (parents < units.size)
+    found, ways = [], np.zeros(1, np.int64)
     for _ in range(_DEEPEST):
-        nodes = _inside(places ^ _offsets(units[places]), units)  # its zero byte; every letter lies in the same block
-        if nodes.size * 256 > _MOST_PATHS * 8:
-            raise CharsmapError("has more ways through its trie than any map")
-        children = (nodes[:, None] ^ letters[None, :]).ravel()
-        labels = np.broadcast_to(letters, (nodes.size, 255)).ravel()
-        inside = children < units.size
-        if not inside.all():
+        nodes = ways ^ _offsets(units[ways])
+        if nodes.size and int(nodes.max()) | 0xFF >= units.size:  # where any letter may be looked for
             raise CharsmapError("has a trie that leads beyond its end")
-        same = (units[children] & 0x800000FF) == labels
-        places = np.unique(children[same])
-        ended = places[(units[places] >> 8) & 1 == 1]
-        leaves = _inside(ended ^ _offsets(units[ended]), units)
+        reached = np.zeros(units.size, bool)
+        reached[nodes] = True
+        ways = places[letters & reached[np.minimum(parents, units.size - 1)]]
+        ended = ways[(units[ways] >> 8) & 1 == 1]
+        leaves = ended ^ _offsets(units[ended])
+        if leaves.size and int(leaves.max()) >= units.size:
+            raise CharsmapError("has a trie that leads beyond its end")
         found.append(units[leaves] & 0x7FFFFFFF)
     return np.unique(np.concatenate(found))
 
@@ -94,12 +93,6 @@ def _offsets(units: "np.ndarray") -> "np.ndarray":
 
     wide = units.astype(np.int64)
     return (wide >> 10) << ((wide & (1 << 9)) >> 6)
-
-
-def _inside(places: "np.ndarray", units: "np.ndarray") -> "np.ndarray":
-    if places.size and int(places.max()) >= units.size:
-        raise CharsmapError("has a trie that leads beyond its end")
-    return places
 
 
 # ------------------------------------------------------------------------------------------- a sentencepiece model's own

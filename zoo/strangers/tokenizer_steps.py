@@ -6,6 +6,7 @@ converters build: at most 8 normalisers and 7 pre-tokenisers, replacements of tw
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Annotated, Any, Literal
 
 from zoo.errors import UnrecognisedCheckpointError
@@ -15,7 +16,10 @@ from zoo.strangers.schema import Range, check_keys
 MOST_STEPS, DEEPEST = 100, 6
 LARGEST_GROWTH = 2500  # characters for one, of normalising and splitting together
 LARGEST_SPLIT = 16  # characters for one, of splitting alone
-_COMPATIBLE, _CANONICAL = 18, 4  # characters that Unicode's normal forms make of one at most
+_CANONICAL = (
+    4  # characters that Unicode's forms make of one at most; 18 where letters that only look alike count as one
+)
+_FORMS = {"NFC": _CANONICAL, "NFD": _CANONICAL, "NFKC": 18, "NFKD": 18, "Lowercase": 1, "StripAccents": 0, "Strip": 0}
 
 Short = Annotated[str, Range(0, 100)]
 Letter = Annotated[str, Range(1, 1)]
@@ -182,20 +186,26 @@ def _normalizing(steps: list[dict[str, Any]]) -> float:
     Rules that replace different letters add up, and only those that replace what others write multiply.
     """
     lengths = _Lengths()
+    after, forms = (
+        1.0,
+        set[str](),
+    )  # of Unicode, in a row: together they make no more of a letter than the longest of them
     for step in reversed(steps):
         kind, highest = step["type"], lengths.highest
+        if kind in _FORMS:
+            after = after if forms else highest
+            forms.add(kind)
+            if form := max(_FORMS[one] for one in forms):
+                lengths.raise_beyond_ascii(form * (2 if "Lowercase" in forms else 1) * after)
+            if kind == "Lowercase":
+                lengths.raise_to(ascii_uppercase, highest)
+            continue
+        forms.clear()
         if kind == "Replace":
             _replace(lengths, step)
-        elif kind in ("NFC", "NFD"):
-            lengths.raise_beyond_ascii(_CANONICAL * highest)
-        elif kind in ("NFKC", "NFKD"):
-            lengths.raise_beyond_ascii(_COMPATIBLE * highest)
         elif kind == "BertNormalizer":  # spaces around a Chinese letter, marks apart, lower case
             lengths.raise_beyond_ascii(_CANONICAL * highest)
-            lengths.raise_to("ABCDEFGHIJKLMNOPQRSTUVWXYZ\t\n\r", highest)
-        elif kind == "Lowercase":
-            lengths.raise_beyond_ascii(2 * highest)
-            lengths.raise_to("ABCDEFGHIJKLMNOPQRSTUVWXYZ", highest)
+            lengths.raise_to(f"{ascii_uppercase}\t\n\r", highest)
         elif kind == "ByteLevel":
             lengths.raise_all(4 * highest)
         elif kind == "Nmt":
