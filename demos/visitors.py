@@ -18,7 +18,10 @@ from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import ZooError
+from zoo.errors import UnsafeFolderError, ZooError
+from zoo.strangers.folders import Place
+from zoo.strangers.locks import Held, locked
+from zoo.strangers.made import forget, made_here, mark
 
 COOKIE = "zoo-visitor"
 EXPIRY = 3600.0  # seconds after which the folder of a visitor who is not seen any more is removed
@@ -29,6 +32,7 @@ PER_CALL = 4 * 2**20  # bytes of a request that brings no file
 # Routes of Gradio that our pages do not use: they take files, or keep what was typed, outside of any visitor's folder.
 _CLOSED = re.compile(r"(/gradio_api)?/(process_recording|component_server|deep_link|stream/.*|proxy=.*)/?")
 _PREFIX = "zoo-demo-"
+_LOCK = ".lock"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _LOCAL = "local"
 ASGI = Callable[..., Awaitable[Any]]
@@ -42,19 +46,19 @@ class QuotaError(ZooError):
 @cache
 def private_folder() -> Path:
     """The folder of this process for what its pages keep; it goes when the process ends, and those of killed ones with it."""
-    from filelock import FileLock
-
     # It gets its name when it is locked: what has that name and no lock is taken for abandoned.
     made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}")).resolve()
-    lock = FileLock(made / ".lock")
-    lock.acquire()
+    mark(made)
+    held = contextlib.ExitStack()
+    held.enter_context(locked(Place(made) / _LOCK))
     folder = made.rename(made.with_name(made.name.removeprefix(".")))
     ours = os.getpid()
 
     def remove() -> None:
         if os.getpid() == ours:  # not in a fork
+            forget(folder)
             shutil.rmtree(folder, ignore_errors=True)
-            lock.release()
+            held.close()
 
     atexit.register(remove)
     _remove_abandoned(folder)
@@ -63,20 +67,18 @@ def private_folder() -> Path:
 
 def _remove_abandoned(ours: Path) -> None:
     """Removes the folders of processes that were killed: nobody holds their locks."""
-    from filelock import FileLock, Timeout
-
-    for other in ours.parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError, Timeout):
-            # In a folder that all share, such as /tmp, another user may have put anything there under this name.
-            if (
-                other == ours
-                or other.is_symlink()
-                or other.stat().st_uid != os.getuid()
-                or not (other / ".lock").is_file()
-            ):
+    shared = Place(ours.parent)
+    for name in shared.names():
+        # In a folder that all share, such as /tmp, anybody may have put anything there under such a name.
+        other = shared / name
+        with contextlib.suppress(OSError, Held, UnsafeFolderError):
+            if not name.startswith(_PREFIX) or other.path == ours or not other.is_folder() or not made_here(other.path):
                 continue
-            with FileLock(other / ".lock", timeout=0):
-                shutil.rmtree(other, ignore_errors=True)
+            if not (other / _LOCK).is_file():
+                continue
+            with locked(other / _LOCK):
+                forget(other.path)
+                other.remove_tree()
 
 
 class Visitors:

@@ -27,6 +27,9 @@ from zoo.demos.gallery import folder_pictures  # noqa: E402
 from zoo.demos.visitors import COOKIE, EXPIRY  # noqa: E402
 
 from zoo.serving import doors  # noqa: E402
+from zoo.strangers.folders import Place  # noqa: E402
+from zoo.strangers.locks import locked  # noqa: E402
+from zoo.strangers.made import mark  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
 
@@ -470,19 +473,16 @@ def test_nothing_stays_of_a_page_that_is_stopped(photos, tmp_path, ending):
 
 
 def test_a_page_that_begins_is_not_taken_for_an_abandoned_one(tmp_path, monkeypatch):
-    from filelock import FileLock
+    others, locked = [], visitors.locked
 
-    others = []
+    def slow(place, **options):
+        if not others:  # a second page begins before the first one holds its lock
+            place.path.touch()
+            others.append(None)
+            others[0] = visitors.private_folder.__wrapped__()
+        return locked(place, **options)
 
-    class Slow(FileLock):
-        def acquire(self, *args, **options):
-            if not others:  # a second page begins before the first one holds its lock
-                Path(self.lock_file).touch()
-                others.append(None)
-                others[0] = visitors.private_folder.__wrapped__()
-            return super().acquire(*args, **options)
-
-    monkeypatch.setattr("filelock.FileLock", Slow)
+    monkeypatch.setattr(visitors, "locked", slow)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     first = visitors.private_folder.__wrapped__()
     for folder in (first, others[0]):
@@ -490,21 +490,19 @@ def test_a_page_that_begins_is_not_taken_for_an_abandoned_one(tmp_path, monkeypa
 
 
 def test_folders_of_others_are_left_alone(tmp_path):
-    from filelock import FileLock
-
-    (tmp_path / "kept").mkdir()
-    for name in ("zoo-demo-alive", "zoo-demo-unlocked"):
+    for name in ("zoo-demo-alive", "zoo-demo-unlocked", "zoo-demo-linked", "zoo-demo-dead", "kept"):
         (tmp_path / name).mkdir()
-    (tmp_path / "kept" / ".lock").touch()
+        mark(tmp_path / name)
+    (tmp_path / "zoo-demo-anybodys").mkdir()
+    for name in ("kept", "zoo-demo-dead", "zoo-demo-anybodys"):
+        (tmp_path / name / ".lock").write_text("content")
     (tmp_path / "zoo-demo-link").symlink_to(tmp_path / "kept")
-    with FileLock(tmp_path / "zoo-demo-alive" / ".lock"):
+    (tmp_path / "zoo-demo-linked" / ".lock").symlink_to(tmp_path / "kept" / ".lock")
+    before = {path.name for path in tmp_path.iterdir()}
+    with locked(Place(tmp_path / "zoo-demo-alive") / ".lock"):
         visitors._remove_abandoned(tmp_path / "zoo-demo-ours")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "kept",
-        "zoo-demo-alive",
-        "zoo-demo-unlocked",
-        "zoo-demo-link",
-    }
+    assert {path.name for path in tmp_path.iterdir()} == before - {"zoo-demo-dead"}
+    assert (tmp_path / "kept" / ".lock").read_text() == "content", "a lock that is a link is neither taken nor emptied"
 
 
 # Numbers -------------------------------------------------------------------------------------------------------
