@@ -216,7 +216,7 @@ def test_a_folder_that_becomes_a_link_between_two_steps_is_not_followed(tmp_path
 
     def swapped(self, name: str):
         found = plain(self, name)
-        path = self.path / name
+        path = tmp_path / "gift" / "in" / "it"
         if name == "it" and not path.is_symlink():
             path.unlink()
             path.symlink_to(tmp_path / "home" / "it")

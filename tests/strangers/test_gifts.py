@@ -61,13 +61,19 @@ def test_embedding_into_it_changes_nothing_elsewhere(sandbox: Sandbox, original:
 OPENS = {"export": ("manifest", "shards", "shard"), "demo": ("manifest",)}  # these; the other commands all of them
 
 
-@pytest.mark.parametrize("plant", _cases(of_reading, set()))
-@pytest.mark.parametrize("command", ["dedupe", "cluster", "export", "classify", "demo"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "plant"),
+    [
+        pytest.param(command, plant, id=f"{command}-{plant.name.replace(' ', '-')}")
+        for command in ("dedupe", "cluster", "export", "classify", "demo")
+        for plant in of_reading
+        if plant.name.split()[1] in OPENS.get(command, plant.name)
+    ],
+)
 def test_commands_over_many_vectors_write_only_what_they_are_told_to(
     sandbox: Sandbox, original: Path, command: str, plant: Plant
 ):
-    if plant.name.split()[1] not in OPENS.get(command, plant.name):
-        pytest.skip("does not open it")
     vectors = given(original, sandbox, plant.does)
     answer = {
         "dedupe": lambda: sandbox.zoo("dedupe", vectors, "--threshold", "0.01", "--csv", sandbox.out / "x.csv"),

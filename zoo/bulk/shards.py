@@ -17,7 +17,7 @@ from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
 from zoo.bulk.errors import DamagedShardError, DiskFullError, FolderError
 from zoo.bulk.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
 from zoo.bulk.sources import STAMP_BYTES
-from zoo.strangers.folders import Place, remove_leftovers
+from zoo.strangers.folders import Place, name_of, remove_leftovers
 from zoo.strangers.locks import Held, locked
 
 if TYPE_CHECKING:
@@ -395,7 +395,8 @@ def read_footer(place: Place) -> Shard:
     import pyarrow.parquet as pq
 
     try:
-        with place.open() as file, pq.ParquetFile(file) as parquet:
+        # Arrow's own file: through Python's, a footer takes a quarter longer.
+        with place.open() as file, pa.OSFile(name_of(file, place)) as native, pq.ParquetFile(native) as parquet:
             schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
             about = os.fstat(file.fileno())
         footer = footer_of((schema.metadata or {}).get(FOOTER, b""), "its footer", rows)

@@ -93,9 +93,10 @@ def prepare(home: Home, folder: Path) -> None:
     except OSError as error:
         raise ReadOnlyIndexError(f"the index cannot be written into {above}: {error.strerror or error}") from error
     if home.own:
-        mark(above.path)
         if not made_here(above.path):
-            raise ReadOnlyIndexError(f"the index cannot be written into {above}")
+            mark(above.path)
+            if not made_here(above.path):
+                raise ReadOnlyIndexError(f"the index cannot be written into {above}")
         return
     if not generations.current(home.place):
         _tell(home, folder)

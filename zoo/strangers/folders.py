@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO, Self
@@ -25,6 +25,7 @@ SMALL = 16 * 2**20
 # Folders within folders; nothing of the zoo has more than six.
 DEEPEST = 32
 # What files are called while they are written, now and by earlier versions.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LEFTOVER = re.compile(r"\.tmp-([0-9a-f]{16}|\d+-.+)\.part")
 
 _BY_DESCRIPTOR = {os.stat, os.mkdir, os.unlink} <= os.supports_dir_fd
@@ -32,14 +33,15 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _PLAIN = _NO_LINK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 # A folder on the way need not be readable, only passable.
 _ON_THE_WAY = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISREG, "file"),
-    (stat.S_ISDIR, "folder"),
-    (stat.S_ISLNK, "link"),
-    (stat.S_ISFIFO, "FIFO (a pipe)"),
-    (stat.S_ISSOCK, "socket"),
-    (lambda _: True, "device"),
-)
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "FIFO (a pipe)",
+    stat.S_IFSOCK: "socket",
+}
+_OPEN_FILES = "/proc/self/fd"
+_HAS_OPEN_FILES = os.path.exists(_OPEN_FILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Place:
 
     def __truediv__(self, names: str) -> "Place":
         """The place of a name, or of "some/names", below; raises UnsafeFolderError for names that lead out."""
+        if _PLAIN_NAME.fullmatch(names):  # nearly all are
+            return Place(self.root, (*self.inside, names))
         for flavour in (PurePosixPath, type(PurePath())):
             way = flavour(names)
             if way.is_absolute() or way.drive or ".." in way.parts or not way.parts or "\0" in names:
@@ -78,12 +82,12 @@ class Place:
     @property
     def name(self) -> str:
         """The last name."""
-        return self.path.name
+        return self.inside[-1] if self.inside else self.root.name
 
     @property
     def stem(self) -> str:
         """The last name without its ending."""
-        return self.path.stem
+        return os.path.splitext(self.name)[0]
 
     @property
     def parent(self) -> "Place":
@@ -91,7 +95,7 @@ class Place:
         return Place(self.root, self.inside[:-1]) if self.inside else Place(self.root.absolute().parent)
 
     def __str__(self) -> str:
-        return str(self.path)
+        return os.path.join(self.root, *self.inside)
 
     # -- what is there
 
@@ -163,12 +167,11 @@ class Place:
         Raises:
             OSError: it is not there, or cannot be read. UnsafeFolderError: also where it is larger.
         """
-        file = os.fdopen(self.descriptor(os.O_RDONLY), "rb")
-        size = os.fstat(file.fileno()).st_size
-        if most is not None and size > most:
-            file.close()
+        descriptor = self.descriptor(os.O_RDONLY)
+        if most is not None and (size := os.fstat(descriptor).st_size) > most:
+            os.close(descriptor)
             raise self._too_large(size, most)
-        return file
+        return open(descriptor, "rb")
 
     def read(self, most: int = SMALL) -> bytes:
         """All bytes of a file that has at most so many; raises as `open`."""
@@ -193,6 +196,8 @@ class Place:
 
     def make(self) -> None:
         """Makes a folder and those above it, durably; nothing where it is there."""
+        if self.is_folder():
+            return
         missing = [one for one in (self.root, *self.root.absolute().parents) if not one.exists()]
         self.root.mkdir(parents=True, exist_ok=True)
         for made in missing:
@@ -264,30 +269,32 @@ class Place:
 
     # -- the steps
 
-    @contextlib.contextmanager
-    def _folder(self) -> "Iterator[_Folder]":
+    def _folder(self) -> "_Folder":
         """The folder that it lies in, opened."""
         if not self.inside:
             raise ValueError(f"{self} is what the user named; only what lies below it is written or removed")
-        with self.parent._opened() as folder:
-            yield folder
+        return self._at(len(self.inside) - 1)
 
-    @contextlib.contextmanager
-    def _opened(self) -> "Iterator[_Folder]":
+    def _opened(self) -> "_Folder":
         """It itself as a folder, opened."""
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(_Folder.of(self.root))
-            for depth, name in enumerate(self.inside):
-                try:
-                    below = folder.below(name)
-                except OSError as error:
-                    place = Place(self.root, self.inside[: depth + 1])
-                    status = place.status()
-                    if status is not None and _kind(status) not in ("file", "folder"):
-                        raise place._strange(status) from None
-                    raise _of(error, place.path) from None
-                folder = stack.enter_context(below)
-            yield folder
+        return self._at(len(self.inside))
+
+    def _at(self, depth: int) -> "_Folder":
+        """The folder that lies so deep on the way, opened; the way is gone step by step, and hundreds of times a second."""
+        folder = _Folder.of(self.root)
+        for step, name in enumerate(self.inside[:depth]):
+            try:
+                below = folder.below(name)
+            except OSError as error:
+                status = folder.status(name)
+                place = Place(self.root, self.inside[: step + 1])
+                if status is not None and _kind(status) not in ("file", "folder"):
+                    raise place._strange(status) from None
+                raise _of(error, place.path) from None
+            finally:
+                folder.close()
+            folder = below
+        return folder
 
     def descriptor(self, flags: int) -> int:
         """Of a regular file, opened with these flags of `os`; raises OSError, UnsafeFolderError."""
@@ -331,29 +338,30 @@ class Place:
 class _Folder:
     """An opened folder; without a descriptor, on systems that have no calls for it, its path."""
 
-    path: Path
+    path: Path | None
     descriptor: int | None
 
     @classmethod
     def of(cls, root: Path) -> Self:
         """The folder that the user named, which may be a link."""
-        if not _BY_DESCRIPTOR:
-            return cls(root, None)
-        return cls(root, os.open(root, _ON_THE_WAY))
+        return cls(None, os.open(root, _ON_THE_WAY)) if _BY_DESCRIPTOR else cls(root, None)
 
     def below(self, name: str) -> "_Folder":
         """A folder in it."""
         where, at = self.at(name)
         if self.descriptor is not None:
-            return _Folder(self.path / name, os.open(where, _ON_THE_WAY | _NO_LINK, **at))
+            return _Folder(None, os.open(where, _ON_THE_WAY | _NO_LINK, **at))
         if not stat.S_ISDIR(os.lstat(where).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(where))
-        return _Folder(self.path / name, None)
+        return _Folder(where, None)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         if self.descriptor is not None:
             os.close(self.descriptor)
 
@@ -433,8 +441,7 @@ def remove_leftovers(folder: Place) -> None:
 
 def name_of(file: BinaryIO, place: Place) -> str:
     """A path by which a library opens the very file that is open already; where the system has none, its own."""
-    name = f"/proc/self/fd/{file.fileno()}"
-    return name if os.path.exists(name) else str(place)
+    return f"{_OPEN_FILES}/{file.fileno()}" if _HAS_OPEN_FILES else str(place)
 
 
 def sync_folder(path: Path) -> None:
@@ -448,7 +455,7 @@ def sync_folder(path: Path) -> None:
 
 
 def _kind(status: os.stat_result) -> str:
-    return next(word for is_one, word in _KINDS if is_one(status.st_mode))
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "device")
 
 
 def _of(error: OSError, path: Path) -> OSError:

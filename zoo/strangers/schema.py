@@ -88,7 +88,7 @@ def parse(
         value = json.loads(
             content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite
         )
-        if _HALF_PAIR.search(content):
+        if b"\\" in content and _HALF_PAIR.search(content):  # the first is far quicker, and nearly always enough
             _refuse_half_characters(value)
     except (ValueError, RecursionError) as problem:
         begins = content[:200].lstrip()[:1]
@@ -202,9 +202,9 @@ def shown(value: Any, most: int = 60) -> str:
 
 def wrong(value: Any, hint: Any, name: str = "") -> str:
     """What is wrong with a value of JSON for a type hint, "" where it fits; `name` is where it stands, with dots."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
+    if hint is Any or (hint is str and type(value) is str):
         return ""
+    origin, args, is_object = _apart(hint)
     if origin in (Required, NotRequired):
         return wrong(value, args[0], name)
     if origin is Annotated:
@@ -215,14 +215,16 @@ def wrong(value: Any, hint: Any, name: str = "") -> str:
         fits = any(value == one and type(value) is type(one) for one in args)
         return "" if fits else f"{_is(value, name)}; it must be one of {args}"
     if origin in (Union, UnionType):
-        problems = [wrong(value, arg, name) for arg in args]
-        if "" in problems:
-            return ""
+        problems = []
+        for arg in args:
+            if not (problem := wrong(value, arg, name)):
+                return ""
+            problems.append(problem)
         # The reason of a part inside, where one of the hints fits outside, says more than that none fits.
         said = _is(value, name)
         inside = [problem for problem in problems if not problem.startswith(said)]
         return inside[0] if inside else _of_none(said, problems)
-    if is_dataclass(hint) or is_typeddict(hint):
+    if is_object:
         return _wrong_object(value, hint, name)
     if origin in (dict, Mapping):
         return _first(value, dict, name) or _of_children(value.items(), args[1], name)
@@ -237,6 +239,12 @@ def wrong(value: Any, hint: Any, name: str = "") -> str:
             return ""
         return _of_children((("[]", inner) for inner in value), args[0], name)
     return _wrong_scalar(value, hint, name)
+
+
+@cache
+def _apart(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """A hint's origin and arguments, and whether it is a dataclass or TypedDict; `typing` takes its time to say it."""
+    return get_origin(hint), get_args(hint), is_dataclass(hint) or is_typeddict(hint)
 
 
 def _all_fit(values: list[Any], hint: Any) -> bool:
