@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+import zoo
 from tests.hostile_support import edit, put
 from tests.reference.qwen2_vl import write_qwen2_vl
 from tests.strangers.fuzz import finds
 from tests.strangers.harness import Sandbox
+from zoo import certificate
+from zoo.exports import export
 
 LIKE = "gme-qwen2vl-2b"
 PROCESSOR, PICTURES, TOKENS = "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"
@@ -132,6 +135,19 @@ def test_a_template_that_is_a_link(sandbox: Sandbox, plant: Callable[[Path, Path
     folder = _change(sandbox, TOKENS, "sp_model_kwargs", {})
     plant(folder, sandbox.home / "secret.txt")
     sandbox.python(OPEN, folder).refused("is a link to")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deep", ["", "1_Pooling"])
+def test_no_other_library_opens_them_either(sandbox: Sandbox, deep: str) -> None:
+    folder = export(zoo.load_model("zoo-mini"), sandbox.gift / "model").folder
+    certificate.make(zoo.load_model("zoo-mini")).save(folder)
+    (folder / deep).mkdir(exist_ok=True)
+    second = {**SECOND, "audio_tokenizer_name_or_path": str(sandbox.home)}
+    edit(folder / deep / PROCESSOR, lambda settings: put(settings, "audio_tokenizer", second))
+    answer = sandbox.zoo("verify", folder).safe()
+    assert "second model" in answer.text
+    assert answer.status != 0
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders.places import check_processor_files
 from zoo.errors import UnrecognisedCheckpointError, ZooError
 from zoo.files import share
 from zoo.formats.inside import check_links
@@ -145,6 +146,8 @@ def encode_with(
     """
     folder = Path(folder)
     check_links(folder)
+    for place in sorted({folder, *(path.parent for path in folder.glob("*/*_config.json"))}):
+        check_processor_files(place)  # of which these libraries open what the zoo does not
     reader = _reader(loader)
     if not reader.serves(folder):
         raise UnrecognisedCheckpointError(f"{folder} holds no files for {loader}; it serves {loaders_of(folder)}")
