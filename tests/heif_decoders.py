@@ -21,7 +21,7 @@ FACTS = {"height": 1, "width": 1}
 
 def dies(data: bytes, name: str, **options: Any) -> Answer:
     """A crash on images that say so; others are decoded."""
-    if b"die" in data:
+    if isinstance(data, int) or b"die" in data:
         ctypes.string_at(0)
     return decoded(data, name, **options)
 
@@ -70,6 +70,26 @@ def says_another_size(data: bytes, name: str, **options: Any) -> Answer:
 def says_no_size(data: bytes, name: str, **options: Any) -> Answer:
     """Facts of wrong types."""
     return [({"height": "1", "width": [1]}, b"abc")]
+
+
+def _film(height: int, width: int, times: int, *frames: bytes) -> Answer:
+    yield {"total": 3, "fps": 1.0, "height": height, "width": width}, np.zeros(times)
+    yield from (({}, frame) for frame in frames)
+
+
+def fewer_frames(data: int, name: str, **options: Any) -> Answer:
+    """A film of three frames, of which one comes."""
+    return _film(1, 1, 3, b"abc")
+
+
+def other_frames(data: int, name: str, **options: Any) -> Answer:
+    """Frames of another size than is said."""
+    return _film(2, 2, 3, b"abc", b"abc", b"abc")
+
+
+def vast_frames(data: int, name: str, **options: Any) -> Answer:
+    """A size for which nobody has memory."""
+    return _film(10**6, 10**6, 3)
 
 
 def reaches_out(data: bytes, name: str, **options: Any) -> Answer:

@@ -27,6 +27,7 @@ from zoo.errors import (
 )
 from zoo.films import Film, frame_indices, load_film
 from zoo.keys import item_key
+from zoo.strangers.confined import Confined
 
 pytest.importorskip("decord", reason="films need decord (extra 'video')")
 
@@ -432,3 +433,28 @@ def test_damaged_films_are_frames_or_named_errors(clips):
             assert len(film.frames) == len(film.indices) == len(film.seconds) >= 1
             assert np.isnan(film.seconds).all() or (film.seconds >= 0).all()
     assert min(seen.values()) > 15
+
+
+@pytest.mark.parametrize(
+    ("decoder", "error", "said"),
+    [
+        ("dies", CorruptVideoError, "made to do harm: its decoder ended with status"),
+        ("hangs", VideoTooLargeError, "too much work: its decoder took more than"),
+        ("takes_all_memory", VideoTooLargeError, "needs too much memory"),
+        ("says_no_size", CorruptVideoError, "gave no facts of a film"),
+        ("fewer_frames", CorruptVideoError, "fewer frames"),
+        ("other_frames", CorruptVideoError, "other frames than it says"),
+        ("vast_frames", VideoTooLargeError, "has frames of 1000000x1000000"),
+    ],
+)
+def test_a_decoder_that_was_taken_over_costs_one_film(decoder, error, said, monkeypatch):
+    child = Confined(f"tests.heif_decoders:{decoder}")
+    monkeypatch.setattr(zoo.films, "_decoders", lambda: child)
+    for name in ("_SECONDS", "_SECONDS_A_FRAME"):
+        monkeypatch.setattr(zoo.films, name, 0.02)
+    monkeypatch.setattr(zoo.films, "_PATIENCE", 60 if decoder != "hangs" else 5)
+    try:
+        with pytest.raises(error, match=said):
+            load_film(avi(numbered(3)) + b"die")
+    finally:
+        child.close()

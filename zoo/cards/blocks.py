@@ -88,7 +88,9 @@ def read_yaml(text: str) -> dict[str, Any]:
                 f"the front matter repeats itself by aliases to over {_MOST_NODES:,} values; write it out"
             )
         facts = None if node is None else loader.construct_document(node)
-    except (yaml.YAMLError, TypeError, RecursionError) as error:
+    except InvalidCardError:
+        raise
+    except (yaml.YAMLError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidCardError(f"the front matter is no YAML: {' '.join(str(error).split())}") from error
     if facts is None:
         return {}

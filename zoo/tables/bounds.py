@@ -13,6 +13,9 @@ MAX_VALUES = 2**22
 """Values in one JSON object: each takes some fifty bytes in memory, and two letters in the file."""
 PIECE = 2**28
 """Bytes that may come out of what is packed, however small it was."""
+COPIES = 2**26
+"""Bytes of texts that may become Python's as copies of a few; beyond, a row at a time does. And bytes that may come out of a
+packed file of text, whatever its size."""
 PACKED_RATIO = 200
 """Beyond `PIECE`, how many times as large as in the file what is packed may be."""
 LEAST_ROWS = 1_000_000

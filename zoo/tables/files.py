@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from zlib import error as ZlibError
 
 from zoo.errors import InputError
-from zoo.tables.bounds import PACKED_RATIO, PIECE
+from zoo.tables.bounds import COPIES, PACKED_RATIO, PIECE
 from zoo.tables.errors import TableError
 from zoo.tables.fences import Fence
 from zoo.tables.walking import listed
@@ -93,7 +93,7 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, content: Any, path: Path) -> None:
         self._content, self._path, self._count = content, path, 0
-        self._most = max(PIECE, PACKED_RATIO * path.stat().st_size)
+        self._most = max(COPIES, PACKED_RATIO * path.stat().st_size)
 
     def readable(self) -> bool:
         return True

@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo.strangers.confined import Confined, ConfinedError
 from zoo.strangers.parquet import SHARED_PREFIXES, Chunk, PagesError, chunks_of, pages_of
-from zoo.tables.bounds import MAX_LINE, PACKED_RATIO, PIECE
+from zoo.tables.bounds import COPIES, MAX_LINE, PACKED_RATIO, PIECE
 from zoo.tables.errors import TableError
 
 _DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages
@@ -107,14 +107,14 @@ def plan(path: Path, name: str, footer: Any, group: int, columns: Sequence[str] 
             plain, packed, at_once = plain + took.plain, packed + took.packed, at_once + took.largest + took.entry
             fixed += values * (8 if texts else _WIDTHS.get(chunk.physical_type, about.length))
             numbered = min(took.numbered, values) * took.entry if texts else 0
-            if copies + numbered > PIECE:
+            if copies + numbered > COPIES:
                 numbered = min(took.numbered, values) * _longest_entry(file, took, chunk.compression)
             if took.delta > PIECE and texts:
                 measured = _measured(path, group, about.path, where, "all" if batch is None else "largest")
                 _check(measured, took.packed, where, f"column {column} has", "bytes of texts")
-            if copies + numbered > PIECE:
+            if copies + numbered > COPIES:
                 paths.append(about.path)
-            if copies + numbered > PIECE or took.delta > PIECE or (nested and max(32 * values, took.plain) > PIECE):
+            if copies + numbered > COPIES or took.delta > PIECE or (nested and max(32 * values, took.plain) > PIECE):
                 vast.add(column)
             else:
                 copies += numbered

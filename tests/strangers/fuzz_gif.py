@@ -1,0 +1,27 @@
+"""Mutations of a GIF of three frames, read as an image and as a film."""
+
+from pathlib import Path
+from random import Random
+
+from tests.strangers.fuzz import mutated
+from tests.strangers.videos import gif
+from zoo.films import load_film
+from zoo.media import load_pixels
+
+GOOD = gif(16, 12, 3, drawn=16)
+
+
+def prepare(folder: Path) -> None:
+    """One file."""
+    (folder / "animation.gif").write_bytes(GOOD)
+
+
+def opens(folder: Path) -> None:
+    """As an image, then as a film."""
+    load_pixels(folder / "animation.gif")
+    load_film(folder / "animation.gif")
+
+
+def change(folder: Path, random: Random) -> None:
+    """One file again, changed."""
+    (folder / "animation.gif").write_bytes(mutated(GOOD, random))

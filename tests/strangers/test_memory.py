@@ -1,0 +1,75 @@
+"""Small files that would become large in memory: tables, tars, packed files, front matters."""
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+from tests.strangers.harness import Sandbox
+from tests.strangers.tables import GOOD, MATTERS, TABLES, keys, lines
+
+READ = """
+import sys
+from pathlib import Path
+from zoo.tables.reading import open_reader
+
+path = Path(sys.argv[1])
+reader, problems, good = open_reader(path), [], 0
+for row in reader.rows():
+    good += not row.problem
+    if row.problem and len(problems) < 3:
+        problems.append(row.problem)
+print(*problems, f"{good} good", sep="\\n")
+print(f"{good} rows")
+"""
+GROUPS = """
+import sys
+from pathlib import Path
+from zoo.tables.parquet import RowGroups
+
+groups = RowGroups([Path(sys.argv[1])], ["text", "caption", "more", "n", "text0"])
+print(len([groups.cells(row) for row in range(0, len(groups), 100)]), "rows")
+"""
+FAST = {"parquet-text", "jsonl-keys", "tar-facts"}
+
+
+def _some(names: Iterable[str]) -> list:
+    return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", _some(TABLES))
+def test_rows_of_a_table(name: str, sandbox: Sandbox):
+    file, write, said = TABLES[name]
+    write(sandbox.gift / file)
+    answer = sandbox.python(READ, sandbox.gift / file).safe()
+    assert answer.status in (0, 2), answer.text
+    assert re.search(said, answer.text, re.DOTALL), answer.text[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["parquet-text", "parquet-list", "parquet-page", "parquet-values", "parquet-prefixes"])
+def test_whole_row_groups(name: str, sandbox: Sandbox):
+    file, write, said = TABLES[name]
+    write(sandbox.gift / file)
+    answer = sandbox.python(GROUPS, sandbox.gift / file).safe()
+    assert re.search("15 rows" if name == "parquet-text" else said, answer.text), answer.text[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MATTERS)
+def test_front_matter(name: str, sandbox: Sandbox):
+    text, said = MATTERS[name]
+    (sandbox.gift / "README.md").write_text(f"---\n{text}---\nhello\n")
+    code = "import sys\nfrom pathlib import Path\nfrom zoo.cards.blocks import split\n"
+    code += "print(len(split(Path(sys.argv[1]).read_text())[0]), 'keys')"
+    answer = sandbox.python(code, sandbox.gift / "README.md").safe()
+    assert re.search(said, answer.text), answer.text
+
+
+def test_one_bad_row_does_not_lose_the_others(sandbox: Sandbox):
+    lines(GOOD, keys(20_000), '{"text": "a dog"}')(sandbox.gift / "t.jsonl")
+    code = "import sys, zoo\nfrom pathlib import Path\nfrom zoo.bulk import embed_dataset\n"
+    code += "report = embed_dataset(zoo.build_model('clip-test'), Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    code += "print(report.vectors, report.reasons)"
+    answer = sandbox.python(code, sandbox.gift / "t.jsonl", sandbox.out / "vectors").harmless()
+    assert answer.out.strip().endswith("2 {'bad-row': 1}"), answer.out
