@@ -1,8 +1,10 @@
 """Target: tokenizer.json of four kinds of models, with all kinds of steps, opened as `load_model` opens it, and used."""
 
 import base64
+import copy
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,7 +30,7 @@ _WORDS = {"<unk>": 0, "<s>": 1, "a": 2, "b": 3, "ab": 4, "é": 5, "##b": 6}
 def _kinds() -> list[dict[str, Any]]:
     plain = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [_ADDED], "post_processor": _ENDS}
     split = {"type": "Split", "pattern": {"Regex": r" ?\p{L}+|\s+(?!\S)"}, "behavior": "Isolated", "invert": False}
-    rule = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    rule = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}  # harmless once
     cut = {"max_length": 64, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
     fill = {"strategy": {"Fixed": 77}, "direction": "Right", "pad_to_multiple_of": 8, "pad_id": 0}
     fill |= {"pad_type_id": 0, "pad_token": "<unk>"}
@@ -106,5 +108,24 @@ def opens(folder: Path) -> None:
 
 
 def change(folder: Path, random: Random) -> None:
-    """One of the kinds, with one to three changes."""
-    (folder / "tokenizer.json").write_bytes(mutated_json(random.choice(GOOD), random))
+    """One of the kinds with one to three changes: anywhere, or inside of one part, of which steps may also be repeated."""
+    good = copy.deepcopy(random.choice(GOOD))
+    content = b""
+    if random.random() < 0.3:
+        content = mutated_json(good, random)
+    else:
+        name = random.choice([key for key, value in good.items() if isinstance(value, dict | list)])
+        rows = [value for value in _lists(good[name]) if value]
+        if rows and random.random() < 0.4:
+            row = random.choice(rows)
+            row *= random.randrange(2, 60)
+        changed = mutated_json(good.pop(name), random)
+        content = json.dumps(good).encode()[:-1] + f', "{name}": '.encode() + changed + b"}"
+    (folder / "tokenizer.json").write_bytes(content)
+
+
+def _lists(value: Any) -> Iterator[list[Any]]:
+    if isinstance(value, list):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _lists(inner)
