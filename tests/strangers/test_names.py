@@ -79,7 +79,8 @@ def _private(sandbox: Sandbox) -> None:
 )
 def test_pictures_of_the_users_stand_on_no_page(sandbox: Sandbox, references: Any, source: dict[str, Any]) -> None:
     _private(sandbox)
-    searched(sandbox, vectors(sandbox, references, **source)).harmless()
+    answer = searched(sandbox, vectors(sandbox, references, **source)).harmless()
+    assert "3 pictures are not shown; " in answer.err
     assert shown(sandbox) == 0
     assert NOT_HERE in (sandbox.out / "found.html").read_text()
 

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SIDE = 256
 # So many of one group are shown: a page with a thumbnail of each of 100,000 images opens in no browser.
 SHOWN = 60
+_GONE = '<p class="gone">'
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa }
 h1 { font-size: 1.3rem; overflow-wrap: anywhere } h1 img { vertical-align: middle; border-radius: 6px }
@@ -101,6 +103,8 @@ def _write(path: Path, title: str, heading: str, body: str) -> None:
         write_atomically(path, page.encode("utf-8", "replace"))
     except OSError as error:
         raise ZooError(f"cannot write {path}: {error.strerror or error}") from error
+    if gone := body.count(_GONE):
+        print(f"{gone:,} pictures are not shown; {path} says why", file=sys.stderr)
 
 
 def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs") -> str:
@@ -134,11 +138,11 @@ def _picture(find: "Callable[[], Path | bytes | None]") -> str:
 
     try:
         if (source := find()) is None:
-            return '<p class="gone">the table that held this picture is not there any more</p>'
+            return f"{_GONE}the table that held this picture is not there any more</p>"
         film = kind_of(source) == "video"
         picture = Image.fromarray(load_film(source, frames=1).frames[0] if film else load_pixels(source))
     except ZooError as error:  # also where a video needs a library that is not here
-        return f'<p class="gone">{html.escape(str(error))}</p>'
+        return f"{_GONE}{html.escape(str(error))}</p>"
     picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)
