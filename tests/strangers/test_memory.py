@@ -70,6 +70,6 @@ def test_one_bad_row_does_not_lose_the_others(sandbox: Sandbox):
     lines(GOOD, keys(20_000), '{"text": "a dog"}')(sandbox.gift / "t.jsonl")
     code = "import sys, zoo\nfrom pathlib import Path\nfrom zoo.bulk import embed_dataset\n"
     code += "report = embed_dataset(zoo.build_model('clip-test'), Path(sys.argv[1]), Path(sys.argv[2]))\n"
-    code += "print(report.vectors, report.reasons)"
+    code += "print(report.vectors, dict(report.reasons))"
     answer = sandbox.python(code, sandbox.gift / "t.jsonl", sandbox.out / "vectors").harmless()
     assert answer.out.strip().endswith("2 {'bad-row': 1}"), answer.out
