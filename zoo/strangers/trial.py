@@ -5,6 +5,7 @@ repository of the Hub and a folder alike, since a folder may be anybody's. A sec
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,9 +58,8 @@ def check_tokenizer(folder: Path) -> None:
     if seen.is_known(folder, digest.hexdigest()):
         return
     tokenizers.check_files(folder)
-    for path in filter(tokenizers.is_whole, files):
-        _try(path.read_bytes(), str(path))
-    seen.remember(folder, digest.hexdigest())
+    if all(_tried(path.read_bytes(), str(path)) for path in filter(tokenizers.is_whole, files)):
+        seen.remember(folder, digest.hexdigest())
 
 
 def check_built(core: Any, folder: Path) -> None:
@@ -68,23 +68,26 @@ def check_built(core: Any, folder: Path) -> None:
         return
     content = core.to_str().encode()
     digest = hashlib.sha256(_salt() + content).hexdigest()
-    if not seen.is_known(folder, digest):
-        _try(content, f"the tokenizer in {folder}")
+    if not seen.is_known(folder, digest) and _tried(content, f"the tokenizer in {folder}"):
         seen.remember(folder, digest)
 
 
-def _try(content: bytes, where: str) -> None:
+def _tried(content: bytes, where: str) -> bool:
+    """Whether a tokenizer.json could be tried; raises UnrecognisedCheckpointError where it did harm."""
     try:
         _CHILD.ask(where, content)
         if len(content) > _LARGE:
             _CHILD.close()  # it would keep what that took
+    except OSError as error:  # where no process may be started, the checks before this one must do
+        warnings.warn(f"{where}: the tokenizer could not be tried in a process of its own ({error})", stacklevel=2)
+        return False
     except ConfinedError as error:
-        if error.reason == "failed":  # it says so itself, and will here
-            return
-        raise UnrecognisedCheckpointError(
-            f"{where}: the tokenizer was tried in a process of its own, which {_said(error)}. It is damaged or made to do harm; "
-            "take it from its author's own repository, or leave the model"
-        ) from error
+        if error.reason != "failed":  # else it cannot be opened, and says so here too
+            raise UnrecognisedCheckpointError(
+                f"{where}: the tokenizer was tried in a process of its own, which {_said(error)}. It is damaged or made to do harm; "
+                "take it from its author's own repository, or leave the model"
+            ) from error
+    return True
 
 
 def _said(error: ConfinedError) -> str:
