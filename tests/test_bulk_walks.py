@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_its_vectors_stay(
 
     def fails(descriptor):
         written.append(descriptor)
-        if len(written) > 8:
+        if len(written) > 12:
             raise OSError(code, os.strerror(code))
         real(descriptor)
 
