@@ -16,6 +16,7 @@ from tests.bulk_support import make_table
 from tests.index_support import BACKENDS, COLUMNS, DIM, PRINT, put, rows_of
 from zoo.bulk import embed_dataset
 from zoo.index import open_index
+from zoo.strangers.made import mark
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs fork and the kernel's timers")
 STORES = [*(name for name in BACKENDS if name == "exact" or find_spec("lancedb"))]
@@ -118,6 +119,7 @@ def test_a_builder_that_is_killed_leaves_the_old_index_or_the_new_one(store, rou
     home, folder = tmp_path / "out" / "index" / store, tmp_path / "out"
     chance = random.Random(f"{store} {rounds}")
     shutil.copytree(sets / "old", folder)
+    mark(folder)
 
     def texts(index):
         return {match.attributes["text"] for match in index.search(torch.ones(index.facts.dim), 1000)}
