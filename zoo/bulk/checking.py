@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from zoo.bulk.shards import Shard
+    from zoo.strangers.folders import Place
 
 KIND = "shard"
 # What rows may take in memory: so much, and so many times their bytes on disk. Vectors are as large there as on disk, and
@@ -32,6 +33,11 @@ def remember(shard: "Shard") -> None:
     """Notes that a shard is in order, for it was written here."""
     if (about := shard.place.status()) is not None:
         seen.remember(shard.place.root, seen.key_of(KIND, [(shard.path, about)]))
+
+
+def is_known(file: BinaryIO, shard: "Place") -> bool:
+    """Whether all of a shard was looked at before, its footer too."""
+    return seen.is_known(shard.root, seen.key_of(KIND, [(shard.path, os.fstat(file.fileno()))]))
 
 
 def check_rows(file: BinaryIO, shard: "Shard") -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.bulk.checking import check_rows, remember
+from zoo.bulk.checking import check_rows, is_known, remember
 from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
 from zoo.bulk.errors import DamagedShardError, DiskFullError, FolderError
 from zoo.bulk.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
@@ -398,9 +398,10 @@ def read_footer(place: Place) -> Shard:
         # Arrow's own file: through Python's, a footer takes a quarter longer.
         with place.open() as file, pa.OSFile(name_of(file, place)) as native, pq.ParquetFile(native) as parquet:
             schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
-            about = os.fstat(file.fileno())
-        footer = footer_of((schema.metadata or {}).get(FOOTER, b""), "its footer", rows)
-        check_columns(schema, footer, "it")
+            about, known = os.fstat(file.fileno()), is_known(file, place)
+        footer = footer_of((schema.metadata or {}).get(FOOTER, b""), "its footer", rows, known=known)
+        if not known:
+            check_columns(schema, footer, "it")
     except (DamagedShardError, pa.ArrowException, OSError, ValueError) as error:
         raise DamagedShardError(
             f"{place} is no readable shard of `zoo embed` ({error}); delete it and run the same command again: only its "

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 VECTORS = "vectors.bin"
 SEGMENTS = "segments"
+KIND = "segment"  # of what is remembered: one that was held to its schema, and its rows looked at
 # So many segments of like size become one, where that has at most so many rows: ten thousand changes are some fifty files.
 MERGED = 16
 MERGED_ROWS = 65536
@@ -40,7 +41,7 @@ class Segment:
     Attributes:
         origin: the shard of `zoo embed` that the rows come from, "" for those of `upsert`.
         table: ids, references and attributes, `(stop - start)` rows; stays readable when the file is removed.
-        about: what the system says of the file.
+        about: what the system says of the file. key: by which it is remembered as looked at.
     """
 
     place: Place
@@ -52,6 +53,7 @@ class Segment:
     origin: str
     table: "pa.Table" = field(repr=False, compare=False)
     about: os.stat_result | None = field(default=None, repr=False, compare=False)
+    key: str = field(default="", repr=False, compare=False)
 
     @property
     def changes(self) -> int:
@@ -67,12 +69,14 @@ class Segment:
         try:
             # Closed, the map stays as long as the table, without a descriptor.
             with place.open() as file:
-                check_plain(file)
+                status = os.fstat(file.fileno())
+                known = seen.is_known(place.root, key := seen.key_of(KIND, [(place.path, status)]))
+                if not known:
+                    check_plain(file)
                 with pa.memory_map(name_of(file, place)) as mapped:
                     table = pa.ipc.open_file(mapped).read_all()
-                status = os.fstat(file.fileno())
             said = (table.schema.metadata or {}).get(b"zoo", b"")
-            about = segment_facts(said, "its facts", len(table), IndexStateError)
+            about = json.loads(said) if known else segment_facts(said, "its facts", len(table), IndexStateError)
         except FileNotFoundError:
             raise
         except (IndexStateError, pa.ArrowException, OSError, ValueError) as error:
@@ -80,7 +84,7 @@ class Segment:
                 f"{place} is damaged ({error}); delete the index folder and build it again"
             ) from error
         table, replaces = table.replace_schema_metadata(None), tuple(about["replaces"])
-        return cls(place, first, last, about["start"], about["stop"], replaces, about["origin"], table, status)
+        return cls(place, first, last, about["start"], about["stop"], replaces, about["origin"], table, status, key)
 
     def write(self) -> Self:
         """Makes the file durable under its name, and gives the segment as it is read from there."""
@@ -146,11 +150,13 @@ class Snapshot:
             raise IndexStateError(
                 f"{self.folder / VECTORS}: vector {found[0]:,} {found[1]}; delete {self.folder} and build the index again"
             )
-        seen.remember(self.folder.root, self._key, settled=all(map(seen.is_settled, files)))
+        self.remember(settled=all(map(seen.is_settled, files)))
 
-    def remember(self) -> None:
+    def remember(self, *, settled: bool = True) -> None:
         """Notes that all rows are in order, where those that were here before were: the others were just written."""
-        seen.remember(self.folder.root, self._key)
+        seen.remember(self.folder.root, self._key, settled=settled)
+        for segment in self.segments:
+            seen.remember(self.folder.root, segment.key, settled=settled)
 
     @property
     def _key(self) -> str:

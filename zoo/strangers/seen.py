@@ -43,8 +43,10 @@ def is_settled(about: os.stat_result) -> bool:
 
 def is_known(folder: Path, key: str) -> bool:
     """Whether a check of files in this folder was remembered, in this process or an earlier one."""
+    if key in _known:
+        return True
     note = _note_of(folder)
-    if key not in _known and note is not None and note not in _read:
+    if note is not None and note not in _read:
         _read.add(note)
         with contextlib.suppress(OSError):
             _known.update(note.read_text(encoding="ascii", errors="replace").split())
@@ -57,9 +59,9 @@ def remember(folder: Path, key: str, *, settled: bool = True) -> None:
     Args:
         settled: whether the files may be remembered beyond this process (see `is_settled`).
     """
-    note = _note_of(folder)
     if key in _known:
         return
+    note = _note_of(folder)
     if len(_known) >= MOST_KNOWN:
         _known.clear()
         _read.clear()
