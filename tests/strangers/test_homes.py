@@ -6,12 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from zoo.index import ExactIndex, homes
+from zoo.index import ExactIndex, LanceIndex, homes
 from zoo.index.base import IndexFacts
 from zoo.index.generations import swap
 from zoo.index.homes import ABOUT, Home, homes_of, prepare, tidy
 from zoo.strangers.made import mark
 
+KINDS = (ExactIndex, LanceIndex)
 FACTS = IndexFacts("exact", {"model": "m"}, 16, "float32", pa.schema([]))
 
 
@@ -42,20 +43,34 @@ def test_those_that_were_not_opened_for_longest_go_where_there_are_too_many(tmp_
     (cache / "notes" / "mine").write_bytes(bytes(100_000))
     reader = ExactIndex.open_at(open_one.place)
     here = {home: home.place.parent.path for home in (old, gone, open_one, new)}
-    tidy(new)
+    tidy(new, KINDS)
     assert all(path.exists() for path in here.values()), "there is room"
     monkeypatch.setattr(homes, "MOST", 35_000)
-    tidy(new)
+    tidy(new, KINDS)
     assert {home.place.parent.name for home in here if here[home].exists()} == {
         home.place.parent.name for home in (old, open_one, new)
     }
     monkeypatch.setattr(homes, "MOST", 1)
-    tidy(new)
+    tidy(new, KINDS)
     assert [here[home].exists() for home in (old, open_one, new)] == [False, True, True], "one is read, one is ours now"
     reader.close()
-    tidy(new)
+    tidy(new, KINDS)
     assert not here[open_one].exists()
     assert (cache / "notes" / "mine").exists(), "of no index"
+
+
+def test_what_cannot_be_built_again_stays(tmp_path, cache, monkeypatch):
+    mine, new = kept(tmp_path / "mine", 1), kept(tmp_path / "new", 2)
+    (mine.place / "000001" / "vectors.bin").remove()
+    with ExactIndex.open_at(mine.place) as index:
+        index.upsert(["a"], [[1.0] * 16])
+    monkeypatch.setattr(homes, "MOST", 1)
+    tidy(new, KINDS)
+    with ExactIndex.open_at(mine.place) as index:
+        assert index.count() == 1
+        index.delete(["a"])
+    tidy(new, KINDS)
+    assert mine.place.kind() is None
 
 
 def test_links_in_the_cache_are_not_followed(tmp_path, cache, monkeypatch):
@@ -66,7 +81,7 @@ def test_links_in_the_cache_are_not_followed(tmp_path, cache, monkeypatch):
     (cache / ("1" * 32)).mkdir()
     (cache / ("1" * 32) / "exact").symlink_to(tmp_path / "photos")
     monkeypatch.setattr(homes, "MOST", 1)
-    tidy(home)
+    tidy(home, KINDS)
     assert (tmp_path / "photos" / "cat").read_bytes() == b"mine"
 
 

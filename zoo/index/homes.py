@@ -15,10 +15,10 @@ import re
 import stat
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo.bulk.shards import full_disk_named
 from zoo.errors import ZooError
@@ -28,6 +28,9 @@ from zoo.index.locks import Lease
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked
 from zoo.strangers.made import made_here, mark
+
+if TYPE_CHECKING:
+    from zoo.index.store import Store
 
 INDEX = "index"
 ABOUT = "about.json"
@@ -119,10 +122,10 @@ def _tell(home: Home, folder: Path) -> None:
     warnings.warn(f"{said}; its index {kept}{remedy}", stacklevel=4)
 
 
-def tidy(home: Home) -> None:
+def tidy(home: Home, kinds: "Sequence[type[Store]]") -> None:
     """Removes indexes from the cache that were not opened for longest, where all of them take more than MOST bytes.
 
-    Those whose folder is gone go first. One that is open, or being built, stays.
+    Those whose folder is gone go first. One that is open, or being built, stays, and so does one into which rows were upserted.
     """
     mine = home.place.parent
     if home.own or home.lives is not None:
@@ -135,7 +138,7 @@ def tidy(home: Home) -> None:
         for place in sorted((place for place in kept if place != mine), key=_use):
             if total <= MOST:
                 return
-            if _removed(place):
+            if _removed(place, kinds):
                 total -= sizes[place]
 
 
@@ -164,12 +167,14 @@ def _size(place: Place) -> int:
     return total
 
 
-def _removed(place: Place) -> bool:
-    """Removes one from the cache, unless somebody builds or reads it."""
+def _removed(place: Place, kinds: "Sequence[type[Store]]") -> bool:
+    """Removes one from the cache, unless somebody builds or reads it, or it holds what cannot be built again."""
     with contextlib.ExitStack() as held:
         try:
             for name in [name for name, kind in place.kinds() if kind == "folder"]:
                 held.enter_context(locked(place / f".lock-{name}"))
+                if any(_has_own_rows(place / name, kind) for kind in kinds if kind.backend == name):
+                    return False
                 lease = Lease(generations.folder_of(place / name, generations.current(place / name)), make=True)
                 held.callback(lease.close)
                 if not held.enter_context(lease.alone()):
@@ -178,6 +183,16 @@ def _removed(place: Place) -> bool:
         except (Held, OSError, ZooError):
             return False
     return True
+
+
+def _has_own_rows(home: Place, kind: "type[Store]") -> bool:
+    try:
+        with kind.open_at(home) as index:
+            return any(True for _ in index.own_rows())
+    except ImportError:  # its engine is not installed any more: nobody can tell
+        return True
+    except (ZooError, OSError):
+        return False
 
 
 def _is_ours(index: Place) -> bool:

@@ -77,7 +77,7 @@ def open_index(
             refused = refused or error
             continue
         refused, index.lives = None, home.lives  # an error holds on to what its frames held
-        tidy(home)
+        tidy(home, (ExactIndex, LanceIndex))
         return index
     raise refused or ReadOnlyIndexError(f"the index of {folder} cannot be written anywhere")
 
