@@ -34,9 +34,9 @@ def one_list(values: pa.Array) -> pa.ListArray:
 
 
 def _delta(path: Path) -> None:
-    texts = pa.array(["p" * LARGE + str(number) for number in range(200)])
+    texts = pa.array(["p" * 1_500_000 + str(number) for number in range(250)])
     options = {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY", "caption": "PLAIN"}}
-    pq.write_table(pa.table({"text": texts, "caption": ["a"] * 200}), path, compression="zstd", **options)
+    pq.write_table(pa.table({"text": texts, "caption": ["a"] * 250}), path, compression="zstd", **options)
 
 
 def _deep(path: Path) -> None:

@@ -25,6 +25,7 @@ from zoo.errors import TooManyBadItemsError
 if TYPE_CHECKING:
     import numpy as np
 
+_SHARD_LETTERS = 2**26  # of attributes that wait for their shard
 Compress = Callable[["np.ndarray"], "np.ndarray"]
 
 
@@ -114,7 +115,7 @@ class Job:
         self._files = len(self.plan.shards)
         self._draft: Draft | None = None
         self._made = array("Q")  # keys of the ids whose vectors were computed
-        self._closed_at = time.monotonic()
+        self._closed_at, self._letters = time.monotonic(), 0
         self._before = self.folder.manifest()
         # A kill may have come between a shard and its lines in the quarantine file.
         self.folder.write_quarantine([bad for shard in self.plan.shards for bad in shard.bad])
@@ -150,7 +151,8 @@ class Job:
             self.flush()
             raise self._too_many()
         waited = time.monotonic() - self._closed_at
-        if len(self._draft) >= self.shard_size or waited > self.shard_seconds:
+        self._letters += sum(len(value) for value in outcome.record.attributes if isinstance(value, str))
+        if len(self._draft) >= self.shard_size or waited > self.shard_seconds or self._letters > _SHARD_LETTERS:
             self.flush()
 
     def _add(self, draft: Draft, outcome: Outcome) -> None:
@@ -178,7 +180,7 @@ class Job:
             self.report.add(shard)
             self._files += 1
             self._write_progress()
-        self._closed_at = time.monotonic()
+        self._closed_at, self._letters = time.monotonic(), 0
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:

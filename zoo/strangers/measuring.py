@@ -11,14 +11,12 @@ _ROWS = 64  # as many as come into memory at once where rows are read one after 
 
 
 def measured(file: int, name: str, group: int, leaf: str) -> Answer:
-    """The bytes of a leaf of a row group, all and of the largest batch; more than the process may have at once is a MemoryError.
+    """The bytes of a leaf of a row group; more than the process may have at once is a MemoryError.
 
     Args:
         file: descriptor of the Parquet file. name: of it, for messages.
     """
     pa.set_memory_pool(pa.system_memory_pool())  # others reserve more than they use, and the limit counts it
     with os.fdopen(os.dup(file), "rb") as source, pq.ParquetFile(source, pre_buffer=False, buffer_size=2**20) as opened:
-        found = [
-            batch.nbytes for batch in opened.iter_batches(_ROWS, row_groups=[group], columns=[leaf], use_threads=False)
-        ]
-        yield {"all": sum(found), "largest": max(found, default=0)}, b""
+        batches = opened.iter_batches(_ROWS, row_groups=[group], columns=[leaf], use_threads=False)
+        yield {"bytes": sum(batch.nbytes for batch in batches)}, b""

@@ -70,6 +70,7 @@ class ParquetReader(RowReader):
     def _rows_of(
         self, batch: "pa.RecordBatch", wanted: Sequence[str], vast: Collection[str], first: int
     ) -> Iterator[RawRow]:
+        held: dict[str, dict[Any, Any]] = {}
         few = {name: _values(batch.column(name)) for name in wanted if name not in vast}
         sizes = sum((sizes_of(batch.column(name)) for name in wanted if name in vast), np.zeros(len(batch), np.int64))
         for at in range(len(batch)):
@@ -77,9 +78,10 @@ class ParquetReader(RowReader):
             if sizes[at] > MAX_LINE:
                 yield RawRow(first + at, 0, where, {}, too_large(sizes[at]))
                 continue
-            # Of columns whose rows may be vast, one row at a time is Python's.
+            # Of columns whose rows may be vast, one row at a time is Python's, and equal texts are one.
             cells = {
-                name: few[name][at] if name in few else _values(batch.column(name).slice(at, 1))[0] for name in wanted
+                name: few[name][at] if name in few else _shared(batch.column(name), at, held.setdefault(name, {}))
+                for name in wanted
             }
             bad = any(value is _UNREADABLE for value in cells.values())
             yield RawRow(
@@ -124,6 +126,18 @@ def _values(column: "pa.Array") -> list[Any]:
         return column.to_pylist()
     except UnicodeDecodeError:
         return [_value(value) for value in column]
+
+
+def _shared(column: "pa.Array", row: int, held: dict[Any, Any]) -> Any:
+    """A cell; of a dictionary an entry that was met before in `held` is the same object."""
+    import pyarrow.types as types
+
+    place = column.indices[row].as_py() if types.is_dictionary(column.type) else None
+    if place is None:
+        return _values(column.slice(row, 1))[0]
+    if place not in held:
+        held[place] = _values(column.slice(row, 1))[0]
+    return held[place]
 
 
 def _value(value: "pa.Scalar") -> Any:

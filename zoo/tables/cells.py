@@ -180,4 +180,8 @@ def as_json(value: Any) -> str:
 
 def printable(text: str) -> str:
     """The text with lone surrogates replaced, as tables and terminals need it."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text  # itself: a text that many rows share is no copy

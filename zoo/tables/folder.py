@@ -1,11 +1,13 @@
 """FolderTable: a folder of images, whose texts are files beside them or the names of their sub-folders."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from zoo.errors import InputError
+from zoo.tables.bounds import MAX_LINE
 from zoo.tables.errors import BadRowError, NoSplitError, TableError
 from zoo.tables.fences import Fence, OutsideError
 from zoo.tables.images import walk_images
@@ -52,7 +54,13 @@ class FolderTable(Table):
             raise BadRowError(f"{self.where(row)}: {fence.refusal(text.name)}")
         try:
             encoding, _ = encoding_of(text, self._encoding) if is_file(text) else ("utf-8", "")
-            return text.read_text(encoding).removeprefix("\ufeff")
+            with text.open("rb") as file:
+                content = file.read(MAX_LINE + 1)
+            if len(content) > MAX_LINE:
+                raise BadRowError(
+                    f"{self.where(row)}: {text.name} has more than {MAX_LINE:,} bytes, which are not read"
+                )
+            return io.TextIOWrapper(io.BytesIO(content), encoding).read().removeprefix("\ufeff")
         except OSError as error:
             raise BadRowError(f"{self.where(row)}: no text {text.name} beside it ({error.strerror})") from None
         except UnicodeError:

@@ -17,6 +17,7 @@ from zoo.tables.errors import TableError
 
 _DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_COPIED = 2**16
 _BY_DICTIONARY = (2, 8)  # encodings of data pages
 
 
@@ -92,6 +93,8 @@ def plan(path: Path, name: str, footer: Any, group: int, columns: Sequence[str] 
     """
     where, found = f"{name}, row group {group}" if name else f"row group {group}", footer.row_group(group)
     rows = found.num_rows if batch is None else min(batch, found.num_rows)
+    # What rows are read ahead and wait for the model: copies of 64 kB each are no harm.
+    allowed = COPIES if batch is None else batch * _COPIED
     paths: list[str] = []
     vast: set[str] = set()
     plain = packed = at_once = fixed = copies = 0
@@ -107,14 +110,14 @@ def plan(path: Path, name: str, footer: Any, group: int, columns: Sequence[str] 
             plain, packed, at_once = plain + took.plain, packed + took.packed, at_once + took.largest + took.entry
             fixed += values * (8 if texts else _WIDTHS.get(chunk.physical_type, about.length))
             numbered = min(took.numbered, values) * took.entry if texts else 0
-            if copies + numbered > COPIES:
+            if copies + numbered > allowed:
                 numbered = min(took.numbered, values) * _longest_entry(file, took, chunk.compression)
             if took.delta > PIECE and texts:
-                measured = _measured(path, group, about.path, where, "all" if batch is None else "largest")
+                measured = _measured(path, group, about.path, where)
                 _check(measured, took.packed, where, f"column {column} has", "bytes of texts")
-            if copies + numbered > COPIES:
+            if copies + numbered > allowed:
                 paths.append(about.path)
-            if copies + numbered > COPIES or took.delta > PIECE or (nested and max(32 * values, took.plain) > PIECE):
+            if copies + numbered > allowed or took.delta > PIECE or (nested and max(32 * values, took.plain) > PIECE):
                 vast.add(column)
             else:
                 copies += numbered
@@ -171,14 +174,14 @@ def _check(size: int, packed: int, where: str, what: str, of: str) -> None:
 _MEASURING = Confined("zoo.strangers.measuring:measured", memory=2**32, seconds=60)
 
 
-def _measured(path: Path, group: int, leaf: str, where: str, what: str) -> int:
+def _measured(path: Path, group: int, leaf: str, where: str) -> int:
     """Bytes of a column, unpacked elsewhere: only so is it known what values are that say what they add to the one before."""
     try:
         with path.open("rb") as file:
             facts, _ = _MEASURING.ask(where, file, group=group, leaf=leaf)
     except ConfinedError as error:
         raise TableError(f"{where}: column {leaf} would fill the memory: measuring it {error}") from error
-    size = facts.get(what)
+    size = facts.get("bytes")
     if not isinstance(size, int) or size < 0:
         raise TableError(f"{where}: column {leaf} cannot be measured")
     return size
