@@ -1,5 +1,6 @@
 """Place: what lies below a folder that others may have made is opened, written and removed without following anything."""
 
+import errno
 import os
 import socket
 import stat
@@ -203,6 +204,23 @@ def test_a_lock_is_of_one_and_never_empties_its_file(gift):
     other.join(10)
     assert taken == ["first", "second"]
     assert (gift / "in/.lock").read() == b"content"
+
+
+@pytest.mark.skipif(fcntl is None, reason="other locks on this system")
+def test_where_a_disk_knows_no_locks_a_file_beside_it_is_one(gift, monkeypatch):
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")  # as of Lustre without `-o flock`
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    place, secret = gift / ".lock", gift.path / "mine"
+    for _ in range(2):
+        with locked(place), pytest.raises(Held), locked(place):
+            pass
+    secret.write_text("mine")
+    (gift.path / ".lock.soft").symlink_to(secret)
+    with pytest.raises(UnsafeFolderError, match=r"\.lock\.soft is a link"), locked(place):
+        pass
+    assert secret.read_text() == "mine"
 
 
 @pytest.mark.skipif(not folders._BY_DESCRIPTOR, reason="needs descriptors of folders")

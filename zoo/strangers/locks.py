@@ -15,6 +15,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _TAKEN = (errno.EACCES, errno.EAGAIN)
+_NONE_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # Lustre without `-o flock`, some of FUSE
+_SOFT = ".soft"
 
 
 class Held(Exception):
@@ -37,12 +39,16 @@ def locked(place: Place, *, wait: float | None = 0.0, every: float = 0.01) -> It
             with _locked_by_path(place.path, wait):
                 yield
             return
-        last = None if wait is None else time.monotonic() + wait
-        while not _locks(descriptor):
-            if last is not None and time.monotonic() >= last:
-                raise Held(str(place))
-            time.sleep(every)
-        yield
+        try:
+            _take(descriptor, place, wait, every)
+        except OSError as error:
+            if error.errno not in _NONE_HERE:
+                raise
+        else:
+            yield
+            return
+        with _locked_by_existence(place, wait):
+            yield
     finally:
         os.close(descriptor)
 
@@ -55,6 +61,15 @@ def for_many(place: Place, *, make: bool = False) -> int | None:
     return None
 
 
+def _take(descriptor: int, place: Place, wait: float | None, every: float) -> None:
+    """Waits for the lock of an open file."""
+    last = None if wait is None else time.monotonic() + wait
+    while not _locks(descriptor):
+        if last is not None and time.monotonic() >= last:
+            raise Held(str(place))
+        time.sleep(every)
+
+
 def _locks(descriptor: int) -> bool:
     """Whether an exclusive lock could be had."""
     try:
@@ -64,6 +79,22 @@ def _locks(descriptor: int) -> bool:
             return False
         raise
     return True
+
+
+@contextlib.contextmanager
+def _locked_by_existence(place: Place, wait: float | None) -> Iterator[None]:
+    """Where a disk knows no locks: the lock is a file beside it that tells who holds it, made with O_EXCL, and is let go if that
+    process died."""
+    from filelock import SoftFileLock, Timeout
+
+    beside = place.parent / f"{place.name}{_SOFT}"
+    if beside.kind() is not None:
+        os.close(beside.descriptor(os.O_RDONLY))  # raises for a link, a FIFO or a device
+    try:
+        with SoftFileLock(beside.path, timeout=-1 if wait is None else wait):
+            yield
+    except Timeout:
+        raise Held(str(place)) from None
 
 
 @contextlib.contextmanager
