@@ -1,5 +1,6 @@
 """Small files that would become large in memory: tables, tars, packed files, front matters."""
 
+import gzip
 import re
 from collections.abc import Iterable
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.strangers.harness import Sandbox
 from tests.strangers.tables import GOOD, MATTERS, TABLES, keys, lines
+from zoo.tables.files import open_bytes
 
 READ = """
 import sys
@@ -73,3 +75,21 @@ def test_one_bad_row_does_not_lose_the_others(sandbox: Sandbox):
     code += "print(report.vectors, dict(report.reasons))"
     answer = sandbox.python(code, sandbox.gift / "t.jsonl", sandbox.out / "vectors").harmless()
     assert answer.out.strip().endswith("2 {'bad-row': 1}"), answer.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["", "a cat"])
+def test_few_packed_bytes_become_no_millions_of_lines(line: str, sandbox: Sandbox):
+    path = sandbox.gift / "lines.csv.gz"
+    path.write_bytes(gzip.compress(b"text\n" + f"{line}\n".encode() * (50_000_000 // (len(line) + 1))))
+    answer = sandbox.zoo("embed", path, "--out", sandbox.out / "vectors", "--quiet")
+    answer.refused(r"lines\.csv\.gz: over 1,\d{3},\d{3} lines come out of so small a file")
+    assert answer.seconds < 60
+
+
+@pytest.mark.slow
+def test_and_an_honest_packed_table_of_many_short_rows_is_read(sandbox: Sandbox):
+    path = sandbox.gift / "numbers.csv.gz"
+    path.write_bytes(gzip.compress(b"text,n\n" + b"".join(b"%d,0\n" % number for number in range(1_500_000)), 6))
+    with open_bytes(path) as file:
+        assert sum(1 for _ in file) == 1_500_001

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from zlib import error as ZlibError
 
 from zoo.errors import InputError
-from zoo.tables.bounds import COPIES, PACKED_RATIO, PIECE
+from zoo.tables.bounds import COPIES, LEAST_ROWS, PACKED_RATIO, PIECE, ROWS_A_BYTE
 from zoo.tables.errors import TableError
 from zoo.tables.fences import Fence
 from zoo.tables.walking import listed
@@ -89,11 +89,12 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 class _Unpacked(io.RawIOBase):
-    """What comes out of a packed file, counted."""
+    """What comes out of a packed file, counted: bytes, and lines, each of which takes its time even where it is empty."""
 
     def __init__(self, content: Any, path: Path) -> None:
-        self._content, self._path, self._count = content, path, 0
-        self._most = max(COPIES, PACKED_RATIO * path.stat().st_size)
+        self._content, self._path, self._count, self._lines = content, path, 0, 0
+        size = path.stat().st_size
+        self._most, self._most_lines = max(COPIES, PACKED_RATIO * size), max(LEAST_ROWS, ROWS_A_BYTE * size)
 
     def readable(self) -> bool:
         return True
@@ -105,6 +106,13 @@ class _Unpacked(io.RawIOBase):
             raise TableError(
                 f"{self._path}: over {PACKED_RATIO} times as many bytes come out as it holds; it is made to fill the memory, or "
                 "damaged. If you know it, unpack it first"
+            )
+        piece = bytes(memoryview(buffer)[:count])
+        self._lines += max(piece.count(b"\n"), piece.count(b"\r"))
+        if self._lines > self._most_lines:
+            raise TableError(
+                f"{self._path}: over {self._most_lines:,} lines come out of so small a file; it is made to take for ever, or damaged. "
+                "If you know it, unpack it first"
             )
         return count
 
