@@ -4,6 +4,8 @@ import gzip
 import re
 from collections.abc import Iterable
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.strangers.harness import Sandbox
@@ -93,3 +95,13 @@ def test_and_an_honest_packed_table_of_many_short_rows_is_read(sandbox: Sandbox)
     path.write_bytes(gzip.compress(b"text,n\n" + b"".join(b"%d,0\n" % number for number in range(1_500_000)), 6))
     with open_bytes(path) as file:
         assert sum(1 for _ in file) == 1_500_001
+
+
+@pytest.mark.slow
+def test_times_that_python_has_not_are_kept(sandbox: Sandbox):
+    path = sandbox.gift / "times.parquet"
+    times = pa.array([2**62, -(2**62)], pa.timestamp("us"))
+    pq.write_table(pa.table({"text": ["a cat", "a dog"], "taken": times, "seen": [[time] for time in (0, 1)]}), path)
+    sandbox.zoo("embed", path, "--out", sandbox.out / "vectors", "--quiet").harmless()
+    answer = sandbox.zoo("search", sandbox.out / "vectors", "a cat", "--backend", "exact").harmless()
+    assert f"{2**62} timestamp[us]" in answer.out

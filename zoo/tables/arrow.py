@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 64  # rows
-_UNREADABLE = object()
+NO_TEXT = "a text is not UTF-8"
+UNLIKE = "a value is none that Python has"
+UNLIKE_PYTHON = (
+    OverflowError,
+    ArithmeticError,
+    LookupError,
+    ValueError,
+)  # of texts; the year 300,000; a zone that nobody knows
 
 
 @dataclass
@@ -83,10 +90,8 @@ class ParquetReader(RowReader):
                 name: few[name][at] if name in few else _shared(batch.column(name), at, held.setdefault(name, {}))
                 for name in wanted
             }
-            bad = any(value is _UNREADABLE for value in cells.values())
-            yield RawRow(
-                first + at, 0, where, {} if bad else cells | self.constants, "a text is not UTF-8" if bad else ""
-            )
+            bad = next((value.why for value in cells.values() if isinstance(value, _Unreadable)), "")
+            yield RawRow(first + at, 0, where, {} if bad else cells | self.constants, bad)
 
     def types(self, guesses: dict[str, Any] | None = None) -> "dict[str, pa.DataType]":
         """See `RowReader`."""
@@ -118,13 +123,19 @@ class ParquetReader(RowReader):
         return [*columns, *(Column(key, "text") for key in self.constants)]
 
 
+class _Unreadable(NamedTuple):
+    """In the place of a value that cannot be read: why."""
+
+    why: str
+
+
 def _values(column: "pa.Array") -> list[Any]:
-    """The values of a column as Python has them; in place of a text that is not UTF-8 a mark."""
+    """The values of a column as Python has them; in place of a text that is not UTF-8 a mark, and times beyond Python's as they are."""
     if getattr(column.type, "unit", "") == "ns":
         return [value if value.is_valid else None for value in column]
     try:
         return column.to_pylist()
-    except UnicodeDecodeError:
+    except UNLIKE_PYTHON:
         return [_value(value) for value in column]
 
 
@@ -141,10 +152,14 @@ def _shared(column: "pa.Array", row: int, held: dict[Any, Any]) -> Any:
 
 
 def _value(value: "pa.Scalar") -> Any:
+    import pyarrow.types as types
+
     try:
         return value.as_py()
-    except UnicodeDecodeError:
-        return _UNREADABLE
+    except UNLIKE_PYTHON as error:
+        if isinstance(error, UnicodeDecodeError):
+            return _Unreadable(NO_TEXT)
+        return value if types.is_temporal(value.type) else _Unreadable(UNLIKE)
 
 
 def read_footer(path: Path) -> Any:

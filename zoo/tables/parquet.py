@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.tables.arrow import class_names, column_of, kind_of_type, passage_type, read_footer, read_schema, together
+from zoo.tables.arrow import (
+    NO_TEXT,
+    UNLIKE,
+    UNLIKE_PYTHON,
+    class_names,
+    column_of,
+    kind_of_type,
+    passage_type,
+    read_footer,
+    read_schema,
+    together,
+)
 from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import PASSAGE, label_kind
 from zoo.tables.errors import BadRowError, TableError
@@ -91,8 +102,9 @@ class RowGroups:
             raise BadRowError(f"{self.where(row)}: {too_large(size)}", what=self.where(row))
         try:
             return table.slice(own, 1).to_pylist()[0] if table.num_columns else {}
-        except UnicodeDecodeError:
-            raise BadRowError(f"{self.where(row)}: a text is not UTF-8") from None
+        except UNLIKE_PYTHON as error:
+            why = NO_TEXT if isinstance(error, UnicodeDecodeError) else UNLIKE
+            raise BadRowError(f"{self.where(row)}: {why}") from None
 
     def _group(self, group: int) -> "pa.Table":
         with self._lock:
