@@ -116,7 +116,7 @@ def test_the_texts_that_a_run_was_judged_by_are_offered(tmp_path):
     (tmp_path / EXAMPLES).parent.mkdir()
     asked = [{"text": "a blue cup", "picture": ""}, {"text": "", "picture": "x.jpg"}, {"text": "x" * 90, "picture": ""}]
     cases = [
-        {"asked": one, "right": None, "before": None, "after": None, "place_before": 1, "place_after": 1}
+        {"asked": one, "right": one, "before": None, "after": None, "place_before": 1, "place_after": 1}
         for one in asked
     ]
     (tmp_path / EXAMPLES).write_text(json.dumps({"forward": {"best": cases * 2}}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 
 import zoo
 from tests.every import standing_for
-from zoo import errors
+from zoo import errors, films
 from zoo.encoders.fitting import LEAST_VERSION, check_version
 from zoo.items import Item
 from zoo.registry import get_spec, list_models
@@ -109,9 +108,11 @@ def test_a_bad_item_stops_no_other(model: zoo.Embedder, item: Item, error: type,
 
 
 def test_a_film_without_decord(model: zoo.Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "decord", None)
+    from tests.test_films import avi, numbered
+
+    monkeypatch.setattr(films, "_has_decord", lambda: False)
     with pytest.raises(errors.ZooError, match=r"embedding-zoo\[video\]"):
-        model.encode(Item(video=b"\0\0\0\x18ftypmp42broken"))
+        model.encode(Item(video=avi(numbered(3))))
     assert model.encode(Item(video=film(2))).isfinite().all()  # arrays need none
 
 

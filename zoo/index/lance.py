@@ -117,7 +117,8 @@ class LanceIndex(Store):
         import pyarrow as pa
 
         own = [("id", pa.string()), ("reference", pa.string()), (ORIGIN, pa.string())]
-        wanted = dict(own) | {column.name: column.type for column in self.facts.columns}
+        plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # as Lance keeps them
+        wanted = dict(own) | {column.name: plain.get(column.type, column.type) for column in self.facts.columns}
         there = {column.name: column.type for column in self._table.schema}
         vector = there.pop("vector", None)
         if there != wanted or vector is None or not vector.equals(vector_type(self.facts.dim, "float32")):
