@@ -114,7 +114,11 @@ def test_the_texts_that_a_run_was_judged_by_are_offered(tmp_path):
     from zoo.cli.publish import _held_out_texts
 
     (tmp_path / EXAMPLES).parent.mkdir()
-    asked = [{"text": "a blue cup", "picture": ""}, {"text": "", "picture": "report/pictures/0123456789abcdef.jpg"}, {"text": "x" * 90, "picture": ""}]
+    asked = [
+        {"text": "a blue cup", "picture": ""},
+        {"text": "", "picture": "report/pictures/0123456789abcdef.jpg"},
+        {"text": "x" * 90, "picture": ""},
+    ]
     cases = [
         {"asked": one, "right": one, "before": None, "after": None, "place_before": 1, "place_after": 1}
         for one in asked
