@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import itertools
 import json
@@ -9,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +62,11 @@ class Shard:
     schema: "pa.Schema"
     kept: bool = False
     generation: int = 0
+
+    @cached_property
+    def inputs(self) -> str:
+        """A digest of its stamps, `(16 hex digits)`: after an update the same range may hold other inputs."""
+        return hashlib.blake2b(self.stamps, digest_size=8).hexdigest()
 
     @property
     def path(self) -> Path:

@@ -232,5 +232,7 @@ def _origin(shard: Shard, own: bool) -> str:
 
     One that others made may say of its inputs what it likes, so there the file's size and times count too.
     """
-    told = shard.stamps if own else shard.stamps + repr(shard.status).encode()
-    return f"{shard.place.stem}-{hashlib.blake2b(told, digest_size=8 if own else 16).hexdigest()}"
+    if own:
+        return f"{shard.place.stem}-{shard.inputs}"
+    told = shard.stamps + repr(shard.status).encode()
+    return f"{shard.place.stem}-{hashlib.blake2b(told, digest_size=16).hexdigest()}"
