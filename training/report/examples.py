@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -25,17 +25,6 @@ EXAMPLES = "report/examples.json"
 KINDS = {"helped": "Helped most", "hurt": "Hurt most", "best": "Best", "worst": "Furthest from right"}
 _SIDE = 160  # of a thumbnail, pixels
 _MOST = 1_000  # examples of a kind
-
-
-class _Facts(TypedDict):
-    """A `Case` as it is kept."""
-
-    asked: Shown
-    right: Shown
-    before: Shown | None
-    after: Shown | None
-    place_before: int | None
-    place_after: int | None
 
 
 def keep_examples(
@@ -72,7 +61,7 @@ def kept_examples(out: Path) -> dict[str, dict[str, list[Case]]]:
     Raises:
         DamagedRunError: the file holds something else, such as pictures that lie elsewhere.
     """
-    found = read_facts(out / EXAMPLES, dict[str, dict[str, Annotated[list[_Facts], Range(0, _MOST)]]])
+    found = read_facts(out / EXAMPLES, dict[str, dict[str, Annotated[list[Case], Range(0, _MOST)]]])
 
     def shown(facts: dict[str, str] | None) -> Shown | None:
         return None if facts is None else Shown(**facts)
