@@ -95,3 +95,40 @@ def a_stopped_run(gift: Path, made: Path) -> Path:
     root = _stopped(str(made))
     shutil.copy(root / "pairs.csv", gift / "pairs.csv")
     return Path(shutil.copytree(root / "run", gift / "run"))
+
+
+# What may stand where a fact of a run was, and what writes a report of each, a line a time.
+WRONG = [
+    None,
+    True,
+    -1,
+    0,
+    2**63,
+    10**400,
+    1e308,
+    -1e308,
+    "",
+    "../../x",
+    "\ud800",
+    "$\\frac{$",
+    [],
+    [[]],
+    {},
+    [1, "a"],
+    {"a": 1},
+]
+MANY = """
+import json, sys
+from pathlib import Path
+from zoo.errors import ZooError
+from zoo.training.report import write_report
+run, name = Path(sys.argv[1]), sys.argv[2]
+told = 0
+for line in Path(sys.argv[3]).read_text().splitlines():
+    (run / name).write_text(line)
+    try:
+        write_report(run)
+    except ZooError:
+        told += 1
+print(told)
+"""

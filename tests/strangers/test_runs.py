@@ -195,42 +195,6 @@ def _with(value: Any, at: tuple[Any, ...], other: Any) -> Any:
     return copy
 
 
-WRONG = [
-    None,
-    True,
-    -1,
-    0,
-    2**63,
-    10**400,
-    1e308,
-    -1e308,
-    "",
-    "../../x",
-    "\ud800",
-    "$\\frac{$",
-    [],
-    [[]],
-    {},
-    [1, "a"],
-    {"a": 1},
-]
-MANY = """
-import json, sys
-from pathlib import Path
-from zoo.errors import ZooError
-from zoo.training.report import write_report
-run, name = Path(sys.argv[1]), sys.argv[2]
-told = 0
-for line in Path(sys.argv[3]).read_text().splitlines():
-    (run / name).write_text(line)
-    try:
-        write_report(run)
-    except ZooError:
-        told += 1
-print(told)
-"""
-
-
 @slow
 @pytest.mark.parametrize(
     "name", ["recipe.json", "scores.json", "data.json", "report/examples.json", "report/versions.json"]
@@ -238,12 +202,12 @@ print(told)
 def test_every_fact_of_another_type_is_named_or_shown(sandbox: Sandbox, run: Path, name: str) -> None:
     """Figures are drawn for none of these: that is slow, and what is drawn is held to the same ranges."""
     facts = json.loads((run / name).read_text()) if (run / name).exists() else {"torch": "1"}
-    cases = [json.dumps(_with(facts, at, wrong)) for at in _each(facts) for wrong in WRONG]
+    cases = [json.dumps(_with(facts, at, wrong)) for at in _each(facts) for wrong in runs.WRONG]
     (sandbox.gift / "cases").write_text("\n".join(cases))
     code = (
         "import zoo.training.report as r, zoo.training.report.sections as s\nr.can_draw = s.can_draw = lambda: False\n"
     )
-    answer = sandbox.python(code + MANY, run, name, sandbox.gift / "cases", writes=[run]).harmless()
+    answer = sandbox.python(code + runs.MANY, run, name, sandbox.gift / "cases", writes=[run]).harmless()
     assert int(answer.out) > 0 or name == "data.json"
 
 
