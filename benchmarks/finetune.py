@@ -258,7 +258,7 @@ def region_pairs(split: str, sources: tuple[str, ...] = ("composed", "bccd")) ->
     from zoo.training import Pair
 
     from zoo.evaluation.packs import read_pack
-    from zoo.items import Item
+    from zoo.inputs.item import Item
 
     pairs = []
     rows = read_pack("regions", split)
@@ -317,7 +317,7 @@ def passage_pairs(split: str) -> "list[Pair]":
     from zoo.training import Pair
 
     from zoo.evaluation.packs import packs_folder
-    from zoo.items import Item
+    from zoo.inputs.item import Item
 
     rows = pyarrow.parquet.read_table(packs_folder() / "text" / f"passages-{split}.parquet").to_pylist()
     return [Pair(Item(text=row["query"]), Item(text=row["passage"])) for row in rows]

@@ -140,7 +140,7 @@ def inputs(model, count: int):
     """Pictures as uint8 and texts as token ids, as the encoders read them."""
     import torch
 
-    from zoo.items import Item
+    from zoo.inputs.item import Item
 
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, 3, 64, 64), generator=generator, dtype=torch.uint8)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import zoo
 from benchmarks.common import machine, peak_rss_mb, realistic_texts, rounds, speed_rows, table
 from zoo.embedder import Embedder
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
 
 INSTRUCTION = "Find a document image that matches the given query, whatever the language in which it is written:"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
-from zoo.media import FORMATS, IMAGE_SUFFIXES, load_pixels
+from zoo.inputs.image import FORMATS, IMAGE_SUFFIXES, load_pixels
 
 from .messages import explain
 
@@ -300,7 +300,7 @@ def shrink(path: Path, side: int) -> "Image.Image":
     """The upright RGB picture, scaled down so that its longer side is at most `side` pixels.
 
     Raises:
-        InputError: as `zoo.media.load_pixels`.
+        InputError: as `zoo.inputs.image.load_pixels`.
     """
     from PIL import Image, ImageOps
 

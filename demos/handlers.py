@@ -14,9 +14,9 @@ import gradio as gr
 from zoo.embedder import Hit
 from zoo.errors import EmptyTextError, InputError, ZooError
 from zoo.fusion import WeightedSum
-from zoo.heif import Way, decoding
+from zoo.inputs.heif import Way, decoding
+from zoo.inputs.item import Item
 from zoo.instructions import TASKS
-from zoo.items import Item
 from zoo.similarity import cosine, finished
 from zoo.spec import Calibration
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.apart import ImagesApart
-from zoo.heif import refused
+from zoo.inputs.apart import ImagesApart
+from zoo.inputs.heif import refused
 
 from . import compose, text
 from . import map as gallery_map

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import load_model
 from zoo.errors import ZooError
-from zoo.heif import check_library
+from zoo.inputs.heif import check_library
 from zoo.serving.doors import LocalHosts, SameOrigin, bound_socket, is_loopback
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def launch(
         host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
         share: makes a public link through Gradio's tunnel (needs a network).
         queries: what to offer to try, in place of words that stand out.
-        heif: decodes HEIC images of visitors where others reach the page, in a process of its own (see `zoo.apart`);
+        heif: decodes HEIC images of visitors where others reach the page, in a process of its own (see `zoo.inputs.apart`);
             without it they are refused there. A page of this machine alone decodes them wherever pillow-heif is installed.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import Qwen2VLConfig, Qwen2VLModel
 
-from zoo.adapters import merge_adapter
+from zoo.formats.adapters import merge_adapter
 from zoo.formats.vlm import RENAMED
 
 QWEN = RENAMED["qwen"]

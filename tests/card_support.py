@@ -2,8 +2,8 @@
 
 import zoo
 from tests.every import every
-from zoo import cards
 from zoo.evaluation.results import Result
+from zoo.publishing import cards
 
 SPECS = [zoo.get_spec(name) for name in zoo.list_models(tests=True)]
 TEMPLATE = (cards.CARDS / "_template.md").read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from zoo.embedder import Embedder, Tower
 from zoo.encoders.base import Encoder, one_token
 from zoo.errors import EmptyTextError, UnreadableTextError
 from zoo.heads import Identity
-from zoo.items import Item
-from zoo.media import load_pixels
+from zoo.inputs.image import load_pixels
+from zoo.inputs.item import Item
 from zoo.pooling import Cls
 from zoo.spec import ModelSpec
 

@@ -1,4 +1,4 @@
-"""Decoders for the process of `zoo.apart`, each of which does what a crafted image could make a real one do."""
+"""Decoders for the process of `zoo.inputs.apart`, each of which does what a crafted image could make a real one do."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.apart import decoded
+from zoo.inputs.apart import decoded
 from zoo.strangers.confined import Answer
 
 FACTS = {"height": 1, "width": 1}

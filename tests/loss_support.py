@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from zoo.training.losses.base import Loss, Temperature
 from zoo.training.losses.infonce import InfoNCE
 
-from zoo.identity import Right
+from zoo.inputs.identity import Right
 
 
 def units(*shape: int, grad: bool = False) -> torch.Tensor:

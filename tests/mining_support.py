@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
 from zoo.heads import Identity
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.pooling import Mean
 from zoo.spec import ModelSpec
 from zoo.tables.pairs import Pair

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.evaluation.packs import read_pack
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 from zoo.pooling import Cls
 from zoo.spec import ModelSpec
 

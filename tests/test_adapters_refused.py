@@ -25,9 +25,9 @@ from tests.adapter_support import (
     settings,
     write,
 )
-from zoo.adapters import AdapterMismatchError, merge_adapter
 from zoo.encoders.checking import OversizedError
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.formats.adapters import AdapterMismatchError, merge_adapter
 from zoo.formats.known import peft as known
 from zoo.formats.settings import Ignore
 

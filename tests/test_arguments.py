@@ -18,12 +18,13 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo import bulk, publish, reranker, serving
+from zoo import bulk, reranker, serving
 from zoo.arguments import device
 from zoo.cli import build_parser, main
 from zoo.embedder import Embedder
 from zoo.errors import ArgumentError, EmptyTextError, InputError, InvalidTextError, ZooError
 from zoo.index import ExactIndex, LanceIndex, VectorError
+from zoo.publishing import publish
 from zoo.registry import register_model
 from zoo.spec import ModelSpec
 
@@ -156,7 +157,7 @@ STORES = {"exact": store(ExactIndex)} | ({"lance": store(LanceIndex)} if find_sp
 @cache
 def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
     """Name → a public callable, and arguments that it would work with. Not at collection: mteb and lancedb are slow to import."""
-    import zoo.mteb
+    import zoo.evaluation.mteb
 
     model = zoo.build_model("text-test")
     vectors = torch.randn(3, model.spec.dim)
@@ -175,7 +176,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
             for name, one in stores.items()
         },
         **{f"{name}.open": (type(one).open, {"folder": "/nowhere"}) for name, one in stores.items()},
-        "mteb.wrap": (zoo.mteb.wrap, {"model": model}),
+        "mteb.wrap": (zoo.evaluation.mteb.wrap, {"model": model}),
         "encode": (model.encode, untouched),
         "encode_query": (model.encode_query, untouched),
         "encode_document": (model.encode_document, untouched),

@@ -12,7 +12,7 @@ from PIL import Image
 import zoo
 from tests.bad_images import KINDS, VECTOR, encoded, file, picture
 from zoo.errors import EmptyTextError, InputError, UnsupportedInputError
-from zoo.media import load_pixels
+from zoo.inputs.image import load_pixels
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from zoo.bulk.earlier import _below
 from zoo.bulk.known import Known, _Lookup
 from zoo.bulk.shards import FOOTER, ShardFolder, unfinished
 from zoo.errors import TooManyBadItemsError
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 COUNTS = ("added", "changed", "moved", "unchanged", "kept", "removed")
 
@@ -140,7 +140,7 @@ def test_an_unchanged_folder_is_not_read_and_images_at_the_end_are_added(clip, t
         raise AssertionError("a file was read")
 
     monkeypatch.setattr(hashlib, "file_digest", read)
-    monkeypatch.setattr("zoo.media.read_bytes", read)
+    monkeypatch.setattr("zoo.inputs.image.read_bytes", read)
     assert clip.embed(photos, out) == (0, 0, 0, 12, 0, 0)
     assert shard_files(out) == files
     monkeypatch.undo()

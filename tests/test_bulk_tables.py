@@ -17,7 +17,7 @@ from tests.train_tables import as_csv, as_jsonl, png, shard
 from zoo.bulk import SourceError
 from zoo.bulk.sources import open_source
 from zoo.errors import TooManyBadItemsError, UnsupportedModalityError
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables import NoSplitError
 from zoo.tables.options import Options
 

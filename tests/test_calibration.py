@@ -13,7 +13,7 @@ from tests.every import every
 from zoo.cli import main
 from zoo.errors import TokenVectorsError, UnrecognisedCheckpointError
 from zoo.evaluation.calibration import TooFewPairsError, calibrate, calibration_of
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.spec import Calibration
 
 
@@ -93,7 +93,7 @@ def test_it_is_saved_opened_published_and_left_behind_by_training(tmp_path):
     folder = model.save_pretrained(tmp_path / "saved")
     again = zoo.load_model(folder)
     assert again.calibration == model.calibration
-    from zoo.publish import stage
+    from zoo.publishing.publish import stage
 
     assert stage(folder, "org/name", tmp_path / "staged") is not None
     assert zoo.load_model(tmp_path / "staged").calibration == model.calibration

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import zoo
-from zoo import certificate, exports
-from zoo.certificate import FILE, VECTORS, Certificate, CertificateError, checking, golden
 from zoo.cli import main
+from zoo.publishing import certificate, exports
+from zoo.publishing.certificate import FILE, VECTORS, Certificate, CertificateError, checking, golden
 
 QUICK = {"dtypes": ("float32",), "batch_sizes": (1, 32)}
 

@@ -7,8 +7,8 @@ import sys
 import zoo
 from tests import warm
 from tests.every import every
-from zoo import cards
 from zoo.cli import main
+from zoo.publishing import cards
 
 
 def test_a_registered_name(capsys):
@@ -111,7 +111,7 @@ def test_it_loads_no_model():
 
 def test_without_cards_it_is_rendered_from_the_spec(tmp_path, monkeypatch, capsys):
     """A package that was installed without its cards."""
-    from zoo.cards import pages
+    from zoo.publishing.cards import pages
 
     monkeypatch.setattr(pages, "CARDS", tmp_path)
     assert main(["card", "all-minilm-l6-v2", "--raw"]) == 0

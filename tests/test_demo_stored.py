@@ -11,7 +11,7 @@ from PIL import Image
 import zoo
 from tests.demo_support import COLOURS, PATIENT, colour_photos
 from zoo.errors import FingerprintMismatchError, ZooError
-from zoo.heif import check_library
+from zoo.inputs.heif import check_library
 
 pytest.importorskip("gradio")
 

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 import zoo
 from tests.dot_support import BOUND, DOCUMENTS, QUERIES, as_cosine, dot_model, ranking
-from zoo import certificate, exports
 from zoo.bulk import embed_dataset
-from zoo.certificate import checking
 from zoo.cli import main
 from zoo.errors import FingerprintMismatchError, NormsLostError, ZooError
 from zoo.index import ExactIndex, IndexStateError, LanceIndex, open_index
-from zoo.items import Item
+from zoo.inputs.item import Item
+from zoo.publishing import certificate, exports
+from zoo.publishing.certificate import checking
 from zoo.similarity import cosine, dot
 
 PICTURES = [np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8) for seed in range(6)]
@@ -199,10 +199,10 @@ def test_mteb_compares_by_dot_product(dual: zoo.Embedder) -> None:
     from datasets import Dataset
     from torch.utils.data import DataLoader
 
-    import zoo.mteb
+    import zoo.evaluation.mteb
     from tests.mteb_tasks import facts
 
-    wrapped = zoo.mteb.wrap(dual)
+    wrapped = zoo.evaluation.mteb.wrap(dual)
     assert wrapped.mteb_model_meta.similarity_fn_name.value == "dot"
 
     def embed(**columns: list) -> torch.Tensor:
@@ -216,11 +216,11 @@ def test_mteb_compares_by_dot_product(dual: zoo.Embedder) -> None:
 
 def test_mteb_takes_the_mean_of_parts_that_no_tower_reads_together() -> None:
     pytest.importorskip("mteb")
-    import zoo.mteb
+    import zoo.evaluation.mteb
     from tests.mteb_tasks import facts
 
     dual = dot_model("clip-test")
-    wrapped = zoo.mteb.wrap(dual)
+    wrapped = zoo.evaluation.mteb.wrap(dual)
     rows = [{"text": ["a cat", "a dog"], "image": [PICTURES[0], PICTURES[1]]}]
     found = wrapped.encode(rows, task_metadata=facts("Local"), hf_split="test", hf_subset="default")
     expected = (dual.encode(["a cat", "a dog"]) + dual.encode([Item(image=one) for one in PICTURES[:2]])) / 2
@@ -307,7 +307,7 @@ def test_a_checkpoints_own_normalize_is_exported(tmp_path: Path) -> None:
 
 
 def test_libraries_that_cannot_say_it_are_refused_by_name(dual: zoo.Embedder, tmp_path: Path) -> None:
-    from zoo.exports import NotExportableError, open_clip, timm
+    from zoo.publishing.exports import NotExportableError, open_clip, timm
 
     with pytest.raises(NotExportableError, match="open_clip compares by cosine"):
         open_clip.write(dual, tmp_path / "open_clip")
@@ -345,7 +345,7 @@ def test_facts_that_contradict_the_checkpoint_are_refused(published: tuple[zoo.E
 
 
 def test_card_and_show_say_it(model: zoo.Embedder, capsys) -> None:
-    from zoo.cards.facts import fact_rows, summary
+    from zoo.publishing.cards.facts import fact_rows, summary
 
     assert summary(model.spec, weights=True).endswith(
         "vectors of 32 numbers, with their norms, compared by dot product."

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.cards import check, find
 from zoo.errors import ZooError
 from zoo.evaluation.__main__ import card_of, main, pack_results, query_results, query_table, write_card
 from zoo.evaluation.packs import (
@@ -25,6 +24,7 @@ from zoo.evaluation.packs import (
     read_pack,
 )
 from zoo.evaluation.results import FILE, Result, read_results, write_results
+from zoo.publishing.cards import check, find
 
 PHOTOS, EMOJI, SYMBOLS = BENCHMARKS
 AXES = {"apple": 0, "pear": 1, "hat": 2}

@@ -32,7 +32,7 @@ from zoo.evaluation.pairs import (
     compare,
     evaluate_pairs,
 )
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 WORDS = ("cat", "dog", "red car", "lorry", "apple", "pear", "house", "tree", "sun", "moon", "fish", "bird")
 

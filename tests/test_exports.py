@@ -20,7 +20,7 @@ import zoo
 from tests import warm
 from tests.hub import LoopbackHub
 from tests.reference import write
-from zoo import Embedder, Item, exports
+from zoo import Embedder, Item
 from zoo.embedder import Tower
 from zoo.errors import (
     EmptyTextError,
@@ -32,6 +32,7 @@ from zoo.errors import (
 )
 from zoo.heads import DenseStack, Linear, Mlp
 from zoo.pooling import Concat, LastToken, Max, MeanSqrtLength, WeightedMean
+from zoo.publishing import exports
 
 PROJECT = Path(__file__).resolve().parents[1]
 BOUND = 1e-5
@@ -318,7 +319,7 @@ def test_facts_that_do_not_fit_are_refused(change: dict[str, Any], said: str, tm
 def sentence(open_: Any) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    from zoo.exports.module import ZooModule
+    from zoo.publishing.exports.module import ZooModule
 
     model, folder, _ = open_("mini-test")
     return model, SentenceTransformer(modules=[ZooModule.load(str(folder))], device="cpu")
@@ -359,7 +360,7 @@ def test_what_cannot_be_embedded_is_an_error_by_name(value: Any, error: type[Exc
 def test_it_trains_and_saves_through_sentence_transformers(open_: Any, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    from zoo.exports.module import ZooModule
+    from zoo.publishing.exports.module import ZooModule
 
     other = SentenceTransformer(modules=[ZooModule.load(str(open_("mini-test")[1]))], device="cpu")
     optimiser = torch.optim.SGD(other.parameters(), lr=1.0)

@@ -20,8 +20,8 @@ from transformers import AutoModel, AutoProcessor
 
 import zoo
 from tests.reference import write
-from zoo import exports
 from zoo.errors import NotOfferedError, NotSavedError, ZooError
+from zoo.publishing import exports
 
 NAMES = ("mini-test", "vlm2vec-test")
 TEXTS = ["a cat", "two dogs in the snow"]

@@ -23,8 +23,8 @@ from tests.every import standing_for
 from tests.hub import LoopbackHub
 from tests.reference import TEXTS, Photo, write, write_photos
 from zoo.errors import InputError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.exports import NotExportableError, export, open_clip, timm
-from zoo.items import Item
+from zoo.inputs.item import Item
+from zoo.publishing.exports import NotExportableError, export, open_clip, timm
 
 BOUND = 1e-5
 PROJECT = Path(__file__).resolve().parents[1]

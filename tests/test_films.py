@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import zoo
-import zoo.films
+import zoo.inputs.video
 from zoo.errors import (
     CorruptVideoError,
     InputError,
@@ -25,8 +25,8 @@ from zoo.errors import (
     VideoTooLargeError,
     ZooError,
 )
-from zoo.films import Film, frame_indices, load_film
-from zoo.keys import item_key
+from zoo.inputs.keys import item_key
+from zoo.inputs.video import Film, frame_indices, load_film
 from zoo.strangers.confined import Confined
 
 pytest.importorskip("decord", reason="films need decord (extra 'video')")
@@ -167,9 +167,9 @@ def test_chosen_frames_are_those_of_the_whole_film(clips):
 
 
 def test_searching_finds_the_frames_that_counting_finds(clips, monkeypatch):
-    monkeypatch.setattr(zoo.films, "_SEARCH_BEYOND", 0)
+    monkeypatch.setattr(zoo.inputs.video, "_SEARCH_BEYOND", 0)
     searched = [load_film(clip["video"], frames=5) for clip in clips[:20]]
-    monkeypatch.setattr(zoo.films, "_SEARCH_BEYOND", 1000)
+    monkeypatch.setattr(zoo.inputs.video, "_SEARCH_BEYOND", 1000)
     for film, clip in zip(searched, clips, strict=False):
         assert np.array_equal(film.frames, load_film(clip["video"], frames=5).frames)
 
@@ -370,7 +370,7 @@ def test_more_than_two_gibibytes(tmp_path):
 
 @pytest.mark.parametrize("form", ["film", "animation"])
 def test_large_frames(form, monkeypatch):
-    monkeypatch.setattr(zoo.films, "MAX_PIXELS", 59)
+    monkeypatch.setattr(zoo.inputs.video, "MAX_PIXELS", 59)
     source = avi(numbered(3))
     if form == "animation":
         out = io.BytesIO()
@@ -381,7 +381,7 @@ def test_large_frames(form, monkeypatch):
 
 
 def test_all_frames_together_are_bounded(monkeypatch):
-    monkeypatch.setattr(zoo.films, "MAX_FILM_PIXELS", 8 * 60)
+    monkeypatch.setattr(zoo.inputs.video, "MAX_FILM_PIXELS", 8 * 60)
     film = avi(numbered(100))
     assert len(load_film(film, frames=8).frames) == 8
     with pytest.raises(InputError, match="in the 9 that are read") as caught:
@@ -391,7 +391,7 @@ def test_all_frames_together_are_bounded(monkeypatch):
 
 def test_without_decord(monkeypatch):
     monkeypatch.setitem(sys.modules, "decord", None)
-    monkeypatch.setattr(zoo.films, "_has_decord", zoo.films._has_decord.__wrapped__)
+    monkeypatch.setattr(zoo.inputs.video, "_has_decord", zoo.inputs.video._has_decord.__wrapped__)
     with pytest.raises(ZooError, match=r"pip install 'embedding-zoo\[video\]'"):
         load_film(avi(numbered(3)))
     assert len(load_film(numbered(3)).frames) == 3
@@ -449,10 +449,10 @@ def test_damaged_films_are_frames_or_named_errors(clips):
 )
 def test_a_decoder_that_was_taken_over_costs_one_film(decoder, error, said, monkeypatch):
     child = Confined(f"tests.heif_decoders:{decoder}")
-    monkeypatch.setattr(zoo.films, "_decoders", lambda: child)
+    monkeypatch.setattr(zoo.inputs.video, "_decoders", lambda: child)
     for name in ("_SECONDS", "_SECONDS_A_FRAME"):
-        monkeypatch.setattr(zoo.films, name, 0.02)
-    monkeypatch.setattr(zoo.films, "_PATIENCE", 60 if decoder != "hangs" else 5)
+        monkeypatch.setattr(zoo.inputs.video, name, 0.02)
+    monkeypatch.setattr(zoo.inputs.video, "_PATIENCE", 60 if decoder != "hangs" else 5)
     try:
         with pytest.raises(error, match=said):
             load_film(avi(numbered(3)) + b"die")

@@ -17,8 +17,8 @@ from zoo.training.trainer import make_feed
 import zoo
 from zoo import Item, build_model, load_model
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
-from zoo.exports import export
 from zoo.fusion import Combiner, FusedTower, Known, WeightedSum
+from zoo.publishing.exports import export
 from zoo.tables.pairs import Pair
 
 WORDS = ["in blue", "the same at night", "with a long red hat", "x", "made of wood", "two of them"]
@@ -208,7 +208,7 @@ def test_every_loader_of_an_export_fuses_by_the_models_rule(tmp_path):
     from sentence_transformers import SentenceTransformer
     from transformers import AutoModel, AutoProcessor
 
-    from zoo.exports import register
+    from zoo.publishing.exports import register
 
     model = build_model("mini-test").eval()
     model.fusion = trained_combiner(model)
@@ -340,7 +340,7 @@ def test_a_server_fuses_and_counts_the_tokens_of_the_text(model):
 
 
 def test_a_published_copy_keeps_the_rule(model):
-    from zoo.publish import _renamed
+    from zoo.publishing.publish import _renamed
 
     model.fusion = WeightedSum(0.2)
     copy_ = _renamed(model, "me/mine", "mine", None, print)

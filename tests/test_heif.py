@@ -14,11 +14,11 @@ import zoo
 from tests.demo_support import COLOURS, colour_model, colour_photos
 from tests.serve_support import data_url, form, serving
 from tests.test_orientation import STORED, upright
-from zoo import heif
-from zoo.apart import ImagesApart
 from zoo.errors import CorruptImageError, ImageTooLargeError, InputError, NotMediaError, UnreadHeifError, ZooError
-from zoo.films import load_film
-from zoo.media import kind_of, load_pixels
+from zoo.inputs import heif
+from zoo.inputs.apart import ImagesApart
+from zoo.inputs.image import kind_of, load_pixels
+from zoo.inputs.video import load_film
 from zoo.serving import Limits, create_app
 
 HEAD = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf"

@@ -368,14 +368,14 @@ def test_a_certificate_is_checked_out_of_reach_of_the_hub_or_not_at_all(
     hub: LoopbackHub, fresh: Cache, online: Reader, offline: Reader, tmp_path: Path
 ) -> None:
     """Once all is cached every library opens it offline; a part of it is no pass, whichever part it is."""
-    from zoo import certificate, exports
+    from zoo.publishing import certificate, exports
 
     exports.export(zoo.build_model("text-test"), tmp_path / "model")
     certificate.make(zoo.load_model(tmp_path / "model", device="cpu")).save(tmp_path / "model")
     hub.add(tmp_path / "model", "org/certified")
     asked = {"dtypes": ["float32"], "batch_sizes": [8]}
     for reader in (online, offline):
-        answer = reader.call("zoo.certificate:verify", "hf:org/certified", **asked)
+        answer = reader.call("zoo.publishing.certificate:verify", "hf:org/certified", **asked)
         assert answer["result"]["certified"], answer
         assert {row["loader"] for row in answer["result"]["rows"]} >= {"zoo", "transformers", "sentence-transformers"}
         assert all(row["passed"] for row in answer["result"]["rows"]), answer
@@ -383,7 +383,7 @@ def test_a_certificate_is_checked_out_of_reach_of_the_hub_or_not_at_all(
     for file in ("certificate.json", "config.json", "model.safetensors", "tokenizer.json"):
         place = os.readlink(snapshot / file)
         (snapshot / file).unlink()
-        answer = offline.call("zoo.certificate:verify", "hf:org/certified", **asked)
+        answer = offline.call("zoo.publishing.certificate:verify", "hf:org/certified", **asked)
         (snapshot / file).symlink_to(place)
         assert "HubUnreachableError" in answer.get("kinds", ()), (file, answer)
         assert file in answer["message"]

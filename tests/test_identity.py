@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.identity import Answers, Contents, Right, Row
-from zoo.items import Item
+from zoo.inputs.identity import Answers, Contents, Right, Row
+from zoo.inputs.item import Item
 
 ONE, OTHER = (b"\x89PNG\r\n\x1a\n" + words for words in (b"one picture", b"the other 1"))
 

@@ -10,8 +10,8 @@ import pytest
 
 import zoo
 from tests.reference.qwen2_vl import film, picture
+from zoo.inputs.item import Item
 from zoo.instructions import TASKS, film_question, mmeb_query, mmeb_target, sentence
-from zoo.items import Item
 
 TOKEN = "<|image_pad|>"
 INSTRUCTIONS = (

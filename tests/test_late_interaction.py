@@ -31,8 +31,6 @@ from tests.reference.late import (
     write_colqwen2,
 )
 from tests.reference.qwen2_vl import Published, write_qwen2_vl
-from zoo.certificate import inputs_of, make
-from zoo.certificate.checking import verify
 from zoo.errors import (
     InvalidTextError,
     MissingWeightsError,
@@ -41,10 +39,12 @@ from zoo.errors import (
     UnrecognisedCheckpointError,
     UnsupportedModalityError,
 )
-from zoo.exports import export
 from zoo.formats.settings import Ignore
 from zoo.formats.vlm import load
-from zoo.items import Item
+from zoo.inputs.item import Item
+from zoo.publishing.certificate import inputs_of, make
+from zoo.publishing.certificate.checking import verify
+from zoo.publishing.exports import export
 
 BOUND, TELLS = 1e-5, 1e-3
 BASE = "vidore/colqwen2-base"
@@ -359,8 +359,8 @@ def test_what_takes_one_vector_an_item_says_so_first(model: zoo.Embedder, tmp_pa
     from zoo.bulk.run import embed_dataset
     from zoo.evaluation.__main__ import measure
     from zoo.evaluation.pairs import evaluate_pairs
-    from zoo.exports.automodel import ZooConfig, ZooModel
     from zoo.index.opening import check_model
+    from zoo.publishing.exports.automodel import ZooConfig, ZooModel
     from zoo.serving import create_app
 
     texts = tmp_path / "texts.txt"
@@ -433,14 +433,14 @@ def test_the_command_line_shows_token_vectors(options: list[str], model, tmp_pat
 def test_mteb_gets_padded_tokens_and_the_same_scores(model: zoo.Embedder) -> None:
     """Of each query the page that late interaction has first, as `rank` says; an empty query is worth nothing."""
     datasets, mteb = pytest.importorskip("datasets"), pytest.importorskip("mteb")
-    import zoo.mteb
+    import zoo.evaluation.mteb
     from tests.mteb_tasks import facts, retrieval
 
     found = pages()
     first = {f"q{i}": model.rank(query, found, k=1)[0].index for i, query in enumerate(QUERIES)}
     queries = datasets.Dataset.from_dict({"id": list(first), "text": list(QUERIES)})
     corpus = datasets.Dataset.from_dict({"id": ["0", "1", "2"], "image": found})
-    wrapped = zoo.mteb.wrap(model)
+    wrapped = zoo.evaluation.mteb.wrap(model)
     assert wrapped.mteb_model_meta.similarity_fn_name == "MaxSim"
     task = retrieval("LocalPages", "t2i", queries, corpus, {name: {str(page)} for name, page in first.items()})
     scores = mteb.evaluate(wrapped, task, cache=None, show_progress_bar=False)[0].scores["test"][0]

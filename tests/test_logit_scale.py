@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from zoo import build_model, load_model
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
-from zoo.exports import export, register
 from zoo.formats.scale import scale_of
-from zoo.publish import _renamed
+from zoo.publishing.exports import export, register
+from zoo.publishing.publish import _renamed
 from zoo.spec import LogitScale
 
 # Reference checkpoint → whether it adds a bias.

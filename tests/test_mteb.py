@@ -1,4 +1,4 @@
-"""zoo.mteb: mteb's protocol, its own mock tasks, the photos pack as a task, prompts, entries without an embedding, media."""
+"""zoo.evaluation.mteb: mteb's protocol, its own mock tasks, the photos pack as a task, prompts, entries without an embedding, media."""
 
 import io
 import logging
@@ -49,7 +49,7 @@ def _mteb():
     from mteb.models.models_protocols import EncoderProtocol
     from mteb.types import PromptType
 
-    import_module("zoo.mteb")
+    import_module("zoo.evaluation.mteb")
     from tests.mteb_tasks import Colours, Spectrum, facts, model_of, photos, retrieval
 
 
@@ -84,7 +84,7 @@ def clip():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_satisfies_the_protocol_and_tells_its_facts(name):
     model = zoo.build_model(name)
-    wrapped = zoo.mteb.wrap(model)
+    wrapped = zoo.evaluation.mteb.wrap(model)
     assert isinstance(wrapped, EncoderProtocol)
     meta = wrapped.mteb_model_meta
     assert set(meta.modalities) == model.spec.modalities
@@ -95,10 +95,10 @@ def test_every_model_satisfies_the_protocol_and_tells_its_facts(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_telling_mock_tasks_are_green(name):
-    wrapped = zoo.mteb.wrap(zoo.build_model(name))
+    wrapped = zoo.evaluation.mteb.wrap(zoo.build_model(name))
     tasks = [task for task in get_compatible_mock_tasks(wrapped) if task.metadata.name in TELLING]
     if wrapped.model.spec.similarity == "maxsim":
-        tasks = [task for task in tasks if zoo.mteb.RANKS.search(task.metadata.type)]
+        tasks = [task for task in tasks if zoo.evaluation.mteb.RANKS.search(task.metadata.type)]
     assert len(tasks) >= 2
     found = mteb.evaluate(wrapped, tasks, cache=None, show_progress_bar=False)
     assert {one.task_name for one in found.task_results} == {task.metadata.name for task in tasks}
@@ -115,7 +115,7 @@ def test_the_telling_tasks_exist_and_cover_text_and_image():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*NAMES, "zoo-mini"])
 def test_mtebs_mock_run_is_green(name):
-    wrapped = zoo.mteb.wrap(zoo.load_model(name) if name == "zoo-mini" else zoo.build_model(name))
+    wrapped = zoo.evaluation.mteb.wrap(zoo.load_model(name) if name == "zoo-mini" else zoo.build_model(name))
     if wrapped.model.spec.similarity == "maxsim":
         pytest.skip("most kinds of tasks take one vector an item; those that rank are among the telling")
     found = mteb.mock_run(wrapped)
@@ -146,7 +146,7 @@ def photo_scores(tmp_path_factory):
 def test_the_photos_pack_gives_the_recall_of_our_own_evaluation(category, photo_scores, monkeypatch):
     model, packs, ours = photo_scores
     monkeypatch.setenv("ZOO_DATA", str(packs))
-    found = mteb.evaluate(zoo.mteb.wrap(model), photos(category), cache=None, show_progress_bar=False)
+    found = mteb.evaluate(zoo.evaluation.mteb.wrap(model), photos(category), cache=None, show_progress_bar=False)
     scores = found.task_results[0].scores["test"][0]
     queries, expected = {"t2i": (ours.texts, ours.text_to_image), "i2t": (ours.images, ours.image_to_text)}[category]
     # mteb rounds to five digits, so the queries that succeed are counted: equal counts are equal shares.
@@ -169,7 +169,7 @@ def with_prompts(default=None, **prompts):
 
 def test_roles_get_the_models_prompts():
     model = with_prompts(query="query: ", passage="passage: ", any="text: ", default="any")
-    wrapped, rows = zoo.mteb.wrap(model), [{"text": "a red motorbike"}, {"text": "two cats"}]
+    wrapped, rows = zoo.evaluation.mteb.wrap(model), [{"text": "a red motorbike"}, {"text": "two cats"}]
     texts = [row["text"] for row in rows]
     for role, expected in (
         (PromptType.query, model.encode_query(texts)),
@@ -181,7 +181,7 @@ def test_roles_get_the_models_prompts():
 
 
 def test_a_prompt_named_like_a_kind_of_task_goes_first():
-    wrapped = zoo.mteb.wrap(with_prompts(query="query: ", STS="compare: "))
+    wrapped = zoo.evaluation.mteb.wrap(with_prompts(query="query: ", STS="compare: "))
     sts = facts("Local", type="STS")
     assert wrapped.prompt(sts, None) == wrapped.prompt(sts, PromptType.query) == "compare: "
     assert wrapped.prompt(facts("Local"), PromptType.query) == "query: "
@@ -190,24 +190,24 @@ def test_a_prompt_named_like_a_kind_of_task_goes_first():
 
 def test_a_model_that_takes_instructions_gets_the_tasks_words():
     words = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
-    wrapped = zoo.mteb.wrap(with_prompts(query=words, document=""))
+    wrapped = zoo.evaluation.mteb.wrap(with_prompts(query=words, document=""))
     task = facts("Local", prompt={"query": "Find the song"})
     assert wrapped.prompt(task, PromptType.query) == "Instruct: Find the song\nQuery: "
     assert wrapped.prompt(task, PromptType.document) == ""
     assert wrapped.prompt(facts("Local", prompt="Tell moods apart"), None) == "Instruct: Tell moods apart\nQuery: "
-    other = zoo.mteb.wrap(with_prompts(), instruction="<{instruction}> ")
+    other = zoo.evaluation.mteb.wrap(with_prompts(), instruction="<{instruction}> ")
     assert other.prompt(task, PromptType.query) == "<Find the song> "
     with pytest.raises(ValueError, match="instruction"):
-        zoo.mteb.wrap(with_prompts(), instruction="no place for it")
+        zoo.evaluation.mteb.wrap(with_prompts(), instruction="no place for it")
 
 
 # ------------------------------------------------------------------------------------------------ what cannot be embedded
 
 
 def test_entries_without_an_embedding_are_zero_counted_and_the_others_unharmed(clip, caplog):
-    wrapped = zoo.mteb.wrap(clip)
+    wrapped = zoo.evaluation.mteb.wrap(clip)
     rows = [{"text": "a cat"}, {"text": ""}, {"text": None}, {"text": " \n"}, {"text": "a dog"}]
-    with caplog.at_level(logging.WARNING, "zoo.mteb"):
+    with caplog.at_level(logging.WARNING, "zoo.evaluation.mteb"):
         vectors = embed(wrapped, loader(rows))
     torch.testing.assert_close(vectors[[0, 4]], clip.encode(["a cat", "a dog"]), rtol=0, atol=1e-6)
     assert vectors[1:4].abs().max() == 0
@@ -220,7 +220,7 @@ def test_entries_without_an_embedding_are_zero_counted_and_the_others_unharmed(c
 def test_a_broken_picture_costs_its_own_row_only(clip):
     good = [png("red"), png("green")]
     rows = [{"image": {"bytes": data, "path": None}} for data in (good[0], good[0][:60], b"<html>", good[1])]
-    wrapped = zoo.mteb.wrap(clip)
+    wrapped = zoo.evaluation.mteb.wrap(clip)
     vectors = embed(wrapped, loader(rows, image=datasets.Image()))
     torch.testing.assert_close(vectors[[0, 3]], clip.encode(good), rtol=0, atol=1e-6)
     assert vectors[1:3].abs().max() == 0
@@ -231,20 +231,20 @@ def test_a_retrieval_run_survives_empty_documents(clip):
     words = {"id": ["1", "2", "3"], "text": ["a red motorbike", "", "two cats"]}
     queries = datasets.Dataset.from_dict({"id": ["q"], "text": ["two cats"]})
     task = retrieval("LocalEmpty", "t2t", queries, datasets.Dataset.from_dict(words), {"q": {"3"}})
-    wrapped = zoo.mteb.wrap(clip)
+    wrapped = zoo.evaluation.mteb.wrap(clip)
     found = mteb.evaluate(wrapped, task, cache=None, show_progress_bar=False)
     assert found.task_results[0].get_score() == pytest.approx(1)
     assert wrapped.skipped == Counter({"empty-text": 1})
 
 
 def test_what_the_model_does_not_read_at_all_is_an_error():
-    wrapped = zoo.mteb.wrap(zoo.build_model("image-test"))
+    wrapped = zoo.evaluation.mteb.wrap(zoo.build_model("image-test"))
     with pytest.raises(UnsupportedModalityError, match=r"Local .*image-test reads image, not text"):
         embed(wrapped, loader([{"text": "a cat"}, {"text": "a dog"}]))
 
 
 def test_other_precisions_are_refused(clip):
-    wrapped = zoo.mteb.wrap(clip)
+    wrapped = zoo.evaluation.mteb.wrap(clip)
     options = {"task_metadata": facts("Local"), "hf_split": "test", "hf_subset": "default"}
     with pytest.raises(ValueError, match="CompressionWrapper"):
         wrapped.encode(loader([{"text": "a cat"}]), precision="int8", **options)
@@ -261,7 +261,7 @@ def test_interleaved_entries_are_the_sum_of_their_parts_on_dual_towers(clip):
         {"text": "a dog", "image": None},
         {"text": "", "image": {"bytes": red, "path": None}},
     ]
-    wrapped = zoo.mteb.wrap(clip)
+    wrapped = zoo.evaluation.mteb.wrap(clip)
     vectors = embed(wrapped, loader(rows, image=datasets.Image()))
     texts, pictures = clip.encode(["a cat", "a dog"]), clip.encode([red, green])
     expected = torch.stack([F.normalize(texts[0] + pictures[0], dim=0), pictures[1], texts[1], pictures[0]])
@@ -269,13 +269,15 @@ def test_interleaved_entries_are_the_sum_of_their_parts_on_dual_towers(clip):
     assert not wrapped.skipped
     # A model of text alone takes the text of such entries, as mteb's own wrappers do.
     text = zoo.build_model("text-test")
-    both = embed(zoo.mteb.wrap(text), loader(rows[:1], image=datasets.Image()))
+    both = embed(zoo.evaluation.mteb.wrap(text), loader(rows[:1], image=datasets.Image()))
     torch.testing.assert_close(both, text.encode(["a cat"]), rtol=0, atol=1e-6)
 
 
 def test_batches_of_lists_are_read_too(clip):
     pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    vectors = embed(zoo.mteb.wrap(clip), [{"image": pictures, "id": ["1", "2"]}, {"image": pictures[:1], "id": ["3"]}])
+    vectors = embed(
+        zoo.evaluation.mteb.wrap(clip), [{"image": pictures, "id": ["1", "2"]}, {"image": pictures[:1], "id": ["3"]}]
+    )
     torch.testing.assert_close(vectors, clip.encode([*pictures, pictures[0]]), rtol=0, atol=1e-6)
 
 
@@ -297,7 +299,7 @@ def wav(hertz: float) -> bytes:
 
 
 def test_sound_comes_at_the_encoders_rate_in_one_channel():
-    wrapped = zoo.mteb.wrap(model_of(Spectrum()))
+    wrapped = zoo.evaluation.mteb.wrap(model_of(Spectrum()))
     sounds = [{"array": tone(1200, rate), "sampling_rate": rate} for rate in (16_000, 8_000, 44_100)]
     sounds.append({"array": np.stack([tone(1200, 16_000)] * 2), "sampling_rate": 16_000})
     sounds.append({"array": tone(2400, 16_000), "sampling_rate": 16_000})
@@ -318,7 +320,7 @@ def test_a_retrieval_task_over_sound_files():
     near = [{"array": tone(hertz + 15, 22_050).tolist(), "sampling_rate": 22_050} for hertz in pitches]
     queries = datasets.Dataset.from_dict({"id": [f"q{name}" for name in ids], "audio": near})
     task = retrieval("LocalSound", "a2a", queries, corpus, {f"q{name}": {name} for name in ids})
-    wrapped = zoo.mteb.wrap(model_of(Spectrum()))
+    wrapped = zoo.evaluation.mteb.wrap(model_of(Spectrum()))
     found = mteb.evaluate(wrapped, task, cache=None, show_progress_bar=False)
     assert found.task_results[0].get_score() == pytest.approx(1)
     assert not wrapped.skipped
@@ -334,11 +336,13 @@ def test_frames_keep_their_layout_whatever_it_is():
     first = torch.from_numpy(clip.transpose(0, 3, 1, 2).copy())
     forms = [clip, first, torch.from_numpy(clip), first.numpy(), [Image.fromarray(frame) for frame in clip]]
     for form in forms:
-        np.testing.assert_array_equal(zoo.mteb._frames(form, 16), clip)
+        np.testing.assert_array_equal(zoo.evaluation.mteb._frames(form, 16), clip)
     # Three rows high: only the kind of array tells the two layouts apart.
     low = clip[:, :3]
-    np.testing.assert_array_equal(zoo.mteb._frames(torch.from_numpy(low.transpose(0, 3, 1, 2).copy()), 16), low)
-    wrapped = zoo.mteb.wrap(model_of(Colours()))
+    np.testing.assert_array_equal(
+        zoo.evaluation.mteb._frames(torch.from_numpy(low.transpose(0, 3, 1, 2).copy()), 16), low
+    )
+    wrapped = zoo.evaluation.mteb.wrap(model_of(Colours()))
     vectors = embed(wrapped, [{"video": [*forms, clip.astype(np.float32), clip[..., :2], None]}])
     assert torch.equal(vectors[1:5], vectors[:1].expand(4, -1))
     assert vectors[5:].abs().max() == 0
@@ -352,7 +356,7 @@ def test_a_retrieval_task_over_films_of_the_pack():
     ids = [row["id"] for row in rows]
     files = [{"bytes": row["video"], "path": None} for row in rows]
     corpus = datasets.Dataset.from_dict({"id": ids, "video": files}).cast_column("video", datasets.Video())
-    wrapped = zoo.mteb.wrap(model_of(Colours()))
+    wrapped = zoo.evaluation.mteb.wrap(model_of(Colours()))
     # Frames as torchcodec and mteb's collators give them give the vectors of the file itself.
     frames = [torch.from_numpy(decord.VideoReader(io.BytesIO(row["video"]))[:].asnumpy()) for row in rows]
     from_files = embed(wrapped, DataLoader(corpus))
@@ -371,12 +375,12 @@ def test_models_of_one_name_do_not_share_results(tmp_path):
     one, other = zoo.build_model("mini-test"), zoo.build_model("mini-test")
     with torch.no_grad():
         next(other.parameters()).add_(1)
-    revision = zoo.mteb.wrap(one).mteb_model_meta.revision
-    assert revision == zoo.mteb.wrap(one).mteb_model_meta.revision
-    changed = [zoo.mteb.wrap(other), zoo.mteb.wrap(one, instruction="{instruction}: ")]
-    short = zoo.mteb.wrap(one, dim=8)
+    revision = zoo.evaluation.mteb.wrap(one).mteb_model_meta.revision
+    assert revision == zoo.evaluation.mteb.wrap(one).mteb_model_meta.revision
+    changed = [zoo.evaluation.mteb.wrap(other), zoo.evaluation.mteb.wrap(one, instruction="{instruction}: ")]
+    short = zoo.evaluation.mteb.wrap(one, dim=8)
     with pytest.warns(UserWarning, match="columns lose accuracy"):
         vectors = embed(short, [{"text": ["a cat"]}])
     assert vectors.shape == (1, 8)
     assert len({revision, *(wrapped.mteb_model_meta.revision for wrapped in (*changed, short))}) == 4
-    assert zoo.mteb.wrap(one, revision="a" * 40).mteb_model_meta.revision == "a" * 40
+    assert zoo.evaluation.mteb.wrap(one, revision="a" * 40).mteb_model_meta.revision == "a" * 40

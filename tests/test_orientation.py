@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps, features
 
 import zoo
-from zoo.media import load_pixels
+from zoo.inputs.image import load_pixels
 
 # What undoes each orientation: the image that is stored for an upright one.
 STORED = {

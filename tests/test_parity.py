@@ -20,7 +20,7 @@ from tests.every import standing_for
 from tests.reference import IMAGE_NAMES, NAMES, TEXT_NAMES, TEXTS, Photo, Reference, centred_cosine, write, write_photos
 from zoo.encoders.hf_dual import HfNaflexImage
 from zoo.encoders.text import TransformersText
-from zoo.items import as_item
+from zoo.inputs.item import as_item
 
 BOUND = 1e-5
 SQUARES = tuple(name for name in IMAGE_NAMES if "naflex" not in name)

@@ -5,7 +5,7 @@ import torch
 
 from zoo import pooling
 from zoo.heads import DenseStack, Identity, Linear, Mlp
-from zoo.items import Tokens
+from zoo.inputs.item import Tokens
 
 STATES = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]], [[2.0, 0.0], [4.0, 2.0], [99.0, 99.0]]])
 RIGHT = torch.tensor([[True, True, True], [True, True, False]])

@@ -20,7 +20,7 @@ from zoo import pooling
 from zoo.encoders import shortening
 from zoo.encoders.rust import Core
 from zoo.encoders.tokenizing import FastTokenizer
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 
 BOUND = 1e-5
 

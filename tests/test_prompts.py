@@ -20,7 +20,7 @@ from zoo.cli import main
 from zoo.errors import FingerprintMismatchError, PromptError, UnrecognisedCheckpointError
 from zoo.evaluation.pairs import evaluate_pairs
 from zoo.index.opening import check_model
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.prompts import is_name
 from zoo.serving.limits import Limits, RequestError
 from zoo.serving.wire import parse

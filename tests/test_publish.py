@@ -22,9 +22,9 @@ from tests.demo_support import colour_photos
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.train_support import PAINTS, SHAPES, picture
-from zoo import publish
 from zoo.cli import main
 from zoo.hub import DiskFullError, HubError
+from zoo.publishing import publish
 
 TEXTS = ["a red circle", "blue square", "something else entirely, and longer"]
 
@@ -112,7 +112,7 @@ def test_a_run_is_published_verified_and_has_its_demo(run: Path, hub: LoopbackHu
 
 
 def test_the_published_model_gives_the_runs_vectors(run: Path, hub: LoopbackHub, child: Child, tmp_path: Path):
-    done = child.call("zoo.publish:publish", {"path": str(run)}, "org/mine", check=False)
+    done = child.call("zoo.publishing.publish:publish", {"path": str(run)}, "org/mine", check=False)
     assert "error" not in done, done
     loaded = child.load("hf:org/mine", texts=TEXTS)
     assert torch.allclose(torch.tensor(loaded["texts"]), zoo.load_model(run).encode(TEXTS), atol=1e-6)
@@ -149,15 +149,15 @@ def test_who_may_not_publish_is_told_before_any_work(
 def test_a_taken_name_is_refused_and_update_lets_it(hub: LoopbackHub, child: Child, tmp_path: Path):
     hub.add({"config.json": b"{}", "notes.txt": b"mine", "own.py": b"", "open_clip_config.json": b"{}"}, "me/mine")
     folder = staged(tmp_path / "staged")
-    refused = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine")
+    refused = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
     assert refused["error"] == "NameTakenError"
     assert "--update" in refused["message"]
-    assert "error" not in child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine", update=True)
+    assert "error" not in child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine", update=True)
     repo = hub.repos["me/mine"]
     files = repo.commits[repo.refs["main"]].files
     assert {"notes.txt", "own.py"} <= set(files), "other people's files stay"
     assert "open_clip_config.json" not in files, "an earlier export that this one does not have goes"
-    again = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine", update=True)
+    again = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine", update=True)
     assert "error" not in again
     assert repo.refs["main"] == list(repo.commits)[-1]
     assert len(repo.commits) == 2, "nothing new makes no commit"
@@ -166,13 +166,13 @@ def test_a_taken_name_is_refused_and_update_lets_it(hub: LoopbackHub, child: Chi
 def test_an_interrupted_upload_goes_on(hub: LoopbackHub, child: Child, tmp_path: Path):
     folder = staged(tmp_path / "staged", "clip-test")
     hub.fail("^POST .*/commit/", times=50, status=500)
-    broken = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine")
+    broken = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
     assert broken["error"] == "HubUnreachableError"
     sent = [line for line in hub.requests if line.startswith("PUT ")]
     assert len(sent) == len(list(folder.glob("*.safetensors")))
     hub.faults.clear()
     hub.requests.clear()
-    assert "error" not in child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine")
+    assert "error" not in child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
     assert not [line for line in hub.requests if line.startswith("PUT ")], "what the hub had was sent again"
     loaded = child.load("hf:me/mine", texts=TEXTS)
     assert torch.allclose(torch.tensor(loaded["texts"]), zoo.load_model(folder).encode(TEXTS), atol=1e-6)
@@ -181,7 +181,7 @@ def test_an_interrupted_upload_goes_on(hub: LoopbackHub, child: Child, tmp_path:
 def test_bytes_that_changed_on_the_way_are_noticed(hub: LoopbackHub, child: Child, tmp_path: Path):
     folder = staged(tmp_path / "staged", "text-test")
     hub.spoil("^POST .*/commit/")
-    answer = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine")
+    answer = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
     assert answer["error"] == "HubError"
     assert "other bytes than were sent" in answer["message"]
 
@@ -190,7 +190,7 @@ def test_a_loader_that_departs_stops_it(tmp_path: Path, monkeypatch: pytest.Monk
     """The exported weights are spoiled behind the exporter's back."""
     from safetensors.torch import load_file, save_file
 
-    from zoo import exports
+    from zoo.publishing import exports
 
     write = exports.export
 
@@ -248,7 +248,7 @@ def test_dry_run_writes_everything_and_needs_no_network(tmp_path: Path, capsys: 
 
 def test_the_vision_tower_goes_to_timm(hub: LoopbackHub, child: Child, tmp_path: Path):
     publish.stage_timm(zoo.build_model("image-test"), "me/vision", tmp_path / "timm")
-    done = child.call("zoo.publish:upload", {"path": str(tmp_path / "timm")}, "me/vision")
+    done = child.call("zoo.publishing.publish:upload", {"path": str(tmp_path / "timm")}, "me/vision")
     assert "error" not in done, done
     loaded = child.load("hf:me/vision", images=[])
     assert loaded["spec"]["dim"] == zoo.get_spec("image-test").dim
@@ -291,7 +291,7 @@ def test_somebody_else_was_faster(hub: LoopbackHub, child: Child, tmp_path: Path
     folder = staged(tmp_path / "staged", "text-test")
     hub.add({"README.md": b"# started on the website"}, "me/mine")
     hub.before("^POST .*/commit/", lambda: hub.add({"README.md": b"# theirs"}, "me/mine"))
-    answer = child.call("zoo.publish:upload", {"path": str(folder)}, "me/mine")
+    answer = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
     assert answer["error"] == "HubConflictError", answer
     assert hub.repos["me/mine"].files["README.md"] == b"# theirs"
 

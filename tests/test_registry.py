@@ -249,7 +249,7 @@ def test_shape_is_as_stated(name):
                 pixels = torch.zeros(2, 3, *encoder.transform.size, dtype=torch.uint8)
                 assert tower({"pixels": pixels}).shape == (2, spec.dim)
             else:
-                tokens = zoo.items.Tokens(torch.zeros(2, 3, encoder.width), torch.ones(2, 3, dtype=torch.bool))
+                tokens = zoo.inputs.item.Tokens(torch.zeros(2, 3, encoder.width), torch.ones(2, 3, dtype=torch.bool))
                 one = (2, spec.dim) if spec.similarity == "cosine" else (2, 3, spec.dim)
                 assert tower.head(tower.pooler(tokens)).shape == one
 
@@ -277,7 +277,7 @@ def test_it_is_tiny(name, models):
 def test_forward_gives_unit_vectors(name, models):
     model = models[name]
     for tower, some in _towers_and_inputs(model):
-        vectors = tower(tower.encoder.prepare([zoo.items.as_item(x) for x in some]))
+        vectors = tower(tower.encoder.prepare([zoo.inputs.item.as_item(x) for x in some]))
         assert (len(vectors), vectors.shape[-1]) == (len(some), model.spec.dim)
         assert vectors.dtype == torch.float32
         lengths = vectors.norm(dim=-1)
@@ -294,7 +294,7 @@ BEHIND_FEATURES = re.compile(r"vision_tower\..*(post_layernorm|layers\.2)\.")
 def test_backward_reaches_every_weight(name, models):
     model = zoo.build_model(name).train()
     for tower, some in _towers_and_inputs(model):
-        vectors = tower(tower.encoder.prepare([zoo.items.as_item(x) for x in some]))
+        vectors = tower(tower.encoder.prepare([zoo.inputs.item.as_item(x) for x in some]))
         (vectors * torch.randn_like(vectors)).sum().backward()
     gradients = {key: weight.grad for key, weight in model.named_parameters() if not BEHIND_FEATURES.search(key)}
     assert [key for key, gradient in gradients.items() if gradient is None] == []
@@ -376,7 +376,7 @@ def test_a_shape_without_its_tokenizer_reads_no_text():
 
 
 def _towers_and_inputs(model: zoo.Embedder) -> list[tuple[torch.nn.Module, list]]:
-    return [(model.route(zoo.items.as_item(some[0])), some) for some in inputs(model)]
+    return [(model.route(zoo.inputs.item.as_item(some[0])), some) for some in inputs(model)]
 
 
 def test_another_prompt_is_another_vector(models):

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from tests.every import standing_for
-from zoo import exports
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
 from zoo.encoders.text import TransformersText
@@ -25,6 +24,7 @@ from zoo.formats.schema import check_config
 from zoo.formats.transformers import TEXT, text_spec
 from zoo.heads import Identity
 from zoo.pooling import Mean
+from zoo.publishing import exports
 
 TEXTS = ["a cat", "two dogs in the snow", "word " * 60]
 
@@ -296,10 +296,10 @@ def test_files_and_folders_are_as_open_as_the_umask_leaves_them(mask: int, tmp_p
     from zoo.training import Pair, adapters, checkpoint
     from zoo.training.vector_cache import _write
 
-    from zoo import certificate
     from zoo.bulk.shards import write_atomically
     from zoo.evaluation.results import Result, write_results
-    from zoo.exports import timm
+    from zoo.publishing import certificate
+    from zoo.publishing.exports import timm
     from zoo.tables import webdataset, write_pairs
 
     model = zoo.build_model("text-test")

@@ -71,7 +71,7 @@ def test_a_prompt_that_is_not_pooled(kind: str, mode: Any, plain: dict[str, Path
 
 
 def test_it_is_saved_and_exported(plain: dict[str, Path], tmp_path: Path) -> None:
-    from zoo.exports import export
+    from zoo.publishing.exports import export
 
     theirs = written(tmp_path / "st", plain["bert"], "mean", Normalize(), include_prompt=False)
     expected = torch.tensor(theirs.encode_query(TEXTS))

@@ -9,7 +9,7 @@ import pytest
 
 import zoo
 from tests.serve_support import data_url, form, picture, serving
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.serving import Limits
 
 openai = pytest.importorskip("openai")

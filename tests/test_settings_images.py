@@ -353,7 +353,7 @@ def test_long_texts_lose_their_beginning_where_the_tokenizer_says_so(name: str, 
 
 
 def test_what_is_followed_is_exported_too(changed: Callable[..., Path], paths: list[Path], tmp_path: Path) -> None:
-    from zoo.exports import dual
+    from zoo.publishing.exports import dual
 
     settings = {"do_normalize": False, "rescale_factor": 0.01, "resample": 1, "do_resize": True, "size": 90}
     model = zoo.load_model(changed("transformers-clip-2021", "preprocessor_config.json", **settings))

@@ -20,11 +20,11 @@ import zoo
 from tests.every import standing_for
 from tests.hub import LoopbackHub
 from tests.reference import sentence_models
-from zoo import certificate, exports
-from zoo.certificate import Certificate, checking
-from zoo.certificate.files import steers
 from zoo.cli import main
 from zoo.formats import TOKENIZER_FILES
+from zoo.publishing import certificate, exports
+from zoo.publishing.certificate import Certificate, checking
+from zoo.publishing.certificate.files import steers
 
 QUICK: dict[str, Any] = {"dtypes": ("float32",), "batch_sizes": (8,)}
 PROMPTS = {"query": "ask: ", "passage": "read this: "}

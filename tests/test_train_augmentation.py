@@ -16,7 +16,7 @@ from zoo.training.augmentation import (
     pick_frames,
 )
 
-from zoo.items import Box, Item
+from zoo.inputs.item import Box, Item
 
 EVERYTHING = Augmentation.parse("crop, flip, colour, erase; words, swap; gain, shift, mute; frames")
 PICTURE = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 40, 60)).astype(np.uint8))

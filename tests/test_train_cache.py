@@ -19,8 +19,8 @@ from zoo.training.vector_cache import (
 )
 
 from zoo.errors import FingerprintMismatchError, InputError, MissingFileError, UnsupportedInputError
-from zoo.items import Box, Item, Mask
-from zoo.keys import item_key
+from zoo.inputs.item import Box, Item, Mask
+from zoo.inputs.keys import item_key
 from zoo.registry import build_model
 
 FACTS = {"model": "one", "weights": "abc"}

@@ -23,7 +23,7 @@ from tests.dot_support import as_cosine, dot_model
 from tests.loss_support import columns_of, exact, same, st
 from tests.train_support import fresh, quick, text_pairs
 from zoo.errors import FingerprintMismatchError, NormsLostError
-from zoo.keys import item_key
+from zoo.inputs.keys import item_key
 
 HOLD = {
     "infonce",

@@ -9,7 +9,7 @@ from zoo.training.losses import build_loss, list_losses
 
 from tests.loss_support import right_of
 from zoo import build_model
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 COUNT = 6
 SPECIAL = {

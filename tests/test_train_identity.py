@@ -27,7 +27,7 @@ from zoo.training.trainer import make_feed
 from tests.loss_support import right_of, units
 from tests.train_support import PAINTS, SHAPES, fresh, picture, quick, remove, same_weights, text_pairs
 from zoo.evaluation.pairs import evaluate_pairs
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.pairs import Selection, answers_of
 
 CALM = {"progress": False, "trackers": (), "report": False}

@@ -14,7 +14,7 @@ from zoo.training.rehearsal import rehearse
 from tests.train_support import fresh, picture, quick, text_pairs, without_plots
 from tests.train_tables import KINDS, source_of
 from zoo.cli import main
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair, answers_of
 
 CALM = {"progress": False, "trackers": (), "report": False}

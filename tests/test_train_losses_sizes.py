@@ -17,7 +17,7 @@ from zoo.embedder import Tower
 from zoo.encoders.base import NoSuchBlockError
 from zoo.encoders.text import TransformersText
 from zoo.heads import Identity, Linear
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.models.text import byte_tokenizer
 from zoo.pooling import Mean
 

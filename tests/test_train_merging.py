@@ -34,7 +34,7 @@ from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
 from zoo.errors import ZooError
 from zoo.heads import Identity
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.pooling import Cls, Mean
 from zoo.spec import ModelSpec
 from zoo.tables.pairs import Pair

@@ -13,8 +13,8 @@ from zoo.training.rows import set_aside
 from tests.train_support import PAINTS, SHAPES, fresh, picture
 from tests.train_tables import as_csv, as_jsonl, as_parquet, shard
 from zoo.cli import main
-from zoo.items import Item
-from zoo.keys import item_key
+from zoo.inputs.item import Item
+from zoo.inputs.keys import item_key
 from zoo.tables import open_pairs, write_pairs
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import MINED

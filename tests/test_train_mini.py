@@ -18,7 +18,7 @@ from zoo.training.trainer import finish
 from tests.train_support import fresh, picture, remove, same_weights
 from zoo import build_model, load_model
 from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 CALM = {"progress": False, "trackers": (), "report": False}
 THINGS = {"circle": 0, "square": 1, "bar": 2, "cross": 3}

@@ -11,7 +11,7 @@ from tests.mining_support import DIM, at_cosine, cosine, random_cloud, ranking, 
 from zoo import build_model
 from zoo.encoders.static import StaticText
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair, PairTable
 
 

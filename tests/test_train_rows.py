@@ -21,7 +21,7 @@ from tests.train_tables import BLUE, KINDS, RED, as_csv, as_jsonl, as_parquet, s
 from zoo.bulk.limit import Limit
 from zoo.cli import main
 from zoo.errors import TooManyBadItemsError
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables import open_pairs
 from zoo.tables.pairs import Selection, answers_of
 

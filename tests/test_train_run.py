@@ -19,7 +19,7 @@ from zoo.training.trainer import RecipeMismatchError, finish, make_feed, planned
 from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs
 from zoo import load_model
 from zoo.errors import TooManyBadItemsError
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 CALM = {"progress": False, "trackers": (), "report": False}
 

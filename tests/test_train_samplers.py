@@ -10,7 +10,7 @@ from zoo.training.balancing import balance_weights, sinkhorn
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.samplers import SamplerError, UnknownSamplerError, build_sampler, describe_samplers
 
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair
 
 SIZES = (300, 120, 60)

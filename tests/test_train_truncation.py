@@ -15,7 +15,7 @@ from zoo.cli import main
 from zoo.encoders.base import Cut, Encoder
 from zoo.encoders.open_clip import OpenClipText
 from zoo.encoders.tokenizing import SlowTokenizer
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair
 
 

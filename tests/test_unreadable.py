@@ -20,7 +20,7 @@ from zoo.encoders.text import TransformersText
 from zoo.encoders.tokenizing import load_tokenizer
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import EmptyTextError, MissingWeightsError, UnreadableTextError
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 RUN = "thequickbrownfox" * 8  # one unbroken run of more than WordPiece's 100 letters
 TEXTS = ["a red motorbike", "two dogs 猫", "猫 犬 at dawn", "Привет мир", "猫", "日本語の文章", RUN, RUN + " ok", "🐈"]

@@ -21,7 +21,7 @@ from zoo.errors import (
     UnsupportedInputError,
     UnsupportedModalityError,
 )
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
 from zoo.reading import Reading
 
@@ -75,10 +75,10 @@ def test_an_instruction_takes_its_place_in_the_sequence(model, encoder):
 
 def test_parts_are_read_in_their_order(model):
     encoder = with_reading(model, prompt="{{ content }}!")
-    item = zoo.items.as_item(Item(parts=["first", picture(0), "then", picture(1)]))
+    item = zoo.inputs.item.as_item(Item(parts=["first", picture(0), "then", picture(1)]))
     text = encoder.tokenizer.decode(encoder.read(item).ids)
     assert text.replace("<|image_pad|>", "") == "first<|vision_start|><|vision_end|>then<|vision_start|><|vision_end|>!"
-    other = zoo.items.as_item(Item(parts=["first", picture(1), "then", picture(0)]))
+    other = zoo.inputs.item.as_item(Item(parts=["first", picture(1), "then", picture(0)]))
     assert not torch.allclose(last(encoder, [item]), last(encoder, [other]), atol=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_neither_padding_nor_neighbours_change_a_vector(model, positions):
         Item(text="a"),
         Item(image=picture(0)),
         Item(text="a much longer text, " * 6, image=picture(1, 40, 200)),
-        zoo.items.as_item(Item(parts=[picture(2, 120, 30), "and", picture(0)])),
+        zoo.inputs.item.as_item(Item(parts=[picture(2, 120, 30), "and", picture(0)])),
     ]
     alone = torch.cat([last(encoder, [item]) for item in items])
     for side in ("left", "right"):
@@ -154,7 +154,7 @@ def test_large_pictures_are_read_ahead_by_their_bytes(model, encoder, monkeypatc
         return max(len(pulled) - n for n, _ in done)
 
     assert furthest() > 60  # small ones count as any picture
-    monkeypatch.setattr("zoo.windows._WINDOW_BYTES", 8 * encoder.size(read))
+    monkeypatch.setattr("zoo.encoders.windows._WINDOW_BYTES", 8 * encoder.size(read))
     assert furthest() <= 3 * 8 + 4  # two windows, and the rest of a chunk; of one more the results
 
 
@@ -265,7 +265,7 @@ def test_bad_items_are_named(model, item, error, said):
 
 def test_parts_need_no_items_around_them(encoder):
     item = Item(parts=["before", picture(0), "after"])
-    assert encoder.read(item).ids == encoder.read(zoo.items.as_item(item)).ids  # training reads items as they are
+    assert encoder.read(item).ids == encoder.read(zoo.inputs.item.as_item(item)).ids  # training reads items as they are
 
 
 def test_other_models_do_not_read_parts():

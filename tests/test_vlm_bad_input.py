@@ -12,9 +12,10 @@ from PIL import Image
 
 import zoo
 from tests.every import standing_for
-from zoo import errors, films
+from zoo import errors
 from zoo.encoders.fitting import LEAST_VERSION, check_version
-from zoo.items import Item
+from zoo.inputs import video as films
+from zoo.inputs.item import Item
 from zoo.registry import get_spec, list_models
 from zoo.streaming import is_out_of_memory
 
@@ -123,7 +124,7 @@ def test_words_are_cut_and_pictures_never(model: zoo.Embedder) -> None:
     encoder = model.towers[0].encoder
     for item in (
         Item(image=picture(100, 100), text="word " * 5_000, instruction="Find it."),
-        zoo.items.as_item(Item(parts=[picture(60, 60), "first", picture(80, 50), "word " * 5_000])),
+        zoo.inputs.item.as_item(Item(parts=[picture(60, 60), "first", picture(80, 50), "word " * 5_000])),
     ):
         read = encoder.read(item)
         assert len(read.ids) <= encoder.max_tokens
@@ -222,7 +223,7 @@ def test_a_fingerprint_tells_readings_apart_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_keys_of_items_differ_where_their_content_does() -> None:
-    from zoo.keys import item_key
+    from zoo.inputs.keys import item_key
 
     a, b = picture(20, 20, 1), picture(20, 20, 2)
     items = [

@@ -22,7 +22,7 @@ from zoo.encoders.resizing import fetched_size
 from zoo.encoders.visuals import Visuals
 from zoo.encoders.vlm import VlmEncoder
 from zoo.errors import InvalidPixelsError, TooManyTokensError
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl, tiny_qwen3_vl
 from zoo.reading import LATER, Reading
 

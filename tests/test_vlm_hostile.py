@@ -17,9 +17,9 @@ import zoo
 from tests.hostile_support import bomb, edit, put
 from tests.reference.qwen2_vl import Published, picture, write_adapter, write_qwen2_vl
 from zoo import errors
-from zoo.adapters import read_settings
+from zoo.formats.adapters import read_settings
 from zoo.formats.vlm import load
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.reading import Reading
 
 LIKE = "gme-qwen2vl-2b"

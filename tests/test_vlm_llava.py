@@ -22,7 +22,7 @@ from tests.reference.qwen2_vl import QUESTION, SAME, film, items, picture
 from zoo.encoders.vlm import VlmEncoder, open_processor
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats.vlm import load
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.models.llava_backbones import llava_processor, tiny_llava
 from zoo.reading import Reading
 
@@ -316,7 +316,7 @@ def test_a_picture_is_looked_at_once_in_a_batch(kind: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("kind", KINDS)
 def test_neither_padding_nor_neighbours_change_a_vector(kind: str) -> None:
     encoder = tiny(kind)
-    both = zoo.items.as_item(Item(parts=[picture(0), "and", picture(3, 120, 40)]))
+    both = zoo.inputs.item.as_item(Item(parts=[picture(0), "and", picture(3, 120, 40)]))
     some = [*items()[:6], both, Item(image=picture(4, 300, 20))]
     if kind == "llava_onevision":
         some += [Item(video=film(1, frames), text="a film") for frames in (1, 3, 8)]

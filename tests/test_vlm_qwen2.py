@@ -18,7 +18,7 @@ from tests.reference.qwen2_vl import QUESTION, SAME, Published, film, items, pic
 from tests.reference.qwen3_vl import write_qwen3_vl
 from zoo.encoders.vlm import VlmEncoder
 from zoo.formats.vlm import load
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.models.backbones import SPECIALS, TINY_PIXELS, byte_processor, byte_specials, tiny_qwen2_vl
 
 BOUND, TELLS = 1e-5, 1e-3
@@ -177,7 +177,7 @@ GOLDEN = [
 @pytest.mark.parametrize(("name", "item", "text"), GOLDEN)
 def test_prompts_to_the_letter(name: str, item: Item, text: str) -> None:
     encoder = tiny(name)
-    ids = once(encoder.read(zoo.items.as_item(item)).ids)
+    ids = once(encoder.read(zoo.inputs.item.as_item(item)).ids)
     assert encoder.tokenizer.decode(ids) == text
     assert ids == byte_ids(text)
 

@@ -38,7 +38,7 @@ from tests.reference.qwen3_vl import (
 from tests.reference.vl_utils import utils
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.formats.vlm import load
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 BOUND, TELLS = 1e-5, 1e-3
 TOKEN = 32 * 32
@@ -432,7 +432,7 @@ def test_a_repository_without_a_kind_is_refused(written: dict[str, Published]) -
 
 def rendered(name: str, item: Item) -> str:
     encoder = zoo.build_model(name).towers[0].encoder
-    text = encoder.tokenizer.decode(encoder.read(encoder.prompted(zoo.items.as_item(item), "")).ids)
+    text = encoder.tokenizer.decode(encoder.read(encoder.prompted(zoo.inputs.item.as_item(item), "")).ids)
     for pad in ("<|image_pad|>", "<|video_pad|>"):
         while pad * 2 in text:
             text = text.replace(pad * 2, pad)

@@ -8,7 +8,7 @@ import torch
 from zoo.training import Pair, Recipe
 
 from zoo import build_model
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 SHAPES = ("circle", "square", "bar", "cross")
 PAINTS = {"red": (200, 30, 30), "blue": (30, 60, 210), "green": (30, 160, 60)}

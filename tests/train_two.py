@@ -18,7 +18,7 @@ from zoo.training.sharding import whole
 from zoo.training.trainer import make_feed
 
 from tests.train_support import fresh, quick, text_pairs
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 WRITTEN = {
     "matryoshka": "matryoshka(dims=[16, 8]):infonce",

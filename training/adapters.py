@@ -11,7 +11,10 @@ from typing import Annotated, Literal, TypedDict
 
 from torch import Tensor, nn
 
-from zoo.adapters import (
+from zoo.embedder import Embedder, Tower
+from zoo.errors import ZooError
+from zoo.files import save_tensors
+from zoo.formats.adapters import (
     CONFIG,
     NAME,
     PREFIX,
@@ -27,17 +30,14 @@ from zoo.adapters import (
     unfit,
     unload,
 )
-from zoo.adapters.files import MOST_RANK
-from zoo.embedder import Embedder, Tower
-from zoo.errors import ZooError
-from zoo.files import save_tensors
+from zoo.formats.adapters.files import MOST_RANK
 from zoo.formats.tensors import read_safetensors
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import Range, check, parse
 
 from .optim import block_of, pattern_regex, select
 
-_NAMES = re.compile(r"(\w|\\[.-]|\|)*")  # and no expression that could take for ever; see `zoo.adapters.exact`
+_NAMES = re.compile(r"(\w|\\[.-]|\|)*")  # and no expression that could take for ever; see `zoo.formats.adapters.exact`
 ADAPTER, TRAINED = "zoo_adapter.json", "trained.safetensors"
 
 

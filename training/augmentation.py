@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.errors import ZooError
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 from .naming import what_there_is
 

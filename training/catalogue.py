@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.pairs import datasets_of
 
 from .rows import Sound

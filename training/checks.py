@@ -6,7 +6,7 @@ import numpy as np
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError, NormsLostError, ZooError
-from zoo.identity import Contents
+from zoo.inputs.identity import Contents
 from zoo.registry import PREFIXES, get_spec
 from zoo.spec import ModelSpec, need_one_vector
 from zoo.tables.pairs import Pair, PairTable, numbers_in, place_of

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from zoo.errors import InputError, ZooError
-from zoo.identity import Answers
-from zoo.keys import item_key
+from zoo.inputs.identity import Answers
+from zoo.inputs.keys import item_key
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked
 from zoo.strangers.made import made_here, mark

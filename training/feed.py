@@ -13,9 +13,9 @@ from torch import Tensor
 from zoo.embedder import Embedder
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
 from zoo.fusion import FusedEncoder, FusedRead, Known
-from zoo.identity import Answers
-from zoo.items import Item
-from zoo.keys import item_key
+from zoo.inputs.identity import Answers
+from zoo.inputs.item import Item
+from zoo.inputs.keys import item_key
 from zoo.tables.pairs import Pair, PairTable, datasets_of, place_of
 
 from .augmentation import Augmentation

@@ -11,7 +11,7 @@ import torch
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError
-from zoo.identity import Contents
+from zoo.inputs.identity import Contents
 from zoo.tables.pairs import Pair, PairTable, Selection
 from zoo.tables.splits import TRAIN, VALIDATION, SplitTable, leaves_of
 from zoo.tables.table import Tables

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from zoo.embedder import Embedder
 from zoo.errors import InputError, NormsLostError
 from zoo.fusion import FusedEncoder
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.spec import ModelSpec
 from zoo.tables.pairs import Pair, PairTable
 

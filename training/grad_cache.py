@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.embedder import Embedder
+from zoo.encoders.windows import batches
 from zoo.errors import ZooError
-from zoo.windows import batches
 
 from .gather import check_even
 from .modes import keeps_statistics

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zoo.errors import InputError
-from zoo.identity import Answers
+from zoo.inputs.identity import Answers
 from zoo.tables.pairs import Pair, PairTable
 
 from .checks import PairsError

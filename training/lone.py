@@ -3,7 +3,7 @@
 from collections import Counter
 
 from zoo.embedder import Embedder
-from zoo.identity import Answers
+from zoo.inputs.identity import Answers
 
 from .gather import world
 from .grad_cache import normalises_batches

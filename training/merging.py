@@ -21,7 +21,7 @@ from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, read_config
 from zoo.formats.schema import scale_of
 from zoo.formats.sizes import read_header
 from zoo.fusion import is_default
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.registry import load_model
 from zoo.spec import LogitScale
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError, ZooError
-from zoo.items import Item
-from zoo.keys import item_key
+from zoo.inputs.item import Item
+from zoo.inputs.keys import item_key
 from zoo.spec import need_one_vector
 from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.schema import MINED

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair, PairTable, place_of
 
 from .checkpoint import save_checkpoint, write_json

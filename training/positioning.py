@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.func import functional_call
 
 from zoo.embedder import Embedder
+from zoo.encoders.windows import batches
 from zoo.errors import InputError, ZooError
 from zoo.evaluation.metrics import hits
-from zoo.identity import Answers, Right, Row
-from zoo.items import Item
+from zoo.inputs.identity import Answers, Right, Row
+from zoo.inputs.item import Item
 from zoo.registry import load_model
 from zoo.tables.pairs import Pair, PairTable, datasets_of
-from zoo.windows import batches
 
 from .checks import check_similarity
 from .losses.base import Loss

@@ -1,6 +1,6 @@
 """What the data say more than once, in a line: captions of one image, and what a batch would take for negatives."""
 
-from zoo.identity import Answers, Right
+from zoo.inputs.identity import Answers, Right
 
 from .feed import Feed
 from .losses import Loss

@@ -8,8 +8,8 @@ import numpy as np
 
 from zoo.bulk.limit import Limit
 from zoo.errors import InputError, TooManyBadItemsError
-from zoo.identity import Answers
-from zoo.items import Item
+from zoo.inputs.identity import Answers
+from zoo.inputs.item import Item
 from zoo.tables.errors import MissingWordError, TableError
 from zoo.tables.pairs import Pair, PairTable, Selection, answers_of, numbers_in, of_datasets, place_of
 

@@ -11,7 +11,7 @@ import torch
 
 from zoo.embedder import Embedder
 from zoo.fusion import add_combiner
-from zoo.identity import Answers
+from zoo.inputs.identity import Answers
 from zoo.strangers.made import made_here
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 

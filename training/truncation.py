@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from zoo.embedder import Embedder
 from zoo.encoders.base import Cut
 from zoo.errors import InputError
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair, PairTable
 
 from .feed import sample_of

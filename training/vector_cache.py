@@ -26,8 +26,8 @@ from zoo.bulk.fingerprints import check_fingerprint
 from zoo.embedder import Embedder, heads_hash
 from zoo.errors import InputError, UnsafeFolderError, ZooError
 from zoo.fusion import is_default
-from zoo.items import Item, as_item
-from zoo.keys import KEY_BYTES, item_key
+from zoo.inputs.item import Item, as_item
+from zoo.inputs.keys import KEY_BYTES, item_key
 from zoo.spec import need_one_vector
 from zoo.strangers.folders import Place
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo._version import __version__
 from zoo.errors import InputError, ZooError
-from zoo.items import Box, Item, Mask, Point
+from zoo.inputs.item import Box, Item, Mask, Point
 from zoo.registry import build_model, get_spec, list_models, load_model, register_model
 from zoo.spec import ModelSpec
 

@@ -17,8 +17,8 @@ from zoo.describing import described, elsewhere, names_of
 from zoo.encoders.base import Batch, Encoder
 from zoo.errors import ArgumentError, InputError, UnsupportedInputError, UnsupportedModalityError
 from zoo.fusion import FusedEncoder, FusedTower, WeightedSum, apart
-from zoo.items import Item, Tokens, as_item
-from zoo.media import is_open_file
+from zoo.inputs.image import is_open_file
+from zoo.inputs.item import Item, Tokens, as_item
 from zoo.prompts import Role, for_role, name_for, text_of
 from zoo.similarity import PRECISIONS, Precision, check_precision, finished, quantize, similarity
 from zoo.spec import Calibration, LogitScale, ModelSpec, Similarity
@@ -208,7 +208,7 @@ class Embedder(nn.Module):
 
         Args:
             inputs: str, pathlib.Path, bytes, a file opened in mode "rb", picture, array or `Item`, or many of them (see
-                `zoo.items.as_item`).
+                `zoo.inputs.item.as_item`).
             prompt: text that is put before texts as it stands, or where a vision-language model has its instruction.
             prompt_name: a prompt of the model's by its name (`spec.prompts`), in place of `prompt`. With neither, the
                 default prompt of a model that has one (`spec.default_prompt_name`).
@@ -403,8 +403,8 @@ class Embedder(nn.Module):
         return save_pretrained(self, Path(folder), dtype)
 
     def push_to_hub(self, repo: str, **options: Any) -> Any:
-        """Publishes the model as "org/name", with card and certificate; the options are those of `zoo.publish.publish`."""
-        from zoo.publish import publish
+        """Publishes the model as "org/name", with card and certificate; the options are those of `zoo.publishing.publish.publish`."""
+        from zoo.publishing.publish import publish
 
         return publish(self, repo, **options)
 

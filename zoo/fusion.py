@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Cut, Encoder, NoSuchBlockError
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 from zoo.similarity import finished
 
 if TYPE_CHECKING:

@@ -205,7 +205,7 @@ def _like(
 
 
 def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Embedder":
-    """The model with the facts of zoo.json, which stands beside other libraries' layouts (see `zoo.exports`)."""
+    """The model with the facts of zoo.json, which stands beside other libraries' layouts (see `zoo.publishing.exports`)."""
     path = folder / FACTS
     if not path.is_file() or (
         like is not None and like.reading is not None

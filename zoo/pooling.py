@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoo.items import Tokens
+from zoo.inputs.item import Tokens
 
 
 class Cls(nn.Module):

@@ -12,16 +12,16 @@ from zoo.arguments import checked, flag, many, optional, text, whole
 from zoo.arguments import path as a_path
 from zoo.encoders.rust import opening
 from zoo.encoders.vlm import VlmEncoder, content_of
+from zoo.encoders.windows import batches
 from zoo.errors import InputError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import read_object
 from zoo.formats.vlm import load as load_vlm
 from zoo.formats.vlm import wanted
 from zoo.hub import snapshot
-from zoo.items import Item, as_item
+from zoo.inputs.item import Item, as_item
 from zoo.pooling import LastToken
 from zoo.reading import Reading
 from zoo.spec import ModelSpec
-from zoo.windows import batches
 
 
 @dataclass(frozen=True)

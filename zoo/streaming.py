@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.encoders.windows import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
-from zoo.items import as_item
-from zoo.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from zoo.inputs.image import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from zoo.inputs.item import as_item
 from zoo.similarity import cut, usable
-from zoo.windows import Pace, batches, windows
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder, Tower

@@ -20,7 +20,7 @@ import zoo
 from tests.reference.base import stir
 from tests.reference.qwen2_vl import MEAN, STD, Published, Row, picture, states, write_qwen2_vl, write_tokenizer
 from tests.reference.vocab import byte_bpe
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 DIM, TOKEN = 128, 28 * 28
 QUERIES = ("who paid?", "What is the share of wind power in the second chart of the report, by year?", "café, 3 x 7")

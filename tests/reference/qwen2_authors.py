@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.reference.qwen2_vl import Published, Row, last, states, write_qwen2_vl
 from tests.reference.vl_utils import fetched
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 TOKEN = 28 * 28
 

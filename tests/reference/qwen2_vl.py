@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import zoo
 from tests.reference.base import stir
 from tests.reference.vocab import byte_bpe
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 SPECIALS = (
     "<|endoftext|>",

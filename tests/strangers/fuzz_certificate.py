@@ -13,7 +13,7 @@ GOOD: dict[str, Any] = {}
 def prepare(folder: Path) -> None:
     """A saved model with its certificate."""
     import zoo
-    from zoo import certificate
+    from zoo.publishing import certificate
 
     zoo.build_model("mini-test").save_pretrained(folder / "model")
     model = zoo.load_model(folder / "model")
@@ -24,7 +24,7 @@ def prepare(folder: Path) -> None:
 
 def opens(folder: Path) -> None:
     """What `verify` does with it before it embeds anything."""
-    from zoo.certificate import Certificate, checking
+    from zoo.publishing.certificate import Certificate, checking
 
     found = Certificate.load(folder / "model")
     assert found is not None

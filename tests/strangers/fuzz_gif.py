@@ -5,8 +5,8 @@ from random import Random
 
 from tests.strangers.fuzz import mutated
 from tests.strangers.videos import gif
-from zoo.films import load_film
-from zoo.media import load_pixels
+from zoo.inputs.image import load_pixels
+from zoo.inputs.video import load_film
 
 GOOD = gif(16, 12, 3, drawn=16)
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from tests.strangers.fuzz import mutated
 from tests.strangers.videos import mp4
 from zoo.evaluation.packs import packs_folder
-from zoo.films import load_film
+from zoo.inputs.video import load_film
 
 
 def _good() -> bytes:

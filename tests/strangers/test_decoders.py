@@ -13,7 +13,7 @@ from tests.strangers.harness import Sandbox
 from tests.strangers.videos import CONTENTS, gif, mp4
 
 pytest.importorskip("decord", reason="films need decord (extra 'video')")
-FILM = "from pathlib import Path\nfrom zoo.films import load_film\nimport sys\nfor name in sys.argv[1:]:\n    film = load_film(Path(name))\n    print(film.frames.shape, film.frames[0, 0, 0].tolist())"
+FILM = "from pathlib import Path\nfrom zoo.inputs.video import load_film\nimport sys\nfor name in sys.argv[1:]:\n    film = load_film(Path(name))\n    print(film.frames.shape, film.frames[0, 0, 0].tolist())"
 FAST = {"avi-playlist", "mp4-url", "gif-frames"}
 NAMES = [
     "clip%d.png",

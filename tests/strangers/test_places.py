@@ -14,8 +14,8 @@ from tests.hostile_support import edit, put
 from tests.reference.qwen2_vl import write_qwen2_vl
 from tests.strangers.fuzz import finds
 from tests.strangers.harness import Sandbox
-from zoo import certificate
-from zoo.exports import export
+from zoo.publishing import certificate
+from zoo.publishing.exports import export
 
 LIKE = "gme-qwen2vl-2b"
 PROCESSOR, PICTURES, TOKENS = "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"

@@ -24,7 +24,7 @@ VERIFY = ("--quick", "--loaders", "zoo,sentence-transformers")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with the files of every loader, a certificate and a card."""
     import zoo
-    from zoo import certificate, exports
+    from zoo.publishing import certificate, exports
 
     folder = tmp_path_factory.mktemp("published") / "model"
     model = zoo.build_model("text-test")
@@ -244,7 +244,7 @@ PROCESSOR = """
 import sys
 from pathlib import Path
 import zoo
-from zoo.exports.automodel import ZooProcessor
+from zoo.publishing.exports.automodel import ZooProcessor
 from zoo.formats.writing import described
 model = zoo.build_model("text-test")
 given = Path(sys.argv[1])
@@ -278,7 +278,7 @@ def test_mined_pairs_and_their_media(sandbox: Sandbox) -> None:
     code = """
 import sys
 from pathlib import Path
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables import write_pairs
 from zoo.tables.pairs import Pair
 picture = Path(sys.argv[2]).read_bytes()

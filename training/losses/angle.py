@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.identity import Right
+from zoo.inputs.identity import Right
 
 from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
 from .cosent import order_loss

@@ -32,7 +32,7 @@ class Loss(nn.Module):
 
     Attributes:
         reads: names of what it needs beyond queries and targets. The trainer gives these, and refuses data without:
-            `right`, a `zoo.identity.Right`: which targets are right for which queries, so never negatives; it is
+            `right`, a `zoo.inputs.identity.Right`: which targets are right for which queries, so never negatives; it is
             given where anything is but each query's own positive;
             `empty` `(B + B·M,)` bool: places without a target; given where there are some;
             `ignore` `(B, B + B·M)` bool: further targets that are no fair negatives of a query;

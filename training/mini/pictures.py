@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.embedder import Embedder
-from zoo.identity import Answers
-from zoo.items import Item
+from zoo.inputs.identity import Answers
+from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair, answers_of
 
 from .augment import COLOURS, colour_of

@@ -11,9 +11,9 @@ import numpy as np
 
 from zoo.errors import InputError
 from zoo.evaluation.pairs import WAYS, PairScores, Ranking
-from zoo.identity import Contents
-from zoo.items import Item
-from zoo.media import load_pixels
+from zoo.inputs.identity import Contents
+from zoo.inputs.image import load_pixels
+from zoo.inputs.item import Item
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair, PairTable

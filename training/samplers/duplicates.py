@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zoo.identity import Contents
+from zoo.inputs.identity import Contents
 from zoo.tables.pairs import Pair
 
 from .base import BatchSampler, Rows, SamplerError, register_sampler

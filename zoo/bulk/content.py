@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 # 8 bytes of the size, little-endian, and 16 of the digest: files of other sizes are told apart without being read.
 CONTENT_BYTES = 24

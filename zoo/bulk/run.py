@@ -207,7 +207,7 @@ def _take_all(job: Job, feed: Feed, stream: "Iterator[Encoded]", progress: bool 
 def _check_together(embedder: "Embedder", data: Source) -> None:
     """Raises UnsupportedModalityError where a model does not read the columns of an item together."""
     if "+" in data.kind:
-        from zoo.items import Item
+        from zoo.inputs.item import Item
 
         try:
             embedder.route(Item(**dict.fromkeys(data.kind.replace("media", "image").split("+"), "?")))

@@ -10,7 +10,7 @@ from zoo.bulk.errors import BadRowError, SourceError
 from zoo.bulk.sources import ALL, RESERVED, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.bulk.splits import SplitFilter
 from zoo.errors import EmptyTextError, InputError
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.cells import Guess, from_cell, from_json, json_list, printable
 from zoo.tables.choice import Choice, choose
 from zoo.tables.errors import NoSplitError

@@ -133,8 +133,8 @@ def _picture(find: "Callable[[], Path | bytes | None]") -> str:
     """
     from PIL import Image
 
-    from zoo.films import load_film
-    from zoo.media import kind_of, load_pixels
+    from zoo.inputs.image import kind_of, load_pixels
+    from zoo.inputs.video import load_film
 
     try:
         if (source := find()) is None:

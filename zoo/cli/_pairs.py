@@ -14,7 +14,7 @@ from zoo.errors import TooManyBadItemsError, ZooError
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.evaluation.results import Result
-    from zoo.items import Item
+    from zoo.inputs.item import Item
     from zoo.tables import Table
 
 TASK = "pair-retrieval"

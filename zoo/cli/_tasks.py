@@ -220,7 +220,7 @@ def _mteb_job(task: Any, split: str | None) -> Job:
     revision = str(facts.dataset.get("revision", ""))[:12]
 
     def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
-        from zoo.mteb import wrap
+        from zoo.evaluation.mteb import wrap
 
         if split is not None:
             if split not in task.eval_splits:

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the card; loads no model."""
-    from zoo import cards
     from zoo.errors import ZooError
+    from zoo.publishing import cards
 
     text = cards.card_text(source(arguments.name))
     if arguments.raw:
@@ -52,7 +52,7 @@ def _show(text: str) -> None:
 
     from rich.markdown import Markdown
 
-    from zoo.cards.blocks import split
+    from zoo.publishing.cards.blocks import split
 
     # The front matter repeats the facts for programs, and the markers are for them too.
     body = re.sub(r"<!--.*?-->", "", split(text)[1], flags=re.DOTALL)

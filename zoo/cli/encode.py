@@ -16,7 +16,7 @@ from zoo.cli._shared import (
     print_table,
 )
 from zoo.errors import ZooError
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 EXAMPLES = (
     'zoo encode "a red motorbike"',

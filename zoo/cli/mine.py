@@ -40,7 +40,7 @@ from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     from zoo.bulk.sources import Opened
-    from zoo.items import Item
+    from zoo.inputs.item import Item
     from zoo.tables.options import Options
     from zoo.tables.schema import Schema
 
@@ -246,7 +246,7 @@ def _corpus(place: Path, told: "Options") -> "Opened":
 
 def _candidates(corpus: "Opened", place: Path, modalities: frozenset[str]) -> "list[Item]":
     """What is in it, without the rows that cannot be read, which are named."""
-    from zoo.items import as_item
+    from zoo.inputs.item import as_item
 
     records = list(corpus.choose([], None, modalities).records())
     if bad := [record.error for record in records if record.error is not None]:

@@ -20,7 +20,7 @@ from zoo.cli._shared import add_ignore, check_folder, existing, print_json, sour
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from zoo.publish import Staged
+    from zoo.publishing.publish import Staged
 
 EXAMPLES = (
     "zoo publish runs/mine --to me/my-model --dry-run",
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stages, tries, uploads; prints where it is."""
-    from zoo import publish
+    from zoo.publishing import publish
 
     model = source(arguments.source)
     repo, space = _repositories(arguments)
@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _repositories(arguments: argparse.Namespace) -> tuple[str, str | None]:
     """The repositories of the model and of the Space, if there is to be one; raises ZooError where they cannot be written."""
-    from zoo import publish
+    from zoo.publishing import publish
 
     repo, space = arguments.to.removeprefix("hf:"), arguments.space
     if space == "":
@@ -150,7 +150,7 @@ def _repositories(arguments: argparse.Namespace) -> tuple[str, str | None]:
 
 def _check(arguments: argparse.Namespace, space: str | None) -> None:
     """Raises ZooError for an option that cannot be followed, before anything is loaded."""
-    from zoo import publish
+    from zoo.publishing import publish
 
     if arguments.license:
         publish.check_license(arguments.license)

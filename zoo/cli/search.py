@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.cli._prompt import Search
     from zoo.embedder import Embedder
     from zoo.index import Match
-    from zoo.items import Item
+    from zoo.inputs.item import Item
 
 EXAMPLES = (
     'zoo search vectors/ "a red motorbike"',
@@ -133,7 +133,7 @@ def _ask(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Searc
 
 
 def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Search") -> int:
-    from zoo.items import Item
+    from zoo.inputs.item import Item
 
     composed = arguments.query is not None and arguments.image is not None
     asked = Item(text=arguments.query, image=arguments.image) if composed else arguments.image or arguments.query

@@ -11,7 +11,7 @@ import sys
 
 from zoo.cli._shared import DEFAULT_MODEL, add_device, open_model, port, positive
 from zoo.errors import ZooError
-from zoo.heif import check_library
+from zoo.inputs.heif import check_library
 
 EXAMPLES = (
     "zoo serve                                     # zoo-mini at http://127.0.0.1:8000/v1",

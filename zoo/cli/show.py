@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from zoo.cards import reading_rows
+    from zoo.publishing.cards import reading_rows
     from zoo.registry import LIKE, PREFIXES, get_spec, load_model
 
     where = source(arguments.name)

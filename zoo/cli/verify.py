@@ -40,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the table and the verdict; 0 where nothing departs, 1 where something does, or nothing is certified."""
 
-    from zoo import certificate
-    from zoo.certificate.checking import BATCHES, DTYPES
     from zoo.errors import ZooError
-    from zoo.exports import LOADERS
+    from zoo.publishing import certificate
+    from zoo.publishing.certificate.checking import BATCHES, DTYPES
+    from zoo.publishing.exports import LOADERS
 
     where = source(arguments.name)
     if arguments.write:
@@ -106,8 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _write(where: object, ignore: list[str]) -> int:
     from pathlib import Path
 
-    from zoo import certificate
     from zoo.errors import ZooError
+    from zoo.publishing import certificate
     from zoo.registry import load_model
 
     if not isinstance(where, Path):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import NotOfferedError, UnreadableTextError, ZooError
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 from zoo.spec import Modality
 
 Batch = dict[str, Tensor]

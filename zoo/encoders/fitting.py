@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.checking import OversizedError
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
-from zoo.media import MAX_PIXELS
+from zoo.inputs.image import MAX_PIXELS
 from zoo.reading import Reading
 
 LEAST_VERSION = "5.18"

@@ -11,7 +11,7 @@ from zoo.encoders.base import Batch, Cut, Encoder, one_token
 from zoo.encoders.checking import check_transformers
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 
 # model_type of the whole → classes of its two towers.
 TOWERS = {
@@ -95,7 +95,7 @@ class HfNaflexImage(Encoder):
         self.width = self.tower.config.hidden_size
 
     def read(self, item: Item) -> dict[str, Tensor]:
-        from zoo.media import load_pixels
+        from zoo.inputs.image import load_pixels
 
         image = torch.from_numpy(load_pixels(item.image)).permute(2, 0, 1)
         return {k: v[0] for k, v in self.processor(images=[image], return_tensors="pt").items()}

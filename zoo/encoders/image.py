@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.checking import check_timm
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 
 
 class TimmImage(Encoder):

@@ -18,7 +18,7 @@ from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.tokenizing import check_text, held
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 from zoo.strangers import trial
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.media import load_pixels
+from zoo.inputs.image import load_pixels
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -84,7 +84,7 @@ class PixelTransform:
         return {k: v for k, v in facts.items() if k != "scale" or v != UNIT}
 
     def read(self, source: Any) -> Tensor:
-        """Any picture (see `zoo.media.load_pixels`) as uint8 `(3, height, width)` of `size`."""
+        """Any picture (see `zoo.inputs.image.load_pixels`) as uint8 `(3, height, width)` of `size`."""
         pixels = load_pixels(source)
         image = torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W) with channels last in memory: torch's fast path
         return self.apply(image).contiguous()

@@ -8,7 +8,7 @@ from torch import nn
 
 from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 
 
 class StaticText(Encoder):

@@ -14,7 +14,7 @@ from zoo.encoders.base import Batch, Cut, Encoder, NoSuchBlockError
 from zoo.encoders.checking import check_transformers, positions_of
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
 from zoo.errors import TooManyTokensError
-from zoo.items import Item, Tokens
+from zoo.inputs.item import Item, Tokens
 
 PACKED = "zoo_packed"
 # Backbones whose positions can be given and whose attention sees nothing but its own sequence.

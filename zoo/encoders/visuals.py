@@ -87,7 +87,7 @@ class Visuals:
         """
         if self.reading.video != self.reading.image or all(kind != "video" for kind, _ in content):
             return content
-        from zoo.films import load_film
+        from zoo.inputs.video import load_film
 
         unfolded = []
         for kind, value in content:
@@ -112,7 +112,7 @@ class Visuals:
 
     def _image(self, value: Any, first: bool = True) -> Visual:
         """An image, resized by `pre_resize` only where `first`, as a processor must read it by itself as well."""
-        from zoo.media import describe, load_pixels
+        from zoo.inputs.image import describe, load_pixels
 
         options = dict(getattr(self.processor, "images_kwargs", {}))  # what the processor itself would ask for
         if isinstance(value, Frame):
@@ -167,7 +167,7 @@ class Visuals:
     def _video(self, value: Any) -> Visual:
         from transformers.video_utils import VideoMetadata
 
-        from zoo.films import load_film
+        from zoo.inputs.video import load_film
 
         film = load_film(value, frames=self.reading.frames, fps=self.reading.fps)
         frames = torch.from_numpy(film.frames).permute(0, 3, 1, 2)

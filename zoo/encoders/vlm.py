@@ -29,7 +29,7 @@ from zoo.errors import (
     UnrecognisedCheckpointError,
     UnsupportedModalityError,
 )
-from zoo.items import Item, Tokens, as_item
+from zoo.inputs.item import Item, Tokens, as_item
 from zoo.reading import Reading
 from zoo.spec import Modality
 from zoo.strangers import trial

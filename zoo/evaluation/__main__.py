@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from zoo.cards import CARDS, InvalidCardError, figures, fill, render
-from zoo.cards.pages import folder_of
 from zoo.embedder import Embedder
 from zoo.errors import ZooError
 from zoo.evaluation.composed import PACK as COMPOSED
 from zoo.evaluation.composed import evaluate_composed, facts_of
 from zoo.evaluation.packs import ALL, BENCHMARKS, Score, evaluate_descriptions, evaluate_pack, evaluate_queries
 from zoo.evaluation.results import FILE, Result, read_results, write_results
+from zoo.publishing.cards import CARDS, InvalidCardError, figures, fill, render
+from zoo.publishing.cards.pages import folder_of
 from zoo.registry import get_spec, load_model
 from zoo.spec import need_one_vector
 from zoo.strangers.folders import Place
@@ -253,7 +253,9 @@ def card_of(model: str, card: str = "") -> tuple[Path, Path]:
     folder = folder_of(model)
     path = Path(card) if card else folder / "README.md" if folder else CARDS / f"{model}.md"
     if not path.is_file():
-        raise InvalidCardError(f"{path} does not exist; `python -m zoo.cards` writes the cards of registered models")
+        raise InvalidCardError(
+            f"{path} does not exist; `python -m zoo.publishing.cards` writes the cards of registered models"
+        )
     own = path.name == "README.md"
     return path, path.parent / FILE if own else path.parent / "results" / f"{path.stem}.json"
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.evaluation.metrics import row_blocks
 from zoo.evaluation.pairs import asked_with, embed_sides
-from zoo.identity import Answers, Row
+from zoo.inputs.identity import Answers, Row
 from zoo.spec import Calibration, need_one_vector
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
-    from zoo.items import Item
+    from zoo.inputs.item import Item
 
 FEWEST = 30  # queries with an answer and without one, below which nothing is said
 _MISSED = 0.05  # share of right answers below `nothing`

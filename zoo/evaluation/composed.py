@@ -10,7 +10,7 @@ import torch
 from zoo.embedder import Embedder
 from zoo.evaluation.metrics import hits
 from zoo.evaluation.packs import KS, MissingPackError, packs_folder
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 PACK = "composed"
 FUSED, IMAGE, TEXT = "image + text → image", "image → image", "text → image"

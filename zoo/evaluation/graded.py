@@ -9,8 +9,8 @@ import numpy as np
 from zoo.embedder import Embedder
 from zoo.evaluation.metrics import Difference, Interval, percentiles, resampled_means
 from zoo.evaluation.pairs import Encode, NoPairsError, ScoresMismatchError, asked_with, embed_sides, numbers, plain
-from zoo.identity import Contents
-from zoo.items import Item
+from zoo.inputs.identity import Contents
+from zoo.inputs.item import Item
 from zoo.spec import need_one_vector
 from zoo.strangers.schema import wrong
 

@@ -25,8 +25,8 @@ from zoo.evaluation.metrics import (
     row_blocks,
     uniformity,
 )
-from zoo.identity import Answers, Right, Row
-from zoo.items import Item
+from zoo.inputs.identity import Answers, Right, Row
+from zoo.inputs.item import Item
 from zoo.prompts import Role
 from zoo.spec import need_one_vector
 from zoo.strangers import schema
@@ -222,7 +222,7 @@ def evaluate_pairs(
     """Ranks all distinct targets for each distinct query, and the other way round.
 
     A target is right for a query if a pair joins them, or if both are in pairs of the same group: what trainer and
-    miner take for right (`zoo.identity`). Items of equal content are asked and ranked once, and a query that is among the
+    miner take for right (`zoo.inputs.identity`). Items of equal content are asked and ranked once, and a query that is among the
     candidates without being right is left out of its own ranking. Memory: the vectors, and one block of rows of the
     similarities.
 

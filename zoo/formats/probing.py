@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.errors import InputError, UnrecognisedCheckpointError, ZooError
-from zoo.items import Item
+from zoo.inputs.item import Item
 
 if TYPE_CHECKING:
     from torch import nn

@@ -23,7 +23,7 @@ from zoo.spec import MODALITIES, Calibration, LogitScale, ModelSpec
 from zoo.strangers.schema import check_keys
 
 FORMAT = 1
-# What lets transformers find its classes in the installed zoo (see zoo.exports.code); other code is never named.
+# What lets transformers find its classes in the installed zoo (see zoo.publishing.exports.code); other code is never named.
 AUTO_MAP = {
     "AutoConfig": "configuration_zoo.ZooConfig",
     "AutoModel": "modeling_zoo.ZooModel",

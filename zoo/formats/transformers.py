@@ -48,7 +48,11 @@ def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
 def has_own_code(config: dict[str, Any]) -> bool:
     """Whether only Python code beside the weights knows how to build this model."""
     auto_map = config.get("auto_map")
-    known = (*DUAL, *TEXT, "zoo")  # ours name code for transformers only (see zoo.exports); the zoo never runs it
+    known = (
+        *DUAL,
+        *TEXT,
+        "zoo",
+    )  # ours name code for transformers only (see zoo.publishing.exports); the zoo never runs it
     return config.get("model_type") not in known and isinstance(auto_map, dict) and "AutoModel" in auto_map
 
 

@@ -376,7 +376,7 @@ def _merge(
     """
     from torch import nn
 
-    from zoo.adapters import merge_adapter
+    from zoo.formats.adapters import merge_adapter
 
     if not (folder / ADAPTER).is_file():
         raise MissingWeightsError(f"{folder} has no {ADAPTER}; {model.spec.name} is the sum of a model and an adapter")

@@ -17,7 +17,7 @@ from zoo.files import save_tensors, share
 from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, reopened
 from zoo.formats.schema import FORMAT
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.inputs.item import Item
 from zoo.integrations import missing, warn_of_norms
-from zoo.items import Item
 from zoo.registry import load_model
 from zoo.spec import need_one_vector
 

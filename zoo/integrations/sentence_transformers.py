@@ -31,7 +31,7 @@ def as_sentence_transformer(model: "Embedder | str | Path") -> SentenceTransform
     Args:
         model: a model, or whatever `load_model` opens.
     """
-    from zoo.exports.module import ZooModule
+    from zoo.publishing.exports.module import ZooModule
 
     model = load_model(model) if isinstance(model, str | Path) else model
     need_one_vector(model.spec, "sentence-transformers' encode")

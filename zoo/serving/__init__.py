@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zoo.arguments import checked, flag, optional, text, texts, whole
 from zoo.arguments import model as a_model
-from zoo.heif import check_library
+from zoo.inputs.heif import check_library
 from zoo.serving.limits import Limits, MissingServerError, RequestError
 from zoo.spec import need_one_vector
 
@@ -38,7 +38,7 @@ def create_app(
         api_key: asked for as `Authorization: Bearer <key>` by everything but /health.
         allow_urls: fetch pictures from https addresses (see `zoo.serving.urls`).
         cors: origins of web pages that may call from a browser; what other pages send is refused (status 403).
-        heif: decode HEIC images, in a process of its own (see `zoo.apart`); without it they are refused by name.
+        heif: decode HEIC images, in a process of its own (see `zoo.inputs.apart`); without it they are refused by name.
 
     Raises:
         MissingServerError: FastAPI or a package beside it is not installed. TokenVectorsError: a model of late interaction.

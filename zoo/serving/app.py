@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from zoo._version import __version__
-from zoo.apart import ImagesApart
 from zoo.embedder import Embedder
 from zoo.errors import InputError
-from zoo.heif import refused
-from zoo.items import Item
+from zoo.inputs.apart import ImagesApart
+from zoo.inputs.heif import refused
+from zoo.inputs.item import Item
 from zoo.serving.batching import Batcher, Embedded
 from zoo.serving.doors import SameOrigin
 from zoo.serving.limits import Limits, RequestError

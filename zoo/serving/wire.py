@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, PromptError
-from zoo.items import Item, as_item
+from zoo.inputs.item import Item, as_item
 from zoo.serving.limits import Limits, RequestError, bad_field
 from zoo.serving.urls import Url
 

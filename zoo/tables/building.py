@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.fences import Fence
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import Part, Schema

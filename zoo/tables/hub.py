@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from zoo.errors import HubError
 from zoo.hub import check_listing, hub_call
-from zoo.media import IMAGE_SUFFIXES
+from zoo.inputs.image import IMAGE_SUFFIXES
 from zoo.tables.errors import NoSplitError, TableError
 from zoo.tables.files import KINDS, PACKED, suffix_of
 from zoo.tables.splits import SPLIT_OF, split_name, split_of_path

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.errors import InputError
-from zoo.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
+from zoo.inputs.image import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
 from zoo.tables.errors import TableError
 from zoo.tables.fences import Fence, OutsideError
 from zoo.tables.walking import Entry, UnreadableFolderError, entries, unread

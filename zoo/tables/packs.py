@@ -8,7 +8,7 @@ from typing import Any
 from zoo.evaluation.composed import PACK as COMPOSED
 from zoo.evaluation.composed import read_composed
 from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
-from zoo.items import Item
+from zoo.inputs.item import Item
 from zoo.tables.errors import TableError
 from zoo.tables.pairs import Pair
 from zoo.tables.parquet import RowGroups

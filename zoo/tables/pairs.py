@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from zoo.errors import InputError, ZooError
-from zoo.identity import Answers, Row
-from zoo.items import Item
+from zoo.inputs.identity import Answers, Row
+from zoo.inputs.item import Item
 
 RIGHT = 0.5  # from this grade on a graded pair counts as a right one in rankings
 _THREADS, _TOGETHER = 8, 16  # rows that one thread reads before it is given others
@@ -28,7 +28,7 @@ class Pair:
         also: further positives that are as right: one of them all is drawn for a step, or all are targets (the loss
             says which).
         group: pairs of one group show the same thing, and are never each other's negatives; "" where nothing but the
-            content tells what is the same (`zoo.identity`).
+            content tells what is the same (`zoo.inputs.identity`).
         dataset: the data set or task it comes from, for batches of one kind and for stages.
         score: how similar the two are, 0 to 1, for graded pairs (CoSENT, AnglE); None where not graded.
         teacher_scores: a reranker's scores of the positive and then of each negative; () where there are none.

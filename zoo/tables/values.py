@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.media import kind_of
+from zoo.inputs.image import kind_of
 from zoo.tables.cells import is_missing, passage_text
 from zoo.tables.errors import BadRowError, MissingWordError
 from zoo.tables.fences import Fence

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.files import share
-from zoo.items import Item
-from zoo.media import load_pixels
+from zoo.inputs.image import load_pixels
+from zoo.inputs.item import Item
 from zoo.strangers.folders import Place
 from zoo.tables.errors import TableError
 from zoo.tables.pairs import Pair, PairTable

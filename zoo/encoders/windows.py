@@ -1,0 +1,106 @@
+"""Windows: how far the reading threads run ahead of the model, and the batches that it gets of what they have read."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from zoo.encoders.base import Encoder
+from zoo.inputs.item import Item
+
+_WINDOW = 4096  # items read ahead of the model, a picture counting as 16 or more
+_FIRST_WINDOW = 512
+_PICTURE_WEIGHT = 16
+_PATIENCE = 0.5  # seconds in which a window is gathered: of a slow producer's inputs the first are not kept waiting
+_WINDOW_BYTES = 2**30  # of pictures and films that are read and wait; two windows are there at a time
+
+
+class Pace:
+    """What a picture counts in a window: 16, or as much as keeps pictures like those read last within a gigabyte.
+
+    A picture is half a megabyte for CLIP; for a vision-language model it may be forty, and a film some hundred.
+
+    Args:
+        encoders: of the model, by the numbers that reads have.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
+        self._encoders = encoders
+        self.picture = float(_PICTURE_WEIGHT)
+        # One sequence of several pictures or a film may be large: little is read before the size of some is known.
+        self.first = _FIRST_WINDOW // 4 if any(encoder.interleaved for encoder in encoders) else _FIRST_WINDOW
+
+    def learn(self, reads: Sequence[tuple[int, int, Any]]) -> None:
+        """Takes the mean size of (index, encoder, read), of those that have one."""
+        sizes = [self._encoders[place].size(read) for _, place, read in reads if place >= 0]
+        if sizes := [size for size in sizes if size]:
+            self.picture = max(_PICTURE_WEIGHT, _WINDOW * sum(sizes) / len(sizes) / _WINDOW_BYTES)
+
+    def weight(self, value: Any) -> float:
+        """What an input counts: a text 1."""
+        if isinstance(value, Item):  # not by `modalities`, which raises for parts that are none
+            media = (value.image, value.video, value.audio)
+            return self.picture if value.parts or any(part is not None for part in media) else 1
+        return 1 if isinstance(value, str) else self.picture
+
+
+class Window(NamedTuple):
+    """Inputs that are read and embedded together.
+
+    Attributes:
+        chunks: (index, input) for each input, in what the reading threads take at a time.
+        late: whether time closed it, before it was full.
+        error: of the caller's iterable, which ends here.
+    """
+
+    chunks: list[list[tuple[int, Any]]]
+    late: bool = False
+    error: Exception | None = None
+
+
+def windows(inputs: Iterable[Any], pace: Pace, clock: Callable[[], float] = time.monotonic) -> Iterator[Window]:
+    """Inputs gathered into windows of bounded size, each in bounded time as far as the inputs let it.
+
+    Raises nothing of its own: where the inputs end in an error, the last window holds it beside what came before.
+    """
+    chunks: list[list[tuple[int, Any]]] = []
+    chunk: list[tuple[int, Any]] = []
+    window_weight = chunk_weight = 0.0
+    limit = pace.first  # small at first, so that the model starts while the rest is still being read
+    started, error = clock(), None
+    try:
+        for index, value in enumerate(inputs):
+            weight = pace.weight(value)
+            chunk.append((index, value))
+            chunk_weight += weight
+            late = clock() - started >= _PATIENCE
+            if late or chunk_weight >= 4 * _PICTURE_WEIGHT:
+                chunks.append(chunk)
+                window_weight += chunk_weight
+                chunk, chunk_weight = [], 0.0
+            if late or window_weight >= limit:
+                yield Window(chunks, late)
+                chunks, window_weight, limit, started = [], 0.0, min(2 * limit, _WINDOW), clock()
+    except Exception as problem:
+        error = problem
+    if chunk:
+        chunks.append(chunk)
+    if chunks or error is not None:
+        yield Window(chunks, error=error)
+
+
+def batches(reads: list[tuple[int, Any]], encoder: Encoder, batch_size: int | None) -> Iterator[list[tuple[int, Any]]]:
+    """Reads of similar length together, each batch within the encoder's budget and the user's `batch_size`."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    lengths = [encoder.length(read) for _, read in reads]
+    batch: list[tuple[int, Any]] = []
+    longest = 0
+    for position in sorted(range(len(reads)), key=lengths.__getitem__):
+        longest = max(longest, lengths[position])
+        full = len(batch) == batch_size if batch_size else longest * (len(batch) + 1) > encoder.batch_budget
+        if batch and full:
+            yield batch
+            batch, longest = [], lengths[position]
+        batch.append(reads[position])
+    if batch:
+        yield batch

@@ -1,0 +1,174 @@
+"""Items: what goes into a model, and the two types that flow through it."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.errors import EmptyItemError, UnsupportedInputError
+from zoo.spec import Modality
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from torch import Tensor
+
+    ImageLike = Path | bytes | Image.Image | np.ndarray | Tensor
+    Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of the upright picture: left, top, right, bottom."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in pixels of the upright picture."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A boolean array `(height, width)` over the upright picture, True inside the region."""
+
+    pixels: "np.ndarray"
+
+
+Region = Box | Point | Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One thing to embed; None means absent.
+
+    Args:
+        text: words in any language.
+        image: a file, its bytes, a PIL picture, or an array `(height, width[, channels])`.
+        video: a file, its bytes, or frames `(frames, height, width, 3)`.
+        audio: a file, its bytes, or a waveform `(samples,)`.
+        regions: parts of the image that are meant.
+        instruction: the task in words ("Find the same in blue"), for this item in place of `encode`'s prompt.
+        parts: words, pictures and films in the order of a document, each as `as_item` takes it; nothing else stands
+            beside them. Only models that read one sequence take them (VLM2Vec-style).
+    """
+
+    text: str | None = None
+    image: "ImageLike | None" = None
+    video: Any | None = None
+    audio: Any | None = None
+    regions: Sequence[Region] = ()
+    instruction: str | None = None
+    parts: Sequence[Any] = ()
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """The modalities that are present."""
+        present = {name for name in ("text", "image", "video", "audio") if getattr(self, name) is not None}
+        if len(self.regions):
+            present.add("regions")
+        for part in self.parts:
+            present |= part.modalities if isinstance(part, Item) else as_item(part).modalities
+        return frozenset(present)  # type: ignore[arg-type]
+
+
+class Tokens(NamedTuple):
+    """What every encoder returns: `states` `(batch, tokens, width)` and `mask` `(batch, tokens)`, True where it is pooled.
+
+    Those are the real tokens; where some of these are not pooled, such as a prompt's, `real` `(batch, tokens)` has them all.
+    """
+
+    states: "Tensor"
+    mask: "Tensor"
+    real: "Tensor | None" = None
+
+
+def as_item(value: Any) -> Item:
+    """Any input as an `Item`: `str` is text, `Path` is a media file, pictures and arrays are images, bytes are media.
+
+    Nothing is ever guessed from the letters of a string: "cat.jpg" is a text, `Path("cat.jpg")` a file.
+
+    Raises:
+        UnsupportedInputError: an object of another type. EmptyItemError: an `Item` without content.
+        MissingFileError, NotMediaError: a path or bytes that hold no known media.
+    """
+    if isinstance(value, Item):
+        return _checked(value)
+    if isinstance(value, str):
+        return Item(text=value)
+    if isinstance(value, Path | bytes | bytearray | memoryview) or callable(getattr(value, "read", None)):
+        from zoo.inputs.image import is_open_file, kind_of, read_open_file
+
+        if isinstance(value, io.TextIOBase):
+            raise UnsupportedInputError(
+                "a file opened as text; open media in mode 'rb' or pass pathlib.Path, and pass texts as str",
+                what=type(value).__name__,
+            )
+        value = read_open_file(value) if is_open_file(value) else value
+        source = value if isinstance(value, Path) else bytes(value)
+        return Item(**{kind_of(source): source})
+    if _is_picture(value):
+        return Item(image=value)
+    ndim = getattr(value, "ndim", None)
+    if ndim in (2, 3) and hasattr(value, "dtype"):
+        return Item(image=value)
+    if ndim is not None and hasattr(value, "dtype"):
+        shape = tuple(value.shape)
+        raise UnsupportedInputError(
+            f"an array of shape {shape} is no single picture; pass (height, width), (height, width, channels) or "
+            "(3, height, width), or say what it is: Item(video=frames), Item(audio=waveform), a list of arrays",
+            what=f"array {shape}",
+        )
+    several = "; frames of a film are Item(video=[…]), words with a picture Item(text=…, image=…)"
+    raise UnsupportedInputError(
+        f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL picture, an array or zoo.Item"
+        + several * isinstance(value, list | tuple),
+        what=repr(value)[:80],
+    )
+
+
+def _checked(item: Item) -> Item:
+    if item.instruction is not None and not isinstance(item.instruction, str):
+        raise UnsupportedInputError(
+            f'instruction must be str, not {type(item.instruction).__name__}; write Item(..., instruction="...")',
+            what=repr(item.instruction)[:60],
+        )
+    for name in ("parts", "regions"):
+        if not isinstance(value := getattr(item, name), Sequence) or isinstance(value, str | bytes):
+            raise UnsupportedInputError(
+                f"{name} is a list, such as {name}=[first, second], not {type(value).__name__}", what=repr(value)[:60]
+            )
+    if files := {n: v for n in ("image", "video", "audio") if callable(getattr(v := getattr(item, n), "read", None))}:
+        from zoo.inputs.image import read_open_file
+
+        item = replace(item, **{name: read_open_file(file) for name, file in files.items()})
+    if item.parts:
+        if any(value is not None for value in (item.text, item.image, item.video, item.audio)) or len(item.regions):
+            raise UnsupportedInputError(
+                "an Item has either parts or a text, image, video or audio; put all of it into parts",
+                what="Item(parts=…)",
+            )
+        parts = [as_item(part) for part in item.parts]
+        if any(part.parts or part.instruction for part in parts):
+            raise UnsupportedInputError(
+                "a part has no parts and no instruction of its own; give them to the Item around it",
+                what="Item(parts=…)",
+            )
+        return replace(item, parts=tuple(parts))
+    if not item.modalities - {"regions"}:
+        only = "only an instruction, and nothing that it is about" if item.instruction else "none"
+        raise EmptyItemError(f"an Item needs a text, image, video or audio; this one has {only}", what="Item()")
+    return item
+
+
+def _is_picture(value: Any) -> bool:
+    # Asks by class name first, so that texts never pay for importing PIL.
+    return any(base.__module__.startswith("PIL.") and base.__name__ == "Image" for base in type(value).__mro__)

@@ -1,0 +1,38 @@
+"""Model cards: one for every registered name, every run and every published repository, from the same blocks.
+
+A card is the Hub's front matter and blocks between markers that programs write (`facts`, `measured`, `training`); all
+the rest is written by people and kept, wherever a card goes.
+"""
+
+from zoo.publishing.cards.blocks import InvalidCardError, fill, find
+from zoo.publishing.cards.facts import fact_rows, front_matter, read_facts, summary, usage
+from zoo.publishing.cards.figures import eval_results, figures
+from zoo.publishing.cards.pages import CARDS, card_text, main, measured, notes_of, outdated, readme_table, render
+from zoo.publishing.cards.published import published_card
+from zoo.publishing.cards.reading import reading_rows, sequences
+from zoo.publishing.cards.schema import check
+
+__all__ = [
+    "CARDS",
+    "InvalidCardError",
+    "card_text",
+    "check",
+    "eval_results",
+    "fact_rows",
+    "figures",
+    "fill",
+    "find",
+    "front_matter",
+    "main",
+    "measured",
+    "notes_of",
+    "outdated",
+    "published_card",
+    "read_facts",
+    "reading_rows",
+    "readme_table",
+    "render",
+    "sequences",
+    "summary",
+    "usage",
+]

@@ -1,0 +1,227 @@
+"""A model → a folder that the zoo, transformers, sentence-transformers and open_clip all load with equal vectors.
+
+A loader's module or entry has `serves(folder)`, `encode(folder, items, ...)` by that library's own public calls, and
+`snippet(repo, spec)`; ours, transformers' and sentence-transformers' are in `readers.py`, the others have a file each.
+"""
+
+import importlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.encoders.places import check_processor_files
+from zoo.errors import UnrecognisedCheckpointError, ZooError
+from zoo.files import share
+from zoo.formats.inside import check_links
+from zoo.inputs.item import Item
+from zoo.prompts import Role
+from zoo.spec import Attention, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from zoo.embedder import Embedder
+
+_TIMM = "timm wants config.json for itself: the vision tower goes into a repository of its own"
+_STATES = "transformers gives token states, and has no place for the head behind the pooling"
+_TOKENS = "this model has one vector a token (late interaction); the loaders that the zoo writes give one an item"
+LOADERS = ("zoo", "transformers", "sentence-transformers", "open_clip", "timm")
+
+
+class NotExportableError(ZooError):
+    """A model has no form that a library loads; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote.
+
+    Attributes:
+        loaders: each of `LOADERS` → "" where the folder serves it, else the reason why not.
+        files: paths inside the folder.
+    """
+
+    folder: Path
+    loaders: dict[str, str]
+    files: tuple[str, ...] = ()
+
+
+def export(model: "Embedder", folder: str | Path) -> Exported:
+    """Writes one folder for all the libraries that can have the model, whole or not at all; safetensors only, never a pickle.
+
+    The first of three forms that fits: sentence-transformers' and transformers' own files for a text backbone; those of
+    transformers' CLIP, SigLIP and SigLIP 2; else the zoo's own folder with Python code that calls the installed zoo.
+
+    timm wants config.json for itself: `zoo.publishing.exports.timm.write` fills another folder.
+
+    Args:
+        folder: new or empty.
+
+    Raises:
+        NotExportableError: the folder holds something, or the model was built without its tokenizer.
+    """
+    from zoo.publishing.exports import code, dual, open_clip, text
+
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise NotExportableError(f"{folder} is not empty; export into a new folder")
+    if reason := code.unfit(model):
+        raise NotExportableError(reason)
+    form = next(form for form in (text, dual, code) if not form.unfit(model))
+    reasons = {"timm": _TIMM}
+    if model.spec.similarity == "maxsim":
+        reasons |= dict.fromkeys(("transformers", "sentence-transformers"), _TOKENS)
+    with _whole(folder) as draft:
+        form.write(model, draft)
+        try:
+            open_clip.write(model, draft)
+        except NotExportableError as error:
+            reasons["open_clip"] = str(error)
+    served = loaders_of(folder)
+    reasons.setdefault("transformers", _STATES)
+    loaders = {loader: "" if loader in served else reasons[loader] for loader in LOADERS}
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return Exported(folder, loaders, tuple(files))
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder beside, which becomes this one when all is written; where something fails nothing is left."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield draft
+        share(draft)
+        if not folder.exists():
+            draft.rename(folder)
+        else:  # perhaps a mount point, which no rename replaces
+            for path in sorted(draft.iterdir()):
+                shutil.move(path, folder / path.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def loaders_of(folder: str | Path) -> list[str]:
+    """The loaders, in the order of `LOADERS`, that the files of a folder serve."""
+    folder = Path(folder)
+    return [loader for loader in LOADERS if _reader(loader).serves(folder)]
+
+
+def encode_with(
+    loader: str,
+    folder: str | Path,
+    items: Sequence[Item],
+    *,
+    prompt_name: str | None = None,
+    role: Role | None = None,
+    batch_size: int = 32,
+    dtype: "torch.dtype | None" = None,
+    trust_remote_code: bool = False,
+    raw: bool = False,
+    spec: ModelSpec | None = None,
+) -> "Tensor":
+    """Vectors `(n, dim)`, float32 on the CPU, computed by a library's own public calls as its users make them.
+
+    They come as the library gives them. transformers' own classes and timm end before the vectors are made unit length,
+    so that is done here, as the programs on cards do it; but not where the model compares by dot product.
+
+    Args:
+        loader: one of `LOADERS`.
+        items: texts and pictures, mixed as you like.
+        prompt_name: one of the model's prompts by its name; a library that has none gets its text in the input.
+        role: the library's call for queries or documents, in place of a name.
+        dtype: of the weights; float32 if None.
+        trust_remote_code: run Python files of the folder; those that this zoo wrote run the installed zoo and need no trust.
+        raw: leave the vectors of transformers' own classes and of timm as they come, too.
+        spec: the model's facts, for its prompts; by default those that the folder states.
+
+    Raises:
+        ValueError: no such loader. UnrecognisedCheckpointError: the folder does not serve it.
+        UnsafeCheckpointError: the folder's code would have to run, and it is not trusted.
+    """
+    folder = Path(folder)
+    check_links(folder)
+    for place in sorted({folder, *(path.parent for path in folder.glob("*/*_config.json"))}):
+        check_processor_files(place)  # of which these libraries open what the zoo does not
+    reader = _reader(loader)
+    if not reader.serves(folder):
+        raise UnrecognisedCheckpointError(f"{folder} holds no files for {loader}; it serves {loaders_of(folder)}")
+    from zoo.publishing.exports.readers import Call, spec_of, with_prompt
+
+    call = Call(prompt_name, role, batch_size, dtype, trust_remote_code, raw, spec)
+    if loader not in ("open_clip", "timm"):
+        return reader.encode(folder, items, call)
+    norms = {"norms": raw} if loader == "timm" else {}
+    items = with_prompt(items, spec or spec_of(folder), call)
+    return reader.encode(folder, items, batch_size=batch_size, dtype=dtype, **norms)
+
+
+def check_readable(
+    loader: str,
+    folder: Path,
+    *,
+    trust_remote_code: bool,
+    ignore: Sequence[str] = (),
+    attention: Attention | None = None,
+) -> None:
+    """Holds what another library reads of a folder to what the zoo holds it to, where the zoo itself reads other files there.
+
+    Args:
+        attention: of the model that these files are.
+
+    Raises:
+        ZooError: what the zoo's own layout of that library says of them: they name code, other places, or no such model.
+    """
+    from zoo.formats import read_json, schema
+    from zoo.formats.settings import Ignore
+    from zoo.hub import recognise
+
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    here = recognise(names, lambda file: read_json(folder / file), str(folder))
+    layout = importlib.import_module(f"zoo.formats.{loader.replace('-', '_')}")
+    if here is layout:
+        return  # read already, or refused
+    if loader == "sentence-transformers":
+        rows = schema.check_modules(read_json(folder / "modules.json"), str(folder / "modules.json"))
+        theirs = [str(row.get("type")).startswith("sentence_transformers.") for row in rows]
+        if not any(theirs):
+            return  # Python files beside the weights: the zoo's own, or trusted
+    elif loader == "transformers" and here.__name__ == "zoo.formats.saved":
+        return  # whose configuration names no code but the zoo's
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": False, "ignore": Ignore(ignore)}
+    options |= {"attention": attention} if getattr(layout, "TAKES_ATTENTION", False) else {}
+    layout.load(folder, name=folder.resolve().name, **options)
+
+
+def snippet(loader: str, repo: str, spec: ModelSpec, folder: str | Path | None = None) -> str:
+    """The shortest Python program that embeds with one library, for the card.
+
+    Args:
+        repo: "org/name". folder: what `export` wrote for it; without it the program also trusts code that may not be there.
+    """
+    reader = _reader(loader)
+    if loader in ("open_clip", "timm"):
+        return reader.snippet(repo, spec)
+    return reader.snippet(repo, spec, None if folder is None else Path(folder))
+
+
+def register() -> None:
+    """Makes `AutoModel` and `AutoConfig` of transformers know the zoo's folders, so that no code of theirs has to run."""
+    from zoo.publishing.exports import automodel
+
+    automodel.register()
+
+
+def _reader(loader: str) -> Any:
+    if loader not in LOADERS:
+        raise ValueError(f"{loader!r} is no loader; known are {', '.join(LOADERS)}")
+    if loader in ("open_clip", "timm"):
+        return importlib.import_module(f"zoo.publishing.exports.{loader}")
+    from zoo.publishing.exports.readers import READERS
+
+    return READERS[loader]

@@ -1,0 +1,343 @@
+"""The zoo, transformers and sentence-transformers as loaders: each embeds a folder by its own public calls."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.errors import UnsafeCheckpointError, UnsupportedModalityError
+from zoo.inputs.item import Item
+from zoo.prompts import Role, for_role, text_of
+from zoo.publishing.exports.text import POOLING
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Call(NamedTuple):
+    """How a loader is called; `zoo.publishing.exports.encode_with` describes the fields."""
+
+    prompt_name: str | None = None
+    role: Role | None = None
+    batch_size: int = 32
+    dtype: "torch.dtype | None" = None
+    trust_remote_code: bool = False
+    raw: bool = False
+    spec: ModelSpec | None = None
+
+    def how(self, spec: ModelSpec) -> dict[str, Any]:
+        """The prompt as arguments of `encode` and of our processor."""
+        return {"prompt_name": self.prompt_name} if self.role is None else for_role(spec, self.role)
+
+
+class Reader(NamedTuple):
+    """What `zoo.publishing.exports` asks of a loader; the modules open_clip.py and timm.py have the same three."""
+
+    serves: Callable[[Path], bool]
+    encode: Callable[..., "Tensor"]
+    snippet: Callable[..., str]
+
+
+_POOLING_LINES = {
+    "mean": "vectors = (states * mask).sum(1) / mask.sum(1)",
+    "cls": "vectors = states[:, 0]",
+    "": "# pool the states as 1_Pooling/config.json says, or let sentence-transformers do it",
+}
+
+
+def spec_of(folder: Path) -> ModelSpec | None:
+    """The facts in a folder's zoo.json, or in a config.json of the zoo; None where there are none."""
+    config = _json(folder / "zoo.json") or _json(folder / "config.json")
+    return ModelSpec.from_dict(config["spec"]) if isinstance(config.get("spec"), dict) else None
+
+
+def with_prompt(items: Sequence[Item], spec: ModelSpec | None, call: Call) -> list[Item]:
+    """Items with a prompt of the model's before their texts, for libraries that know no prompts."""
+    words = text_of(spec, **call.how(spec)) if spec is not None else ""
+    return [replace(item, text=words + item.text) if words and item.text is not None else item for item in items]
+
+
+def keeps_norms(folder: Path) -> bool:
+    """Whether a folder's model compares by dot product and has no Normalize: its vectors are not made unit length."""
+    named = _json(folder / "config_sentence_transformers.json").get("similarity_fn_name")
+    return named == "dot" and not any("Normalize" in kind for kind in _modules(folder))
+
+
+def ends_early(loader: str, folder: Path) -> bool:
+    """Whether a library's own call ends before the vectors are made unit length, which its users do themselves."""
+    return loader == "timm" or (loader == "transformers" and not _own(folder))
+
+
+def by_kind(
+    items: Sequence[Item], embed: dict[str, Callable[[list[Any]], "Tensor"]], batch_size: int, norms: bool = False
+) -> "Tensor":
+    """Texts and pictures apart, in batches, back in order: `(n, dim)`, float32 on the CPU, of unit length but for `norms`.
+
+    Args:
+        embed: "text" → function of strings, "image" → function of PIL pictures, each giving `(batch, dim)`.
+        norms: the vectors keep theirs.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from zoo.inputs.image import load_pixels
+
+    rows: list[Tensor | None] = [None] * len(items)
+    for kind, function in embed.items():
+        mine = [i for i, item in enumerate(items) if item.modalities == {kind}]
+        for start in range(0, len(mine), batch_size):
+            part = mine[start : start + batch_size]
+            values = [items[i].text if kind == "text" else picture(load_pixels(items[i].image)) for i in part]
+            with torch.inference_mode():
+                vectors = function(values).float().cpu()
+                vectors = vectors if norms else F.normalize(vectors, dim=-1)
+            for i, vector in zip(part, vectors, strict=True):
+                rows[i] = vector
+    if left := [items[i].modalities for i, row in enumerate(rows) if row is None]:
+        raise UnsupportedModalityError(f"this loader reads {sorted(embed)}, not {sorted(left[0])} in one item")
+    return torch.stack(rows)  # type: ignore[arg-type]
+
+
+def picture(pixels: Any) -> Any:
+    """An array `(height, width, 3)` as a PIL picture."""
+    from PIL import Image
+
+    return Image.fromarray(pixels)
+
+
+# ------------------------------------------------------------------------------------------------------- the zoo itself
+
+
+def _zoo_serves(folder: Path) -> bool:
+    from zoo.errors import UnrecognisedCheckpointError
+    from zoo.formats import read_json
+    from zoo.hub import recognise
+
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    try:
+        return bool(recognise(names, lambda file: read_json(folder / file), str(folder)))
+    except UnrecognisedCheckpointError:
+        return False
+
+
+def _zoo_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
+    from zoo.registry import load_model
+
+    model = load_model(folder, device="cpu", dtype=call.dtype)
+    encode = {"query": model.encode_query, "document": model.encode_document}.get(call.role, model.encode)
+    named = {} if call.role else {"prompt_name": call.prompt_name}
+    return encode(list(items), batch_size=call.batch_size, **named)
+
+
+def _zoo_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
+    return f'from zoo import load_model\n\nmodel = load_model("hf:{repo}")\nvectors = model.encode({_example(spec)})'
+
+
+# -------------------------------------------------------------------------------------------------------- transformers
+
+
+def _transformers_serves(folder: Path) -> bool:
+    config = _json(folder / "config.json")
+    if config.get("model_type") == "zoo":
+        return "auto_map" in config
+    # What comes behind the pooling, a library that knows only the backbone cannot have.
+    return bool(config.get("model_type")) and not any(
+        "Dense" in kind or "LayerNorm" in kind for kind in _modules(folder)
+    )
+
+
+def _transformers_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
+    import torch
+
+    if _own(folder):
+        return by_kind(items, _zoo_model(folder, call), call.batch_size, norms=True)
+    items = with_prompt(items, call.spec or spec_of(folder), call)
+    if (folder / "preprocessor_config.json").is_file():
+        embed = _dual_model(folder, call.dtype or torch.float32)
+    else:
+        embed = {"text": _text_model(folder, call.dtype or torch.float32)}
+    return by_kind(items, embed, call.batch_size, norms=call.raw or keeps_norms(folder))
+
+
+def _zoo_model(folder: Path, call: Call) -> dict[str, Any]:
+    from transformers import AutoModel, AutoProcessor
+
+    from zoo.publishing.exports import register
+
+    register()
+    options = {"trust_remote_code": call.trust_remote_code}
+    model = AutoModel.from_pretrained(folder, dtype=call.dtype, **options)
+    processor = AutoProcessor.from_pretrained(folder, **options)
+    prompt = call.how(processor.spec)
+    return {
+        "text": lambda texts: model.get_text_features(**processor(text=texts, **prompt)).pooler_output,
+        "image": lambda pictures: model.get_image_features(**processor(images=pictures, **prompt)).pooler_output,
+    }
+
+
+def _dual_model(folder: Path, dtype: "torch.dtype") -> dict[str, Any]:
+    from transformers import AutoModel, AutoProcessor
+
+    from zoo.formats.transformers import quiet
+
+    with quiet():
+        model = AutoModel.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    fill = {"padding": True} if model.config.model_type == "clip" else {"padding": "max_length"}
+    limit = processor.tokenizer.model_max_length
+    # SigLIP 2's processor counts patches by a number of its own, unless it is told.
+    most = getattr(processor.image_processor, "max_num_patches", None)
+    patches = {"max_num_patches": most} if most else {}
+
+    def texts(values: list[str]) -> "Tensor":
+        batch = processor(text=values, truncation=True, max_length=limit, return_tensors="pt", **fill)
+        return model.get_text_features(**batch).pooler_output
+
+    def images(values: list[Any]) -> "Tensor":
+        batch = processor(images=values, return_tensors="pt", **patches)
+        batch["pixel_values"] = batch["pixel_values"].to(dtype)
+        return model.get_image_features(**batch).pooler_output
+
+    return {"text": texts, "image": images}
+
+
+def _text_model(folder: Path, dtype: "torch.dtype") -> Callable[[list[str]], "Tensor"]:
+    """The backbone by transformers, its states pooled as the cards of such models tell their readers to."""
+    import torch
+    import transformers
+    from transformers import AutoTokenizer
+
+    from zoo.formats.transformers import quiet
+    from zoo.inputs.item import Tokens
+    from zoo.pooling import Concat
+
+    with quiet():
+        opens = getattr(transformers, _text_class(folder))
+        model = opens.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    names = {mode: cls.__name__ for cls, mode in POOLING.items()}
+    pooler = Concat([names[mode] for mode in _pooling(folder)])
+
+    def texts(values: list[str]) -> "Tensor":
+        batch = tokenizer(values, padding=True, truncation=True, return_tensors="pt")
+        states = model(**batch).last_hidden_state
+        return pooler(Tokens(states, batch["attention_mask"].to(torch.bool)))
+
+    return texts
+
+
+def _text_class(folder: Path) -> str:
+    """The class of transformers that opens a text backbone: of T5 and its kin AutoModel would want the decoder too."""
+    names = _json(folder / "config.json").get("architectures") or []
+    encoder = next((name for name in names if re.fullmatch(r"\w+EncoderModel", str(name))), None)
+    return encoder or "AutoModel"
+
+
+def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
+    if folder is not None and "text" in spec.modalities and (folder / "1_Pooling" / "config.json").is_file():
+        opens = _text_class(folder)
+        lines = ["import torch", f"from transformers import {', '.join(sorted((opens, 'AutoTokenizer')))}", ""]
+        lines += [f'tokenizer, model = (cls.from_pretrained("{repo}") for cls in (AutoTokenizer, {opens}))']
+        lines += [f'batch = tokenizer({_example(spec)}, padding=True, truncation=True, return_tensors="pt")']
+        lines += ["states, mask = model(**batch).last_hidden_state, batch.attention_mask[:, :, None]"]
+        pooling = _POOLING_LINES.get("+".join(_pooling(folder)), _POOLING_LINES[""])
+        if not pooling.startswith("#") and not keeps_norms(folder):
+            pooling = pooling.replace("vectors = ", "vectors = torch.nn.functional.normalize(") + ", dim=-1)"
+        return "\n".join([*lines, pooling])
+    kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[picture]")
+    fill = (
+        ', padding="max_length"'
+        if folder is not None and _model_type(folder) != "clip" and not _own(folder)
+        else ", padding=True"
+    )
+    lines = ["from transformers import AutoModel, AutoProcessor", ""]
+    lines += [f'model = AutoModel.from_pretrained("{repo}"{_trust(folder)})']
+    lines += [f'processor = AutoProcessor.from_pretrained("{repo}"{_trust(folder)})']
+    lines += [f'batch = processor({value}{fill if kind == "text" else ""}, return_tensors="pt")']
+    return "\n".join([*lines, f"vectors = model.get_{kind}_features(**batch).pooler_output"])
+
+
+# ----------------------------------------------------------------------------------------------- sentence-transformers
+
+
+def _sentence_serves(folder: Path) -> bool:
+    return (folder / "modules.json").is_file()
+
+
+def _sentence_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from zoo.formats.transformers import quiet
+    from zoo.publishing.exports.code import has_only_our_code
+
+    own = any(not kind.startswith("sentence_transformers.") for kind in _modules(folder))
+    if own and not (call.trust_remote_code or has_only_our_code(folder)):
+        raise UnsafeCheckpointError(
+            f"sentence-transformers would run Python files of {folder} that this zoo did not write; read them, then pass "
+            "trust_remote_code=True"
+        )
+    with quiet():
+        model = SentenceTransformer(
+            str(folder), device="cpu", trust_remote_code=own, model_kwargs={"dtype": call.dtype or torch.float32}
+        )
+
+    encode = {"query": model.encode_query, "document": model.encode_document}.get(call.role, model.encode)
+
+    def embed(values: list[Any]) -> "Tensor":
+        return encode(values, batch_size=call.batch_size, prompt_name=call.prompt_name, convert_to_tensor=True)
+
+    return by_kind(items, {"text": embed, "image": embed}, len(items) or 1, norms=True)
+
+
+def _sentence_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
+    lines = ["from sentence_transformers import SentenceTransformer", ""]
+    lines += [f'model = SentenceTransformer("{repo}"{_trust(folder)})']
+    return "\n".join([*lines, f"vectors = model.encode({_example(spec)})"])
+
+
+READERS = {
+    "zoo": Reader(_zoo_serves, _zoo_encode, _zoo_snippet),
+    "transformers": Reader(_transformers_serves, _transformers_encode, _transformers_snippet),
+    "sentence-transformers": Reader(_sentence_serves, _sentence_encode, _sentence_snippet),
+}
+
+
+def _example(spec: ModelSpec) -> str:
+    return '["a red bicycle"]' if "text" in spec.modalities else "[picture]"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    from zoo.formats import read_json
+
+    value = read_json(path) if path.is_file() else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _own(folder: Path) -> bool:
+    """Whether the folder's classes are its own Python files."""
+    return _model_type(folder) == "zoo"
+
+
+def _trust(folder: Path | None) -> str:
+    return ", trust_remote_code=True" if folder is None or _own(folder) else ""
+
+
+def _modules(folder: Path) -> list[str]:
+    """The classes in modules.json, none where there is no such file."""
+    from zoo.formats import read_json
+
+    rows = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
+    return [str(row.get("type")) for row in rows if isinstance(row, dict)]
+
+
+def _pooling(folder: Path) -> list[str]:
+    modes = _json(folder / "1_Pooling" / "config.json").get("pooling_mode", "mean")
+    return [modes] if isinstance(modes, str) else list(modes)
+
+
+def _model_type(folder: Path) -> str | None:
+    return _json(folder / "config.json").get("model_type")
