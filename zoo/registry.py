@@ -2,16 +2,14 @@
 
 import difflib
 import fnmatch
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts, whole
 from zoo.arguments import device as device_here
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
+from zoo.plugins import discover
 from zoo.spec import MODALITIES, NAME, Modality, ModelSpec, check_names
 
 if TYPE_CHECKING:
@@ -48,13 +46,9 @@ def register_model(**facts: Any) -> Callable[[Builder], Builder]:
     return register
 
 
-@cache
 def _import_models() -> None:
-    # Dropping a file into models/ is enough.
-    import zoo.models
-
-    for module in pkgutil.iter_modules(zoo.models.__path__):
-        importlib.import_module(f"zoo.models.{module.name}")
+    # Dropping a file into models/ is enough; so is the entry point of a package that is installed.
+    discover("models", "zoo.models")
 
 
 @checked(

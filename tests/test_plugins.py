@@ -1,0 +1,68 @@
+"""Plug-ins: what an installed package registers by an entry point is known; one that fails is told, and hides no other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoo.plugins import discover
+
+GOOD = '''
+"""A model of another package."""
+import zoo
+from zoo.registry import register_model
+
+@register_model(name="outside-test", modalities={"text"}, dim=4, params=8, license="mit")
+def outside_test(spec):
+    raise AssertionError("only its facts are asked for")
+
+assert "clip-test" in zoo.list_models(tests=True)  # a plug-in may ask for what there is as it is imported
+'''
+CODE = """
+import warnings
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    import zoo
+    assert not said, "import zoo looks for no plug-ins"
+    print("outside-test" in zoo.list_models(tests=True), zoo.get_spec("outside-test").family, "clip-test" in zoo.list_models(tests=True))
+    zoo.list_models()
+for one in said:
+    print(one.message)
+"""
+
+
+def test_an_entry_point_is_imported_and_one_that_fails_is_named(tmp_path: Path):
+    (tmp_path / "outside_good.py").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "outside_bad.py").write_text("import nothing_of_this_name\n", encoding="utf-8")
+    (tmp_path / "outside_taken.py").write_text(GOOD.replace("outside-test", "clip-test"), encoding="utf-8")
+    (tmp_path / "outside_leaves.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
+    facts = tmp_path / "outside_package-1.2.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-package\nVersion: 1.2\n", encoding="utf-8")
+    names = ("bad", "good", "leaves", "taken")
+    (facts / "entry_points.txt").write_text(
+        "[zoo.models]\n" + "".join(f"{name} = outside_{name}\n" for name in names), encoding="utf-8"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    found = subprocess.run(
+        [sys.executable, "-c", CODE],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    first, *said = found.stdout.splitlines()
+    assert first == "True outside_good True"
+    # Each once, however often the registry is asked.
+    for line, (name, error) in zip(
+        said, [("bad", "nothing_of_this_name"), ("leaves", "SystemExit: 3"), ("taken", "twice")], strict=True
+    ):
+        assert all(part in line for part in (f"'{name}' of outside-package 1.2", f"outside_{name}", error))
+
+
+def test_a_group_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="no plug-ins of the group 'model'"):
+        discover("model")

@@ -1,0 +1,68 @@
+"""Parts from outside: files of the zoo's own folders, and the entry points of installed packages, imported when first asked for.
+
+A package names its modules under `[project.entry-points."zoo.models"]`, and likewise for encoders, layouts, losses, samplers,
+demos and rerankers (`GROUPS`); as a module is imported, its decorators register what it holds.
+"""
+
+import importlib
+import pkgutil
+import threading
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUPS = ("models", "encoders", "layouts", "losses", "samplers", "demos", "rerankers")
+_LOCK = threading.RLock()
+_BEGUN: set[str] = set()
+_DONE: set[str] = set()
+
+
+def discover(group: str, package: str | None = None) -> None:
+    """Imports what may register itself in a group; every call but the first does nothing.
+
+    A plug-in that cannot be imported is told in a warning and left out: it hides no other, and stops nothing.
+
+    Args:
+        group: one of `GROUPS`. package: the zoo's own folder of that group, whose every file is imported before the plug-ins.
+
+    Raises:
+        ValueError: there is no such group.
+    """
+    if group not in GROUPS:
+        raise ValueError(f"there are no plug-ins of the group {group!r}; there are {', '.join(GROUPS)}")
+    if group in _DONE:
+        return
+    from importlib.metadata import entry_points  # 30 ms of `import zoo`, which asks nothing
+
+    with _LOCK:
+        if (
+            group in _BEGUN
+        ):  # done in the meantime, or asked by a plug-in that is being imported: it finds what is there so far
+            return
+        _BEGUN.add(group)
+        try:
+            if package is not None:
+                for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+                    importlib.import_module(f"{package}.{module.name}")
+            # In the order of their names: a name that two of them want goes to the same one every time.
+            for plugin in sorted(entry_points(group=f"zoo.{group}"), key=lambda point: (point.name, point.value)):
+                _import(plugin)
+        except BaseException:
+            _BEGUN.discard(group)
+            raise
+        _DONE.add(group)
+
+
+def _import(plugin: "EntryPoint") -> None:
+    """One plug-in; a warning names it, the package that brings it and its error where it cannot be imported."""
+    try:
+        plugin.load()
+    except (Exception, SystemExit) as error:
+        package = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist is not None else "an unknown package"
+        warnings.warn(
+            f"the plug-in {plugin.name!r} of {package} ({plugin.group}: {plugin.value}) cannot be imported and is left out: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            stacklevel=4,
+        )
