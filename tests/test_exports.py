@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -268,6 +269,25 @@ def test_without_the_zoo_the_error_says_what_to_install(open_: Any, tmp_path: Pa
 
 
 # ------------------------------------------------------------------------------------------------------- whom to trust
+
+
+# As they lie in published repositories: sha256 of the files of any version of the zoo so far.
+PUBLISHED = {
+    "configuration_zoo.py": "bd67acd4686a506ab18360098e5de632ed6c4b79146bdb515eb9b3802eb19ca4",
+    "modeling_zoo.py": "5cb1f2b20b054578347d44335876e00a93f8b56217c99124a6c9e5374d2000b2",
+    "zoo_module.py": "f6223e894acbcf5250cad10a743386908a1100c786ccffafed8f7f33789f5e44",
+}
+
+
+def test_the_files_in_published_repositories_are_still_ours_and_still_find_their_classes() -> None:
+    """What they import may move inside the zoo, not away from the address that they name."""
+    from zoo.exports.automodel import ZooConfig, ZooModel, ZooProcessor
+    from zoo.exports.module import ZooModule
+    from zoo.publishing.exports import automodel, code, module
+
+    assert {name: hashlib.sha256(text.encode()).hexdigest() for name, text in code.FILES.items()} == PUBLISHED
+    assert (ZooConfig, ZooModel, ZooProcessor) == (automodel.ZooConfig, automodel.ZooModel, automodel.ZooProcessor)
+    assert ZooModule is module.ZooModule
 
 
 def test_other_code_in_the_folder_is_not_run(tmp_path: Path) -> None:

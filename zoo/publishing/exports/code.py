@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SHIPPED = '''"""{what}: the code is in the installed Embedding Zoo, this file only names it."""
 
 try:
-    from zoo.publishing.exports.{module} import {names}  # noqa: F401
+    from zoo.exports.{module} import {names}  # noqa: F401
 except ImportError as error:
     raise ImportError(f"this model needs the Embedding Zoo ({{error}}); run: pip install embedding-zoo") from error
 '''
