@@ -5,7 +5,7 @@ import torch
 
 import zoo
 from zoo import registry
-from zoo.describing import ELSEWHERE
+from zoo.embedder.describing import ELSEWHERE
 from zoo.errors import UnknownModelError
 
 

@@ -16,8 +16,9 @@ from zoo.training.trainer import make_feed
 
 import zoo
 from zoo import Item, build_model, load_model
+from zoo.embedder.fused import FusedTower, Known
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
-from zoo.fusion import Combiner, FusedTower, Known, WeightedSum
+from zoo.fusion import Combiner, WeightedSum
 from zoo.publishing.exports import export
 from zoo.tables.pairs import Pair
 

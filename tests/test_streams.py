@@ -14,9 +14,9 @@ from zoo.training.vector_cache import VectorCache, fill_cache
 
 import zoo
 from tests.bad_images import picture
-from zoo import streaming
 from zoo.bulk import embed_dataset
 from zoo.bulk.tables import LinesSource
+from zoo.embedder import streaming
 from zoo.encoders.base import Encoder
 from zoo.encoders.windows import Pace, windows
 from zoo.inputs.item import Item

@@ -13,11 +13,11 @@ from PIL import Image
 import zoo
 from tests.every import standing_for
 from zoo import errors
+from zoo.embedder.streaming import is_out_of_memory
 from zoo.encoders.fitting import LEAST_VERSION, check_version
 from zoo.inputs import video as films
 from zoo.inputs.item import Item
 from zoo.registry import get_spec, list_models
-from zoo.streaming import is_out_of_memory
 
 READERS = [name for name in list_models("*-test") if get_spec(name).reading]
 FILMS = [name for name in READERS if "video" in get_spec(name).modalities]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
+from zoo.embedder.fused import FusedEncoder, FusedRead, Known
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
-from zoo.fusion import FusedEncoder, FusedRead, Known
 from zoo.inputs.identity import Answers
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo.embedder import Embedder
+from zoo.embedder.fused import FusedEncoder
 from zoo.errors import InputError, NormsLostError
-from zoo.fusion import FusedEncoder
 from zoo.inputs.item import Item
 from zoo.spec import ModelSpec
 from zoo.tables.pairs import Pair, PairTable

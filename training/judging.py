@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
+from zoo.embedder.streaming import Encoded, is_out_of_memory
 from zoo.encoders.windows import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.evaluation.pairs import WAYS, NoPairsError
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 from zoo.similarity import usable
-from zoo.streaming import Encoded, is_out_of_memory
 
 from .checkpoint import checkpoints_in, keep_newest, last_checkpoint, remove_checkpoint, save_checkpoint, step_of
 from .gather import decided, world

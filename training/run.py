@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from zoo.embedder import Embedder
+from zoo.embedder.streaming import is_out_of_memory
 from zoo.errors import ZooError
 from zoo.strangers import schema
-from zoo.streaming import is_out_of_memory
 
 from .adapters import add_lora
 from .average import WeightAverage

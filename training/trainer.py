@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from zoo.embedder import Embedder
-from zoo.fusion import add_combiner
 from zoo.inputs.identity import Answers
 from zoo.strangers.made import made_here
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
@@ -19,6 +18,7 @@ from . import sharding
 from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint, write_json
 from .checks import check_rows, check_run
 from .claims import RecipeMismatchError, check_same, claim, held, note, run_in, stage_folder, tidy
+from .combining import add_combiner
 from .feed import Feed, PairFeed
 from .finishing import conclude, hold_out, told_held_out, write_model
 from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors

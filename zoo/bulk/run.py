@@ -36,7 +36,7 @@ from zoo.tables.options import Options, check_format
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
-    from zoo.streaming import Encoded
+    from zoo.embedder.streaming import Encoded
 
 Progress = Callable[[int, int], None]
 SHARD_SIZE = 4096

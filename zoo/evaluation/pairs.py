@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.embedder import Embedder
+from zoo.embedder.streaming import Encoded
 from zoo.errors import ZooError
 from zoo.evaluation.metrics import (
     Difference,
@@ -31,7 +32,6 @@ from zoo.prompts import Role
 from zoo.spec import need_one_vector
 from zoo.strangers import schema
 from zoo.strangers.schema import Like, Range
-from zoo.streaming import Encoded
 
 KS = (1, 5, 10)
 WAYS = ("forward", "backward")

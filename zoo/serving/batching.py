@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from zoo.embedder import Embedder, Tower
+from zoo.embedder.fused import FusedEncoder
+from zoo.embedder.streaming import forward
 from zoo.encoders.windows import batches
 from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
-from zoo.fusion import FusedEncoder
 from zoo.inputs.heif import Way, decoding, refused
 from zoo.inputs.image import FORMATS, MAX_PIXELS, kind_of
 from zoo.inputs.item import Item
 from zoo.serving.limits import Limits, RequestError
 from zoo.similarity import usable
-from zoo.streaming import forward
 
 if TYPE_CHECKING:
     from zoo.serving.metrics import Metrics

@@ -20,8 +20,9 @@ from zoo.inputs.item import as_item
 from zoo.similarity import cut, usable
 
 if TYPE_CHECKING:
-    from zoo.embedder import Embedder, Tower
-    from zoo.fusion import FusedTower
+    from zoo.embedder.embedder import Embedder
+    from zoo.embedder.fused import FusedTower
+    from zoo.embedder.tower import Tower
 
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
 _SUFFIXES = (

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, vectors, whole
 from zoo.arguments import dtype as dtype_of
-from zoo.describing import described, elsewhere, names_of
-from zoo.encoders.base import Batch, Encoder
+from zoo.embedder.describing import described, elsewhere, names_of
+from zoo.embedder.fused import FusedEncoder, FusedTower, apart
+from zoo.embedder.streaming import Encoded, EvalMode, progress_bar, stream
+from zoo.embedder.tower import Tower, heads_hash
 from zoo.errors import ArgumentError, InputError, UnsupportedInputError, UnsupportedModalityError
-from zoo.fusion import FusedEncoder, FusedTower, WeightedSum, apart
+from zoo.fusion import WeightedSum
 from zoo.inputs.image import is_open_file
-from zoo.inputs.item import Item, Tokens, as_item
+from zoo.inputs.item import Item, as_item
 from zoo.prompts import Role, for_role, name_for, text_of
-from zoo.similarity import PRECISIONS, Precision, check_precision, finished, quantize, similarity
-from zoo.spec import Calibration, LogitScale, ModelSpec, Similarity
-from zoo.streaming import Encoded, EvalMode, progress_bar, stream
+from zoo.similarity import PRECISIONS, Precision, check_precision, quantize, similarity
+from zoo.spec import Calibration, LogitScale, ModelSpec
 
 
 class Hit(NamedTuple):
@@ -30,38 +31,6 @@ class Hit(NamedTuple):
 
     index: int
     score: float
-
-
-class Tower(nn.Module):
-    """Encoder → pooler → head → unit length.
-
-    Attributes:
-        similarity: of the model that the tower is part of, which sets it; with "dot" vectors keep their norms.
-    """
-
-    similarity: Similarity = "cosine"
-
-    def __init__(self, encoder: Encoder, pooler: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.pooler, self.head = encoder, pooler, head
-
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
-        """A batch of the encoder to embeddings `(batch, dim)`, float32 at least.
-
-        With a pooler that keeps every token `(batch, tokens, dim)`, zero where there is only padding.
-
-        Args:
-            layers: blocks, counted from 1, whose embeddings are wanted: `(batch, len(layers), dim)`.
-        """
-        if layers:
-            return torch.stack([self._embedded(tokens) for tokens in self.encoder.forward_layers(batch, layers)], 1)
-        return self._embedded(self.encoder(batch))
-
-    def _embedded(self, tokens: Tokens) -> Tensor:
-        vectors = self.head(self.pooler(tokens))
-        if vectors.ndim == 3:
-            vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)
-        return finished(vectors, self.similarity)
 
 
 class Embedder(nn.Module):
@@ -422,12 +391,6 @@ def _kept(results: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
         listed = "; ".join(str(error) for error in skipped[:5])
         more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         warnings.warn(f"{len(skipped)} bad items were skipped: {listed}{more}", stacklevel=2)
-
-
-def heads_hash(towers: Iterable[Tower]) -> str:
-    """Tells heads apart by kind and arguments: one without weights, such as a normalisation, also steers a norm."""
-    heads = [[type(t.head).__name__, t.head.config() if hasattr(t.head, "config") else {}] for t in towers]
-    return hashlib.sha256(json.dumps(heads, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @torch.inference_mode(False)  # ordinary tensors, whatever mode the caller is in

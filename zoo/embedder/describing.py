@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zoo.embedder import Embedder
+    from zoo.embedder.embedder import Embedder
 
 _TEXTS = 'model.encode(["a text", …]), or model.encode_query(…) and model.encode_document(…)'
 _IMAGES = 'model.encode([pathlib.Path("photo.jpg"), …])'

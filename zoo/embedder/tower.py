@@ -1,0 +1,51 @@
+"""Tower: encoder → pooler → head, and a vector of unit length."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo.encoders.base import Batch, Encoder
+from zoo.inputs.item import Tokens
+from zoo.similarity import finished
+from zoo.spec import Similarity
+
+
+class Tower(nn.Module):
+    """Encoder → pooler → head → unit length.
+
+    Attributes:
+        similarity: of the model that the tower is part of, which sets it; with "dot" vectors keep their norms.
+    """
+
+    similarity: Similarity = "cosine"
+
+    def __init__(self, encoder: Encoder, pooler: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.pooler, self.head = encoder, pooler, head
+
+    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
+        """A batch of the encoder to embeddings `(batch, dim)`, float32 at least.
+
+        With a pooler that keeps every token `(batch, tokens, dim)`, zero where there is only padding.
+
+        Args:
+            layers: blocks, counted from 1, whose embeddings are wanted: `(batch, len(layers), dim)`.
+        """
+        if layers:
+            return torch.stack([self._embedded(tokens) for tokens in self.encoder.forward_layers(batch, layers)], 1)
+        return self._embedded(self.encoder(batch))
+
+    def _embedded(self, tokens: Tokens) -> Tensor:
+        vectors = self.head(self.pooler(tokens))
+        if vectors.ndim == 3:
+            vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)
+        return finished(vectors, self.similarity)
+
+
+def heads_hash(towers: Iterable[Tower]) -> str:
+    """Tells heads apart by kind and arguments: one without weights, such as a normalisation, also steers a norm."""
+    heads = [[type(t.head).__name__, t.head.config() if hasattr(t.head, "config") else {}] for t in towers]
+    return hashlib.sha256(json.dumps(heads, sort_keys=True).encode()).hexdigest()[:16]
