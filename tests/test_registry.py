@@ -142,6 +142,23 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_own_registry")
+def test_a_function_gives_its_model_its_name():
+    facts = {"modalities": {"text"}, "dim": 4, "license": "mit"}
+
+    @zoo.register_model(**facts)
+    def mine_vit_s16(spec: ModelSpec) -> None: ...
+
+    @zoo.register_model(name="mine-v1.5", **facts)
+    def mine_v1_5(spec: ModelSpec) -> None: ...
+
+    assert zoo.list_models("mine-*") == ["mine-v1.5", "mine-vit-s16"]
+    with pytest.raises(ValueError, match="mine-vit-s16 is registered twice"):
+        zoo.register_model(**facts)(mine_vit_s16)
+    with pytest.raises(ValueError, match="no model name"):
+        zoo.register_model(**facts)(lambda spec: None)
+
+
+@pytest.mark.usefixtures("_own_registry")
 def test_the_readmes_own_model_keeps_its_facts():
     """The program under "Add a model", as it stands there."""
     section = (Path(__file__).resolve().parents[1] / "README.md").read_text().partition("## Add a model")[2]

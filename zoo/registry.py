@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 Builder = Callable[[ModelSpec], "Embedder"]
+Facts = dict[str, Any]  # some of a model's, those that a backbone or a family has in common
 _SPECS: dict[str, ModelSpec] = {}
 _BUILDERS: dict[str, Builder] = {}
 LIKE = " like "  # between a checkpoint and the registered model that it is read like
@@ -26,16 +27,20 @@ PREFIXES = ("open_clip:", "timm:", "hf:")
 
 
 def register_model(**facts: Any) -> Callable[[Builder], Builder]:
-    """Registers the decorated builder under `facts["name"]`; the facts are those of `ModelSpec`.
+    """Registers the decorated builder as a model; the facts are those of `ModelSpec`.
+
+    As in timm, a function's name is the model's: `clip_test` registers "clip-test". A name that Python cannot spell,
+    "bge-small-en-v1.5", is given as `name`.
 
     Raises:
         ArgumentError: a fact is unknown, missing or of another type.
         ValueError: the name is taken or badly spelled, or a fact is wrong.
     """
-    check_names(facts)
+    check_names({"name": "", **facts})
 
     def register(builder: Builder) -> Builder:
-        spec = ModelSpec(**{"family": builder.__module__.rpartition(".")[2], **facts})
+        said = {"name": builder.__name__.replace("_", "-"), "family": builder.__module__.rpartition(".")[2]}
+        spec = ModelSpec(**{**said, **facts})
         if not NAME.fullmatch(spec.name):
             raise ValueError(f"{spec.name!r} is no model name: lower case letters, digits, hyphens and dots")
         if spec.name in _SPECS:

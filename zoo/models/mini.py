@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.registry import register_model
+from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
+FACTS: Facts = {"modalities": {"image", "text"}, "license": "apache-2.0", "demo": "search"}
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = None, **backbone: object) -> "Embedder":
-    """A timm tower that reads whole pictures squeezed into a square, and a table of tokens that is averaged.
+    """A timm tower that reads whole images squeezed into a square, and a table of tokens that is averaged.
 
     Squeezing keeps what stands at the edge; a crop would lose it.
     """
@@ -36,34 +37,12 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
     )
 
 
-@register_model(
-    name="zoo-mini",
-    dim=256,
-    modalities={"image", "text"},
-    license="apache-2.0",
-    hub_id="",
-    demo="search",
-    params=12_256_632,
-    image_size=112,
-    max_tokens=128,
-    packaged=True,
-    languages=("en",),
-)
+@register_model(dim=256, params=12_256_632, image_size=112, max_tokens=128, packaged=True, languages=("en",), **FACTS)
 def zoo_mini(spec: ModelSpec) -> "Embedder":
     return mini_towers(spec, "resnet10t", rows=27_624)
 
 
-@register_model(
-    name="mini-test",
-    dim=32,
-    modalities={"image", "text"},
-    license="apache-2.0",
-    hub_id="",
-    demo="search",
-    params=118_652,
-    image_size=32,
-    max_tokens=32,
-)
+@register_model(dim=32, params=118_652, image_size=32, max_tokens=32, **FACTS)
 def mini_test(spec: ModelSpec) -> "Embedder":
     from tokenizers import Tokenizer, normalizers
     from tokenizers.models import WordPiece

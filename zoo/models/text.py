@@ -4,23 +4,24 @@ Sentence-BERT (Reimers and Gurevych, 2019, arxiv:1908.10084) began the line; eac
 the authors', to the letter: where a model has them, `encode_query` and `encode_document` put them before the text.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.registry import register_model
+from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
-BGE = "arxiv:2309.07597"
-E5 = "arxiv:2212.03533"
-GTE = "arxiv:2308.03281"
-GRANITE = "arxiv:2508.21085"
-BGE_PROMPTS = {"query": "Represent this sentence for searching relevant passages: "}
+TEXT: Facts = {"modalities": {"text"}, "demo": "search"}
+ENGLISH: Facts = {**TEXT, "languages": ("en",)}
 E5_PROMPTS = {"query": "query: ", "document": "passage: "}
+BGE_PROMPTS = {"query": "Represent this sentence for searching relevant passages: "}
 NOMIC_PROMPTS = {"query": "search_query: ", "document": "search_document: "}
-TEXT: dict[str, Any] = {"modalities": {"text"}, "demo": "search"}
-ENGLISH: dict[str, Any] = {**TEXT, "languages": ("en",)}
+BGE: Facts = {**ENGLISH, "license": "mit", "paper": "arxiv:2309.07597", "prompts": BGE_PROMPTS}
+E5: Facts = {**ENGLISH, "license": "mit", "paper": "arxiv:2212.03533", "prompts": E5_PROMPTS}
+GTE: Facts = {**ENGLISH, "license": "mit", "paper": "arxiv:2308.03281"}
+GRANITE: Facts = {**ENGLISH, "license": "apache-2.0", "paper": "arxiv:2508.21085"}
 
 
 def bert(*, layers: int, width: int, vocab: int = 30522, heads: int = 12, positions: int = 512) -> dict[str, Any]:
@@ -48,6 +49,26 @@ def modernbert(*, layers: int, width: int, hidden: int, heads: int = 12, **chang
         "max_position_embeddings": 8192,
         **changes,
     }
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network: what transformers builds it of, and the facts of every model that keeps its width and length."""
+
+    config: dict[str, Any]
+    params: int
+
+    @property
+    def facts(self) -> Facts:
+        """What follows from it."""
+        dim, longest = self.config["hidden_size"], self.config["max_position_embeddings"]
+        return {"dim": dim, "params": self.params, "max_tokens": longest}
+
+
+BERT_SMALL = Backbone(bert(layers=12, width=384), params=33_212_160)
+BERT_BASE = Backbone(bert(layers=12, width=768), params=108_891_648)
+MODERNBERT_SMALL = Backbone(modernbert(layers=12, width=384, hidden=1536), params=47_662_464)
+MODERNBERT_BASE = Backbone(modernbert(layers=22, width=768, hidden=1152), params=149_014_272)
 
 
 def text_tower(
@@ -78,7 +99,6 @@ def byte_tokenizer() -> Any:
 
 
 @register_model(
-    name="all-minilm-l6-v2",
     dim=384,
     params=22_565_376,
     license="apache-2.0",
@@ -94,68 +114,37 @@ def all_minilm_l6_v2(spec: ModelSpec) -> "Embedder":
 
 @register_model(
     name="bge-small-en-v1.5",
-    dim=384,
-    params=33_212_160,
-    license="mit",
-    paper=BGE,
     hub_id="BAAI/bge-small-en-v1.5",
     revision="5c38ec7c405ec4b44b94cc5a9bb96e735b38267a",
-    max_tokens=512,
-    prompts=BGE_PROMPTS,
-    **ENGLISH,
+    **BERT_SMALL.facts,
+    **BGE,
 )
 def bge_small_en_v1_5(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=12, width=384), "Cls")
+    return text_tower(spec, BERT_SMALL.config, "Cls")
 
 
 @register_model(
     name="bge-base-en-v1.5",
-    dim=768,
-    params=108_891_648,
-    license="mit",
-    paper=BGE,
     hub_id="BAAI/bge-base-en-v1.5",
     revision="a5beb1e3e68b9ab74eb54cfd186867f64f240e1a",
-    max_tokens=512,
-    prompts=BGE_PROMPTS,
-    **ENGLISH,
+    **BERT_BASE.facts,
+    **BGE,
 )
 def bge_base_en_v1_5(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=12, width=768), "Cls")
+    return text_tower(spec, BERT_BASE.config, "Cls")
 
 
-@register_model(
-    name="e5-small-v2",
-    dim=384,
-    params=33_212_160,
-    license="mit",
-    paper=E5,
-    hub_id="intfloat/e5-small-v2",
-    max_tokens=512,
-    prompts=E5_PROMPTS,
-    **ENGLISH,
-)
+@register_model(hub_id="intfloat/e5-small-v2", **BERT_SMALL.facts, **E5)
 def e5_small_v2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=12, width=384), "Mean")
+    return text_tower(spec, BERT_SMALL.config, "Mean")
 
 
-@register_model(
-    name="e5-base-v2",
-    dim=768,
-    params=108_891_648,
-    license="mit",
-    paper=E5,
-    hub_id="intfloat/e5-base-v2",
-    max_tokens=512,
-    prompts=E5_PROMPTS,
-    **ENGLISH,
-)
+@register_model(hub_id="intfloat/e5-base-v2", **BERT_BASE.facts, **E5)
 def e5_base_v2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=12, width=768), "Mean")
+    return text_tower(spec, BERT_BASE.config, "Mean")
 
 
 @register_model(
-    name="multilingual-e5-small",
     dim=384,
     params=117_505_920,
     license="mit",
@@ -171,118 +160,64 @@ def multilingual_e5_small(spec: ModelSpec) -> "Embedder":
 
 
 @register_model(
-    name="gte-small",
-    dim=384,
-    params=33_212_160,
-    license="mit",
-    paper=GTE,
-    hub_id="thenlper/gte-small",
-    revision="17e1f347d17fe144873b1201da91788898c639cd",
-    max_tokens=512,
-    **ENGLISH,
+    hub_id="thenlper/gte-small", revision="17e1f347d17fe144873b1201da91788898c639cd", **BERT_SMALL.facts, **GTE
 )
 def gte_small(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=12, width=384), "Mean")
+    return text_tower(spec, BERT_SMALL.config, "Mean")
 
 
 @register_model(
-    name="gte-base",
-    dim=768,
-    params=108_891_648,
-    license="mit",
-    paper=GTE,
-    hub_id="thenlper/gte-base",
-    revision="c078288308d8dee004ab72c6191778064285ec0c",
-    max_tokens=512,
-    **ENGLISH,
+    hub_id="thenlper/gte-base", revision="c078288308d8dee004ab72c6191778064285ec0c", **BERT_BASE.facts, **GTE
 )
 def gte_base(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=12, width=768), "Mean")
+    return text_tower(spec, BERT_BASE.config, "Mean")
 
 
-@register_model(
-    name="gte-modernbert-base",
-    dim=768,
-    params=149_014_272,
-    license="apache-2.0",
-    paper=GTE,
-    hub_id="Alibaba-NLP/gte-modernbert-base",
-    max_tokens=8192,
-    **ENGLISH,
-)
+@register_model(hub_id="Alibaba-NLP/gte-modernbert-base", **MODERNBERT_BASE.facts, **{**GTE, "license": "apache-2.0"})
 def gte_modernbert_base(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Cls")
+    return text_tower(spec, MODERNBERT_BASE.config, "Cls")
 
 
 @register_model(
-    name="modernbert-embed-base",
-    dim=768,
-    params=149_014_272,
     license="apache-2.0",
     paper="arxiv:2402.01613",
     hub_id="nomic-ai/modernbert-embed-base",
     revision="5960f1566fb7cb1adf1eb6e816639cf4646d9b12",
-    max_tokens=8192,
     dims=(768, 256),
     prompts=NOMIC_PROMPTS,
+    **MODERNBERT_BASE.facts,
     **ENGLISH,
 )
 def modernbert_embed_base(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Mean")
+    return text_tower(spec, MODERNBERT_BASE.config, "Mean")
 
 
 @register_model(
-    name="granite-embedding-english-r2",
-    dim=768,
-    params=149_014_272,
-    license="apache-2.0",
-    paper=GRANITE,
     hub_id="ibm-granite/granite-embedding-english-r2",
     revision="6e7b8ce0e76270394ac4669ba4bbd7133b60b7f9",
-    max_tokens=8192,
-    **ENGLISH,
+    **MODERNBERT_BASE.facts,
+    **GRANITE,
 )
 def granite_embedding_english_r2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, modernbert(layers=22, width=768, hidden=1152), "Cls")
+    return text_tower(spec, MODERNBERT_BASE.config, "Cls")
 
 
 @register_model(
-    name="granite-embedding-small-english-r2",
-    dim=384,
-    params=47_662_464,
-    license="apache-2.0",
-    paper=GRANITE,
     hub_id="ibm-granite/granite-embedding-small-english-r2",
     revision="54a8d2616a0844355a5164432d3f6dafb37b17a3",
-    max_tokens=8192,
-    **ENGLISH,
+    **MODERNBERT_SMALL.facts,
+    **GRANITE,
 )
 def granite_embedding_small_english_r2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, modernbert(layers=12, width=384, hidden=1536), "Cls")
+    return text_tower(spec, MODERNBERT_SMALL.config, "Cls")
 
 
-@register_model(
-    name="text-test",
-    dim=32,
-    params=35_904,
-    license="apache-2.0",
-    max_tokens=64,
-    prompts=E5_PROMPTS,
-    dims=(32, 16),
-    **TEXT,
-)
+@register_model(dim=32, params=35_904, license="apache-2.0", max_tokens=64, prompts=E5_PROMPTS, dims=(32, 16), **TEXT)
 def text_test(spec: ModelSpec) -> "Embedder":
     return text_tower(spec, bert(layers=2, width=32, vocab=260, heads=4, positions=64), "Mean", byte_tokenizer())
 
 
-@register_model(
-    name="modernbert-test",
-    dim=32,
-    params=43_424,
-    license="apache-2.0",
-    max_tokens=256,
-    **TEXT,
-)
+@register_model(dim=32, params=43_424, license="apache-2.0", max_tokens=256, **TEXT)
 def modernbert_test(spec: ModelSpec) -> "Embedder":
     ids = {"pad_token_id": 0, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2}
     config = modernbert(layers=4, width=32, hidden=48, heads=4, vocab_size=260, local_attention=16, **ids)
