@@ -70,7 +70,7 @@ def prove(name: str, proof: Proof, folder: Path) -> None:
     from zoo.training.finishing import slug
 
     from zoo.evaluation.pairs import PairScores
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     base = proof.base(folder)
     data = write_splits(proof, folder, base)
@@ -169,7 +169,7 @@ def tuned(base: str | Path, data: dict[str, Path], recipe: "Recipe", out: Path) 
     """Trains into `out`, or goes on there; a finished run is left alone."""
     from zoo.training import open_pairs, train
 
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     if (out / "report.md").is_file():
         return
@@ -192,7 +192,8 @@ def without_artist(folder: Path) -> Path:
     from zoo.training.recipe import Pictures, PictureSize, Regression
 
     from zoo.evaluation.packs import read_pack
-    from zoo.registry import build_model, load_model
+    from zoo.loading import load_model
+    from zoo.registry import build_model
     from zoo.tables import PACKS, READERS
 
     out = folder / "without-fxemoji"

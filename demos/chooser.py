@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import ZooError
-from zoo.registry import get_spec, list_models, load_model
+from zoo.loading import load_model
+from zoo.registry import get_spec, list_models
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ import filelock, pyarrow.parquet, torch, tqdm.auto  # what each child would impo
 torch.set_num_threads(1)
 import zoo.bulk.run
 from zoo.bulk import DiskFullError, embed_dataset
-from zoo.registry import load_model
+from zoo.loading import load_model
 
 zoo.bulk.run.REPORT_EVERY = 0
 model = load_model(sys.argv[1])

@@ -9,7 +9,7 @@ import torch
 
 import zoo
 from tests.bulk_support import make_pictures, make_table
-from zoo import registry
+from zoo import loading
 from zoo.bulk import embed_dataset
 from zoo.cli import main
 
@@ -32,8 +32,8 @@ def ask(capsys, monkeypatch, folders):
 
     def call(name, lines, *options, typed=False):
         loads = []
-        load = registry.load_model
-        monkeypatch.setattr(registry, "load_model", lambda *a, **o: loads.append(a) or load(*a, **o))
+        load = loading.load_model
+        monkeypatch.setattr(loading, "load_model", lambda *a, **o: loads.append(a) or load(*a, **o))
         left = iter(lines)
 
         def read(prompt=""):
@@ -49,7 +49,7 @@ def ask(capsys, monkeypatch, folders):
                 monkeypatch.setattr(stream, "isatty", lambda: True)
         status = main(["search", str(folders / name), *map(str, options)])
         assert len(loads) == 1, "one model for all queries"
-        monkeypatch.setattr(registry, "load_model", load)
+        monkeypatch.setattr(loading, "load_model", load)
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

@@ -73,7 +73,7 @@ def never(monkeypatch):
     def load(*_, **__):
         raise AssertionError("a model is loaded before the cheap checks")
 
-    monkeypatch.setattr("zoo.registry.load_model", load)
+    monkeypatch.setattr("zoo.loading.load_model", load)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -104,7 +104,7 @@ def test_cheap_checks_come_before_costly_steps(line, here, monkeypatch, capsys):
 
     # First what holds a name of its own: imported later, it would hold the replacement, for all tests that follow.
     monkeypatch.setattr("zoo.training.command.build_model", load)
-    monkeypatch.setattr("zoo.hub.open_model", load)
+    monkeypatch.setattr("zoo.loading.open_model", load)
     monkeypatch.setattr("zoo.registry.build_model", load)
     monkeypatch.chdir(here)
     before = sorted(path.relative_to(here) for path in here.rglob("*"))
@@ -134,7 +134,7 @@ def test_a_folder_without_permission_is_named_before_a_model_is_opened(line, her
     (here / "shut").mkdir(exist_ok=True)
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut" and access(path, mode))
-    monkeypatch.setattr("zoo.hub.open_model", lambda *_, **__: pytest.fail("a model is opened"))
+    monkeypatch.setattr("zoo.loading.open_model", lambda *_, **__: pytest.fail("a model is opened"))
     monkeypatch.chdir(here)
     assert main(line.split()) == 2
     assert "no permission to write into" in capsys.readouterr().err

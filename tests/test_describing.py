@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import zoo
-from zoo import registry
+from zoo import loading
 from zoo.embedder.describing import ELSEWHERE
 from zoo.errors import UnknownModelError
 
@@ -72,7 +72,7 @@ def test_models_for_tests_are_offered_to_those_who_ask():
 def test_the_device_is_cudas_then_apples_then_the_cpu(monkeypatch, cuda, mps, best):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert registry.best_device() == best
+    assert loading.best_device() == best
 
 
 def test_load_model_asks_for_the_best_device(monkeypatch, tmp_path, model):

@@ -15,7 +15,7 @@ from sentence_transformers.base.modules import Dense, Normalize
 import zoo
 from tests.reference import TEXTS, write
 from tests.reference.sentence_models import write_dot
-from zoo import hub
+from zoo import loading
 from zoo.errors import NonFiniteEmbeddingError, NormsLostError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import read_json
 from zoo.heads import DenseStack
@@ -148,15 +148,15 @@ def test_a_registered_similarity_holds_where_the_files_say_nothing(
 ) -> None:
     """Repositories of 2021 are dot models whose files do not say so; what files do say is never overruled."""
     folder = settings(write_dot(tmp_path / "old", *[Normalize()] * unit).folder, similarity_fn_name=said)
-    layout = hub.recognise({path.name for path in folder.iterdir()}, lambda file: read_json(folder / file), "old")
+    layout = loading.recognise({path.name for path in folder.iterdir()}, lambda file: read_json(folder / file), "old")
     known = replace(zoo.get_spec("text-test"), similarity="dot")
-    options = hub._like(layout, known, "old", local=True, dtype=None)
+    options = loading._like(layout, known, "old", local=True, dtype=None)
     model = layout.load(folder, name="old", trust_remote_code=False, allow_pickle=False, **options)
     if said == "cosine":
         with pytest.raises(UnrecognisedCheckpointError, match="says 'cosine'"):
-            hub._check_similarity(model, known, folder, "the registered old")
+            loading._check_similarity(model, known, folder, "the registered old")
         return
-    hub._check_similarity(model, known, folder, "the registered old")
+    loading._check_similarity(model, known, folder, "the registered old")
     expected = torch.from_numpy(SentenceTransformer(str(folder), device="cpu").encode(QUERIES))
     assert (model.encode(QUERIES) - expected).abs().max() < BOUND
 

@@ -292,7 +292,7 @@ def test_a_dense_layer_names_known_activations_only(name: str, copy: Callable[[s
         "encoders.text:AutoModel",
         "encoders.text:Path",
         "encoders.open_clip:deepcopy",
-        "hub:open_folder",
+        "loading:open_folder",
         "encoders.text:__import__",
         "../evil:Model",
         "encoders..text:TransformersText",

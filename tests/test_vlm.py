@@ -339,15 +339,15 @@ def test_readings_that_make_no_sense_are_refused():
 
 
 def test_non_commercial_weights_warn_once(monkeypatch):
-    from zoo import hub
+    from zoo import loading
 
-    monkeypatch.setattr(hub, "_WARNED", set())
+    monkeypatch.setattr(loading, "_WARNED", set())
     with pytest.warns(UserWarning, match="jina-embeddings-v4 are for non-commercial use"):
-        hub.warn_of_license(zoo.get_spec("jina-embeddings-v4"))
+        loading.warn_of_license(zoo.get_spec("jina-embeddings-v4"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        hub.warn_of_license(zoo.get_spec("jina-embeddings-v4"))
-        hub.warn_of_license(zoo.get_spec("gme-qwen2vl-2b"))
+        loading.warn_of_license(zoo.get_spec("jina-embeddings-v4"))
+        loading.warn_of_license(zoo.get_spec("gme-qwen2vl-2b"))
 
 
 def test_half_precision_is_loaded_as_such(tmp_path, monkeypatch):

@@ -45,6 +45,7 @@ LOADED = (  # importing these starts no thread; gradio, mteb, lancedb and the li
     "zoo.cli",
     "zoo.embedder",
     "zoo.hub",
+    "zoo.loading",
 )
 
 

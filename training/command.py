@@ -25,7 +25,8 @@ from zoo.cli._shared import (
     waiting,
 )
 from zoo.errors import ZooError
-from zoo.registry import build_model, load_model
+from zoo.loading import load_model
+from zoo.registry import build_model
 from zoo.tables import PACKS, open_held_out, open_sources
 from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import check_format

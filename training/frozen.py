@@ -92,7 +92,7 @@ def teacher_vectors(
     """
     if not recipe.teacher:
         return None
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     itself = recipe.teacher == ITSELF
     teacher = model if itself else load_model(recipe.teacher, device=model.device)

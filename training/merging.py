@@ -22,7 +22,7 @@ from zoo.formats.schema import scale_of
 from zoo.formats.sizes import read_header
 from zoo.fusion import is_default
 from zoo.inputs.item import Item
-from zoo.registry import load_model
+from zoo.loading import load_model
 from zoo.spec import LogitScale
 
 from .modes import keeps_statistics

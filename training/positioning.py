@@ -15,7 +15,7 @@ from zoo.errors import InputError, ZooError
 from zoo.evaluation.metrics import hits
 from zoo.inputs.identity import Answers, Right, Row
 from zoo.inputs.item import Item
-from zoo.registry import load_model
+from zoo.loading import load_model
 from zoo.tables.pairs import Pair, PairTable, datasets_of
 
 from .checks import check_similarity

@@ -11,7 +11,7 @@ import torch
 
 from zoo import arguments
 from zoo.embedder import Embedder
-from zoo.registry import best_device
+from zoo.loading import best_device
 from zoo.tables.pairs import Pair, PairTable, Selection
 
 from .checks import check_rows, check_run

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 from zoo._version import __version__
 from zoo.errors import InputError, ZooError
 from zoo.inputs.item import Box, Item, Mask, Point
-from zoo.registry import build_model, get_spec, list_models, load_model, register_model
+from zoo.registry import build_model, get_spec, list_models, register_model
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.bulk import embed_dataset
     from zoo.embedder import Embedder, Encoded, Hit
     from zoo.index import open_index
+    from zoo.loading import load_model
 
 __all__ = [
     "Box",
@@ -41,6 +42,7 @@ _LAZY = {
     "Encoded": "zoo.embedder",
     "Hit": "zoo.embedder",
     "embed_dataset": "zoo.bulk",
+    "load_model": "zoo.loading",
     "open_index": "zoo.index",
 }
 

@@ -1,20 +1,16 @@
-"""The registry: models by name, as facts, as shapes with random weights, and loaded."""
+"""The registry: models by name, as facts, and as shapes with random weights; knows no files (see `zoo.loading`)."""
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts, whole
-from zoo.arguments import device as device_here
+from zoo.arguments import checked, flag, one_of, optional, text, whole
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.plugins import discover
 from zoo.spec import MODALITIES, NAME, Modality, ModelSpec, check_names
 
 if TYPE_CHECKING:
-    import torch
-
     from zoo.embedder import Embedder
 
 Builder = Callable[[ModelSpec], "Embedder"]
@@ -158,101 +154,3 @@ def check_promise(spec: ModelSpec, found: ModelSpec, what: str) -> None:
             f"{spec.name} should give {spec.dim} columns for {sorted(spec.modalities)}; {what} gives {found.dim} for "
             f"{sorted(found.modalities)}"
         )
-
-
-@checked(
-    name_or_path=path,
-    device=optional(device_here),
-    dtype=optional(dtype_or_auto),
-    revision=optional(text),
-    trust_remote_code=flag,
-    allow_pickle=flag,
-    like=optional(text),
-    ignore=texts,
-    truncation=optional(one_of("text", "reference")),
-)
-def load_model(
-    name_or_path: str | Path,
-    *,
-    device: "str | torch.device | None" = None,
-    dtype: "torch.dtype | str | None" = None,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    allow_pickle: bool = False,
-    like: str | None = None,
-    ignore: Sequence[str] = (),
-    truncation: 'Literal["text", "reference"] | None' = None,
-) -> "Embedder":
-    """A model with its weights, ready to `encode`.
-
-    Args:
-        name_or_path: a registered name; "open_clip:<arch>/<tag>"; "timm:<name>"; "hf:<org>/<repo>[@revision]"; a
-            folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
-        device: "cuda", "cpu", ...; by default a GPU where there is one (CUDA, then Apple's "mps"), else the CPU.
-        dtype: of the weights, torch's or by its name ("bfloat16"); by default float32. "auto" takes bfloat16 where a short trial finds it faster.
-        revision: branch, tag or full commit on the Hub; by default the registered one, else the newest.
-        trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
-        allow_pickle: allow weights that are not safetensors.
-        like: a registered name whose prompt, positions and pooling a vision-language checkpoint was trained with; for
-            folders and repositories, whose files do not say it. In one string: "hf:org/repo like gme-qwen2vl-2b".
-        ignore: settings of the checkpoint's files to read as if they were not there, of those that an UnreadSettingError
-            named; a nested one with dots, "text_config.foo".
-        truncation: what a vision-language model cuts off a sequence over its `max_tokens` (see `zoo.reading.Reading`): by
-            default the end of the last text, so that the prompt's own end stays; "reference" the end of the sequence, as the
-            authors' code does. Vectors differ; fingerprints too.
-
-    Raises:
-        ArgumentError: an argument of another type, or a device that is not here; nothing has been opened.
-        UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
-        UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
-        Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
-    """
-    import torch
-
-    from zoo import hub
-
-    if like is None and isinstance(name_or_path, str) and LIKE in name_or_path:
-        name_or_path, _, like = name_or_path.rpartition(LIKE)
-    known = like or (name_or_path if isinstance(name_or_path, str) else "")
-    if truncation is not None and is_registered(known):
-        _truncated(get_spec(known), truncation)  # refused before anything is fetched
-    device = torch.device(device or best_device())
-    if dtype == "auto":
-        from zoo.precision import fastest_dtype
-
-        dtype = fastest_dtype(str(device))
-    model = hub.open_model(
-        name_or_path,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        like=like,
-        dtype=dtype,
-        ignore=ignore,
-    )
-    if truncation is not None:
-        model.spec = _truncated(model.spec, truncation)
-        for tower in model.towers:
-            tower.encoder.reading = model.spec.reading
-    return model.to(device=device, dtype=dtype or torch.float32).eval()
-
-
-def best_device() -> str:
-    """The device that models are put on where none is asked for: CUDA's first, then Apple's, then the CPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _truncated(spec: ModelSpec, how: str) -> ModelSpec:
-    """The facts of a model that reads over-long sequences otherwise; the reading is part of the fingerprint."""
-    from dataclasses import replace
-
-    if spec.reading is None:
-        raise ValueError(
-            f"truncation={how!r} is for vision-language models, whose prompt goes on behind the text; {spec.name} has no such "
-            "prompt: leave it out"
-        )
-    return replace(spec, reading=replace(spec.reading, truncation=how))

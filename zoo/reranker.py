@@ -15,9 +15,9 @@ from zoo.encoders.vlm import VlmEncoder, content_of
 from zoo.encoders.windows import batches
 from zoo.errors import InputError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import read_object
+from zoo.formats.fetching import snapshot
 from zoo.formats.vlm import load as load_vlm
 from zoo.formats.vlm import wanted
-from zoo.hub import snapshot
 from zoo.inputs.item import Item, as_item
 from zoo.pooling import LastToken
 from zoo.reading import Reading

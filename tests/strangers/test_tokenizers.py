@@ -19,7 +19,7 @@ from tests.reference.backbones import write_plain
 from tests.strangers.fuzz import finds
 from tests.strangers.harness import Sandbox
 from tests.strangers.tokenizer_cases import CASES, part, pattern, replace
-from zoo import hub
+from zoo import loading
 from zoo.encoders.rust import Core, naming
 from zoo.errors import InvalidTextError, MissingWeightsError, UnrecognisedCheckpointError
 from zoo.strangers import trial
@@ -351,7 +351,7 @@ def test_only_a_pinned_revision_is_known(name: str, revision: str | None, known:
     def opened(*arguments: Any, **options: Any) -> None:
         raise Opened(trial._TRUSTED.get())
 
-    monkeypatch.setattr(hub, "_open_source", opened)
+    monkeypatch.setattr(loading, "_open_source", opened)
     with pytest.raises(Opened) as found:
         zoo.load_model(name, revision=revision)
     assert found.value.args == (known,)

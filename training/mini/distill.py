@@ -21,7 +21,7 @@ from zoo.encoders.static import StaticText
 from zoo.encoders.tokenizing import FastTokenizer
 from zoo.errors import MissingWeightsError
 from zoo.evaluation.packs import packs_folder
-from zoo.registry import load_model
+from zoo.loading import load_model
 from zoo.tables.pairs import Pair
 
 from ..gather import say

@@ -237,7 +237,7 @@ def _opened(
 ) -> "Embedder":
     """The model; what is to be ignored and is no column is a setting of its checkpoint."""
     if isinstance(model, str | Path):
-        from zoo.registry import load_model
+        from zoo.loading import load_model
 
         return load_model(model, device=device, ignore=ignore)
     if ignore:

@@ -188,7 +188,7 @@ def spelled(name: str) -> str:
 
 def open_model(arguments: argparse.Namespace) -> "Embedder":
     """Loads `--model` onto `--device`, and checks `--dim` against it."""
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     with waiting(f"loading {arguments.model}"):
         model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore)
@@ -311,7 +311,7 @@ def _set(text: str, width: int, right: bool) -> str:
 def open_made_by(arguments: argparse.Namespace, folder: Path, manifest: Mapping[str, Any]) -> "Embedder":
     """The model that made the vectors of a folder, or what `--model` names in its place; see `maker_of`."""
     from zoo.bulk.makers import maker_of
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     made_by = (
         manifest["model"] if arguments.model else maker_of(folder, manifest, ours=getattr(arguments, "adopt", False))

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures both ways, prints, and writes if asked to."""
     from zoo.cli._pairs import read_pairs
     from zoo.evaluation.calibration import calibrate
-    from zoo.registry import load_model
+    from zoo.loading import load_model
     from zoo.tables.ignoring import settings_to_ignore
 
     name = source(arguments.model)

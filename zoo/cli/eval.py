@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.cli._pairs import command_of, measure_pairs, read_pairs
     from zoo.cli._tasks import default_cache, find_jobs, measure, names_in
     from zoo.evaluation.results import write_results
-    from zoo.registry import load_model
+    from zoo.loading import load_model
     from zoo.tables.ignoring import settings_to_ignore
 
     os.environ.setdefault("TQDM_DISABLE", "" if sys.stderr.isatty() else "1")

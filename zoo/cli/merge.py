@@ -196,7 +196,7 @@ def _place(arguments: argparse.Namespace) -> int | None:
 
 def _source(name: str, ignore: list[str]) -> "Embedder | Path":
     """A folder as its path, so that its tensors are read one at a time; anything else loaded."""
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     found = source(name)
     return found if isinstance(found, Path) and not ignore else load_model(found, device="cpu", ignore=ignore)
@@ -204,7 +204,7 @@ def _source(name: str, ignore: list[str]) -> "Embedder | Path":
 
 def _loaded(model: "Embedder | Path", device: str | None) -> "Embedder":
     from zoo.arguments import device as device_here
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     model = load_model(model, device="cpu") if isinstance(model, Path) else model
     return model.to(device_here("--device", device or "cpu"))

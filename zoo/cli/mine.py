@@ -119,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mines and writes; status 1 if no pair is left."""
-    from zoo.registry import load_model
+    from zoo.loading import load_model
     from zoo.tables import open_sources, write_pairs
     from zoo.tables.ignoring import settings_to_ignore
     from zoo.tables.options import check_format

@@ -37,8 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from zoo.loading import load_model
     from zoo.publishing.cards import reading_rows
-    from zoo.registry import LIKE, PREFIXES, get_spec, load_model
+    from zoo.registry import LIKE, PREFIXES, get_spec
 
     where = source(arguments.name)
     opened = isinstance(where, Path) or where.startswith((*PREFIXES, ".", "/", "~")) or LIKE in where

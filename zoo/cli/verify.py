@@ -107,8 +107,8 @@ def _write(where: object, ignore: list[str]) -> int:
     from pathlib import Path
 
     from zoo.errors import ZooError
+    from zoo.loading import load_model
     from zoo.publishing import certificate
-    from zoo.registry import load_model
 
     if not isinstance(where, Path):
         raise ZooError(f"--write makes the certificate of a folder; {where} is none. `zoo publish` makes one by itself")

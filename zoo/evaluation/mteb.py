@@ -31,7 +31,7 @@ from zoo.embedder import Embedder
 from zoo.errors import ArgumentError, EmptyItemError, InputError, UnsupportedModalityError
 from zoo.fusion import fingerprint, is_default
 from zoo.inputs.item import Item
-from zoo.registry import load_model
+from zoo.loading import load_model
 from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:

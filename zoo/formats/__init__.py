@@ -9,6 +9,7 @@ Before a layout builds anything, `schema` holds the configuration and `sizes` th
 import importlib
 import pkgutil
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +47,23 @@ def all_layouts() -> tuple[ModuleType, ...]:
     """Every layout, in the order in which they are asked."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     return tuple(sorted((m for m in modules if hasattr(m, "ORDER")), key=lambda module: module.ORDER))
+
+
+def recognise(names: set[str], read: Callable[[str], dict[str, Any]], where: str) -> Any:
+    """The layout that reads a checkpoint with these file names.
+
+    Raises:
+        UnrecognisedCheckpointError: none does; the message lists the files that were looked for.
+    """
+    layouts = all_layouts()
+    for layout in layouts:
+        if layout.recognises(names, read):
+            return layout
+    looked_for = "\n".join(f"  {layout.LOOKED_FOR}" for layout in layouts)
+    raise UnrecognisedCheckpointError(
+        f"{where} holds no checkpoint layout that the zoo reads. Looked for:\n{looked_for}\n"
+        f"Found: {', '.join(sorted(names)[:12]) or 'nothing'}"
+    )
 
 
 def weight_files(names: set[str], stem: str, pickles: tuple[str, ...], folder: str = "") -> list[str]:

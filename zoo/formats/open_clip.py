@@ -105,7 +105,8 @@ def open_name(
     name: str, *, revision: str | None = None, allow_pickle: bool = False, ignore: Ignore = NOTHING
 ) -> "Embedder":
     """`open_clip:<arch>/<tag>`: a pretrained tag, its weights fetched from the Hub repository that open_clip names."""
-    from zoo import hub
+    from zoo.formats.fetching import repository_files
+    from zoo.hub import download_files
 
     arch, tag = parse_name(name)
     model_cfg, pretrained = tag_config(arch, tag)
@@ -116,13 +117,13 @@ def open_name(
         check_weights([Path(pretrained["url"]).name], f"open_clip:{name}", "safetensors", allow_pickle)
         return _assemble(model_cfg, pretrained, Path(download_pretrained(pretrained)), f"{arch}/{tag}", None)
     repo, file = "/".join(parts[:2]), "/".join(parts[2:])
-    listing = hub.repository_files(repo, revision)
+    listing = repository_files(repo, revision)
     names = set(listing.names)
     stem = Path(file).stem if file else None
     files = weight_files(names, stem, (file,)) if stem else _weights(names)
     check_weights(files, f"open_clip:{name} (hf:{repo})", "open_clip_model.safetensors", allow_pickle)
     tokenizer = [n for n in sorted(names) if n in TOKENIZER_FILES]
-    folder = hub.download_files(listing, [*files, *tokenizer])
+    folder = download_files(listing, [*files, *tokenizer])
     model = _assemble(model_cfg, pretrained, folder / files[0], f"{arch}/{tag}", folder)
     model.spec = replace(model.spec, hub_id=repo, revision=listing.commit)
     return model

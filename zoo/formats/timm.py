@@ -163,7 +163,8 @@ def open_name(
     import timm
     from timm.models import get_pretrained_cfg
 
-    from zoo import hub
+    from zoo.formats.fetching import repository_files
+    from zoo.hub import download_files
 
     names = timm.list_models(pretrained=True)
     settings = get_pretrained_cfg(name) if name in names or name in timm.list_models() else None
@@ -182,12 +183,12 @@ def open_name(
         if not settings.hf_hub_id.endswith("/")
         else f"{settings.hf_hub_id}{settings.architecture}{tag}"
     )
-    listing = hub.repository_files(repo, revision)
+    listing = repository_files(repo, revision)
     files = set(listing.names)
     check_weights(
         [n for n in wanted(files) if n != "config.json"], f"timm:{name} (hf:{repo})", "model.safetensors", allow_pickle
     )
-    folder = hub.download_files(listing, wanted(files))
+    folder = download_files(listing, wanted(files))
     model = load(folder, name=name, trust_remote_code=False, allow_pickle=allow_pickle, ignore=ignore)
     model.spec = replace(model.spec, hub_id=repo, revision=listing.commit)
     return model

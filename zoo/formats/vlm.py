@@ -309,7 +309,7 @@ def _base(folder: Path, like: ModelSpec, allow_pickle: bool, local: bool) -> Pat
         MissingWeightsError: it names no base, or one without weights. HubError: no repository, or not in reach.
         UnsafeCheckpointError: the base has only pickles, which were not allowed.
     """
-    from zoo import hub
+    from zoo.formats.fetching import snapshot
 
     settings = read_object(folder / ADAPTER)
     base = settings.get("base_model_name_or_path")
@@ -329,9 +329,9 @@ def _base(folder: Path, like: ModelSpec, allow_pickle: bool, local: bool) -> Pat
 
     # Its kind and its files are looked at before gigabytes of it are fetched.
     where = f"hf:{base}, the base of {folder},"
-    check_backbone(read_object(hub.snapshot(base, revision, small) / "config.json"), like, where)
+    check_backbone(read_object(snapshot(base, revision, small) / "config.json"), like, where)
     check_weights(_weights(there), where, "model.safetensors", allow_pickle)
-    return hub.snapshot(base, revision, wanted)
+    return snapshot(base, revision, wanted)
 
 
 def _read_projection(model: "Embedder", folder: Path, allow_pickle: bool) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.inputs.item import Item
 from zoo.integrations import missing, warn_of_norms
-from zoo.registry import load_model
+from zoo.loading import load_model
 from zoo.spec import need_one_vector
 
 try:

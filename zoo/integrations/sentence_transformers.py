@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.integrations import missing
+from zoo.loading import load_model
 from zoo.prompts import ALIASES
-from zoo.registry import load_model
 from zoo.spec import need_one_vector
 
 try:

@@ -135,8 +135,8 @@ def stage(
 
 def _stage(source: "Embedder | str | Path", repo: str, name: str, folder: Path, **options: Any) -> Staged:
     from zoo.evaluation.results import FILE, write_results
+    from zoo.loading import load_model
     from zoo.publishing import cards, certificate, exports
-    from zoo.registry import load_model
 
     say = options["say"]
     model = _renamed(source, repo, name, options["license"], say, options["ignore"])
@@ -189,7 +189,7 @@ def _renamed(
 ) -> "Embedder":
     """The model under its new name; the one that was handed over keeps its own."""
     from zoo.embedder import Embedder
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     if not isinstance(source, Embedder):
         say(f"loading {source}")

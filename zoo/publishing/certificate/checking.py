@@ -130,9 +130,9 @@ def verify(
     """
     import torch
 
+    from zoo.loading import load_model
     from zoo.publishing.exports.code import has_only_our_code
     from zoo.publishing.exports.readers import ends_early
-    from zoo.registry import load_model
 
     folder, left = _fetched(where)
     if folder is not None and folder.is_dir():
@@ -189,7 +189,9 @@ def fetch(where: str | Path) -> Path | None:
 
 def _fetched(where: str | Path) -> tuple[Path | None, frozenset[str]]:
     """The folder, and the names of a repository's files that were not fetched."""
-    from zoo import hub
+    import zoo
+    from zoo.formats.fetching import repository_files
+    from zoo.hub import download_files
     from zoo.registry import PREFIXES, get_spec
 
     if isinstance(where, Path) or where.startswith((".", "/", "~")):
@@ -198,7 +200,7 @@ def _fetched(where: str | Path) -> tuple[Path | None, frozenset[str]]:
     if not where.startswith(PREFIXES):
         spec = get_spec(where)
         if spec.packaged:
-            return Path(hub.__file__).parent / "weights" / spec.name, frozenset()
+            return Path(zoo.__file__).parent / "weights" / spec.name, frozenset()
         if spec.source.startswith(("open_clip:", "timm:")):
             # The authors' repository is not ours: it has no certificate, and its layout is not self-contained.
             return None, frozenset()
@@ -209,11 +211,11 @@ def _fetched(where: str | Path) -> tuple[Path | None, frozenset[str]]:
         return None, frozenset()
     repo, _, pinned = where.removeprefix("hf:").partition("@")
     revision = pinned or revision or None
-    listing = hub.repository_files(repo, revision)
+    listing = repository_files(repo, revision)
     # ONNX, OpenVINO, TensorFlow and pickles are nobody's business here.
     kinds = (".json", ".safetensors", ".txt", ".model", ".py", ".jinja")
     wanted = [n for n in sorted(listing.names) if n.endswith(kinds)]
-    folder = hub.download_files(listing, wanted) if wanted else None
+    folder = download_files(listing, wanted) if wanted else None
     return folder, frozenset(listing.names) - frozenset(wanted)
 
 

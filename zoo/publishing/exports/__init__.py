@@ -177,9 +177,8 @@ def check_readable(
     Raises:
         ZooError: what the zoo's own layout of that library says of them: they name code, other places, or no such model.
     """
-    from zoo.formats import read_json, schema
+    from zoo.formats import read_json, recognise, schema
     from zoo.formats.settings import Ignore
-    from zoo.hub import recognise
 
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     here = recognise(names, lambda file: read_json(folder / file), str(folder))

@@ -19,10 +19,10 @@ from zoo.formats import read_object
 from zoo.formats.saved import WEIGHTS, load_readers, load_saved
 from zoo.formats.sizes import read_header
 from zoo.inputs.item import Item
+from zoo.loading import best_device
 from zoo.prompts import text_of
 from zoo.publishing.exports.code import local_folder, write_names
 from zoo.publishing.exports.tokenizers import as_transformers
-from zoo.registry import best_device
 from zoo.spec import ModelSpec, need_one_vector
 from zoo.strangers.folders import Place
 

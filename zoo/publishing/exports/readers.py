@@ -113,8 +113,7 @@ def picture(pixels: Any) -> Any:
 
 def _zoo_serves(folder: Path) -> bool:
     from zoo.errors import UnrecognisedCheckpointError
-    from zoo.formats import read_json
-    from zoo.hub import recognise
+    from zoo.formats import read_json, recognise
 
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     try:
@@ -124,7 +123,7 @@ def _zoo_serves(folder: Path) -> bool:
 
 
 def _zoo_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
-    from zoo.registry import load_model
+    from zoo.loading import load_model
 
     model = load_model(folder, device="cpu", dtype=call.dtype)
     encode = {"query": model.encode_query, "document": model.encode_document}.get(call.role, model.encode)

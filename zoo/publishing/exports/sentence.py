@@ -45,5 +45,5 @@ def write_settings(folder: Path, spec: ModelSpec, requirements: dict[str, str] |
 
 
 def write_facts(folder: Path, spec: ModelSpec) -> None:
-    """zoo.json: what the other libraries' own files do not say about the model (see `zoo.hub`)."""
+    """zoo.json: what the other libraries' own files do not say about the model (see `zoo.loading`)."""
     write_json(folder / "zoo.json", {"format": 1, "spec": spec.to_dict()})

@@ -1,15 +1,15 @@
-"""Names, folders and Hub repositories → models: who opens what, and which files of a repository are fetched."""
+"""Loading: names, folders and Hub repositories → models. A layout is recognised and read, and what came is held to its facts."""
 
-import contextlib
 import importlib
-import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from zoo import cache
+from zoo import hub
+from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts
+from zoo.arguments import device as device_here
 from zoo.errors import (
     HubError,
     MissingWeightsError,
@@ -17,17 +17,19 @@ from zoo.errors import (
     UnrecognisedCheckpointError,
     UnsafeCheckpointError,
 )
-from zoo.formats import check_weights, read_json
+from zoo.formats import check_weights, read_json, recognise
+from zoo.formats.fetching import repository_files
 from zoo.formats.inside import check_inside
 from zoo.formats.settings import NOTHING, Ignore
-from zoo.hub_errors import DamagedDownloadError as DamagedDownloadError
-from zoo.hub_errors import DiskFullError as DiskFullError
-from zoo.hub_errors import HubConflictError as HubConflictError
-from zoo.hub_errors import HubUnreachableError as HubUnreachableError
-from zoo.hub_errors import NoAccessError as NoAccessError
-from zoo.hub_errors import NotOnHubError as NotOnHubError
-from zoo.hub_errors import PartlyCachedError as PartlyCachedError
-from zoo.hub_errors import hub_call as hub_call
+from zoo.registry import (
+    LIKE,
+    PREFIXES,
+    build_model,
+    check_promise,
+    get_spec,
+    is_registered,
+    spec_of_repository,
+)
 from zoo.spec import ModelSpec
 from zoo.strangers.trial import trusting
 
@@ -36,11 +38,105 @@ if TYPE_CHECKING:
 
     from zoo.embedder import Embedder
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FACTS = "zoo.json"
-_WARNED: set[str] = set()
 _PACKAGED = Path(__file__).parent / "weights"
+_WARNED: set[str] = set()
+
+
+@checked(
+    name_or_path=path,
+    device=optional(device_here),
+    dtype=optional(dtype_or_auto),
+    revision=optional(text),
+    trust_remote_code=flag,
+    allow_pickle=flag,
+    like=optional(text),
+    ignore=texts,
+    truncation=optional(one_of("text", "reference")),
+)
+def load_model(
+    name_or_path: str | Path,
+    *,
+    device: "str | torch.device | None" = None,
+    dtype: "torch.dtype | str | None" = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    like: str | None = None,
+    ignore: Sequence[str] = (),
+    truncation: 'Literal["text", "reference"] | None' = None,
+) -> "Embedder":
+    """A model with its weights, ready to `encode`.
+
+    Args:
+        name_or_path: a registered name; "open_clip:<arch>/<tag>"; "timm:<name>"; "hf:<org>/<repo>[@revision]"; a
+            folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
+        device: "cuda", "cpu", ...; by default a GPU where there is one (CUDA, then Apple's "mps"), else the CPU.
+        dtype: of the weights, torch's or by its name ("bfloat16"); by default float32. "auto" takes bfloat16 where a short trial finds it faster.
+        revision: branch, tag or full commit on the Hub; by default the registered one, else the newest.
+        trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
+        allow_pickle: allow weights that are not safetensors.
+        like: a registered name whose prompt, positions and pooling a vision-language checkpoint was trained with; for
+            folders and repositories, whose files do not say it. In one string: "hf:org/repo like gme-qwen2vl-2b".
+        ignore: settings of the checkpoint's files to read as if they were not there, of those that an UnreadSettingError
+            named; a nested one with dots, "text_config.foo".
+        truncation: what a vision-language model cuts off a sequence over its `max_tokens` (see `zoo.reading.Reading`): by
+            default the end of the last text, so that the prompt's own end stays; "reference" the end of the sequence, as the
+            authors' code does. Vectors differ; fingerprints too.
+
+    Raises:
+        ArgumentError: an argument of another type, or a device that is not here; nothing has been opened.
+        UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
+        UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
+        Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
+    """
+    import torch
+
+    if like is None and isinstance(name_or_path, str) and LIKE in name_or_path:
+        name_or_path, _, like = name_or_path.rpartition(LIKE)
+    known = like or (name_or_path if isinstance(name_or_path, str) else "")
+    if truncation is not None and is_registered(known):
+        _truncated(get_spec(known), truncation)  # refused before anything is fetched
+    device = torch.device(device or best_device())
+    if dtype == "auto":
+        from zoo.precision import fastest_dtype
+
+        dtype = fastest_dtype(str(device))
+    model = open_model(
+        name_or_path,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        like=like,
+        dtype=dtype,
+        ignore=ignore,
+    )
+    if truncation is not None:
+        model.spec = _truncated(model.spec, truncation)
+        for tower in model.towers:
+            tower.encoder.reading = model.spec.reading
+    return model.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def best_device() -> str:
+    """The device that models are put on where none is asked for: CUDA's first, then Apple's, then the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _truncated(spec: ModelSpec, how: str) -> ModelSpec:
+    """The facts of a model that reads over-long sequences otherwise; the reading is part of the fingerprint."""
+    from dataclasses import replace
+
+    if spec.reading is None:
+        raise ValueError(
+            f"truncation={how!r} is for vision-language models, whose prompt goes on behind the text; {spec.name} has no such "
+            "prompt: leave it out"
+        )
+    return replace(spec, reading=replace(spec.reading, truncation=how))
 
 
 def open_model(
@@ -68,8 +164,6 @@ def open_model(
 
 
 def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embedder":
-    from zoo.registry import PREFIXES, check_promise, get_spec
-
     revision: str | None = options["revision"]
     known = get_spec(like) if like is not None else None
     if known is not None and known.reading is None and known.attention is None:
@@ -114,7 +208,6 @@ def _check_parts(model: "Embedder", spec: ModelSpec) -> None:
         UnrecognisedCheckpointError: it is read in another way, as where a part of the repository passes for the whole.
     """
     from zoo.formats.sizes import no_memory
-    from zoo.registry import build_model
 
     with no_memory(spec.name):
         built = build_model(spec.name)
@@ -244,22 +337,21 @@ def _open_repository(
     dtype: "torch.dtype | None",
     ignore: Ignore,
 ) -> "Embedder":
-    if not _REPO.fullmatch(repo):
+    if not hub.REPO.fullmatch(repo):
         raise HubError(f"{repo!r} is no Hub repository; write hf:<org>/<name>[@revision]")
-    if trust_remote_code and not _COMMIT.fullmatch(revision or ""):
+    if trust_remote_code and not hub.COMMIT.fullmatch(revision or ""):
         raise UnsafeCheckpointError(
             f"trust_remote_code runs Python code of {repo}; pin it with revision=<full 40-digit commit>"
         )
 
     from zoo.formats.backbones import check_text
     from zoo.formats.transformers import refuse_code
-    from zoo.registry import spec_of_repository
 
     listing = repository_files(repo, revision)
     names, commit = set(listing.names), listing.commit
 
     def read(file: str) -> Any:
-        return read_json(Path(download(repo, file, commit)))
+        return read_json(Path(hub.download(repo, file, commit)))
 
     layout = recognise(names, read, f"hf:{repo}")
     wanted = [name for name in layout.wanted(names) if trust_remote_code or not name.endswith(".py")]
@@ -278,7 +370,7 @@ def _open_repository(
         check_text(config, f"hf:{repo}", ignore, like.attention if like is not None else None)
     elif FACTS not in names:  # those never need the repository's code, but a model that they are read like
         layout.check_backbone(config, like, f"hf:{repo}")
-    folder = download_files(listing, wanted)
+    folder = hub.download_files(listing, wanted)
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "ignore": ignore}
     options |= _like(layout, like, f"hf:{repo}", local=False, dtype=dtype)
     model = _with_facts(layout.load(folder, name=repo, **options), folder, chosen)
@@ -286,175 +378,3 @@ def _open_repository(
         _check_similarity(model, chosen, folder, f"the registered {chosen.name}")
     model.spec = replace(model.spec, hub_id=repo, revision=commit)
     return model
-
-
-def snapshot(repo: str, revision: str | None, choose: Callable[[set[str]], list[str]]) -> Path:
-    """The folder of some files of another repository, such as an adapter's base.
-
-    Args:
-        choose: from the names of all its files those that are wanted.
-    """
-    if not _REPO.fullmatch(repo):
-        raise HubError(
-            f"{repo!r} is neither a folder here nor a Hub repository; where it is a folder of the author's machine, write its "
-            "place into base_model_name_or_path"
-        )
-    listing = repository_files(repo, revision)
-    return download_files(listing, choose(set(listing.names)))
-
-
-def recognise(names: set[str], read: Callable[[str], dict[str, Any]], where: str) -> Any:
-    """The module of `zoo.formats` that reads a checkpoint with these file names.
-
-    Raises:
-        UnrecognisedCheckpointError: none does; the message lists the files that were looked for.
-    """
-    from zoo import formats
-
-    layouts = formats.all_layouts()
-    for layout in layouts:
-        if layout.recognises(names, read):
-            return layout
-    looked_for = "\n".join(f"  {layout.LOOKED_FOR}" for layout in layouts)
-    raise UnrecognisedCheckpointError(
-        f"{where} holds no checkpoint layout that the zoo reads. Looked for:\n{looked_for}\n"
-        f"Found: {', '.join(sorted(names)[:12]) or 'nothing'}"
-    )
-
-
-# ------------------------------------------------------------------------------------------------ the Hub's client
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of a Hub repository at one commit.
-
-    Attributes:
-        repo: org/name. revision: the branch or tag that was asked for, None for the newest commit.
-        commit: 40 digits. names: of all its files, not of those in the cache.
-        asked: whether the Hub has just said so; else a note in the cache did.
-    """
-
-    repo: str
-    revision: str | None
-    commit: str
-    names: frozenset[str]
-    asked: bool
-
-
-def repository_files(repo: str, revision: str | None) -> Listing:
-    """Commit and files of a repository; without a network, of the newest cached snapshot, if that is known to be whole.
-
-    Raises:
-        HubError: it does not exist, or is neither in reach nor cached; PartlyCachedError where a part of it may be.
-        UnsafeCheckpointError: the Hub lists a file outside the repository.
-    """
-    from huggingface_hub import HfApi, snapshot_download
-
-    what = f"hf:{repo}" + (f"@{revision}" if revision else "")
-    try:
-        info = hub_call(what, HfApi().model_info, repo, revision=revision)
-        commit, names, asked = info.sha, {sibling.rfilename for sibling in info.siblings or []}, True
-    except NotOnHubError:
-        raise
-    except HubError as error:
-        options = {"revision": revision, "local_files_only": True, "allow_patterns": []}  # its folder, whole or not
-        try:
-            folder = Path(hub_call(what, snapshot_download, repo, **options))
-        except HubError:
-            raise error from error.__cause__
-        commit, names, asked = folder.name, _cached_files(repo, folder, error), False
-    check_listing(what, names, commit)
-    return Listing(repo, revision, commit, frozenset(names), asked)
-
-
-def check_listing(what: str, names: Iterable[str], commit: str | None) -> None:
-    """Raises UnsafeCheckpointError where a listing of the Hub has a file outside the repository, or a commit that is none."""
-    outside = sorted(name for name in names if not _inside(name))
-    if outside or not _COMMIT.fullmatch(commit or ""):
-        raise UnsafeCheckpointError(
-            f"{what}: the Hub lists {outside[0]!r}, a file outside the repository; do not load it"
-            if outside
-            else f"{what}: the Hub names the commit {commit!r}, which is none; check HF_ENDPOINT"
-        )
-
-
-def _cached_files(repo: str, snapshot: Path, error: HubError) -> set[str]:
-    """Names of all files of a cached repository, by the notes beside its snapshot, or by what its files say of each other.
-
-    Raises:
-        PartlyCachedError: neither says that the snapshot is whole. DamagedDownloadError: files of it were deleted as damaged.
-    """
-    from zoo.formats.complete import missing
-
-    names = cache.listed(snapshot)
-    if names is not None:
-        return names
-    names = cache.files_in(snapshot)
-    if broken := sorted(cache.damaged(snapshot) - names):
-        raise DamagedDownloadError(cache.damage(repo, snapshot.name, broken[0])) from error
-    if lacking := missing(snapshot, names, cache.absent(snapshot)):
-        there = ", ".join(sorted(names)[:6]) or "nothing"
-        said = "may have, for another program put them there and nobody listed the repository"
-        raise PartlyCachedError(
-            f"hf:{repo}: the cache holds {there}; it lacks {', '.join(lacking[:4])}, which the repository has, or {said}. A part of "
-            "it would give other vectors: load it once where the Hub is in reach (check the network and HF_HUB_OFFLINE), or "
-            f"fetch it whole: hf download {repo}. Now: {error}"
-        ) from error
-    return names
-
-
-def _inside(name: str) -> bool:
-    parts = re.split(r"[\\/]", name)
-    return bool(parts[0]) and ".." not in parts and "\0" not in name and not re.match(r"[A-Za-z]:", name)
-
-
-def download(repo: str, file: str, revision: str | None) -> str:
-    """One file of a repository, in the local cache, once its bytes are known to be those that the Hub promises.
-
-    Raises:
-        DamagedDownloadError: they are others; the copy is deleted. Out of reach of the Hub every later call says so too.
-        HubError: the file is not to be had.
-    """
-    from huggingface_hub import hf_hub_download
-
-    what = f"hf:{repo}/{file}"
-    try:
-        path = hub_call(what, hf_hub_download, repo, file, revision=revision)
-    except HubUnreachableError as error:
-        if said := cache.damage(repo, revision, file):
-            raise DamagedDownloadError(said) from error
-        raise
-    digest = cache.promised(Path(path), file) or _promised(repo, file, revision)
-    if digest:
-        hub_call(what, cache.check_digest, what, Path(path), file, digest)
-    return path
-
-
-def _promised(repo: str, file: str, revision: str | None) -> str:
-    """The digest in the repository's own list, for a cache without links; "" where the Hub is out of reach."""
-    from huggingface_hub import HfApi
-
-    try:
-        entries = hub_call(f"hf:{repo}", HfApi().get_paths_info, repo, [file], revision=revision)
-    except HubError:
-        return ""
-    return next((entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in entries if entry.path == file), "")
-
-
-def download_files(listing: Listing, files: list[str]) -> Path:
-    """Some files of a repository; returns the snapshot's folder in the local cache.
-
-    The branch or tag that was asked for, and which files the repository has, are noted there, so that it is found again and
-    a part of it is known as such without a network.
-    """
-    paths = [Path(download(listing.repo, file, listing.commit)) for file in files]
-    snapshot = paths[0].parents[len(Path(files[0]).parts) - 1]
-    name = listing.revision or "main"
-    if not _COMMIT.fullmatch(name) and ".." not in Path(name).parts:
-        # Where huggingface_hub's own look-up reads it: <cache>/models--org--name/refs/<revision>.
-        with contextlib.suppress(OSError):
-            cache.write_whole(snapshot.parents[1] / "refs" / name, listing.commit)
-    if listing.asked:
-        cache.note_files(snapshot, listing.names)
-    return snapshot
