@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo import bulk, reranker, serving
+from zoo import bulk, serving
 from zoo.arguments import device
 from zoo.cli import build_parser, main
 from zoo.embedder import Embedder
@@ -197,7 +197,10 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         "open_index": (zoo.open_index, {"folder": "/nowhere"}),
         "create_app": (serving.create_app, {"model": model}),
         "run_server": (serving.run_server, {"app": None}),
-        "load_reranker": (reranker.load_reranker, {"name": "hf:org/never-asked-for"}),
+        "load_reranker": (zoo.load_reranker, {"name_or_path": "hf:org/never-asked-for"}),
+        "build_reranker": (zoo.build_reranker, {"name": "u-marvel-reranker-test"}),
+        "get_reranker_spec": (zoo.get_reranker_spec, {"name": "u-marvel-reranker-test"}),
+        "list_rerankers": (zoo.list_rerankers, {}),
         "publish": (publish.publish, {"source": "/nowhere", "repo": "me/nothing"}),
     }
 
@@ -235,7 +238,16 @@ NAMES = [
         "list_models",
         "embed_dataset",
     ],
-    *["open_index", "create_app", "run_server", "load_reranker", "publish"],
+    *[
+        "open_index",
+        "create_app",
+        "run_server",
+        "load_reranker",
+        "build_reranker",
+        "get_reranker_spec",
+        "list_rerankers",
+        "publish",
+    ],
 ]
 FINE = [("encode", "inputs", value) for value in WRONG["inputs"]]
 FINE += [(name, "inputs", v) for name in ("encode_query", "encode_document") for v in WRONG["inputs"]]

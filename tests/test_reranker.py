@@ -19,7 +19,7 @@ from tests.reference.qwen2_vl import Published, film, picture, write_qwen2_vl
 from tests.reference.qwen3_vl import see_list, see_picture, write_qwen3_vl
 from zoo.errors import EmptyTextError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.inputs.item import Item
-from zoo.reranker import Reranker, load_reranker
+from zoo.reranking import Reranker, load_reranker
 
 BOUND = 1e-5
 TOKEN = 32 * 32

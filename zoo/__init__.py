@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder, Encoded, Hit
     from zoo.index import open_index
     from zoo.loading import load_model
+    from zoo.reranking import (
+        Reranker,
+        RerankerSpec,
+        build_reranker,
+        get_reranker_spec,
+        list_rerankers,
+        load_reranker,
+        register_reranker,
+    )
 
 __all__ = [
     "Box",
@@ -25,18 +34,25 @@ __all__ = [
     "Mask",
     "ModelSpec",
     "Point",
+    "Reranker",
+    "RerankerSpec",
     "ZooError",
     "__version__",
     "build_model",
+    "build_reranker",
     "embed_dataset",
+    "get_reranker_spec",
     "get_spec",
     "list_models",
+    "list_rerankers",
     "load_model",
+    "load_reranker",
     "open_index",
     "register_model",
+    "register_reranker",
 ]
 
-# Names whose modules import torch or a store: found here, loaded when first used.
+# Names of rooms that not every program needs, and whose modules import torch or a store: loaded when first used.
 _LAZY = {
     "Embedder": "zoo.embedder",
     "Encoded": "zoo.embedder",
@@ -44,6 +60,18 @@ _LAZY = {
     "embed_dataset": "zoo.bulk",
     "load_model": "zoo.loading",
     "open_index": "zoo.index",
+    **dict.fromkeys(
+        (
+            "Reranker",
+            "RerankerSpec",
+            "build_reranker",
+            "get_reranker_spec",
+            "list_rerankers",
+            "load_reranker",
+            "register_reranker",
+        ),
+        "zoo.reranking",
+    ),
 }
 
 

@@ -151,14 +151,19 @@ def reopened(folder: Path, saved: "Embedder") -> "Embedder":
     spec, config, header = _checked(folder)
     with no_parameters():
         model = _built(spec, config, str(folder / CONFIG), folder)
+    share_weights(model, saved, folder / WEIGHTS, header)
+    return model
+
+
+def share_weights(model: "nn.Module", saved: "nn.Module", path: Path, header: dict[str, Entry]) -> None:
+    """Gives a model built under `no_parameters` the tensors of the one that was saved, once all of the file are known to be finite."""
     state = saved.state_dict()
-    _fill(model, folder / WEIGHTS, header, state)
+    _fill(model, path, header, state)
     mine = dict(saved.named_buffers())
     for name, buffer in list(model.named_buffers()):
         if name not in state and name in mine:  # computed when the model is built, and moved with it afterwards
             place, _, leaf = name.rpartition(".")
             model.get_submodule(place)._buffers[leaf] = buffer.to(mine[name].device, mine[name].dtype)
-    return model
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ EXTRA: dict[str, Any] = {
     "architectures": list[str],
     "auto_map": dict[str, str],
 }
+RERANKER = "reranker"  # key of the config.json of those, which `zoo.reranking` reads
 PARTS = ("encoder", "pooler", "head")
 MOST_TOWERS = 10
 FACTS: dict[str, Any] = {"format": int, "spec": ModelSpec}
@@ -81,10 +82,14 @@ def check_config(config: Any, where: str) -> None:
     """
     if not isinstance(config, dict):
         raise UnrecognisedCheckpointError(f"{where} holds a {type(config).__name__}, not a JSON object")
-    _refuse_private(config, where)
+    refuse_private(config, where)
     if foreign := sorted(key for key, value in FOR_TRANSFORMERS.items() if config.get(key, value) != value):
         raise UnsafeCheckpointError(f"{where}: {', '.join(foreign)} names code that is not the zoo's")
-    _check_format(config, where)
+    check_format(config, where)
+    if RERANKER in config:
+        raise UnrecognisedCheckpointError(
+            f"{where} is of a reranker, which gives scores and no vectors; zoo.load_reranker opens it"
+        )
     check_keys(config, CONFIG, where, optional=EXTRA)
     check_facts({"format": FORMAT, "spec": config["spec"]}, where)
     if not 1 <= len(config["towers"]) <= MOST_TOWERS:
@@ -129,7 +134,7 @@ def check_facts(value: Any, where: str) -> None:
     """
     if not isinstance(value, dict):
         raise UnrecognisedCheckpointError(f"{where} holds a {type(value).__name__}, not a JSON object")
-    _check_format(value, where)
+    check_format(value, where)
     check_keys(value, FACTS, where, optional={})
     check_numbers(value["spec"], where, "spec")
     try:
@@ -254,7 +259,8 @@ def _json_part(hint: Any) -> Any:
     return None
 
 
-def _check_format(value: Mapping[str, Any], where: str) -> None:
+def check_format(value: Mapping[str, Any], where: str) -> None:
+    """Raises UnrecognisedCheckpointError for a format of our own layout that this zoo does not read."""
     if type(value.get("format")) is not int or value["format"] != FORMAT:
         raise UnrecognisedCheckpointError(
             f"{where} has format {value.get('format')!r}; this zoo reads {FORMAT}: install a newer one"
@@ -289,11 +295,11 @@ def _check_places(model_cfg: Any, where: str, assets: str | None) -> None:
     check_open_clip_name(text, "hf_model_name", where)
 
 
-def _refuse_private(value: Any, where: str, name: str = "") -> None:
+def refuse_private(value: Any, where: str, name: str = "") -> None:
     """Keys that begin with "_" switch on what libraries keep to themselves, such as kernels from other repositories."""
     if isinstance(value, list):
         for item in value:
-            _refuse_private(item, where, name)
+            refuse_private(item, where, name)
     if not isinstance(value, dict):
         return
     for key, inner in value.items():
@@ -302,4 +308,4 @@ def _refuse_private(value: Any, where: str, name: str = "") -> None:
             raise UnsafeCheckpointError(
                 f"{where} has the key {name}{key}, which a configuration of the zoo never has; it could fetch or run code"
             )
-        _refuse_private(inner, where, f"{name}{key}.")
+        refuse_private(inner, where, f"{name}{key}.")

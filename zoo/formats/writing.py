@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +52,31 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
     Raises:
         NotSavedError: what was written cannot be opened, or gives other vectors; the folder is as it was.
     """
+    return replace_folder(
+        folder,
+        len(model.towers),
+        lambda written: _write(model, written, dtype),
+        lambda written: _prove(model, written, folder, dtype),
+    )
+
+
+def replace_folder(folder: Path, towers: int, write: Callable[[Path], None], prove: Callable[[Path], None]) -> Path:
+    """All files of our layout or none: written aside, proved, and only then put in the place of what is there.
+
+    Args:
+        towers: how many folders of towers are written. write: fills an empty folder. prove: looks at what was written.
+
+    Raises:
+        NotSavedError: a file lies where the folder would. What `write` and `prove` raise; the folder is as it was.
+    """
     if folder.exists() and not folder.is_dir():
         raise NotSavedError(f"{folder} is a file; save into a folder")
-    _check_places(model, folder)
+    _check_places(towers, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        _write(model, temporary, dtype)
-        _prove(model, temporary, folder, dtype)
+        write(temporary)
+        prove(temporary)
         _move_into(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -67,16 +84,16 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
         warnings.warn(
             f"{folder} also holds {', '.join(foreign)} of what was there before, which goes on describing that; remove "
             "it, or save into a new folder",
-            stacklevel=3,
+            stacklevel=4,
         )
     return folder
 
 
-def _check_places(model: "Embedder", folder: Path) -> None:
+def _check_places(towers: int, folder: Path) -> None:
     """Raises UnsafeFolderError where a folder that files would be written into or removed from is a link: before long work."""
     place = Place.of(folder)
     (place / HALF_SAVED).is_file()
-    for name in [*(f"tower{position}" for position in range(len(model.towers))), *_towers_in(place)]:
+    for name in [*(f"tower{position}" for position in range(towers)), *_towers_in(place)]:
         (place / name).is_folder()
 
 
@@ -96,15 +113,20 @@ def _write(model: "Embedder", folder: Path, dtype: "torch.dtype | None") -> None
             places[-1] = "." if files else None
         if not any(assets.iterdir()):
             assets.rmdir()
+    write_weights(model, folder / WEIGHTS, dtype)
+    config = described(model, places)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_weights(model: "nn.Module", path: Path, dtype: "torch.dtype | None") -> None:
+    """All tensors of a module's state as safetensors, in another floating-point type where one is given."""
     weights, seen = {}, {}
     for name, tensor in model.state_dict().items():
         if tensor.data_ptr() in seen and tensor.numel() and tensor.shape == seen[tensor.data_ptr()]:
             tensor = tensor.clone()  # tied weights are stored twice: simple, and every loader reads it
         seen[tensor.data_ptr()] = tensor.shape
         weights[name] = _stored(tensor, dtype)
-    save_tensors(weights, folder / WEIGHTS)
-    config = described(model, places)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_tensors(weights, path)
 
 
 def described(model: "Embedder", places: Sequence[str | None] | None = None) -> dict[str, Any]:
@@ -163,7 +185,7 @@ def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype |
             raise NotSavedError(f"{said}: opened again, the model has another logit_scale: {again.logit_scale}")
         if again.calibration != model.calibration:
             raise NotSavedError(f"{said}: opened again, the model has another calibration: {again.calibration}")
-        if changed := _changed(written / WEIGHTS, state, dtype):
+        if changed := changed_weight(written / WEIGHTS, state, dtype):
             raise NotSavedError(f"{said}: the file holds other weights than the model: {changed}")
         allowed = EXACT.get(str(next(iter(model.parameters())).dtype), HALF)
         for name, item in samples(model):
@@ -177,7 +199,7 @@ def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype |
                 raise NotSavedError(f"{said}: opened again, the model gives another vector of {name}")
 
 
-def _changed(path: Path, state: "Mapping[str, Tensor]", dtype: "torch.dtype | None") -> str:
+def changed_weight(path: Path, state: "Mapping[str, Tensor]", dtype: "torch.dtype | None") -> str:
     """The first weight that a file holds otherwise than the model, "" where all are equal; one at a time."""
     import torch
     from safetensors import safe_open

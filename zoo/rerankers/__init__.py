@@ -1,0 +1,1 @@
+"""Rerankers by family, one short file each; see `zoo.reranking`."""

@@ -1,0 +1,182 @@
+"""Rerankers with their weights: of a registered name, a repository of the Hub, or a folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from zoo.arguments import checked, flag, optional, text
+from zoo.arguments import device as device_here
+from zoo.arguments import dtype as a_dtype
+from zoo.arguments import path as a_path
+from zoo.encoders.rust import opening
+from zoo.errors import HubError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
+from zoo.formats import read_object, saved
+from zoo.formats.fetching import snapshot
+from zoo.formats.schema import RERANKER
+from zoo.formats.vlm import load as load_vlm
+from zoo.formats.vlm import wanted as vlm_files
+from zoo.loading import best_device
+from zoo.registry import LIKE
+from zoo.reranking import registry
+from zoo.reranking.reranker import Reranker
+from zoo.reranking.saving import load_saved
+from zoo.reranking.spec import RerankerSpec
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo.encoders.vlm import VlmEncoder
+
+_HUB = "hf:"
+_PLACES = ("./", "../", "/", "~")
+
+
+@checked(
+    name_or_path=a_path,
+    device=optional(device_here),
+    dtype=optional(a_dtype),
+    like=optional(text),
+    revision=optional(text),
+    allow_pickle=flag,
+)
+def load_reranker(
+    name_or_path: str | Path,
+    *,
+    device: "str | torch.device | None" = None,
+    dtype: "torch.dtype | str | None" = None,
+    like: str | None = None,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+) -> Reranker:
+    """A reranker with its weights, ready to `score` and `rank`.
+
+    Args:
+        name_or_path: a registered name (`zoo.list_rerankers()`), a folder (`Path`, "./folder"), or a Hub repository
+            ("hf:Qwen/Qwen3-VL-Reranker-2B", also with "@revision").
+        device: "cuda", "cpu", ...; by default a GPU where there is one. dtype: of the weights; by default float32.
+        like: the registered reranker that a checkpoint is asked like, or what the names of its family begin with; by
+            default the one for its kind of backbone. In one string: "./folder like u-marvel-reranker".
+        revision: commit, tag or branch of the repository; by default the registered one, else the newest.
+        allow_pickle: read weights that are there as a pickle only.
+
+    Raises:
+        UnknownModelError: no such name or `like`. UnrecognisedCheckpointError: a backbone that no reranker is for.
+        MissingWeightsError: weights or processor are missing or damaged, or none are published. HubError: the Hub does not
+        give it.
+    """
+    if like is None and isinstance(name_or_path, str) and LIKE in name_or_path and not Path(name_or_path).is_dir():
+        name_or_path, _, like = name_or_path.rpartition(LIKE)
+    known = registry.like(like) if like is not None else None
+    model = _open(name_or_path, known, revision, allow_pickle)
+    return model.to(device=device or best_device(), dtype=dtype or torch.float32).eval()
+
+
+def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, allow_pickle: bool) -> Reranker:
+    named = isinstance(name, str) and not name.startswith((_HUB, *_PLACES))
+    if named and registry.is_reranker(name):
+        if known is not None:
+            raise UnknownModelError(
+                f"{name} is registered and is read its own way; `like` is for folders and repositories"
+            )
+        spec = registry.get_reranker_spec(name)
+        if not spec.hub_id:
+            raise MissingWeightsError(
+                f"{name} has no published weights; build_reranker({name!r}) gives its shape, and a checkpoint of your own is "
+                f'opened with like="{name}"'
+            )
+        model = _of_repository(spec.hub_id, revision or spec.revision, spec, allow_pickle)
+        model.spec = replace(spec, revision=revision or spec.revision)
+        return model
+    if isinstance(name, str) and name.startswith(_HUB):
+        repo, _, pinned = name.removeprefix(_HUB).partition("@")
+        if pinned and revision:
+            raise HubError(f"{name} and revision={revision!r} name two revisions; give one")
+        return _of_repository(repo, revision or pinned or None, known or registry.published_as(repo), allow_pickle)
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if named:
+            registry.get_reranker_spec(name)
+        what = "is a file; name the folder that holds it" if folder.exists() else "does not exist"
+        raise UnrecognisedCheckpointError(f"{folder} {what}; expected the folder of a reranker")
+    return _of_folder(folder, known, allow_pickle, name=known.name if known else folder.name, local=True)
+
+
+def _of_repository(repo: str, revision: str | None, known: RerankerSpec | None, allow_pickle: bool) -> Reranker:
+    folder = snapshot(repo, revision, lambda names: sorted({*vlm_files(names), *saved.wanted(names)}))
+    return _of_folder(folder, known, allow_pickle, name=repo, local=False)
+
+
+def _of_folder(folder: Path, known: RerankerSpec | None, allow_pickle: bool, *, name: str, local: bool) -> Reranker:
+    """What a folder holds: a reranker that the zoo saved, or the checkpoint of a vision-language model."""
+    config = read_object(folder / "config.json")
+    if config.get("model_type") == saved.MODEL_TYPE and RERANKER in config:
+        model = load_saved(folder)
+        if known is not None and known.judge != model.spec.judge:
+            raise UnknownModelError(
+                f"{folder} says itself how it is asked, and not like {known.name}; leave `like` out"
+            )
+        return model
+    spec = known or _by_backbone(config, folder)
+    modalities = frozenset({"text", "image"} | ({"video"} if spec.judge.reading.video else set()))
+    # Settings of a registered reranker's own files that nothing reads are told; of all others they are refused.
+    kind = ModelSpec(
+        name=spec.name,
+        modalities=modalities,
+        dim=1,
+        license=spec.license,
+        hub_id=spec.hub_id,
+        max_tokens=spec.max_tokens,
+        reading=spec.judge.reading,
+    )
+    opened = {"trust_remote_code": False, "allow_pickle": allow_pickle, "local": local}
+    encoder = load_vlm(folder, name=name, like=kind, **opened).towers[0].encoder
+    judge = spec.judge
+    with opening(f"the tokenizer in {folder}"):  # also one that makes no token of them
+        yes, no = (encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in (judge.yes, judge.no))
+    rows = _vocabulary_rows(folder, config, encoder, [yes, no], allow_pickle)
+    params = sum(weight.numel() for weight in encoder.parameters())
+    own = RerankerSpec(name, modalities, "other: of the checkpoint", judge, spec.max_tokens, params=params)
+    return Reranker(encoder, rows[0] - rows[1], own)
+
+
+def _by_backbone(config: dict[str, Any], folder: Path) -> RerankerSpec:
+    """The registered reranker for the kind of a checkpoint; raises UnrecognisedCheckpointError where none or several are."""
+    kind = config.get("model_type")
+    if len(found := registry.for_backbone(kind)) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(spec.name for spec in found)
+        raise UnrecognisedCheckpointError(
+            f"{folder} is a {kind!r}, which is asked in several ways; say like= one of {names}"
+        )
+    known = sorted({registry.get_reranker_spec(name).judge.reading.backbone for name in registry.list_rerankers()})
+    raise UnrecognisedCheckpointError(
+        f"{folder} is a {kind!r}, for which there is no reranker; known are {', '.join(known)}"
+    )
+
+
+def _vocabulary_rows(
+    folder: Path, config: dict[str, Any], encoder: "VlmEncoder", ids: list[int], allow_pickle: bool
+) -> Tensor:
+    """Rows `(len(ids), width)` of the projection to the vocabulary, which may be the token table."""
+    if config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False)):
+        return encoder.backbone.get_input_embeddings().weight.detach()[ids].clone()
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, framework="pt") as tensors:
+            if "lm_head.weight" in set(tensors.keys()):
+                head = tensors.get_slice("lm_head.weight")
+                rows = torch.stack([head[i : i + 1][0] for i in ids]).float()
+                if rows.shape[1] == encoder.width and bool(rows.isfinite().all()):
+                    return rows
+    if allow_pickle and (path := folder / "pytorch_model.bin").is_file():
+        head = torch.load(path, map_location="cpu", weights_only=True).get("lm_head.weight")
+        if head is not None and head.ndim == 2 and head.shape[1] == encoder.width:
+            return head[ids].float()
+    raise MissingWeightsError(
+        f"{folder} has no projection to the vocabulary (lm_head.weight of width {encoder.width}), so it is no reranker: an "
+        "embedder's repository often leaves it out"
+    )

@@ -1,0 +1,35 @@
+"""The parts of a reranker: its encoder around a backbone, and random weights in its shape."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.reranking.spec import RerankerSpec
+
+if TYPE_CHECKING:
+    from zoo.encoders.vlm import VlmEncoder
+    from zoo.reranking.reranker import Reranker
+
+
+def encoder_of(
+    spec: RerankerSpec, config: dict[str, Any], *, processor: Any = None, assets: Path | None = None
+) -> "VlmEncoder":
+    """What reads a pair as one sequence, with random weights.
+
+    Args:
+        config: of the backbone. processor, assets: a transformers processor, or the folder of its files; with neither the
+            encoder has its shape only.
+    """
+    from zoo.encoders.vlm import VlmEncoder
+
+    return VlmEncoder(config, spec.judge.reading, spec.max_tokens, assets=assets, processor=processor)
+
+
+def random_reranker(spec: RerankerSpec, config: dict[str, Any], processor: Any = None) -> "Reranker":
+    """A reranker with random weights; without a processor it has its shape only."""
+    import torch
+
+    from zoo.reranking.reranker import Reranker
+
+    encoder = encoder_of(spec, config, processor=processor)
+    # Of the size of a difference of two tokens, so that scores are neither all 0.5 nor 0 and 1.
+    return Reranker(encoder, torch.randn(encoder.width) / encoder.width**0.5, spec)

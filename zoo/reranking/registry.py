@@ -1,0 +1,153 @@
+"""Rerankers by name: as facts, and as shapes with random weights."""
+
+import difflib
+import fnmatch
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from zoo.arguments import checked, flag, one_of, optional, text, whole
+from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
+from zoo.plugins import discover
+from zoo.reranking.spec import RerankerSpec, check_names
+from zoo.spec import MODALITIES, NAME, Modality
+
+if TYPE_CHECKING:
+    from zoo.reranking.reranker import Reranker
+
+Builder = Callable[[RerankerSpec], "Reranker"]
+_SPECS: dict[str, RerankerSpec] = {}
+_BUILDERS: dict[str, Builder] = {}
+TEST = "-test"  # names of rerankers with random weights end so
+
+
+def register_reranker(**facts: Any) -> Callable[[Builder], Builder]:
+    """Registers the decorated builder under `facts["name"]`; the facts are those of `RerankerSpec`.
+
+    Raises:
+        ArgumentError: a fact is unknown, missing or of another type.
+        ValueError: the name is taken or badly spelled, or a fact is wrong.
+    """
+    check_names(facts)
+
+    def register(builder: Builder) -> Builder:
+        spec = RerankerSpec(**{"family": builder.__module__.rpartition(".")[2], **facts})
+        if not NAME.fullmatch(spec.name):
+            raise ValueError(f"{spec.name!r} is no name of a reranker: lower case letters, digits, hyphens and dots")
+        if spec.name in _SPECS:
+            raise ValueError(f"{spec.name} is registered twice")
+        _SPECS[spec.name], _BUILDERS[spec.name] = spec, builder
+        return builder
+
+    return register
+
+
+def _import_rerankers() -> None:
+    # Dropping a file into rerankers/ is enough; so is the entry point of a package that is installed.
+    discover("rerankers", "zoo.rerankers")
+
+
+@checked(
+    pattern=text,
+    modality=optional(one_of(*MODALITIES)),
+    max_params=optional(whole(0)),
+    license=optional(text),
+    language=optional(text),
+    tests=flag,
+)
+def list_rerankers(
+    pattern: str = "*",
+    *,
+    modality: Modality | None = None,
+    max_params: int | None = None,
+    license: str | None = None,
+    language: str | None = None,
+    tests: bool = False,
+) -> list[str]:
+    """Names of registered rerankers, sorted, that match all conditions; these are as those of `zoo.list_models`."""
+    _import_rerankers()
+    return sorted(
+        name
+        for name, spec in _SPECS.items()
+        if fnmatch.fnmatchcase(name, pattern)
+        and (tests or pattern.endswith(TEST) or not name.endswith(TEST))
+        and (modality is None or modality in spec.modalities)
+        and (max_params is None or spec.params <= max_params)
+        and (license is None or fnmatch.fnmatchcase(spec.license.lower(), license.lower()))
+        and (language is None or {language.lower(), "multilingual"} & set(spec.languages))
+    )
+
+
+def is_reranker(name: str) -> bool:
+    """Whether a reranker is called so, one for tests too."""
+    _import_rerankers()
+    return name in _SPECS
+
+
+@checked(name=text)
+def get_reranker_spec(name: str) -> RerankerSpec:
+    """The facts of a registered reranker.
+
+    Raises:
+        UnknownModelError: no such name; the message gives the nearest ones.
+    """
+    _import_rerankers()
+    if name in _SPECS:
+        return _SPECS[name]
+    wanted = name.lower()
+    offered = list_rerankers(tests=wanted.endswith(TEST))
+    begins = [known for known in offered if wanted and known.startswith(wanted)]
+    near = list(dict.fromkeys([*begins, *difflib.get_close_matches(wanted, offered, n=4, cutoff=0.4)]))[:4]
+    told = f"nearest: {', '.join(near)}" if near else f"known are {', '.join(offered)}"
+    raise UnknownModelError(f"no reranker is called {name!r}; {told}. Any other: hf:ORG/REPO, or ./FOLDER")
+
+
+def like(name: str) -> RerankerSpec:
+    """The facts of the reranker that a checkpoint is asked like: a registered name, or what the names of several begin with
+    that are all asked in one way ("qwen3vl-reranker").
+
+    Raises:
+        UnknownModelError: no such name.
+    """
+    if is_reranker(name):
+        return _SPECS[name]
+    family = [_SPECS[known] for known in list_rerankers() if known.startswith(f"{name}-")]
+    if family and all(spec.judge == family[0].judge for spec in family):
+        return family[0]
+    raise UnknownModelError(f"there is no reranker {name!r}; known are {', '.join(list_rerankers())}")
+
+
+def for_backbone(model_type: object) -> list[RerankerSpec]:
+    """A reranker for each way in which checkpoints of this backbone are asked; [] for a backbone of none."""
+    specs = [_SPECS[name] for name in list_rerankers()]
+    ways: list[RerankerSpec] = []
+    for spec in specs:
+        if spec.judge.reading.backbone == model_type and all(spec.judge != other.judge for other in ways):
+            ways.append(spec)
+    return ways
+
+
+def published_as(repo: str) -> RerankerSpec | None:
+    """The registered reranker whose weights are this repository of the Hub; None without one."""
+    return next((_SPECS[name] for name in list_rerankers() if _SPECS[name].hub_id == repo), None)
+
+
+@checked(name=text)
+def build_reranker(name: str) -> "Reranker":
+    """The shape of a registered reranker with random weights; needs no network. For trained weights: `load_reranker`.
+
+    Raises:
+        UnknownModelError: no such name. UnrecognisedCheckpointError: what was built reads less than the facts promise.
+    """
+    spec = get_reranker_spec(name)
+    model = _BUILDERS[name](spec)
+    check_promise(spec, model)
+    return model.eval()
+
+
+def check_promise(spec: RerankerSpec, model: "Reranker") -> None:
+    """Raises UnrecognisedCheckpointError where a reranker does not read what is registered under its name."""
+    if model.spec.judge != spec.judge or not spec.modalities <= model.encoder.reads:
+        raise UnrecognisedCheckpointError(
+            f"{spec.name} should read {sorted(spec.modalities)} as its facts say; what was built reads "
+            f"{sorted(model.encoder.reads)}"
+        )

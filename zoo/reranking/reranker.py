@@ -1,0 +1,190 @@
+"""Reranker: a vision-language model that reads a query and a document together, scored by how likely it is to say "yes"."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole
+from zoo.arguments import dtype as a_dtype
+from zoo.embedder import Hit
+from zoo.encoders.vlm import content_of
+from zoo.encoders.windows import batches
+from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedModalityError
+from zoo.inputs.item import Item, as_item
+from zoo.pooling import LastToken
+from zoo.reranking.spec import RerankerSpec
+
+if TYPE_CHECKING:
+    from zoo.encoders.vlm import VlmEncoder
+
+_WINDOW = 64  # pairs that are read before they are scored: of thousands the images would not all fit
+
+
+class Scored(NamedTuple):
+    """One result of `score_stream`: a score, 0 to 1, or the error in its place."""
+
+    index: int
+    score: float | None
+    error: InputError | None
+
+
+class Reranker(nn.Module):
+    """Scores documents for a query by the probability of "yes" against "no" as the next word.
+
+    Args:
+        encoder: reads the pair as one sequence. answer: `(width,)`, row of the vocabulary projection for yes minus that
+            for no. spec: its facts, and how a pair is laid out.
+    """
+
+    def __init__(self, encoder: "VlmEncoder", answer: Tensor, spec: RerankerSpec) -> None:
+        super().__init__()
+        self.encoder, self.spec = encoder, spec
+        self.register_buffer("answer", answer)
+
+    def pair(self, query: Any, document: Any) -> Item:
+        """Query and document as one item, as the judge is asked about them.
+
+        Raises:
+            InputError: one of them cannot be read, or is none of a model's inputs.
+        """
+        judge, query = self.spec.judge, as_item(query)
+        instruction = query.instruction or ""
+        asked, about = self._parts(query), self._parts(as_item(document))
+        if instruction and judge.asked == "query":
+            at = next((i for i, (kind, _) in enumerate(asked) if kind == "text"), len(asked))
+            words = " ".join([instruction, *(value for _, value in asked[at : at + 1])])
+            asked = [*asked[:at], ("text", words), *asked[at + 1 :]]
+            instruction = ""
+        parts = [("text", judge.query), *asked, ("text", judge.document), *about]
+        return Item(parts=tuple(Item(**{kind: value}) for kind, value in parts), instruction=instruction or None)
+
+    def _parts(self, item: Item) -> list[tuple[str, Any]]:
+        if unread := item.modalities - self.encoder.reads:
+            raise UnsupportedModalityError(
+                f"{self.spec.name} reads {', '.join(sorted(self.encoder.reads))}, not {', '.join(sorted(unread))}",
+                what=", ".join(sorted(unread)),
+            )
+        content = content_of(item)
+        return content if item.parts else sorted(content, key=lambda part: self.spec.judge.kinds.index(part[0]))
+
+    @checked(documents=optional(many), batch_size=optional(whole()), progress=optional(flag))
+    def score(
+        self,
+        query: Any,
+        documents: Sequence[Any] | None = None,
+        *,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+    ) -> Tensor:
+        """Probabilities `(n,)`, 0 to 1, float32 on the CPU.
+
+        Args:
+            query: anything that `zoo.Item` describes, its instruction included. documents: what is scored for it.
+                Without documents, `query` is a list of (query, document), as mining hands them on.
+            batch_size: pairs of one forward pass; by default as many tokens as run best.
+            progress: a bar; by default on a terminal when it takes over two seconds.
+
+        Raises:
+            InputError: a query or document that cannot be read; its `index` is that of the pair.
+        """
+        pairs = [(query, document) for document in documents] if documents is not None else list(query)
+        scores = torch.empty(len(pairs))
+        for index, score, error in self.score_stream(pairs, batch_size=batch_size, progress=progress):
+            if error is not None:
+                raise error.at(index) from None
+            scores[index] = score
+        return scores
+
+    @checked(pairs=iterable, batch_size=optional(whole()), progress=optional(flag))
+    def score_stream(
+        self, pairs: Iterable[tuple[Any, Any]], *, batch_size: int | None = None, progress: bool | None = None
+    ) -> Iterator[Scored]:
+        """Scores any number of (query, document) in bounded memory: one `Scored` each, in order; a bad pair stops no other."""
+        from tqdm import tqdm
+
+        total = len(pairs) if hasattr(pairs, "__len__") else None
+        disable = None if progress is None else not progress
+        with tqdm(total=total, desc=self.spec.name, unit=" pairs", disable=disable, delay=2) as bar:
+            numbered = enumerate(pairs)
+            while window := list(islice(numbered, _WINDOW)):
+                found = self._score(window, batch_size)
+                bar.update(len(found))
+                yield from found
+
+    @torch.inference_mode()
+    def _score(self, window: list[tuple[int, tuple[Any, Any]]], batch_size: int | None) -> list[Scored]:
+        found: dict[int, Scored] = {}
+        reads = []
+        for index, (query, document) in window:
+            try:
+                reads.append((index, self.encoder.read(self.pair(query, document))))
+            except InputError as error:
+                found[index] = Scored(index, None, error)
+        pool, device = LastToken(), self.answer.device
+        for batch in batches(reads, self.encoder, batch_size):
+            inputs = self.encoder.collate([read for _, read in batch])
+            states = pool(self.encoder({name: tensor.to(device) for name, tensor in inputs.items()}))
+            scores = (states.float() @ self.answer.float()).sigmoid().tolist()
+            for (index, _), score in zip(batch, scores, strict=True):
+                lost = None if score == score else NonFiniteEmbeddingError("the model gave NaN; load it in float32")
+                found[index] = Scored(index, None if lost else score, lost)
+        return [found[index] for index, _ in window]
+
+    @checked(
+        documents=many,
+        k=optional(whole(0)),
+        batch_size=optional(whole()),
+        on_error=one_of("raise", "skip"),
+        progress=optional(flag),
+    )
+    def rank(
+        self,
+        query: Any,
+        documents: Sequence[Any],
+        k: int | None = 10,
+        *,
+        batch_size: int | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        progress: bool | None = None,
+    ) -> list[Hit]:
+        """The `k` documents that answer a query best, best first, with their scores.
+
+        Args:
+            query, documents, batch_size, progress: as of `score`. on_error: "skip" leaves documents out that cannot be read,
+                with one warning that lists them.
+
+        Raises:
+            InputError: a query or document that cannot be read.
+        """
+        pairs = [(query, document) for document in documents]
+        hits, bad = [], []
+        for index, score, error in self.score_stream(pairs, batch_size=batch_size, progress=progress):
+            if error is None:
+                hits.append(Hit(index, score))
+            elif on_error == "raise":
+                raise error.at(index) from None
+            else:
+                bad.append(str(error.at(index)))
+        if bad:
+            told = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
+            warnings.warn(f"{len(bad)} of {len(pairs)} documents are not ranked: {told}", stacklevel=3)
+        return sorted(hits, key=lambda hit: -hit.score)[:k]  # stable: equal scores keep the order of the documents
+
+    @checked(folder=path, dtype=optional(a_dtype))
+    def save_pretrained(self, folder: str | Path, *, dtype: "torch.dtype | str | None" = None) -> Path:
+        """Writes a folder that `zoo.load_reranker` opens; what was written is opened again and compared first.
+
+        Args:
+            dtype: floating-point type of the stored weights; by default as they are.
+
+        Raises:
+            NotSavedError: what was written cannot be opened, or gives other scores; the folder is as it was.
+        """
+        from zoo.reranking.saving import save_reranker
+
+        return save_reranker(self, Path(folder).expanduser(), dtype)
