@@ -154,7 +154,8 @@ def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Pict
     Raises:
         ZooError: no such folder, no picture in it, or more than `limit`.
     """
-    from zoo.tables.fences import Fence, OutsideError
+    from zoo.errors import OutsideError
+    from zoo.tables.fences import Fence
     from zoo.tables.images import walk_images
 
     folder = Path(folder).expanduser()

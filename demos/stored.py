@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.bulk.errors import DiskFullError, FolderError
-from zoo.errors import TooManyBadItemsError, ZooError
+from zoo.errors import DiskFullError, FolderError, TooManyBadItemsError, ZooError
 
 from .gallery import MAX_PICTURES, Gallery, Picture, Refused, embed_pictures, walk_pictures
 from .messages import explain_code
@@ -71,8 +70,8 @@ def vectors_gallery(
         IndexStateError: no vectors there. FingerprintMismatchError: of another model. ZooError: not of pictures in files.
     """
     from zoo.bulk.lookup import Inputs
+    from zoo.errors import OutsideError
     from zoo.index import check_model, read_manifest
-    from zoo.tables.fences import OutsideError
 
     manifest = read_manifest(folder)
     check_model(model, folder)

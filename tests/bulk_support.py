@@ -101,7 +101,8 @@ import json, os, signal, sys
 import filelock, pyarrow.parquet, torch, tqdm.auto  # what each child would import else
 torch.set_num_threads(1)
 import zoo.bulk.run
-from zoo.bulk import DiskFullError, embed_dataset
+from zoo.bulk import embed_dataset
+from zoo.errors import DiskFullError
 from zoo.loading import load_model
 
 zoo.bulk.run.REPORT_EVERY = 0

@@ -28,8 +28,8 @@ from tests.adapter_support import (
     write,
 )
 from zoo import build_model
-from zoo.errors import ZooError
-from zoo.formats.adapters import AdapterMismatchError, add_adapter, merge_adapter, unload
+from zoo.errors import AdapterMismatchError, ZooError
+from zoo.formats.adapters import add_adapter, merge_adapter, unload
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
-from zoo.training.adapters import AdapterMismatchError as OfTraining
 
 from tests.adapter_support import (
     PICKLE,
@@ -25,9 +24,15 @@ from tests.adapter_support import (
     settings,
     write,
 )
-from zoo.encoders.checking import OversizedError
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats.adapters import AdapterMismatchError, merge_adapter
+from zoo.errors import (
+    AdapterMismatchError,
+    MissingWeightsError,
+    OversizedError,
+    UnrecognisedCheckpointError,
+    UnsafeCheckpointError,
+)
+from zoo.errors import AdapterMismatchError as OfTraining
+from zoo.formats.adapters import merge_adapter
 from zoo.formats.known import peft as known
 from zoo.formats.settings import Ignore
 

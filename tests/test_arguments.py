@@ -22,8 +22,8 @@ from zoo import bulk, serving
 from zoo.arguments import device
 from zoo.cli import build_parser, main
 from zoo.embedder import Embedder
-from zoo.errors import ArgumentError, EmptyTextError, InputError, InvalidTextError, ZooError
-from zoo.index import ExactIndex, LanceIndex, VectorError
+from zoo.errors import ArgumentError, EmptyTextError, InputError, InvalidTextError, VectorError, ZooError
+from zoo.index import ExactIndex, LanceIndex
 from zoo.publishing import publish
 from zoo.registry import register_model
 from zoo.spec import ModelSpec

@@ -11,14 +11,9 @@ import pytest
 import zoo
 from tests.bad_images import NO_HEIC
 from tests.bulk_support import embed, inputs_of, make_pictures, make_table, quarantined, stored
-from zoo.bulk import (
-    FolderError,
-    OptionError,
-    SourceError,
-)
 from zoo.bulk.limit import Limit
 from zoo.bulk.sources import open_source
-from zoo.errors import FingerprintMismatchError, TooManyBadItemsError
+from zoo.errors import ArgumentError, FingerprintMismatchError, FolderError, TableError, TooManyBadItemsError
 
 # -- sources --------------------------------------------------------------------------------------------------------
 
@@ -208,36 +203,36 @@ def test_which_column_is_meant(tmp_path):
     assert column("caption,image", {"text"}) == ("caption", "text")
     assert column("caption,image", both, kind="image") == ("image", "image")
     assert column("a,b", both, column="b", kind="text") == ("b", "text")
-    with pytest.raises(SourceError, match=r"several columns.*caption, image.*--column"):
+    with pytest.raises(TableError, match=r"several columns.*caption, image.*--column"):
         column("caption,image")
-    with pytest.raises(SourceError, match=r"none of the columns.*a, b"):
+    with pytest.raises(TableError, match=r"none of the columns.*a, b"):
         column("a,b")
-    with pytest.raises(SourceError, match="--kind text or --kind image"):
+    with pytest.raises(TableError, match="--kind text or --kind image"):
         column("a,b", column="b")
-    with pytest.raises(SourceError, match=r"no column 'c'.*a, b"):
+    with pytest.raises(TableError, match=r"no column 'c'.*a, b"):
         column("a,b", column="c")
-    with pytest.raises(SourceError, match="reads text only"):
+    with pytest.raises(TableError, match="reads text only"):
         column("image", {"text"})
-    with pytest.raises(SourceError, match="name of its own"):
+    with pytest.raises(TableError, match="name of its own"):
         column("text,text")
 
 
 def test_what_is_no_source(text, clip, tmp_path):
-    with pytest.raises(SourceError, match="does not exist"):
+    with pytest.raises(TableError, match="does not exist"):
         embed(text, tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "x.xlsx").write_bytes(b"")
-    with pytest.raises(SourceError, match=r"ends in \.xlsx"):
+    with pytest.raises(TableError, match=r"ends in \.xlsx"):
         embed(text, tmp_path / "x.xlsx", tmp_path / "out")
     (tmp_path / "x.csv").write_bytes(b"")
-    with pytest.raises(SourceError, match="is empty"):
+    with pytest.raises(TableError, match="is empty"):
         embed(text, tmp_path / "x.csv", tmp_path / "out")
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(SourceError, match="no readable Parquet"):
+    with pytest.raises(TableError, match="no readable Parquet"):
         embed(text, tmp_path / "x.parquet", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="nothing to embed"):
+    with pytest.raises(TableError, match="nothing to embed"):
         embed(clip, tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(SourceError, match="reads text only"):
+    with pytest.raises(TableError, match="reads text only"):
         embed(text, tmp_path / "empty", tmp_path / "out")
 
 
@@ -289,7 +284,7 @@ def test_limits():
         assert not Limit.parse(f"{share}%").exceeded(share, 100)
         assert Limit.parse(f"{share}%").exceeded(share + 1, 100)
     for wrong in ("x", "-1", "101%", "%", 1.5):
-        with pytest.raises(OptionError, match="max_bad"):
+        with pytest.raises(ArgumentError, match="max_bad"):
             Limit.parse(wrong)
 
 
@@ -344,14 +339,14 @@ def test_precisions(text, tmp_path, precision, kind, width):
 
 def test_options_that_do_not_fit(text, tmp_path):
     source = make_table(tmp_path / "t.csv", 5)
-    for options in (
-        {"dim": 33},
-        {"dim": 0},
-        {"precision": "half"},
-        {"dim": 12, "precision": "binary"},
-        {"shard_size": 0},
+    for options, message in (
+        ({"dim": 33}, "dim must be between 1 and 32"),
+        ({"dim": 0}, "dim must be between 1 and 32"),
+        ({"precision": "half"}, "precision must be float32, int8 or binary"),
+        ({"dim": 12, "precision": "binary"}, "divisible by 8"),
+        ({"shard_size": 0}, "shard_size must be at least 1"),
     ):
-        with pytest.raises(OptionError):
+        with pytest.raises(ArgumentError, match=message):
             embed(text, source, tmp_path / "out", **options)
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderError, match="is a file"):

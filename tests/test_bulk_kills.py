@@ -13,7 +13,8 @@ import zoo
 from tests.bulk_support import Jobs
 from zoo.bulk import embed_dataset
 from zoo.bulk.shards import ShardFolder
-from zoo.index import IndexStateError, open_index
+from zoo.errors import IndexStateError
+from zoo.index import open_index
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -13,15 +13,11 @@ import torch
 
 import zoo
 from tests.bulk_support import Jobs, dying_at, make_table, quarantined, stored
-from zoo.bulk import (
-    DamagedShardError,
-    DiskFullError,
-    FolderError,
-    embed_dataset,
-)
+from zoo.bulk import embed_dataset
 from zoo.bulk.job import Job
 from zoo.bulk.shards import Draft
 from zoo.bulk.sources import open_source
+from zoo.errors import DamagedShardError, DiskFullError, FolderError
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,9 @@ import pytest
 import zoo
 from tests.bulk_support import embed, inputs_of, quarantined, stored
 from tests.train_tables import as_csv, as_jsonl, png, shard
-from zoo.bulk import SourceError
 from zoo.bulk.sources import open_source
-from zoo.errors import TooManyBadItemsError, UnsupportedModalityError
+from zoo.errors import NoSplitError, TableError, TooManyBadItemsError, UnsupportedModalityError
 from zoo.inputs.item import Item
-from zoo.tables import NoSplitError
 from zoo.tables.options import Options
 
 pytestmark = pytest.mark.usefixtures("cache_home")
@@ -86,7 +84,7 @@ def test_partitions_are_columns_and_a_new_one_is_added(clip, tmp_path):
     assert (report.added, report.unchanged) == (1, 4)
     assert kept(out).column("year").to_pylist() == [2022, 2023, 2023, 2024, None]
     (folder / "year=2022" / "part-1.parquet").write_bytes((folder / "year=2022/month=01/part-0.parquet").read_bytes())
-    with pytest.raises(SourceError, match=r"is of the partition year, and .* of year, month; .* name the same keys"):
+    with pytest.raises(TableError, match=r"is of the partition year, and .* of year, month; .* name the same keys"):
         embed(clip, folder, out)
 
 
@@ -201,7 +199,7 @@ def test_a_column_that_occurs_twice_is_named(kind, text, tmp_path):
         pq.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), path)
     else:
         path.write_text("text,text\na,b\n" if kind == "csv" else '{"text": "a", "text": "b"}\n')
-    with pytest.raises(SourceError, match="column text occurs twice"):
+    with pytest.raises(TableError, match="column text occurs twice"):
         embed(text, path, tmp_path / "out")
 
 
@@ -221,7 +219,7 @@ def test_an_image_and_its_text_are_one_vector(clip, text, tmp_path):
     facts = source_facts(tmp_path / "out")
     assert (facts["kind"], facts["column"], facts["media"]) == ("image+text", "img+title_text", "img")
     assert embed(clip, path, tmp_path / "out", column=["img", "text=title_text"]).new == 0
-    with pytest.raises(SourceError, match=r"t.csv holds images, and this model reads text only"):
+    with pytest.raises(TableError, match=r"t.csv holds images, and this model reads text only"):
         embed(text, path, tmp_path / "no", column=["img", "text=title_text"])
     assert not (tmp_path / "no").exists()
 
@@ -256,7 +254,7 @@ def test_a_list_in_a_cell_is_one_item_or_a_bad_row(text, tmp_path):
 )
 def test_columns_that_are_no_texts_are_named_before_the_work(values, message, tmp_path):
     pq.write_table(pa.table({"text": values}), tmp_path / "t.parquet")
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(TableError, match=message):
         open_source(tmp_path / "t.parquet", column="text", kind="text")
 
 
@@ -283,7 +281,7 @@ def test_rows_of_a_split(name, text, tmp_path):
     told = open_source(tmp_path / "u.csv", column=["text", "split=part_of"], options=Options(split="test"))
     assert [record.value for record in told.records()] == ["b"]
     as_csv([{"text": "a", "split": "part-a"}], tmp_path / "v.csv")
-    with pytest.raises(SourceError, match="column split holds 'part-a'"):
+    with pytest.raises(TableError, match="column split holds 'part-a'"):
         open_source(tmp_path / "v.csv", options=Options(split="test"))
 
 

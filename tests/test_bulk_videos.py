@@ -8,8 +8,9 @@ import pytest
 import zoo
 from tests.bulk_support import make_pictures, quarantined, stored
 from tests.test_films import avi, numbered
-from zoo.bulk import SourceError, embed_dataset
+from zoo.bulk import embed_dataset
 from zoo.bulk.sources import open_source
+from zoo.errors import TableError
 
 
 @pytest.fixture
@@ -36,11 +37,11 @@ def test_every_video_below_a_folder_is_an_input(folder):
 
 
 def test_a_folder_of_videos_alone_says_how_they_are_embedded(folder, tmp_path):
-    with pytest.raises(SourceError, match="holds videos and no images; to embed the videos, say --kind video"):
+    with pytest.raises(TableError, match="holds videos and no images; to embed the videos, say --kind video"):
         open_source(folder)
-    with pytest.raises(SourceError, match="takes no kind=audio"):
+    with pytest.raises(TableError, match="takes no kind=audio"):
         open_source(folder, kind="audio")
-    with pytest.raises(SourceError, match="this model reads image and text only"):
+    with pytest.raises(TableError, match="this model reads image and text only"):
         open_source(folder, kind="video", modalities={"image", "text"})
 
 

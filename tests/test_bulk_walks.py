@@ -7,9 +7,8 @@ import shutil
 import pytest
 
 from tests.bulk_support import embed, make_pictures, make_table, quarantined, stored
-from zoo.bulk import DiskFullError, FolderError, SourceError
+from zoo.errors import DiskFullError, FolderError, TableError
 from zoo.tables import open_pairs
-from zoo.tables.errors import TableError
 from zoo.tables.images import walk_images
 
 # Links of which it cannot be told what they lead to, by what the system says of them; root fails on them as well.
@@ -137,25 +136,25 @@ def test_an_empty_or_absent_source_changes_nothing(clip, update, tmp_path):
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     photos.rename(tmp_path / "elsewhere")
     told = r"holds 4 vectors and stays as it is\. Is the source not mounted, or moved\? .* delete"
-    with pytest.raises(SourceError, match=rf"photos does not exist .*{told}"):
+    with pytest.raises(TableError, match=rf"photos does not exist .*{told}"):
         embed(clip, photos, out, update=update)
     photos.mkdir()
-    with pytest.raises(SourceError, match=rf"photos is empty; .*{told}"):
+    with pytest.raises(TableError, match=rf"photos is empty; .*{told}"):
         embed(clip, photos, out, update=update)
     (photos / "notes.txt").write_text("no image")
-    with pytest.raises(SourceError, match=rf"nothing to embed in .*photos \(1 not-a-picture ignored\); .*{told}"):
+    with pytest.raises(TableError, match=rf"nothing to embed in .*photos \(1 not-a-picture ignored\); .*{told}"):
         embed(clip, photos, out, update=update)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_source_of_which_the_system_cannot_say_what_it_is_is_named(clip, tmp_path):
-    with pytest.raises(SourceError, match="cannot be opened: File name too long"):
+    with pytest.raises(TableError, match="cannot be opened: File name too long"):
         embed(clip, tmp_path / ("x" * 300), tmp_path / "out")
 
 
 def test_nothing_is_written_where_there_is_nothing_to_embed(clip, tmp_path):
     (tmp_path / "photos").mkdir()
-    with pytest.raises(SourceError, match="nothing to embed"):
+    with pytest.raises(TableError, match="nothing to embed"):
         embed(clip, tmp_path / "photos", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -250,6 +249,6 @@ def test_a_table_that_is_taken_away_is_named_and_what_was_done_stays(text, tmp_p
         if done == 1:
             (folder / "part-3.csv").unlink()
 
-    with pytest.raises(SourceError, match=r"part-3\.csv"):
+    with pytest.raises(TableError, match=r"part-3\.csv"):
         embed(text, folder, out, progress=take_away)
     assert len(stored(out)[0]) == 600

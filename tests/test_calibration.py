@@ -11,8 +11,8 @@ import zoo
 from tests.demo_support import COLOURS, colour_model, colour_photos
 from tests.every import every
 from zoo.cli import main
-from zoo.errors import TokenVectorsError, UnrecognisedCheckpointError
-from zoo.evaluation.calibration import TooFewPairsError, calibrate, calibration_of
+from zoo.errors import TokenVectorsError, TooFewPairsError, UnrecognisedCheckpointError
+from zoo.evaluation.calibration import calibrate, calibration_of
 from zoo.inputs.item import Item
 from zoo.spec import Calibration
 

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from zoo.cli import main
+from zoo.errors import CertificateError
 from zoo.publishing import certificate, exports
-from zoo.publishing.certificate import FILE, VECTORS, Certificate, CertificateError, checking, golden
+from zoo.publishing.certificate import FILE, VECTORS, Certificate, checking, golden
 
 QUICK = {"dtypes": ("float32",), "batch_sizes": (1, 32)}
 

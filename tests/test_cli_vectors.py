@@ -16,13 +16,11 @@ from PIL import Image
 
 import zoo
 from tests.bulk_support import make_pictures, make_table
-from zoo.bulk import DiskFullError, embed_dataset
+from zoo.bulk import embed_dataset
 from zoo.bulk.lookup import Inputs
 from zoo.bulk.shards import read_vectors
+from zoo.errors import ArgumentError, DiskFullError
 from zoo.vectors import (
-    ClusterError,
-    LabelError,
-    ThresholdError,
     Vectors,
     check_labels,
     check_threshold,
@@ -129,16 +127,16 @@ def test_vectors_of_every_precision_are_classified(models, photos, tmp_path, pre
     ],
 )
 def test_labels_that_tell_nothing_apart_are_named(labels, prompts, message):
-    with pytest.raises(LabelError, match=re.escape(message)):
+    with pytest.raises(ArgumentError, match=re.escape(message)):
         check_labels(labels, prompts)
 
 
 def test_a_label_that_the_model_cannot_read_is_named(monkeypatch, models):
     model = zoo.load_model(models["clip-test"])
     monkeypatch.setattr(type(model), "unknown_share", lambda self, texts: [float(one == "玫瑰") for one in texts])
-    with pytest.raises(LabelError, match="clip-test cannot read '玫瑰'"):
+    with pytest.raises(ArgumentError, match="clip-test cannot read '玫瑰'"):
         label_vectors(model, ["dog", "玫瑰"])
-    with pytest.raises(LabelError, match="image-test reads image and no labels"):
+    with pytest.raises(ArgumentError, match="image-test reads image and no labels"):
         label_vectors(zoo.load_model(models["image-test"]), ["dog", "rose"])
 
 
@@ -285,9 +283,9 @@ def test_all_the_same_is_one_group_in_bounded_memory():
 
 def test_a_threshold_is_a_cosine():
     for wrong in (0, -1, 1.5, float("nan")):
-        with pytest.raises(ThresholdError, match="a cosine above 0 and up to 1"):
+        with pytest.raises(ArgumentError, match="a cosine above 0 and up to 1"):
             find_duplicates(of(np.ones((2, 2))), wrong)
-    with pytest.raises(ThresholdError, match=r"name one, such as 0\.9"):
+    with pytest.raises(ArgumentError, match=r"name one, such as 0\.9"):
         check_threshold(None, "binary")
     assert check_threshold(0.9, "binary") == 0.9
 
@@ -372,7 +370,7 @@ def test_groups_that_cannot_be_are_refused():
         (np.ones((9, 4)), None, "all vectors are the same"),
         (np.repeat(np.eye(3), 3, 0), 5, "only 3 different vectors"),
     ]:
-        with pytest.raises(ClusterError, match=message):
+        with pytest.raises(ArgumentError, match=message):
             find_clusters(of(matrix), k)
 
 
@@ -394,9 +392,9 @@ def test_the_words_of_the_zoo_and_of_a_file(tmp_path):
     (tmp_path / "w.txt").write_text("# mine\nrose\n\ntulip\nrose\n", encoding="utf-8")
     assert vocabulary(tmp_path / "w.txt") == ["rose", "tulip"]
     (tmp_path / "one.txt").write_text("rose\n")
-    with pytest.raises(ClusterError, match="holds 1 words"):
+    with pytest.raises(ArgumentError, match="holds 1 words"):
         vocabulary(tmp_path / "one.txt")
-    with pytest.raises(ClusterError, match=r"cannot read .*gone\.txt"):
+    with pytest.raises(ArgumentError, match=r"cannot read .*gone\.txt"):
         vocabulary(tmp_path / "gone.txt")
 
 

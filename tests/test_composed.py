@@ -10,7 +10,7 @@ from zoo.training import recipes, train
 
 from zoo import Item, build_model
 from zoo.cli import main
-from zoo.evaluation import composed
+from zoo.errors import MissingPackError
 from zoo.evaluation.composed import FUSED, IMAGE, TEXT, Triplet, composed_recall, evaluate_composed, read_composed
 from zoo.fusion import Combiner, WeightedSum
 from zoo.tables import open_pairs
@@ -89,7 +89,7 @@ def test_the_pack_has_no_picture_of_another_split(pack):
         assert {name for t in triplets for name in (t.reference, t.target)} <= pictures.keys()
         sizes[split] = len(triplets)
     assert sum(sizes.values()) == 2096 - 2
-    with pytest.raises(composed.MissingPackError, match="no split 'dev'"):
+    with pytest.raises(MissingPackError, match="no split 'dev'"):
         read_composed("dev")
     pairs = open_pairs("pack:composed", split="val")
     assert len(pairs) == sizes["val"]

@@ -16,8 +16,8 @@ import zoo
 from tests.dot_support import BOUND, DOCUMENTS, QUERIES, as_cosine, dot_model, ranking
 from zoo.bulk import embed_dataset
 from zoo.cli import main
-from zoo.errors import FingerprintMismatchError, NormsLostError, ZooError
-from zoo.index import ExactIndex, IndexStateError, LanceIndex, open_index
+from zoo.errors import FingerprintMismatchError, IndexStateError, NormsLostError, ZooError
+from zoo.index import ExactIndex, LanceIndex, open_index
 from zoo.inputs.item import Item
 from zoo.publishing import certificate, exports
 from zoo.publishing.certificate import checking
@@ -307,7 +307,8 @@ def test_a_checkpoints_own_normalize_is_exported(tmp_path: Path) -> None:
 
 
 def test_libraries_that_cannot_say_it_are_refused_by_name(dual: zoo.Embedder, tmp_path: Path) -> None:
-    from zoo.publishing.exports import NotExportableError, open_clip, timm
+    from zoo.errors import NotExportableError
+    from zoo.publishing.exports import open_clip, timm
 
     with pytest.raises(NotExportableError, match="open_clip compares by cosine"):
         open_clip.write(dual, tmp_path / "open_clip")

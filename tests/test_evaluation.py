@@ -12,17 +12,9 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.errors import ZooError
+from zoo.errors import MissingPackError, ZooError
 from zoo.evaluation.__main__ import card_of, main, pack_results, query_results, query_table, write_card
-from zoo.evaluation.packs import (
-    ALL,
-    BENCHMARKS,
-    MissingPackError,
-    evaluate_descriptions,
-    evaluate_pack,
-    evaluate_queries,
-    read_pack,
-)
+from zoo.evaluation.packs import ALL, BENCHMARKS, evaluate_descriptions, evaluate_pack, evaluate_queries, read_pack
 from zoo.evaluation.results import FILE, Result, read_results, write_results
 from zoo.publishing.cards import check, find
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from zoo import load_model
-from zoo.errors import InputError
+from zoo.errors import InputError, ScoresMismatchError, TooFewPairsError
 from zoo.evaluation import metrics
 from zoo.evaluation.metrics import (
     alignment,
@@ -24,14 +24,7 @@ from zoo.evaluation.metrics import (
     uniformity,
 )
 from zoo.evaluation.packs import read_pack
-from zoo.evaluation.pairs import (
-    WAYS,
-    NoPairsError,
-    PairScores,
-    ScoresMismatchError,
-    compare,
-    evaluate_pairs,
-)
+from zoo.evaluation.pairs import WAYS, PairScores, compare, evaluate_pairs
 from zoo.inputs.item import Item
 
 WORDS = ("cat", "dog", "red car", "lorry", "apple", "pear", "house", "tree", "sun", "moon", "fish", "bird")
@@ -288,9 +281,9 @@ def test_bad_items_are_left_out_and_listed(mini):
 
 
 def test_nothing_to_evaluate(mini):
-    with pytest.raises(NoPairsError, match="of 0 held-out pairs"):
+    with pytest.raises(TooFewPairsError, match="of 0 held-out pairs"):
         evaluate_pairs(mini, [], [])
-    with pytest.raises(NoPairsError, match="first of 1 reasons: query item 0"):
+    with pytest.raises(TooFewPairsError, match="first of 1 reasons: query item 0"):
         evaluate_pairs(mini, texts(""), texts("x"))
     with pytest.raises(ValueError, match="1 queries, 2 targets"):
         evaluate_pairs(mini, texts("a"), texts("a", "b"))

@@ -26,6 +26,7 @@ from zoo.embedder import Tower
 from zoo.errors import (
     EmptyTextError,
     MissingFileError,
+    NotExportableError,
     UnrecognisedCheckpointError,
     UnsafeCheckpointError,
     UnsupportedInputError,
@@ -401,13 +402,13 @@ def test_it_trains_and_saves_through_sentence_transformers(open_: Any, tmp_path:
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(exports.NotExportableError, match="not empty"):
+    with pytest.raises(NotExportableError, match="not empty"):
         exports.export(zoo.build_model("mini-test"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_model_without_its_tokenizer_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(exports.NotExportableError, match="load_model"):
+    with pytest.raises(NotExportableError, match="load_model"):
         exports.export(zoo.build_model("e5-small-v2"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -22,9 +22,9 @@ from tests import warm
 from tests.every import standing_for
 from tests.hub import LoopbackHub
 from tests.reference import TEXTS, Photo, write, write_photos
-from zoo.errors import InputError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import InputError, NotExportableError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.inputs.item import Item
-from zoo.publishing.exports import NotExportableError, export, open_clip, timm
+from zoo.publishing.exports import export, open_clip, timm
 
 BOUND = 1e-5
 PROJECT = Path(__file__).resolve().parents[1]

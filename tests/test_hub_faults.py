@@ -234,7 +234,7 @@ def test_a_full_disk(child: Child, hub: LoopbackHub, home: Path, saved: Path, ex
     hub.add(saved, "org/full")
     child.limit_files(100_000)
     answer = child.load("hf:org/full")
-    assert answer["error"] == "DiskFullError"
+    assert answer["error"] == "HubDiskFullError"
     names_itself(answer, f"hf:org/full/{WEIGHTS}")
     assert "HF_HOME" in answer["message"]
     holds_no_half_file(home, "org/full")
@@ -406,7 +406,7 @@ def test_trial_of_loading(
     answer = child.load(f"hf:{repo}", texts=TEXTS)
     assert kind == "full" or [fault.times for fault in hub.faults] < ordered, what  # it did happen
     if "error" in answer:
-        names_itself(answer, repo, {"spoil": "DamagedDownloadError", "full": "DiskFullError"}.get(kind, "HubError"))
+        names_itself(answer, repo, {"spoil": "DamagedDownloadError", "full": "HubDiskFullError"}.get(kind, "HubError"))
     else:
         assert kind in ("status", "cut", "slow"), what
         assert answer["texts"] == equal(expected), what

@@ -13,17 +13,8 @@ from tests import warm
 from tests.bulk_support import ANIMALS, make_table
 from tests.index_support import BACKENDS, COLUMNS, DIM, PRINT, vectors
 from zoo.bulk import embed_dataset
-from zoo.errors import FingerprintMismatchError, ZooError
-from zoo.index import (
-    ExactIndex,
-    FilterError,
-    IndexStateError,
-    LanceIndex,
-    VectorError,
-    VectorIndex,
-    iter_tables,
-    open_index,
-)
+from zoo.errors import FilterError, FingerprintMismatchError, IndexStateError, VectorError, ZooError
+from zoo.index import ExactIndex, LanceIndex, VectorIndex, iter_tables, open_index
 
 
 @pytest.fixture(params=BACKENDS)

@@ -15,9 +15,10 @@ import torch
 import zoo
 from tests.bulk_support import make_table
 from tests.index_support import BACKENDS, generations_in
-from zoo.bulk import DiskFullError, embed_dataset
+from zoo.bulk import embed_dataset
 from zoo.bulk.shards import ShardFolder
-from zoo.index import IndexStateError, building, open_index
+from zoo.errors import DiskFullError, IndexStateError
+from zoo.index import building, open_index
 from zoo.strangers.made import mark
 
 

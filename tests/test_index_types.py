@@ -13,7 +13,8 @@ import torch
 
 import zoo
 from zoo.bulk import embed_dataset
-from zoo.index import FilterError, open_index
+from zoo.errors import FilterError
+from zoo.index import open_index
 
 # lancedb takes seconds to import: what it is asked is tested as text.
 STORES = ["exact", *([pytest.param("lancedb", marks=pytest.mark.slow)] if find_spec("lancedb") else [])]

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from tests.index_support import BACKENDS, COLUMNS, DIM, PRINT, of, put, rows_of, vectors
-from zoo.bulk import DiskFullError
-from zoo.errors import ArgumentError
-from zoo.index import ExactIndex, IndexStateError, LanceIndex
+from zoo.errors import ArgumentError, DiskFullError, IndexStateError
+from zoo.index import ExactIndex, LanceIndex
 from zoo.index.locks import writers_lock
 from zoo.index.segments import Snapshot
 from zoo.strangers.folders import Place

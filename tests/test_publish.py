@@ -23,7 +23,7 @@ from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.train_support import PAINTS, SHAPES, picture
 from zoo.cli import main
-from zoo.hub import DiskFullError, HubError
+from zoo.errors import HubDiskFullError, HubError, NotPublishableError
 from zoo.publishing import publish
 
 TEXTS = ["a red circle", "blue square", "something else entirely, and longer"]
@@ -202,7 +202,7 @@ def test_a_loader_that_departs_stops_it(tmp_path: Path, monkeypatch: pytest.Monk
         return done
 
     monkeypatch.setattr(exports, "export", spoiled)
-    with pytest.raises(publish.NotPublishableError, match="open_clip in float32"):
+    with pytest.raises(NotPublishableError, match="open_clip in float32"):
         publish.stage(zoo.build_model("clip-test"), "me/mine", tmp_path / "staged")
 
 
@@ -211,7 +211,7 @@ def test_a_full_disk_is_named(tmp_path: Path):
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-        with pytest.raises(DiskFullError, match="the disk is full"):
+        with pytest.raises(HubDiskFullError, match="the disk is full"):
             publish.stage(zoo.build_model("text-test"), "me/mine", tmp_path / "staged", check=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

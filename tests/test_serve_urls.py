@@ -11,7 +11,8 @@ import pytest
 
 import zoo
 from tests.serve_support import picture, serving
-from zoo.serving.urls import FetchError, fetch, is_public
+from zoo.errors import FetchError
+from zoo.serving.urls import fetch, is_public
 
 PNG = picture(5)
 

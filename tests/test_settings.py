@@ -13,9 +13,8 @@ import zoo
 from tests.reference import write
 from tests.settings_support import change, check_refused
 from zoo.cli import main
-from zoo.errors import UnreadSettingError, UnrecognisedCheckpointError
+from zoo.errors import TableError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats.settings import NOTHING, Ignore, Only, Table, read
-from zoo.tables.errors import TableError
 from zoo.tables.ignoring import settings_to_ignore
 
 TABLE = Table(

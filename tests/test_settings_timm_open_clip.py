@@ -250,7 +250,7 @@ def test_open_clips_end_token_is_followed(changed: Callable[..., Path]) -> None:
 def test_timms_filters_are_exported_and_what_it_has_not_is_named(
     changed: Callable[..., Path], paths: list[Path], tmp_path: Path
 ) -> None:
-    from zoo.publishing.exports import NotExportableError
+    from zoo.errors import NotExportableError
     from zoo.publishing.exports import timm as exported
 
     model = zoo.load_model(changed("timm-resnet", "config.json", pretrained_cfg__interpolation="hamming"))

@@ -18,7 +18,8 @@ from zoo.bulk.sources import open_source
 from zoo.cli import build_parser, main
 from zoo.cli._pairs import read_pairs
 from zoo.cli._shared import reading
-from zoo.tables import TableError, open_sources
+from zoo.errors import TableError
+from zoo.tables import open_sources
 from zoo.tables.options import Options
 
 pytestmark = pytest.mark.usefixtures("cache_home")

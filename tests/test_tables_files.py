@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from zoo.tables import TableError, open_pairs
+from zoo.errors import TableError
+from zoo.tables import open_pairs
 
 ROWS = [("a,b", "é"), ("c", "d")]
 

@@ -12,7 +12,8 @@ from zoo.bulk.sources import prepare
 from zoo.cli import build_parser, main
 from zoo.cli._pairs import command_of, read_pairs
 from zoo.cli._shared import reading
-from zoo.tables import TableError, open_all, open_held_out, open_pairs, open_sources
+from zoo.errors import TableError
+from zoo.tables import open_all, open_held_out, open_pairs, open_sources
 from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import Options, check_format
 

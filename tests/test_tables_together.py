@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from zoo.bulk.sources import open_source
-from zoo.tables import TableError, open_pairs
+from zoo.errors import TableError
+from zoo.tables import open_pairs
 from zoo.tables.options import Options
 from zoo.tables.sources import find_tables
 

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from zoo.training.adapters import (
-    AdapterMismatchError,
     Lora,
     LoraTargetError,
     QuantizedModelError,
@@ -29,6 +28,7 @@ from zoo.training.optim import adamw, parameter_groups
 from zoo import Embedder, build_model, load_model
 from zoo.embedder import Tower
 from zoo.encoders.text import TransformersText
+from zoo.errors import AdapterMismatchError
 from zoo.heads import Linear
 from zoo.pooling import LastToken
 

@@ -17,7 +17,8 @@ from tests.test_train_adapters import adapted, built, embed, shaken
 from tests.test_train_merging import letters
 from tests.train_support import quick, same_weights, shape_pairs, text_pairs
 from zoo import load_model
-from zoo.formats.adapters import AdapterMismatchError, merge_adapter, unfit
+from zoo.errors import AdapterMismatchError
+from zoo.formats.adapters import merge_adapter, unfit
 from zoo.pooling import Mean
 
 CONVOLUTIONAL = ["mini-test", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zoo-mini", "mobileclip-test"))]

@@ -22,8 +22,9 @@ from zoo.training.verdict import GRADED, RETRIEVAL, Scores, deciding, judge, lin
 
 from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs, without_plots
 from zoo import Item, load_model
+from zoo.errors import TooFewPairsError
 from zoo.evaluation.graded import compare_graded, evaluate_graded, spearman
-from zoo.evaluation.pairs import NoPairsError, evaluate_pairs
+from zoo.evaluation.pairs import evaluate_pairs
 from zoo.tables.pairs import Pair
 
 CALM = {"progress": False, "trackers": (), "report": False}
@@ -435,7 +436,7 @@ def test_graded_scores_by_hand():
     assert type(found).from_dict(json.loads(json.dumps(found.to_dict()))).spearman() == found.spearman()
     change = compare_graded(found, found)
     assert (change.value, change.low, change.high) == (0, 0, 0)
-    with pytest.raises(NoPairsError, match="have one grade"):
+    with pytest.raises(TooFewPairsError, match="have one grade"):
         evaluate_graded(model, queries, targets, [1.0] * 8)
 
 

@@ -25,10 +25,9 @@ from zoo.training.verdict import GRADED
 from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs
 from zoo import load_model
 from zoo.cli import main
-from zoo.errors import ZooError
+from zoo.errors import TableError, ZooError
 from zoo.inputs.item import Item
 from zoo.tables import open_pairs, open_sources
-from zoo.tables.errors import TableError
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 

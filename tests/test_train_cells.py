@@ -12,7 +12,7 @@ from zoo.training.unread import UnreadColumnError, check_unread
 from tests.train_support import fresh, quick
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, source_of
 from zoo.cli import main
-from zoo.tables import BadRowError, TableError
+from zoo.errors import BadRowError, TableError
 from zoo.tables.arrow import keeps
 from zoo.tables.cells import MISSING, Guess, label_kind
 

@@ -14,8 +14,8 @@ from zoo.training.losses.starbucks import Starbucks
 from tests.loss_support import columns_of, exact, plain_infonce, same, same_on_sphere, st, units
 from zoo import build_model, load_model
 from zoo.embedder import Tower
-from zoo.encoders.base import NoSuchBlockError
 from zoo.encoders.text import TransformersText
+from zoo.errors import NoSuchBlockError
 from zoo.heads import Identity, Linear
 from zoo.inputs.item import Item
 from zoo.models.text import byte_tokenizer

@@ -17,7 +17,8 @@ from zoo.training.trainer import finish
 
 from tests.train_support import fresh, picture, remove, same_weights
 from zoo import build_model, load_model
-from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
+from zoo.errors import MissingPackError
+from zoo.evaluation.packs import packs_folder, read_pack
 from zoo.inputs.item import Item
 
 CALM = {"progress": False, "trackers": (), "report": False}

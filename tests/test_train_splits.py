@@ -14,7 +14,8 @@ from zoo.training.rehearsal import rehearse
 from tests.train_support import fresh, quick
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, source_of
 from zoo.cli import main
-from zoo.tables import NoSplitError, SplitTable, TableError, open_held_out
+from zoo.errors import NoSplitError, TableError
+from zoo.tables import SplitTable, open_held_out
 from zoo.tables.options import Options
 from zoo.tables.pairs import block_numbers
 from zoo.tables.splits import split_of_path

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.errors import InputError, ZooError
+from zoo.errors import BadRowError, InputError, TableError, ZooError
 from zoo.inputs.identity import Contents
 from zoo.inputs.item import Item
-from zoo.tables import BadRowError, Column, TableError, infer, open_all, open_pairs
+from zoo.tables import Column, infer, open_all, open_pairs
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, datasets_of, place_of
 from zoo.tables.schema import Leftover
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.train_tables import BLUE, IMAGE, RED, shard
-from zoo.tables import BadRowError, TableError, open_pairs
+from zoo.errors import BadRowError, TableError
+from zoo.tables import open_pairs
 from zoo.tables.parquet import RowGroups
 from zoo.tables.webdataset import read_headers
 

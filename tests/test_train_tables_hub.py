@@ -10,8 +10,8 @@ from huggingface_hub import constants
 import zoo
 from tests.bulk_support import embed, inputs_of
 from tests.train_tables import IMAGE, RED, shard
-from zoo.errors import HubError, UnsafeCheckpointError
-from zoo.tables import BadRowError, TableError, open_pairs
+from zoo.errors import BadRowError, HubError, TableError, UnsafeCheckpointError
+from zoo.tables import open_pairs
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 

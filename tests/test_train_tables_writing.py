@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.train_tables import BLUE, RED
+from zoo.errors import TableError
 from zoo.inputs.item import Box, Item
-from zoo.tables import TableError, open_pairs, pack_pairs, write_pairs
+from zoo.tables import open_pairs, pack_pairs, write_pairs
 from zoo.tables.pairs import Pair
 from zoo.tables.writing import ENDINGS
 

@@ -18,8 +18,8 @@ from zoo.training.unread import UnreadColumnError, check_unread, unread_lines
 from tests.train_support import fresh, quick, text_pairs
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, shard, source_of
 from zoo.cli import main
-from zoo.errors import ZooError
-from zoo.tables import TableError, write_pairs
+from zoo.errors import TableError, ZooError
+from zoo.tables import write_pairs
 from zoo.tables.pairs import of_datasets
 
 CALM = {"progress": False, "trackers": (), "report": False}

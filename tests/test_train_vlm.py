@@ -16,8 +16,9 @@ from tests import train_support
 from tests.loss_support import right_of
 from tests.train_support import SHAPES, fresh, picture, quick, same_weights
 from zoo import load_model
+from zoo.errors import TableError
 from zoo.inputs.item import Item
-from zoo.tables import TableError, open_pairs, write_pairs
+from zoo.tables import open_pairs, write_pairs
 
 PAINTS = {
     "red": (200, 30, 30),

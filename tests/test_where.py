@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from tests.where_cases import KEYS, OTHERS, ROWS, TYPES, patterns, stored, walk
-from zoo.index import ExactIndex, FilterError, LanceIndex
+from zoo.errors import FilterError
+from zoo.index import ExactIndex, LanceIndex
 from zoo.index._syntax import DEEPEST
 from zoo.index.where import Filter
 

@@ -12,14 +12,13 @@ from typing import Annotated, Literal, TypedDict
 from torch import Tensor, nn
 
 from zoo.embedder import Embedder, Tower
-from zoo.errors import ZooError
+from zoo.errors import AdapterMismatchError, ZooError
 from zoo.files import save_tensors
 from zoo.formats.adapters import (
     CONFIG,
     NAME,
     PREFIX,
     WEIGHTS,
-    AdapterMismatchError,
     add_adapter,
     exact,
     fill,

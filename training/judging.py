@@ -15,8 +15,8 @@ from torch import Tensor
 from zoo.embedder import Embedder
 from zoo.embedder.streaming import Encoded, is_out_of_memory
 from zoo.encoders.windows import Pace, batches, windows
-from zoo.errors import InputError, NonFiniteEmbeddingError
-from zoo.evaluation.pairs import WAYS, NoPairsError
+from zoo.errors import InputError, NonFiniteEmbeddingError, TooFewPairsError
+from zoo.evaluation.pairs import WAYS
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 from zoo.similarity import usable
@@ -155,7 +155,7 @@ class Judge:
         with self.run.shown():
             scores = Scores()
             if self.main or self.run.sharded:  # sharded weights are whole on no process: all run the same passes
-                with suppress(NoPairsError):  # no vector is usable: the worst figure there is
+                with suppress(TooFewPairsError):  # no vector is usable: the worst figure there is
                     scores = self.scoring.now(self.encode, self.plan.pairs)
             better = decided(self.main and self._note(scores), self.run.model.device)
             if better and self.recipe.keep == "best":

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from zoo.bulk.limit import Limit
-from zoo.errors import InputError, TooManyBadItemsError
+from zoo.errors import InputError, MissingWordError, TableError, TooManyBadItemsError
 from zoo.inputs.identity import Answers
 from zoo.inputs.item import Item
-from zoo.tables.errors import MissingWordError, TableError
 from zoo.tables.pairs import Pair, PairTable, Selection, answers_of, numbers_in, of_datasets, place_of
 
 from .losses import Loss, build_loss

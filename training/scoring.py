@@ -7,8 +7,9 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from zoo.embedder import Embedder
+from zoo.errors import TooFewPairsError
 from zoo.evaluation.graded import GradedScores, evaluate_graded
-from zoo.evaluation.pairs import Encode, NoPairsError, PairScores, evaluate_pairs
+from zoo.evaluation.pairs import Encode, PairScores, evaluate_pairs
 from zoo.tables.pairs import Pair, PairTable
 
 from .checkpoint import write_json
@@ -109,7 +110,7 @@ class Scoring:
         """Of the model as it has become; a model without a usable vector has none."""
         try:
             self._note("after")
-        except NoPairsError as error:
+        except TooFewPairsError as error:
             self.keep("after", None)
             self.keep("why", str(error))
 

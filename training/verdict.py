@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from zoo.errors import ScoresMismatchError
 from zoo.evaluation.graded import GradedScores, compare_graded
 from zoo.evaluation.metrics import Difference, Interval
-from zoo.evaluation.pairs import WAYS, PairScores, ScoresMismatchError, compare
+from zoo.evaluation.pairs import WAYS, PairScores, compare
 from zoo.strangers import terminal
 
 RETRIEVAL = "nDCG@10, mean of both ways"

@@ -1,4 +1,8 @@
-"""Every exception the zoo raises by name. All are `ZooError`; whatever a single input can cause is an `InputError`."""
+"""Every exception that a caller of the zoo may want to catch, by what it is about; `zoo.training.errors` has those of training.
+
+All are `ZooError`; whatever a single input can cause is an `InputError`. What only steers the zoo's own code stays where it is
+caught.
+"""
 
 
 class ZooError(Exception):
@@ -7,6 +11,21 @@ class ZooError(Exception):
 
 class ArgumentError(ZooError, TypeError, ValueError):
     """An argument of a call has a wrong type or value; nothing has been done yet. The message names it and the remedy."""
+
+
+class MissingPackageError(ZooError, ImportError):
+    """A library that only some need is not installed; the message says which extra brings it."""
+
+
+class DiskFullError(ZooError):
+    """Something could not be written for want of space; what was written before is whole and stays."""
+
+
+class NotOfferedError(ZooError, NotImplementedError):
+    """Something of another library's classes that a model of the zoo does not have; the message says what there is instead."""
+
+
+# --------------------------------------------------------------------------------------------- models and their folders
 
 
 class UnknownModelError(ZooError):
@@ -29,8 +48,16 @@ class UnreadSettingError(UnrecognisedCheckpointError):
         self.keys = keys
 
 
+class OversizedError(UnrecognisedCheckpointError):
+    """A checkpoint promises sizes that no model has, or that its own weights do not have; nothing was allocated."""
+
+
 class MissingWeightsError(ZooError):
     """A checkpoint has no weights, or not those that its configuration promises."""
+
+
+class AdapterMismatchError(MissingWeightsError, ValueError):
+    """A saved adapter is for another model: layers are missing, left over or of another shape."""
 
 
 class UnsafeCheckpointError(ZooError):
@@ -41,20 +68,20 @@ class UnsafeFolderError(ZooError):
     """A folder that others may have made holds a link, a FIFO or a device where a file should be, or one that is far too large."""
 
 
+class UntrustedFolderError(ZooError):
+    """A folder that others made names what would be opened elsewhere; the user has to name it, or allow it, himself."""
+
+
 class NotSavedError(ZooError):
     """What was written could not be opened again, or gave other vectors; nothing was put in its place."""
 
 
-class NotOfferedError(ZooError, NotImplementedError):
-    """Something of another library's classes that a model of the zoo does not have; the message says what there is instead."""
+class NoSuchBlockError(ZooError, ValueError):
+    """An encoder does not give the states of a block: it has fewer, or gives only its last."""
 
 
-class HubError(ZooError):
-    """The Hub could not be reached, or does not have what was asked for."""
-
-
-class FingerprintMismatchError(ZooError):
-    """Vectors on disk were made by another model, prompt or preprocessing than the one in use."""
+class PromptError(ZooError, ValueError):
+    """A prompt that the model does not have, or its name in the place of its text; the message lists the model's."""
 
 
 class TokenVectorsError(ZooError, ValueError):
@@ -65,12 +92,144 @@ class NormsLostError(ZooError, ValueError):
     """A model compares by dot product, and what was asked for drops or ignores the norms of its vectors."""
 
 
-class PromptError(ZooError, ValueError):
-    """A prompt that the model does not have, or its name in the place of its text; the message lists the model's."""
+# ------------------------------------------------------------------------------------------- the Hub, and what goes out
+
+
+class HubError(ZooError):
+    """The Hub could not be reached, or does not have what was asked for."""
+
+
+class NotOnHubError(HubError):
+    """No such repository, revision or file; a private repository looks the same to who may not see it."""
+
+
+class NoAccessError(HubError):
+    """The token is missing, wrong or too weak, or terms of use were not accepted."""
+
+
+class HubUnreachableError(HubError):
+    """No network, or a Hub that answers with errors or is too busy: the same call may succeed later."""
+
+
+class PartlyCachedError(HubUnreachableError):
+    """The Hub is out of reach, and what the cache holds may be a part of the repository: it would give other vectors."""
+
+
+class DamagedDownloadError(HubError):
+    """Bytes that are not those that the Hub promises; they are never loaded, nor kept."""
+
+
+class HubDiskFullError(HubError, DiskFullError):
+    """There is no room for a download, or for what is to be published."""
+
+
+class HubConflictError(HubError):
+    """The repository exists already, or somebody else has changed it in the meantime."""
+
+
+class NameTakenError(HubConflictError):
+    """The repository exists and holds something; publishing would put this model in its place."""
+
+
+class NotExportableError(ZooError):
+    """A model has no form that a library loads; the message is the reason."""
+
+
+class NotPublishableError(ZooError):
+    """What was staged is not fit to be published: a loader departs, or the card breaks the Hub's rules."""
+
+
+class InvalidCardError(ZooError, ValueError):
+    """A card whose front matter is no YAML, or whose markers do not pair."""
+
+
+class CertificateError(ZooError):
+    """A certificate is damaged, of another format, or of another model; the message names the file."""
+
+
+class NewerCertificateError(CertificateError):
+    """A newer zoo wrote it."""
+
+
+# ---------------------------------------------------------------------------------------- tables, bulk jobs and indexes
+
+
+class TableError(ZooError):
+    """A table cannot be read, or rows of it are not what they should be; the message names the file and the line or row."""
+
+
+class NoSplitError(TableError):
+    """There are no rows of the split that was asked for."""
 
 
 class TooManyBadItemsError(ZooError):
     """A bulk job met more unusable items than `max_bad` allows."""
+
+
+class SourceChangedError(ZooError):
+    """The source is not the one that the vectors are of, or it is being changed while it is read."""
+
+
+class FolderError(ZooError):
+    """A folder for vectors cannot be used: it is a file, not writable, holds something else, or is in use by another process."""
+
+
+class DamagedShardError(ZooError):
+    """A shard on disk cannot be read or does not belong here; the message says which file."""
+
+
+class FingerprintMismatchError(ZooError):
+    """Vectors on disk were made by another model, prompt or preprocessing than the one in use."""
+
+
+class ExportError(ZooError):
+    """Vectors cannot be written as asked for: the place is taken or cannot be written, or a library is missing."""
+
+
+class IndexStateError(ZooError):
+    """There is no usable index where one was to be opened."""
+
+
+class ReadOnlyIndexError(IndexStateError):
+    """An index cannot be written where it would lie."""
+
+
+class VectorError(ZooError, ValueError):
+    """A vector that cannot be stored or searched with: wrong length, NaN, infinite, or zero."""
+
+
+class FilterError(ZooError, ValueError):
+    """A filter that is not understood, or that names a column or a value which cannot be there; says at which word."""
+
+
+# ----------------------------------------------------------------------------------------------------------- evaluation
+
+
+class UnknownTaskError(ZooError):
+    """No pack, task or benchmark has this name; the message lists the nearest names."""
+
+
+class MissingPackError(ZooError):
+    """A data pack is not where training, evaluation or a test looked for it."""
+
+
+class NoResultError(ZooError):
+    """A task gave no figure: its data cannot be had, or the model does not read it."""
+
+
+class TooFewPairsError(ZooError, ValueError):
+    """There are no pairs to measure with, or too few."""
+
+
+class ScoresMismatchError(ZooError):
+    """Two scores are not over the same queries and candidates."""
+
+
+class ResultsError(ZooError, ValueError):
+    """A file holds no results; the message names it, and what is wrong."""
+
+
+# ------------------------------------------------------------------------------------------------------------ one input
 
 
 class InputError(ZooError, ValueError):
@@ -147,6 +306,12 @@ class InvalidPixelsError(InputError):
     code = "invalid-pixels"
 
 
+class InvalidMediaError(InputError):
+    """A sound or film of a task of mteb that is no waveform or has no known layout of frames."""
+
+    code = "invalid-media"
+
+
 class EmptyTextError(InputError):
     """A text without a visible character."""
 
@@ -193,3 +358,46 @@ class NonFiniteEmbeddingError(InputError):
     """The model gave NaN, infinity or a zero vector for an item, as half precision can."""
 
     code = "non-finite"
+
+
+# --------------------------------------------------------------------------------------------- one row, file or address
+
+
+class BadRowError(TableError, InputError):
+    """One row is no pair: a trainer may leave it out and go on."""
+
+    code = "bad-row"
+
+
+class MissingWordError(BadRowError):
+    """A text such as "nan" often stands for a missing value: the user must say whether it is meant as it stands."""
+
+
+class FileNameError(InputError):
+    """A file whose name is not Unicode, so that it could not be named in a table."""
+
+    code = "file-name"
+
+
+class OutsideError(InputError):
+    """A file outside of the folder that was given is named in it, or linked to."""
+
+    code = "outside"
+
+
+class UnreadableFolderError(InputError):
+    """A folder inside the source that may not be opened."""
+
+    code = "unreadable-folder"
+
+
+class UnreadableEntryError(InputError):
+    """An entry of a folder that cannot be looked at: a link that leads in a circle or through a file, or no permission."""
+
+    code = "unreadable-entry"
+
+
+class FetchError(InputError):
+    """A URL that may not be fetched, or did not give what was asked for within its limits."""
+
+    code = "url-not-fetched"

@@ -143,7 +143,7 @@ def test_an_honest_folder_of_a_stranger(sandbox: Sandbox, precision: str):
 def test_what_was_checked_is_remembered_by_the_user_alone_and_for_these_bytes(tmp_path: Path, monkeypatch: Any):
     """A change that leaves size and time of writing as they were is looked at again: the system's own time is not set back."""
     from zoo.bulk import checking
-    from zoo.bulk.errors import DamagedShardError
+    from zoo.errors import DamagedShardError
     from zoo.strangers import seen
     from zoo.vectors import open_vectors
 

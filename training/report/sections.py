@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from zoo.errors import ScoresMismatchError
 from zoo.evaluation.metrics import Difference, Interval
-from zoo.evaluation.pairs import WAYS, PairScores, ScoresMismatchError, compare
+from zoo.evaluation.pairs import WAYS, PairScores, compare
 from zoo.tables.pairs import RIGHT
 
 from ..verdict import GRADED, HOW, Scores, Verdict, graded_lines, way_name

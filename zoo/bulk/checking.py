@@ -7,8 +7,8 @@ What is checked is remembered in the user's own cache, so that a folder of a hun
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from zoo.bulk.errors import DamagedShardError
 from zoo.bulk.values import wrong_vector
+from zoo.errors import DamagedShardError
 from zoo.strangers import seen
 from zoo.strangers.parquet import SHARED_PREFIXES, read_pages
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
-from zoo.bulk.errors import DamagedShardError
 from zoo.bulk.sources import STAMP_BYTES
+from zoo.errors import DamagedShardError
 from zoo.strangers.schema import Range, check, parse
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.bulk.content import UNKNOWN, content_of, state_of
 from zoo.bulk.earlier import Earlier, Found
-from zoo.bulk.errors import SourceChangedError, SourceError
 from zoo.bulk.shards import Shard
 from zoo.bulk.sources import Record, Source
-from zoo.errors import InputError
+from zoo.errors import InputError, SourceChangedError, TableError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,8 +81,8 @@ class Feed:
                     yield record.value
         except OSError as error:
             reason = error.strerror or error
-            self.problem = SourceError(f"{self._source.path} cannot be read any more ({reason}); what was done is kept")
-        except (SourceError, SourceChangedError) as error:
+            self.problem = TableError(f"{self._source.path} cannot be read any more ({reason}); what was done is kept")
+        except (TableError, SourceChangedError) as error:
             self.problem = error
         finally:
             self._pool.shutdown(wait=False)

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from zoo.bulk.errors import FileNameError, SourceError
 from zoo.bulk.sources import ALL, Record, Source, SourceFacts, check_kind, check_read, stamp
-from zoo.errors import InputError
-from zoo.tables.fences import Fence, OutsideError
+from zoo.errors import FileNameError, InputError, OutsideError, TableError
+from zoo.tables.fences import Fence
 from zoo.tables.folder import split_folder
 from zoo.tables.images import Kind, walk_images
 from zoo.tables.options import Options
@@ -37,7 +36,7 @@ class Images:
         check_kind(kind)
         if asked or kind not in (None, "image", "video"):
             what = "column" if asked else f"kind={kind}"
-            raise SourceError(f"{self.path} is a folder, whose images or videos are embedded: it takes no {what}")
+            raise TableError(f"{self.path} is a folder, whose images or videos are embedded: it takes no {what}")
         check_read(self.path, kind or "image", modalities)
         split = self.options.split
         fence = replace(self.options, given=self.path).fence
@@ -47,7 +46,7 @@ class Images:
             and not holds(folder, "image", self.exclude, fence)
             and holds(folder, "video", self.exclude, fence)
         ):
-            raise SourceError(f"{folder} holds videos and no images; to embed the videos, say --kind video")
+            raise TableError(f"{folder} holds videos and no images; to embed the videos, say --kind video")
         source = FolderSource.open(
             folder, exclude=self.exclude, kind="video" if kind == "video" else "image", fence=fence
         )

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from zoo.bulk.errors import OptionError
+from zoo.errors import ArgumentError
 
 _ROUNDING = 1e-9  # 29 of 100 are 29 %, though 0.29 * 100 is a little less than 29
 
@@ -31,7 +31,7 @@ class Limit:
                 return cls(count=int(number))
         except ValueError:
             pass
-        raise OptionError(
+        raise ArgumentError(
             f'max_bad is {value!r}; expected a number of inputs such as 10, or a share such as "2%" (0.02)'
         )
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from zoo.errors import OutsideError, TableError
 from zoo.strangers.made import ADOPT, made_here
-from zoo.tables.errors import TableError
-from zoo.tables.fences import Fence, OutsideError
+from zoo.tables.fences import Fence
 from zoo.tables.files import suffix_of
 from zoo.tables.values import is_file
 

@@ -5,13 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import ZooError
+from zoo.errors import UntrustedFolderError
 from zoo.registry import is_registered
 from zoo.strangers.made import ADOPT, made_here
-
-
-class UntrustedModelError(ZooError):
-    """A folder of vectors that others made names a model by its place; the user has to name it himself."""
 
 
 def maker_of(folder: Path | str, manifest: Mapping[str, Any], *, ours: bool = False) -> str:
@@ -24,12 +20,12 @@ def maker_of(folder: Path | str, manifest: Mapping[str, Any], *, ours: bool = Fa
         ours: the user says that the folder is his own.
 
     Raises:
-        UntrustedModelError: it is no such name.
+        UntrustedFolderError: it is no such name.
     """
     name = manifest["model"]
     if ours or made_here(folder) or (is_registered(name) and manifest["fingerprint"].get("model") == name):
         return name
-    raise UntrustedModelError(
+    raise UntrustedFolderError(
         f"{folder} was not made here, and its manifest names the model {name!r}, which is no registered one: what others' files name "
         f"is not opened by itself. If you trust that model, name it: --model {shlex.quote(str(name))} (model={name!r}); {ADOPT}"
     )

@@ -21,14 +21,13 @@ from zoo.arguments import (
     whole,
 )
 from zoo.arguments import device as device_here
-from zoo.bulk.errors import OptionError, SourceError
 from zoo.bulk.feed import Feed
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.plan import plan
 from zoo.bulk.shards import ShardFolder
 from zoo.bulk.sources import Source, check_exists, left_alone, prepare
-from zoo.errors import UnsupportedModalityError
+from zoo.errors import ArgumentError, TableError, UnsupportedModalityError
 from zoo.spec import need_one_vector
 from zoo.strangers.made import mark
 from zoo.tables.ignoring import settings_to_ignore
@@ -130,12 +129,12 @@ def embed_dataset(
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
     Raises:
-        PromptError: before anything is read. SourceError, SourceChangedError, FingerprintMismatchError, TooManyBadItemsError, DiskFullError: named
+        PromptError: before anything is read. TableError, SourceChangedError, FingerprintMismatchError, TooManyBadItemsError, DiskFullError: named
             reasons to stop; what was embedded until then is kept.
         KeyboardInterrupt: after saving what was finished.
     """
     if shard_size < 1:
-        raise OptionError(f"shard_size must be at least 1, not {shard_size}")
+        raise ArgumentError(f"shard_size must be at least 1, not {shard_size}")
     started, limit = time.monotonic(), Limit.parse(max_bad)
     folder = ShardFolder(out)
     there = folder.vectors()
@@ -159,7 +158,7 @@ def embed_dataset(
     asked = _asked(embedder, data, prompt, prompt_name)
     total = data.count()
     if not total:
-        raise SourceError(f"there is nothing to embed in {data.path}{_ignored(data)}{left_alone(there, folder.path)}")
+        raise TableError(f"there is nothing to embed in {data.path}{_ignored(data)}{left_alone(there, folder.path)}")
     folder.create()
     if folder.is_empty():
         mark(folder.path)
@@ -228,7 +227,7 @@ def _asked(embedder: "Embedder", data: Source, prompt: str | None, prompt_name: 
 def _dim(embedder: "Embedder", dim: int | None) -> int:
     """The dimension of the stored vectors."""
     if dim is not None and not 0 < dim <= embedder.spec.dim:
-        raise OptionError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
+        raise ArgumentError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
     return dim or embedder.spec.dim
 
 
@@ -242,7 +241,7 @@ def _opened(
         return load_model(model, device=device, ignore=ignore)
     if ignore:
         known = ", ".join(columns) or "none"
-        raise SourceError(
+        raise TableError(
             f"ignore={list(ignore)}: there is no such column, and no checkpoint is read; there are {known}"
         )
     return model
@@ -265,9 +264,9 @@ def _compressor(embedder: "Embedder", precision: str, dim: int) -> Callable[[Any
     from zoo.similarity import check_precision, quantize
 
     if precision not in ("float32", "int8", "binary"):
-        raise OptionError(f"precision must be float32, int8 or binary, not {precision!r}")
+        raise ArgumentError(f"precision must be float32, int8 or binary, not {precision!r}")
     if precision == "binary" and dim % 8:
-        raise OptionError(f"binary vectors need a dim divisible by 8, not {dim}; choose another dim or precision")
+        raise ArgumentError(f"binary vectors need a dim divisible by 8, not {dim}; choose another dim or precision")
     check_precision(embedder.spec, precision)
     return lambda vector: quantize(torch.from_numpy(vector), precision).numpy()
 

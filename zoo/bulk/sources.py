@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zoo.bulk.errors import SourceError
-from zoo.errors import InputError
+from zoo.errors import InputError, TableError
 from zoo.tables.choice import unread
 from zoo.tables.files import suffix_of
 from zoo.tables.options import Options
@@ -133,7 +132,7 @@ class Opened(Protocol):
     reads: frozenset[str]  # as `zoo.tables.Table` has it
 
     def check(self, asked: Sequence[str], kind: str | None) -> None:
-        """Raises SourceError for columns that no model could read: before one is loaded."""
+        """Raises TableError for columns that no model could read: before one is loaded."""
         ...
 
     def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
@@ -169,7 +168,7 @@ def open_source(
         exclude: a folder that is not walked (where the vectors go). options: how tables are read.
 
     Raises:
-        SourceError: nothing there, an unknown kind of file, or no clear column.
+        TableError: nothing there, an unknown kind of file, or no clear column.
     """
     asked = [column] if isinstance(column, str) else list(column or ())
     return prepare(path, options or Options(), exclude).choose(asked, kind, modalities)
@@ -179,7 +178,7 @@ def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> 
     """Opens a source; what is embedded of it is told by `choose`.
 
     Raises:
-        SourceError: nothing there, an unknown kind of file, or a damaged one. HubError: a data set that cannot be had.
+        TableError: nothing there, an unknown kind of file, or a damaged one. HubError: a data set that cannot be had.
     """
     from zoo.bulk.folder import Images, holds
     from zoo.bulk.tables import Lines, Tables
@@ -209,7 +208,7 @@ def check_exists(path: Path | str, vectors: int, out: Path) -> None:
         vectors: how many there are in the folder `out`.
 
     Raises:
-        SourceError: see above.
+        TableError: see above.
     """
     from zoo.tables.files import find_files
 
@@ -219,12 +218,12 @@ def check_exists(path: Path | str, vectors: int, out: Path) -> None:
     try:
         find_files(place)
         empty = vectors > 0 and place.is_dir() and not any(place.iterdir())
-    except SourceError as error:
-        raise SourceError(f"{error}{left_alone(vectors, out)}") from None
+    except TableError as error:
+        raise TableError(f"{error}{left_alone(vectors, out)}") from None
     except OSError as error:
-        raise SourceError(f"{place} cannot be opened: {error.strerror or error}{left_alone(vectors, out)}") from error
+        raise TableError(f"{place} cannot be opened: {error.strerror or error}{left_alone(vectors, out)}") from error
     if empty:
-        raise SourceError(f"{place} is empty{left_alone(vectors, out)}")
+        raise TableError(f"{place} is empty{left_alone(vectors, out)}")
 
 
 def left_alone(vectors: int, out: Path) -> str:
@@ -238,12 +237,12 @@ def left_alone(vectors: int, out: Path) -> str:
 
 
 def check_kind(kind: str | None) -> None:
-    """Raises SourceError where a kind is none."""
+    """Raises TableError where a kind is none."""
     if kind is not None and kind not in KINDS:
-        raise SourceError(f'kind must be "text", "image", "video" or "audio", not {kind!r}')
+        raise TableError(f'kind must be "text", "image", "video" or "audio", not {kind!r}')
 
 
 def check_read(path: object, kind: str, modalities: Collection[str]) -> None:
-    """Raises SourceError where a model does not read what a source holds."""
+    """Raises TableError where a model does not read what a source holds."""
     if kind not in modalities:
-        raise SourceError(unread(path, kind, modalities))
+        raise TableError(unread(path, kind, modalities))

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from zoo.bulk.errors import BadRowError, SourceError
 from zoo.bulk.sources import ALL, RESERVED, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.bulk.splits import SplitFilter
-from zoo.errors import EmptyTextError, InputError
+from zoo.errors import BadRowError, EmptyTextError, InputError, NoSplitError, TableError
 from zoo.inputs.item import Item
 from zoo.tables.cells import Guess, from_cell, from_json, json_list, printable
 from zoo.tables.choice import Choice, choose
-from zoo.tables.errors import NoSplitError
 from zoo.tables.fences import Fence, outside_told
 from zoo.tables.lines import TOO_LONG, text_lines, undecoded
 from zoo.tables.options import Options
@@ -44,7 +42,7 @@ class Lines:
         """See `Opened`."""
         check_kind(kind)
         if asked or kind not in (None, "text"):
-            raise SourceError(f"{self.path} is a text file with one text per line: it has no columns and no images")
+            raise TableError(f"{self.path} is a text file with one text per line: it has no columns and no images")
         if self.options.split is not None:
             raise NoSplitError(
                 f"{self.path} is a text file with one text per line: nothing says of which split they are"
@@ -116,7 +114,7 @@ class Tables:
         """Reads what tells the columns: footers, or whole files of text.
 
         Raises:
-            SourceError: nothing there, an unknown kind, or a damaged file.
+            TableError: nothing there, an unknown kind, or a damaged file.
         """
         if isinstance(source, str) and source.startswith("pack:"):
             from zoo.tables.packs import find_pack

@@ -47,7 +47,8 @@ def read_pairs(arguments: argparse.Namespace, *, validation: bool = False) -> Si
     Raises:
         TableError: see `zoo.tables.open_pairs`. TooManyBadItemsError: more rows are no pairs than `--max-bad` allows.
     """
-    from zoo.tables import BadRowError, open_held_out, open_measured, open_sources
+    from zoo.errors import BadRowError
+    from zoo.tables import open_held_out, open_measured, open_sources
     from zoo.tables.options import check_format
     from zoo.tables.pairs import RIGHT
 
@@ -87,7 +88,7 @@ def measure_pairs(sides: Sides, model: "Embedder", most_bad: str | None, command
     """Recall@1, 5 and 10, nDCG@10 and MRR both ways, with 95 % intervals; what cannot be embedded is left out and named.
 
     Raises:
-        NoPairsError: nothing is left. TooManyBadItemsError: more was left out than `--max-bad` allows.
+        TooFewPairsError: nothing is left. TooManyBadItemsError: more was left out than `--max-bad` allows.
     """
     from zoo.evaluation.pairs import evaluate_pairs
     from zoo.evaluation.results import Result

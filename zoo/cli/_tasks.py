@@ -15,21 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import ZooError
+from zoo.errors import NoResultError, UnknownTaskError, ZooError
 from zoo.evaluation.results import Result, read_results, write_results
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 _COMMA = re.compile(r",(?![^(]*\))")  # names of benchmarks have commas inside brackets: "MTEB(eng, v2)"
-
-
-class UnknownTaskError(ZooError):
-    """No pack, task or benchmark has this name; the message lists the nearest names."""
-
-
-class NoResultError(ZooError):
-    """A task gave no figure: its data cannot be had, or the model does not read it."""
 
 
 class Known(NamedTuple):
@@ -151,7 +143,8 @@ def _mteb() -> Any:
 
 def _pack_job(benchmark: Any, asked: str | None) -> Job:
     from zoo._version import __version__
-    from zoo.evaluation.packs import MissingPackError, evaluate_descriptions, evaluate_pack, packs_folder
+    from zoo.errors import MissingPackError
+    from zoo.evaluation.packs import evaluate_descriptions, evaluate_pack, packs_folder
 
     split = asked or "test"
     file = packs_folder() / benchmark.pack / f"{split}.parquet"
@@ -174,8 +167,9 @@ def _pack_job(benchmark: Any, asked: str | None) -> Job:
 
 def _composed_job(asked: str | None) -> Job:
     from zoo._version import __version__
+    from zoo.errors import MissingPackError
     from zoo.evaluation.composed import PACK
-    from zoo.evaluation.packs import MissingPackError, packs_folder
+    from zoo.evaluation.packs import packs_folder
 
     split, file = asked or "test", packs_folder() / PACK / "triplets.jsonl"
     if not file.is_file():

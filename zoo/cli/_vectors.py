@@ -138,8 +138,8 @@ def _named(source: Path) -> Path | str:
 
 
 def _embed(arguments: argparse.Namespace, model: "Embedder", folder: Path) -> "Vectors":
-    from zoo.bulk import DiskFullError, embed_dataset
-    from zoo.errors import TooManyBadItemsError
+    from zoo.bulk import embed_dataset
+    from zoo.errors import DiskFullError, TooManyBadItemsError
     from zoo.strangers.made import forget
     from zoo.vectors import open_vectors
     from zoo.vectors.opening import quarantine

@@ -175,7 +175,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_out(out: Path) -> None:
     """Raises before any work where the file cannot be written."""
-    from zoo.tables.errors import TableError
+    from zoo.errors import TableError
     from zoo.tables.writing import check_ending
 
     try:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.encoders.base import Batch, Cut, Encoder, NoSuchBlockError
+from zoo.encoders.base import Batch, Cut, Encoder
+from zoo.errors import NoSuchBlockError
 from zoo.fusion import described
 from zoo.inputs.item import Item, Tokens
 from zoo.similarity import finished

@@ -8,15 +8,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import NotOfferedError, UnreadableTextError, ZooError
+from zoo.errors import NoSuchBlockError, NotOfferedError, UnreadableTextError
 from zoo.inputs.item import Item, Tokens
 from zoo.spec import Modality
 
 Batch = dict[str, Tensor]
-
-
-class NoSuchBlockError(ZooError, ValueError):
-    """An encoder does not give the states of a block: it has fewer, or gives only its last."""
 
 
 class Cut(NamedTuple):

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from zoo.encoders.places import check_config_places
-from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 _TIMM_FACTORY = frozenset({"checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only"})
@@ -27,10 +27,6 @@ LIMITS: tuple[tuple[str, float], ...] = (
     (r"pre_(resize|frames)$", 67_108_864),  # areas; a reading holds them to more
 )
 LARGEST = 16_777_216  # any other whole number
-
-
-class OversizedError(UnrecognisedCheckpointError):
-    """A checkpoint promises sizes that no model has, or that its own weights do not have; nothing was allocated."""
 
 
 def check_numbers(config: Any, where: str, name: str = "") -> None:

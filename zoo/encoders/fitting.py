@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.encoders.checking import OversizedError
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
+from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, ZooError
 from zoo.inputs.image import MAX_PIXELS
 from zoo.reading import Reading
 

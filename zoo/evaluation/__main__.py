@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from zoo.embedder import Embedder
-from zoo.errors import ZooError
+from zoo.errors import InvalidCardError, ZooError
 from zoo.evaluation.composed import PACK as COMPOSED
 from zoo.evaluation.composed import evaluate_composed, facts_of
 from zoo.evaluation.packs import ALL, BENCHMARKS, Score, evaluate_descriptions, evaluate_pack, evaluate_queries
 from zoo.evaluation.results import FILE, Result, read_results, write_results
 from zoo.loading import load_model
-from zoo.publishing.cards import CARDS, InvalidCardError, figures, fill, render
+from zoo.publishing.cards import CARDS, figures, fill, render
 from zoo.publishing.cards.pages import folder_of
 from zoo.registry import get_spec
 from zoo.spec import need_one_vector

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from zoo.errors import ZooError
+from zoo.errors import TooFewPairsError
 from zoo.evaluation.metrics import row_blocks
 from zoo.evaluation.pairs import asked_with, embed_sides
 from zoo.inputs.identity import Answers, Row
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 FEWEST = 30  # queries with an answer and without one, below which nothing is said
 _MISSED = 0.05  # share of right answers below `nothing`
-
-
-class TooFewPairsError(ZooError):
-    """Too little to measure with."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 
 from zoo.embedder import Embedder
+from zoo.errors import MissingPackError
 from zoo.evaluation.metrics import hits
-from zoo.evaluation.packs import KS, MissingPackError, packs_folder
+from zoo.evaluation.packs import KS, packs_folder
 from zoo.inputs.item import Item
 
 PACK = "composed"

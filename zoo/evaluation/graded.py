@@ -7,8 +7,9 @@ from typing import Any, Self, TypedDict
 import numpy as np
 
 from zoo.embedder import Embedder
+from zoo.errors import ScoresMismatchError, TooFewPairsError
 from zoo.evaluation.metrics import Difference, Interval, percentiles, resampled_means
-from zoo.evaluation.pairs import Encode, NoPairsError, ScoresMismatchError, asked_with, embed_sides, numbers, plain
+from zoo.evaluation.pairs import Encode, asked_with, embed_sides, numbers, plain
 from zoo.inputs.identity import Contents
 from zoo.inputs.item import Item
 from zoo.spec import need_one_vector
@@ -82,7 +83,7 @@ def evaluate_graded(
             own by role. encode: in place of `model.encode_stream`.
 
     Raises:
-        NoPairsError: none could be embedded, or all grades are equal: there is no order to compare with.
+        TooFewPairsError: none could be embedded, or all grades are equal: there is no order to compare with.
     """
     need_one_vector(model.spec, "the evaluation of pairs")
     contents = Contents()
@@ -90,7 +91,7 @@ def evaluate_graded(
     sides, kept = embed_sides(model, (queries, targets), numbers, asked_with(model, prompts), "skip", encode)  # type: ignore[arg-type]
     given = np.asarray(grades, dtype=np.float64)[kept]
     if len(np.unique(given)) < 2:
-        raise NoPairsError(
+        raise TooFewPairsError(
             f"the {len(kept)} graded pairs that can be evaluated have one grade; there is no order in them"
         )
     left, right = (side.vectors[side.vector_of[kept]].double() for side in sides)

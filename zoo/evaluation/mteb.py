@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from zoo.arguments import checked, optional, text, whole
 from zoo.arguments import model as a_model
-from zoo.errors import ZooError
+from zoo.errors import InvalidMediaError, ZooError
 
 try:
     from mteb.models import ModelMeta
@@ -49,12 +49,6 @@ RANKS = re.compile("Retriev|Rerank|Mining|VisionCentricQA|DocumentUnderstanding"
 _INSTRUCTION = re.compile(
     r"(?P<before>\s*(?:Instruct|Instruction|Task)\s*:\s*)(?P<words>[^\n]+)(?P<after>\n.*)", re.DOTALL
 )
-
-
-class InvalidMediaError(InputError):
-    """A sound or film of a task that is no waveform or has no known layout of frames."""
-
-    code = "invalid-media"
 
 
 @checked(model=a_model, revision=optional(text), dim=optional(whole()), instruction=optional(text))

@@ -11,16 +11,12 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import ZooError
+from zoo.errors import MissingPackError
 from zoo.evaluation.metrics import accuracy, hits, precision, same
 from zoo.spec import need_one_vector
 
 KS = (1, 5, 10)
 ALL = "all"
-
-
-class MissingPackError(ZooError):
-    """A data pack is not where training, evaluation or a test looked for it."""
 
 
 def packs_folder() -> Path:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from zoo.embedder import Embedder
 from zoo.embedder.streaming import Encoded
-from zoo.errors import ZooError
+from zoo.errors import ScoresMismatchError, TooFewPairsError
 from zoo.evaluation.metrics import (
     Difference,
     Interval,
@@ -39,14 +39,6 @@ DEPTH = 10  # of nDCG
 _PLANE = 300  # pairs drawn in the picture of both sides
 _FARTHEST = 1e12  # of vectors with any norms
 Encode = Callable[..., Iterable[Encoded]]  # as `Embedder.encode_stream`
-
-
-class NoPairsError(ZooError):
-    """No pair is left to evaluate."""
-
-
-class ScoresMismatchError(ZooError):
-    """Two scores are not over the same queries and candidates."""
 
 
 class _Lists(TypedDict):
@@ -233,7 +225,7 @@ def evaluate_pairs(
         encode: in place of `model.encode_stream`.
 
     Raises:
-        NoPairsError: there is no pair, or none could be embedded. InputError: a bad item, with `on_bad="raise"`.
+        TooFewPairsError: there is no pair, or none could be embedded. InputError: a bad item, with `on_bad="raise"`.
     """
     if len(queries) != len(targets) or (groups is not None and len(groups) != len(queries)):
         counts = f"{len(queries)} queries, {len(targets)} targets, {'no' if groups is None else len(groups)} groups"
@@ -309,7 +301,7 @@ def embed_sides(
     """Both sides of pairs, each distinct content embedded once, and the rows of which both are there.
 
     Raises:
-        NoPairsError: there is no such row.
+        TooFewPairsError: there is no such row.
     """
     sides = [
         _embed(encode or model.encode_stream, some, own, role, prompt, on_bad)
@@ -320,7 +312,7 @@ def embed_sides(
     if not kept:
         skipped = [message for side in sides for message in side.skipped]
         why = f"; the first of {len(skipped)} reasons: {skipped[0]}" if skipped else ""
-        raise NoPairsError(f"of {len(items[0])} held-out pairs none can be evaluated{why}")
+        raise TooFewPairsError(f"of {len(items[0])} held-out pairs none can be evaluated{why}")
     return sides, kept
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from zoo.errors import UnsafeFolderError, ZooError
+from zoo.errors import ResultsError, UnsafeFolderError
 from zoo.formats.inside import read_inside
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import check, parse
@@ -15,10 +15,6 @@ FILE = "results.json"
 LONGEST = 16 << 20  # bytes; those of a hundred tasks have 60,000
 # Value of `part` for figures of a model before it was trained, and for how much training changed them.
 BEFORE, DIFFERENCE = "before training", "difference"
-
-
-class ResultsError(ZooError, ValueError):
-    """A file holds no results; the message names it, and what is wrong."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.checking import OversizedError
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, read_json, read_object, schema, weight_files
 from zoo.formats.known import sentence_transformers as known
 from zoo.formats.settings import NOTHING, Ignore, Table, read

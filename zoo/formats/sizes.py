@@ -8,8 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.encoders.checking import OversizedError
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError, ZooError
+from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError, ZooError
 from zoo.strangers.schema import parse
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from zoo.hub.errors import DamagedDownloadError
+from zoo.errors import DamagedDownloadError
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _TREES, _ABSENT, _FILES, _CHECKED, _DAMAGED = "trees", ".no_exist", ".zoo-files", ".zoo-checked", ".zoo-damaged"

@@ -6,9 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.errors import HubError, UnsafeCheckpointError
+from zoo.errors import (
+    DamagedDownloadError,
+    HubError,
+    HubUnreachableError,
+    NotOnHubError,
+    PartlyCachedError,
+    UnsafeCheckpointError,
+)
 from zoo.hub.cache import absent, check_digest, damage, damaged, files_in, listed, note_files, promised, write_whole
-from zoo.hub.errors import DamagedDownloadError, HubUnreachableError, NotOnHubError, PartlyCachedError, hub_call
+from zoo.hub.calls import hub_call
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

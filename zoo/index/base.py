@@ -9,7 +9,7 @@ from zoo.arguments import vectors as some_vectors
 from zoo.arguments import wrong
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import full_disk_named
-from zoo.errors import ArgumentError, NormsLostError, ZooError
+from zoo.errors import ArgumentError, IndexStateError, NormsLostError, VectorError
 from zoo.index.facts import FORMAT, index_facts
 from zoo.strangers.folders import Place
 
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 
 FACTS = "index.json"
 ADVICE = "Search with the model that made them, or embed again into another folder."
-
-
-class VectorError(ZooError, ValueError):
-    """A vector that cannot be stored or searched with: wrong length, NaN, infinite, or zero."""
-
-
-class IndexStateError(ZooError):
-    """There is no usable index where one was to be opened."""
-
-
-class ReadOnlyIndexError(IndexStateError):
-    """An index cannot be written where it would lie."""
 
 
 @dataclass(frozen=True)

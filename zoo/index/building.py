@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.bulk.checking import check_grown
-from zoo.bulk.errors import DamagedShardError, DiskFullError
 from zoo.bulk.shards import Shard, ShardFolder, full_disk_named
+from zoo.errors import DamagedShardError, DiskFullError, IndexStateError, ReadOnlyIndexError
 from zoo.index import generations
-from zoo.index.base import FACTS, IndexFacts, IndexStateError, ReadOnlyIndexError
+from zoo.index.base import FACTS, IndexFacts
 from zoo.index.homes import Home
 from zoo.index.locks import make_folder
 from zoo.index.store import Store

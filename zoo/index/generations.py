@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from zoo.bulk.shards import full_disk_named
-from zoo.index.base import FACTS, IndexStateError
+from zoo.errors import IndexStateError
+from zoo.index.base import FACTS
 from zoo.index.locks import LEASE, LOCK, Lease
 from zoo.strangers.folders import Place
 

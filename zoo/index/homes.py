@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.bulk.shards import full_disk_named
-from zoo.errors import ZooError
+from zoo.errors import ReadOnlyIndexError, ZooError
 from zoo.index import generations
-from zoo.index.base import ReadOnlyIndexError
 from zoo.index.locks import Lease
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked

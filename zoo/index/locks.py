@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator
 
 from zoo.bulk.shards import full_disk_named
-from zoo.index.base import IndexStateError, ReadOnlyIndexError
+from zoo.errors import IndexStateError, ReadOnlyIndexError
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, for_many, locked
 

@@ -10,8 +10,8 @@ from zoo.arguments import model as a_model
 from zoo.bulk.checking import check_grown
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.bulk.shards import ShardFolder
-from zoo.errors import PromptError, ZooError
-from zoo.index.base import ADVICE, IndexStateError, ReadOnlyIndexError, VectorIndex
+from zoo.errors import IndexStateError, PromptError, ReadOnlyIndexError, ZooError
+from zoo.index.base import ADVICE, VectorIndex
 from zoo.index.building import up_to_date
 from zoo.index.exact import ExactIndex
 from zoo.index.homes import homes_of, prepare, tidy

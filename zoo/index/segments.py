@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from zoo.bulk.shards import full_disk_named
 from zoo.bulk.values import wrong_rows, wrong_vector
-from zoo.index.base import FACTS, IndexFacts, IndexStateError, rows_of, stored_width
+from zoo.errors import IndexStateError
+from zoo.index.base import FACTS, IndexFacts, rows_of, stored_width
 from zoo.index.facts import segment_facts
 from zoo.index.where import Filter
 from zoo.strangers import seen

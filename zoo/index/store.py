@@ -10,9 +10,9 @@ from zoo.arguments import checked, flag, lists, mapping, optional, text, whole
 from zoo.arguments import ids as some_ids
 from zoo.arguments import path as a_path
 from zoo.arguments import vectors as some_vectors
-from zoo.errors import ZooError
+from zoo.errors import IndexStateError, ZooError
 from zoo.index import generations
-from zoo.index.base import FACTS, IndexFacts, IndexStateError, Match, a_query, checked_query, checked_rows
+from zoo.index.base import FACTS, IndexFacts, Match, a_query, checked_query, checked_rows
 from zoo.index.locks import Lease, make_folder, writers_lock
 from zoo.strangers.folders import Place
 from zoo.strangers.made import made_here, mark

@@ -7,7 +7,7 @@ No store sees a word that the check did not understand, so that they cannot diff
 
 from typing import TYPE_CHECKING
 
-from zoo.errors import ZooError
+from zoo.errors import FilterError
 from zoo.index._conditions import RefusedError
 
 if TYPE_CHECKING:
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
 # So much of a filter is repeated in an error.
 _SHOWN = 200
-
-
-class FilterError(ZooError, ValueError):
-    """A filter that is not understood, or that names a column or a value which cannot be there; says at which word."""
 
 
 class Filter:

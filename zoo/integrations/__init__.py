@@ -5,12 +5,8 @@ Each module imports its library when it is imported itself; `import zoo` loads n
 
 import warnings
 
-from zoo.errors import ZooError
+from zoo.errors import MissingPackageError
 from zoo.spec import ModelSpec
-
-
-class MissingPackageError(ZooError, ImportError):
-    """An adapter's library is not installed; the message says which extra brings it."""
 
 
 def missing(error: ImportError, extra: str) -> MissingPackageError:

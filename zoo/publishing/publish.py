@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.arguments import checked, flag, model_or_path, optional, path, text
-from zoo.errors import HubError, ZooError
+from zoo.errors import (
+    HubDiskFullError,
+    HubError,
+    NameTakenError,
+    NoAccessError,
+    NotOnHubError,
+    NotPublishableError,
+)
 from zoo.formats.inside import check_inside, read_inside
-from zoo.hub import DiskFullError, HubConflictError, NoAccessError, NotOnHubError, hub_call
+from zoo.hub import hub_call
 from zoo.spec import NAME, ModelSpec
 from zoo.strangers.schema import parse
 
@@ -33,14 +40,6 @@ _DEEPEST = 64  # of facts about a run's data
 MESSAGE = "Published by the Embedding Zoo"
 # A path that begins a word: neither the slashes of an address nor those of hf:org/name.
 _PATH = re.compile(r"(?<![^\s\"'=,(\[])(?:~|\.{1,2})?/[^\s\"']*/(?=[^\s\"'/])")
-
-
-class NameTakenError(HubConflictError):
-    """The repository exists and holds something; publishing would put this model in its place."""
-
-
-class NotPublishableError(ZooError):
-    """What was staged is not fit to be published: a loader departs, or the card breaks the Hub's rules."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def stage(
 
     Raises:
         NotPublishableError: a loader gives other vectors, or the card breaks the Hub's rules.
-        DiskFullError: there is no room for the staged files.
+        HubDiskFullError: there is no room for the staged files.
         ZooError: the source cannot be opened.
     """
     name = check_repo(repo)
@@ -128,7 +127,7 @@ def stage(
         full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         if getattr(error, "errno", None) not in full and not any(f"(os error {code})" in str(error) for code in full):
             raise
-        raise DiskFullError(
+        raise HubDiskFullError(
             f"the disk is full ({error}); set TMPDIR to a larger one, or stage with --keep FOLDER there"
         ) from error
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from zoo.arguments import checked, flag, optional, text, texts, whole
 from zoo.arguments import model as a_model
+from zoo.errors import MissingPackageError
 from zoo.inputs.heif import check_library
-from zoo.serving.limits import Limits, MissingServerError, RequestError
+from zoo.serving.limits import Limits, RequestError
 from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from zoo.embedder import Embedder
 
-__all__ = ["Limits", "MissingServerError", "RequestError", "create_app", "run_server"]
+__all__ = ["Limits", "RequestError", "create_app", "run_server"]
 
 
 @checked(model=a_model, api_key=optional(text), allow_urls=flag, cors=texts, heif=flag)
@@ -41,7 +42,7 @@ def create_app(
         heif: decode HEIC images, in a process of its own (see `zoo.inputs.apart`); without it they are refused by name.
 
     Raises:
-        MissingServerError: FastAPI or a package beside it is not installed. TokenVectorsError: a model of late interaction.
+        MissingPackageError: FastAPI or a package beside it is not installed. TokenVectorsError: a model of late interaction.
         ZooError: `heif` without pillow-heif, or with one whose libheif has known faults.
     """
     if heif:
@@ -50,7 +51,7 @@ def create_app(
     try:
         from zoo.serving.app import build_app
     except ModuleNotFoundError as error:
-        raise MissingServerError.of(error) from error
+        raise _missing(error) from error
     return build_app(model, limits or Limits(), api_key, allow_urls, cors, heif)
 
 
@@ -64,10 +65,17 @@ def run_server(app: "FastAPI", *, host: str = "127.0.0.1", port: int = 8000, rea
         port: 0 takes any free one. ready: printed once the server answers; "{url}" stands for its address.
 
     Raises:
-        MissingServerError: uvicorn is not installed. ZooError: the port is taken or may not be used.
+        MissingPackageError: uvicorn is not installed. ZooError: the port is taken or may not be used.
     """
     try:
         from zoo.serving.running import run
     except ModuleNotFoundError as error:
-        raise MissingServerError.of(error) from error
+        raise _missing(error) from error
     run(app, host, port, ready)
+
+
+def _missing(error: ModuleNotFoundError) -> MissingPackageError:
+    """The error that names the extra; a missing module of the zoo itself is raised again as it is."""
+    if error.name and error.name.split(".")[0] == "zoo":
+        raise error
+    return MissingPackageError(f'the server needs {error.name}: pip install "embedding-zoo[serve]"', name=error.name)

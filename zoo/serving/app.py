@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from zoo._version import __version__
 from zoo.embedder import Embedder
-from zoo.errors import InputError
+from zoo.errors import FetchError, InputError
 from zoo.inputs.apart import ImagesApart
 from zoo.inputs.heif import refused
 from zoo.inputs.item import Item
@@ -25,7 +25,7 @@ from zoo.serving.batching import Batcher, Embedded
 from zoo.serving.doors import SameOrigin
 from zoo.serving.limits import Limits, RequestError
 from zoo.serving.metrics import Metrics
-from zoo.serving.urls import FetchError, Url, fetch, in_thread
+from zoo.serving.urls import Url, fetch, in_thread
 from zoo.serving.wire import MEDIA, EmbeddingRequest, answer, form_body, parse, read_json, with_media
 from zoo.similarity import cut
 from zoo.strangers.confined import SECONDS

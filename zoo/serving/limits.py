@@ -8,17 +8,6 @@ from zoo.errors import InputError, ZooError
 MEBIBYTE = 2**20
 
 
-class MissingServerError(ZooError):
-    """A package of the server is not installed."""
-
-    @classmethod
-    def of(cls, error: ModuleNotFoundError) -> Self:
-        """The error that names the extra; a missing module of the zoo itself is raised again as it is."""
-        if error.name and error.name.split(".")[0] == "zoo":
-            raise error
-        return cls(f'the server needs {error.name}: pip install "embedding-zoo[serve]"')
-
-
 @dataclass(frozen=True)
 class Limits:
     """What one request, and all of them together, may take.

@@ -13,17 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from zoo.errors import InputError
+from zoo.errors import FetchError
 
 REDIRECTS = 3
 _GLOBAL_V6 = ipaddress.ip_network("2000::/3")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class FetchError(InputError):
-    """A URL that may not be fetched, or did not give what was asked for within its limits."""
-
-    code = "url-not-fetched"
 
 
 @dataclass(frozen=True)

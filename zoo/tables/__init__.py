@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zoo.tables.errors import BadRowError, NoSplitError, TableError
+from zoo.errors import NoSplitError, TableError
 from zoo.tables.files import Constants, one_kind
 from zoo.tables.options import Options, check_format
 from zoo.tables.packs import PACKS, READERS, pack_pairs
@@ -22,14 +22,11 @@ from zoo.tables.writing import write_pairs
 __all__ = [
     "PACKS",
     "READERS",
-    "BadRowError",
     "Column",
-    "NoSplitError",
     "Part",
     "Schema",
     "SplitTable",
     "Table",
-    "TableError",
     "Tables",
     "infer",
     "open_all",

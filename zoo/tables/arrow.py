@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from zoo.errors import TableError
 from zoo.strangers.parquet import PagesError, chunks_of
 from zoo.tables.bounds import DEEPEST, LEAST_ROWS, MAX_COLUMNS, MAX_LINE, ROWS_A_BYTE
 from zoo.tables.cells import EXACT
-from zoo.tables.errors import TableError
 from zoo.tables.pages import plan, sizes_of, too_large
 from zoo.tables.reading import Format, RawRow, RowReader
 from zoo.tables.schema import Column

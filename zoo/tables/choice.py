@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from zoo.tables.errors import TableError
+from zoo.errors import TableError
 from zoo.tables.schema import Column, Meaning, Part, meanings_of, read_name
 
 _MEDIA = ("image", "video", "audio")

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from zoo.errors import TableError
 from zoo.tables.bounds import MAX_COLUMNS, MAX_LINE, MAX_VALUES
 from zoo.tables.cells import Guess
-from zoo.tables.errors import TableError
 from zoo.tables.files import suffix_of
 from zoo.tables.lines import text_lines, undecoded
 from zoo.tables.reading import Format, RawRow, RowReader

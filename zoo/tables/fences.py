@@ -10,15 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import InputError
-
 _MOST_FOLDERS = 10_000  # remembered at once
-
-
-class OutsideError(InputError):
-    """A file outside of the folder that was given is named in it, or linked to."""
-
-    code = "outside"
 
 
 class Fence:

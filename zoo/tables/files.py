@@ -14,9 +14,8 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 from zlib import error as ZlibError
 
-from zoo.errors import InputError
+from zoo.errors import InputError, TableError
 from zoo.tables.bounds import COPIES, LEAST_ROWS, PACKED_RATIO, PIECE, ROWS_A_BYTE
-from zoo.tables.errors import TableError
 from zoo.tables.fences import Fence
 from zoo.tables.walking import listed
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from zoo.errors import InputError
+from zoo.errors import BadRowError, InputError, NoSplitError, OutsideError, TableError
 from zoo.tables.bounds import MAX_LINE
-from zoo.tables.errors import BadRowError, NoSplitError, TableError
-from zoo.tables.fences import Fence, OutsideError
+from zoo.tables.fences import Fence
 from zoo.tables.images import walk_images
 from zoo.tables.lines import encoding_of
 from zoo.tables.options import Options

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from zoo.errors import HubError
+from zoo.errors import HubError, NoSplitError, TableError
 from zoo.hub import check_listing, hub_call
 from zoo.inputs.image import IMAGE_SUFFIXES
-from zoo.tables.errors import NoSplitError, TableError
 from zoo.tables.files import KINDS, PACKED, suffix_of
 from zoo.tables.splits import SPLIT_OF, split_name, split_of_path
 

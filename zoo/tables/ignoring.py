@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from zoo.errors import TableError
 from zoo.formats.settings import watched
-from zoo.tables.errors import TableError
 
 
 class Columns(Protocol):

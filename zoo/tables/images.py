@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from zoo.errors import InputError
+from zoo.errors import InputError, OutsideError, TableError, UnreadableFolderError
 from zoo.inputs.image import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
-from zoo.tables.errors import TableError
-from zoo.tables.fences import Fence, OutsideError
-from zoo.tables.walking import Entry, UnreadableFolderError, entries, unread
+from zoo.tables.fences import Fence
+from zoo.tables.walking import Entry, entries, unread
 
 # Images by name that the zoo cannot decode: they must be set aside, not vanish.
 UNREAD_SUFFIXES = frozenset({".jxl", ".jp2", ".svg"})

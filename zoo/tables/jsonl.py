@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from zoo.errors import TableError
 from zoo.tables.bounds import DEEPEST, MAX_COLUMNS, MAX_VALUES
 from zoo.tables.cells import Guess, Spelled
-from zoo.tables.errors import TableError
 from zoo.tables.lines import TOO_LONG, text_lines, undecoded
 from zoo.tables.reading import Format, RawRow, RowReader
 from zoo.tables.schema import Column

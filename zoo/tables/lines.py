@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from zoo.errors import TableError
 from zoo.tables.bounds import MAX_LINE
-from zoo.tables.errors import TableError
 from zoo.tables.files import open_bytes, unpacking
 
 TOO_LONG = f"it has more than {MAX_LINE:,} letters, which are not read"

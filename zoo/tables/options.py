@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from zoo.errors import TableError
 from zoo.tables.building import PairBuilder
-from zoo.tables.errors import TableError
 from zoo.tables.fences import Fence
 from zoo.tables.reading import Format
 from zoo.tables.schema import Schema

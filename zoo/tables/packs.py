@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import MissingPackError, TableError
 from zoo.evaluation.composed import PACK as COMPOSED
 from zoo.evaluation.composed import read_composed
-from zoo.evaluation.packs import MissingPackError, packs_folder, read_pack
+from zoo.evaluation.packs import packs_folder, read_pack
 from zoo.inputs.item import Item
-from zoo.tables.errors import TableError
 from zoo.tables.pairs import Pair
 from zoo.tables.parquet import RowGroups
 from zoo.tables.schema import Part, Schema

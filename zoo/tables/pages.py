@@ -10,10 +10,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from zoo.errors import TableError
 from zoo.strangers.confined import Confined, ConfinedError
 from zoo.strangers.parquet import SHARED_PREFIXES, Chunk, PagesError, chunks_of, pages_of
 from zoo.tables.bounds import COPIES, MAX_LINE, PACKED_RATIO, PIECE
-from zoo.tables.errors import TableError
 
 _DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}

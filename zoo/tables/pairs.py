@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from zoo.errors import InputError, ZooError
+from zoo.errors import ArgumentError, InputError
 from zoo.inputs.identity import Answers, Row
 from zoo.inputs.item import Item
 
@@ -155,10 +155,6 @@ def place_of(pairs: "Sequence[Pair] | PairTable", row: int) -> str:
         return f"pair {row}"
 
 
-class UnknownDatasetError(ZooError, ValueError):
-    """A recipe names a data set that the pairs do not have."""
-
-
 class Selection:
     """Some rows of a table, as a table."""
 
@@ -186,7 +182,7 @@ def of_datasets(pairs: "Sequence[Pair] | PairTable", patterns: Sequence[str]) ->
     """The rows whose data set's name matches one of the shell patterns; all for none.
 
     Raises:
-        UnknownDatasetError: a pattern matches no data set; the message names those that there are.
+        ArgumentError: a pattern matches no data set; the message names those that there are.
     """
     if not patterns:
         return Selection(pairs, np.arange(len(pairs)))
@@ -195,7 +191,7 @@ def of_datasets(pairs: "Sequence[Pair] | PairTable", patterns: Sequence[str]) ->
     for pattern in patterns:
         found = {i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)}
         if not found:
-            raise UnknownDatasetError(f"no data set is called {pattern!r}; there are {', '.join(map(repr, names))}")
+            raise ArgumentError(f"no data set is called {pattern!r}; there are {', '.join(map(repr, names))}")
         wanted |= found
     return Selection(pairs, np.flatnonzero(np.isin(numbers, sorted(wanted))))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.errors import BadRowError, TableError
 from zoo.tables.arrow import (
     NO_TEXT,
     UNLIKE,
@@ -26,7 +27,6 @@ from zoo.tables.arrow import (
 )
 from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import PASSAGE, label_kind
-from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.fences import outside_note
 from zoo.tables.files import Constants, names_of
 from zoo.tables.options import Options

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import BadRowError, TableError
 from zoo.tables.cells import fields_of, json_list, label_kind
-from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.fences import outside_note
 from zoo.tables.files import Constants, names_of
 from zoo.tables.options import Options

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from zoo.tables.errors import TableError
+from zoo.errors import TableError
 
 _ROLES = {
     "query": ("query", "qry", "anchor", "question", "reference"),

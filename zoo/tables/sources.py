@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import InputError
-from zoo.tables.errors import TableError
-from zoo.tables.fences import Fence, OutsideError
+from zoo.errors import InputError, OutsideError, TableError
+from zoo.tables.fences import Fence
 from zoo.tables.files import KINDS, find_files, partitions_in, suffix_of, tables_in
 from zoo.tables.splits import split_of_path, split_word
 from zoo.tables.walking import listed

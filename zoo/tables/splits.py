@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.tables.errors import NoSplitError, TableError
+from zoo.errors import NoSplitError, TableError
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import Schema
 from zoo.tables.table import MOST, Table

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from zoo.tables.errors import TableError
+from zoo.errors import TableError
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import Schema
 

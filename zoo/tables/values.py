@@ -4,10 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import InputError
+from zoo.errors import BadRowError, InputError, MissingWordError
 from zoo.inputs.image import kind_of
 from zoo.tables.cells import is_missing, passage_text
-from zoo.tables.errors import BadRowError, MissingWordError
 from zoo.tables.fences import Fence
 from zoo.tables.schema import Part
 

@@ -5,20 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo.errors import InputError
-from zoo.tables.fences import Fence, OutsideError
-
-
-class UnreadableFolderError(InputError):
-    """A folder inside the source that may not be opened."""
-
-    code = "unreadable-folder"
-
-
-class UnreadableEntryError(InputError):
-    """An entry of a folder that cannot be looked at: a link that leads in a circle or through a file, or no permission."""
-
-    code = "unreadable-entry"
+from zoo.errors import InputError, OutsideError, UnreadableEntryError, UnreadableFolderError
+from zoo.tables.fences import Fence
 
 
 class Entry(NamedTuple):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from zoo.errors import BadRowError, TableError
 from zoo.files import share
 from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import Guess, fields_of, label_kind
-from zoo.tables.errors import BadRowError, TableError
 from zoo.tables.jsonl import parsed_object
 from zoo.tables.lines import encoding_of
 from zoo.tables.options import Options

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import TableError
 from zoo.files import share
 from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
 from zoo.strangers.folders import Place
-from zoo.tables.errors import TableError
 from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.schema import MINED
 

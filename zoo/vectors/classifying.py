@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo.arguments import checked, texts, whole
 from zoo.arguments import model as a_model
-from zoo.errors import ZooError
+from zoo.errors import ArgumentError
 from zoo.index import check_model
 from zoo.vectors.opening import Vectors
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 PLACE = "{}"  # of the label in a prompt
 # What similarities are multiplied by before the softmax where the model does not say its own: CLIP's, at its upper bound.
 SCALE = 100.0
-
-
-class LabelError(ZooError, ValueError):
-    """Labels that tell nothing apart or that the model cannot read, or a prompt without a place for them."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +45,19 @@ class Classified:
 
 
 def check_labels(labels: Sequence[str], prompts: Sequence[str] = ()) -> tuple[str, ...]:
-    """The labels without spaces around them; raises LabelError, before any model is loaded."""
+    """The labels without spaces around them; raises ArgumentError, before any model is loaded."""
     clean = tuple(label.strip() for label in labels)
     for number, label in enumerate(clean, start=1):
         if not label:
-            raise LabelError(f"label {number} of {len(clean)} is empty; leave it out")
+            raise ArgumentError(f"label {number} of {len(clean)} is empty; leave it out")
         if (first := clean.index(label) + 1) < number:
-            raise LabelError(f"label {label!r} is given twice, as number {first} and {number}; leave one out")
+            raise ArgumentError(f"label {label!r} is given twice, as number {first} and {number}; leave one out")
     if len(clean) < 2:
         told = f"{clean[0]!r} alone" if clean else "no label"
-        raise LabelError(f'{told} tells nothing apart; give two or more, such as "rose,tulip,something else"')
+        raise ArgumentError(f'{told} tells nothing apart; give two or more, such as "rose,tulip,something else"')
     for prompt in prompts:
         if prompt.count(PLACE) != 1:
-            raise LabelError(
+            raise ArgumentError(
                 f"prompt {prompt!r} has no one place for the label; write it as {PLACE}: 'a photo of a {{}}'"
             )
     return clean
@@ -78,17 +74,19 @@ def label_vectors(
             the model's own prompt for queries goes before it.
 
     Raises:
-        LabelError: see `check_labels`; also for a label of which the model's vocabulary knows nothing.
+        ArgumentError: see `check_labels`; also for a label of which the model's vocabulary knows nothing.
     """
     import numpy as np
 
     clean = check_labels(labels, prompts)
     if "text" not in model.spec.modalities:
         reads = ", ".join(sorted(model.spec.modalities))
-        raise LabelError(f"{model.spec.name} reads {reads} and no labels; take a model that reads text too (zoo list)")
+        raise ArgumentError(
+            f"{model.spec.name} reads {reads} and no labels; take a model that reads text too (zoo list)"
+        )
     unread = [label for label, share in zip(clean, model.unknown_share(clean), strict=True) if share >= 1]
     if unread:
-        raise LabelError(
+        raise ArgumentError(
             f"{model.spec.name} cannot read {', '.join(map(repr, unread))}: its vocabulary knows nothing of it; write it in "
             f"another language or word (it reads {model.spec.languages_in_words or 'text'})"
         )
@@ -110,7 +108,7 @@ def classify(
         model: the one that made the vectors. prompts: as in `label_vectors`.
 
     Raises:
-        LabelError: see `label_vectors`. FingerprintMismatchError: another model made the vectors.
+        ArgumentError: see `label_vectors`. FingerprintMismatchError: another model made the vectors.
     """
     import numpy as np
     import torch

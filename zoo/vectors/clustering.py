@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.arguments import checked, optional, texts, whole
 from zoo.arguments import model as a_model
-from zoo.errors import ZooError
+from zoo.errors import ArgumentError
 from zoo.vectors.classifying import label_vectors
 from zoo.vectors.opening import Vectors
 
@@ -27,10 +27,6 @@ SAMPLE, MANY = 4000, 20_000
 NEARLY = 0.85
 # Columns that the number is found in: in hundreds of them everything is about equally far from everything.
 COMPONENTS = 32
-
-
-class ClusterError(ZooError, ValueError):
-    """A number of groups that there cannot be, or a library that is missing."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +56,15 @@ def find_clusters(vectors: Vectors, k: int | None = None, *, seed: int = 0) -> l
         k: number of groups; by default the largest of `TRIED` whose silhouette (Rousseeuw, 1987) in a sample is nearly the best.
 
     Raises:
-        ClusterError: fewer different vectors than groups, fewer than three vectors, or scikit-learn is not installed.
+        ArgumentError: fewer different vectors than groups, fewer than three vectors, or scikit-learn is not installed.
     """
     import numpy as np
 
     _need_sklearn()
     if k is not None and k > len(vectors):
-        raise ClusterError(f"{k} groups of {len(vectors)} items cannot be; ask for fewer")
+        raise ArgumentError(f"{k} groups of {len(vectors)} items cannot be; ask for fewer")
     if k is None and len(vectors) < 3:
-        raise ClusterError(f"{len(vectors)} items are too few to find groups in; there must be three at least")
+        raise ArgumentError(f"{len(vectors)} items are too few to find groups in; there must be three at least")
     matrix = vectors.floats()
     labels = _labels(matrix, k or _best_number(matrix, seed), seed)
     found = []
@@ -80,7 +76,9 @@ def find_clusters(vectors: Vectors, k: int | None = None, *, seed: int = 0) -> l
         order = (-scores).argsort(kind="stable")
         found.append(Cluster(members[order], scores[order], centre))
     if k is not None and len(found) < k:
-        raise ClusterError(f"there are only {len(found)} different vectors; ask for that many groups or fewer, not {k}")
+        raise ArgumentError(
+            f"there are only {len(found)} different vectors; ask for that many groups or fewer, not {k}"
+        )
     return sorted(found, key=lambda one: (-len(one.members), one.middle))
 
 
@@ -106,7 +104,7 @@ def _best_number(matrix: "np.ndarray", seed: int) -> int:
     rows = random.choice(len(matrix), SAMPLE, replace=False) if len(matrix) > SAMPLE else slice(None)
     sample = matrix[rows]
     if np.ptp(sample, axis=0).max() < 1e-6:
-        raise ClusterError("all vectors are the same; there are no groups in them")
+        raise ArgumentError("all vectors are the same; there are no groups in them")
     components = min(COMPONENTS, *sample.shape)
     sample = PCA(components, svd_solver="full", random_state=seed).fit_transform(sample)
     scores: dict[int, float] = {}
@@ -123,7 +121,7 @@ def _need_sklearn() -> None:
     from importlib.util import find_spec
 
     if find_spec("sklearn") is None:
-        raise ClusterError('grouping needs scikit-learn: pip install "embedding-zoo[cluster]"')
+        raise ArgumentError('grouping needs scikit-learn: pip install "embedding-zoo[cluster]"')
 
 
 def vocabulary(path: Path | None = None) -> list[str]:
@@ -132,15 +130,15 @@ def vocabulary(path: Path | None = None) -> list[str]:
     Lines that begin with "#" are none.
 
     Raises:
-        ClusterError: the file cannot be read, or holds fewer than two.
+        ArgumentError: the file cannot be read, or holds fewer than two.
     """
     try:
         text = path.read_text("utf-8-sig") if path else (files("zoo.vectors") / "words.txt").read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ClusterError(f"cannot read {path}: {error}") from error
+        raise ArgumentError(f"cannot read {path}: {error}") from error
     words = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"))
     if len(words) < 2:
-        raise ClusterError(f"{path} holds {len(words)} words; names are chosen among two or more")
+        raise ArgumentError(f"{path} holds {len(words)} words; names are chosen among two or more")
     return words
 
 
@@ -156,7 +154,7 @@ def name_clusters(clusters: Sequence[Cluster], vectors: Vectors, model: "Embedde
 
     known = [word for word, share in zip(words, model.unknown_share(words), strict=True) if share < 1]
     if len(known) < 2:
-        raise ClusterError(f"{model.spec.name} cannot read the words; name others, in a language that it reads")
+        raise ArgumentError(f"{model.spec.name} cannot read the words; name others, in a language that it reads")
     centres = np.stack([one.centre for one in clusters])
     sizes = np.array([len(one.members) for one in clusters])
     near = (centres - 0.5 * np.average(centres, axis=0, weights=sizes)) @ label_vectors(model, known, dim=vectors.dim).T

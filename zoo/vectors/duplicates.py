@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.arguments import checked, function, optional
-from zoo.errors import ZooError
-from zoo.tables.fences import OutsideError
+from zoo.errors import ArgumentError, OutsideError
 from zoo.vectors.opening import Vectors
 
 if TYPE_CHECKING:
@@ -21,10 +20,6 @@ THRESHOLD = 0.97
 # Rows that are compared with all later ones at a time, and columns of one product: 32 MB of float32.
 ROWS, COLUMNS = 1024, 8192
 _EQUAL = 0.999  # the cosine of the same content, embedded in another batch, is above it; int8 adds the most to that
-
-
-class ThresholdError(ZooError, ValueError):
-    """A threshold that is no cosine, or none where there is no default."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +46,14 @@ class Group:
 
 
 def check_threshold(threshold: float | None, precision: str) -> float:
-    """The threshold, or the default; raises ThresholdError."""
+    """The threshold, or the default; raises ArgumentError."""
     if threshold is None and precision == "binary":
-        raise ThresholdError(
+        raise ArgumentError(
             "the default threshold is of float32 vectors, and cosines of binary ones are lower; name one, such as 0.9"
         )
     threshold = THRESHOLD if threshold is None else threshold
     if not 0 < threshold <= 1:
-        raise ThresholdError(f"a threshold is a cosine above 0 and up to 1, not {threshold}; usual are 0.9 to 0.99")
+        raise ArgumentError(f"a threshold is a cosine above 0 and up to 1, not {threshold}; usual are 0.9 to 0.99")
     return threshold
 
 
@@ -77,7 +72,7 @@ def find_duplicates(
         progress: is called with (vectors compared, of all).
 
     Raises:
-        ThresholdError: see `check_threshold`.
+        ArgumentError: see `check_threshold`.
     """
     threshold = check_threshold(threshold, vectors.precision)
     first, scores = _nearest_firsts(vectors, threshold, progress)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from zoo.arguments import checked, one_of
 from zoo.arguments import path as a_path
-from zoo.errors import NotSavedError, ZooError
+from zoo.errors import ExportError, NotSavedError
 from zoo.vectors.opening import Vectors
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ Format = Literal["npy", "parquet", "faiss"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 # A group of rows of Parquet: some megabytes of vectors.
 GROUP = 4096
-
-
-class ExportError(ZooError):
-    """Vectors cannot be written as asked for: the place is taken or cannot be written, or a library is missing."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.arguments import checked, flag, optional, path, text
-from zoo.bulk.errors import DamagedShardError
 from zoo.bulk.lookup import Inputs
 from zoo.bulk.shards import QUARANTINE, read_vectors
-from zoo.index import IndexStateError, iter_tables, read_manifest
+from zoo.errors import DamagedShardError, IndexStateError
+from zoo.index import iter_tables, read_manifest
 from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Adapters in peft's format (LoRA, Hu et al., 2021; DoRA, Liu et al., 2024): strict reading, merging, and peft's layers."""
 
 from .beside import add_adapter, exact, fill, inject, unload
-from .files import CONFIG, NAME, PREFIX, WEIGHTS, AdapterMismatchError, map_names, read_settings, read_tensors
+from .files import CONFIG, NAME, PREFIX, WEIGHTS, map_names, read_settings, read_tensors
 from .merging import merge_adapter
 from .placing import unfit
 
@@ -10,7 +10,6 @@ __all__ = [
     "NAME",
     "PREFIX",
     "WEIGHTS",
-    "AdapterMismatchError",
     "add_adapter",
     "exact",
     "fill",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from zoo.errors import ZooError
+from zoo.errors import AdapterMismatchError, ZooError
 
-from .files import CONFIG, AdapterMismatchError, Settings, read_settings, read_tensors
+from .files import CONFIG, Settings, read_settings, read_tensors
 from .placing import Layer, named_tensors, place
 
 if TYPE_CHECKING:

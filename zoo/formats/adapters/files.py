@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.encoders.checking import check_numbers
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
+from zoo.errors import AdapterMismatchError, MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object
 from zoo.formats.known import peft as known
 from zoo.formats.settings import NOTHING, Ignore, read
@@ -23,10 +23,6 @@ MOST_RANK, MOST_PATTERNS = 8_192, 4_096  # peft's EVA and AdaLoRA write a patter
 # Expressions that take forever on a name: a repeated group, repeats in a row, something that may be left out.
 _ENDLESS = re.compile(r"\)[*+{?]|[*+}?][*+{]|(?<!\()\?")
 _LAYER = re.compile(r"[^.]*\.(\d+)\.")
-
-
-class AdapterMismatchError(MissingWeightsError, ValueError):
-    """A saved adapter is for another model: layers are missing, left over or of another shape."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from zoo.errors import AdapterMismatchError
 from zoo.formats.settings import NOTHING, Ignore
 
-from .files import CONFIG, AdapterMismatchError, read_settings, read_tensors
+from .files import CONFIG, read_settings, read_tensors
 from .placing import Layer, named_tensors, place
 
 

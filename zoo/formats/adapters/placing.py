@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .files import CONFIG, NAME, AdapterMismatchError, Settings, map_names
+from zoo.errors import AdapterMismatchError
+
+from .files import CONFIG, NAME, Settings, map_names
 
 _PART = re.compile(
     r"(?P<layer>.+)\.(?P<part>lora_(?:embedding_)?[AB]|lora_magnitude_vector)"

@@ -4,7 +4,7 @@ A card is the Hub's front matter and blocks between markers that programs write 
 the rest is written by people and kept, wherever a card goes.
 """
 
-from zoo.publishing.cards.blocks import InvalidCardError, fill, find
+from zoo.publishing.cards.blocks import fill, find
 from zoo.publishing.cards.facts import fact_rows, front_matter, read_facts, summary, usage
 from zoo.publishing.cards.figures import eval_results, figures
 from zoo.publishing.cards.pages import CARDS, card_text, main, measured, notes_of, outdated, readme_table, render
@@ -14,7 +14,6 @@ from zoo.publishing.cards.schema import check
 
 __all__ = [
     "CARDS",
-    "InvalidCardError",
     "card_text",
     "check",
     "eval_results",

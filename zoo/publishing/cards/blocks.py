@@ -4,16 +4,12 @@ import math
 import re
 from typing import Any
 
-from zoo.errors import ZooError
+from zoo.errors import InvalidCardError
 
 _LONGEST = 2**20  # letters of front matter; with the results of all of MTEB it has some 200,000
 _MOST_NODES = 200_000
 GENERATED = ("facts", "measured", "training")
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-
-
-class InvalidCardError(ZooError, ValueError):
-    """A card whose front matter is no YAML, or whose markers do not pair."""
 
 
 def block(name: str, text: str, by: str) -> str:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from zoo.errors import InvalidCardError
 from zoo.evaluation.results import Result
-from zoo.publishing.cards.blocks import InvalidCardError, find
+from zoo.publishing.cards.blocks import find
 from zoo.publishing.cards.figures import metric_names, model_index
 from zoo.spec import ModelSpec
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from zoo.errors import HubError
+from zoo.errors import HubError, InvalidCardError
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.formats.inside import read_inside
-from zoo.publishing.cards.blocks import InvalidCardError, block, fill, split
+from zoo.publishing.cards.blocks import block, fill, split
 from zoo.publishing.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.figures import figures
 from zoo.publishing.cards.reading import reading_text

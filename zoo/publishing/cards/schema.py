@@ -4,7 +4,8 @@ import math
 import re
 from typing import Any
 
-from zoo.publishing.cards.blocks import GENERATED, InvalidCardError, split
+from zoo.errors import InvalidCardError
+from zoo.publishing.cards.blocks import GENERATED, split
 
 # The Hub's licence identifiers. Written down without the network: one that is newer than 2025 may be missing.
 _LICENSES = """

@@ -12,18 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from zoo.errors import InputError, ZooError
+from zoo.errors import CertificateError, InputError, NewerCertificateError, ZooError
 from zoo.inputs.item import Item
 from zoo.prompts import Role
 from zoo.publishing.certificate.differences import ROLES, by_role, facts_of
-from zoo.publishing.certificate.facts import (
-    EXACT,
-    LOOSEST,
-    CertificateError,
-    NewerCertificateError,
-    check_facts,
-    check_vectors,
-)
+from zoo.publishing.certificate.facts import EXACT, LOOSEST, check_facts, check_vectors
 from zoo.publishing.certificate.files import FILE, VECTORS, file_hashes
 from zoo.publishing.certificate.golden import Golden, golden_inputs
 from zoo.spec import ModelSpec
@@ -360,7 +353,6 @@ def verify(where: str | Path, **options: Any) -> Any:
 __all__ = [
     "FILE",
     "Certificate",
-    "CertificateError",
     "Golden",
     "Tolerance",
     "file_hashes",

@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import MissingWeightsError, UnsafeCheckpointError, ZooError
+from zoo.errors import CertificateError, MissingWeightsError, UnsafeCheckpointError, ZooError
 from zoo.formats.inside import check_links
 from zoo.publishing.certificate import (
     FILE,
     HALVES,
     RESIZED,
     Certificate,
-    CertificateError,
     Tolerance,
     by_call,
     by_zoo,

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
-from zoo.errors import ZooError
+from zoo.errors import CertificateError, NewerCertificateError
 from zoo.formats.sizes import read_header
 from zoo.publishing.certificate.files import VECTORS
 from zoo.strangers.schema import Range, check
@@ -17,14 +17,6 @@ MOST_BYTES = 256 << 20  # of stored vectors; those of zoo-mini have 23 kB
 _Cosine = Annotated[float, Range(LOOSEST, 1)]
 _Text = Annotated[str, Range(0, 2_000)]
 _Digest = Annotated[str, Range(1, 128)]  # it is compared, and nothing else
-
-
-class CertificateError(ZooError):
-    """A certificate is damaged, of another format, or of another model; the message names the file."""
-
-
-class NewerCertificateError(CertificateError):
-    """A newer zoo wrote it."""
 
 
 class _Exact(TypedDict):

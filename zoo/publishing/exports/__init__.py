@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.places import check_processor_files
-from zoo.errors import UnrecognisedCheckpointError, ZooError
+from zoo.errors import NotExportableError, UnrecognisedCheckpointError
 from zoo.files import share
 from zoo.formats.inside import check_links
 from zoo.inputs.item import Item
@@ -31,10 +31,6 @@ _TIMM = "timm wants config.json for itself: the vision tower goes into a reposit
 _STATES = "transformers gives token states, and has no place for the head behind the pooling"
 _TOKENS = "this model has one vector a token (late interaction); the loaders that the zoo writes give one an item"
 LOADERS = ("zoo", "transformers", "sentence-transformers", "open_clip", "timm")
-
-
-class NotExportableError(ZooError):
-    """A model has no form that a library loads; the message is the reason."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.hf_dual import HfImage, HfNaflexImage, HfText
+from zoo.errors import NotExportableError
 from zoo.formats.processors import RESAMPLING
 from zoo.fusion import is_default
 from zoo.heads import Identity
 from zoo.pooling import Cls
-from zoo.publishing.exports import NotExportableError, sentence
+from zoo.publishing.exports import sentence
 from zoo.publishing.exports.text import write_backbone
 from zoo.publishing.exports.tokenizers import unfit as unfit_tokenizer
 from zoo.publishing.exports.tokenizers import write_tokenizer

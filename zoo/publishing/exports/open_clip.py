@@ -7,13 +7,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UnrecognisedCheckpointError, UnsupportedModalityError
+from zoo.errors import NotExportableError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.files import save_tensors
 from zoo.formats import read_json
 from zoo.formats.open_clip import CONFIG
 from zoo.inputs.item import Item
 from zoo.prompts import name_for, text_of
-from zoo.publishing.exports import NotExportableError
 from zoo.spec import LogitScale, ModelSpec
 
 if TYPE_CHECKING:

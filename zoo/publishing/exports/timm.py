@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UnsupportedModalityError
+from zoo.errors import NotExportableError, UnsupportedModalityError
 from zoo.files import share
 from zoo.formats import read_json
 from zoo.formats import timm as layout
 from zoo.inputs.item import Item
-from zoo.publishing.exports import NotExportableError
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -5,35 +5,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from zoo.errors import HubError
-
-
-class NotOnHubError(HubError):
-    """No such repository, revision or file; a private repository looks the same to who may not see it."""
-
-
-class NoAccessError(HubError):
-    """The token is missing, wrong or too weak, or terms of use were not accepted."""
-
-
-class HubUnreachableError(HubError):
-    """No network, or a Hub that answers with errors or is too busy: the same call may succeed later."""
-
-
-class DamagedDownloadError(HubError):
-    """Bytes that are not those that the Hub promises; they are never loaded, nor kept."""
-
-
-class HubConflictError(HubError):
-    """The repository exists already, or somebody else has changed it in the meantime."""
-
-
-class PartlyCachedError(HubUnreachableError):
-    """The Hub is out of reach, and what the cache holds may be a part of the repository: it would give other vectors."""
-
-
-class DiskFullError(HubError):
-    """There is no room for a download."""
+from zoo.errors import (
+    DamagedDownloadError,
+    HubConflictError,
+    HubDiskFullError,
+    HubError,
+    HubUnreachableError,
+    NoAccessError,
+    NotOnHubError,
+)
 
 
 def hub_call(what: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -126,7 +106,7 @@ def _answered(what: str, error: Any) -> HubError:
 def _disk(what: str, error: OSError) -> HubError:
     """An error of the operating system, from the disk or from a connection."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DiskFullError(f"{what}: the disk is full ({error}); free some space, or set HF_HOME to a larger disk")
+        return HubDiskFullError(f"{what}: the disk is full ({error}); free some space, or set HF_HOME to a larger disk")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return HubError(f"{what}: {error}; set HF_HOME to a folder that you may write to")
     if "Consistency check failed" in str(error):
