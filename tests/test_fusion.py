@@ -282,12 +282,13 @@ def test_vectors_of_frozen_towers_give_the_same_embeddings_and_gradients(model, 
     for cache in (True, False):
         recipe = recipes.composed(steps=1, batch_size=8, cache=cache, negatives=0)
         batch = make_feed(model, pairs_of(), recipe, tmp_path / str(cache), progress=False).batch(0)
-        assert all(isinstance(read.value.image, Known) == cache for read in batch.queries)
+        assert all(isinstance(read.value["image"], Known) == cache for read in batch.queries)
         assert all((read.vector is not None) == cache for read in batch.targets)
         reads = [*batch.queries, *batch.targets]
         if cache:  # one that is not known among those that are
             item = pairs_of()[batch.rows[3]].query
-            reads[3] = Read(2, reads[3].value._replace(image=model.towers[0].encoder.read(Item(image=item.image))))
+            image = model.towers[0].encoder.read(Item(image=item.image))
+            reads[3] = Read(2, {**reads[3].value, "image": image})
         embedded = CachedEmbeddings(encode, model, reads, seed=1)
         model.zero_grad()
         embedded.backward(embedded.vectors.flip(0))

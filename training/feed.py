@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.embedder.fused import FusedEncoder, FusedRead, Known
 from zoo.errors import InputError, TooManyBadItemsError, ZooError
 from zoo.inputs.identity import Answers
 from zoo.inputs.item import Item
@@ -261,9 +260,9 @@ class PairFeed:
             if found is not None:
                 return Read(position, vector=found)
         encoder = self.model.readers[position].encoder
-        if isinstance(encoder, FusedEncoder):
-            parts = [self._read(part, prefix, (*seed, i)) for i, part in enumerate(encoder.parts(item))]
-            return Read(position, FusedRead(*(p.value if p.vector is None else Known(p.vector) for p in parts)))
+        if parts := encoder.parts(item):
+            reads = [self._read(part, prefix, (*seed, i)) for i, part in enumerate(parts)]
+            return Read(position, encoder.joined([(read.value, read.vector) for read in reads]))
         plain = self.augmentation.item(item, seed)
         changed = encoder.prompted(plain, prefix)
         # What takes long to decode is kept; texts, and what is changed before it is read, are read anew.

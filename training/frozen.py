@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo.embedder import Embedder
-from zoo.embedder.fused import FusedEncoder
 from zoo.errors import InputError, NormsLostError
 from zoo.inputs.item import Item
 from zoo.spec import ModelSpec
@@ -132,7 +131,7 @@ def _items(
                 encoder = model.readers[model.place(item)].encoder
                 if position is None or model.place(item) == position:
                     yield item
-                elif isinstance(encoder, FusedEncoder):  # of a fused item the part that this tower reads
+                else:  # of a fused item the part that this tower reads
                     yield from (part for part in encoder.parts(item) if model.place(part) == position)
         except InputError:
             continue

@@ -1,11 +1,13 @@
-"""Fusion: one vector of a picture and a text that two towers read apart, for composed search ("this, but in blue").
+"""Rules of fusion: one vector of the parts of an item that a tower each reads, for composed search ("this, but in blue").
 
-A rule of the model, `Embedder.fusion`, takes the vectors of both. `WeightedSum` needs no training and is the default;
+A rule of the model, `Embedder.fusion`, takes the vectors of all parts. `WeightedSum` needs no training and is the default;
 `Combiner` is learned (`zoo.training.recipes.composed`). To choose another: `model.fusion = WeightedSum(image=0.3)`.
 """
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,47 +16,117 @@ from torch.nn import functional as F
 
 
 class WeightedSum(nn.Module):
-    """`image · picture + (1 - image) · text`; a sum of CLIP's two vectors already finds composed targets (Baldrati et al.,
-    "Conditioned and composed image retrieval combining and partially fine-tuning CLIP-based features", CVPRW 2022, table 2).
+    """Every part times its weight; a sum of CLIP's two vectors already finds composed targets (Baldrati et al., "Conditioned
+    and composed image retrieval combining and partially fine-tuning CLIP-based features", CVPRW 2022, table 2).
+
+    One weight is of two parts: `WeightedSum(image=0.3)` is `0.3 · image + 0.7 · the other`. More parts have a weight each,
+    `WeightedSum(image=0.2, text=0.3, audio=0.5)`; an item that has some of them shares theirs alone. Parts of which none is
+    named, and all of a `WeightedSum()`, have equal shares.
 
     Args:
-        image: weight of the picture, 0 (the text alone) to 1 (the picture alone).
+        image, text, video, audio: weights of the parts with this modality, 0 to 1; several add up to 1.
 
     Raises:
-        ValueError: a weight outside 0 to 1.
+        ValueError: a weight outside 0 to 1, or several that do not add up to 1.
     """
 
-    def __init__(self, image: float = 0.5) -> None:
+    def __init__(
+        self,
+        image: float | None = None,
+        text: float | None = None,
+        video: float | None = None,
+        audio: float | None = None,
+    ) -> None:
         super().__init__()
-        if not 0 <= image <= 1:
-            raise ValueError(f"the weight of the picture must be from 0 to 1, not {image!r}")
-        self.image = float(image)
+        given = {"image": image, "text": text, "video": video, "audio": audio}
+        self.weights = {name: float(weight) for name, weight in given.items() if weight is not None} or {"image": 0.5}
+        for name, weight in self.weights.items():
+            if not 0 <= weight <= 1:
+                raise ValueError(f"the weight of the {name} must be from 0 to 1, not {weight!r}")
+        if len(self.weights) > 1 and not math.isclose(sum(self.weights.values()), 1, abs_tol=1e-6):
+            raise ValueError(f"weights of several parts must add up to 1, not {self.extra_repr()}")
 
-    def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """Unit vectors `(B, dim)` of pictures and of texts to their sum `(B, dim)`, of any length."""
-        return self.image * image + (1 - self.image) * text
+    @property
+    def image(self) -> float | None:
+        """Weight of the image, None where it has none of its own."""
+        return self.weights.get("image")
+
+    @property
+    def equal(self) -> bool:
+        """Whether all parts of any item have the same weight."""
+        return list(self.weights.values()) == [0.5]
+
+    def refusal(self, parts: Sequence[str]) -> str:
+        """Why these parts cannot be summed, "" where they can: whether each has a weight."""
+        own = [self._weight(part) for part in parts]
+        named = [part for part, weight in zip(parts, own, strict=True) if weight is not None]
+        if self.equal or not named or (len(self.weights) == 1 and len(parts) == 2):
+            return ""
+        if unnamed := [part for part in parts if part not in named]:
+            return f"WeightedSum({self.extra_repr()}) says no weight of {' and '.join(unnamed)}; give each part one"
+        if not sum(own):
+            return f"WeightedSum({self.extra_repr()}) weighs {' and '.join(parts)} with 0"
+        return ""
+
+    def shares(self, parts: Sequence[str]) -> list[float]:
+        """The weights of these parts, which add up to 1.
+
+        Raises:
+            ValueError: see `refusal`.
+        """
+        if why := self.refusal(parts):
+            raise ValueError(why)
+        own = [self._weight(part) for part in parts]
+        if self.equal or all(weight is None for weight in own):
+            return [1 / len(parts)] * len(parts)
+        if len(self.weights) == 1:
+            return [1 - next(iter(self.weights.values())) if weight is None else weight for weight in own]
+        return [weight / sum(own) for weight in own]
+
+    def _weight(self, part: str) -> float | None:
+        """What is said of a part, None for nothing; one of several modalities has the weights of all of them."""
+        said = [self.weights[name] for name in part.split("+") if name in self.weights]
+        return sum(said) if said else None
+
+    def forward(self, *vectors: Tensor, parts: Sequence[str] = ("image", "text")) -> Tensor:
+        """Unit vectors `(B, dim)` of the named parts to their sum `(B, dim)`, of any length."""
+        weighted = [share * vector for share, vector in zip(self.shares(parts), vectors, strict=True)]
+        return sum(weighted[1:], start=weighted[0])
+
+    def fuse(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """`forward` of vectors by the names of their parts."""
+        return self(*parts.values(), parts=tuple(parts))
 
     def config(self) -> dict[str, float]:
         """Constructor arguments."""
-        return {"image": self.image}
+        return dict(self.weights)
 
     def extra_repr(self) -> str:
-        return f"image={self.image:g}"
+        return ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items())
 
 
 class Combiner(nn.Module):
-    """CLIP4Cir's combiner: a learned gate between picture and text, plus a learned mixture of both (Baldrati et al., "Effective
+    """CLIP4Cir's combiner: a learned gate between two parts, plus a learned mixture of both (Baldrati et al., "Effective
     conditioned and composed image retrieval combining CLIP-based features", CVPR 2022, section 3.2).
 
     Before training it is `WeightedSum(0.5)`: the gate's and the mixture's last layers begin at zero.
 
     Args:
         dim: length of the model's vectors. hidden: width of the hidden layers. dropout: in training, as the authors'.
+        parts: the two that it learns to fuse, in the order of their names; others it refuses.
+
+    Raises:
+        ValueError: not two parts.
     """
 
-    def __init__(self, dim: int, hidden: int, dropout: float = 0.5) -> None:
+    def __init__(
+        self, dim: int, hidden: int, dropout: float = 0.5, parts: tuple[str, str] | None = ("image", "text")
+    ) -> None:
         super().__init__()
-        self.dim, self.hidden, self.dropout = dim, hidden, dropout
+        self.dim, self.hidden, self.dropout, self.parts = dim, hidden, dropout, tuple(parts or ("image", "text"))
+        if len(self.parts) != 2:
+            raise ValueError(f"a combiner is for two parts, not {', '.join(self.parts)}; WeightedSum takes any number")
+        # Called so in what is stored; the first and the second of the parts.
         self.image, self.text = nn.Linear(dim, hidden), nn.Linear(dim, hidden)
         self.mixture, self.gate = (
             nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width))
@@ -64,8 +136,14 @@ class Combiner(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
+    def refusal(self, parts: Sequence[str]) -> str:
+        """Why these parts cannot be fused, "" for the two that it is for."""
+        if tuple(parts) == self.parts:
+            return ""
+        return f"the combiner is for two parts, {' and '.join(self.parts)}; WeightedSum takes any"
+
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """Unit vectors `(B, dim)` of pictures and of texts to one vector of both `(B, dim)`, of any length."""
+        """Unit vectors `(B, dim)` of the first and of the second part to one vector of both `(B, dim)`, of any length."""
         image, text = image.to(self.image.weight.dtype), text.to(self.image.weight.dtype)
         scale = self.dim**0.5  # columns of a unit vector are small; layers want them around 1
         projected = [F.relu(self.image(image * scale)), F.relu(self.text(text * scale))]
@@ -75,10 +153,25 @@ class Combiner(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"dim": self.dim, "hidden": self.hidden, "dropout": self.dropout}
+        others = {} if self.parts == ("image", "text") else {"parts": list(self.parts)}
+        return {"dim": self.dim, "hidden": self.hidden, "dropout": self.dropout, **others}
 
 
 RULES = (WeightedSum, Combiner)  # what a saved model's configuration may name
+
+
+def refusal(rule: nn.Module, parts: Sequence[str]) -> str:
+    """Why a rule does not fuse these parts, "" where it does. A module that says nothing of it takes any two."""
+    if hasattr(rule, "refusal"):
+        return rule.refusal(parts)
+    return "" if len(parts) == 2 else f"{type(rule).__name__} is for two parts"
+
+
+def fuse(rule: nn.Module, parts: Mapping[str, Tensor]) -> Tensor:
+    """Unit vectors `(B, dim)` by part to one vector of all `(B, dim)`, of any length. A module without `fuse` is called with
+    the vectors in the order of the parts' names.
+    """
+    return rule.fuse(parts) if hasattr(rule, "fuse") else rule(*parts.values())
 
 
 def fingerprint(rule: nn.Module) -> str:
@@ -95,5 +188,5 @@ def described(rule: nn.Module) -> dict[str, Any]:
 
 
 def is_default(rule: nn.Module | None) -> bool:
-    """Whether a model with this rule needs no word about it: it fuses nothing, or by equal halves."""
-    return rule is None or (type(rule) is WeightedSum and rule.image == 0.5)
+    """Whether a model with this rule needs no word about it: it fuses nothing, or by equal shares."""
+    return rule is None or (type(rule) is WeightedSum and rule.equal)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, vectors, whole
 from zoo.arguments import dtype as dtype_of
 from zoo.embedder.describing import described, elsewhere, names_of
-from zoo.embedder.fused import FusedEncoder, FusedTower, apart
+from zoo.embedder.fused import FusedTower, disjoint
 from zoo.embedder.streaming import Encoded, EvalMode, progress_bar, stream
 from zoo.embedder.tower import Tower, heads_hash
 from zoo.errors import ArgumentError, InputError, UnsupportedInputError, UnsupportedModalityError
-from zoo.fusion import WeightedSum
+from zoo.fusion import WeightedSum, refusal
 from zoo.inputs.image import is_open_file
 from zoo.inputs.item import Item, as_item
 from zoo.prompts import Role, for_role, name_for, text_of
@@ -36,28 +36,30 @@ class Hit(NamedTuple):
 class Embedder(nn.Module):
     """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries.
 
-    Where pictures and texts have a tower each, an item of both is fused by the model's rule (see `zoo.fusion`).
+    Where different modalities have a tower each, an item of several is fused by the model's rule (see `zoo.fusion`).
 
     Attributes:
-        towers: what the model is made of. fusion: the rule for an item with picture and text, None where a tower reads
-            both together; `model.fusion = WeightedSum(image=0.3)` sets another.
+        towers: what the model is made of. fusion: the rule for an item that several towers read, None where one reads
+            all that the model reads; `model.fusion = WeightedSum(image=0.3)` sets another.
         logit_scale: the temperature (and bias) that the checkpoint was trained with, None where it does not say.
         calibration: what its similarities mean, by "query>document" modalities ("text>image"); {} where nobody measured.
 
     Raises:
-        ValueError: a rule for a model that has not a tower each.
+        ValueError: a rule for a model whose towers do not read different things.
     """
 
     def __init__(self, spec: ModelSpec, towers: Sequence[Tower], fusion: nn.Module | None = None) -> None:
         super().__init__()
         self.towers = nn.ModuleList(towers)
         self.spec = spec
-        if fusion is not None and apart(towers) is None:
-            raise ValueError(f"{spec.name} has no towers of pictures and texts apart, so there is nothing to fuse")
-        self.fusion = WeightedSum() if fusion is None and apart(towers) else fusion
+        sets = disjoint(towers)
+        if fusion is not None and not sets:
+            raise ValueError(f"{spec.name} has no towers that read different things, so there is nothing to fuse")
+        self.fusion = WeightedSum() if fusion is None and sets else fusion
         self.logit_scale: LogitScale | None = None
         self.calibration: dict[str, Calibration] = {}
-        self._fused: tuple[FusedTower, ...] = ()
+        self._routes: tuple[FusedTower, ...] = ()
+        self._made_of: tuple[nn.Module | None, ...] = ()  # the routes
         self.eval_mode = EvalMode()
 
     def train(self, mode: bool = True) -> "Embedder":
@@ -110,21 +112,21 @@ class Embedder(nn.Module):
 
     @property
     def readers(self) -> tuple[Tower | FusedTower, ...]:
-        """All that items can go to: the towers, and after them what fuses picture and text where they have a tower each."""
-        fused = self._fused_tower()
-        return (*self.towers, fused) if fused is not None else tuple(self.towers)
+        """All that items can go to: the towers, and after them the routes over several that the rule of fusion offers."""
+        return (*self.towers, *self._fused())
 
-    def _fused_tower(self) -> FusedTower | None:
-        parts = apart(self.towers) if self.fusion is not None else None
-        if parts is None:
-            return None
-        if not self._fused or not self._fused[0].made_of(*parts, self.fusion):
-            # In a tuple, so that its towers are not registered a second time.
-            self._fused = (FusedTower(*parts, self.fusion, self.spec.dim),)
-        return self._fused[0]
+    def _fused(self) -> tuple[FusedTower, ...]:
+        made_of = (self.fusion, *self.towers, *(tower.encoder for tower in self.towers))
+        if self._made_of != made_of:
+            sets = [] if self.fusion is None or self.spec.similarity == "maxsim" else disjoint(self.towers)
+            sets = [parts for parts in sets if not refusal(self.fusion, tuple(parts))]
+            # In a tuple, so that their towers are not registered a second time.
+            routes = tuple(FusedTower(parts, self.fusion, self.spec.dim) for parts in sets)
+            self._routes, self._made_of = routes, made_of
+        return self._routes
 
     def route(self, item: Item) -> Tower | FusedTower:
-        """The tower that reads this item, or what fuses its picture and text.
+        """The tower that reads this item, or what fuses its parts.
 
         Raises:
             UnsupportedModalityError: no tower reads all its modalities.
@@ -133,23 +135,36 @@ class Embedder(nn.Module):
 
     def place(self, item: Item) -> int:
         """The position in `readers` of what reads this item; raises as `route`."""
-        wanted = item.modalities
-        for position, tower in enumerate(self.towers):
-            if wanted <= tower.encoder.reads and (tower.encoder.interleaved or not item.parts):
-                return position
-        if wanted == FusedEncoder.reads and not item.parts and self._fused_tower() is not None:
-            return len(self.towers)
+        wanted, ordered = item.modalities, bool(item.parts)
+        # One after the other: most items have one modality, and need not know of routes.
+        for start, readers in ((0, lambda: self.towers), (len(self.towers), self._fused)):
+            for position, reader in enumerate(readers(), start):
+                if reader.encoder.takes(wanted, ordered):
+                    return position
+        raise self._unsupported(item, wanted)
+
+    def _unsupported(self, item: Item, wanted: Set[str]) -> UnsupportedModalityError:
         reads = " or ".join("+".join(sorted(t.encoder.reads)) for t in self.readers)
         hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
+        if why := self._refusal(wanted):
+            hint = f": {why}"
         if item.parts and wanted <= self.spec.modalities:
             hint = "; it does not read parts in an order: encode them apart"
         files = [str(v) for v in (item.image, item.video, item.audio) if isinstance(v, Path)]
         named = f" ({', '.join(files)})" if files else ""
         together = " in one item" if len(wanted) > 1 else ""
-        raise UnsupportedModalityError(
+        return UnsupportedModalityError(
             f"{self.spec.name} reads {reads}, not {'+'.join(sorted(wanted))}{together}{named}{hint}",
             what=files[0] if files else "+".join(sorted(wanted)),
         )
+
+    def _refusal(self, wanted: Set[str]) -> str:
+        """Why the rule of fusion does not fuse what towers could read of an item, "" where they could not."""
+        for parts in disjoint(self.towers) if self.fusion is not None else ():
+            reads = [tower.encoder.reads for tower in parts.values()]
+            if wanted <= frozenset().union(*reads) and all(wanted & each for each in reads):
+                return refusal(self.fusion, tuple(parts))
+        return ""
 
     @checked(
         batch_size=optional(whole()),

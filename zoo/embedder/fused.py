@@ -1,18 +1,19 @@
-"""A route of two towers: what each reads of an item becomes a vector, and the model's rule (`zoo.fusion`) makes one of both."""
+"""Routes over several towers: each embeds its part of an item, and the model's rule (`zoo.fusion`) makes one vector of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from zoo.embedder.tower import Tower
 from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.errors import NoSuchBlockError
-from zoo.fusion import described
+from zoo.fusion import described, fuse
 from zoo.inputs.item import Item, Tokens
 from zoo.similarity import finished
-
-_IMAGE, _TEXT = "image.", "text."  # of the names in a batch of both
+from zoo.spec import Modality, Similarity
 
 
 class Known(NamedTuple):
@@ -21,67 +22,108 @@ class Known(NamedTuple):
     vector: Tensor
 
 
-class FusedRead(NamedTuple):
-    """What the two encoders read of one item, or `Known`."""
-
-    image: Any
-    text: Any
-
-
 class FusedEncoder(Encoder):
-    """Reads a picture and a text by the encoders of two towers; its batch is both of theirs, with prefixed names."""
+    """Reads an item by the encoders of several towers. A read is a dictionary by part, of what its encoder read or `Known`;
+    a batch holds all their tensors, with prefixed names.
 
-    reads = frozenset({"image", "text"})
+    Args:
+        encoders: by the names of the parts; no two read the same modality. rule: of the model. width: of its vectors.
+    """
 
-    def __init__(self, image: Encoder, text: Encoder, rule: nn.Module, width: int) -> None:
+    def __init__(self, encoders: Mapping[str, Encoder], rule: nn.Module, width: int) -> None:
         super().__init__()
-        self.image, self.text, self.rule, self.width = image, text, rule, width
-        self.batch_budget = image.batch_budget
+        self.encoders, self.rule, self.width = dict(encoders), rule, width
+        self.reads = frozenset().union(*(encoder.reads for encoder in encoders.values()))
+        self.batch_budget = min(encoder.batch_budget for encoder in encoders.values())
 
-    def parts(self, item: Item) -> tuple[Item, Item]:
-        """The picture, and the text with its instruction, as an item each."""
-        return Item(image=item.image), Item(text=item.text, instruction=item.instruction)
+    def takes(self, modalities: Set[Modality], ordered: bool = False) -> bool:
+        """Whether every encoder has a part of such an item to read, and nothing of it is left over."""
+        whole = not ordered and modalities <= self.reads
+        return whole and all(modalities & encoder.reads for encoder in self.encoders.values())
+
+    def parts(self, item: Item) -> tuple[Item, ...]:
+        """An item for every encoder; its instruction goes with its text, or with all parts where it has none."""
+        return tuple(self._parts(item).values())
+
+    def _parts(self, item: Item) -> dict[str, Item]:
+        found = {}
+        for name, encoder in self.encoders.items():
+            told = item.instruction if item.text is None or "text" in encoder.reads else None
+            media = {modality: getattr(item, modality) for modality in item.modalities & encoder.reads}
+            found[name] = Item(**media, instruction=told)
+        return found
 
     def prompted(self, item: Item, prompt: str) -> Item:
-        """The item with the prompt before its text, or wherever the text's encoder wants it."""
-        return self.text.prompted(item, prompt)
+        """The item with the prompt before its text, or wherever the encoder of its text wants it."""
+        text = self._text(item)
+        for name, encoder in self.encoders.items():
+            if name == text or text is None:
+                item = encoder.prompted(item, prompt)
+        return item
 
-    def read(self, item: Item) -> FusedRead:
-        """What the two encoders read of the item."""
-        image, text = self.parts(item)
-        return FusedRead(self.image.read(image), self.text.read(text))
+    def _text(self, item: Item) -> str | None:
+        """The part that an item's text is in."""
+        return next((name for name, e in self.encoders.items() if "text" in e.reads and item.text is not None), None)
+
+    def read(self, item: Item) -> dict[str, Any]:
+        """What the encoders read of the item, by part."""
+        return {name: self.encoders[name].read(part) for name, part in self._parts(item).items()}
+
+    def joined(self, reads: Sequence[tuple[Any, Tensor | None]]) -> dict[str, Any]:
+        """A read of what was read, or is known, of every part."""
+        parts = (value if vector is None else Known(vector) for value, vector in reads)
+        return dict(zip(self.encoders, parts, strict=True))
 
     def cut(self, item: Item) -> Cut | None:
         """Of the text's encoder."""
-        return self.text.cut(self.parts(item)[1])
+        text = self._text(item)
+        return None if text is None else self.encoders[text].cut(self._parts(item)[text])
 
     def unknown_share(self, item: Item) -> float:
         """Of the text's encoder."""
-        return self.text.unknown_share(item)
+        text = self._text(item)
+        return 0.0 if text is None else self.encoders[text].unknown_share(item)
 
-    def doubtful(self, read: FusedRead, prompted: Item, item: Item) -> bool:
+    def doubtful(self, read: dict[str, Any], prompted: Item, item: Item) -> bool:
         """By the text's encoder; a known part is not read again."""
-        return not isinstance(read.text, Known) and self.text.doubtful(read.text, prompted, item)
+        text = self._text(item)
+        known = text is None or isinstance(read[text], Known)
+        return not known and self.encoders[text].doubtful(read[text], prompted, item)
 
-    def collate(self, reads: Sequence[FusedRead]) -> Batch:
-        """Both encoders' batches in one: `image.pixels`, `text.ids`, ...; of known parts `image.known`, `image.places`."""
-        image = _collate(self.image, [read.image for read in reads])
-        text = _collate(self.text, [read.text for read in reads])
-        return {_IMAGE + k: v for k, v in image.items()} | {_TEXT + k: v for k, v in text.items()}
+    def tokens(self, read: dict[str, Any]) -> int:
+        """Of the parts that are or hold a text."""
+        fresh = [name for name, e in self.encoders.items() if "text" in e.reads and not isinstance(read[name], Known)]
+        return sum(self.encoders[name].tokens(read[name]) for name in fresh)
 
-    def length(self, read: FusedRead) -> float:
-        """Cost of the dearer part, in units of the picture's budget; known parts cost next to nothing."""
-        image = 0.01 if isinstance(read.image, Known) else self.image.length(read.image)
-        text = 0 if isinstance(read.text, Known) else self.text.length(read.text) / self.text.batch_budget
-        return max(image, text * self.batch_budget)
+    def collate(self, reads: Sequence[dict[str, Any]]) -> Batch:
+        """All encoders' batches in one: `image.pixels`, `text.ids`, ...; of known parts `image.known`, `image.places`."""
+        batch = {}
+        for name, encoder in self.encoders.items():
+            part = _collate(encoder, [read[name] for read in reads])
+            batch |= {f"{name}.{key}": tensor for key, tensor in part.items()}
+        return batch
+
+    def length(self, read: dict[str, Any]) -> float:
+        """Cost of the dearest part, in units of the smallest budget; known parts cost next to nothing."""
+        return max([0.01, *(self._cost(name, part) for name, part in read.items() if not isinstance(part, Known))])
+
+    def _cost(self, name: str, part: Any) -> float:
+        encoder = self.encoders[name]
+        cost = encoder.length(part)
+        same = encoder.batch_budget == self.batch_budget
+        return cost if same else cost / encoder.batch_budget * self.batch_budget
+
+    def size(self, read: dict[str, Any]) -> int:
+        """Of all parts that say theirs."""
+        return sum(self.encoders[name].size(part) for name, part in read.items() if not isinstance(part, Known))
 
     def forward(self, batch: Batch) -> Tokens:
         """Never: the parts become vectors before they are fused (see `FusedTower`)."""
-        raise NoSuchBlockError("a fused item has no tokens; its picture and its text are embedded by a tower each")
+        raise NoSuchBlockError("a fused item has no tokens; its parts are embedded by a tower each")
 
     def preprocessing(self) -> dict[str, Any]:
-        """Of both encoders, and the rule."""
-        parts = {"image": self.image.preprocessing(), "text": self.text.preprocessing()}
+        """Of all encoders, and the rule."""
+        parts = {name: encoder.preprocessing() for name, encoder in self.encoders.items()}
         return {**parts, "fusion": described(self.rule)}
 
 
@@ -113,56 +155,77 @@ def _embed(tower: nn.Module, batch: Batch) -> Tensor:
 
 
 class FusedTower(nn.Module):
-    """Two towers and the rule between them, in the form of one tower. It owns neither: they are the model's.
+    """Several towers and the rule between them, in the form of one tower. It owns none of them: they are the model's.
 
     Args:
-        image, text: the towers (`zoo.embedder.tower.Tower`) of pictures and of texts. rule: `WeightedSum`, `Combiner`, or any
-            module of two `(B, dim)` to one.
+        parts: the towers by the names of their parts, which are its attributes too (`route.image`). rule: a rule of
+            `zoo.fusion`, or any module of two `(B, dim)` to one. dim: of the model's vectors.
     """
 
-    def __init__(self, image: nn.Module, text: nn.Module, rule: nn.Module, dim: int) -> None:
+    def __init__(self, parts: Mapping[str, Tower], rule: nn.Module, dim: int) -> None:
         super().__init__()
-        self.image, self.text, self.rule = image, text, rule
+        self.names = tuple(parts)
+        for name, tower in parts.items():
+            self.add_module(name, tower)
+        self.rule = rule
         # Kept out of the submodules: the encoders are in the towers already.
-        self._encoder = (FusedEncoder(image.encoder, text.encoder, rule, dim),)
+        self._encoder = (FusedEncoder({name: tower.encoder for name, tower in parts.items()}, rule, dim),)
 
     @property
     def encoder(self) -> FusedEncoder:
-        """Reads and collates items of both modalities."""
+        """Reads and collates items of all parts."""
         return self._encoder[0]
+
+    @property
+    def similarity(self) -> Similarity:
+        """Of the model, as its towers say it."""
+        return self.get_submodule(self.names[0]).similarity
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
         """A batch of the encoder to embeddings `(batch, dim)`, float32 at least.
 
         Raises:
-            NoSuchBlockError: layers are asked for; two towers have none in common.
+            NoSuchBlockError: layers are asked for; several towers have none in common.
         """
         if layers:
             raise NoSuchBlockError("a fused item has no layers; take a loss that compares none")
-        image, text = (
-            _embed(tower, {k.removeprefix(prefix): v for k, v in batch.items() if k.startswith(prefix)})
-            for tower, prefix in ((self.image, _IMAGE), (self.text, _TEXT))
-        )
-        return self.fuse(image, text)
+        return self.fuse(*(_embed(self.get_submodule(name), _part(batch, f"{name}.")) for name in self.names))
 
-    def fuse(self, image: Tensor, text: Tensor) -> Tensor:
-        """Embeddings `(B, dim)` of pictures and texts to embeddings of both.
+    def fuse(self, *vectors: Tensor) -> Tensor:
+        """Embeddings `(B, dim)` of each part, in the order of `names`, to embeddings of the whole.
 
         With "dot" the fused one keeps the norm that the rule gives it: the score of a weighted sum is then the weighted
-        sum of the two scores.
+        sum of the parts' scores.
         """
-        return finished(self.rule(image, text), self.image.similarity)
-
-    def made_of(self, image: nn.Module, text: nn.Module, rule: nn.Module) -> bool:
-        """Whether these are its parts."""
-        mine = (self.image, self.text, self.rule)
-        encoders = (self.encoder.image, self.encoder.text)
-        return mine == (image, text, rule) and encoders == (image.encoder, text.encoder)
+        return finished(fuse(self.rule, dict(zip(self.names, vectors, strict=True))), self.similarity)
 
 
-def apart(towers: Sequence[nn.Module]) -> tuple[nn.Module, nn.Module] | None:
-    """The towers of pictures and of texts where a model reads them apart, None where it does not read both, or together."""
-    image = next((tower for tower in towers if "image" in tower.encoder.reads), None)
-    text = next((tower for tower in towers if "text" in tower.encoder.reads), None)
-    together = any({"image", "text"} <= tower.encoder.reads for tower in towers)
-    return None if image is None or text is None or together else (image, text)
+def _part(batch: Batch, prefix: str) -> Batch:
+    return {key.removeprefix(prefix): tensor for key, tensor in batch.items() if key.startswith(prefix)}
+
+
+def part_name(tower: Tower) -> str:
+    """What a tower's part of an item is called: "text", "image+video"."""
+    return "+".join(sorted(tower.encoder.reads))
+
+
+def disjoint(towers: Sequence[Tower]) -> list[dict[str, Tower]]:
+    """Sets of towers that read different things, of which an item may have one of each; the smallest come first.
+
+    None whose every item one tower reads alone, and of those that read the same only the first.
+    """
+    found: dict[frozenset[Modality], dict[str, Tower]] = {}
+    for some in _combined(towers):
+        reads = [tower.encoder.reads for tower in some]
+        whole = frozenset().union(*reads)
+        apart = sum(map(len, reads)) == len(whole)
+        if apart and not any(whole <= tower.encoder.reads for tower in towers):
+            found.setdefault(whole, {part_name(tower): tower for tower in sorted(some, key=part_name)})
+    return list(found.values())
+
+
+def _combined(towers: Sequence[Tower]) -> Iterator[tuple[Tower, ...]]:
+    readable = [tower for tower in towers if tower.encoder.reads]
+    kinds = len({modality for tower in readable for modality in tower.encoder.reads})
+    for size in range(2, min(len(readable), kinds) + 1):
+        yield from combinations(readable, size)

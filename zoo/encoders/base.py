@@ -1,6 +1,6 @@
 """What every encoder is: `read` one item on the CPU, `collate` reads into a batch, `forward` it to tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -40,6 +40,18 @@ class Encoder(nn.Module):
     interleaved: bool = False
     assets_in_root: bool = True
     depth: int = 0
+
+    def takes(self, modalities: Set[Modality], ordered: bool = False) -> bool:
+        """Whether it reads an item of these modalities, whose `parts` are in an order where it is `ordered`."""
+        return modalities <= self.reads and (self.interleaved or not ordered)
+
+    def parts(self, item: Item) -> tuple[Item, ...]:
+        """What of an item is read apart, an item each; () where one read holds it all, as in every encoder of one tower."""
+        return ()
+
+    def joined(self, reads: Sequence[tuple[Any, Tensor | None]]) -> Any:
+        """A read of the whole from those of its `parts`: of each what was read, or a vector `(dim,)` that is known."""
+        raise NotImplementedError(f"{type(self).__name__} reads no item in parts")
 
     def prompted(self, item: Item, prompt: str) -> Item:
         """The item with the prompt put where this encoder wants it: before its text. Its own instruction comes first."""
@@ -97,6 +109,10 @@ class Encoder(nn.Module):
     def length(self, read: Any) -> int:
         """Cost of one read in units of `batch_budget`."""
         return 1
+
+    def tokens(self, read: Any) -> int:
+        """Tokens of what was read with a text, as they are counted for whoever pays by them."""
+        return self.length(read)
 
     def size(self, read: Any) -> int:
         """Bytes of one read, where they are many; 0 leaves it at the half megabyte of a picture."""

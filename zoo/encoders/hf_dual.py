@@ -160,6 +160,9 @@ class HfText(Encoder):
     def read(self, item: Item) -> list[int]:
         return check_ids(self.tokenize(item.text), self.tower.config.vocab_size, self.model_type)
 
+    def tokens(self, read: list[int]) -> int:
+        return len(read)
+
     def cut(self, item: Item) -> Cut | None:
         return self.tokenize.cut(item.text)
 

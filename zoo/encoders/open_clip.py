@@ -116,6 +116,9 @@ class OpenClipText(Encoder):
         with naming(text):
             return _tokenized(self.tokenizer, text, self.context_length, self.core)
 
+    def tokens(self, read: Tensor) -> int:
+        return len(read)
+
     @property
     def context_length(self) -> int:
         """Tokens of every text, special ones and filler included."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from zoo.embedder import Embedder, Tower
-from zoo.embedder.fused import FusedEncoder
 from zoo.embedder.streaming import forward
 from zoo.encoders.windows import batches
 from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
@@ -194,11 +193,8 @@ class Batcher:
         encoder = self.model.readers[position].encoder
         with decoding(self._heif):
             read = encoder.read_prompted(item, job.prompt)
-        length = encoder.length(read)
-        words, counter = (read.text, encoder.text) if isinstance(encoder, FusedEncoder) else (read, encoder)
-        ids = isinstance(words, list | torch.Tensor)  # of open_clip's towers, which pad every text to their context
-        tokens = 0 if item.text is None else len(words) if ids else counter.length(words)
-        return _Read(job, index, position, read, length / encoder.batch_budget, tokens)
+        tokens = 0 if item.text is None else encoder.tokens(read)
+        return _Read(job, index, position, read, encoder.length(read) / encoder.batch_budget, tokens)
 
     def _check_pixels(self, item: Item) -> None:
         if not isinstance(item.image, bytes) or self.limits.pixels >= MAX_PIXELS:
