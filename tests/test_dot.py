@@ -18,6 +18,7 @@ from tests.reference.sentence_models import write_dot
 from zoo import loading
 from zoo.errors import NonFiniteEmbeddingError, NormsLostError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import read_json
+from zoo.formats.layout import Opening, open_with
 from zoo.heads import DenseStack
 
 QUERIES, DOCUMENTS = list(TEXTS[:4]), list(TEXTS[4:])
@@ -150,8 +151,7 @@ def test_a_registered_similarity_holds_where_the_files_say_nothing(
     folder = settings(write_dot(tmp_path / "old", *[Normalize()] * unit).folder, similarity_fn_name=said)
     layout = loading.recognise({path.name for path in folder.iterdir()}, lambda file: read_json(folder / file), "old")
     known = replace(zoo.get_spec("text-test"), similarity="dot")
-    options = loading._like(layout, known, "old", local=True, dtype=None)
-    model = layout.load(folder, name="old", trust_remote_code=False, allow_pickle=False, **options)
+    model = open_with(layout, folder, loading._told(layout, Opening("old", like=known), "old"))
     if said == "cosine":
         with pytest.raises(UnrecognisedCheckpointError, match="says 'cosine'"):
             loading._check_similarity(model, known, folder, "the registered old")

@@ -39,8 +39,9 @@ from zoo.errors import (
     UnrecognisedCheckpointError,
     UnsupportedModalityError,
 )
+from zoo.formats.layout import Opening, open_with
 from zoo.formats.settings import Ignore
-from zoo.formats.vlm import load
+from zoo.formats.vlm import VisionLanguage
 from zoo.inputs.item import Item
 from zoo.publishing.certificate import inputs_of, make
 from zoo.publishing.certificate.checking import verify
@@ -90,7 +91,7 @@ def opened_otherwise(folder: Path, like: str, **changes) -> zoo.Embedder:
     spec = zoo.get_spec(like)
     spec = replace(spec, reading=replace(spec.reading, **changes))
     ignore = Ignore(["query_prefix", "visual_prompt_prefix"])  # which hold the prompt that may be changed here
-    return load(folder, name="other", trust_remote_code=False, allow_pickle=False, like=spec, ignore=ignore).eval()
+    return open_with(VisionLanguage(), folder, Opening("other", like=spec, ignore=ignore)).eval()
 
 
 # -------------------------------------------------------------------------------------------------------------- parity

@@ -18,7 +18,8 @@ from tests.hostile_support import bomb, edit, put
 from tests.reference.qwen2_vl import Published, picture, write_adapter, write_qwen2_vl
 from zoo import errors
 from zoo.formats.adapters import read_settings
-from zoo.formats.vlm import load
+from zoo.formats.layout import Opening, open_with
+from zoo.formats.vlm import VisionLanguage
 from zoo.inputs.item import Item
 from zoo.reading import Reading
 
@@ -132,7 +133,7 @@ def test_sizes_of_the_processors_own(copy: Path, key: str, value: int) -> None:
     facts = {**spec.to_dict(), "reading": {**spec.reading.to_dict(), "pixels": []}}
     edit(copy / PICTURES, lambda config: put(config, key, value))
     with pytest.raises(errors.ZooError, match=r"no processor has that|at least .* and at most"):
-        load(copy, name="x", trust_remote_code=False, allow_pickle=False, like=zoo.ModelSpec.from_dict(facts))
+        open_with(VisionLanguage(), copy, Opening("x", like=zoo.ModelSpec.from_dict(facts)))
 
 
 def test_code_beside_the_weights_is_never_run(copy: Path, tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_an_adapter_of_the_hub_takes_no_base_from_this_machine(base: Published, 
     assert zoo.load_model(adapter, like=LIKE).encode(BOTH).isfinite().all()  # one's own may
     spec = zoo.get_spec(LIKE)
     with pytest.raises(errors.HubError, match="Hub repository"):
-        load(adapter, name="x", trust_remote_code=False, allow_pickle=False, like=spec, local=False)
+        open_with(VisionLanguage(), adapter, Opening("x", like=spec, local=False))
 
 
 def test_a_relative_folder_is_no_base_for_a_repository(
@@ -189,7 +190,7 @@ def test_a_relative_folder_is_no_base_for_a_repository(
     adapter = write_adapter(base, tmp_path / "adapter", base_name="org/name").folder
     monkeypatch.chdir(tmp_path)
     with pytest.raises(errors.HubError, match="hf:org/name"):
-        load(adapter, name="x", trust_remote_code=False, allow_pickle=False, like=zoo.get_spec(LIKE), local=False)
+        open_with(VisionLanguage(), adapter, Opening("x", like=zoo.get_spec(LIKE), local=False))
 
 
 @pytest.mark.parametrize(

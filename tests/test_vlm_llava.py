@@ -21,7 +21,8 @@ from tests.reference.llava import PHI35, Published, Row, vectors, write, write_a
 from tests.reference.qwen2_vl import QUESTION, SAME, film, items, picture
 from zoo.encoders.vlm import VlmEncoder, open_processor
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats.vlm import load
+from zoo.formats.layout import Opening, open_with
+from zoo.formats.vlm import VisionLanguage
 from zoo.inputs.item import Item
 from zoo.models.llava_backbones import llava_processor, tiny_llava
 from zoo.reading import Reading
@@ -186,7 +187,9 @@ def test_a_wrong_switch_would_show(like: str, changes: dict, published: dict[str
     changes = {k: v(spec.reading.prompt) if callable(v) else v for k, v in changes.items()}
     otherwise = replace(spec, reading=replace(spec.reading, **changes))
     folder = published[family.folder].folder
-    model = load(folder, name="other", trust_remote_code=False, allow_pickle=family.allow_pickle, like=otherwise).eval()
+    model = open_with(
+        VisionLanguage(), folder, Opening("other", allow_pickle=family.allow_pickle, like=otherwise)
+    ).eval()
     some = [Item(image=picture(2, 160, 30), text="the same in blue")]
     assert furthest(model.encode(some), theirs(published, like, some)) > TELLS
 

@@ -17,7 +17,8 @@ from tests.reference.qwen2_authors import FAMILIES, PICTURE, TOKEN, Family, furt
 from tests.reference.qwen2_vl import QUESTION, SAME, Published, film, items, picture, write_qwen2_vl
 from tests.reference.qwen3_vl import write_qwen3_vl
 from zoo.encoders.vlm import VlmEncoder
-from zoo.formats.vlm import load
+from zoo.formats.layout import Opening, open_with
+from zoo.formats.vlm import VisionLanguage
 from zoo.inputs.item import Item
 from zoo.models.backbones import SPECIALS, TINY_PIXELS, byte_processor, byte_specials, tiny_qwen2_vl
 
@@ -81,7 +82,7 @@ def opened_otherwise(published: Published, like: str, **changes) -> zoo.Embedder
     """The same folder, read with other switches."""
     spec = zoo.get_spec(like)
     spec = replace(spec, reading=replace(spec.reading, **changes))
-    return load(published.folder, name="other", trust_remote_code=False, allow_pickle=False, like=spec).eval()
+    return open_with(VisionLanguage(), published.folder, Opening("other", like=spec)).eval()
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ from tests.reference.qwen3_vl import (
 )
 from tests.reference.vl_utils import utils
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
-from zoo.formats.vlm import load
+from zoo.formats.layout import Opening, open_with
+from zoo.formats.vlm import VisionLanguage
 from zoo.inputs.item import Item
 
 BOUND, TELLS = 1e-5, 1e-3
@@ -143,7 +144,7 @@ def read_otherwise(published: Published, like: str, **changes) -> zoo.Embedder:
     """The same folder, read with other switches."""
     spec = zoo.get_spec(like)
     spec = replace(spec, reading=replace(spec.reading, **changes))
-    return load(published.folder, name="other", trust_remote_code=False, allow_pickle=False, like=spec).eval()
+    return open_with(VisionLanguage(), published.folder, Opening("other", like=spec)).eval()
 
 
 # ----------------------------------------------------------------------------------------------- Qwen3-VL and WeMM: parity

@@ -7,7 +7,8 @@ import numpy as np
 from zoo.embedder import Embedder
 from zoo.errors import InputError, NormsLostError, ZooError
 from zoo.inputs.identity import Contents
-from zoo.registry import PREFIXES, get_spec
+from zoo.loading import is_source
+from zoo.registry import get_spec
 from zoo.spec import ModelSpec, need_one_vector
 from zoo.tables.pairs import Pair, PairTable, numbers_in, place_of
 
@@ -163,7 +164,7 @@ def check_learning(model: Embedder, recipe: Recipe) -> None:
 
 def is_place(name: str) -> bool:
     """Whether `load_model` opens a folder or a library's checkpoint by this name, not a registered model."""
-    return name.startswith((*PREFIXES, "./", "../", "/", "~"))
+    return is_source(name) or name.startswith(("./", "../", "/", "~"))
 
 
 def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) -> None:

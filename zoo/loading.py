@@ -1,6 +1,5 @@
 """Loading: names, folders and Hub repositories → models. A layout is recognised and read, and what came is held to its facts."""
 
-import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +16,11 @@ from zoo.errors import (
     UnrecognisedCheckpointError,
     UnsafeCheckpointError,
 )
-from zoo.formats import check_weights, read_json, recognise
+from zoo.formats import check_weights, read_json
 from zoo.formats.fetching import repository_files
 from zoo.formats.inside import check_inside
-from zoo.formats.settings import NOTHING, Ignore
+from zoo.formats.layout import Layout, Opening, layout_named, open_with, recognise
+from zoo.formats.settings import Ignore
 from zoo.registry import (
     LIKE,
     PREFIXES,
@@ -151,20 +151,20 @@ def open_model(
 ) -> "Embedder":
     """The work behind `zoo.load_model`, which describes the arguments and errors."""
     ignored = Ignore(ignore)
-    options = {
-        "revision": revision,
-        "trust_remote_code": trust_remote_code,
-        "allow_pickle": allow_pickle,
-        "dtype": dtype,
-        "ignore": ignored,
-    }
-    model = _open(name, like, options)
+    opening = Opening(
+        str(name),
+        revision=revision,
+        dtype=dtype,
+        ignore=ignored,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+    )
+    model = _open(name, like, opening)
     ignored.say_unmet()
     return model
 
 
-def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embedder":
-    revision: str | None = options["revision"]
+def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
     known = get_spec(like) if like is not None else None
     if known is not None and known.reading is None and known.attention is None:
         raise UnknownModelError(
@@ -172,33 +172,39 @@ def _open(name: str | Path, like: str | None, options: dict[str, Any]) -> "Embed
             "say themselves how they are read"
         )
     if isinstance(name, Path) or name.startswith(("./", "../", "/", "~")) or name in (".", ".."):
-        del options["revision"]
-        return open_folder(Path(name).expanduser(), like=known, **options)
-    if name.startswith(PREFIXES):
+        return open_folder(Path(name).expanduser(), replace(opening, like=known))
+    if is_source(name):
         if known is not None and not name.startswith("hf:"):
             raise UnknownModelError(f"{name} is read its own way; `like` is for folders and hf: repositories")
-        return _open_source(name, like=known, **options)
+        return _open_source(name, replace(opening, like=known))
     if known is not None:
         raise UnknownModelError(f"{name} is registered and is read its own way; `like` is for folders and repositories")
     spec = get_spec(name)
     if spec.packaged:
         with trusting():
-            model = open_folder(_PACKAGED / spec.name, ignore=options["ignore"])
+            model = open_folder(_PACKAGED / spec.name, Opening(spec.name, ignore=opening.ignore))
     elif not spec.source and not spec.hub_id:
         raise MissingWeightsError(f"{name} has no published weights (it is a test model); use build_model({name!r})")
     else:
         warn_of_license(spec)
-        options["revision"] = revision or spec.revision
-        with trusting(
-            bool(spec.revision) and options["revision"] == spec.revision
-        ):  # else its author may have changed it
-            model = _open_source(spec.source or f"hf:{spec.hub_id}", like=spec, **options)
+        revision = opening.revision or spec.revision
+        with trusting(bool(spec.revision) and revision == spec.revision):  # else its author may have changed it
+            source = spec.source or f"hf:{spec.hub_id}"
+            model = _open_source(source, replace(opening, like=spec, revision=revision))
     check_promise(spec, model.spec, "its checkpoint")
     # The files of all others say how they are read: a loader of its own, or the registered `reading`, is the same for all.
-    if not spec.packaged and spec.reading is None and not spec.source.startswith(("open_clip:", "timm:")):
+    if not spec.packaged and spec.reading is None and not spec.source:
         _check_parts(model, spec)
-    model.spec = replace(spec, revision=revision or model.spec.revision or spec.revision)
+    model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision)
     return model
+
+
+def is_source(name: str) -> bool:
+    """Whether a name says itself where the weights are: "hf:…", "timm:…", or those of a layout that another package brings."""
+    if name.startswith(PREFIXES):
+        return True
+    layout = layout_named(name.partition(":")[0]) if ":" in name else None  # asked last: a registered name has no colon
+    return layout is not None and layout.opens_names
 
 
 def _check_parts(model: "Embedder", spec: ModelSpec) -> None:
@@ -231,34 +237,18 @@ def warn_of_license(spec: ModelSpec) -> None:
         warnings.warn(f"the weights of {spec.name} are for non-commercial use ({spec.license})", stacklevel=5)
 
 
-def _open_source(
-    source: str,
-    *,
-    revision: str | None,
-    trust_remote_code: bool,
-    allow_pickle: bool,
-    like: ModelSpec | None = None,
-    dtype: "torch.dtype | None" = None,
-    ignore: Ignore = NOTHING,
-) -> "Embedder":
+def _open_source(source: str, opening: Opening) -> "Embedder":
     kind, _, rest = source.partition(":")
     if kind == "hf":
         repo, _, pinned = rest.partition("@")
-        revision = revision or pinned or None
-        return _open_repository(repo, revision, trust_remote_code, allow_pickle, like, dtype, ignore)
-    module = importlib.import_module(f"zoo.formats.{kind}")
-    return module.open_name(rest, revision=revision, allow_pickle=allow_pickle, ignore=ignore)
+        return _open_repository(replace(opening, name=repo, revision=opening.revision or pinned or None))
+    layout = layout_named(kind)
+    if layout is None:
+        raise UnknownModelError(f"{source}: there is no layout {kind!r}; is the package installed that brings it?")
+    return layout.open_name(rest, replace(opening, name=rest))
 
 
-def open_folder(
-    folder: Path,
-    *,
-    trust_remote_code: bool = False,
-    allow_pickle: bool = False,
-    like: ModelSpec | None = None,
-    dtype: "torch.dtype | None" = None,
-    ignore: Ignore = NOTHING,
-) -> "Embedder":
+def open_folder(folder: Path, opening: Opening) -> "Embedder":
     """A model from a local folder, recognised by its own configuration files."""
     if not folder.is_dir():
         what = "is a file; pass the folder that holds it" if folder.exists() else "does not exist"
@@ -270,31 +260,29 @@ def open_folder(
         return read_json(folder / file)
 
     layout = recognise(names, read, str(folder))
-    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "ignore": ignore}
-    options |= _like(layout, like, str(folder), local=True, dtype=dtype)
-    return _with_facts(layout.load(folder, name=folder.resolve().name, **options), folder, like)
+    told = _told(layout, replace(opening, name=folder.resolve().name, local=True), str(folder))
+    return _with_facts(open_with(layout, folder, told), folder, opening.like)
 
 
-def _like(
-    layout: Any, like: ModelSpec | None, where: str, *, local: bool, dtype: "torch.dtype | None"
-) -> dict[str, Any]:
-    """The registered model that a checkpoint is read like, for the layouts whose files do not say it, which also heed a dtype.
+def _told(layout: Layout, opening: Opening, where: str) -> Opening:
+    """What a layout is told of the registered model that a checkpoint is read like; of one whose files say it all, nothing.
 
-    Args:
-        local: whether it is the user's own folder, which may name others on this machine.
+    Raises:
+        UnrecognisedCheckpointError: its files say themselves how they are read, and the model that was named says it too.
     """
-    if getattr(layout, "NEEDS_LIKE", False):
-        return {"like": like, "local": local, "dtype": dtype}
-    if getattr(layout, "TAKES_ATTENTION", False) and (like is None or like.reading is None):
-        known = {"attention": like.attention if like is not None else None}
-        if like is not None and getattr(layout, "TAKES_SIMILARITY", False):
-            known["similarity"] = like.similarity
-        return known
+    like = opening.like
+    if "reading" in layout.told:
+        return opening
+    if "attention" in layout.told and (like is None or like.reading is None):
+        if like is None:
+            return opening
+        similarity = like.similarity if "similarity" in layout.told else opening.similarity
+        return replace(opening, attention=like.attention, similarity=similarity)
     if like is not None and (like.reading is not None or like.attention is not None):
         raise UnrecognisedCheckpointError(
-            f"{where} says itself how it is read ({layout.LOOKED_FOR.partition(':')[0]}); open it without like={like.name!r}"
+            f"{where} says itself how it is read ({layout.looked_for.partition(':')[0]}); open it without like={like.name!r}"
         )
-    return {}
+    return opening
 
 
 def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Embedder":
@@ -328,52 +316,38 @@ def _check_similarity(model: "Embedder", spec: ModelSpec, folder: Path, where: s
         )
 
 
-def _open_repository(
-    repo: str,
-    revision: str | None,
-    trust_remote_code: bool,
-    allow_pickle: bool,
-    like: ModelSpec | None,
-    dtype: "torch.dtype | None",
-    ignore: Ignore,
-) -> "Embedder":
+def _open_repository(opening: Opening) -> "Embedder":
+    """The repository `opening.name` of the Hub."""
+    repo, revision = opening.name, opening.revision
     if not hub.REPO.fullmatch(repo):
         raise HubError(f"{repo!r} is no Hub repository; write hf:<org>/<name>[@revision]")
-    if trust_remote_code and not hub.COMMIT.fullmatch(revision or ""):
+    if opening.trust_remote_code and not hub.COMMIT.fullmatch(revision or ""):
         raise UnsafeCheckpointError(
             f"trust_remote_code runs Python code of {repo}; pin it with revision=<full 40-digit commit>"
         )
-
-    from zoo.formats.backbones import check_text
-    from zoo.formats.transformers import refuse_code
-
+    where = f"hf:{repo}"
     listing = repository_files(repo, revision)
     names, commit = set(listing.names), listing.commit
 
     def read(file: str) -> Any:
         return read_json(Path(hub.download(repo, file, commit)))
 
-    layout = recognise(names, read, f"hf:{repo}")
-    wanted = [name for name in layout.wanted(names) if trust_remote_code or not name.endswith(".py")]
+    layout = recognise(names, read, where)
+    wanted = [name for name in layout.files(names) if opening.trust_remote_code or not name.endswith(".py")]
     wanted = sorted({*wanted, FACTS} & names)
     # What would be refused after the download is refused before it.
     weights = [name for name in wanted if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     for place in sorted({str(PurePosixPath(name).parent) for name in weights} or {"."}):  # of each module by itself
         files = [name for name in weights if str(PurePosixPath(name).parent) == place]
-        check_weights(files, f"hf:{repo}" + (f"/{place}" if place != "." else ""), "*.safetensors", allow_pickle)
+        check_weights(files, where + (f"/{place}" if place != "." else ""), "*.safetensors", opening.allow_pickle)
     config = read("config.json") if "config.json" in wanted else {}
-    chosen, like = like, like or spec_of_repository(repo)
+    chosen, like = opening.like, opening.like or spec_of_repository(repo)
     if chosen is None and like is not None:
         warn_of_license(like)
-    if not getattr(layout, "NEEDS_LIKE", False):
-        refuse_code(config, f"hf:{repo}", trust_remote_code)
-        check_text(config, f"hf:{repo}", ignore, like.attention if like is not None else None)
-    elif FACTS not in names:  # those never need the repository's code, but a model that they are read like
-        layout.check_backbone(config, like, f"hf:{repo}")
+    told = _told(layout, replace(opening, like=like, local=False), where)
+    layout.check_config(config, names, told, where)
     folder = hub.download_files(listing, wanted)
-    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "ignore": ignore}
-    options |= _like(layout, like, f"hf:{repo}", local=False, dtype=dtype)
-    model = _with_facts(layout.load(folder, name=repo, **options), folder, chosen)
+    model = _with_facts(open_with(layout, folder, told), folder, chosen)
     if chosen is not None:
         _check_similarity(model, chosen, folder, f"the registered {chosen.name}")
     model.spec = replace(model.spec, hub_id=repo, revision=commit)

@@ -158,7 +158,8 @@ def source(name: str) -> str | Path:
     Raises:
         UnknownModelError: no such name, with the nearest ones. ZooError: no such folder.
     """
-    from zoo.registry import LIKE, PREFIXES, get_spec, is_registered
+    from zoo.loading import is_source
+    from zoo.registry import LIKE, get_spec, is_registered
 
     if LIKE in name and Path(name).expanduser().is_dir():  # "photos like these"
         return Path(name).expanduser()
@@ -169,7 +170,7 @@ def source(name: str) -> str | Path:
     if place.startswith((".", "/", "~")):
         what = "is a file; name the folder that holds it" if folder.exists() else "does not exist"
         raise ZooError(f"{place} {what}; expected the folder of a model")
-    if not place.startswith(PREFIXES):
+    if not is_source(place):
         if "/" in place:
             raise ZooError(f"there is no folder {name}; write hf:{name} for a repository of the Hub")
         get_spec(place)

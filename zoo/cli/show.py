@@ -37,12 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from zoo.loading import load_model
+    from zoo.loading import is_source, load_model
     from zoo.publishing.cards import reading_rows
-    from zoo.registry import LIKE, PREFIXES, get_spec
+    from zoo.registry import LIKE, get_spec
 
     where = source(arguments.name)
-    opened = isinstance(where, Path) or where.startswith((*PREFIXES, ".", "/", "~")) or LIKE in where
+    opened = isinstance(where, Path) or is_source(where) or where.startswith((".", "/", "~")) or LIKE in where
     spec = load_model(where, device="cpu", ignore=arguments.ignore).spec if opened else get_spec(where)
     if arguments.json:
         print_json(spec.to_dict())

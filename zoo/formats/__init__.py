@@ -1,18 +1,12 @@
-"""Checkpoint layouts, one file each, recognised by a checkpoint's own configuration files.
+"""Checkpoint layouts, one file each behind one protocol (`layout.Layout`), recognised by a checkpoint's own configuration files.
 
-A layout module has `ORDER` (lower is asked first), `LOOKED_FOR` (what it looks for, in words),
-`recognises(names, read_json)`, `wanted(names)` (files worth downloading) and `load(folder, ...)`, which follows or refuses
-every setting of its files (`settings`; the settings themselves are listed in `known`).
-Before a layout builds anything, `schema` holds the configuration and `sizes` the weights to what a model can be.
+A layout follows or refuses every setting of its files (`settings`; the settings themselves are listed in `known`). Before one
+builds anything, `checks` looks over the folder, `schema` holds the configuration and `sizes` the weights to what a model can be.
+Here are the names of files that several layouts share, and how JSON is read.
 """
 
-import importlib
-import pkgutil
 import re
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
@@ -40,30 +34,6 @@ PROCESSOR_FILES = (
     "chat_template.json",
     "chat_template.jinja",
 )
-
-
-@cache
-def all_layouts() -> tuple[ModuleType, ...]:
-    """Every layout, in the order in which they are asked."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    return tuple(sorted((m for m in modules if hasattr(m, "ORDER")), key=lambda module: module.ORDER))
-
-
-def recognise(names: set[str], read: Callable[[str], dict[str, Any]], where: str) -> Any:
-    """The layout that reads a checkpoint with these file names.
-
-    Raises:
-        UnrecognisedCheckpointError: none does; the message lists the files that were looked for.
-    """
-    layouts = all_layouts()
-    for layout in layouts:
-        if layout.recognises(names, read):
-            return layout
-    looked_for = "\n".join(f"  {layout.LOOKED_FOR}" for layout in layouts)
-    raise UnrecognisedCheckpointError(
-        f"{where} holds no checkpoint layout that the zoo reads. Looked for:\n{looked_for}\n"
-        f"Found: {', '.join(sorted(names)[:12]) or 'nothing'}"
-    )
 
 
 def weight_files(names: set[str], stem: str, pickles: tuple[str, ...], folder: str = "") -> list[str]:

@@ -10,9 +10,9 @@ from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
 from zoo.formats.known import open_clip as known
+from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.formats.probing import check_vector
 from zoo.formats.scale import scale_of
-from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore, read
 from zoo.formats.sizes import check_size
 from zoo.formats.tokenizer import check_tokenizer
@@ -25,20 +25,75 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.encoders.pixels import PixelTransform
 
-ORDER = 10
-LOOKED_FOR = "open_clip: open_clip_config.json and open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
 _MODES = ("shortest", "longest", "squash")
 _STEMS = ("open_clip_model", "open_clip_pytorch_model")
 
 
-def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
-    """Whether open_clip wrote these files; where its weights are a pickle, and transformers' safetensors are there, those win."""
-    if CONFIG not in names or any(file.endswith(".safetensors") for file in _own(names)):
-        return CONFIG in names
-    config = read("config.json") if "config.json" in names else None
-    theirs = isinstance(config, dict) and config.get("model_type") in DUAL and weight_files(names, "model", ())
-    return not theirs
+@register_layout
+class OpenClip(Layout):
+    """Dual towers that open_clip wrote, and its pretrained tags by name."""
+
+    name = "open_clip"
+    order = 10
+    looked_for = "open_clip: open_clip_config.json and open_clip_model.safetensors"
+
+    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
+        """Whether open_clip wrote these files; where its weights are a pickle, and transformers' safetensors are there, those win."""
+        if CONFIG not in names or any(file.endswith(".safetensors") for file in _own(names)):
+            return CONFIG in names
+        config = read_json("config.json") if "config.json" in names else None
+        theirs = isinstance(config, dict) and config.get("model_type") in DUAL and weight_files(names, "model", ())
+        return not theirs
+
+    def files(self, names: set[str]) -> list[str]:
+        """Configuration, one file of weights, tokenizer."""
+        return sorted({n for n in names if n == CONFIG or n in TOKENIZER_FILES} | set(_weights(names)))
+
+    def load(self, folder: Path, opening: Opening) -> "Embedder":
+        """The dual towers of a folder with open_clip_config.json."""
+        config = read(read_object(folder / CONFIG), known.CONFIG, folder / CONFIG, opening.ignore)
+        preprocess = config.get("preprocess_cfg") or {}
+        if not isinstance(config.get("model_cfg"), dict) or not isinstance(preprocess, dict):
+            raise UnrecognisedCheckpointError(
+                f'{folder / CONFIG} has no "model_cfg", or a "preprocess_cfg" that is no object'
+            )
+        check_numbers(preprocess, str(folder / CONFIG), "preprocess_cfg")
+        model_cfg = _settings(config["model_cfg"], folder / CONFIG, opening.ignore)
+        preprocess = read(preprocess, known.PREPROCESS, folder / CONFIG, opening.ignore, "preprocess_cfg.")
+        files = _weights({path.name for path in folder.iterdir()})
+        check_weights(files, str(folder), "open_clip_model.safetensors", opening.allow_pickle)
+        model = _assemble(model_cfg, preprocess, folder / files[0], opening.name, folder, opening.ignore)
+        if model_cfg["text_cfg"].get("hf_tokenizer_name") and any(
+            (folder / file).is_file() for file in TOKENIZER_FILES
+        ):
+            check_tokenizer(folder, model.towers[1].encoder.tokenizer.tokenizer, opening.ignore)
+        return model
+
+    def open_name(self, name: str, opening: Opening) -> "Embedder":
+        """`open_clip:<arch>/<tag>`: a pretrained tag, its weights fetched from the Hub repository that open_clip names."""
+        from zoo.formats.fetching import repository_files
+        from zoo.hub import download_files
+
+        arch, tag = parse_name(name)
+        model_cfg, pretrained = tag_config(arch, tag)
+        parts = (pretrained.get("hf_hub") or "").strip("/").split("/")
+        if len(parts) < 2:
+            from open_clip import download_pretrained
+
+            check_weights([Path(pretrained["url"]).name], f"open_clip:{name}", "safetensors", opening.allow_pickle)
+            return _assemble(model_cfg, pretrained, Path(download_pretrained(pretrained)), f"{arch}/{tag}", None)
+        repo, file = "/".join(parts[:2]), "/".join(parts[2:])
+        listing = repository_files(repo, opening.revision)
+        names = set(listing.names)
+        stem = Path(file).stem if file else None
+        files = weight_files(names, stem, (file,)) if stem else _weights(names)
+        check_weights(files, f"open_clip:{name} (hf:{repo})", "open_clip_model.safetensors", opening.allow_pickle)
+        tokenizer = [n for n in sorted(names) if n in TOKENIZER_FILES]
+        folder = download_files(listing, [*files, *tokenizer])
+        model = _assemble(model_cfg, pretrained, folder / files[0], f"{arch}/{tag}", folder)
+        model.spec = replace(model.spec, hub_id=repo, revision=listing.commit)
+        return model
 
 
 def _own(names: set[str]) -> list[str]:
@@ -51,33 +106,6 @@ def _own(names: set[str]) -> list[str]:
 def _weights(names: set[str]) -> list[str]:
     # Another library's model.safetensors may lie beside open_clip's pickle: it is taken only where there is nothing else.
     return _own(names) or weight_files(names, "model", ("pytorch_model.bin",))
-
-
-def wanted(names: set[str]) -> list[str]:
-    """Configuration, one file of weights, tokenizer."""
-    return sorted({n for n in names if n == CONFIG or n in TOKENIZER_FILES} | set(_weights(names)))
-
-
-def load(
-    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
-) -> "Embedder":
-    """The dual towers of a folder with open_clip_config.json."""
-    check_folder(folder)
-    config = read(read_object(folder / CONFIG), known.CONFIG, folder / CONFIG, ignore)
-    preprocess = config.get("preprocess_cfg") or {}
-    if not isinstance(config.get("model_cfg"), dict) or not isinstance(preprocess, dict):
-        raise UnrecognisedCheckpointError(
-            f'{folder / CONFIG} has no "model_cfg", or a "preprocess_cfg" that is no object'
-        )
-    check_numbers(preprocess, str(folder / CONFIG), "preprocess_cfg")
-    model_cfg = _settings(config["model_cfg"], folder / CONFIG, ignore)
-    preprocess = read(preprocess, known.PREPROCESS, folder / CONFIG, ignore, "preprocess_cfg.")
-    files = _weights({path.name for path in folder.iterdir()})
-    check_weights(files, str(folder), "open_clip_model.safetensors", allow_pickle)
-    model = _assemble(model_cfg, preprocess, folder / files[0], name, folder, ignore)
-    if model_cfg["text_cfg"].get("hf_tokenizer_name") and any((folder / file).is_file() for file in TOKENIZER_FILES):
-        check_tokenizer(folder, model.towers[1].encoder.tokenizer.tokenizer, ignore)
-    return model
 
 
 def _settings(model_cfg: dict[str, Any], where: Path, ignore: Ignore) -> dict[str, Any]:
@@ -99,34 +127,6 @@ def _settings(model_cfg: dict[str, Any], where: Path, ignore: Ignore) -> dict[st
             raise UnrecognisedCheckpointError(f"{where}: the {part} of its model_cfg must be an object")
         model_cfg[part] = read(model_cfg[part], table, where, ignore, f"model_cfg.{part}.")
     return model_cfg
-
-
-def open_name(
-    name: str, *, revision: str | None = None, allow_pickle: bool = False, ignore: Ignore = NOTHING
-) -> "Embedder":
-    """`open_clip:<arch>/<tag>`: a pretrained tag, its weights fetched from the Hub repository that open_clip names."""
-    from zoo.formats.fetching import repository_files
-    from zoo.hub import download_files
-
-    arch, tag = parse_name(name)
-    model_cfg, pretrained = tag_config(arch, tag)
-    parts = (pretrained.get("hf_hub") or "").strip("/").split("/")
-    if len(parts) < 2:
-        from open_clip import download_pretrained
-
-        check_weights([Path(pretrained["url"]).name], f"open_clip:{name}", "safetensors", allow_pickle)
-        return _assemble(model_cfg, pretrained, Path(download_pretrained(pretrained)), f"{arch}/{tag}", None)
-    repo, file = "/".join(parts[:2]), "/".join(parts[2:])
-    listing = repository_files(repo, revision)
-    names = set(listing.names)
-    stem = Path(file).stem if file else None
-    files = weight_files(names, stem, (file,)) if stem else _weights(names)
-    check_weights(files, f"open_clip:{name} (hf:{repo})", "open_clip_model.safetensors", allow_pickle)
-    tokenizer = [n for n in sorted(names) if n in TOKENIZER_FILES]
-    folder = download_files(listing, [*files, *tokenizer])
-    model = _assemble(model_cfg, pretrained, folder / files[0], f"{arch}/{tag}", folder)
-    model.spec = replace(model.spec, hub_id=repo, revision=listing.commit)
-    return model
 
 
 def parse_name(name: str) -> tuple[str, str]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, read_json
+from zoo.formats.checks import check_folder
+from zoo.formats.layout import Layout, Opening, open_with, register_layout
 from zoo.formats.schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
-from zoo.formats.schema import PARTS, calibration_of, check_config, check_folder, part_class, scale_of
-from zoo.formats.settings import NOTHING, Ignore
+from zoo.formats.schema import PARTS, calibration_of, check_config, part_class, scale_of
 from zoo.formats.sizes import Entry, check_numel, check_shapes, no_memory, no_parameters, read_header
 from zoo.spec import ModelSpec
 
@@ -20,30 +21,35 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MODEL_TYPE = "zoo"
-ORDER = 0
-LOOKED_FOR = 'the zoo\'s own: config.json with "model_type": "zoo", and model.safetensors'
 
 
-def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
-    """Whether these files are a folder of `save_pretrained`."""
-    if CONFIG not in names:
-        return False
-    config = read(CONFIG)
-    return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
+@register_layout
+class Saved(Layout):
+    """A folder of `save_pretrained`."""
 
+    name = "zoo"
+    order = 0
+    looked_for = 'the zoo\'s own: config.json with "model_type": "zoo", and model.safetensors'
 
-def wanted(names: set[str]) -> list[str]:
-    """Configuration, weights and tokenizer."""
-    assets = {*TOKENIZER_FILES, *PROCESSOR_FILES}
-    known = {CONFIG, WEIGHTS, *assets}
-    return sorted(n for n in names if n in known or (n.startswith("tower") and Path(n).name in assets))
+    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
+        """Whether these files are a folder of `save_pretrained`."""
+        if CONFIG not in names:
+            return False
+        config = read_json(CONFIG)
+        return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
 
+    def files(self, names: set[str]) -> list[str]:
+        """Configuration, weights and tokenizer."""
+        assets = {*TOKENIZER_FILES, *PROCESSOR_FILES}
+        known = {CONFIG, WEIGHTS, *assets}
+        return sorted(n for n in names if n in known or (n.startswith("tower") and Path(n).name in assets))
 
-def load(
-    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
-) -> "Embedder":
-    """The model saved there; the configuration names only parts of the zoo."""
-    return load_saved(folder)
+    def load(self, folder: Path, opening: Opening) -> "Embedder":
+        """The model saved there; its description is held to the schema and to the weights before memory is taken."""
+        spec, config, header = _checked(folder)
+        model = _built(spec, config, str(folder / CONFIG), folder)
+        _fill(model, folder / WEIGHTS, header)
+        return model
 
 
 def _rebuild(entry: dict[str, Any], role: str, where: str, **extra: Any) -> "nn.Module":
@@ -116,17 +122,14 @@ def _dim(tower: "Tower") -> int:
 
 
 def load_saved(folder: Path) -> "Embedder":
-    """A folder of `save_pretrained`; its description is held to the schema and to the weights before memory is taken.
+    """A folder of `save_pretrained`, for those who know that it is one.
 
     Raises:
         UnrecognisedCheckpointError: config.json does not describe a model of the zoo.
         MissingWeightsError: weights are missing, damaged, not finite, or of another shape.
         UnsafeCheckpointError: it names other code, or files outside the folder.
     """
-    spec, config, header = _checked(folder)
-    model = _built(spec, config, str(folder / CONFIG), folder)
-    _fill(model, folder / WEIGHTS, header)
-    return model
+    return open_with(Saved(), folder, Opening(name=folder.name))
 
 
 def load_readers(folder: Path) -> tuple[dict[str, Any], list["Encoder"]]:
@@ -148,6 +151,7 @@ def reopened(folder: Path, saved: "Embedder") -> "Embedder":
     Raises:
         As `load_saved`.
     """
+    check_folder(folder)
     spec, config, header = _checked(folder)
     with no_parameters():
         model = _built(spec, config, str(folder / CONFIG), folder)
@@ -169,6 +173,10 @@ def share_weights(model: "nn.Module", saved: "nn.Module", path: Path, header: di
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a folder, held to its schema; raises as `load_saved`, but for the weights."""
     check_folder(folder)
+    return _config(folder)
+
+
+def _config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     check_config(config, str(folder / CONFIG))
     for assets in {entry.get("assets", ".") for entry in config["towers"]} - {"."}:
@@ -179,7 +187,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _checked(folder: Path) -> tuple[ModelSpec, dict[str, Any], dict[str, Entry]]:
     """Facts, configuration and the weights' header of a folder, once they fit each other."""
     where, path = str(folder / CONFIG), folder / WEIGHTS
-    config = read_config(folder)
+    config = _config(folder)
     spec = ModelSpec.from_dict(config["spec"])
     header = read_header(path)
     with no_memory(where):

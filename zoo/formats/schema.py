@@ -11,14 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from zoo.encoders.checking import check_numbers, check_open_clip_name
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import HALF_SAVED, read_json
-from zoo.formats.inside import check_inside
 from zoo.spec import MODALITIES, Calibration, LogitScale, ModelSpec
 from zoo.strangers.schema import check_keys
 
@@ -65,11 +63,6 @@ _INERT = ("_name_or_path", "_commit_hash")
 # Parts of the shape that transformers' own configurations keep under private names, all of them numbers.
 _SHAPE = ("_sliding_window_pattern", "_remove_final_layer_norm", "_pad_token_id", "_frame_rate")
 _ASSETS = re.compile(r"\.|tower\d")
-# Of tokenizers, by their names in transformers.
-_TOKENIZER = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm", ".codes", ".tokenizer", ".vocab")
-_READ = (*_TOKENIZER, ".safetensors", ".bin", ".pt", ".pth", ".py")
-_FOLDERS = ("additional_chat_templates",)  # of which transformers reads all files by itself
-LONGEST_TOKENIZER = 200_000_000  # bytes; Gemma's has 33 million
 
 
 def check_config(config: Any, where: str) -> None:
@@ -158,41 +151,6 @@ def check_modules(rows: Any, where: str) -> list[dict[str, Any]]:
         if parts.is_absolute() or ".." in parts.parts or "\\" in place or "\0" in place:
             raise UnsafeCheckpointError(f"{where}: the path {place!r} lies outside the checkpoint")
     return rows
-
-
-def check_folder(folder: Path, root: Path | None = None, *, adapter: bool = False) -> None:
-    """What holds for the files of every layout before they are read: they lie inside, and change the model in no other way.
-
-    Links into a cache of huggingface_hub are its own. Also checks zoo.json, where there is one.
-
-    Args:
-        root: the checkpoint's folder, where `folder` is one inside it.
-        adapter: whether the layout reads an adapter there itself.
-
-    Raises:
-        UnsafeCheckpointError: a link leads out of the checkpoint, a file is a FIFO or device, or an adapter would change the model as it loads.
-        UnrecognisedCheckpointError: an absurdly large tokenizer, or a save that was killed over another model.
-    """
-    if (folder / HALF_SAVED).exists():
-        raise UnrecognisedCheckpointError(
-            f"{folder} holds files of two models: saving over the first was stopped half-way ({HALF_SAVED}); save the model "
-            "into it again, or remove the folder"
-        )
-    inside = (root or folder).resolve()
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix in _READ] if folder.is_dir() else []
-    for inner in (folder / name for name in _FOLDERS):
-        paths += [inner, *sorted(inner.iterdir())] if inner.is_dir() else []
-    for path in [folder, *paths] if root else paths:
-        check_inside(path, inside)
-        if path.suffix in _TOKENIZER and path.is_file() and path.stat().st_size > LONGEST_TOKENIZER:
-            raise UnrecognisedCheckpointError(f"{path} has {path.stat().st_size:,} bytes; no tokenizer is so large")
-    if not adapter and (folder / "adapter_config.json").exists():
-        raise UnsafeCheckpointError(
-            f"{folder} holds adapter_config.json, by which transformers would change the model as it loads; merge the "
-            "adapter into the weights (see training/adapters.py), or remove the file"
-        )
-    if root is None and (folder / "zoo.json").is_file():
-        check_facts(read_json(folder / "zoo.json"), str(folder / "zoo.json"))
 
 
 def part_class(kind: Any, role: str, where: str) -> type:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, read_json, read_object, schema, weight_files
+from zoo.formats.backbones import check_text
+from zoo.formats.checks import check_folder
 from zoo.formats.known import sentence_transformers as known
-from zoo.formats.settings import NOTHING, Ignore, Table, read
+from zoo.formats.layout import Layout, Opening, register_layout
+from zoo.formats.settings import Ignore, Table, read
 from zoo.formats.sizes import SLACK
 from zoo.formats.tensors import read_tensors
-from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, text_spec
+from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, refuse_code, text_spec
 from zoo.spec import LONGEST_PROMPT, Attention, Similarity
 from zoo.strangers.schema import check_keys
 
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.encoders.base import Encoder
 
-ORDER = 20
-TAKES_ATTENTION = True  # as in `zoo.formats.transformers`
-TAKES_SIMILARITY = True  # and how vectors are compared, in the same way
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")
 TABLES = {
@@ -55,73 +55,75 @@ FLAGS = {
 }
 
 
-def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
-    """Whether sentence-transformers wrote these files."""
-    return MODULES in names
+@register_layout
+class SentenceTransformers(Layout):
+    """Modules in a row, as sentence-transformers writes them."""
 
+    name = "sentence-transformers"
+    order = 20
+    looked_for = LOOKED_FOR
+    told = frozenset({"attention", "similarity"})
 
-def wanted(names: set[str]) -> list[str]:
-    """Small files everywhere, and one set of weights a folder (ONNX, OpenVINO and TensorFlow copies stay behind)."""
-    small = {n for n in names if PurePosixPath(n).name in TOKENIZER_FILES or n.endswith((".json", ".py"))}
-    folders = {str(PurePosixPath(n).parent) for n in names if n.endswith(("model.safetensors", *PICKLES))}
-    weights: set[str] = set()
-    for folder in folders:
-        weights.update(weight_files(names, "model", PICKLES, "" if folder == "." else folder))
-    return sorted(n for n in small | weights if not n.startswith(("onnx", "openvino")))
+    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
+        """Whether sentence-transformers wrote these files."""
+        return MODULES in names
 
+    def files(self, names: set[str]) -> list[str]:
+        """Small files everywhere, and one set of weights a folder (ONNX, OpenVINO and TensorFlow copies stay behind)."""
+        small = {n for n in names if PurePosixPath(n).name in TOKENIZER_FILES or n.endswith((".json", ".py"))}
+        folders = {str(PurePosixPath(n).parent) for n in names if n.endswith(("model.safetensors", *PICKLES))}
+        weights: set[str] = set()
+        for folder in folders:
+            weights.update(weight_files(names, "model", PICKLES, "" if folder == "." else folder))
+        return sorted(n for n in small | weights if not n.startswith(("onnx", "openvino")))
 
-def load(
-    folder: Path,
-    *,
-    name: str,
-    trust_remote_code: bool,
-    allow_pickle: bool,
-    ignore: Ignore = NOTHING,
-    attention: Attention | None = None,
-    similarity: Similarity = "cosine",
-) -> "Embedder":
-    """The modules in order: an encoder, its pooling, and dense layers as the head.
+    def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
+        """Refuses the backbone by its config.json, where that lies in the root."""
+        refuse_code(config, where, opening.trust_remote_code)
+        check_text(config, where, opening.ignore, opening.attention)
 
-    Args:
-        similarity: how vectors are compared where the files do not say it.
-    """
-    from zoo.embedder import Embedder, Tower
-    from zoo.heads import DenseStack
+    def load(self, folder: Path, opening: Opening) -> "Embedder":
+        """The modules in order: an encoder, its pooling, and dense layers as the head."""
+        from zoo.embedder import Embedder, Tower
+        from zoo.heads import DenseStack
 
-    schema.check_folder(folder)
-    rows = schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
-    for row in rows:
-        read(row, known.MODULES, folder / MODULES, ignore)
-    modules = [_module(row, folder) for row in rows]
-    settings = _read(folder / SETTINGS, known.SETTINGS, ignore)
-    check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
-    if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
-        raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
-    similarity = settings.get("similarity_fn_name") or similarity
-    prompts = _prompts(settings, folder / SETTINGS)
-    if not modules or modules[0][0] not in FIRST:
-        raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
-    kind, path = modules[0]
-    if kind == "CLIPModel" or (kind == "Transformer" and read_object(path / "config.json").get("model_type") in DUAL):
-        if any(after != "Normalize" for after, _ in modules[1:]):
-            raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
-        first = _first(path, known.DUAL_TRANSFORMER, ignore)
-        model = load_dual(path, name=name, allow_pickle=allow_pickle, ignore=ignore)
-        _check_processing(first.get("processing_kwargs"), model, path, ignore)
-        model.spec = replace(model.spec, similarity=similarity, **prompts)
-        if similarity == "dot" and modules[1:]:
-            for tower in model.towers:
-                tower.head = DenseStack([{"kind": "normalize"}])
+        rows = schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
+        for row in rows:
+            read(row, known.MODULES, folder / MODULES, opening.ignore)
+        modules = [_module(row, folder) for row in rows]
+        settings = _read(folder / SETTINGS, known.SETTINGS, opening.ignore)
+        check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
+        if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
+            raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
+        similarity = settings.get("similarity_fn_name") or opening.similarity
+        prompts = _prompts(settings, folder / SETTINGS)
+        if not modules or modules[0][0] not in FIRST:
+            raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
+        kind, path = modules[0]
+        if kind == "CLIPModel" or (
+            kind == "Transformer" and read_object(path / "config.json").get("model_type") in DUAL
+        ):
+            if any(after != "Normalize" for after, _ in modules[1:]):
+                raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
+            first = _first(path, known.DUAL_TRANSFORMER, opening.ignore)
+            model = load_dual(path, name=opening.name, allow_pickle=opening.allow_pickle, ignore=opening.ignore)
+            _check_processing(first.get("processing_kwargs"), model, path, opening.ignore)
+            model.spec = replace(model.spec, similarity=similarity, **prompts)
+            if similarity == "dot" and modules[1:]:
+                for tower in model.towers:
+                    tower.head = DenseStack([{"kind": "normalize"}])
+            return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
+        encoder = (
+            _static(path, opening.allow_pickle, opening.ignore)
+            if kind == "StaticEmbedding"
+            else _transformer(
+                path, folder, opening.allow_pickle, opening.trust_remote_code, opening.ignore, opening.attention
+            )
+        )
+        pooler, head, dim = _after(modules[1:], encoder, folder, opening.allow_pickle, similarity, opening.ignore)
+        spec = text_spec(opening.name, encoder, dim, similarity=similarity, attention=opening.attention, **prompts)
+        model = Embedder(spec, [Tower(encoder, pooler, head)])
         return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
-    encoder = (
-        _static(path, allow_pickle, ignore)
-        if kind == "StaticEmbedding"
-        else _transformer(path, folder, allow_pickle, trust_remote_code, ignore, attention)
-    )
-    pooler, head, dim = _after(modules[1:], encoder, folder, allow_pickle, similarity, ignore)
-    spec = text_spec(name, encoder, dim, similarity=similarity, attention=attention, **prompts)
-    model = Embedder(spec, [Tower(encoder, pooler, head)])
-    return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
 
 
 def _check_processing(calls: Any, model: "Embedder", where: Path, ignore: Ignore) -> None:
@@ -187,7 +189,7 @@ def _module(entry: dict[str, Any], folder: Path) -> tuple[str, Path]:
         raise UnrecognisedCheckpointError(f"{folder / MODULES}: the module {name} is not supported; {LOOKED_FOR}")
     path = folder / place
     if path != folder and path.is_dir():
-        schema.check_folder(path, root=folder)
+        check_folder(path, root=folder)
     return name, path
 
 

@@ -13,10 +13,11 @@ from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object, weight_files
 from zoo.formats.known import timm as known
+from zoo.formats.layout import Layout, Opening, open_with, register_layout
 from zoo.formats.probing import check_vector
-from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore, read
 from zoo.formats.sizes import check_size, no_memory
+from zoo.formats.transformers import refuse_code
 from zoo.spec import ModelSpec
 from zoo.strangers.schema import check_keys
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.encoders.pixels import PixelTransform
 
-ORDER = 40
 CONFIG: dict[str, Any] = {
     "architecture": str,
     "model_args": dict[str, Any] | None,
@@ -43,64 +43,115 @@ SIZES = (
     "num_features",
 )
 _CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}
-LOOKED_FOR = 'timm: config.json with "architecture", and model.safetensors'
 
 
-def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
-    """Whether timm wrote these files."""
-    if "config.json" not in names:
-        return False
-    config = read("config.json")
-    return isinstance(config, dict) and isinstance(config.get("architecture"), str) and "model_type" not in config
+@register_layout
+class Timm(Layout):
+    """Image encoders that timm wrote, and its pretrained models by name."""
 
+    name = "timm"
+    order = 40
+    looked_for = 'timm: config.json with "architecture", and model.safetensors'
 
-def wanted(names: set[str]) -> list[str]:
-    """Configuration and weights."""
-    return sorted({"config.json", *weight_files(names, "model", ("pytorch_model.bin",))} & names)
+    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
+        """Whether timm wrote these files."""
+        if "config.json" not in names:
+            return False
+        config = read_json("config.json")
+        return isinstance(config, dict) and isinstance(config.get("architecture"), str) and "model_type" not in config
 
+    def files(self, names: set[str]) -> list[str]:
+        """Configuration and weights."""
+        return sorted({"config.json", *weight_files(names, "model", ("pytorch_model.bin",))} & names)
 
-def load(
-    folder: Path, *, name: str, trust_remote_code: bool, allow_pickle: bool, ignore: Ignore = NOTHING
-) -> "Embedder":
-    """The vision tower of a folder that timm's `save_for_hf` or `push_to_hf_hub` wrote.
+    def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
+        """Refuses one that asks for code of its own, which timm itself would never run."""
+        refuse_code(config, where, opening.trust_remote_code)
 
-    Raises:
-        UnreadSettingError: a setting that the zoo does not follow. UnrecognisedCheckpointError: no such architecture, images
-            of other channels than RGB, or no one vector. MissingWeightsError: weights that are not this model's.
-    """
-    import timm
+    def load(self, folder: Path, opening: Opening) -> "Embedder":
+        """The vision tower of a folder that timm's `save_for_hf` or `push_to_hf_hub` wrote.
 
-    from zoo.encoders.checking import check_timm
+        Raises:
+            UnreadSettingError: a setting that the zoo does not follow. UnrecognisedCheckpointError: no such architecture, images
+                of other channels than RGB, or no one vector. MissingWeightsError: weights that are not this model's.
+        """
+        import timm
 
-    check_folder(folder)
-    where = folder / "config.json"
-    config = _settings(check_keys(read_object(where), CONFIG, str(where)), where, ignore)
-    arch = config["architecture"]
-    if arch not in timm.list_models():
-        raise UnrecognisedCheckpointError(f"{folder}: this timm ({timm.__version__}) has no architecture {arch!r}")
-    args = config.get("model_args") or {}
-    check_timm(arch, args)
-    for settings in (config, config.get("pretrained_cfg") or {}):  # timm takes the sizes of a picture from either
-        check_numbers({key: settings[key] for key in SIZES if key in settings}, str(where))
-        size = settings.get("input_size", [3])
-        _check_channels(args.get("in_chans", size[0] if isinstance(size, list) and size else size), where)
-    files = weight_files({path.name for path in folder.iterdir()}, "model", ("pytorch_model.bin",))
-    check_weights(files, str(folder), "model.safetensors", allow_pickle)
-    shape = {"num_classes": config.get("num_classes", 0), **args}
-    check_size(lambda: timm.create_model(arch, pretrained=False, **shape), [folder / files[0]], str(where))
-    try:
-        with _beside(config, folder / files[0]) as place:
-            # Without num_classes=0, for then timm would take a checkpoint with tensors missing.
-            backbone = timm.create_model(f"local-dir:{place}", pretrained=True)
-        backbone.reset_classifier(0)
-    except Exception as error:
-        raise MissingWeightsError(
-            f"{folder / files[0]} does not fit {arch}: {' '.join(str(error).split())[:300]}"
-        ) from error
-    transform = transform_of(backbone, where, ignore)
-    # timm writes the size of the classifier among the arguments; ours has none.
-    args = {key: value for key, value in args.items() if key != "num_classes"}
-    return image_tower(arch, name, backbone, _rebuilding(arch, args, backbone, transform, where), transform)
+        from zoo.encoders.checking import check_timm
+
+        where = folder / "config.json"
+        config = _settings(check_keys(read_object(where), CONFIG, str(where)), where, opening.ignore)
+        arch = config["architecture"]
+        if arch not in timm.list_models():
+            raise UnrecognisedCheckpointError(f"{folder}: this timm ({timm.__version__}) has no architecture {arch!r}")
+        args = config.get("model_args") or {}
+        check_timm(arch, args)
+        for settings in (config, config.get("pretrained_cfg") or {}):  # timm takes the sizes of a picture from either
+            check_numbers({key: settings[key] for key in SIZES if key in settings}, str(where))
+            size = settings.get("input_size", [3])
+            _check_channels(args.get("in_chans", size[0] if isinstance(size, list) and size else size), where)
+        files = weight_files({path.name for path in folder.iterdir()}, "model", ("pytorch_model.bin",))
+        check_weights(files, str(folder), "model.safetensors", opening.allow_pickle)
+        shape = {"num_classes": config.get("num_classes", 0), **args}
+        check_size(lambda: timm.create_model(arch, pretrained=False, **shape), [folder / files[0]], str(where))
+        try:
+            with _beside(config, folder / files[0]) as place:
+                # Without num_classes=0, for then timm would take a checkpoint with tensors missing.
+                backbone = timm.create_model(f"local-dir:{place}", pretrained=True)
+            backbone.reset_classifier(0)
+        except Exception as error:
+            raise MissingWeightsError(
+                f"{folder / files[0]} does not fit {arch}: {' '.join(str(error).split())[:300]}"
+            ) from error
+        transform = transform_of(backbone, where, opening.ignore)
+        # timm writes the size of the classifier among the arguments; ours has none.
+        args = {key: value for key, value in args.items() if key != "num_classes"}
+        return image_tower(arch, opening.name, backbone, _rebuilding(arch, args, backbone, transform, where), transform)
+
+    def open_name(self, name: str, opening: Opening) -> "Embedder":
+        """`timm:<name>`: one of timm's pretrained models, fetched from the repository that timm names."""
+        import difflib
+
+        import timm
+        from timm.models import get_pretrained_cfg
+
+        from zoo.formats.fetching import repository_files
+        from zoo.hub import download_files
+
+        names = timm.list_models(pretrained=True)
+        settings = get_pretrained_cfg(name) if name in names or name in timm.list_models() else None
+        if settings is None or not settings.has_weights:
+            near = difflib.get_close_matches(name, names, n=5, cutoff=0.4)
+            raise UnknownModelError(
+                f"timm has no pretrained model {name!r}; nearest: {', '.join(near) or 'see timm.list_models'}"
+            )
+        if not settings.hf_hub_id:
+            check_weights(
+                [Path(str(settings.url or settings.file)).name],
+                f"timm:{name}",
+                "a Hub repository",
+                opening.allow_pickle,
+            )
+            backbone = timm.create_model(name, pretrained=True, num_classes=0)
+            return image_tower(settings.architecture, name, backbone, {})
+        tag = f".{settings.tag}" if settings.tag else ""
+        repo = (
+            settings.hf_hub_id
+            if not settings.hf_hub_id.endswith("/")
+            else f"{settings.hf_hub_id}{settings.architecture}{tag}"
+        )
+        listing = repository_files(repo, opening.revision)
+        files = set(listing.names)
+        check_weights(
+            [n for n in self.files(files) if n != "config.json"],
+            f"timm:{name} (hf:{repo})",
+            "model.safetensors",
+            opening.allow_pickle,
+        )
+        folder = download_files(listing, self.files(files))
+        model = open_with(self, folder, replace(opening, name=name, trust_remote_code=False))
+        model.spec = replace(model.spec, hub_id=repo, revision=listing.commit)
+        return model
 
 
 def _settings(config: dict[str, Any], where: Path, ignore: Ignore) -> dict[str, Any]:
@@ -152,46 +203,6 @@ def _rebuilding(
     raise UnrecognisedCheckpointError(
         f"{where}: the weights are of another shape than {arch} with model_args {args}; write them with timm's save_for_hf"
     )
-
-
-def open_name(
-    name: str, *, revision: str | None = None, allow_pickle: bool = False, ignore: Ignore = NOTHING
-) -> "Embedder":
-    """`timm:<name>`: one of timm's pretrained models, fetched from the repository that timm names."""
-    import difflib
-
-    import timm
-    from timm.models import get_pretrained_cfg
-
-    from zoo.formats.fetching import repository_files
-    from zoo.hub import download_files
-
-    names = timm.list_models(pretrained=True)
-    settings = get_pretrained_cfg(name) if name in names or name in timm.list_models() else None
-    if settings is None or not settings.has_weights:
-        near = difflib.get_close_matches(name, names, n=5, cutoff=0.4)
-        raise UnknownModelError(
-            f"timm has no pretrained model {name!r}; nearest: {', '.join(near) or 'see timm.list_models'}"
-        )
-    if not settings.hf_hub_id:
-        check_weights([Path(str(settings.url or settings.file)).name], f"timm:{name}", "a Hub repository", allow_pickle)
-        backbone = timm.create_model(name, pretrained=True, num_classes=0)
-        return image_tower(settings.architecture, name, backbone, {})
-    tag = f".{settings.tag}" if settings.tag else ""
-    repo = (
-        settings.hf_hub_id
-        if not settings.hf_hub_id.endswith("/")
-        else f"{settings.hf_hub_id}{settings.architecture}{tag}"
-    )
-    listing = repository_files(repo, revision)
-    files = set(listing.names)
-    check_weights(
-        [n for n in wanted(files) if n != "config.json"], f"timm:{name} (hf:{repo})", "model.safetensors", allow_pickle
-    )
-    folder = download_files(listing, wanted(files))
-    model = load(folder, name=name, trust_remote_code=False, allow_pickle=allow_pickle, ignore=ignore)
-    model.spec = replace(model.spec, hub_id=repo, revision=listing.commit)
-    return model
 
 
 def transform_of(backbone: "nn.Module", where: Path | str = "timm", ignore: Ignore = NOTHING) -> "PixelTransform":

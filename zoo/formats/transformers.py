@@ -9,13 +9,13 @@ from zoo.encoders.checking import positions_of
 from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
-from zoo.formats.backbones import check_heads, own_class, read_config
+from zoo.formats.backbones import check_heads, check_text, own_class, read_config
 from zoo.formats.composites import check_parts
 from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
+from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.formats.probing import check_states
 from zoo.formats.processors import image_settings, open_images, patch_settings, transform_of
 from zoo.formats.scale import read_scale
-from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.sizes import check_size, read_header
 from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
@@ -30,19 +30,55 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.encoders.text import TransformersText
 
-ORDER = 30
-TAKES_ATTENTION = True  # `load` is told how a text backbone's tokens see each other, where a registered model states it
 DUAL = ("clip", "siglip", "siglip2")
-LOOKED_FOR = f'transformers: config.json with "model_type" among {", ".join((*DUAL, *TEXT))}, and model.safetensors'
 PICKLES = ("pytorch_model.bin",)
 
 
-def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
-    """Whether transformers wrote these files, and a model type that the zoo embeds with."""
-    if "config.json" not in names:
-        return False
-    config = read("config.json")
-    return isinstance(config, dict) and (config.get("model_type") in (*DUAL, *TEXT) or has_own_code(config))
+@register_layout
+class Transformers(Layout):
+    """Dual encoders and text backbones of transformers' own classes."""
+
+    name = "transformers"
+    order = 30
+    looked_for = f'transformers: config.json with "model_type" among {", ".join((*DUAL, *TEXT))}, and model.safetensors'
+    told = frozenset({"attention"})
+
+    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
+        """Whether transformers wrote these files, and a model type that the zoo embeds with."""
+        if "config.json" not in names:
+            return False
+        config = read_json("config.json")
+        return isinstance(config, dict) and (config.get("model_type") in (*DUAL, *TEXT) or has_own_code(config))
+
+    def files(self, names: set[str]) -> list[str]:
+        """Configuration, weights, tokenizer, preprocessing; and code, which is run only where the caller trusts it."""
+        known = {"config.json", "preprocessor_config.json", "processor_config.json", *TOKENIZER_FILES}
+        code = {n for n in names if n.endswith(".py") and "/" not in n}
+        return sorted((names & known) | code | set(weight_files(names, "model", PICKLES)))
+
+    def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
+        """Refuses a backbone by its config.json."""
+        refuse_code(config, where, opening.trust_remote_code)
+        check_text(config, where, opening.ignore, opening.attention)
+
+    def load(self, folder: Path, opening: Opening) -> "Embedder":
+        """Dual towers, or a text backbone with mean pooling (what sentence-transformers does without modules.json)."""
+        from zoo.embedder import Embedder, Tower
+        from zoo.heads import Identity
+        from zoo.pooling import Mean
+
+        config = read_object(folder / "config.json")
+        if config.get("model_type") in DUAL:
+            return load_dual(folder, name=opening.name, allow_pickle=opening.allow_pickle, ignore=opening.ignore)
+        encoder = load_text(
+            folder,
+            allow_pickle=opening.allow_pickle,
+            trust_remote_code=opening.trust_remote_code,
+            ignore=opening.ignore,
+            attention=opening.attention,
+        )
+        spec = text_spec(opening.name, encoder, encoder.width, attention=opening.attention)
+        return Embedder(spec, [Tower(encoder, Mean(), Identity())])
 
 
 def has_own_code(config: dict[str, Any]) -> bool:
@@ -70,42 +106,6 @@ def refuse_code(config: Any, where: str, trust_remote_code: bool) -> None:
             f"{where} takes its code from another repository ({', '.join(elsewhere)}), which no revision pins; the zoo runs "
             "only code that lies beside the weights"
         )
-
-
-def wanted(names: set[str]) -> list[str]:
-    """Configuration, weights, tokenizer, preprocessing; and code, which is run only where the caller trusts it."""
-    known = {"config.json", "preprocessor_config.json", "processor_config.json", *TOKENIZER_FILES}
-    code = {n for n in names if n.endswith(".py") and "/" not in n}
-    return sorted((names & known) | code | set(weight_files(names, "model", PICKLES)))
-
-
-def load(
-    folder: Path,
-    *,
-    name: str,
-    trust_remote_code: bool,
-    allow_pickle: bool,
-    ignore: Ignore = NOTHING,
-    attention: Attention | None = None,
-) -> "Embedder":
-    """Dual towers, or a text backbone with mean pooling (what sentence-transformers does without modules.json)."""
-    from zoo.embedder import Embedder, Tower
-    from zoo.heads import Identity
-    from zoo.pooling import Mean
-
-    check_folder(folder)
-    config = read_object(folder / "config.json")
-    if config.get("model_type") in DUAL:
-        return load_dual(folder, name=name, allow_pickle=allow_pickle, ignore=ignore)
-    encoder = load_text(
-        folder,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        ignore=ignore,
-        attention=attention,
-    )
-    spec = text_spec(name, encoder, encoder.width, attention=attention)
-    return Embedder(spec, [Tower(encoder, Mean(), Identity())])
 
 
 def text_spec(name: str, encoder: "TransformersText", dim: int, **facts: Any) -> ModelSpec:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import check_heads
+from zoo.formats.checks import check_folder
 from zoo.formats.composites import check_parts
+from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.formats.processors import check_files, check_prefixes
-from zoo.formats.schema import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.tokenizer import check_tokenizer
 from zoo.spec import ModelSpec
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.encoders.vlm import VlmEncoder
 
-ORDER = 10
-NEEDS_LIKE = True  # `load` is told which registered model the checkpoint is read like
 ADAPTER = "adapter_config.json"
 ADAPTERS = "adapters"  # folder of a checkpoint with an adapter for each of several tasks
 FACTS = "zoo.json"
@@ -53,7 +52,6 @@ WITHOUT_CLASS = {
 }
 # Known to transformers, but read in another way than as one sequence.
 UNREAD = {"mllama": "Llama 3.2 Vision (as mmE5), whose text layers look at pictures by cross-attention"}
-LOOKED_FOR = f'vision-language: config.json with "model_type" among {", ".join(sorted(BACKBONES))}, or {ADAPTER}'
 PICKLES = {"model": ("pytorch_model.bin",), "adapter_model": ("adapter_model.bin",)}
 # Names of tensors before transformers 5 → now, below the root of an adapter.
 RENAMED = {
@@ -71,15 +69,42 @@ RENAMED = {
 }
 
 
-def recognises(names: set[str], read: Callable[[str], Any]) -> bool:
-    """Whether these files are an adapter, or the weights of a vision-language backbone."""
-    if ADAPTER in names and "config.json" not in names:
-        return True
-    if "config.json" not in names:
-        return False
-    config = read("config.json")
-    kind = _kind(config) if isinstance(config, dict) else None
-    return isinstance(kind, str) and (kind in BACKBONES or kind in WITHOUT_CLASS or kind in UNREAD)
+@register_layout
+class VisionLanguage(Layout):
+    """Backbones of transformers that read images and text as one sequence, and adapters for them."""
+
+    name = "vlm"
+    order = 10
+    looked_for = f'vision-language: config.json with "model_type" among {", ".join(sorted(BACKBONES))}, or {ADAPTER}'
+    told = frozenset({"reading"})
+    reads_adapters = True
+
+    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
+        """Whether these files are an adapter, or the weights of a vision-language backbone."""
+        if ADAPTER in names and "config.json" not in names:
+            return True
+        if "config.json" not in names:
+            return False
+        config = read_json("config.json")
+        kind = _kind(config) if isinstance(config, dict) else None
+        return isinstance(kind, str) and (kind in BACKBONES or kind in WITHOUT_CLASS or kind in UNREAD)
+
+    def files(self, names: set[str]) -> list[str]:
+        """Configuration, weights (an adapter's alone where there is one), tokenizer and processor."""
+        known = {"config.json", ADAPTER, *PROCESSOR_FILES, *TOKENIZER_FILES}
+        known.add(f"{ADAPTERS}/{ADAPTER}")
+        stem = "adapter_model" if ADAPTER in names else "model"
+        tasks = _weights(names, "adapter_model", ADAPTERS) if f"{ADAPTERS}/{ADAPTER}" in names else []
+        return sorted((names & known) | {*_weights(names, stem), *tasks})
+
+    def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
+        """Refuses a backbone that cannot be read like the model that is told; where zoo.json tells it, `load` does."""
+        if FACTS not in names:
+            check_backbone(config, opening.like, where)
+
+    def load(self, folder: Path, opening: Opening) -> "Embedder":
+        """The backbone, its adapter merged, read as the model `opening.like` is read."""
+        return _load(folder, opening)
 
 
 def _kind(config: dict[str, Any]) -> Any:
@@ -87,35 +112,12 @@ def _kind(config: dict[str, Any]) -> Any:
     return "llava_qwen" if "mm_vision_tower" in config else config.get("model_type")
 
 
-def wanted(names: set[str]) -> list[str]:
-    """Configuration, weights (an adapter's alone where there is one), tokenizer and processor."""
-    known = {"config.json", ADAPTER, *PROCESSOR_FILES, *TOKENIZER_FILES}
-    known.add(f"{ADAPTERS}/{ADAPTER}")
-    stem = "adapter_model" if ADAPTER in names else "model"
-    tasks = _weights(names, "adapter_model", ADAPTERS) if f"{ADAPTERS}/{ADAPTER}" in names else []
-    return sorted((names & known) | {*_weights(names, stem), *tasks})
-
-
 def _weights(names: set[str], stem: str = "model", folder: str = "") -> list[str]:
     return weight_files(names, stem, PICKLES[stem], folder)
 
 
-def load(
-    folder: Path,
-    *,
-    name: str,
-    trust_remote_code: bool,
-    allow_pickle: bool,
-    like: ModelSpec | None = None,
-    local: bool = True,
-    dtype: "torch.dtype | None" = None,
-    ignore: Ignore = NOTHING,
-) -> "Embedder":
-    """The backbone, its adapter merged, read as the model `like` is read.
-
-    Args:
-        dtype: of the backbone's weights, float32 if None: half the memory while a large one is loaded.
-        local: the user's own folder, whose adapter may name a base model on this machine; a repository's may not.
+def _load(folder: Path, opening: Opening) -> "Embedder":
+    """The backbone, its adapter merged, read as the model `opening.like` is read.
 
     Raises:
         UnrecognisedCheckpointError: nobody said how it is read, or it is another backbone than that model's.
@@ -126,7 +128,8 @@ def load(
     from zoo.encoders.checking import check_transformers
     from zoo.encoders.vlm import VlmEncoder, open_processor
 
-    check_folder(folder, adapter=True)
+    name, like, local = opening.name, opening.like, opening.local
+    allow_pickle, dtype, ignore = opening.allow_pickle, opening.dtype, opening.ignore
     if like is None and (folder / FACTS).is_file():
         like = ModelSpec.from_dict(read_json(folder / FACTS)["spec"])  # held to the schema by check_folder
     own = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
@@ -331,7 +334,7 @@ def _base(folder: Path, like: ModelSpec, allow_pickle: bool, local: bool) -> Pat
     where = f"hf:{base}, the base of {folder},"
     check_backbone(read_object(snapshot(base, revision, small) / "config.json"), like, where)
     check_weights(_weights(there), where, "model.safetensors", allow_pickle)
-    return snapshot(base, revision, wanted)
+    return snapshot(base, revision, VisionLanguage().files)
 
 
 def _read_projection(model: "Embedder", folder: Path, allow_pickle: bool) -> None:

@@ -15,9 +15,9 @@ from zoo.encoders.rust import opening
 from zoo.errors import HubError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import read_object, saved
 from zoo.formats.fetching import snapshot
+from zoo.formats.layout import Opening, open_with
 from zoo.formats.schema import RERANKER
-from zoo.formats.vlm import load as load_vlm
-from zoo.formats.vlm import wanted as vlm_files
+from zoo.formats.vlm import VisionLanguage
 from zoo.loading import best_device
 from zoo.registry import LIKE
 from zoo.reranking import registry
@@ -104,7 +104,10 @@ def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, al
 
 
 def _of_repository(repo: str, revision: str | None, known: RerankerSpec | None, allow_pickle: bool) -> Reranker:
-    folder = snapshot(repo, revision, lambda names: sorted({*vlm_files(names), *saved.wanted(names)}))
+    layouts = VisionLanguage(), saved.Saved()
+    folder = snapshot(
+        repo, revision, lambda names: sorted({file for layout in layouts for file in layout.files(names)})
+    )
     return _of_folder(folder, known, allow_pickle, name=repo, local=False)
 
 
@@ -130,8 +133,8 @@ def _of_folder(folder: Path, known: RerankerSpec | None, allow_pickle: bool, *, 
         max_tokens=spec.max_tokens,
         reading=spec.judge.reading,
     )
-    opened = {"trust_remote_code": False, "allow_pickle": allow_pickle, "local": local}
-    encoder = load_vlm(folder, name=name, like=kind, **opened).towers[0].encoder
+    how = Opening(name, like=kind, local=local, allow_pickle=allow_pickle)
+    encoder = open_with(VisionLanguage(), folder, how).towers[0].encoder
     judge = spec.judge
     with opening(f"the tokenizer in {folder}"):  # also one that makes no token of them
         yes, no = (encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in (judge.yes, judge.no))

@@ -13,8 +13,9 @@ import torch
 from zoo.encoders.checking import check_numbers
 from zoo.errors import InputError, MissingWeightsError, NotSavedError, UnrecognisedCheckpointError, ZooError
 from zoo.formats import read_json
+from zoo.formats.checks import check_folder
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, load_weights, share_weights
-from zoo.formats.schema import FORMAT, RERANKER, check_folder, check_format, refuse_private
+from zoo.formats.schema import FORMAT, RERANKER, check_format, refuse_private
 from zoo.formats.sizes import check_numel, check_shapes, no_memory, no_parameters, read_header
 from zoo.formats.writing import EXACT, HALF, changed_weight, replace_folder, write_weights
 from zoo.inputs.item import Item

@@ -191,16 +191,17 @@ def _fetched(where: str | Path) -> tuple[Path | None, frozenset[str]]:
     import zoo
     from zoo.formats.fetching import repository_files
     from zoo.hub import download_files
-    from zoo.registry import PREFIXES, get_spec
+    from zoo.loading import is_source
+    from zoo.registry import get_spec
 
     if isinstance(where, Path) or where.startswith((".", "/", "~")):
         return Path(where).expanduser(), frozenset()
     revision = None
-    if not where.startswith(PREFIXES):
+    if not is_source(where):
         spec = get_spec(where)
         if spec.packaged:
             return Path(zoo.__file__).parent / "weights" / spec.name, frozenset()
-        if spec.source.startswith(("open_clip:", "timm:")):
+        if spec.source and not spec.source.startswith("hf:"):
             # The authors' repository is not ours: it has no certificate, and its layout is not self-contained.
             return None, frozenset()
         if not spec.source and not spec.hub_id:

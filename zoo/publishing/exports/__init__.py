@@ -173,24 +173,25 @@ def check_readable(
     Raises:
         ZooError: what the zoo's own layout of that library says of them: they name code, other places, or no such model.
     """
-    from zoo.formats import read_json, recognise, schema
+    from zoo.formats import read_json, schema
+    from zoo.formats.layout import Opening, layout_named, open_with, recognise
     from zoo.formats.settings import Ignore
 
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     here = recognise(names, lambda file: read_json(folder / file), str(folder))
-    layout = importlib.import_module(f"zoo.formats.{loader.replace('-', '_')}")
-    if here is layout:
+    layout = layout_named(loader)
+    if layout is None or here is layout:
         return  # read already, or refused
     if loader == "sentence-transformers":
         rows = schema.check_modules(read_json(folder / "modules.json"), str(folder / "modules.json"))
         theirs = [str(row.get("type")).startswith("sentence_transformers.") for row in rows]
         if not any(theirs):
             return  # Python files beside the weights: the zoo's own, or trusted
-    elif loader == "transformers" and here.__name__ == "zoo.formats.saved":
+    elif loader == "transformers" and here.name == "zoo":
         return  # whose configuration names no code but the zoo's
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": False, "ignore": Ignore(ignore)}
-    options |= {"attention": attention} if getattr(layout, "TAKES_ATTENTION", False) else {}
-    layout.load(folder, name=folder.resolve().name, **options)
+    name = folder.resolve().name
+    opening = Opening(name, attention=attention, ignore=Ignore(ignore), trust_remote_code=trust_remote_code)
+    open_with(layout, folder, opening)
 
 
 def snippet(loader: str, repo: str, spec: ModelSpec, folder: str | Path | None = None) -> str:

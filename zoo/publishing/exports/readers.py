@@ -113,7 +113,8 @@ def picture(pixels: Any) -> Any:
 
 def _zoo_serves(folder: Path) -> bool:
     from zoo.errors import UnrecognisedCheckpointError
-    from zoo.formats import read_json, recognise
+    from zoo.formats import read_json
+    from zoo.formats.layout import recognise
 
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     try:

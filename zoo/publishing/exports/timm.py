@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import NotExportableError, UnsupportedModalityError
 from zoo.files import share
 from zoo.formats import read_json
-from zoo.formats import timm as layout
+from zoo.formats.timm import Timm
 from zoo.inputs.item import Item
 from zoo.spec import ModelSpec
 
@@ -52,7 +52,7 @@ def write(model: "Embedder", folder: Path) -> list[str]:
 def serves(folder: Path) -> bool:
     """Whether timm's config.json and weights are there."""
     names = {name for name in (CONFIG, WEIGHTS) if (folder / name).is_file()}
-    return len(names) == 2 and layout.recognises(names, lambda file: read_json(folder / file))
+    return len(names) == 2 and Timm().recognise(names, lambda file: read_json(folder / file))
 
 
 def encode(
