@@ -26,7 +26,7 @@ COMMANDS = {
     "dedupe": (["dedupe", "texts.txt", "--model", "NAME"], 0, "groups: of 2 items"),
 }
 LONGER = {"eval", "merge", "train", "publish", "verify", "mine", "calibrate"}
-NO_MODEL = {"list", "export"}
+NO_MODEL = {"list", "export", "rerank"}
 LONG_RUNNING = {"demo", "serve", "search"}
 
 

@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointMismatchError
+from zoo.errors import ZooError
 
 _WARM_UP = 20  # steps
+
+
+class AverageMismatchError(ZooError, ValueError):
+    """A stored average is of other weights than the model's."""
 
 
 class WeightAverage:
@@ -81,12 +85,12 @@ class WeightAverage:
         """Reads `state_dict`.
 
         Raises:
-            CheckpointMismatchError: other names or shapes than the model's.
+            AverageMismatchError: other names or shapes than the model's.
         """
         differs = sorted(state.keys() ^ self.values.keys())
         differs = differs or [name for name, value in self.values.items() if value.shape != state[name].shape]
         if differs:
-            raise CheckpointMismatchError(
+            raise AverageMismatchError(
                 f"the stored average differs from the model in {differs[0]} and {len(differs) - 1} more tensors; it is "
                 "of another model, or other parts of it were frozen"
             )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooError
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 from zoo.spec import need_one_vector
@@ -17,7 +17,6 @@ from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.schema import MINED
 
 from .catalogue import CORPUS, Catalogue, Items, row_of
-from .errors import MiningError
 from .rows import check_limit, set_aside
 from .vector_cache import VectorCache, fill_cache
 
@@ -25,6 +24,10 @@ _BLOCK_ENTRIES = 2**22  # similarities in memory at once: 16 MB
 _BINS = 4096  # of the similarities of all cross pairs, from -1 to 1
 _SPREAD = 50  # best candidates whose spread sets an adaptive margin
 _RERANKED = 4096  # pairs handed to a reranker at once
+
+
+class MiningError(ZooError, ValueError):
+    """Nothing can be mined: no pairs, rules that leave nothing, or a corpus that is too small."""
 
 
 class Reranker(Protocol):
@@ -167,7 +170,7 @@ def mine(
     teacher: Embedder,
     *,
     corpus: Sequence[Item] = (),
-    reranker: Reranker | Any = None,
+    reranker: Reranker | str | Any = None,
     cache: Path | None = None,
     progress: bool | None = None,
     max_bad: float | str | None = 0.01,
@@ -182,8 +185,8 @@ def mine(
     The search is exact. Memory grows with the vectors and with pairs × ranks, never with pairs × candidates.
 
     Args:
-        corpus: further candidates. reranker: a `Reranker`, or a sentence-transformers CrossEncoder: judges what the
-            teacher ranks; its scores decide and become the pairs' `teacher_scores`.
+        corpus: further candidates. reranker: a `Reranker`, what `zoo.load_reranker` opens, or a sentence-transformers
+            CrossEncoder: judges what the teacher ranks; its scores decide and become the pairs' `teacher_scores`.
         cache: folder where vectors are kept, so that an interrupted or repeated run need not embed again.
         progress: bars; by default on a terminal when it takes over two seconds.
         max_bad: inputs that may be broken, empty, missing or unreadable, as `Recipe.max_bad`; they are left out.
@@ -201,6 +204,10 @@ def mine(
         )
     if len(pairs) == 0:
         raise MiningError("there are no pairs to mine for")
+    if isinstance(reranker, str):
+        from zoo.reranking import load_reranker
+
+        reranker = load_reranker(reranker, device=teacher.device)
     pairs = set_aside(pairs, max_bad, progress=progress)
     catalogue = Catalogue(pairs, corpus)
     report = MiningReport(pairs=pairs.inputs, documents=len(catalogue.documents), bad=list(pairs.bad.items()))

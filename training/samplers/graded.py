@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SamplerError
-from .base import BatchSampler, Rows, by_number, register_sampler
+from .base import BatchSampler, Rows, SamplerError, by_number, register_sampler
 from .datasets import by_pattern
 from .duplicates import pair_keys
 from .plain import Shuffled

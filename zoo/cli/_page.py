@@ -121,7 +121,9 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs
         for name, value in match.attributes.items()
         if value not in (None, "") and name not in (main, manifest["source"].get("column"))
     )
-    caption = f"<b>{rank}. {match.score:.3f}</b> {html.escape(match.reference)}<br><small>{rest}</small>"
+    again = getattr(match, "rerank", None)  # of a reranker, where one has read it
+    scores = f"{match.score:.3f}" + ("" if again is None else f", rerank {again:.3f}")
+    caption = f"<b>{rank}. {scores}</b> {html.escape(match.reference)}<br><small>{rest}</small>"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
 
 

@@ -30,7 +30,8 @@ class Prompt:
     Attributes:
         search: (query, k, where) → what was found. check: raises FilterError for a filter that is not understood.
         place: where the input of a match is, for people. columns: attributes of the rows.
-        show: prints a table to a person. machine: JSON lines in place of columns with tabs.
+        show: prints a table to a person. machine: JSON lines in place of columns with tabs. rerank: matches
+            have the score of a reranker.
     """
 
     search: Search
@@ -41,6 +42,7 @@ class Prompt:
     k: int
     where: str | None
     machine: bool
+    rerank: bool = False
     failed: bool = False
     found: bool = False
 
@@ -48,7 +50,7 @@ class Prompt:
         """Answers line after line; status 2 if one of them failed, 1 if nothing was found at all."""
         typed, read = sys.stdin.isatty(), sys.stdout.isatty()
         if read is False and not self.machine:
-            print("\t".join(("query", "rank", "score", "id", "path", *self.columns)))
+            print("\t".join(("query", "rank", "score", *(["rerank"] * self.rerank), "id", "path", *self.columns)))
         if typed:
             print("words to search with, :help, or Ctrl-D to end", file=sys.stderr)
         for line in _typed() if typed else _piped():
@@ -100,7 +102,9 @@ class Prompt:
             self.show(found)
         else:
             for rank, match in enumerate(found, start=1):
-                told: list[Any] = [query, rank, f"{match.score:.6f}", match.id, self.place(match)]
+                told: list[Any] = [query, rank, f"{match.score:.6f}"]
+                told += [f"{match.rerank:.6f}" if match.rerank is not None else None] if self.rerank else []
+                told += [match.id, self.place(match)]
                 told += [match.attributes.get(name) for name in self.columns]
                 print("\t".join("" if one is None else one_line(str(one)) for one in told))
         if not found and not self.machine:

@@ -15,6 +15,7 @@ from zoo.strangers.terminal import console, json_text
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
+    from zoo.inputs.item import Item
     from zoo.tables.options import Options
 
 DEFAULT_MODEL = "zoo-mini"
@@ -297,6 +298,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, number
         )
 
 
+_DESCRIBED = 60  # columns of a terminal that an item gets
 _LEAST = 12  # columns of a terminal that the last column of a table keeps
 
 
@@ -360,3 +362,16 @@ def one_line(text: str) -> str:
 def existing(path: str) -> Path:
     """A path with `~` expanded (for argparse)."""
     return Path(path).expanduser()
+
+
+def described(item: "Item") -> str:
+    """An item on one line, short on a terminal."""
+    parts = [one_line(item.text)] if item.text is not None else []
+    for kind in ("image", "video", "audio"):
+        value = getattr(item, kind)
+        if isinstance(value, bytes):
+            parts.append(f"[{kind}, {len(value):,} bytes]")
+        elif value is not None:
+            parts.append(str(value.name) if isinstance(value, Path) else f"[{kind}]")
+    text = " + ".join(parts)
+    return text if len(text) <= _DESCRIBED or not on_terminal() else text[: _DESCRIBED - 1] + "…"

@@ -23,10 +23,9 @@ from zoo.cli._shared import (
     DEFAULT_MODEL,
     add_device,
     add_pair_options,
+    described,
     existing,
     integer,
-    on_terminal,
-    one_line,
     positive,
     print_json,
     print_table,
@@ -54,7 +53,6 @@ EXAMPLES = (
     "zoo train mined.jsonl --model zoo-mini --out runs/mine",
 )
 _SHOWN = 3  # examples
-_WIDTH = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"the model that ranks: a name of `zoo list`, or ./FOLDER (default: {DEFAULT_MODEL})",
     )
-    parser.add_argument("--reranker", metavar="NAME", help="a cross-encoder of sentence-transformers that judges texts")
+    parser.add_argument(
+        "--reranker",
+        metavar="NAME",
+        help="judges what the teacher ranks: a name of `zoo list --rerankers`, or a cross-encoder of sentence-transformers (texts)",
+    )
     add_device(parser, "or the pairs as if they had not this column; ")
     add_pair_options(parser)
     parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or images")
@@ -255,6 +257,11 @@ def _candidates(corpus: "Opened", place: Path, modalities: frozenset[str]) -> "l
 
 
 def _reranker(name: str, device: str | None) -> Any:
+    """A reranker of the zoo, or a cross-encoder of sentence-transformers, which reads texts."""
+    if _is_ours(name):
+        from zoo.cli._rerank import open_reranker
+
+        return open_reranker(name, device)
     try:
         from sentence_transformers import CrossEncoder
     except ImportError as error:
@@ -266,6 +273,30 @@ def _reranker(name: str, device: str | None) -> Any:
         return CrossEncoder(name, device=place)
     except (OSError, ValueError) as error:
         raise ZooError(f"--reranker {name}: {error}") from error
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a NAME is of a reranker of the zoo: registered, hf:, "… like NAME", or the folder of a checkpoint that one reads.
+
+    Raises:
+        UnknownModelError: it is nothing, with the nearest names. Cross-encoders are ORG/NAME, or a folder.
+    """
+    from zoo.formats import read_object
+    from zoo.formats.saved import MODEL_TYPE
+    from zoo.registry import LIKE
+    from zoo.reranking import get_reranker_spec, is_reranker
+    from zoo.reranking.registry import for_backbone
+
+    if is_reranker(name) or name.startswith("hf:") or LIKE in name:
+        return True
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        config = folder / "config.json"
+        kind = read_object(config).get("model_type") if config.is_file() else None
+        return kind == MODEL_TYPE or bool(for_backbone(kind))
+    if "/" not in name:
+        get_reranker_spec(name)
+    return False
 
 
 def _summarise(mined: Any, arguments: argparse.Namespace, skipped: Path | None, following: str) -> None:
@@ -305,20 +336,8 @@ def _summarise(mined: Any, arguments: argparse.Namespace, skipped: Path | None, 
 
 
 def _show(pair: Any) -> None:
-    print(f"\n{_described(pair.query)}")
+    print(f"\n{described(pair.query)}")
     scores = [f"{score:.2f}" for score in pair.teacher_scores]
-    print(f"  + {scores[0]}  {_described(pair.positive)}")
+    print(f"  + {scores[0]}  {described(pair.positive)}")
     for score, item in zip(scores[1:], pair.negatives, strict=True):
-        print(f"  - {score}  {_described(item)}")
-
-
-def _described(item: "Item") -> str:
-    parts = [one_line(item.text)] if item.text is not None else []
-    for kind in ("image", "video", "audio"):
-        value = getattr(item, kind)
-        if isinstance(value, bytes):
-            parts.append(f"[{kind}, {len(value):,} bytes]")
-        elif value is not None:
-            parts.append(str(value.name) if isinstance(value, Path) else f"[{kind}]")
-    text = " + ".join(parts)
-    return text if len(text) <= _WIDTH or not on_terminal() else text[: _WIDTH - 1] + "…"
+        print(f"  - {score}  {described(item)}")

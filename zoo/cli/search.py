@@ -1,5 +1,8 @@
 """Search vectors made by `zoo embed`, with words, with a picture, or with a picture and what is to differ.
 
+With --rerank a second model reads the best results, each together with the query, and ranks them anew: slower, and better. Its
+scores stand beside the similarities; what it cannot read comes last.
+
 Without any of these a prompt opens: the model is loaded once, and every line is a query (:help shows the rest). Lines of a pipe
 are answered too, in columns with tabs, or with --json as a line of JSON for each query.
 """
@@ -9,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
 from zoo.cli._shared import (
     add_model_options,
     add_outside,
@@ -24,6 +28,7 @@ from zoo.cli._shared import (
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    from zoo.bulk.lookup import Inputs
     from zoo.cli._prompt import Search
     from zoo.embedder import Embedder
     from zoo.index import Match
@@ -37,6 +42,7 @@ EXAMPLES = (
     'zoo search vectors/ "a cat" --where "label = \'pet\' AND year >= 2020"',
     'zoo search vectors/ "sunset" --html found.html       # a page with thumbnails',
     'zoo search vectors/ "sunset" --json',
+    'zoo search vectors/ "a cat asleep" --rerank qwen3vl-reranker-2b --rerank-top 50   # the best 50 are read again',
     "zoo search vectors/                                  # a prompt: a line is a query",
     "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
 )
@@ -62,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
     add_model_options(parser, default=None)
-    parser.add_argument("--root", type=existing, metavar="DIR", help="where the pictures are, for --html")
+    add_search_options(parser)
+    parser.add_argument("--root", type=existing, metavar="DIR", help="where the images are, for --html and --rerank")
     add_outside(parser)
     parser.add_argument("--backend", choices=("lancedb", "exact"), help="the store (default: lancedb if installed)")
     parser.add_argument(
@@ -81,8 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
     composed = arguments.query is not None and arguments.image is not None
     if arguments.image_weight is not None and not composed:
         raise ZooError("--image-weight is of a picture and words together; give --image FILE and TEXT")
-    if not arguments.html and (arguments.root or arguments.allow_outside):
-        raise ZooError("--root and --allow-outside are of the pictures that --html shows")
+    if not arguments.html and not arguments.rerank and (arguments.root or arguments.allow_outside):
+        raise ZooError("--root and --allow-outside are of the pictures that --html shows, or that --rerank reads")
+    check_search_options(arguments)
     if arguments.html and many:
         raise ZooError("--html is a page of one search; say what to look for: words, or --image FILE")
     check_output(arguments.html)
@@ -93,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         _check_filter(arguments.folder, arguments.where)
     if told := unfinished(manifest):
         print(f"{arguments.folder}: {told}", file=sys.stderr)
+    reranker = open_reranker(arguments.rerank, arguments.device) if arguments.rerank else None
     model = open_made_by(arguments, arguments.folder, manifest)
     with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):
         index = open_index(arguments.folder, model=model, backend=arguments.backend, adopt=arguments.adopt)
@@ -101,7 +110,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     def search(asked: "str | Path | Item", k: int, where: str | None) -> "list[Match]":
         query = model.encode_query(asked, dim=manifest["dim"], progress=False)
-        return index.search(query, k, where=where)
+        if reranker is None:
+            return index.search(query, k, where=where)
+        top = arguments.rerank_top or TOP
+        found = index.search(query, max(k, top), where=where)
+        return reranked(reranker, asked, found, top, _inputs(arguments, manifest), arguments.rerank_instruction)[:k]
 
     return _ask(arguments, manifest, search) if many else _once(arguments, manifest, search)
 
@@ -125,6 +138,7 @@ def _ask(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Searc
         check=lambda where: _check_filter(arguments.folder, where),
         place=lambda match: place_of(match.reference, manifest),
         columns=list(manifest["attributes"]),
+        rerank=bool(arguments.rerank),
         show=lambda found: _print(found, manifest),
         k=arguments.k,
         where=arguments.where,
@@ -139,13 +153,10 @@ def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Sear
     asked = Item(text=arguments.query, image=arguments.image) if composed else arguments.image or arguments.query
     found = search(asked, arguments.k, arguments.where)
     if arguments.html:
-        from zoo.bulk.lookup import Inputs
         from zoo.cli._page import write_page
 
         shown = arguments.query if arguments.image is None else arguments.image
-        inputs = Inputs.of(
-            arguments.folder, manifest, arguments.root, allow_outside=arguments.allow_outside, ours=arguments.adopt
-        )
+        inputs = _inputs(arguments, manifest)
         write_page(arguments.html, shown, found, manifest, inputs, change=arguments.query if composed else "")
         print(f"{arguments.html}: {len(found)} results", file=sys.stderr)
     if arguments.json:
@@ -155,6 +166,14 @@ def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Sear
     if not found:
         print("nothing was found" + (f" where {arguments.where}" if arguments.where else ""), file=sys.stderr)
     return 0 if found else 1
+
+
+def _inputs(arguments: argparse.Namespace, manifest: dict[str, Any]) -> "Inputs":
+    """Where the inputs of the vectors are, and which of them are opened."""
+    from zoo.bulk.lookup import Inputs
+
+    folder, outside = arguments.folder, arguments.allow_outside
+    return Inputs.of(folder, manifest, arguments.root, allow_outside=outside, ours=arguments.adopt)
 
 
 def share(text: str) -> float:
@@ -187,14 +206,20 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
     # What says most first: telling names, then what differs between the results.
     filled.sort(key=lambda name: (name.lower() not in TELLING, len({str(m.attributes[name]) for m in found}) == 1))
     names = filled[:SHOWN] if on_terminal() else filled
+    read_again = hasattr(found[0], "rerank")
     rows = []
     for rank, match in enumerate(found, start=1):
         place = match.reference if on_terminal() else place_of(match.reference, manifest)
         shown = place if main is None else str(match.attributes.get(main) or place)
         cells = [_cut(match.attributes.get(name), 16) for name in names]
-        rows.append([str(rank), f"{match.score:.3f}", *cells, _shorter(shown, main is None)])
-    headers = ("", "score", *names, manifest["source"]["kind"] if main is None else "text")
-    print_table(headers, rows, numbers=("", "score"))
+        scores = [f"{match.score:.3f}", *([_score(match.rerank)] if read_again else [])]
+        rows.append([str(rank), *scores, *cells, _shorter(shown, main is None)])
+    headers = ("", "score", *(["rerank"] * read_again), *names, manifest["source"]["kind"] if main is None else "text")
+    print_table(headers, rows, numbers=("", "score", "rerank"))
+
+
+def _score(score: float | None) -> str:
+    return "–" if score is None else f"{score:.3f}"
 
 
 def _cut(value: Any, width: int) -> str:

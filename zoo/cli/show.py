@@ -1,6 +1,6 @@
-"""Show the facts of one model, and how to load it.
+"""Show the facts of one model or reranker, and how to load it.
 
-A name of `zoo list` is looked up; of a folder, or of anything else that loads, the files are opened.
+A name of `zoo list`, or of `zoo list --rerankers`, is looked up; of a folder, or of anything else that loads, the files are opened.
 """
 
 import argparse
@@ -12,14 +12,15 @@ from zoo.cli._shared import add_ignore, on_terminal, print_json, short, source, 
 from zoo.strangers.terminal import console
 
 if TYPE_CHECKING:
+    from zoo.reranking import RerankerSpec
     from zoo.spec import ModelSpec
 
-EXAMPLES = ("zoo show zoo-mini", "zoo show zoo-mini --json")
+EXAMPLES = ("zoo show zoo-mini", "zoo show zoo-mini --json", "zoo show qwen3vl-reranker-2b")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo show`."""
-    parser.add_argument("name", help="a name of `zoo list`, a folder, or hf:ORG/REPO")
+    parser.add_argument("name", help="a name of `zoo list` or `zoo list --rerankers`, a folder, or hf:ORG/REPO")
     add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="for machines")
 
@@ -34,9 +35,25 @@ def _together(spec: "ModelSpec") -> str | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what the registry knows, or what the files say."""
-    from rich.table import Table
-    from rich.text import Text
+    from zoo.registry import is_registered
+    from zoo.reranking import get_reranker_spec, is_reranker
 
+    name = arguments.name
+    meant = "rerank" in name and not is_registered(name) and not ("/" in name or Path(name).is_dir())
+    if meant or is_reranker(name):
+        spec = get_reranker_spec(name)
+        facts = _reranker_facts(spec)
+    else:
+        spec, facts = _model(arguments)
+    if arguments.json:
+        print_json(spec.to_dict())
+    else:
+        _print(facts)
+    return 0
+
+
+def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | None]]":
+    """The facts of a model, and the rows to show."""
     from zoo.loading import is_source, load_model
     from zoo.publishing.cards import reading_rows
     from zoo.registry import LIKE, get_spec
@@ -44,12 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     where = source(arguments.name)
     opened = isinstance(where, Path) or is_source(where) or where.startswith((".", "/", "~")) or LIKE in where
     spec = load_model(where, device="cpu", ignore=arguments.ignore).spec if opened else get_spec(where)
-    if arguments.json:
-        print_json(spec.to_dict())
-        return 0
     shorter = [cut for cut in spec.dims if cut != spec.dim]
     opener = "load_model" if opened or spec.hub_id or spec.source or spec.packaged else "build_model"
-    facts = {
+    return spec, {
         "name": spec.name,
         "reads": ", ".join(sorted(spec.modalities)),
         "picture with text": _together(spec),
@@ -78,6 +92,33 @@ def run(arguments: argparse.Namespace) -> int:
         if opener == "load_model"
         else None,
     }
+
+
+def _reranker_facts(spec: "RerankerSpec") -> dict[str, str | None]:
+    """The rows of a reranker."""
+    from zoo.publishing.cards.rerankers import how_it_reads, opened
+
+    return {
+        "name": spec.name,
+        "reads": f"a query and a document together, of {', '.join(sorted(spec.modalities))}",
+        "gives": f"a score from 0 to 1: the probability of {spec.judge.yes!r} against {spec.judge.no!r}",
+        "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
+        "both": f"up to {spec.max_tokens:,} tokens",
+        "licence": spec.license,
+        "from": spec.hub_id or ("random weights, for tests" if spec.name.endswith("-test") else "no published weights"),
+        "revision": spec.revision,
+        "base": spec.base,
+        "paper": spec.paper,
+        **how_it_reads(spec),
+        "in Python": f'zoo.{opened(spec)}.rank("a red motorbike", ["a motorbike", "a cat"])',
+        "in a shell": f'zoo rerank {spec.name} "a red motorbike" photos/' if spec.hub_id else None,
+    }
+
+
+def _print(facts: "dict[str, str | None]") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -89,4 +130,3 @@ def run(arguments: argparse.Namespace) -> int:
     with page.capture() as shown:
         page.print(table)
     print("\n".join(line.rstrip() for line in shown.get().splitlines()), file=page.file)
-    return 0

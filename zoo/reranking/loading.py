@@ -21,10 +21,10 @@ from zoo.formats.vlm import VisionLanguage
 from zoo.loading import best_device
 from zoo.registry import LIKE
 from zoo.reranking import registry
+from zoo.reranking.parts import as_model
 from zoo.reranking.reranker import Reranker
 from zoo.reranking.saving import load_saved
 from zoo.reranking.spec import RerankerSpec
-from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.encoders.vlm import VlmEncoder
@@ -124,15 +124,7 @@ def _of_folder(folder: Path, known: RerankerSpec | None, allow_pickle: bool, *, 
     spec = known or _by_backbone(config, folder)
     modalities = frozenset({"text", "image"} | ({"video"} if spec.judge.reading.video else set()))
     # Settings of a registered reranker's own files that nothing reads are told; of all others they are refused.
-    kind = ModelSpec(
-        name=spec.name,
-        modalities=modalities,
-        dim=1,
-        license=spec.license,
-        hub_id=spec.hub_id,
-        max_tokens=spec.max_tokens,
-        reading=spec.judge.reading,
-    )
+    kind = as_model(replace(spec, modalities=modalities))
     how = Opening(name, like=kind, local=local, allow_pickle=allow_pickle)
     encoder = open_with(VisionLanguage(), folder, how).towers[0].encoder
     judge = spec.judge

@@ -1,13 +1,27 @@
-"""The parts of a reranker: its encoder around a backbone, and random weights in its shape."""
+"""The parts of a reranker: its encoder around a backbone, as the rest of the zoo knows it, and random weights in its shape."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.reranking.spec import RerankerSpec
+from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.encoders.vlm import VlmEncoder
     from zoo.reranking.reranker import Reranker
+
+
+def as_model(spec: RerankerSpec) -> ModelSpec:
+    """The facts of what reads a reranker's sequences, for the layouts of checkpoints and for words on how it reads."""
+    return ModelSpec(
+        name=spec.name,
+        modalities=spec.modalities,
+        dim=1,
+        license=spec.license,
+        hub_id=spec.hub_id,
+        max_tokens=spec.max_tokens,
+        reading=spec.judge.reading,
+    )
 
 
 def encoder_of(

@@ -1,0 +1,67 @@
+"""What the commands with a reranker share: opening it by NAME, and its options of a search."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from zoo.cli._shared import one_line, positive, waiting
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.bulk.lookup import Inputs
+    from zoo.index import Match
+    from zoo.reranking import Reranker
+    from zoo.vectors.reranking import Reranked
+
+NAMES = 'a name of `zoo list --rerankers`, ./FOLDER, or hf:ORG/REPO; of any other checkpoint "./FOLDER like NAME"'
+TOP = 100
+_TOLD = 5
+
+
+def add_search_options(parser: argparse.ArgumentParser) -> None:
+    """`--rerank`, `--rerank-top` and `--rerank-instruction`."""
+    group = parser.add_argument_group("reranking")
+    group.add_argument(
+        "--rerank", metavar="NAME", help=f"read the best results together with the query, and rank them anew: {NAMES}"
+    )
+    group.add_argument("--rerank-top", type=positive, metavar="N", help=f"how many are read (default: {TOP})")
+    group.add_argument("--rerank-instruction", metavar="TEXT", help="what the reranker is told to look for")
+
+
+def check_search_options(arguments: argparse.Namespace) -> None:
+    """Raises ZooError for options of reranking without a reranker."""
+    for name in ("rerank_top", "rerank_instruction"):
+        if getattr(arguments, name) is not None and not arguments.rerank:
+            raise ZooError(f"--{name.replace('_', '-')} is of --rerank NAME; give that too, or leave it out")
+
+
+def open_reranker(name: str, device: str | None) -> "Reranker":
+    """The reranker of a NAME, on a device."""
+    from zoo.reranking import load_reranker
+
+    with waiting(f"loading {name}"):
+        return load_reranker(name, device=device)
+
+
+def reranked(
+    reranker: "Reranker", asked: Any, found: "list[Match]", top: int, inputs: "Inputs", instruction: str | None
+) -> "list[Reranked]":
+    """What was found, the first `top` ranked anew, then the others; what could not be read is told on stderr."""
+    from dataclasses import replace
+
+    from zoo.inputs.item import as_item
+    from zoo.vectors.reranking import Reranked, rerank_matches
+
+    query = as_item(asked)
+    query = replace(query, instruction=instruction) if instruction else query
+    ranked, unread = rerank_matches(reranker, query, found[:top], inputs)
+    tell_unread([(one.match.reference, one.error) for one in unread])
+    return [*ranked, *(Reranked(**vars(match)) for match in found[top:])]
+
+
+def tell_unread(unread: "list[tuple[str, Exception]]") -> None:
+    """Says on stderr which documents have no score, and why."""
+    for place, error in unread[:_TOLD]:
+        print(f"not scored: {one_line(place)}: {one_line(str(error))}", file=sys.stderr)
+    if len(unread) > _TOLD:
+        print(f"not scored: {len(unread) - _TOLD:,} more", file=sys.stderr)

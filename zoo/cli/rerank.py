@@ -1,0 +1,196 @@
+"""Rank documents by a reranker, which reads each of them together with the query.
+
+A document is an image or a video file, or a --text; of a folder each image, of a .txt file each line, of a table each row. A
+score is the probability that the document answers the query, 0 to 1. What cannot be read is told, and stops nothing else.
+
+With --data the queries stand in a table too, with the documents of each: rows with the same query are ranked together. Which
+columns these are is told by their names, as in training (query, positive, negative_1, query_image, …), or by --query-column and
+--document-column.
+
+A reranker takes far longer than a search by vectors. Among many documents find a hundred first, and rank those:
+`zoo search vectors/ "a cat asleep" --rerank NAME`.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.cli._rerank import NAMES, open_reranker, tell_unread
+from zoo.cli._shared import (
+    add_pair_options,
+    described,
+    existing,
+    positive,
+    print_json,
+    print_table,
+    reading,
+)
+from zoo.errors import InputError, ZooError
+
+if TYPE_CHECKING:
+    from zoo.inputs.item import Item
+    from zoo.reranking import Reranker
+    from zoo.tables.table import Table
+
+EXAMPLES = (
+    'zoo rerank qwen3vl-reranker-2b "a red bicycle" photos/*.jpg',
+    'zoo rerank qwen3vl-reranker-2b "how do I reset it?" manual.txt -k 3',
+    'zoo rerank qwen3vl-reranker-2b "how do I reset it?" --text "Hold the button." --text "It is blue." --json',
+    'zoo rerank qwen3vl-reranker-2b "the same in blue" shoes/ --image shoe.jpg --instruction "Find the product."',
+    "zoo rerank qwen3vl-reranker-2b --data questions.csv --query-column question --document-column passage",
+    'zoo rerank "./my-checkpoint like u-marvel-reranker" "a red bicycle" photos/',
+)
+MIXED = True  # documents may follow an option
+
+
+@dataclass
+class Ranking:
+    """A query and its documents.
+
+    Attributes:
+        query: as it was given. documents: (place, document) of each. bad: (place, why) of those that cannot be read.
+    """
+
+    query: "Item"
+    documents: list[tuple[str, Any]] = field(default_factory=list)
+    bad: list[tuple[str, InputError]] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `zoo rerank`."""
+    parser.add_argument("name", metavar="NAME", help=NAMES)
+    parser.add_argument("query", nargs="?", metavar="QUERY", help='what the documents should answer; "" beside --image')
+    parser.add_argument(
+        "sources", nargs="*", metavar="FILE", help="images, videos, folders of images, .txt files, tables"
+    )
+    parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="a document; repeat")
+    parser.add_argument("--image", type=existing, metavar="FILE", help="an image that belongs to the query")
+    parser.add_argument("--instruction", metavar="TEXT", help="what the reranker is told to look for")
+    parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="the best of a query (default: 10)")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+    parser.add_argument(
+        "--batch-size", type=positive, metavar="N", help="pairs at once (default: what suits the model)"
+    )
+    data = parser.add_argument_group("many queries")
+    data.add_argument("--data", metavar="SOURCE", help="queries with their documents: a table, a folder or hf:ORG/NAME")
+    data.add_argument("--query-column", metavar="C", help="the column of --data that holds the query")
+    data.add_argument("--document-column", metavar="C", help="the column of --data that holds a document of it")
+    data.add_argument("--split", metavar="S", help="of --data with several splits (default: train)")
+    add_pair_options(data)
+    data.add_argument("--ignore", action="append", default=[], metavar="C", help="a column to pass over; repeat")
+    parser.add_argument("--json", action="store_true", help="all documents with their scores, for machines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ranks; status 1 if no document could be scored."""
+    rankings = _of_data(arguments) if arguments.data else [_of_files(arguments)]
+    if not any(ranking.documents or ranking.bad for ranking in rankings):
+        raise ZooError("there is no document to rank")
+    reranker = open_reranker(arguments.name, arguments.device)
+    ranked = _score(reranker, rankings, arguments.batch_size)
+    if arguments.json:
+        many = [_json(ranking, hits) for ranking, hits in zip(rankings, ranked, strict=True)]
+        print_json(many if arguments.data else many[0])
+    else:
+        _print(rankings, ranked, arguments.k, bool(arguments.data))
+        tell_unread([one for ranking in rankings for one in ranking.bad])
+    return 0 if any(ranked) else 1
+
+
+def _of_files(arguments: argparse.Namespace) -> Ranking:
+    """The one query of the command line, and the documents named there."""
+    from zoo.inputs.item import Item
+
+    columns = ("query_column", "document_column", "column", "split")
+    if given := [name for name in columns if getattr(arguments, name)]:
+        raise ZooError(f"--{given[0].replace('_', '-')} is of --data SOURCE; give that too, or leave it out")
+    if arguments.query is None or not (arguments.query or arguments.image):
+        raise ZooError('say what the documents should answer: zoo rerank NAME "a red bicycle" photos/')
+    if not arguments.sources and not arguments.text:
+        raise ZooError(f"name the documents that should answer {arguments.query!r}: files, folders, or --text TEXT")
+    if arguments.image is not None and not arguments.image.is_file():
+        raise ZooError(f"{arguments.image} is no file; --image takes one")
+    query = Item(text=arguments.query or None, image=arguments.image, instruction=arguments.instruction)
+    ranking = Ranking(query, [(text, text) for text in arguments.text])
+    for source in arguments.sources:
+        for place, value, error in _documents(source, arguments):
+            ranking.bad.append((place, error)) if error is not None else ranking.documents.append((place, value))
+    return ranking
+
+
+def _documents(source: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Any, InputError | None]]:
+    """Place, document and error of everything that an argument names."""
+    from zoo.bulk.sources import LINES, prepare
+    from zoo.tables.files import KINDS, suffix_of
+
+    path = Path(source).expanduser()
+    named = source.startswith(("hf:", "pack:")) or (any(c in source for c in "*?[{") and not path.exists())
+    if not (named or path.is_dir() or (path.is_file() and suffix_of(path) in (*LINES, *KINDS))):
+        yield str(path), path, None  # whatever it is, it is told when it is read
+        return
+    opened = prepare(source, reading(arguments)).choose([], None, frozenset({"text", "image", "video"}))
+    for record in opened.records():
+        value = record.value
+        place = value if isinstance(value, str) else str(value) if isinstance(value, Path) else record.reference
+        yield place, value, record.error
+
+
+def _of_data(arguments: argparse.Namespace) -> list[Ranking]:
+    """The queries of --data in the order in which they first come, each with all its documents."""
+    from zoo.inputs.keys import item_key
+    from zoo.tables import open_sources
+    from zoo.tables.options import check_format
+    from zoo.tables.pairs import place_of
+
+    if arguments.query is not None or arguments.image or arguments.text:
+        raise ZooError("--data has the queries and the documents; leave QUERY, FILE, --image and --text out")
+    told = reading(arguments)
+    said = {"query": arguments.query_column, "positive": arguments.document_column}
+    columns = {**(told.columns or {}), **{role: column for role, column in said.items() if column}}
+    told = replace(told, columns=columns or None)
+    table: Table = open_sources([arguments.data], told)
+    check_format(told, table)
+    rankings: dict[Any, Ranking] = {}
+    unread: list[tuple[str, InputError]] = []
+    for row in range(len(table)):
+        try:
+            pair = table[row]
+            key = item_key(pair.query)
+        except InputError as error:
+            unread.append((place_of(table, row), error))
+            continue
+        query = replace(pair.query, instruction=arguments.instruction) if arguments.instruction else pair.query
+        ranking = rankings.setdefault((key, pair.query.instruction), Ranking(query))
+        ranking.documents += [(described(item), item) for item in (pair.positive, *pair.also, *pair.negatives)]
+    tell_unread(unread)
+    return list(rankings.values())
+
+
+def _score(reranker: "Reranker", rankings: list[Ranking], batch_size: int | None) -> list[list[tuple[float, str]]]:
+    """(score, place) of the documents of each query, best first; what cannot be scored goes to `Ranking.bad`."""
+    pairs = [(ranking.query, value) for ranking in rankings for _, value in ranking.documents]
+    scores = reranker.score_stream(pairs, batch_size=batch_size)
+    ranked = []
+    for ranking in rankings:
+        hits = []
+        for (place, _), (_, score, error) in zip(ranking.documents, scores, strict=False):
+            hits.append((score, place)) if error is None else ranking.bad.append((place, error))
+        ranked.append(sorted(hits, key=lambda hit: -hit[0]))
+    return ranked
+
+
+def _json(ranking: Ranking, hits: list[tuple[float, str]]) -> dict[str, Any]:
+    results = [{"rank": rank, "score": score, "document": place} for rank, (score, place) in enumerate(hits, start=1)]
+    results += [{"rank": None, "score": None, "document": place, "error": str(error)} for place, error in ranking.bad]
+    return {"query": described(ranking.query), "results": results}
+
+
+def _print(rankings: list[Ranking], ranked: list[list[tuple[float, str]]], k: int, many: bool) -> None:
+    rows = []
+    for ranking, hits in zip(rankings, ranked, strict=True):
+        for rank, (score, place) in enumerate(hits[:k], start=1):
+            rows.append([*([described(ranking.query)] if many else []), str(rank), f"{score:.3f}", place])
+    if rows:
+        print_table((*(["query"] if many else []), "", "score", "document"), rows, numbers=("", "score"))

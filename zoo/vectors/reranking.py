@@ -1,0 +1,91 @@
+"""What a search found, ranked anew by a reranker, which reads each document together with the query."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.bulk.lookup import Inputs
+from zoo.errors import InputError, MissingFileError
+from zoo.index import Match
+from zoo.inputs.item import Item
+
+if TYPE_CHECKING:
+    from zoo.reranking import Reranker
+
+
+@dataclass(frozen=True)
+class Reranked(Match):
+    """A search result that a reranker has read.
+
+    Attributes:
+        rerank: its score, 0 to 1; None where the document could not be read.
+    """
+
+    rerank: float | None = None
+
+
+class Unread(NamedTuple):
+    """A search result whose document could not be read, and why."""
+
+    match: Match
+    error: InputError
+
+
+def rerank_matches(
+    reranker: "Reranker",
+    query: Any,
+    matches: Sequence[Match],
+    inputs: Inputs,
+    *,
+    batch_size: int | None = None,
+    progress: bool | None = None,
+) -> tuple[list[Reranked], list[Unread]]:
+    """The same results, best first by the reranker; those that could not be read come last, in the order they had.
+
+    Args:
+        query: as of `Reranker.score`. inputs: where the documents of the searched folder are.
+        batch_size, progress: as of `Reranker.score`.
+
+    Raises:
+        InputError: the query itself cannot be read.
+    """
+    documents: list[tuple[int, Item]] = []
+    errors: dict[int, InputError] = {}
+    for position, match in enumerate(matches):
+        try:
+            documents.append((position, document_of(match, inputs)))
+        except InputError as error:
+            errors[position] = error
+    pairs = [(query, document) for _, document in documents]
+    scores: dict[int, float] = {}
+    for index, score, error in reranker.score_stream(pairs, batch_size=batch_size, progress=progress):
+        if error is None:
+            scores[documents[index][0]] = score
+        else:
+            errors[documents[index][0]] = error
+    if matches and not scores:
+        reranker.pair(query, "a document")  # where the query is what cannot be read, that is the error
+    order = sorted(scores, key=lambda position: -scores[position])
+    found = [Reranked(**vars(matches[position]), rerank=scores[position]) for position in order]
+    found += [Reranked(**vars(matches[position])) for position in sorted(errors)]
+    return found, [Unread(matches[position], errors[position]) for position in sorted(errors)]
+
+
+def document_of(match: Match, inputs: Inputs) -> Item:
+    """What was embedded for a search result.
+
+    Raises:
+        InputError: its file or table is gone, or lies where nothing is opened.
+    """
+    source: Mapping[str, Any] = inputs.source
+    kinds = source["kind"].split("+")
+    values: dict[str, Any] = {}
+    if "text" in kinds:
+        name = source.get("attribute") or (source.get("column") if kinds == ["text"] else None) or "text"
+        values["text"] = match.attributes.get(name)
+    for kind in (kind for kind in kinds if kind != "text"):
+        values[kind] = inputs.find(match.reference)
+    there = {kind: value for kind, value in values.items() if value is not None}
+    if not there:
+        raise MissingFileError(f"what was embedded for {match.reference} is not there any more", what=match.reference)
+    return Item(**there)
