@@ -14,8 +14,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 import zoo
 from tests.reference.photos import open_rgb, paint
 from zoo.encoders.checking import check_open_clip, check_timm
+from zoo.encoders.open_clip_config import parse_name, tag_config, transform_of
 from zoo.errors import UnsafeCheckpointError
-from zoo.formats.open_clip import parse_name, tag_config, transform_of
 
 TAGS = [tuple(pair) for pair in open_clip.list_pretrained()]
 
@@ -82,7 +82,7 @@ def test_weights_at_a_bare_address_are_refused_without_asking_the_network() -> N
 
 
 def test_timm_asks_for_no_resize_that_the_zoo_lacks() -> None:
-    """An interpolation or crop unknown to `zoo.formats.timm.transform_of` would silently become another."""
+    """An interpolation or crop unknown to `zoo.encoders.image.transform_of` would silently become another."""
     settings = [timm.get_pretrained_cfg(name) for name in timm.list_models(pretrained=True)]
     assert {cfg.interpolation for cfg in settings} <= {"bicubic", "bilinear"}
     assert {cfg.crop_mode for cfg in settings} <= {"center", "squash", "border"}

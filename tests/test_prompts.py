@@ -9,8 +9,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from zoo.training.errors import RecipeError
 from zoo.training.frozen import role_prefixes
-from zoo.training.recipe import Recipe, RecipeError
+from zoo.training.recipe import Recipe
 from zoo.training.vector_cache import VectorCache, encode_cached, fill_cache
 
 import zoo

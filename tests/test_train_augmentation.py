@@ -5,16 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from zoo.training.augmentation import (
-    Augmentation,
-    AugmentationError,
-    change_light,
-    change_sound,
-    change_words,
-    crop,
-    erase,
-    pick_frames,
-)
+from zoo.training.augmentation import Augmentation, change_light, change_sound, change_words, crop, erase, pick_frames
+from zoo.training.errors import RecipeError
 
 from zoo.inputs.item import Box, Item
 
@@ -269,7 +261,7 @@ def test_films_and_sounds_given_as_arrays_are_changed_once_before_they_are_read(
     ],
 )
 def test_what_is_misspelt_is_named(text, said):
-    with pytest.raises(AugmentationError, match=said):
+    with pytest.raises(RecipeError, match=said):
         Augmentation.parse(text)
 
 
@@ -283,7 +275,7 @@ def test_what_is_misspelt_is_named(text, said):
     ],
 )
 def test_reads_that_cannot_be_changed_are_refused(value, item):
-    with pytest.raises(AugmentationError, match="this encoder reads"):
+    with pytest.raises(RecipeError, match="this encoder reads"):
         EVERYTHING.read(value, item, 0)
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from zoo.training import recipes, train
 from zoo.training.checkpoint import last_checkpoint, step_of
+from zoo.training.errors import PairsError, RecipeError
 from zoo.training.judging import HeldOutEncoder, plan
-from zoo.training.leaks import HeldOutError
 from zoo.training.losses import build_loss
-from zoo.training.recipe import Recipe, RecipeError
+from zoo.training.recipe import Recipe
 from zoo.training.recipes import RECIPES
 from zoo.training.report import sections, write_report
 from zoo.training.run import Run
@@ -292,14 +292,14 @@ def test_one_says_when():
 @pytest.mark.parametrize("changes", [{"patience": 3}, {"evaluate_every": 5}, {"evaluate_minutes": 5.0}])
 def test_what_needs_held_out_pairs_says_so_before_the_first_step(changes, tmp_path):
     with pytest.raises(
-        HeldOutError, match=f"{next(iter(changes))}=.* needs held-out pairs and there are none; hold some"
+        PairsError, match=f"{next(iter(changes))}=.* needs held-out pairs and there are none; hold some"
     ):
         train(fresh("text-test"), text_pairs(12), quick(**changes), tmp_path, **CALM)
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_patience_without_evaluations_says_which_to_ask_for(tmp_path):
-    with pytest.raises(HeldOutError, match="--evaluate-every"):
+    with pytest.raises(PairsError, match="--evaluate-every"):
         train(fresh("text-test"), text_pairs(12), quick(patience=1), tmp_path, held_out=sentences(), **CALM)
 
 

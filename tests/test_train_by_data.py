@@ -7,19 +7,18 @@ import pytest
 import torch
 from torch import nn
 from zoo.training import recipes, train
+from zoo.training.errors import LossError, RecipeError, SamplerError, UnreadColumnError
 from zoo.training.losses import build_loss
-from zoo.training.losses.base import UnknownLossError
 from zoo.training.losses.by_data import ByData, loss_of
 from zoo.training.parts import part_numbers, parts_of, stage_loss
-from zoo.training.recipe import Recipe, RecipeError
+from zoo.training.recipe import Recipe
 from zoo.training.rehearsal import rehearse
 from zoo.training.run import Run
 from zoo.training.samplers import build_sampler
-from zoo.training.samplers.base import SamplerError, UnknownSamplerError, describe_samplers
+from zoo.training.samplers.base import describe_samplers
 from zoo.training.scoring import by_grade
 from zoo.training.temperatures import begin, kept
 from zoo.training.trainer import make_feed
-from zoo.training.unread import UnreadColumnError
 from zoo.training.verdict import GRADED
 
 from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs
@@ -139,7 +138,7 @@ def test_every_sampler_is_either_refused_or_keeps_them_apart(tmp_path):
     for name, _ in describe_samplers():
         try:
             rehearse(fresh("text-test"), pairs, by_data(sampler=name))
-        except (RecipeError, SamplerError, UnknownSamplerError):
+        except (RecipeError, SamplerError):
             continue
         sampler = build_sampler(name, pairs=pairs, batch_size=6, seed=0, steps=6)
         for step in range(6):
@@ -160,7 +159,7 @@ def test_data_sets_of_one_loss_may_be_mixed(tmp_path):
     [
         ((("stss*", "cosent"),), RecipeError, r"'stss\*', and no data set is called so.*sts-b"),
         ((*LOSSES, ("sts-b", "cosent")), RecipeError, "cosent for 'sts-b' is left without data.*the first counts"),
-        ((("sts*", "cosine"),), UnknownLossError, "no loss is called 'cosine'"),
+        ((("sts*", "cosine"),), LossError, "no loss is called 'cosine'"),
         ((("classes", "cosent"), ("sts*", "cosent")), ZooError, "cosent needs scores"),
         ((("classes", "infonce"),), UnreadColumnError, r"the pairs have a score .*does not read it"),
     ],

@@ -10,15 +10,16 @@ import pytest
 import torch
 from PIL import Image
 from zoo.training.read_cache import ReadCache
-from zoo.training.vector_cache import (
-    CacheFolderError,
-    CacheFullError,
-    VectorCache,
-    encode_cached,
-    fill_cache,
-)
+from zoo.training.vector_cache import VectorCache, encode_cached, fill_cache
 
-from zoo.errors import FingerprintMismatchError, InputError, MissingFileError, UnsupportedInputError
+from zoo.errors import (
+    DiskFullError,
+    FingerprintMismatchError,
+    FolderError,
+    InputError,
+    MissingFileError,
+    UnsupportedInputError,
+)
 from zoo.inputs.item import Box, Item, Mask
 from zoo.inputs.keys import item_key
 from zoo.registry import build_model
@@ -108,9 +109,9 @@ def test_another_fingerprint_is_refused_and_the_difference_named(tmp_path):
 
 def test_folders_that_are_no_cache_are_left_alone(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(CacheFolderError, match="cannot be a cache"):
+    with pytest.raises(FolderError, match="cannot be a cache"):
         VectorCache(tmp_path / "file", FACTS, 8)
-    with pytest.raises(CacheFolderError, match="holds file"):
+    with pytest.raises(FolderError, match="holds file"):
         VectorCache(tmp_path, FACTS, 8)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -145,7 +146,7 @@ def test_a_full_disk_is_named_and_costs_nothing_that_was_kept(tmp_path):
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
     try:
-        with pytest.raises(CacheFullError, match="no space left"):
+        with pytest.raises(DiskFullError, match="no space left"):
             put(cache, range(10, 30))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from zoo.training import open_pairs
-from zoo.training.unread import UnreadColumnError, check_unread
+from zoo.training.errors import UnreadColumnError
+from zoo.training.unread import check_unread
 
 from tests.train_support import fresh, quick
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, source_of

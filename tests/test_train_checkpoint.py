@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from zoo.training.checkpoint import (
-    DONE,
-    STATE,
-    DamagedCheckpointError,
-    DiskFullError,
-    last_checkpoint,
-    save_checkpoint,
-    write_json,
-)
+from zoo.training.checkpoint import DONE, STATE, last_checkpoint, save_checkpoint, write_json
+from zoo.training.errors import DamagedRunError
+
+from zoo.errors import DiskFullError
 
 
 class TestCheckpoint:
@@ -51,7 +46,7 @@ class TestCheckpoint:
     def test_all_damaged_is_an_error(self, tmp_path):
         save_checkpoint(tmp_path, 1, {"step": 1})
         (tmp_path / "step-00000001" / DONE).unlink()
-        with pytest.raises(DamagedCheckpointError, match="step-00000001"):
+        with pytest.raises(DamagedRunError, match="step-00000001"):
             last_checkpoint(tmp_path)
 
     def test_none_yet(self, tmp_path):

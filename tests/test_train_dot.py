@@ -11,10 +11,11 @@ import torch
 from zoo.training import train
 from zoo.training.balancing import balance_weights
 from zoo.training.checks import check_similarity
+from zoo.training.errors import DifferentModelsError, MiningError
 from zoo.training.frozen import check_teacher
 from zoo.training.losses import build_loss, list_losses
-from zoo.training.merging import DifferentModelsError, uniform
-from zoo.training.mining import MiningError, mine
+from zoo.training.merging import uniform
+from zoo.training.mining import mine
 from zoo.training.positioning import Probe
 from zoo.training.vector_cache import VectorCache, fill_cache
 

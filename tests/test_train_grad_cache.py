@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from zoo.training.grad_cache import CachedEmbeddings, LoneItemError, Read
+from zoo.training.errors import RecipeError
+from zoo.training.grad_cache import CachedEmbeddings, Read
 from zoo.training.losses import build_loss, list_losses
 
 from tests.loss_support import right_of
@@ -160,7 +161,7 @@ def test_no_item_is_left_alone_where_batches_are_normalised():
         embedded = CachedEmbeddings(encode, model, images, micro_batch=micro_batch)
         assert [len(chunk.values) for chunk in embedded.chunks] == sizes
     for reads, micro_batch in ((images, 1), (images[:1], None)):
-        with pytest.raises(LoneItemError, match="cannot be trained on one item alone"):
+        with pytest.raises(RecipeError, match="cannot be trained on one item alone"):
             CachedEmbeddings(encode, model, reads, micro_batch=micro_batch)
     model.eval()
     assert (

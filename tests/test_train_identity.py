@@ -14,13 +14,13 @@ from PIL import Image
 from torch.nn import functional as F
 from zoo.training import Pair, mine, open_pairs, rehearse, train
 from zoo.training.catalogue import Catalogue
-from zoo.training.checks import PairsError
+from zoo.training.errors import PairsError
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.positioning import Probe
 from zoo.training.rows import set_aside
-from zoo.training.run import MissingExtrasError, Run
+from zoo.training.run import Run
 from zoo.training.samplers import describe_samplers
 from zoo.training.trainer import make_feed
 
@@ -469,9 +469,7 @@ def test_a_loss_that_reads_the_old_names_is_refused(tmp_path):
     class Old(Loss):
         may_read = frozenset({"query_groups", "target_groups"})
 
-    with pytest.raises(
-        MissingExtrasError, match=r"Old reads query_groups, target_groups, which no batch has; .* right"
-    ):
+    with pytest.raises(PairsError, match=r"Old reads query_groups, target_groups, which no batch has; .* right"):
         train(fresh("text-test"), text_pairs(8), quick(), tmp_path, loss=Old(), **CALM)
 
 

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from zoo.training.losses import UnknownLossError, build_loss, list_losses
+from zoo.training.errors import LossError
+from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss, Temperature, check_layout, describe_losses, in_row_blocks, register_loss
 from zoo.training.losses.infonce import InfoNCE
 
@@ -359,7 +360,7 @@ def test_a_loss_as_a_recipe_writes_it():
     ],
 )
 def test_what_cannot_be_built_says_why(text, says):
-    with pytest.raises(UnknownLossError, match=says):
+    with pytest.raises(LossError, match=says):
         build_loss(text)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from zoo.training import open_pairs, train
-from zoo.training.leaks import HeldOutError, check_held_out
+from zoo.training.errors import PairsError
+from zoo.training.leaks import check_held_out
 from zoo.training.rehearsal import rehearse
 
 from tests.train_support import fresh, picture, quick, text_pairs, without_plots
@@ -142,11 +143,11 @@ def test_rows_that_cannot_be_read_are_told():
     found = check_held_out(Unreadable([pair("x", "9"), pair("y", "8")], {1}), answers_of(LEARNED))
     assert len(found.pairs) == 1
     assert found.told == ["1 held-out rows cannot be read and are left out; the first: row 1 is broken"]
-    with pytest.raises(HeldOutError, match="none of the 2 held-out rows can be read; the first: row 0"):
+    with pytest.raises(PairsError, match="none of the 2 held-out rows can be read; the first: row 0"):
         check_held_out(Unreadable([pair("x", "9"), pair("y", "8")], {0, 1}), answers_of(LEARNED))
 
 
 def test_grades_do_not_make_another_pair():
     graded = [replace(p, score=0.1) for p in LEARNED]
-    with pytest.raises(HeldOutError, match="all 1 held-out pairs"):
+    with pytest.raises(PairsError, match="all 1 held-out pairs"):
         check_held_out([pair("a", "1", score=0.9)], answers_of(graded))

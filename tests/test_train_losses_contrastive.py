@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
-from zoo.training.losses import UnknownLossError, build_loss
+from zoo.training.errors import LossError
+from zoo.training.losses import build_loss
 from zoo.training.losses.adaptive_margin import AdaptiveMargin
 from zoo.training.losses.gist import Gist
 from zoo.training.losses.infonce import InfoNCE
@@ -127,7 +128,7 @@ def test_gradient_of_finite_differences(text):
     ],
 )
 def test_wrong_options_are_named(text, says):
-    with pytest.raises(UnknownLossError, match=says):
+    with pytest.raises(LossError, match=says):
         build_loss(text)
 
 

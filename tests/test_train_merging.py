@@ -15,24 +15,16 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from zoo.training import merging
+from zoo.training.errors import DifferentModelsError
 from zoo.training.losses.infonce import InfoNCE
-from zoo.training.merging import (
-    DifferentModelsError,
-    greedy,
-    refresh_batch_norm,
-    slerp,
-    slerp_tensors,
-    task_arithmetic,
-    ties,
-    uniform,
-)
-from zoo.training.positioning import Probe, ProbeError, find_position, self_position, weight_gradient
+from zoo.training.merging import greedy, refresh_batch_norm, slerp, slerp_tensors, task_arithmetic, ties, uniform
+from zoo.training.positioning import Probe, find_position, self_position, weight_gradient
 
 from tests.loss_support import right_in_groups
 from zoo import build_model, load_model
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
-from zoo.errors import ZooError
+from zoo.errors import TooFewPairsError, ZooError
 from zoo.heads import Identity
 from zoo.inputs.item import Item
 from zoo.pooling import Cls, Mean
@@ -465,12 +457,12 @@ def test_merging_real_dual_towers_on_pictures_and_texts():
 
 def test_a_probe_needs_pairs_and_lists_unusable_ones(experts):
     base, *_, generator = experts
-    with pytest.raises(ProbeError, match="two usable pairs"):
+    with pytest.raises(TooFewPairsError, match="two usable pairs"):
         Probe([], base)
     good = told("topic", 3, generator)
     bad = replace(good[0], query=Item(text=" "), where="probe.csv, line 9")
     assert Probe([*good, bad], base).bad[0][0] == "probe.csv, line 9"
-    with pytest.raises(ProbeError, match="lonely"):
+    with pytest.raises(TooFewPairsError, match="lonely"):
         Probe([*good, replace(good[0], dataset="lonely")], base)
     many = told("topic", 50, generator) + told("style", 7, generator)
     assert {name: len(rows) for name, rows in Probe(many, base, limit=10).tasks.items()} == {"topic": 10, "style": 7}

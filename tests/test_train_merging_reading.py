@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from zoo.training.errors import DifferentModelsError
 from zoo.training.losses.infonce import InfoNCE
-from zoo.training.merging import DifferentModelsError, greedy, slerp, task_arithmetic, ties, uniform
+from zoo.training.merging import greedy, slerp, task_arithmetic, ties, uniform
 from zoo.training.positioning import Probe, self_position
 
 from tests.train_support import text_pairs

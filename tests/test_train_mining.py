@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 from zoo.training import mining
-from zoo.training.mining import MiningError, f1_threshold, mine
+from zoo.training.errors import MiningError
+from zoo.training.mining import f1_threshold, mine
 
 from tests.mining_support import DIM, at_cosine, cosine, random_cloud, ranking, teacher_of, text, words
 from zoo import build_model

@@ -11,12 +11,11 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 from zoo.training import train
 from zoo.training.adapters import Lora
-from zoo.training.grad_cache import LoneItemError
+from zoo.training.errors import RecipeError
 from zoo.training.lone import lone_items
 from zoo.training.losses import build_loss
 from zoo.training.modes import apart, keeps_statistics, training_mode
 from zoo.training.optim import select
-from zoo.training.recipe import RecipeError
 from zoo.training.rows import known_answers
 from zoo.training.run import Run
 from zoo.training.trainer import make_feed, sampler_of
@@ -169,6 +168,6 @@ def test_an_item_that_batch_normalisation_gets_alone_is_told_before_the_first_st
             "zoo.training.lone.world", lambda: (0, 2)
         )  # each measures its own rows, of which nothing is known
         assert told(pairs) == told(pairs, micro_batch=1) == ""
-    with pytest.raises(LoneItemError):
+    with pytest.raises(RecipeError, match="cannot be trained on one item alone"):
         train(fresh("mini-test"), pairs, recipe, tmp_path, trackers=(), report=False)
     assert "quick: one item alone is all that batch normalisation has to measure" in capsys.readouterr().out

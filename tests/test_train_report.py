@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from zoo.training.report import NoRunError, keep_examples, main, plots, read_metrics, sections, write_report
+from zoo.training.errors import NoRunError
+from zoo.training.report import keep_examples, main, plots, read_metrics, sections, write_report
 from zoo.training.report.examples import choose, kept_examples
 from zoo.training.report.page import _STYLE
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from zoo.training import train
-from zoo.training.claims import RecipeMismatchError, held
+from zoo.training.claims import held
+from zoo.training.errors import RecipeMismatchError
 from zoo.training.optim import schedule
 from zoo.training.trainer import finish
 

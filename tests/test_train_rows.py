@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 from zoo.training import Pair, Recipe, rehearse, train
-from zoo.training.checks import PairsError
+from zoo.training.errors import PairsError, RecipeError
 from zoo.training.losses import build_loss
-from zoo.training.recipe import RecipeError
 from zoo.training.rows import Sound, known_answers, negatives_of, set_aside
 from zoo.training.run import Run
 from zoo.training.trainer import make_feed, of_stage

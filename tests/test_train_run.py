@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import nn
 from zoo.training import Pair, train
-from zoo.training.logs import MissingTrackerError, make_accelerator
+from zoo.training.errors import CheckpointMismatchError, DivergedError, PairsError, RecipeMismatchError
+from zoo.training.logs import make_accelerator
 from zoo.training.losses import build_loss
 from zoo.training.losses.base import Loss
 from zoo.training.recipe import Recipe
-from zoo.training.run import CheckpointMismatchError, DivergedError, MissingExtrasError, Run
+from zoo.training.run import Run
 from zoo.training.skipped import Skipped
-from zoo.training.trainer import RecipeMismatchError, finish, make_feed, planned
+from zoo.training.trainer import finish, make_feed, planned
 
 from tests.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs
 from zoo import load_model
-from zoo.errors import TooManyBadItemsError
+from zoo.errors import MissingPackageError, TooManyBadItemsError
 from zoo.inputs.item import Item
 
 CALM = {"progress": False, "trackers": (), "report": False}
@@ -291,7 +292,7 @@ class TestBadRuns:
             train(fresh("text-test"), shape_pairs(), quick(), tmp_path, **CALM)
 
     def test_trackers_are_named(self, tmp_path):
-        with pytest.raises(MissingTrackerError, match="no tracker is called 'mlflo'; there are tensorboard"):
+        with pytest.raises(MissingPackageError, match="no tracker is called 'mlflo'; there are tensorboard"):
             make_accelerator(("mlflo",), tmp_path)
 
 
@@ -337,7 +338,7 @@ def test_a_teacher_guides(tmp_path):
 def test_a_loss_without_its_extras_says_so(tmp_path):
     run, feed = run_of(fresh("text-test"), text_pairs(6), quick(), tmp_path)
     run.loss = build_loss("cosent")
-    with pytest.raises(MissingExtrasError, match="give the pairs a column score"):
+    with pytest.raises(PairsError, match="give the pairs a column score"):
         run.advance(feed.batch(0))
 
 

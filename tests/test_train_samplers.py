@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 from zoo.training.balancing import balance_weights, sinkhorn
+from zoo.training.errors import SamplerError
 from zoo.training.losses.infonce import InfoNCE
-from zoo.training.samplers import SamplerError, UnknownSamplerError, build_sampler, describe_samplers
+from zoo.training.samplers import build_sampler, describe_samplers
 
 from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair
@@ -311,7 +312,7 @@ def test_a_curriculum_of_texts_begins_with_short_ones():
     ],
 )
 def test_what_is_misspelt_is_named_with_what_there_is(text, said):
-    with pytest.raises((UnknownSamplerError, SamplerError), match=said.replace("(", r"\(")):
+    with pytest.raises((SamplerError, SamplerError), match=said.replace("(", r"\(")):
         sampler(text)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from zoo.training import open_all, open_pairs, train
-from zoo.training.checks import PairsError
+from zoo.training.errors import PairsError
 from zoo.training.finishing import hold_out
 from zoo.training.rehearsal import rehearse
 

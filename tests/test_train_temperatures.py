@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from zoo.training import train
+from zoo.training.errors import LossError
 from zoo.training.losses import build_loss
-from zoo.training.losses.base import Temperature, UnknownLossError
+from zoo.training.losses.base import Temperature
 from zoo.training.merging import slerp, task_arithmetic, uniform
 from zoo.training.positioning import self_position
 from zoo.training.recipes import umarvel_stages
@@ -86,7 +87,7 @@ def test_it_begins(written, own, temperature, bias, said):
 def test_temperatures_that_are_none_are_refused(value):
     for written in ("infonce", "infonce(divisor=True)", "sigmoid", "cosent", "angle"):
         name, _, rest = written.partition("(")
-        with pytest.raises(UnknownLossError, match="temperature must be"):
+        with pytest.raises(LossError, match="temperature must be"):
             build_loss(f"{name}(temperature={value}{', ' + rest if rest else ')'}")
 
 

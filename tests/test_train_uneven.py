@@ -7,12 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 from zoo.training import Pair, train
-from zoo.training.checks import UnevenNegativesError
+from zoo.training.errors import LossError, PairsError
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
-from zoo.training.losses.mixing import TooFewNegativesError
 from zoo.training.rows import set_aside
-from zoo.training.run import MissingExtrasError
 from zoo.training.trainer import make_feed
 
 from tests.loss_support import exact, right_of, units
@@ -197,9 +195,7 @@ def test_losses_that_read_scores_take_rows_with_fewer(loss, tmp_path):
     train(fresh("text-test"), scored(), recipe, tmp_path / "run", **CALM)
     some = scored()
     some[3] = replace(some[3], teacher_scores=())
-    with pytest.raises(
-        MissingExtrasError, match=r"1 of 6 pairs have no teacher_scores for their negatives.*texts, line 4"
-    ):
+    with pytest.raises(PairsError, match=r"1 of 6 pairs have no teacher_scores for their negatives.*texts, line 4"):
         train(fresh("text-test"), some, recipe, tmp_path / "none", **CALM)
 
 
@@ -218,9 +214,9 @@ def test_scores_beside_empty_columns_are_of_the_others(tmp_path):
 @pytest.mark.parametrize("loss", ["mixing", "matryoshka(dims=[8]):mixing", "matryoshka_2d(dims=[8]):mixing"])
 def test_too_few_negatives_to_mix_are_told_before_the_run(loss, tmp_path):
     for each, says in ((0, "not 0: mine them"), (1, "not 1: .*or mixing")):
-        with pytest.raises(TooFewNegativesError, match=says):
+        with pytest.raises(LossError, match=says):
             train(fresh("text-test"), text_pairs(12, each), quick(loss=loss), tmp_path / "run", **CALM)
-    with pytest.raises(TooFewNegativesError, match="not 1"):
+    with pytest.raises(LossError, match="not 1"):
         train(fresh("text-test"), text_pairs(12, 2), quick(loss=loss, negatives=1), tmp_path / "run", **CALM)
     assert not (tmp_path / "run").exists()
 
@@ -233,7 +229,7 @@ class Own(Loss):
 
 
 def test_a_loss_that_cannot_tell_empty_places_is_refused(tmp_path):
-    with pytest.raises(UnevenNegativesError, match=r"4 of 6 pairs have fewer than 2 hard negatives, and the loss Own"):
+    with pytest.raises(PairsError, match=r"4 of 6 pairs have fewer than 2 hard negatives, and the loss Own"):
         train(fresh("text-test"), scored((2, 0, 1, 2, 1, 0)), quick(negatives=2), tmp_path, loss=Own(), **CALM)
     even = [replace(pair, teacher_scores=()) for pair in text_pairs(6, 2)]
     train(fresh("text-test"), even, quick(steps=1), tmp_path / "even", loss=Own(), **CALM)

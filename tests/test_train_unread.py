@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from zoo.training import open_all, open_pairs, recipes, train
-from zoo.training.checks import PairsError, check_run
+from zoo.training.checks import check_run
+from zoo.training.errors import PairsError, UnreadColumnError
 from zoo.training.losses import Loss, build_loss
 from zoo.training.losses.base import _Registry, losses_reading, register_loss
 from zoo.training.mining import mine
 from zoo.training.rehearsal import rehearse
 from zoo.training.samplers.plain import Shuffled
-from zoo.training.unread import UnreadColumnError, check_unread, unread_lines
+from zoo.training.unread import check_unread, unread_lines
 
 from tests.train_support import fresh, quick, text_pairs
 from tests.train_tables import KINDS, as_csv, as_jsonl, as_parquet, shard, source_of

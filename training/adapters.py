@@ -34,18 +34,11 @@ from zoo.formats.tensors import read_safetensors
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import Range, check, parse
 
+from .errors import AdapterError
 from .optim import block_of, pattern_regex, select
 
 _NAMES = re.compile(r"(\w|\\[.-]|\|)*")  # and no expression that could take for ever; see `zoo.formats.adapters.exact`
 ADAPTER, TRAINED = "zoo_adapter.json", "trained.safetensors"
-
-
-class LoraTargetError(ZooError, ValueError):
-    """The layers that were to be adapted are not there, or cannot be adapted as was asked."""
-
-
-class QuantizedModelError(ZooError):
-    """A quantised backbone that cannot be trained or merged; the message names what is missing."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +99,8 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
     Adapters are float32 beside half-precision weights. The embeddings are the same until the first step.
 
     Raises:
-        LoraTargetError: no layer has such a name, or it cannot be adapted.
-        QuantizedModelError: a layer is quantised in a way that cannot be trained.
+        AdapterError: no layer has such a name, or it cannot be adapted.
+        AdapterError: a layer is quantised in a way that cannot be trained.
 
     QLoRA (Dettmers et al., 2023): linear layers of bitsandbytes are left to peft, which adapts them where bitsandbytes
     is installed; other quantised layers have no gradient and are refused.
@@ -143,7 +136,7 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
 def check_lora(model: Embedder, lora: Lora) -> None:
     """Raises what `add_lora` would raise; the model stays as it is."""
     if is_adapted(model):
-        raise LoraTargetError(f"{model.spec.name} has adapters already; merge_lora them, or train those")
+        raise AdapterError(f"{model.spec.name} has adapters already; merge_lora them, or train those")
     for pattern in lora.also:
         select(model, pattern)
     _targets(model, lora)
@@ -189,7 +182,7 @@ def _targets(model: Embedder, lora: Lora) -> dict[int, list[str]]:
             else:
                 mine = bool(wanted.fullmatch(_whole(model, i, name)))
             if mine and reason:
-                raise LoraTargetError(f"{_whole(model, i, name)} is {reason}; name the other layers, or auto")
+                raise AdapterError(f"{_whole(model, i, name)} is {reason}; name the other layers, or auto")
             if mine:
                 hit, found[i][name] = True, None
         if not hit:
@@ -201,7 +194,7 @@ def _targets(model: Embedder, lora: Lora) -> dict[int, list[str]]:
                 if last
                 else "its backbones have none; train it in full"
             )
-            raise LoraTargetError(f"{model.spec.name} has no {what} to adapt: {have}")
+            raise AdapterError(f"{model.spec.name} has no {what} to adapt: {have}")
     return {i: list(names) for i, names in found.items() if names}
 
 
@@ -225,7 +218,7 @@ def _layers(model: Embedder, position: int) -> Iterator[tuple[str, nn.Module]]:
             _check_quantized(model.spec.name, name, module)
             yield name, module
         elif type(module).__module__.startswith("torch.ao.nn.quantized"):
-            raise QuantizedModelError(
+            raise AdapterError(
                 f"{model.spec.name}: {name} was quantised by torch.ao and lets no gradient through; load the model in full "
                 "precision, or its layers through bitsandbytes"
             )
@@ -236,9 +229,9 @@ def _check_quantized(model: str, name: str, layer: nn.Module) -> None:
         return
     library = type(layer).__module__.partition(".")[0]
     if library != "bitsandbytes":
-        raise QuantizedModelError(f"{model}: {name} is a quantised {library} layer; only bitsandbytes' can be adapted")
+        raise AdapterError(f"{model}: {name} is a quantised {library} layer; only bitsandbytes' can be adapted")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise QuantizedModelError(f"{model}: {name} is quantised; training beside it needs `pip install bitsandbytes`")
+        raise AdapterError(f"{model}: {name} is quantised; training beside it needs `pip install bitsandbytes`")
 
 
 def _whole(model: Embedder, position: int, name: str) -> str:
@@ -448,12 +441,12 @@ def merge_lora(model: Embedder) -> Embedder:
     in a model just built. A model without adapters stays as it is.
 
     Raises:
-        QuantizedModelError: the sum would be rounded to the few bits of a quantised weight.
+        AdapterError: the sum would be rounded to the few bits of a quantised weight.
     """
     for position, backbone in _adapted(model).items():
         for name, layer in backbone.named_modules():
             if isinstance(layer, nn.Linear) and not layer.weight.is_floating_point():
-                raise QuantizedModelError(
+                raise AdapterError(
                     f"{_whole(model, position, name)} is quantised and cannot hold the sum; load the base in full "
                     "precision, load_adapter into it, and merge that"
                 )

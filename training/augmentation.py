@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.errors import ZooError
 from zoo.inputs.item import Item
 
+from .errors import RecipeError
 from .naming import what_there_is
 
 _ASPECT = 4 / 3  # most that a crop is stretched
@@ -30,10 +30,6 @@ _USUAL = {
     "frames": 0.2,
 }
 _PICTURES, _SOUNDS = ("crop", "flip", "colour", "erase"), ("gain", "shift", "mute")
-
-
-class AugmentationError(ZooError, ValueError):
-    """No such augmentation, a number out of its range, or an encoder whose reads cannot be augmented so."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +67,14 @@ class Augmentation:
         for field in fields(self):
             value, most = getattr(self, field.name), 60 if field.name == "gain" else 1
             if not isinstance(value, int | float) or not 0 <= value <= most:
-                raise AugmentationError(f"augmentation {field.name} must be from 0 to {most}, not {value!r}")
+                raise RecipeError(f"augmentation {field.name} must be from 0 to {most}, not {value!r}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Reads how a recipe writes it: "crop, colour; words=0.2"; "" changes nothing.
 
         Raises:
-            AugmentationError: an unknown name, or a number out of its range.
+            RecipeError: an unknown name, or a number out of its range.
         """
         found: dict[str, float] = {}
         for part in text.replace(";", ",").split(","):
@@ -86,11 +82,11 @@ class Augmentation:
             if not name and not sign:
                 continue
             if name not in _USUAL:
-                raise AugmentationError(f"no augmentation is called {name!r}; {what_there_is(name, _USUAL)}")
+                raise RecipeError(f"no augmentation is called {name!r}; {what_there_is(name, _USUAL)}")
             try:
                 found[name] = float(number) if sign else _USUAL[name]
             except ValueError as error:
-                raise AugmentationError(f"augmentation {part.strip()!r}: {number!r} is no number") from error
+                raise RecipeError(f"augmentation {part.strip()!r}: {number!r} is no number") from error
         return cls(**found)
 
     @property
@@ -125,7 +121,7 @@ class Augmentation:
         Regions are told in pixels of the picture: with them it is neither cropped nor mirrored.
 
         Raises:
-            AugmentationError: the encoder's reads hold no pixels, frames or waveform to change.
+            RecipeError: the encoder's reads hold no pixels, frames or waveform to change.
         """
         luck = np.random.default_rng([1, *_numbers(seed)])
         still = bool(len(item.regions))
@@ -272,6 +268,6 @@ def _expect(value: Any, what: str, fits: Any) -> Tensor:
     if fits(value):
         return value
     found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise AugmentationError(
+    raise RecipeError(
         f"augmentation changes {what}, and this encoder reads {found}; set augment to words alone, or to ''"
     )

@@ -7,13 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import ZooError
+from .errors import CheckpointMismatchError
 
 _WARM_UP = 20  # steps
-
-
-class AverageMismatchError(ZooError, ValueError):
-    """A stored average is of other weights than the model's."""
 
 
 class WeightAverage:
@@ -85,12 +81,12 @@ class WeightAverage:
         """Reads `state_dict`.
 
         Raises:
-            AverageMismatchError: other names or shapes than the model's.
+            CheckpointMismatchError: other names or shapes than the model's.
         """
         differs = sorted(state.keys() ^ self.values.keys())
         differs = differs or [name for name, value in self.values.items() if value.shape != state[name].shape]
         if differs:
-            raise AverageMismatchError(
+            raise CheckpointMismatchError(
                 f"the stored average differs from the model in {differs[0]} and {len(differs) - 1} more tensors; it is "
                 "of another model, or other parts of it were frozen"
             )

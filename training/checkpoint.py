@@ -16,24 +16,18 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from zoo.errors import ZooError
+from zoo.errors import DiskFullError
 from zoo.files import save_tensors
 from zoo.formats.tensors import read_safetensors
 from zoo.strangers.folders import Place
+
+from .errors import DamagedRunError
 
 DONE, TENSORS, STATE = "DONE", "state.safetensors", "state.json"
 PAIRS = "pairs.json"  # beside the batch of `save_offender`
 _NAME = re.compile(r"step-\d{8,15}")
 _WRITING = re.compile(r"\.writing-\d{8,15}")
 _LARGEST_STATE = 2**26  # bytes; a name and a number for each of a hundred thousand tensors
-
-
-class DamagedCheckpointError(ZooError):
-    """A run's folder holds checkpoints, none of which is whole."""
-
-
-class DiskFullError(ZooError):
-    """A checkpoint could not be written for want of space; those before it are as they were."""
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int | None = 2) -> Path:
@@ -146,13 +140,13 @@ def last_checkpoint(folder: Path, most: int | None = None) -> dict[str, Any] | N
         most: bytes that its tensors may have; None for any number.
 
     Raises:
-        DamagedCheckpointError: there are checkpoints, and every one is damaged; or the newest is none of such a run.
+        DamagedRunError: there are checkpoints, and every one is damaged; or the newest is none of such a run.
     """
     found = checkpoints_in(folder)
     for checkpoint in reversed(found):
         tensors = (Place.of(checkpoint.parent) / checkpoint.name / TENSORS).status()
         if most is not None and tensors is not None and tensors.st_size > most:
-            raise DamagedCheckpointError(
+            raise DamagedRunError(
                 f"{checkpoint / TENSORS} has {tensors.st_size:,} bytes, and a checkpoint of this run has {most:,} at most: it "
                 "is of another model, or meant to fill the memory; start again in another folder"
             )
@@ -160,7 +154,7 @@ def last_checkpoint(folder: Path, most: int | None = None) -> dict[str, Any] | N
             return _read(checkpoint)
     if found:
         names = ", ".join(path.name for path in reversed(found))
-        raise DamagedCheckpointError(f"{folder}: {names} are cut off or changed; start again in another folder")
+        raise DamagedRunError(f"{folder}: {names} are cut off or changed; start again in another folder")
     return None
 
 
@@ -170,11 +164,11 @@ def _read(checkpoint: Path) -> dict[str, Any]:
         plain = (Place.of(checkpoint.parent) / checkpoint.name / STATE).read_json(_LARGEST_STATE)
         state = _join(plain, read_safetensors(checkpoint / TENSORS))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedCheckpointError(
+        raise DamagedRunError(
             f"{checkpoint} holds what no run writes ({error!r:.200}); start again in another folder"
         ) from error
     if not isinstance(state, dict):
-        raise DamagedCheckpointError(f"{checkpoint / STATE} holds no state of a run; start again in another folder")
+        raise DamagedRunError(f"{checkpoint / STATE} holds no state of a run; start again in another folder")
     return state
 
 

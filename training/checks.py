@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from zoo.embedder import Embedder
-from zoo.errors import InputError, NormsLostError, ZooError
+from zoo.errors import InputError, NormsLostError
 from zoo.inputs.identity import Contents
 from zoo.loading import is_source
 from zoo.registry import get_spec
@@ -14,26 +14,18 @@ from zoo.tables.pairs import Pair, PairTable, numbers_in, place_of
 
 from .adapters import adapted, check_lora
 from .augmentation import Augmentation
+from .errors import LossError, PairsError, RecipeError
 from .feed import sample_of
 from .frozen import ITSELF, check_teacher
 from .gather import world
 from .losses import Loss
-from .losses.matryoshka import CutError
-from .optim import NothingToTrainError, select
+from .optim import select
 from .recipe import Recipe
 from .rows import negatives_each, negatives_of, root_of
-from .run import MissingExtrasError, layers_of
+from .run import layers_of
 
 # What a batch may hold beyond queries and targets.
 _NAMES = {"right", "empty", "ignore", "scores", "teacher_queries", "teacher_targets", "teacher_scores", "progress"}
-
-
-class UnevenNegativesError(ZooError):
-    """Some rows have fewer hard negatives than others, and the loss cannot tell."""
-
-
-class PairsError(ZooError, ValueError):
-    """The pairs cannot be trained on as they are; the message says why and what to do."""
 
 
 def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) -> None:
@@ -41,7 +33,7 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
 
     Raises:
         PairsError: no pairs, a single one, fewer than a batch, or all of them the same.
-        MissingExtrasError: the loss needs a column or a teacher that is not there.
+        PairsError: the loss needs a column or a teacher that is not there.
         UnsupportedModalityError: the model does not read the pairs' modalities.
         TokenVectorsError: a model of late interaction. NormsLostError: a loss of unit vectors alone, and a model that
             compares by dot product.
@@ -79,7 +71,7 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
         )
     _check_names(model, recipe, loss)
     if unknown := sorted((loss.reads | loss.may_read) - _NAMES):
-        raise MissingExtrasError(
+        raise PairsError(
             f"the loss {type(loss).__name__} reads {', '.join(unknown)}, which no batch has; there are "
             f"{', '.join(sorted(_NAMES))} (query_groups and target_groups have become right)"
         )
@@ -99,7 +91,7 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
     if missing := sorted(loss.reads - have):
         remedy = {"scores": "a column score", "teacher_scores": "a column teacher_scores (zoo mine --reranker)"}
         needs = " and ".join(dict.fromkeys(remedy.get(name, "a teacher (teacher=, --teacher)") for name in missing))
-        raise MissingExtrasError(f"the loss {recipe.loss} needs {', '.join(missing)}: give {needs}")
+        raise PairsError(f"the loss {recipe.loss} needs {', '.join(missing)}: give {needs}")
 
 
 def _check_grades(pairs: Sequence[Pair] | PairTable, recipe: Recipe, most: int) -> None:
@@ -142,7 +134,7 @@ def _check_names(model: Embedder, recipe: Recipe, loss: Loss) -> None:
     layers_of(model, loss)
     for part in loss.modules():
         if (longest := max(getattr(part, "dims", None) or (0,))) > model.spec.dim:
-            raise CutError(
+            raise LossError(
                 f"{model.spec.name} gives embeddings of {model.spec.dim} dimensions, which cannot be cut to {longest}; give the "
                 "loss shorter dims"
             )
@@ -151,13 +143,13 @@ def _check_names(model: Embedder, recipe: Recipe, loss: Loss) -> None:
 
 
 def check_learning(model: Embedder, recipe: Recipe) -> None:
-    """Raises NothingToTrainError where a recipe freezes all that could learn."""
+    """Raises RecipeError where a recipe freezes all that could learn."""
     names = [name for name, _ in model.named_parameters()]
     if recipe.lora is not None:
         names = adapted(model, recipe.lora)
     frozen = {name for pattern in recipe.freeze for name in select(model, pattern)}
     if frozen.issuperset(names):
-        raise NothingToTrainError(
+        raise RecipeError(
             f"{recipe.name}: nothing of {model.spec.name} would learn: freeze={recipe.freeze} leaves all of it frozen; freeze less"
         )
 
@@ -171,8 +163,8 @@ def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) ->
     """What all rows tell, those that a stage learns from: as `check_run`, which looks at some of them alone.
 
     Raises:
-        PairsError: fewer than a batch; or no hard negatives where they are asked for. MissingExtrasError: pairs without
-            scores for their negatives. UnevenNegativesError: the loss does not tell places without a negative. And those
+        PairsError: fewer than a batch; no hard negatives where they are asked for; pairs without scores for their
+            negatives; or the loss does not tell places without a negative. And those
             of the loss's `check_negatives`.
     """
     counts = negatives_of(pairs)
@@ -200,7 +192,7 @@ def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) ->
         if isinstance(part, Loss):
             part.check_negatives(each)
     if each and counts.min() < each and loss.hard_negatives and not {"right", "empty"} & (loss.reads | loss.may_read):
-        raise UnevenNegativesError(
+        raise PairsError(
             f"{int((counts < each).sum()):,} of {len(pairs):,} pairs have fewer than {each} hard negatives, and the loss "
             f"{type(loss).__name__} reads neither `right` nor `empty`, which tell the places that are left: let it read one, "
             f"or say negatives={max(1, int(counts.min()))} (--negatives) and without_negatives='drop'"
@@ -210,7 +202,7 @@ def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) ->
         mine = np.isin(numbers_in(pairs, sound), sound.unscored)
         if mine.any():
             first = int(np.flatnonzero(mine)[0])
-            raise MissingExtrasError(
+            raise PairsError(
                 f"{int(mine.sum()):,} of {len(pairs):,} pairs have no teacher_scores for their negatives, which the loss "
                 f"{recipe.loss} reads; the first is {place_of(pairs, first)}: score them, or take the rows out"
             )

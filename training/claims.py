@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError
 from zoo.inputs.identity import Answers
 from zoo.inputs.keys import item_key
 from zoo.strangers.folders import Place
@@ -16,11 +16,12 @@ from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair
 
 from .checkpoint import checkpoints_in, keep_newest, step_of, write_json
+from .errors import DamagedRunError, RecipeMismatchError
 from .frozen import FOLDER
 from .gather import wait_for_all, world
 from .judging import BEST, EVALUATIONS
 from .logs import METRICS
-from .own import DamagedRunError, check_own, read_facts
+from .own import check_own, read_facts
 from .recipe import MOST_STAGES, Recipe
 from .scoring import SCORES
 from .vector_cache import forget
@@ -57,10 +58,6 @@ class Facts(TypedDict, total=False):
     lengthened: list[dict[str, Any]]
     data: str
     held_out: str
-
-
-class RecipeMismatchError(ZooError):
-    """A folder holds a run of another recipe, or one that cannot be gone on with as asked."""
 
 
 def stage_folder(out: Path, stages: Sequence[Recipe], number: int) -> Path:

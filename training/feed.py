@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import InputError, TooManyBadItemsError, ZooError
+from zoo.errors import InputError, TooManyBadItemsError
 from zoo.inputs.identity import Answers
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 from zoo.tables.pairs import Pair, PairTable, datasets_of, place_of
 
 from .augmentation import Augmentation
+from .errors import PairsError, SamplerError
 from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
 from .read_cache import ReadCache
 from .recipe import Recipe
 from .rows import WITHOUT_IT, count_negatives, known_answers, most, negatives_each
 from .samplers import BatchSampler
-from .samplers.base import SamplerError
 from .skipped import Skipped
 from .vector_cache import VectorCache
 
@@ -80,10 +80,6 @@ class Feed(Protocol):
 
     def numbers(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the queries and of the targets of a step, of all processes; nothing is read."""
-
-
-class UntaughtError(ZooError):
-    """The teacher has no vector for an item."""
 
 
 class PairFeed:
@@ -287,7 +283,7 @@ class PairFeed:
     def _taught(self, item: Item, side: int) -> Tensor:
         vector = self.teacher.vectors.vector(item_key(item, self.teacher.prefixes[side]))
         if vector is None:
-            raise UntaughtError(
+            raise PairsError(
                 f"the teacher {self.recipe.teacher} could not embed an item of the batch ({sorted(item.modalities)}); take "
                 "a teacher that reads these, or leave the pair out"
             )

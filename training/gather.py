@@ -12,13 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from zoo.errors import ZooError
+from .errors import ProcessesError
 
 _BUCKET = 2**25  # values of one all-reduce
-
-
-class UnevenBatchError(ZooError):
-    """The processes hold different numbers of rows."""
 
 
 def world() -> tuple[int, int]:
@@ -67,12 +63,12 @@ def own_rows(rows: Tensor, negatives: int = 0) -> Tensor:
 
 
 def check_even(count: int, device: torch.device) -> None:
-    """Raises UnevenBatchError where the processes hold different numbers of rows; a gather would hang."""
+    """Raises ProcessesError where the processes hold different numbers of rows; a gather would hang."""
     if world()[1] == 1:
         return
     counts = gather_rows(torch.tensor([count], device=device)).tolist()
     if len(set(counts)) > 1:
-        raise UnevenBatchError(f"the processes hold {counts} items; a batch must be cut into equal parts")
+        raise ProcessesError(f"the processes hold {counts} items; a batch must be cut into equal parts")
 
 
 @torch.no_grad()

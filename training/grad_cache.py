@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from zoo.embedder import Embedder
 from zoo.encoders.windows import batches
-from zoo.errors import ZooError
 
+from .errors import RecipeError
 from .gather import check_even
 from .modes import keeps_statistics
 
@@ -36,10 +36,6 @@ class Read(NamedTuple):
     value: Any = None
     vector: Tensor | None = None
     empty: bool = False
-
-
-class LoneItemError(ZooError, ValueError):
-    """Batch normalisation cannot be trained on one item alone."""
 
 
 class _Chunk(NamedTuple):
@@ -112,7 +108,7 @@ class CachedEmbeddings:
                 # torch's words, wherever an item has one value a channel: with larger images one is enough.
                 if len(chunk.values) > 1 or "more than 1 value per channel" not in str(error):
                     raise
-                raise LoneItemError(
+                raise RecipeError(
                     f"{self.model.spec.name}: batch normalisation cannot be trained on one item alone; let 2 or more pass "
                     "together (micro_batch, --micro-batch; batch_size), or its statistics stand still (still_norms=True, freeze)"
                 ) from error

@@ -22,8 +22,8 @@ from zoo.inputs.keys import item_key
 from zoo.similarity import usable
 
 from .checkpoint import checkpoints_in, keep_newest, last_checkpoint, remove_checkpoint, save_checkpoint, step_of
+from .errors import PairsError
 from .gather import decided, world
-from .leaks import HeldOutError
 from .logs import Log, keep_until
 from .optim import frozen_towers
 from .own import Evaluation, append, read_rows
@@ -76,13 +76,13 @@ def learns_in_part(model: Embedder) -> bool:
 
 
 def check_evaluations(stages: Sequence[Recipe], scoring: Scoring) -> None:
-    """Raises HeldOutError where a stage is to be evaluated as it goes and there is nothing held out to do it by."""
+    """Raises PairsError where a stage is to be evaluated as it goes and there is nothing held out to do it by."""
     for stage in stages:
         asked = [f"{n}={v}" for n in ("evaluate_every", "evaluate_minutes", "patience") if (v := getattr(stage, n))]
         if asked and not len(scoring):
-            raise HeldOutError(f"{stage.name}: {asked[0]} needs held-out pairs and there are none; {HOW}")
+            raise PairsError(f"{stage.name}: {asked[0]} needs held-out pairs and there are none; {HOW}")
         if stage.patience and not (plan(stage, len(scoring)).every or stage.evaluate_minutes):
-            raise HeldOutError(
+            raise PairsError(
                 f"{stage.name}: patience={stage.patience} needs evaluations, of which a run of {stage.steps} steps has none by "
                 f"default; say evaluate_every (--evaluate-every {max(1, stage.steps // _MOST)})"
             )

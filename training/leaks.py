@@ -10,11 +10,7 @@ from zoo.errors import InputError
 from zoo.inputs.identity import Answers
 from zoo.tables.pairs import Pair, PairTable
 
-from .checks import PairsError
-
-
-class HeldOutError(PairsError):
-    """The held-out pairs can tell nothing: all of them are learned, or none can be read."""
+from .errors import PairsError
 
 
 class Held(NamedTuple):
@@ -36,20 +32,20 @@ def check_held_out(
         answers: the contents of the training data. keep_leaks: leave learned pairs among the held-out ones.
 
     Raises:
-        HeldOutError: none is left.
+        PairsError: none is left.
     """
     if held_out is None or len(held_out) == 0:
         return None
     pairs, unread = one_by_one(held_out)
     told = [f"{len(unread):,} held-out rows cannot be read and are left out; the first: {unread[0]}"] if unread else []
     if not pairs:
-        raise HeldOutError(f"none of the {len(held_out):,} held-out rows can be read; the first: {unread[0]}")
+        raise PairsError(f"none of the {len(held_out):,} held-out rows can be read; the first: {unread[0]}")
     whole, part = _learned(pairs, answers)
     many = f"{whole.sum():,} of {len(pairs):,} held-out pairs stand in the training data"
     if whole.any() and keep_leaks:
         told.append(f"{many} and are kept, as asked: the figures flatter")
     elif whole.all():
-        raise HeldOutError(
+        raise PairsError(
             f"all {len(pairs):,} held-out pairs stand in the training data, so their figures would tell what was learned by "
             "heart; hold out others (--held-out FILE, or --holdout 0.1 of the pairs), or keep them all the same: --keep-leaks"
         )

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from zoo import arguments
-from zoo.errors import ArgumentError, ZooError
+from zoo.errors import ArgumentError, MissingPackageError, ZooError
 from zoo.strangers.folders import Place
 
 from .own import Step, append, read_lines, row_of
@@ -19,10 +19,6 @@ from .run import Figures, Run
 
 METRICS = "metrics.jsonl"
 TRACKERS = ("tensorboard", "wandb", "trackio")
-
-
-class MissingTrackerError(ZooError):
-    """A dashboard was asked for whose package is not installed."""
 
 
 class Log:
@@ -138,7 +134,7 @@ def make_accelerator(trackers: Sequence[str], folder: Path) -> Any:
     """accelerate's view of this process: device, process group, sharding, trackers.
 
     Raises:
-        MissingTrackerError: an unknown tracker, or one that is not installed.
+        MissingPackageError: an unknown tracker, or one that is not installed.
     """
     try:
         from accelerate import Accelerator
@@ -146,9 +142,9 @@ def make_accelerator(trackers: Sequence[str], folder: Path) -> Any:
         raise ZooError('training needs accelerate: pip install "embedding-zoo[train]"') from error
     for name in trackers:
         if name not in TRACKERS:
-            raise MissingTrackerError(f"no tracker is called {name!r}; there are {', '.join(TRACKERS)}")
+            raise MissingPackageError(f"no tracker is called {name!r}; there are {', '.join(TRACKERS)}")
         if not _importable(name):
-            raise MissingTrackerError(f"{name} is not installed: pip install {name}, or train without it")
+            raise MissingPackageError(f"{name} is not installed: pip install {name}, or train without it")
     return Accelerator(log_with=list(trackers) or None, project_dir=str(folder / "logs"))
 
 

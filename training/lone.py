@@ -18,7 +18,7 @@ _WAYS = "let 2 or more pass together, or its statistics stand still (still_norms
 def lone_items(model: Embedder, answers: Answers, sampler: BatchSampler, recipe: Recipe) -> str:
     """What is said of towers that measure a batch and are given one item of it, in a line; "" for nothing.
 
-    Whether such a step can be trained depends on the item: `LoneItemError` says so where it has one value a channel. Of
+    Whether such a step can be trained depends on the item: `RecipeError` says so where it has one value a channel. Of
     several processes, each of which measures its own rows, nothing is told.
 
     Args:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from zoo.embedder import Embedder
-from zoo.errors import ZooError
 from zoo.formats import read_json, read_object
 from zoo.formats.inside import check_inside
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, read_config
@@ -25,6 +24,7 @@ from zoo.inputs.item import Item
 from zoo.loading import load_model
 from zoo.spec import LogitScale
 
+from .errors import DifferentModelsError
 from .modes import keeps_statistics
 
 Model = Embedder | Path
@@ -37,12 +37,6 @@ _READING = {"transform", "processor", "patches", "max_tokens", "lower", "padding
 _READING |= {"reading", "pool_prompt"}
 _SCALE = ("log", "bias")
 _SHOWN = 6
-
-
-class DifferentModelsError(ZooError, ValueError):
-    """Models that cannot be merged: another architecture, vocabulary or shape, or other prompts, poolers or preprocessing of
-    which nobody said which to keep; the message names what differs.
-    """
 
 
 class Merged(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 from zoo.spec import need_one_vector
@@ -17,6 +17,7 @@ from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.schema import MINED
 
 from .catalogue import CORPUS, Catalogue, Items, row_of
+from .errors import MiningError
 from .rows import check_limit, set_aside
 from .vector_cache import VectorCache, fill_cache
 
@@ -24,10 +25,6 @@ _BLOCK_ENTRIES = 2**22  # similarities in memory at once: 16 MB
 _BINS = 4096  # of the similarities of all cross pairs, from -1 to 1
 _SPREAD = 50  # best candidates whose spread sets an adaptive margin
 _RERANKED = 4096  # pairs handed to a reranker at once
-
-
-class MiningError(ZooError, ValueError):
-    """Nothing can be mined: no pairs, rules that leave nothing, or a corpus that is too small."""
 
 
 class Reranker(Protocol):

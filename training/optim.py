@@ -10,21 +10,14 @@ import torch
 from torch import nn
 
 from zoo.embedder import Embedder, Tower
-from zoo.errors import ZooError
+
+from .errors import RecipeError
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 _FUSED = {"cpu", "cuda", "xpu", "mps"}
 # Where a transformer or a convolutional network says which of its blocks a parameter is in.
 _BLOCK = re.compile(r"\.(layers?|blocks?|resblocks|stages|h)\.(\d+)(?=\.)")
 _PROJECTION = re.compile(r"(.*[._])?proj(ection)?")
-
-
-class UnknownParametersError(ZooError, ValueError):
-    """A pattern names no parameter of the model; the message lists near names."""
-
-
-class NothingToTrainError(ZooError, ValueError):
-    """Every parameter of the model is frozen."""
 
 
 # ------------------------------------------------------------------------------------------------------- patterns
@@ -38,7 +31,7 @@ def select(model: Embedder, pattern: str) -> list[str]:
     `image.head`, `text.*.layer.0-3`, `*.bias`. Adapters do not change the name of the weight that they adapt.
 
     Raises:
-        UnknownParametersError: nothing has this name.
+        RecipeError: nothing has this name.
     """
     wanted = re.compile(pattern_regex(model, pattern))
     names = [name for name, _ in model.named_parameters()]
@@ -46,7 +39,7 @@ def select(model: Embedder, pattern: str) -> list[str]:
     if not found:
         known = [short_name(model, part) for part in (*_modules(model), *names)]
         near = difflib.get_close_matches(pattern, dict.fromkeys(known), 4, 0.5) or known[:6]
-        raise UnknownParametersError(
+        raise RecipeError(
             f"{model.spec.name} has no parameter {pattern!r}; near names are {', '.join(near)}. A module's name means all "
             "that is in it, * stands for any letters"
         )
@@ -130,7 +123,7 @@ def parameter_groups(
         Dictionaries with `params`, `name`, `lr` and `weight_decay`.
 
     Raises:
-        NothingToTrainError: the model is frozen. UnknownParametersError: a pattern of `rates` names nothing.
+        RecipeError: the model is frozen, or a pattern of `rates` names nothing.
     """
     factors = dict.fromkeys((name for name, _ in model.named_parameters()), 1.0)
     for pattern, factor in (rates or {}).items():
@@ -148,7 +141,7 @@ def parameter_groups(
                     factors[whole] *= layer_decay ** (top - level)
     learning = [(name, p, factors[name]) for name, p in model.named_parameters() if p.requires_grad]
     if not learning:
-        raise NothingToTrainError(f"nothing of {model.spec.name} learns: all its parameters are frozen")
+        raise RecipeError(f"nothing of {model.spec.name} learns: all its parameters are frozen")
     if loss is not None and temperature is not None:
         learning += [(f"loss.{name}", p, temperature) for name, p in loss.named_parameters() if p.requires_grad]
     groups: dict[tuple[str, float, float], list[tuple[str, nn.Parameter]]] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from zoo.errors import ZooError
+from zoo.errors import UntrustedFolderError
 from zoo.registry import is_registered
 
 from .frozen import ITSELF
@@ -12,23 +12,19 @@ from .recipe import Recipe
 _MOST, _LONGEST = 10, 120  # names in a message, and characters of one
 
 
-class OutsideError(ZooError):
-    """A run's folder that was not made here names what would be opened elsewhere, and nobody allowed that."""
-
-
 def refuse_named(out: Path, named: Sequence[str]) -> None:
-    """Raises OutsideError where a folder that was not made here names what is to be opened; `named` says it in words."""
+    """Raises UntrustedFolderError where a folder that was not made here names what is to be opened; `named` says it in words."""
     if named:
         first = ", ".join(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in named[:_MOST])
         more = f" and {len(named) - _MOST:,} more" if len(named) > _MOST else ""
-        raise OutsideError(
+        raise UntrustedFolderError(
             f"{out} was not made here, and its files name what to open: {first}{more}. Give these yourself, as in the command "
             f"that began the run, or say --allow-outside to open what it names"
         )
 
 
 def check_teachers(out: Path, stages: Iterable[Recipe]) -> None:
-    """`refuse_named` of the teachers in a folder's recipe; raises OutsideError."""
+    """`refuse_named` of the teachers in a folder's recipe; raises UntrustedFolderError."""
     refuse_named(out, [f"--teacher {stage.teacher}" for stage in stages if is_elsewhere(stage.teacher)])
 
 

@@ -11,9 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from zoo.errors import ZooError
 from zoo.strangers import schema
 from zoo.strangers.folders import Place
+
+from .errors import DamagedRunError
 
 LARGE = 32 * 2**20  # bytes of figures over held-out pairs: those of 500,000
 _LINES = 64 * 2**20  # bytes of a file of lines
@@ -39,14 +40,6 @@ class Evaluation(Step):
     measure: str
     figure: Annotated[float, schema.Range(-1, 1)]
     figures: dict[str, float]
-
-
-class NoRunError(ZooError):
-    """A folder holds no run."""
-
-
-class DamagedRunError(NoRunError):
-    """A file in a run's folder is not what a run writes."""
 
 
 def check_own(out: Path) -> None:

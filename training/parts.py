@@ -9,10 +9,11 @@ import numpy as np
 
 from zoo.tables.pairs import Pair, PairTable, datasets_of, of_datasets
 
+from .errors import RecipeError
 from .losses import Loss
 from .losses.by_data import ByData, loss_of
 from .naming import what_there_is
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
 from .samplers import BatchSampler
 
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from zoo.embedder import Embedder
 from zoo.encoders.windows import batches
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError, TooFewPairsError
 from zoo.evaluation.metrics import hits
 from zoo.inputs.identity import Answers, Right, Row
 from zoo.inputs.item import Item
@@ -25,10 +25,6 @@ from .merging import Merged, Model, kept, merge_with, merged_scale, tensors_of
 
 Tensors = Mapping[str, Tensor]
 Objective = Callable[[dict[str, Tensor]], Tensor]
-
-
-class ProbeError(ZooError, ValueError):
-    """The probe is empty, or has a task with less than two usable pairs."""
 
 
 class TaskScore(NamedTuple):
@@ -81,7 +77,7 @@ class Probe:
         few = [name for name, rows in self.tasks.items() if len(rows) < 2]
         if few or not self.tasks:
             listed = f"; unusable: {self.bad[:3]}" if self.bad else ""
-            raise ProbeError(f"a probe needs two usable pairs of every task; {few or 'it'} has fewer{listed}")
+            raise TooFewPairsError(f"a probe needs two usable pairs of every task; {few or 'it'} has fewer{listed}")
 
     def batch_loss(self, model: Embedder, tensors: Tensors, generator: torch.Generator) -> Tensor:
         """Mean loss over the tasks of a random batch, as a function of the model's parameters."""
@@ -261,7 +257,7 @@ def self_position(
         keep: place of the model whose prompts, poolers and preprocessing are kept, where they differ.
 
     Raises:
-        DifferentModelsError: another architecture, or another way of reading inputs without `keep`. ProbeError: too small a probe.
+        DifferentModelsError: another architecture, or another way of reading inputs without `keep`. TooFewPairsError: too small a probe.
     """
     loaded = [model if isinstance(model, Embedder) else load_model(model) for model in models]
     start = loaded[0] if base is None else base if isinstance(base, Embedder) else load_model(base)

@@ -13,8 +13,8 @@ from zoo.errors import ZooError
 from zoo.strangers.made import made_here
 
 from .claims import RECIPE, run_in
+from .errors import DamagedRunError
 from .outside import check_teachers, is_elsewhere, refuse_named
-from .own import DamagedRunError
 from .recipe import Recipe
 
 _PLACES = {"data", "root", "held_out", "model", "teacher"}  # options that may be paths

@@ -10,6 +10,7 @@ from zoo.errors import ZooError
 from zoo.strangers import schema
 
 from .adapters import Lora
+from .errors import RecipeError
 from .naming import is_number
 
 MOST_STAGES = 100
@@ -25,10 +26,6 @@ _MOST = {
     "warmup": 10**12,
     "epochs": 10**9,
 }
-
-
-class RecipeError(ZooError, ValueError):
-    """A recipe cannot be followed: an unknown name or field, or a number out of its range."""
 
 
 @dataclass(frozen=True)

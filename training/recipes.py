@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from .adapters import Lora
-from .recipe import Distillation, Pictures, PictureSize, Recipe, RecipeError, Regression
+from .errors import RecipeError
+from .recipe import Distillation, Pictures, PictureSize, Recipe, Regression
 
 LANGUAGE = ("language_model",)  # of a vision-language backbone: its vision layers and projector stay
 CAPTIONS = "infonce(temperature=0.05, learn=False)"

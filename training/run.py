@@ -18,6 +18,7 @@ from zoo.strangers import schema
 
 from .adapters import add_lora
 from .average import WeightAverage
+from .errors import CheckpointMismatchError, DivergedError, PairsError
 from .feed import TrainBatch
 from .gather import broadcast, check_even, gather_rows, own_rows, sum_gradients, world
 from .grad_cache import CachedEmbeddings
@@ -42,18 +43,6 @@ class _State(TypedDict):
     micro_batch: Annotated[int, schema.Range(1, 2**24)] | None
     frozen: str
     scaler: dict[str, float]
-
-
-class DivergedError(ZooError):
-    """The loss is no longer a number."""
-
-
-class MissingExtrasError(ZooError):
-    """A loss needs something beyond queries and targets that the data do not have."""
-
-
-class CheckpointMismatchError(ZooError):
-    """A checkpoint is of another model, or of another starting point."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +127,7 @@ class Run:
         """One step of the optimiser. Where memory runs out the micro-batch shrinks, never the batch.
 
         Raises:
-            DivergedError: the loss is NaN or infinite. MissingExtrasError: the loss needs what the batch has not.
+            DivergedError: the loss is NaN or infinite. PairsError: the loss needs what the batch has not.
         """
         factor = schedule(self.recipe.schedule, self.step, self.recipe.steps, self.recipe.warmup_steps)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -238,12 +227,10 @@ class Run:
             }
             remedy = "; ".join(dict.fromkeys(hints.get(name, name) for name in sorted(missing)))
             name = self.recipe.loss if loss is self.loss else type(loss).__name__
-            raise MissingExtrasError(f"the loss {name} needs {', '.join(sorted(missing))}: {remedy}")
+            raise PairsError(f"the loss {name} needs {', '.join(sorted(missing))}: {remedy}")
         wanted = (loss.reads | loss.may_read) & set(have)
         if world()[1] > 1 and "ignore" in wanted:
-            raise MissingExtrasError(
-                "this feed masks pairs by hand and serves one process only; train without launcher"
-            )
+            raise PairsError("this feed masks pairs by hand and serves one process only; train without launcher")
         extras: dict[str, Any] = {}
         names = loss.reads | loss.may_read
         if batch.answers is not None and names & {"right", "empty"}:
@@ -398,19 +385,19 @@ def layers_of(model: Embedder, loss: Loss) -> tuple[int, ...]:
     """The blocks whose embeddings the loss compares, the last one last; () for the final embedding alone.
 
     Raises:
-        MissingExtrasError: the towers do not give their blocks, or the loss ends at another block than the last.
+        PairsError: the towers do not give their blocks, or the loss ends at another block than the last.
     """
     if not loss.layers:
         return ()
     depths = {tower.encoder.depth for tower in model.towers}
     depth = max(depths)
     if len(depths) > 1 or depth == 0:
-        raise MissingExtrasError(
+        raise PairsError(
             f"the loss compares blocks; the towers of {model.spec.name} give {sorted(depths)} (0: only the last)"
         )
     layers = tuple(range(1, depth + 1)) if loss.layers == "all" else tuple(loss.layers)
     if layers[-1] != depth:
-        raise MissingExtrasError(
+        raise PairsError(
             f"the loss takes block {layers[-1]} for the last; {model.spec.name} has {depth}: end with [{depth}, {model.spec.dim}]"
         )
     return layers

@@ -6,13 +6,8 @@ import os
 import torch
 from torch import nn
 
-from zoo.errors import ZooError
-
+from .errors import ProcessesError
 from .gather import world
-
-
-class ShardingError(ZooError):
-    """The weights cannot be sharded as asked."""
 
 
 def wanted() -> bool:
@@ -24,10 +19,10 @@ def shard(module: nn.Module) -> nn.Module:
     """Shards a module's weights in place: every block of a list of blocks by itself, and the rest together.
 
     Raises:
-        ShardingError: a launcher that asks for the first version of FSDP.
+        ProcessesError: a launcher that asks for the first version of FSDP.
     """
     if os.environ.get("FSDP_VERSION", "2") == "1":
-        raise ShardingError("the trainer shards with FSDP2; set fsdp_version: 2 in the launcher's configuration")
+        raise ProcessesError("the trainer shards with FSDP2; set fsdp_version: 2 in the launcher's configuration")
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

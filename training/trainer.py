@@ -17,8 +17,9 @@ from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datas
 from . import sharding
 from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint, write_json
 from .checks import check_rows, check_run
-from .claims import RecipeMismatchError, check_same, claim, held, note, run_in, stage_folder, tidy
+from .claims import check_same, claim, held, note, run_in, stage_folder, tidy
 from .combining import add_combiner
+from .errors import DivergedError, RecipeError, RecipeMismatchError
 from .feed import Feed, PairFeed
 from .finishing import conclude, hold_out, told_held_out, write_model
 from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors
@@ -34,10 +35,10 @@ from .offender import save_offender
 from .outside import check_teachers
 from .own import check_own
 from .parts import check_batches, part_numbers, parts_of, stage_loss
-from .recipe import Recipe, RecipeError, stages_of
+from .recipe import Recipe, stages_of
 from .repeats import repeats
 from .rows import known_answers, root_of, set_aside, told_aside, uneven_lines, with_negatives
-from .run import STRIDE, DivergedError, Run
+from .run import STRIDE, Run
 from .samplers import BatchSampler, build_sampler
 from .scoring import Scoring, by_grade
 from .skipped import Skipped, list_aside, list_unread
@@ -85,7 +86,7 @@ def train(
 
     Raises:
         ArgumentError: the device is not here.
-        RecipeMismatchError: `out` holds a run, or with `resume` one of another recipe or other data. HeldOutError: all
+        RecipeMismatchError: `out` holds a run, or with `resume` one of another recipe or other data. PairsError: all
         held-out pairs are learned too, or there are none to stop early by. DivergedError: the loss became NaN or infinite; the
         batch is saved in `out`. TooManyBadItemsError: more unreadable pairs than `max_bad`. DiskFullError: a checkpoint
         could not be written; the one before it is whole. And those of `zoo.training.checks`.

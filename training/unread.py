@@ -8,7 +8,7 @@ from zoo.tables.pairs import Pair, PairTable, Selection, datasets_of, of_dataset
 from zoo.tables.schema import MINED, Leftover, Schema
 from zoo.tables.splits import TRAIN, SplitTable, leaves_of
 
-from .checks import PairsError
+from .errors import PairsError, UnreadColumnError
 from .feed import sample_of
 from .losses import Loss, build_loss
 from .losses.base import losses_reading
@@ -26,10 +26,6 @@ _HELD = {
 }
 
 Stage = tuple[Recipe, frozenset[str]]  # and what its loss and its sampler read
-
-
-class UnreadColumnError(PairsError):
-    """The data say something that matters and that the run does not read; the message names the ways on."""
 
 
 def check_unread(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from zoo.bulk.fingerprints import check_fingerprint
 from zoo.embedder import Embedder, heads_hash
-from zoo.errors import InputError, UnsafeFolderError, ZooError
+from zoo.errors import DiskFullError, FolderError, InputError, UnsafeFolderError, ZooError
 from zoo.fusion import is_default
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.keys import KEY_BYTES, item_key
@@ -39,14 +39,6 @@ _KEYS = re.compile(r"[^.].*\.keys")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class CacheFolderError(ZooError):
-    """The folder of a cache cannot be used: it is a file, holds something else, or cannot be written."""
-
-
-class CacheFullError(ZooError):
-    """There is no space left for vectors; what was written before is whole and stays."""
-
-
 # ---------------------------------------------------------------------------------------------------- the cache
 
 
@@ -59,7 +51,7 @@ class VectorCache:
         dim: length of a vector. dtype: how vectors are kept; they are always given as float32.
 
     Raises:
-        FingerprintMismatchError: the folder's vectors were made differently. CacheFolderError: it cannot be used.
+        FingerprintMismatchError: the folder's vectors were made differently. FolderError: it cannot be used.
     """
 
     def __init__(
@@ -75,9 +67,7 @@ class VectorCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             stored = _read_or_write(Place.of(self.folder), facts)
         except (OSError, ValueError, UnsafeFolderError) as error:
-            raise CacheFolderError(
-                f"{self.folder} cannot be a cache of vectors ({error}); name another folder"
-            ) from error
+            raise FolderError(f"{self.folder} cannot be a cache of vectors ({error}); name another folder") from error
         check_fingerprint(stored, facts, self.folder, "Name another folder, or delete this one.")
         self._lock = threading.RLock()
         self._own: _Part | None = None
@@ -157,7 +147,7 @@ class VectorCache:
         """Keeps vectors `(n, dim)`; when this returns they are on the disk. A key that is there keeps its vector.
 
         Raises:
-            CacheFullError: no space left. ValueError: the shape is not `(n, dim)`, or a value is not finite.
+            DiskFullError: no space left. ValueError: the shape is not `(n, dim)`, or a value is not finite.
         """
         vectors = np.ascontiguousarray(torch.as_tensor(vectors).detach().cpu().float().numpy(), self.dtype)
         if vectors.shape != (len(keys), self.dim):
@@ -221,11 +211,11 @@ class _Part:
             _write(self._keys, self.rows * KEY_BYTES, b"".join(keys))
         except OSError as error:
             if error.errno in _FULL:
-                raise CacheFullError(
+                raise DiskFullError(
                     f"no space left for vectors in {self._vectors.parent} ({error.strerror}); free some, or set cache=False; "
                     "what was kept before is whole"
                 ) from error
-            raise CacheFolderError(f"cannot write vectors to {self._vectors.parent}: {error}") from error
+            raise FolderError(f"cannot write vectors to {self._vectors.parent}: {error}") from error
         self.rows += len(keys)
 
 
@@ -243,11 +233,11 @@ def _write(path: Path, offset: int, content: bytes) -> None:
 
 
 def _size(place: Place) -> int:
-    """Bytes of a file, 0 where there is none; raises CacheFolderError for a link, a FIFO or a device in its place."""
+    """Bytes of a file, 0 where there is none; raises FolderError for a link, a FIFO or a device in its place."""
     try:
         return place.status().st_size if place.is_file() else 0  # type: ignore[union-attr]
     except UnsafeFolderError as error:
-        raise CacheFolderError(f"{place.parent} cannot be a cache of vectors ({error})") from error
+        raise FolderError(f"{place.parent} cannot be a cache of vectors ({error})") from error
 
 
 def _read_or_write(folder: Place, facts: dict[str, Any]) -> dict[str, Any]:

@@ -9,18 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import ZooError
-
+from ..errors import LossError
 from ..naming import check_options, read_call, what_there_is
 
 _LARGEST_SCALE = 100.0  # as in CLIP: a higher one makes training unstable
 _SMALLEST_DIVISOR = 1e-3
 _COLDEST = 1e-30  # a temperature whose inverse float32 still holds
 _BLOCK_ENTRIES = 2**20  # similarities in memory at once: 4 MB in float32
-
-
-class UnknownLossError(ZooError, ValueError):
-    """No loss has this name, or it has no such option; the message lists what there is."""
 
 
 class Loss(nn.Module):
@@ -200,7 +195,7 @@ def losses_reading(name: str) -> list[str]:
             continue
         try:
             loss: Any = build_loss(known)
-        except UnknownLossError:  # it has no defaults
+        except LossError:  # it has no defaults
             loss = _Registry.makers[known]
         if name in loss.reads | loss.may_read:
             written.append(known)
@@ -215,19 +210,19 @@ def build_loss(text: str) -> Loss:
     A wrapper is followed by a colon and the loss that it wraps.
 
     Raises:
-        UnknownLossError: no such name or option.
+        LossError: no such name or option.
     """
     names = list_losses()
     call, rest = _split(text)
     try:
         name, options = read_call(call)
     except ValueError as error:
-        raise UnknownLossError(f"{error}; write a loss like infonce(temperature=0.05)") from error
+        raise LossError(f"{error}; write a loss like infonce(temperature=0.05)") from error
     if name not in names:
-        raise UnknownLossError(f"no loss is called {name!r}; {what_there_is(name, names)}")
+        raise LossError(f"no loss is called {name!r}; {what_there_is(name, names)}")
     if (name in _Registry.wrappers) != (rest is not None):
         example = f"{name}:infonce" if rest is None else name
-        raise UnknownLossError(f"{name} {'wraps another loss' if rest is None else 'wraps none'}: write {example!r}")
+        raise LossError(f"{name} {'wraps another loss' if rest is None else 'wraps none'}: write {example!r}")
     inner = () if rest is None else (build_loss(rest),)
     try:
         check_options(_Registry.makers[name], options, given=("inner",) if inner else ())
@@ -235,7 +230,7 @@ def build_loss(text: str) -> Loss:
         _check_block(getattr(loss, "block", None))
         return loss
     except (TypeError, ValueError) as error:
-        raise UnknownLossError(f"{name}: {error}") from error
+        raise LossError(f"{name}: {error}") from error
 
 
 def _split(text: str) -> tuple[str, str | None]:

@@ -21,7 +21,7 @@ class ByData(Loss):
             is what these do.
 
     Raises:
-        UnknownLossError: no such loss. ValueError: they compare other layers, so that a batch would be computed otherwise.
+        LossError: no such loss. ValueError: they compare other layers, so that a batch would be computed otherwise.
     """
 
     def __init__(self, otherwise: str, losses: Sequence[tuple[str, str]], numbers: Iterable[int] | None = None) -> None:

@@ -6,13 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.errors import ZooError
-
+from ..errors import LossError
 from .base import Loss, Temperature, check_layout, register_loss
-
-
-class ScoresShapeError(ZooError, ValueError):
-    """Grades or a teacher's scores do not have one row per query, or not one column per candidate."""
 
 
 @register_loss("cosent")
@@ -54,7 +49,7 @@ def order_loss(similarity: Tensor, scores: Tensor, scale: Tensor) -> Tensor:
         similarity: what the student says `(B,)`. scores: what is right `(B,)`.
     """
     if scores.shape != similarity.shape:
-        raise ScoresShapeError(f"{len(similarity)} pairs need scores ({len(similarity)},), not {tuple(scores.shape)}")
+        raise LossError(f"{len(similarity)} pairs need scores ({len(similarity)},), not {tuple(scores.shape)}")
     scores, order = scores.sort()
     logits = scale * similarity[order]
     # Entry k: log of the sum of exp(-logit) over the pairs from k on, which are graded as high or higher.

@@ -6,15 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.errors import ZooError
-
+from ..errors import LossError
 from .base import check_layout, in_row_blocks, register_loss, without_empty
-from .cosent import ScoresShapeError
 from .infonce import InfoNCE
-
-
-class NoCandidatesError(ZooError, ValueError):
-    """A softmax over the positive alone is constant: there is nothing to learn from."""
 
 
 @register_loss("distillation")
@@ -76,7 +70,7 @@ class Distillation(InfoNCE):
                 where a query without a negative teaches nothing.
 
         Raises:
-            NoCandidatesError: space "group" without hard negatives.
+            LossError: space "group" without hard negatives.
         """
         check_layout(queries, targets)
         scale = self.scale
@@ -97,7 +91,7 @@ class Distillation(InfoNCE):
         """What the teacher says of a query's own candidates `(B, 1 + M)`."""
         scores = check_scores(extras["teacher_scores"], targets)
         if scores.shape[1] == 1:
-            raise NoCandidatesError(
+            raise LossError(
                 "distillation in space 'group' needs hard negatives; mine them (zoo mine), or take space='batch'"
             )
         if self.cosine:
@@ -156,10 +150,10 @@ def check_scores(scores: Tensor, targets: Tensor) -> Tensor:
     """A reranker's scores, if they are one a candidate: `(B, 1 + M)` for `(B + B·M, D)` targets.
 
     Raises:
-        ScoresShapeError: they are not.
+        LossError: they are not.
     """
     if scores.ndim != 2 or scores.numel() != len(targets):
-        raise ScoresShapeError(
+        raise LossError(
             f"teacher_scores must be (B, 1 + M), one for each of the {len(targets)} targets, not {tuple(scores.shape)}"
         )
     return scores

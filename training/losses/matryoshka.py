@@ -7,13 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.errors import ZooError
-
+from ..errors import LossError
 from .base import Loss, register_loss
-
-
-class CutError(ZooError, ValueError):
-    """Embeddings are shorter than a cut that a loss asks for, or longer than its full size."""
 
 
 @register_loss("matryoshka", wraps=True)
@@ -55,7 +50,7 @@ class Matryoshka(Loss):
             queries: unit vectors `(B, D)`. targets: `(B + B·M, D)`. extras: what the inner loss reads, not cut.
 
         Raises:
-            CutError: D is below the longest cut.
+            LossError: D is below the longest cut.
         """
         chosen = range(len(self.dims)) if self.per_step is None else draw(len(self.dims), self.per_step)
         terms = []
@@ -69,10 +64,10 @@ def cut(vectors: Tensor, dim: int) -> Tensor:
     """The first `dim` columns at unit length: `(..., D)` → `(..., dim)`; the whole length stays as it is.
 
     Raises:
-        CutError: D is below `dim`.
+        LossError: D is below `dim`.
     """
     if dim > vectors.shape[-1]:
-        raise CutError(f"cannot cut embeddings of {vectors.shape[-1]} columns to {dim}; give the loss shorter dims")
+        raise LossError(f"cannot cut embeddings of {vectors.shape[-1]} columns to {dim}; give the loss shorter dims")
     return vectors if dim == vectors.shape[-1] else F.normalize(vectors[..., :dim], dim=-1)
 
 

@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.errors import ZooError
-
+from ..errors import LossError
 from .base import check_layout, register_loss
 from .infonce import InfoNCE
-
-
-class TooFewNegativesError(ZooError, ValueError):
-    """The rows have too few hard negatives to mix; the message says how many they need."""
 
 
 @register_loss("mixing")
@@ -44,10 +39,10 @@ class Mixing(InfoNCE):
         self.pairs, self.lists, self.list_temperature = pairs, lists, list_temperature
 
     def check_negatives(self, count: int) -> None:
-        """See `Loss`; raises TooFewNegativesError where there are too few to mix."""
+        """See `Loss`; raises LossError where there are too few to mix."""
         needed = 2 if self.pairs else self.lists
         if count < needed:
-            raise TooFewNegativesError(
+            raise LossError(
                 f"mixing needs {needed} hard negatives a query, not {count}: mine them (zoo mine)"
                 + (", or mixing(pairs=0)" if count else "")
             )

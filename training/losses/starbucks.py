@@ -6,9 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..errors import LossError
 from .base import Loss, Temperature, register_loss, without_empty
 from .distillation import row_divergence
-from .matryoshka import CutError, cut
+from .matryoshka import cut
 from .matryoshka_2d import column_divergence, without_layers
 
 
@@ -67,11 +68,11 @@ class Starbucks(Loss):
             queries: unit vectors `(B, L, D)` of the blocks in `layers`. targets: `(B + B·M, L, D)`.
 
         Raises:
-            CutError: D is not the length of the last pair.
+            LossError: D is not the length of the last pair.
         """
         if queries.shape[-1] != self.pairs[-1][1]:
             block, dim = self.pairs[-1]
-            raise CutError(
+            raise LossError(
                 f"the last pair must be the whole model, but it is [{block}, {dim}] and embeddings have "
                 f"{queries.shape[-1]} columns"
             )

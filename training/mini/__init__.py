@@ -12,7 +12,8 @@ from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
 from zoo.tables.pairs import Pair
 
-from ..checkpoint import DamagedCheckpointError, last_checkpoint, save_checkpoint
+from ..checkpoint import last_checkpoint, save_checkpoint
+from ..errors import DamagedRunError
 from ..feed import TrainBatch
 from ..grad_cache import Read
 from ..recipe import Recipe
@@ -101,5 +102,5 @@ def learn_text(model: Embedder, pairs: Sequence[Pair], recipe: Recipe, folder: P
         save_checkpoint(folder / "text", 0, state)
     table = state.get("table")
     if not isinstance(table, Tensor) or table.ndim != 2 or table.shape[1] != tower.encoder.width:
-        raise DamagedCheckpointError(f"{folder / 'text'} holds no table of {tower.encoder.width} columns; delete it")
+        raise DamagedRunError(f"{folder / 'text'} holds no table of {tower.encoder.width} columns; delete it")
     tower.encoder = encoder_of(table, plan)

@@ -17,7 +17,8 @@ from zoo.strangers.schema import Like, Range
 from zoo.strangers.terminal import clean_output
 
 from ..checkpoint import write_json
-from ..own import MOST_STEPS, DamagedRunError, Evaluation, NoRunError, Step, check_own, read_facts, read_rows
+from ..errors import DamagedRunError, NoRunError
+from ..own import MOST_STEPS, Evaluation, Step, check_own, read_facts, read_rows
 from ..recipe import MOST_STAGES
 from ..scoring import Found, flattered, scores_in, told_kept
 from ..verdict import GRADED, Scores, Verdict, judge

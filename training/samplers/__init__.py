@@ -1,20 +1,10 @@
 """Samplers: which rows make the batch of a step, told by the seed and the step alone, so that a resumed run agrees."""
 
-from .base import (
-    BatchSampler,
-    Rows,
-    SamplerError,
-    UnknownSamplerError,
-    build_sampler,
-    describe_samplers,
-    register_sampler,
-)
+from .base import BatchSampler, Rows, build_sampler, describe_samplers, register_sampler
 
 __all__ = [
     "BatchSampler",
     "Rows",
-    "SamplerError",
-    "UnknownSamplerError",
     "build_sampler",
     "describe_samplers",
     "register_sampler",

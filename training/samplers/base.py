@@ -12,18 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zoo.errors import ZooError
 from zoo.tables.pairs import Pair, PairTable, datasets_of
 
+from ..errors import SamplerError
 from ..naming import check_options, read_call, what_there_is
-
-
-class UnknownSamplerError(ZooError, ValueError):
-    """No sampler has this name, or it has no such option; the message lists what there is."""
-
-
-class SamplerError(ZooError, ValueError):
-    """These pairs cannot be put into such batches; the message says why, with numbers, and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,15 +183,15 @@ def build_sampler(
         batch_size, seed, steps: see `BatchSampler`. The other arguments are those of `Rows`.
 
     Raises:
-        UnknownSamplerError: no such name or option. SamplerError: these pairs cannot be put into such batches.
+        SamplerError: no such name or option, or these pairs cannot be put into such batches.
     """
     try:
         name, options = read_call(text)
     except ValueError as error:
-        raise UnknownSamplerError(f"{error}; write a sampler like interleaved(sub_batch=64)") from error
+        raise SamplerError(f"{error}; write a sampler like interleaved(sub_batch=64)") from error
     samplers = [known for known, _ in describe_samplers()]
     if name not in samplers:
-        raise UnknownSamplerError(f"no sampler is called {name!r}; {what_there_is(name, samplers)}")
+        raise SamplerError(f"no sampler is called {name!r}; {what_there_is(name, samplers)}")
     if pairs is not None and (datasets is None or names is None):
         numbers, names = datasets_of(pairs)
         datasets = numbers if datasets is None else datasets
@@ -213,4 +205,4 @@ def build_sampler(
     except SamplerError:
         raise
     except (TypeError, ValueError) as error:
-        raise UnknownSamplerError(f"{name}: {error}") from error
+        raise SamplerError(f"{name}: {error}") from error

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..errors import SamplerError
 from ..naming import what_there_is
-from .base import BatchSampler, Rows, SamplerError, register_sampler
+from .base import BatchSampler, Rows, register_sampler
 
 
 @register_sampler("homogeneous")

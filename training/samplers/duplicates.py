@@ -7,7 +7,8 @@ import numpy as np
 from zoo.inputs.identity import Contents
 from zoo.tables.pairs import Pair
 
-from .base import BatchSampler, Rows, SamplerError, register_sampler
+from ..errors import SamplerError
+from .base import BatchSampler, Rows, register_sampler
 
 _MOVED = 1  # further rows that change places for each that lies wrong: more mix faster, and part more that lay right
 _FREQUENT = 64  # a key that more than one in so many batches holds

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import BatchSampler, Rows, SamplerError, by_number, register_sampler
+from ..errors import SamplerError
+from .base import BatchSampler, Rows, by_number, register_sampler
 from .datasets import by_pattern
 from .duplicates import pair_keys
 from .plain import Shuffled

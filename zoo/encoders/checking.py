@@ -1,12 +1,12 @@
 """What a checkpoint's configuration may not say: it is data, and never names other code, repositories or files."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from zoo.encoders.places import check_config_places
-from zoo.errors import OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import OversizedError, UnreadSettingError, UnrecognisedCheckpointError, UnsafeCheckpointError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 _TIMM_FACTORY = frozenset({"checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only"})
@@ -27,6 +27,15 @@ LIMITS: tuple[tuple[str, float], ...] = (
     (r"pre_(resize|frames)$", 67_108_864),  # areas; a reading holds them to more
 )
 LARGEST = 16_777_216  # any other whole number
+
+
+# file, setting, value, why it is not followed → an error, unless the caller wants the setting ignored
+Refuse = Callable[[object, str, Any, str], None]
+
+
+def refuse_setting(where: object, key: str, value: Any, why: str) -> None:
+    """Raises UnreadSettingError for a setting that is not followed; for those who ignore none."""
+    raise UnreadSettingError(f"{where}: {key} is {value!r}, which the zoo does not follow: {why}", (key,))
 
 
 def check_numbers(config: Any, where: str, name: str = "") -> None:

@@ -1,15 +1,20 @@
-"""timm vision towers."""
+"""timm vision towers, and the images that they read."""
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder, one_token
-from zoo.encoders.checking import check_timm
-from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.checking import Refuse, check_timm, refuse_setting
+from zoo.encoders.pixels import INTERPOLATIONS, Normalize, PixelTransform, as_transform
+from zoo.errors import UnrecognisedCheckpointError
 from zoo.inputs.item import Item, Tokens
+
+_CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}
 
 
 class TimmImage(Encoder):
@@ -69,3 +74,67 @@ class TimmImage(Encoder):
 
     def preprocessing(self) -> dict[str, Any]:
         return self.transform.to_dict()
+
+
+def timm_image(
+    arch: str,
+    args: dict[str, Any] | None = None,
+    backbone: nn.Module | None = None,
+    transform: PixelTransform | None = None,
+) -> TimmImage:
+    """The encoder around one of timm's backbones, which says itself how images are prepared.
+
+    Args:
+        args: as of `TimmImage`. backbone: a loaded one; None builds one with random weights. transform: where it is known.
+    """
+    import timm
+
+    backbone = backbone or timm.create_model(arch, pretrained=False, num_classes=0, **(args or {}))
+    return TimmImage(arch, transform or transform_of(backbone), args=args, backbone=backbone)
+
+
+def transform_of(backbone: nn.Module, where: Path | str = "timm", refuse: Refuse = refuse_setting) -> PixelTransform:
+    """The evaluation transform that timm would build for this backbone.
+
+    Args:
+        where: begins the messages. refuse: what happens to a setting that is not followed.
+
+    Raises:
+        UnreadSettingError: a filter or crop that timm does not know, or takes at random.
+        UnrecognisedCheckpointError: values that make no sense, or other channels than RGB.
+    """
+    from timm.data import resolve_model_data_config
+
+    data = resolve_model_data_config(backbone)
+    for key, usual, good in (("interpolation", "bicubic", INTERPOLATIONS), ("crop_mode", "center", _CROPS)):
+        if data[key] not in good:
+            why = f"the zoo knows {', '.join(good)}; timm takes others at random, or for its usual one"
+            refuse(where, f"pretrained_cfg.{key}", data[key], why)
+            data[key] = usual
+    mode = _CROPS[data["crop_mode"]]
+    try:
+        check_channels(data["input_size"][0], where)
+        size = tuple(data["input_size"][1:])
+        if not 0.05 < data["crop_pct"] < 20:
+            raise ValueError(f"a crop_pct of {data['crop_pct']}")
+        scaled = tuple(math.floor(side / data["crop_pct"]) for side in size)
+        return PixelTransform(
+            size=size,
+            resize=mode,
+            resize_size=None if scaled == size else scaled,
+            interpolation=data["interpolation"],
+            mean=data["mean"],
+            std=data["std"],
+            fill=tuple(round(255 * mean) for mean in data["mean"]) if mode == "longest" else 0,
+        )
+    except (TypeError, ValueError) as error:
+        raise UnrecognisedCheckpointError(f"{where}: its pretrained_cfg makes no sense: {error}") from error
+
+
+def check_channels(channels: Any, where: Path | str) -> None:
+    """Raises UnrecognisedCheckpointError for images of other channels than RGB."""
+    if channels != 3:
+        raise UnrecognisedCheckpointError(
+            f"{where}: this model reads images of {channels} channels, and the zoo gives RGB, 3 of them; for grey images take a "
+            "model that reads them as RGB"
+        )

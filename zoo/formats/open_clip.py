@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.checking import check_numbers
-from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
+from zoo.encoders.open_clip_config import parse_name, tag_config, transform_of
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
 from zoo.formats.known import open_clip as known
 from zoo.formats.layout import Layout, Opening, register_layout
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from zoo.encoders.pixels import PixelTransform
 
 CONFIG = "open_clip_config.json"
-_MODES = ("shortest", "longest", "squash")
 _STEMS = ("open_clip_model", "open_clip_pytorch_model")
 
 
@@ -129,83 +129,6 @@ def _settings(model_cfg: dict[str, Any], where: Path, ignore: Ignore) -> dict[st
     return model_cfg
 
 
-def parse_name(name: str) -> tuple[str, str]:
-    """Architecture and tag of `<arch>/<tag>`; raises UnknownModelError with what open_clip has instead."""
-    import difflib
-
-    import open_clip
-
-    arch, _, tag = name.rpartition("/")
-    arch = arch.replace("/", "-")
-    if arch not in open_clip.list_models():
-        near = difflib.get_close_matches(arch or name, open_clip.list_models(), n=4, cutoff=0.4)
-        raise UnknownModelError(
-            f"open_clip has no architecture {arch or name!r} (write open_clip:<arch>/<tag>); nearest: {', '.join(near)}"
-        )
-    tags = open_clip.list_pretrained_tags_by_model(arch)
-    if tag not in tags:
-        raise UnknownModelError(f"open_clip has no weights {tag!r} for {arch}; it has: {', '.join(tags) or 'none'}")
-    return arch, tag
-
-
-def tag_config(arch: str, tag: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """open_clip's model_cfg of an architecture, as the tag was trained, and the tag's own settings."""
-    import open_clip
-
-    model_cfg = open_clip.get_model_config(arch)
-    pretrained = dict(open_clip.get_pretrained_cfg(arch, tag) or {}) if tag else {}
-    if "quick_gelu" in pretrained:
-        # open_clip only warns here, and gives wrong vectors.
-        model_cfg["quick_gelu"] = bool(pretrained["quick_gelu"])
-    return model_cfg, pretrained
-
-
-def transform_of(
-    model_cfg: dict[str, Any], preprocess: dict[str, Any], where: Path | str = CONFIG, ignore: Ignore = NOTHING
-) -> "PixelTransform":
-    """The pixel transform that open_clip would build from these settings, in the size of the tower.
-
-    Raises:
-        UnreadSettingError: another size than the tower's, a filter or a way of resizing that open_clip does not know.
-        UnrecognisedCheckpointError: values that make no sense.
-    """
-    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-
-    from zoo.encoders.pixels import CLIP_MEAN, CLIP_STD, PixelTransform
-
-    usual = PreprocessCfg()
-    merged = merge_preprocess_dict(usual, preprocess)
-    size, said = _pair(model_cfg["vision_cfg"].get("image_size", 224)), preprocess.get("size")
-    if said is not None and _pair(said) != size:
-        ignore.refuse(where, "preprocess_cfg.size", said, f"the tower reads images of {size[0]}x{size[1]} pixels")
-    # At inference open_clip takes "random" for bicubic.
-    for key, good in (("interpolation", ("bicubic", "bilinear", "random")), ("resize_mode", _MODES)):
-        if merged[key] not in good:
-            ignore.refuse(where, f"preprocess_cfg.{key}", merged[key], f"open_clip knows {', '.join(good)}")
-            merged[key] = getattr(usual, key)
-    # An oblong is resized by its own default, whatever it is told.
-    bilinear = merged["interpolation"] == "bilinear" and (merged["resize_mode"] != "shortest" or size[0] == size[1])
-    try:
-        return PixelTransform(
-            size=size,
-            resize=merged["resize_mode"],
-            interpolation="bilinear" if bilinear else "bicubic",
-            mean=_channels(merged["mean"] or CLIP_MEAN),
-            std=_channels(merged["std"] or CLIP_STD),
-            fill=merged["fill_color"],
-        )
-    except (TypeError, ValueError) as error:
-        raise UnrecognisedCheckpointError(f"{where}: its preprocess_cfg makes no sense: {error}") from error
-
-
-def _pair(size: Any) -> tuple[Any, ...]:
-    return tuple(size) if isinstance(size, list | tuple) else (size, size)
-
-
-def _channels(value: Any) -> tuple[float, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,) * 3
-
-
 def whole_model(model_cfg: dict[str, Any]) -> "nn.Module":
     """open_clip's own model with random weights and its text tower apart (`CustomTextCLIP`, or `CoCa`)."""
     from open_clip.coca_model import CoCa
@@ -238,7 +161,7 @@ def _assemble(
 
     where = f"{weights.parent}: the model_cfg of {name}"
     empty = check_size(lambda: whole_model(model_cfg), [weights], where)
-    transform = transform_of(model_cfg, preprocess, weights.parent / CONFIG, ignore)
+    transform = transform_of(model_cfg, preprocess, weights.parent / CONFIG, ignore.refuse)
     check_vector(empty.visual, (1, 3, *transform.size), where)
     check_vector(empty.text, (1, model_cfg["text_cfg"].get("context_length", 77)), where, ids=True)
     try:
@@ -251,20 +174,20 @@ def _assemble(
         # open_clip converts many foreign layouts and fails in as many ways.
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"{weights} does not fit {name}: {reason}") from error
-    towers = dual_towers(model_cfg, transform, name, model.visual, model.text, assets)
+    towers = _towers(model_cfg, transform, name, model.visual, model.text, assets)
     towers.logit_scale = scale_of(model.logit_scale, getattr(model, "logit_bias", None), weights)
     return towers
 
 
-def dual_towers(
+def _towers(
     model_cfg: dict[str, Any],
     transform: "PixelTransform",
     name: str,
-    visual: "nn.Module | None" = None,
-    text: "nn.Module | None" = None,
-    assets: Path | None = None,
+    visual: "nn.Module",
+    text: "nn.Module",
+    assets: Path | None,
 ) -> "Embedder":
-    """An Embedder around open_clip's towers; without them, towers with random weights."""
+    """An Embedder around open_clip's loaded towers."""
     from zoo.embedder import Embedder, Tower
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
     from zoo.heads import Identity

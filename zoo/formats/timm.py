@@ -1,7 +1,6 @@
 """timm: config.json with `"architecture"`, and the names of timm's own pretrained models (image only)."""
 
 import json
-import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from zoo.formats import check_weights, read_object, weight_files
 from zoo.formats.known import timm as known
 from zoo.formats.layout import Layout, Opening, open_with, register_layout
 from zoo.formats.probing import check_vector
-from zoo.formats.settings import NOTHING, Ignore, read
+from zoo.formats.settings import Ignore, read
 from zoo.formats.sizes import check_size, no_memory
 from zoo.formats.transformers import refuse_code
 from zoo.spec import ModelSpec
@@ -42,7 +41,6 @@ SIZES = (
     "num_classes",
     "num_features",
 )
-_CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}
 
 
 @register_layout
@@ -78,6 +76,7 @@ class Timm(Layout):
         import timm
 
         from zoo.encoders.checking import check_timm
+        from zoo.encoders.image import check_channels, transform_of
 
         where = folder / "config.json"
         config = _settings(check_keys(read_object(where), CONFIG, str(where)), where, opening.ignore)
@@ -89,7 +88,7 @@ class Timm(Layout):
         for settings in (config, config.get("pretrained_cfg") or {}):  # timm takes the sizes of a picture from either
             check_numbers({key: settings[key] for key in SIZES if key in settings}, str(where))
             size = settings.get("input_size", [3])
-            _check_channels(args.get("in_chans", size[0] if isinstance(size, list) and size else size), where)
+            check_channels(args.get("in_chans", size[0] if isinstance(size, list) and size else size), where)
         files = weight_files({path.name for path in folder.iterdir()}, "model", ("pytorch_model.bin",))
         check_weights(files, str(folder), "model.safetensors", opening.allow_pickle)
         shape = {"num_classes": config.get("num_classes", 0), **args}
@@ -103,7 +102,7 @@ class Timm(Layout):
             raise MissingWeightsError(
                 f"{folder / files[0]} does not fit {arch}: {' '.join(str(error).split())[:300]}"
             ) from error
-        transform = transform_of(backbone, where, opening.ignore)
+        transform = transform_of(backbone, where, opening.ignore.refuse)
         # timm writes the size of the classifier among the arguments; ours has none.
         args = {key: value for key, value in args.items() if key != "num_classes"}
         return image_tower(arch, opening.name, backbone, _rebuilding(arch, args, backbone, transform, where), transform)
@@ -163,14 +162,6 @@ def _settings(config: dict[str, Any], where: Path, ignore: Ignore) -> dict[str, 
     return {**read(config, known.CONFIG, where, ignore), "pretrained_cfg": inner}
 
 
-def _check_channels(channels: Any, where: Path | str) -> None:
-    if channels != 3:
-        raise UnrecognisedCheckpointError(
-            f"{where}: this model reads images of {channels} channels, and the zoo gives RGB, 3 of them; for grey images take a "
-            "model that reads them as RGB"
-        )
-
-
 @contextmanager
 def _beside(config: dict[str, Any], weights: Path) -> Iterator[Path]:
     """A folder with these settings and these weights alone: timm reads it as a whole, and by itself."""
@@ -205,43 +196,6 @@ def _rebuilding(
     )
 
 
-def transform_of(backbone: "nn.Module", where: Path | str = "timm", ignore: Ignore = NOTHING) -> "PixelTransform":
-    """The evaluation transform that timm would build for this backbone.
-
-    Raises:
-        UnreadSettingError: a filter or crop that timm does not know, or takes at random.
-        UnrecognisedCheckpointError: values that make no sense, or other channels than RGB.
-    """
-    from timm.data import resolve_model_data_config
-
-    from zoo.encoders.pixels import INTERPOLATIONS, PixelTransform
-
-    data = resolve_model_data_config(backbone)
-    for key, usual, good in (("interpolation", "bicubic", INTERPOLATIONS), ("crop_mode", "center", _CROPS)):
-        if data[key] not in good:
-            why = f"the zoo knows {', '.join(good)}; timm takes others at random, or for its usual one"
-            ignore.refuse(where, f"pretrained_cfg.{key}", data[key], why)
-            data[key] = usual
-    mode = _CROPS[data["crop_mode"]]
-    try:
-        _check_channels(data["input_size"][0], where)
-        size = tuple(data["input_size"][1:])
-        if not 0.05 < data["crop_pct"] < 20:
-            raise ValueError(f"a crop_pct of {data['crop_pct']}")
-        scaled = tuple(math.floor(side / data["crop_pct"]) for side in size)
-        return PixelTransform(
-            size=size,
-            resize=mode,
-            resize_size=None if scaled == size else scaled,
-            interpolation=data["interpolation"],
-            mean=data["mean"],
-            std=data["std"],
-            fill=tuple(round(255 * mean) for mean in data["mean"]) if mode == "longest" else 0,
-        )
-    except (TypeError, ValueError) as error:
-        raise UnrecognisedCheckpointError(f"{where}: its pretrained_cfg makes no sense: {error}") from error
-
-
 def image_tower(
     arch: str,
     name: str,
@@ -250,20 +204,17 @@ def image_tower(
     transform: "PixelTransform | None" = None,
 ) -> "Embedder":
     """An image-only Embedder around a timm backbone; without one, a tower with random weights."""
-    import timm
-
     from zoo.embedder import Embedder, Tower
-    from zoo.encoders.image import TimmImage
+    from zoo.encoders.image import timm_image
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
-    backbone = backbone or timm.create_model(arch, pretrained=False, num_classes=0, **args)
-    encoder = TimmImage(arch, transform or transform_of(backbone), args=args, backbone=backbone)
+    encoder = timm_image(arch, args, backbone, transform)
     spec = ModelSpec(
         name=name,
         modalities=frozenset({"image"}),
         dim=encoder.width,
-        license=backbone.pretrained_cfg.get("license") or "unknown",
+        license=encoder.backbone.pretrained_cfg.get("license") or "unknown",
         image_size=encoder.transform.size[0],
         params=sum(p.numel() for p in encoder.parameters()),
     )

@@ -24,20 +24,28 @@ EVA02_B16: Facts = {**CLIP, "dim": 512, "params": 149_691_136, "image_size": 224
 DATACOMP: Facts = {"license": "mit", "paper": "arxiv:2304.14108"}
 
 
-def open_clip_towers(spec: ModelSpec) -> "Embedder":
-    """Both towers of the architecture that `spec.source` names, preprocessed as its tag was trained; random weights."""
-    from zoo.formats.open_clip import dual_towers, parse_name, tag_config, transform_of
+def dual_towers(spec: ModelSpec, model_cfg: dict[str, Any], preprocess: dict[str, Any]) -> "Embedder":
+    """open_clip's two towers with random weights, images prepared as `preprocess` says."""
+    from zoo.embedder import Embedder, Tower
+    from zoo.encoders.open_clip import OpenClipImage, OpenClipText
+    from zoo.encoders.open_clip_config import transform_of
+    from zoo.heads import Identity
+    from zoo.pooling import Cls
 
-    model_cfg, tag_cfg = tag_config(*parse_name(spec.source.removeprefix("open_clip:")))
-    model = dual_towers(model_cfg, transform_of(model_cfg, tag_cfg), spec.name)
-    model.spec = spec
-    return model
+    image = OpenClipImage(model_cfg, transform_of(model_cfg, preprocess))
+    text = OpenClipText(model_cfg)
+    return Embedder(spec, [Tower(image, Cls(), Identity()), Tower(text, Cls(), Identity())])
+
+
+def open_clip_towers(spec: ModelSpec) -> "Embedder":
+    """Both towers of the architecture that `spec.source` names, images prepared as its tag was trained."""
+    from zoo.encoders.open_clip_config import parse_name, tag_config
+
+    return dual_towers(spec, *tag_config(*parse_name(spec.source.removeprefix("open_clip:"))))
 
 
 def tiny_towers(spec: ModelSpec, vision_cfg: dict[str, Any], text_cfg: dict[str, Any], **preprocess: Any) -> "Embedder":
     """The towers of a test model, of open_clip's parts: its BPE tokenizer comes with the package."""
-    from zoo.formats.open_clip import dual_towers, transform_of
-
     text_cfg = {
         "context_length": spec.max_tokens,
         "vocab_size": 49408,
@@ -47,10 +55,7 @@ def tiny_towers(spec: ModelSpec, vision_cfg: dict[str, Any], text_cfg: dict[str,
         **text_cfg,
     }
     vision_cfg = {"image_size": spec.image_size, **vision_cfg}
-    model_cfg = {"embed_dim": spec.dim, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
-    model = dual_towers(model_cfg, transform_of(model_cfg, preprocess), spec.name)
-    model.spec = spec
-    return model
+    return dual_towers(spec, {"embed_dim": spec.dim, "vision_cfg": vision_cfg, "text_cfg": text_cfg}, preprocess)
 
 
 def openai(arch: str, repository: str, revision: str | None = None) -> Facts:

@@ -20,11 +20,13 @@ CONVNEXT_TINY: Facts = {"dim": 768, "params": 27_820_128, "image_size": 224}
 
 def timm_tower(spec: ModelSpec, arch: str | None = None) -> "Embedder":
     """A timm architecture, by default the one that `spec.source` names, with random weights."""
-    from zoo.formats.timm import image_tower
+    from zoo.embedder import Embedder, Tower
+    from zoo.encoders.image import timm_image
+    from zoo.heads import Identity
+    from zoo.pooling import Cls
 
-    model = image_tower(arch or spec.source.removeprefix("timm:"), spec.name, None, {})
-    model.spec = spec
-    return model
+    encoder = timm_image(arch or spec.source.removeprefix("timm:"))
+    return Embedder(spec, [Tower(encoder, Cls(), Identity())])
 
 
 def of_timm(name: str) -> Facts:
