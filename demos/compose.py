@@ -9,6 +9,7 @@ import gradio as gr
 from zoo.instructions import TASKS
 
 from .gallery import Picture, sample_pictures
+from .registry import register_demo
 from .widgets import answered, api_text, how_many, picture_input, results_gallery, score_bars, slider
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ WELCOME = {
 }
 
 
+@register_demo("compose")
 def build(
     model: "Embedder",
     gallery: "Gallery | Sequence[Picture] | None" = None,

@@ -15,6 +15,7 @@ from . import map as gallery_map
 from .chooser import Models
 from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
 from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search, Visitor
+from .registry import register_demo
 from .visitors import private_folder
 from .widgets import (
     answered,
@@ -60,6 +61,7 @@ Components = list[gr.components.Component]
 PROGRESS = gr.Progress()
 
 
+@register_demo("search")
 def build(
     model: "Embedder",
     gallery: Gallery | Sequence[Picture] | None = None,

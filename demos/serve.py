@@ -6,16 +6,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from zoo import load_model
 from zoo.errors import ZooError
 from zoo.inputs.heif import check_library
 from zoo.serving.doors import LocalHosts, SameOrigin, bound_socket, is_loopback
+
+from .registry import demo_of
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -94,9 +94,7 @@ def launch(
         options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors, **there)
     elif vectors is not None:
         raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")
-    page = demo_of(model).build(
-        model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), **options
-    )
+    page = demo_of(model)(model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), **options)
     url = _started(page, host, port, local, share=share, inbrowser=browser)
     print(f"\n  {model.spec.name} is ready: open {page.share_url or url} in a browser. Ctrl-C stops it.\n", flush=True)
     if block:
@@ -158,11 +156,6 @@ def page_options(page: "gr.Blocks", *, local: bool = True) -> dict[str, Any]:
         "_frontend": False,
         "state_session_capacity": 10_000 if local else 200,
     }
-
-
-def demo_of(model: "Embedder") -> ModuleType:
-    """The module of `demos/` that shows this kind of model."""
-    return import_module(f".{model.spec.demo}", __package__)
 
 
 def gallery_of(

@@ -7,6 +7,7 @@ import gradio as gr
 
 from zoo.errors import EmptyTextError, InputError
 
+from .registry import register_demo
 from .widgets import answered, api_text, friendly, how_many, score_bars, score_name, score_rows, user_error
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ The museum is closed on Mondays."""
 EXAMPLES = ("a sleepy pet", "bad weather", "where can I buy bread?", "astronomy", "delays in public transport")
 
 
+@register_demo("text")
 def build(model: "Embedder", **_page: Any) -> gr.Blocks:
     """The page; options that only concern pictures are accepted and unused, so that every demo opens alike."""
 

@@ -22,6 +22,7 @@ from gradio_client import Client  # noqa: E402
 from gradio_client.exceptions import AppError  # noqa: E402
 from zoo.demos import __main__ as command  # noqa: E402
 from zoo.demos import screenshot, search, serve, text  # noqa: E402
+from zoo.demos.registry import demo_of  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
 
@@ -37,7 +38,7 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize("name", list_models("*-test"))
 def test_every_family_has_a_demo_that_builds(name):
     model = build_model(name)
-    page = serve.demo_of(model).build(model)
+    page = demo_of(model)(model)
     assert isinstance(page, gr.Blocks)
     names = {fn.api_name for fn in page.fns.values() if fn.api_visibility == "public"}
     assert ("search_by_image" in names) == ("image" in model.spec.modalities)

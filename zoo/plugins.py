@@ -45,7 +45,8 @@ def discover(group: str, package: str | None = None) -> None:
         try:
             if package is not None:
                 for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-                    importlib.import_module(f"{package}.{module.name}")
+                    if module.name != "__main__":
+                        importlib.import_module(f"{package}.{module.name}")
             # In the order of their names: a name that two of them want goes to the same one every time.
             for plugin in sorted(entry_points(group=f"zoo.{group}"), key=lambda point: (point.name, point.value)):
                 _import(plugin)

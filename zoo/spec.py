@@ -51,7 +51,7 @@ class ModelSpec:
         dim: length of its vectors.
         license: SPDX or Hub identifier in lower case, or "other: <name>".
         hub_id: "org/name" on the Hugging Face Hub, "" for test models.
-        demo: module of `demos/` that shows it.
+        demo: page that shows it, a module of `demos/` or of another package (see `zoo.demos.register_demo`).
         revision: full commit to load, None for the newest.
         base: the checkpoint it starts from. paper: "arxiv:<id>".
         params: number of weights. image_size: side in pixels. max_tokens: longest text.

@@ -1,13 +1,13 @@
 """What every loss is, how losses are named, and how a row-wise loss is computed in little memory."""
 
-import importlib
 import math
-import pkgutil
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+
+from zoo.plugins import discover
 
 from ..errors import LossError
 from ..naming import check_options, read_call, what_there_is
@@ -171,10 +171,8 @@ def register_loss(name: str, *, wraps: bool = False) -> Callable[[type], type]:
 
 
 def list_losses() -> list[str]:
-    """Names of all losses; a file dropped into `training/losses` is enough."""
-    package = importlib.import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{__package__}.{module.name}")
+    """Names of all losses; a file dropped into `training/losses` is enough, or a package with an entry point."""
+    discover("losses", __package__)
     return sorted(_Registry.makers)
 
 

@@ -3,8 +3,6 @@
 A batch is the whole one, of all processes: each computes the same rows and takes its part of them.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from zoo.plugins import discover
 from zoo.tables.pairs import Pair, PairTable, datasets_of
 
 from ..errors import SamplerError
@@ -149,10 +148,8 @@ def register_sampler(name: str) -> Callable[[type], type]:
 
 
 def describe_samplers() -> list[tuple[str, str]]:
-    """Names of all samplers, and what each does in a line; a file dropped into `training/samplers` is enough."""
-    package = importlib.import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{__package__}.{module.name}")
+    """Names of all samplers, and what each does in a line; a file dropped into `training/samplers` is enough, or an entry point."""
+    discover("samplers", __package__)
     return [(name, str(cls.__doc__).strip().splitlines()[0]) for name, cls in sorted(_Registry.makers.items())]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from zoo.encoders.checking import check_numbers, check_open_clip_name
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.parts import part_named
 from zoo.spec import MODALITIES, Calibration, LogitScale, ModelSpec
 from zoo.strangers.schema import check_keys
 
@@ -154,7 +155,9 @@ def check_modules(rows: Any, where: str) -> list[dict[str, Any]]:
 
 
 def part_class(kind: Any, role: str, where: str) -> type:
-    """The zoo's class that a part's "kind" names, such as "pooling:Mean"; no other code can be named.
+    """The class that a part's "kind" names: the zoo's own, such as "pooling:Mean", or one that an installed package registered.
+
+    No other code can be named.
 
     Args:
         role: "encoder", "pooler", "head" or "fusion".
@@ -168,8 +171,13 @@ def part_class(kind: Any, role: str, where: str) -> type:
     from zoo.fusion import RULES
 
     room = {"encoder": "encoders.", "pooler": "pooling:", "head": "heads:", "fusion": "fusion:"}[role]
+    if isinstance(kind, str) and (theirs := part_named(role, kind)) is not None:
+        return theirs
     if not isinstance(kind, str) or not _KIND.fullmatch(kind) or not kind.startswith(room):
-        raise UnrecognisedCheckpointError(f"{where} names the part {kind!r}, which is none of the zoo's {role}s")
+        raise UnrecognisedCheckpointError(
+            f"{where} names the part {kind!r}, which is none of the zoo's {role}s, nor of those that an installed package "
+            "registers; is the package installed that brings it?"
+        )
     module_name, _, class_name = kind.partition(":")
     known = {f"encoders.{name}" for name in _encoder_modules()} | {"pooling", "heads", "fusion"}
     module = importlib.import_module(f"zoo.{module_name}") if module_name in known else None

@@ -18,6 +18,7 @@ from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, reopened
 from zoo.formats.schema import FORMAT
 from zoo.inputs.item import Item
+from zoo.parts import name_of
 from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
@@ -155,10 +156,15 @@ def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
 
 
 def _describe(part: "nn.Module") -> dict[str, Any]:
-    kind = f"{type(part).__module__.removeprefix('zoo.')}:{type(part).__name__}"
-    if not re.fullmatch(r"(encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*", kind):
+    cls = type(part)
+    ours = re.fullmatch(
+        r"zoo\.((encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*)", f"{cls.__module__}:{cls.__name__}"
+    )
+    kind = name_of(cls) or (ours[1] if ours else None)
+    if kind is None:
         raise TypeError(
-            f"{kind} cannot be saved: parts of a model live in zoo.encoders, zoo.pooling, zoo.heads or zoo.fusion"
+            f"{cls.__module__}.{cls.__qualname__} cannot be saved: no name calls for it when the model is opened again; register "
+            'it with @zoo.parts.register_part("encoder", "your-package:YourClass") in a module that is an entry point zoo.encoders'
         )
     return {"kind": kind, **(part.config() if hasattr(part, "config") else {})}
 

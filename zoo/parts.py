@@ -1,0 +1,60 @@
+"""Parts of towers that other packages bring: registered under a name, by which a saved model's configuration may call for them.
+
+A configuration can name a class of the zoo's own rooms, or a part that an installed package registered itself; it never names a
+module to import. The module that registers is an entry point of the group `zoo.encoders`, whatever the role of the part.
+"""
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from zoo.plugins import discover
+
+ROLES = ("encoder", "pooler", "head", "fusion")
+_NAME = re.compile(r"[a-z][a-z0-9_-]*:[A-Z][A-Za-z0-9]*")
+_OURS = ("encoders", "pooling", "heads", "fusion")  # the zoo's rooms, whose classes need no registration
+_PARTS: dict[str, tuple[str, type]] = {}
+_NAMES: dict[type, str] = {}
+T = TypeVar("T", bound=type)
+
+
+def register_part(role: str, name: str) -> Callable[[T], T]:
+    """Makes a class of another package known, as its decorator, so that models with it can be saved and opened again.
+
+    The class is built by the arguments that its `config()` gives, of types that JSON holds, as the zoo's own parts are.
+
+    Args:
+        role: "encoder", "pooler", "head" or "fusion". name: package and class, "acme-zoo:HashText"; it is written into saved
+            models, so it stays when the class is moved.
+
+    Raises:
+        ValueError: no such role, or a name that is taken, badly spelled or the zoo's own.
+    """
+    if role not in ROLES:
+        raise ValueError(f"{role!r} is no role of a part; there are {', '.join(ROLES)}")
+    if not _NAME.fullmatch(name) or name.partition(":")[0] in _OURS:
+        raise ValueError(
+            f'{name!r} is no name of a part: write the name of your package and of the class, "acme-zoo:HashText"'
+        )
+
+    def register(cls: T) -> T:
+        if name in _PARTS:
+            raise ValueError(f"two parts are called {name!r}")
+        _PARTS[name], _NAMES[cls] = (role, cls), name
+        return cls
+
+    return register
+
+
+def part_named(role: str, name: str) -> type | None:
+    """The class that an installed package registered under a name, None where none did, or with another role."""
+    if not _NAME.fullmatch(name):
+        return None
+    discover("encoders")
+    known, cls = _PARTS.get(name, (None, None))
+    return cls if known == role else None
+
+
+def name_of(cls: type) -> str | None:
+    """The name under which a class is registered."""
+    return _NAMES.get(cls)
