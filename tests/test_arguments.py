@@ -201,7 +201,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         "build_reranker": (zoo.build_reranker, {"name": "u-marvel-reranker-test"}),
         "get_reranker_spec": (zoo.get_reranker_spec, {"name": "u-marvel-reranker-test"}),
         "list_rerankers": (zoo.list_rerankers, {}),
-        "publish": (publish.publish, {"source": "/nowhere", "repo": "me/nothing"}),
+        "publish": (publish, {"source": "/nowhere", "repo": "me/nothing"}),
     }
 
 

@@ -93,7 +93,7 @@ def test_it_is_saved_opened_published_and_left_behind_by_training(tmp_path):
     folder = model.save_pretrained(tmp_path / "saved")
     again = zoo.load_model(folder)
     assert again.calibration == model.calibration
-    from zoo.publishing.publish import stage
+    from zoo.publishing import stage
 
     assert stage(folder, "org/name", tmp_path / "staged") is not None
     assert zoo.load_model(tmp_path / "staged").calibration == model.calibration

@@ -342,7 +342,7 @@ def test_a_server_fuses_and_counts_the_tokens_of_the_text(model):
 
 
 def test_a_published_copy_keeps_the_rule(model):
-    from zoo.publishing.publish import _renamed
+    from zoo.publishing.staging import _renamed
 
     model.fusion = WeightedSum(0.2)
     copy_ = _renamed(model, "me/mine", "mine", None, print)

@@ -419,12 +419,12 @@ def test_trial_of_loading(
 
 @pytest.mark.parametrize("seed", trials(28, 4))
 def test_trial_of_publishing(seed: int, child: Child, hub: LoopbackHub, saved: Path) -> None:
-    """`zoo.publishing.publish.upload`: all or nothing is seen, what arrived is not sent again, and the next call completes it."""
+    """`zoo.publishing.upload`: all or nothing is seen, what arrived is not sent again, and the next call completes it."""
     repo = f"me/trial-{seed}"
     ours = {path.name: path.read_bytes() for path in saved.iterdir()}
     kind, what = order(seed, hub, child, UP)
     ordered = [fault.times for fault in hub.faults]
-    answer = child.call("zoo.publishing.publish:upload", saved, repo)
+    answer = child.call("zoo.publishing.uploading:upload", saved, repo)
     assert [fault.times for fault in hub.faults] < ordered, what  # it did happen
     there = (
         {name: content for name, content in hub.repos[repo].files.items() if name in ours} if repo in hub.repos else {}
@@ -436,7 +436,7 @@ def test_trial_of_publishing(seed: int, child: Child, hub: LoopbackHub, saved: P
         assert kind != "spoil", what
         assert there == ours, what
     hub.faults.clear()
-    answer = child.call("zoo.publishing.publish:upload", saved, repo, update=True)
+    answer = child.call("zoo.publishing.uploading:upload", saved, repo, update=True)
     assert answer.get("result", {}).get("commit") == hub.repos[repo].head.oid, (what, answer)
     assert {name: hub.repos[repo].files.get(name) for name in ours} == ours
     assert [id for id, _ in hub.stored].count(repo) == 1, what  # the one large file was sent once

@@ -12,7 +12,7 @@ from zoo import build_model, load_model
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats.scale import scale_of
 from zoo.publishing.exports import export, register
-from zoo.publishing.publish import _renamed
+from zoo.publishing.staging import _renamed
 from zoo.spec import LogitScale
 
 # Reference checkpoint → whether it adds a bias.

@@ -24,7 +24,7 @@ from tests.hub.child import Child
 from tests.train_support import PAINTS, SHAPES, picture
 from zoo.cli import main
 from zoo.errors import HubDiskFullError, HubError, NotPublishableError
-from zoo.publishing import publish
+from zoo.publishing import paths, staging, uploading
 
 TEXTS = ["a red circle", "blue square", "something else entirely, and longer"]
 
@@ -73,7 +73,7 @@ def zoo_command(hub: LoopbackHub, home: Path, *arguments: str, token: str | None
 
 def staged(folder: Path, name: str = "mini-test") -> Path:
     """A small staged repository, unchecked: what `upload` sends."""
-    return publish.stage(zoo.build_model(name), "me/mine", folder, check=False).folder
+    return staging.stage(zoo.build_model(name), "me/mine", folder, check=False).folder
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_a_run_is_published_verified_and_has_its_demo(run: Path, hub: LoopbackHu
 
 
 def test_the_published_model_gives_the_runs_vectors(run: Path, hub: LoopbackHub, child: Child, tmp_path: Path):
-    done = child.call("zoo.publishing.publish:publish", {"path": str(run)}, "org/mine", check=False)
+    done = child.call("zoo.publishing.uploading:publish", {"path": str(run)}, "org/mine", check=False)
     assert "error" not in done, done
     loaded = child.load("hf:org/mine", texts=TEXTS)
     assert torch.allclose(torch.tensor(loaded["texts"]), zoo.load_model(run).encode(TEXTS), atol=1e-6)
@@ -149,15 +149,15 @@ def test_who_may_not_publish_is_told_before_any_work(
 def test_a_taken_name_is_refused_and_update_lets_it(hub: LoopbackHub, child: Child, tmp_path: Path):
     hub.add({"config.json": b"{}", "notes.txt": b"mine", "own.py": b"", "open_clip_config.json": b"{}"}, "me/mine")
     folder = staged(tmp_path / "staged")
-    refused = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
+    refused = child.call("zoo.publishing.uploading:upload", {"path": str(folder)}, "me/mine")
     assert refused["error"] == "NameTakenError"
     assert "--update" in refused["message"]
-    assert "error" not in child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine", update=True)
+    assert "error" not in child.call("zoo.publishing.uploading:upload", {"path": str(folder)}, "me/mine", update=True)
     repo = hub.repos["me/mine"]
     files = repo.commits[repo.refs["main"]].files
     assert {"notes.txt", "own.py"} <= set(files), "other people's files stay"
     assert "open_clip_config.json" not in files, "an earlier export that this one does not have goes"
-    again = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine", update=True)
+    again = child.call("zoo.publishing.uploading:upload", {"path": str(folder)}, "me/mine", update=True)
     assert "error" not in again
     assert repo.refs["main"] == list(repo.commits)[-1]
     assert len(repo.commits) == 2, "nothing new makes no commit"
@@ -166,13 +166,13 @@ def test_a_taken_name_is_refused_and_update_lets_it(hub: LoopbackHub, child: Chi
 def test_an_interrupted_upload_goes_on(hub: LoopbackHub, child: Child, tmp_path: Path):
     folder = staged(tmp_path / "staged", "clip-test")
     hub.fail("^POST .*/commit/", times=50, status=500)
-    broken = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
+    broken = child.call("zoo.publishing.uploading:upload", {"path": str(folder)}, "me/mine")
     assert broken["error"] == "HubUnreachableError"
     sent = [line for line in hub.requests if line.startswith("PUT ")]
     assert len(sent) == len(list(folder.glob("*.safetensors")))
     hub.faults.clear()
     hub.requests.clear()
-    assert "error" not in child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
+    assert "error" not in child.call("zoo.publishing.uploading:upload", {"path": str(folder)}, "me/mine")
     assert not [line for line in hub.requests if line.startswith("PUT ")], "what the hub had was sent again"
     loaded = child.load("hf:me/mine", texts=TEXTS)
     assert torch.allclose(torch.tensor(loaded["texts"]), zoo.load_model(folder).encode(TEXTS), atol=1e-6)
@@ -181,7 +181,7 @@ def test_an_interrupted_upload_goes_on(hub: LoopbackHub, child: Child, tmp_path:
 def test_bytes_that_changed_on_the_way_are_noticed(hub: LoopbackHub, child: Child, tmp_path: Path):
     folder = staged(tmp_path / "staged", "text-test")
     hub.spoil("^POST .*/commit/")
-    answer = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
+    answer = child.call("zoo.publishing.uploading:upload", {"path": str(folder)}, "me/mine")
     assert answer["error"] == "HubError"
     assert "other bytes than were sent" in answer["message"]
 
@@ -203,7 +203,7 @@ def test_a_loader_that_departs_stops_it(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(exports, "export", spoiled)
     with pytest.raises(NotPublishableError, match="open_clip in float32"):
-        publish.stage(zoo.build_model("clip-test"), "me/mine", tmp_path / "staged")
+        staging.stage(zoo.build_model("clip-test"), "me/mine", tmp_path / "staged")
 
 
 def test_a_full_disk_is_named(tmp_path: Path):
@@ -212,7 +212,7 @@ def test_a_full_disk_is_named(tmp_path: Path):
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
         with pytest.raises(HubDiskFullError, match="the disk is full"):
-            publish.stage(zoo.build_model("text-test"), "me/mine", tmp_path / "staged", check=False)
+            staging.stage(zoo.build_model("text-test"), "me/mine", tmp_path / "staged", check=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
@@ -247,8 +247,8 @@ def test_dry_run_writes_everything_and_needs_no_network(tmp_path: Path, capsys: 
 
 
 def test_the_vision_tower_goes_to_timm(hub: LoopbackHub, child: Child, tmp_path: Path):
-    publish.stage_timm(zoo.build_model("image-test"), "me/vision", tmp_path / "timm")
-    done = child.call("zoo.publishing.publish:upload", {"path": str(tmp_path / "timm")}, "me/vision")
+    staging.stage_timm(zoo.build_model("image-test"), "me/vision", tmp_path / "timm")
+    done = child.call("zoo.publishing.uploading:upload", {"path": str(tmp_path / "timm")}, "me/vision")
     assert "error" not in done, done
     loaded = child.load("hf:me/vision", images=[])
     assert loaded["spec"]["dim"] == zoo.get_spec("image-test").dim
@@ -261,7 +261,7 @@ def test_paths_of_this_machine_are_taken_off():
         "kept": "https://a.org/b/c.csv hf:org/name/sub data/pairs.csv --root=/srv/x/y",
         "n": 3,
     }
-    assert publish.without_paths(facts) == {
+    assert paths.without_paths(facts) == {
         "command": "zoo train pairs.csv --out mine --teacher big",
         "sources": ["pairs.csv", "y.csv", "hf:org/name", "pairs.csv"],
         "kept": "https://a.org/b/c.csv hf:org/name/sub data/pairs.csv --root=y",
@@ -272,11 +272,11 @@ def test_paths_of_this_machine_are_taken_off():
 @pytest.mark.parametrize("repo", ["", "me", "me/", "/x", "me/x/y", "me/.x", "me/a..b", "me/" + "x" * 100, "-/--"])
 def test_bad_repository_names(repo: str):
     with pytest.raises(HubError, match="ORG/NAME"):
-        publish.check_repo(repo)
+        staging.check_repo(repo)
 
 
 def test_names_become_model_names():
-    assert publish.check_repo("Me/My_Model.v2") == "my-model.v2"
+    assert staging.check_repo("Me/My_Model.v2") == "my-model.v2"
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]):
@@ -291,7 +291,7 @@ def test_somebody_else_was_faster(hub: LoopbackHub, child: Child, tmp_path: Path
     folder = staged(tmp_path / "staged", "text-test")
     hub.add({"README.md": b"# started on the website"}, "me/mine")
     hub.before("^POST .*/commit/", lambda: hub.add({"README.md": b"# theirs"}, "me/mine"))
-    answer = child.call("zoo.publishing.publish:upload", {"path": str(folder)}, "me/mine")
+    answer = child.call("zoo.publishing.uploading:upload", {"path": str(folder)}, "me/mine")
     assert answer["error"] == "HubConflictError", answer
     assert hub.repos["me/mine"].files["README.md"] == b"# theirs"
 
@@ -307,7 +307,7 @@ def test_a_link_that_leads_out_of_a_folder_is_sent_to_nobody(hub: LoopbackHub, t
     for name, target in (("notes.md", "../secret.txt"), ("deep/x", tmp_path / "secret.txt"), ("all", tmp_path)):
         (folder / name).symlink_to(target)
         with pytest.raises(UnsafeCheckpointError, match=f"{name} is a link to"):
-            publish.upload(folder, "me/model")
+            uploading.upload(folder, "me/model")
         (folder / name).unlink()
     assert not hub.repos
-    assert set(publish._walk(folder)) == {"README.md", "also.md"}
+    assert set(paths.files_inside(folder)) == {"README.md", "also.md"}

@@ -15,7 +15,7 @@ from zoo.evaluation.results import BEFORE, DIFFERENCE, FILE, Result, read_result
 from zoo.publishing.cards import figures, fill, front_matter, summary, usage
 from zoo.publishing.cards.blocks import split
 from zoo.publishing.cards.facts import fact_table
-from zoo.publishing.publish import without_paths
+from zoo.publishing.paths import without_paths
 from zoo.strangers.folders import Place
 
 from .recipe import Recipe

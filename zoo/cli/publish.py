@@ -20,7 +20,7 @@ from zoo.cli._shared import add_ignore, check_folder, existing, print_json, sour
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from zoo.publishing.publish import Staged
+    from zoo.publishing.staging import Staged
 
 EXAMPLES = (
     "zoo publish runs/mine --to me/my-model --dry-run",
@@ -68,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stages, tries, uploads; prints where it is."""
-    from zoo.publishing import publish
+    from zoo.publishing.staging import stage, stage_timm
+    from zoo.publishing.uploading import MESSAGE, upload
 
     model = source(arguments.source)
     repo, space = _repositories(arguments)
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     outcome: dict[str, object] = {}
     revision = "0" * 40  # until the model is sent
     with _stage_room(arguments.keep) as room:
-        staged = publish.stage(
+        staged = stage(
             model,
             repo,
             room / "model",
@@ -94,19 +95,19 @@ def run(arguments: argparse.Namespace) -> int:
         options = {
             "private": arguments.private,
             "update": arguments.update,
-            "message": arguments.message or publish.MESSAGE,
+            "message": arguments.message or MESSAGE,
         }
         if arguments.dry_run:
             print("nothing was sent (--dry-run)", file=sys.stderr)
         else:
             print(f"· sending to {repo}", file=sys.stderr, flush=True)
-            done = publish.upload(staged.folder, repo, **options)
+            done = upload(staged.folder, repo, **options)
             revision = done.commit
             outcome["model"] = {"url": done.url, "commit": done.commit, "changed": done.changed}
         if arguments.timm:
-            publish.stage_timm(model, arguments.timm, room / "timm")
+            stage_timm(model, arguments.timm, room / "timm")
             if not arguments.dry_run:
-                done = publish.upload(room / "timm", arguments.timm, **options)
+                done = upload(room / "timm", arguments.timm, **options)
                 outcome["timm"] = {"url": done.url, "commit": done.commit, "changed": done.changed}
         if space:
             wheel = _stage_space(room / "space", staged, space, revision, arguments)
@@ -118,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
                 )
             if not arguments.dry_run:
                 # A Space is ours whole: a second publication always moves it to the new commit of the model.
-                done = publish.upload(room / "space", space, kind="space", **{**options, "update": True})
+                done = upload(room / "space", space, kind="space", **{**options, "update": True})
                 outcome["space"] = {"url": done.url, "commit": done.commit, "changed": done.changed, "wheel": wheel}
     if arguments.json:
         print_json({"repo": repo, "loaders": staged.loaders, "files": files, **outcome})
@@ -131,18 +132,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _repositories(arguments: argparse.Namespace) -> tuple[str, str | None]:
     """The repositories of the model and of the Space, if there is to be one; raises ZooError where they cannot be written."""
-    from zoo.publishing import publish
+    from zoo.publishing.staging import check_repo
+    from zoo.publishing.uploading import check_free, who
 
     repo, space = arguments.to.removeprefix("hf:"), arguments.space
     if space == "":
         space = f"{repo}-demo"
     for name in filter(None, (repo, space, arguments.timm)):
-        publish.check_repo(name)
+        check_repo(name)
         if not arguments.dry_run:
-            publish.who(name)
+            who(name)
     if not arguments.dry_run:
-        publish.check_free(repo, update=arguments.update)
-        if space is None and arguments.update and publish.check_free(f"{repo}-demo", update=True, kind="space"):
+        check_free(repo, update=arguments.update)
+        if space is None and arguments.update and check_free(f"{repo}-demo", update=True, kind="space"):
             space = f"{repo}-demo"
             print(f"· the Space {space} is there: it moves to the new commit too", file=sys.stderr)
     return repo, space
@@ -150,10 +152,10 @@ def _repositories(arguments: argparse.Namespace) -> tuple[str, str | None]:
 
 def _check(arguments: argparse.Namespace, space: str | None) -> None:
     """Raises ZooError for an option that cannot be followed, before anything is loaded."""
-    from zoo.publishing import publish
+    from zoo.publishing.staging import check_license
 
     if arguments.license:
-        publish.check_license(arguments.license)
+        check_license(arguments.license)
     if arguments.photos is not None:
         from zoo.demos.gallery import walk_pictures
         from zoo.demos.space import MAX_PHOTOS

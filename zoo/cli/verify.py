@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from zoo.errors import ZooError
     from zoo.publishing import certificate
-    from zoo.publishing.certificate.checking import BATCHES, DTYPES
+    from zoo.publishing.certificate import BATCHES, DTYPES
     from zoo.publishing.exports import LOADERS
 
     where = source(arguments.name)

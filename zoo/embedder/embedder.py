@@ -387,8 +387,8 @@ class Embedder(nn.Module):
         return save_pretrained(self, Path(folder), dtype)
 
     def push_to_hub(self, repo: str, **options: Any) -> Any:
-        """Publishes the model as "org/name", with card and certificate; the options are those of `zoo.publishing.publish.publish`."""
-        from zoo.publishing.publish import publish
+        """Publishes the model as "org/name", with card and certificate; the options are those of `zoo.publishing.publish`."""
+        from zoo.publishing import publish
 
         return publish(self, repo, **options)
 

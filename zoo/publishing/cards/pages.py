@@ -19,6 +19,7 @@ from zoo.publishing.cards.blocks import block, fill, split
 from zoo.publishing.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.figures import figures
 from zoo.publishing.cards.reading import reading_text
+from zoo.publishing.paths import without_paths
 from zoo.spec import ModelSpec
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import check, parse
@@ -88,8 +89,6 @@ def measured(source: Any) -> list[Result]:
     Raises:
         ValueError: the file is there and holds no results.
     """
-    from zoo.publishing.publish import without_paths
-
     folder = folder_of(source)
     if folder is None and not _registered(source):
         return []

@@ -5,26 +5,24 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import CertificateError, MissingWeightsError, UnsafeCheckpointError, ZooError
+from zoo.errors import MissingWeightsError, UnsafeCheckpointError, ZooError
 from zoo.formats.inside import check_links
-from zoo.publishing.certificate import (
-    FILE,
+from zoo.publishing.certificate.differences import by_dtype, by_role, changed_facts
+from zoo.publishing.certificate.files import FILE, VECTORS, changes, file_hashes
+from zoo.publishing.certificate.golden import Golden
+from zoo.publishing.certificate.making import (
     HALVES,
     RESIZED,
     Certificate,
     Tolerance,
     by_call,
     by_zoo,
-    file_hashes,
     in_lengths,
     inputs_of,
     likeness,
     make,
     same_width,
 )
-from zoo.publishing.certificate.differences import by_dtype, by_role, changed_facts
-from zoo.publishing.certificate.files import VECTORS, changes
-from zoo.publishing.certificate.golden import Golden
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -383,6 +381,3 @@ def _row(job: _Job, kind: str, names: list[str], found: "Tensor", vectors: "Tens
         passed, allowed = cosine >= least, f"cosine {least:.7f}"
         worst = names[int(cosines.argmin())]
     return Row(job.loader, job.dtype, job.batch_size, kind, difference, cosine, worst, allowed, passed)
-
-
-__all__ = ["BATCHES", "DTYPES", "FILE", "CertificateError", "Report", "Row", "fetch", "verify"]

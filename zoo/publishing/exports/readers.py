@@ -165,7 +165,7 @@ def _transformers_encode(folder: Path, items: Sequence[Item], call: Call) -> "Te
 def _zoo_model(folder: Path, call: Call) -> dict[str, Any]:
     from transformers import AutoModel, AutoProcessor
 
-    from zoo.publishing.exports import register
+    from zoo.publishing.exports.automodel import register
 
     register()
     options = {"trust_remote_code": call.trust_remote_code}
