@@ -183,9 +183,11 @@ def test_a_cache_has_the_vectors(name: str, part: str, tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------------- training
 
 
-def steps_of(out: Path) -> list[int]:
-    """The steps that a run's figures are of."""
-    return [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
+def check_steps(out: Path) -> None:
+    """The run has the eight steps; the first four are those that were done before, not done again from the start."""
+    lines = (out / "metrics.jsonl").read_text("utf-8")
+    assert [json.loads(line)["step"] for line in lines.splitlines()] == list(range(1, 9))
+    assert lines.startswith((STORED / "trained" / out.name / "metrics.jsonl").read_text("utf-8"))
 
 
 def test_a_run_goes_on(room: Callable[..., Path], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +195,7 @@ def test_a_run_goes_on(room: Callable[..., Path], run: Run, monkeypatch: pytest.
     out = room("trained") / "whole"
     status, _, err = run("train", "--resume", "whole", "--allow-outside")
     assert status == 0, err
-    assert steps_of(out) == list(range(1, 9))
+    check_steps(out)
     vectors = zoo.load_model(out, device="cpu").encode([inputs.TEXT, inputs.OTHER])
     torch.testing.assert_close(vectors, load_file(STORED / "trained" / "golden.safetensors")["whole"], **CLOSE)
 
@@ -203,7 +205,7 @@ def test_a_run_with_an_adapter_goes_on(room: Callable[..., Path]) -> None:
     model = zoo.load_model(STORED / "models" / "vlm2vec-test", device="cpu")
     options = {"progress": False, "trackers": (), "report": False, "device": "cpu", "name": "adapted"}
     train(model, inputs.pairs(), inputs.lora_recipe(), out, resume=True, **options)
-    assert steps_of(out) == list(range(1, 9))
+    check_steps(out)
     vectors = zoo.load_model(out, device="cpu").encode([inputs.TEXT, inputs.picture(1)])
     torch.testing.assert_close(vectors, load_file(STORED / "trained" / "golden.safetensors")["lora"], **CLOSE)
 
