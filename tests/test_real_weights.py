@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from zoo.training.mini.distill import teacher_folder
+from zoo.training.recipes.mini.distill import teacher_folder
 
 import zoo
 from tests.conftest import data_pack

@@ -1,18 +1,28 @@
 """zoo-mini's own way of training: pictures in memory, colours in captions, distilled texts, regressed pictures."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from zoo.training import Pair, train
-from zoo.training.mini.augment import COLOURS, augment, colour_of, on_white, repaint
-from zoo.training.mini.distill import distil, encoder_of, least_squares, principal_axes, relation_loss, teacher_folder
-from zoo.training.mini.pictures import PictureData
-from zoo.training.mini.regress import ridge_regression
-from zoo.training.recipe import Distillation, Pictures, PictureSize, Regression
-from zoo.training.recipes import mini_test
+from zoo.training import Pair, Recipe, train
+from zoo.training.claims import is_finished
+from zoo.training.errors import RecipeError, RecipeMismatchError
+from zoo.training.recipes import finetune, mini_test
+from zoo.training.recipes.mini import Distillation, MiniRecipe, Pictures, PictureSize, Regression
+from zoo.training.recipes.mini.augment import COLOURS, augment, colour_of, on_white, repaint
+from zoo.training.recipes.mini.distill import (
+    distil,
+    encoder_of,
+    least_squares,
+    principal_axes,
+    relation_loss,
+    teacher_folder,
+)
+from zoo.training.recipes.mini.pictures import PictureData
+from zoo.training.recipes.mini.regress import ridge_regression
 from zoo.training.trainer import finish
 
 from tests.train_support import fresh, picture, remove, same_weights
@@ -24,6 +34,7 @@ from zoo.inputs.item import Item
 CALM = {"progress": False, "trackers": (), "report": False}
 THINGS = {"circle": 0, "square": 1, "bar": 2, "cross": 3}
 PAINTS = {"red": (200, 30, 30), "blue": (30, 60, 210)}
+EARLIER = {"pictures": None, "distillation": None, "regression": None}  # in every recipe.json
 
 
 @pytest.fixture
@@ -199,3 +210,33 @@ class TestRun:
     def test_shares_must_add_up(self):
         with pytest.raises(ValueError, match="add up to 1"):
             Pictures(sizes=(PictureSize(32, 0.5),))
+
+
+class TestEarlierRuns:
+    """Every recipe once had the fields that are MiniRecipe's now, None but in zoo-mini's."""
+
+    def test_fields_at_none_are_passed_over_and_set_ones_make_a_mini_recipe(self):
+        plain, mini = finetune(), mini_test(regression=Regression(size=32))
+        assert Recipe.from_dict({**plain.to_dict(), **EARLIER}) == plain
+        found = Recipe.from_dict({**EARLIER, **mini.to_dict()})
+        assert (found, type(found)) == (mini, MiniRecipe)
+        with pytest.raises(RecipeError, match=r"unknown fields of a recipe: \['films'\]"):
+            Recipe.from_dict({**mini.to_dict(), "films": None})
+        with pytest.raises(RecipeError, match="do not go together"):
+            mini_test(losses=(("sts*", "cosent"),))
+
+    def test_a_run_of_then_is_finished_and_goes_on(self, pairs, tmp_path):
+        recipe = finetune(steps=2, batch_size=4, holdout=0.0, checkpoint_every=2)
+        out = tmp_path / "run"
+        train(fresh(), pairs, recipe, out, **CALM)
+        facts = json.loads((out / "recipe.json").read_text())
+        then = {**facts, "stages": [{**stage, **EARLIER} for stage in facts["stages"]]}
+        (out / "recipe.json").write_text(json.dumps(then))
+        assert is_finished(out, [recipe])
+        assert not is_finished(out, [replace(recipe, lr=1.0)])
+        with pytest.raises(RecipeMismatchError, match="other pictures"):
+            train(fresh(), pairs, MiniRecipe(**{**vars(recipe), "pictures": Pictures()}), out, resume=True, **CALM)
+        longer = train(fresh(), pairs, replace(recipe, steps=4), out, resume=True, **CALM)
+        assert not same_weights(longer, fresh())
+        lengthened = json.loads((out / "recipe.json").read_text())["lengthened"]
+        assert [(one["from"], one["to"], one["at"]) for one in lengthened] == [(2, 4, 2)]

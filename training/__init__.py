@@ -6,7 +6,7 @@ from typing import Any
 _HOMES = {
     "Pair": "zoo.tables.pairs",
     "PairTable": "zoo.tables.pairs",
-    "Recipe": ".recipe",
+    "Recipe": ".recipes",  # which knows all kinds, so that `Recipe.from_dict` reads each
     "build_loss": ".losses",
     "finish": ".trainer",
     "list_losses": ".losses",

@@ -22,7 +22,8 @@ from .gather import wait_for_all, world
 from .judging import BEST, EVALUATIONS
 from .logs import METRICS
 from .own import check_own, read_facts
-from .recipe import MOST_STAGES, Recipe
+from .recipe import MOST_STAGES, Recipe, differences
+from .recipes import read_recipe
 from .scoring import SCORES
 from .vector_cache import forget
 
@@ -174,7 +175,10 @@ def is_finished(out: Path, stages: Sequence[Recipe] | None = None) -> bool:
     """Whether the folder holds a run that is over; where stages are given, one of just these."""
     facts = run_in(out)
     whole = bool(facts.get("finished")) and any(out.glob("*.safetensors"))  # somebody may have deleted the model
-    return whole and (stages is None or facts.get("stages") == [stage.to_dict() for stage in stages])
+    if not whole or stages is None:
+        return whole
+    there = [read_recipe(stage) for stage in facts.get("stages", ())]
+    return len(there) == len(stages) and not any(map(differences, there, stages))
 
 
 def tidy(out: Path, stages: Sequence[Recipe]) -> None:
@@ -197,15 +201,14 @@ def tidy(out: Path, stages: Sequence[Recipe]) -> None:
 
 def _lengthened(out: Path, old: dict[str, Any], stages: Sequence[Recipe]) -> list[dict[str, Any]]:
     """Which stages are longer than they were; raises where anything else was changed, or where it cannot be done."""
-    before = [Recipe.from_dict(stage) for stage in old.get("stages", [])]
+    before = [read_recipe(stage) for stage in old.get("stages", [])]
     if len(before) != len(stages):
         raise RecipeMismatchError(
             f"{out} holds a run with other stages ({len(before)}, not {len(stages)}); name another folder"
         )
     found = []
     for number, (was, now) in enumerate(zip(before, stages, strict=True)):
-        asked = now.to_dict()
-        if changed := sorted(n for n, value in was.to_dict().items() if asked[n] != value and n not in _MAY_CHANGE):
+        if changed := [name for name in differences(was, now) if name not in _MAY_CHANGE]:
             raise RecipeMismatchError(
                 f"{out} holds a run with other {', '.join(changed)}; name another folder. A run that goes on may only change "
                 f"{', '.join(sorted(_MAY_CHANGE))}"

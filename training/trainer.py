@@ -29,13 +29,13 @@ from .leaks import check_held_out
 from .logs import Log, device_of, make_accelerator, start_trackers
 from .lone import lone_items
 from .losses import Loss, build_loss
-from .mini import PictureData, PictureFeed, first_projection, learn_text
 from .modes import apart
 from .offender import save_offender
 from .outside import check_teachers
 from .own import check_own
 from .parts import check_batches, part_numbers, parts_of, stage_loss
 from .recipe import Recipe, stages_of
+from .recipes import read_recipe
 from .repeats import repeats
 from .rows import known_answers, root_of, set_aside, told_aside, uneven_lines, with_negatives
 from .run import STRIDE, Run
@@ -235,13 +235,12 @@ def _train_stage(
     """
     rank, processes = world()
     folder.mkdir(parents=True, exist_ok=True)
-    if recipe.distillation is not None:
-        learn_text(model, pairs, recipe, folder)
+    recipe.prepare(model, pairs, folder)
     torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
     loss = stage_loss(recipe, pairs, loss).to(model.device)
     # Before the run is resumed: a model that is its own teacher is so as the stage found it.
     teacher = teacher_vectors(model, pairs, recipe, folder, loss, progress=progress)
-    with first_projection(model, recipe) as solve:
+    with recipe.around(model) as conclusion:
         run = Run(model, recipe, loss, sharded=sharding.wanted(), before=before)
         if (state := last_checkpoint(folder / "checkpoints", run.most_bytes)) is not None:
             run.load(state)
@@ -282,8 +281,8 @@ def _train_stage(
             write_json(folder / "timing.json", {**shares, "micro_batch": run.micro_batch, "processes": processes})
         scoring.note_kept(recipe.name, judge.told())
         conclude(run, folder, judge.chosen())
-        if solve is not None:
-            solve(feed)
+        if conclusion is not None:
+            conclusion(feed)
     wait_for_all()
     return Before(recipe.name, loss)
 
@@ -300,7 +299,7 @@ def make_feed(
     loss: Loss | None = None,
     negatives: int | None = None,
 ) -> Feed:
-    """The batches of a stage: zoo-mini's own where the recipe says how pictures are fed, else those of any pairs.
+    """The batches of a stage: those of its kind of recipe, else those of any pairs.
 
     Args:
         answers: what is right for what, of these rows; read from them by default. loss: in place of the recipe's.
@@ -309,8 +308,8 @@ def make_feed(
     rank, processes = world()
     sampler = sampler_of(pairs, recipe)
     answers = known_answers(pairs) if answers is None else answers
-    if recipe.pictures is not None:
-        return PictureFeed(PictureData(pairs, model, recipe.pictures.store_size, answers), model, recipe, sampler)
+    if (own := recipe.feed(model, pairs, sampler, answers)) is not None:
+        return own
     sound = root_of(pairs)
     skipped = Skipped(
         folder / ("skipped.jsonl" if rank == 0 else f"skipped-{rank}.jsonl"),
@@ -414,7 +413,7 @@ def finish(
     stages = run_in(out).get("stages")
     if not stages or not checkpoints_in(out / "checkpoints"):
         raise RecipeMismatchError(f"{out} holds no checkpoint of a run of one stage; name the folder given to --out")
-    recipe = Recipe.from_dict(stages[0])
+    recipe = read_recipe(stages[0])
     if not (allow_outside or made_here(out)):
         check_teachers(out, [recipe])
     pairs, held_out = hold_out(set_aside(pairs, recipe.max_bad), held_out, recipe)

@@ -48,7 +48,7 @@ class Blend(nn.Module):
     """Two projections of one vector, each of unit length, added: `share` of the first and the rest of the second.
 
     The first may be trained to tell things apart, the second to lie where the words are: the sum does both better than
-    either (see `training/mini/regress.py`).
+    either (see `training/recipes/mini/regress.py`).
     """
 
     def __init__(self, width: int, dim: int, share: float = 0.5) -> None:

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from zoo.embedder import Tower
 from zoo.heads import Blend
 
-from ..recipe import Regression
 from .augment import augment
 from .pictures import PictureData
+from .recipe import Regression
 
 _BATCH = 256
 

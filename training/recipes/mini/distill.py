@@ -24,9 +24,9 @@ from zoo.evaluation.packs import packs_folder
 from zoo.loading import load_model
 from zoo.tables.pairs import Pair
 
-from ..gather import say
-from ..recipe import Distillation
+from ...gather import say
 from .augment import COLOURS
+from .recipe import Distillation
 
 UNKNOWN = "[UNK]"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")

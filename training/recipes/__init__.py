@@ -1,0 +1,86 @@
+"""Named recipes, one short function each, a file for each family; a variant calls another and changes a field."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from ..adapters import Lora
+from ..errors import RecipeError
+from ..recipe import Recipe
+from .mini import MiniRecipe, mini_test, zoo_mini
+from .pairs import (
+    composed,
+    distilled,
+    finetune,
+    finetune_locked_image,
+    finetune_locked_text,
+    graded,
+    hard_negatives,
+    large_batch,
+    lora,
+    matryoshka,
+)
+from .stages import progressive, qzhou, retrieval_first
+from .vlm import instructcir_stages, umarvel_stages, vlm2vec
+
+__all__ = [
+    "RECIPES",
+    "Lora",
+    "MiniRecipe",
+    "Recipe",
+    "composed",
+    "distilled",
+    "finetune",
+    "finetune_locked_image",
+    "finetune_locked_text",
+    "get_recipe",
+    "graded",
+    "hard_negatives",
+    "instructcir_stages",
+    "large_batch",
+    "lora",
+    "matryoshka",
+    "mini_test",
+    "progressive",
+    "qzhou",
+    "read_recipe",
+    "retrieval_first",
+    "umarvel_stages",
+    "vlm2vec",
+    "zoo_mini",
+]
+
+RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
+    "finetune": finetune,
+    "finetune-locked-text": finetune_locked_text,
+    "finetune-locked-image": finetune_locked_image,
+    "lora": lora,
+    "hard-negatives": hard_negatives,
+    "graded": graded,
+    "large-batch": large_batch,
+    "matryoshka": matryoshka,
+    "distilled": distilled,
+    "retrieval-first": retrieval_first,
+    "qzhou": qzhou,
+    "progressive": progressive,
+    "composed": composed,
+    "vlm2vec": vlm2vec,
+    "umarvel": umarvel_stages,
+    "instructcir": instructcir_stages,
+    "zoo-mini": zoo_mini,
+    "mini-test": mini_test,
+}
+
+
+def get_recipe(name: str) -> Callable[..., Recipe | tuple[Recipe, ...]]:
+    """A named recipe's function; raises RecipeError with the nearest names for an unknown one."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
+        hint = f"nearest: {', '.join(near)}; all: " if near else "there are "
+        raise RecipeError(f"no recipe is called {name!r}; {hint}{', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def read_recipe(facts: dict[str, Any]) -> Recipe:
+    """A recipe as `Recipe.to_dict` wrote it, of whichever kind it is: all kinds are known here. Raises as `Recipe.from_dict`."""
+    return Recipe.from_dict(facts)

