@@ -221,6 +221,8 @@ def test_list_and_show_know_rerankers(run: Run) -> None:
     assert 'zoo.load_reranker("qwen3vl-reranker-2b")' in out
     facts = json.loads(run("show", NAME, "--json")[1])
     assert zoo.RerankerSpec.from_dict(facts) == zoo.get_reranker_spec(NAME)
+    assert run("card", "qwen3vl-reranker-2b")[1].startswith("# qwen3vl-reranker-2b")
+    assert "nearest: qwen3vl-reranker-2b" in run("card", "qwen3vl-reranker-2")[2]
     status, _, err = run("show", "qwen3vl-rerankr-2b")
     assert "nearest: qwen3vl-reranker-2b" in err
 

@@ -28,6 +28,9 @@ from zoo.errors import (
 from zoo.formats.sizes import no_memory
 from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
+from zoo.publishing import cards
+from zoo.publishing.cards import rerankers as reranker_cards
+from zoo.publishing.cards.blocks import split
 from zoo.reranking import RerankerSpec, registry
 from zoo.reranking.parts import random_reranker
 
@@ -84,6 +87,33 @@ def test_what_is_built_has_the_registered_facts(name: str) -> None:
     assert RerankerSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert name not in zoo.list_models(tests=True), "one name, two things"
     assert (Path(zoo.__file__).parent / "rerankers" / f"{spec.family}.py").is_file()
+
+
+@every("name", zoo.list_rerankers(tests=True))
+def test_it_has_a_card_of_its_facts(name: str) -> None:
+    spec = zoo.get_reranker_spec(name)
+    card = cards.card_text(name)
+    assert cards.read_facts(card) == reranker_cards.fact_rows(spec)
+    assert cards.check(card) == []
+    assert card == reranker_cards.render_reranker(spec, card, cards.measured(name))
+    facts, _ = split(card)
+    assert (facts["license"], facts["pipeline_tag"]) == (spec.license, "text-ranking")
+    assert facts.get("base_model") == spec.base
+    notes = card.partition("<!-- notes:start")[2]
+    assert "What it was trained on, by whom" not in notes, "the card still has the template's notes"
+    for result in cards.measured(name):
+        assert not result.ours
+        assert result.source in card
+    if not name.endswith("-test"):
+        for heading in ("## Data and training", "## Limits and licence", "## Checked facts", "could not be checked"):
+            assert heading in notes
+
+
+def test_a_card_says_to_the_letter_what_the_model_is_given(rerankers: dict[str, zoo.Reranker]) -> None:
+    for name, model in rerankers.items():
+        query = Item(text="{query}", instruction="{instruction}")
+        ids = model.encoder.read(model.pair(query, "{document}")).ids
+        assert repr(model.encoder.tokenizer.decode(ids)) == reranker_cards.sequence(model.spec), name
 
 
 def test_lists_and_filters() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli._shared import one_line, positive, waiting
@@ -33,6 +34,15 @@ def check_search_options(arguments: argparse.Namespace) -> None:
     for name in ("rerank_top", "rerank_instruction"):
         if getattr(arguments, name) is not None and not arguments.rerank:
             raise ZooError(f"--{name.replace('_', '-')} is of --rerank NAME; give that too, or leave it out")
+
+
+def meant(name: str) -> bool:
+    """Whether a NAME is of a registered reranker, or is misspelled and meant as one."""
+    from zoo.registry import is_registered
+    from zoo.reranking import is_reranker
+
+    plain = not (is_registered(name) or "/" in name or Path(name).is_dir())
+    return is_reranker(name) or (plain and "rerank" in name)
 
 
 def open_reranker(name: str, device: str | None) -> "Reranker":

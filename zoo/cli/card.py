@@ -1,10 +1,11 @@
-"""Show the card of a model: facts, measured figures, training, limits.
+"""Show the card of a model or reranker: facts, measured figures, training, limits.
 
 The card of a registered name is the one of `model_cards/`; a run's folder and a published folder hold theirs.
 """
 
 import argparse
 
+from zoo.cli._rerank import meant
 from zoo.cli._shared import existing, on_terminal, source
 from zoo.strangers.terminal import console
 
@@ -13,13 +14,16 @@ EXAMPLES = (
     "zoo card runs/mine",
     "zoo card hf:me/my-model",
     "zoo card siglip2-vit-b16-256 --raw",
+    "zoo card qwen3vl-reranker-2b",
     "zoo card zoo-mini --write card.md",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo card`."""
-    parser.add_argument("name", help="a name of `zoo list`, a folder, or hf:ORG/REPO[@REVISION]")
+    parser.add_argument(
+        "name", help="a name of `zoo list` or `zoo list --rerankers`, a folder, or hf:ORG/REPO[@REVISION]"
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--raw", action="store_true", help="the Markdown as it is, with the Hub's front matter")
     how.add_argument("--write", type=existing, metavar="FILE", help="write that to a new file")
@@ -29,8 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the card; loads no model."""
     from zoo.errors import ZooError
     from zoo.publishing import cards
+    from zoo.reranking import get_reranker_spec
 
-    text = cards.card_text(source(arguments.name))
+    name = arguments.name
+    if meant(name):
+        get_reranker_spec(name)  # a misspelled one is told by the nearest rerankers
+    text = cards.card_text(name if meant(name) else source(name))
     if arguments.raw:
         print(text, end="")
     elif arguments.write:

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.cli._rerank import meant
 from zoo.cli._shared import add_ignore, on_terminal, print_json, short, source, spelled
 from zoo.strangers.terminal import console
 
@@ -35,13 +36,10 @@ def _together(spec: "ModelSpec") -> str | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what the registry knows, or what the files say."""
-    from zoo.registry import is_registered
-    from zoo.reranking import get_reranker_spec, is_reranker
+    from zoo.reranking import get_reranker_spec
 
-    name = arguments.name
-    meant = "rerank" in name and not is_registered(name) and not ("/" in name or Path(name).is_dir())
-    if meant or is_reranker(name):
-        spec = get_reranker_spec(name)
+    if meant(arguments.name):
+        spec = get_reranker_spec(arguments.name)
         facts = _reranker_facts(spec)
     else:
         spec, facts = _model(arguments)

@@ -1,4 +1,4 @@
-"""`python -m zoo.publishing.cards`: writes what is known of every registered model into its card and into the README's table.
+"""`python -m zoo.publishing.cards`: writes what is known of every registered model and reranker into its card and into the README's table.
 
 Facts come from the `ModelSpec`, figures from `model_cards/results/<name>.json`. What people wrote is kept;
 `model_cards/_template.md` is where they start.
@@ -19,7 +19,9 @@ from zoo.publishing.cards.blocks import block, fill, split
 from zoo.publishing.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.figures import figures
 from zoo.publishing.cards.reading import reading_text
+from zoo.publishing.cards.rerankers import render_reranker
 from zoo.publishing.paths import without_paths
+from zoo.reranking import RerankerSpec, get_reranker_spec, is_reranker, list_rerankers
 from zoo.spec import ModelSpec
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import check, parse
@@ -57,6 +59,10 @@ def render(spec: ModelSpec, old: str, results: Sequence[Result] = ()) -> str:
     return f"{front_matter(spec, results=results, kept=kept)}\n{body}"
 
 
+def _rendered(spec: ModelSpec | RerankerSpec, old: str, results: Sequence[Result]) -> str:
+    return render(spec, old, results) if isinstance(spec, ModelSpec) else render_reranker(spec, old, results)
+
+
 def card_text(name: str | Path) -> str:
     """The card of a registered name, a folder, or "hf:<org>/<repo>[@revision]".
 
@@ -76,9 +82,9 @@ def card_text(name: str | Path) -> str:
             raise HubError(f"{repo!r} is no Hub repository; write hf:<org>/<name>[@revision]")
         path = Path(hub.download(repo, "README.md", revision or None))
         return _card_in(path.parent) or ""
-    spec = get_spec(str(name))
+    spec = get_reranker_spec(str(name)) if is_reranker(str(name)) else get_spec(str(name))
     path = CARDS / f"{spec.name}.md"
-    return path.read_text(encoding="utf-8") if path.is_file() else render(spec, "", measured(spec.name))
+    return path.read_text(encoding="utf-8") if path.is_file() else _rendered(spec, "", measured(spec.name))
 
 
 def measured(source: Any) -> list[Result]:
@@ -124,7 +130,7 @@ def folder_of(source: Any) -> Path | None:
 def _registered(source: Any) -> bool:
     from zoo.registry import is_registered
 
-    return isinstance(source, str) and is_registered(source)
+    return isinstance(source, str) and (is_registered(source) or is_reranker(source))
 
 
 def _merged(folder: Path) -> str:
@@ -157,14 +163,16 @@ def readme_table(specs: Iterable[ModelSpec]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def outdated(folder: Path, readme: Path, specs: list[ModelSpec]) -> dict[Path, str]:
+def outdated(
+    folder: Path, readme: Path, specs: Sequence[ModelSpec], rerankers: Sequence[RerankerSpec] = ()
+) -> dict[Path, str]:
     """Files whose text differs from what specs and results say, with the text they should have."""
     template = (folder / TEMPLATE).read_text(encoding="utf-8")
     wanted: dict[Path, str] = {}
-    for spec in specs:
+    for spec in (*specs, *rerankers):
         path = folder / f"{spec.name}.md"
         old = path.read_text(encoding="utf-8") if path.exists() else ""
-        new = render(spec, old or template, read_results(folder / "results" / f"{spec.name}.json"))
+        new = _rendered(spec, old or template, read_results(folder / "results" / f"{spec.name}.json"))
         if new != old:
             wanted[path] = new
     if readme.exists():
@@ -189,12 +197,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"no {TEMPLATE} in {options.folder}; run this in a checkout, or name the folder", file=sys.stderr)
         return 2
     specs = [get_spec(name) for name in list_models(tests=True)]
+    rerankers = [get_reranker_spec(name) for name in list_rerankers(tests=True)]
     try:
-        stale = outdated(options.folder, options.readme, specs)
+        stale = outdated(options.folder, options.readme, specs, rerankers)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    known = {spec.name for spec in specs} | {Path(TEMPLATE).stem}
+    known = {spec.name for spec in (*specs, *rerankers)} | {Path(TEMPLATE).stem}
     files = [*options.folder.glob("*.md"), *options.folder.glob("results/*.json")]
     orphans = [path for path in sorted(files) if path.stem not in known]
     for path in orphans:
