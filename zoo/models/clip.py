@@ -21,7 +21,13 @@ VIT_B32_256: Facts = {**CLIP, "dim": 512, "params": 151_288_832, "image_size": 2
 VIT_B16: Facts = {**CLIP, "dim": 512, "params": 149_620_736, "image_size": 224}
 VIT_L14: Facts = {**CLIP, "dim": 768, "params": 427_616_512, "image_size": 224}
 EVA02_B16: Facts = {**CLIP, "dim": 512, "params": 149_691_136, "image_size": 224}
+# Of every model that was trained on a data set, whatever its backbone.
+OPENAI: Facts = {"license": "mit", "paper": PAPER}
+LAION: Facts = {"license": "mit", "paper": "arxiv:2212.07143"}
 DATACOMP: Facts = {"license": "mit", "paper": "arxiv:2304.14108"}
+DFN: Facts = {"license": "apple-amlr", "paper": "arxiv:2309.17425"}
+METACLIP: Facts = {"license": "cc-by-nc-4.0", "paper": "arxiv:2309.16671"}
+EVA: Facts = {"license": "mit", "paper": "arxiv:2303.15389"}
 
 
 def dual_towers(spec: ModelSpec, model_cfg: dict[str, Any], preprocess: dict[str, Any]) -> "Embedder":
@@ -64,8 +70,7 @@ def openai(arch: str, repository: str, revision: str | None = None) -> Facts:
         "source": f"open_clip:{arch}-quickgelu/openai",
         "hub_id": f"timm/{repository}_clip_224.openai",
         "revision": revision,
-        "license": "mit",
-        "paper": PAPER,
+        **OPENAI,
     }
 
 
@@ -95,11 +100,7 @@ def clip_vit_l14_openai(spec: ModelSpec) -> "Embedder":
 
 
 @register_model(
-    source="open_clip:ViT-B-32/laion2b_s34b_b79k",
-    hub_id="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
-    license="mit",
-    paper="arxiv:2212.07143",
-    **VIT_B32,
+    source="open_clip:ViT-B-32/laion2b_s34b_b79k", hub_id="laion/CLIP-ViT-B-32-laion2B-s34B-b79K", **VIT_B32, **LAION
 )
 def clip_vit_b32_laion2b(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)
@@ -131,13 +132,7 @@ def clip_vit_l14_datacomp(spec: ModelSpec) -> "Embedder":
 
 
 # DFN-2B's ViT-B/16 is left out: open_clip 3.3 marks it QuickGELU, its own configuration on the Hub and timm do not.
-@register_model(
-    source="open_clip:ViT-L-14-quickgelu/dfn2b",
-    hub_id="apple/DFN2B-CLIP-ViT-L-14",
-    license="apple-amlr",
-    paper="arxiv:2309.17425",
-    **VIT_L14,
-)
+@register_model(source="open_clip:ViT-L-14-quickgelu/dfn2b", hub_id="apple/DFN2B-CLIP-ViT-L-14", **VIT_L14, **DFN)
 def clip_vit_l14_dfn2b(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)
 
@@ -145,9 +140,8 @@ def clip_vit_l14_dfn2b(spec: ModelSpec) -> "Embedder":
 @register_model(
     source="open_clip:ViT-B-16-quickgelu/metaclip_fullcc",
     hub_id="timm/vit_base_patch16_clip_224.metaclip_2pt5b",
-    license="cc-by-nc-4.0",
-    paper="arxiv:2309.16671",
     **VIT_B16,
+    **METACLIP,
 )
 def clip_vit_b16_metaclip(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)
@@ -156,9 +150,8 @@ def clip_vit_b16_metaclip(spec: ModelSpec) -> "Embedder":
 @register_model(
     source="open_clip:EVA02-B-16/merged2b_s8b_b131k",
     hub_id="timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k",
-    license="mit",
-    paper="arxiv:2303.15389",
     **EVA02_B16,
+    **EVA,
 )
 def clip_eva02_b16_merged2b(spec: ModelSpec) -> "Embedder":
     return open_clip_towers(spec)
