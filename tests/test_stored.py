@@ -20,7 +20,7 @@ from tests.stored.inputs import PROMPT, STORED
 from tests.train_support import without_plots
 
 SPECS, SHAPES, FAMILIES = (inputs.read(f"{name}.json") for name in ("specs", "shapes", "families"))
-FINGERPRINTS = inputs.read("fingerprints.json")
+FINGERPRINTS, VARIANTS = inputs.read("fingerprints.json"), inputs.read("variants.json")
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
 FEW = {"clip-vit-b32-openai", "bge-small-en-v1.5", "gme-qwen2vl-2b", "siglip2-vit-b16-256", "zoo-mini"}
 # A million weights are written and read; and those whose configuration lies with a whole model.
@@ -116,13 +116,18 @@ def test_a_saved_configuration_opens(name: str, tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- saved models
 
 
+def check_golden(model: zoo.Embedder, name: str) -> None:
+    """The model gives the vectors that are kept under a name."""
+    cases = {**inputs.cases(model.spec), "text, padded": inputs.padded}
+    for case, vector in load_file(STORED / "golden" / f"{name}.safetensors").items():
+        torch.testing.assert_close(inputs.some(cases[case](model)), vector, **CLOSE, msg=lambda m, c=case: f"{c}: {m}")
+
+
 @pytest.mark.parametrize("name", FINGERPRINTS)
 def test_a_saved_model_opens_and_gives_its_vectors(name: str, tmp_path: Path) -> None:
     model = zoo.load_model(folder_of(name), device="cpu")
     assert inputs.fingerprints(model) == FINGERPRINTS[name]
-    cases = {**inputs.cases(model.spec), "text, padded": inputs.padded}
-    for case, vector in load_file(STORED / "golden" / f"{name}.safetensors").items():
-        torch.testing.assert_close(inputs.some(cases[case](model)), vector, **CLOSE, msg=lambda m, c=case: f"{c}: {m}")
+    check_golden(model, name)
     again = zoo.load_model(model.save_pretrained(tmp_path / name), device="cpu")
     assert again.fingerprint() == model.fingerprint()
     assert again.spec == model.spec
@@ -137,26 +142,56 @@ def test_what_is_kept_beside_the_weights_is_read() -> None:
     assert type(model.fusion).__name__ == "Combiner"
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_saved_model_that_reads_otherwise_opens(name: str, tmp_path: Path) -> None:
+    """Of the switches of vision-language checkpoints those that no test model sets."""
+    model, stored = inputs.variant(name, tmp_path), VARIANTS[name]
+    assert model.fingerprint() == stored["fingerprint"]
+    assert model.spec == zoo.ModelSpec.from_dict(stored["spec"])
+    for case, vector in stored["vectors"].items():
+        same(inputs.shortened(inputs.VARIANT_CASES[case](model)), vector)
+
+
+def test_the_packaged_model_is_what_it_was() -> None:
+    model = zoo.load_model("zoo-mini", device="cpu")
+    assert inputs.fingerprints(model) == inputs.read("packaged.json")["zoo-mini"]
+    check_golden(model, "zoo-mini")
+
+
 # ------------------------------------------------------------------------------- vectors: folders, indexes, caches
 
 
-@pytest.mark.parametrize("name", ["texts", "photos", "pairs", "described"])
-def test_an_index_is_searched_and_has_nothing_to_do(name: str, room: Callable[..., Path], run: Run) -> None:
-    vectors = room("bulk") / "vectors" / name
-    index = {path: path.read_bytes() for path in (vectors / "index").rglob("*") if path.suffix in (".bin", ".arrow")}
-    asked = ("search", f"vectors/{name}", "picture 3", "--backend", "exact", "--k", 5, "--json", "--adopt")
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("texts", "exact"), ("texts", "lancedb"), ("photos", "exact"), ("pairs", "exact"), ("described", "exact")],
+)
+def test_an_index_is_searched(name: str, backend: str, room: Callable[..., Path], run: Run) -> None:
+    home = room("bulk") / "vectors" / name / "index" / backend
+    before = rows_in(home)
+    asked = ("search", f"vectors/{name}", "picture 3", "--backend", backend, "--k", 5, "--json", "--adopt")
     status, out, err = run(*asked, *model_of(name))
     assert status == 0, err
     found, stored = json.loads(out), inputs.read("bulk/found.json")[name]
     assert [match["id"] for match in found] == [id for id, _ in stored]
     assert [match["score"] for match in found] == pytest.approx([score for _, score in stored], abs=1e-5)
-    assert len(index) == 2
-    assert {path: path.read_bytes() for path in index} == index, "the index that was there, and none made anew"
+    assert before
+    assert rows_in(home) == before, "the index that was there, and none made anew"
 
+
+def rows_in(home: Path) -> dict[Path, bytes]:
+    """The files of an index that hold its vectors and attributes."""
+    suffixes = (".bin", ".arrow", ".lance")
+    return {path: path.read_bytes() for path in home.rglob("*") if path.suffix in suffixes and path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["texts", "photos", "pairs", "described", "stopped"])
+def test_embedding_again_finds_what_is_there(name: str, room: Callable[..., Path], run: Run) -> None:
+    room("bulk")
     status, out, err = run("embed", *inputs.read("bulk/commands.json")[name], "--out", f"vectors/{name}", "--json")
     assert status == 0, err
     report = json.loads(out)
-    assert (report["vectors"], report["new"], report["bad"], report["kept"]) == (12, 0, 0, 0)
+    new = 7 if name == "stopped" else 0
+    assert (report["vectors"], report["new"], report["bad"], report["kept"]) == (12, new, 0, 0)
 
 
 def model_of(name: str) -> list[str]:

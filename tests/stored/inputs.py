@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,6 +72,50 @@ def cases(spec: zoo.ModelSpec) -> dict[str, Callable[[Embedder], Any]]:
     for dim in spec.dims[1:]:
         one[f"text, {dim} columns"] = lambda m, dim=dim: m.encode(TEXT, dim=dim)
     return one
+
+
+# Switches of a reading that no test model sets: (the stored model, switches as its config.json of that time has them).
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "end cut off": ("vlm2vec-test", {"truncation": "reference"}),
+    "video as images": ("vlm2vec-test", {"video": "<|image_pad|> ", "frames": 2}),
+    "clamped": ("vlm2vec-test", {"pre_resize": [28, 784, 12544], "pre_ratio": "clamp", "smallest_side": 0}),
+    "merged adapter": ("vlm2vec-test", {"adapter": "retrieval", "positions": "mrope"}),
+    "mean of what is asked": (
+        "vlm2vec-test",
+        {
+            "pooling": "mean",
+            "span": "outside_instruction",
+            "instruction_marks": ["<|vision_start|>", "<|vision_end|>"],
+            "prompt": "<|vision_start|>{{ instruction }}<|vision_end|>{{ content }}",
+        },
+    ),
+    "first layers apart": ("qwen3vl-test", {"deepstack": False, "square": 64}),
+    "both ways": ("jina-v4-test", {"attention": "bidirectional", "mixed": True, "span": "all"}),
+}
+
+
+def variant(name: str, folder: Path) -> Embedder:
+    """A stored model whose own files say that it reads otherwise, written into `folder` and opened."""
+    base, switches = VARIANTS[name]
+    shutil.copytree(STORED / "models" / base, folder / "x", copy_function=shutil.copyfile)
+    config = json.loads((folder / "x" / "config.json").read_text("utf-8"))
+    for reading in (config["spec"]["reading"], config["towers"][0]["encoder"]["reading"]):
+        reading.update(switches)
+    if "pooling" in switches:
+        config["towers"][0]["pooler"]["kind"] = "pooling:Mean"
+    (folder / "x" / "config.json").write_text(json.dumps(config), "utf-8")
+    return zoo.load_model(folder / "x", device="cpu")
+
+
+VARIANT_CASES: dict[str, Callable[[Embedder], Any]] = {
+    "text": lambda m: m.encode(Item(text=TEXT, instruction=TASK)),
+    "long text": lambda m: m.encode(LONG),
+    "image": lambda m: m.encode(picture()),
+    "small image": lambda m: m.encode(picture(1, 9, 20)),
+    "thin image": lambda m: m.encode(picture(1, 8, 2000)),
+    "image and text": lambda m: m.encode(Item(text=TEXT, image=picture(2), instruction=TASK)),
+    "video": lambda m: m.encode(Item(video=frames())),
+}
 
 
 def padded(model: Embedder) -> Any:

@@ -23,6 +23,7 @@ from zoo.training.run import Run
 from zoo.training.vector_cache import VectorCache, fill_cache
 
 import zoo
+import zoo.bulk.run as bulk_run
 from tests import reference
 from tests.stored import inputs
 from tests.stored.inputs import PROMPT, STORED, picture
@@ -168,11 +169,48 @@ def bulk() -> None:
     for name, words in commands.items():
         assert main(["embed", *words, "--out", f"vectors/{name}", "--quiet"]) == 0
         # Made here, so that the index lies in the folder.
-        with contextlib.redirect_stdout(io.StringIO()) as said:
-            assert main(["search", f"vectors/{name}", "picture 3", "--backend", "exact", "--k", "5", "--json"]) == 0
-        found[name] = [[match["id"], round(match["score"], 7)] for match in json.loads(said.getvalue())]
+        for backend in ("exact", "lancedb") if name == "texts" else ("exact",):
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                assert main(["search", f"vectors/{name}", "picture 3", "--backend", backend, "--k", "5", "--json"]) == 0
+            hits = [[match["id"], round(match["score"], 7)] for match in json.loads(said.getvalue())]
+            found.setdefault(name, hits)
+    stop_after_five()
+    commands["stopped"] = commands["texts"]
     inputs.write("bulk/commands.json", commands)
     inputs.write("bulk/found.json", found)
+
+
+def stop_after_five() -> None:
+    """The folder of a `zoo embed` that was stopped with Ctrl-C after five of twelve inputs."""
+
+    def press(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    bulk_run.REPORT_EVERY = 0
+    with contextlib.suppress(KeyboardInterrupt):
+        zoo.embed_dataset(Path("../models/text-test"), "texts.jsonl", Path("vectors/stopped"), progress=press)
+    assert not json.loads(Path("vectors/stopped/manifest.json").read_text())["finished"]
+
+
+def variants() -> None:
+    """Readings of vision-language checkpoints that no test model has, and the packaged model."""
+    found = {}
+    for name in inputs.VARIANTS:
+        with tempfile.TemporaryDirectory() as room:
+            model = inputs.variant(name, Path(room))
+        vectors = {}
+        for case, ask in inputs.VARIANT_CASES.items():
+            with contextlib.suppress(InputError):
+                vectors[case] = inputs.shortened(ask(model))
+        found[name] = {"fingerprint": model.fingerprint(), "spec": model.spec.to_dict(), "vectors": vectors}
+    inputs.write("variants.json", found)
+
+
+def packaged() -> None:
+    """The model that the package brings, whose fingerprint stands in folders of vectors everywhere."""
+    note(zoo.load_model("zoo-mini", device="cpu"), "zoo-mini")
+    inputs.write("packaged.json", {"zoo-mini": FINGERPRINTS["zoo-mini"]})
 
 
 def cache() -> None:
@@ -273,6 +311,19 @@ def without_this_machine() -> None:
 
 if __name__ == "__main__":
     (STORED / "golden").mkdir()
-    for step in (specs, shapes, families, models, others, bulk, cache, runs, published, without_this_machine):
+    for step in (
+        specs,
+        shapes,
+        families,
+        models,
+        others,
+        bulk,
+        variants,
+        cache,
+        runs,
+        published,
+        packaged,
+        without_this_machine,
+    ):
         print(step.__name__, flush=True)
         step()
