@@ -1,13 +1,14 @@
 """Plug-ins: what an installed package registers by an entry point is known; one that fails is told, and hides no other."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from zoo.plugins import discover
+from zoo.plugins import GROUPS, discover
 
 GOOD = '''
 """A model of another package."""
@@ -66,3 +67,12 @@ def test_an_entry_point_is_imported_and_one_that_fails_is_named(tmp_path: Path):
 def test_a_group_that_is_none_is_refused():
     with pytest.raises(ValueError, match="no plug-ins of the group 'model'"):
         discover("model")
+
+
+def test_the_page_for_authors_names_every_group_and_shows_files_that_are_there():
+    page = Path(__file__).parents[1] / "docs" / "own-model.md"
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `zoo\.(\w+)`", text, re.MULTILINE)) == set(GROUPS)
+    shown = re.findall(r"\]\((\.\./[^)]+)\)", text)
+    assert len(shown) >= len(GROUPS)
+    assert not [place for place in shown if not (page.parent / place).exists()]

@@ -1,5 +1,5 @@
 """Losses: plain modules over embeddings, which know tensors and never a model; one file each."""
 
-from .base import Loss, build_loss, list_losses
+from .base import Loss, build_loss, list_losses, register_loss
 
-__all__ = ["Loss", "build_loss", "list_losses"]
+__all__ = ["Loss", "build_loss", "list_losses", "register_loss"]
