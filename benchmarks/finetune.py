@@ -191,10 +191,10 @@ def without_artist(folder: Path) -> Path:
     from zoo.training import recipes, train
     from zoo.training.recipes.mini import Pictures, PictureSize, Regression
 
-    from zoo.evaluation.packs import read_pack
     from zoo.loading import load_model
     from zoo.registry import build_model
     from zoo.tables import PACKS, READERS
+    from zoo.tables.pack_files import read_pack
 
     out = folder / "without-fxemoji"
     if (out / "report.md").is_file():
@@ -230,8 +230,8 @@ def without_artist(folder: Path) -> Path:
 
 def emoji_pairs(split: str, vendor: str) -> "list[Pair]":
     """One artist's drawings with their English names."""
-    from zoo.evaluation.packs import read_pack
     from zoo.tables import READERS
+    from zoo.tables.pack_files import read_pack
 
     rows = [row for row in read_pack("emoji", split) if row["vendor"].startswith(vendor)]
     return [replace(READERS["emoji"](row), also=()) for row in rows]
@@ -258,8 +258,8 @@ def region_pairs(split: str, sources: tuple[str, ...] = ("composed", "bccd")) ->
     from PIL import Image
     from zoo.training import Pair
 
-    from zoo.evaluation.packs import read_pack
     from zoo.inputs.item import Item
+    from zoo.tables.pack_files import read_pack
 
     pairs = []
     rows = read_pack("regions", split)
@@ -317,8 +317,8 @@ def passage_pairs(split: str) -> "list[Pair]":
     import pyarrow.parquet
     from zoo.training import Pair
 
-    from zoo.evaluation.packs import packs_folder
     from zoo.inputs.item import Item
+    from zoo.tables.pack_files import packs_folder
 
     rows = pyarrow.parquet.read_table(packs_folder() / "text" / f"passages-{split}.parquet").to_pylist()
     return [Pair(Item(text=row["query"]), Item(text=row["passage"])) for row in rows]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.base import Batch, Encoder, one_token
-from zoo.evaluation.packs import read_pack
 from zoo.inputs.item import Item, Tokens
 from zoo.pooling import Cls
 from zoo.spec import ModelSpec
+from zoo.tables.pack_files import read_pack
 
 MODALITY = {"t": "text", "i": "image", "a": "audio", "v": "video"}
 

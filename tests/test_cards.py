@@ -11,11 +11,11 @@ import zoo
 from tests.card_support import OURS, SPECS, TEMPLATE, THEIRS, card_of, each_spec, notes_block
 from tests.every import every
 from zoo.errors import InvalidCardError
+from zoo.evaluation.blocks import read_yaml, split
 from zoo.evaluation.results import BEFORE, DIFFERENCE, Result, read_results, write_results
 from zoo.publishing import cards
-from zoo.publishing.cards.blocks import read_yaml, split
 from zoo.publishing.cards.facts import HUB_ID, usage
-from zoo.publishing.cards.figures import model_index
+from zoo.publishing.cards.metadata import model_index
 
 
 class TestRegistered:

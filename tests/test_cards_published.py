@@ -7,9 +7,9 @@ import pytest
 
 import zoo
 from tests.card_support import OURS, SPECS, THEIRS, notes_block
+from zoo.evaluation.blocks import split
 from zoo.evaluation.results import BEFORE, DIFFERENCE, read_results, write_results
 from zoo.publishing import cards
-from zoo.publishing.cards.blocks import split
 
 LOADERS = {"zoo": "", "transformers": "", "timm": "it reads no text"}
 NOTES = """---

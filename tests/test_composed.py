@@ -11,9 +11,10 @@ from zoo.training import recipes, train
 from zoo import Item, build_model
 from zoo.cli import main
 from zoo.errors import MissingPackError
-from zoo.evaluation.composed import FUSED, IMAGE, TEXT, Triplet, composed_recall, evaluate_composed, read_composed
+from zoo.evaluation.composed import FUSED, IMAGE, TEXT, composed_recall, evaluate_composed
 from zoo.fusion import Combiner, WeightedSum
 from zoo.tables import open_pairs
+from zoo.tables.pack_files import Triplet, read_composed
 
 SHAPES = 8
 COLOURS = {"in red": (220, 30, 30), "in blue": (30, 60, 220), "in green": (30, 180, 60)}

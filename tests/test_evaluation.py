@@ -13,10 +13,21 @@ from PIL import Image
 
 import zoo
 from zoo.errors import MissingPackError, ZooError
-from zoo.evaluation.__main__ import card_of, main, pack_results, query_results, query_table, write_card
-from zoo.evaluation.packs import ALL, BENCHMARKS, evaluate_descriptions, evaluate_pack, evaluate_queries, read_pack
+from zoo.evaluation.__main__ import main
+from zoo.evaluation.cards import card_of, write_card
+from zoo.evaluation.packs import (
+    ALL,
+    BENCHMARKS,
+    evaluate_descriptions,
+    evaluate_pack,
+    evaluate_queries,
+    pack_results,
+    query_results,
+    query_table,
+)
 from zoo.evaluation.results import FILE, Result, read_results, write_results
 from zoo.publishing.cards import check, find
+from zoo.tables.pack_files import read_pack
 
 PHOTOS, EMOJI, SYMBOLS = BENCHMARKS
 AXES = {"apple": 0, "pear": 1, "hat": 2}

@@ -23,9 +23,9 @@ from zoo.evaluation.metrics import (
     relevant_places,
     uniformity,
 )
-from zoo.evaluation.packs import read_pack
 from zoo.evaluation.pairs import WAYS, PairScores, compare, evaluate_pairs
 from zoo.inputs.item import Item
+from zoo.tables.pack_files import read_pack
 
 WORDS = ("cat", "dog", "red car", "lorry", "apple", "pear", "house", "tree", "sun", "moon", "fish", "bird")
 

@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 import zoo
 from tests.conftest import data_pack
 from zoo.errors import UnsupportedModalityError
-from zoo.evaluation.packs import BENCHMARKS, evaluate_pack, read_pack
+from zoo.evaluation.packs import BENCHMARKS, evaluate_pack
+from zoo.tables.pack_files import read_pack
 
 NAMES = zoo.list_models("*-test")
 # The rest of the grid runs under `slow`: every kind of task once, queries with instructions, several languages.

@@ -28,8 +28,8 @@ from zoo.training.trainer import finish
 from tests.train_support import fresh, picture, remove, same_weights
 from zoo import build_model, load_model
 from zoo.errors import MissingPackError
-from zoo.evaluation.packs import packs_folder, read_pack
 from zoo.inputs.item import Item
+from zoo.tables.pack_files import packs_folder, read_pack
 
 CALM = {"progress": False, "trackers": (), "report": False}
 THINGS = {"circle": 0, "square": 1, "bar": 2, "cross": 3}

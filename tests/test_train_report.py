@@ -16,9 +16,9 @@ from zoo.training.report.examples import choose, kept_examples
 from zoo.training.report.page import _STYLE
 
 from zoo import build_model, load_model
-from zoo.evaluation.packs import read_pack
 from zoo.evaluation.pairs import evaluate_pairs
 from zoo.inputs.item import Item
+from zoo.tables.pack_files import read_pack
 from zoo.tables.pairs import Pair
 
 EVIL = '<script>alert("x")</script>\n|"><img src=x onerror=alert(1)> [a](javascript:b) \u202e'

@@ -470,7 +470,8 @@ def test_instructions_of_a_table_reach_the_items_and_are_written_back(tmp_path):
 def test_composed_retrieval_improves_with_training(tmp_path, pack):
     """Seconds of it over ../shared/data/composed; minutes in `benchmarks/composed.py`."""
     pack("composed")
-    from zoo.evaluation.composed import composed_recall, read_composed
+    from zoo.evaluation.composed import composed_recall
+    from zoo.tables.pack_files import read_composed
 
     pictures, triplets = read_composed("val")
 

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 import zoo
-from zoo.evaluation.packs import ALL, BENCHMARKS, evaluate_pack, evaluate_queries
+from zoo.evaluation.packs import ALL, BENCHMARKS, QUERIES, evaluate_pack, evaluate_queries
 
 WEIGHTS = Path(zoo.__file__).parent / "weights" / "zoo-mini"
-QUERIES = Path(__file__).parent / "data" / "paraphrases.json"
 PHOTOS, EMOJI, _ = BENCHMARKS
 # A little below what the card states; the issue asks for 0.80 and 0.42.
 PHOTOS_FLOOR, EMOJI_FLOOR = 0.85, 0.44

@@ -8,12 +8,12 @@ from typing import Any
 
 from zoo._version import __version__
 from zoo.embedder import Embedder
+from zoo.evaluation.blocks import split
 from zoo.evaluation.graded import compare_graded
 from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import compare
 from zoo.evaluation.results import BEFORE, DIFFERENCE, FILE, Result, read_results, write_results
 from zoo.publishing.cards import figures, fill, front_matter, summary, usage
-from zoo.publishing.cards.blocks import split
 from zoo.publishing.cards.facts import fact_table
 from zoo.publishing.paths import without_paths
 from zoo.strangers.folders import Place

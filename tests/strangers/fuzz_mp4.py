@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 
 from tests.strangers.fuzz import mutated
 from tests.strangers.videos import mp4
-from zoo.evaluation.packs import packs_folder
 from zoo.inputs.video import load_film
+from zoo.tables.pack_files import packs_folder
 
 
 def _good() -> bytes:

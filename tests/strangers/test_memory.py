@@ -64,7 +64,7 @@ def test_whole_row_groups(name: str, sandbox: Sandbox):
 def test_front_matter(name: str, sandbox: Sandbox):
     text, said = MATTERS[name]
     (sandbox.gift / "README.md").write_text(f"---\n{text}---\nhello\n")
-    code = "import sys\nfrom pathlib import Path\nfrom zoo.publishing.cards.blocks import split\n"
+    code = "import sys\nfrom pathlib import Path\nfrom zoo.evaluation.blocks import split\n"
     code += "print(len(split(Path(sys.argv[1]).read_text())[0]), 'keys')"
     answer = sandbox.python(code, sandbox.gift / "README.md").safe()
     assert re.search(said, answer.text), answer.text

@@ -60,7 +60,7 @@ def _show(text: str) -> None:
 
     from rich.markdown import Markdown
 
-    from zoo.publishing.cards.blocks import split
+    from zoo.evaluation.blocks import split
 
     # The front matter repeats the facts for programs, and the markers are for them too.
     body = re.sub(r"<!--.*?-->", "", split(text)[1], flags=re.DOTALL)

@@ -16,6 +16,7 @@ tell how much of it there was.
 
 import argparse
 import os
+import re
 import sys
 import time
 
@@ -82,14 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
     name = source(arguments.model)
     check_output(arguments.out)
     from zoo.cli._pairs import command_of, measure_pairs, read_pairs
-    from zoo.cli._tasks import default_cache, find_jobs, measure, names_in
     from zoo.evaluation.results import write_results
+    from zoo.evaluation.tasks import default_cache, find_jobs, measure
     from zoo.loading import load_model
     from zoo.tables.ignoring import settings_to_ignore
 
     os.environ.setdefault("TQDM_DISABLE", "" if sys.stderr.isatty() else "1")
     with waiting("finding the tasks"):
-        jobs = find_jobs(names_in(arguments.tasks or ""), arguments.split)
+        jobs = find_jobs(_names_in(arguments.tasks or ""), arguments.split)
     sides = read_pairs(arguments) if arguments.pairs else None
     tables = [sides.pairs] if sides is not None else []
     with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, *tables) as settings:
@@ -125,6 +126,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
+def _names_in(text: str) -> list[str]:
+    """The names of a comma-separated list; commas inside brackets belong to a name: "MTEB(eng, v2)"."""
+    return list(dict.fromkeys(name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()))
+
+
 def _print(results, named) -> None:  # of zoo.evaluation.results; what is called by the name of its data
     """A table of figures; the intervals where there are any."""
     rows = []
@@ -139,7 +145,7 @@ def _print(results, named) -> None:  # of zoo.evaluation.results; what is called
 
 
 def _list(pattern: str, as_json: bool) -> int:
-    from zoo.cli._tasks import known_tasks
+    from zoo.evaluation.tasks import known_tasks
 
     with waiting("reading mteb's tasks"):
         known = known_tasks(pattern)

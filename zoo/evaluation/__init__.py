@@ -1,1 +1,64 @@
-"""Evaluation: metrics over similarities, and benchmarks over data packs."""
+"""Evaluation: metrics over similarities, pairs of one's own, the data packs, and mteb's tasks; results in one form for cards.
+
+`find_jobs` finds a task by name and `measure` gives its `Result`s; what they call has a file each: packs, composed, mteb. Pairs
+are measured by `evaluate_pairs`, graded ones by `evaluate_graded`, and `calibrate` says how similar a good match is.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.evaluation.calibration import calibrate
+    from zoo.evaluation.composed import evaluate_composed
+    from zoo.evaluation.graded import GradedScores, compare_graded, evaluate_graded
+    from zoo.evaluation.packs import evaluate_pack
+    from zoo.evaluation.pairs import PairScores, compare, evaluate_pairs
+    from zoo.evaluation.results import Result, read_results, write_results
+    from zoo.evaluation.tasks import find_jobs, known_tasks, measure
+
+__all__ = [
+    "GradedScores",
+    "PairScores",
+    "Result",
+    "calibrate",
+    "compare",
+    "compare_graded",
+    "evaluate_composed",
+    "evaluate_graded",
+    "evaluate_pack",
+    "evaluate_pairs",
+    "find_jobs",
+    "known_tasks",
+    "measure",
+    "read_results",
+    "write_results",
+]
+
+# Found here, loaded when first used: a card reads results without torch.
+_LAZY = {
+    "GradedScores": "graded",
+    "PairScores": "pairs",
+    "Result": "results",
+    "calibrate": "calibration",
+    "compare": "pairs",
+    "compare_graded": "graded",
+    "evaluate_composed": "composed",
+    "evaluate_graded": "graded",
+    "evaluate_pack": "packs",
+    "evaluate_pairs": "pairs",
+    "find_jobs": "tasks",
+    "known_tasks": "tasks",
+    "measure": "tasks",
+    "read_results": "results",
+    "write_results": "results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"zoo.evaluation.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'zoo.evaluation' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,29 +1,19 @@
 """The composed pack: a reference picture and a change in words find the changed picture; with either alone as baselines."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from zoo.embedder import Embedder
-from zoo.errors import MissingPackError
 from zoo.evaluation.metrics import hits
-from zoo.evaluation.packs import KS, packs_folder
+from zoo.evaluation.packs import KS
+from zoo.evaluation.results import Result, today
 from zoo.inputs.item import Item
+from zoo.tables.pack_files import COMPOSED, Triplet, read_composed
 
-PACK = "composed"
 FUSED, IMAGE, TEXT = "image + text → image", "image → image", "text → image"
-
-
-class Triplet(NamedTuple):
-    """A reference picture, what is to be changed, and the picture that shows it changed; pictures by id."""
-
-    reference: str
-    text: str
-    target: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -41,28 +31,6 @@ class ComposedScore:
     queries: int
     images: int
     recall: dict[int, float]
-
-
-def read_composed(split: str) -> tuple[dict[str, bytes], list[Triplet]]:
-    """The pictures of a split by id, and its triplets; two of the pack's 2,096 name pictures of two splits and are left out.
-
-    Raises:
-        MissingPackError: the pack is not there, or has no such split.
-    """
-    import pyarrow.parquet
-
-    folder = packs_folder() / PACK
-    pictures, lines = folder / "images.parquet", folder / "triplets.jsonl"
-    if missing := [path for path in (pictures, lines) if not path.is_file()]:
-        raise MissingPackError(f"{missing[0]} does not exist; set ZOO_DATA to the folder that holds {PACK}/…")
-    table = pyarrow.parquet.read_table(pictures, filters=[("split", "=", split)])
-    rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
-    triplets = [Triplet(*(row[field] for field in Triplet._fields)) for row in rows if row["split"] == split]
-    pictures_of = dict(zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True))
-    triplets = [t for t in triplets if {t.reference, t.target} <= pictures_of.keys()]
-    if not triplets:
-        raise MissingPackError(f"{lines} has no split {split!r}; it has {sorted({row['split'] for row in rows})}")
-    return pictures_of, triplets
 
 
 def evaluate_composed(model: Embedder, split: str = "test") -> list[ComposedScore]:
@@ -115,9 +83,18 @@ def _score(
 def facts_of(score: ComposedScore) -> dict[str, Any]:
     """What a `Result` says of all figures of a score."""
     return {
-        "dataset": PACK,
+        "dataset": COMPOSED,
         "task": "composed-image-retrieval",
         "part": score.kind,
         "direction": score.way,
         "notes": f"{score.queries:,} queries, {score.images:,} pictures, the reference left out",
     }
+
+
+def composed_results(model: Embedder, split: str, source: str) -> list[Result]:
+    """Recall of the composed pack, by picture and text together and by either alone."""
+    return [
+        Result(metric=f"recall@{k}", value=value, split=split, source=source, date=today(), **facts_of(score))
+        for score in evaluate_composed(model, split)
+        for k, value in score.recall.items()
+    ]

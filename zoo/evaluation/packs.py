@@ -1,7 +1,6 @@
 """The data packs as benchmarks: retrieval both ways and zero-shot accuracy, per source, and free-form queries."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,40 +10,16 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.errors import MissingPackError
 from zoo.evaluation.metrics import accuracy, hits, precision, same
+from zoo.evaluation.results import Result, today
 from zoo.spec import need_one_vector
+from zoo.tables.pack_files import read_pack
 
 KS = (1, 5, 10)
 ALL = "all"
-
-
-def packs_folder() -> Path:
-    """Where the data packs are: the environment variable ZOO_DATA, else `../shared/data` beside the checkout.
-
-    Raises:
-        MissingPackError: no such folder.
-    """
-    named = os.environ.get("ZOO_DATA")
-    folder = Path(named).expanduser() if named else Path(__file__).resolve().parents[3] / "shared" / "data"
-    if not folder.is_dir():
-        where = "ZOO_DATA" if named else "the default beside the checkout"
-        raise MissingPackError(f"no data packs in {folder} ({where}); set ZOO_DATA to the folder that holds photos/ …")
-    return folder
-
-
-def read_pack(pack: str, split: str) -> list[dict[str, Any]]:
-    """Rows of one split of a pack, as its README describes them.
-
-    Raises:
-        MissingPackError: the pack or the split is not there.
-    """
-    import pyarrow.parquet
-
-    path = packs_folder() / pack / f"{split}.parquet"
-    if not path.is_file():
-        raise MissingPackError(f"{path} does not exist; set ZOO_DATA to the folder that holds {pack}/{split}.parquet")
-    return pyarrow.parquet.read_table(path).to_pylist()
+RETRIEVAL, ZERO_SHOT = "image-text-retrieval", "zero-shot-image-classification"
+IMAGE_TO_TEXT, TEXT_TO_IMAGE = "image → text", "text → image"
+QUERIES = Path(__file__).parent / "paraphrases.json"  # free-form queries, and which labels answer them
 
 
 @dataclass(frozen=True)
@@ -166,3 +141,78 @@ def evaluate_queries(model: Embedder, file: Path, split: str = "test") -> dict[s
             for i, (entry, best) in enumerate(zip(wanted, first, strict=True))
         ],
     }
+
+
+# ---------------------------------------------------------------------------------------------------- as results
+
+
+def pack_results(score: Score, split: str, source: str) -> list[Result]:
+    """One part of a pack as results: recall both ways and zero-shot accuracy."""
+    facts: dict[str, Any] = {
+        "dataset": score.pack,
+        "split": split,
+        "part": "" if score.source == ALL else score.source,
+        "source": source,
+        "date": today(),
+        "notes": f"{score.images:,} pictures, {score.texts:,} texts",
+    }
+    ways = {IMAGE_TO_TEXT: score.image_to_text, TEXT_TO_IMAGE: score.text_to_image}
+    found = [
+        Result(task=RETRIEVAL, metric=f"recall@{k}", value=value, direction=way, **facts)
+        for way, recalls in ways.items()
+        for k, value in recalls.items()
+    ]
+    return [*found, Result(task=ZERO_SHOT, metric="accuracy", value=score.zero_shot, **facts)]
+
+
+def description_results(recalls: dict[int, float], split: str, source: str) -> list[Result]:
+    """Recall of grocery photos by their product's shop description."""
+    part = "grocery, by shop description"
+    return [
+        Result(
+            "photos",
+            RETRIEVAL,
+            f"recall@{k}",
+            value,
+            split=split,
+            part=part,
+            direction=TEXT_TO_IMAGE,
+            source=source,
+            date=today(),
+        )
+        for k, value in recalls.items()
+    ]
+
+
+def query_results(found: dict[str, Any], split: str, source: str) -> list[Result]:
+    """The figures of the free-form queries."""
+    notes = f"{found['queries']:,} queries, {found['photos']:,} pictures"
+    metrics = {"hit@1": "hit@1", "hit@5": "hit@5", "precision@10": "precision@10"}
+    metrics["chance precision"] = "precision by chance"
+    return [
+        Result(
+            "photos",
+            RETRIEVAL,
+            metric,
+            found[key],
+            split=split,
+            part="free-form queries",
+            direction=TEXT_TO_IMAGE,
+            source=source,
+            date=today(),
+            notes=notes,
+        )
+        for key, metric in metrics.items()
+    ]
+
+
+def query_table(found: dict[str, Any]) -> str:
+    """What each free-form query finds first, as Markdown."""
+    lines = [
+        "### Free-form queries, one by one",
+        "",
+        "| query | label of the first photo | acceptable |",
+        "| --- | --- | --- |",
+        *(f"| {query} | {label} | {'yes' if right else 'no'} |" for query, label, right in found["first"]),
+    ]
+    return "\n".join(lines)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
@@ -86,3 +87,8 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     (Place.of(path.parent) / path.name).write((json.dumps(rows, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def today() -> str:
+    """The day of a measurement, as ISO has it."""
+    return date.today().isoformat()

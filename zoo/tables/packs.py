@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import MissingPackError, TableError
-from zoo.evaluation.composed import PACK as COMPOSED
-from zoo.evaluation.composed import read_composed
-from zoo.evaluation.packs import packs_folder, read_pack
 from zoo.inputs.item import Item
+from zoo.tables.pack_files import COMPOSED, packs_folder, read_composed, read_pack
 from zoo.tables.pairs import Pair
 from zoo.tables.parquet import RowGroups
 from zoo.tables.schema import Part, Schema

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from zoo.encoders.static import StaticText
 from zoo.encoders.tokenizing import FastTokenizer
 from zoo.errors import MissingWeightsError
-from zoo.evaluation.packs import packs_folder
 from zoo.loading import load_model
+from zoo.tables.pack_files import packs_folder
 from zoo.tables.pairs import Pair
 
 from ...gather import say

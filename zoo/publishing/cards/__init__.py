@@ -4,10 +4,12 @@ A card is the Hub's front matter and blocks between markers that programs write 
 the rest is written by people and kept, wherever a card goes.
 """
 
-from zoo.publishing.cards.blocks import fill, find
+from zoo.evaluation.blocks import fill, find
+from zoo.evaluation.cards import CARDS
+from zoo.evaluation.figures import figures
 from zoo.publishing.cards.facts import fact_rows, front_matter, read_facts, summary, usage
-from zoo.publishing.cards.figures import eval_results, figures
-from zoo.publishing.cards.pages import CARDS, card_text, main, measured, notes_of, outdated, readme_table, render
+from zoo.publishing.cards.metadata import eval_results
+from zoo.publishing.cards.pages import card_text, main, measured, notes_of, outdated, readme_table, render
 from zoo.publishing.cards.published import published_card
 from zoo.publishing.cards.reading import reading_rows, sequences
 from zoo.publishing.cards.schema import check

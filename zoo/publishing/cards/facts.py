@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from zoo.errors import InvalidCardError
+from zoo.evaluation.blocks import find
 from zoo.evaluation.results import Result
-from zoo.publishing.cards.blocks import find
-from zoo.publishing.cards.figures import metric_names, model_index
+from zoo.publishing.cards.metadata import metric_names, model_index
 from zoo.spec import ModelSpec
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from zoo.errors import HubError, InvalidCardError
+from zoo.evaluation.blocks import block, fill, split
+from zoo.evaluation.cards import BY_RESULTS, CARDS, folder_of
+from zoo.evaluation.figures import figures
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.formats.inside import read_inside
-from zoo.publishing.cards.blocks import block, fill, split
 from zoo.publishing.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
-from zoo.publishing.cards.figures import figures
 from zoo.publishing.cards.reading import reading_text
 from zoo.publishing.cards.rerankers import render_reranker
 from zoo.publishing.paths import without_paths
@@ -28,13 +29,10 @@ from zoo.strangers.schema import check, parse
 from zoo.strangers.terminal import clean_output
 
 ROOT = Path(__file__).resolve().parents[3]
-# Beside the checkout's zoo/, or inside the package where it is installed from a wheel.
-CARDS = next((f for f in (ROOT / "model_cards", ROOT / "zoo" / "model_cards") if f.is_dir()), ROOT / "model_cards")
 TEMPLATE = "_template.md"
 README_TABLE = re.compile(r"(<!-- models:start[^\n]*-->\n).*?(<!-- models:end -->)", re.DOTALL)
 _LONGEST = 4 << 20  # bytes of a card
 _BY = "written by `python -m zoo.publishing.cards` from the spec in zoo/models/; change it there"
-_BY_RESULTS = "written by `python -m zoo.publishing.cards` from results/{name}.json; change it there"
 
 
 class _Merge(TypedDict):
@@ -55,7 +53,7 @@ def render(spec: ModelSpec, old: str, results: Sequence[Result] = ()) -> str:
     use = f"## Use\n\n```python\n{usage(spec)}\n```"
     parts = [f"# {spec.name}", summary(spec), fact_table(spec), use, reading_text(spec)]
     body = fill(body, "facts", "\n\n".join(part for part in parts if part), _BY)
-    body = fill(body, "measured", figures(results), _BY_RESULTS.format(name=spec.name))
+    body = fill(body, "measured", figures(results), BY_RESULTS.format(name=spec.name))
     return f"{front_matter(spec, results=results, kept=kept)}\n{body}"
 
 
@@ -118,13 +116,6 @@ def _card_in(folder: Path) -> str | None:
         return None if content is None else content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidCardError(f"{folder / 'README.md'} is no text in UTF-8: {error}") from error
-
-
-def folder_of(source: Any) -> Path | None:
-    """The folder that a source is, None where it is a name or a model."""
-    if isinstance(source, str) and (source.startswith(("./", "../", "/", "~")) or source in (".", "..")):
-        source = Path(source)
-    return source.expanduser() if isinstance(source, Path) else None
 
 
 def _registered(source: Any) -> bool:

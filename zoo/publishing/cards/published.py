@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from zoo.evaluation.blocks import fill, split
+from zoo.evaluation.figures import figures
 from zoo.evaluation.results import Result
-from zoo.publishing.cards.blocks import fill, split
 from zoo.publishing.cards.facts import LIBRARIES, fact_table, front_matter, summary, usage
-from zoo.publishing.cards.figures import figures
 from zoo.publishing.cards.reading import reading_text
 from zoo.spec import ModelSpec
 

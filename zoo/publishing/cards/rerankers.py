@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from zoo.evaluation.blocks import fill, split
+from zoo.evaluation.figures import figures
 from zoo.evaluation.results import Result
-from zoo.publishing.cards.blocks import fill, split
 from zoo.publishing.cards.facts import HUB_ID, paper_url
-from zoo.publishing.cards.figures import figures
 from zoo.publishing.cards.reading import reading_rows
 from zoo.reranking import RerankerSpec
 from zoo.reranking.parts import as_model

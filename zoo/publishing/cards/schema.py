@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from zoo.errors import InvalidCardError
-from zoo.publishing.cards.blocks import GENERATED, split
+from zoo.evaluation.blocks import GENERATED, split
 
 # The Hub's licence identifiers. Written down without the network: one that is newer than 2025 may be missing.
 _LICENSES = """

@@ -10,18 +10,16 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import NoResultError, UnknownTaskError, ZooError
-from zoo.evaluation.results import Result, read_results, write_results
+from zoo.evaluation.results import Result, read_results, today, write_results
+from zoo.tables.pack_files import COMPOSED, packs_folder
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
-
-_COMMA = re.compile(r",(?![^(]*\))")  # names of benchmarks have commas inside brackets: "MTEB(eng, v2)"
 
 
 class Known(NamedTuple):
@@ -50,18 +48,12 @@ class Job:
     measure: Callable[["Embedder", Path, bool], list[Result]]
 
 
-def names_in(text: str) -> list[str]:
-    """The names of a comma-separated list; commas inside brackets belong to a name."""
-    return list(dict.fromkeys(name.strip() for name in _COMMA.split(text) if name.strip()))
-
-
 def known_tasks(pattern: str = "*") -> list[Known]:
     """Packs, benchmarks and tasks whose names match a shell pattern, whatever the case; without mteb only the packs."""
-    from zoo.evaluation.composed import PACK
     from zoo.evaluation.packs import BENCHMARKS
 
     known = [Known(b.pack, "image+text", "data pack: retrieval, zero-shot") for b in BENCHMARKS]
-    known.append(Known(PACK, "image+text", "data pack: a picture and a change in words → picture"))
+    known.append(Known(COMPOSED, "image+text", "data pack: a picture and a change in words → picture"))
     if (mteb := _mteb()) is not None:
         from mteb.get_tasks import TASK_LIST
 
@@ -82,10 +74,9 @@ def find_jobs(names: list[str], split: str | None = None) -> list[Job]:
     Raises:
         UnknownTaskError: a name is no pack, task or benchmark; MissingPackError: a pack's data is not there.
     """
-    from zoo.evaluation.composed import PACK
     from zoo.evaluation.packs import BENCHMARKS
 
-    packs = {benchmark.pack: partial(_pack_job, benchmark) for benchmark in BENCHMARKS} | {PACK: _composed_job}
+    packs = {benchmark.pack: partial(_pack_job, benchmark) for benchmark in BENCHMARKS} | {COMPOSED: _composed_job}
     jobs: dict[str, Job] = {}
     for name in names:
         found = [packs[name](split)] if name in packs else _mteb_jobs(name, split)
@@ -120,7 +111,7 @@ def measure(job: Job, model: "Embedder", *, shown: str, cache: Path, again: bool
     except Exception as error:  # whatever one task of mteb raises, the others go on
         raise NoResultError(_reason(job, error)) from error
     command = f"zoo eval {shown} --tasks {shlex.quote(job.name)}" + (f" --split {job.split}" if job.split else "")
-    facts = {"source": command, "date": date.today().isoformat()}
+    facts = {"source": command, "date": today()}
     results = [replace(result, revision=model.spec.revision, **facts) for result in measured]
     file.unlink(missing_ok=True)
     write_results(file, results)
@@ -144,7 +135,6 @@ def _mteb() -> Any:
 def _pack_job(benchmark: Any, asked: str | None) -> Job:
     from zoo._version import __version__
     from zoo.errors import MissingPackError
-    from zoo.evaluation.packs import evaluate_descriptions, evaluate_pack, packs_folder
 
     split = asked or "test"
     file = packs_folder() / benchmark.pack / f"{split}.parquet"
@@ -152,7 +142,7 @@ def _pack_job(benchmark: Any, asked: str | None) -> Job:
         raise MissingPackError(f"{file} does not exist; set ZOO_DATA to the folder that holds {benchmark.pack}/…")
 
     def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
-        from zoo.evaluation.__main__ import description_results, pack_results
+        from zoo.evaluation.packs import description_results, evaluate_descriptions, evaluate_pack, pack_results
 
         scores = evaluate_pack(model, benchmark, split)
         results = [result for score in scores for result in pack_results(score, split, "")]
@@ -168,20 +158,18 @@ def _pack_job(benchmark: Any, asked: str | None) -> Job:
 def _composed_job(asked: str | None) -> Job:
     from zoo._version import __version__
     from zoo.errors import MissingPackError
-    from zoo.evaluation.composed import PACK
-    from zoo.evaluation.packs import packs_folder
 
-    split, file = asked or "test", packs_folder() / PACK / "triplets.jsonl"
+    split, file = asked or "test", packs_folder() / COMPOSED / "triplets.jsonl"
     if not file.is_file():
-        raise MissingPackError(f"{file} does not exist; set ZOO_DATA to the folder that holds {PACK}/…")
+        raise MissingPackError(f"{file} does not exist; set ZOO_DATA to the folder that holds {COMPOSED}/…")
 
     def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
-        from zoo.evaluation.__main__ import composed_results
+        from zoo.evaluation.composed import composed_results
 
         return composed_results(model, split, "")
 
     content = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-    return Job(PACK, f"{PACK}-{split}-{content}-{__version__}", str(file), asked, run)
+    return Job(COMPOSED, f"{COMPOSED}-{split}-{content}-{__version__}", str(file), asked, run)
 
 
 def _mteb_jobs(name: str, split: str | None) -> list[Job]:
