@@ -25,12 +25,12 @@ from zoo.errors import (
     UnsafeCheckpointError,
     UnsupportedModalityError,
 )
+from zoo.evaluation.blocks import split
 from zoo.formats.sizes import no_memory
 from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
 from zoo.publishing import cards
 from zoo.publishing.cards import rerankers as reranker_cards
-from zoo.publishing.cards.blocks import split
 from zoo.reranking import RerankerSpec, registry
 from zoo.reranking.parts import random_reranker
 
