@@ -159,7 +159,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
     """Name → a public callable, and arguments that it would work with. Not at collection: mteb and lancedb are slow to import."""
     import zoo.evaluation.mteb
 
-    model = zoo.build_model("text-test")
+    model, reranker = zoo.build_model("text-test"), zoo.build_reranker("u-marvel-reranker-test")
     vectors = torch.randn(3, model.spec.dim)
     untouched, lines = {"inputs": Untouched()}, Path(tempfile.mkdtemp()) / "lines.txt"
     lines.write_text("a\nb\n")
@@ -201,6 +201,8 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         "build_reranker": (zoo.build_reranker, {"name": "u-marvel-reranker-test"}),
         "get_reranker_spec": (zoo.get_reranker_spec, {"name": "u-marvel-reranker-test"}),
         "list_rerankers": (zoo.list_rerankers, {}),
+        "reranker.rank": (reranker.rank, {"query": "a", "documents": ["b"]}),
+        "reranker.save_pretrained": (reranker.save_pretrained, {"folder": "/nowhere/at/all"}),
         "publish": (publish, {"source": "/nowhere", "repo": "me/nothing"}),
     }
 
@@ -246,12 +248,16 @@ NAMES = [
         "build_reranker",
         "get_reranker_spec",
         "list_rerankers",
+        "reranker.rank",
+        "reranker.save_pretrained",
         "publish",
     ],
 ]
 FINE = [("encode", "inputs", value) for value in WRONG["inputs"]]
 FINE += [(name, "inputs", v) for name in ("encode_query", "encode_document") for v in WRONG["inputs"]]
-FINE += [("rank", "query", value) for value in WRONG["query"]]  # which may be an input
+FINE += [
+    (name, "query", value) for name in ("rank", "reranker.rank") for value in WRONG["query"]
+]  # which may be an input
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
 
@@ -328,6 +334,7 @@ def test_every_public_callable_is_walked() -> None:
     quiet = {"unknown_share", "route", "place", "push_to_hub", "train", "eval"}
     own = {n for n, f in vars(Embedder).items() if callable(f) and not n.startswith("_")} - quiet
     records = {"Box", "Point", "Mask", "Item", "ModelSpec", "Embedder", "Encoded", "Hit", "register_model"}
+    records |= {"Reranker", "RerankerSpec", "register_reranker"}
     errors = {n for n in zoo.__all__ if n.endswith("Error")}
     public = {n for n in zoo.__all__ if callable(getattr(zoo, n))} - records - errors
     assert own | public <= set(NAMES)

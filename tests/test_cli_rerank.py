@@ -107,6 +107,7 @@ def test_queries_of_a_table_are_ranked_each_with_its_own_documents(run: Run, jud
     status, out, err = run("rerank", "judge", "--data", "questions.csv", *options, "--json")
     assert status == 0, err
     how, why = json.loads(out)
+    assert "note" not in out
     assert (how["query"], len(how["results"])) == ("how?", 2)
     assert (why["query"], len(why["results"])) == ("why?", 1)
     expected = {text: float(judge.score("how?", [text])[0]) for text in ("Hold the button.", "Press it.")}
@@ -124,6 +125,10 @@ def test_queries_of_a_table_are_ranked_each_with_its_own_documents(run: Run, jud
         (["judge", "", "lines.txt"], "say what the documents should answer"),
         (["judge", "a", "--text", "b", "--query-column", "c"], "--query-column is of --data"),
         (["judge", "a", "--data", "texts.csv"], "leave QUERY"),
+        (["judge", "a", "--text", "b", "--root", "."], "--root is of a table or a folder"),
+        (["judge", "a", "lines.txt", "--separator", ";"], "--separator ';'"),
+        (["judge", "a", "--text", "b", "--ignore", "nothing"], "--ignore nothing"),
+        (["judge", "a", "texts.csv", "--ignore", "nothing"], "--ignore nothing"),
         (["judge", "--data", "texts.csv", "--query-column", "nothing"], "has no column nothing"),
         (["judge", "a", "b.txt", "--image", "gone.png"], "gone.png is no file"),
         (["qwen3vl-reranker-3b", "a", "--text", "b"], "nearest: qwen3vl-reranker-"),
@@ -137,6 +142,12 @@ def test_what_makes_no_sense_is_refused(run: Run, arguments: list[str], said: st
     status, _, err = run("rerank", *arguments)
     assert status == 2
     assert said in err
+
+
+def test_a_query_that_is_a_file_is_text_and_that_is_said(run: Run) -> None:
+    status, _, err = run("rerank", "judge", "lines.txt", "--text", "b", "--device", "cpu")
+    assert status == 0
+    assert "note: 'lines.txt' is the query's text" in err
 
 
 def test_where_nothing_can_be_scored_the_status_is_1(run: Run) -> None:

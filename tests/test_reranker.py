@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,13 @@ from tests.hub.child import Child
 from tests.reference import qwen2_vl, qwen3_vl
 from tests.reference.qwen2_vl import Published, film, picture, write_qwen2_vl
 from tests.reference.qwen3_vl import see_list, see_picture, write_qwen3_vl
-from zoo.errors import EmptyTextError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
+from zoo.errors import (
+    EmptyTextError,
+    MissingWeightsError,
+    UnknownModelError,
+    UnreadSettingError,
+    UnrecognisedCheckpointError,
+)
 from zoo.inputs.item import Item
 from zoo.reranking import Reranker, load_reranker
 
@@ -155,6 +162,19 @@ def test_by_name(name: str, child: Child, rerankers: dict[str, Reranker]) -> Non
     assert "error" not in answer, answer
     ours = rerankers[name].score("a red bicycle", ["a", "b c"])
     assert (torch.tensor(answer["result"]) - ours).abs().max() < BOUND
+
+
+def test_a_setting_that_is_not_followed_is_refused_or_ignored(written: dict, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(written[QWEN3].folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rerank_head": "sum"}))
+    with pytest.raises(UnreadSettingError, match="rerank_head"):
+        load_reranker(folder)
+    ignoring = load_reranker(folder, device="cpu", ignore=["rerank_head"])
+    assert ignoring.score("a", ["b"]).equal(load_reranker(written[QWEN3].folder, device="cpu").score("a", ["b"]))
+    with pytest.warns(UserWarning, match="ignore="):
+        load_reranker(written[QWEN3].folder, ignore=["rerank_head"])
 
 
 def test_what_is_no_reranker_is_said(written: dict, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +46,12 @@ def meant(name: str) -> bool:
     return is_reranker(name) or (plain and "rerank" in name)
 
 
-def open_reranker(name: str, device: str | None) -> "Reranker":
-    """The reranker of a NAME, on a device."""
+def open_reranker(name: str, device: str | None, ignore: Sequence[str] = ()) -> "Reranker":
+    """The reranker of a NAME, on a device; of its checkpoint these settings are ignored."""
     from zoo.reranking import load_reranker
 
     with waiting(f"loading {name}"):
-        return load_reranker(name, device=device)
+        return load_reranker(name, device=device, ignore=ignore)
 
 
 def reranked(

@@ -140,13 +140,15 @@ def run(arguments: argparse.Namespace) -> int:
         _say_lost(schema)
     pairs = set_aside(table, arguments.max_bad, progress=False if arguments.quiet else None)
     check_writable(sample_of(pairs), arguments.out)
-    with waiting(f"loading {arguments.teacher}"), settings_to_ignore(arguments.ignore, table) as settings:
-        teacher = load_model(name, device=arguments.device, ignore=settings)
+    with settings_to_ignore(arguments.ignore, table) as settings:
+        with waiting(f"loading {arguments.teacher}"):
+            teacher = load_model(name, device=arguments.device, ignore=settings)
+        reranker = _reranker(arguments.reranker, arguments.device, settings) if arguments.reranker else None
     mined = mine(
         pairs,
         teacher,
         corpus=_candidates(corpus, arguments.corpus, teacher.spec.modalities) if corpus is not None else (),
-        reranker=_reranker(arguments.reranker, arguments.device) if arguments.reranker else None,
+        reranker=reranker,
         cache=arguments.cache,
         progress=False if arguments.quiet else None,
         max_bad=arguments.max_bad,
@@ -256,12 +258,12 @@ def _candidates(corpus: "Opened", place: Path, modalities: frozenset[str]) -> "l
     return [as_item(record.value) for record in records if record.error is None]
 
 
-def _reranker(name: str, device: str | None) -> Any:
+def _reranker(name: str, device: str | None, ignore: list[str]) -> Any:
     """A reranker of the zoo, or a cross-encoder of sentence-transformers, which reads texts."""
     if _is_ours(name):
         from zoo.cli._rerank import open_reranker
 
-        return open_reranker(name, device)
+        return open_reranker(name, device, ignore)
     try:
         from sentence_transformers import CrossEncoder
     except ImportError as error:

@@ -12,6 +12,8 @@ A reranker takes far longer than a search by vectors. Among many documents find 
 """
 
 import argparse
+import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli._rerank import NAMES, open_reranker, tell_unread
 from zoo.cli._shared import (
+    add_device,
     add_pair_options,
     described,
     existing,
@@ -26,6 +29,7 @@ from zoo.cli._shared import (
     print_json,
     print_table,
     reading,
+    refuse_pair_options,
 )
 from zoo.errors import InputError, ZooError
 
@@ -69,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", type=existing, metavar="FILE", help="an image that belongs to the query")
     parser.add_argument("--instruction", metavar="TEXT", help="what the reranker is told to look for")
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="the best of a query (default: 10)")
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+    add_device(parser, "or a table as if it had not this column; ")
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="pairs at once (default: what suits the model)"
     )
@@ -79,16 +83,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--document-column", metavar="C", help="the column of --data that holds a document of it")
     data.add_argument("--split", metavar="S", help="of --data with several splits (default: train)")
     add_pair_options(data)
-    data.add_argument("--ignore", action="append", default=[], metavar="C", help="a column to pass over; repeat")
     parser.add_argument("--json", action="store_true", help="all documents with their scores, for machines")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ranks; status 1 if no document could be scored."""
-    rankings = _of_data(arguments) if arguments.data else [_of_files(arguments)]
+    from zoo.tables.ignoring import settings_to_ignore
+
+    tables: list[Any] = []
+    rankings = _of_data(arguments, tables) if arguments.data else [_of_files(arguments, tables)]
     if not any(ranking.documents or ranking.bad for ranking in rankings):
         raise ZooError("there is no document to rank")
-    reranker = open_reranker(arguments.name, arguments.device)
+    with settings_to_ignore(arguments.ignore, *tables) as settings:
+        reranker = open_reranker(arguments.name, arguments.device, settings)
     ranked = _score(reranker, rankings, arguments.batch_size)
     if arguments.json:
         many = [_json(ranking, hits) for ranking, hits in zip(rankings, ranked, strict=True)]
@@ -99,9 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if any(ranked) else 1
 
 
-def _of_files(arguments: argparse.Namespace) -> Ranking:
-    """The one query of the command line, and the documents named there."""
+def _of_files(arguments: argparse.Namespace, tables: list[Any]) -> Ranking:
+    """The one query of the command line, and the documents named there; tables among them are added to `tables`."""
     from zoo.inputs.item import Item
+    from zoo.tables.options import check_format
 
     columns = ("query_column", "document_column", "column", "split")
     if given := [name for name in columns if getattr(arguments, name)]:
@@ -112,15 +120,27 @@ def _of_files(arguments: argparse.Namespace) -> Ranking:
         raise ZooError(f"name the documents that should answer {arguments.query!r}: files, folders, or --text TEXT")
     if arguments.image is not None and not arguments.image.is_file():
         raise ZooError(f"{arguments.image} is no file; --image takes one")
+    _say_if_file(arguments.query)
     query = Item(text=arguments.query or None, image=arguments.image, instruction=arguments.instruction)
     ranking = Ranking(query, [(text, text) for text in arguments.text])
     for source in arguments.sources:
-        for place, value, error in _documents(source, arguments):
+        for place, value, error in _documents(source, arguments, tables):
             ranking.bad.append((place, error)) if error is not None else ranking.documents.append((place, value))
+    if not tables:
+        refuse_pair_options(arguments, "a table or a folder; name one")
+    check_format(reading(arguments), *tables)
     return ranking
 
 
-def _documents(source: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Any, InputError | None]]:
+def _say_if_file(query: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        if len(query) < 4096 and Path(query).is_file():
+            print(f'note: {query!r} is the query\'s text; for the image, write "" and --image {query}', file=sys.stderr)
+
+
+def _documents(
+    source: str, arguments: argparse.Namespace, tables: list[Any]
+) -> Iterator[tuple[str, Any, InputError | None]]:
     """Place, document and error of everything that an argument names."""
     from zoo.bulk.sources import LINES, prepare
     from zoo.tables.files import KINDS, suffix_of
@@ -130,14 +150,14 @@ def _documents(source: str, arguments: argparse.Namespace) -> Iterator[tuple[str
     if not (named or path.is_dir() or (path.is_file() and suffix_of(path) in (*LINES, *KINDS))):
         yield str(path), path, None  # whatever it is, it is told when it is read
         return
-    opened = prepare(source, reading(arguments)).choose([], None, frozenset({"text", "image", "video"}))
-    for record in opened.records():
+    tables.append(prepare(source, reading(arguments)))
+    for record in tables[-1].choose([], None, frozenset({"text", "image", "video"})).records():
         value = record.value
         place = value if isinstance(value, str) else str(value) if isinstance(value, Path) else record.reference
         yield place, value, record.error
 
 
-def _of_data(arguments: argparse.Namespace) -> list[Ranking]:
+def _of_data(arguments: argparse.Namespace, tables: list[Any]) -> list[Ranking]:
     """The queries of --data in the order in which they first come, each with all its documents."""
     from zoo.inputs.keys import item_key
     from zoo.tables import open_sources
@@ -152,6 +172,7 @@ def _of_data(arguments: argparse.Namespace) -> list[Ranking]:
     told = replace(told, columns=columns or None)
     table: Table = open_sources([arguments.data], told)
     check_format(told, table)
+    tables.append(table)
     rankings: dict[Any, Ranking] = {}
     unread: list[tuple[str, InputError]] = []
     for row in range(len(table)):
@@ -163,7 +184,7 @@ def _of_data(arguments: argparse.Namespace) -> list[Ranking]:
             continue
         query = replace(pair.query, instruction=arguments.instruction) if arguments.instruction else pair.query
         ranking = rankings.setdefault((key, pair.query.instruction), Ranking(query))
-        ranking.documents += [(described(item), item) for item in (pair.positive, *pair.also, *pair.negatives)]
+        ranking.documents += [(_whole(item), item) for item in (pair.positive, *pair.also, *pair.negatives)]
     tell_unread(unread)
     return list(rankings.values())
 
@@ -184,7 +205,15 @@ def _score(reranker: "Reranker", rankings: list[Ranking], batch_size: int | None
 def _json(ranking: Ranking, hits: list[tuple[float, str]]) -> dict[str, Any]:
     results = [{"rank": rank, "score": score, "document": place} for rank, (score, place) in enumerate(hits, start=1)]
     results += [{"rank": None, "score": None, "document": place, "error": str(error)} for place, error in ranking.bad]
-    return {"query": described(ranking.query), "results": results}
+    return {"query": _whole(ranking.query), "results": results}
+
+
+def _whole(item: "Item") -> str:
+    """An item in words: texts and places of files, nothing cut."""
+    values = [item.text, item.image, item.video, item.audio]
+    return " + ".join(
+        f"[{len(value):,} bytes]" if isinstance(value, bytes) else str(value) for value in values if value is not None
+    )
 
 
 def _print(rankings: list[Ranking], ranked: list[list[tuple[float, str]]], k: int, many: bool) -> None:

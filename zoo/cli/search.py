@@ -83,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Searches, or opens a prompt; status 1 if nothing is found."""
     from zoo.bulk.shards import unfinished
     from zoo.index import open_index, read_manifest
+    from zoo.tables.ignoring import settings_to_ignore
 
     many = arguments.query is None and arguments.image is None
     composed = arguments.query is not None and arguments.image is not None
@@ -101,8 +102,13 @@ def run(arguments: argparse.Namespace) -> int:
         _check_filter(arguments.folder, arguments.where)
     if told := unfinished(manifest):
         print(f"{arguments.folder}: {told}", file=sys.stderr)
-    reranker = open_reranker(arguments.rerank, arguments.device) if arguments.rerank else None
-    model = open_made_by(arguments, arguments.folder, manifest)
+    reranker = None
+    if arguments.rerank is None:
+        model = open_made_by(arguments, arguments.folder, manifest)
+    else:
+        with settings_to_ignore(arguments.ignore) as settings:  # of either checkpoint
+            reranker = open_reranker(arguments.rerank, arguments.device, settings)
+            model = open_made_by(arguments, arguments.folder, manifest)
     with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):
         index = open_index(arguments.folder, model=model, backend=arguments.backend, adopt=arguments.adopt)
     if arguments.image_weight is not None:

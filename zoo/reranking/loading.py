@@ -1,13 +1,14 @@
 """Rerankers with their weights: of a registered name, a repository of the Hub, or a folder."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from zoo.arguments import checked, flag, optional, text
+from zoo.arguments import checked, flag, optional, text, texts
 from zoo.arguments import device as device_here
 from zoo.arguments import dtype as a_dtype
 from zoo.arguments import path as a_path
@@ -17,6 +18,7 @@ from zoo.formats import read_object, saved
 from zoo.formats.fetching import snapshot
 from zoo.formats.layout import Opening, open_with
 from zoo.formats.schema import RERANKER
+from zoo.formats.settings import Ignore
 from zoo.formats.vlm import VisionLanguage
 from zoo.loading import best_device
 from zoo.registry import LIKE
@@ -33,6 +35,13 @@ _HUB = "hf:"
 _PLACES = ("./", "../", "/", "~")
 
 
+class _How(NamedTuple):
+    """What the caller allows, and wants ignored."""
+
+    allow_pickle: bool
+    ignore: Ignore
+
+
 @checked(
     name_or_path=a_path,
     device=optional(device_here),
@@ -40,6 +49,7 @@ _PLACES = ("./", "../", "/", "~")
     like=optional(text),
     revision=optional(text),
     allow_pickle=flag,
+    ignore=texts,
 )
 def load_reranker(
     name_or_path: str | Path,
@@ -49,6 +59,7 @@ def load_reranker(
     like: str | None = None,
     revision: str | None = None,
     allow_pickle: bool = False,
+    ignore: Sequence[str] = (),
 ) -> Reranker:
     """A reranker with its weights, ready to `score` and `rank`.
 
@@ -60,8 +71,10 @@ def load_reranker(
             default the one for its kind of backbone. In one string: "./folder like u-marvel-reranker".
         revision: commit, tag or branch of the repository; by default the registered one, else the newest.
         allow_pickle: read weights that are there as a pickle only.
+        ignore: settings of the checkpoint's files to read as if they were not there, as of `zoo.load_model`.
 
     Raises:
+        UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
         UnknownModelError: no such name or `like`. UnrecognisedCheckpointError: a backbone that no reranker is for.
         MissingWeightsError: weights or processor are missing or damaged, or none are published. HubError: the Hub does not
         give it.
@@ -69,11 +82,13 @@ def load_reranker(
     if like is None and isinstance(name_or_path, str) and LIKE in name_or_path and not Path(name_or_path).is_dir():
         name_or_path, _, like = name_or_path.rpartition(LIKE)
     known = registry.like(like) if like is not None else None
-    model = _open(name_or_path, known, revision, allow_pickle)
+    ignored = Ignore(ignore)
+    model = _open(name_or_path, known, revision, _How(allow_pickle, ignored))
+    ignored.say_unmet()
     return model.to(device=device or best_device(), dtype=dtype or torch.float32).eval()
 
 
-def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, allow_pickle: bool) -> Reranker:
+def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, how: _How) -> Reranker:
     named = isinstance(name, str) and not name.startswith((_HUB, *_PLACES))
     if named and registry.is_reranker(name):
         if known is not None:
@@ -86,32 +101,32 @@ def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, al
                 f"{name} has no published weights; build_reranker({name!r}) gives its shape, and a checkpoint of your own is "
                 f'opened with like="{name}"'
             )
-        model = _of_repository(spec.hub_id, revision or spec.revision, spec, allow_pickle)
+        model = _of_repository(spec.hub_id, revision or spec.revision, spec, how)
         model.spec = replace(spec, revision=revision or spec.revision)
         return model
     if isinstance(name, str) and name.startswith(_HUB):
         repo, _, pinned = name.removeprefix(_HUB).partition("@")
         if pinned and revision:
             raise HubError(f"{name} and revision={revision!r} name two revisions; give one")
-        return _of_repository(repo, revision or pinned or None, known or registry.published_as(repo), allow_pickle)
+        return _of_repository(repo, revision or pinned or None, known or registry.published_as(repo), how)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if named:
             registry.get_reranker_spec(name)
         what = "is a file; name the folder that holds it" if folder.exists() else "does not exist"
         raise UnrecognisedCheckpointError(f"{folder} {what}; expected the folder of a reranker")
-    return _of_folder(folder, known, allow_pickle, name=known.name if known else folder.name, local=True)
+    return _of_folder(folder, known, how, name=known.name if known else folder.name, local=True)
 
 
-def _of_repository(repo: str, revision: str | None, known: RerankerSpec | None, allow_pickle: bool) -> Reranker:
+def _of_repository(repo: str, revision: str | None, known: RerankerSpec | None, how: _How) -> Reranker:
     layouts = VisionLanguage(), saved.Saved()
     folder = snapshot(
         repo, revision, lambda names: sorted({file for layout in layouts for file in layout.files(names)})
     )
-    return _of_folder(folder, known, allow_pickle, name=repo, local=False)
+    return _of_folder(folder, known, how, name=repo, local=False)
 
 
-def _of_folder(folder: Path, known: RerankerSpec | None, allow_pickle: bool, *, name: str, local: bool) -> Reranker:
+def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str, local: bool) -> Reranker:
     """What a folder holds: a reranker that the zoo saved, or the checkpoint of a vision-language model."""
     config = read_object(folder / "config.json")
     if config.get("model_type") == saved.MODEL_TYPE and RERANKER in config:
@@ -125,12 +140,12 @@ def _of_folder(folder: Path, known: RerankerSpec | None, allow_pickle: bool, *, 
     modalities = frozenset({"text", "image"} | ({"video"} if spec.judge.reading.video else set()))
     # Settings of a registered reranker's own files that nothing reads are told; of all others they are refused.
     kind = as_model(replace(spec, modalities=modalities))
-    how = Opening(name, like=kind, local=local, allow_pickle=allow_pickle)
-    encoder = open_with(VisionLanguage(), folder, how).towers[0].encoder
+    told = Opening(name, like=kind, local=local, allow_pickle=how.allow_pickle, ignore=how.ignore)
+    encoder = open_with(VisionLanguage(), folder, told).towers[0].encoder
     judge = spec.judge
     with opening(f"the tokenizer in {folder}"):  # also one that makes no token of them
         yes, no = (encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in (judge.yes, judge.no))
-    rows = _vocabulary_rows(folder, config, encoder, [yes, no], allow_pickle)
+    rows = _vocabulary_rows(folder, config, encoder, [yes, no], how.allow_pickle)
     params = sum(weight.numel() for weight in encoder.parameters())
     own = RerankerSpec(name, modalities, "other: of the checkpoint", judge, spec.max_tokens, params=params)
     return Reranker(encoder, rows[0] - rows[1], own)
