@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
+from zoo.files import writing
 from zoo.inputs.image import FORMATS, IMAGE_SUFFIXES, load_pixels
 
 from .messages import explain
@@ -292,9 +293,8 @@ def save_small(path: Path, target: Path, side: int, *, quality: int = 88) -> Non
 
 def save_whole(picture: "Image.Image", target: Path, kind: str, **options: Any) -> None:
     """Writes a picture aside and renames it, so that another visitor never sees half a file."""
-    part = target.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}.part")
-    picture.save(part, kind, **options)
-    part.replace(target)
+    with writing(target, sync=False) as part:
+        picture.save(part, kind, **options)
 
 
 def shrink(path: Path, side: int) -> "Image.Image":

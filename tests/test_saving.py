@@ -296,7 +296,7 @@ def test_files_and_folders_are_as_open_as_the_umask_leaves_them(mask: int, tmp_p
     from zoo.training import Pair, adapters, checkpoint
     from zoo.training.vector_cache import _write
 
-    from zoo.bulk.shards import write_atomically
+    from zoo import files
     from zoo.evaluation.results import Result, write_results
     from zoo.publishing import certificate
     from zoo.publishing.exports import timm
@@ -313,11 +313,15 @@ def test_files_and_folders_are_as_open_as_the_umask_leaves_them(mask: int, tmp_p
     adapted = adapters.add_lora(zoo.build_model("text-test"), adapters.Lora())
     adapters.save_adapter(adapted, tmp_path / "adapters")
     checkpoint.save_checkpoint(tmp_path / "checkpoints", 1, {"weights": torch.zeros(3)})
-    checkpoint.write_json(tmp_path / "facts.json", {})
+    files.write_json(tmp_path / "facts.json", {})
     write_pairs([Pair(zoo.Item(text="a"), zoo.Item(text="b"))], tmp_path / "pairs.jsonl")
     index = webdataset.ShardIndex(np.array(["a"]), ["text"], np.zeros((1, 1)), np.zeros((1, 1)))
     webdataset._keep(index, tmp_path / "index.npz")
-    write_atomically(tmp_path / "shard", b"x")
+    files.write(tmp_path / "shard", b"x")
+    with files.writing(tmp_path / "aside") as aside:
+        aside.write_text("x")
+    with files.writing_folder(tmp_path / "together") as draft:
+        (draft / "one").write_text("x")
     write_results(tmp_path / "results.json", [Result("emoji", "retrieval", "recall@1", 0.5)])
     _write(tmp_path / "vectors", 0, b"x")
     modes = {path: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from zoo.training.checkpoint import DONE, STATE, last_checkpoint, save_checkpoint, write_json
+from zoo.training.checkpoint import DONE, STATE, last_checkpoint, save_checkpoint
 from zoo.training.errors import DamagedRunError
 
 from zoo.errors import DiskFullError
+from zoo.files import write_json
 
 
 class TestCheckpoint:

@@ -110,12 +110,6 @@ def _is_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in numbers or any(f"os error {number})" in str(error) for number in numbers)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """A JSON file, whole or not there."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    (Place.of(path.parent) / path.name).write(text.encode())
-
-
 def is_whole(checkpoint: Path) -> bool:
     """Whether every file is there with the size and hash that DONE states."""
     place = Place.of(checkpoint.parent) / checkpoint.name

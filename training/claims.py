@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from zoo.errors import InputError
+from zoo.files import write_json
 from zoo.inputs.identity import Answers
 from zoo.inputs.keys import item_key
 from zoo.strangers.folders import Place
@@ -15,7 +16,7 @@ from zoo.strangers.made import made_here, mark
 from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair
 
-from .checkpoint import checkpoints_in, keep_newest, step_of, write_json
+from .checkpoint import checkpoints_in, keep_newest, step_of
 from .errors import DamagedRunError, RecipeMismatchError
 from .frozen import FOLDER
 from .gather import wait_for_all, world

@@ -11,13 +11,13 @@ import torch
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError
+from zoo.files import write_json
 from zoo.inputs.identity import Contents
 from zoo.tables.pairs import Pair, PairTable, Selection
 from zoo.tables.splits import TRAIN, VALIDATION, SplitTable, leaves_of
 from zoo.tables.table import Tables
 
 from .adapters import merge_lora, save_adapter
-from .checkpoint import write_json
 from .frozen import trained_prompts
 from .gather import wait_for_all, world
 from .losses import Loss

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.files import write_json
 from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair, PairTable, place_of
 
-from .checkpoint import save_checkpoint, write_json
+from .checkpoint import save_checkpoint
 from .feed import TrainBatch
 from .gather import world
 from .run import Run

@@ -10,9 +10,9 @@ from zoo.embedder import Embedder
 from zoo.errors import TooFewPairsError
 from zoo.evaluation.graded import GradedScores, evaluate_graded
 from zoo.evaluation.pairs import Encode, PairScores, evaluate_pairs
+from zoo.files import write_json
 from zoo.tables.pairs import Pair, PairTable
 
-from .checkpoint import write_json
 from .gather import say, wait_for_all, world
 from .leaks import one_by_one
 from .losses import Loss

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from zoo.embedder import Embedder
+from zoo.files import write_json
 from zoo.inputs.identity import Answers
 from zoo.strangers.made import made_here
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 
 from . import sharding
-from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint, write_json
+from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint
 from .checks import check_rows, check_run
 from .claims import check_same, claim, held, note, run_in, stage_folder, tidy
 from .combining import add_combiner

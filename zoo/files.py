@@ -1,12 +1,74 @@
-"""Files that are written aside and moved into place get the mode that any new file gets: what the umask leaves."""
+"""Files and folders that are there whole or not at all, with the mode that any new one gets: what the umask leaves.
 
+`write` and `write_json` for what is in memory, `writing` for what a library writes by a path, `writing_folder` for several files
+at once. What lies below a folder that others may have made is written by `zoo.strangers.folders.Place`, as `write` does too.
+"""
+
+import json
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def write(path: Path, data: bytes | str) -> None:
+    """Writes a file that after any crash is either the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old file, if there was one, is untouched.
+    """
+    (Place.of(path.parent) / path.name).write(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """The same of a JSON file as people read it."""
+    write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def writing(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """An empty file beside, which takes the place of this one when all is written; where something fails it is gone.
+
+    Args:
+        sync: wait for the disk, so that a crash of the machine leaves no half file; without it only other readers see none.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        share(temporary)
+        if sync:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside, which becomes this one, new or empty, when all is written; where something fails it is gone."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield draft
+        share(draft)
+        if not folder.exists():
+            draft.rename(folder)
+        else:  # perhaps a mount point, which no rename replaces
+            for path in sorted(draft.iterdir()):
+                shutil.move(path, folder / path.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def share(*paths: Path) -> None:

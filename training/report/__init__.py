@@ -12,11 +12,11 @@ from typing import Annotated, Any, TypedDict
 from zoo._version import __version__
 from zoo.errors import ZooError
 from zoo.evaluation.pairs import PairScores
+from zoo.files import write_json
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import Like, Range
 from zoo.strangers.terminal import clean_output
 
-from ..checkpoint import write_json
 from ..errors import DamagedRunError, NoRunError
 from ..own import MOST_STEPS, Evaluation, Step, check_own, read_facts, read_rows
 from ..recipe import MOST_STAGES

@@ -437,16 +437,6 @@ def read_vectors(table: "pa.Table") -> "np.ndarray":
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
 
 
-def write_atomically(path: Path, data: Any) -> None:
-    """Writes a file that after any crash is either the old one or the new one, whole.
-
-    Raises:
-        DiskFullError: no space; the old file, if there was one, is untouched.
-    """
-    with full_disk_named(path.parent):
-        (Place.of(path.parent) / path.name).write(data)
-
-
 @contextlib.contextmanager
 def full_disk_named(folder: Path | Place) -> Iterator[None]:
     """Turns the system's "no space left" into a DiskFullError that says what is safe and what to do."""

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.bulk.shards import write_atomically
 from zoo.cli._shared import waiting
 from zoo.errors import ZooError
+from zoo.files import write
 
 if TYPE_CHECKING:
     from zoo.bulk.lookup import Inputs
@@ -100,7 +100,7 @@ def _write(path: Path, title: str, heading: str, body: str) -> None:
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n<h1>{heading}</h1>\n{body}\n</html>\n"
     )
     try:
-        write_atomically(path, page.encode("utf-8", "replace"))
+        write(path, page.encode("utf-8", "replace"))
     except OSError as error:
         raise ZooError(f"cannot write {path}: {error.strerror or error}") from error
     if gone := body.count(_GONE):

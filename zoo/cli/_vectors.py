@@ -196,14 +196,14 @@ def print_rows(headers: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
 
 def write_csv(path: Path, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a table of UTF-8, whole or not at all, and says so; raises ZooError."""
-    from zoo.bulk.shards import write_atomically
+    from zoo.files import write
 
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(headers)
     writer.writerows(rows)
     try:
-        write_atomically(path, text.getvalue().encode("utf-8", "backslashreplace"))
+        write(path, text.getvalue().encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise ZooError(f"cannot write {path}: {error.strerror or error}") from error
     print(f"{path}: written", file=sys.stderr)

@@ -10,7 +10,6 @@ there is then of another file: make it anew with `zoo verify FOLDER --write`.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,11 +96,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, found: dict[str, dict[str, float]]) -> None:
-    from zoo.bulk.shards import write_atomically
+    from zoo.files import write_json
 
     config = _read(path)
     config["calibration"] = dict(sorted({**config.get("calibration", {}), **found}.items()))
-    write_atomically(path, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    write_json(path, config)
     print(f"{path}: calibration of {', '.join(found)} is written", file=sys.stderr)
     if (path.parent / "certificate.json").exists():
         print(f"next: zoo verify {path.parent} --write, for the certificate is of the file before", file=sys.stderr)

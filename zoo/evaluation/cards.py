@@ -7,6 +7,7 @@ from zoo.errors import InvalidCardError
 from zoo.evaluation.blocks import fill
 from zoo.evaluation.figures import figures
 from zoo.evaluation.results import FILE, Result, read_results, write_results
+from zoo.files import write
 from zoo.strangers.folders import Place
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -51,4 +52,4 @@ def write_card(card: Path, file: Path, results: list[Result], table: str, comman
         text = fill(text, "measured", figures(read_results(file)), BY_RESULTS.format(name=card.stem))
     if table:
         text = fill(text, "queries", table, f"written by `{command} --card`")
-    (Place.of(card.parent) / card.name).write(text.encode())
+    write(card, text)

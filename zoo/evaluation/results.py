@@ -1,6 +1,5 @@
 """Measured figures of models, one form for all: what evaluations write, cards show and the Hub's metadata repeats."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -8,8 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from zoo.errors import ResultsError, UnsafeFolderError
+from zoo.files import write_json
 from zoo.formats.inside import read_inside
-from zoo.strangers.folders import Place
 from zoo.strangers.schema import check, parse
 
 FILE = "results.json"
@@ -86,7 +85,7 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
         {k: v for k, v in asdict(result).items() if v not in (None, "") or k == "split"} for result in merged.values()
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    (Place.of(path.parent) / path.name).write((json.dumps(rows, indent=2, ensure_ascii=False) + "\n").encode())
+    write_json(path, rows)
 
 
 def today() -> str:

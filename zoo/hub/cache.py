@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import DamagedDownloadError
+from zoo.files import writing
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _TREES, _ABSENT, _FILES, _CHECKED, _DAMAGED = "trees", ".no_exist", ".zoo-files", ".zoo-checked", ".zoo-damaged"
@@ -145,9 +146,5 @@ def _digest(path: Path, like: str) -> str:
 def write_whole(path: Path, text: str) -> None:
     """A small file, whole or not at all: others may read it at this moment, or the disk be full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with writing(path, sync=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import tarfile
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from zoo.errors import BadRowError, TableError
-from zoo.files import share
+from zoo.files import writing
 from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import Guess, fields_of, label_kind
 from zoo.tables.jsonl import parsed_object
@@ -384,16 +383,8 @@ def _keep(index: ShardIndex, target: Path) -> None:
     """Whole or not at all; where the folder cannot be written the headers are read again next time."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".npz", delete=False) as file:
-            try:
-                np.savez(file, **{**index._asdict(), "columns": np.array(index.columns, dtype=str)})
-                file.flush()
-                os.fsync(file.fileno())
-                share(Path(file.name))
-                os.replace(file.name, target)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        with writing(target) as temporary, temporary.open("wb") as file:
+            np.savez(file, **{**index._asdict(), "columns": np.array(index.columns, dtype=str)})
     except OSError:
         return
 

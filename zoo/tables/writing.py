@@ -5,13 +5,12 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import TableError
-from zoo.files import share
+from zoo.files import writing
 from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
 from zoo.strangers.folders import Place
@@ -45,23 +44,16 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
     if len(pairs) == 0:
         raise TableError(f"there are no pairs to write to {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary, media = Path(name), Place.of(path.parent) / f"{path.stem}-media"
+    media = Place.of(path.parent) / f"{path.stem}-media"
     fresh = media.kind() is None
     try:
-        write = {".jsonl": _write_jsonl, ".parquet": _write_parquet}.get(suffix, _write_csv)
-        write(pairs, temporary, path, _keeper(media))
-        share(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with writing(path) as temporary:
+            write = {".jsonl": _write_jsonl, ".parquet": _write_parquet}.get(suffix, _write_csv)
+            write(pairs, temporary, path, _keeper(media))
     except BaseException:
         if fresh:
             media.remove_tree()
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoo.arguments import checked, one_of
 from zoo.arguments import path as a_path
 from zoo.errors import ExportError, NotSavedError
+from zoo.files import writing_folder
 from zoo.vectors.opening import Vectors
 
 if TYPE_CHECKING:
@@ -66,26 +65,22 @@ def export_vectors(vectors: Vectors, out: Path | str, to: Format) -> Exported:
     check_export(out, to)
     if not len(vectors):
         raise ExportError(f"there are no vectors to write to {out}")
-    hidden = None
     try:
-        hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        write = {"npy": _write_npy, "parquet": _write_parquet, "faiss": _write_faiss}[to]
-        files, notes = write(vectors, hidden)
-        if to != "parquet":
-            _write_rows(vectors, hidden, files, notes)
-        (hidden / "about.json").write_text(json.dumps(_about(vectors), indent=2, ensure_ascii=False) + "\n", "utf-8")
-        files["about.json"] = "model, prompt, dim and precision"
-        hidden.chmod(0o755)  # mkdtemp makes folders that nobody else may read
-        hidden.rename(out)
+        with writing_folder(out) as hidden:
+            write = {"npy": _write_npy, "parquet": _write_parquet, "faiss": _write_faiss}[to]
+            files, notes = write(vectors, hidden)
+            if to != "parquet":
+                _write_rows(vectors, hidden, files, notes)
+            (hidden / "about.json").write_text(
+                json.dumps(_about(vectors), indent=2, ensure_ascii=False) + "\n", "utf-8"
+            )
+            files["about.json"] = "model, prompt, dim and precision"
     except OSError as error:
         raise ExportError(f"cannot write {out}: {error.strerror or error}; nothing was left there") from error
     except RuntimeError as error:  # of faiss
         raise ExportError(
             f"cannot write {out}: {' '.join(str(error).split())[:200]}; nothing was left there"
         ) from error
-    finally:
-        if hidden is not None:
-            shutil.rmtree(hidden, ignore_errors=True)
     return Exported(out, len(vectors), files, tuple(notes))
 
 

@@ -17,6 +17,7 @@ from zoo.evaluation.blocks import block, fill, split
 from zoo.evaluation.cards import BY_RESULTS, CARDS, folder_of
 from zoo.evaluation.figures import figures
 from zoo.evaluation.results import FILE, Result, read_results
+from zoo.files import write
 from zoo.formats.inside import read_inside
 from zoo.publishing.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.reading import reading_text
@@ -24,7 +25,6 @@ from zoo.publishing.cards.rerankers import render_reranker
 from zoo.publishing.paths import without_paths
 from zoo.reranking import RerankerSpec, get_reranker_spec, is_reranker, list_rerankers
 from zoo.spec import ModelSpec
-from zoo.strangers.folders import Place
 from zoo.strangers.schema import check, parse
 from zoo.strangers.terminal import clean_output
 
@@ -202,5 +202,5 @@ def main(arguments: list[str] | None = None) -> int:
     for path, text in stale.items():
         print(f"{path.name}: {'stale; run python -m zoo.publishing.cards' if options.check else 'written'}")
         if not options.check:
-            (Place.of(path.parent) / path.name).write(text.encode())
+            write(path, text)
     return 1 if orphans or (options.check and stale) else 0

@@ -1,7 +1,6 @@
 """What a certificate holds, and how one is made: golden inputs embedded one by one, and how far all else strays from that."""
 
 import copy
-import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from zoo.errors import CertificateError, InputError, NewerCertificateError, ZooError
+from zoo.files import write, write_json
 from zoo.inputs.item import Item
 from zoo.prompts import Role
 from zoo.publishing.certificate.differences import ROLES, by_role, facts_of
@@ -17,7 +17,6 @@ from zoo.publishing.certificate.facts import EXACT, LOOSEST, check_facts, check_
 from zoo.publishing.certificate.files import FILE, VECTORS, file_hashes
 from zoo.publishing.certificate.golden import Golden, golden_inputs
 from zoo.spec import ModelSpec
-from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,9 +115,8 @@ class Certificate:
             ],
             "refused": self.refused,
         }
-        place = Place.of(folder)
-        (place / VECTORS).write(save({"vectors": self.vectors.contiguous()}, metadata={"format": "pt"}))
-        (place / FILE).write((json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
+        write(folder / VECTORS, save({"vectors": self.vectors.contiguous()}, metadata={"format": "pt"}))
+        write_json(folder / FILE, facts)
         return [folder / FILE, folder / VECTORS]
 
     @classmethod

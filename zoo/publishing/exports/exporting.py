@@ -1,15 +1,11 @@
 """Writes the folder: the first form that fits a model, and what open_clip reads beside it."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import NotExportableError
-from zoo.files import share
+from zoo.files import writing_folder
 from zoo.publishing.exports.loaders import LOADERS, loaders_of
 
 if TYPE_CHECKING:
@@ -59,7 +55,7 @@ def export(model: "Embedder", folder: str | Path) -> Exported:
     reasons = {"timm": _TIMM}
     if model.spec.similarity == "maxsim":
         reasons |= dict.fromkeys(("transformers", "sentence-transformers"), _TOKENS)
-    with _whole(folder) as draft:
+    with writing_folder(folder) as draft:
         form.write(model, draft)
         try:
             open_clip.write(model, draft)
@@ -70,20 +66,3 @@ def export(model: "Embedder", folder: str | Path) -> Exported:
     loaders = {loader: "" if loader in served else reasons[loader] for loader in LOADERS}
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return Exported(folder, loaders, tuple(files))
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder beside, which becomes this one when all is written; where something fails nothing is left."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        yield draft
-        share(draft)
-        if not folder.exists():
-            draft.rename(folder)
-        else:  # perhaps a mount point, which no rename replaces
-            for path in sorted(draft.iterdir()):
-                shutil.move(path, folder / path.name)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -1,12 +1,11 @@
 """The files that make a folder a sentence-transformers model: modules.json, prompts, settings; written without it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from zoo import files
 from zoo.prompts import ALIASES, name_for
 from zoo.spec import ModelSpec
-from zoo.strangers.folders import Place
 
 POOLING = "sentence_transformers.sentence_transformer.modules.pooling.Pooling"
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
@@ -18,7 +17,7 @@ NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
 def write_json(path: Path, value: Any) -> None:
     """One JSON file, readable, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    (Place.of(path.parent) / path.name).write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    files.write_json(path, value)
 
 
 def write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:
