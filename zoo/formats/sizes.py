@@ -1,6 +1,5 @@
 """How large a checkpoint is, known before memory is taken: the header of its safetensors, and its model without memory."""
 
-import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from zoo.strangers.schema import parse
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Bytes of a number, by the names of safetensors. No float8, float4 or complex: no part of the zoo computes with them.
-DTYPES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "F64": 8}
+# By the names of safetensors. No float8, float4 or complex: no part of the zoo computes with them.
+DTYPES = ("BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64")
 LONGEST_HEADER = 8_000_000  # bytes; 60,000 tensors, where the largest models have 20,000
 MOST_AXES = 8
 MOST_MODULES = 8_000  # of one model; the deepest of open_clip and timm have 1,800
@@ -24,6 +23,12 @@ _NO_WEIGHTS = {
     b"version https://git-lfs": "a git-lfs pointer; fetch the file itself: git lfs pull",
     b"GGUF": "a GGUF file of llama.cpp, which the zoo does not read; take the original repository",
     b"<": "a web page; was the right address downloaded?",
+}
+# What safetensors says of a damaged header → the same for those who do not know its format.
+_DAMAGE = {
+    "invalid offset": "a tensor begins at another place than the one before ends",
+    "invalid shape": "a tensor has another shape or type than its bytes",
+    "incomplete metadata": "its header promises more or fewer bytes of weights than there are",
 }
 _FILLS = ("normal_", "uniform_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_")
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -42,12 +47,38 @@ class Entry(NamedTuple):
 
 
 def read_header(path: Path) -> dict[str, Entry]:
-    """Names, types and shapes of a safetensors file, once they agree with each other and with the file's length.
+    """Names, types and shapes of a safetensors file, once safetensors itself finds them to agree with the file's length.
 
     Raises:
         MissingWeightsError: no such file, no safetensors, damaged, cut off, or of a type that the zoo does not compute with.
         UnsafeCheckpointError: a pickle under the name of safetensors.
     """
+    from safetensors import SafetensorError, safe_open
+
+    header, damaged = _json_of(path), f"{path} is damaged or cut off"
+    try:
+        parse(header, path)  # a tensor that is there twice is none to safetensors, which takes the last
+        with safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            entries = {name: Entry(one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
+    except UnrecognisedCheckpointError as error:
+        raise MissingWeightsError(f"{damaged}: its header is no JSON: {error}") from error
+    except (SafetensorError, OSError) as error:
+        said = str(error).removeprefix("Error while deserializing header: ")
+        said = next((f"{ours} ({said})" for theirs, ours in _DAMAGE.items() if said.startswith(theirs)), said)
+        raise MissingWeightsError(f"{damaged}: {said}") from error
+    for name, entry in entries.items():
+        if len(entry.shape) > MOST_AXES:
+            raise MissingWeightsError(f"{damaged}: the tensor {name[:80]!r} has {len(entry.shape)} axes")
+        if entry.dtype not in DTYPES:
+            raise MissingWeightsError(
+                f"{path}: the tensor {name[:80]!r} has the type {entry.dtype!r}; the zoo reads {', '.join(DTYPES)}"
+            )
+    return entries
+
+
+def _json_of(path: Path) -> bytes:
+    """The header of a safetensors file, of a length that one can have; what is none is named for what it is."""
     if not path.is_file():
         raise MissingWeightsError(f"{path} does not exist; a model is never loaded with random weights")
     damaged = f"{path} is damaged or cut off"
@@ -66,48 +97,7 @@ def read_header(path: Path) -> dict[str, Entry]:
         if length > min(LONGEST_HEADER, size - 8):
             raise MissingWeightsError(f"{damaged}: its header has {length:,} bytes, the file {size:,}")
         file.seek(8)
-        content = file.read(length)
-    try:
-        header = parse(content, path)
-    except UnrecognisedCheckpointError as error:
-        raise MissingWeightsError(f"{damaged}: its header is no JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise MissingWeightsError(f"{damaged}: its header is no JSON object")
-    header.pop("__metadata__", None)
-    entries, spans = {}, []
-    for name, facts in header.items():
-        entries[name], span = _entry(facts, f"{path}: the tensor {name[:80]!r}")
-        spans.append((*span, name))
-    end = 0
-    for start, stop, name in sorted(spans):
-        if start != end:
-            raise MissingWeightsError(
-                f"{damaged}: the tensor {name[:80]!r} begins at {start:,}, the one before ends at {end:,}"
-            )
-        end = stop
-    if end != size - 8 - length:
-        raise MissingWeightsError(
-            f"{damaged}: its header promises {end:,} bytes of weights, there are {size - 8 - length:,}"
-        )
-    return entries
-
-
-def _entry(facts: Any, where: str) -> tuple[Entry, tuple[int, int]]:
-    """One tensor of a header, and where its bytes begin and end."""
-    dtype, shape, span = (
-        facts.get(key) if isinstance(facts, dict) else None for key in ("dtype", "shape", "data_offsets")
-    )
-    if not _counts(shape) or not _counts(span) or len(span) != 2 or len(shape) > MOST_AXES:
-        raise MissingWeightsError(f"{where} is damaged: {str(facts)[:120]}")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise MissingWeightsError(f"{where} has the type {dtype!r}; the zoo reads {', '.join(DTYPES)}")
-    if math.prod(shape) * DTYPES[dtype] != span[1] - span[0]:
-        raise MissingWeightsError(f"{where} has the shape {shape} of {dtype} in {span[1] - span[0]:,} bytes")
-    return Entry(dtype, tuple(shape)), (span[0], span[1])
-
-
-def _counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(number) is int and 0 <= number < 1 << 63 for number in value)
+        return file.read(length)
 
 
 @contextmanager
