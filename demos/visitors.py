@@ -34,7 +34,6 @@ _CLOSED = re.compile(r"(/gradio_api)?/(process_recording|component_server|deep_l
 _PREFIX = "zoo-demo-"
 _LOCK = ".lock"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
-_LOCAL = "local"
 ASGI = Callable[..., Awaitable[Any]]
 Scope = MutableMapping[str, Any]
 

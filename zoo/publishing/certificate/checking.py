@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", *HALVES)
 BATCHES = (1, 3, 32)
-PACKAGES = {"open_clip": "open_clip", "timm": "timm", "sentence-transformers": "sentence_transformers"}
 
 
 @dataclass(frozen=True)
