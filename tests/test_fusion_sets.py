@@ -1,22 +1,21 @@
 """Fusion of any towers that read different things: texts and sounds, and three of them."""
 
 import copy
+import json
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from zoo.training import recipes
+from zoo.training import recipes, train
 from zoo.training.combining import add_combiner
 from zoo.training.grad_cache import CachedEmbeddings
-from zoo.training.losses import build_loss
-from zoo.training.run import Run
 from zoo.training.trainer import make_feed
 
 from tests.tones import model_of, sound
-from zoo import Embedder, Item
-from zoo.errors import UnsupportedModalityError
+from zoo import Embedder, Item, load_model
+from zoo.errors import UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.fusion import Combiner, WeightedSum, fingerprint, is_default
 from zoo.tables.pairs import Pair
 
@@ -160,18 +159,33 @@ def test_frozen_towers_are_cached_and_give_the_same_step(modalities, tmp_path):
     assert found[0][1]
 
 
-def test_steps_teach_a_combiner_of_texts_and_sounds(tmp_path):
-    model = add_combiner(model_of("text", "audio"), 8)
+def test_a_run_teaches_a_combiner_of_texts_and_sounds_and_its_model_opens(tmp_path):
+    model = model_of("text", "audio")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     pairs = [Pair(item, Item(audio=sound(50 + i))) for i, item in enumerate(items_of(("text", "audio"), 12))]
-    recipe = recipes.composed(steps=3, batch_size=6, holdout=0.0)
-    run = Run(model, recipe, build_loss(recipe.loss))
-    for batch in make_feed(model, pairs, recipe, tmp_path, progress=False).batches(0, 3):
-        assert list(batch.queries[0].value) == ["audio", "text"]
-        run.advance(batch)
+    recipe = recipes.composed(steps=3, batch_size=6, combiner=8, holdout=0.0)
+    train(model, pairs, recipe, tmp_path, progress=False, trackers=(), report=False)
     after = model.state_dict()
-    changed = {name.split(".")[0] for name, tensor in before.items() if not torch.equal(tensor, after[name])}
-    assert changed == {"fusion"}
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert model.fusion.mixture[-1].weight.abs().sum() > 0
+    opened = load_model(tmp_path)
+    assert opened.fusion.parts == ("audio", "text")
+    items = items_of(("text", "audio"))
+    torch.testing.assert_close(opened.encode(items), model.encode(items), atol=1e-6, rtol=0)
+
+
+def test_a_rule_is_saved_and_a_stranger_s_may_not_name_others(tmp_path):
+    model = model_of(*ALL)
+    model.fusion = WeightedSum(image=0.2, text=0.3, audio=0.5)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["fusion"] == {"kind": "fusion:WeightedSum", "image": 0.2, "text": 0.3, "audio": 0.5}
+    for some in (ALL, ("text", "audio")):
+        torch.testing.assert_close(load_model(tmp_path).encode(items_of(some)), model.encode(items_of(some)))
+    for wrong in ({"image": 0.2, "text": 0.3}, {"image": 0.2, "regions": 0.8}, {"parts": ["audio", "text"]}):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "fusion": {"kind": "fusion:WeightedSum", **wrong}}))
+        with pytest.raises(UnrecognisedCheckpointError):
+            load_model(tmp_path)
 
 
 def test_a_server_counts_the_tokens_of_the_text_alone():

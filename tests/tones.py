@@ -13,11 +13,13 @@ from zoo.embedder import Tower
 from zoo.encoders.base import Batch, Encoder
 from zoo.heads import Identity
 from zoo.inputs.item import Tokens
+from zoo.parts import register_part
 from zoo.pooling import Mean
 
 FRAME = 16
 
 
+@register_part("encoder", "tones:Tones")
 class Tones(Encoder):
     """Waveforms `(samples,)`, frame by frame, through one layer."""
 

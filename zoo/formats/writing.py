@@ -231,6 +231,10 @@ def samples(model: "Embedder") -> Iterator[tuple[str, Item]]:
             yield from ((f"a {modality}", Item(**{modality: value})) for value in values)
     if any({"text", "image"} <= some for some in reads):
         yield "an image with a text", Item(text=_TEXTS[0], image=image)
+    for fused in reads[len(model.towers) :]:
+        if fused != {"text", "image"} and fused <= {"text", *media}:
+            values = {modality: _TEXTS[0] if modality == "text" else media[modality] for modality in fused}
+            yield f"an item of {' and '.join(sorted(fused))}", Item(**values)
 
 
 # ------------------------------------------------------------------------------------------------------ into its place
