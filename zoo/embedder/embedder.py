@@ -136,11 +136,12 @@ class Embedder(nn.Module):
     def place(self, item: Item) -> int:
         """The position in `readers` of what reads this item; raises as `route`."""
         wanted, ordered = item.modalities, bool(item.parts)
-        # One after the other: most items have one modality, and need not know of routes.
-        for start, readers in ((0, lambda: self.towers), (len(self.towers), self._fused)):
-            for position, reader in enumerate(readers(), start):
-                if reader.encoder.takes(wanted, ordered):
-                    return position
+        for position, tower in enumerate(self.towers):
+            if tower.encoder.takes(wanted, ordered):
+                return position
+        for position, route in enumerate(self._fused(), len(self.towers)):
+            if route.encoder.takes(wanted, ordered):
+                return position
         raise self._unsupported(item, wanted)
 
     def _unsupported(self, item: Item, wanted: Set[str]) -> UnsupportedModalityError:

@@ -43,7 +43,7 @@ class Encoder(nn.Module):
 
     def takes(self, modalities: Set[Modality], ordered: bool = False) -> bool:
         """Whether it reads an item of these modalities, whose `parts` are in an order where it is `ordered`."""
-        return modalities <= self.reads and (self.interleaved or not ordered)
+        return modalities <= self.reads and (not ordered or self.interleaved)
 
     def parts(self, item: Item) -> tuple[Item, ...]:
         """What of an item is read apart, an item each; () where one read holds it all, as in every encoder of one tower."""
