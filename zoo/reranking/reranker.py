@@ -1,7 +1,11 @@
 """Reranker: a vision-language model that reads a query and a document together, scored by how likely it is to say "yes"."""
 
+import os
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -22,7 +26,7 @@ from zoo.reranking.spec import RerankerSpec
 if TYPE_CHECKING:
     from zoo.encoders.vlm import VlmEncoder
 
-_WINDOW = 64  # pairs that are read before they are scored: of thousands the images would not all fit
+_WINDOW = 64  # pairs that are read before they are scored, two times over: of thousands the images would not all fit
 
 
 class Scored(NamedTuple):
@@ -104,27 +108,42 @@ class Reranker(nn.Module):
     def score_stream(
         self, pairs: Iterable[tuple[Any, Any]], *, batch_size: int | None = None, progress: bool | None = None
     ) -> Iterator[Scored]:
-        """Scores any number of (query, document) in bounded memory: one `Scored` each, in order; a bad pair stops no other."""
+        """Scores any number of (query, document) in bounded memory: one `Scored` each, in order; a bad pair stops no other.
+
+        Files are read in threads while the model runs.
+        """
         from tqdm import tqdm
 
         total = len(pairs) if hasattr(pairs, "__len__") else None
         disable = None if progress is None else not progress
-        with tqdm(total=total, desc=self.spec.name, unit=" pairs", disable=disable, delay=2) as bar:
-            numbered = enumerate(pairs)
-            while window := list(islice(numbered, _WINDOW)):
-                found = self._score(window, batch_size)
-                bar.update(len(found))
-                yield from found
+        pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
+        numbered, ahead = enumerate(pairs), deque()
+        try:
+            with tqdm(total=total, desc=self.spec.name, unit=" pairs", disable=disable, delay=2) as bar:
+                while True:
+                    window = list(islice(numbered, _WINDOW))
+                    if window:
+                        ahead.append([pool.submit(copy_context().run, self._read, *pair) for pair in window])
+                    if not ahead:
+                        return
+                    if window and len(ahead) < 2:  # one window is read while the model is at the one before
+                        continue
+                    found = self._score([read.result() for read in ahead.popleft()], batch_size)
+                    bar.update(len(found))
+                    yield from found
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, index: int, pair: tuple[Any, Any]) -> tuple[int, Any, InputError | None]:
+        try:
+            return index, self.encoder.read(self.pair(*pair)), None
+        except InputError as error:
+            return index, None, error
 
     @torch.inference_mode()
-    def _score(self, window: list[tuple[int, tuple[Any, Any]]], batch_size: int | None) -> list[Scored]:
-        found: dict[int, Scored] = {}
-        reads = []
-        for index, (query, document) in window:
-            try:
-                reads.append((index, self.encoder.read(self.pair(query, document))))
-            except InputError as error:
-                found[index] = Scored(index, None, error)
+    def _score(self, window: list[tuple[int, Any, InputError | None]], batch_size: int | None) -> list[Scored]:
+        found = {index: Scored(index, None, error) for index, _, error in window if error is not None}
+        reads = [(index, read) for index, read, error in window if error is None]
         pool, device = LastToken(), self.answer.device
         for batch in batches(reads, self.encoder, batch_size):
             inputs = self.encoder.collate([read for _, read in batch])
@@ -133,7 +152,7 @@ class Reranker(nn.Module):
             for (index, _), score in zip(batch, scores, strict=True):
                 lost = None if score == score else NonFiniteEmbeddingError("the model gave NaN; load it in float32")
                 found[index] = Scored(index, None if lost else score, lost)
-        return [found[index] for index, _ in window]
+        return [found[index] for index, *_ in window]
 
     @checked(
         documents=many,
