@@ -36,7 +36,7 @@ def folder_gallery(model: "Embedder", folder: Path, *, progress: Progress | None
     """
     from zoo.bulk import embed_dataset
     from zoo.bulk.folder import Images
-    from zoo.bulk.sources import prepare
+    from zoo.bulk.opening import prepare
     from zoo.tables.options import Options
 
     pictures, left_out = walk_pictures(folder)

@@ -12,7 +12,7 @@ import zoo
 from tests.bad_images import NO_HEIC
 from tests.bulk_support import embed, inputs_of, make_pictures, make_table, quarantined, stored
 from zoo.bulk.limit import Limit
-from zoo.bulk.sources import open_source
+from zoo.bulk.opening import open_source
 from zoo.errors import ArgumentError, FingerprintMismatchError, FolderError, TableError, TooManyBadItemsError
 
 # -- sources --------------------------------------------------------------------------------------------------------

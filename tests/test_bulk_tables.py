@@ -14,7 +14,7 @@ import pytest
 import zoo
 from tests.bulk_support import embed, inputs_of, quarantined, stored
 from tests.train_tables import as_csv, as_jsonl, png, shard
-from zoo.bulk.sources import open_source
+from zoo.bulk.opening import open_source
 from zoo.errors import NoSplitError, TableError, TooManyBadItemsError, UnsupportedModalityError
 from zoo.inputs.item import Item
 from zoo.tables.options import Options

@@ -9,7 +9,7 @@ import zoo
 from tests.bulk_support import make_pictures, quarantined, stored
 from tests.test_films import avi, numbered
 from zoo.bulk import embed_dataset
-from zoo.bulk.sources import open_source
+from zoo.bulk.opening import open_source
 from zoo.errors import TableError
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.train_tables import WRITERS, as_csv, as_jsonl, as_parquet, as_shard, as_tsv, png, shard, source_of
-from zoo.bulk.sources import open_source
+from zoo.bulk.opening import open_source
 from zoo.cli import build_parser, main
 from zoo.cli._pairs import read_pairs
 from zoo.cli._shared import reading

@@ -8,7 +8,7 @@ import pytest
 import zoo
 from tests.train_tables import as_csv, as_jsonl, as_parquet, as_shard, as_tsv, png
 from zoo.bulk import embed_dataset
-from zoo.bulk.sources import prepare
+from zoo.bulk.opening import prepare
 from zoo.cli import build_parser, main
 from zoo.cli._pairs import command_of, read_pairs
 from zoo.cli._shared import reading

@@ -15,7 +15,7 @@ from zoo.tables.files import open_bytes
 READ = """
 import sys
 from pathlib import Path
-from zoo.tables.reading import open_reader
+from zoo.tables.readers import open_reader
 
 path = Path(sys.argv[1])
 reader, problems, good = open_reader(path), [], 0

@@ -24,9 +24,10 @@ from zoo.arguments import device as device_here
 from zoo.bulk.feed import Feed
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
+from zoo.bulk.opening import prepare
 from zoo.bulk.plan import plan
 from zoo.bulk.shards import ShardFolder
-from zoo.bulk.sources import Source, check_exists, left_alone, prepare
+from zoo.bulk.sources import Source, check_exists, left_alone
 from zoo.errors import ArgumentError, TableError, UnsupportedModalityError
 from zoo.spec import need_one_vector
 from zoo.strangers.made import mark

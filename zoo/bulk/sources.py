@@ -3,14 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.errors import InputError, TableError
 from zoo.tables.choice import unread
-from zoo.tables.files import suffix_of
-from zoo.tables.options import Options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,55 +146,6 @@ def stamp(*parts: str | bytes | int) -> bytes:
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)
     return digest.digest()
-
-
-def open_source(
-    path: Path | str,
-    *,
-    column: str | Sequence[str] | None = None,
-    kind: str | None = None,
-    modalities: Collection[str] = ALL,
-    exclude: Path | None = None,
-    options: Options | None = None,
-) -> Source:
-    """A folder of images, a text file or tables as a `Source`.
-
-    Args:
-        column: the columns to embed as one item; found by name where not given. kind: what they hold, where that is not
-            told by a name: "text", "image", "video" or "audio".
-        modalities: what the model reads; settles which column is meant where a table has several kinds.
-        exclude: a folder that is not walked (where the vectors go). options: how tables are read.
-
-    Raises:
-        TableError: nothing there, an unknown kind of file, or no clear column.
-    """
-    asked = [column] if isinstance(column, str) else list(column or ())
-    return prepare(path, options or Options(), exclude).choose(asked, kind, modalities)
-
-
-def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> Opened:
-    """Opens a source; what is embedded of it is told by `choose`.
-
-    Raises:
-        TableError: nothing there, an unknown kind of file, or a damaged one. HubError: a data set that cannot be had.
-    """
-    from zoo.bulk.folder import Images, holds
-    from zoo.bulk.tables import Lines, Tables
-
-    place = Path(path).expanduser()
-    if suffix_of(place) in LINES and place.is_file():
-        return Lines(place, options)
-    if not place.is_dir():
-        return Tables.open(path, options)
-    tables = Tables.in_folder(place, options, exclude)
-    if tables is None:
-        return Images(place, options, exclude)
-    if tables.gives_way and holds(place, "image", exclude, replace(options, given=place).fence):
-        names = ", ".join(file.name for file in tables.found.files[:3])
-        return Images(
-            place, options, exclude, [f"the images are embedded, and {names} is not read: name it for its rows"]
-        )
-    return tables
 
 
 def check_exists(path: Path | str, vectors: int, out: Path) -> None:

@@ -15,7 +15,8 @@ from zoo.tables.choice import Choice, choose
 from zoo.tables.fences import Fence, outside_told
 from zoo.tables.lines import TOO_LONG, text_lines, undecoded
 from zoo.tables.options import Options
-from zoo.tables.reading import RawRow, RowReader, open_reader
+from zoo.tables.readers import open_reader
+from zoo.tables.reading import RawRow, RowReader
 from zoo.tables.schema import Column, Part
 from zoo.tables.sources import Found, find_tables
 from zoo.tables.values import BadCellError, cell_value, find_file, told_modality

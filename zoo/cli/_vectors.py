@@ -113,7 +113,7 @@ def _no_room(arguments: argparse.Namespace, error: Exception) -> ZooError:
 
 def _check_source(arguments: argparse.Namespace) -> None:
     """What `embed_dataset` would refuse, before a model is loaded."""
-    from zoo.bulk.sources import prepare
+    from zoo.bulk.opening import prepare
     from zoo.tables.options import Options, check_format
 
     options = Options(

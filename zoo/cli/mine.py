@@ -243,7 +243,7 @@ def _number_or_none(text: str) -> float | None:
 
 def _corpus(place: Path, told: "Options") -> "Opened":
     """The further candidates, opened; what is said of the pairs' columns and paths is not of them."""
-    from zoo.bulk.sources import prepare
+    from zoo.bulk.opening import prepare
 
     return prepare(place, replace(told, columns=None, split=None, root=None, ignore=()))
 

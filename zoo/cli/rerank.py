@@ -142,7 +142,8 @@ def _documents(
     source: str, arguments: argparse.Namespace, tables: list[Any]
 ) -> Iterator[tuple[str, Any, InputError | None]]:
     """Place, document and error of everything that an argument names."""
-    from zoo.bulk.sources import LINES, prepare
+    from zoo.bulk.opening import prepare
+    from zoo.bulk.sources import LINES
     from zoo.tables.files import KINDS, suffix_of
 
     path = Path(source).expanduser()

@@ -7,11 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from zoo.tables.cells import Guess
-from zoo.tables.files import kind_of_table
 from zoo.tables.lines import encoding_of
 from zoo.tables.schema import Column
 
@@ -109,32 +107,3 @@ class RowReader(ABC):
         found, _ = encoding_of(self.path, self.told.encoding)
         if self.told.encoding is None and not found.startswith("utf-8"):
             self._note(f"its encoding is {found.upper()}")
-
-
-def open_reader(
-    path: Path, told: Format = Format(), name: str = "", constants: Mapping[str, Any] = MappingProxyType({})
-) -> RowReader:
-    """The reader of a file, by its name.
-
-    Args:
-        name: how places call it, by default its own. constants: cells that all rows share, which the file does not hold.
-
-    Raises:
-        TableError: an unknown kind, or a file that is empty, damaged or unclear.
-    """
-    kind = kind_of_table(path)
-    if kind == "csv":
-        from zoo.tables.delimited import CsvReader
-
-        return CsvReader.open(path, told, name, constants)
-    if kind == "jsonl":
-        from zoo.tables.jsonl import JsonReader
-
-        return JsonReader.open(path, told, name, constants)
-    if kind == "tar":
-        from zoo.tables.webdataset import ShardReader
-
-        return ShardReader.open(path, told, name, constants)
-    from zoo.tables.arrow import ParquetReader
-
-    return ParquetReader.open(path, told, name, constants)

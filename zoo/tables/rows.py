@@ -12,7 +12,7 @@ from zoo.tables.fences import outside_note
 from zoo.tables.files import Constants, names_of
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
-from zoo.tables.reading import open_reader
+from zoo.tables.readers import open_reader
 from zoo.tables.schema import LABELS, Column, Schema, infer, read_name
 from zoo.tables.splits import follow, kept_columns
 from zoo.tables.table import Table, named_datasets
