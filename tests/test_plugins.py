@@ -76,3 +76,13 @@ def test_the_page_for_authors_names_every_group_and_shows_files_that_are_there()
     shown = re.findall(r"\]\((\.\./[^)]+)\)", text)
     assert len(shown) >= len(GROUPS)
     assert not [place for place in shown if not (page.parent / place).exists()]
+
+
+def test_threads_that_ask_at_once_all_see_every_model():
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor as Pool\nimport zoo\n"
+        "with Pool(8) as pool:\n    found = list(pool.map(lambda _: len(zoo.list_models(tests=True)), range(8)))\n"
+        "print(set(found) == {len(zoo.list_models(tests=True))})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -193,7 +193,7 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
             model = _open_source(source, replace(opening, like=spec, revision=revision))
     check_promise(spec, model.spec, "its checkpoint")
     # The files of all others say how they are read: a loader of its own, or the registered `reading`, is the same for all.
-    if not spec.packaged and spec.reading is None and not spec.source:
+    if not spec.packaged and spec.reading is None and (not spec.source or spec.source.startswith("hf:")):
         _check_parts(model, spec)
     model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision)
     return model

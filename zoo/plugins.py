@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUPS = ("models", "encoders", "layouts", "losses", "samplers", "demos", "rerankers")
-_LOCK = threading.RLock()
-_BEGUN: set[str] = set()
+_GOING = threading.local()  # groups that a thread is about to import
 _DONE: set[str] = set()
 
 
@@ -32,28 +31,24 @@ def discover(group: str, package: str | None = None) -> None:
     """
     if group not in GROUPS:
         raise ValueError(f"there are no plug-ins of the group {group!r}; there are {', '.join(GROUPS)}")
-    if group in _DONE:
+    going = _GOING.__dict__.setdefault("groups", set())
+    if group in _DONE or group in going:  # what is being imported may ask itself: it finds what is there so far
         return
     from importlib.metadata import entry_points  # 30 ms of `import zoo`, which asks nothing
 
-    with _LOCK:
-        if (
-            group in _BEGUN
-        ):  # done in the meantime, or asked by a plug-in that is being imported: it finds what is there so far
-            return
-        _BEGUN.add(group)
-        try:
-            if package is not None:
-                for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-                    if module.name != "__main__":
-                        importlib.import_module(f"{package}.{module.name}")
-            # In the order of their names: a name that two of them want goes to the same one every time.
-            for plugin in sorted(entry_points(group=f"zoo.{group}"), key=lambda point: (point.name, point.value)):
-                _import(plugin)
-        except BaseException:
-            _BEGUN.discard(group)
-            raise
-        _DONE.add(group)
+    going.add(group)
+    try:
+        # Without a lock, which a thread that imports a plug-in could wait for: two threads import each module once all the same.
+        if package is not None:
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+                if module.name != "__main__":
+                    importlib.import_module(f"{package}.{module.name}")
+        # In the order of their names: a name that two of them want goes to the same one every time.
+        for plugin in sorted(entry_points(group=f"zoo.{group}"), key=lambda point: (point.name, point.value)):
+            _import(plugin)
+    finally:
+        going.discard(group)
+    _DONE.add(group)
 
 
 def _import(plugin: "EntryPoint") -> None:
