@@ -136,6 +136,7 @@ def test_queries_of_a_table_are_ranked_each_with_its_own_documents(run: Run, jud
         (["model", "a", "--text", "b"], "no reranker"),
         (["judge like nothing", "a", "--text", "b"], "there is no reranker 'nothing'"),
         ([NAME, "a", "--text", "b"], "no published weights"),
+        (["clip-test", "a", "--text", "b"], "is an embedder"),
     ],
 )
 def test_what_makes_no_sense_is_refused(run: Run, arguments: list[str], said: str) -> None:
@@ -236,6 +237,12 @@ def test_list_and_show_know_rerankers(run: Run) -> None:
     assert "nearest: qwen3vl-reranker-2b" in run("card", "qwen3vl-reranker-2")[2]
     status, _, err = run("show", "qwen3vl-rerankr-2b")
     assert "nearest: qwen3vl-reranker-2b" in err
+
+
+def test_a_reranker_where_a_model_is_wanted_is_said(run: Run) -> None:
+    status, _, err = run("encode", "a", "--model", "qwen3vl-reranker-2b")
+    assert status == 2
+    assert "zoo rerank qwen3vl-reranker-2b" in err
 
 
 def test_mining_takes_rerankers_by_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

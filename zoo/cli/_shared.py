@@ -161,6 +161,7 @@ def source(name: str) -> str | Path:
     """
     from zoo.loading import is_source
     from zoo.registry import LIKE, get_spec, is_registered
+    from zoo.reranking import is_reranker
 
     if LIKE in name and Path(name).expanduser().is_dir():  # "photos like these"
         return Path(name).expanduser()
@@ -174,6 +175,11 @@ def source(name: str) -> str | Path:
     if not is_source(place):
         if "/" in place:
             raise ZooError(f"there is no folder {name}; write hf:{name} for a repository of the Hub")
+        if is_reranker(place):
+            raise ZooError(
+                f"{place} is a reranker, which gives scores and no vectors: `zoo rerank {place} …`, or `zoo search DIR … "
+                f"--rerank {place}`"
+            )
         get_spec(place)
     if like:
         get_spec(other)

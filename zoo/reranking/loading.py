@@ -21,7 +21,7 @@ from zoo.formats.schema import RERANKER
 from zoo.formats.settings import Ignore
 from zoo.formats.vlm import VisionLanguage
 from zoo.loading import best_device
-from zoo.registry import LIKE
+from zoo.registry import LIKE, is_registered
 from zoo.reranking import registry
 from zoo.reranking.parts import as_model
 from zoo.reranking.reranker import Reranker
@@ -112,6 +112,10 @@ def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, ho
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if named:
+            if is_registered(name):
+                raise UnknownModelError(
+                    f"{name} is an embedder, which gives vectors and no scores: zoo.load_model opens it"
+                )
             registry.get_reranker_spec(name)
         what = "is a file; name the folder that holds it" if folder.exists() else "does not exist"
         raise UnrecognisedCheckpointError(f"{folder} {what}; expected the folder of a reranker")
