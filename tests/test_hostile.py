@@ -131,7 +131,7 @@ def test_links_into_the_cache_are_its_own(good: dict[str, Path], child: Child, t
 
 def test_a_cache_whose_blobs_are_a_link_is_none(tmp_path: Path) -> None:
     from zoo.errors import UnsafeCheckpointError
-    from zoo.formats.checks import check_folder
+    from zoo.formats.checks.folder import check_folder
 
     snapshot, home = tmp_path / "gift" / "models--org--name" / "snapshots" / "1", tmp_path / "home"
     snapshot.mkdir(parents=True)

@@ -15,7 +15,7 @@ import zoo
 from tests.every import every, standing_for
 from zoo import registry
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
-from zoo.formats.sizes import no_memory
+from zoo.formats.checks.sizes import no_memory
 from zoo.spec import NAME, ModelSpec
 
 NAMES = zoo.list_models(tests=True)

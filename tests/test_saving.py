@@ -20,7 +20,7 @@ from zoo.encoders.static import StaticText
 from zoo.encoders.text import TransformersText
 from zoo.errors import InputError, NotSavedError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import HALF_SAVED, saved, writing
-from zoo.formats.schema import check_config
+from zoo.formats.checks.schema import check_config
 from zoo.formats.transformers import TEXT, text_spec
 from zoo.heads import Identity
 from zoo.pooling import Mean
@@ -267,7 +267,7 @@ def test_every_private_key_of_transformers_configurations_is_known() -> None:
     """A new version's new key fails here, before a user's model cannot be opened again."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 
-    from zoo.formats import schema
+    from zoo.formats.checks import schema
 
     known, found = {*schema._INERT, *schema._SHAPE, "_label_trainable_num_channels"}, {}
     for kind in CONFIG_MAPPING_NAMES:

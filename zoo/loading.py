@@ -17,8 +17,8 @@ from zoo.errors import (
     UnsafeCheckpointError,
 )
 from zoo.formats import check_weights, read_json
+from zoo.formats.checks.inside import check_inside
 from zoo.formats.fetching import repository_files
-from zoo.formats.inside import check_inside
 from zoo.formats.layout import Layout, Opening, layout_named, open_with, recognise
 from zoo.formats.settings import Ignore
 from zoo.registry import (
@@ -213,7 +213,7 @@ def _check_parts(model: "Embedder", spec: ModelSpec) -> None:
     Raises:
         UnrecognisedCheckpointError: it is read in another way, as where a part of the repository passes for the whole.
     """
-    from zoo.formats.sizes import no_memory
+    from zoo.formats.checks.sizes import no_memory
 
     with no_memory(spec.name):
         built = build_model(spec.name)
@@ -292,7 +292,7 @@ def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Emb
         like is not None and like.reading is not None
     ):  # read like another, it has that one's facts
         return model
-    spec = ModelSpec.from_dict(read_json(path)["spec"])  # its layout held the file to the schema (formats/schema.py)
+    spec = ModelSpec.from_dict(read_json(path)["spec"])  # held to the schema by `open_with`
     if (spec.dim, spec.modalities) != (model.spec.dim, model.spec.modalities):
         raise UnrecognisedCheckpointError(
             f"{path} promises {spec.dim} columns for {sorted(spec.modalities)}; the files beside it give "

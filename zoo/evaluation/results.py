@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from zoo.errors import ResultsError, UnsafeFolderError
 from zoo.files import write_json
-from zoo.formats.inside import read_inside
+from zoo.formats.checks.inside import read_inside
 from zoo.strangers.schema import check, parse
 
 FILE = "results.json"

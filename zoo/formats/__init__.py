@@ -1,7 +1,7 @@
 """Checkpoint layouts, one file each behind one protocol (`layout.Layout`), recognised by a checkpoint's own configuration files.
 
 A layout follows or refuses every setting of its files (`settings`; the settings themselves are listed in `known`). Before one
-builds anything, `checks` looks over the folder, `schema` holds the configuration and `sizes` the weights to what a model can be.
+builds anything, the room `checks` looks over the folder and holds configuration and weights to what a model can be.
 Here are the names of files that several layouts share, and how JSON is read.
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoo.errors import UnrecognisedCheckpointError
-from zoo.formats.checks import check_folder
+from zoo.formats.checks.folder import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.plugins import discover
 from zoo.spec import Attention, ModelSpec, Similarity

@@ -10,12 +10,12 @@ from zoo.encoders.checking import check_numbers
 from zoo.encoders.open_clip_config import parse_name, tag_config, transform_of
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
+from zoo.formats.checks.probing import check_vector
+from zoo.formats.checks.sizes import check_size
 from zoo.formats.known import open_clip as known
 from zoo.formats.layout import Layout, Opening, register_layout
-from zoo.formats.probing import check_vector
 from zoo.formats.scale import scale_of
 from zoo.formats.settings import NOTHING, Ignore, read
-from zoo.formats.sizes import check_size
 from zoo.formats.tokenizer import check_tokenizer
 from zoo.formats.transformers import DUAL
 from zoo.spec import ModelSpec

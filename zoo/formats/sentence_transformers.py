@@ -6,13 +6,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import TOKENIZER_FILES, read_json, read_object, schema, weight_files
+from zoo.formats import TOKENIZER_FILES, read_json, read_object, weight_files
 from zoo.formats.backbones import check_text
-from zoo.formats.checks import check_folder
+from zoo.formats.checks import schema
+from zoo.formats.checks.folder import check_folder
+from zoo.formats.checks.sizes import SLACK
 from zoo.formats.known import sentence_transformers as known
 from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.formats.settings import Ignore, Table, read
-from zoo.formats.sizes import SLACK
 from zoo.formats.tensors import read_tensors
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, refuse_code, text_spec
 from zoo.spec import LONGEST_PROMPT, Attention, Similarity

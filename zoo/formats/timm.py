@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from zoo.encoders.checking import check_numbers
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object, weight_files
+from zoo.formats.checks.probing import check_vector
+from zoo.formats.checks.sizes import check_size, no_memory
 from zoo.formats.known import timm as known
 from zoo.formats.layout import Layout, Opening, open_with, register_layout
-from zoo.formats.probing import check_vector
 from zoo.formats.settings import Ignore, read
-from zoo.formats.sizes import check_size, no_memory
 from zoo.formats.transformers import refuse_code
 from zoo.spec import ModelSpec
 from zoo.strangers.schema import check_keys

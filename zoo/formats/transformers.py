@@ -10,15 +10,15 @@ from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import check_heads, check_text, own_class, read_config
+from zoo.formats.checks.probing import check_states
+from zoo.formats.checks.sizes import check_size, read_header
+from zoo.formats.checks.strict import check_finite, check_left_over, refuse_quantised
 from zoo.formats.composites import check_parts
 from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
 from zoo.formats.layout import Layout, Opening, register_layout
-from zoo.formats.probing import check_states
 from zoo.formats.processors import image_settings, open_images, patch_settings, transform_of
 from zoo.formats.scale import read_scale
 from zoo.formats.settings import NOTHING, Ignore
-from zoo.formats.sizes import check_size, read_header
-from zoo.formats.strict import check_finite, check_left_over, refuse_quantised
 from zoo.formats.tokenizer import read_tokenizer
 from zoo.spec import Attention, ModelSpec
 from zoo.strangers.schema import shown

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import check_heads
-from zoo.formats.checks import check_folder
+from zoo.formats.checks.folder import check_folder
 from zoo.formats.composites import check_parts
 from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.formats.processors import check_files, check_prefixes
@@ -247,7 +247,7 @@ def load_backbone(folder: Path, *, allow_pickle: bool, dtype: "torch.dtype | Non
     from transformers import AutoModel, AutoModelForPreTraining
 
     from zoo.encoders.checking import check_transformers
-    from zoo.formats.strict import check_names, refuse_quantised
+    from zoo.formats.checks.strict import check_names, refuse_quantised
     from zoo.formats.transformers import check_index, from_pretrained
 
     config = read_object(folder / "config.json")

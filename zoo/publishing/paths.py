@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from zoo.formats.inside import check_inside
+from zoo.formats.checks.inside import check_inside
 
 # A path that begins a word: neither the slashes of an address nor those of hf:org/name.
 _PATH = re.compile(r"(?<![^\s\"'=,(\[])(?:~|\.{1,2})?/[^\s\"']*/(?=[^\s\"'/])")

@@ -14,7 +14,7 @@ from zoo.errors import (
     HubError,
     NotPublishableError,
 )
-from zoo.formats.inside import read_inside
+from zoo.formats.checks.inside import read_inside
 from zoo.publishing.paths import files_inside, without_paths
 from zoo.spec import NAME, ModelSpec
 from zoo.strangers.schema import parse

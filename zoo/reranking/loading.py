@@ -15,9 +15,9 @@ from zoo.arguments import path as a_path
 from zoo.encoders.rust import opening
 from zoo.errors import HubError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import read_object, saved
+from zoo.formats.checks.schema import RERANKER
 from zoo.formats.fetching import snapshot
 from zoo.formats.layout import Opening, open_with
-from zoo.formats.schema import RERANKER
 from zoo.formats.settings import Ignore
 from zoo.formats.vlm import VisionLanguage
 from zoo.loading import best_device

@@ -2,7 +2,7 @@
 
 A folder that the user names may be a link, that is his own choice; only what lies below it counts. Every step goes by
 descriptors from folder to entry, so that what is checked is what is opened; where the system has no such calls (Windows), each
-name is looked at before it is used. Files of huggingface_hub's cache are links by design: see `zoo.formats.checks.check_folder`.
+name is looked at before it is used. Files of huggingface_hub's cache are links by design: see `zoo.formats.checks.folder.check_folder`.
 """
 
 import contextlib

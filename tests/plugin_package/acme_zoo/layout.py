@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from zoo.embedder import Embedder, Tower
 from zoo.errors import MissingWeightsError, UnknownModelError
 from zoo.formats import read_object
+from zoo.formats.checks.sizes import read_header
 from zoo.formats.layout import Layout, Opening, register_layout
-from zoo.formats.sizes import read_header
 from zoo.heads import Identity
 from zoo.pooling import Mean
 from zoo.spec import ModelSpec

@@ -10,7 +10,6 @@ from .encoder import Trigrams
 
 
 @register_model(
-    name="acme-trigrams",
     dim=16,
     params=8_448,
     license="mit",

@@ -18,7 +18,7 @@ from zoo.evaluation.cards import BY_RESULTS, CARDS, folder_of
 from zoo.evaluation.figures import figures
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.files import write
-from zoo.formats.inside import read_inside
+from zoo.formats.checks.inside import read_inside
 from zoo.publishing.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.reading import reading_text
 from zoo.publishing.cards.rerankers import render_reranker

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import MissingWeightsError, UnsafeCheckpointError, ZooError
-from zoo.formats.inside import check_links
+from zoo.formats.checks.inside import check_links
 from zoo.publishing.certificate.differences import by_dtype, by_role, changed_facts
 from zoo.publishing.certificate.files import FILE, VECTORS, changes, file_hashes
 from zoo.publishing.certificate.golden import Golden

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from zoo.formats import TOKENIZER_FILES
-from zoo.formats.inside import UNREAD, check_inside
+from zoo.formats.checks.inside import UNREAD, check_inside
 from zoo.strangers.made import MARK
 
 FILE, VECTORS = "certificate.json", "certificate.safetensors"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.places import check_processor_files
 from zoo.errors import UnrecognisedCheckpointError
-from zoo.formats.inside import check_links
+from zoo.formats.checks.inside import check_links
 from zoo.inputs.item import Item
 from zoo.prompts import Role
 from zoo.spec import Attention, ModelSpec
@@ -93,7 +93,8 @@ def check_readable(
     Raises:
         ZooError: what the zoo's own layout of that library says of them: they name code, other places, or no such model.
     """
-    from zoo.formats import read_json, schema
+    from zoo.formats import read_json
+    from zoo.formats.checks import schema
     from zoo.formats.layout import Opening, layout_named, open_with, recognise
     from zoo.formats.settings import Ignore
 

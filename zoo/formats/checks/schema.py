@@ -1,7 +1,7 @@
 """What a checkpoint's configuration may say, held before anything is built by it.
 
 The schema is the zoo itself: the facts of `ModelSpec`, and the constructor arguments of encoders, poolers and heads with
-their type hints. `zoo.encoders.checking` bounds the numbers, `zoo.formats.sizes` compares them with the weights.
+their type hints. `zoo.encoders.checking` bounds the numbers, `zoo.formats.checks.sizes` compares them with the weights.
 """
 
 import importlib
