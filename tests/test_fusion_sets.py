@@ -13,7 +13,7 @@ from zoo.training.combining import add_combiner
 from zoo.training.grad_cache import CachedEmbeddings
 from zoo.training.trainer import make_feed
 
-from tests.tones import model_of, sound
+from tests.tones import Product, model_of, sound
 from zoo import Embedder, Item, load_model
 from zoo.errors import UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.fusion import Combiner, WeightedSum, fingerprint, is_default
@@ -105,6 +105,18 @@ def test_a_rule_of_ones_own_takes_two_parts_in_the_order_of_their_names():
     close(model, items_of(("text", "audio")), {"audio": 1.0})
     with pytest.raises(UnsupportedModalityError, match="First is for two parts"):
         model.encode(items_of(ALL, 1))
+
+
+def test_a_registered_rule_takes_any_parts_by_name_and_is_opened_again(tmp_path):
+    model, items = model_of(*ALL), items_of(("text", "audio"))
+    model.fusion = Product()
+    texts, sounds = model.encode([item.text for item in items]), model.encode([Item(audio=i.audio) for i in items])
+    torch.testing.assert_close(model.encode(items), F.normalize(texts * sounds, dim=-1), atol=1e-5, rtol=0)
+    with pytest.raises(UnsupportedModalityError, match="in one item: a product takes no images"):
+        model.encode(items_of(ALL, 1))
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["fusion"] == {"kind": "tones:Product"}
+    torch.testing.assert_close(load_model(tmp_path).encode(items), model.encode(items))
 
 
 def test_mixed_lists_prompts_bad_parts_and_copies():

@@ -53,6 +53,17 @@ class Tones(Encoder):
         return {"width": self.width}
 
 
+@register_part("fusion", "tones:Product")
+class Product(nn.Module):
+    """Column by column, of any parts but images."""
+
+    def fuse(self, parts: dict[str, Tensor]) -> Tensor:
+        return torch.stack(list(parts.values())).prod(0)
+
+    def refusal(self, parts: Sequence[str]) -> str:
+        return "a product takes no images" if "image" in parts else ""
+
+
 def sound(seed: int) -> np.ndarray:
     """A wave of one frequency, 40 to 60 samples."""
     return np.sin(np.arange(40 + seed % 20) * (0.1 + 0.2 * seed)).astype(np.float32)

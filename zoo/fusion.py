@@ -2,6 +2,10 @@
 
 A rule of the model, `Embedder.fusion`, takes the vectors of all parts. `WeightedSum` needs no training and is the default;
 `Combiner` is learned (`zoo.training.recipes.composed`). To choose another: `model.fusion = WeightedSum(image=0.3)`.
+
+A rule of one's own is a module of two `(B, dim)` to one `(B, dim)`, called in the order of the parts' names. With a method `fuse`
+of vectors by part it takes any number; `refusal` says of which parts it does not, and why. `@register_part("fusion", …)` of
+`zoo.parts` makes it one that is saved and opened.
 """
 
 import hashlib
