@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from .recipe import Distillation, MiniRecipe, Pictures, PictureSize, Regression
+from .plans import Distillation, Pictures, PictureSize, Regression
+from .recipe import MiniRecipe
 
 __all__ = ["Distillation", "MiniRecipe", "PictureSize", "Pictures", "Regression", "mini_test", "zoo_mini"]
 

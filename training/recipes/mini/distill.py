@@ -26,7 +26,7 @@ from zoo.tables.pairs import Pair
 
 from ...gather import say
 from .augment import COLOURS
-from .recipe import Distillation
+from .plans import Distillation
 
 UNKNOWN = "[UNK]"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")

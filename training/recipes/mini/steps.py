@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ from ...samplers import BatchSampler
 from .augment import augment
 from .distill import distil, encoder_of
 from .pictures import PictureData
-from .recipe import MiniRecipe
 from .regress import solve_second
+
+if TYPE_CHECKING:
+    from .recipe import MiniRecipe
 
 _MOST_BYTES = 2**28  # of a table of the text tower; zoo-mini's has 20 million
 
@@ -30,7 +33,7 @@ _MOST_BYTES = 2**28  # of a table of the text tower; zoo-mini's has 20 million
 class PictureFeed:
     """Batches of a `PictureData` for the trainer (see `training/feed.py: Feed`), for one process."""
 
-    def __init__(self, data: PictureData, model: Embedder, recipe: MiniRecipe, sampler: BatchSampler) -> None:
+    def __init__(self, data: PictureData, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
         self.data, self.recipe, self.sampler, self.answers = data, recipe, sampler, data.answers
         towers = [tower.encoder for tower in model.towers]
         self.image, self.text = towers.index(data.image), towers.index(data.text)
@@ -61,7 +64,7 @@ class PictureFeed:
 
 
 @contextmanager
-def first_projection(model: Embedder, recipe: MiniRecipe) -> Iterator[Callable[[PictureFeed], None] | None]:
+def first_projection(model: Embedder, recipe: "MiniRecipe") -> Iterator[Callable[[PictureFeed], None] | None]:
     """While a recipe with a regression runs, the picture head is its first projection alone.
 
     Yields what solves the second projection when the first has been trained, None for a recipe without a regression.
@@ -91,7 +94,7 @@ def tower_of(model: Embedder, modality: str) -> Tower:
     raise ValueError(f"{model.spec.name} has no tower for {modality}")
 
 
-def learn_text(model: Embedder, pairs: Sequence[Pair], recipe: MiniRecipe, folder: Path) -> None:
+def learn_text(model: Embedder, pairs: Sequence[Pair], recipe: "MiniRecipe", folder: Path) -> None:
     """Puts a distilled encoder into the text tower; the table is kept in `text/`, so that it is learned once."""
     tower, plan = tower_of(model, "text"), recipe.distillation
     if not isinstance(tower.encoder, StaticText):
