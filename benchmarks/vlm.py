@@ -1,6 +1,7 @@
 """Vision-language embedders: the zoo and the plain loop of VLM2Vec's code, same weights, mixed lengths and media."""
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,14 +55,16 @@ def config_of(size: str) -> dict[str, Any]:
 
 def build(size: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Embedder:
     """The zoo's model with random weights."""
-    from zoo.encoders.vlm import VlmEncoder
-    from zoo.formats.vlm import assemble
+    from zoo.embedder import Tower
+    from zoo.encoders.sequence import sequence
+    from zoo.heads import Identity
+    from zoo.pooling import LastToken
 
     torch.manual_seed(0)
-    spec = zoo.get_spec("gme-test")
+    spec = replace(zoo.get_spec("gme-test"), max_tokens=1024)
     with torch.device(device):
-        encoder = VlmEncoder(config_of(size), spec.reading, 1024, processor=byte_processor())
-    return assemble(spec, encoder).to(device, dtype).eval()
+        encoder = sequence(spec, config_of(size), byte_processor())
+    return Embedder(spec, [Tower(encoder, LastToken(), Identity())]).to(device, dtype).eval()
 
 
 def items_of(count: int) -> list[Item]:
@@ -103,7 +106,7 @@ class AuthorsLoop:
             for item in part:
                 content = [("image", item.image)] if item.image is not None else []
                 content += [("text", item.text)] if item.text is not None else []
-                texts.append(self.encoder.prompt.render(content, self.encoder.reading, item.instruction or ""))
+                texts.append(self.encoder.prompt.render(content, self.encoder.format, item.instruction or ""))
                 pictures += [torch.from_numpy(item.image).permute(2, 0, 1)] if item.image is not None else []
             batch = processor(
                 text=texts, images=pictures or None, padding=True, padding_side="left", return_tensors="pt"
@@ -120,7 +123,7 @@ class AuthorsLoop:
 
 def compare(size: str, count: int, repeat: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
     """Tokens a second against the loop, and the gain of the shared prefix."""
-    from zoo.encoders.vlm import VlmEncoder
+    from zoo.encoders.sequence import SequenceEncoder
 
     model = build(size, dtype, device)
     encoder, items, loop = model.towers[0].encoder, items_of(count), AuthorsLoop(model)
@@ -141,12 +144,12 @@ def compare(size: str, count: int, repeat: int, device: str = "cpu", dtype: torc
     length = sum(encoder.length(encoder.read(item)) for item in short)
 
     def without() -> None:
-        shared = VlmEncoder._shared_prefix
-        VlmEncoder._shared_prefix = lambda *_: 0
+        shared = SequenceEncoder._shared_prefix
+        SequenceEncoder._shared_prefix = lambda *_: 0
         try:
             model.encode(short)
         finally:
-            VlmEncoder._shared_prefix = shared
+            SequenceEncoder._shared_prefix = shared
 
     times = rounds({"every row computes it": without, "computed once a batch": lambda: model.encode(short)}, repeat)
     title = f"{size}: {len(short)} short queries with one instruction of {len(INSTRUCTION)} tokens"

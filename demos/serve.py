@@ -60,7 +60,7 @@ def launch(
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
         ignore: as in `load_model`. root, allow_outside: where the pictures of `vectors` are, if they were not made here; see
-            `zoo.bulk.lookup.Inputs`.
+            `zoo.vectors.lookup.Inputs`.
 
     Raises:
         ZooError: the model cannot be loaded, no picture can be found, the port is taken, or `heif` is asked for without pillow-heif.

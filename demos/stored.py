@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo import Embedder
-    from zoo.bulk.facts import Bad
+    from zoo.shards.facts import Bad
 
 Progress = Callable[[int, int], None]
 
@@ -64,14 +64,14 @@ def vectors_gallery(
     """The pictures that `zoo embed` embedded into a folder of vectors.
 
     Args:
-        root, allow_outside: where they are looked for; see `zoo.bulk.lookup.Inputs`.
+        root, allow_outside: where they are looked for; see `zoo.vectors.lookup.Inputs`.
 
     Raises:
         IndexStateError: no vectors there. FingerprintMismatchError: of another model. ZooError: not of pictures in files.
     """
-    from zoo.bulk.lookup import Inputs
     from zoo.errors import OutsideError
     from zoo.index import check_model, read_manifest
+    from zoo.vectors.lookup import Inputs
 
     manifest = read_manifest(folder)
     check_model(model, folder)
@@ -123,9 +123,9 @@ def _vectors(folder: Path) -> "dict[str, Tensor]":
     """Vectors `(dim,)` as float32 by reference, in the order of the inputs."""
     import torch
 
-    from zoo.bulk.shards import read_vectors
     from zoo.index import iter_tables
     from zoo.index.base import as_float
+    from zoo.shards.folder import read_vectors
 
     found: dict[str, Tensor] = {}
     for table in iter_tables(folder, ["reference", "vector"]):
@@ -137,7 +137,7 @@ def _vectors(folder: Path) -> "dict[str, Tensor]":
 
 
 def _bad(folder: Path) -> "Iterator[Bad]":
-    from zoo.bulk.shards import ShardFolder
+    from zoo.shards.folder import ShardFolder
 
     for shard in ShardFolder(folder).finished():
         yield from shard.bad

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import Qwen2VLConfig, Qwen2VLModel
 
+from zoo.encoders.sequence.backbones.qwen import RENAMED
 from zoo.formats.adapters import merge_adapter
-from zoo.formats.vlm import RENAMED
 
-QWEN = RENAMED["qwen"]
+QWEN = RENAMED
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 OF_COLQWEN = (

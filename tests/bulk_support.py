@@ -17,8 +17,8 @@ from PIL import Image
 
 from tests import warm
 from zoo.bulk import BulkReport, embed_dataset
-from zoo.bulk.lookup import Inputs
-from zoo.bulk.shards import ShardFolder, read_vectors
+from zoo.shards.folder import ShardFolder, read_vectors
+from zoo.vectors.lookup import Inputs
 
 ANIMALS = ("cat", "dog", "it's")
 

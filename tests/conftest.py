@@ -226,7 +226,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
     )  # else as they were
     names = set(zoo.list_models("*-test"))
-    alike = {name for name in names - VISION_LANGUAGE if zoo.get_spec(name).reading is not None}
+    alike = {name for name in names - VISION_LANGUAGE if zoo.get_spec(name).format is not None}
     left_out = {**{file: names - few for file, few in DEAR.items()}, **dict.fromkeys(MANY, alike)}
     for item in items:
         of = set(map(str, item.callspec.params.values())) if hasattr(item, "callspec") else set()

@@ -14,12 +14,12 @@ from PIL import Image
 import zoo
 from tests.bulk_support import dying_at, make_pictures, make_table, quarantined, stored
 from zoo.bulk import embed_dataset
-from zoo.bulk.content import UNKNOWN, content_of, size_of
 from zoo.bulk.earlier import _below
 from zoo.bulk.known import Known, _Lookup
-from zoo.bulk.shards import FOOTER, ShardFolder, unfinished
 from zoo.errors import SourceChangedError, TooManyBadItemsError
 from zoo.inputs.item import Item
+from zoo.shards.content import UNKNOWN, content_of, size_of
+from zoo.shards.folder import FOOTER, ShardFolder, unfinished
 
 COUNTS = ("added", "changed", "moved", "unchanged", "kept", "removed")
 

@@ -12,9 +12,9 @@ import torch
 import zoo
 from tests.bulk_support import Jobs
 from zoo.bulk import embed_dataset
-from zoo.bulk.shards import ShardFolder
 from zoo.errors import IndexStateError
 from zoo.index import open_index
+from zoo.shards.folder import ShardFolder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -16,8 +16,8 @@ from tests.bulk_support import Jobs, dying_at, make_table, quarantined, stored
 from zoo.bulk import embed_dataset
 from zoo.bulk.job import Job
 from zoo.bulk.opening import open_source
-from zoo.bulk.shards import Draft
 from zoo.errors import DamagedShardError, DiskFullError, FolderError
+from zoo.shards.folder import Draft
 
 
 @pytest.fixture(scope="module")

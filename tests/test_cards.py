@@ -275,7 +275,7 @@ class TestMetadata:
         assert [entry["dataset"]["task_id"] for entry in yaml.safe_load(text)] == ["de", "fr"]
 
 
-READERS = [spec for spec in SPECS if spec.reading]
+READERS = [spec for spec in SPECS if spec.format]
 # Benchmarks that were scored by more than one protocol.
 VERSIONED = {"MMEB", "MMEB-V2", "MMEB-V3", "M-BEIR", "ViDoRe"}
 
@@ -355,7 +355,7 @@ class TestVisionLanguage:
         monkeypatch.chdir(tmp_path)
         names = {"frames": frames}
         exec(program, names)  # a program that this project wrote itself
-        asked, found = ("query", "documents") if spec.reading.mixed else ("queries", "pages")
+        asked, found = ("query", "documents") if spec.format.mixed else ("queries", "pages")
         scores = names["model"].similarity(names[asked], names[found])
         assert bool(scores.isfinite().all())
 

@@ -17,9 +17,8 @@ from PIL import Image
 import zoo
 from tests.bulk_support import make_pictures, make_table
 from zoo.bulk import embed_dataset
-from zoo.bulk.lookup import Inputs
-from zoo.bulk.shards import read_vectors
 from zoo.errors import ArgumentError, DiskFullError
+from zoo.shards.folder import read_vectors
 from zoo.vectors import (
     Vectors,
     check_labels,
@@ -34,6 +33,7 @@ from zoo.vectors import (
     open_vectors,
     vocabulary,
 )
+from zoo.vectors.lookup import Inputs
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ def test_where_the_cache_cannot_be_used_the_page_starts_all_the_same(model, phot
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert right(stored.folder_gallery(model, photos), model)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    from zoo.bulk.shards import ShardFolder
+    from zoo.shards.folder import ShardFolder
 
     folder = ShardFolder(stored.cache_of(model, photos.resolve()))
     folder.create()

@@ -16,9 +16,9 @@ import zoo
 from tests.bulk_support import make_table
 from tests.index_support import BACKENDS, generations_in
 from zoo.bulk import embed_dataset
-from zoo.bulk.shards import ShardFolder
 from zoo.errors import DiskFullError, IndexStateError
 from zoo.index import building, open_index
+from zoo.shards.folder import ShardFolder
 from zoo.strangers.made import mark
 
 

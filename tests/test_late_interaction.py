@@ -31,6 +31,7 @@ from tests.reference.late import (
     write_colqwen2,
 )
 from tests.reference.qwen2_vl import Published, write_qwen2_vl
+from tests.sequence_support import changed
 from zoo.errors import (
     InvalidTextError,
     MissingWeightsError,
@@ -88,8 +89,7 @@ def furthest(a: list[Tensor], b: list[Tensor]) -> float:
 
 def opened_otherwise(folder: Path, like: str, **changes) -> zoo.Embedder:
     """The same folder, read with other switches."""
-    spec = zoo.get_spec(like)
-    spec = replace(spec, reading=replace(spec.reading, **changes))
+    spec = changed(zoo.get_spec(like), **changes)
     ignore = Ignore(["query_prefix", "visual_prompt_prefix"])  # which hold the prompt that may be changed here
     return open_with(VisionLanguage(), folder, Opening("other", like=spec, ignore=ignore)).eval()
 
@@ -257,7 +257,7 @@ def test_words_and_pictures_are_read_apart(name: str) -> None:
     with pytest.raises(UnsupportedModalityError, match="apart"):
         model.encode(Item(text="a page about", image=pages()[0]))
     with pytest.raises(InvalidTextError, match="take it out"):
-        model.encode(f"what is {model.towers[0].encoder.visuals.marks[0]}?")
+        model.encode(f"what is {model.towers[0].encoder.readers['image'].marker}?")
 
 
 # ------------------------------------------------------------------------------------------- similarity, rank, precision

@@ -83,7 +83,7 @@ def test_what_is_built_has_the_registered_facts(name: str) -> None:
     assert model.spec == spec
     assert sum(weight.numel() for weight in model.parameters()) == spec.params
     assert spec.modalities == model.encoder.reads
-    assert model.encoder.backbone.config.model_type == spec.judge.reading.backbone
+    assert model.encoder.backbone.config.model_type == spec.judge.format.backbone
     assert RerankerSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert name not in zoo.list_models(tests=True), "one name, two things"
     assert (Path(zoo.__file__).parent / "rerankers" / f"{spec.family}.py").is_file()
@@ -144,7 +144,7 @@ def test_wrong_facts_are_refused() -> None:
         ("judge", {**facts["judge"], "yes": "no"}, ValueError),
         ("judge", {**facts["judge"], "asked": "elsewhere"}, ValueError),
         ("judge", {**facts["judge"], "kinds": ["text"]}, ValueError),
-        ("judge", {**facts["judge"], "reading": {**facts["judge"]["reading"], "pooling": "mean"}}, ValueError),
+        ("judge", {**facts["judge"], "format": {**facts["judge"]["format"], "attention": "bidirectional"}}, ValueError),
         ("modalities", ["smell"], ValueError),
         ("max_tokens", "many", ArgumentError),
     ]:

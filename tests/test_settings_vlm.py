@@ -139,7 +139,7 @@ def test_the_processors_settings_are_followed(changes: dict[str, Any], base: Pub
     found = []
     for folder in (base.folder, published.folder):
         encoder = zoo.load_model(folder, like=LIKE).towers[0].encoder
-        found.append(encoder.visuals.probe(pixels)["pixel_values"])
+        found.append(encoder.readers["image"].probe(pixels)["pixel_values"])
         theirs.size = encoder.processor.image_processor.size  # the registered model's
     expected = theirs(images=[pixels], return_tensors="pt")["pixel_values"]
     assert (found[0] - expected).abs().max() > 1e-3

@@ -215,7 +215,7 @@ def test_a_resumed_run_has_the_same_bits_and_the_folder_opens(changed, tmp_path)
     opened = load_model(str(tmp_path / "parts"))
     items = [pair.query for pair in changes(4)] + [Item(text="a red bar")]
     assert torch.equal(opened.encode(items), resumed.encode(items))
-    assert opened.towers[0].encoder.reading == whole.towers[0].encoder.reading
+    assert opened.towers[0].encoder.format == whole.towers[0].encoder.format
 
 
 def test_an_adapter_of_a_run_put_on_its_base_gives_the_finished_model(tmp_path):
@@ -424,9 +424,9 @@ def test_a_model_can_be_its_own_teacher_as_its_stage_began(tmp_path):
 
 def test_pictures_with_words_are_decoded_once_in_a_run(tmp_path, monkeypatch):
     model = fresh("vlm2vec-test")
-    visuals, seen = type(model.towers[0].encoder.visuals), []
-    read = visuals.read
-    monkeypatch.setattr(visuals, "read", lambda self, kind, value: seen.append(kind) or read(self, kind, value))
+    images, seen = type(model.towers[0].encoder.readers["image"]), []
+    read = images.read
+    monkeypatch.setattr(images, "read", lambda self, value: seen.append("image") or read(self, value))
     monkeypatch.setattr("zoo.formats.writing._prove", lambda *_: None)  # saving compares vectors of its own pictures
     recipe = quick(steps=8, batch_size=8, negatives=0, query_prompt="Find: ")  # four epochs
     train(model, changes(16), recipe, tmp_path, progress=False, trackers=(), report=False)

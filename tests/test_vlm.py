@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.encoders.rendering import Prompt
-from zoo.encoders.vlm import VlmEncoder
+from tests.sequence_support import read_otherwise
+from zoo.encoders.sequence import SequenceEncoder
+from zoo.encoders.sequence.template import Prompt
 from zoo.errors import (
     EmptyItemError,
     EmptyTextError,
@@ -23,7 +24,7 @@ from zoo.errors import (
 )
 from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
-from zoo.reading import Reading
+from zoo.sequences import SequenceFormat, from_reading
 
 LONG = "Find an image that shows the same thing in another colour."
 
@@ -39,20 +40,16 @@ def model() -> zoo.Embedder:
 
 
 @pytest.fixture(scope="module")
-def encoder(model) -> VlmEncoder:
+def encoder(model) -> SequenceEncoder:
     return model.towers[0].encoder
 
 
-def with_reading(model: zoo.Embedder, **changes) -> VlmEncoder:
+def with_reading(model: zoo.Embedder, **changes) -> SequenceEncoder:
     """The same weights, read otherwise."""
-    from dataclasses import replace
-
-    encoder = model.towers[0].encoder
-    reading = replace(encoder.reading, **changes)
-    return VlmEncoder(encoder.settings, reading, 512, backbone=encoder.backbone, processor=byte_processor())
+    return read_otherwise(model.towers[0].encoder, 512, byte_processor(), **changes)
 
 
-def last(encoder: VlmEncoder, items: list[Item], side: str = "right") -> torch.Tensor:
+def last(encoder: SequenceEncoder, items: list[Item], side: str = "right") -> torch.Tensor:
     """States of the last tokens `(n, width)`."""
     with torch.inference_mode():
         tokens = encoder(encoder.collate([encoder.read(item) for item in items], side))
@@ -110,8 +107,8 @@ def test_attention_is_as_the_reading_says(model):
     """Changing the last words must not reach the first token of a causal backbone, and must of a bidirectional one."""
     for attention, reaches in (("causal", False), ("bidirectional", True)):
         torch.manual_seed(0)
-        reading = Reading(prompt="{{ text }}", attention=attention, pooling="mean")
-        encoder = VlmEncoder(tiny_qwen2_vl(), reading, 512, processor=byte_processor()).eval()
+        reading = SequenceFormat(prompt="{{ text }}", attention=attention)
+        encoder = SequenceEncoder(tiny_qwen2_vl(), reading, {}, 512, processor=byte_processor()).eval()
         with torch.inference_mode():
             a, b = (encoder(encoder.prepare([Item(text=text)])).states[0, 0] for text in ("abcd", "abcx"))
         assert bool((a - b).abs().max() > 1e-4) == reaches
@@ -133,13 +130,13 @@ def test_a_picture_is_looked_at_once_in_a_batch(model, encoder, monkeypatch):
     )
     items = [Item(text=text, image=picture(0)) for text in ("red", "blue", "green", "gold")] + [Item(image=picture(1))]
     together = model.encode(items)
-    assert seen == [2 * len(encoder.read(items[0]).visuals[0].inputs["pixel_values"])]
+    assert seen == [2 * len(encoder.read(items[0]).media[0].inputs["pixel_values"])]
     assert torch.allclose(together, torch.stack([model.encode(item) for item in items]), atol=1e-5)
 
 
 def test_large_pictures_are_read_ahead_by_their_bytes(model, encoder, monkeypatch):
     read = encoder.read(Item(image=picture(0)))
-    assert encoder.size(read) == sum(t.nbytes for t in read.visuals[0].inputs.values()) > 0
+    assert encoder.size(read) == sum(t.nbytes for t in read.media[0].inputs.values()) > 0
     assert encoder.size(encoder.read(Item(text="a"))) == 0
     pulled = []
 
@@ -165,7 +162,7 @@ def test_a_shared_instruction_is_computed_once(model, encoder, monkeypatch):
     with torch.inference_mode():
         assert shared(batch["ids"], batch["mask"]) > len(LONG)
     once = last(encoder, texts)
-    monkeypatch.setattr(VlmEncoder, "_shared_prefix", lambda *_: 0)
+    monkeypatch.setattr(SequenceEncoder, "_shared_prefix", lambda *_: 0)
     assert torch.allclose(once, last(encoder, texts), atol=1e-5)
 
 
@@ -186,7 +183,7 @@ def test_no_prefix_is_shared_where_it_would_be_wrong(model, encoder):
         left = encoder.collate(texts, "left")
         assert encoder._shared_prefix(left["ids"], left["mask"]) == 0
         pictures = encoder.collate([encoder.read(Item(image=picture(i), instruction=LONG)) for i in (0, 0)])
-        first = int((pictures["ids"][0] == encoder.visuals.ids["image"]).nonzero()[0])
+        first = int((pictures["ids"][0] == encoder.readers["image"].token_id).nonzero()[0])
         assert encoder._shared_prefix(pictures["ids"], pictures["mask"]) <= first
 
 
@@ -195,12 +192,12 @@ def test_no_prefix_is_shared_where_it_would_be_wrong(model, encoder):
 
 def test_words_are_cut_and_pictures_never_are(model):
     source = model.towers[0].encoder
-    encoder = VlmEncoder(source.settings, source.reading, 120, backbone=source.backbone, processor=byte_processor())
+    encoder = read_otherwise(source, 120, byte_processor())
     item = Item(text="words " * 400, image=picture(0), instruction="Do it.")
     read = encoder.read(item)
-    pads = read.ids.count(encoder.visuals.ids["image"])
+    pads = read.ids.count(encoder.readers["image"].token_id)
     assert len(read.ids) == 120
-    assert pads == read.visuals[0].tokens > 0
+    assert pads == read.media[0].tokens > 0
     text = encoder.tokenizer.decode(read.ids)
     assert "Do it." in text
     assert (
@@ -211,7 +208,7 @@ def test_words_are_cut_and_pictures_never_are(model):
 
 def test_of_a_megabyte_only_what_can_be_read_is_tokenised(model, monkeypatch):
     source = model.towers[0].encoder
-    encoder = VlmEncoder(source.settings, source.reading, 120, backbone=source.backbone, processor=byte_processor())
+    encoder = read_otherwise(source, 120, byte_processor())
     real, seen = encoder.tokenizer, []
     monkeypatch.setattr(encoder, "tokenizer", lambda text, **options: seen.append(len(text)) or real(text, **options))
     ids = encoder.read(Item(text="words " * 200_000)).ids
@@ -223,9 +220,7 @@ def test_of_a_megabyte_only_what_can_be_read_is_tokenised(model, monkeypatch):
 def test_letters_of_several_tokens_are_cut_whole(model, room):
     source = model.towers[0].encoder
     least = len(source.read(Item(text="a")).ids) - 1
-    encoder = VlmEncoder(
-        source.settings, source.reading, least + room, backbone=source.backbone, processor=byte_processor()
-    )
+    encoder = read_otherwise(source, least + room, byte_processor())
     read = encoder.read(Item(text="🙂🙂🙂"))  # four bytes each
     assert len(read.ids) == least + room // 4 * 4
     assert "\ufffd" not in encoder.tokenizer.decode(read.ids)
@@ -233,7 +228,7 @@ def test_letters_of_several_tokens_are_cut_whole(model, room):
 
 def test_more_pictures_than_the_model_reads(model):
     source = model.towers[0].encoder
-    encoder = VlmEncoder(source.settings, source.reading, 60, backbone=source.backbone, processor=byte_processor())
+    encoder = read_otherwise(source, 60, byte_processor())
     with pytest.raises(TooManyTokensError, match="of its pictures and films; the model reads 60"):
         encoder.read(Item(text="a", image=picture(0, 200, 200)))
 
@@ -333,9 +328,9 @@ def test_readings_that_make_no_sense_are_refused():
         ({"frames": 0}, "at least 1 frame"),
     ):
         with pytest.raises(ValueError, match=said):
-            Reading(prompt="{{ text }}", **facts)
+            from_reading({"prompt": "{{ text }}", **facts})
     with pytest.raises(ValueError, match="unknown switches"):
-        Reading.from_dict({"prompt": "", "colour": "red"})
+        from_reading({"prompt": "", "colour": "red"})
 
 
 def test_non_commercial_weights_warn_once(monkeypatch):

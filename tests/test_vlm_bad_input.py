@@ -12,14 +12,15 @@ from PIL import Image
 
 import zoo
 from tests.every import standing_for
+from tests.sequence_support import changed
 from zoo import errors
 from zoo.embedder.streaming import is_out_of_memory
-from zoo.encoders.fitting import LEAST_VERSION, check_version
+from zoo.encoders.sequence.processor import LEAST_VERSION, check_version
 from zoo.inputs import video as films
 from zoo.inputs.item import Item
 from zoo.registry import get_spec, list_models
 
-READERS = [name for name in list_models("*-test") if get_spec(name).reading]
+READERS = [name for name in list_models("*-test") if get_spec(name).format]
 FILMS = [name for name in READERS if "video" in get_spec(name).modalities]
 MARK = "<|image_pad|>"
 
@@ -128,7 +129,7 @@ def test_words_are_cut_and_pictures_never(model: zoo.Embedder) -> None:
     ):
         read = encoder.read(item)
         assert len(read.ids) <= encoder.max_tokens
-        assert read.ids.count(encoder.visuals.ids["image"]) == sum(visual.tokens for visual in read.visuals)
+        assert read.ids.count(encoder.readers["image"].token_id) == sum(medium.tokens for medium in read.media)
 
 
 def test_more_pictures_than_there_is_room_for(model: zoo.Embedder) -> None:
@@ -203,9 +204,12 @@ def test_an_older_transformers_is_named(model: zoo.Embedder) -> None:
 
 
 def test_a_fingerprint_tells_readings_apart_and_nothing_else(tmp_path: Path) -> None:
-    from dataclasses import replace
 
-    from zoo.models.backbones import byte_processor, vlm_tower
+    from zoo.embedder import Embedder, Tower
+    from zoo.encoders.sequence import sequence
+    from zoo.heads import Identity
+    from zoo.models.backbones import byte_processor
+    from zoo.pooling import LastToken
 
     torch.manual_seed(0)
     plain = zoo.build_model("gme-test")
@@ -216,8 +220,8 @@ def test_a_fingerprint_tells_readings_apart_and_nothing_else(tmp_path: Path) -> 
     assert plain.fingerprint()["preprocessing"] == mark
     marks = {mark}
     for changes in ({"positions": "mrope"}, {"pixels": (784, 9 * 784)}, {"prompt": "{{ media }}{{ text }}"}):
-        spec = replace(plain.spec, reading=replace(plain.spec.reading, **changes))
-        other = vlm_tower(spec, encoder.settings, byte_processor())
+        spec = changed(plain.spec, **changes)
+        other = Embedder(spec, [Tower(sequence(spec, encoder.settings, byte_processor()), LastToken(), Identity())])
         marks.add(other.fingerprint()["preprocessing"])
     assert len(marks) == 4
 

@@ -18,13 +18,14 @@ from tests.reference.qwen2_authors import FAMILIES, PICTURE, TOKEN, furthest, wr
 from tests.reference.qwen2_vl import Published, film, picture, write_qwen2_vl
 from tests.reference.qwen3_vl import write_qwen3_vl
 from tests.reference.vl_utils import fetched, listed, utils
-from zoo.encoders.resizing import fetched_size
-from zoo.encoders.visuals import Visuals
-from zoo.encoders.vlm import VlmEncoder
+from tests.sequence_support import changed, read_otherwise, switches
+from zoo.encoders.sequence import SequenceEncoder, sequence
+from zoo.encoders.sequence.resizing import fetched_size
+from zoo.encoders.sequence.template import Prompt
 from zoo.errors import InvalidPixelsError, TooManyTokensError
 from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl, tiny_qwen3_vl
-from zoo.reading import LATER, Reading
+from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits, from_reading, to_reading
 
 BOUND, TELLS = 1e-5, 1e-3
 RAISES = None
@@ -58,7 +59,7 @@ SIZES = [
     8200,
 ]
 READINGS = json.loads((Path(__file__).parent / "data" / "readings.json").read_text("utf-8"))
-PIXELS = {name: zoo.get_spec(name).reading for name in READINGS if not name.endswith("-test")}
+PIXELS = {name: switches(zoo.get_spec(name)) for name in READINGS if not name.endswith("-test")}
 
 
 # --------------------------------------------------------------------------------------------- grids, without any model
@@ -109,16 +110,16 @@ def test_a_first_resize_decides_the_grid() -> None:
 # ------------------------------------------------------------------------------ pixels, by the processors of the families
 
 
-def visuals_of(name: str, **changes) -> Visuals:
+def encoder_of(name: str, **changes) -> SequenceEncoder:
     """The reader of images and films as a registered model has it, around a processor of that kind with usual budgets."""
-    reading = zoo.get_spec(name).reading
-    reading = replace(reading, prompt="{{ content }}", instruction_marks=(), span="all", added_tokens=(), **changes)
+    plain = {"prompt": "{{ content }}", "instruction_marks": (), "span": "all", "added_tokens": (), **changes}
+    spec = replace(changed(zoo.get_spec(name), **plain), max_tokens=32768)
     kind, config = ("qwen3_vl", tiny_qwen3_vl()) if "qwen3" in name or "wemm" in name else ("qwen2_vl", tiny_qwen2_vl())
     processor, unit = byte_processor(kind), {"qwen3_vl": 32, "qwen2_vl": 28}[kind] ** 2
     least = 64 if kind == "qwen3_vl" else 4
     for part in (processor.image_processor, processor.video_processor):
         part.size = type(part.size)(shortest_edge=least * unit, longest_edge=16384 * unit)
-    return VlmEncoder(config, reading, 32768, processor=processor).visuals
+    return sequence(spec, config, processor)
 
 
 def image(height: int, width: int) -> Image.Image:
@@ -126,7 +127,7 @@ def image(height: int, width: int) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def all_visuals() -> dict[str, Visuals]:
+def encoders() -> dict[str, SequenceEncoder]:
     names = (
         "gme-qwen2vl-2b",
         "rzenembed-qwen2vl-7b",
@@ -134,24 +135,24 @@ def all_visuals() -> dict[str, Visuals]:
         "u-marvel-qwen3vl-4b",
         "lamra-ret-qwen2vl-7b",
     )
-    return {name: visuals_of(name) for name in (*names, "qwen3vl-embedding-2b", "wemm-embedding-2b")}
+    return {name: encoder_of(name) for name in (*names, "qwen3vl-embedding-2b", "wemm-embedding-2b")}
 
 
 @pytest.mark.parametrize(
     ("height", "width"), [(20, 30), (64, 64), (90, 100), (333, 217), (13, 400), (600, 3), (30, 900), (640, 480)]
 )
 def test_pixels_are_those_of_fetch_image_and_the_processor(
-    all_visuals: dict[str, Visuals], height: int, width: int
+    encoders: dict[str, SequenceEncoder], height: int, width: int
 ) -> None:
     """Of every family with a first resize: the same grid, and where it is resized twice the same pixels."""
-    for name, visuals in all_visuals.items():
-        factor, *budget = visuals.reading.pre_resize
+    for name, encoder in encoders.items():
+        factor, *budget = encoder.media["image"].pre_resize
         first = fetched(image(height, width), factor, *budget)
-        theirs = visuals.processor.image_processor(images=[first], return_tensors="pt")
-        ours = visuals.read("image", image(height, width))
+        theirs = encoder.processor.image_processor(images=[first], return_tensors="pt")
+        ours = encoder.readers["image"].read(image(height, width))
         assert torch.equal(ours.inputs["image_grid_thw"], theirs["image_grid_thw"]), name
         difference = (ours.inputs["pixel_values"] - theirs["pixel_values"]).abs()
-        if (factor, *budget) != (visuals.processor.image_processor.patch_size * 2, *visuals.reading.pixels):
+        if (factor, *budget) != (encoder.processor.image_processor.patch_size * 2, *encoder.media["image"].pixels):
             assert difference.max() < BOUND, name
         else:  # one resize by torchvision, where theirs is Pillow's: some pixels are a step or two of 255 apart
             assert difference.max() < 0.05, name
@@ -169,17 +170,17 @@ def test_pixels_are_those_of_fetch_image_and_the_processor(
     ],
 )
 def test_extreme_ratios(name: str, height: int, width: int, first: tuple[int, int]) -> None:
-    visuals, patch = visuals_of(name), 16 if "qwen3" in name else 14
+    encoder, patch = encoder_of(name), 16 if "qwen3" in name else 14
     assert first_size(name, height, width) == first
-    second = processors_own(*first, 28, *visuals.reading.pixels) if patch == 14 else first
-    grid = visuals.read("image", image(height, width)).inputs["image_grid_thw"][0, 1:].tolist()
+    second = processors_own(*first, 28, *encoder.media["image"].pixels) if patch == 14 else first
+    grid = encoder.readers["image"].read(image(height, width)).inputs["image_grid_thw"][0, 1:].tolist()
     assert grid == [side // patch for side in second]
 
 
 @pytest.mark.parametrize("name", ["lamra-ret-qwen2vl-7b", "qwen3vl-embedding-2b", "unite-base-qwen2vl-2b"])
 def test_who_refuses_a_ratio_still_does(name: str) -> None:
     with pytest.raises(InvalidPixelsError, match="aspect ratio must be smaller than 200"):
-        visuals_of(name).read("image", image(2, 900))
+        encoder_of(name).readers["image"].read(image(2, 900))
 
 
 # --------------------------------------------------------------------------------------------------- frames, listed
@@ -187,13 +188,13 @@ def test_who_refuses_a_ratio_still_does(name: str) -> None:
 
 @pytest.mark.parametrize(("frames", "height", "width"), [(7, 44, 70), (8, 44, 70), (1, 300, 50), (3, 480, 640)])
 def test_lists_of_frames_are_read_as_qwen_vl_utils_reads_them(
-    all_visuals: dict[str, Visuals], frames: int, height: int, width: int, tmp_path: Path
+    encoders: dict[str, SequenceEncoder], frames: int, height: int, width: int, tmp_path: Path
 ) -> None:
     """Qwen3-VL-Embedding: multiples of 64 first; the last of an odd number again, at its own time. In any form of frames."""
     pixels = film(1, frames, width, height)
-    visuals = all_visuals["qwen3vl-embedding-2b"]
+    encoder = encoders["qwen3vl-embedding-2b"]
     video, metadata = listed(pixels, total_pixels=7680 * 32 * 32)
-    part = visuals.processor.video_processor
+    part = encoder.processor.video_processor
     theirs = part(
         videos=[video], video_metadata=[metadata], do_sample_frames=False, do_resize=False, return_tensors="pt"
     )
@@ -202,15 +203,15 @@ def test_lists_of_frames_are_read_as_qwen_vl_utils_reads_them(
         Image.fromarray(frame).save(path := tmp_path / f"{i}.png")
         paths.append(path)
     for form in (pixels, paths, [Image.fromarray(frame) for frame in pixels], torch.from_numpy(pixels)):
-        ours = visuals.read("video", form)
+        ours = encoder.readers["video"].read(form)
         assert torch.equal(ours.inputs["video_grid_thw"], theirs["video_grid_thw"])
         assert furthest(ours.inputs["pixel_values_videos"], theirs["pixel_values_videos"]) < BOUND
     if (height, width) == (44, 70):
         assert ours.tokens == 560, "540 without the first resize"
-    assert f"<{(frames - 1 + frames % 2 * 1.0 - 0.5) / 2:.1f} seconds>" in ours.words
+    assert f"<{(frames - 1 + frames % 2 * 1.0 - 0.5) / 2:.1f} seconds>" in ours.place
 
 
-def test_a_file_is_resized_once(all_visuals: dict[str, Visuals], tmp_path: Path) -> None:
+def test_a_file_is_resized_once(encoders: dict[str, SequenceEncoder], tmp_path: Path) -> None:
     """Its frames as decord gives them to qwen-vl-utils, and as here: even in number, no multiples of 64."""
     from tests.test_films import avi
 
@@ -218,11 +219,11 @@ def test_a_file_is_resized_once(all_visuals: dict[str, Visuals], tmp_path: Path)
     (tmp_path / "film.avi").write_bytes(avi(film(2, 57, 70, 44), fps=10))
     ele = {"video": str(tmp_path / "film.avi"), "fps": 1.0, "max_frames": 64, "total_pixels": 7680 * 32 * 32}
     video, metadata = utils.fetch_video(ele, image_patch_size=16, return_video_metadata=True)
-    visuals = all_visuals["qwen3vl-embedding-2b"]
-    theirs = visuals.processor.video_processor(
+    encoder = encoders["qwen3vl-embedding-2b"]
+    theirs = encoder.processor.video_processor(
         videos=[video], video_metadata=[metadata], do_sample_frames=False, do_resize=False, return_tensors="pt"
     )
-    ours = visuals.read("video", tmp_path / "film.avi")
+    ours = encoder.readers["video"].read(tmp_path / "film.avi")
     assert torch.equal(ours.inputs["video_grid_thw"], theirs["video_grid_thw"])
     assert furthest(ours.inputs["pixel_values_videos"], theirs["pixel_values_videos"]) < BOUND
 
@@ -277,10 +278,8 @@ ORDERS = {
 
 
 def rendered(name: str, parts: list[tuple[str, object]], instruction: str = "") -> str:
-    from zoo.encoders.rendering import Prompt
-
-    reading = zoo.get_spec(name).reading
-    return Prompt(reading.prompt).render(parts, reading, instruction)
+    layout = zoo.get_spec(name).format
+    return Prompt(layout.prompt).render(parts, layout, instruction)
 
 
 @pytest.mark.parametrize("name", [name for name, reading in PIXELS.items() if reading.mixed])
@@ -289,7 +288,7 @@ def test_parts_of_the_readme_keep_their_order(name: str) -> None:
     prompt = rendered(name, [("text", "before"), ("image", None), ("text", "after"), ("image", None)])
     if name in ORDERS:
         assert prompt == ORDERS[name]
-    mark = zoo.get_spec(name).reading.image.strip()
+    mark = zoo.get_spec(name).format.marks["image"].strip()
     if "onevision" not in name:
         places = [prompt.index("before"), prompt.index(mark), prompt.index("after"), prompt.rindex(mark)]
         assert places == sorted(places)
@@ -302,7 +301,7 @@ def test_parts_of_the_readme_keep_their_order(name: str) -> None:
 def test_texts_are_joined_as_the_family_joins_them(name: str) -> None:
     """Entries of a chat turn follow one another; VLM2Vec's code puts a space; LLaVA-OneVision's template a line break."""
     spec = zoo.get_spec(name)
-    join = "\n" if "onevision" in name else " " if spec.reading.backbone in ("llava", "llava_next") or "vlm2vec" in name or "b3" in name else ""  # fmt: skip
+    join = "\n" if "onevision" in name else " " if spec.format.backbone in ("llava", "llava_next") or "vlm2vec" in name or "b3" in name else ""  # fmt: skip
     both = [("text", "one"), ("text", "two")]
     assert f"one{join}two" in rendered(name, both)
     after = rendered(name, [("image", None), *both])
@@ -352,15 +351,14 @@ def test_ours_keeps_the_end_and_the_reference_cuts_it(like: str, published: dict
     most = zoo.get_spec(like).max_tokens
     whole, cut = (model.towers[0].encoder.read(long).ids for model in (ours, theirs))
     row = family.fetched(family.row(long))
-    every = replace(ours.towers[0].encoder.reading, truncation="text")
-    uncut = VlmEncoder(ours.towers[0].encoder.settings, every, 10**6, backbone=ours.towers[0].encoder.backbone, processor=ours.towers[0].encoder.processor)  # fmt: skip
+    uncut = read_otherwise(ours.towers[0].encoder, 10**6, truncation="text")
     full = uncut.read(long).ids
     assert row.prompt.endswith(uncut.tokenizer.decode(full[-3:]))
     assert len(whole) == len(cut) == most
     assert whole[-3:] == full[-3:]
     assert cut == full[:most]
     assert furthest(ours.encode([long]), theirs.encode([long])) > TELLS
-    assert theirs.spec.reading.truncation == theirs.towers[0].encoder.reading.truncation == "reference"
+    assert theirs.spec.format.truncation == theirs.towers[0].encoder.format.truncation == "reference"
 
 
 def test_a_cut_is_part_of_the_fingerprint_and_saved(tmp_path: Path, published: dict[str, Published]) -> None:
@@ -369,7 +367,7 @@ def test_a_cut_is_part_of_the_fingerprint_and_saved(tmp_path: Path, published: d
     assert ours.fingerprint()["preprocessing"] != theirs.fingerprint()["preprocessing"]
     assert zoo.load_model(folder, like=like, truncation="text").fingerprint() == ours.fingerprint()
     again = zoo.load_model(theirs.save_pretrained(tmp_path / "saved"))
-    assert again.spec.reading == theirs.spec.reading
+    assert again.spec.format == theirs.spec.format
     with pytest.raises(ValueError, match="truncation must be one of"):
         zoo.load_model(folder, like=like, truncation="right")
     with pytest.raises(ValueError, match="vision-language models"):
@@ -387,25 +385,37 @@ def test_the_reference_cuts_no_image(published: dict[str, Published]) -> None:
 # ----------------------------------------------------------------------------------------------------------- fingerprints
 
 
-def digest(reading: Reading) -> str:
-    return hashlib.sha256(json.dumps(reading.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+def digest(name: str) -> str:
+    spec = zoo.get_spec(name)
+    names = {"pooling": spec.pooling, "projection": spec.projection, "adapter": spec.adapter}
+    flat = to_reading(spec.format, spec.media, **names)
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def test_new_switches_change_no_other_models_fingerprint() -> None:
     """Readings as they were before there were these switches; those that changed are named in the changelog."""
-    changed = {name for name in PIXELS if digest(zoo.get_spec(name).reading) != READINGS[name]}
+    different = {name for name in PIXELS if digest(name) != READINGS[name]}
     text = (Path(__file__).parent.parent / "CHANGELOG.md").read_text("utf-8")
     (bullet,) = [b for b in text.split("\n- ") if b.startswith("Vectors change:") and "qwen-vl-utils" in b]
-    assert {name for name in PIXELS if f"`{name}`" in bullet} == changed
-    assert {"jina-embeddings-v4", "colpali-v1.3", "colqwen2-v1.0-hf", "colmodernvbert"} <= set(PIXELS) - changed
+    assert {name for name in PIXELS if f"`{name}`" in bullet} == different
+    assert {"jina-embeddings-v4", "colpali-v1.3", "colqwen2-v1.0-hf", "colmodernvbert"} <= set(PIXELS) - different
 
 
 def test_a_switch_at_its_default_is_not_written() -> None:
-    plain = Reading(prompt="{{ text }}")
-    assert not set(LATER) & set(plain.to_dict())
-    full = replace(plain, join="", pre_resize=(28, 1, 2), pre_ratio="both", pre_frames=(28, 1, 2), frames_twice=True, truncation="reference")  # fmt: skip
-    assert set(LATER) <= set(full.to_dict())
-    assert Reading.from_dict(json.loads(json.dumps(full.to_dict()))) == full
+    later = {"join": "", "pre_resize": [28, 1, 2], "pre_ratio": "both", "pre_frames": [28, 1, 2], "frames_twice": True, "truncation": "reference"}  # fmt: skip
+    layout, media, names = from_reading({"prompt": "{{ text }}"})
+    assert not set(later) & set(to_reading(layout, media, **names))
+    assert layout.to_dict() == {"prompt": "{{ text }}"}
+    assert media == {}
+    full, limits, names = from_reading({"prompt": "{{ text }}", **later})
+    assert set(later) <= set(to_reading(full, limits, **names))
+    for facts in (full, *limits.values()):
+        assert type(facts).from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
+    assert ImageLimits().to_dict() == VideoLimits().to_dict() == {}
+    assert SequenceFormat("", marks={"image": "<image>", "video": ""}).to_dict() == {
+        "prompt": "",
+        "marks": {"image": "<image>"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -413,4 +423,4 @@ def test_a_switch_at_its_default_is_not_written() -> None:
 )  # fmt: skip
 def test_a_first_resize_has_bounds(facts: dict) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Reading(prompt="{{ text }}", **facts)
+        from_reading({"prompt": "{{ text }}", **facts})

@@ -16,12 +16,13 @@ from safetensors.torch import load_file, save_file
 import zoo
 from tests.hostile_support import bomb, edit, put
 from tests.reference.qwen2_vl import Published, picture, write_adapter, write_qwen2_vl
+from tests.sequence_support import changed
 from zoo import errors
 from zoo.formats.adapters import read_settings
 from zoo.formats.layout import Opening, open_with
 from zoo.formats.vlm import VisionLanguage
 from zoo.inputs.item import Item
-from zoo.reading import Reading
+from zoo.sequences import from_reading
 
 LIKE = "gme-qwen2vl-2b"
 CONFIG, PICTURES, TOKENS = "config.json", "preprocessor_config.json", "tokenizer_config.json"
@@ -130,7 +131,7 @@ def test_configurations_that_do_not_fit(copy: Path, file: str, key: str, value: 
 def test_sizes_of_the_processors_own(copy: Path, key: str, value: int) -> None:
     """Where the reading has no budget of pixels, that of the files holds."""
     spec = zoo.get_spec(LIKE)
-    facts = {**spec.to_dict(), "reading": {**spec.reading.to_dict(), "pixels": []}}
+    facts = changed(spec, pixels=[]).to_dict()
     edit(copy / PICTURES, lambda config: put(config, key, value))
     with pytest.raises(errors.ZooError, match=r"no processor has that|at least .* and at most"):
         open_with(VisionLanguage(), copy, Opening("x", like=zoo.ModelSpec.from_dict(facts)))
@@ -239,19 +240,19 @@ def test_patterns_that_go_back_too_often(tmp_path: Path, pattern: str) -> None:
     [
         ("spec.similarity", "maxsim", "contradict"),
         ("towers.0.pooler.kind", "pooling:EveryToken", "contradict"),
-        ("towers.0.encoder.reading.positions", "mrope", "not the one of its encoder"),
-        ("towers.0.encoder.reading.prompt", "{% for x in text %}{{ x }}{% endfor %}", "not the one|uses"),
+        ("towers.0.encoder.format.positions", "mrope", "not the one of its encoder"),
+        ("towers.0.encoder.format.prompt", "{% for x in text %}{{ x }}{% endfor %}", "not the one|uses"),
         ("towers.0.encoder.max_tokens", 10**12, "no model has over"),
         ("towers.0.encoder.max_tokens", -3, "at least 1 token"),
-        ("towers.0.encoder.reading.frames", 10**9, "no model has over"),
-        ("towers.0.encoder.reading.frames", 10**6, "at most 4,096"),
-        ("towers.0.encoder.reading.square", 10**6, "from 0 to 4,096"),
-        ("towers.0.encoder.reading.total_pixels", 10**12, "no model has over"),
-        ("towers.0.encoder.reading.pixels", [10, 5], "fewest and the most"),
+        ("towers.0.encoder.media.video.frames", 10**9, "no model has over"),
+        ("towers.0.encoder.media.video.frames", 10**6, "at most 4,096"),
+        ("towers.0.encoder.media.image.square", 10**6, "from 0 to 4,096"),
+        ("towers.0.encoder.media.video.total_pixels", 10**12, "no model has over"),
+        ("towers.0.encoder.media.image.pixels", [10, 5], "fewest and the most"),
         ("towers.0.encoder.config.model_type", "bert", "no vision-language backbone"),
         ("towers.0.encoder.config.vision_config.architecture", "local-dir:/etc", "another place"),
-        ("spec.reading.attention", "sideways", "must be one of"),
-        ("spec.reading.colour", "red", "unknown"),
+        ("spec.format.attention", "sideways", "must be one of"),
+        ("spec.format.colour", "red", "unknown"),
     ],
 )
 def test_a_saved_folder_that_was_changed(tmp_path: Path, key: str, value: Any, said: str) -> None:
@@ -267,14 +268,14 @@ def test_every_registered_reading_can_be_saved() -> None:
     from zoo.formats.checks.schema import check_facts
 
     for name in zoo.list_models(tests=True):
-        if (spec := zoo.get_spec(name)).reading is not None:
+        if (spec := zoo.get_spec(name)).format is not None:
             check_facts(json.loads(json.dumps({"format": 1, "spec": spec.to_dict()})), name)
 
 
 @pytest.mark.parametrize("facts", [{"square": 10**5}, {"frames": 10**5}, {"fps": 10**9}, {"pixels": (1, 10**9)}])
 def test_a_reading_has_bounds(facts: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"4,096|64,000,000"):
-        Reading(prompt="{{ text }}", **facts)
+        from_reading({"prompt": "{{ text }}", **facts})
 
 
 # --------------------------------------------------------------------------------------------------------------- like=
@@ -310,6 +311,6 @@ def test_like_is_refused_for_our_own_folders(tmp_path: Path) -> None:
 def test_like_counts_before_the_facts_beside_a_checkpoint(copy: Path) -> None:
     other = zoo.get_spec("ops-mm-embedding-v1-2b")
     (copy / "zoo.json").write_text(json.dumps({"format": 1, "spec": {**other.to_dict(), "dim": 32}}))
-    assert zoo.load_model(copy).spec.reading == other.reading
+    assert zoo.load_model(copy).spec.format == other.format
     model = zoo.load_model(copy, like=LIKE)
-    assert model.spec.reading == model.towers[0].encoder.reading == zoo.get_spec(LIKE).reading
+    assert model.spec.format == model.towers[0].encoder.format == zoo.get_spec(LIKE).format

@@ -19,13 +19,14 @@ from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.reference.llava import PHI35, Published, Row, vectors, write, write_adapter
 from tests.reference.qwen2_vl import QUESTION, SAME, film, items, picture
-from zoo.encoders.vlm import VlmEncoder, open_processor
+from tests.sequence_support import changed, encoder_of
+from zoo.encoders.sequence import SequenceEncoder
+from zoo.encoders.sequence.processor import open_processor
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats.layout import Opening, open_with
 from zoo.formats.vlm import VisionLanguage
 from zoo.inputs.item import Item
 from zoo.models.llava_backbones import llava_processor, tiny_llava
-from zoo.reading import Reading
 
 BOUND, TELLS = 1e-5, 1e-3
 
@@ -184,8 +185,8 @@ def test_a_folder_gives_the_authors_vectors(like: str, published: dict[str, Publ
 )
 def test_a_wrong_switch_would_show(like: str, changes: dict, published: dict[str, Published]) -> None:
     spec, family = zoo.get_spec(like), FAMILIES[like]
-    changes = {k: v(spec.reading.prompt) if callable(v) else v for k, v in changes.items()}
-    otherwise = replace(spec, reading=replace(spec.reading, **changes))
+    changes = {k: v(spec.format.prompt) if callable(v) else v for k, v in changes.items()}
+    otherwise = changed(spec, **changes)
     folder = published[family.folder].folder
     model = open_with(
         VisionLanguage(), folder, Opening("other", allow_pickle=family.allow_pickle, like=otherwise)
@@ -273,11 +274,11 @@ def test_texts_are_split_as_the_tokenizer_file_says(name: str, published: dict[s
         assert tokenizer(text).input_ids == published[name].tokenizer.encode(text).ids
 
 
-def tiny(kind: str, seed: int = 0) -> VlmEncoder:
+def tiny(kind: str, seed: int = 0) -> SequenceEncoder:
     torch.manual_seed(seed)
     films = "<video>" if kind == "llava_onevision" else ""
-    reading = Reading(prompt="{{ media }}\n{{ text }}:", backbone=kind, image="<image>", video=films)
-    return VlmEncoder(tiny_llava(kind), reading, 2048, processor=llava_processor(kind)).eval()
+    reading = {"prompt": "{{ media }}\n{{ text }}:", "backbone": kind, "image": "<image>", "video": films}
+    return encoder_of(tiny_llava(kind), reading, 2048, processor=llava_processor(kind)).eval()
 
 
 KINDS = ("llava", "llava_next", "llava_onevision")
@@ -288,10 +289,11 @@ def test_a_picture_of_any_shape_is_as_long_as_its_features(kind: str) -> None:
     encoder = tiny(kind)
     generator = np.random.default_rng(0)
     shapes = [(1, 1), (1, 300), (300, 1), (2, 500), (28, 28), (57, 113), *generator.integers(2, 400, (25, 2)).tolist()]
-    visuals = [encoder.visuals.read("image", picture(i, *shape)) for i, shape in enumerate(shapes)]
+    reader = encoder.readers["image"]
+    visuals = [reader.read(picture(i, *shape)) for i, shape in enumerate(shapes)]
     with torch.inference_mode():
         order = list(range(len(visuals)))
-        features = encoder.visuals_of("image", encoder.visuals.collate(visuals), order, [v.tokens for v in visuals])
+        features = reader.features(encoder.backbone, reader.collate(visuals), order, [v.tokens for v in visuals])
     assert [len(feature) for feature in features.pooler_output] == [visual.tokens for visual in visuals]
     assert all(bool(feature.isfinite().all()) for feature in features.pooler_output)
 
@@ -395,7 +397,7 @@ def test_a_repository_gives_the_authors_vectors(like: str, child: Child, publish
 
 def test_a_registered_name_knows_how_it_is_read(child: Child, published: dict[str, Published]) -> None:
     spec = zoo.get_spec("unime-v2-llava-onevision-8b").to_dict()
-    facts = {key: spec[key] for key in ("dim", "license", "max_tokens", "reading")}
+    facts = {key: spec[key] for key in ("dim", "license", "max_tokens", "format", "media")}
     answer = embed(child, OURS, "short", spec={"name": OURS, "hub_id": "org/registered", **facts, "dim": 32})
     assert "error" not in answer, answer
     expected = theirs(published, "unime-v2-llava-onevision-8b", items("short"))

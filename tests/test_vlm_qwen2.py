@@ -16,7 +16,8 @@ from tests.reference import llava
 from tests.reference.qwen2_authors import FAMILIES, PICTURE, TOKEN, Family, furthest, vlm2vec, write_marvel
 from tests.reference.qwen2_vl import QUESTION, SAME, Published, film, items, picture, write_qwen2_vl
 from tests.reference.qwen3_vl import write_qwen3_vl
-from zoo.encoders.vlm import VlmEncoder
+from tests.sequence_support import changed
+from zoo.encoders.sequence import SequenceEncoder, sequence
 from zoo.formats.layout import Opening, open_with
 from zoo.formats.vlm import VisionLanguage
 from zoo.inputs.item import Item
@@ -75,13 +76,13 @@ def test_saved_and_opened_again_they_are_the_same(
     model = opened(published(FAMILIES[like]), like)
     again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
     assert furthest(again.encode(some), model.encode(some)) < BOUND
-    assert again.spec.reading == model.spec.reading
+    assert again.spec.format == model.spec.format
+    assert again.spec.media == model.spec.media
 
 
 def opened_otherwise(published: Published, like: str, **changes) -> zoo.Embedder:
     """The same folder, read with other switches."""
-    spec = zoo.get_spec(like)
-    spec = replace(spec, reading=replace(spec.reading, **changes))
+    spec = changed(zoo.get_spec(like), **changes)
     return open_with(VisionLanguage(), published.folder, Opening("other", like=spec)).eval()
 
 
@@ -97,7 +98,7 @@ def opened_otherwise(published: Published, like: str, **changes) -> zoo.Embedder
         ("u-marvel-qwen2vl-7b", {"positions": "mrope"}),
         ("u-marvel-qwen2vl-7b", {"span": "all"}),
         ("lamra-ret-qwen2vl-7b", {"positions": "mrope"}),
-        ("unite-base-qwen2vl-2b", {"prompt": zoo.get_spec("unite-base-qwen2vl-2b").reading.prompt[:-13]}),
+        ("unite-base-qwen2vl-2b", {"prompt": zoo.get_spec("unite-base-qwen2vl-2b").format.prompt[:-13]}),
         ("u-marvel-qwen3vl-4b", {"deepstack": True}),
         ("u-marvel-qwen3vl-4b", {"positions": "mrope"}),
         ("gve-qwen2.5vl-3b", {"positions": "sequential"}),
@@ -123,10 +124,10 @@ def test_a_tiny_picture_is_enlarged_as_the_authors_do(published: Callable[[Famil
 # ------------------------------------------------------------------------------------------------- prompts, to the letter
 
 
-def tiny(name: str) -> VlmEncoder:
+def tiny(name: str) -> SequenceEncoder:
     """A tiny backbone that reads as a registered model does, with the tokens of bytes."""
-    reading = replace(zoo.get_spec(name).reading, pixels=TINY_PIXELS, frame_pixels=())
-    return VlmEncoder(tiny_qwen2_vl(), reading, 2048, processor=byte_processor())
+    spec = changed(zoo.get_spec(name), pixels=TINY_PIXELS, frame_pixels=())
+    return sequence(replace(spec, max_tokens=2048), tiny_qwen2_vl(), byte_processor())
 
 
 def once(ids: list[int]) -> list[int]:

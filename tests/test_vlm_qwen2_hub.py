@@ -79,8 +79,9 @@ def test_a_repository_by_name(repo: str, like: str, child: Child, base: Publishe
 
 def test_a_registered_name(child: Child, base: Published, hub: LoopbackHub) -> None:
     """A model of the zoo knows how its repository is read; here one with GME's reading and a tiny checkpoint."""
-    reading = zoo.get_spec("gme-qwen2vl-2b").reading.to_dict()
-    spec = {"name": "gme-tiny", "dim": 32, "license": "mit", "hub_id": FULL, "max_tokens": 1800, "reading": reading}
+    gme = zoo.get_spec("gme-qwen2vl-2b").to_dict()
+    read = {"format": gme["format"], "media": gme["media"]}
+    spec = {"name": "gme-tiny", "dim": 32, "license": "mit", "hub_id": FULL, "max_tokens": 1800, **read}
     answer = child.call("tests.reference.qwen2_vl:embed", "gme-tiny", spec=spec)["result"]
     assert furthest(torch.tensor(answer["vectors"]), FAMILIES["gme-qwen2vl-2b"].vectors(base, items())) < BOUND
     assert answer["spec"]["name"] == "gme-tiny"

@@ -36,6 +36,7 @@ from tests.reference.qwen3_vl import (
     write_wemm,
 )
 from tests.reference.vl_utils import utils
+from tests.sequence_support import changed
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.formats.layout import Opening, open_with
 from zoo.formats.vlm import VisionLanguage
@@ -143,7 +144,7 @@ def furthest(a: Tensor, b: Tensor) -> float:
 def read_otherwise(published: Published, like: str, **changes) -> zoo.Embedder:
     """The same folder, read with other switches."""
     spec = zoo.get_spec(like)
-    spec = replace(spec, reading=replace(spec.reading, **changes))
+    spec = changed(spec, **changes)
     return open_with(VisionLanguage(), published.folder, Opening("other", like=spec)).eval()
 
 
@@ -192,11 +193,11 @@ def test_unequal_lengths_in_a_batch_change_nothing(
         (QWEN3VL, {"pooling": "mean"}),
         (QWEN3VL, {"pixels": (256 * TOKEN, 1800 * TOKEN)}),
         (QWEN3VL, {"punctuate": False}),
-        (QWEN3VL, {"prompt": zoo.get_spec(QWEN3VL).reading.prompt.rstrip("\n")}),
+        (QWEN3VL, {"prompt": zoo.get_spec(QWEN3VL).format.prompt.rstrip("\n")}),
         (QWEN3VL, {"frame_pixels": (64 * TOKEN, 768 * TOKEN)}),
         (WEMM, {"positions": "sequential"}),
-        (WEMM, {"prompt": zoo.get_spec(WEMM).reading.prompt.removesuffix("<embedding>")}),
-        (WEMM, {"prompt": zoo.get_spec(WEMM).reading.prompt.replace("user\n", "user \n")}),
+        (WEMM, {"prompt": zoo.get_spec(WEMM).format.prompt.removesuffix("<embedding>")}),
+        (WEMM, {"prompt": zoo.get_spec(WEMM).format.prompt.replace("user\n", "user \n")}),
         (WEMM, {"pixels": (4 * TOKEN, 1800 * TOKEN)}),
     ],
 )
@@ -252,14 +253,14 @@ def test_frames_keep_to_both_budgets(
     monkeypatch.setattr(utils, "VIDEO_MAX_TOKEN_NUM", SMALL["frame_pixels"][1] // TOKEN)
     pixels = film(1, frames, width, height)
     theirs = see_list(pixels, total_pixels=SMALL["total_pixels"])
-    ours = small.towers[0].encoder.visuals.read("video", pixels)
-    assert ours.words == theirs.words
+    ours = small.towers[0].encoder.readers["video"].read(pixels)
+    assert ours.place == theirs.words
     assert torch.equal(ours.inputs["video_grid_thw"], theirs.grid)
     assert furthest(ours.inputs["pixel_values_videos"], theirs.patches) < BOUND
 
 
 def test_long_films_are_cut_to_64_frames(small: zoo.Embedder) -> None:
-    seen = small.towers[0].encoder.visuals.read("video", film(1, 200, 32, 32))
+    seen = small.towers[0].encoder.readers["video"].read(film(1, 200, 32, 32))
     assert seen.inputs["video_grid_thw"][0, 0] == 32
 
 

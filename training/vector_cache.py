@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.bulk.fingerprints import check_fingerprint
 from zoo.embedder import Embedder, heads_hash
 from zoo.errors import DiskFullError, FolderError, InputError, UnsafeFolderError, ZooError
 from zoo.fusion import is_default
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.keys import KEY_BYTES, item_key
+from zoo.shards.fingerprints import check_fingerprint
 from zoo.spec import need_one_vector
 from zoo.strangers.folders import Place
 
@@ -275,7 +275,8 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
     digest = hashlib.sha256()
     for position in towers:
         tower = model.readers[position]
-        digest.update(json.dumps(tower.encoder.preprocessing(), sort_keys=True).encode())
+        facts = tower.encoder.hashed(getattr(tower, "pooler", None), model.spec)
+        digest.update(json.dumps(facts, sort_keys=True).encode())
         for name, tensor in sorted(tower.state_dict().items()):
             values = tensor.detach().flatten()
             sample = values[:: max(1, len(values) // 64)].double().cpu().numpy().tobytes()

@@ -80,7 +80,7 @@ def load_model(
             folders and repositories, whose files do not say it. In one string: "hf:org/repo like gme-qwen2vl-2b".
         ignore: settings of the checkpoint's files to read as if they were not there, of those that an UnreadSettingError
             named; a nested one with dots, "text_config.foo".
-        truncation: what a vision-language model cuts off a sequence over its `max_tokens` (see `zoo.reading.Reading`): by
+        truncation: what a vision-language model cuts off a sequence over its `max_tokens` (see `zoo.sequences`): by
             default the end of the last text, so that the prompt's own end stays; "reference" the end of the sequence, as the
             authors' code does. Vectors differ; fingerprints too.
 
@@ -114,7 +114,7 @@ def load_model(
     if truncation is not None:
         model.spec = _truncated(model.spec, truncation)
         for tower in model.towers:
-            tower.encoder.reading = model.spec.reading
+            tower.encoder.format = model.spec.format
     return model.to(device=device, dtype=dtype or torch.float32).eval()
 
 
@@ -128,15 +128,15 @@ def best_device() -> str:
 
 
 def _truncated(spec: ModelSpec, how: str) -> ModelSpec:
-    """The facts of a model that reads over-long sequences otherwise; the reading is part of the fingerprint."""
+    """The facts of a model that reads over-long sequences otherwise; the format is part of the fingerprint."""
     from dataclasses import replace
 
-    if spec.reading is None:
+    if spec.format is None:
         raise ValueError(
             f"truncation={how!r} is for vision-language models, whose prompt goes on behind the text; {spec.name} has no such "
             "prompt: leave it out"
         )
-    return replace(spec, reading=replace(spec.reading, truncation=how))
+    return replace(spec, format=replace(spec.format, truncation=how))
 
 
 def open_model(
@@ -166,7 +166,7 @@ def open_model(
 
 def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
     known = get_spec(like) if like is not None else None
-    if known is not None and known.reading is None and known.attention is None:
+    if known is not None and known.format is None and known.attention is None:
         raise UnknownModelError(
             f"{like} is neither a vision-language model nor a text model whose attention is stated; the files of all others "
             "say themselves how they are read"
@@ -192,8 +192,8 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
             source = spec.source or f"hf:{spec.hub_id}"
             model = _open_source(source, replace(opening, like=spec, revision=revision))
     check_promise(spec, model.spec, "its checkpoint")
-    # The files of all others say how they are read: a loader of its own, or the registered `reading`, is the same for all.
-    if not spec.packaged and spec.reading is None and (not spec.source or spec.source.startswith("hf:")):
+    # The files of all others say how they are read: a loader of its own, or the registered `format`, is the same for all.
+    if not spec.packaged and spec.format is None and (not spec.source or spec.source.startswith("hf:")):
         _check_parts(model, spec)
     model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision)
     return model
@@ -271,14 +271,14 @@ def _told(layout: Layout, opening: Opening, where: str) -> Opening:
         UnrecognisedCheckpointError: its files say themselves how they are read, and the model that was named says it too.
     """
     like = opening.like
-    if "reading" in layout.told:
+    if "sequence" in layout.told:
         return opening
-    if "attention" in layout.told and (like is None or like.reading is None):
+    if "attention" in layout.told and (like is None or like.format is None):
         if like is None:
             return opening
         similarity = like.similarity if "similarity" in layout.told else opening.similarity
         return replace(opening, attention=like.attention, similarity=similarity)
-    if like is not None and (like.reading is not None or like.attention is not None):
+    if like is not None and (like.format is not None or like.attention is not None):
         raise UnrecognisedCheckpointError(
             f"{where} says itself how it is read ({layout.looked_for.partition(':')[0]}); open it without like={like.name!r}"
         )
@@ -289,7 +289,7 @@ def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Emb
     """The model with the facts of zoo.json, which stands beside other libraries' layouts (see `zoo.publishing.exports`)."""
     path = folder / FACTS
     if not path.is_file() or (
-        like is not None and like.reading is not None
+        like is not None and like.format is not None
     ):  # read like another, it has that one's facts
         return model
     spec = ModelSpec.from_dict(read_json(path)["spec"])  # held to the schema by `open_with`

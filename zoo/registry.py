@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.arguments import checked, flag, one_of, optional, text, whole
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
+from zoo.modalities import MODALITIES, Modality
 from zoo.plugins import discover
-from zoo.spec import MODALITIES, NAME, Modality, ModelSpec, check_names
+from zoo.sequences import pooling_of
+from zoo.spec import NAME, ModelSpec, check_names
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -137,10 +139,25 @@ def build_model(name: str) -> "Embedder":
         UnknownModelError: no such name. UnrecognisedCheckpointError: the towers do not give what the facts promise.
     """
     spec = get_spec(name)
-    model = _BUILDERS[name](spec)
+    model = shape_of(spec)
     check_promise(spec, model.spec, f"the builder of {name}")
     model.spec = spec
     return model.eval()
+
+
+def shape_of(spec: ModelSpec) -> "Embedder":
+    """What the builder that is registered under the name of these facts makes of them.
+
+    Raises:
+        UnknownModelError: none is. UnrecognisedCheckpointError: its tower pools otherwise than the facts say.
+    """
+    get_spec(spec.name)
+    model = _BUILDERS[spec.name](spec)
+    if spec.pooling and (found := {pooling_of(tower.pooler) for tower in model.towers}) != {spec.pooling}:
+        raise UnrecognisedCheckpointError(
+            f"{spec.name} is registered with pooling {spec.pooling!r}; its builder pools by {sorted(found)}"
+        )
+    return model
 
 
 def check_promise(spec: ModelSpec, found: ModelSpec, what: str) -> None:

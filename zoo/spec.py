@@ -10,25 +10,31 @@ from typing import Any, Literal, Self, get_args
 
 from zoo.arguments import Check, flag, named_texts, optional, text, texts, whole, wholes, wrong
 from zoo.errors import ArgumentError, TokenVectorsError
-from zoo.reading import Reading
+from zoo.modalities import MODALITIES, Modality
+from zoo.sequences import Limits, SequenceFormat, check_pooling, from_reading, limits_of, limits_to_dict
 
-Modality = Literal["text", "image", "video", "audio", "regions"]
 Similarity = Literal["cosine", "dot", "maxsim"]
 Attention = Literal["causal", "bidirectional"]
 LONGEST_PROMPT = 20_000  # characters of a prompt of a model; the longest that is known has 1,500
-MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
 _LARGEST_LOG = 80  # beyond it the exponential leaves float32
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
 
-def _a_reading(name: str, value: Any) -> Any:
-    if not isinstance(value, Reading | Mapping):
-        raise wrong(name, value, "a zoo.reading.Reading", f"write {name}=Reading(...), or leave it out")
+def _a_format(name: str, value: Any) -> Any:
+    if not isinstance(value, SequenceFormat | Mapping):
+        raise wrong(name, value, "a zoo.sequences.SequenceFormat", f"write {name}=SequenceFormat(...), or leave it out")
+    return value
+
+
+def _limits(name: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise wrong(name, value, "limits by modality", f'write {name}={{"image": ImageLimits(...)}}, or leave it out')
     return value
 
 
 CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("name", "license", "hub_id", "demo", "source", "family", "similarity"), text),
+    **dict.fromkeys(("pooling", "projection", "adapter"), text),
     **dict.fromkeys(("revision", "base", "paper", "default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
     **dict.fromkeys(("modalities", "languages"), texts),
@@ -37,7 +43,8 @@ CHECKS: Mapping[str, Check] = {
     "dims": wholes,
     "params": whole(0),
     "packaged": flag,
-    "reading": optional(_a_reading),
+    "format": optional(_a_format),
+    "media": _limits,
 }
 
 
@@ -63,7 +70,12 @@ class ModelSpec:
         packaged: its weights are inside the installed package.
         source: what `load_model` opens, e.g. "open_clip:ViT-B-32/openai"; "" means the hub_id.
         family: module of `zoo/models/` that defines it.
-        reading: how a vision-language backbone makes one sequence of an item; None for other models.
+        format: how the backbone reads an item as one sequence of text and marked media; None for other models.
+        media: limits of each medium in that sequence, by modality ({"image": ImageLimits(...)}).
+        pooling: what becomes of that sequence's tokens: the "last" one, the "mean", or "tokens" (each is a vector); another
+            pooler by the name of its class. By default the last, with late interaction all tokens.
+        projection: name in the checkpoint of the linear layer behind the backbone ("custom_text_proj"), "" for none.
+        adapter: which one of the adapters in the checkpoint's folder `adapters` is merged ("retrieval"), "" for none.
         similarity: how its vectors are compared: "cosine", of one unit vector an item; "dot", of one vector an item that
             keeps its norm; "maxsim", of one unit vector per token (late interaction).
         attention: whether a text backbone's tokens see each other "causal" or "bidirectional", where the checkpoint's own
@@ -93,7 +105,11 @@ class ModelSpec:
     packaged: bool = False
     source: str = ""
     family: str = ""
-    reading: Reading | None = None
+    format: SequenceFormat | None = None
+    media: Mapping[str, Limits] = field(default_factory=dict)
+    pooling: str = ""
+    projection: str = ""
+    adapter: str = ""
     similarity: Similarity = "cosine"
     attention: Attention | None = None
 
@@ -112,18 +128,28 @@ class ModelSpec:
             raise ValueError(f"{self.name}: similarity must be cosine, dot or maxsim, not {self.similarity!r}")
         if self.attention not in (None, *get_args(Attention)):
             raise ValueError(f"{self.name}: attention must be causal, bidirectional or None, not {self.attention!r}")
-        if isinstance(self.reading, Mapping):
-            object.__setattr__(self, "reading", Reading.from_dict(self.reading))
-        if self.reading is not None and (self.reading.pooling == "tokens") != (self.similarity == "maxsim"):
-            raise ValueError(
-                f"{self.name}: pooling {self.reading.pooling!r} and similarity {self.similarity!r} contradict"
-            )
+        if isinstance(self.format, Mapping):
+            object.__setattr__(self, "format", SequenceFormat.from_dict(self.format))
+        object.__setattr__(self, "media", limits_of(self.media, self.format))
+        self._check_sequence()
         object.__setattr__(self, "modalities", frozenset(self.modalities))
         object.__setattr__(self, "dims", tuple(self.dims))
         object.__setattr__(self, "languages", tuple(self.languages))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
         object.__setattr__(self, "roles", MappingProxyType(dict(self.roles)))
         self._check_prompts()
+
+    def _check_sequence(self) -> None:
+        if self.format is None:
+            if self.media or self.pooling or self.projection or self.adapter:
+                raise ValueError(
+                    f"{self.name}: media, pooling, projection and adapter are of a sequence, and there is no format of one"
+                )
+            return
+        object.__setattr__(self, "pooling", self.pooling or ("tokens" if self.similarity == "maxsim" else "last"))
+        check_pooling(self.format, self.pooling)
+        if (self.pooling == "tokens") != (self.similarity == "maxsim"):
+            raise ValueError(f"{self.name}: pooling {self.pooling!r} and similarity {self.similarity!r} contradict")
 
     def _check_prompts(self) -> None:
         if wrong := [role for role in self.roles if role not in ("query", "document")]:
@@ -164,10 +190,14 @@ class ModelSpec:
         facts["modalities"] = sorted(self.modalities)
         facts["dims"] = list(self.dims)
         # Left out where they say nothing, so that older files of other models stay as they are.
-        if self.reading is None:
-            del facts["reading"]
+        if self.format is None:
+            del facts["format"]
         else:
-            facts["reading"] = self.reading.to_dict()
+            facts["format"] = self.format.to_dict()
+        facts["media"] = limits_to_dict(self.media)
+        for name in ("media", "pooling", "projection", "adapter"):
+            if not facts[name]:
+                del facts[name]
         if self.similarity == "cosine":
             del facts["similarity"]
         facts["roles"], facts["languages"] = dict(self.roles), list(self.languages)
@@ -186,7 +216,9 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
-        """Reads `to_dict`; raises ValueError naming unknown or missing facts."""
+        """Reads `to_dict`, also of before 0.2 (see `zoo.sequences.from_reading`); raises ValueError naming unknown or missing
+        facts."""
+        facts = _without_reading(facts)
         check_names(facts)
         if "default" in (facts.get("prompts") or ()) and "default_prompt_name" not in facts:
             # Older files: the default prompt was the one of this name.
@@ -265,6 +297,15 @@ class Calibration:
     def to_dict(self) -> dict[str, float]:
         """Ready for JSON."""
         return dict(vars(self))
+
+
+def _without_reading(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts of a file of before 0.2, whose one flat record is a format, limits and more facts since."""
+    if "reading" not in facts:
+        return facts
+    layout, media, pooled = from_reading(facts["reading"])
+    others = {name: value for name, value in facts.items() if name != "reading"}
+    return {**others, "format": layout, "media": media, **{name: value for name, value in pooled.items() if value}}
 
 
 def check_names(facts: Mapping[str, Any]) -> None:

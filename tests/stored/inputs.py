@@ -183,7 +183,7 @@ def shape_facts(name: str) -> dict[str, str]:
     with torch.device("meta"):
         model = zoo.build_model(name)
     return {
-        "preprocessing": digest([tower.encoder.preprocessing() for tower in model.towers]),
+        "preprocessing": digest([tower.encoder.hashed(tower.pooler, model.spec) for tower in model.towers]),
         "tensors": digest(shapes(model)),
     }
 

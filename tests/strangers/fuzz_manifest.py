@@ -14,8 +14,8 @@ def prepare(folder: Path) -> None:
 
 def opens(folder: Path) -> None:
     """All that reads the manifest, but for the model."""
-    from zoo.bulk.shards import ShardFolder, unfinished
     from zoo.index import read_manifest
+    from zoo.shards.folder import ShardFolder, unfinished
     from zoo.vectors import open_vectors
 
     manifest = read_manifest(folder)

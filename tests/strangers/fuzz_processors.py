@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.reference.qwen2_vl import write_qwen2_vl
 from tests.strangers.fuzz import mutated_json
-from zoo.encoders.vlm import open_processor
+from zoo.encoders.sequence.processor import open_processor
 from zoo.formats.processors import check_files, image_settings, open_images, transform_of
 from zoo.formats.settings import NOTHING
 from zoo.formats.tokenizer import check_tokenizer

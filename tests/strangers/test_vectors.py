@@ -142,8 +142,8 @@ def test_an_honest_folder_of_a_stranger(sandbox: Sandbox, precision: str):
 
 def test_what_was_checked_is_remembered_by_the_user_alone_and_for_these_bytes(tmp_path: Path, monkeypatch: Any):
     """A change that leaves size and time of writing as they were is looked at again: the system's own time is not set back."""
-    from zoo.bulk import checking
     from zoo.errors import DamagedShardError
+    from zoo.shards import checking
     from zoo.strangers import seen
     from zoo.vectors import open_vectors
 
@@ -173,8 +173,8 @@ def test_what_was_checked_is_remembered_by_the_user_alone_and_for_these_bytes(tm
 @pytest.mark.slow
 def test_a_folder_that_was_made_here_is_not_looked_at_again(tmp_path: Path, monkeypatch: Any):
     from tests.bulk_support import embed, make_table
-    from zoo.bulk import checking
     from zoo.registry import build_model
+    from zoo.shards import checking
     from zoo.vectors import open_vectors
 
     monkeypatch.setattr(checking, "_wrong", lambda *arguments: "it was looked at")

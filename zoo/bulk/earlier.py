@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from zoo.bulk.content import CONTENT_BYTES, UNKNOWN, content_of, size_of
-from zoo.bulk.facts import Bad
 from zoo.bulk.known import Known, id_key, id_keys
-from zoo.bulk.shards import Shard, ShardFolder
-from zoo.bulk.sources import STAMP_BYTES, Record, Source
+from zoo.bulk.sources import Record, Source
+from zoo.shards.content import CONTENT_BYTES, STAMP_BYTES, UNKNOWN, content_of, size_of
+from zoo.shards.facts import Bad
+from zoo.shards.folder import Shard, ShardFolder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,11 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zoo.bulk.content import UNKNOWN, content_of, state_of
 from zoo.bulk.earlier import Earlier, Found
-from zoo.bulk.shards import Shard
 from zoo.bulk.sources import Record, Source
 from zoo.errors import InputError, SourceChangedError, TableError
+from zoo.shards.content import UNKNOWN, content_of, state_of
+from zoo.shards.folder import Shard
 
 if TYPE_CHECKING:
     import numpy as np

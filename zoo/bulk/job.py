@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from zoo._version import __version__
 from zoo.bulk.earlier import Left, Target
-from zoo.bulk.facts import FORMAT, Bad
 from zoo.bulk.feed import Outcome
 from zoo.bulk.known import id_key
 from zoo.bulk.limit import Limit
 from zoo.bulk.plan import Plan
-from zoo.bulk.shards import QUARANTINE, Draft, Row, Shard, ShardFolder
 from zoo.bulk.sources import Source
 from zoo.errors import DiskFullError, FolderError, TooManyBadItemsError
+from zoo.shards.facts import FORMAT, Bad
+from zoo.shards.folder import QUARANTINE, Draft, Row, Shard, ShardFolder
 
 if TYPE_CHECKING:
     import numpy as np

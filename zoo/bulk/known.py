@@ -5,9 +5,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
-from zoo.bulk.shards import Shard, read_vectors
-from zoo.bulk.sources import STAMP_BYTES
+from zoo.shards.content import CONTENT_BYTES, STAMP_BYTES, UNKNOWN
+from zoo.shards.folder import Shard, read_vectors
 
 if TYPE_CHECKING:
     import numpy as np

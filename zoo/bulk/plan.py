@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.bulk.earlier import Earlier, stands
-from zoo.bulk.fingerprints import check_fingerprint
-from zoo.bulk.shards import Shard, ShardFolder
 from zoo.bulk.sources import Source
 from zoo.errors import SourceChangedError
+from zoo.shards.fingerprints import check_fingerprint
+from zoo.shards.folder import Shard, ShardFolder
 
 
 @dataclass(frozen=True)

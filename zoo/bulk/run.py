@@ -26,9 +26,9 @@ from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.opening import prepare
 from zoo.bulk.plan import plan
-from zoo.bulk.shards import ShardFolder
 from zoo.bulk.sources import Source, check_exists, left_alone
 from zoo.errors import ArgumentError, TableError, UnsupportedModalityError
+from zoo.shards.folder import ShardFolder
 from zoo.spec import need_one_vector
 from zoo.strangers.made import mark
 from zoo.tables.ignoring import settings_to_ignore

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.errors import InputError, TableError
+from zoo.shards.content import STAMP_BYTES
 from zoo.tables.choice import unread
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STAMP_BYTES = 16
 KINDS = ("text", "image", "video", "audio")
 ALL = frozenset(KINDS)
 RESERVED = ("id", "reference", "vector")

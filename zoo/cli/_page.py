@@ -14,9 +14,9 @@ from zoo.errors import ZooError
 from zoo.files import write
 
 if TYPE_CHECKING:
-    from zoo.bulk.lookup import Inputs
     from zoo.index import Match
     from zoo.vectors import Vectors
+    from zoo.vectors.lookup import Inputs
 
 SIDE = 256
 # So many of one group are shown: a page with a thumbnail of each of 100,000 images opens in no browser.

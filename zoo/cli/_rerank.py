@@ -10,9 +10,9 @@ from zoo.cli._shared import one_line, positive, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from zoo.bulk.lookup import Inputs
     from zoo.index import Match
     from zoo.reranking import Reranker
+    from zoo.vectors.lookup import Inputs
     from zoo.vectors.reranking import Reranked
 
 NAMES = 'a name of `zoo list --rerankers`, ./FOLDER, or hf:ORG/REPO; of any other checkpoint "./FOLDER like NAME"'

@@ -69,7 +69,7 @@ def opened(
     Args:
         model: whether the model is needed where the vectors are there. check: is called with it before anything is embedded.
     """
-    from zoo.bulk.shards import holds_vectors, unfinished
+    from zoo.shards.folder import holds_vectors, unfinished
     from zoo.vectors import open_vectors
 
     check_output(arguments.csv)

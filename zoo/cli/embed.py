@@ -146,7 +146,7 @@ def _progress(quiet: bool):  # -> bool | zoo.bulk.run.Progress
 
 
 def _say_what_is_saved(folder: object) -> None:
-    from zoo.bulk.shards import ShardFolder
+    from zoo.shards.folder import ShardFolder
 
     manifest = ShardFolder(str(folder)).manifest()
     saved = (manifest.get("building") or manifest["counts"])["inputs"] if manifest else 0

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; status 1 if a filter leaves nothing."""
-    from zoo.bulk.shards import unfinished
+    from zoo.shards.folder import unfinished
     from zoo.vectors import check_export, export_vectors, open_vectors
 
     check_export(arguments.out, arguments.to)

@@ -28,11 +28,11 @@ from zoo.cli._shared import (
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from zoo.bulk.lookup import Inputs
     from zoo.cli._prompt import Search
     from zoo.embedder import Embedder
     from zoo.index import Match
     from zoo.inputs.item import Item
+    from zoo.vectors.lookup import Inputs
 
 EXAMPLES = (
     'zoo search vectors/ "a red motorbike"',
@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Searches, or opens a prompt; status 1 if nothing is found."""
-    from zoo.bulk.shards import unfinished
     from zoo.index import open_index, read_manifest
+    from zoo.shards.folder import unfinished
     from zoo.tables.ignoring import settings_to_ignore
 
     many = arguments.query is None and arguments.image is None
@@ -127,8 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_filter(folder: Path, where: str) -> None:
     """Raises FilterError before a model is loaded."""
-    from zoo.bulk.shards import ShardFolder
     from zoo.index.where import Filter
+    from zoo.shards.folder import ShardFolder
 
     if shards := ShardFolder(folder).finished():
         schema = shards[-1].schema
@@ -176,7 +176,7 @@ def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Sear
 
 def _inputs(arguments: argparse.Namespace, manifest: dict[str, Any]) -> "Inputs":
     """Where the inputs of the vectors are, and which of them are opened."""
-    from zoo.bulk.lookup import Inputs
+    from zoo.vectors.lookup import Inputs
 
     folder, outside = arguments.folder, arguments.allow_outside
     return Inputs.of(folder, manifest, arguments.root, allow_outside=outside, ours=arguments.adopt)

@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _together(spec: "ModelSpec") -> str | None:
     if not {"image", "text"} <= spec.modalities:
         return None
-    if spec.reading and not spec.reading.mixed:
+    if spec.format and not spec.format.mixed:
         return "not in one item: words or pictures"
-    return "read as one sequence" if spec.reading else "each read by its own tower, and fused (zoo.fusion)"
+    return "read as one sequence" if spec.format else "each read by its own tower, and fused (zoo.fusion)"
 
 
 def run(arguments: argparse.Namespace) -> int:

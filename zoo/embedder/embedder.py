@@ -348,7 +348,7 @@ class Embedder(nn.Module):
         self, prompt: str | None = None, dim: int | None = None, prompt_name: str | None = None
     ) -> dict[str, Any]:
         """What must agree for two vectors to be comparable; stored beside vectors on disk. JSON-able."""
-        preprocessing = [tower.encoder.preprocessing() for tower in self.towers]
+        preprocessing = [tower.encoder.hashed(tower.pooler, self.spec) for tower in self.towers]
         # Said only where norms count, so that what was written before of all others stays valid.
         norms = {"similarity": "dot", "heads": heads_hash(self.towers)} if self.spec.similarity == "dot" else {}
         return {

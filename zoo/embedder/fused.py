@@ -12,8 +12,9 @@ from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.errors import NoSuchBlockError
 from zoo.fusion import described, fuse
 from zoo.inputs.item import Item, Tokens
+from zoo.modalities import Modality
 from zoo.similarity import finished
-from zoo.spec import Modality, Similarity
+from zoo.spec import Similarity
 
 
 class Known(NamedTuple):

@@ -18,12 +18,16 @@ class Tower(nn.Module):
 
     Attributes:
         similarity: of the model that the tower is part of, which sets it; with "dot" vectors keep their norms.
+
+    Raises:
+        ValueError: the pooler makes no sense behind the encoder.
     """
 
     similarity: Similarity = "cosine"
 
     def __init__(self, encoder: Encoder, pooler: nn.Module, head: nn.Module) -> None:
         super().__init__()
+        encoder.check_pooler(pooler)
         self.encoder, self.pooler, self.head = encoder, pooler, head
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from zoo.errors import NoSuchBlockError, NotOfferedError, UnreadableTextError
 from zoo.inputs.item import Item, Tokens
-from zoo.spec import Modality
+from zoo.modalities import Modality
+from zoo.spec import ModelSpec
 
 Batch = dict[str, Tensor]
 
@@ -146,8 +147,19 @@ class Encoder(nn.Module):
         """Writes the files that `config` does not hold, such as a tokenizer. Most encoders have none."""
 
     def preprocessing(self) -> dict[str, Any]:
-        """JSON-able description of everything that happens before `forward`; goes into the fingerprint."""
+        """JSON-able description of everything that happens before `forward`."""
         return self.config()
+
+    def hashed(self, pooler: nn.Module | None, spec: ModelSpec) -> dict[str, Any]:
+        """`preprocessing` as fingerprints hash it: in words that never change, or vectors made before would be lost.
+
+        Args:
+            pooler: of the encoder's tower, None where several are fused. spec: of the model.
+        """
+        return self.preprocessing()
+
+    def check_pooler(self, pooler: nn.Module) -> None:
+        """Raises ValueError where this pooler makes no sense behind the encoder."""
 
 
 def one_token(vectors: Tensor) -> Tokens:

@@ -55,7 +55,7 @@ class Layout(ABC):
     Attributes:
         name: of the library that writes it; also begins the names that it opens itself, "timm:…". order: lower is asked first.
         looked_for: what it looks for, in words that begin with the name of the library and a colon.
-        told: what its files do not say and a registered model does: "reading" (`Opening.like`), "attention", "similarity".
+        told: what its files do not say and a registered model does: "sequence" (`Opening.like`), "attention", "similarity".
         reads_adapters: whether it reads an adapter in the folder itself; other layouts refuse one.
     """
 

@@ -16,7 +16,7 @@ from zoo.formats.settings import NOTHING, Ignore, Table, read
 
 if TYPE_CHECKING:
     from zoo.encoders.pixels import PixelTransform
-    from zoo.reading import Reading
+    from zoo.sequences import SequenceFormat
 
 # Pillow's codes of what torch can resize by; transformers fails at the first image by the others.
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -164,21 +164,22 @@ def check_files(folder: Path, processor: Any, ignore: Ignore = NOTHING) -> None:
             read(settings[name], _with(images.PART, arguments), file, ignore, f"{name}.")
 
 
-def check_prefixes(folder: Path, processor: Any, reading: "Reading", ignore: Ignore = NOTHING) -> None:
+def check_prefixes(folder: Path, processor: Any, layout: "SequenceFormat", ignore: Ignore = NOTHING) -> None:
     """Holds the prompts that a processor of ColPali's family names in its file to the ones that the model is read with.
 
     Raises:
         UnreadSettingError: another `query_prefix` or `visual_prompt_prefix`, which transformers would put before an input.
     """
-    from zoo.encoders.rendering import Prompt
+    from zoo.encoders.sequence.template import Prompt
 
     file = folder / "processor_config.json"
     if not file.is_file() or not hasattr(processor, "query_prefix"):
         return
     settings = read_object(file)
-    prompt, bos = Prompt(reading.prompt), processor.tokenizer.bos_token or ""
-    query = prompt.render([("text", "|")], reading, "").partition("|")[0].removeprefix(bos)
-    image = prompt.render([("image", None)], reading, "").removeprefix(f"{reading.image}{bos}").removesuffix("\n")
+    prompt, bos = Prompt(layout.prompt), processor.tokenizer.bos_token or ""
+    query = prompt.render([("text", "|")], layout, "").partition("|")[0].removeprefix(bos)
+    image = prompt.render([("image", None)], layout, "")
+    image = image.removeprefix(f"{layout.marks.get('image', '')}{bos}").removesuffix("\n")
     for key, ours in (("query_prefix", query), ("visual_prompt_prefix", image)):
         if settings.get(key) is not None and (theirs := getattr(processor, key)) != ours:
             ignore.refuse(file, key, theirs, f"the model is read with {ours!r} in its place; pass that as a prompt")

@@ -10,6 +10,7 @@ from zoo.formats.checks.folder import check_folder
 from zoo.formats.checks.schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
 from zoo.formats.checks.schema import PARTS, calibration_of, check_config, part_class, scale_of
 from zoo.formats.checks.sizes import Entry, check_numel, check_shapes, no_memory, no_parameters, read_header
+from zoo.formats.earlier import current
 from zoo.formats.layout import Layout, Opening, open_with, register_layout
 from zoo.spec import ModelSpec
 
@@ -108,8 +109,9 @@ def _check_facts(model: "Embedder", where: str) -> None:
         raise UnrecognisedCheckpointError(
             f"{where}: similarity {spec.similarity!r} and poolers {[type(tower.pooler).__name__ for tower in towers]} contradict"
         )
-    if any(getattr(tower.encoder, "reading", spec.reading) != spec.reading for tower in towers):
-        raise UnrecognisedCheckpointError(f"{where}: the reading of its spec is not the one of its encoder")
+    read = [(getattr(t.encoder, "format", spec.format), getattr(t.encoder, "media", spec.media)) for t in towers]
+    if any(pair != (spec.format, spec.media) for pair in read):
+        raise UnrecognisedCheckpointError(f"{where}: the format of its spec is not the one of its encoder")
     if (dim := getattr(model.fusion, "dim", spec.dim)) != spec.dim:
         raise UnrecognisedCheckpointError(f"{where}: its fusion takes {dim} columns; the model has {spec.dim}")
 
@@ -177,7 +179,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / CONFIG)
+    config = current(read_json(folder / CONFIG), str(folder / CONFIG))
     check_config(config, str(folder / CONFIG))
     for assets in {entry.get("assets", ".") for entry in config["towers"]} - {"."}:
         check_folder(folder / assets, root=folder)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders.sequence.backbones import backbone_of, known_types
 from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import check_heads
@@ -14,6 +15,7 @@ from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.formats.processors import check_files, check_prefixes
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.tokenizer import check_tokenizer
+from zoo.registry import is_registered
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -21,30 +23,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.embedder import Embedder
-    from zoo.encoders.vlm import VlmEncoder
+    from zoo.encoders.sequence import SequenceEncoder
 
 ADAPTER = "adapter_config.json"
 ADAPTERS = "adapters"  # folder of a checkpoint with an adapter for each of several tasks
 FACTS = "zoo.json"
-# What transformers 5 reads; the type that a repository of another name is built as.
-BACKBONES = {
-    name: name
-    for name in (
-        "llava",
-        "llava_next",
-        "llava_onevision",
-        "qwen2_5_vl",
-        "qwen2_vl",
-        "qwen3_5",
-        "qwen3_vl",
-    )
-} | {"instructcir_llava_phi35": "llava"}
-# transformers' retrieval models: a backbone (`vlm`) and the projection of its tokens (`embedding_proj_layer`).
-WRAPPED = {"colmodernvbert": "modernvbert", "colpali": "paligemma", "colqwen2": "qwen2_vl"}
-BACKBONES |= WRAPPED
-# What the configuration of a repository of another name says in transformers' words. InstructCIR's text layers are Phi-3.5
-# cut into Llama's parts (its own modeling_llama.py), whatever kind its configuration names.
-CONVERTED = {"instructcir_llava_phi35": {"model_type": "llava", "text_config": {"model_type": "llama"}}}
 # Known backbones without a class of transformers' own: said by name, not as an unknown layout.
 WITHOUT_CLASS = {
     "llava_qwen": "LLaVA of its authors' own code (LlavaQwenForCausalLM, as LLaVE)",
@@ -53,20 +36,6 @@ WITHOUT_CLASS = {
 # Known to transformers, but read in another way than as one sequence.
 UNREAD = {"mllama": "Llama 3.2 Vision (as mmE5), whose text layers look at pictures by cross-attention"}
 PICKLES = {"model": ("pytorch_model.bin",), "adapter_model": ("adapter_model.bin",)}
-# Names of tensors before transformers 5 → now, below the root of an adapter.
-RENAMED = {
-    "qwen": {
-        r"^language_model\.(layers|norm|embed_tokens)\b": r"model.language_model.\1",  # made for the base class, as ours
-        r"^model\.(layers|norm|embed_tokens)\b": r"model.language_model.\1",
-        r"^visual\.": "model.visual.",
-    },
-    "llava": {
-        r"^language_model\.(layers|norm|embed_tokens)\b": r"model.language_model.\1",
-        r"^language_model\.model\.": "model.language_model.",
-        r"^(model\.)?vision_tower\.(vision_model\.)?": "model.vision_tower.",
-        r"^(multi_modal_projector|image_newline)\b": r"model.\1",
-    },
-}
 
 
 @register_layout
@@ -75,8 +44,10 @@ class VisionLanguage(Layout):
 
     name = "vlm"
     order = 10
-    looked_for = f'vision-language: config.json with "model_type" among {", ".join(sorted(BACKBONES))}, or {ADAPTER}'
-    told = frozenset({"reading"})
+    looked_for = (
+        f'vision-language: config.json with "model_type" among {", ".join(sorted(known_types()))}, or {ADAPTER}'
+    )
+    told = frozenset({"sequence"})
     reads_adapters = True
 
     def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
@@ -87,7 +58,7 @@ class VisionLanguage(Layout):
             return False
         config = read_json("config.json")
         kind = _kind(config) if isinstance(config, dict) else None
-        return isinstance(kind, str) and (kind in BACKBONES or kind in WITHOUT_CLASS or kind in UNREAD)
+        return isinstance(kind, str) and (kind in known_types() or kind in WITHOUT_CLASS or kind in UNREAD)
 
     def files(self, names: set[str]) -> list[str]:
         """Configuration, weights (an adapter's alone where there is one), tokenizer and processor."""
@@ -123,10 +94,9 @@ def _load(folder: Path, opening: Opening) -> "Embedder":
         UnrecognisedCheckpointError: nobody said how it is read, or it is another backbone than that model's.
         MissingWeightsError: weights, adapter or processor are missing, damaged or for another model.
     """
-    from dataclasses import replace
-
     from zoo.encoders.checking import check_transformers
-    from zoo.encoders.vlm import VlmEncoder, open_processor
+    from zoo.encoders.sequence import SequenceEncoder
+    from zoo.encoders.sequence.processor import open_processor
 
     name, like, local = opening.name, opening.like, opening.local
     allow_pickle, dtype, ignore = opening.allow_pickle, opening.dtype, opening.ignore
@@ -134,6 +104,7 @@ def _load(folder: Path, opening: Opening) -> "Embedder":
         like = ModelSpec.from_dict(read_json(folder / FACTS)["spec"])  # held to the schema by check_folder
     own = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
     like = check_backbone(own, like, str(folder))
+    pooler = _pooler_of(like, str(folder))
     base = _base(folder, like, allow_pickle, local) if (folder / ADAPTER).is_file() else folder
     if base != folder:
         check_folder(base)  # transformers would add an adapter that lies there by itself
@@ -148,30 +119,24 @@ def _load(folder: Path, opening: Opening) -> "Embedder":
     files = folder if _has_processor(folder) else base
     processor = open_processor(files, backbone.config.model_type)
     _check(told, lambda: check_files(files, processor, ignore))
-    _check(told, lambda: check_prefixes(files, processor, like.reading, ignore))
+    _check(told, lambda: check_prefixes(files, processor, like.format, ignore))
     _check(told, lambda: check_tokenizer(files, processor.tokenizer, ignore))
-    encoder = VlmEncoder(
+    encoder = SequenceEncoder(
         backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
-        like.reading,
+        like.format,
+        like.media,
         like.max_tokens or 4096,
         backbone=backbone,
         processor=processor,
     )
-    dim = like.dim if like.reading.projection else encoder.width
-    dim = projection.out_features if projection is not None else dim
-    facts = {"name": name, "packaged": False, "source": "", "hub_id": "", "revision": None}
-    spec = replace(like, **facts, dim=dim, dims=tuple(cut for cut in like.dims if cut <= dim))
-    model = assemble(spec, encoder)
-    model.spec = replace(spec, params=sum(p.numel() for p in model.parameters()))
-    if projection is not None:
-        model.towers[0].head.project = projection
-    elif like.reading.projection:
+    model = _assembled(like, encoder, pooler, projection, name)
+    if like.projection and projection is None:
         _read_projection(model, base, allow_pickle)
     if base != folder:
         _merge(model, backbone, folder, allow_pickle, ignore=ignore)
-    if like.reading.adapter:
+    if like.adapter:
         check_folder(folder / ADAPTERS, root=folder, adapter=True)
-        _merge(model, backbone, folder / ADAPTERS, allow_pickle, like.reading.adapter, ignore)
+        _merge(model, backbone, folder / ADAPTERS, allow_pickle, like.adapter, ignore)
     return model
 
 
@@ -185,15 +150,59 @@ def _check(told: bool, check: Callable[[], None]) -> None:
         warnings.warn(str(error), stacklevel=2)
 
 
-def assemble(spec: ModelSpec, encoder: "VlmEncoder") -> "Embedder":
-    """The one tower around an encoder: pooler and head as the reading says."""
+def _pooler_of(like: ModelSpec, where: str) -> "nn.Module":
+    """The pooler of the tower that a checkpoint is read like; an unusual one as its builder has it.
+
+    Args:
+        like: the model that it is read like: a registered one, or the facts of a zoo.json.
+
+    Raises:
+        UnrecognisedCheckpointError: a pooler that the zoo does not have, or one with weights of its own.
+    """
+    from zoo.formats.sizes import no_memory
+    from zoo.pooling import EveryToken, LastToken, Mean
+    from zoo.registry import shape_of
+
+    known = {"last": LastToken, "mean": Mean, "tokens": EveryToken}
+    if like.pooling in known:
+        return known[like.pooling]()
+    if not is_registered(like.name):
+        raise UnrecognisedCheckpointError(
+            f"{where} is read like {like.name}, which is not registered, and pooled by {like.pooling!r}, which the zoo does not "
+            'have; say which registered model it is like: load_model(..., like="gme-qwen2vl-2b")'
+        )
+    with no_memory(where):
+        (tower,) = shape_of(like).towers
+    if any(True for _ in tower.pooler.parameters()):
+        raise UnrecognisedCheckpointError(
+            f"{where}: the pooler of {like.name} has weights, and no checkpoint of a backbone says what they are called"
+        )
+    return tower.pooler
+
+
+def _assembled(
+    like: ModelSpec, encoder: "SequenceEncoder", pooler: "nn.Module", projection: "nn.Linear | None", name: str
+) -> "Embedder":
+    """The model around a loaded encoder.
+
+    Args:
+        projection: the head, where transformers' class has it.
+    """
+    from dataclasses import replace
+
     from zoo.embedder import Embedder, Tower
     from zoo.heads import Identity, Linear
-    from zoo.pooling import EveryToken, LastToken, Mean
 
-    pooler = {"last": LastToken, "mean": Mean, "tokens": EveryToken}[spec.reading.pooling]()
-    head = Linear(encoder.width, spec.dim, bias=True) if spec.reading.projection else Identity()
-    return Embedder(spec, [Tower(encoder, pooler, head)])
+    dim = like.dim if like.projection else encoder.width
+    dim = projection.out_features if projection is not None else dim
+    head = Linear(encoder.width, dim, bias=True) if like.projection else Identity()
+    facts = {"name": name, "packaged": False, "source": "", "hub_id": "", "revision": None}
+    spec = replace(like, **facts, dim=dim, dims=tuple(cut for cut in like.dims if cut <= dim))
+    model = Embedder(spec, [Tower(encoder, pooler, head)])
+    model.spec = replace(spec, params=sum(p.numel() for p in model.parameters()))
+    if projection is not None:
+        head.project = projection
+    return model
 
 
 def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -> ModelSpec:
@@ -219,22 +228,24 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
             f"{where} is a {UNREAD[kind]}; the zoo reads pictures and words as one sequence only. For the same tasks there are "
             "vlm2vec-v2-qwen2vl-2b and gme-qwen2vl-2b"
         )
-    if like is None or like.reading is None:
-        backbone = f"one whose backbone is {BACKBONES[kind]}" if kind in BACKBONES else "one of the same backbone"
+    if like is None or like.format is None:
+        backbone = (
+            f"one whose backbone is {known_types()[kind]}" if kind in known_types() else "one of the same backbone"
+        )
         raise UnrecognisedCheckpointError(
             f"{where} is a vision-language model, and its files do not say how it makes vectors (prompt, positions, pooling). "
             f'Say which registered model it is like, {backbone} (`zoo show` says it): load_model(..., like="gme-qwen2vl-2b")'
         )
     if not config:
         return like
-    if kind not in BACKBONES:
-        raise UnrecognisedCheckpointError(f"{where} is a {kind!r}; the zoo reads {', '.join(sorted(BACKBONES))}")
-    if like.reading.backbone and BACKBONES[kind] != like.reading.backbone:
+    if kind not in known_types():
+        raise UnrecognisedCheckpointError(f"{where} is a {kind!r}; the zoo reads {', '.join(sorted(known_types()))}")
+    if like.format.backbone and known_types()[kind] != like.format.backbone:
         raise UnrecognisedCheckpointError(
-            f"{where} is a {kind}, {like.name} a {like.reading.backbone}: their weights do not fit each other; open it like a "
+            f"{where} is a {kind}, {like.name} a {like.format.backbone}: their weights do not fit each other; open it like a "
             f"model of its own family"
         )
-    if kind in WRAPPED and like.reading.pooling != "tokens":
+    if kind in backbone_of(kind).retrieval and like.similarity != "maxsim":
         raise UnrecognisedCheckpointError(
             f"{where} is a {kind}, with a vector for every token; {like.name} has one for an item: their weights do not fit each "
             "other; open it like a model of late interaction (`zoo list` marks them)"
@@ -258,27 +269,23 @@ def load_backbone(folder: Path, *, allow_pickle: bool, dtype: "torch.dtype | Non
     check_index(folder / "model.safetensors.index.json")
     check_index(folder / "pytorch_model.bin.index.json", ".bin")
     safe = [folder / file for file in files if file.endswith(".safetensors")]
-    check_names(safe, RENAMED[_family(config["model_type"])])
-    opens = AutoModelForPreTraining if config["model_type"] in WRAPPED else AutoModel
+    check_names(safe, backbone_of(config["model_type"]).renamed)
+    retrieval = config["model_type"] in backbone_of(config["model_type"]).retrieval
+    opens = AutoModelForPreTraining if retrieval else AutoModel
     options = _converted(config, str(folder / "config.json"))
     return from_pretrained(opens, folder, allow_pickle, whole=True, dtype=dtype, **options)
 
 
-def _family(model_type: str) -> str:
-    """Whose old names of tensors a backbone has."""
-    return "llava" if "llava" in model_type else "qwen"
-
-
 def _parts(model: "nn.Module") -> "tuple[nn.Module, nn.Linear | None]":
     """The backbone, and the projection behind it where transformers' class has one."""
-    if model.config.model_type not in WRAPPED:
+    if model.config.model_type not in backbone_of(model.config.model_type).retrieval:
         return model, None
     return model.vlm, model.embedding_proj_layer
 
 
 def _in_their_words(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration as transformers has it, where the repository has a name of its own for its kind."""
-    change = CONVERTED.get(config["model_type"], {})
+    change = backbone_of(config["model_type"]).converted.get(config["model_type"], {})
     parts = {key: {**(config.get(key) or {}), **part} for key, part in change.items() if isinstance(part, dict)}
     return {**config, **change, **parts}
 
@@ -289,7 +296,7 @@ def _converted(config: dict[str, Any], where: str) -> dict[str, Any]:
     Raises:
         UnrecognisedCheckpointError: its values are none of that kind.
     """
-    if config["model_type"] not in CONVERTED:
+    if config["model_type"] not in backbone_of(config["model_type"]).converted:
         return {}
     from transformers import AutoConfig
 
@@ -346,7 +353,7 @@ def _read_projection(model: "Embedder", folder: Path, allow_pickle: bool) -> Non
     import torch
     from safetensors import safe_open
 
-    name, layer = model.spec.reading.projection, model.towers[0].head.project
+    name, layer = model.spec.projection, model.towers[0].head.project
     found = {}
     for file in _weights({path.name for path in folder.iterdir()}):
         if file.endswith(".safetensors"):
@@ -385,9 +392,9 @@ def _merge(
         raise MissingWeightsError(f"{folder} has no {ADAPTER}; {model.spec.name} is the sum of a model and an adapter")
     root = nn.Module()
     root.model = backbone
-    if projection := model.spec.reading.projection:
+    if projection := model.spec.projection:
         setattr(root, projection, model.towers[0].head.project)
     unused = r"(?!model\.)" if adapter and not projection else None
-    names = RENAMED[_family(backbone.config.model_type)]
+    names = backbone_of(backbone.config.model_type).renamed
     options = {"allow_pickle": allow_pickle, "adapter": adapter, "unused": unused, "ignore": ignore}
     merge_adapter(root, folder, key_mapping=names, **options)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from zoo.arguments import vectors as some_vectors
 from zoo.arguments import wrong
-from zoo.bulk.fingerprints import check_fingerprint
-from zoo.bulk.shards import full_disk_named
 from zoo.errors import ArgumentError, IndexStateError, NormsLostError, VectorError
 from zoo.index.facts import FORMAT, index_facts
+from zoo.shards.fingerprints import check_fingerprint
+from zoo.shards.folder import full_disk_named
 from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:

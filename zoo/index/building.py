@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.bulk.checking import check_grown
-from zoo.bulk.shards import Shard, ShardFolder, full_disk_named
 from zoo.errors import DamagedShardError, DiskFullError, IndexStateError, ReadOnlyIndexError
 from zoo.index import generations
 from zoo.index.base import FACTS, IndexFacts
 from zoo.index.homes import Home
 from zoo.index.locks import make_folder
 from zoo.index.store import Store
+from zoo.shards.checking import check_grown
+from zoo.shards.folder import Shard, ShardFolder, full_disk_named
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked
 

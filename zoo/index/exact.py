@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from zoo.arguments import checked, mapping, one_of, whole
 from zoo.arguments import path as a_path
-from zoo.bulk.shards import read_vectors
 from zoo.errors import DiskFullError
 from zoo.index.base import IndexFacts, Match, as_float, within
 from zoo.index.segments import SEGMENTS, Snapshot
 from zoo.index.store import Store
+from zoo.shards.folder import read_vectors
 from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:

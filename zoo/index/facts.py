@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
-from zoo.bulk.facts import MOST_COLUMNS, Count, Dim, Precision
 from zoo.errors import ZooError
+from zoo.shards.facts import MOST_COLUMNS, Count, Dim, Precision
 from zoo.strangers.schema import Range, check, parse
 
 if TYPE_CHECKING:

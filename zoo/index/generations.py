@@ -13,10 +13,10 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from zoo.bulk.shards import full_disk_named
 from zoo.errors import IndexStateError
 from zoo.index.base import FACTS
 from zoo.index.locks import LEASE, LOCK, Lease
+from zoo.shards.folder import full_disk_named
 from zoo.strangers.folders import Place
 
 CURRENT = "current"

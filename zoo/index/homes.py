@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.bulk.shards import full_disk_named
 from zoo.errors import ReadOnlyIndexError, ZooError
 from zoo.index import generations
 from zoo.index.locks import Lease
+from zoo.shards.folder import full_disk_named
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked
 from zoo.strangers.made import made_here, mark

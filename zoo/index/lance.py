@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zoo.arguments import checked, mapping, whole
 from zoo.arguments import path as a_path
-from zoo.bulk.checking import allowed
-from zoo.bulk.facts import vector_type
-from zoo.bulk.shards import FULL, full_disk_named, read_vectors
-from zoo.bulk.values import wrong_rows, wrong_vector
 from zoo.errors import FilterError, IndexStateError, ZooError
 from zoo.index.base import FACTS, IndexFacts, Match, as_float, rows_of, within
 from zoo.index.facts import ORIGIN
 from zoo.index.locks import gone
 from zoo.index.store import Store
 from zoo.index.where import Filter
+from zoo.shards.checking import allowed
+from zoo.shards.facts import vector_type
+from zoo.shards.folder import FULL, full_disk_named, read_vectors
+from zoo.shards.values import wrong_rows, wrong_vector
 from zoo.strangers import seen
 from zoo.strangers.folders import Place
 

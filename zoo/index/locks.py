@@ -5,8 +5,8 @@ import os
 import weakref
 from collections.abc import Iterator
 
-from zoo.bulk.shards import full_disk_named
 from zoo.errors import IndexStateError, ReadOnlyIndexError
+from zoo.shards.folder import full_disk_named
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, for_many, locked
 

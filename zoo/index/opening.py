@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.arguments import checked, flag, optional, path, text, whole
 from zoo.arguments import model as a_model
-from zoo.bulk.checking import check_grown
-from zoo.bulk.fingerprints import check_fingerprint
-from zoo.bulk.shards import ShardFolder
 from zoo.errors import IndexStateError, PromptError, ReadOnlyIndexError, ZooError
 from zoo.index.base import ADVICE, VectorIndex
 from zoo.index.building import up_to_date
 from zoo.index.exact import ExactIndex
 from zoo.index.homes import homes_of, prepare, tidy
 from zoo.index.lance import LanceIndex
+from zoo.shards.checking import check_grown
+from zoo.shards.fingerprints import check_fingerprint
+from zoo.shards.folder import ShardFolder
 from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:

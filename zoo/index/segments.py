@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from zoo.bulk.shards import full_disk_named
-from zoo.bulk.values import wrong_rows, wrong_vector
 from zoo.errors import IndexStateError
 from zoo.index.base import FACTS, IndexFacts, rows_of, stored_width
 from zoo.index.facts import segment_facts
 from zoo.index.where import Filter
+from zoo.shards.folder import full_disk_named
+from zoo.shards.values import wrong_rows, wrong_vector
 from zoo.strangers import seen
 from zoo.strangers.arrow import check_plain
 from zoo.strangers.folders import LEFTOVER, Place, name_of

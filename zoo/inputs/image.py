@@ -18,7 +18,7 @@ from zoo.errors import (
     UnsupportedInputError,
 )
 from zoo.inputs.heif import chosen_way, is_heif, largest_size, open_image
-from zoo.spec import Modality
+from zoo.modalities import Modality
 
 if TYPE_CHECKING:
     import numpy as np

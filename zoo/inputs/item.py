@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import EmptyItemError, UnsupportedInputError
-from zoo.spec import Modality
+from zoo.modalities import Modality
 
 if TYPE_CHECKING:
     import numpy as np

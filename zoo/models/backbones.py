@@ -1,11 +1,8 @@
-"""Vision-language backbones by size, and the one tower that all VLM2Vec-style families are."""
+"""Qwen's vision-language backbones by size, the facts of every model on one, and tiny ones that read the bytes of any text."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
+from zoo.registry import Facts
 
 QWEN_TOKENS = {
     "image_token_id": 151655,
@@ -20,19 +17,23 @@ QWEN_MEDIA = {
 }
 
 
-def vlm_tower(spec: ModelSpec, config: dict[str, Any], processor: Any = None) -> "Embedder":
-    """One tower with random weights; without a processor it has the shape only."""
-    from zoo.encoders.vlm import VlmEncoder
-    from zoo.formats.vlm import assemble
-
-    return assemble(spec, VlmEncoder(config, spec.reading, spec.max_tokens, processor=processor))
-
-
-# Facts of every embedder on Qwen2-VL that keeps its width.
-ON_QWEN2_VL: dict[str, dict[str, Any]] = {
+# Facts of every embedder on a backbone that keeps its width.
+ON_QWEN2_VL: dict[str, Facts] = {
     "2b": {"dim": 1536, "params": 2_208_985_600, "base": "Qwen/Qwen2-VL-2B-Instruct"},
     "7b": {"dim": 3584, "params": 7_746_378_240, "base": "Qwen/Qwen2-VL-7B-Instruct"},
 }
+ON_QWEN25_VL: dict[str, Facts] = {
+    "3b": {"dim": 2048, "params": 3_754_622_976, "base": "Qwen/Qwen2.5-VL-3B-Instruct"},
+    "7b": {"dim": 3584, "params": 7_747_169_280, "base": "Qwen/Qwen2.5-VL-7B-Instruct"},
+}
+ON_QWEN3_VL: dict[str, Facts] = {
+    "2b": {"dim": 2048, "params": 2_127_532_032, "base": "Qwen/Qwen3-VL-2B-Instruct"},
+    "4b": {"dim": 2560, "params": 4_437_815_808, "base": "Qwen/Qwen3-VL-4B-Instruct"},
+    "8b": {"dim": 4096, "params": 8_144_793_840, "base": "Qwen/Qwen3-VL-8B-Instruct"},
+}
+# Of a test model on a tiny backbone.
+TINY: Facts = {"dim": 32, "license": "apache-2.0", "max_tokens": 512, "base": None}
+TINY_QWEN2_VL: Facts = {**TINY, "params": 112_704}
 
 
 def qwen2_vl(size: str) -> dict[str, Any]:

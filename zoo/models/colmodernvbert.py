@@ -4,36 +4,33 @@ Teiletche et al., 2025, arxiv:2510.01149, as transformers' ColModernVBertProcess
 Text is a query, a picture a page, cut into tiles and one small copy of the whole; an instruction stands before the query.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zoo.models.backbones import byte_tokenizer, vlm_tower
-from zoo.reading import Reading
-from zoo.registry import register_model
+from zoo.models._parts import Embedder, EveryToken, Linear, Tower, sequence
+from zoo.models.backbones import byte_tokenizer
+from zoo.registry import Facts, register_model
+from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
-
 PAPER = "arxiv:2510.01149"
-COLMODERNVBERT = Reading(
+COLMODERNVBERT = SequenceFormat(
     prompt=(
         "{% if media %}<|begin_of_text|>User:{{ media }}Describe the image.<end_of_utterance>\nAssistant:"
         "{% else %}{{ instruction }}{{ text }}" + 10 * "<end_of_utterance>" + "{% endif %}"
     ),
     backbone="modernvbert",
-    image="<image>",
+    marks={"image": "<image>"},
     special_tokens=True,
     attention="bidirectional",
-    pooling="tokens",
-    projection="custom_text_proj",
     mixed=False,
 )
-FACTS = {
+FACTS: Facts = {
     "modalities": {"text", "image"},
     "paper": PAPER,
     "demo": "search",
     "similarity": "maxsim",
-    "reading": COLMODERNVBERT,
+    "format": COLMODERNVBERT,
+    "projection": "custom_text_proj",
 }
 
 
@@ -49,7 +46,6 @@ def modernvbert() -> dict[str, Any]:
 
 
 @register_model(
-    name="colmodernvbert",
     dim=128,
     params=252_100_736,
     license="mit",
@@ -59,14 +55,16 @@ def modernvbert() -> dict[str, Any]:
     languages=("en",),
     **FACTS,
 )
-def colmodernvbert(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, modernvbert())
+def colmodernvbert(spec: ModelSpec) -> Embedder:
+    encoder = sequence(spec, modernvbert())
+    return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
 
 
-@register_model(name="colmodernvbert-test", dim=16, params=61_392, license="apache-2.0", max_tokens=512, **FACTS)
-def colmodernvbert_test(spec: ModelSpec) -> "Embedder":
+@register_model(dim=16, params=61_392, license="apache-2.0", max_tokens=512, **FACTS)
+def colmodernvbert_test(spec: ModelSpec) -> Embedder:
     processor = _tiny_processor()
-    return vlm_tower(spec, tiny_modernvbert(processor), processor)
+    encoder = sequence(spec, tiny_modernvbert(processor), processor)
+    return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
 
 
 def tiny_modernvbert(processor: Any) -> dict[str, Any]:

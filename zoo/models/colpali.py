@@ -5,34 +5,32 @@ picture a page; an instruction takes the place of "Question: ". PaliGemma attend
 "Query: " before queries when v1.3 was published (0.3.4 to 0.3.12), "Question: " before that, and nothing from 0.3.13 on.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zoo.models.backbones import byte_tokenizer, vlm_tower
-from zoo.reading import Reading
-from zoo.registry import register_model
+from zoo.models._parts import Embedder, EveryToken, Linear, Tower, sequence
+from zoo.models.backbones import TINY, byte_tokenizer
+from zoo.registry import Facts, register_model
+from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
-
 PAPER = "arxiv:2407.01449"
-COLPALI = Reading(
+COLPALI = SequenceFormat(
     prompt=(
         "{% if media %}{{ media }}<bos>Describe the image.\n"
         "{% else %}<bos>{{ instruction or 'Question: ' }}{{ text }}" + 10 * "<pad>" + "\n{% endif %}"
     ),
     backbone="paligemma",
-    image="<image>",
+    marks={"image": "<image>"},
     attention="bidirectional",
-    pooling="tokens",
-    projection="custom_text_proj",
     mixed=False,
 )
-FACTS = {
+FACTS: Facts = {
     "modalities": {"text", "image"},
     "paper": PAPER,
     "demo": "search",
     "similarity": "maxsim",
+    "format": COLPALI,
+    "projection": "custom_text_proj",
 }
 
 
@@ -77,27 +75,20 @@ def paligemma() -> dict[str, Any]:
     hub_id="vidore/colpali-v1.3-hf",
     base="vidore/colpaligemma-3b-pt-448-base",
     max_tokens=8192,
-    reading=COLPALI,
     languages=("en",),
     **FACTS,
 )
-def colpali_v13(spec: ModelSpec) -> "Embedder":
+def colpali_v13(spec: ModelSpec) -> Embedder:
     """In the layout of transformers; weights on the terms of Gemma, the authors' adapter in them under MIT."""
-    return vlm_tower(spec, paligemma())
+    encoder = sequence(spec, paligemma())
+    return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
 
 
-@register_model(
-    name="colpali-test",
-    dim=16,
-    params=96_688,
-    license="apache-2.0",
-    max_tokens=512,
-    reading=COLPALI,
-    **FACTS,
-)
-def colpali_test(spec: ModelSpec) -> "Embedder":
+@register_model(params=96_688, **FACTS, **{**TINY, "dim": 16})
+def colpali_test(spec: ModelSpec) -> Embedder:
     processor = _tiny_processor()
-    return vlm_tower(spec, tiny_paligemma(processor), processor)
+    encoder = sequence(spec, tiny_paligemma(processor), processor)
+    return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
 
 
 def tiny_paligemma(processor: Any) -> dict[str, Any]:

@@ -3,16 +3,12 @@
 Not the other paper of that name (arxiv:2504.00812). The released weights come from follow-up work, as its README says.
 """
 
-from typing import TYPE_CHECKING
-
-from zoo.models.backbones import vlm_tower
-from zoo.models.llava_backbones import llava_phi35, llava_processor, tiny_llava
-from zoo.reading import Reading
-from zoo.registry import register_model
+from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
+from zoo.models.backbones import TINY
+from zoo.models.llava_backbones import ON_LLAVA_PHI35, llava_phi35, llava_processor, tiny_llava
+from zoo.registry import Facts, register_model
+from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
 
 PAPER = "arxiv:2412.05756"
 # The words of generate_test_submission.py, "desribe" included. How captions were put in training is not published: a text
@@ -26,39 +22,30 @@ DESCRIBE = (
 )
 # One turn of Phi-3.5 with the answer's opening. The authors cut three letters, "<s>", off their tokenizer's template, since
 # the processor adds them again: `special_tokens`. That template itself could not be read here.
-INSTRUCTCIR = Reading(
-    prompt=f"<|user|>\n{DESCRIBE}<|end|>\n<|assistant|>\n", backbone="llava", image="<image>", special_tokens=True
+INSTRUCTCIR = SequenceFormat(
+    prompt=f"<|user|>\n{DESCRIBE}<|end|>\n<|assistant|>\n",
+    backbone="llava",
+    marks={"image": "<image>"},
+    special_tokens=True,
 )
+FACTS: Facts = {"modalities": {"text", "image"}, "license": "apache-2.0", "demo": "compose", "format": INSTRUCTCIR}
 
 
 @register_model(
-    name="instructcir-llava-phi35",
-    dim=3072,
-    params=4_038_347_776,
-    modalities={"text", "image"},
-    license="apache-2.0",
-    paper=PAPER,
     hub_id="uta-smile/instructcir_llava_phi35_clip224_lp",
-    base="microsoft/Phi-3.5-mini-instruct",
+    paper=PAPER,
     max_tokens=4096,  # of one longer sequence Phi-3.5 would turn all of a batch by other angles
-    demo="compose",
-    reading=INSTRUCTCIR,
     languages=("en",),
+    **ON_LLAVA_PHI35,
+    **FACTS,
 )
-def instructcir_llava_phi35(spec: ModelSpec) -> "Embedder":
+def instructcir_llava_phi35(spec: ModelSpec) -> Embedder:
     """Published as pickles: `load_model` asks for allow_pickle=True (only tensors are read from them)."""
-    return vlm_tower(spec, llava_phi35())
+    return Embedder(spec, [Tower(sequence(spec, llava_phi35()), LastToken(), Identity())])
 
 
-@register_model(
-    name="instructcir-test",
-    dim=32,
-    params=75_712,
-    modalities={"text", "image"},
-    license="apache-2.0",
-    max_tokens=512,
-    demo="compose",
-    reading=INSTRUCTCIR,
-)
-def instructcir_test(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, tiny_llava("llava"), llava_processor("llava"))
+@register_model(params=75_712, **{**FACTS, **TINY})
+def instructcir_test(spec: ModelSpec) -> Embedder:
+    return Embedder(
+        spec, [Tower(sequence(spec, tiny_llava("llava"), llava_processor("llava")), LastToken(), Identity())]
+    )

@@ -5,93 +5,87 @@ passes run in bfloat16, on CPUs too). Texts and pictures are encoded apart; weig
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from zoo.models.backbones import TINY_PIXELS, byte_processor, qwen2_5_vl, tiny_qwen2_5_vl, vlm_tower
-from zoo.reading import Reading
-from zoo.registry import register_model
+from zoo.models._parts import Embedder, EveryToken, Identity, Linear, Mean, Tower, sequence
+from zoo.models.backbones import ON_QWEN25_VL, TINY, TINY_PIXELS, byte_processor, qwen2_5_vl, tiny_qwen2_5_vl
+from zoo.registry import Facts, register_model
+from zoo.sequences import ImageLimits, SequenceFormat
 from zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
 
 PAPER = "arxiv:2506.18902"
 # Texts without a prefix are queries. Of a picture its marks and tokens are pooled, and not "Describe the image.".
-RETRIEVAL = Reading(
+RETRIEVAL = SequenceFormat(
     prompt=(
         "{% if media %}<|im_start|>user\n{{ media }}Describe the image.<|im_end|>\n"
         "{% else %}{{ instruction or 'Query: ' }}{{ text }}{% endif %}"
     ),
     backbone="qwen2_5_vl",
-    image="<|vision_start|><|image_pad|><|vision_end|>",
+    marks={"image": "<|vision_start|><|image_pad|><|vision_end|>"},
     special_tokens=True,
     positions="mrope",
-    pooling="mean",
     span="vision",
     mixed=False,
-    adapter="retrieval",
 )
 PREFIXES = {"query": "Query: ", "document": "Passage: "}
-PROJECTOR = 2048 * 128 + 128
-FACTS = {
+FACTS: Facts = {
+    **ON_QWEN25_VL["3b"],
     "modalities": {"text", "image"},
     "license": "cc-by-nc-4.0",
     "languages": ("multilingual",),
     "paper": PAPER,
     "hub_id": "jinaai/jina-embeddings-v4",
-    "base": "Qwen/Qwen2.5-VL-3B-Instruct",
     "max_tokens": 32_768,
     "demo": "search",
+    "prompts": PREFIXES,
+    "format": RETRIEVAL,
+    "pooling": "mean",
 }
-SINGLE = {**FACTS, "dim": 2048, "dims": (2048, 1024, 512, 256, 128), "params": 3_754_622_976}
+SINGLE: Facts = {**FACTS, "dims": (2048, 1024, 512, 256, 128)}
 
 
-@register_model(name="jina-embeddings-v4", prompts=PREFIXES, reading=RETRIEVAL, **SINGLE)
-def jina_embeddings_v4(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, qwen2_5_vl("3b"))
+@register_model(adapter="retrieval", **SINGLE)
+def jina_embeddings_v4(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(sequence(spec, qwen2_5_vl("3b")), Mean(), Identity())])
 
 
-@register_model(
-    name="jina-embeddings-v4-text-matching",
-    prompts={"query": "Query: ", "document": "Query: "},
-    reading=replace(RETRIEVAL, adapter="text-matching"),
-    **SINGLE,
-)
-def jina_embeddings_v4_text_matching(spec: ModelSpec) -> "Embedder":
+@register_model(adapter="text-matching", **{**SINGLE, "prompts": {"query": "Query: ", "document": "Query: "}})
+def jina_embeddings_v4_text_matching(spec: ModelSpec) -> Embedder:
     """Both sides are queries, as its authors have it for this task."""
-    return vlm_tower(spec, qwen2_5_vl("3b"))
+    return Embedder(spec, [Tower(sequence(spec, qwen2_5_vl("3b")), Mean(), Identity())])
 
 
-@register_model(name="jina-embeddings-v4-code", prompts=PREFIXES, reading=replace(RETRIEVAL, adapter="code"), **SINGLE)
-def jina_embeddings_v4_code(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, qwen2_5_vl("3b"))
+@register_model(adapter="code", **SINGLE)
+def jina_embeddings_v4_code(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(sequence(spec, qwen2_5_vl("3b")), Mean(), Identity())])
 
 
-@register_model(
-    name="jina-embeddings-v4-multivector",
-    dim=128,
-    params=3_754_622_976 + PROJECTOR,
-    prompts=PREFIXES,
-    similarity="maxsim",
-    reading=replace(RETRIEVAL, pooling="tokens", span="all", projection="multi_vector_projector"),
+# The projection of 2048 dimensions and its bias.
+MULTI: Facts = {
     **FACTS,
-)
-def jina_embeddings_v4_multivector(spec: ModelSpec) -> "Embedder":
-    """A vector for every token, those of "Describe the image." too."""
-    return vlm_tower(spec, qwen2_5_vl("3b"))
+    "dim": 128,
+    "params": FACTS["params"] + 2048 * 128 + 128,
+    "pooling": "tokens",
+    "similarity": "maxsim",
+}
 
 
 @register_model(
-    name="jina-v4-test",
-    dim=32,
-    dims=(32, 16),
-    params=105_312,
-    modalities={"text", "image"},
-    license="apache-2.0",
-    max_tokens=1024,
-    prompts=PREFIXES,
-    demo="search",
-    reading=replace(RETRIEVAL, pixels=TINY_PIXELS, adapter=""),
+    adapter="retrieval",
+    projection="multi_vector_projector",
+    **{**MULTI, "format": replace(RETRIEVAL, span="all")},
 )
-def jina_v4_test(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, tiny_qwen2_5_vl(), byte_processor("qwen2_5_vl"))
+def jina_embeddings_v4_multivector(spec: ModelSpec) -> Embedder:
+    """A vector for every token, those of "Describe the image." too."""
+    encoder = sequence(spec, qwen2_5_vl("3b"))
+    return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
+
+
+TINY_FACTS: Facts = {**FACTS, **TINY, "languages": (), "paper": None, "hub_id": "", "max_tokens": 1024}
+
+
+@register_model(
+    **{**TINY_FACTS, "dims": (32, 16), "params": 105_312, "media": {"image": ImageLimits(pixels=TINY_PIXELS)}}
+)
+def jina_v4_test(spec: ModelSpec) -> Embedder:
+    encoder = sequence(spec, tiny_qwen2_5_vl(), byte_processor("qwen2_5_vl"))
+    return Embedder(spec, [Tower(encoder, Mean(), Identity())])

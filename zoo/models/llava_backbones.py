@@ -3,6 +3,15 @@
 from typing import Any
 
 from zoo.models.backbones import byte_specials, byte_tokenizer
+from zoo.registry import Facts
+
+# Facts of every embedder on a backbone that keeps its width.
+ON_LLAVA_NEXT: dict[str, Facts] = {
+    "mistral-7b": {"dim": 4096, "params": 7_435_413_504, "base": "llava-hf/llava-v1.6-mistral-7b-hf"},
+    "llama3-8b": {"dim": 4096, "params": 7_829_678_080, "base": "lmms-lab/llama3-llava-next-8b"},
+}
+ON_LLAVA_ONEVISION: Facts = {"dim": 3584, "params": 7_485_580_832, "base": "llava-hf/llava-onevision-qwen2-7b-ov-hf"}
+ON_LLAVA_PHI35: Facts = {"dim": 3072, "params": 4_038_347_776, "base": "microsoft/Phi-3.5-mini-instruct"}
 
 TINY_CROPS = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]
 _CLIP_LARGE = {

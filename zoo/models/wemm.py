@@ -5,15 +5,12 @@ Zhou et al., 2026, arxiv:2608.24053; read as examples/transformers_inference.py 
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from zoo.models.backbones import TINY_PIXELS, byte_processor, qwen3_5, tiny_qwen3_5, vlm_tower
-from zoo.reading import Reading
-from zoo.registry import register_model
+from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
+from zoo.models.backbones import TINY, TINY_PIXELS, byte_processor, qwen3_5, tiny_qwen3_5
+from zoo.registry import Facts, register_model
+from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
 
 PAPER = "arxiv:2608.24053"
 TOKEN = 32 * 32  # pixels
@@ -22,7 +19,7 @@ VOCABULARY = 248_078  # Qwen3.5's without its unused end, and <embedding>
 # tokenizer, which `open_processor` keeps. An instruction stands before the words as mteb puts it there (the card has none).
 # Images and frames are resized twice, by qwen-vl-utils to its own defaults and by the processor as its files say (of a film
 # 25,165,824 pixels at most, Qwen3.5's; not verified).
-WEMM = Reading(
+WEMM = SequenceFormat(
     prompt=(
         "<|im_start|>user\n"
         "{% if not instruction %}{{ content }}"
@@ -31,78 +28,75 @@ WEMM = Reading(
         "<|im_end|><embedding>"
     ),
     backbone="qwen3_5",
-    image="<|vision_start|><|image_pad|><|vision_end|>",
-    video="<|video_pad|>",
+    marks={"image": "<|vision_start|><|image_pad|><|vision_end|>", "video": "<|video_pad|>"},
     special_tokens=True,
     positions="mrope",
-    frame_pixels=(128 * TOKEN, 768 * TOKEN),
+    join="",
+)
+IMAGES = ImageLimits(pre_resize=(32, 4 * TOKEN, 16384 * TOKEN))
+VIDEOS = VideoLimits(
     frames=64,
     fps=2.0,
-    join="",
-    pre_resize=(32, 4 * TOKEN, 16384 * TOKEN),
-    pre_frames=(64, 4 * 64 * 64, 16384 * 64 * 64),
-    frames_twice=True,
+    pixels=(128 * TOKEN, 768 * TOKEN),
+    pre_resize=(64, 4 * 64 * 64, 16384 * 64 * 64),
+    twice=True,
 )
-FACTS = {
+FACTS: Facts = {
     "modalities": {"text", "image", "video"},
     "license": "apache-2.0",
     "languages": ("en", "zh"),
     "paper": PAPER,
     "max_tokens": 262_144,
     "demo": "compose",
-    "reading": WEMM,
+    "format": WEMM,
+    "media": {"image": IMAGES, "video": VIDEOS},
 }
 
 
 @register_model(
-    name="wemm-embedding-2b",
+    hub_id="tencent/WeMM-Embedding-2B",
+    base="Qwen/Qwen3.5-2B",
     dim=2048,
     dims=(2048, 1024, 512, 256, 128, 64),
     params=2_212_746_048,
-    hub_id="tencent/WeMM-Embedding-2B",
-    base="Qwen/Qwen3.5-2B",
     **FACTS,
 )
-def wemm_embedding_2b(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, qwen3_5("2b", VOCABULARY))
+def wemm_embedding_2b(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(sequence(spec, qwen3_5("2b", VOCABULARY)), LastToken(), Identity())])
 
 
 @register_model(
-    name="wemm-embedding-4b",
+    hub_id="tencent/WeMM-Embedding-4B",
+    base="Qwen/Qwen3.5-4B",
     dim=2560,
     dims=(2560, 1024, 512, 256, 128, 64),
     params=4_538_646_016,
-    hub_id="tencent/WeMM-Embedding-4B",
-    base="Qwen/Qwen3.5-4B",
     **FACTS,
 )
-def wemm_embedding_4b(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, qwen3_5("4b", VOCABULARY))
+def wemm_embedding_4b(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(sequence(spec, qwen3_5("4b", VOCABULARY)), LastToken(), Identity())])
 
 
 @register_model(
-    name="wemm-embedding-9b",
+    hub_id="tencent/WeMM-Embedding-9B",
+    base="Qwen/Qwen3.5-9B",
     dim=4096,
     dims=(4096, 2048, 1024, 512, 256, 128, 64),
     params=8_391_703_792,
-    hub_id="tencent/WeMM-Embedding-9B",
-    base="Qwen/Qwen3.5-9B",
     **FACTS,
 )
-def wemm_embedding_9b(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, qwen3_5("9b", VOCABULARY))
+def wemm_embedding_9b(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(sequence(spec, qwen3_5("9b", VOCABULARY)), LastToken(), Identity())])
 
 
-@register_model(
-    name="wemm-test",
-    dim=32,
-    dims=(32, 16),
-    params=144_688,
-    modalities={"text", "image", "video"},
-    license="apache-2.0",
-    max_tokens=1024,
-    demo="compose",
-    reading=replace(WEMM, pixels=TINY_PIXELS, frame_pixels=(4 * TOKEN, 6 * TOKEN), frames=8),
-)
-def wemm_test(spec: ModelSpec) -> "Embedder":
-    return vlm_tower(spec, tiny_qwen3_5(), byte_processor("qwen3_vl"))
+TINY_MEDIA = {
+    "image": replace(IMAGES, pixels=TINY_PIXELS),
+    "video": replace(VIDEOS, frames=8, pixels=(4 * TOKEN, 6 * TOKEN)),
+}
+TINY_FACTS: Facts = {**FACTS, **TINY, "languages": (), "paper": None, "max_tokens": 1024}
+
+
+@register_model(dims=(32, 16), params=144_688, **{**TINY_FACTS, "media": TINY_MEDIA})
+def wemm_test(spec: ModelSpec) -> Embedder:
+    encoder = sequence(spec, tiny_qwen3_5(), byte_processor("qwen3_vl"))
+    return Embedder(spec, [Tower(encoder, LastToken(), Identity())])

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zoo.models.backbones import TINY_PIXELS, byte_processor, qwen3_vl, tiny_qwen3_vl
-from zoo.reading import Reading
 from zoo.reranking.parts import random_reranker
 from zoo.reranking.registry import register_reranker
 from zoo.reranking.spec import Judge, RerankerSpec
+from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 
 if TYPE_CHECKING:
     from zoo.reranking.reranker import Reranker
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TOKEN = 32 * 32  # pixels
 # Budgets as those of the embedders (zoo/models/qwen3vl_embedding.py); an instruction gets no full stop here.
 QWEN3VL = Judge(
-    Reading(
+    SequenceFormat(
         prompt=(
             "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
             'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n<Instruct>: '
@@ -26,19 +26,21 @@ QWEN3VL = Judge(
             "{{ content }}<|im_end|>\n<|im_start|>assistant\n"
         ),
         backbone="qwen3_vl",
-        image="<|vision_start|><|image_pad|><|vision_end|>",
-        video="<|video_pad|>",
+        marks={"image": "<|vision_start|><|image_pad|><|vision_end|>", "video": "<|video_pad|>"},
         special_tokens=True,
         positions="mrope",
-        pixels=(4 * TOKEN, 1800 * TOKEN),
-        frame_pixels=(128 * TOKEN, 768 * TOKEN),
-        total_pixels=10 * 768 * TOKEN,
-        frames=64,
-        fps=1.0,
         join="",
-        pre_resize=(32, 4 * TOKEN, 1800 * TOKEN),
-        pre_frames=(64, 4 * 64 * 64, 16384 * 64 * 64),
     ),
+    media={
+        "image": ImageLimits(pixels=(4 * TOKEN, 1800 * TOKEN), pre_resize=(32, 4 * TOKEN, 1800 * TOKEN)),
+        "video": VideoLimits(
+            frames=64,
+            fps=1.0,
+            pixels=(128 * TOKEN, 768 * TOKEN),
+            total_pixels=10 * 768 * TOKEN,
+            pre_resize=(64, 4 * 64 * 64, 16384 * 64 * 64),
+        ),
+    },
     query="<Query>:",
     document="\n<Document>:",
     yes="yes",
@@ -77,23 +79,23 @@ def qwen3vl_reranker_8b(spec: RerankerSpec) -> "Reranker":
     return random_reranker(spec, qwen3_vl("8b"))
 
 
+TINY_IMAGES = ImageLimits(pixels=TINY_PIXELS, pre_resize=(32, *TINY_PIXELS))
+TINY_VIDEOS = VideoLimits(
+    frames=8,
+    fps=1.0,
+    pixels=(4 * TOKEN, 6 * TOKEN),
+    total_pixels=32 * TOKEN,
+    pre_resize=(64, 4 * 64 * 64, 16384 * 64 * 64),
+)
+
+
 @register_reranker(
     name="qwen3vl-reranker-test",
     modalities={"text", "image", "video"},
     license="apache-2.0",
     max_tokens=1024,
     params=143_424,
-    judge=replace(
-        QWEN3VL,
-        reading=replace(
-            QWEN3VL.reading,
-            pixels=TINY_PIXELS,
-            frame_pixels=(4 * TOKEN, 6 * TOKEN),
-            total_pixels=32 * TOKEN,
-            frames=8,
-            pre_resize=(32, *TINY_PIXELS),
-        ),
-    ),
+    judge=replace(QWEN3VL, media={"image": TINY_IMAGES, "video": TINY_VIDEOS}),
 )
 def qwen3vl_reranker_test(spec: RerankerSpec) -> "Reranker":
     return random_reranker(spec, tiny_qwen3_vl(), byte_processor("qwen3_vl"))

@@ -29,7 +29,7 @@ from zoo.reranking.saving import load_saved
 from zoo.reranking.spec import RerankerSpec
 
 if TYPE_CHECKING:
-    from zoo.encoders.vlm import VlmEncoder
+    from zoo.encoders.sequence import SequenceEncoder
 
 _HUB = "hf:"
 _PLACES = ("./", "../", "/", "~")
@@ -141,7 +141,7 @@ def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str
             )
         return model
     spec = known or _by_backbone(config, folder)
-    modalities = frozenset({"text", "image"} | ({"video"} if spec.judge.reading.video else set()))
+    modalities = frozenset({"text", *spec.judge.format.marks})
     # Settings of a registered reranker's own files that nothing reads are told; of all others they are refused.
     kind = as_model(replace(spec, modalities=modalities))
     told = Opening(name, like=kind, local=local, allow_pickle=how.allow_pickle, ignore=how.ignore)
@@ -165,14 +165,14 @@ def _by_backbone(config: dict[str, Any], folder: Path) -> RerankerSpec:
         raise UnrecognisedCheckpointError(
             f"{folder} is a {kind!r}, which is asked in several ways; say like= one of {names}"
         )
-    known = sorted({registry.get_reranker_spec(name).judge.reading.backbone for name in registry.list_rerankers()})
+    known = sorted({registry.get_reranker_spec(name).judge.format.backbone for name in registry.list_rerankers()})
     raise UnrecognisedCheckpointError(
         f"{folder} is a {kind!r}, for which there is no reranker; known are {', '.join(known)}"
     )
 
 
 def _vocabulary_rows(
-    folder: Path, config: dict[str, Any], encoder: "VlmEncoder", ids: list[int], allow_pickle: bool
+    folder: Path, config: dict[str, Any], encoder: "SequenceEncoder", ids: list[int], allow_pickle: bool
 ) -> Tensor:
     """Rows `(len(ids), width)` of the projection to the vocabulary, which may be the token table."""
     if config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False)):

@@ -7,7 +7,7 @@ from zoo.reranking.spec import RerankerSpec
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from zoo.encoders.vlm import VlmEncoder
+    from zoo.encoders.sequence import SequenceEncoder
     from zoo.reranking.reranker import Reranker
 
 
@@ -20,22 +20,25 @@ def as_model(spec: RerankerSpec) -> ModelSpec:
         license=spec.license,
         hub_id=spec.hub_id,
         max_tokens=spec.max_tokens,
-        reading=spec.judge.reading,
+        format=spec.judge.format,
+        media=spec.judge.media,
     )
 
 
 def encoder_of(
     spec: RerankerSpec, config: dict[str, Any], *, processor: Any = None, assets: Path | None = None
-) -> "VlmEncoder":
+) -> "SequenceEncoder":
     """What reads a pair as one sequence, with random weights.
 
     Args:
         config: of the backbone. processor, assets: a transformers processor, or the folder of its files; with neither the
             encoder has its shape only.
     """
-    from zoo.encoders.vlm import VlmEncoder
+    from zoo.encoders.sequence import SequenceEncoder
 
-    return VlmEncoder(config, spec.judge.reading, spec.max_tokens, assets=assets, processor=processor)
+    return SequenceEncoder(
+        config, spec.judge.format, spec.judge.media, spec.max_tokens, assets=assets, processor=processor
+    )
 
 
 def random_reranker(spec: RerankerSpec, config: dict[str, Any], processor: Any = None) -> "Reranker":

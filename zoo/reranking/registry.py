@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.arguments import checked, flag, one_of, optional, text, whole
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
+from zoo.modalities import MODALITIES, Modality
 from zoo.plugins import discover
 from zoo.reranking.spec import RerankerSpec, check_names
-from zoo.spec import MODALITIES, NAME, Modality
+from zoo.spec import NAME
 
 if TYPE_CHECKING:
     from zoo.reranking.reranker import Reranker
@@ -121,7 +122,7 @@ def for_backbone(model_type: object) -> list[RerankerSpec]:
     specs = [_SPECS[name] for name in list_rerankers()]
     ways: list[RerankerSpec] = []
     for spec in specs:
-        if spec.judge.reading.backbone == model_type and all(spec.judge != other.judge for other in ways):
+        if spec.judge.format.backbone == model_type and all(spec.judge != other.judge for other in ways):
             ways.append(spec)
     return ways
 

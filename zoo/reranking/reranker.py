@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole
 from zoo.arguments import dtype as a_dtype
 from zoo.embedder import Hit
-from zoo.encoders.vlm import content_of
+from zoo.encoders.sequence import content_of
 from zoo.encoders.windows import batches
 from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedModalityError
 from zoo.inputs.item import Item, as_item
@@ -24,7 +24,7 @@ from zoo.pooling import LastToken
 from zoo.reranking.spec import RerankerSpec
 
 if TYPE_CHECKING:
-    from zoo.encoders.vlm import VlmEncoder
+    from zoo.encoders.sequence import SequenceEncoder
 
 _WINDOW = 64  # pairs that are read before they are scored, two times over: of thousands the images would not all fit
 
@@ -45,7 +45,7 @@ class Reranker(nn.Module):
             for no. spec: its facts, and how a pair is laid out.
     """
 
-    def __init__(self, encoder: "VlmEncoder", answer: Tensor, spec: RerankerSpec) -> None:
+    def __init__(self, encoder: "SequenceEncoder", answer: Tensor, spec: RerankerSpec) -> None:
         super().__init__()
         self.encoder, self.spec = encoder, spec
         self.register_buffer("answer", answer)

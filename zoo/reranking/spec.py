@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from zoo.arguments import Check, optional, text, texts, whole, wrong
 from zoo.errors import ArgumentError
-from zoo.reading import Reading
-from zoo.spec import MODALITIES, Modality
+from zoo.modalities import MODALITIES, Modality
+from zoo.sequences import Limits, SequenceFormat, limits_of, limits_to_dict
 
 LONGEST_WORDS = 2_000  # characters of what stands before a query or a document
 ASKED = ("prompt", "query")
@@ -20,7 +20,8 @@ class Judge:
     """How a model is asked about one query and one document.
 
     Attributes:
-        reading: of the whole sequence; its `content` is the query, then the document, with the words before each.
+        format: of the whole sequence; its `content` is the query, then the document, with the text before each.
+        media: limits of each medium, by modality.
         query, document: those words. yes, no: the answers whose first tokens are compared.
         kinds: order of what a query or document holds. asked: where an instruction stands, in the "prompt" by itself or
             before the text of the "query".
@@ -29,19 +30,23 @@ class Judge:
         ArgumentError: a value of another type. ValueError: one that it cannot have.
     """
 
-    reading: Reading
+    format: SequenceFormat
     query: str
     document: str
     yes: str
     no: str
     kinds: tuple[Kind, ...] = ("image", "video", "text")
     asked: Literal["prompt", "query"] = "prompt"
+    media: Mapping[str, Limits] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.reading, Mapping):
-            object.__setattr__(self, "reading", Reading.from_dict(self.reading))
-        if not isinstance(self.reading, Reading):
-            raise wrong("reading", self.reading, "a zoo.reading.Reading", "write reading=Reading(...)")
+        if isinstance(self.format, Mapping):
+            object.__setattr__(self, "format", SequenceFormat.from_dict(self.format))
+        if not isinstance(self.format, SequenceFormat):
+            raise wrong("format", self.format, "a zoo.sequences.SequenceFormat", "write format=SequenceFormat(...)")
+        if not isinstance(self.media, Mapping):
+            raise wrong("media", self.media, "limits by modality", 'write media={"image": ImageLimits(...)}')
+        object.__setattr__(self, "media", limits_of(self.media, self.format))
         for name in ("query", "document", "yes", "no", "asked"):
             if len(text(name, getattr(self, name))) > LONGEST_WORDS:
                 raise ValueError(f"{name} of a judge has at most {LONGEST_WORDS:,} characters")
@@ -52,12 +57,20 @@ class Judge:
             raise ValueError(f"asked of a judge must be one of {', '.join(ASKED)}, not {self.asked!r}")
         if not self.yes or not self.no or self.yes == self.no:
             raise ValueError(f"a judge compares two answers, not {self.yes!r} and {self.no!r}")
-        if self.reading.pooling != "last" or self.reading.attention != "causal":
-            raise ValueError("a judge reads the state before its answer: attention causal, pooling last")
+        if self.format.attention != "causal":
+            raise ValueError("a judge reads the state before its answer: its attention is causal")
+
+    def __hash__(self) -> int:
+        return hash((self.format, self.query, self.document, self.yes, self.no))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_dict, (self.to_dict(),)  # a mapping proxy cannot be copied
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and dictionaries, ready for JSON."""
-        return {**asdict(self), "reading": self.reading.to_dict(), "kinds": list(self.kinds)}
+        facts = {f.name: getattr(self, f.name) for f in fields(self)}
+        written = {"format": self.format.to_dict(), "media": limits_to_dict(self.media), "kinds": list(self.kinds)}
+        return {**facts, **written}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
@@ -65,7 +78,7 @@ class Judge:
         known = {f.name for f in fields(cls)}
         if unknown := set(facts) - known:
             raise ArgumentError(f"unknown switches {sorted(unknown)} of a judge; known are {sorted(known)}")
-        if missing := {"reading", "query", "document", "yes", "no"} - set(facts):
+        if missing := {"format", "query", "document", "yes", "no"} - set(facts):
             raise ArgumentError(f"missing switches {sorted(missing)} of a judge")
         return cls(**facts)
 

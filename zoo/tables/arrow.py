@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from zoo.errors import TableError
+from zoo.shards.facts import is_plain
 from zoo.strangers.parquet import PagesError, chunks_of
 from zoo.tables.bounds import DEEPEST, LEAST_ROWS, MAX_COLUMNS, MAX_LINE, ROWS_A_BYTE
 from zoo.tables.cells import EXACT
@@ -241,14 +242,11 @@ def kept_type(kind: "pa.DataType") -> "pa.DataType | None":
 
     if types.is_dictionary(kind):
         return kept_type(kind.value_type)
-    if isinstance(kind, pa.UuidType):
+    if is_plain(kind):
         return kind
     if isinstance(kind, pa.BaseExtensionType):
         return kept_type(kind.storage_type)
-    if holds_bytes(kind):
-        return None
-    plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_temporal, types.is_decimal)
-    return kind if any(test(kind) for test in plain) and not types.is_interval(kind) else pa.string()
+    return None if holds_bytes(kind) else pa.string()
 
 
 def keeps(wider: "pa.DataType", kind: "pa.DataType", exact: bool = False) -> bool:

@@ -125,7 +125,7 @@ def _write_npy(vectors: Vectors, folder: Path) -> tuple[dict[str, str], list[str
 def _write_parquet(vectors: Vectors, folder: Path) -> tuple[dict[str, str], list[str]]:
     import pyarrow as pa
 
-    from zoo.bulk.facts import vector_type
+    from zoo.shards.facts import vector_type
 
     kind = vector_type(vectors.dim, vectors.precision)
     flat = pa.array(vectors.stored.reshape(-1), kind.value_type)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.arguments import checked, flag, optional, path, text
-from zoo.bulk.lookup import Inputs
-from zoo.bulk.shards import QUARANTINE, read_vectors
 from zoo.errors import DamagedShardError, IndexStateError
 from zoo.index import iter_tables, read_manifest
+from zoo.shards.folder import QUARANTINE, read_vectors
 from zoo.strangers.folders import Place
+from zoo.vectors.lookup import Inputs
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.bulk.lookup import Inputs
 from zoo.errors import InputError, MissingFileError
 from zoo.index import Match
 from zoo.inputs.item import Item
+from zoo.vectors.lookup import Inputs
 
 if TYPE_CHECKING:
     from zoo.reranking import Reranker

@@ -6,6 +6,7 @@ from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import HALF_SAVED, read_json
 from zoo.formats.checks.inside import check_inside
 from zoo.formats.checks.schema import check_facts
+from zoo.formats.earlier import current
 
 # Of tokenizers, by their names in transformers.
 _TOKENIZER = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm", ".codes", ".tokenizer", ".vocab")
@@ -46,4 +47,4 @@ def check_folder(folder: Path, root: Path | None = None, *, adapter: bool = Fals
             "adapter into the weights (see training/adapters.py), or remove the file"
         )
     if root is None and (folder / "zoo.json").is_file():
-        check_facts(read_json(folder / "zoo.json"), str(folder / "zoo.json"))
+        check_facts(current(read_json(folder / "zoo.json"), str(folder / "zoo.json")), str(folder / "zoo.json"))

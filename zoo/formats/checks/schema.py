@@ -17,8 +17,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from zoo.encoders.checking import check_numbers, check_open_clip_name
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.modalities import MODALITIES
 from zoo.parts import part_named
-from zoo.spec import MODALITIES, Calibration, LogitScale, ModelSpec
+from zoo.spec import Calibration, LogitScale, ModelSpec
 from zoo.strangers.schema import check_keys
 
 FORMAT = 1

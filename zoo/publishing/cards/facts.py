@@ -60,7 +60,7 @@ def front_matter(
     base = spec.base if repo is not None else spec.base or spec.hub_id
     libraries = [name for name in LIBRARIES if loaders is not None and loaders.get(name) == ""]
     tags = ["embedding-zoo", *libraries, "feature-extraction"]
-    tags += [TAGS[0]] if spec.reading else []
+    tags += [TAGS[0]] if spec.format else []
     tags += [TAGS[1]] if spec.similarity == "maxsim" else []
     tags += [spec.paper] if spec.paper else []
     index = model_index(results)
@@ -83,7 +83,7 @@ def front_matter(
 
 
 def _pipeline_tag(spec: ModelSpec) -> str:
-    if spec.reading:
+    if spec.format:
         return "visual-document-retrieval" if spec.similarity == "maxsim" else "feature-extraction"
     return PIPELINE_TAGS.get(spec.modalities, "any-to-any")
 
@@ -161,16 +161,16 @@ def summary(spec: ModelSpec, *, weights: bool | None = None) -> str:
         frozenset({"image"}): "Image encoder",
         frozenset({"image", "text"}): "Dual tower for pictures and texts in one space",
     }.get(spec.modalities, "Embedder of " + ", ".join(sorted(spec.modalities)))
-    if spec.reading:
+    if spec.format:
         *others, last = ["texts", "pictures", *(["films"] if "video" in spec.modalities else [])]
         what = f"Vision-language embedder: one backbone reads {', '.join(others)} and {last}"
-        what += ", alone or together" if spec.reading.mixed else ""
+        what += ", alone or together" if spec.format.mixed else ""
     if not (bool(spec.hub_id or spec.packaged) if weights is None else weights):
         return f"{what}, tiny and with random weights: it exists for tests and for writing code without a network."
     if spec.similarity == "maxsim":
         return f"{what}; a vector of {spec.dim} numbers for every token, unit length, compared by late interaction."
     length = "with their norms, compared by dot product" if spec.similarity == "dot" else "unit length"
-    return f"{what}{'; ' if spec.reading else ': '}vectors of {spec.dim} numbers, {length}."
+    return f"{what}{'; ' if spec.format else ': '}vectors of {spec.dim} numbers, {length}."
 
 
 def usage(spec: ModelSpec, opened: str | None = None) -> str:
@@ -180,7 +180,7 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         opened: what `load_model` is given; by default the registered name.
     """
     opener = "build_model" if opened is None and not spec.hub_id and not spec.packaged else "load_model"
-    composed = spec.reading is not None and spec.reading.mixed
+    composed = spec.format is not None and spec.format.mixed
     imported = ", ".join(sorted([opener, *(["Item"] if composed else [])]))
     lines = [f"from zoo import {imported}", "", f'model = {opener}("{opened or spec.name}")']
     if spec.modalities == {"image"}:
@@ -204,7 +204,7 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
             'model.encode("a dress for a wedding", prompt="Find a photo of what is described.")',
         ]
         return "\n".join(["from pathlib import Path", "", *lines])
-    if spec.reading:
+    if spec.format:
         lines += [
             'queries = model.encode_query(["what was sold in 2023?"])',
             'pages = model.encode_document([Path("page1.png"), Path("page2.png")])',

@@ -185,7 +185,7 @@ def held(name: str) -> Held | None:
 def held_rows(spec: ModelSpec) -> dict[str, str]:
     """What → against what, in words; {} where there is nothing to say."""
     found = held(spec.name)
-    if spec.reading is None or found is None:
+    if spec.format is None or found is None:
         return {}
     return {
         "prompt, to the letter": found.prompt,

@@ -142,7 +142,7 @@ def _merged(folder: Path) -> str:
 def readme_table(specs: Iterable[ModelSpec]) -> str:
     """The README's table of models, test models left out."""
     rows = ["| name | reads | dim | weights | licence | from |", "| --- | --- | --- | --- | --- | --- |"]
-    for spec in sorted(specs, key=lambda s: (not s.packaged, s.reading is not None, s.family, s.name)):
+    for spec in sorted(specs, key=lambda s: (not s.packaged, s.format is not None, s.family, s.name)):
         if not spec.hub_id and not spec.packaged:
             continue
         reads = ", ".join(sorted(spec.modalities))

@@ -1,10 +1,10 @@
-"""How a vision-language model turns an item into a vector, in words: its `Reading`, for cards and for `zoo show`."""
+"""How a model turns an item into one sequence and a vector, in words: its format and limits, for cards and for `zoo show`."""
 
 from typing import Any
 
 from zoo.prompts import name_for
 from zoo.publishing.cards.held import held_rows
-from zoo.reading import Reading
+from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec
 
 _POSITIONS = {
@@ -21,22 +21,23 @@ _SPANS = {
 
 def reading_rows(spec: ModelSpec) -> dict[str, str]:
     """The switches of a vision-language model, what → in words, in order; {} for other models."""
-    reading = spec.reading
-    if reading is None:
+    layout = spec.format
+    if layout is None:
         return {}
+    image, video = spec.media.get("image", ImageLimits()), spec.media.get("video", VideoLimits())
     rows = {
-        "backbone": f"{reading.backbone} of transformers" if reading.backbone else "",
-        "positions": _POSITIONS[reading.positions],
-        "attention": _ATTENTION[reading.attention],
-        "vector": _vector(reading),
-        "pictures": _pictures(reading),
-        "films": _films(reading) if "video" in spec.modalities else "",
+        "backbone": f"{layout.backbone} of transformers" if layout.backbone else "",
+        "positions": _POSITIONS[layout.positions],
+        "attention": _ATTENTION[layout.attention],
+        "vector": _vector(spec),
+        "pictures": _pictures(image) if "image" in spec.modalities else "",
+        "films": _films(layout, image, video) if "video" in spec.modalities else "",
         "instruction": _instruction(spec),
-        "one item": _order(reading),
-        "too long": _truncation(reading),
-        "adapter": f"{reading.adapter}, one of several in the repository, merged on loading" if reading.adapter else "",
+        "one item": _order(layout),
+        "too long": _truncation(layout),
+        "adapter": f"{spec.adapter}, one of several in the repository, merged on loading" if spec.adapter else "",
         "deepstack": ""
-        if reading.deepstack
+        if layout.deepstack
         else "features of inner vision layers are left out, as the authors' code does",
     }
     return {row: words for row, words in rows.items() if words}
@@ -47,35 +48,37 @@ def sequences(spec: ModelSpec) -> dict[str, str]:
 
     `{text}` and `{instruction}` stand for the item's; a picture's placeholder, for all of its tokens. {} without a reading.
     """
-    from zoo.encoders.rendering import Prompt
+    from zoo.encoders.sequence.template import Prompt
 
-    reading = spec.reading
-    if reading is None:
+    layout = spec.format
+    if layout is None:
         return {}
     text, picture, film = ("text", "{text}"), ("image", None), ("video", None)
-    kinds: dict[str, tuple[list[tuple[str, Any]], str]] = {"text": ([text], ""), "picture": ([picture], "")}
-    if "video" in spec.modalities and reading.video != reading.image:
+    kinds: dict[str, tuple[list[tuple[str, Any]], str]] = {"text": ([text], "")}
+    if "image" in layout.marks:
+        kinds["picture"] = ([picture], "")
+    if "video" in spec.modalities and layout.marks.get("video") != layout.marks.get("image"):
         kinds["film"] = ([film], "")
-    if reading.mixed:
+    if layout.mixed and "image" in layout.marks:
         kinds["picture and text"] = ([picture, text], "")
         kinds["picture and text, with an instruction"] = ([picture, text], "{instruction}")
         kinds["text, image, text, as parts"] = ([text, picture, text], "")
     else:
         kinds["text, with an instruction"] = ([text], "{instruction}")
-    prompt = Prompt(reading.prompt)
-    rendered = {kind: prompt.render(content, reading, told) for kind, (content, told) in kinds.items()}
+    prompt = Prompt(layout.prompt)
+    rendered = {kind: prompt.render(content, layout, told) for kind, (content, told) in kinds.items()}
     return {kind: repr(words) for kind, words in rendered.items()}
 
 
 def reading_text(spec: ModelSpec) -> str:
-    """Both as Markdown under a heading; "" for models without a reading."""
-    if spec.reading is None:
+    """Both as Markdown under a heading; "" for models that read no sequence."""
+    if spec.format is None:
         return ""
     rows = "\n".join(f"- {row}: {words}" for row, words in reading_rows(spec).items())
     shapes = "\n".join(f"- {kind}: `{words}`" for kind, words in sequences(spec).items())
     added = (
         " The tokenizer adds its own beginning and end to these, where it has any."
-        if spec.reading.special_tokens
+        if spec.format.special_tokens
         else ""
     )
     held = "".join(f"- {what}: {words}\n" for what, words in held_rows(spec).items())
@@ -86,75 +89,77 @@ def reading_text(spec: ModelSpec) -> str:
     )
 
 
-def _vector(reading: Reading) -> str:
-    if reading.pooling == "tokens":
-        layer = f", through the layer {reading.projection}" if reading.projection else ""
+def _vector(spec: ModelSpec) -> str:
+    if spec.pooling == "tokens":
+        layer = f", through the layer {spec.projection}" if spec.projection else ""
         return f"one for every token{layer}; a query's best matches in a document are added up (MaxSim)"
-    return "state of the last token" if reading.pooling == "last" else _SPANS[reading.span]
+    if spec.pooling not in ("last", "mean"):
+        return f"by the pooler {spec.pooling}"
+    return "state of the last token" if spec.pooling == "last" else _SPANS[spec.format.span]
 
 
-def _pictures(reading: Reading) -> str:
+def _pictures(limits: ImageLimits) -> str:
     words = [
-        f"first pressed into a square of {reading.square:,} pixels a side" if reading.square else "",
-        f"first enlarged to a square of {2 * reading.smallest_side} pixels a side where one side is under "
-        f"{reading.smallest_side}"
-        if reading.smallest_side
+        f"first pressed into a square of {limits.square:,} pixels a side" if limits.square else "",
+        f"first enlarged to a square of {2 * limits.smallest_side} pixels a side where one side is under "
+        f"{limits.smallest_side}"
+        if limits.smallest_side
         else "",
-        _first(reading),
-        _budget(reading.pixels) or "resized as the processor of the checkpoint has it",
+        _first(limits),
+        _budget(limits.pixels) or "resized as the processor of the checkpoint has it",
     ]
     return ", then ".join(word for word in words if word)
 
 
-def _films(reading: Reading) -> str:
+def _films(layout: SequenceFormat, image: ImageLimits, video: VideoLimits) -> str:
     taken = (
-        f"{reading.fps:g} frame{'' if reading.fps == 1 else 's'} a second, at most {reading.frames}"
-        if reading.fps
-        else f"{reading.frames} frames, evenly spread"
+        f"{video.fps:g} frame{'' if video.fps == 1 else 's'} a second, at most {video.frames}"
+        if video.fps
+        else f"{video.frames} frames, evenly spread"
     )
-    if reading.video == reading.image:
+    if layout.marks.get("video") == layout.marks.get("image"):
         taken += ", read as that many pictures"
     listed = ""
-    if reading.pre_frames:
-        factor, least, most = reading.pre_frames
+    if video.pre_resize:
+        factor, least, most = video.pre_resize
         listed = (
             f"frames without a file are first resized to multiples of {factor} pixels, {least:,} to {most:,} in all, and the "
             "last of an odd number is shown twice"
         )
-    frame = f"each frame {budget}" if (budget := _budget(reading.frame_pixels)) else ""
-    if reading.frames_twice:
-        frame += f", then {_budget(reading.pixels) or 'resized as the processor of the checkpoint has it'}"
+    frame = f"each frame {budget}" if (budget := _budget(video.pixels)) else ""
+    if video.twice:
+        frame += f", then {_budget(image.pixels) or 'resized as the processor of the checkpoint has it'}"
     total = (
-        f"{reading.total_pixels:,} pixels in all at most, two frames that share patches counted once"
-        if reading.total_pixels
+        f"{video.total_pixels:,} pixels in all at most, two frames that share patches counted once"
+        if video.total_pixels
         else ""
     )
     return "; ".join(word for word in (taken, frame, total, listed) if word)
 
 
-def _first(reading: Reading) -> str:
+def _first(limits: ImageLimits) -> str:
     """The resize before the processor's, where it does anything that the second would not."""
-    if not reading.pre_resize:
+    if not limits.pre_resize:
         return ""
-    factor, least, most = reading.pre_resize
-    wide = {"refuse": "", "clamp": ", at most 200 : 1", "both": ", at most 200 : 1"}[reading.pre_ratio]
+    factor, least, most = limits.pre_resize
+    wide = {"refuse": "", "clamp": ", at most 200 : 1", "both": ", at most 200 : 1"}[limits.pre_ratio]
     return f"first resized to multiples of {factor} pixels, {least:,} to {most:,} in all{wide}"
 
 
-def _order(reading: Reading) -> str:
-    if not reading.mixed:
+def _order(layout: SequenceFormat) -> str:
+    if not layout.mixed:
         return "words or pictures, not both"
-    join = {"": "nothing", " ": "a space", "\n": "a line break"}.get(reading.join, repr(reading.join))
+    join = {"": "nothing", " ": "a space", "\n": "a line break"}.get(layout.join, repr(layout.join))
     kept = (
         "parts keep their order"
-        if "content" in reading.prompt
+        if "content" in layout.prompt
         else "media first, then texts, whatever the order of parts"
     )
     return f"{kept}; between two texts that follow one another stands {join}"
 
 
-def _truncation(reading: Reading) -> str:
-    if reading.truncation == "reference":
+def _truncation(layout: SequenceFormat) -> str:
+    if layout.truncation == "reference":
         return "cut at its end, as the authors' code cuts, the prompt's own end with it"
     return "the end of the last text is cut off, and the prompt's own end is kept; media and instruction stay whole"
 
@@ -170,6 +175,6 @@ def _instruction(spec: ModelSpec) -> str:
         words.append(f"`encode_{role}` gives {'none' if name is None else f'the prompt {name}'}")
     if others := [name for name in spec.prompts if name not in ("query", "document")]:
         words.append(f"by name: {', '.join(f'`{name}`' for name in others)}")
-    if spec.reading and spec.reading.punctuate:
+    if spec.format and spec.format.punctuate:
         words.append("a full stop is put behind it where it ends in no punctuation")
     return "; ".join(words)

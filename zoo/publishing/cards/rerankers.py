@@ -69,14 +69,13 @@ def how_it_reads(spec: RerankerSpec) -> dict[str, str]:
 
 def sequence(spec: RerankerSpec) -> str:
     """What the model is given for a query and a document of text, in quotation marks, line breaks as \\n."""
-    from zoo.encoders.rendering import Prompt
+    from zoo.encoders.sequence.template import Prompt
 
     judge = spec.judge
     query = "{query}" if judge.asked == "prompt" else "{instruction} {query}"
     content = [("text", judge.query), ("text", query), ("text", judge.document), ("text", "{document}")]
-    return repr(
-        Prompt(judge.reading.prompt).render(content, judge.reading, "{instruction}" * (judge.asked == "prompt"))
-    )
+    instruction = "{instruction}" * (judge.asked == "prompt")
+    return repr(Prompt(judge.format.prompt).render(content, judge.format, instruction))
 
 
 def summary(spec: RerankerSpec) -> str:

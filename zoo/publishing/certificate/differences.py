@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.formats import read_json
+from zoo.formats.earlier import current
 from zoo.prompts import Role, for_role, text_of
 from zoo.spec import ModelSpec
 
@@ -62,7 +63,7 @@ def facts_of(spec: ModelSpec) -> dict[str, Any]:
 
 def changed_facts(stored: dict[str, Any], spec: ModelSpec) -> list[str]:
     """A sentence for each fact that is not what the certificate states."""
-    now = facts_of(spec)
+    now, stored = facts_of(spec), _in_todays_words(stored)
     plain = facts_of(ModelSpec(name="a", modalities=frozenset({"text"}), dim=1, license="b"))
     keys = [key for key in now if now[key] != stored.get(key, plain.get(key))]
     keys += [key for key in stored if key not in now and stored[key] != plain.get(key)]
@@ -70,6 +71,14 @@ def changed_facts(stored: dict[str, Any], spec: ModelSpec) -> list[str]:
         f"the model's {key} is {str(now.get(key))[:80]}; the certificate was made with {str(stored.get(key))[:80]}"
         for key in keys
     ]
+
+
+def _in_todays_words(stored: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a certificate made before 0.2; those that make no sense as they are, so that they differ."""
+    try:
+        return current({"spec": stored}, "the certificate")["spec"]
+    except UnrecognisedCheckpointError:
+        return stored
 
 
 def _json(path: Path) -> dict[str, Any]:

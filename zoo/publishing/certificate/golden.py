@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from zoo.inputs.item import Box, Item, Mask, Point
+from zoo.modalities import Modality
 from zoo.prompts import Role
-from zoo.spec import Modality
 
 Kind = Literal["text", "picture", "resized picture", "sound", "film", "regions"]
 

@@ -9,6 +9,7 @@ from typing import Any
 from zoo.inputs.item import Item
 
 # 8 bytes of the size, little-endian, and 16 of the digest: files of other sizes are told apart without being read.
+STAMP_BYTES = 16
 CONTENT_BYTES = 24
 UNKNOWN = bytes(CONTENT_BYTES)
 _DIGEST_BYTES = 16

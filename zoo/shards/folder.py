@@ -14,11 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.bulk.checking import check_rows, is_known, remember
-from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
-from zoo.bulk.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
-from zoo.bulk.sources import STAMP_BYTES
 from zoo.errors import DamagedShardError, DiskFullError, FolderError
+from zoo.shards.checking import check_rows, is_known, remember
+from zoo.shards.content import CONTENT_BYTES, STAMP_BYTES, UNKNOWN
+from zoo.shards.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
 from zoo.strangers.folders import Place, name_of, remove_leftovers
 from zoo.strangers.locks import Held, locked
 

@@ -1,18 +1,26 @@
-"""Whether a processor fits its backbone and reads a picture at all: found out on loading, not at some item of a long job.
+"""Processors: opened, and held to their backbone on loading, so that what does not fit is not found at some item of a long job.
 
-Files of a processor come with a checkpoint, from a stranger: sizes in them are held to what is decoded, before a picture is made.
+Files of a processor come with a checkpoint, from a stranger: sizes in them are held to what is decoded, before an image is made.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from zoo.encoders import tokenizing
+from zoo.encoders.places import NAMING_A_PROCESSOR, check_processor_class, check_processor_files
+from zoo.encoders.quiet import quiet
+from zoo.encoders.rust import opening
+from zoo.encoders.sequence.media import MediaReader
 from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, ZooError
 from zoo.inputs.image import MAX_PIXELS
-from zoo.reading import Reading
+from zoo.sequences import Limits, SequenceFormat
+from zoo.strangers import trial
 
 LEAST_VERSION = "5.18"
 _MOST_SIDE, _MOST_CUTS = 8_192, 256
@@ -38,42 +46,50 @@ def check_version(backbone: nn.Module) -> None:
         )
 
 
-def check_processor(processor: Any, reading: Reading, config: Any, read: Callable[[Tensor], dict[str, Tensor]]) -> None:
-    """Holds a processor to the backbone and to the reading.
+def check_processor(
+    processor: Any,
+    layout: SequenceFormat,
+    media: Mapping[str, Limits],
+    config: Any,
+    readers: Mapping[str, MediaReader],
+) -> None:
+    """Holds a processor to the backbone and to the format.
 
     Args:
-        config: the backbone's. read: what becomes of a picture `(3, height, width)`.
+        processor: for text alone, a tokenizer. config: the backbone's. readers: one of them, of images, is tried.
 
     Raises:
         MissingWeightsError: it is another model's, or damaged: other patches, marks that its tokenizer does not know, no
             picture, or one with numbers that are not finite. OversizedError: sizes that no processor has.
     """
     kind = config.model_type
-    vocabulary = processor.tokenizer.get_vocab()
-    if unknown := [mark for mark in reading.instruction_marks if mark not in vocabulary]:
+    vocabulary = getattr(processor, "tokenizer", processor).get_vocab()
+    if unknown := [mark for mark in layout.instruction_marks if mark not in vocabulary]:
         raise MissingWeightsError(
             f"the tokenizer of this {kind} has no {unknown[0]!r}, by which its instructions are known"
         )
-    for name in ("image", "video"):
+    for name in layout.marks:
         token, expected = getattr(processor, f"{name}_token", None), getattr(config, f"{name}_token_id", None)
-        if not getattr(reading, name) or token is None or expected is None:
+        if token is None or expected is None:
             continue
         if vocabulary.get(token) != expected:
             raise MissingWeightsError(
                 f"the tokenizer beside this {kind} has {token!r} as {vocabulary.get(token)}, its config.json as {expected}: "
                 "they are of two models; copy the tokenizer's files from the model's own repository"
             )
-    for part, used in (
-        (processor.image_processor, reading.image),
-        (getattr(processor, "video_processor", None), reading.video),
-    ):
-        if part is not None and used:
-            _check_sizes(part, config, reading, kind)
-    if not reading.image:
+    budgets = any(getattr(limits, name, ()) for limits in media.values() for name in ("pre_resize",))
+    budgets = budgets or bool(getattr(media.get("image"), "pixels", ()))
+    for name in ("image", "video"):
+        part = getattr(processor, f"{name}_processor", None)
+        if part is not None and name in layout.marks:
+            _check_sizes(part, config, budgets, kind)
+    if "image" not in readers:
         return
     try:
         with torch.device("cpu"):  # also where a shape alone is built, on the meta device
-            inputs = read(torch.arange(3 * _PROBE[0] * _PROBE[1]).remainder(251).to(torch.uint8).view(3, *_PROBE))
+            inputs = readers["image"].probe(
+                torch.arange(3 * _PROBE[0] * _PROBE[1]).remainder(251).to(torch.uint8).view(3, *_PROBE)
+            )
         finite = all(bool(t.isfinite().all()) for t in inputs.values() if t.is_floating_point())
     except Exception as error:  # whatever type transformers' own code raises
         reason = " ".join(str(error).split())[:200]
@@ -95,8 +111,12 @@ def check_processor(processor: Any, reading: Reading, config: Any, read: Callabl
         )
 
 
-def _check_sizes(part: Any, config: Any, reading: Reading, kind: str) -> None:
-    """Patches as the backbone's, and sizes that are decoded."""
+def _check_sizes(part: Any, config: Any, budgets: bool, kind: str) -> None:
+    """Patches as the backbone's, and sizes that are decoded.
+
+    Args:
+        budgets: whether the format has budgets of pixels, which only processors of patches know.
+    """
     vision = config.vision_config
     patches = hasattr(vision, "spatial_merge_size")
     for mine, theirs in _EQUAL.items():
@@ -110,7 +130,7 @@ def _check_sizes(part: Any, config: Any, reading: Reading, kind: str) -> None:
         raise MissingWeightsError(
             f"the {type(part).__name__} beside this {kind} cuts no patches; copy its files from the model's own repository"
         )
-    if (reading.pixels or reading.pre_resize or reading.pre_frames) and not patches:
+    if budgets and not patches:
         raise MissingWeightsError(f"a {kind} has no budget of pixels; its {type(part).__name__} knows sides only")
     for name, value in _numbers(part):
         if not 0 < value <= (MAX_PIXELS if patches else _MOST_SIDE):  # with patches, they are areas
@@ -137,3 +157,67 @@ def _numbers(part: Any) -> Iterator[tuple[str, int]]:
                 yield f"{name}.{key}".rstrip("."), value
     for pair in getattr(part, "image_grid_pinpoints", None) or ():
         yield from (("image_grid_pinpoints", side) for side in pair)
+
+
+def open_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, for models that read text alone; transformers' own, which says its special tokens.
+
+    Raises:
+        MissingWeightsError: there is none. UnsafeCheckpointError: its settings name other places.
+    """
+    return tokenizing.open_tokenizer(folder, plain=False)
+
+
+def open_processor(folder: Path, backbone: str = "") -> Any:
+    """A folder's processor: tokenizer, pictures, films.
+
+    Args:
+        folder: has the files. backbone: its `model_type`, whose processor is taken where the files name one that is no
+            class of transformers (jina-embeddings-v4).
+
+    Raises:
+        MissingWeightsError: files are missing or damaged. UnsafeCheckpointError: their settings name other places.
+    """
+    check_processor_files(folder)
+    trial.check_tokenizer(folder)
+    with opening(f"the processor in {folder}"), quiet():
+        processor = _processor_class(folder, backbone).from_pretrained(folder, trust_remote_code=False)
+    if not hasattr(processor, "image_processor") or getattr(processor, "tokenizer", None) is None:
+        raise MissingWeightsError(
+            f"{folder} has no processor for pictures (preprocessor_config.json or processor_config.json beside the tokenizer)"
+        )
+    with opening(f"the tokenizer in {folder}"):
+        _keep_words(processor.tokenizer, folder / "tokenizer.json")
+        tokenizing.held(processor.tokenizer, folder)
+    return processor
+
+
+def _processor_class(folder: Path, backbone: str) -> Any:
+    from transformers import AutoProcessor
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
+
+    files = [folder / name for name in NAMING_A_PROCESSOR]
+    named = [json.loads(file.read_text("utf-8")).get("processor_class") for file in files if file.is_file()]
+    # All of them: which file counts is transformers' own choice.
+    known = [cls for name in named if isinstance(name, str) and (cls := processor_class_from_name(name)) is not None]
+    for cls in known:
+        check_processor_class(cls, folder)
+    if known or not any(named) or backbone not in CONFIG_MAPPING:
+        return AutoProcessor
+    return PROCESSOR_MAPPING[CONFIG_MAPPING[backbone]]
+
+
+def _keep_words(tokenizer: Any, file: Path) -> None:
+    """Gives a tokenizer the normaliser and the splitting of its file back where transformers 5 built its own in their place.
+
+    WeMM-Embedding's takes line breaks away before marks, which its prompt relies on; Llama's begins each piece of text between
+    marks with a space.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not file.is_file():
+        return
+    from tokenizers import Tokenizer
+
+    published = Tokenizer.from_file(str(file))
+    backend.normalizer, backend.pre_tokenizer = published.normalizer, published.pre_tokenizer

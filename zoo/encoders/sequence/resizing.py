@@ -20,7 +20,7 @@ def fetched_size(
     It is not transformers' `smart_resize`: a side under half a factor becomes one factor before the area is compared.
 
     Args:
-        ratio: see `Reading.pre_ratio`.
+        ratio: see `zoo.sequences.ImageLimits`.
 
     Raises:
         ValueError: one side is over 200 times the other.

@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, Required, TypedDict
 
-from zoo.bulk.content import CONTENT_BYTES, UNKNOWN
-from zoo.bulk.sources import STAMP_BYTES
 from zoo.errors import DamagedShardError
+from zoo.shards.content import CONTENT_BYTES, STAMP_BYTES, UNKNOWN
 from zoo.strangers.schema import Range, check, parse
 
 if TYPE_CHECKING:
@@ -196,8 +195,6 @@ def check_columns(schema: "pa.Schema", facts: dict[str, Any], where: object) -> 
     """
     import pyarrow as pa
 
-    from zoo.tables.arrow import kept_type
-
     if len(schema.names) > MOST_COLUMNS:
         raise DamagedShardError(f"{where} has {len(schema.names):,} columns; a shard has at most {MOST_COLUMNS:,}")
     if len(set(schema.names)) < len(schema.names):
@@ -212,10 +209,21 @@ def check_columns(schema: "pa.Schema", facts: dict[str, Any], where: object) -> 
         if not same:
             raise DamagedShardError(f"{where}: the column {name} is of type {there}; its facts say {kind}")
     for column in schema:
-        if column.name not in wanted and kept_type(column.type) != column.type:
+        if column.name not in wanted and not (is_plain(column.type) or column.type == pa.string()):
             raise DamagedShardError(
                 f"{where}: the column {column.name!r:.60} is of type {str(column.type)[:60]}, as none is kept"
             )
+
+
+def is_plain(kind: "pa.DataType") -> bool:
+    """Whether a column of this type is kept beside vectors as it is: numbers, decimals, truth values, dates, times, UUIDs."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    if isinstance(kind, pa.BaseExtensionType):
+        return isinstance(kind, pa.UuidType)
+    plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_temporal, types.is_decimal)
+    return any(test(kind) for test in plain) and not types.is_interval(kind)
 
 
 def _listed(kind: "pa.DataType") -> "tuple[pa.DataType, int] | None":

@@ -7,15 +7,15 @@ What is checked is remembered in the user's own cache, so that a folder of a hun
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from zoo.bulk.values import wrong_vector
 from zoo.errors import DamagedShardError
+from zoo.shards.values import wrong_vector
 from zoo.strangers import seen
 from zoo.strangers.parquet import SHARED_PREFIXES, read_pages
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from zoo.bulk.shards import Shard
+    from zoo.shards.folder import Shard
     from zoo.strangers.folders import Place
 
 KIND = "shard"

@@ -6,7 +6,7 @@ from unicodedata import category
 
 from zoo.encoders.rust import MAX_CHARACTERS
 from zoo.errors import InvalidTextError, UnrecognisedCheckpointError
-from zoo.reading import Reading
+from zoo.sequences import SequenceFormat
 
 VARIABLES = frozenset({"media", "images", "videos", "text", "content", "instruction"})
 # A template comes with a checkpoint: no loops, calls or attributes, so that it can neither hang nor reach anything.
@@ -125,24 +125,27 @@ class Prompt:
     def _compiled(self) -> Any:
         return self._environment.from_string(self.template)
 
-    def render(self, content: list[tuple[str, Any]], reading: Reading, instruction: str) -> str:
-        """The whole sequence as text, with `reading.image` and `reading.video` where pictures and films stand.
+    def render(self, content: list[tuple[str, Any]], layout: SequenceFormat, instruction: str) -> str:
+        """The whole sequence as text, with the format's marks where media stand.
+
+        Args:
+            content: (modality, value) in the item's order; values of media are not looked at.
 
         Raises:
             InvalidTextError: it is longer than a text may be.
         """
-        marks = {"image": reading.image, "video": reading.video}
+        marks = {"image": "", "video": "", **layout.marks}
         ordered, before = "", ""
         for kind, value in content:
-            ordered += (reading.join if kind == before == "text" else "") + marks.get(kind, value)
+            ordered += (layout.join if kind == before == "text" else "") + marks.get(kind, value)
             before = kind
-        if reading.punctuate and (instruction := instruction.strip()):
+        if layout.punctuate and (instruction := instruction.strip()):
             instruction += "" if category(instruction[-1]).startswith("P") else "."
         rendered = self._compiled.render(
             media="".join(marks[kind] for kind, _ in content if kind in marks),
-            images="".join(reading.image for kind, _ in content if kind == "image"),
-            videos="".join(reading.video for kind, _ in content if kind == "video"),
-            text=reading.join.join(value for kind, value in content if kind == "text"),
+            images="".join(marks["image"] for kind, _ in content if kind == "image"),
+            videos="".join(marks["video"] for kind, _ in content if kind == "video"),
+            text=layout.join.join(value for kind, value in content if kind == "text"),
             content=ordered,
             instruction=instruction,
         )

@@ -1,0 +1,125 @@
+"""Images in a sequence, through the processor of the backbone."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo.encoders.base import Batch
+from zoo.encoders.sequence.media import (
+    Medium,
+    Setup,
+    marker_of,
+    medium_of,
+    plain,
+    register_media_reader,
+    set_budget,
+    side_by_side,
+    vision_features,
+)
+from zoo.encoders.sequence.resizing import WIDEST, by_pillow, fetched_size
+from zoo.errors import InvalidPixelsError
+from zoo.sequences import ImageLimits, VideoLimits
+
+
+class Frame(NamedTuple):
+    """One image `(height, width, 3)` of a video, for models that read videos as images."""
+
+    pixels: Any
+
+
+@register_media_reader("image")
+class ImageReader:
+    """Images, one at a time, each resized within the limits of the format."""
+
+    kind = "image"
+    type = 1
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup, self.processor = setup, setup.processor
+        self.marker, self.token_id = marker_of(setup, "image")
+        limits, frames = setup.media.get("image", ImageLimits()), setup.media.get("video", VideoLimits())
+        self.limits, self.frame_pixels = limits, frames.pixels
+        set_budget(self.processor.image_processor, limits.pixels)
+
+    def unfold(self, value: Any) -> None:
+        """An image is read as itself."""
+
+    def probe(self, pixels: Tensor) -> dict[str, Tensor]:
+        """What the processor makes of an image `(3, height, width)` by itself, without `pre_resize`."""
+        return self.read(pixels, first=False).inputs
+
+    def read(self, value: Any, first: bool = True) -> Medium:
+        """An image, resized by `pre_resize` only where `first`, as a processor must read it by itself as well.
+
+        Raises:
+            InputError: it cannot be read. InvalidPixelsError: its shape is none that the model takes.
+        """
+        from zoo.inputs.image import describe, load_pixels
+
+        options = dict(getattr(self.processor, "images_kwargs", {}))  # what the processor itself would ask for
+        if isinstance(value, Frame):
+            value = value.pixels
+            if budget := self.frame_pixels:
+                options["size"] = {"shortest_edge": budget[0], "longest_edge": budget[1]}
+        pixels = torch.from_numpy(load_pixels(value)).permute(2, 0, 1)
+        least, square = self.limits.smallest_side, self.limits.square
+        if least and min(pixels.shape[1:]) < least:
+            pixels = by_pillow(pixels, 2 * least, 2 * least)
+        if square:
+            pixels = by_pillow(pixels, square, square)
+        shape = pixels.shape
+        try:
+            if first and self.limits.pre_resize:
+                pixels, again = self._fetched(pixels, options.get("size"))
+                options |= {} if again else {"do_resize": False}
+            inputs = dict(self.processor.image_processor(images=[pixels], **{**options, "return_tensors": "pt"}))
+        except ValueError as error:
+            raise InvalidPixelsError(
+                f"{describe(value)} of {shape[2]}x{shape[1]} pixels is no picture for this model: {error}; crop it",
+                what=describe(value),
+            ) from error
+        place = self.processor.replace_image_token(inputs, 0)
+        return medium_of(self, {name: t for name, t in inputs.items() if isinstance(t, Tensor)}, place)
+
+    def _fetched(self, pixels: Tensor, size: dict[str, int] | None) -> tuple[Tensor, bool]:
+        """An image `(3, height, width)` after its first resize, and whether the processor is to resize it (again).
+
+        Args:
+            size: the processor's budget for this image, where it is not its usual one.
+        """
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        part = self.processor.image_processor
+        own = (
+            (size["shortest_edge"], size["longest_edge"]) if size else (part.size.shortest_edge, part.size.longest_edge)
+        )
+        factor, *budget = self.limits.pre_resize
+        height, width = fetched_size(*pixels.shape[1:], factor, *budget, self.limits.pre_ratio)
+        once = (factor, *budget) == (part.patch_size * part.merge_size, *own)
+        once = once and max(pixels.shape[1:]) <= WIDEST * min(pixels.shape[1:])  # else theirs raises
+        if once and smart_resize(*pixels.shape[1:], factor, *own) == (height, width):
+            return (
+                pixels,
+                True,
+            )  # a second resize to the same size does nothing, and the processor's alone is the faster
+        # What comes out wider goes on as it is: so Qwen3-VL-Embedding, whose processor does not resize.
+        return by_pillow(pixels, height, width), max(height, width) <= WIDEST * min(height, width)
+
+    def collate(self, media: Sequence[Medium]) -> Batch:
+        """Side by side; fewer crops than others have are filled with zeros."""
+        return side_by_side(media)
+
+    def features(self, model: nn.Module, inputs: Batch, order: list[int], tokens: list[int]) -> Any:
+        """Of the vision layers."""
+        return vision_features(self.setup, "image", model, inputs, order, tokens)
+
+    def positions(self, inputs: Batch, order: Tensor) -> dict[str, Tensor]:
+        """Rows and columns of patches."""
+        grid = next(name for name in inputs if name.endswith("grid_thw"))
+        return {"image_grid_thw": inputs[grid][order]}
+
+    def settings(self) -> dict[str, Any]:
+        """Of the image processor."""
+        return plain(self.processor.image_processor)
