@@ -159,7 +159,7 @@ def _pooler_of(like: ModelSpec, where: str) -> "nn.Module":
     Raises:
         UnrecognisedCheckpointError: a pooler that the zoo does not have, or one with weights of its own.
     """
-    from zoo.formats.sizes import no_memory
+    from zoo.formats.checks.sizes import no_memory
     from zoo.pooling import EveryToken, LastToken, Mean
     from zoo.registry import shape_of
 
