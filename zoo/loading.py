@@ -129,8 +129,6 @@ def best_device() -> str:
 
 def _truncated(spec: ModelSpec, how: str) -> ModelSpec:
     """The facts of a model that reads over-long sequences otherwise; the format is part of the fingerprint."""
-    from dataclasses import replace
-
     if spec.format is None:
         raise ValueError(
             f"truncation={how!r} is for vision-language models, whose prompt goes on behind the text; {spec.name} has no such "
