@@ -171,9 +171,13 @@ def check_timm(arch: Any, args: Mapping[str, Any]) -> None:
     check_numbers(args, "config.json", "model_args")
 
 
+# Text backbones whose first position is the one behind the filler's id.
+COUNTS_BEHIND_FILLER = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
+
+
 def positions_of(config: Any) -> int | None:
     """Tokens that a backbone's position table has room for; RoBERTa and its kin begin to count behind the filler."""
     positions = getattr(config, "max_position_embeddings", None)
-    if positions and config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+    if positions and config.model_type in COUNTS_BEHIND_FILLER:
         return positions - 1 - (config.pad_token_id or 0)
     return positions

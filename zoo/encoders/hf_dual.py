@@ -1,6 +1,7 @@
 """transformers' CLIP, SigLIP and SigLIP 2 towers, image and text apart: each projects by itself and gives one token."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,29 @@ from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.inputs.item import Item, Tokens
 
-# model_type of the whole → classes of its two towers.
-TOWERS = {
-    "clip": ("CLIPVisionModelWithProjection", "CLIPTextModelWithProjection"),
-    "siglip": ("SiglipVisionModel", "SiglipTextModel"),
-    "siglip2": ("Siglip2VisionModel", "Siglip2TextModel"),
+
+@dataclass(frozen=True)
+class Dual:
+    """What tells one family of transformers' dual encoders from another.
+
+    Attributes:
+        image, text: classes of its towers. projects: whether each tower has a projection behind its pooled state.
+        fills: whether every text is filled up to the longest (with attention to the filler, as it was trained).
+        patches: whether its image processor may cut images of any shape into patches.
+    """
+
+    image: str
+    text: str
+    projects: bool = False
+    fills: bool = True
+    patches: bool = False
+
+
+# By the model_type of the whole.
+DUALS = {
+    "clip": Dual("CLIPVisionModelWithProjection", "CLIPTextModelWithProjection", projects=True, fills=False),
+    "siglip": Dual("SiglipVisionModel", "SiglipTextModel"),
+    "siglip2": Dual("Siglip2VisionModel", "Siglip2TextModel", patches=True),
 }
 
 
@@ -25,7 +44,7 @@ def tower_class(model_type: str, kind: str) -> Any:
     """transformers' class of one tower; kind is "image" or "text"."""
     import transformers
 
-    return getattr(transformers, TOWERS[model_type][0 if kind == "image" else 1])
+    return getattr(transformers, getattr(DUALS[model_type], kind))
 
 
 class HfImage(Encoder):
@@ -51,7 +70,8 @@ class HfImage(Encoder):
         cls = tower_class(model_type, "image")
         self.model_type, self.settings, self.transform = model_type, dict(config), as_transform(transform)
         self.tower = tower or cls(cls.config_class(**config))
-        self.width = self.tower.config.projection_dim if model_type == "clip" else self.tower.config.hidden_size
+        settings = self.tower.config
+        self.width = settings.projection_dim if DUALS[model_type].projects else settings.hidden_size
         self.normalize = Normalize(self.transform)
 
     def read(self, item: Item) -> Tensor:
@@ -62,7 +82,7 @@ class HfImage(Encoder):
 
     def forward(self, batch: Batch) -> Tokens:
         out = self.tower(pixel_values=self.normalize(batch["pixels"]))
-        return one_token(out.image_embeds if self.model_type == "clip" else out.pooler_output)
+        return one_token(out.image_embeds if DUALS[self.model_type].projects else out.pooler_output)
 
     def config(self) -> dict[str, Any]:
         return {"model_type": self.model_type, "config": self.settings, "transform": self.transform.to_dict()}
@@ -152,7 +172,7 @@ class HfText(Encoder):
         self.max_tokens, self.pad_id, self.lower, self.padding_side = max_tokens, pad_id, lower, padding_side
         self.tower = tower or cls(cls.config_class(**config))
         settings = self.tower.config
-        self.width = settings.projection_dim if model_type == "clip" else settings.projection_size
+        self.width = settings.projection_dim if DUALS[model_type].projects else settings.projection_size
         self.tokenize: Tokenize = MissingTokenizer(f"this {model_type} text tower")
         if assets is not None or tokenizer is not None:
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, lower)
@@ -173,7 +193,7 @@ class HfText(Encoder):
         return self.tokenize.vocabulary.doubtful(read, item.text, prompted.text.removesuffix(item.text))
 
     def collate(self, reads: Sequence[list[int]]) -> Batch:
-        if self.model_type == "clip":
+        if not DUALS[self.model_type].fills:
             # CLIP pools where it finds the end token, or the highest id where its configuration is an old one (and the first
             # position without any): a filler that could be taken for either would pool elsewhere than the text alone.
             ids, mask = pad(reads, 1 if self.tower.config.eos_token_id == 0 else 0)
@@ -184,7 +204,7 @@ class HfText(Encoder):
         return {"ids": ids, "mask": mask}
 
     def forward(self, batch: Batch) -> Tokens:
-        if self.model_type == "clip":
+        if DUALS[self.model_type].projects:
             return one_token(self.tower(input_ids=batch["ids"], attention_mask=batch["mask"].long()).text_embeds)
         return one_token(self.tower(input_ids=batch["ids"]).pooler_output)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.checking import check_numbers
+from zoo.encoders.hf_dual import DUALS
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.formats import read_object
 from zoo.formats.known import images
@@ -37,7 +38,7 @@ def image_settings(folder: Path, model_type: str, ignore: Ignore = NOTHING) -> t
         settings = settings.get(key) if key else settings
         if isinstance(settings, dict):
             check_numbers(settings, str(folder / name))
-            table = images.PATCHES if model_type == "siglip2" else images.IMAGES
+            table = images.PATCHES if DUALS[model_type].patches else images.IMAGES
             return read(settings, table, folder / name, ignore), folder / name
     raise UnrecognisedCheckpointError(f"{folder} has neither preprocessor_config.json nor processor_config.json")
 
@@ -57,7 +58,7 @@ def open_images(settings: Mapping[str, Any], model_type: str, where: Path, ignor
     native = OF_TYPE[model_type]
     name = str(named or native).replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast")
     cls = get_image_processor_class_from_name(name)
-    if not (name == native or (model_type != "siglip2" and _is_plain(cls))):
+    if not (name == native or (not DUALS[model_type].patches and _is_plain(cls))):
         ignore.refuse(where, key, named, f"it resizes in a way of its own, which is not a {native}'s")
         cls = get_image_processor_class_from_name(native)
     values = {key: value for key, value in settings.items() if key not in images.NAMES}

@@ -181,12 +181,13 @@ def _zoo_model(folder: Path, call: Call) -> dict[str, Any]:
 def _dual_model(folder: Path, dtype: "torch.dtype") -> dict[str, Any]:
     from transformers import AutoModel, AutoProcessor
 
+    from zoo.encoders.hf_dual import DUALS
     from zoo.formats.transformers import quiet
 
     with quiet():
         model = AutoModel.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-    fill = {"padding": True} if model.config.model_type == "clip" else {"padding": "max_length"}
+    fill = {"padding": "max_length" if DUALS[model.config.model_type].fills else True}
     limit = processor.tokenizer.model_max_length
     # SigLIP 2's processor counts patches by a number of its own, unless it is told.
     most = getattr(processor.image_processor, "max_num_patches", None)
@@ -247,10 +248,12 @@ def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> st
         if not pooling.startswith("#") and not keeps_norms(folder):
             pooling = pooling.replace("vectors = ", "vectors = torch.nn.functional.normalize(") + ", dim=-1)"
         return "\n".join([*lines, pooling])
+    from zoo.encoders.hf_dual import DUALS
+
     kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[picture]")
     fill = (
         ', padding="max_length"'
-        if folder is not None and _model_type(folder) != "clip" and not _own(folder)
+        if folder is not None and not _own(folder) and DUALS[_model_type(folder) or ""].fills
         else ", padding=True"
     )
     lines = ["from transformers import AutoModel, AutoProcessor", ""]
