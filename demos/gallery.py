@@ -293,7 +293,7 @@ def save_small(path: Path, target: Path, side: int, *, quality: int = 88) -> Non
 
 def save_whole(picture: "Image.Image", target: Path, kind: str, **options: Any) -> None:
     """Writes a picture aside and renames it, so that another visitor never sees half a file."""
-    with writing(target, sync=False) as part:
+    with writing(target, durable=False) as part:
         picture.save(part, kind, **options)
 
 

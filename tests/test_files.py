@@ -1,5 +1,6 @@
 """zoo.files: a file or folder is there whole or not at all, and what was there before stays until then."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_the_new_one_takes_the_place_of_a_link_and_not_of_its_target(tmp_path: P
 
 
 def _aside(path: Path, text: str) -> None:
-    with files.writing(path, sync=False) as temporary:
+    with files.writing(path, durable=False) as temporary:
         temporary.write_text(text)
 
 
@@ -51,3 +52,19 @@ def test_a_folder_appears_with_all_its_files(there: bool, tmp_path: Path) -> Non
         assert not folder.exists() or not any(folder.iterdir())
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*")} == {"below", "below/one", "two"}
     assert os.listdir(tmp_path / "a") == ["b"]
+
+
+def test_a_full_disk_is_known_by_its_number_or_by_what_rust_says() -> None:
+    for error in (
+        OSError(errno.ENOSPC, "no"),
+        OSError(errno.EFBIG, "no"),
+        ValueError("lance: I/O (os error 28), a.rs:1"),
+    ):
+        assert files.is_full(error)
+    for error in (
+        OSError(errno.EACCES, "no"),
+        ValueError("(os error 2)"),
+        ValueError("28"),
+        ValueError("(os error 280)"),
+    ):
+        assert not files.is_full(error)

@@ -4,7 +4,6 @@ Tensors lie in a safetensors file and everything else in JSON: opening a checkpo
 checkpoint are read or removed in its folder, whatever DONE names and whatever else lies there.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -17,9 +16,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from zoo.errors import DiskFullError
-from zoo.files import save_tensors
+from zoo.files import is_full, save_tensors
 from zoo.formats.tensors import read_safetensors
-from zoo.strangers.folders import Place
+from zoo.strangers.folders import Place, sync
 
 from .errors import DamagedRunError
 
@@ -45,7 +44,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         _write(temporary, state)
     except (OSError, SafetensorError) as error:
         remove_checkpoint(temporary)
-        if not _is_full(error):
+        if not is_full(error):
             raise
         free = shutil.disk_usage(folder).free
         before = checkpoints_in(folder)
@@ -55,7 +54,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         ) from error
     remove_checkpoint(target)
     temporary.rename(target)
-    _sync(folder)
+    sync(folder)
     if keep is not None:
         keep_newest(folder, keep)
     return target
@@ -100,14 +99,8 @@ def _write(temporary: Path, state: dict[str, Any]) -> None:
     facts = {n: {"bytes": (temporary / n).stat().st_size, "sha256": _sha256(temporary / n)} for n in names}
     (temporary / DONE).write_text(json.dumps(facts), encoding="utf-8")
     for name in (*names, DONE):
-        _sync(temporary / name)
-    _sync(temporary)
-
-
-def _is_full(error: Exception) -> bool:
-    # safetensors' own errors carry the system's number in their words only.
-    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return getattr(error, "errno", None) in numbers or any(f"os error {number})" in str(error) for number in numbers)
+        sync(temporary / name)
+    sync(temporary)
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -196,11 +189,3 @@ def _join(value: Any, tensors: dict[str, Tensor]) -> Any:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

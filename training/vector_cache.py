@@ -5,7 +5,6 @@ process appends to a part of its own, vectors before keys: what a kill leaves of
 """
 
 import copy
-import errno
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from zoo.embedder import Embedder, heads_hash
 from zoo.errors import DiskFullError, FolderError, InputError, UnsafeFolderError, ZooError
+from zoo.files import is_full
 from zoo.fusion import is_default
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.keys import KEY_BYTES, item_key
@@ -36,7 +36,6 @@ _RECENT = 2**16  # keys in a dictionary before they are sorted in with the other
 _HALVES = struct.Struct("<QQ")  # a key as two numbers, which sort fast
 _OWN = re.compile(r"\d+-[0-9a-f]{12}\.(keys|vectors)")
 _KEYS = re.compile(r"[^.].*\.keys")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 # ---------------------------------------------------------------------------------------------------- the cache
@@ -210,7 +209,7 @@ class _Part:
             _write(self._vectors, self.rows * size, vectors.tobytes())
             _write(self._keys, self.rows * KEY_BYTES, b"".join(keys))
         except OSError as error:
-            if error.errno in _FULL:
+            if is_full(error):
                 raise DiskFullError(
                     f"no space left for vectors in {self._vectors.parent} ({error.strerror}); free some, or set cache=False; "
                     "what was kept before is whole"

@@ -4,8 +4,10 @@
 at once. What lies below a folder that others may have made is written by `zoo.strangers.folders.Place`, as `write` does too.
 """
 
+import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.strangers.folders import Place
+from zoo.strangers.folders import Place, sync
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,11 +36,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def writing(path: Path, *, sync: bool = True) -> Iterator[Path]:
+def writing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """An empty file beside, which takes the place of this one when all is written; where something fails it is gone.
 
     Args:
-        sync: wait for the disk, so that a crash of the machine leaves no half file; without it only other readers see none.
+        durable: wait for the disk, so that a crash of the machine leaves no half file; without it only other readers see none.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -46,9 +48,8 @@ def writing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         share(temporary)
-        if sync:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+        if durable:
+            sync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -88,6 +89,14 @@ def save_tensors(tensors: "Mapping[str, Tensor]", path: Path) -> None:
 
     save_file(dict(tensors), path, metadata={"format": "pt"})
     share(path)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room: on the disk, of a quota, or for so large a file."""
+    # Errors of libraries in Rust (safetensors, lance) carry the system's number in their words only.
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    said = {int(number) for number in re.findall(r"os error (\d{1,3})\b", str(error))}
+    return getattr(error, "errno", None) in numbers or not said.isdisjoint(numbers)
 
 
 def _mode_of_new(folder: Path) -> int:

@@ -146,5 +146,5 @@ def _digest(path: Path, like: str) -> str:
 def write_whole(path: Path, text: str) -> None:
     """A small file, whole or not at all: others may read it at this moment, or the disk be full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path, sync=False) as temporary:
+    with writing(path, durable=False) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ from zoo.errors import (
     NoAccessError,
     NotOnHubError,
 )
+from zoo.files import is_full
 
 
 def hub_call(what: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -105,7 +106,7 @@ def _answered(what: str, error: Any) -> HubError:
 
 def _disk(what: str, error: OSError) -> HubError:
     """An error of the operating system, from the disk or from a connection."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         return HubDiskFullError(f"{what}: the disk is full ({error}); free some space, or set HF_HOME to a larger disk")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return HubError(f"{what}: {error}; set HF_HOME to a folder that you may write to")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from zoo.arguments import checked, mapping, whole
 from zoo.arguments import path as a_path
 from zoo.errors import FilterError, IndexStateError, ZooError
+from zoo.files import is_full
 from zoo.index.base import FACTS, IndexFacts, Match, as_float, rows_of, within
 from zoo.index.facts import ORIGIN
 from zoo.index.locks import gone
@@ -18,7 +19,7 @@ from zoo.index.store import Store
 from zoo.index.where import Filter
 from zoo.shards.checking import allowed
 from zoo.shards.facts import vector_type
-from zoo.shards.folder import FULL, full_disk_named, read_vectors
+from zoo.shards.folder import full_disk_named, read_vectors
 from zoo.shards.values import wrong_rows, wrong_vector
 from zoo.strangers import seen
 from zoo.strangers.folders import Place
@@ -332,7 +333,7 @@ def _named(folder: Place) -> Iterator[None]:
         if isinstance(error, ZooError):
             raise
         number = re.search(r"os error (\d+)", str(error))
-        if number and int(number[1]) in FULL:
+        if number and is_full(error):
             with full_disk_named(folder):
                 raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         raise IndexStateError(f"the LanceDB table in {folder} cannot be used: {_first_line(error)}") from error

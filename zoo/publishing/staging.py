@@ -1,6 +1,5 @@
 """A model → a folder that every loader reads, with its card, its figures and a certificate; tried before it is sent."""
 
-import errno
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from zoo.errors import (
     HubError,
     NotPublishableError,
 )
+from zoo.files import is_full
 from zoo.formats.checks.inside import read_inside
 from zoo.publishing.paths import files_inside, without_paths
 from zoo.spec import NAME, ModelSpec
@@ -80,8 +80,7 @@ def stage(
     try:
         return _stage(source, repo, name, folder, space=space, license=license, check=check, ignore=ignore, say=say)
     except (OSError, SafetensorError) as error:
-        full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        if getattr(error, "errno", None) not in full and not any(f"(os error {code})" in str(error) for code in full):
+        if not is_full(error):
             raise
         raise HubDiskFullError(
             f"the disk is full ({error}); set TMPDIR to a larger one, or stage with --keep FOLDER there"

@@ -1,7 +1,6 @@
 """Shards: vectors on disk. Each file is complete or absent, and says in its footer which inputs it stands for."""
 
 import contextlib
-import errno
 import hashlib
 import io
 import itertools
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import DamagedShardError, DiskFullError, FolderError
+from zoo.files import is_full
 from zoo.shards.checking import check_rows, is_known, remember
 from zoo.shards.content import CONTENT_BYTES, STAMP_BYTES, UNKNOWN
 from zoo.shards.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
@@ -32,7 +32,6 @@ SHARDS = "shards"
 LOCK = ".lock"
 REPLACED = "replaced"  # where earlier versions moved shards to for the time of an update
 NAME = re.compile(r"(?:g(\d{6})-(?:kept-)?)?\d{12}-\d{12}\.parquet")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -442,7 +441,7 @@ def full_disk_named(folder: Path | Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if is_full(error):
             raise DiskFullError(
                 f"no space left for {folder} ({error.strerror}); all shards written so far are complete. Free some "
                 "space and run the same command again: it goes on where it stopped"

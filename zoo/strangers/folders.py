@@ -201,7 +201,7 @@ class Place:
         missing = [one for one in (self.root, *self.root.absolute().parents) if not one.exists()]
         self.root.mkdir(parents=True, exist_ok=True)
         for made in missing:
-            sync_folder(made.parent)
+            sync(made.parent)
         for depth in range(len(self.inside)):
             one = Place(self.root, self.inside[: depth + 1])
             with one._folder() as folder, contextlib.suppress(FileExistsError):
@@ -444,10 +444,10 @@ def name_of(file: BinaryIO, place: Place) -> str:
     return f"{_OPEN_FILES}/{file.fileno()}" if _HAS_OPEN_FILES else str(place)
 
 
-def sync_folder(path: Path) -> None:
-    """Makes renames inside a folder durable, where the system can do that."""
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes a file, or the renames inside a folder, durable, where the system can do that."""
+    if os.name == "posix" or not path.is_dir():
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
             os.fsync(descriptor)
         finally:
