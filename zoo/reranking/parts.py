@@ -1,5 +1,6 @@
 """The parts of a reranker: its encoder around a backbone, as the rest of the zoo knows it, and random weights in its shape."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,11 @@ from zoo.spec import ModelSpec
 if TYPE_CHECKING:
     from zoo.encoders.sequence import SequenceEncoder
     from zoo.reranking.reranker import Reranker
+
+
+def of_backbone(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the facts of a backbone (`ON_QWEN3_VL["2b"]`) those that a reranker has too: it gives no vectors."""
+    return {name: facts[name] for name in ("params", "base")}
 
 
 def as_model(spec: RerankerSpec) -> ModelSpec:

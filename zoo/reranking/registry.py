@@ -16,22 +16,24 @@ if TYPE_CHECKING:
     from zoo.reranking.reranker import Reranker
 
 Builder = Callable[[RerankerSpec], "Reranker"]
+Facts = dict[str, Any]  # those that the rerankers of a family share
 _SPECS: dict[str, RerankerSpec] = {}
 _BUILDERS: dict[str, Builder] = {}
 TEST = "-test"  # names of rerankers with random weights end so
 
 
 def register_reranker(**facts: Any) -> Callable[[Builder], Builder]:
-    """Registers the decorated builder under `facts["name"]`; the facts are those of `RerankerSpec`.
+    """Registers the decorated builder under its own name, with hyphens, or `name=`; the facts are those of `RerankerSpec`.
 
     Raises:
         ArgumentError: a fact is unknown, missing or of another type.
         ValueError: the name is taken or badly spelled, or a fact is wrong.
     """
-    check_names(facts)
+    check_names({"name": "", **facts})
 
     def register(builder: Builder) -> Builder:
-        spec = RerankerSpec(**{"family": builder.__module__.rpartition(".")[2], **facts})
+        said = {"name": builder.__name__.replace("_", "-"), "family": builder.__module__.rpartition(".")[2]}
+        spec = RerankerSpec(**{**said, **facts})
         if not NAME.fullmatch(spec.name):
             raise ValueError(f"{spec.name!r} is no name of a reranker: lower case letters, digits, hyphens and dots")
         if spec.name in _SPECS:
