@@ -1,6 +1,5 @@
 """SequenceEncoder: a transformer that reads one sequence of text and marked media."""
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +98,7 @@ class SequenceEncoder(Encoder):
         self.backbone = backbone if backbone is not None else random_backbone(config)
         if self.format.marks:
             check_version(self.backbone)
+        self.family = backbone_of(self.backbone.config.model_type)
         self.width = self.backbone.config.get_text_config().hidden_size
         self.readers: dict[str, MediaReader] = {}
         self.processor: Any = None
@@ -118,10 +118,9 @@ class SequenceEncoder(Encoder):
         self.core = Core(core) if core is not None else None
         self.vocabulary = Vocabulary(self.tokenizer)
         config = self.backbone.config
-        family = backbone_of(config.model_type)
         if self.format.marks:
-            family.complete(processor, config)
-        setup = Setup(processor, config, family, self.format, self.media)
+            self.family.complete(processor, config)
+        setup = Setup(processor, config, self.family, self.format, self.media)
         self.readers = {kind: READERS[kind](setup) for kind in _media() if kind in self.format.marks}
         check_processor(processor, self.format, self.media, config, self.readers)
         self.media_ids = [reader.token_id for reader in self.readers.values() if reader.marker]
@@ -324,7 +323,7 @@ class SequenceEncoder(Encoder):
         # Here, since all layers share this configuration, a checkpoint may bring another, and another encoder may share the backbone.
         self.backbone.config.get_text_config().is_causal = self.format.attention == "causal"
         pooled = mask & batch["pooled"].bool() if "pooled" in batch else mask
-        seen = self._seen(self._features(batch)) if self._has_media(batch) else {}
+        seen = self.family.arguments(self._features(batch)) if self._has_media(batch) else {}
         shared = self._shared_prefix(ids, mask)
         if not shared:
             out = self.backbone(
@@ -358,12 +357,6 @@ class SequenceEncoder(Encoder):
             for kind, reader in self.readers.items()
             if f"{kind}_order" in batch
         }
-
-    def _seen(self, features: dict[str, Any]) -> dict[str, Any]:
-        """The argument by which this backbone takes features in place of media."""
-        if "mm_encoder_outputs" in inspect.signature(self.backbone.forward).parameters:
-            return {"mm_encoder_outputs": features}
-        return {"image_hidden_states": features["image"].pooler_output}  # ModernVBERT, and Idefics 3 before it
 
     def _shared_prefix(self, ids: Tensor, mask: Tensor) -> int:
         """Tokens that all rows begin with and that are worth computing once: an instruction, the system's words.

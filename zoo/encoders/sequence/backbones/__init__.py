@@ -38,6 +38,14 @@ class Backbone:
         """
         return {}
 
+    def arguments(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by which the backbone's `forward` takes features in place of media.
+
+        Args:
+            features: of each medium in the batch, by modality (`MediaReader.features`).
+        """
+        return {"mm_encoder_outputs": features}
+
 
 PLAIN = Backbone()
 

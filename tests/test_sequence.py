@@ -1,0 +1,205 @@
+"""One sequence encoder: without marked media it reads text alone, on any decoder of transformers; a medium is one registered reader."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from zoo import Embedder, Item, ModelSpec
+from zoo.embedder import Tower
+from zoo.encoders.sequence import SequenceEncoder, sequence
+from zoo.encoders.sequence.backbones import PLAIN, all_backbones, backbone_of, known_types
+from zoo.encoders.sequence.media import READERS, MediaReader, register_media_reader
+from zoo.encoders.text import TransformersText
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
+from zoo.heads import Identity
+from zoo.models.backbones import byte_processor, byte_specials, byte_tokenizer, tiny_qwen2_vl
+from zoo.pooling import LastToken, Mean
+from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits, limits_of
+
+# Qwen3-Embedding's layout: an instruction, the text, and the end token that is pooled.
+DECODER = SequenceFormat(
+    prompt="{% if instruction %}Instruct: {{ instruction }}\nQuery:{% endif %}{{ text }}<|endoftext|>", backbone="qwen3"
+)
+TEXTS = ["a red boat", "two dogs in the snow, and a sentence that is longer than the others", "é 山"]
+
+
+def qwen3() -> dict[str, Any]:
+    """A decoder of text of 40 thousand weights that reads bytes."""
+    special = byte_specials()
+    return {
+        "model_type": "qwen3",
+        "vocab_size": 320,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 512,
+        "eos_token_id": special["<|im_end|>"],
+        "pad_token_id": special["<|endoftext|>"],
+    }
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Embedder:
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        name="decoder",
+        modalities={"text"},
+        dim=32,
+        license="mit",
+        max_tokens=256,
+        format=DECODER,
+        prompts={"find": "Find it"},
+    )
+    return Embedder(spec, [Tower(sequence(spec, qwen3(), byte_tokenizer()), LastToken(), Identity())]).eval()
+
+
+def theirs(model: Embedder, texts: list[str]) -> torch.Tensor:
+    """By transformers alone, one text at a time: the state of the last token, of unit length."""
+    tokenizer, backbone = byte_tokenizer(), model.towers[0].encoder.backbone
+    with torch.inference_mode():
+        states = [backbone(**tokenizer(text, return_tensors="pt")).last_hidden_state[0, -1] for text in texts]
+    return torch.nn.functional.normalize(torch.stack(states), dim=-1)
+
+
+def test_a_decoder_of_text_gives_what_transformers_gives(decoder: Embedder) -> None:
+    expected = theirs(decoder, [f"{text}<|endoftext|>" for text in TEXTS])
+    torch.testing.assert_close(decoder.encode(TEXTS), expected, atol=1e-5, rtol=0)
+    told = theirs(decoder, [f"Instruct: Find it\nQuery:{text}<|endoftext|>" for text in TEXTS])
+    torch.testing.assert_close(decoder.encode(TEXTS, prompt_name="find"), told, atol=1e-5, rtol=0)
+    own = decoder.encode([Item(text=text, instruction="Find it") for text in TEXTS])
+    torch.testing.assert_close(own, told, atol=1e-5, rtol=0)
+    assert (told - expected).abs().max() > 1e-3
+
+
+def test_it_is_the_text_encoder_of_the_other_layouts_where_the_tokens_are_the_same(decoder: Embedder) -> None:
+    encoder = decoder.towers[0].encoder
+    other = TransformersText(qwen3(), 256, backbone=encoder.backbone, tokenizer=byte_tokenizer())
+    tower = Tower(other, LastToken(), Identity()).eval()
+    with torch.inference_mode():
+        vectors = tower(other.prepare([Item(text=f"{text}<|endoftext|>") for text in TEXTS]))
+    torch.testing.assert_close(decoder.encode(TEXTS), vectors, atol=1e-5, rtol=0)
+
+
+def test_one_alone_equals_one_of_many_and_long_texts_keep_the_end_of_the_prompt(decoder: Embedder) -> None:
+    together = decoder.encode(TEXTS)
+    torch.testing.assert_close(together, torch.stack([decoder.encode(text) for text in TEXTS]), atol=1e-5, rtol=0)
+    encoder = decoder.towers[0].encoder
+    ids = encoder.read(Item(text="word " * 500, instruction="Find it")).ids
+    assert len(ids) == 256
+    assert ids[-1] == byte_specials()["<|endoftext|>"]
+    assert encoder.cut(Item(text="word " * 500)) is not None
+
+
+def test_saved_and_opened_it_is_the_same_and_says_what_it_reads(decoder: Embedder, tmp_path: Path) -> None:
+    again = zoo.load_model(decoder.save_pretrained(tmp_path / "decoder"))
+    assert torch.equal(again.encode(TEXTS), decoder.encode(TEXTS))
+    assert again.spec.format == DECODER
+    assert again.fingerprint() == decoder.fingerprint()
+    with pytest.raises(UnsupportedModalityError, match="reads text, not image"):
+        again.encode(torch.zeros(3, 8, 8))
+
+
+def test_a_vision_language_backbone_reads_text_alone_where_nothing_is_marked() -> None:
+    """The text path of the same backbone: the same vectors of text, without a processor of images."""
+    torch.manual_seed(0)
+    both = zoo.build_model("gme-test")
+    encoder = both.towers[0].encoder
+    alone = SequenceEncoder(
+        encoder.settings,
+        replace(encoder.format, marks={}),
+        {},
+        512,
+        backbone=encoder.backbone,
+        processor=byte_tokenizer(),
+    )
+    tower = Tower(alone, LastToken(), Identity()).eval()
+    with torch.inference_mode():
+        vectors = tower(alone.prepare([Item(text=text) for text in TEXTS]))
+    torch.testing.assert_close(both.encode(TEXTS), vectors, atol=1e-5, rtol=0)
+    assert alone.reads == {"text"}
+    assert alone.preprocessing().keys() == {"format", "media", "max_tokens"}
+
+
+def test_the_shape_alone_says_that_it_has_no_tokenizer() -> None:
+    spec = ModelSpec(name="x", modalities={"text"}, dim=32, license="mit", max_tokens=64, format=DECODER)
+    with pytest.raises(MissingWeightsError, match="without its tokenizer"):
+        sequence(spec, qwen3()).read(Item(text="a"))
+
+
+# ----------------------------------------------------------------------------------------------------------------- media
+
+
+def test_every_medium_has_one_reader_that_keeps_the_protocol() -> None:
+    assert set(READERS) == {"image", "video"}
+    wanted = {name for name in vars(MediaReader) if not name.startswith("_")}
+    for kind, reader in READERS.items():
+        assert reader.kind == kind
+        assert wanted <= set(dir(reader)), f"{kind} lacks {sorted(wanted - set(dir(reader)))}"
+    with pytest.raises(ValueError, match="image has a reader, ImageReader"):
+        register_media_reader("image")(READERS["video"])
+
+
+def test_a_mark_of_what_nobody_reads_is_refused() -> None:
+    layout = SequenceFormat(prompt="{{ media }}{{ text }}", marks={"audio": "<audio>"})
+    with pytest.raises(UnrecognisedCheckpointError, match="no reader of audio"):
+        SequenceEncoder(tiny_qwen2_vl(), layout, {}, 64, processor=byte_processor())
+    with pytest.raises(ValueError, match="no limits of 'smell'"):
+        limits_of({"smell": {}}, layout)
+
+
+def test_limits_are_the_usual_ones_of_what_is_marked() -> None:
+    layout = SequenceFormat(prompt="{{ content }}", marks={"image": "<i>", "video": "<v>"})
+    assert limits_of({}, layout) == {"image": ImageLimits(), "video": VideoLimits()}
+    assert limits_of({"image": {"square": 64}}, None) == {"image": ImageLimits(square=64)}
+    assert limits_of({"image": {}}, None) == {}
+
+
+def test_a_pooler_that_makes_no_sense_behind_the_encoder_is_refused() -> None:
+    layout = SequenceFormat(prompt="{{ text }}", attention="bidirectional")
+    encoder = SequenceEncoder(tiny_qwen2_vl(), layout, {}, 64)
+    Tower(encoder, Mean(), Identity())
+    with pytest.raises(ValueError, match="pool the mean"):
+        Tower(encoder, LastToken(), Identity())
+
+
+# ------------------------------------------------------------------------------------------------------------- backbones
+
+
+def test_every_type_of_checkpoint_has_one_family() -> None:
+    types = known_types()
+    assert types["colqwen2"] == "qwen2_vl"
+    assert types["instructcir_llava_phi35"] == "llava"
+    for name, backbone in types.items():
+        families = [b for b in all_backbones() if name in (*b.types, *b.retrieval, *b.converted)]
+        assert len(families) == 1, name
+        assert backbone_of(backbone) is not PLAIN
+    assert backbone_of("qwen3") is PLAIN
+
+
+def test_only_the_files_of_backbones_ask_for_their_type() -> None:
+    """Nobody else compares a `model_type`; a layout asks which files are its own."""
+    import ast
+
+    root = Path(zoo.__file__).parent
+    asked = []
+    for path in root.rglob("*.py"):
+        if path.is_relative_to(root / "models") or path.is_relative_to(root / "encoders" / "sequence" / "backbones"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops):
+                sides = [ast.unparse(side) for side in (node.left, *node.comparators)]
+                constants = [side.value for side in (node.left, *node.comparators) if isinstance(side, ast.Constant)]
+                if any("model_type" in side for side in sides) and any(
+                    c not in ("zoo", "SentenceTransformer") for c in constants
+                ):
+                    asked.append(f"{path.relative_to(root)}:{node.lineno} {ast.unparse(node)}")
+    assert not asked, "\n".join(asked)
