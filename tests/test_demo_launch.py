@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from gradio_client import Client  # noqa: E402
 from gradio_client.exceptions import AppError  # noqa: E402
 from zoo.demos import __main__ as command  # noqa: E402
 from zoo.demos import screenshot, search, serve, text  # noqa: E402
-from zoo.demos.registry import demo_of  # noqa: E402
+from zoo.demos.registry import demo_of, register_demo  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
 
@@ -44,6 +45,19 @@ def test_every_family_has_a_demo_that_builds(name):
     assert ("search_by_image" in names) == ("image" in model.spec.modalities)
     if model.spec.modalities == {"text"}:
         assert "search_passages" in names
+
+
+@pytest.mark.parametrize("name", ["screenshot", "no_such"])
+def test_a_model_names_no_file_of_the_folder_that_is_no_demo(name):
+    model = build_model("mini-test")
+    model.spec = replace(model.spec, demo=name)
+    with pytest.raises(ZooError, match=f"shown by the demo '{name}'"):
+        demo_of(model)
+
+
+def test_the_zoos_own_demos_keep_their_names():
+    with pytest.raises(ValueError, match="two demos are called 'search'"):
+        register_demo("search")(lambda model, **page: None)
 
 
 def test_launch_serves_the_folders_and_the_samples(saved, tmp_path, capsys):

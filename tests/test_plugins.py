@@ -1,4 +1,7 @@
-"""Plug-ins: what an installed package registers by an entry point is known; one that fails is told, and hides no other."""
+"""Plug-ins: what an installed package registers by an entry point is known; one that fails is told, and hides no other.
+
+Parts of models are registered under names, and nothing else is saved.
+"""
 
 import os
 import re
@@ -8,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import zoo
+from zoo import parts
+from zoo.parts import register_part
 from zoo.plugins import GROUPS, discover
+from zoo.pooling import LastToken, Mean
 
 GOOD = '''
 """A model of another package."""
@@ -86,3 +93,42 @@ def test_threads_that_ask_at_once_all_see_every_model():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_a_part_that_nobody_registered_is_not_saved_and_the_message_says_what_to_do(tmp_path: Path):
+    class Middle(Mean):
+        """A pooler of nobody's package."""
+
+    model = zoo.build_model("text-test")
+    model.towers[0].pooler = Middle()
+    with pytest.raises(TypeError, match=r"Middle cannot be saved.*@zoo\.parts\.register_part.*zoo\.encoders"):
+        model.save_pretrained(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "said"),
+    [
+        ("tower", "acme:Part", "no role"),
+        ("pooler", "pooling:Mean", "no name of a part"),  # the zoo's own rooms
+        ("encoder", "encoders:Text", "no name of a part"),
+        ("pooler", "acme", "no name of a part"),
+        ("pooler", "acme.inner:Part", "no name of a part"),
+    ],
+)
+def test_names_of_parts_that_are_none(role: str, name: str, said: str):
+    with pytest.raises(ValueError, match=said):
+        register_part(role, name)
+
+
+def test_a_part_is_known_by_one_name_and_in_its_role_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parts, "_PARTS", {})
+    monkeypatch.setattr(parts, "_NAMES", {})
+    register_part("pooler", "acme:Middle")(Mean)
+    assert (parts.part_named("pooler", "acme:Middle"), parts.name_of(Mean)) == (Mean, "acme:Middle")
+    assert parts.part_named("head", "acme:Middle") is None
+    assert parts.part_named("pooler", "os:System") is None
+    with pytest.raises(ValueError, match="two parts are called 'acme:Middle'"):
+        register_part("pooler", "acme:Middle")(LastToken)
+    with pytest.raises(ValueError, match="Mean is registered already, as 'acme:Middle'"):
+        register_part("pooler", "acme:Other")(Mean)

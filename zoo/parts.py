@@ -40,6 +40,8 @@ def register_part(role: str, name: str) -> Callable[[T], T]:
     def register(cls: T) -> T:
         if name in _PARTS:
             raise ValueError(f"two parts are called {name!r}")
+        if cls in _NAMES:
+            raise ValueError(f"{cls.__qualname__} is registered already, as {_NAMES[cls]!r}")
         _PARTS[name], _NAMES[cls] = (role, cls), name
         return cls
 
