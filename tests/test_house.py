@@ -44,10 +44,10 @@ ROWS: dict[str, set[str]] = {
     "pooling": {"inputs"},
     "prompts": {"errors", "spec"},
     "registry": {"arguments", "errors", "modalities", "plugins", "sequences", "spec"},
-    "shards": {"errors", "inputs", "strangers"},
+    "shards": {"errors", "files", "inputs", "strangers"},
     "similarity": {"errors", "spec"},
     "embedder": {"arguments", "encoders", "errors", "fusion", "inputs", "modalities", "prompts", "similarity", "spec"},
-    "index": {"arguments", "errors", "shards", "similarity", "spec", "strangers"},
+    "index": {"arguments", "errors", "files", "shards", "similarity", "spec", "strangers"},
     "formats": {
         "embedder",
         "encoders",
