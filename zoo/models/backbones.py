@@ -31,6 +31,19 @@ ON_QWEN3_VL: dict[str, Facts] = {
     "4b": {"dim": 2560, "params": 4_437_815_808, "base": "Qwen/Qwen3-VL-4B-Instruct"},
     "8b": {"dim": 4096, "params": 8_144_793_840, "base": "Qwen/Qwen3-VL-8B-Instruct"},
 }
+# Its number of weights depends on the vocabulary that a model keeps.
+ON_QWEN35: dict[str, Facts] = {
+    "2b": {"dim": 2048, "base": "Qwen/Qwen3.5-2B"},
+    "4b": {"dim": 2560, "base": "Qwen/Qwen3.5-4B"},
+    "9b": {"dim": 4096, "base": "Qwen/Qwen3.5-9B"},
+}
+# Of a model of images and texts with a vector for every token, by one projection.
+LATE: Facts = {
+    "modalities": {"text", "image"},
+    "demo": "search",
+    "similarity": "maxsim",
+    "projection": "custom_text_proj",
+}
 # Of a test model on a tiny backbone.
 TINY: Facts = {"dim": 32, "license": "apache-2.0", "max_tokens": 512, "base": None}
 TINY_QWEN2_VL: Facts = {**TINY, "params": 112_704}

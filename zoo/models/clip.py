@@ -4,13 +4,11 @@ Shapes, preprocessing and weights are open_clip's. Names say the backbone, then 
 QuickGELU name an architecture that ends in "-quickgelu": with the other activation they lose accuracy.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from zoo.models._parts import Cls, Embedder, Identity, OpenClipImage, OpenClipText, Tower
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
 
 PAPER = "arxiv:2103.00020"
 DUAL: Facts = {"modalities": {"image", "text"}, "demo": "search"}
@@ -30,27 +28,23 @@ METACLIP: Facts = {"license": "cc-by-nc-4.0", "paper": "arxiv:2309.16671"}
 EVA: Facts = {"license": "mit", "paper": "arxiv:2303.15389"}
 
 
-def dual_towers(spec: ModelSpec, model_cfg: dict[str, Any], preprocess: dict[str, Any]) -> "Embedder":
+def dual_towers(spec: ModelSpec, model_cfg: dict[str, Any], preprocess: dict[str, Any]) -> Embedder:
     """open_clip's two towers with random weights, images prepared as `preprocess` says."""
-    from zoo.embedder import Embedder, Tower
-    from zoo.encoders.open_clip import OpenClipImage, OpenClipText
     from zoo.encoders.open_clip_config import transform_of
-    from zoo.heads import Identity
-    from zoo.pooling import Cls
 
     image = OpenClipImage(model_cfg, transform_of(model_cfg, preprocess))
     text = OpenClipText(model_cfg)
     return Embedder(spec, [Tower(image, Cls(), Identity()), Tower(text, Cls(), Identity())])
 
 
-def open_clip_towers(spec: ModelSpec) -> "Embedder":
+def open_clip_towers(spec: ModelSpec) -> Embedder:
     """Both towers of the architecture that `spec.source` names, images prepared as its tag was trained."""
     from zoo.encoders.open_clip_config import parse_name, tag_config
 
     return dual_towers(spec, *tag_config(*parse_name(spec.source.removeprefix("open_clip:"))))
 
 
-def tiny_towers(spec: ModelSpec, vision_cfg: dict[str, Any], text_cfg: dict[str, Any], **preprocess: Any) -> "Embedder":
+def tiny_towers(spec: ModelSpec, vision_cfg: dict[str, Any], text_cfg: dict[str, Any], **preprocess: Any) -> Embedder:
     """The towers of a test model, of open_clip's parts: its BPE tokenizer comes with the package."""
     text_cfg = {
         "context_length": spec.max_tokens,
@@ -85,29 +79,29 @@ def datacomp_xl(arch: str, revision: str | None = None) -> Facts:
 
 
 @register_model(**VIT_B32, **openai("ViT-B-32", "vit_base_patch32", "ab5b8ef490e86faa07d3523926b842c765de1de5"))
-def clip_vit_b32_openai(spec: ModelSpec) -> "Embedder":
+def clip_vit_b32_openai(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
 @register_model(**VIT_B16, **openai("ViT-B-16", "vit_base_patch16"))
-def clip_vit_b16_openai(spec: ModelSpec) -> "Embedder":
+def clip_vit_b16_openai(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
 @register_model(**VIT_L14, **openai("ViT-L-14", "vit_large_patch14"))
-def clip_vit_l14_openai(spec: ModelSpec) -> "Embedder":
+def clip_vit_l14_openai(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
 @register_model(
     source="open_clip:ViT-B-32/laion2b_s34b_b79k", hub_id="laion/CLIP-ViT-B-32-laion2B-s34B-b79K", **VIT_B32, **LAION
 )
-def clip_vit_b32_laion2b(spec: ModelSpec) -> "Embedder":
+def clip_vit_b32_laion2b(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
 @register_model(**VIT_B32, **datacomp_xl("ViT-B-32", "f0e2ffa09cbadab3db6a261ec1ec56407ce42912"))
-def clip_vit_b32_datacomp(spec: ModelSpec) -> "Embedder":
+def clip_vit_b32_datacomp(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
@@ -117,23 +111,23 @@ def clip_vit_b32_datacomp(spec: ModelSpec) -> "Embedder":
     **VIT_B32_256,
     **DATACOMP,
 )
-def clip_vit_b32_256_datacomp(spec: ModelSpec) -> "Embedder":
+def clip_vit_b32_256_datacomp(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
 @register_model(**VIT_B16, **datacomp_xl("ViT-B-16", "d110532e8d4ff91c574ee60a342323f28468b287"))
-def clip_vit_b16_datacomp(spec: ModelSpec) -> "Embedder":
+def clip_vit_b16_datacomp(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
 @register_model(**VIT_L14, **datacomp_xl("ViT-L-14", "84c9828e63dc9a9351d1fe637c346d4c1c4db341"))
-def clip_vit_l14_datacomp(spec: ModelSpec) -> "Embedder":
+def clip_vit_l14_datacomp(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
 # DFN-2B's ViT-B/16 is left out: open_clip 3.3 marks it QuickGELU, its own configuration on the Hub and timm do not.
 @register_model(source="open_clip:ViT-L-14-quickgelu/dfn2b", hub_id="apple/DFN2B-CLIP-ViT-L-14", **VIT_L14, **DFN)
-def clip_vit_l14_dfn2b(spec: ModelSpec) -> "Embedder":
+def clip_vit_l14_dfn2b(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
@@ -143,7 +137,7 @@ def clip_vit_l14_dfn2b(spec: ModelSpec) -> "Embedder":
     **VIT_B16,
     **METACLIP,
 )
-def clip_vit_b16_metaclip(spec: ModelSpec) -> "Embedder":
+def clip_vit_b16_metaclip(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
@@ -153,10 +147,10 @@ def clip_vit_b16_metaclip(spec: ModelSpec) -> "Embedder":
     **EVA02_B16,
     **EVA,
 )
-def clip_eva02_b16_merged2b(spec: ModelSpec) -> "Embedder":
+def clip_eva02_b16_merged2b(spec: ModelSpec) -> Embedder:
     return open_clip_towers(spec)
 
 
 @register_model(dim=16, params=848_448, license="apache-2.0", paper=PAPER, image_size=32, max_tokens=16, **DUAL)
-def clip_test(spec: ModelSpec) -> "Embedder":
+def clip_test(spec: ModelSpec) -> Embedder:
     return tiny_towers(spec, {"layers": 2, "width": 32, "head_width": 16, "patch_size": 16}, {})

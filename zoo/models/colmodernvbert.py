@@ -7,7 +7,7 @@ Text is a query, a picture a page, cut into tiles and one small copy of the whol
 from typing import Any
 
 from zoo.models._parts import Embedder, EveryToken, Linear, Tower, sequence
-from zoo.models.backbones import byte_tokenizer
+from zoo.models.backbones import LATE, byte_tokenizer
 from zoo.registry import Facts, register_model
 from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec
@@ -24,14 +24,7 @@ COLMODERNVBERT = SequenceFormat(
     attention="bidirectional",
     mixed=False,
 )
-FACTS: Facts = {
-    "modalities": {"text", "image"},
-    "paper": PAPER,
-    "demo": "search",
-    "similarity": "maxsim",
-    "format": COLMODERNVBERT,
-    "projection": "custom_text_proj",
-}
+FACTS: Facts = {**LATE, "paper": PAPER, "format": COLMODERNVBERT}
 
 
 def modernvbert() -> dict[str, Any]:

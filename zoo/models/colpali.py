@@ -8,7 +8,7 @@ picture a page; an instruction takes the place of "Question: ". PaliGemma attend
 from typing import Any
 
 from zoo.models._parts import Embedder, EveryToken, Linear, Tower, sequence
-from zoo.models.backbones import TINY, byte_tokenizer
+from zoo.models.backbones import LATE, TINY, byte_tokenizer
 from zoo.registry import Facts, register_model
 from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec
@@ -24,14 +24,7 @@ COLPALI = SequenceFormat(
     attention="bidirectional",
     mixed=False,
 )
-FACTS: Facts = {
-    "modalities": {"text", "image"},
-    "paper": PAPER,
-    "demo": "search",
-    "similarity": "maxsim",
-    "format": COLPALI,
-    "projection": "custom_text_proj",
-}
+FACTS: Facts = {**LATE, "paper": PAPER, "format": COLPALI}
 
 
 def paligemma() -> dict[str, Any]:

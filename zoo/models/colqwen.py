@@ -7,7 +7,7 @@ page. An instruction takes the place of "Query: ".
 from dataclasses import replace
 
 from zoo.models._parts import Embedder, EveryToken, Linear, Tower, sequence
-from zoo.models.backbones import QWEN_MEDIA, TINY, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl
+from zoo.models.backbones import LATE, QWEN_MEDIA, TINY, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat
 from zoo.spec import ModelSpec
@@ -32,15 +32,7 @@ IMAGES = ImageLimits(pixels=PIXELS, pre_resize=(28, *PIXELS))
 # and columns until version 4, as here; version 5 lost them when it began to compute positions from ids that this class
 # does not hand on (positions="sequential" gives its vectors).
 NATIVE = replace(COLQWEN2, prompt=COLQWEN2.prompt.replace("{% endif %}", "\n{% endif %}"))
-FACTS: Facts = {
-    "modalities": {"text", "image"},
-    "license": "apache-2.0",
-    "paper": PAPER,
-    "base": "vidore/colqwen2-base",
-    "demo": "search",
-    "similarity": "maxsim",
-    "projection": "custom_text_proj",
-}
+FACTS: Facts = {**LATE, "license": "apache-2.0", "paper": PAPER, "base": "vidore/colqwen2-base"}
 ON_2B: Facts = {**FACTS, "dim": 128, "params": 2_209_182_336, "max_tokens": 32768, "languages": ("en",)}
 
 

@@ -4,13 +4,9 @@ The vector is what timm's `forward_head(..., pre_logits=True)` gives: the class 
 for DINOv3, the layer before the classifier for the others. Resize and crop are each model's own.
 """
 
-from typing import TYPE_CHECKING
-
+from zoo.models._parts import Cls, Embedder, Identity, Tower, timm_image
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
 
 IMAGE: Facts = {"modalities": {"image"}, "demo": "search"}
 DINOV2: Facts = {**IMAGE, "license": "apache-2.0", "paper": "arxiv:2304.07193"}
@@ -18,13 +14,8 @@ DINOV3: Facts = {**IMAGE, "license": "other: dinov3-license", "paper": "arxiv:25
 CONVNEXT_TINY: Facts = {"dim": 768, "params": 27_820_128, "image_size": 224}
 
 
-def timm_tower(spec: ModelSpec, arch: str | None = None) -> "Embedder":
+def timm_tower(spec: ModelSpec, arch: str | None = None) -> Embedder:
     """A timm architecture, by default the one that `spec.source` names, with random weights."""
-    from zoo.embedder import Embedder, Tower
-    from zoo.encoders.image import timm_image
-    from zoo.heads import Identity
-    from zoo.pooling import Cls
-
     encoder = timm_image(arch or spec.source.removeprefix("timm:"))
     return Embedder(spec, [Tower(encoder, Cls(), Identity())])
 
@@ -35,34 +26,34 @@ def of_timm(name: str) -> Facts:
 
 
 @register_model(dim=384, params=22_056_192, image_size=518, **of_timm("vit_small_patch14_dinov2.lvd142m"), **DINOV2)
-def dinov2_vit_s14(spec: ModelSpec) -> "Embedder":
+def dinov2_vit_s14(spec: ModelSpec) -> Embedder:
     return timm_tower(spec)
 
 
 @register_model(dim=768, params=86_579_712, image_size=518, **of_timm("vit_base_patch14_dinov2.lvd142m"), **DINOV2)
-def dinov2_vit_b14(spec: ModelSpec) -> "Embedder":
+def dinov2_vit_b14(spec: ModelSpec) -> Embedder:
     return timm_tower(spec)
 
 
 @register_model(dim=384, params=21_586_944, image_size=256, **of_timm("vit_small_patch16_dinov3.lvd1689m"), **DINOV3)
-def dinov3_vit_s16(spec: ModelSpec) -> "Embedder":
+def dinov3_vit_s16(spec: ModelSpec) -> Embedder:
     return timm_tower(spec)
 
 
 @register_model(dim=768, params=85_641_216, image_size=256, **of_timm("vit_base_patch16_dinov3.lvd1689m"), **DINOV3)
-def dinov3_vit_b16(spec: ModelSpec) -> "Embedder":
+def dinov3_vit_b16(spec: ModelSpec) -> Embedder:
     return timm_tower(spec)
 
 
 @register_model(**CONVNEXT_TINY, **of_timm("convnext_tiny.dinov3_lvd1689m"), **DINOV3)
-def dinov3_convnext_tiny(spec: ModelSpec) -> "Embedder":
+def dinov3_convnext_tiny(spec: ModelSpec) -> Embedder:
     return timm_tower(spec)
 
 
 @register_model(
     license="apache-2.0", paper="arxiv:2201.03545", **CONVNEXT_TINY, **of_timm("convnext_tiny.in12k_ft_in1k"), **IMAGE
 )
-def convnext_tiny_in12k(spec: ModelSpec) -> "Embedder":
+def convnext_tiny_in12k(spec: ModelSpec) -> Embedder:
     return timm_tower(spec)
 
 
@@ -75,10 +66,10 @@ def convnext_tiny_in12k(spec: ModelSpec) -> "Embedder":
     **of_timm("mobilenetv4_conv_small.e2400_r224_in1k"),
     **IMAGE,
 )
-def mobilenetv4_conv_small_in1k(spec: ModelSpec) -> "Embedder":
+def mobilenetv4_conv_small_in1k(spec: ModelSpec) -> Embedder:
     return timm_tower(spec)
 
 
 @register_model(dim=64, params=306_240, license="apache-2.0", image_size=160, **IMAGE)
-def image_test(spec: ModelSpec) -> "Embedder":
+def image_test(spec: ModelSpec) -> Embedder:
     return timm_tower(spec, "test_vit")

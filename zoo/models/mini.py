@@ -1,29 +1,21 @@
 """zoo-mini: a small dual tower trained from scratch by `training/`, inside the package: works without any network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from zoo.models._parts import Blend, Cls, Embedder, Identity, Mean, StaticText, TimmImage, Tower
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
 
 FACTS: Facts = {"modalities": {"image", "text"}, "license": "apache-2.0", "demo": "search"}
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
-def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = None, **backbone: object) -> "Embedder":
+def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = None, **backbone: object) -> Embedder:
     """A timm tower that reads whole images squeezed into a square, and a table of tokens that is averaged.
 
     Squeezing keeps what stands at the edge; a crop would lose it.
     """
-    from zoo.embedder import Embedder, Tower
-    from zoo.encoders.image import TimmImage
     from zoo.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
-    from zoo.encoders.static import StaticText
-    from zoo.heads import Blend, Identity
-    from zoo.pooling import Cls, Mean
 
     transform = PixelTransform(spec.image_size, resize="squash", mean=IMAGENET_MEAN, std=IMAGENET_STD)
     image = TimmImage(vision, transform, args=dict(backbone))
@@ -38,12 +30,12 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
 
 
 @register_model(dim=256, params=12_256_632, image_size=112, max_tokens=128, packaged=True, languages=("en",), **FACTS)
-def zoo_mini(spec: ModelSpec) -> "Embedder":
+def zoo_mini(spec: ModelSpec) -> Embedder:
     return mini_towers(spec, "resnet10t", rows=27_624)
 
 
 @register_model(dim=32, params=118_652, image_size=32, max_tokens=32, **FACTS)
-def mini_test(spec: ModelSpec) -> "Embedder":
+def mini_test(spec: ModelSpec) -> Embedder:
     from tokenizers import Tokenizer, normalizers
     from tokenizers.models import WordPiece
     from tokenizers.pre_tokenizers import BertPreTokenizer

@@ -5,13 +5,11 @@ the authors', to the letter: where a model has them, `encode_query` and `encode_
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
+from zoo.models._parts import Cls, Embedder, Identity, Mean, Tower, TransformersText
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from zoo.embedder import Embedder
 
 TEXT: Facts = {"modalities": {"text"}, "demo": "search"}
 ENGLISH: Facts = {**TEXT, "languages": ("en",)}
@@ -65,23 +63,12 @@ class Backbone:
         return {"dim": dim, "params": self.params, "max_tokens": longest}
 
 
+MINILM = Backbone(bert(layers=6, width=384), params=22_565_376)
 BERT_SMALL = Backbone(bert(layers=12, width=384), params=33_212_160)
+BERT_SMALL_MULTILINGUAL = Backbone(bert(layers=12, width=384, vocab=250_037), params=117_505_920)
 BERT_BASE = Backbone(bert(layers=12, width=768), params=108_891_648)
 MODERNBERT_SMALL = Backbone(modernbert(layers=12, width=384, hidden=1536), params=47_662_464)
 MODERNBERT_BASE = Backbone(modernbert(layers=22, width=768, hidden=1152), params=149_014_272)
-
-
-def text_tower(
-    spec: ModelSpec, config: dict[str, Any], pooling: Literal["Cls", "Mean"], tokenizer: Any = None
-) -> "Embedder":
-    """One text tower with random weights; without a tokenizer it has the shape only."""
-    from zoo import pooling as poolers
-    from zoo.embedder import Embedder, Tower
-    from zoo.encoders.text import TransformersText
-    from zoo.heads import Identity
-
-    encoder = TransformersText(config, spec.max_tokens, tokenizer=tokenizer)
-    return Embedder(spec, [Tower(encoder, getattr(poolers, pooling)(), Identity())])
 
 
 def byte_tokenizer() -> Any:
@@ -99,17 +86,15 @@ def byte_tokenizer() -> Any:
 
 
 @register_model(
-    dim=384,
-    params=22_565_376,
-    license="apache-2.0",
-    paper="arxiv:1908.10084",
     hub_id="sentence-transformers/all-MiniLM-L6-v2",
     revision="e4ce9877abf3edfe10b0d82785e83bdcb973e22e",
-    max_tokens=256,
+    license="apache-2.0",
+    paper="arxiv:1908.10084",
+    **{**MINILM.facts, "max_tokens": 256},
     **ENGLISH,
 )
-def all_minilm_l6_v2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=6, width=384), "Mean")
+def all_minilm_l6_v2(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(MINILM.config, spec.max_tokens), Mean(), Identity())])
 
 
 @register_model(
@@ -119,8 +104,8 @@ def all_minilm_l6_v2(spec: ModelSpec) -> "Embedder":
     **BERT_SMALL.facts,
     **BGE,
 )
-def bge_small_en_v1_5(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, BERT_SMALL.config, "Cls")
+def bge_small_en_v1_5(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(BERT_SMALL.config, spec.max_tokens), Cls(), Identity())])
 
 
 @register_model(
@@ -130,66 +115,61 @@ def bge_small_en_v1_5(spec: ModelSpec) -> "Embedder":
     **BERT_BASE.facts,
     **BGE,
 )
-def bge_base_en_v1_5(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, BERT_BASE.config, "Cls")
+def bge_base_en_v1_5(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(BERT_BASE.config, spec.max_tokens), Cls(), Identity())])
 
 
 @register_model(hub_id="intfloat/e5-small-v2", **BERT_SMALL.facts, **E5)
-def e5_small_v2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, BERT_SMALL.config, "Mean")
+def e5_small_v2(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(BERT_SMALL.config, spec.max_tokens), Mean(), Identity())])
 
 
 @register_model(hub_id="intfloat/e5-base-v2", **BERT_BASE.facts, **E5)
-def e5_base_v2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, BERT_BASE.config, "Mean")
+def e5_base_v2(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(BERT_BASE.config, spec.max_tokens), Mean(), Identity())])
 
 
 @register_model(
-    dim=384,
-    params=117_505_920,
-    license="mit",
-    paper="arxiv:2402.05672",
     hub_id="intfloat/multilingual-e5-small",
-    max_tokens=512,
-    prompts=E5_PROMPTS,
-    languages=("multilingual",),
-    **TEXT,
+    **BERT_SMALL_MULTILINGUAL.facts,
+    **{**E5, "paper": "arxiv:2402.05672", "languages": ("multilingual",)},
 )
-def multilingual_e5_small(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=12, width=384, vocab=250037), "Mean")
+def multilingual_e5_small(spec: ModelSpec) -> Embedder:
+    encoder = TransformersText(BERT_SMALL_MULTILINGUAL.config, spec.max_tokens)
+    return Embedder(spec, [Tower(encoder, Mean(), Identity())])
 
 
 @register_model(
     hub_id="thenlper/gte-small", revision="17e1f347d17fe144873b1201da91788898c639cd", **BERT_SMALL.facts, **GTE
 )
-def gte_small(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, BERT_SMALL.config, "Mean")
+def gte_small(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(BERT_SMALL.config, spec.max_tokens), Mean(), Identity())])
 
 
 @register_model(
     hub_id="thenlper/gte-base", revision="c078288308d8dee004ab72c6191778064285ec0c", **BERT_BASE.facts, **GTE
 )
-def gte_base(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, BERT_BASE.config, "Mean")
+def gte_base(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(BERT_BASE.config, spec.max_tokens), Mean(), Identity())])
 
 
 @register_model(hub_id="Alibaba-NLP/gte-modernbert-base", **MODERNBERT_BASE.facts, **{**GTE, "license": "apache-2.0"})
-def gte_modernbert_base(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, MODERNBERT_BASE.config, "Cls")
+def gte_modernbert_base(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(MODERNBERT_BASE.config, spec.max_tokens), Cls(), Identity())])
 
 
 @register_model(
-    license="apache-2.0",
-    paper="arxiv:2402.01613",
     hub_id="nomic-ai/modernbert-embed-base",
     revision="5960f1566fb7cb1adf1eb6e816639cf4646d9b12",
+    license="apache-2.0",
+    paper="arxiv:2402.01613",
     dims=(768, 256),
     prompts=NOMIC_PROMPTS,
     **MODERNBERT_BASE.facts,
     **ENGLISH,
 )
-def modernbert_embed_base(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, MODERNBERT_BASE.config, "Mean")
+def modernbert_embed_base(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(MODERNBERT_BASE.config, spec.max_tokens), Mean(), Identity())])
 
 
 @register_model(
@@ -198,8 +178,8 @@ def modernbert_embed_base(spec: ModelSpec) -> "Embedder":
     **MODERNBERT_BASE.facts,
     **GRANITE,
 )
-def granite_embedding_english_r2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, MODERNBERT_BASE.config, "Cls")
+def granite_embedding_english_r2(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(MODERNBERT_BASE.config, spec.max_tokens), Cls(), Identity())])
 
 
 @register_model(
@@ -208,17 +188,20 @@ def granite_embedding_english_r2(spec: ModelSpec) -> "Embedder":
     **MODERNBERT_SMALL.facts,
     **GRANITE,
 )
-def granite_embedding_small_english_r2(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, MODERNBERT_SMALL.config, "Cls")
+def granite_embedding_small_english_r2(spec: ModelSpec) -> Embedder:
+    return Embedder(spec, [Tower(TransformersText(MODERNBERT_SMALL.config, spec.max_tokens), Cls(), Identity())])
 
 
 @register_model(dim=32, params=35_904, license="apache-2.0", max_tokens=64, prompts=E5_PROMPTS, dims=(32, 16), **TEXT)
-def text_test(spec: ModelSpec) -> "Embedder":
-    return text_tower(spec, bert(layers=2, width=32, vocab=260, heads=4, positions=64), "Mean", byte_tokenizer())
+def text_test(spec: ModelSpec) -> Embedder:
+    config = bert(layers=2, width=32, vocab=260, heads=4, positions=64)
+    encoder = TransformersText(config, spec.max_tokens, tokenizer=byte_tokenizer())
+    return Embedder(spec, [Tower(encoder, Mean(), Identity())])
 
 
 @register_model(dim=32, params=43_424, license="apache-2.0", max_tokens=256, **TEXT)
-def modernbert_test(spec: ModelSpec) -> "Embedder":
+def modernbert_test(spec: ModelSpec) -> Embedder:
     ids = {"pad_token_id": 0, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2}
     config = modernbert(layers=4, width=32, hidden=48, heads=4, vocab_size=260, local_attention=16, **ids)
-    return text_tower(spec, config, "Cls", byte_tokenizer())
+    encoder = TransformersText(config, spec.max_tokens, tokenizer=byte_tokenizer())
+    return Embedder(spec, [Tower(encoder, Cls(), Identity())])

@@ -7,7 +7,7 @@ Zhou et al., 2026, arxiv:2608.24053; read as examples/transformers_inference.py 
 from dataclasses import replace
 
 from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
-from zoo.models.backbones import TINY, TINY_PIXELS, byte_processor, qwen3_5, tiny_qwen3_5
+from zoo.models.backbones import ON_QWEN35, TINY, TINY_PIXELS, byte_processor, qwen3_5, tiny_qwen3_5
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec
@@ -55,10 +55,9 @@ FACTS: Facts = {
 
 @register_model(
     hub_id="tencent/WeMM-Embedding-2B",
-    base="Qwen/Qwen3.5-2B",
-    dim=2048,
     dims=(2048, 1024, 512, 256, 128, 64),
     params=2_212_746_048,
+    **ON_QWEN35["2b"],
     **FACTS,
 )
 def wemm_embedding_2b(spec: ModelSpec) -> Embedder:
@@ -67,10 +66,9 @@ def wemm_embedding_2b(spec: ModelSpec) -> Embedder:
 
 @register_model(
     hub_id="tencent/WeMM-Embedding-4B",
-    base="Qwen/Qwen3.5-4B",
-    dim=2560,
     dims=(2560, 1024, 512, 256, 128, 64),
     params=4_538_646_016,
+    **ON_QWEN35["4b"],
     **FACTS,
 )
 def wemm_embedding_4b(spec: ModelSpec) -> Embedder:
@@ -79,10 +77,9 @@ def wemm_embedding_4b(spec: ModelSpec) -> Embedder:
 
 @register_model(
     hub_id="tencent/WeMM-Embedding-9B",
-    base="Qwen/Qwen3.5-9B",
-    dim=4096,
     dims=(4096, 2048, 1024, 512, 256, 128, 64),
     params=8_391_703_792,
+    **ON_QWEN35["9b"],
     **FACTS,
 )
 def wemm_embedding_9b(spec: ModelSpec) -> Embedder:
