@@ -49,23 +49,28 @@ TINY: Facts = {"dim": 32, "license": "apache-2.0", "max_tokens": 512, "base": No
 TINY_QWEN2_VL: Facts = {**TINY, "params": 112_704}
 
 
+def _qwen2_text(kind: str, *, small: bool, longest: int, **sizes: int) -> dict[str, Any]:
+    """The text layers of Qwen2, which count an image's tokens by time, row and column."""
+    return {
+        "model_type": f"{kind}_text",
+        "vocab_size": 151936 if small else 152064,
+        "num_key_value_heads": 2 if small else 4,
+        "max_position_embeddings": longest,
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
+        **sizes,
+    }
+
+
 def qwen2_vl(size: str) -> dict[str, Any]:
     """Qwen2-VL (Wang et al., 2024, arxiv:2409.12191): "2b" or "7b"."""
     text = {
-        "2b": {"hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2},
-        "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4},
+        "2b": {"hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12},
+        "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28},
     }[size]
     return {
         "model_type": "qwen2_vl",
-        "text_config": {
-            "model_type": "qwen2_vl_text",
-            "vocab_size": {"2b": 151936, "7b": 152064}[size],
-            "num_hidden_layers": 28,
-            "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
-            **text,
-        },
+        "text_config": _qwen2_text("qwen2_vl", small=size == "2b", num_hidden_layers=28, longest=32768, **text),
         "vision_config": {"depth": 32, "embed_dim": 1280, "num_heads": 16, "hidden_size": text["hidden_size"]},
         "tie_word_embeddings": size == "2b",
         **QWEN_TOKENS,
@@ -115,15 +120,7 @@ def qwen2_5_vl(size: str) -> dict[str, Any]:
     }[size]
     return {
         "model_type": "qwen2_5_vl",
-        "text_config": {
-            "model_type": "qwen2_5_vl_text",
-            "vocab_size": {"3b": 151936, "7b": 152064}[size],
-            "num_key_value_heads": {"3b": 2, "7b": 4}[size],
-            "max_position_embeddings": 128000,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
-            **text,
-        },
+        "text_config": _qwen2_text("qwen2_5_vl", small=size == "3b", longest=128000, **text),
         "vision_config": {
             "depth": 32,
             "hidden_size": 1280,
