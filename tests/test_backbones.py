@@ -18,7 +18,7 @@ from tests.reference.backbones import backbone, tokenizer, write_plain, write_se
 from tests.settings_support import change, check_refused
 from zoo.errors import MissingWeightsError, UnknownModelError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats.known.config import DECODERS, TEXT
-from zoo.registry import _BUILDERS, _SPECS
+from zoo.registry import MODELS
 
 TEXTS = [
     "a red motorbike",
@@ -209,7 +209,7 @@ def both_ways() -> Iterator[str]:
         raise AssertionError("only its facts are wanted")
 
     yield "my-both-ways"
-    del _SPECS["my-both-ways"], _BUILDERS["my-both-ways"]
+    del MODELS._found["my-both-ways"]
 
 
 def bidirectional(folder: Path) -> torch.Tensor:

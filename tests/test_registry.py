@@ -122,8 +122,7 @@ def test_filters():
 
 
 def test_a_name_is_registered_once_and_spelled_well(monkeypatch):
-    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
-    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    monkeypatch.setattr(registry.MODELS, "_found", dict(registry.MODELS._found))
     facts = {"modalities": {"text"}, "dim": 4, "license": "mit"}
     with pytest.raises(ValueError, match="clip-test is registered twice"):
         zoo.register_model(name="clip-test", **facts)(lambda spec: None)
@@ -139,8 +138,7 @@ def test_a_name_is_registered_once_and_spelled_well(monkeypatch):
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten with it."""
     zoo.list_models(tests=True)
-    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
-    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    monkeypatch.setattr(registry.MODELS, "_found", dict(registry.MODELS._found))
 
 
 @pytest.mark.usefixtures("_own_registry")

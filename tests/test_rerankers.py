@@ -188,8 +188,7 @@ def outside(spec):
 def test_one_that_is_registered_elsewhere_is_built_saved_and_opened(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
-    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    monkeypatch.setattr(registry.RERANKERS, "_found", dict(registry.RERANKERS._found))
     test = zoo.get_reranker_spec("u-marvel-reranker-test")
     facts = {**test.to_dict(), "name": "mine-reranker", "params": 0}
     zoo.register_reranker(**facts)(lambda spec: random_reranker(spec, tiny_qwen2_vl(), byte_processor()))
@@ -310,7 +309,7 @@ def test_a_folder_that_was_tampered_with_is_refused(
 def test_checkpoints_that_several_rerankers_are_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     facts = zoo.get_reranker_spec("qwen3vl-reranker-2b").to_dict()
     other = RerankerSpec.from_dict({**facts, "name": "other-reranker", "judge": {**facts["judge"], "query": "Q:"}})
-    monkeypatch.setitem(registry._SPECS, "other-reranker", other)
+    monkeypatch.setitem(registry.RERANKERS._found, "other-reranker", (other, None))
     assert len(registry.for_backbone("qwen3_vl")) == 2
     (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl"}')
     with pytest.raises(UnrecognisedCheckpointError, match="asked in several ways"):

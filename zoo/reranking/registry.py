@@ -1,25 +1,20 @@
 """Rerankers by name: as facts, and as shapes with random weights."""
 
-import difflib
-import fnmatch
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zoo.arguments import checked, flag, one_of, optional, text, whole
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.modalities import MODALITIES, Modality
-from zoo.plugins import discover
+from zoo.names import Names
 from zoo.reranking.spec import RerankerSpec, check_names
-from zoo.spec import NAME
 
 if TYPE_CHECKING:
     from zoo.reranking.reranker import Reranker
 
 Builder = Callable[[RerankerSpec], "Reranker"]
 Facts = dict[str, Any]  # those that the rerankers of a family share
-_SPECS: dict[str, RerankerSpec] = {}
-_BUILDERS: dict[str, Builder] = {}
-TEST = "-test"  # names of rerankers with random weights end so
+RERANKERS: Names[RerankerSpec] = Names(RerankerSpec, "rerankers", "reranker")
 
 
 def register_reranker(**facts: Any) -> Callable[[Builder], Builder]:
@@ -30,23 +25,7 @@ def register_reranker(**facts: Any) -> Callable[[Builder], Builder]:
         ValueError: the name is taken or badly spelled, or a fact is wrong.
     """
     check_names({"name": "", **facts})
-
-    def register(builder: Builder) -> Builder:
-        said = {"name": builder.__name__.replace("_", "-"), "family": builder.__module__.rpartition(".")[2]}
-        spec = RerankerSpec(**{**said, **facts})
-        if not NAME.fullmatch(spec.name):
-            raise ValueError(f"{spec.name!r} is no name of a reranker: lower case letters, digits, hyphens and dots")
-        if spec.name in _SPECS:
-            raise ValueError(f"{spec.name} is registered twice")
-        _SPECS[spec.name], _BUILDERS[spec.name] = spec, builder
-        return builder
-
-    return register
-
-
-def _import_rerankers() -> None:
-    # Dropping a file into rerankers/ is enough; so is the entry point of a package that is installed.
-    discover("rerankers", "zoo.rerankers")
+    return RERANKERS.register(**facts)
 
 
 @checked(
@@ -67,23 +46,13 @@ def list_rerankers(
     tests: bool = False,
 ) -> list[str]:
     """Names of registered rerankers, sorted, that match all conditions; these are as those of `zoo.list_models`."""
-    _import_rerankers()
-    return sorted(
-        name
-        for name, spec in _SPECS.items()
-        if fnmatch.fnmatchcase(name, pattern)
-        and (tests or pattern.endswith(TEST) or not name.endswith(TEST))
-        and (modality is None or modality in spec.modalities)
-        and (max_params is None or spec.params <= max_params)
-        and (license is None or fnmatch.fnmatchcase(spec.license.lower(), license.lower()))
-        and (language is None or {language.lower(), "multilingual"} & set(spec.languages))
-    )
+    conditions = {"modality": modality, "max_params": max_params, "license": license, "language": language}
+    return RERANKERS.listed(pattern, tests=tests, **conditions)
 
 
 def is_reranker(name: str) -> bool:
     """Whether a reranker is called so, one for tests too."""
-    _import_rerankers()
-    return name in _SPECS
+    return name in RERANKERS
 
 
 @checked(name=text)
@@ -93,13 +62,9 @@ def get_reranker_spec(name: str) -> RerankerSpec:
     Raises:
         UnknownModelError: no such name; the message gives the nearest ones.
     """
-    _import_rerankers()
-    if name in _SPECS:
-        return _SPECS[name]
-    wanted = name.lower()
-    offered = list_rerankers(tests=wanted.endswith(TEST))
-    begins = [known for known in offered if wanted and known.startswith(wanted)]
-    near = list(dict.fromkeys([*begins, *difflib.get_close_matches(wanted, offered, n=4, cutoff=0.4)]))[:4]
+    if name in RERANKERS:
+        return RERANKERS[name]
+    near, offered = RERANKERS.nearest(name), list_rerankers()
     told = f"nearest: {', '.join(near)}" if near else f"known are {', '.join(offered)}"
     raise UnknownModelError(f"no reranker is called {name!r}; {told}. Any other: hf:ORG/REPO, or ./FOLDER")
 
@@ -112,8 +77,8 @@ def like(name: str) -> RerankerSpec:
         UnknownModelError: no such name.
     """
     if is_reranker(name):
-        return _SPECS[name]
-    family = [_SPECS[known] for known in list_rerankers() if known.startswith(f"{name}-")]
+        return RERANKERS[name]
+    family = [RERANKERS[known] for known in list_rerankers() if known.startswith(f"{name}-")]
     if family and all(spec.judge == family[0].judge for spec in family):
         return family[0]
     raise UnknownModelError(f"there is no reranker {name!r}; known are {', '.join(list_rerankers())}")
@@ -121,7 +86,7 @@ def like(name: str) -> RerankerSpec:
 
 def for_backbone(model_type: object) -> list[RerankerSpec]:
     """A reranker for each way in which checkpoints of this backbone are asked; [] for a backbone of none."""
-    specs = [_SPECS[name] for name in list_rerankers()]
+    specs = [RERANKERS[name] for name in list_rerankers()]
     ways: list[RerankerSpec] = []
     for spec in specs:
         if spec.judge.format.backbone == model_type and all(spec.judge != other.judge for other in ways):
@@ -131,7 +96,7 @@ def for_backbone(model_type: object) -> list[RerankerSpec]:
 
 def published_as(repo: str) -> RerankerSpec | None:
     """The registered reranker whose weights are this repository of the Hub; None without one."""
-    return next((_SPECS[name] for name in list_rerankers() if _SPECS[name].hub_id == repo), None)
+    return RERANKERS.published_as(repo)
 
 
 @checked(name=text)
@@ -142,7 +107,7 @@ def build_reranker(name: str) -> "Reranker":
         UnknownModelError: no such name. UnrecognisedCheckpointError: what was built reads less than the facts promise.
     """
     spec = get_reranker_spec(name)
-    model = _BUILDERS[name](spec)
+    model = RERANKERS.builder(name)(spec)
     check_promise(spec, model)
     return model.eval()
 

@@ -1,22 +1,19 @@
 """Images in a sequence, through the processor of the backbone."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoo.encoders.base import Batch
 from zoo.encoders.sequence.media import (
     Medium,
     Setup,
+    VisionReader,
     marker_of,
     medium_of,
     plain,
     register_media_reader,
     set_budget,
-    side_by_side,
-    vision_features,
 )
 from zoo.encoders.sequence.resizing import WIDEST, by_pillow, fetched_size
 from zoo.errors import InvalidPixelsError
@@ -30,7 +27,7 @@ class Frame(NamedTuple):
 
 
 @register_media_reader("image")
-class ImageReader:
+class ImageReader(VisionReader):
     """Images, one at a time, each resized within the limits of the format."""
 
     kind = "image"
@@ -42,9 +39,6 @@ class ImageReader:
         limits, frames = setup.media.get("image", ImageLimits()), setup.media.get("video", VideoLimits())
         self.limits, self.frame_pixels = limits, frames.pixels
         set_budget(self.processor.image_processor, limits.pixels)
-
-    def unfold(self, value: Any) -> None:
-        """An image is read as itself."""
 
     def probe(self, pixels: Tensor) -> dict[str, Tensor]:
         """What the processor makes of an image `(3, height, width)` by itself, without `pre_resize`."""
@@ -106,19 +100,6 @@ class ImageReader:
             )  # a second resize to the same size does nothing, and the processor's alone is the faster
         # What comes out wider goes on as it is: so Qwen3-VL-Embedding, whose processor does not resize.
         return by_pillow(pixels, height, width), max(height, width) <= WIDEST * min(height, width)
-
-    def collate(self, media: Sequence[Medium]) -> Batch:
-        """Side by side; fewer crops than others have are filled with zeros."""
-        return side_by_side(media)
-
-    def features(self, model: nn.Module, inputs: Batch, order: list[int], tokens: list[int]) -> Any:
-        """Of the vision layers."""
-        return vision_features(self.setup, "image", model, inputs, order, tokens)
-
-    def positions(self, inputs: Batch, order: Tensor) -> dict[str, Tensor]:
-        """Rows and columns of patches."""
-        grid = next(name for name in inputs if name.endswith("grid_thw"))
-        return {"image_grid_thw": inputs[grid][order]}
 
     def settings(self) -> dict[str, Any]:
         """Of the image processor."""

@@ -127,36 +127,51 @@ def medium_of(reader: MediaReader, inputs: Mapping[str, Tensor], place: str) -> 
     return Medium(reader.kind, digest.digest(), dict(inputs), place, place.count(reader.marker or ""))
 
 
-def side_by_side(media: Sequence[Medium]) -> Batch:
-    """The inputs of several media; where they have fewer crops or frames than others, filled with zeros."""
-    batch = {}
-    for name in media[0].inputs:
-        tensors = [medium.inputs[name] for medium in media]
-        if tensors[0].ndim >= 4 and len({tuple(t.shape[1:]) for t in tensors}) > 1:  # also their masks
-            most = max(t.shape[1] for t in tensors)
-            tensors = [torch.cat([t, t.new_zeros(1, most - t.shape[1], *t.shape[2:])], 1) for t in tensors]
-        batch[name] = torch.cat(tensors)
-    return batch
+class VisionReader:
+    """What images and videos have in common: the vision layers of the backbone, and a grid of patches."""
 
+    kind: str
+    setup: Setup
 
-def vision_features(
-    setup: Setup, kind: str, model: nn.Module, inputs: Batch, order: list[int], tokens: list[int]
-) -> Any:
-    """Features of images or videos, as transformers hands them on inside a model (`mm_encoder_outputs`)."""
-    kept = {name: tensor for name, tensor in inputs.items() if name not in ("second_per_grid_ts",)}
-    dtype = next(model.parameters()).dtype
-    kept = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in kept.items()}
-    out = getattr(model, f"get_{kind}_features")(**kept, return_dict=True)
-    features = out.pooler_output
-    if isinstance(features, Tensor):  # LLaVA-OneVision's videos, one closing token behind frames filled with zeros
-        videos = [torch.cat([features[i, : tokens[i] - 1], features[i, -1:]]) for i in order]
-        out.pooler_output = torch.cat(videos)[None]
-    else:
-        out.pooler_output = [features[i] for i in order]
-    if getattr(out, "deepstack_features", None) is not None:
-        layers = out.deepstack_features if setup.format.deepstack else []
-        out.deepstack_features = [[layer[i] for i in order] for layer in layers]
-    return out
+    def unfold(self, value: Any) -> list[tuple[str, Any]] | None:
+        """Read as itself."""
+        return None
+
+    def collate(self, media: Sequence[Medium]) -> Batch:
+        """Inputs side by side; where they have fewer crops or frames than others, filled with zeros."""
+        batch = {}
+        for name in media[0].inputs:
+            tensors = [medium.inputs[name] for medium in media]
+            if tensors[0].ndim >= 4 and len({tuple(t.shape[1:]) for t in tensors}) > 1:  # also their masks
+                most = max(t.shape[1] for t in tensors)
+                tensors = [torch.cat([t, t.new_zeros(1, most - t.shape[1], *t.shape[2:])], 1) for t in tensors]
+            batch[name] = torch.cat(tensors)
+        return batch
+
+    def features(self, model: nn.Module, inputs: Batch, order: list[int], tokens: list[int]) -> Any:
+        """Of the vision layers, as transformers hands them on inside a model (`mm_encoder_outputs`)."""
+        kept = {name: tensor for name, tensor in inputs.items() if name not in ("second_per_grid_ts",)}
+        dtype = next(model.parameters()).dtype
+        kept = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in kept.items()}
+        out = getattr(model, f"get_{self.kind}_features")(**kept, return_dict=True)
+        features = out.pooler_output
+        if isinstance(features, Tensor):  # LLaVA-OneVision's videos, one closing token behind frames filled with zeros
+            videos = [torch.cat([features[i, : tokens[i] - 1], features[i, -1:]]) for i in order]
+            out.pooler_output = torch.cat(videos)[None]
+        else:
+            out.pooler_output = [features[i] for i in order]
+        if getattr(out, "deepstack_features", None) is not None:
+            layers = out.deepstack_features if self.setup.format.deepstack else []
+            out.deepstack_features = [[layer[i] for i in order] for layer in layers]
+        return out
+
+    def positions(self, inputs: Batch, order: Tensor) -> dict[str, Tensor]:
+        """Rows and columns of patches, and of videos their times."""
+        grid = next(name for name in inputs if name.endswith("grid_thw"))
+        extras = {f"{self.kind}_grid_thw": inputs[grid][order]}
+        if "second_per_grid_ts" in inputs:
+            extras["second_per_grid_ts"] = inputs["second_per_grid_ts"][order]
+        return extras
 
 
 def set_budget(part: Any, budget: Sequence[int]) -> None:

@@ -1,23 +1,20 @@
 """Videos in a sequence: their frames through the backbone's processor, or read as images where the format marks them so."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoo.encoders.base import Batch
 from zoo.encoders.sequence.image import Frame
 from zoo.encoders.sequence.media import (
     Medium,
     Setup,
+    VisionReader,
     marker_of,
     medium_of,
     plain,
     register_media_reader,
     set_budget,
-    side_by_side,
-    vision_features,
 )
 from zoo.encoders.sequence.resizing import by_pillow, by_torchvision, fetched_size
 from zoo.errors import InvalidPixelsError
@@ -25,7 +22,7 @@ from zoo.sequences import ImageLimits, VideoLimits
 
 
 @register_media_reader("video")
-class VideoReader:
+class VideoReader(VisionReader):
     """Videos, one at a time: frames chosen and resized within the limits of the format."""
 
     kind = "video"
@@ -123,22 +120,6 @@ class VideoReader:
             most = max(min(most, total * step / (len(frames) + -len(frames) % step)), int(least * 1.05))
         frames = by_torchvision(frames, *fetched_size(*frames.shape[2:], self._factor, least, most))
         return frames.float() if self.limits.twice else frames  # theirs are floats: not rounded again by the second
-
-    def collate(self, media: Sequence[Medium]) -> Batch:
-        """Side by side; fewer frames than others have are filled with zeros."""
-        return side_by_side(media)
-
-    def features(self, model: nn.Module, inputs: Batch, order: list[int], tokens: list[int]) -> Any:
-        """Of the vision layers."""
-        return vision_features(self.setup, "video", model, inputs, order, tokens)
-
-    def positions(self, inputs: Batch, order: Tensor) -> dict[str, Tensor]:
-        """Rows, columns and times of patches."""
-        grid = next(name for name in inputs if name.endswith("grid_thw"))
-        extras = {"video_grid_thw": inputs[grid][order]}
-        if "second_per_grid_ts" in inputs:
-            extras["second_per_grid_ts"] = inputs["second_per_grid_ts"][order]
-        return extras
 
     def settings(self) -> dict[str, Any]:
         """Of the video processor."""
