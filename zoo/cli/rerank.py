@@ -31,7 +31,7 @@ from zoo.cli._shared import (
     reading,
     refuse_pair_options,
 )
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError, MissingFileError, ZooError
 
 if TYPE_CHECKING:
     from zoo.inputs.item import Item
@@ -92,8 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     tables: list[Any] = []
     rankings = _of_data(arguments, tables) if arguments.data else [_of_files(arguments, tables)]
-    if not any(ranking.documents or ranking.bad for ranking in rankings):
-        raise ZooError("there is no document to rank")
+    if not any(ranking.documents for ranking in rankings):
+        why = next((f": {error}" for ranking in rankings for _, error in ranking.bad), "")
+        raise ZooError(f"there is no document to rank{why}")
     with settings_to_ignore(arguments.ignore, *tables) as settings:
         reranker = open_reranker(arguments.name, arguments.device, settings)
     ranked = _score(reranker, rankings, arguments.batch_size)
@@ -149,7 +150,8 @@ def _documents(
     path = Path(source).expanduser()
     named = source.startswith(("hf:", "pack:")) or (any(c in source for c in "*?[{") and not path.exists())
     if not (named or path.is_dir() or (path.is_file() and suffix_of(path) in (*LINES, *KINDS))):
-        yield str(path), path, None  # whatever it is, it is told when it is read
+        gone = None if path.exists() else MissingFileError(f"{path} does not exist; check the path", what=str(path))
+        yield str(path), path, gone  # whatever else it is, it is told when it is read
         return
     tables.append(prepare(source, reading(arguments)))
     for record in tables[-1].choose([], None, frozenset({"text", "image", "video"})).records():
