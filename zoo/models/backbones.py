@@ -37,8 +37,9 @@ ON_QWEN35: dict[str, Facts] = {
     "4b": {"dim": 2560, "base": "Qwen/Qwen3.5-4B"},
     "9b": {"dim": 4096, "base": "Qwen/Qwen3.5-9B"},
 }
-# Of a model of images and texts with a vector for every token, by one projection.
+# Of a model of images and texts with a vector of 128 dimensions, as ColBERT's, for every token, by one projection.
 LATE: Facts = {
+    "dim": 128,
     "modalities": {"text", "image"},
     "demo": "search",
     "similarity": "maxsim",

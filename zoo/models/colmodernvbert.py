@@ -25,6 +25,7 @@ COLMODERNVBERT = SequenceFormat(
     mixed=False,
 )
 FACTS: Facts = {**LATE, "paper": PAPER, "format": COLMODERNVBERT}
+ON_MODERNVBERT: Facts = {"params": 252_100_736, "base": "ModernVBERT/colmodernvbert-base", "max_tokens": 8192}
 
 
 def modernvbert() -> dict[str, Any]:
@@ -38,22 +39,13 @@ def modernvbert() -> dict[str, Any]:
     }
 
 
-@register_model(
-    dim=128,
-    params=252_100_736,
-    license="mit",
-    hub_id="ModernVBERT/colmodernvbert-merged",
-    base="ModernVBERT/colmodernvbert-base",
-    max_tokens=8192,
-    languages=("en",),
-    **FACTS,
-)
+@register_model(hub_id="ModernVBERT/colmodernvbert-merged", license="mit", languages=("en",), **ON_MODERNVBERT, **FACTS)
 def colmodernvbert(spec: ModelSpec) -> Embedder:
     encoder = sequence(spec, modernvbert())
     return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
 
 
-@register_model(dim=16, params=61_392, license="apache-2.0", max_tokens=512, **FACTS)
+@register_model(params=61_392, license="apache-2.0", max_tokens=512, **{**FACTS, "dim": 16})
 def colmodernvbert_test(spec: ModelSpec) -> Embedder:
     processor = _tiny_processor()
     encoder = sequence(spec, tiny_modernvbert(processor), processor)

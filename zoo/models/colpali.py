@@ -25,6 +25,7 @@ COLPALI = SequenceFormat(
     mixed=False,
 )
 FACTS: Facts = {**LATE, "paper": PAPER, "format": COLPALI}
+ON_PALIGEMMA: Facts = {"params": 2_924_613_488, "base": "vidore/colpaligemma-3b-pt-448-base", "max_tokens": 8192}
 
 
 def paligemma() -> dict[str, Any]:
@@ -61,15 +62,7 @@ def paligemma() -> dict[str, Any]:
 
 
 @register_model(
-    name="colpali-v1.3",
-    dim=128,
-    params=2_924_613_488,
-    license="gemma",
-    hub_id="vidore/colpali-v1.3-hf",
-    base="vidore/colpaligemma-3b-pt-448-base",
-    max_tokens=8192,
-    languages=("en",),
-    **FACTS,
+    name="colpali-v1.3", hub_id="vidore/colpali-v1.3-hf", license="gemma", languages=("en",), **ON_PALIGEMMA, **FACTS
 )
 def colpali_v13(spec: ModelSpec) -> Embedder:
     """In the layout of transformers; weights on the terms of Gemma, the authors' adapter in them under MIT."""
@@ -77,7 +70,7 @@ def colpali_v13(spec: ModelSpec) -> Embedder:
     return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
 
 
-@register_model(params=96_688, **FACTS, **{**TINY, "dim": 16})
+@register_model(params=96_688, **{**FACTS, **TINY, "dim": 16})
 def colpali_test(spec: ModelSpec) -> Embedder:
     processor = _tiny_processor()
     encoder = sequence(spec, tiny_paligemma(processor), processor)

@@ -33,7 +33,7 @@ IMAGES = ImageLimits(pixels=PIXELS, pre_resize=(28, *PIXELS))
 # does not hand on (positions="sequential" gives its vectors).
 NATIVE = replace(COLQWEN2, prompt=COLQWEN2.prompt.replace("{% endif %}", "\n{% endif %}"))
 FACTS: Facts = {**LATE, "license": "apache-2.0", "paper": PAPER, "base": "vidore/colqwen2-base"}
-ON_2B: Facts = {**FACTS, "dim": 128, "params": 2_209_182_336, "max_tokens": 32768, "languages": ("en",)}
+ON_2B: Facts = {**FACTS, "params": 2_209_182_336, "max_tokens": 32768, "languages": ("en",)}
 
 
 @register_model(name="colqwen2-v1.0", hub_id="vidore/colqwen2-v1.0", format=COLQWEN2, media={"image": IMAGES}, **ON_2B)
