@@ -11,7 +11,7 @@ JOBS ?= 3
 # Whole files go to one worker, in the order that tests/conftest.py gives them: those that take longest first.
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One room each, seconds of CPU each: what an edit breaks first. Whole families, servers, browsers and runs are left out.
-FAST ?= house encode pooling bad_input pixels films instructions evaluation metrics cards train_infonce
+FAST ?= test_house embedder/test_encode test_pooling inputs/test_bad_input encoders/test_pixels inputs/test_films test_instructions evaluation/test_evaluation evaluation/test_metrics publishing/test_cards training/test_train_infonce
 export GRADIO_ANALYTICS_ENABLED = False
 # As it is, spaces and all: the shell that runs `demo` would split it.
 export PHOTOS
@@ -34,7 +34,7 @@ test: $(READY) browser  ## everything but slow, gpu and hub tests, in three proc
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-fast: $(READY)  ## the files named in FAST, in less than a minute: for the edit loop
-	$(BIN)/python -m pytest $(PARALLEL) $(FAST:%=tests/test_%.py) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(FAST:%=tests/%.py) $(PYTEST_ARGS)
 
 test-all: $(READY) browser  ## slow tests too
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not gpu and not hub' $(PYTEST_ARGS)

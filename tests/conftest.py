@@ -135,7 +135,7 @@ def copy(good: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def changed(good: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
     """`changed(name, "config.json", key=value, inner__key=value)` → such a copy with settings of one file changed."""
-    from tests.settings_support import change
+    from tests.formats.settings_support import change
 
     def copied(name: str, file: str, **changes: Any) -> Path:
         folder = Path(shutil.copytree(good(name), tmp_path / "checkpoint", dirs_exist_ok=True))

@@ -153,7 +153,7 @@ def test_the_command_line_shows_dot_products(embedded: Path, saved: Path, model:
 
 def test_the_server_gives_vectors_with_norms(model: zoo.Embedder) -> None:
     pytest.importorskip("fastapi")
-    from tests.serve_support import serving
+    from tests.serving.serve_support import serving
 
     with serving(model) as served:
         found = torch.from_numpy(served.embed(DOCUMENTS).vectors())
@@ -200,7 +200,7 @@ def test_mteb_compares_by_dot_product(dual: zoo.Embedder) -> None:
     from torch.utils.data import DataLoader
 
     import zoo.evaluation.mteb
-    from tests.mteb_tasks import facts
+    from tests.evaluation.mteb_tasks import facts
 
     wrapped = zoo.evaluation.mteb.wrap(dual)
     assert wrapped.mteb_model_meta.similarity_fn_name.value == "dot"
@@ -217,7 +217,7 @@ def test_mteb_compares_by_dot_product(dual: zoo.Embedder) -> None:
 def test_mteb_takes_the_mean_of_parts_that_no_tower_reads_together() -> None:
     pytest.importorskip("mteb")
     import zoo.evaluation.mteb
-    from tests.mteb_tasks import facts
+    from tests.evaluation.mteb_tasks import facts
 
     dual = dot_model("clip-test")
     wrapped = zoo.evaluation.mteb.wrap(dual)

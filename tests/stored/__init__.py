@@ -1,1 +1,1 @@
-"""What the code of commit f558a39 made, kept as it was; `tests/test_stored.py` holds every later version to open it."""
+"""What the code of commit f558a39 made, kept as it was; `tests/stored/test_stored.py` holds every later version to open it."""

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.hostile_support import edit, put
+from tests.formats.hostile_support import edit, put
 from tests.strangers.harness import Answer, Sandbox
-from tests.train_tables import png, shard
+from tests.tables.train_tables import png, shard
 from zoo.bulk import embed_dataset
 
 slow = pytest.mark.slow

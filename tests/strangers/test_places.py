@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import zoo
-from tests.hostile_support import edit, put
+from tests.formats.hostile_support import edit, put
 from tests.reference.qwen2_vl import write_qwen2_vl
 from tests.strangers.fuzz import finds
 from tests.strangers.harness import Sandbox

@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer
 
 import zoo
-from tests.hostile_support import edit
+from tests.formats.hostile_support import edit
 from tests.reference.backbones import write_plain
 from tests.strangers.fuzz import finds
 from tests.strangers.harness import Sandbox

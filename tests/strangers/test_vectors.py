@@ -172,7 +172,7 @@ def test_what_was_checked_is_remembered_by_the_user_alone_and_for_these_bytes(tm
 
 @pytest.mark.slow
 def test_a_folder_that_was_made_here_is_not_looked_at_again(tmp_path: Path, monkeypatch: Any):
-    from tests.bulk_support import embed, make_table
+    from tests.bulk.bulk_support import embed, make_table
     from zoo.registry import build_model
     from zoo.shards import checking
     from zoo.vectors import open_vectors

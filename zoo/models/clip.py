@@ -6,7 +6,7 @@ QuickGELU name an architecture that ends in "-quickgelu": with the other activat
 
 from typing import Any
 
-from zoo.models._parts import Cls, Embedder, Identity, OpenClipImage, OpenClipText, Tower
+from zoo.models.parts import Cls, Embedder, Identity, OpenClipImage, OpenClipText, Tower
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 

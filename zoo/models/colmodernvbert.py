@@ -6,8 +6,8 @@ Text is a query, a picture a page, cut into tiles and one small copy of the whol
 
 from typing import Any
 
-from zoo.models._parts import Embedder, EveryToken, Linear, Tower, sequence
 from zoo.models.backbones import LATE, byte_tokenizer
+from zoo.models.parts import Embedder, EveryToken, Linear, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec

@@ -7,8 +7,8 @@ picture a page; an instruction takes the place of "Question: ". PaliGemma attend
 
 from typing import Any
 
-from zoo.models._parts import Embedder, EveryToken, Linear, Tower, sequence
 from zoo.models.backbones import LATE, TINY, byte_tokenizer
+from zoo.models.parts import Embedder, EveryToken, Linear, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec

@@ -6,8 +6,8 @@ page. An instruction takes the place of "Query: ".
 
 from dataclasses import replace
 
-from zoo.models._parts import Embedder, EveryToken, Linear, Tower, sequence
 from zoo.models.backbones import LATE, QWEN_MEDIA, TINY, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl
+from zoo.models.parts import Embedder, EveryToken, Linear, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat
 from zoo.spec import ModelSpec

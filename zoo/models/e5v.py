@@ -1,8 +1,8 @@
 """E5-V: any input "in one word", and the state behind that (Jiang et al., 2024, arxiv:2407.12580); LLaVA-NeXT on Llama-3."""
 
-from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.models.backbones import TINY
 from zoo.models.llava_backbones import ON_LLAVA_NEXT, llava_next, llava_processor, tiny_llava
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec

@@ -6,7 +6,6 @@ positions, pixel budgets and films; GVE (Guo et al., 2025, arxiv:2510.27571) in 
 
 from dataclasses import replace
 
-from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.models.backbones import (
     ON_QWEN2_VL,
     ON_QWEN25_VL,
@@ -18,6 +17,7 @@ from zoo.models.backbones import (
     qwen2_vl,
     tiny_qwen2_vl,
 )
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec

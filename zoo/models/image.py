@@ -4,7 +4,7 @@ The vector is what timm's `forward_head(..., pre_logits=True)` gives: the class 
 for DINOv3, the layer before the classifier for the others. Resize and crop are each model's own.
 """
 
-from zoo.models._parts import Cls, Embedder, Identity, Tower, timm_image
+from zoo.models.parts import Cls, Embedder, Identity, Tower, timm_image
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 

@@ -3,9 +3,9 @@
 Not the other paper of that name (arxiv:2504.00812). The released weights come from follow-up work, as its README says.
 """
 
-from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.models.backbones import TINY
 from zoo.models.llava_backbones import ON_LLAVA_PHI35, llava_phi35, llava_processor, tiny_llava
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec

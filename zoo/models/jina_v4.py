@@ -6,8 +6,8 @@ passes run in bfloat16, on CPUs too). Texts and pictures are encoded apart; weig
 
 from dataclasses import replace
 
-from zoo.models._parts import Embedder, EveryToken, Identity, Linear, Mean, Tower, sequence
 from zoo.models.backbones import ON_QWEN25_VL, TINY, TINY_PIXELS, byte_processor, qwen2_5_vl, tiny_qwen2_5_vl
+from zoo.models.parts import Embedder, EveryToken, Identity, Linear, Mean, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat
 from zoo.spec import ModelSpec

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from zoo.models._parts import Blend, Cls, Embedder, Identity, Mean, StaticText, TimmImage, Tower
+from zoo.models.parts import Blend, Cls, Embedder, Identity, Mean, StaticText, TimmImage, Tower
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 

@@ -4,8 +4,8 @@ The S sizes are convolutional hybrids (FastViT), B is a ViT with a convolutional
 research only.
 """
 
-from zoo.models._parts import Embedder
 from zoo.models.clip import CLIP, DUAL, open_clip_towers, tiny_towers
+from zoo.models.parts import Embedder
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 

@@ -6,8 +6,8 @@ empty input becomes the word NULL; here it is an error (EmptyItemError).
 
 from dataclasses import replace
 
-from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.models.backbones import ON_QWEN3_VL, TINY, TINY_PIXELS, byte_processor, qwen3_vl, tiny_qwen3_vl
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec

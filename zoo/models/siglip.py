@@ -4,8 +4,8 @@ Images are squashed to a square, texts lower-cased, stripped of punctuation and 
 about a hundred languages. Weights are Google's in open_clip's layout.
 """
 
-from zoo.models._parts import Embedder
 from zoo.models.clip import DUAL, open_clip_towers, tiny_towers
+from zoo.models.parts import Embedder
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 

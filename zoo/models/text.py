@@ -7,7 +7,7 @@ the authors', to the letter: where a model has them, `encode_query` and `encode_
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.models._parts import Cls, Embedder, Identity, Mean, Tower, TransformersText
+from zoo.models.parts import Cls, Embedder, Identity, Mean, Tower, TransformersText
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 

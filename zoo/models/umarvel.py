@@ -6,7 +6,6 @@ arxiv:2412.01720).
 
 from dataclasses import replace
 
-from zoo.models._parts import Embedder, Identity, LastToken, Mean, Tower, sequence
 from zoo.models.backbones import (
     ON_QWEN2_VL,
     ON_QWEN3_VL,
@@ -18,6 +17,7 @@ from zoo.models.backbones import (
     qwen3_vl,
     tiny_qwen2_vl,
 )
+from zoo.models.parts import Embedder, Identity, LastToken, Mean, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat
 from zoo.spec import ModelSpec

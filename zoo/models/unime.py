@@ -3,7 +3,6 @@
 UniME-Phi3.5-V is a Phi-3.5-vision model, for which transformers has no class (see `zoo.formats.vlm`).
 """
 
-from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.models.backbones import TINY
 from zoo.models.llava_backbones import (
     ON_LLAVA_NEXT,
@@ -13,6 +12,7 @@ from zoo.models.llava_backbones import (
     llava_processor,
     tiny_llava,
 )
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec

@@ -1,6 +1,5 @@
 """UNITE: one chat turn that asks for a summary in one word, and the state of the end token (Kong et al., 2025, arxiv:2505.19650)."""
 
-from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.models.backbones import (
     ON_QWEN2_VL,
     QWEN_MEDIA,
@@ -10,6 +9,7 @@ from zoo.models.backbones import (
     qwen2_vl,
     tiny_qwen2_vl,
 )
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec

@@ -5,9 +5,9 @@ films and documents. B3 (Thirukovalluru et al., 2025, arxiv:2505.11293) was trai
 TIGER-Lab/VLM2Vec-Full and -LoRA are Phi-3.5-vision models, for which transformers has no class (see `zoo.formats.vlm`).
 """
 
-from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.models.backbones import ON_QWEN2_VL, TINY_PIXELS, TINY_QWEN2_VL, byte_processor, qwen2_vl, tiny_qwen2_vl
 from zoo.models.llava_backbones import ON_LLAVA_NEXT, llava_next
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec

@@ -6,8 +6,8 @@ Zhou et al., 2026, arxiv:2608.24053; read as examples/transformers_inference.py 
 
 from dataclasses import replace
 
-from zoo.models._parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.models.backbones import ON_QWEN35, TINY, TINY_PIXELS, byte_processor, qwen3_5, tiny_qwen3_5
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
 from zoo.registry import Facts, register_model
 from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec

@@ -1,0 +1,1 @@
+"""Pages of `zoo demo`, in a real browser too."""

@@ -1,0 +1,1 @@
+"""Towers and `encode`: routes, prompts, streams, fusion."""

@@ -1,0 +1,1 @@
+"""Encoders: pixels, and sequences of text and media."""

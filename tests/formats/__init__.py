@@ -1,0 +1,1 @@
+"""Layouts of checkpoints: the same vectors as their libraries, every setting followed or refused."""

@@ -1,0 +1,1 @@
+"""What goes in: items, images, videos, and what is the same thing."""

@@ -1,0 +1,1 @@
+"""Families of models against their authors' code."""

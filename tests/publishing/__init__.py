@@ -1,0 +1,1 @@
+"""Cards, certificates, exports, `zoo publish`."""

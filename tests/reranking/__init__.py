@@ -1,0 +1,1 @@
+"""Rerankers: what they score, their registry, saving and opening."""

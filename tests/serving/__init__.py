@@ -1,0 +1,1 @@
+"""`zoo serve`, and who gets in."""

@@ -1,0 +1,48 @@
+"""The parts of a tower by name, for model files: imported when the first is called, so that names and facts need no torch.
+
+from zoo.models.parts import Embedder, Identity, LastToken, Tower, sequence
+"""
+
+# ruff: noqa: F401 (what is imported here is for others)
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder, Tower
+    from zoo.encoders.image import TimmImage, timm_image
+    from zoo.encoders.open_clip import OpenClipImage, OpenClipText
+    from zoo.encoders.sequence import sequence
+    from zoo.encoders.static import StaticText
+    from zoo.encoders.text import TransformersText
+    from zoo.heads import Blend, Identity, Linear
+    from zoo.pooling import Cls, EveryToken, LastToken, Mean
+else:
+
+    @cache
+    def _parts() -> dict[str, Any]:
+        from zoo.embedder import Embedder, Tower
+        from zoo.encoders.image import TimmImage, timm_image
+        from zoo.encoders.open_clip import OpenClipImage, OpenClipText
+        from zoo.encoders.sequence import sequence
+        from zoo.encoders.static import StaticText
+        from zoo.encoders.text import TransformersText
+        from zoo.heads import Blend, Identity, Linear
+        from zoo.pooling import Cls, EveryToken, LastToken, Mean
+
+        return locals()
+
+    class _Part:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return _parts()[self.name](*args, **kwargs)
+
+    Embedder, Tower = _Part("Embedder"), _Part("Tower")
+    TimmImage, timm_image = _Part("TimmImage"), _Part("timm_image")
+    OpenClipImage, OpenClipText = _Part("OpenClipImage"), _Part("OpenClipText")
+    sequence = _Part("sequence")
+    StaticText = _Part("StaticText")
+    TransformersText = _Part("TransformersText")
+    Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
+    Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")
