@@ -20,6 +20,7 @@ from zoo.formats import check_weights, read_json
 from zoo.formats.checks.inside import check_inside
 from zoo.formats.fetching import repository_files
 from zoo.formats.layout import Layout, Opening, layout_named, open_with, recognise
+from zoo.formats.saved import check_sequence
 from zoo.formats.settings import Ignore
 from zoo.registry import (
     LIKE,
@@ -114,7 +115,8 @@ def load_model(
     if truncation is not None:
         model.spec = _truncated(model.spec, truncation)
         for tower in model.towers:
-            tower.encoder.format = model.spec.format
+            if getattr(tower.encoder, "format", None) is not None:
+                tower.encoder.format = model.spec.format
     return model.to(device=device, dtype=dtype or torch.float32).eval()
 
 
@@ -297,6 +299,7 @@ def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Emb
             f"{model.spec.dim} for {sorted(model.spec.modalities)}"
         )
     _check_similarity(model, spec, folder, str(path))
+    check_sequence(model, spec, str(path))
     model.spec = spec
     return model
 

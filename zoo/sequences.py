@@ -1,16 +1,16 @@
 """How an item becomes one sequence: the format of its text, and the limits of each medium in it (standard library only)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 MOST_PIXELS, MOST_SIDE, MOST_FRAMES = 64_000_000, 4_096, 4_096  # far above any model's; a format may be a stranger's
 LISTED = 16_384 * 64 * 64  # the most that qwen-vl-utils has for a frame of a list
 LONGEST_MARK, MOST_MARKS = 200, 10_000  # characters, of what an image becomes a thousand of; tokens that are added
 # Poolers of sequences, by their classes → as facts of models and fingerprints call them.
 POOLINGS = {"LastToken": "last", "Mean": "mean", "EveryToken": "tokens"}
-RATIOS, TRUNCATIONS = ("refuse", "clamp", "both"), ("text", "reference")
+_IN_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
 
 
 class _Facts:
@@ -37,7 +37,31 @@ class _Facts:
         if not isinstance(facts, Mapping) or (unknown := set(facts) - known):
             found = sorted(unknown) if isinstance(facts, Mapping) else repr(facts)[:60]
             raise ValueError(f"{cls._named} has unknown facts {found}; known are {sorted(known)}")
+        needed = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}  # type: ignore[arg-type]
+        if missing := sorted(needed - set(facts)):
+            raise ValueError(f"{cls._named} lacks {', '.join(missing)}")
         return cls(**facts)
+
+    def _check_types(self) -> None:
+        """Raises ValueError where a fact has another type than its field: a text for a list would else be read as its letters."""
+        for one in fields(self):  # type: ignore[arg-type]
+            if wanted := _other_type(getattr(self, one.name), one):
+                raise ValueError(f"{one.name} of {self._named} must be {wanted}, not {getattr(self, one.name)!r:.60}")
+
+
+def _other_type(value: Any, one: "Field[Any]") -> str:
+    """What a fact must be whose value has another type than its field, "" where it has that."""
+    kind, inner = get_origin(one.type), get_args(one.type)
+    if kind is Literal:
+        return "" if isinstance(value, str) and value in inner else f"one of {', '.join(inner)}"
+    if kind is tuple:
+        fits = isinstance(value, list | tuple) and all(type(part) is inner[0] for part in value)
+        return "" if fits else f"a list, each entry of it {_IN_WORDS[inner[0]]}"
+    if kind is Mapping:
+        pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
+        return "" if all(isinstance(part, str) for pair in pairs for part in pair) else "texts by their names"
+    fits = isinstance(value, int | float) if one.type is float else isinstance(value, one.type)  # type: ignore[arg-type]
+    return "" if fits and isinstance(value, bool) == (one.type is bool) else _IN_WORDS[one.type]  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,7 @@ class SequenceFormat(_Facts):
     _named: ClassVar[str] = "a format of sequences"
 
     def __post_init__(self) -> None:
+        self._check_types()
         object.__setattr__(self, "marks", MappingProxyType({k: v for k, v in dict(self.marks).items() if v}))
         for name in ("instruction_marks", "added_tokens"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -97,8 +122,6 @@ class SequenceFormat(_Facts):
             raise ValueError(
                 f"marks and added tokens have at most {LONGEST_MARK} characters, and there are at most {MOST_MARKS:,}"
             )
-        if self.truncation not in TRUNCATIONS:
-            raise ValueError(f"truncation must be one of {', '.join(TRUNCATIONS)}, not {self.truncation!r}")
         if self.span == "outside_instruction" and len(self.instruction_marks) != 2:
             raise ValueError("span 'outside_instruction' needs the two instruction_marks")
 
@@ -140,9 +163,8 @@ class ImageLimits(_Facts):
     _named: ClassVar[str] = "the limits of images"
 
     def __post_init__(self) -> None:
+        self._check_types()
         _budgets(self, "pixels", "pre_resize")
-        if self.pre_ratio not in RATIOS:
-            raise ValueError(f"pre_ratio must be one of {', '.join(RATIOS)}, not {self.pre_ratio!r}")
         for name in ("square", "smallest_side"):
             if not 0 <= getattr(self, name) <= MOST_SIDE:
                 raise ValueError(f"{name} must be from 0 to {MOST_SIDE:,} pixels, not {getattr(self, name)}")
@@ -177,6 +199,7 @@ class VideoLimits(_Facts):
     _named: ClassVar[str] = "the limits of videos"
 
     def __post_init__(self) -> None:
+        self._check_types()
         _budgets(self, "pixels", "pre_resize")
         if self.total_pixels and not self.pixels:
             raise ValueError("total_pixels of a video needs the pixels that each of its frames has within them")
@@ -262,14 +285,33 @@ def from_reading(facts: Mapping[str, Any]) -> tuple[SequenceFormat, dict[str, Li
     if not isinstance(facts, Mapping) or (unknown := set(facts) - set(_ORDER)):
         found = sorted(unknown) if isinstance(facts, Mapping) else repr(facts)[:60]
         raise ValueError(f"unknown switches {found}; known are {sorted(_ORDER)}")
-    marks = {kind: facts[kind] for kind in ("image", "video") if facts.get(kind)}
-    layout = SequenceFormat(**{name: facts[name] for name in _FORMAT if name in facts}, marks=marks)
+    marks = {kind: facts[kind] for kind in ("image", "video") if kind in facts}
+    layout = SequenceFormat.from_dict({name: facts[name] for name in _FORMAT if name in facts} | {"marks": marks})
     image = ImageLimits(**{now: facts[then] for then, now in _IMAGE.items() if then in facts})
     video = VideoLimits(**{now: facts[then] for then, now in _VIDEO.items() if then in facts})
     media = dict(limits_of({"image": image, "video": video}, layout))
     pooled = {name: facts.get(name, {"pooling": "last"}.get(name, "")) for name in _POOLING}
+    if wrong := [name for name, value in pooled.items() if not isinstance(value, str)]:
+        raise ValueError(f"{wrong[0]} must be a text, not {pooled[wrong[0]]!r:.60}")
     check_pooling(layout, pooled["pooling"])
     return layout, media, pooled
+
+
+def spec_of_earlier(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a model of before 0.2, whose flat record is a format, limits and more facts since; the two as they are in Python.
+
+    Raises:
+        ValueError: as `from_reading`, or a fact is there in both words, of which only one can be meant.
+    """
+    others = {name: value for name, value in facts.items() if name != "reading"}
+    if facts["reading"] is None:
+        return others
+    layout, media, pooled = from_reading(facts["reading"])
+    if twice := sorted({"format", "media", *pooled} & set(facts)):
+        raise ValueError(
+            f"the facts have {', '.join(twice)} beside the reading that held it before; remove one of the two"
+        )
+    return {**others, "format": layout, "media": media, **{name: value for name, value in pooled.items() if value}}
 
 
 def check_pooling(layout: SequenceFormat, pooling: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, get_args
 from zoo.arguments import Check, flag, named_texts, optional, text, texts, whole, wholes, wrong
 from zoo.errors import ArgumentError, TokenVectorsError
 from zoo.modalities import MODALITIES, Modality
-from zoo.sequences import Limits, SequenceFormat, check_pooling, from_reading, limits_of, limits_to_dict
+from zoo.sequences import Limits, SequenceFormat, check_pooling, limits_of, limits_to_dict, spec_of_earlier
 
 Similarity = Literal["cosine", "dot", "maxsim"]
 Attention = Literal["causal", "bidirectional"]
@@ -216,9 +216,9 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
-        """Reads `to_dict`, also of before 0.2 (see `zoo.sequences.from_reading`); raises ValueError naming unknown or missing
+        """Reads `to_dict`, also of before 0.2 (see `zoo.sequences.spec_of_earlier`); raises ValueError naming unknown or missing
         facts."""
-        facts = _without_reading(facts)
+        facts = spec_of_earlier(facts) if "reading" in facts else facts
         check_names(facts)
         if "default" in (facts.get("prompts") or ()) and "default_prompt_name" not in facts:
             # Older files: the default prompt was the one of this name.
@@ -297,15 +297,6 @@ class Calibration:
     def to_dict(self) -> dict[str, float]:
         """Ready for JSON."""
         return dict(vars(self))
-
-
-def _without_reading(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The facts of a file of before 0.2, whose one flat record is a format, limits and more facts since."""
-    if "reading" not in facts:
-        return facts
-    layout, media, pooled = from_reading(facts["reading"])
-    others = {name: value for name, value in facts.items() if name != "reading"}
-    return {**others, "format": layout, "media": media, **{name: value for name, value in pooled.items() if value}}
 
 
 def check_names(facts: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo.errors import UnrecognisedCheckpointError
-from zoo.sequences import from_reading, limits_to_dict
+from zoo.sequences import limits_to_dict, spec_of_earlier
 
 ENCODER = "encoders.vlm:VlmEncoder"
 NOW = "encoders.sequence:SequenceEncoder"
@@ -24,27 +24,39 @@ def current(value: Any, where: str) -> Any:
         return value
     spec, towers = value.get("spec"), value.get("towers")
     try:
+        if isinstance(towers, list):
+            value = {**value, "towers": [_tower(tower, spec) for tower in towers]}
         if isinstance(spec, dict) and "reading" in spec:
             value = {**value, "spec": _spec(spec)}
-        if isinstance(towers, list):
-            value = {**value, "towers": [_tower(tower) for tower in towers]}
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError) as error:
         raise UnrecognisedCheckpointError(f"{where}: bad reading: {error}") from error
     return value
 
 
 def _spec(facts: Mapping[str, Any]) -> dict[str, Any]:
-    layout, media, pooled = from_reading(facts["reading"])
-    others = {name: fact for name, fact in facts.items() if name != "reading"}
-    names = {name: value for name, value in pooled.items() if value}
-    limits = limits_to_dict(media)
-    return {**others, "format": layout.to_dict(), **({"media": limits} if limits else {}), **names}
+    now = spec_of_earlier(facts)
+    if facts["reading"] is None:
+        return now
+    limits = limits_to_dict(now.pop("media"))
+    return {**now, "format": now["format"].to_dict(), **({"media": limits} if limits else {})}
 
 
-def _tower(tower: Any) -> Any:
+def _tower(tower: Any, spec: Any) -> Any:
+    """A tower, its encoder in today's words.
+
+    Raises:
+        ValueError: its encoder has facts in both words, or says of its pooler what the facts of the model do not.
+    """
     encoder = tower.get("encoder") if isinstance(tower, dict) else None
-    if not isinstance(encoder, dict) or encoder.get("kind") != ENCODER or "reading" not in encoder:
+    if not isinstance(encoder, dict) or encoder.get("kind") != ENCODER or encoder.get("reading") is None:
         return tower
-    layout, media, _ = from_reading(encoder["reading"])
-    others = {name: fact for name, fact in encoder.items() if name != "reading"}
-    return {**tower, "encoder": {**others, "kind": NOW, "format": layout.to_dict(), "media": limits_to_dict(media)}}
+    now = spec_of_earlier(encoder)
+    told = spec.get("reading", spec) if isinstance(spec, dict) else {}
+    for name in ("pooling", "projection", "adapter"):
+        mine, theirs = now.pop(name, ""), told.get(name) if isinstance(told, dict) else None
+        if (mine or "") != (theirs or ("last" if name == "pooling" else "")):
+            raise ValueError(f"{name} is {mine!r:.60} in the encoder and {theirs!r:.60} in the facts of the model")
+    return {
+        **tower,
+        "encoder": {**now, "kind": NOW, "format": now["format"].to_dict(), "media": limits_to_dict(now["media"])},
+    }

@@ -12,6 +12,7 @@ from zoo.formats.checks.schema import PARTS, calibration_of, check_config, part_
 from zoo.formats.checks.sizes import Entry, check_numel, check_shapes, no_memory, no_parameters, read_header
 from zoo.formats.earlier import current
 from zoo.formats.layout import Layout, Opening, open_with, register_layout
+from zoo.sequences import SequenceFormat, pooling_of
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -109,11 +110,23 @@ def _check_facts(model: "Embedder", where: str) -> None:
         raise UnrecognisedCheckpointError(
             f"{where}: similarity {spec.similarity!r} and poolers {[type(tower.pooler).__name__ for tower in towers]} contradict"
         )
-    read = [(getattr(t.encoder, "format", spec.format), getattr(t.encoder, "media", spec.media)) for t in towers]
-    if any(pair != (spec.format, spec.media) for pair in read):
-        raise UnrecognisedCheckpointError(f"{where}: the format of its spec is not the one of its encoder")
+    check_sequence(model, spec, where)
     if (dim := getattr(model.fusion, "dim", spec.dim)) != spec.dim:
         raise UnrecognisedCheckpointError(f"{where}: its fusion takes {dim} columns; the model has {spec.dim}")
+
+
+def check_sequence(model: "Embedder", spec: ModelSpec, where: str) -> None:
+    """Raises UnrecognisedCheckpointError where facts say of a sequence what its tower does not do, or of one that no tower reads."""
+    towers = [tower for tower in model.towers if isinstance(getattr(tower.encoder, "format", None), SequenceFormat)]
+    for tower in towers:
+        if (tower.encoder.format, tower.encoder.media) != (spec.format, spec.media):
+            raise UnrecognisedCheckpointError(f"{where}: the format of its spec is not the one of its encoder")
+        if (pooling := pooling_of(tower.pooler)) != spec.pooling:
+            raise UnrecognisedCheckpointError(
+                f"{where}: its spec says the pooling {spec.pooling!r}, its tower pools by {pooling!r}"
+            )
+    if spec.format is not None and not towers:
+        raise UnrecognisedCheckpointError(f"{where} has the format of a sequence, which none of its encoders reads")
 
 
 def _dim(tower: "Tower") -> int:
