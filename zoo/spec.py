@@ -48,6 +48,12 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
+def in_words(languages: tuple[str, ...]) -> str:
+    """Codes of languages as people call them: "English, Chinese", "many languages"; "" for none."""
+    names = {"en": "English", "zh": "Chinese", "multilingual": "many languages"}
+    return ", ".join(names.get(code, code) for code in languages)
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """What is known about a model without building it: printable, comparable, JSON-able.
@@ -168,8 +174,7 @@ class ModelSpec:
     @property
     def languages_in_words(self) -> str:
         """ "English, Chinese", "many languages"; "" where it reads no text, or where nobody said it."""
-        names = {"en": "English", "zh": "Chinese", "multilingual": "many languages"}
-        return ", ".join(names.get(code, code) for code in self.languages)
+        return in_words(self.languages)
 
     @property
     def non_commercial(self) -> bool:

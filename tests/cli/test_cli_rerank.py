@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -220,7 +221,9 @@ def test_options_of_reranking_without_a_reranker_are_refused(run: Run) -> None:
 
 
 def test_list_and_show_know_rerankers(run: Run) -> None:
-    status, out, _ = run("list", "--rerankers")
+    status, out, told = run("list", "--rerankers")
+    assert "†" in out
+    assert "† texts in other languages" in told, "a mark that a table has is explained below it"
     assert status == 0
     assert "qwen3vl-reranker-2b" in out
     assert "clip" not in out
@@ -230,6 +233,7 @@ def test_list_and_show_know_rerankers(run: Run) -> None:
     assert run("list", "nothing*", "--rerankers")[0] == 1
     status, out, _ = run("show", "qwen3vl-reranker-2b")
     assert "Qwen/Qwen3-VL-Reranker-2B" in out
+    assert re.search(r"^languages +many languages$", out, re.MULTILINE)
     assert 'zoo.load_reranker("qwen3vl-reranker-2b")' in out
     facts = json.loads(run("show", NAME, "--json")[1])
     assert zoo.RerankerSpec.from_dict(facts) == zoo.get_reranker_spec(NAME)

@@ -102,6 +102,7 @@ def _reranker_facts(spec: "RerankerSpec") -> dict[str, str | None]:
         "gives": f"a score from 0 to 1: the probability of {spec.judge.yes!r} against {spec.judge.no!r}",
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
         "both": f"up to {spec.max_tokens:,} tokens",
+        "languages": spec.languages_in_words,
         "licence": spec.license,
         "from": spec.hub_id or ("random weights, for tests" if spec.name.endswith("-test") else "no published weights"),
         "revision": spec.revision,

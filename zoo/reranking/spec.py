@@ -9,6 +9,7 @@ from zoo.arguments import Check, optional, text, texts, whole, wrong
 from zoo.errors import ArgumentError
 from zoo.modalities import MODALITIES, Modality
 from zoo.sequences import Limits, SequenceFormat, limits_of, limits_to_dict
+from zoo.spec import in_words
 
 LONGEST_WORDS = 2_000  # characters of what stands before a query or a document
 ASKED = ("prompt", "query")
@@ -148,6 +149,11 @@ class RerankerSpec:
             raise ValueError(f"{self.name}: a language is an ISO 639-1 code or multilingual, not {wrong[0]!r}")
         object.__setattr__(self, "modalities", frozenset(self.modalities))
         object.__setattr__(self, "languages", tuple(self.languages))
+
+    @property
+    def languages_in_words(self) -> str:
+        """ "English, Chinese", "many languages"; "" where nobody said it."""
+        return in_words(self.languages)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and dictionaries, ready for JSON."""
