@@ -241,6 +241,11 @@ def test_list_and_show_know_rerankers(run: Run) -> None:
     assert "nearest: qwen3vl-reranker-2b" in run("card", "qwen3vl-reranker-2")[2]
     status, _, err = run("show", "qwen3vl-rerankr-2b")
     assert "nearest: qwen3vl-reranker-2b" in err
+    for name in ("judge", f"./judge like {NAME}"):  # files of a reranker, not the name of one
+        status, out, _ = run("show", name)
+        assert status == 0
+        assert re.search(rf"^from +{name}$", out, re.MULTILINE)
+        assert "zoo.load_reranker(" in out
 
 
 def test_a_reranker_where_a_model_is_wanted_is_said(run: Run) -> None:

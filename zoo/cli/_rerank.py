@@ -46,6 +46,18 @@ def meant(name: str) -> bool:
     return is_reranker(name) or (plain and "rerank" in name)
 
 
+def of_reranker(name: str) -> bool:
+    """Whether a NAME is of files of a reranker: a folder that one was saved in, or any checkpoint "like" a reranker."""
+    from zoo.formats import read_object
+    from zoo.formats.checks.schema import RERANKER
+    from zoo.registry import LIKE
+
+    if Path(name).expanduser().is_dir():
+        config = Path(name).expanduser() / "config.json"
+        return config.is_file() and RERANKER in read_object(config)
+    return LIKE in name and meant(name.rpartition(LIKE)[2])
+
+
 def open_reranker(name: str, device: str | None, ignore: Sequence[str] = ()) -> "Reranker":
     """The reranker of a NAME, on a device; of its checkpoint these settings are ignored."""
     from zoo.reranking import load_reranker

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli._rerank import meant
+from zoo.cli._rerank import meant, of_reranker, open_reranker
 from zoo.cli._shared import add_ignore, on_terminal, print_json, short, source, spelled
 from zoo.strangers.terminal import console
 
@@ -41,6 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     if meant(arguments.name):
         spec = get_reranker_spec(arguments.name)
         facts = _reranker_facts(spec)
+    elif of_reranker(arguments.name):
+        spec = open_reranker(arguments.name, "cpu", arguments.ignore).spec
+        facts = _reranker_facts(spec) | {
+            "from": arguments.name,
+            "in Python": f'zoo.load_reranker("{spelled(arguments.name)}").rank("a red motorbike", ["a motorbike", "a cat"])',
+            "in a shell": f'zoo rerank {shlex.quote(arguments.name)} "a red motorbike" photos/',
+        }
     else:
         spec, facts = _model(arguments)
     if arguments.json:
