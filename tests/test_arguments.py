@@ -132,7 +132,11 @@ FACTS: dict[str, list[Any]] = {
     "packaged": ["yes", 1, None],
     "source": [5, None],
     "family": [5, None],
-    "reading": ["last", 5],
+    "format": ["last", 5, {"prompt": 5}, {"promt": ""}],
+    "media": [5, None, "image", {"smell": {}}, {"image": 5}, {"image": {"square": "8"}}],
+    "pooling": [5, None, "last"],  # of no sequence
+    "projection": [5, None, "custom_text_proj"],
+    "adapter": [5, None, "retrieval"],
     "similarity": [5, None, "euclidean"],
     "attention": [5, "none"],
 }

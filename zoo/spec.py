@@ -136,7 +136,10 @@ class ModelSpec:
             raise ValueError(f"{self.name}: attention must be causal, bidirectional or None, not {self.attention!r}")
         if isinstance(self.format, Mapping):
             object.__setattr__(self, "format", SequenceFormat.from_dict(self.format))
-        object.__setattr__(self, "media", limits_of(self.media, self.format))
+        try:
+            object.__setattr__(self, "media", limits_of(self.media, self.format))
+        except ValueError as error:
+            raise ValueError(f"{self.name}: media: {error}") from None
         self._check_sequence()
         object.__setattr__(self, "modalities", frozenset(self.modalities))
         object.__setattr__(self, "dims", tuple(self.dims))
