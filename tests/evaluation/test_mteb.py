@@ -128,6 +128,13 @@ def test_mtebs_mock_run_is_green(name):
     assert not wrapped.skipped
 
 
+def test_an_entry_of_image_and_text_is_two_items_where_a_model_reads_them_apart():
+    image = Image.new("RGB", (40, 30), "red")
+    for name, count in (("jina-v4-test", 2), ("qwen3vl-test", 1), ("clip-test", 2)):
+        wrapped = zoo.evaluation.mteb.wrap(zoo.build_model(name))
+        assert len(wrapped._items({"image": image, "text": "a cat"})) == count, name
+
+
 @pytest.fixture(scope="module")
 def photo_scores(tmp_path_factory):
     """zoo-mini, a folder with every sixth photo of the validation split, and our own figures of these."""

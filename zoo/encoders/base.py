@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import NoSuchBlockError, NotOfferedError, UnreadableTextError
+from zoo.errors import NoSuchBlockError, NotOfferedError, UnreadableTextError, UnsupportedModalityError
 from zoo.inputs.item import Item, Tokens
 from zoo.modalities import Modality
 from zoo.spec import ModelSpec
@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         width: length of a token state.
         batch_budget: tokens (for pictures: pictures) of one forward pass that run best, where the user names none.
         assets_in_root: whether a saved folder has its files where other libraries look for a tokenizer.
-        interleaved: whether it reads an item's `parts`.
+        interleaved: whether it reads an item's `parts`. mixed: whether a text and a medium may stand in one item.
         depth: how many blocks `forward_layers` can tell apart; 0 where it gives only the last.
     """
 
@@ -39,6 +39,7 @@ class Encoder(nn.Module):
     width: int
     batch_budget: int = 32
     interleaved: bool = False
+    mixed: bool = True
     assets_in_root: bool = True
     depth: int = 0
 
@@ -55,7 +56,20 @@ class Encoder(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} reads no item in parts")
 
     def prompted(self, item: Item, prompt: str) -> Item:
-        """The item with the prompt put where this encoder wants it: before its text. Its own instruction comes first."""
+        """The item with the prompt put where this encoder wants it: before its text. Its own instruction comes first.
+
+        Raises:
+            UnsupportedModalityError: an instruction, and no text that it could stand before. (A prompt is of all items of a
+                call, and is of its texts alone.)
+        """
+        if item.instruction and item.text is None:
+            what = "+".join(sorted(item.modalities))
+            raise UnsupportedModalityError(
+                f"{what} has the instruction {item.instruction[:60]!r}, and no text that it could stand before: this model reads "
+                f"{'+'.join(sorted(self.reads))} and follows an instruction in texts alone; leave it out (of a table: ignore the "
+                "column), or take a vision-language model",
+                what=what,
+            )
         if item.instruction:
             prompt = item.instruction if item.instruction[-1].isspace() else f"{item.instruction} "
         if not prompt or item.text is None or not item.text.strip():

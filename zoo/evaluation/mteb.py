@@ -275,8 +275,7 @@ def _meta(model: Embedder, revision: str | None, dim: int | None, instruction: s
 
 def _together(encoder: Any, names: set[str]) -> bool:
     """Whether it reads these in one item."""
-    mixed = getattr(getattr(encoder, "reading", None), "mixed", True)
-    return encoder.takes(names) and (mixed or "text" not in names)
+    return encoder.takes(names) and (encoder.mixed or "text" not in names)
 
 
 def _real(vectors: Any) -> list[torch.Tensor]:

@@ -94,7 +94,7 @@ class SequenceEncoder(Encoder):
                 f"no reader of {unread[0]} in sequences is known; known are {sorted(READERS)}"
             )
         self.prompt = Prompt(self.format.prompt)
-        self.reads = frozenset({"text", *self.format.marks})
+        self.reads, self.mixed = frozenset({"text", *self.format.marks}), self.format.mixed
         self.backbone = backbone if backbone is not None else random_backbone(config)
         if self.format.marks:
             check_version(self.backbone)
