@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -198,6 +200,34 @@ def test_an_image_that_is_gone_comes_last_and_is_told(run: Run, place: Path) -> 
     assert again[-1]["rerank"] is None
     assert [one["rerank"] for one in again[:-1]] != [one["rerank"] for one in found[1:]], "the instruction is read"
     assert f"not scored: {found[0]['reference']}" in err
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_items_of_an_image_and_a_text_are_read_whole_or_not_at_all(
+    suffix: str, run: Run, judge: zoo.Reranker, place: Path, tmp_path: Path
+) -> None:
+    files, medium = sorted((place / "photos").rglob("*.png"))[:3], "image" if suffix == ".csv" else "media"
+    texts = ["a", "b", None, "d"]
+    if suffix == ".csv":
+        rows = [f"{file},{text or ''}" for file, text in zip([*files, ""], texts, strict=True)]
+        (tmp_path / "t.csv").write_text("\n".join(["image,text", *rows]) + "\n")
+    else:
+        content = [*(file.read_bytes() for file in files), None]
+        pq.write_table(pa.table({"media": pa.array(content, pa.binary()), "text": texts}), tmp_path / "t.parquet")
+    embed_dataset(place / "model", tmp_path / f"t{suffix}", tmp_path / "v", column=f"{medium}+text", progress=False)
+    options = ["search", tmp_path / "v", "a cat", "--rerank", "judge", "--device", "cpu", "--json"]
+    status, out, err = run(*options)
+    assert (status, err) == (0, "")
+    whole = [zoo.Item(image=image, text=text) for image, text in zip([*files, None], texts, strict=True)]
+    expected = dict(zip(texts, judge.score("a cat", whole).tolist(), strict=True))
+    found = {one["attributes"]["text"] or None: one["rerank"] for one in json.loads(out)}
+    assert found == pytest.approx(expected, abs=1e-5)
+
+    (tmp_path / f"t{suffix}").unlink()
+    if suffix == ".parquet":  # its texts are kept beside the vectors, and an image with a text is more than the text
+        status, out, err = run(*options)
+        assert [one["rerank"] for one in json.loads(out)] == [None] * 4
+        assert err.count("not scored") == 4
 
 
 def test_queries_of_a_pipe_are_ranked_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from zoo.errors import OutsideError, TableError
 from zoo.strangers.made import ADOPT, made_here
 from zoo.tables.fences import Fence
-from zoo.tables.files import suffix_of
+from zoo.tables.files import KINDS, suffix_of
 from zoo.tables.values import is_file
 
 _ROW = re.compile(r"[0-9]{1,15}")
@@ -102,6 +102,12 @@ class Inputs:
             return read_member(table, column, int(row))
         self._check(self.root / reference, reference)
         return self.root / reference
+
+    def is_row(self, reference: str) -> bool:
+        """Whether a reference is of a row, as rows are named that name no file, of a table that is there."""
+        name, mark, row = reference.rpartition("#")
+        table = (self.base or self.root) / name
+        return bool(mark) and _ROW.fullmatch(row) is not None and suffix_of(table) in KINDS and is_file(table)
 
     def _check(self, path: Path, reference: str) -> None:
         led_out = self.fences and all(fence.leaves(path) for fence in self.fences)

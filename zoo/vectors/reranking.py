@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import InputError, MissingFileError
 from zoo.index import Match
+from zoo.inputs.image import kind_of
 from zoo.inputs.item import Item
+from zoo.tables.values import is_file
 from zoo.vectors.lookup import Inputs
 
 if TYPE_CHECKING:
@@ -75,16 +78,25 @@ def document_of(match: Match, inputs: Inputs) -> Item:
     """What was embedded for a search result.
 
     Raises:
-        InputError: its file or table is gone, or lies where nothing is opened.
+        InputError: its file or table is gone, even if its text is not, or lies where nothing is opened.
     """
     source: Mapping[str, Any] = inputs.source
     kinds = source["kind"].split("+")
     values: dict[str, Any] = {}
     if "text" in kinds:
         name = source.get("attribute") or (source.get("column") if kinds == ["text"] else None) or "text"
-        values["text"] = match.attributes.get(name)
+        text = match.attributes.get(name)
+        values["text"] = text if text is None or str(text).strip() else None  # an empty cell was no part of the item
     for kind in (kind for kind in kinds if kind != "text"):
-        values[kind] = inputs.find(match.reference)
+        value = inputs.find(match.reference)
+        gone = value is None or (isinstance(value, Path) and not is_file(value))
+        if gone and inputs.is_row(match.reference):
+            continue  # a row without a medium, of a source whose items may have one
+        if value is None:
+            raise MissingFileError(
+                f"the {kind} embedded for {match.reference} is not there any more", what=match.reference
+            )
+        values[kind_of(value) if kind == "media" else kind] = value
     there = {kind: value for kind, value in values.items() if value is not None}
     if not there:
         raise MissingFileError(f"what was embedded for {match.reference} is not there any more", what=match.reference)
