@@ -15,10 +15,15 @@ import torch
 
 import zoo
 from tests.every import every
+from tests.hub import LoopbackHub
+from tests.hub.child import Child
+from zoo.cli import main
 from zoo.errors import (
     ArgumentError,
     EmptyTextError,
     MissingWeightsError,
+    NotExportableError,
+    NotPublishableError,
     NotSavedError,
     UnknownModelError,
     UnrecognisedCheckpointError,
@@ -29,7 +34,7 @@ from zoo.evaluation.blocks import split
 from zoo.formats.checks.sizes import no_memory
 from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
-from zoo.publishing import cards
+from zoo.publishing import cards, export, publish, stage
 from zoo.publishing.cards import rerankers as reranker_cards
 from zoo.reranking import RerankerSpec, registry
 from zoo.reranking.parts import random_reranker
@@ -144,6 +149,7 @@ def test_wrong_facts_are_refused() -> None:
         ("judge", {**facts["judge"], "yes": "no"}, ValueError),
         ("judge", {**facts["judge"], "asked": "elsewhere"}, ValueError),
         ("judge", {**facts["judge"], "kinds": ["text"]}, ValueError),
+        ("judge", {**facts["judge"], "format": {**facts["judge"]["format"], "prompt": "{{ content }}"}}, ValueError),
         ("judge", {**facts["judge"], "format": {**facts["judge"]["format"], "attention": "bidirectional"}}, ValueError),
         ("modalities", ["smell"], ValueError),
         ("max_tokens", "many", ArgumentError),
@@ -277,6 +283,48 @@ def test_an_embedder_is_no_reranker_and_the_other_way_round(saved: dict[str, Pat
         zoo.load_model(saved[TESTS[0]])
     with pytest.raises(UnknownModelError, match="leave `like` out"):
         zoo.load_reranker(saved[TESTS[0]], like="u-marvel-reranker-qwen2vl-7b")
+
+
+def test_publishing_one_is_refused_with_the_reason(
+    rerankers: dict[str, zoo.Reranker], saved: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, folder = rerankers[TESTS[0]], saved[TESTS[0]]
+    calls = [
+        lambda: model.push_to_hub("me/judge"),
+        lambda: publish(model, "me/judge"),
+        lambda: publish(TESTS[0], "me/judge"),
+        lambda: stage(folder, "me/judge", tmp_path / "staged"),
+        lambda: export(model, tmp_path / "exported"),
+    ]
+    for call in calls:
+        with pytest.raises(
+            (NotPublishableError, NotExportableError), match="is a reranker, and the zoo publishes embedders"
+        ):
+            call()
+    assert not any(tmp_path.iterdir())
+    for source in (TESTS[0], str(folder)):
+        assert main(["publish", source, "--to", "me/judge", "--dry-run"]) == 2
+        assert 'zoo.load_reranker("hf:ORG/NAME")' in capsys.readouterr().err
+
+
+def test_a_saved_one_that_was_uploaded_opens_from_the_hub(
+    saved: dict[str, Path], rerankers: dict[str, zoo.Reranker], child: Child, hub: LoopbackHub
+) -> None:
+    hub.add(saved[TESTS[0]], "me/judge")
+    answer = child.call("tests.reranking.test_reranker:score_texts", "hf:me/judge")
+    assert "error" not in answer, answer
+    expected = rerankers[TESTS[0]].score("a red bicycle", ["a", "b c"]).tolist()
+    assert answer["result"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_revision_of_a_folder_and_what_is_no_pair_are_refused(
+    rerankers: dict[str, zoo.Reranker], saved: dict[str, Path]
+) -> None:
+    with pytest.raises(ArgumentError, match="revision='main' is of a repository"):
+        zoo.load_reranker(saved[TESTS[0]], revision="main")
+    for pairs in (["ab"], [("a", "b"), ("a", "b", "c")], [5]):
+        with pytest.raises(ArgumentError, match=r"pair \d must be a query and a document"):
+            rerankers[TESTS[0]].score(pairs)
 
 
 @pytest.mark.parametrize(

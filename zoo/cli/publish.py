@@ -70,7 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Stages, tries, uploads; prints where it is."""
     from zoo.publishing.staging import stage, stage_timm
     from zoo.publishing.uploading import MESSAGE, upload
+    from zoo.reranking.registry import unpublishable
 
+    if why := unpublishable(arguments.source):
+        raise ZooError(why)
     model = source(arguments.source)
     repo, space = _repositories(arguments)
     _check(arguments, space)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.arguments import checked, flag, model_or_path, text
-from zoo.errors import HubError, NameTakenError, NoAccessError, NotOnHubError
+from zoo.errors import HubError, NameTakenError, NoAccessError, NotOnHubError, NotPublishableError
 from zoo.hub import hub_call
 from zoo.publishing.paths import files_inside
 from zoo.publishing.staging import check_repo, stage
+from zoo.reranking.registry import unpublishable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -47,6 +48,8 @@ def publish(
 ) -> Published:
     """Stages a model and uploads it: `stage` and `upload`, which describe the options and errors, in one call."""
     check_repo(repo)
+    if why := unpublishable(source):
+        raise NotPublishableError(why)
     who(repo)
     check_free(repo, update=update)
     with tempfile.TemporaryDirectory(prefix="zoo-publish-") as room:

@@ -13,7 +13,7 @@ from zoo.arguments import device as device_here
 from zoo.arguments import dtype as a_dtype
 from zoo.arguments import path as a_path
 from zoo.encoders.rust import opening
-from zoo.errors import HubError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
+from zoo.errors import ArgumentError, HubError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import read_object, saved
 from zoo.formats.checks.schema import RERANKER
 from zoo.formats.fetching import snapshot
@@ -119,6 +119,10 @@ def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, ho
             registry.get_reranker_spec(name)
         what = "is a file; name the folder that holds it" if folder.exists() else "does not exist"
         raise UnrecognisedCheckpointError(f"{folder} {what}; expected the folder of a reranker")
+    if revision is not None:
+        raise ArgumentError(
+            f"revision={revision!r} is of a repository of the Hub, and {folder} is a folder: leave it out"
+        )
     return _of_folder(folder, known, how, name=known.name if known else folder.name, local=True)
 
 

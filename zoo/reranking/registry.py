@@ -1,6 +1,7 @@
 """Rerankers by name: as facts, and as shapes with random weights."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.arguments import checked, flag, one_of, optional, text, whole
@@ -110,6 +111,30 @@ def build_reranker(name: str) -> "Reranker":
     model = RERANKERS.builder(name)(spec)
     check_promise(spec, model)
     return model.eval()
+
+
+def unpublishable(source: Any) -> str:
+    """Why a reranker, one loaded, its name or its folder, is not published as embedders are; "" for what is none."""
+    from zoo.formats import read_object
+    from zoo.formats.checks.schema import RERANKER
+
+    spec = getattr(source, "spec", None)
+    if isinstance(spec, RerankerSpec):
+        name = spec.name
+    elif not isinstance(source, str | Path):
+        return ""
+    elif is_reranker(str(source)):
+        name = str(source)
+    else:
+        config = Path(source).expanduser() / "config.json"
+        if not config.is_file() or RERANKER not in read_object(config):
+            return ""
+        name = str(source)
+    return (
+        f"{name} is a reranker, and the zoo publishes embedders: what it proves is their vectors, and the other libraries that "
+        "it writes for open no such judge. To share one, save_pretrained(folder), send that folder with `hf upload ORG/NAME "
+        'FOLDER`, and open it with zoo.load_reranker("hf:ORG/NAME")'
+    )
 
 
 def check_promise(spec: RerankerSpec, model: "Reranker") -> None:

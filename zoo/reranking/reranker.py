@@ -8,19 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole
+from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole, wrong
 from zoo.arguments import dtype as a_dtype
 from zoo.embedder import Hit
 from zoo.encoders.sequence import content_of
 from zoo.encoders.windows import batches
-from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedModalityError
+from zoo.errors import InputError, NonFiniteEmbeddingError, NotPublishableError, UnsupportedModalityError
 from zoo.inputs.item import Item, as_item
 from zoo.pooling import LastToken
+from zoo.reranking.registry import unpublishable
 from zoo.reranking.spec import RerankerSpec
 
 if TYPE_CHECKING:
@@ -132,9 +133,12 @@ class Reranker(nn.Module):
                     bar.update(len(found))
                     yield from found
         finally:
-            pool.shutdown(cancel_futures=True)
+            # Never waits: an abandoned stream is closed by the garbage collector, in any thread, one of the pool's as well.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, index: int, pair: tuple[Any, Any]) -> tuple[int, Any, InputError | None]:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise wrong(f"pair {index}", pair, "a query and a document", "write [(query, document), ...]")
         try:
             return index, self.encoder.read(self.pair(*pair)), None
         except InputError as error:
@@ -207,3 +211,11 @@ class Reranker(nn.Module):
         from zoo.reranking.saving import save_reranker
 
         return save_reranker(self, Path(folder).expanduser(), dtype)
+
+    def push_to_hub(self, repo: str, **options: Any) -> NoReturn:
+        """Not offered for rerankers: the error says why, and how one is shared.
+
+        Raises:
+            NotPublishableError: always.
+        """
+        raise NotPublishableError(unpublishable(self))

@@ -56,6 +56,10 @@ class Judge:
             raise ValueError(f"kinds of a judge are text, image and video in some order, not {self.kinds}")
         if self.asked not in ASKED:
             raise ValueError(f"asked of a judge must be one of {', '.join(ASKED)}, not {self.asked!r}")
+        if self.asked == "prompt" and "instruction" not in self.format.prompt:
+            raise ValueError(
+                'the prompt of a judge has no place for an instruction; with one before the query say asked="query"'
+            )
         if not self.yes or not self.no or self.yes == self.no:
             raise ValueError(f"a judge compares two answers, not {self.yes!r} and {self.no!r}")
         if self.format.attention != "causal":
