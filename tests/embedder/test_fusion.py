@@ -89,6 +89,17 @@ def test_prompts_and_instructions_go_before_the_text(model):
     torch.testing.assert_close(own, F.normalize(model.encode(image) + model.encode("Change it: in blue"), dim=-1))
 
 
+@pytest.mark.parametrize("name", ["clip-test", "siglip-test", "mini-test", "image-test"])
+def test_an_instruction_without_a_text_to_carry_it_is_refused_and_a_prompt_is_not(name):
+    model = build_model(name).eval()
+    told, plain = Item(image=picture(0), instruction="Find the same in blue."), Item(image=picture(0), instruction="")
+    results = list(model.encode_stream([plain, told]))
+    assert results[0].error is None
+    assert isinstance(results[1].error, UnsupportedModalityError)
+    assert "'Find the same in blue.', and no text that it could stand before" in str(results[1].error)
+    torch.testing.assert_close(model.encode(plain, prompt="find: "), model.encode(plain), rtol=0, atol=0)
+
+
 def test_a_cut_and_a_batch_size_and_the_calling_mode_change_nothing_else(model):
     model.fusion = trained_combiner(model)
     model.train()
