@@ -225,6 +225,23 @@ class TestEarlierRuns:
         with pytest.raises(RecipeError, match="do not go together"):
             mini_test(losses=(("sts*", "cosent"),))
 
+    @pytest.mark.parametrize(
+        "unread",
+        [
+            {"augment": "crop"},
+            {"negatives": 2},
+            {"teacher": "zoo-mini"},
+            {"query_prompt": "find: "},
+            {"document_prompt_name": "document"},
+        ],
+    )
+    def test_what_the_feed_from_memory_does_not_read_is_refused(self, unread):
+        with pytest.raises(RecipeError, match=f"reads no {next(iter(unread))}"):
+            mini_test(**unread)
+        assert mini_test(pictures=None, **unread).pictures is None
+        with pytest.raises(RecipeError, match="a regression is of the images in memory"):
+            mini_test(pictures=None, regression=Regression(size=32))
+
     def test_a_run_of_then_is_finished_and_goes_on(self, pairs, tmp_path):
         recipe = finetune(steps=2, batch_size=4, holdout=0.0, checkpoint_every=2)
         out = tmp_path / "run"

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from ...samplers import BatchSampler
 
 
+# Of any recipe, what the feed from memory does not follow: it augments in its own way, and its texts stand for themselves.
+_UNREAD = (
+    *("augment", "negatives", "teacher"),
+    *("query_prompt", "document_prompt", "query_prompt_name", "document_prompt_name"),
+)
+
+
 @dataclass(frozen=True)
 class MiniRecipe(Recipe):
     """One stage in zoo-mini's way, from scratch.
@@ -35,8 +42,19 @@ class MiniRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.losses and self.pictures is not None:
+        if self.pictures is None and self.regression is not None:
+            raise RecipeError(
+                f"{self.name}: a regression is of the images in memory; say how they are fed: pictures=Pictures()"
+            )
+        if self.pictures is None:
+            return
+        if self.losses:
             raise RecipeError(f"{self.name}: losses by data set and pictures, zoo-mini's own feed, do not go together")
+        if unread := [name for name in _UNREAD if getattr(self, name)]:
+            raise RecipeError(
+                f"{self.name}: pictures, zoo-mini's own feed, reads no {unread[0]}; leave it out, or say pictures=None for the "
+                "usual feed"
+            )
 
     @classmethod
     def _read(cls, facts: dict[str, Any]) -> dict[str, Any]:
