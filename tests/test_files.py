@@ -54,6 +54,16 @@ def test_a_folder_appears_with_all_its_files(there: bool, tmp_path: Path) -> Non
     assert os.listdir(tmp_path / "a") == ["b"]
 
 
+def test_a_folder_that_somebody_filled_in_the_meantime_stays_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(OSError, match="not empty"), files.writing_folder(folder) as draft:
+        (draft / "a").write_text("ours")
+        folder.mkdir()
+        (folder / "a").write_text("theirs")
+    assert (folder / "a").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_a_full_disk_is_known_by_its_number_or_by_what_rust_says() -> None:
     for error in (
         OSError(errno.ENOSPC, "no"),

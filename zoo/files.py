@@ -57,7 +57,11 @@ def writing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def writing_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder beside, which becomes this one, new or empty, when all is written; where something fails it is gone."""
+    """An empty folder beside, which becomes this one, new or empty, when all is written; where something fails it is gone.
+
+    Raises:
+        OSError: somebody has put something there in the meantime, which stays as it is.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -65,6 +69,8 @@ def writing_folder(folder: Path) -> Iterator[Path]:
         share(draft)
         if not folder.exists():
             draft.rename(folder)
+        elif any(folder.iterdir()):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(folder))
         else:  # perhaps a mount point, which no rename replaces
             for path in sorted(draft.iterdir()):
                 shutil.move(path, folder / path.name)

@@ -251,11 +251,8 @@ def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> st
     from zoo.encoders.hf_dual import DUALS
 
     kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[picture]")
-    fill = (
-        ', padding="max_length"'
-        if folder is not None and not _own(folder) and DUALS[_model_type(folder) or ""].fills
-        else ", padding=True"
-    )
+    known = DUALS.get(_model_type(folder) or "") if folder is not None else None
+    fill = ', padding="max_length"' if known is not None and known.fills else ", padding=True"
     lines = ["from transformers import AutoModel, AutoProcessor", ""]
     lines += [f'model = AutoModel.from_pretrained("{repo}"{_trust(folder)})']
     lines += [f'processor = AutoProcessor.from_pretrained("{repo}"{_trust(folder)})']
