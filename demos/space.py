@@ -67,6 +67,7 @@ def write_space(
     revision: str,
     files: list[str],
     wheel: str | None = None,
+    packages: Sequence[str] = (),
     photos: Path | None = None,
     queries: Sequence[str] = (),
 ) -> list[str]:
@@ -76,6 +77,7 @@ def write_space(
         repo: the model's repository, "org/name". revision: its full commit, which the Space keeps to.
         files: what the model's repository holds; the Space fetches what loading needs when it is built.
         wheel: an address of the zoo's wheel, where it is not to come from the package index.
+        packages: what else the model needs, as pip pins it: those that bring its parts.
         photos: a folder of pictures that the Space shows in place of the shipped ones; copies of at most 1024 pixels, without
             what else the files say (place, camera), go with it. queries: what it offers to try.
 
@@ -114,7 +116,7 @@ def write_space(
     written = {
         "app.py": Template(APP).substitute(repo=repo, model=f"hf:{repo}@{revision}", shown=shown),
         "README.md": Template(README).substitute(facts),
-        "requirements.txt": "\n".join(requirements(wheel)) + "\n",
+        "requirements.txt": "\n".join([*requirements(wheel), *packages]) + "\n",
     }
     for name, text in written.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -128,6 +128,7 @@ ROWS: dict[str, set[str]] = {
         "inputs",
         "loading",
         "modalities",
+        "parts",
         "pooling",
         "prompts",
         "registry",

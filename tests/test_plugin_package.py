@@ -28,7 +28,7 @@ assert main(["show", "acme:zeros"]) == 0
 zoo.build_model("acme-trigrams").save_pretrained("start")
 how = ["--loss", "acme_margin(margin=0.3)", "--sampler", "acme_in_order", "--steps", "3", "--batch-size", "4", "--holdout", "0", "--log", "none"]
 assert main(["train", "pairs.csv", "--model", "./start", "--out", "mine", *how]) == 0
-assert main(["publish", "./mine", "--to", "me/acme-trigrams"]) == 0
+assert main(["publish", "./mine", "--to", "me/acme-trigrams", "--keep", "kept", "--space"]) == 0
 model = zoo.load_model("./mine")
 print(json.dumps(model.encode(["a cat", "the river"]).tolist()))
 """
@@ -83,6 +83,11 @@ def test_a_package_adds_its_parts_trains_publishes_and_opens_them(loopback_hub: 
     said = run(TRAIN, tmp_path, environment("first", site))
     assert any(line.startswith("acme-trigrams") for line in said)
     trained = json.loads(said[-1])
+    card = (tmp_path / "kept" / "model" / "README.md").read_text("utf-8")
+    assert "`acme-zoo==0.1` that brings `acme-zoo:Trigrams`" in card, "a reader learns what else he needs"
+    assert "zoo/models/" not in card, "its files are not the zoo's"
+    assert "demos/" not in card
+    assert (tmp_path / "kept" / "space" / "requirements.txt").read_text().splitlines()[-1] == "acme-zoo==0.1"
     opened = run(OPEN, tmp_path, environment("second", site))
     assert torch.allclose(torch.tensor(json.loads(opened[0])), torch.tensor(trained), atol=1e-6)
     assert any(line.split()[:2] == ["from", "me/acme-trigrams"] for line in opened)

@@ -5,10 +5,10 @@ module to import. The module that registers is an entry point of the group `zoo.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from zoo.plugins import discover
+from zoo.plugins import discover, package_of
 
 ROLES = ("encoder", "pooler", "head", "fusion")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*:[A-Z][A-Za-z0-9]*")
@@ -60,3 +60,10 @@ def part_named(role: str, name: str) -> type | None:
 def name_of(cls: type) -> str | None:
     """The name under which a class is registered."""
     return _NAMES.get(cls)
+
+
+def brought(names: Iterable[str]) -> dict[str, str]:
+    """Those names of parts that are of other packages → the package that brings each, "acme-zoo==0.1"; "" where none is installed."""
+    discover("encoders")
+    theirs = sorted(name for name in names if _NAME.fullmatch(name) and name.partition(":")[0] not in _OURS)
+    return {name: (package_of(_PARTS[name][1].__module__) or "") if name in _PARTS else "" for name in theirs}

@@ -50,6 +50,16 @@ def discover(group: str, package: str | None = None) -> None:
     _DONE.add(group)
 
 
+def package_of(module: str) -> str | None:
+    """The installed package that a module of a plug-in comes with, as pip pins it ("acme-zoo==0.1"); None of any other module."""
+    top = module.partition(".")[0]
+    for group in GROUPS:
+        for plugin in _installed(f"zoo.{group}"):
+            if plugin.dist is not None and plugin.value.partition(".")[0].partition(":")[0] == top:
+                return f"{plugin.dist.name}=={plugin.dist.version}"
+    return None
+
+
 def _installed(group: str) -> "list[EntryPoint]":
     """The entry points of a group in the order of their names: a name that two of them want goes to the same one every time."""
     if not any(map(_names_plugins, sys.path)):

@@ -120,10 +120,14 @@ def run(arguments: argparse.Namespace) -> int:
                     "with --wheel FILE",
                     file=sys.stderr,
                 )
+            for package in sorted(filter(None, set(staged.packages.values()))):
+                print(f"· the Space installs {package} from the package index too", file=sys.stderr)
             if not arguments.dry_run:
                 # A Space is ours whole: a second publication always moves it to the new commit of the model.
                 done = upload(room / "space", space, kind="space", **{**options, "update": True})
                 outcome["space"] = {"url": done.url, "commit": done.commit, "changed": done.changed, "wheel": wheel}
+    if arguments.keep and not arguments.json:
+        print(f"kept: {', '.join(str(path) for path in sorted(arguments.keep.iterdir()))}", file=sys.stderr)
     if arguments.json:
         print_json({"repo": repo, "loaders": staged.loaders, "files": files, **outcome})
     elif outcome:
@@ -204,6 +208,7 @@ def _stage_space(
         "revision": revision,
         "files": list(staged.files),
         "wheel": address,
+        "packages": sorted(filter(None, set(staged.packages.values()))),
     }
     write_space(
         folder, **facts, photos=arguments.photos, queries=_held_out_texts(arguments.source) if arguments.photos else []

@@ -45,6 +45,13 @@ class Staged:
         """Path inside the repository → bytes."""
         return {name: path.stat().st_size for name, path in files_inside(self.folder).items()}
 
+    @property
+    def packages(self) -> dict[str, str]:
+        """Part of another package → what brings it, "acme-zoo==0.1"; "" where nobody knows."""
+        from zoo.publishing.cards import brought_parts
+
+        return brought_parts(self.folder)
+
 
 @checked(source=model_or_path, repo=text, folder=path, space=optional(text), license=optional(text), check=flag)
 def stage(

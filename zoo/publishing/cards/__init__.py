@@ -10,12 +10,13 @@ from zoo.evaluation.figures import figures
 from zoo.publishing.cards.facts import fact_rows, front_matter, read_facts, summary, usage
 from zoo.publishing.cards.metadata import eval_results
 from zoo.publishing.cards.pages import card_text, main, measured, notes_of, outdated, readme_table, render
-from zoo.publishing.cards.published import published_card
+from zoo.publishing.cards.published import brought_parts, published_card
 from zoo.publishing.cards.reading import reading_rows, sequences
 from zoo.publishing.cards.schema import check
 
 __all__ = [
     "CARDS",
+    "brought_parts",
     "card_text",
     "check",
     "eval_results",

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from zoo.errors import InvalidCardError
@@ -115,14 +117,21 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "revision": f"`{spec.revision}`" if spec.revision else "",
         "starts from": spec.base or "",
         "opened as": f"`{spec.source}`" if spec.source else "",
-        "family": f"`zoo/models/{spec.family}.py`" if spec.family else "",
-        "demo": f"`demos/{spec.demo}.py`",
+        "family": _home("zoo.models", "zoo/models", spec.family),
+        "demo": _home("zoo.demos", "demos", spec.demo) or f"`{spec.demo}`",
     }
     for name, prompt in spec.prompts.items():
         facts[f"prompt `{name}`"] = f"`{prompt!r}`" + (" (default)" if name == spec.default_prompt_name else "")
     for role, name in spec.roles.items():
         facts[f"role `{role}`"] = f"prompt `{name}`"
     return {row: value.replace("|", "\\|").replace("\n", " ") for row, value in facts.items() if value}
+
+
+def _home(package: str, folder: str, name: str) -> str:
+    """The file of a family or a demo; "" of those that another package brings. Nothing is imported."""
+    found = find_spec(package) if name else None
+    places = found.submodule_search_locations if found is not None else None
+    return f"`{folder}/{name}.py`" if any((Path(place) / f"{name}.py").is_file() for place in places or ()) else ""
 
 
 def fact_table(spec: ModelSpec) -> str:

@@ -6,6 +6,9 @@ from pathlib import Path
 from zoo.evaluation.blocks import fill, split
 from zoo.evaluation.figures import figures
 from zoo.evaluation.results import Result
+from zoo.formats import read_object
+from zoo.formats.saved import CONFIG
+from zoo.parts import brought
 from zoo.publishing.cards.facts import LIBRARIES, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.reading import reading_text
 from zoo.spec import ModelSpec
@@ -41,7 +44,7 @@ def published_card(
     parts = [f"# {spec.name}", summary(spec, weights=True)]
     if space:
         parts.append(f"Try it in the browser: [{space}](https://huggingface.co/spaces/{space}).")
-    parts += [fact_table(spec), "## Use", _code(usage(spec, f"hf:{repo}")), reading_text(spec)]
+    parts += [fact_table(spec), "## Use", _needs(folder), _code(usage(spec, f"hf:{repo}")), reading_text(spec)]
     parts += _libraries(spec, repo, loaders, folder)
     if certificate:
         parts.append(
@@ -51,6 +54,22 @@ def published_card(
     body = fill(body, "facts", "\n\n".join(part for part in parts if part), _BY)
     body = fill(body, "measured", figures(results), f"{_BY} from results.json")
     return f"{front_matter(spec, repo=repo, results=results, loaders=loaders, kept=kept)}\n{body}"
+
+
+def brought_parts(folder: Path) -> dict[str, str]:
+    """The parts of other packages in a saved model → the installed package that brings each, "acme-zoo==0.1", or ""."""
+    config = read_object(folder / CONFIG)
+    kinds = {part.get("kind", "") for tower in config["towers"] for part in tower.values() if isinstance(part, dict)}
+    return brought(kinds | {config.get("fusion", {}).get("kind", "")})
+
+
+def _needs(folder: Path | None) -> str:
+    """What is to be installed beside the zoo, since the model has parts of other packages."""
+    theirs = brought_parts(folder) if folder is not None and (folder / CONFIG).is_file() else {}
+    return "".join(
+        f"It needs {f'the package `{package}`' if package else 'the package'} that brings `{name}`, whatever opens it.\n"
+        for name, package in theirs.items()
+    ).strip()
 
 
 def _libraries(spec: ModelSpec, repo: str, loaders: Mapping[str, str], folder: Path | None) -> list[str]:
