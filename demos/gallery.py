@@ -143,11 +143,6 @@ def _shipped(entries: Iterable[tuple[str, str, str]]) -> list[Picture]:
     return found
 
 
-def folder_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> list[Picture]:
-    """The pictures of `walk_pictures`, without what is left out."""
-    return walk_pictures(folder, limit=limit)[0]
-
-
 def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Picture], list[Refused]]:
     """The picture files under `folder`, as `zoo embed` walks it, and what is left out: links that lead out of it, and what
     may not be read.

@@ -360,8 +360,10 @@ def search(dual: zoo.Embedder, tmp_path: Path) -> tuple:
     pytest.importorskip("gradio")
     from PIL import Image
     from zoo.demos.chooser import Models
-    from zoo.demos.gallery import embed_pictures, folder_pictures
+    from zoo.demos.gallery import embed_pictures
     from zoo.demos.handlers import Search
+
+    from tests.demos.demo_support import folder_pictures
 
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -101,10 +101,6 @@ class Probe:
             scores.append(TaskScore(name, float(loss), recall))
         return scores
 
-    def worst_recall(self, model: Embedder) -> float:
-        """Recall@1 on the task that it does worst."""
-        return min(score.recall for score in self.scores(model))
-
     def mean_recall(self, model: Embedder) -> float:
         """Mean recall@1 over the tasks."""
         scores = self.scores(model)

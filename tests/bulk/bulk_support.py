@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from PIL import Image
 
 from tests import warm
 from zoo.bulk import BulkReport, embed_dataset
+from zoo.bulk.opening import prepare
+from zoo.bulk.sources import ALL, Source
 from zoo.shards.folder import ShardFolder, read_vectors
+from zoo.tables.options import Options
 from zoo.vectors.lookup import Inputs
 
 ANIMALS = ("cat", "dog", "it's")
@@ -26,6 +29,20 @@ ANIMALS = ("cat", "dog", "it's")
 def embed(*arguments: Any, **options: Any) -> BulkReport:
     """`embed_dataset` without a bar."""
     return embed_dataset(*arguments, **{"progress": False, **options})
+
+
+def open_source(
+    path: Path | str,
+    *,
+    column: str | Sequence[str] | None = None,
+    kind: str | None = None,
+    modalities: Collection[str] = ALL,
+    exclude: Path | None = None,
+    options: Options | None = None,
+) -> Source:
+    """What `zoo embed` reads of a path, in one call; arguments as of `prepare` and of what it gives."""
+    asked = [column] if isinstance(column, str) else list(column or ())
+    return prepare(path, options or Options(), exclude).choose(asked, kind, modalities)
 
 
 def inputs_of(folder: Path, **options: Any) -> Inputs:

@@ -9,10 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import zoo
-from tests.bulk.bulk_support import embed, inputs_of, make_pictures, make_table, quarantined, stored
+from tests.bulk.bulk_support import embed, inputs_of, make_pictures, make_table, open_source, quarantined, stored
 from tests.inputs.bad_images import NO_HEIC
 from zoo.bulk.limit import Limit
-from zoo.bulk.opening import open_source
 from zoo.errors import ArgumentError, FingerprintMismatchError, FolderError, TableError, TooManyBadItemsError
 
 # -- sources --------------------------------------------------------------------------------------------------------

@@ -12,10 +12,9 @@ import pytest
 import torch
 
 import zoo
-from tests.bulk.bulk_support import Jobs, dying_at, make_table, quarantined, stored
+from tests.bulk.bulk_support import Jobs, dying_at, make_table, open_source, quarantined, stored
 from zoo.bulk import embed_dataset
 from zoo.bulk.job import Job
-from zoo.bulk.opening import open_source
 from zoo.errors import DamagedShardError, DiskFullError, FolderError
 from zoo.shards.folder import Draft
 

@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import zoo
-from tests.bulk.bulk_support import embed, inputs_of, quarantined, stored
+from tests.bulk.bulk_support import embed, inputs_of, open_source, quarantined, stored
 from tests.tables.train_tables import as_csv, as_jsonl, png, shard
-from zoo.bulk.opening import open_source
 from zoo.errors import NoSplitError, TableError, TooManyBadItemsError, UnsupportedModalityError
 from zoo.inputs.item import Item
 from zoo.tables.options import Options

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.bulk.bulk_support import make_pictures, quarantined, stored
+from tests.bulk.bulk_support import make_pictures, open_source, quarantined, stored
 from tests.inputs.test_films import avi, numbered
 from zoo.bulk import embed_dataset
-from zoo.bulk.opening import open_source
 from zoo.errors import TableError
 
 

@@ -37,6 +37,13 @@ COLOURS = {
 PALETTE = np.array(list(COLOURS.values()), dtype=np.float32)
 
 
+def folder_pictures(folder: Path, **options: Any) -> list[Any]:
+    """The pictures of `walk_pictures`, without what is left out."""
+    from zoo.demos.gallery import walk_pictures
+
+    return walk_pictures(folder, **options)[0]
+
+
 class _Colours(Encoder):
     width = len(COLOURS) + 1  # the last column says "something", so that no vector is zero
 

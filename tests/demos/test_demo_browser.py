@@ -2,7 +2,7 @@
 
 import pytest
 from zoo.demos import search
-from zoo.demos.gallery import Picture, folder_pictures
+from zoo.demos.gallery import Picture
 from zoo.demos.serve import launch
 
 from tests.demos.browser_support import (
@@ -15,7 +15,7 @@ from tests.demos.browser_support import (
     needs_chromium,
     window_of,
 )
-from tests.demos.demo_support import COLOURS, colour_model, colour_photos, running
+from tests.demos.demo_support import COLOURS, colour_model, colour_photos, folder_pictures, running
 from tests.every import every
 
 __all__ = ["browser"]

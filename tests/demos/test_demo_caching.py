@@ -15,7 +15,8 @@ gr = pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
 
 from zoo.demos import caching, search  # noqa: E402
-from zoo.demos.gallery import folder_pictures  # noqa: E402
+
+from tests.demos.demo_support import folder_pictures  # noqa: E402
 
 
 @pytest.fixture(scope="module")

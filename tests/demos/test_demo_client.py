@@ -15,9 +15,9 @@ httpx = pytest.importorskip("httpx")
 from gradio_client import Client, handle_file  # noqa: E402
 from gradio_client.exceptions import AppError  # noqa: E402
 from zoo.demos import search, serve, text  # noqa: E402
-from zoo.demos.gallery import folder_pictures  # noqa: E402
 from zoo.demos.visitors import private_folder  # noqa: E402
 
+from tests.demos.demo_support import folder_pictures  # noqa: E402
 from zoo import build_model  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept

@@ -11,10 +11,11 @@ gr = pytest.importorskip("gradio")
 
 from zoo.demos import compose  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
-from zoo.demos.gallery import Picture, embed_pictures, folder_pictures  # noqa: E402
+from zoo.demos.gallery import Picture, embed_pictures  # noqa: E402
 from zoo.demos.handlers import Search  # noqa: E402
 from zoo.demos.screenshot import CHROMIUM_FLAGS, find_chromium  # noqa: E402
 
+from tests.demos.demo_support import folder_pictures  # noqa: E402
 from zoo.instructions import TASKS  # noqa: E402
 
 

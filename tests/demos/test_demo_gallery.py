@@ -15,7 +15,9 @@ pytest.importorskip("gradio")
 
 from zoo.demos import gallery
 from zoo.demos import map as gallery_map
-from zoo.demos.gallery import Picture, Thumbnails, embed_pictures, folder_pictures, sample_pictures, unique
+from zoo.demos.gallery import Picture, Thumbnails, embed_pictures, sample_pictures, unique
+
+from tests.demos.demo_support import folder_pictures
 
 
 def test_shipped_pictures_exist_have_captions_and_are_no_copies():

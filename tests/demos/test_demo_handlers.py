@@ -19,10 +19,12 @@ gr = pytest.importorskip("gradio")
 from zoo.demos import chooser, vocabulary  # noqa: E402
 from zoo.demos import gallery as gallery_of  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
-from zoo.demos.gallery import embed_pictures, folder_pictures  # noqa: E402
+from zoo.demos.gallery import embed_pictures  # noqa: E402
 from zoo.demos.handlers import EXAMPLE_TEXTS, MAX_LABELS, MAX_UPLOADS, Search  # noqa: E402
 from zoo.demos.visitors import EXPIRY  # noqa: E402
 from zoo.demos.widgets import cosine_text  # noqa: E402
+
+from tests.demos.demo_support import folder_pictures  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from zoo.demos import chooser, search, text, visitors
-from zoo.demos.gallery import Picture, folder_pictures
+from zoo.demos.gallery import Picture
 from zoo.demos.stored import folder_gallery, vectors_gallery
 
 from tests.demos.browser_support import (
@@ -23,7 +23,7 @@ from tests.demos.browser_support import (
     place_on_map,
     window_of,
 )
-from tests.demos.demo_support import COLOURS, colour_model, colour_photos, running
+from tests.demos.demo_support import COLOURS, colour_model, colour_photos, folder_pictures, running
 from tests.every import standing_for
 from zoo import build_model
 from zoo.bulk import embed_dataset

@@ -17,7 +17,9 @@ pytest.importorskip("gradio")
 
 from gradio_client import Client
 from zoo.demos import serve, stored
-from zoo.demos.gallery import folder_pictures, walk_pictures
+from zoo.demos.gallery import walk_pictures
+
+from tests.demos.demo_support import folder_pictures
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 

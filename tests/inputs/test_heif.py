@@ -266,7 +266,9 @@ def page(tmp_path: Path, **options):
     """The handlers of a search page over pictures of colours."""
     gr = pytest.importorskip("gradio")
     from zoo.demos import search
-    from zoo.demos.gallery import embed_pictures, folder_pictures
+    from zoo.demos.gallery import embed_pictures
+
+    from tests.demos.demo_support import folder_pictures
 
     model = colour_model()
     gallery = embed_pictures(model, folder_pictures(colour_photos(tmp_path / "photos")))

@@ -462,8 +462,10 @@ def test_the_search_page_ranks_by_late_interaction(model: zoo.Embedder, tmp_path
     """Pictures for words, for a picture, labels, the map and neighbours; numbers are means over the question's tokens."""
     pytest.importorskip("gradio")
     from zoo.demos.chooser import Models
-    from zoo.demos.gallery import embed_pictures, folder_pictures
+    from zoo.demos.gallery import embed_pictures
     from zoo.demos.handlers import Search
+
+    from tests.demos.demo_support import folder_pictures
 
     (tmp_path / "photos").mkdir()
     for number, page in enumerate(pages()):

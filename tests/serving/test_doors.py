@@ -23,9 +23,9 @@ from tests.serving.serve_support import data_url, form, picture, serving, until
 gr = pytest.importorskip("gradio")
 
 from zoo.demos import search, visitors, widgets  # noqa: E402
-from zoo.demos.gallery import folder_pictures  # noqa: E402
 from zoo.demos.visitors import COOKIE, EXPIRY  # noqa: E402
 
+from tests.demos.demo_support import folder_pictures  # noqa: E402
 from zoo.serving import doors  # noqa: E402
 from zoo.strangers.folders import Place  # noqa: E402
 from zoo.strangers.locks import locked  # noqa: E402

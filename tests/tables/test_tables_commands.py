@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.bulk.bulk_support import open_source
 from tests.tables.train_tables import WRITERS, as_csv, as_jsonl, as_parquet, as_shard, as_tsv, png, shard, source_of
-from zoo.bulk.opening import open_source
 from zoo.cli import build_parser, main
 from zoo.cli._pairs import read_pairs
 from zoo.cli._shared import reading

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from zoo.bulk.opening import open_source
+from tests.bulk.bulk_support import open_source
 from zoo.errors import TableError
 from zoo.tables import open_pairs
 from zoo.tables.options import Options
