@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zoo.arguments import checked, text
 from zoo.errors import ZooError
 from zoo.plugins import discover
 
@@ -19,6 +20,7 @@ _BUILDERS: dict[str, Callable[..., Any]] = {}
 _FILES = frozenset(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
 
 
+@checked(name=text)
 def register_demo(name: str) -> Callable[[Builder], Builder]:
     """Names the decorated `build(model, **page)`, which gives the page of a model whose spec says `demo=name`.
 

@@ -71,6 +71,32 @@ def test_an_entry_point_is_imported_and_one_that_fails_is_named(tmp_path: Path):
         assert all(part in line for part in (f"'{name}' of outside-package 1.2", f"outside_{name}", error))
 
 
+TAKES = """
+import pytest
+from zoo.formats.layout import Layout, layout_named, register_layout
+from zoo.registry import get_spec, register_model
+from zoo.training.losses.base import list_losses, register_loss
+
+class Mine(Layout):
+    name, looked_for = "timm", "mine: x"
+    recognise = files = load = lambda *_: None
+
+with pytest.raises(ValueError, match="clip-test is registered twice, by zoo.models.clip and by __main__"):
+    register_model(name="clip-test", modalities={"text"}, dim=4, license="mit")(lambda spec: None)
+with pytest.raises(ValueError, match="two layouts are called 'timm'"):
+    register_layout(Mine)
+with pytest.raises(ValueError, match="two losses are called 'angle'"):
+    register_loss("angle")(Mine)
+assert get_spec("clip-test").family == "clip" and "angle" in list_losses()
+assert type(layout_named("timm")).__module__ == "zoo.formats.timm"
+"""
+
+
+def test_a_name_of_the_zoo_stays_its_own_whoever_is_imported_first():
+    done = subprocess.run([sys.executable, "-c", TAKES], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_group_that_is_none_is_refused():
     with pytest.raises(ValueError, match="no plug-ins of the group 'model'"):
         discover("model")
@@ -132,3 +158,19 @@ def test_a_part_is_known_by_one_name_and_in_its_role_alone(monkeypatch: pytest.M
         register_part("pooler", "acme:Middle")(LastToken)
     with pytest.raises(ValueError, match="Mean is registered already, as 'acme:Middle'"):
         register_part("pooler", "acme:Other")(Mean)
+
+
+def test_decorators_name_what_they_are_given():
+    from zoo.training.losses.base import register_loss
+    from zoo.training.samplers.base import register_sampler
+
+    from zoo.encoders.sequence.media import register_media_reader
+
+    for decorator in (register_loss, register_sampler):  # without its name, the class would be lost in silence
+        with pytest.raises(ValueError, match="name must be"):
+            decorator(Mean)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a part is a class"):
+        register_part("pooler", "acme:Middle")(len)  # type: ignore[type-var]
+    for kind in ("text", "smell", Mean):
+        with pytest.raises(ValueError, match="is no medium"):
+            register_media_reader(kind)  # type: ignore[arg-type]

@@ -421,3 +421,12 @@ def test_a_demo_is_a_plain_module_name(demo):
     """A published config.json may not make the demo import anything else."""
     with pytest.raises(ValueError, match="module of demos"):
         replace(zoo.get_spec("zoo-mini"), demo=demo)
+
+
+def test_a_builder_that_gives_no_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.MODELS, "_found", dict(registry.MODELS._found))
+    registry.register_model(name="none-test", modalities={"text"}, dim=4, license="mit")(lambda spec: None)
+    with pytest.raises(
+        UnrecognisedCheckpointError, match=r"builder of none-test \(.*\) gives a NoneType; it must return"
+    ):
+        zoo.build_model("none-test")

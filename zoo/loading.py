@@ -10,6 +10,7 @@ from zoo import hub
 from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts
 from zoo.arguments import device as device_here
 from zoo.errors import (
+    ArgumentError,
     HubError,
     MissingWeightsError,
     UnknownModelError,
@@ -74,7 +75,7 @@ def load_model(
             folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
         device: "cuda", "cpu", ...; by default a GPU where there is one (CUDA, then Apple's "mps"), else the CPU.
         dtype: of the weights, torch's or by its name ("bfloat16"); by default float32. "auto" takes bfloat16 where a short trial finds it faster.
-        revision: branch, tag or full commit on the Hub; by default the registered one, else the newest.
+        revision: branch, tag or full commit on the Hub; by default the registered one, else the newest. A folder has none.
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
         allow_pickle: allow weights that are not safetensors.
         like: a registered name whose prompt, positions and pooling a vision-language checkpoint was trained with; for
@@ -86,7 +87,8 @@ def load_model(
             authors' code does. Vectors differ; fingerprints too.
 
     Raises:
-        ArgumentError: an argument of another type, or a device that is not here; nothing has been opened.
+        ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
+            has been opened.
         UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
         Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
@@ -165,13 +167,14 @@ def open_model(
 
 
 def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
+    check_revision(name, opening.revision)
     known = get_spec(like) if like is not None else None
     if known is not None and known.format is None and known.attention is None:
         raise UnknownModelError(
             f"{like} is neither a vision-language model nor a text model whose attention is stated; the files of all others "
             "say themselves how they are read"
         )
-    if isinstance(name, Path) or name.startswith(("./", "../", "/", "~")) or name in (".", ".."):
+    if is_folder(name):
         return open_folder(Path(name).expanduser(), replace(opening, like=known))
     if is_source(name):
         if known is not None and not name.startswith("hf:"):
@@ -197,6 +200,32 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
         _check_parts(model, spec)
     model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision)
     return model
+
+
+def is_folder(name: str | Path) -> bool:
+    """Whether a name is the place of a folder: a `Path`, or a text that begins like one."""
+    return isinstance(name, Path) or name.startswith(("./", "../", "/", "~")) or name in (".", "..")
+
+
+def has_revisions(name: str | Path) -> bool:
+    """Whether a name is fetched, so that a revision of it can be asked for: no folder, and not packaged with the zoo."""
+    return not is_folder(name) and not (is_registered(str(name)) and get_spec(str(name)).packaged)
+
+
+def check_revision(name: str | Path, revision: str | None) -> None:
+    """Refuses a revision that nothing could follow.
+
+    Raises:
+        ArgumentError: of a folder, or of a model whose weights come with the package. HubError: a second one.
+    """
+    if revision is None:
+        return
+    if not has_revisions(name):
+        what = "a folder on this machine" if is_folder(name) else "a model whose weights come with the package"
+        raise ArgumentError(f"revision={revision!r} is of a repository on the Hub, and {name} is {what}; leave it out")
+    pinned = str(name).removeprefix("hf:").partition("@")[2] if str(name).startswith("hf:") else ""
+    if pinned and pinned != revision:
+        raise HubError(f"{name} and revision={revision!r} name two revisions; give one")
 
 
 def is_source(name: str) -> bool:

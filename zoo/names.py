@@ -5,7 +5,7 @@ import fnmatch
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
-from zoo.plugins import discover
+from zoo.plugins import discover, ours_first
 from zoo.spec import NAME
 
 TEST = "-test"  # names of what has random weights, which tests are made with, end so
@@ -50,8 +50,10 @@ class Names(Generic[S]):
             spec = self.spec(**{**said, **facts})
             if not NAME.fullmatch(spec.name):
                 raise ValueError(f"{spec.name!r} is no {self.what} name: lower case letters, digits, hyphens and dots")
+            ours_first(builder.__module__, f"zoo.{self.kind}")
             if spec.name in self._found:
-                raise ValueError(f"{spec.name} is registered twice")
+                before = self._found[spec.name][1].__module__
+                raise ValueError(f"{spec.name} is registered twice, by {before} and by {builder.__module__}")
             self._found[spec.name] = spec, builder
             return builder
 

@@ -32,12 +32,14 @@ def register_part(role: str, name: str) -> Callable[[T], T]:
     """
     if role not in ROLES:
         raise ValueError(f"{role!r} is no role of a part; there are {', '.join(ROLES)}")
-    if not _NAME.fullmatch(name) or name.partition(":")[0] in _OURS:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.partition(":")[0] in _OURS:
         raise ValueError(
             f'{name!r} is no name of a part: write the name of your package and of the class, "acme-zoo:HashText"'
         )
 
     def register(cls: T) -> T:
+        if not isinstance(cls, type):
+            raise ValueError(f"a part is a class, not {cls!r:.60}")
         if name in _PARTS:
             raise ValueError(f"two parts are called {name!r}")
         if cls in _NAMES:

@@ -40,9 +40,7 @@ def discover(group: str, package: str | None = None) -> None:
     try:
         # Without a lock, which a thread that imports a plug-in could wait for: two threads import each module once all the same.
         if package is not None:
-            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-                if module.name != "__main__":
-                    importlib.import_module(f"{package}.{module.name}")
+            _import_folder(package)
         for plugin in _installed(f"zoo.{group}"):
             _import(plugin)
     finally:
@@ -58,6 +56,24 @@ def package_of(module: str) -> str | None:
             if plugin.dist is not None and plugin.value.partition(".")[0].partition(":")[0] == top:
                 return f"{plugin.dist.name}=={plugin.dist.version}"
     return None
+
+
+def ours_first(registers: str, package: str) -> None:
+    """Imports the zoo's own folder of a group before a module of another package registers there.
+
+    A name that both want is then the zoo's, whichever is imported first; else the zoo's own file would fail, and all with it.
+
+    Args:
+        registers: name of the module that registers. package: the zoo's folder.
+    """
+    if registers.partition(".")[0] != "zoo":
+        _import_folder(package)
+
+
+def _import_folder(package: str) -> None:
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"{package}.{module.name}")
 
 
 def _installed(group: str) -> "list[EntryPoint]":

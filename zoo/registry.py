@@ -8,7 +8,7 @@ from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.modalities import MODALITIES, Modality
 from zoo.names import TEST as TEST
 from zoo.names import Names
-from zoo.sequences import pooling_of
+from zoo.sequences import check_marked, pooling_of
 from zoo.spec import ModelSpec, check_names
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def register_model(**facts: Any) -> Callable[[Builder], Builder]:
         ValueError: the name is taken or badly spelled, or a fact is wrong.
     """
     check_names({"name": "", **facts})
+    check_marked(facts.get("media"), facts.get("format"))
     return MODELS.register(**facts)
 
 
@@ -117,8 +118,14 @@ def shape_of(spec: ModelSpec) -> "Embedder":
         UnknownModelError: none is. UnrecognisedCheckpointError: its tower pools otherwise than the facts say.
     """
     get_spec(spec.name)
-    model = MODELS.builder(spec.name)(spec)
-    if spec.pooling and (found := {pooling_of(tower.pooler) for tower in model.towers}) != {spec.pooling}:
+    builder = MODELS.builder(spec.name)
+    model = builder(spec)
+    if not hasattr(model, "towers"):
+        raise UnrecognisedCheckpointError(
+            f"the builder of {spec.name} ({builder.__module__}) gives a {type(model).__name__}; it must return an Embedder"
+        )
+    read = [tower for tower in model.towers if getattr(tower.encoder, "format", None) is not None]
+    if spec.pooling and (found := {pooling_of(tower.pooler) for tower in read}) != {spec.pooling}:
         raise UnrecognisedCheckpointError(
             f"{spec.name} is registered with pooling {spec.pooling!r}; its builder pools by {sorted(found)}"
         )

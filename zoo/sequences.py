@@ -71,7 +71,7 @@ class SequenceFormat(_Facts):
     Attributes:
         prompt: Jinja template of the whole sequence, as the Hub's chat templates are, over `media` (a placeholder for
             each image and video, in the item's order), `text`, `content` (both, interleaved in the item's order),
-            `instruction`, `images` and `videos` (their placeholders apart). Absent ones are "".
+            `instruction`, `images`, `videos`, `audios` and `regions` (their placeholders apart). Absent ones are "".
         marks: what stands for one medium in the prompt, by modality: {"image": "<|image_pad|>"}; its reader makes it as long
             as its tokens. A modality without a mark is not read; without any, the model reads text alone. Where video has
             the mark of images, a video is read as the images that its frames are.
@@ -231,6 +231,19 @@ def limits_of(media: Mapping[str, Limits | Mapping[str, Any]], layout: SequenceF
         found[kind] = value if isinstance(value, LIMITS[kind]) else LIMITS[kind].from_dict(value)  # type: ignore[arg-type]
     usual = [kind for kind, limits in found.items() if kind not in marks and limits == LIMITS[kind]()]
     return MappingProxyType({kind: limits for kind, limits in found.items() if kind not in usual})
+
+
+def check_marked(media: Any, layout: Any) -> None:
+    """Raises ValueError where whoever declares a model limits a medium that its format has no mark for: nothing would read it.
+
+    Saved models may: the flat record of before had limits of every medium.
+    """
+    marks = layout.get("marks") if isinstance(layout, Mapping) else getattr(layout, "marks", None)
+    marks = marks if isinstance(marks, Mapping) else {}
+    if isinstance(media, Mapping) and (unread := [kind for kind in media if kind not in marks]):
+        raise ValueError(
+            f"media has limits of {unread[0]}, for which the format of the sequence has no mark; give it one"
+        )
 
 
 def limits_to_dict(media: Mapping[str, Limits]) -> dict[str, dict[str, Any]]:

@@ -6,20 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import zoo
 from zoo import Embedder, Item, ModelSpec
 from zoo.embedder import Tower
-from zoo.encoders.sequence import SequenceEncoder, sequence
+from zoo.encoders.sequence import SequenceEncoder, content_of, sequence
 from zoo.encoders.sequence.backbones import PLAIN, all_backbones, backbone_of, known_types
-from zoo.encoders.sequence.media import READERS, MediaReader, register_media_reader
+from zoo.encoders.sequence.image import Frame
+from zoo.encoders.sequence.media import READERS, MediaReader, Setup, VisionReader, register_media_reader
 from zoo.encoders.text import TransformersText
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
+from zoo.errors import ArgumentError, MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.heads import Identity
+from zoo.inputs.item import Box
 from zoo.models.backbones import byte_processor, byte_specials, byte_tokenizer, tiny_qwen2_vl
 from zoo.pooling import LastToken, Mean
+from zoo.registry import register_model
 from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits, limits_of
 
 # Qwen3-Embedding's layout: an instruction, the text, and the end token that is pooled.
@@ -154,6 +158,67 @@ def test_a_mark_of_what_nobody_reads_is_refused() -> None:
         SequenceEncoder(tiny_qwen2_vl(), layout, {}, 64, processor=byte_processor())
     with pytest.raises(ValueError, match="no limits of 'smell'"):
         limits_of({"smell": {}}, layout)
+
+
+class Heard(VisionReader):
+    """Sounds, shown to the vision layers: a reader of another package."""
+
+    marker = token_id = None
+    type = 0
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+
+    def unfold(self, value: Any) -> list[tuple[str, Any]]:
+        wave = np.asarray(value, np.float32)[: 64 * 64]
+        rows = (np.pad(wave, (0, 64 * 64 - len(wave))).reshape(64, 64) * 127 + 128).astype(np.uint8)
+        return [("image", Frame(np.repeat(rows[:, :, None], 3, 2)))]
+
+    def settings(self) -> dict[str, Any]:
+        return {"side": 64}
+
+
+@pytest.fixture
+def hearing(monkeypatch: pytest.MonkeyPatch) -> Embedder:
+    monkeypatch.setitem(READERS, "audio", Heard)
+    monkeypatch.setattr(Heard, "kind", "audio", raising=False)
+    mark = "<|vision_start|><|image_pad|><|vision_end|>"
+    layout = SequenceFormat(
+        prompt="{{ images }}{{ text }}{{ audios }}<|im_end|>", marks={"image": mark, "audio": mark}, backbone="qwen2_vl"
+    )
+    facts = {"modalities": {"text", "image", "audio"}, "dim": 32, "license": "mit", "max_tokens": 256}
+    spec = ModelSpec(name="hearing", format=layout, media={"image": ImageLimits(pixels=(784, 12544))}, **facts)
+    torch.manual_seed(0)
+    encoder = sequence(spec, tiny_qwen2_vl(), byte_processor())
+    return Embedder(spec, [Tower(encoder, LastToken(), Identity())]).eval()
+
+
+def test_a_reader_of_another_package_is_all_that_a_medium_takes(hearing: Embedder, tmp_path: Path) -> None:
+    wave = np.sin(np.arange(5000) / 7).astype(np.float32)
+    one = hearing.encode(Item(audio=wave))
+    assert not torch.allclose(one, hearing.encode(Item(audio=wave[::-1].copy())), atol=1e-4)
+    hearing.encode([Item(text="a bell", audio=wave), Item(text="a bell")])
+    hearing.save_pretrained(tmp_path / "m")
+    again = zoo.load_model(tmp_path / "m", device="cpu")
+    torch.testing.assert_close(again.encode(Item(audio=wave)), one)
+    assert again.fingerprint() == hearing.fingerprint()
+
+
+def test_regions_are_read_with_the_image_that_they_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(READERS, "regions", Heard)
+    item = Item(image=np.zeros((4, 4, 3), np.uint8), regions=[Box(0, 0, 2, 2)])
+    assert content_of(item) == [("image", item.image), ("regions", item)]
+    assert content_of(Item(text="none")) == [("text", "none")]
+
+
+def test_facts_that_a_model_of_sequences_lacks_are_named() -> None:
+    facts = {"modalities": {"text"}, "dim": 32, "license": "mit"}
+    with pytest.raises(ArgumentError, match="its facts lack max_tokens"):
+        sequence(ModelSpec(name="x", format=DECODER, **facts), qwen3())
+    with pytest.raises(ArgumentError, match="its facts lack format"):
+        sequence(ModelSpec(name="x", max_tokens=8, **facts), qwen3())
+    with pytest.raises(ValueError, match="media has limits of video, for which the format of the sequence has no mark"):
+        register_model(name="x-test", format=DECODER, media={"video": VideoLimits(frames=4)}, **facts)
 
 
 def test_limits_are_the_usual_ones_of_what_is_marked() -> None:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.plugins import discover
+from zoo.arguments import checked, flag, text
+from zoo.plugins import discover, ours_first
 
 from ..errors import LossError
 from ..naming import check_options, read_call, what_there_is
@@ -156,10 +157,12 @@ class _Registry:
     wrappers: ClassVar[set[str]] = set()
 
 
+@checked(name=text, wraps=flag)
 def register_loss(name: str, *, wraps: bool = False) -> Callable[[type], type]:
     """Names a loss for recipes and `--loss`; `wraps` says that its first argument is another loss."""
 
     def register(cls: type) -> type:
+        ours_first(cls.__module__, __package__)
         if name in _Registry.makers:
             raise ValueError(f"two losses are called {name!r}")
         _Registry.makers[name] = cls

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zoo.plugins import discover
+from zoo.arguments import checked, text
+from zoo.plugins import discover, ours_first
 from zoo.tables.pairs import Pair, PairTable, datasets_of
 
 from ..errors import SamplerError
@@ -135,10 +136,12 @@ class _Registry:
     makers: ClassVar[dict[str, type[BatchSampler]]] = {}
 
 
+@checked(name=text)
 def register_sampler(name: str) -> Callable[[type], type]:
     """Names a sampler for recipes and `--sampler`."""
 
     def register(cls: type) -> type:
+        ours_first(cls.__module__, __package__)
         if name in _Registry.makers:
             raise ValueError(f"two samplers are called {name!r}")
         _Registry.makers[name] = cls

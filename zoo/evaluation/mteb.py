@@ -31,7 +31,7 @@ from zoo.embedder import Embedder
 from zoo.errors import ArgumentError, EmptyItemError, InputError, UnsupportedModalityError
 from zoo.fusion import fingerprint, is_default
 from zoo.inputs.item import Item
-from zoo.loading import load_model
+from zoo.loading import has_revisions, load_model
 from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ class ZooEncoder(AbsEncoder):
         instruction: str | None = None,
     ) -> None:
         if not isinstance(model, Embedder):
-            model = load_model(model, revision=revision, device=device)
+            # What is not fetched has a revision in mteb's cache alone.
+            model = load_model(model, revision=revision if has_revisions(model) else None, device=device)
         if instruction is not None and "{instruction}" not in instruction:
             raise ValueError(f'the template {instruction!r} has no "{{instruction}}"')
         self.model, self.dim = model, dim

@@ -4,16 +4,17 @@ A layout is one file of this folder, or a module of another package named under 
 `register_layout` makes it known. `zoo.loading` asks the registry here, and no layout by its name.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.errors import UnrecognisedCheckpointError
+from zoo.errors import ArgumentError, UnrecognisedCheckpointError, ZooError
 from zoo.formats.checks.folder import check_folder
 from zoo.formats.settings import NOTHING, Ignore
-from zoo.plugins import discover
+from zoo.plugins import discover, ours_first
 from zoo.spec import Attention, ModelSpec, Similarity
 
 if TYPE_CHECKING:
@@ -99,14 +100,30 @@ class Layout(ABC):
 
 
 _LAYOUTS: dict[str, Layout] = {}
+_NAME, _HUB = re.compile(r"[a-z][a-z0-9_-]*"), "hf"  # the Hub's names are no layout's
+_TOLD = frozenset({"sequence", "attention", "similarity"})
 
 
 def register_layout(cls: type[Layout]) -> type[Layout]:
     """Makes a layout known, as a decorator of its class.
 
     Raises:
+        ArgumentError: it is no class of a layout, or one without `name` or `looked_for`, or `told` has other words.
         ValueError: the name is taken.
     """
+    if not isinstance(cls, type) or not issubclass(cls, Layout):
+        raise ArgumentError(f"register_layout decorates a class of zoo.formats.layout.Layout, not {cls!r:.60}")
+    name, looked_for = (getattr(cls, fact, None) for fact in ("name", "looked_for"))
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == _HUB or not isinstance(looked_for, str):
+        raise ArgumentError(
+            f'{cls.__qualname__} needs a name of lower case letters (not "hf"), by which it is called, and looked_for, what it '
+            f"looks for in words; they are {name!r} and {looked_for!r:.60}"
+        )
+    if unknown := sorted(set(cls.told) - _TOLD):
+        raise ArgumentError(
+            f"{cls.__qualname__} is to be told {unknown[0]!r}; it can be told {', '.join(sorted(_TOLD))}"
+        )
+    ours_first(cls.__module__, __package__)
     layout = cls()
     if layout.name in _LAYOUTS:
         raise ValueError(f"two layouts are called {layout.name!r}")
@@ -133,7 +150,7 @@ def recognise(names: set[str], read_json: Callable[[str], Any], where: str) -> L
     """
     layouts = all_layouts()
     for layout in layouts:
-        if layout.recognise(names, read_json):
+        if _recognises(layout, names, read_json, where):
             return layout
     looked_for = "\n".join(f"  {layout.looked_for}" for layout in layouts)
     raise UnrecognisedCheckpointError(
@@ -142,11 +159,31 @@ def recognise(names: set[str], read_json: Callable[[str], Any], where: str) -> L
     )
 
 
+def _recognises(layout: Layout, names: set[str], read_json: Callable[[str], Any], where: str) -> bool:
+    """Raises UnrecognisedCheckpointError where a layout fails: were it passed over, another might read the files otherwise."""
+    try:
+        return bool(layout.recognise(set(names), read_json))
+    except ZooError:
+        raise
+    except Exception as error:  # of another package, or on what a stranger wrote
+        raise UnrecognisedCheckpointError(
+            f"the layout {layout.name!r} ({type(layout).__module__}) cannot say whether it reads {where}: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}; mend or remove the package that brings it"
+        ) from error
+
+
 def open_with(layout: Layout, folder: Path, opening: Opening) -> "Embedder":
     """The model of a folder by one layout, once its files are known to lie inside it and to be no other model's as well.
 
     Raises:
         UnsafeCheckpointError, UnrecognisedCheckpointError: as `check_folder`. Else as the layout.
     """
+    from zoo.embedder import Embedder
+
     check_folder(folder, adapter=layout.reads_adapters)
-    return layout.load(folder, opening)
+    model = layout.load(folder, opening)
+    if not isinstance(model, Embedder):
+        raise UnrecognisedCheckpointError(
+            f"the layout {layout.name!r} ({type(layout).__module__}) made a {type(model).__name__} of {folder}, no Embedder"
+        )
+    return model

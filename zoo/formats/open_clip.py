@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.checking import check_numbers
 from zoo.encoders.open_clip_config import parse_name, tag_config, transform_of
-from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
+from zoo.errors import ArgumentError, MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
 from zoo.formats.checks.probing import check_vector
 from zoo.formats.checks.sizes import check_size
@@ -81,6 +81,10 @@ class OpenClip(Layout):
         if len(parts) < 2:
             from open_clip import download_pretrained
 
+            if opening.revision is not None:
+                raise ArgumentError(
+                    f"open_clip:{name} lies on no Hub, and has no revision {opening.revision!r}; leave it out"
+                )
             check_weights([Path(pretrained["url"]).name], f"open_clip:{name}", "safetensors", opening.allow_pickle)
             return _assemble(model_cfg, pretrained, Path(download_pretrained(pretrained)), f"{arch}/{tag}", None)
         repo, file = "/".join(parts[:2]), "/".join(parts[2:])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.checking import check_numbers
-from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
+from zoo.errors import ArgumentError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object, weight_files
 from zoo.formats.checks.probing import check_vector
 from zoo.formats.checks.sizes import check_size, no_memory
@@ -125,6 +125,10 @@ class Timm(Layout):
                 f"timm has no pretrained model {name!r}; nearest: {', '.join(near) or 'see timm.list_models'}"
             )
         if not settings.hf_hub_id:
+            if opening.revision is not None:
+                raise ArgumentError(
+                    f"timm:{name} lies on no Hub, and has no revision {opening.revision!r}; leave it out"
+                )
             check_weights(
                 [Path(str(settings.url or settings.file)).name],
                 f"timm:{name}",

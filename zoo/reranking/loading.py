@@ -106,7 +106,7 @@ def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, ho
         return model
     if isinstance(name, str) and name.startswith(_HUB):
         repo, _, pinned = name.removeprefix(_HUB).partition("@")
-        if pinned and revision:
+        if pinned and revision and pinned != revision:
             raise HubError(f"{name} and revision={revision!r} name two revisions; give one")
         return _of_repository(repo, revision or pinned or None, known or registry.published_as(repo), how)
     folder = Path(name).expanduser()

@@ -9,6 +9,7 @@ from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.modalities import MODALITIES, Modality
 from zoo.names import Names
 from zoo.reranking.spec import RerankerSpec, check_names
+from zoo.sequences import check_marked
 
 if TYPE_CHECKING:
     from zoo.reranking.reranker import Reranker
@@ -26,6 +27,8 @@ def register_reranker(**facts: Any) -> Callable[[Builder], Builder]:
         ValueError: the name is taken or badly spelled, or a fact is wrong.
     """
     check_names({"name": "", **facts})
+    judge = facts.get("judge")
+    check_marked(getattr(judge, "media", None), getattr(judge, "format", None))
     return RERANKERS.register(**facts)
 
 

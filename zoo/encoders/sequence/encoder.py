@@ -12,7 +12,7 @@ from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.checking import check_transformers
 from zoo.encoders.rust import Core, naming
 from zoo.encoders.sequence.backbones import backbone_of
-from zoo.encoders.sequence.media import READERS, MediaReader, Medium, Setup
+from zoo.encoders.sequence.media import READERS, VISUAL, MediaReader, Medium, Setup
 from zoo.encoders.sequence.placeholders import expand, span_of
 from zoo.encoders.sequence.processor import check_processor, check_version, open_processor, open_tokenizer
 from zoo.encoders.sequence.template import Prompt
@@ -20,6 +20,7 @@ from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.tokenizing import check_ids, check_text, pad
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import (
+    ArgumentError,
     EmptyItemError,
     InvalidTextError,
     MissingWeightsError,
@@ -96,7 +97,7 @@ class SequenceEncoder(Encoder):
         self.prompt = Prompt(self.format.prompt)
         self.reads, self.mixed = frozenset({"text", *self.format.marks}), self.format.mixed
         self.backbone = backbone if backbone is not None else random_backbone(config)
-        if self.format.marks:
+        if self._sees:
             check_version(self.backbone)
         self.family = backbone_of(self.backbone.config.model_type)
         self.width = self.backbone.config.get_text_config().hidden_size
@@ -105,8 +106,18 @@ class SequenceEncoder(Encoder):
         if processor is not None:
             self.use_processor(processor)
         elif assets is not None:
-            opened = open_processor(assets, config["model_type"]) if self.format.marks else open_tokenizer(assets)
-            self.use_processor(opened)
+            self.use_processor(self._opened(assets))
+
+    @property
+    def _sees(self) -> bool:
+        """Whether the backbone's own vision layers read some of the marked media."""
+        return bool(VISUAL & set(self.format.marks))
+
+    def _opened(self, assets: Path) -> Any:
+        """The processor of a folder; of text alone its tokenizer."""
+        if not self.format.marks:
+            return open_tokenizer(assets)
+        return open_processor(assets, self.settings["model_type"], visual=self._sees)
 
     def use_processor(self, processor: Any) -> None:
         """Takes the tokenizer, and the processors of media; the limits of the format take the place of theirs."""
@@ -415,7 +426,15 @@ def sequence(spec: ModelSpec, config: dict[str, Any], processor: Any = None) -> 
 
     Args:
         spec: has the format and the limits. config: of the backbone, `model_type` included.
+
+    Raises:
+        ArgumentError: the facts lack the format or the longest sequence.
     """
+    if spec.format is None or spec.max_tokens is None:
+        lacks = (
+            "format=SequenceFormat(...)" if spec.format is None else "max_tokens, the longest sequence that it reads"
+        )
+        raise ArgumentError(f"{spec.name} is a model of sequences, and its facts lack {lacks}")
     return SequenceEncoder(config, spec.format, spec.media, spec.max_tokens, processor=processor)
 
 
@@ -433,8 +452,10 @@ def content_of(item: Item) -> list[tuple[str, Any]]:
     """(kind, value) of an item's media and texts in the order in which they are read: media before text."""
     if item.parts:
         return [(kind, value) for part in item.parts for kind, value in content_of(as_item(part))]
-    values = (*((kind, getattr(item, kind)) for kind in _media()), ("text", item.text))
-    found = [(kind, value) for kind, value in values if value is not None]
+    held: dict[str, Any] = {kind: getattr(item, kind) for kind in (*_media(), "text")}
+    if "regions" in held:
+        held["regions"] = item if len(item.regions) else None  # regions are read with the image that they are of
+    found = [(kind, value) for kind, value in held.items() if value is not None]
     if not found:
         raise EmptyItemError("an item needs a text, picture or film; this one has none", what="Item()")
     return found

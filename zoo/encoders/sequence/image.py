@@ -19,6 +19,8 @@ from zoo.encoders.sequence.resizing import WIDEST, by_pillow, fetched_size
 from zoo.errors import InvalidPixelsError
 from zoo.sequences import ImageLimits, VideoLimits
 
+_PROBE = (61, 47)  # no multiple of any patch
+
 
 class Frame(NamedTuple):
     """One image `(height, width, 3)` of a video, for models that read videos as images."""
@@ -40,9 +42,12 @@ class ImageReader(VisionReader):
         self.limits, self.frame_pixels = limits, frames.pixels
         set_budget(self.processor.image_processor, limits.pixels)
 
-    def probe(self, pixels: Tensor) -> dict[str, Tensor]:
-        """What the processor makes of an image `(3, height, width)` by itself, without `pre_resize`."""
-        return self.read(pixels, first=False).inputs
+    def probe(self, pixels: Tensor | None = None) -> dict[str, Tensor]:
+        """What the processor makes of an image `(3, height, width)`, a small one by default, by itself, without `pre_resize`."""
+        with torch.device("cpu"):  # also where a shape alone is built, on the meta device
+            if pixels is None:
+                pixels = torch.arange(3 * _PROBE[0] * _PROBE[1]).remainder(251).to(torch.uint8).view(3, *_PROBE)
+            return self.read(pixels, first=False).inputs
 
     def read(self, value: Any, first: bool = True) -> Medium:
         """An image, resized by `pre_resize` only where `first`, as a processor must read it by itself as well.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Batch
 from zoo.encoders.sequence.backbones import Backbone
+from zoo.modalities import MODALITIES
 from zoo.sequences import Limits, SequenceFormat
 
 
@@ -86,6 +87,13 @@ class MediaReader(Protocol):
     def positions(self, inputs: Batch, order: Tensor) -> dict[str, Tensor]:
         """What the backbone's `get_rope_index` wants to know of these media, in the order of the placeholders."""
 
+    def probe(self) -> Mapping[str, Tensor] | None:
+        """What the processor makes of a small medium, tried as the model is opened; None where nothing is tried.
+
+        Raises:
+            Exception: of whatever type, where it makes nothing of one.
+        """
+
     def settings(self) -> dict[str, Any]:
         """JSON-able: how the processor makes a medium ready; goes into fingerprints."""
 
@@ -97,8 +105,10 @@ def register_media_reader(kind: str) -> Any:
     """Registers the decorated class as what reads a modality in sequences; its constructor takes a `Setup`.
 
     Raises:
-        ValueError: the modality has a reader.
+        ValueError: there is no such medium, or it has a reader.
     """
+    if kind not in MODALITIES or kind == "text":
+        raise ValueError(f"{kind!r} is no medium; there are {', '.join(one for one in MODALITIES if one != 'text')}")
 
     def register(cls: type[MediaReader]) -> type[MediaReader]:
         if kind in READERS:
@@ -127,6 +137,9 @@ def medium_of(reader: MediaReader, inputs: Mapping[str, Tensor], place: str) -> 
     return Medium(reader.kind, digest.digest(), dict(inputs), place, place.count(reader.marker or ""))
 
 
+VISUAL = frozenset({"image", "video"})  # what the vision layers of a backbone read
+
+
 class VisionReader:
     """What images and videos have in common: the vision layers of the backbone, and a grid of patches."""
 
@@ -135,6 +148,10 @@ class VisionReader:
 
     def unfold(self, value: Any) -> list[tuple[str, Any]] | None:
         """Read as itself."""
+        return None
+
+    def probe(self) -> Mapping[str, Tensor] | None:
+        """Nothing is tried."""
         return None
 
     def collate(self, media: Sequence[Medium]) -> Batch:

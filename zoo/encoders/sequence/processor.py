@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from zoo.encoders import tokenizing
@@ -24,7 +23,6 @@ from zoo.strangers import trial
 
 LEAST_VERSION = "5.18"
 _MOST_SIDE, _MOST_CUTS = 8_192, 256
-_PROBE = (61, 47)  # no multiple of any patch
 _EQUAL = {"patch_size": "patch_size", "merge_size": "spatial_merge_size", "temporal_patch_size": "temporal_patch_size"}
 
 
@@ -56,7 +54,7 @@ def check_processor(
     """Holds a processor to the backbone and to the format.
 
     Args:
-        processor: for text alone, a tokenizer. config: the backbone's. readers: one of them, of images, is tried.
+        processor: for text alone, a tokenizer. config: the backbone's. readers: each tries its own medium.
 
     Raises:
         MissingWeightsError: it is another model's, or damaged: other patches, marks that its tokenizer does not know, no
@@ -83,31 +81,35 @@ def check_processor(
         part = getattr(processor, f"{name}_processor", None)
         if part is not None and name in layout.marks:
             _check_sizes(part, config, budgets, kind)
-    if "image" not in readers:
-        return
+    for reader in readers.values():
+        _try(reader, processor, config)
+
+
+def _try(reader: MediaReader, processor: Any, config: Any) -> None:
+    """Raises MissingWeightsError where a processor makes nothing of a small medium, or what the backbone cannot take."""
+    kind, what = config.model_type, "picture" if reader.kind == "image" else reader.kind
     try:
-        with torch.device("cpu"):  # also where a shape alone is built, on the meta device
-            inputs = readers["image"].probe(
-                torch.arange(3 * _PROBE[0] * _PROBE[1]).remainder(251).to(torch.uint8).view(3, *_PROBE)
-            )
+        inputs = reader.probe()
+        if inputs is None:
+            return
         finite = all(bool(t.isfinite().all()) for t in inputs.values() if t.is_floating_point())
     except Exception as error:  # whatever type transformers' own code raises
         reason = " ".join(str(error).split())[:200]
         raise MissingWeightsError(
-            f"the processor beside this {kind}, a {type(processor).__name__}, reads no picture: {type(error).__name__}: {reason}; "
+            f"the processor beside this {kind}, a {type(processor).__name__}, reads no {what}: {type(error).__name__}: {reason}; "
             "copy its files from the model's own repository"
         ) from error
     pixels = inputs.get("pixel_values")
-    side = getattr(config.vision_config, "image_size", None)
+    side = getattr(config.vision_config, "image_size", None) if reader.kind == "image" else None
     wrong = pixels is not None and pixels.ndim >= 4 and isinstance(side, int) and set(pixels.shape[-2:]) != {side}
     if not finite or wrong:
-        what = (
+        found = (
             f"of {tuple(pixels.shape[-2:])} pixels, its config.json has {side}"
             if wrong
             else "of numbers that are not finite"
         )
         raise MissingWeightsError(
-            f"the processor beside this {kind} makes pictures {what}; copy its files from the repository"
+            f"the processor beside this {kind} makes {what}s {found}; copy its files from the repository"
         )
 
 
@@ -168,12 +170,12 @@ def open_tokenizer(folder: Path) -> Any:
     return tokenizing.open_tokenizer(folder, plain=False)
 
 
-def open_processor(folder: Path, backbone: str = "") -> Any:
+def open_processor(folder: Path, backbone: str = "", *, visual: bool = True) -> Any:
     """A folder's processor: tokenizer, pictures, films.
 
     Args:
         folder: has the files. backbone: its `model_type`, whose processor is taken where the files name one that is no
-            class of transformers (jina-embeddings-v4).
+            class of transformers (jina-embeddings-v4). visual: whether it must read images.
 
     Raises:
         MissingWeightsError: files are missing or damaged. UnsafeCheckpointError: their settings name other places.
@@ -182,7 +184,7 @@ def open_processor(folder: Path, backbone: str = "") -> Any:
     trial.check_tokenizer(folder)
     with opening(f"the processor in {folder}"), quiet():
         processor = _processor_class(folder, backbone).from_pretrained(folder, trust_remote_code=False)
-    if not hasattr(processor, "image_processor") or getattr(processor, "tokenizer", None) is None:
+    if (visual and not hasattr(processor, "image_processor")) or getattr(processor, "tokenizer", None) is None:
         raise MissingWeightsError(
             f"{folder} has no processor for pictures (preprocessor_config.json or processor_config.json beside the tokenizer)"
         )

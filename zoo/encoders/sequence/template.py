@@ -8,7 +8,8 @@ from zoo.encoders.rust import MAX_CHARACTERS
 from zoo.errors import InvalidTextError, UnrecognisedCheckpointError
 from zoo.sequences import SequenceFormat
 
-VARIABLES = frozenset({"media", "images", "videos", "text", "content", "instruction"})
+_APART = {"image": "images", "video": "videos", "audio": "audios", "regions": "regions"}  # a medium → its placeholders
+VARIABLES = frozenset({"media", "text", "content", "instruction", *_APART.values()})
 # A template comes with a checkpoint: no loops, calls or attributes, so that it can neither hang nor reach anything.
 _NODES = frozenset(
     [
@@ -134,7 +135,7 @@ class Prompt:
         Raises:
             InvalidTextError: it is longer than a text may be.
         """
-        marks = {"image": "", "video": "", **layout.marks}
+        marks = {**dict.fromkeys(_APART, ""), **layout.marks}
         ordered, before = "", ""
         for kind, value in content:
             ordered += (layout.join if kind == before == "text" else "") + marks.get(kind, value)
@@ -143,8 +144,7 @@ class Prompt:
             instruction += "" if category(instruction[-1]).startswith("P") else "."
         rendered = self._compiled.render(
             media="".join(marks[kind] for kind, _ in content if kind in marks),
-            images="".join(marks["image"] for kind, _ in content if kind == "image"),
-            videos="".join(marks["video"] for kind, _ in content if kind == "video"),
+            **{name: "".join(marks[one] for kind, _ in content if kind == one) for one, name in _APART.items()},
             text=layout.join.join(value for kind, value in content if kind == "text"),
             content=ordered,
             instruction=instruction,

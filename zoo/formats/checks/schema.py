@@ -19,6 +19,7 @@ from zoo.encoders.checking import check_numbers, check_open_clip_name
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.modalities import MODALITIES
 from zoo.parts import part_named
+from zoo.plugins import discover
 from zoo.spec import Calibration, LogitScale, ModelSpec
 from zoo.strangers.schema import check_keys
 
@@ -171,6 +172,7 @@ def part_class(kind: Any, role: str, where: str) -> type:
     from zoo.encoders.base import Encoder
     from zoo.fusion import RULES
 
+    discover("encoders")  # which may also bring what reads a medium for an encoder of the zoo's own
     room = {"encoder": "encoders.", "pooler": "pooling:", "head": "heads:", "fusion": "fusion:"}[role]
     if isinstance(kind, str) and (theirs := part_named(role, kind)) is not None:
         return theirs
@@ -205,7 +207,13 @@ def arguments_of(cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
 
     if cls.__init__ is nn.Module.__init__:
         return {}, {}
-    hints = get_type_hints(cls.__init__)
+    try:
+        hints = get_type_hints(cls.__init__)
+    except NameError as error:  # of another package: a hint that is imported for type checkers alone
+        raise UnrecognisedCheckpointError(
+            f"the arguments of {cls.__module__}.{cls.__qualname__} have type hints that cannot be read ({error}); import what "
+            "they name outside TYPE_CHECKING"
+        ) from error
     required, optional = {}, {}
     for name, parameter in list(inspect.signature(cls.__init__).parameters.items())[1:]:
         hint = _json_part(hints.get(name))
