@@ -1,4 +1,4 @@
-"""A package of somebody else (tests/plugin_package): its encoder, layout, loss, sampler, demo and model work like the zoo's own."""
+"""A package of somebody else (tests/plugin_package): its encoder, medium, layout, loss, sampler, demo and models work like the zoo's."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ zoo.build_model("acme-trigrams").save_pretrained("start")
 how = ["--loss", "acme_margin(margin=0.3)", "--sampler", "acme_in_order", "--steps", "3", "--batch-size", "4", "--holdout", "0", "--log", "none"]
 assert main(["train", "pairs.csv", "--model", "./start", "--out", "mine", *how]) == 0
 assert main(["publish", "./mine", "--to", "me/acme-trigrams", "--keep", "kept", "--space"]) == 0
+ear, sounds = zoo.build_model("acme-ear-test"), [zoo.Item(audio=[0.0, 0.5, 1.0]), zoo.Item(audio=[1.0] * 9, text="a")]
+ear.save_pretrained("ear")
+print(json.dumps(ear.encode(sounds).tolist()))
 model = zoo.load_model("./mine")
 print(json.dumps(model.encode(["a cat", "the river"]).tolist()))
 """
@@ -41,6 +44,8 @@ from zoo.cli import main
 
 model = zoo.load_model("acme-trigrams")
 print(json.dumps(model.encode(["a cat", "the river"]).tolist()))
+sounds = [zoo.Item(audio=[0.0, 0.5, 1.0]), zoo.Item(audio=[1.0] * 9, text="a")]
+print(json.dumps(zoo.load_model("./ear").encode(sounds).tolist()))
 assert main(["show", "acme-trigrams"]) == 0
 from pathlib import Path
 folder = Path("plain")
@@ -90,6 +95,10 @@ def test_a_package_adds_its_parts_trains_publishes_and_opens_them(loopback_hub: 
     assert (tmp_path / "kept" / "space" / "requirements.txt").read_text().splitlines()[-1] == "acme-zoo==0.1"
     opened = run(OPEN, tmp_path, environment("second", site))
     assert torch.allclose(torch.tensor(json.loads(opened[0])), torch.tensor(trained), atol=1e-6)
+    heard, again = torch.tensor(json.loads(said[-2])), torch.tensor(json.loads(opened[1]))
+    assert heard.shape == (2, 32)
+    assert not torch.allclose(heard[0], heard[1], atol=1e-3), "what is heard is read"
+    assert torch.allclose(heard, again, atol=1e-6)
     assert any(line.split()[:2] == ["from", "me/acme-trigrams"] for line in opened)
     assert opened[-1] == "page of compare"
     # This process has no such package: the same folder names a part that nobody has, and no module is looked for.
