@@ -43,17 +43,22 @@ class WeightedSum(nn.Module):
     ) -> None:
         super().__init__()
         given = {"image": image, "text": text, "video": video, "audio": audio}
-        self.weights = {name: float(weight) for name, weight in given.items() if weight is not None} or {"image": 0.5}
-        for name, weight in self.weights.items():
-            if not 0 <= weight <= 1:
+        said = {name: weight for name, weight in given.items() if weight is not None}
+        for name, weight in said.items():
+            if isinstance(weight, str) or not 0 <= weight <= 1:
                 raise ValueError(f"the weight of the {name} must be from 0 to 1, not {weight!r}")
+        self.weights = {name: float(weight) for name, weight in said.items()} or {"image": 0.5}
         if len(self.weights) > 1 and not math.isclose(sum(self.weights.values()), 1, abs_tol=1e-6):
             raise ValueError(f"weights of several parts must add up to 1, not {self.extra_repr()}")
 
     @property
     def image(self) -> float | None:
-        """Weight of the image, None where it has none of its own."""
+        """Weight of the image, None where it has none of its own. Set, it is the only one that is said."""
         return self.weights.get("image")
+
+    @image.setter
+    def image(self, weight: float) -> None:
+        self.weights = WeightedSum(image=weight).weights
 
     @property
     def equal(self) -> bool:
@@ -120,7 +125,7 @@ class Combiner(nn.Module):
         parts: the two that it learns to fuse, in the order of their names; others it refuses.
 
     Raises:
-        ValueError: not two parts.
+        ValueError: not two parts in that order.
     """
 
     def __init__(
@@ -130,6 +135,8 @@ class Combiner(nn.Module):
         self.dim, self.hidden, self.dropout, self.parts = dim, hidden, dropout, tuple(parts or ("image", "text"))
         if len(self.parts) != 2:
             raise ValueError(f"a combiner is for two parts, not {', '.join(self.parts)}; WeightedSum takes any number")
+        if list(self.parts) != sorted(set(self.parts)):
+            raise ValueError(f"the parts of a combiner stand in the order of their names, not {self.parts}")
         # Called so in what is stored; the first and the second of the parts.
         self.image, self.text = nn.Linear(dim, hidden), nn.Linear(dim, hidden)
         self.mixture, self.gate = (

@@ -66,7 +66,9 @@ def test_the_weight_is_the_users_and_its_ends_are_picture_and_text(model):
         model.fusion = WeightedSum(weight)
         expected = F.normalize(weight * images + (1 - weight) * texts, dim=-1)
         torch.testing.assert_close(model.encode(items), expected, atol=1e-5, rtol=0)
-    for bad in (-0.1, 1.1, float("nan")):
+    model.fusion.image = 0.3  # as it could be set before several parts had weights
+    torch.testing.assert_close(model.encode(items), F.normalize(0.3 * images + 0.7 * texts, dim=-1), atol=1e-5, rtol=0)
+    for bad in (-0.1, 1.1, float("nan"), "0.3"):
         with pytest.raises(ValueError, match="from 0 to 1"):
             WeightedSum(bad)
 

@@ -91,11 +91,14 @@ def test_a_combiner_is_for_its_two_parts_and_says_so():
     close(model, items_of(("text", "audio")), {"audio": 0.5, "text": 0.5})
     with pytest.raises(ValueError, match="two parts, not audio, image, text"):
         Combiner(8, 8, parts=("audio", "image", "text"))
+    for parts in (("text", "audio"), ("text", "text")):
+        with pytest.raises(ValueError, match="in the order of their names"):
+            Combiner(8, 8, parts=parts)
     assert add_combiner(model_of("text", "audio"), 8).fusion.parts == ("audio", "text")
     assert add_combiner(model_of(*ALL), 8).fusion.parts == ("image", "text")
 
 
-def test_a_rule_of_ones_own_takes_two_parts_in_the_order_of_their_names():
+def test_a_rule_of_ones_own_takes_two_parts_in_the_order_of_their_names(tmp_path):
     class First(torch.nn.Module):
         def forward(self, one, other):
             return one
@@ -105,6 +108,8 @@ def test_a_rule_of_ones_own_takes_two_parts_in_the_order_of_their_names():
     close(model, items_of(("text", "audio")), {"audio": 1.0})
     with pytest.raises(UnsupportedModalityError, match="First is for two parts"):
         model.encode(items_of(ALL, 1))
+    with pytest.raises(TypeError, match=r'register_part\("fusion"'):
+        model.save_pretrained(tmp_path)
 
 
 def test_a_registered_rule_takes_any_parts_by_name_and_is_opened_again(tmp_path):

@@ -141,10 +141,10 @@ def described(model: "Embedder", places: Sequence[str | None] | None = None) -> 
     places = [f"tower{position}" for position in range(len(model.towers))] if places is None else places
     towers: list[dict[str, Any]] = []
     for tower, place in zip(model.towers, places, strict=True):
-        towers.append({part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")})
+        towers.append({part: _describe(part, getattr(tower, part)) for part in ("encoder", "pooler", "head")})
         towers[-1] |= {"assets": place} if place else {}
     config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
-    config |= {} if is_default(model.fusion) else {"fusion": _describe(model.fusion)}
+    config |= {} if is_default(model.fusion) else {"fusion": _describe("fusion", model.fusion)}
     config |= {} if model.logit_scale is None else {"logit_scale": model.logit_scale.to_dict()}
     measured = {pair: one.to_dict() for pair, one in sorted(model.calibration.items())}
     return config | ({"calibration": measured} if measured else {})
@@ -155,7 +155,7 @@ def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
     return (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().cpu()
 
 
-def _describe(part: "nn.Module") -> dict[str, Any]:
+def _describe(role: str, part: "nn.Module") -> dict[str, Any]:
     cls = type(part)
     ours = re.fullmatch(
         r"zoo\.((encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*)", f"{cls.__module__}:{cls.__name__}"
@@ -164,7 +164,7 @@ def _describe(part: "nn.Module") -> dict[str, Any]:
     if kind is None:
         raise TypeError(
             f"{cls.__module__}.{cls.__qualname__} cannot be saved: no name calls for it when the model is opened again; register "
-            'it with @zoo.parts.register_part("encoder", "your-package:YourClass") in a module that is an entry point zoo.encoders'
+            f'it with @zoo.parts.register_part("{role}", "your-package:YourClass") in a module that is an entry point zoo.encoders'
         )
     return {"kind": kind, **(part.config() if hasattr(part, "config") else {})}
 
