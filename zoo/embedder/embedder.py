@@ -1,4 +1,4 @@
-"""Tower and Embedder: a model is a list of towers; everything ends as a vector in one space, of unit length but for "dot"."""
+"""Embedder: a model is a list of towers (`tower.py`); everything ends as a vector in one space, of unit length but for "dot"."""
 
 import hashlib
 import json
