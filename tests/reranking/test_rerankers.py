@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
 from zoo.publishing import cards, export, publish, stage
 from zoo.publishing.cards import rerankers as reranker_cards
-from zoo.reranking import RerankerSpec, registry
+from zoo.reranking import Judge, RerankerSpec, registry
 from zoo.reranking.parts import random_reranker
 
 TESTS = zoo.list_rerankers("*-test")
@@ -156,6 +157,15 @@ def test_wrong_facts_are_refused() -> None:
     ]:
         with pytest.raises(error):
             RerankerSpec.from_dict({**facts, name: value})
+    judge = zoo.get_reranker_spec("u-marvel-reranker-test").judge
+    assert replace(judge, kinds=("text", "image")).kinds == ("text", "image")
+    heard = replace(
+        judge, format=replace(judge.format, marks={"audio": "<|audio|>"}), media={}, kinds=("audio", "text")
+    )
+    assert Judge.from_dict(heard.to_dict()) == heard
+    for kinds in (("text",), ("image", "image", "text"), ("image", "text", "smell")):
+        with pytest.raises(ValueError, match="all that it reads"):
+            replace(judge, kinds=kinds)
     with pytest.raises(ValueError, match="twice"):
         zoo.register_reranker(**facts)(lambda spec: None)
 

@@ -13,7 +13,6 @@ from zoo.spec import in_words
 
 LONGEST_WORDS = 2_000  # characters of what stands before a query or a document
 ASKED = ("prompt", "query")
-Kind = Literal["text", "image", "video"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Judge:
     document: str
     yes: str
     no: str
-    kinds: tuple[Kind, ...] = ("image", "video", "text")
+    kinds: tuple[Modality, ...] = ("image", "video", "text")
     asked: Literal["prompt", "query"] = "prompt"
     media: Mapping[str, Limits] = field(default_factory=dict)
 
@@ -52,8 +51,11 @@ class Judge:
             if len(text(name, getattr(self, name))) > LONGEST_WORDS:
                 raise ValueError(f"{name} of a judge has at most {LONGEST_WORDS:,} characters")
         object.__setattr__(self, "kinds", tuple(texts("kinds", self.kinds)))
-        if sorted(self.kinds) != ["image", "text", "video"]:
-            raise ValueError(f"kinds of a judge are text, image and video in some order, not {self.kinds}")
+        read = {"text", *self.format.marks}
+        if len(set(self.kinds)) < len(self.kinds) or not read <= set(self.kinds) <= {*MODALITIES, *read}:
+            raise ValueError(
+                f"kinds of a judge are all that it reads ({', '.join(sorted(read))}) in an order, not {self.kinds}"
+            )
         if self.asked not in ASKED:
             raise ValueError(f"asked of a judge must be one of {', '.join(ASKED)}, not {self.asked!r}")
         if self.asked == "prompt" and "instruction" not in self.format.prompt:
