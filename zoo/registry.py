@@ -32,7 +32,7 @@ def register_model(**facts: Any) -> Callable[[Builder], Builder]:
         ValueError: the name is taken or badly spelled, or a fact is wrong.
     """
     check_names({"name": "", **facts})
-    check_marked(facts.get("media"), facts.get("format"))
+    check_marked(facts.get("media"), facts.get("format"), facts.get("prompts"))
     return MODELS.register(**facts)
 
 

@@ -233,8 +233,9 @@ def limits_of(media: Mapping[str, Limits | Mapping[str, Any]], layout: SequenceF
     return MappingProxyType({kind: limits for kind, limits in found.items() if kind not in usual})
 
 
-def check_marked(media: Any, layout: Any) -> None:
-    """Raises ValueError where whoever declares a model limits a medium that its format has no mark for: nothing would read it.
+def check_marked(media: Any, layout: Any, prompts: Any = None) -> None:
+    """Raises ValueError where whoever declares a model limits a medium that its format has no mark for, or gives prompts that
+    it has no place for: nothing would read them.
 
     Saved models may: the flat record of before had limits of every medium.
     """
@@ -243,6 +244,11 @@ def check_marked(media: Any, layout: Any) -> None:
     if isinstance(media, Mapping) and (unread := [kind for kind in media if kind not in marks]):
         raise ValueError(
             f"media has limits of {unread[0]}, for which the format of the sequence has no mark; give it one"
+        )
+    prompt = layout.get("prompt") if isinstance(layout, Mapping) else getattr(layout, "prompt", None)
+    if prompts and isinstance(prompt, str) and "instruction" not in prompt:
+        raise ValueError(
+            "there are prompts, and the format of the sequence has no place for {{ instruction }}; give it one"
         )
 
 

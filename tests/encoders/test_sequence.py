@@ -221,6 +221,20 @@ def test_facts_that_a_model_of_sequences_lacks_are_named() -> None:
         register_model(name="x-test", format=DECODER, media={"video": VideoLimits(frames=4)}, **facts)
 
 
+def test_what_a_prompt_has_no_place_for_is_refused() -> None:
+    facts = {"modalities": {"text"}, "dim": 32, "license": "mit", "max_tokens": 64}
+    for prompt, item, said in (
+        ("{{ text }}<|endoftext|>", Item(text="a", instruction="Find it"), "the instruction 'Find it', for which"),
+        ("{{ instruction }}<|endoftext|>", Item(text="a boat"), "the text 'a boat', for which"),
+    ):
+        spec = ModelSpec(name="x", format=SequenceFormat(prompt), **facts)
+        model = Embedder(spec, [Tower(sequence(spec, qwen3(), byte_tokenizer()), LastToken(), Identity())]).eval()
+        with pytest.raises(UnsupportedModalityError, match=said):
+            model.encode(item)
+    with pytest.raises(ValueError, match="prompts, and the format of the sequence has no place"):
+        register_model(name="x-test", format=SequenceFormat("{{ text }}"), prompts={"find": "Find it"}, **facts)
+
+
 def test_limits_are_the_usual_ones_of_what_is_marked() -> None:
     layout = SequenceFormat(prompt="{{ content }}", marks={"image": "<i>", "video": "<v>"})
     assert limits_of({}, layout) == {"image": ImageLimits(), "video": VideoLimits()}

@@ -149,8 +149,24 @@ class SequenceEncoder(Encoder):
     # ----------------------------------------------------------------------------------------------------- reading
 
     def prompted(self, item: Item, prompt: str) -> Item:
-        """The prompt is the instruction, unless the item has its own."""
+        """The prompt is the instruction, unless the item has its own.
+
+        Raises:
+            UnsupportedModalityError: it has its own, or a text, and the format has no place for it.
+        """
+        if item.instruction and "instruction" not in self.prompt.names:
+            self._no_place("instruction", item.instruction)
+        placed = {"text", "content"} & self.prompt.names
+        texts = [] if placed else [value for kind, value in content_of(item) if kind == "text" and value.strip()]
+        if texts:
+            self._no_place("text", texts[0])
         return replace(item, instruction=prompt) if prompt and item.instruction is None else item
+
+    def _no_place(self, what: str, value: str) -> None:
+        raise UnsupportedModalityError(
+            f"the item has the {what} {value[:60]!r}, for which the prompt of this {self.backbone.config.model_type} model has no place; leave it out",
+            what=value[:60],
+        )
 
     def read(self, item: Item) -> Sequenced:
         """One sequence.

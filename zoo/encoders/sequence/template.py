@@ -78,6 +78,9 @@ def _copies(node: Any, named: dict[str, int]) -> int:
 class Prompt:
     """A compiled template.
 
+    Attributes:
+        names: what it writes or asks for, some of `VARIABLES` and of its own.
+
     Raises:
         UnrecognisedCheckpointError: no Jinja, or it uses more than conditions and a few filters.
     """
@@ -117,7 +120,7 @@ class Prompt:
             raise UnrecognisedCheckpointError(
                 f"the prompt template {template!r} writes what an item says up to {copies} times; at most {MOST_COPIES}"
             )
-        self.template, self._environment = template, environment
+        self.template, self._environment, self.names = template, environment, frozenset(loads)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return Prompt, (self.template,)  # a compiled template cannot be copied
