@@ -16,6 +16,6 @@ def build(model: Embedder, **_page: Any) -> gr.Blocks:
         first, second = model.encode([one, other])
         return float(first @ second)
 
-    return gr.Interface(
-        compare, [gr.Textbox(max_length=200), gr.Textbox(max_length=200)], gr.Number(), api_name="compare"
-    )
+    texts = [gr.Textbox(label=label, max_length=200) for label in ("One text", "Another")]
+    # Without a button "Flag", which would write what visitors type into a folder of the server.
+    return gr.Interface(compare, texts, gr.Number(label="Cosine"), api_name="compare", flagging_mode="never")
