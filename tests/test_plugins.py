@@ -121,6 +121,22 @@ def test_threads_that_ask_at_once_all_see_every_model():
     assert done.stdout == "True\n"
 
 
+def test_threads_run_a_plug_in_that_fails_once_and_say_why(tmp_path: Path):
+    content = GOOD + '\nimport time\ntime.sleep(0.2)\nraise RuntimeError("then it failed")\n'
+    (tmp_path / "outside_half.py").write_text(content, encoding="utf-8")
+    facts = tmp_path / "outside_package-1.2.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-package\nVersion: 1.2\n", encoding="utf-8")
+    (facts / "entry_points.txt").write_text("[zoo.models]\nhalf = outside_half\n", encoding="utf-8")
+    code = (
+        "import sys, warnings\nfrom concurrent.futures import ThreadPoolExecutor as Pool\n"
+        "sys.path.insert(0, sys.argv[1])\nwarnings.simplefilter('always')\nimport zoo\n"
+        "with Pool(6) as pool:\n    list(pool.map(lambda _: zoo.list_models(), range(6)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stderr.count("UserWarning") == done.stderr.count("then it failed") == 1, done.stderr
+
+
 def test_a_part_that_nobody_registered_is_not_saved_and_the_message_says_what_to_do(tmp_path: Path):
     class Middle(Mean):
         """A pooler of nobody's package."""

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 GROUPS = ("models", "encoders", "layouts", "losses", "samplers", "demos", "rerankers")
 _GOING = threading.local()  # groups that a thread is about to import
 _DONE: set[str] = set()
+_FAILED: set[tuple[str, str]] = (
+    set()
+)  # group and module of plug-ins that could not be imported, and are not tried again
+_PLUGINS = threading.RLock()
+_PATIENCE = 10.0  # seconds; a plug-in whose import waits for another thread must not wait for good
 
 
 def discover(group: str, package: str | None = None) -> None:
@@ -38,11 +43,18 @@ def discover(group: str, package: str | None = None) -> None:
         return
     going.add(group)
     try:
-        # Without a lock, which a thread that imports a plug-in could wait for: two threads import each module once all the same.
+        # Without a lock: two threads import each module once all the same.
         if package is not None:
             _import_folder(package)
-        for plugin in _installed(f"zoo.{group}"):
-            _import(plugin)
+        # A plug-in that fails would be run by each thread in turn, and what the first had registered hide why.
+        alone = _PLUGINS.acquire(timeout=_PATIENCE)
+        try:
+            for plugin in _installed(f"zoo.{group}"):
+                if (plugin.group, plugin.value) not in _FAILED:
+                    _import(plugin)
+        finally:
+            if alone:
+                _PLUGINS.release()
     finally:
         going.discard(group)
     _DONE.add(group)
@@ -109,6 +121,7 @@ def _import(plugin: "EntryPoint") -> None:
     try:
         plugin.load()
     except (Exception, SystemExit) as error:
+        _FAILED.add((plugin.group, plugin.value))
         package = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist is not None else "an unknown package"
         warnings.warn(
             f"the plug-in {plugin.name!r} of {package} ({plugin.group}: {plugin.value}) cannot be imported and is left out: "

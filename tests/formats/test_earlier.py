@@ -72,6 +72,19 @@ def test_half_old_and_half_new_files_that_agree_open(tmp_path: Path) -> None:
     assert model.spec == zoo.load_model(OLD, device="cpu").spec
 
 
+@pytest.mark.parametrize(
+    "facts", [{"reading": {"prompt": "{{ text }}", "pooling": "mean"}}, {"format": {"prompt": "{{ text }}"}}]
+)
+def test_a_sequence_that_no_tower_reads_is_refused_beside_other_layouts(facts: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(STORED / "published" / "text-test" / "model", folder, copy_function=shutil.copyfile)
+    zoo.load_model(folder, device="cpu")
+    told = json.loads((folder / "zoo.json").read_text("utf-8"))
+    (folder / "zoo.json").write_text(json.dumps({**told, "spec": {**told["spec"], **facts}}), "utf-8")
+    with pytest.raises(UnrecognisedCheckpointError, match="the format of a sequence, which none of its encoders reads"):
+        zoo.load_model(folder, device="cpu")
+
+
 def test_what_is_no_model_comes_back_as_it_is() -> None:
     for value in (None, 5, [], {}, {"towers": 3}, {"towers": [None, {"encoder": 5}]}, {"spec": {"reading": None}}):
         assert current(value, "here") in (value, {"spec": {}})
