@@ -7,7 +7,7 @@ from zoo.evaluation.blocks import fill, split
 from zoo.evaluation.figures import figures
 from zoo.evaluation.results import Result
 from zoo.formats import read_object
-from zoo.formats.saved import CONFIG
+from zoo.formats.saved import CONFIG, MODEL_TYPE
 from zoo.parts import brought
 from zoo.publishing.cards.facts import LIBRARIES, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.reading import reading_text
@@ -57,19 +57,24 @@ def published_card(
 
 
 def brought_parts(folder: Path) -> dict[str, str]:
-    """The parts of other packages in a saved model → the installed package that brings each, "acme-zoo==0.1", or ""."""
-    config = read_object(folder / CONFIG)
-    kinds = {part.get("kind", "") for tower in config["towers"] for part in tower.values() if isinstance(part, dict)}
-    return brought(kinds | {config.get("fusion", {}).get("kind", "")})
+    """The parts of other packages in a folder → the installed package that brings each, "acme-zoo==0.1", or "".
+
+    Only the zoo's own layout can name such parts; a config.json of transformers names none.
+    """
+    config = read_object(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    if config.get("model_type") != MODEL_TYPE:
+        return {}
+    parts = [part for tower in config["towers"] for part in tower.values()] + [config.get("fusion", {})]
+    return brought({part.get("kind", "") for part in parts if isinstance(part, dict)})
 
 
 def _needs(folder: Path | None) -> str:
     """What is to be installed beside the zoo, since the model has parts of other packages."""
-    theirs = brought_parts(folder) if folder is not None and (folder / CONFIG).is_file() else {}
-    return "".join(
-        f"It needs {f'the package `{package}`' if package else 'the package'} that brings `{name}`, whatever opens it.\n"
+    theirs = brought_parts(folder) if folder is not None else {}
+    return "\n".join(
+        f"It needs {f'the package `{package}`' if package else 'the package'} that brings `{name}`, whatever opens it."
         for name, package in theirs.items()
-    ).strip()
+    )
 
 
 def _libraries(spec: ModelSpec, repo: str, loaders: Mapping[str, str], folder: Path | None) -> list[str]:
