@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from zoo.instructions import TASKS
+from zoo.evaluation.instructions import TASKS
 
 from .gallery import Picture, sample_pictures
 from .registry import register_demo

@@ -13,10 +13,10 @@ import gradio as gr
 
 from zoo.embedder import Hit
 from zoo.errors import EmptyTextError, InputError, ZooError
+from zoo.evaluation.instructions import TASKS
 from zoo.fusion import WeightedSum
 from zoo.inputs.heif import Way, decoding
 from zoo.inputs.item import Item
-from zoo.instructions import TASKS
 from zoo.similarity import cosine, finished
 from zoo.spec import Calibration
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.arguments import checked, text
 from zoo.errors import ZooError
-from zoo.plugins import discover
+from zoo.registry.plugins import discover
 
 if TYPE_CHECKING:
     import gradio as gr

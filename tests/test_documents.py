@@ -10,7 +10,7 @@ import pytest
 
 from tests.every import every
 from zoo.cli import build_parser
-from zoo.plugins import GROUPS
+from zoo.registry.plugins import GROUPS
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo import parts
-from zoo.parts import register_part
-from zoo.plugins import GROUPS, discover
 from zoo.pooling import LastToken, Mean
+from zoo.registry import parts
+from zoo.registry.parts import register_part
+from zoo.registry.plugins import GROUPS, discover
 
 GOOD = '''
 """A model of another package."""

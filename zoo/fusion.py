@@ -5,7 +5,7 @@ A rule of the model, `Embedder.fusion`, takes the vectors of all parts. `Weighte
 
 A rule of one's own is a module of two `(B, dim)` to one `(B, dim)`, called in the order of the parts' names. With a method `fuse`
 of vectors by part it takes any number; `refusal` says of which parts it does not, and why. `@register_part("fusion", …)` of
-`zoo.parts` makes it one that is saved and opened.
+`zoo.registry.parts` makes it one that is saved and opened.
 """
 
 import hashlib

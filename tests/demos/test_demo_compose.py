@@ -16,7 +16,7 @@ from zoo.demos.handlers import Search  # noqa: E402
 from zoo.demos.screenshot import CHROMIUM_FLAGS, find_chromium  # noqa: E402
 
 from tests.demos.demo_support import folder_pictures  # noqa: E402
-from zoo.instructions import TASKS  # noqa: E402
+from zoo.evaluation.instructions import TASKS  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from zoo.embedder import Tower
 from zoo.encoders.base import Batch, Encoder
 from zoo.heads import Identity
 from zoo.inputs.item import Tokens
-from zoo.parts import register_part
 from zoo.pooling import Mean
+from zoo.registry.parts import register_part
 
 FRAME = 16
 

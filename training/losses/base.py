@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.arguments import checked, flag, text
-from zoo.plugins import discover, ours_first
+from zoo.registry.plugins import discover, ours_first
 
 from ..errors import LossError
 from ..naming import check_options, read_call, what_there_is

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zoo.arguments import checked, text
-from zoo.plugins import discover, ours_first
+from zoo.registry.plugins import discover, ours_first
 from zoo.tables.pairs import Pair, PairTable, datasets_of
 
 from ..errors import SamplerError

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoo.errors import ArgumentError, UnrecognisedCheckpointError, ZooError
 from zoo.formats.checks.folder import check_folder
 from zoo.formats.settings import NOTHING, Ignore
-from zoo.plugins import discover, ours_first
+from zoo.registry.plugins import discover, ours_first
 from zoo.spec import Attention, ModelSpec, Similarity
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.checks.schema import FORMAT
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, reopened
 from zoo.inputs.item import Item
-from zoo.parts import name_of
+from zoo.registry.parts import name_of
 from zoo.strangers.folders import Place
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _describe(role: str, part: "nn.Module") -> dict[str, Any]:
     if kind is None:
         raise TypeError(
             f"{cls.__module__}.{cls.__qualname__} cannot be saved: no name calls for it when the model is opened again; register "
-            f'it with @zoo.parts.register_part("{role}", "your-package:YourClass") in a module that is an entry point zoo.encoders'
+            f'it with @zoo.registry.parts.register_part("{role}", "your-package:YourClass") in a module that is an entry point zoo.encoders'
         )
     return {"kind": kind, **(part.config() if hasattr(part, "config") else {})}
 

@@ -25,7 +25,7 @@ from zoo.spec import ModelSpec
 PAPER = "arxiv:2507.14902"
 MARKS = ("<instruction_start>", "<instruction_end>")
 # The answer "<emb>." is a turn of its own, and the header of another follows, as the authors' collators render it. A query
-# that is a picture alone ends in a full stop, because M-BEIR's sentences do (`zoo.instructions.sentence`).
+# that is a picture alone ends in a full stop, because M-BEIR's sentences do (`zoo.evaluation.instructions.sentence`).
 TURNS = (
     "<|im_start|>user\n{% if not instruction %}{{ content }}{% elif content == media ~ text %}"
     "{{ media }}<instruction_start>{{ instruction }}<instruction_end>{{ ' ' ~ text if text else '.' }}"

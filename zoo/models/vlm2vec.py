@@ -14,7 +14,7 @@ from zoo.spec import ModelSpec
 
 PAPER, PAPER_V2, PAPER_B3 = "arxiv:2410.05160", "arxiv:2507.04590", "arxiv:2505.11293"
 # With pictures " \n" becomes "\n", as in the authors' evaluation (src/data/eval_dataset/image_*.py), where a break stands
-# directly behind the picture; see `zoo.instructions.mmeb_query`.
+# directly behind the picture; see `zoo.evaluation.instructions.mmeb_query`.
 BARE_TOKEN = (
     "{% set words = media ~ instruction ~ (' ' if instruction and text else '') ~ text if content == media ~ text "
     "else instruction ~ (' ' if instruction else '') ~ content %}"
@@ -29,7 +29,7 @@ BARE_LLAVA = SequenceFormat(prompt=BARE_TOKEN, backbone="llava_next", marks={"im
 IMAGES = ImageLimits(pixels=(4 * 28 * 28, 1280 * 28 * 28), smallest_side=28)
 # Films of files are cut to 8 frames evenly; the authors cut 8 of at most 64 that they had saved before.
 VIDEOS = VideoLimits(frames=8)
-# Of the authors' demos (experiments/examples); a text alone has none. MMEB's are in `zoo.instructions`.
+# Of the authors' demos (experiments/examples); a text alone has none. MMEB's are in `zoo.evaluation.instructions`.
 PROMPTS = {
     "image": "Represent the given image.",
     "question": "Represent the given image with the following question:",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.arguments import checked, flag, one_of, optional, text, whole
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.modalities import MODALITIES, Modality
-from zoo.names import Names
+from zoo.registry.names import Names
 from zoo.reranking.spec import RerankerSpec, check_names
 from zoo.sequences import check_marked
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from zoo.encoders.base import Batch, Encoder
 from zoo.inputs.item import Item, Tokens
-from zoo.parts import register_part
+from zoo.registry.parts import register_part
 
 
 @register_part("encoder", "acme-zoo:Trigrams")

@@ -18,8 +18,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from zoo.encoders.checking import check_numbers, check_open_clip_name
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.modalities import MODALITIES
-from zoo.parts import part_named
-from zoo.plugins import discover
+from zoo.registry.parts import part_named
+from zoo.registry.plugins import discover
 from zoo.spec import Calibration, LogitScale, ModelSpec
 from zoo.strangers.schema import check_keys
 

@@ -11,6 +11,7 @@ from zoo.formats.saved import CONFIG, MODEL_TYPE
 from zoo.parts import brought
 from zoo.publishing.cards.facts import LIBRARIES, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.reading import reading_text
+from zoo.registry.parts import brought
 from zoo.spec import ModelSpec
 
 _BY = "written by `zoo publish`"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from zoo.plugins import discover, package_of
+from zoo.registry.plugins import discover, package_of
 
 ROLES = ("encoder", "pooler", "head", "fusion")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*:[A-Z][A-Za-z0-9]*")

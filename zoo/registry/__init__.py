@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.arguments import checked, flag, one_of, optional, text, whole
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.modalities import MODALITIES, Modality
-from zoo.names import TEST as TEST
-from zoo.names import Names
+from zoo.registry.names import TEST as TEST
+from zoo.registry.names import Names
 from zoo.sequences import check_marked, pooling_of
 from zoo.spec import ModelSpec, check_names
 

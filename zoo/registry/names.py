@@ -5,7 +5,7 @@ import fnmatch
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
-from zoo.plugins import discover, ours_first
+from zoo.registry.plugins import discover, ours_first
 from zoo.spec import NAME
 
 TEST = "-test"  # names of what has random weights, which tests are made with, end so

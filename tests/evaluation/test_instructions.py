@@ -10,8 +10,8 @@ import pytest
 
 import zoo
 from tests.reference.qwen2_vl import film, picture
+from zoo.evaluation.instructions import TASKS, film_question, mmeb_query, mmeb_target, sentence
 from zoo.inputs.item import Item
-from zoo.instructions import TASKS, film_question, mmeb_query, mmeb_target, sentence
 
 TOKEN = "<|image_pad|>"
 INSTRUCTIONS = (
@@ -131,7 +131,7 @@ def test_sentences_of_mbeir(text: str, said: str) -> None:
 
 
 def test_only_the_standard_library_is_imported() -> None:
-    code = "import sys, zoo.instructions; print(sorted({'torch', 'numpy', 'transformers', 'PIL'} & set(sys.modules)))"
+    code = "import sys, zoo.evaluation.instructions; print(sorted({'torch', 'numpy', 'transformers', 'PIL'} & set(sys.modules)))"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
