@@ -143,7 +143,7 @@ def test_a_part_that_nobody_registered_is_not_saved_and_the_message_says_what_to
 
     model = zoo.build_model("text-test")
     model.towers[0].pooler = Middle()
-    with pytest.raises(TypeError, match=r"Middle cannot be saved.*@zoo\.parts\.register_part.*zoo\.encoders"):
+    with pytest.raises(TypeError, match=r"Middle cannot be saved.*@zoo\.registry\.parts\.register_part.*zoo\.encoders"):
         model.save_pretrained(tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
