@@ -144,7 +144,8 @@ def check_config(settings: dict[str, Any], where: Path) -> None:
             raise UnrecognisedCheckpointError(f"{where} adds {len(decoder):,} tokens; at most {MOST_ADDED:,}")
         if wrong := next((key for key in decoder if not (key.isascii() and key.isdigit() and len(key) < 9)), None):
             raise UnrecognisedCheckpointError(f"{where} has added_tokens_decoder.{wrong[:40]}, which is no token's id")
-    if (kwargs := settings.get("sp_model_kwargs")) not in (None, {}) and any(kwargs.values()):
+    kwargs = settings.get("sp_model_kwargs")
+    if kwargs and (not isinstance(kwargs, dict) or any(kwargs.values())):
         raise UnrecognisedCheckpointError(
             f"{where} has sp_model_kwargs = {str(kwargs)[:60]}; with sampling the same text is split otherwise each time: remove it"
         )
