@@ -45,8 +45,10 @@ class _Facts:
     def _check_types(self) -> None:
         """Raises ValueError where a fact has another type than its field: a text for a list would else be read as its letters."""
         for one in fields(self):  # type: ignore[arg-type]
-            if wanted := _other_type(getattr(self, one.name), one):
-                raise ValueError(f"{one.name} of {self._named} must be {wanted}, not {getattr(self, one.name)!r:.60}")
+            value = getattr(self, one.name)
+            # Most stand at their defaults, and a hundred models are registered whenever names are listed.
+            if value is not one.default and (wanted := _other_type(value, one)):
+                raise ValueError(f"{one.name} of {self._named} must be {wanted}, not {value!r:.60}")
 
 
 def _other_type(value: Any, one: "Field[Any]") -> str:
