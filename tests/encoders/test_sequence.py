@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ import torch
 import zoo
 from zoo import Embedder, Item, ModelSpec
 from zoo.embedder import Tower
+from zoo.encoders.checking import COUNTS_BEHIND_FILLER
+from zoo.encoders.hf_dual import DUALS
 from zoo.encoders.sequence import SequenceEncoder, content_of, sequence
 from zoo.encoders.sequence.backbones import PLAIN, all_backbones, backbone_of, known_types
 from zoo.encoders.sequence.image import Frame
 from zoo.encoders.sequence.media import READERS, MediaReader, Setup, VisionReader, register_media_reader
-from zoo.encoders.text import TransformersText
+from zoo.encoders.text import PACKABLE, TransformersText
 from zoo.errors import ArgumentError, MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.heads import Identity
 from zoo.inputs.item import Box
@@ -264,21 +268,29 @@ def test_every_type_of_checkpoint_has_one_family() -> None:
     assert backbone_of("qwen3") is PLAIN
 
 
-def test_only_the_files_of_backbones_ask_for_their_type() -> None:
-    """Nobody else compares a `model_type`; a layout asks which files are its own."""
-    import ast
+def asks_for_a_type(node: ast.AST) -> bool:
+    """Whether a comparison is of a `model_type`, or of a name that stands for one, with words that are written there."""
+    if not isinstance(node, ast.Compare):
+        return False
+    sides = [node.left, *node.comparators]
+    if not any(re.search(r"model_type|\bkind\b", ast.unparse(side)) for side in sides):
+        return False
+    words = [part.value for side in sides for part in ast.walk(side) if isinstance(part, ast.Constant)]
+    return any(word in TYPES for word in words)
 
+
+TYPES = {*known_types(), *known_types().values(), *DUALS, *PACKABLE, *COUNTS_BEHIND_FILLER, "llava"}
+
+
+def test_only_the_files_of_backbones_ask_for_their_type() -> None:
+    """Nobody else compares a `model_type`, by == or by `in`; a layout asks which files are its own."""
     root = Path(zoo.__file__).parent
+    theirs = (root / "models", root / "encoders" / "sequence" / "backbones")
     asked = []
     for path in root.rglob("*.py"):
-        if path.is_relative_to(root / "models") or path.is_relative_to(root / "encoders" / "sequence" / "backbones"):
-            continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops):
-                sides = [ast.unparse(side) for side in (node.left, *node.comparators)]
-                constants = [side.value for side in (node.left, *node.comparators) if isinstance(side, ast.Constant)]
-                if any("model_type" in side for side in sides) and any(
-                    c not in ("zoo", "SentenceTransformer") for c in constants
-                ):
-                    asked.append(f"{path.relative_to(root)}:{node.lineno} {ast.unparse(node)}")
+            if asks_for_a_type(node) and not any(path.is_relative_to(folder) for folder in theirs):
+                asked.append(f"{path.relative_to(root)}:{node.lineno} {ast.unparse(node)}")
     assert not asked, "\n".join(asked)
+    for said in ("config.model_type == 'clip'", "kind in ('roberta', 'mpnet')", "'llava' in model_type"):
+        assert asks_for_a_type(ast.parse(said, mode="eval").body), said

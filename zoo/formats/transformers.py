@@ -275,7 +275,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     from transformers import AutoConfig
 
     from zoo.embedder import Embedder, Tower
-    from zoo.encoders.hf_dual import HfImage, HfNaflexImage, HfText, tower_class
+    from zoo.encoders.hf_dual import DUALS, HfImage, HfNaflexImage, HfText, tower_class
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
@@ -291,14 +291,14 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     except Exception as error:  # its own validation raises TypeError, ValueError and types of huggingface_hub
         reason = " ".join(str(error).split())[:300]
         raise UnrecognisedCheckpointError(f"{folder / 'config.json'} makes no sense: {reason}") from error
-    kind = config.model_type
+    kind, dual = config.model_type, DUALS[config.model_type]
     _check_vectors(config, folder / "config.json")
     settings, file = image_settings(folder, kind, ignore)
     images = open_images(settings, kind, file, ignore)
-    if kind == "clip":
+    if dual.projects:
         # The towers' own projection_dim may be absent or wrong (512 by default); the whole model goes by its own.
         config.vision_config.projection_dim = config.text_config.projection_dim = config.projection_dim
-    if kind == "siglip2":
+    if dual.patches:
         settings = patch_settings(settings, images, config.vision_config.patch_size, file, ignore)
     else:
         transform = transform_of(images, config.vision_config.image_size, file, ignore)
@@ -311,11 +311,11 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         _shape(text.config),
         max_tokens=max_tokens,
         pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
-        padding_side="right" if kind == "clip" else tokenizer.padding_side,
+        padding_side=tokenizer.padding_side if dual.fills else "right",
         tokenizer=tokenizer,
         tower=text,
     )
-    if kind == "siglip2":
+    if dual.patches:
         image_encoder = HfNaflexImage(_shape(vision.config), images.max_num_patches, settings, vision)
         size = None
     else:
@@ -352,12 +352,14 @@ def _check_spare(folder: Path, towers: "dict[str, nn.Module]") -> None:
 
 def _check_vectors(config: Any, where: Path) -> None:
     """Raises UnrecognisedCheckpointError where two towers do not end in vectors of one space."""
+    from zoo.encoders.hf_dual import DUALS
+
     kind, vision, text = config.model_type, config.vision_config, config.text_config
     if vision.num_channels != 3:
         raise UnrecognisedCheckpointError(
             f"{where}: this {kind} reads images of {vision.num_channels} channels, and the zoo gives RGB, 3 of them"
         )
-    if kind == "clip":
+    if DUALS[kind].projects:
         return
     if not getattr(vision, "vision_use_head", True):
         raise UnrecognisedCheckpointError(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.hf_dual import HfImage, HfNaflexImage, HfText
+from zoo.encoders.hf_dual import DUALS, HfImage, HfNaflexImage, HfText
 from zoo.errors import NotExportableError
 from zoo.formats.processors import RESAMPLING
 from zoo.fusion import is_default
@@ -40,7 +40,7 @@ def unfit(model: "Embedder") -> str:
     if not is_default(model.fusion):
         return "transformers has no place for its rule of fusing a picture with a text"
     kind = text.model_type
-    if text.lower or (kind == "siglip2") != isinstance(image, HfNaflexImage):
+    if text.lower or DUALS[kind].patches != isinstance(image, HfNaflexImage):
         return f"its towers are not those of one {kind}"
     if isinstance(image, HfImage):
         transform = image.transform
@@ -64,17 +64,19 @@ def write(model: "Embedder", folder: Path) -> None:
     kind = text.model_type
     config_class, model_class, processor_class = CLASSES[kind]
     facts = {"text_config": text.tower.config.to_dict(), "vision_config": image.tower.config.to_dict()}
-    if kind == "clip":
+    if DUALS[kind].projects:
         facts["projection_dim"] = text.width
     whole = getattr(transformers, model_class)(getattr(transformers, config_class)(**facts))
     _fill(whole, image.tower, text.tower, model.logit_scale)
     write_backbone(whole.to(next(text.tower.parameters()).dtype), folder)
     processor = {"image_processor_type": processor_class, "processor_class": model_class.replace("Model", "Processor")}
     sentence.write_json(folder / "preprocessor_config.json", processor | _pixels(image))
-    write_tokenizer(folder, text.tokenize, pad_id=text.pad_id, side=text.padding_side, mask=kind == "clip")
+    write_tokenizer(folder, text.tokenize, pad_id=text.pad_id, side=text.padding_side, mask=not DUALS[kind].fills)
 
     how: dict[str, dict[str, Any]] = {}
-    if kind != "clip":  # SigLIP pools the last place of a text that is filled up to its full length, as it was trained
+    if DUALS[
+        kind
+    ].fills:  # SigLIP pools the last place of a text that is filled up to its full length, as it was trained
         how["text"] = {"padding": "max_length", "max_length": text.max_tokens}
     if isinstance(image, HfNaflexImage):  # transformers' processor of both kinds has a number of its own
         how["image"] = {"max_num_patches": image.patches}
