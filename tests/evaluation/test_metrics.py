@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoo.evaluation.metrics import accuracy, hits, precision, same
+from zoo.evaluation.metrics import accuracy, hits, interval, precision, same
 
 # Query 0 finds its candidate first, query 1 second, query 2 fourth.
 SIMILARITY = torch.tensor([[0.9, 0.1, 0.2, 0.3], [0.8, 0.7, 0.1, 0.0], [0.6, 0.5, 0.4, 0.3]])
@@ -43,3 +43,29 @@ def test_accuracy_by_hand():
 
 def test_same_compares_strings():
     assert same(["a", "b"], ["b", "a", "b"]).tolist() == [[False, True, False], [True, False, True]]
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_interval_of_a_share_as_printed(count, total, low, high):
+    """Newcombe (1998), table I, method 3."""
+    found = interval(count, total)
+    assert found.value == count / total
+    assert found[1:] == pytest.approx((low, high), abs=5e-5)
+    mirrored = interval(total - count, total)
+    assert mirrored[1:] == pytest.approx((1 - high, 1 - low), abs=5e-5)
+    assert 0 <= mirrored.low <= mirrored.value <= mirrored.high <= 1
+
+
+def test_interval_follows_its_level():
+    assert interval(5, 10, level=0.5).low > interval(5, 10).low
+    middle = interval(5, 10)
+    assert middle.low + middle.high == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 0), (3, 2), (-1, 5)])
+def test_interval_refuses_what_is_no_share(count, total):
+    with pytest.raises(ValueError, match=f"{count} of {total} is no share"):
+        interval(count, total)

@@ -51,7 +51,7 @@ def _tables(results: Sequence[Result]) -> list[str]:
             metrics = dict.fromkeys(tuple(cells) for cells in by_row.values())
             parts += [_table({row: c for row, c in by_row.items() if tuple(c) == columns}) for columns in metrics]
         if any(result.low is not None for result in chosen):
-            parts.append("In brackets the 95 % bootstrap interval.")
+            parts.append("In brackets the 95 % interval.")
     if measured := [result for result in results if result.unit]:
         rows = [
             [

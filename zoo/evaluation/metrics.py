@@ -1,6 +1,7 @@
 """Metrics over similarities and vectors, and how sure one may be of them: tensors in, numbers out."""
 
 from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -152,6 +153,24 @@ def bootstrap_difference(
     tails = (np.stack([drawn <= 0, drawn >= 0]).sum(1) + 1) / (resamples + 1)
     share = np.minimum(1.0, 2 * tails.min(0))
     return [Difference(*map(float, row)) for row in zip(change.mean(0), low, high, share, strict=True)]
+
+
+def interval(count: int, total: int, *, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a share (Wilson, 1927): also honest where none or all of a few succeeded.
+
+    Args:
+        count: how many of `total` succeeded.
+
+    Raises:
+        ValueError: `total` is not positive, or `count` is not from 0 to `total`.
+    """
+    if total < 1 or not 0 <= count <= total:
+        raise ValueError(f"an interval needs a count from 0 to a positive total; {count} of {total} is no share")
+    z, share = NormalDist().inv_cdf((1 + level) / 2), count / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
+    # At 0 and 1 one end is the share itself; rounding must not push it past.
+    return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:

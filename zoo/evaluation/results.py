@@ -27,7 +27,7 @@ class Result:
         split, part: of the data; part is "" for all of it, and then it is the figure that the Hub's metadata repeats.
         protocol: of benchmarks that were scored by more than one ("v2.0.0", "local pool"), "" for the only one.
         metric: "recall@10", "ndcg@10", "accuracy", ...; direction tells the two ways of retrieval apart.
-        value: a share from 0 to 1, or in `unit`. low, high: 95 % bootstrap interval, where there is one.
+        value: a share from 0 to 1, or in `unit`. low, high: 95 % interval, where there is one (bootstrap, or Wilson's of a share).
         ours: measured by this project's code; False for figures that the model's authors state.
         source: for ours the command that gives it again, for the authors' where it is printed (a URL or a paper's table).
         date: ISO day of the measurement. revision: of the model. notes: anything that the reader must know.
