@@ -2,7 +2,7 @@
 
 Three proofs, each by the path a user takes: pairs are written to files, opened with `open_pairs`, trained on with `train`.
 
-- artist: zoo-mini's recipe, shortened, without the emoji artist fxemoji; then fine-tuned on that artist's drawings.
+- artist: zoo-mini-v1's recipe, shortened, without the emoji artist fxemoji; then fine-tuned on that artist's drawings.
 - regions: the packaged zoo-mini, fine-tuned on things cut out of composed scenes and on blood cells under a microscope.
 - passages: MiniLM, a text embedder, fine-tuned on sentences of papers and their paragraphs, with mined hard negatives.
 
@@ -183,15 +183,13 @@ def tuned(base: str | Path, data: dict[str, Path], recipe: "Recipe", out: Path) 
 
 
 def without_artist(folder: Path) -> Path:
-    """zoo-mini's recipe, shortened, at 64 px alone, on everything but fxemoji.
+    """zoo-mini-v1's recipe, shortened, at 64 px alone, on everything but fxemoji.
 
-    The text tower is the packaged one, which was distilled from a text model and has seen no picture; pictures begin at
-    random weights.
+    The text tower is distilled from a text model and sees no picture; pictures begin at random weights.
     """
     from zoo.training import recipes, train
     from zoo.training.recipes.mini import Pictures, PictureSize, Regression
 
-    from zoo.loading import load_model
     from zoo.registry import build_model
     from zoo.tables import PACKS, READERS
     from zoo.tables.pack_files import read_pack
@@ -202,8 +200,7 @@ def without_artist(folder: Path) -> Path:
     rows = [(pack, row) for pack in PACKS for row in read_pack(pack, "train") if row.get("vendor") != "fxemoji"]
     pairs = [READERS[pack](row) for pack, row in rows]
     print(f"without-fxemoji: {len(pairs):,} pairs of {', '.join(PACKS)}", flush=True)
-    model = build_model("zoo-mini")
-    model.towers[1].load_state_dict(load_model("zoo-mini").towers[1].state_dict())
+    model = build_model("zoo-mini-v1")
     image = model.towers[0].encoder
     image.transform = replace(image.transform, size=(SCRATCH_SIDE, SCRATCH_SIDE))
     model.spec = replace(model.spec, image_size=SCRATCH_SIDE)
@@ -218,10 +215,9 @@ def without_artist(folder: Path) -> Path:
         "batch_size": 128,
         "warmup": 40,
         "ema": 0.98,
-        "distillation": None,
         "pictures": plan,
     }
-    recipe = recipes.zoo_mini(
+    recipe = recipes.zoo_mini_v1(
         regression=Regression(size=SCRATCH_SIDE), checkpoint_every=50, save_as="float32", **changes
     )
     train(model, pairs, recipe, out, name="without-fxemoji", resume=out.exists(), trackers=())

@@ -139,6 +139,7 @@ FACTS: dict[str, list[Any]] = {
     "adapter": [5, None, "retrieval"],
     "similarity": [5, None, "euclidean"],
     "attention": [5, "none"],
+    "recipe": [5, None],
 }
 # Not walked: what is an object of the zoo's own, or of any type.
 FREE = {"self", "texts", "options", "limits", "facts", "app", "columns"}

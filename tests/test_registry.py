@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from zoo.training.recipes import get_recipe
 
 import zoo
 from tests.every import every, standing_for
@@ -229,7 +230,9 @@ def test_facts_are_valid(name):
     assert all(0 < cut <= spec.dim for cut in spec.dims)
     assert not spec.prompts or "text" in spec.modalities
     assert spec.params > 0
-    assert spec.packaged or name.endswith("-test") == (not spec.hub_id)
+    assert sum(map(bool, (spec.packaged, spec.recipe, spec.hub_id, name.endswith("-test")))) == 1, (
+        "weights from one place"
+    )
     assert (Path(zoo.__file__).parent / "models" / f"{spec.family}.py").is_file()
 
 
@@ -381,6 +384,16 @@ def test_save_and_load_gives_equal_vectors(name, models, tmp_path):
 def test_a_test_model_has_nothing_to_load(name):
     with pytest.raises(MissingWeightsError, match=re.escape(f"build_model('{name}')")):
         zoo.load_model(name)
+
+
+@every("name", [name for name in NAMES if zoo.get_spec(name).recipe])
+def test_weights_that_a_recipe_makes_are_told_so(name):
+    spec = zoo.get_spec(name)
+    with pytest.raises(MissingWeightsError) as error:
+        zoo.load_model(name)
+    assert f"`zoo train --recipe {spec.recipe} --out runs/{name}`" in str(error.value)
+    assert f"load_model('./runs/{name}')" in str(error.value)
+    assert get_recipe(spec.recipe)().model == name
 
 
 def test_a_folder_without_weights_is_refused(models, tmp_path):

@@ -144,6 +144,7 @@ def write_model(
                 source="",
                 revision=None,
                 packaged=False,
+                recipe="",
                 prompts={**base.prompts, **trained_prompts(model, stages[-1])},
                 dims=_trained_cuts(loss, base.dim) or base.dims,
             )

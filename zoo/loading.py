@@ -187,7 +187,7 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
         with trusting():
             model = open_folder(_PACKAGED / spec.name, Opening(spec.name, ignore=opening.ignore))
     elif not spec.source and not spec.hub_id:
-        raise MissingWeightsError(f"{name} has no published weights (it is a test model); use build_model({name!r})")
+        raise MissingWeightsError(_unpublished(spec))
     else:
         warn_of_license(spec)
         revision = opening.revision or spec.revision
@@ -200,6 +200,16 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
         _check_parts(model, spec)
     model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision)
     return model
+
+
+def _unpublished(spec: ModelSpec) -> str:
+    """Why there is nothing to load, and what to do instead."""
+    if spec.recipe:
+        return (
+            f"{spec.name} has no published weights; make them with `{spec.training_command}`, then "
+            f"load_model('./{spec.trained_folder}'). build_model({spec.name!r}) gives the shape with random weights"
+        )
+    return f"{spec.name} has no published weights (it is a test model); use build_model({spec.name!r})"
 
 
 def is_folder(name: str | Path) -> bool:

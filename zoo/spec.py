@@ -34,7 +34,7 @@ def _limits(name: str, value: Any) -> Any:
 
 CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("name", "license", "hub_id", "demo", "source", "family", "similarity"), text),
-    **dict.fromkeys(("pooling", "projection", "adapter"), text),
+    **dict.fromkeys(("pooling", "projection", "adapter", "recipe"), text),
     **dict.fromkeys(("revision", "base", "paper", "default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
     **dict.fromkeys(("modalities", "languages"), texts),
@@ -86,6 +86,7 @@ class ModelSpec:
             keeps its norm; "maxsim", of one unit vector per token (late interaction).
         attention: whether a text backbone's tokens see each other "causal" or "bidirectional", where the checkpoint's own
             files do not say it; None where they do.
+        recipe: what makes its weights, where they are published nowhere: `zoo train --recipe <this>`; "" for all others.
 
     Raises:
         ArgumentError: a fact has another type. ValueError: a value that it cannot have, or two facts contradict.
@@ -118,6 +119,7 @@ class ModelSpec:
     adapter: str = ""
     similarity: Similarity = "cosine"
     attention: Attention | None = None
+    recipe: str = ""
 
     def __post_init__(self) -> None:
         for fact, check in CHECKS.items():
@@ -180,6 +182,16 @@ class ModelSpec:
         return in_words(self.languages)
 
     @property
+    def training_command(self) -> str:
+        """What makes the weights, as a shell has it; "" where they are published, or where there are none."""
+        return f"zoo train --recipe {self.recipe} --out {self.trained_folder}" if self.recipe else ""
+
+    @property
+    def trained_folder(self) -> str:
+        """Where `training_command` puts the weights, from the folder that it runs in."""
+        return f"runs/{self.name}"
+
+    @property
     def non_commercial(self) -> bool:
         """Whether the licence of its weights forbids commercial use, by its identifier."""
         return re.search(r"(^|[-: ])(nc|non-?commercial|research)\b", self.license) is not None
@@ -203,7 +215,7 @@ class ModelSpec:
         else:
             facts["format"] = self.format.to_dict()
         facts["media"] = limits_to_dict(self.media)
-        for name in ("media", "pooling", "projection", "adapter"):
+        for name in ("media", "pooling", "projection", "adapter", "recipe"):
             if not facts[name]:
                 del facts[name]
         if self.similarity == "cosine":

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from tests.training.train_support import without_plots
 SPECS, SHAPES, FAMILIES = (inputs.read(f"{name}.json") for name in ("specs", "shapes", "families"))
 FINGERPRINTS, VARIANTS = inputs.read("fingerprints.json"), inputs.read("variants.json")
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
+# Names that another model has now: what stands under them in these files is of the model that is called so since.
+RENAMED = {"zoo-mini": "zoo-mini-v1"}
+PLACE = ("name", "packaged", "recipe")  # facts that change with that
 FEW = {"clip-vit-b32-openai", "bge-small-en-v1.5", "gme-qwen2vl-2b", "siglip2-vit-b16-256", "zoo-mini"}
 # A million weights are written and read; and those whose configuration lies with a whole model.
 DEAR = {"clip-test", "image-test", "mobileclip-test", "siglip-test"} | (set(FINGERPRINTS) & set(FAMILIES))
@@ -56,7 +60,9 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
 
 @every("name", SPECS)
 def test_no_fact_of_a_model_has_changed(name: str) -> None:
-    assert zoo.ModelSpec.from_dict(SPECS[name]) == zoo.get_spec(name)
+    spec = zoo.get_spec(RENAMED.get(name, name))
+    stored = zoo.ModelSpec.from_dict(SPECS[name])
+    assert stored == (replace(spec, **{fact: getattr(stored, fact) for fact in PLACE}) if name in RENAMED else spec)
 
 
 def test_no_model_has_gone() -> None:
@@ -66,7 +72,7 @@ def test_no_model_has_gone() -> None:
 @pytest.mark.parametrize("name", standing_for(SHAPES, FEW))
 def test_what_decides_a_fingerprint_has_not_changed(name: str) -> None:
     """Of the real models, so that the indexes of those who use them stay valid: preprocessing, and names of tensors."""
-    assert inputs.shape_facts(name) == SHAPES[name]
+    assert inputs.shape_facts(RENAMED.get(name, name)) == SHAPES[name]
 
 
 # ------------------------------------------------------------------------------------------------- the test models

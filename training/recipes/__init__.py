@@ -7,7 +7,7 @@ from typing import Any
 from ..adapters import Lora
 from ..errors import RecipeError
 from ..recipe import Recipe
-from .mini import MiniRecipe, mini_test, zoo_mini
+from .mini import MiniRecipe, mini_test, zoo_mini, zoo_mini_v1
 from .pairs import (
     composed,
     distilled,
@@ -48,6 +48,7 @@ __all__ = [
     "umarvel_stages",
     "vlm2vec",
     "zoo_mini",
+    "zoo_mini_v1",
 ]
 
 RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
@@ -68,6 +69,7 @@ RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
     "umarvel": umarvel_stages,
     "instructcir": instructcir_stages,
     "zoo-mini": zoo_mini,
+    "zoo-mini-v1": zoo_mini_v1,
     "mini-test": mini_test,
 }
 

@@ -67,7 +67,9 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
     opened = isinstance(where, Path) or is_source(where) or where.startswith((".", "/", "~")) or LIKE in where
     spec = load_model(where, device="cpu", ignore=arguments.ignore).spec if opened else get_spec(where)
     shorter = [cut for cut in spec.dims if cut != spec.dim]
-    opener = "load_model" if opened or spec.hub_id or spec.source or spec.packaged else "build_model"
+    made = f"./{spec.trained_folder}" if spec.recipe and not opened else ""
+    loads = opened or spec.hub_id or spec.source or spec.packaged or spec.recipe
+    opener = "load_model" if loads else "build_model"
     return spec, {
         "name": spec.name,
         "reads": ", ".join(sorted(spec.modalities)),
@@ -84,7 +86,8 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "from": (arguments.name if opened else "")
         or spec.source
         or spec.hub_id
-        or ("inside the package" if spec.packaged else "random weights, for tests"),
+        or ("inside the package" if spec.packaged else "")
+        or (f"no published weights; made by: {spec.training_command}" if spec.recipe else "random weights, for tests"),
         "revision": spec.revision,
         "base": spec.base,
         "paper": spec.paper,
@@ -92,8 +95,8 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "default prompt": spec.default_prompt_name,
         **{f"prompt of a {role}": name for role, name in spec.roles.items()},
         **{row: words for row, words in reading_rows(spec).items() if row != "one item"},
-        "in Python": f'zoo.{opener}("{spelled(arguments.name)}").encode(["a red motorbike"])',
-        "in a shell": f'zoo encode "a red motorbike" --model {shlex.quote(arguments.name)}'
+        "in Python": f'zoo.{opener}("{made or spelled(arguments.name)}").encode(["a red motorbike"])',
+        "in a shell": f'zoo encode "a red motorbike" --model {shlex.quote(made or arguments.name)}'
         if opener == "load_model"
         else None,
     }

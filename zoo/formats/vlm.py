@@ -196,7 +196,7 @@ def _assembled(
     dim = like.dim if like.projection else encoder.width
     dim = projection.out_features if projection is not None else dim
     head = Linear(encoder.width, dim, bias=True) if like.projection else Identity()
-    facts = {"name": name, "packaged": False, "source": "", "hub_id": "", "revision": None}
+    facts = {"name": name, "packaged": False, "source": "", "hub_id": "", "revision": None, "recipe": ""}
     spec = replace(like, **facts, dim=dim, dims=tuple(cut for cut in like.dims if cut <= dim))
     model = Embedder(spec, [Tower(encoder, pooler, head)])
     model.spec = replace(spec, params=sum(p.numel() for p in model.parameters()))

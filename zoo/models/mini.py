@@ -1,4 +1,4 @@
-"""zoo-mini: a small dual tower trained from scratch by `training/`, inside the package: works without any network."""
+"""zoo-mini: a small dual tower inside the package, works without any network; zoo-mini-v1: what it was at first."""
 
 from pathlib import Path
 
@@ -31,6 +31,21 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
 
 @register_model(dim=256, params=12_256_632, image_size=112, max_tokens=128, packaged=True, languages=("en",), **FACTS)
 def zoo_mini(spec: ModelSpec) -> Embedder:
+    return mini_towers(spec, "resnet10t", rows=27_624)
+
+
+@register_model(
+    name="zoo-mini-v1",
+    dim=256,
+    params=12_256_632,
+    image_size=112,
+    max_tokens=128,
+    recipe="zoo-mini-v1",
+    languages=("en",),
+    **FACTS,
+)
+def zoo_mini_v1(spec: ModelSpec) -> Embedder:
+    """Trained from scratch; its weights were in the package until those of a pretrained trunk took their place."""
     return mini_towers(spec, "resnet10t", rows=27_624)
 
 

@@ -167,6 +167,7 @@ def _renamed(
         revision=None,
         source="",
         packaged=False,
+        recipe="",
         base=base,
         license=license or old.license,
     )

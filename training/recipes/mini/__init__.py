@@ -6,14 +6,28 @@ from typing import Any
 from .plans import Distillation, Pictures, PictureSize, Regression
 from .recipe import MiniRecipe
 
-__all__ = ["Distillation", "MiniRecipe", "PictureSize", "Pictures", "Regression", "mini_test", "zoo_mini"]
+__all__ = [
+    "Distillation",
+    "MiniRecipe",
+    "PictureSize",
+    "Pictures",
+    "Regression",
+    "mini_test",
+    "zoo_mini",
+    "zoo_mini_v1",
+]
 
 
 def zoo_mini(**changes: Any) -> MiniRecipe:
-    """The packaged default: text distilled and held still, pictures brought to it, small ones first, then regression."""
+    """The packaged default."""
+    return replace(zoo_mini_v1(model="zoo-mini", name="zoo-mini"), **changes)
+
+
+def zoo_mini_v1(**changes: Any) -> MiniRecipe:
+    """From scratch: text distilled and held still, pictures brought to it, small ones first, then regression."""
     recipe = MiniRecipe(
-        model="zoo-mini",
-        name="zoo-mini",
+        model="zoo-mini-v1",
+        name="zoo-mini-v1",
         steps=1900,
         batch_size=256,
         lr=2e-3,

@@ -117,6 +117,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "revision": f"`{spec.revision}`" if spec.revision else "",
         "starts from": spec.base or "",
         "opened as": f"`{spec.source}`" if spec.source else "",
+        "made by": f"`{spec.training_command}`; its weights are not published" if spec.recipe else "",
         "family": _home("zoo.models", "zoo/models", spec.family),
         "demo": _home("zoo.demos", "demos", spec.demo) or f"`{spec.demo}`",
     }
@@ -174,7 +175,7 @@ def summary(spec: ModelSpec, *, weights: bool | None = None) -> str:
         *others, last = ["texts", "pictures", *(["films"] if "video" in spec.modalities else [])]
         what = f"Vision-language embedder: one backbone reads {', '.join(others)} and {last}"
         what += ", alone or together" if spec.format.mixed else ""
-    if not (bool(spec.hub_id or spec.packaged) if weights is None else weights):
+    if not (bool(spec.hub_id or spec.packaged or spec.recipe) if weights is None else weights):
         return f"{what}, tiny and with random weights: it exists for tests and for writing code without a network."
     if spec.similarity == "maxsim":
         return f"{what}; a vector of {spec.dim} numbers for every token, unit length, compared by late interaction."
@@ -188,6 +189,8 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
     Args:
         opened: what `load_model` is given; by default the registered name.
     """
+    if opened is None and spec.recipe:
+        opened = f"./{spec.trained_folder}"
     opener = "build_model" if opened is None and not spec.hub_id and not spec.packaged else "load_model"
     composed = spec.format is not None and spec.format.mixed
     imported = ", ".join(sorted([opener, *(["Item"] if composed else [])]))

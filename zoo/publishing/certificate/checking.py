@@ -202,7 +202,8 @@ def _fetched(where: str | Path) -> tuple[Path | None, frozenset[str]]:
             # The authors' repository is not ours: it has no certificate, and its layout is not self-contained.
             return None, frozenset()
         if not spec.source and not spec.hub_id:
-            raise MissingWeightsError(f"{where} has no published weights (it is a test model); verify a folder of it")
+            how = f"`{spec.training_command}` makes them" if spec.recipe else "it is a test model"
+            raise MissingWeightsError(f"{where} has no published weights ({how}); verify a folder of it")
         where, revision = spec.source or f"hf:{spec.hub_id}", spec.revision
     if not where.startswith("hf:"):
         return None, frozenset()

@@ -13,7 +13,7 @@ from zoo.spec import ModelSpec
 
 ROLES: tuple[Role, ...] = ("query", "document")
 # Facts that a copy of a folder may change without being another model.
-_PLACE = ("name", "hub_id", "revision", "source", "packaged")
+_PLACE = ("name", "hub_id", "revision", "source", "packaged", "recipe")
 
 
 def role_text(spec: ModelSpec, role: Role) -> str:
