@@ -173,6 +173,12 @@ def interval(count: int, total: int, *, level: float = 0.95) -> Interval:
     return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
+def bounds(share: float, total: int) -> dict[str, float]:
+    """The ends of `interval` as a result takes them, of a share that was counted over `total` queries."""
+    found = interval(round(share * total), total)
+    return {"low": found.low, "high": found.high}
+
+
 def row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
     """`(start, stop)` of blocks of rows, so that a block of a wide matrix stays small."""
     step = max(1, _BLOCK // max(1, columns))

@@ -66,15 +66,38 @@ class Score:
     extra: dict[str, float] = field(default_factory=dict)
 
 
-def evaluate_pack(model: Embedder, benchmark: Benchmark, split: str = "test") -> list[Score]:
+@dataclass(frozen=True)
+class Encoded:
+    """A split of a pack and the vectors of its images, which several evaluations share.
+
+    Attributes:
+        rows: as the pack has them. vectors: of their images, `(rows, D)`.
+    """
+
+    rows: list[dict[str, Any]]
+    vectors: Tensor
+
+
+def encode_pack(model: Embedder, pack: str, split: str = "test") -> Encoded:
+    """Embeds the images of a split, once for all that is measured on them."""
+    need_one_vector(model.spec, "a benchmark of the zoo")
+    rows = read_pack(pack, split)
+    return Encoded(rows, model.encode([row["image"] for row in rows]))
+
+
+def evaluate_pack(
+    model: Embedder, benchmark: Benchmark, split: str = "test", encoded: Encoded | None = None
+) -> list[Score]:
     """Scores of every source of a pack, and of all together where there are several.
 
     Image → text ranks the distinct texts of the part; text → image asks with each distinct text, and every picture
     that has it is relevant.
+
+    Args:
+        encoded: the images of the split, where they have been embedded.
     """
-    need_one_vector(model.spec, "a benchmark of the zoo")
-    rows = read_pack(benchmark.pack, split)
-    vectors = model.encode([row["image"] for row in rows])
+    encoded = encoded or encode_pack(model, benchmark.pack, split)
+    rows, vectors = encoded.rows, encoded.vectors
     parts: dict[str, list[int]] = {ALL: list(range(len(rows)))}
     for position, row in enumerate(rows):
         if benchmark.source:
@@ -104,12 +127,17 @@ def _score(model: Embedder, benchmark: Benchmark, source: str, rows: Sequence[di
     )
 
 
-def evaluate_descriptions(model: Embedder, split: str = "test") -> dict[int, float]:
-    """Recall by k of grocery photos asked for by their product's shop description: real prose, one per product."""
-    rows = [row for row in read_pack("photos", split) if row["source"] == "grocery" and row["description"]]
-    queries = sorted({row["description"] for row in rows})
-    similarity = model.encode(queries) @ model.encode([row["image"] for row in rows]).T
-    return hits(similarity, same(queries, [row["description"] for row in rows]), KS)
+def evaluate_descriptions(model: Embedder, split: str = "test", encoded: Encoded | None = None) -> dict[int, float]:
+    """Recall by k of grocery photos asked for by their product's shop description: real prose, one per product.
+
+    Args:
+        encoded: the photos of the split, where they have been embedded.
+    """
+    encoded = encoded or encode_pack(model, "photos", split)
+    chosen = [i for i, row in enumerate(encoded.rows) if row["source"] == "grocery" and row["description"]]
+    texts = [encoded.rows[i]["description"] for i in chosen]
+    queries = sorted(set(texts))
+    return hits(model.encode(queries) @ encoded.vectors[chosen].T, same(queries, texts), KS)
 
 
 def evaluate_queries(model: Embedder, file: Path, split: str = "test") -> dict[str, Any]:
