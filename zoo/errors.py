@@ -213,6 +213,10 @@ class MissingPackError(ZooError):
     """A data pack is not where training, evaluation or a test looked for it."""
 
 
+class InvalidQueriesError(ZooError, ValueError):
+    """A file holds no free-form queries that can be asked of the data packs; the message names it, and what is wrong."""
+
+
 class NoResultError(ZooError):
     """A task gave no figure: its data cannot be had, or the model does not read it."""
 

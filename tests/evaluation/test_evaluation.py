@@ -20,10 +20,7 @@ from zoo.evaluation.packs import (
     BENCHMARKS,
     evaluate_descriptions,
     evaluate_pack,
-    evaluate_queries,
     pack_results,
-    query_results,
-    query_table,
 )
 from zoo.evaluation.results import FILE, Result, read_results, write_results
 from zoo.publishing.cards import check, find
@@ -87,23 +84,6 @@ def test_descriptions_by_hand(packs):
     assert evaluate_descriptions(Named())[1] == pytest.approx(0.5)
 
 
-def test_queries_by_hand(packs):
-    file = packs / "queries.json"
-    file.write_text(json.dumps([{"query": "an apple", "labels": ["apple"]}, {"query": "hat", "labels": ["pear"]}]))
-    found = evaluate_queries(Named(), file)
-    assert found["hit@1"] == 0.5
-    assert found["hit@5"] == 1.0
-    assert found["precision@10"] == pytest.approx((2 / 4 + 1 / 4) / 2)
-    assert found["first"] == [("an apple", "apple", True), ("hat", "hat", False)]
-
-
-def test_queries_with_unknown_labels(packs):
-    file = packs / "queries.json"
-    file.write_text(json.dumps([{"query": "an apple", "labels": ["aple"]}]))
-    with pytest.raises(ValueError, match=r"names labels that no photo of test has: \['aple'\]"):
-        evaluate_queries(Named(), file)
-
-
 def test_missing_pack_names_the_variable(packs, capsys):
     with pytest.raises(MissingPackError, match="set ZOO_DATA"):
         read_pack("emoji", "test")
@@ -125,20 +105,6 @@ def test_scores_become_results(packs):
     }
     assert {(r.dataset, r.part, r.split, r.notes) for r in results} == {("photos", "", "test", "4 pictures, 3 texts")}
     assert {r.part for score in parts for r in pack_results(score, "test", "x")} == {"grocery", "clothing"}
-
-
-def test_query_results_and_table(packs):
-    file = packs / "queries.json"
-    file.write_text(json.dumps([{"query": "an apple", "labels": ["apple"]}, {"query": "hat", "labels": ["pear"]}]))
-    found = evaluate_queries(Named(), file)
-    values = {r.metric: r.value for r in query_results(found, "test", "x")}
-    assert values == {
-        "hit@1": 0.5,
-        "hit@5": 1.0,
-        "precision@10": pytest.approx(3 / 8),
-        "precision by chance": pytest.approx(3 / 8),
-    }
-    assert query_table(found).splitlines()[-2:] == ["| an apple | apple | yes |", "| hat | hat | no |"]
 
 
 CARD = """---

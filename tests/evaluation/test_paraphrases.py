@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.every import every
-from zoo.evaluation.packs import BENCHMARKS, QUERIES
+from zoo.evaluation.packs import BENCHMARKS
+from zoo.evaluation.queries import QUERIES
 
 ENTRIES = json.loads(QUERIES.read_text(encoding="utf-8"))
 FIRST = [entry for entry in ENTRIES if entry.get("group") == "first 48"]

@@ -1,8 +1,9 @@
 """Measure a model on data packs, on mteb's tasks and on pairs of your own, with results in the form that cards show.
 
-TASKS are names of our data packs (photos, emoji, symbols), of tasks of mteb (NanoArguAnaRetrieval) or of its
-benchmarks ("ViDoRe(v2)"); `--list` shows all. Packs are read from the folder in the environment variable ZOO_DATA;
-mteb's tasks load their data from the Hugging Face Hub once, and need `pip install "embedding-zoo[eval]"`.
+TASKS are names of our data packs (photos, emoji, symbols, composed), of the free-form queries over them (paraphrases), of
+tasks of mteb (NanoArguAnaRetrieval) or of its benchmarks ("ViDoRe(v2)"); `--list` shows all. Packs are read from the folder
+in the environment variable ZOO_DATA; mteb's tasks load their data from the Hugging Face Hub once, and need
+`pip install "embedding-zoo[eval]"`.
 
 --pairs takes what `zoo train` takes (a .csv, .tsv, .jsonl, .parquet or .tar file, a folder, hf:ORG/NAME) with the same
 options, and measures recall@1, 5 and 10, nDCG@10 and MRR both ways with 95 % intervals: on the test rows where there is a
@@ -33,7 +34,7 @@ from zoo.cli._shared import (
 )
 
 EXAMPLES = (
-    "zoo eval zoo-mini --tasks photos,emoji",
+    "zoo eval zoo-mini --tasks photos,emoji,paraphrases",
     "zoo eval zoo-mini --tasks photos --split val --out results.json",
     "zoo eval bge-small-en-v1.5 --tasks NanoArguAnaRetrieval,STSBenchmark --out results.json",
     "zoo eval ./runs/mine --tasks 'ViDoRe(v2)' --device cuda",

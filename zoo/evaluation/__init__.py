@@ -1,7 +1,7 @@
 """Evaluation: metrics over similarities, pairs of one's own, the data packs, and mteb's tasks; results in one form for cards.
 
-`find_jobs` finds a task by name and `measure` gives its `Result`s; what they call has a file each: packs, composed, mteb. Pairs
-are measured by `evaluate_pairs`, graded ones by `evaluate_graded`, and `calibrate` says how similar a good match is.
+`find_jobs` finds a task by name and `measure` gives its `Result`s; what they call has a file each: packs, queries, composed,
+mteb. Pairs are measured by `evaluate_pairs`, graded ones by `evaluate_graded`, and `calibrate` says how similar a good match is.
 """
 
 from importlib import import_module
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.graded import GradedScores, compare_graded, evaluate_graded
     from zoo.evaluation.packs import evaluate_pack
     from zoo.evaluation.pairs import PairScores, compare, evaluate_pairs
+    from zoo.evaluation.queries import evaluate_queries, query_scores
     from zoo.evaluation.results import Result, read_results, write_results
     from zoo.evaluation.tasks import find_jobs, known_tasks, measure
 
@@ -27,9 +28,11 @@ __all__ = [
     "evaluate_graded",
     "evaluate_pack",
     "evaluate_pairs",
+    "evaluate_queries",
     "find_jobs",
     "known_tasks",
     "measure",
+    "query_scores",
     "read_results",
     "write_results",
 ]
@@ -46,9 +49,11 @@ _LAZY = {
     "evaluate_graded": "graded",
     "evaluate_pack": "packs",
     "evaluate_pairs": "pairs",
+    "evaluate_queries": "queries",
     "find_jobs": "tasks",
     "known_tasks": "tasks",
     "measure": "tasks",
+    "query_scores": "queries",
     "read_results": "results",
     "write_results": "results",
 }

@@ -1,6 +1,7 @@
 """`python -m zoo.evaluation NAME`: measures a model on the data packs; with --card it keeps the figures and sets the card's tables."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,15 +12,12 @@ from zoo.evaluation.composed import composed_results
 from zoo.evaluation.figures import figures
 from zoo.evaluation.packs import (
     BENCHMARKS,
-    QUERIES,
     description_results,
     evaluate_descriptions,
     evaluate_pack,
-    evaluate_queries,
     pack_results,
-    query_results,
-    query_table,
 )
+from zoo.evaluation.queries import PARAPHRASES, QUERIES, evaluate_queries, query_results, query_scores, query_table
 from zoo.evaluation.results import Result
 from zoo.evaluation.speed import speed, speed_results
 from zoo.loading import load_model
@@ -33,6 +31,8 @@ EPILOG = """examples:
   python -m zoo.evaluation zoo-mini --card                             keep them: results/zoo-mini.json, and the card
   python -m zoo.evaluation ./runs/mine --packs photos                  a model in a folder, one pack
   python -m zoo.evaluation ./runs/mine --packs composed                a picture and a change in words
+  python -m zoo.evaluation zoo-mini --packs paraphrases                the free-form queries: docs/paraphrases.md
+  python -m zoo.evaluation zoo-mini --packs photos --queries mine.json  queries of one's own beside a pack
 
 The packs are read from the folder in the environment variable ZOO_DATA, by default ../shared/data beside the checkout.
 """
@@ -47,10 +47,11 @@ def measure(
     results, table = [result for score in scores for result in pack_results(score, split, source)], ""
     if "photos" in packs:
         results += description_results(evaluate_descriptions(model, split), split, source)
-        if queries is not None:
-            found = evaluate_queries(model, queries, split)
-            results += query_results(found, split, source)
-            table = query_table(found)
+    if queries is not None:
+        answers = evaluate_queries(model, queries, split)
+        again = source if queries == QUERIES else f"{source} --queries {shlex.quote(str(queries))}"
+        results += query_results(query_scores(answers), queries.stem, split, again)
+        table = query_table(answers)
     if COMPOSED in packs:
         results += composed_results(model, split, source)
     if timed:
@@ -67,11 +68,18 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    known = [*(benchmark.pack for benchmark in BENCHMARKS), COMPOSED]
+    known = [*(benchmark.pack for benchmark in BENCHMARKS), COMPOSED, PARAPHRASES]
     parser.add_argument("model", help="any name or folder that load_model opens")
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
-    parser.add_argument("--packs", nargs="+", default=known, choices=known)
-    parser.add_argument("--queries", type=Path, help="JSON of free-form queries (default: those of the package)")
+    parser.add_argument(
+        "--packs",
+        nargs="+",
+        choices=known,
+        help=f"what to measure (default: all; {PARAPHRASES}, the free-form queries of the package, are of the test split only)",
+    )
+    parser.add_argument(
+        "--queries", type=Path, metavar="FILE", help=f"JSON of free-form queries, in place of {PARAPHRASES}"
+    )
     parser.add_argument("--no-speed", action="store_true", help="leave the timing out")
     parser.add_argument(
         "--card",
@@ -81,13 +89,17 @@ def main(arguments: list[str] | None = None) -> int:
         help="keep the figures in the results file of this card, and set its tables anew (default: the model's own card)",
     )
     options = parser.parse_args(arguments)
-    queries = options.queries or QUERIES
+    packs = options.packs or known
+    if options.packs is None and options.split != "test" and options.queries is None:
+        packs = [pack for pack in known if pack != PARAPHRASES]
+        print(f"zoo.evaluation: {PARAPHRASES} left out: their labels are those of the test split", file=sys.stderr)
+    queries = options.queries or (QUERIES if PARAPHRASES in packs else None)
     try:
         card = None if options.card is None else card_of(options.model, options.card)
         model = load_model(options.model)
         source = f"python -m zoo.evaluation {options.model}"
         source += "" if options.split == "test" else f" --split {options.split}"
-        results, table = measure(model, options.split, options.packs, queries, not options.no_speed, source)
+        results, table = measure(model, options.split, packs, queries, not options.no_speed, source)
         if card is not None:
             write_card(*card, results, table, source)
             if card[0].name != "README.md":

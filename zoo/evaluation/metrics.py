@@ -84,10 +84,15 @@ def ndcg(places: Tensor, counts: Tensor) -> Tensor:
     return (places * discount).sum(1) / ideal
 
 
-def precision(similarity: Tensor, relevant: Tensor, k: int = 10) -> float:
-    """Mean share of relevant candidates among the k best of every query."""
+def precisions(similarity: Tensor, relevant: Tensor, k: int = 10) -> Tensor:
+    """Share of relevant candidates among the k best of every query `(queries,)`."""
     top = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
-    return float(relevant.gather(1, top).float().mean())
+    return relevant.gather(1, top).float().mean(1)
+
+
+def precision(similarity: Tensor, relevant: Tensor, k: int = 10) -> float:
+    """Mean of `precisions` over the queries."""
+    return float(precisions(similarity, relevant, k).mean())
 
 
 def accuracy(similarity: Tensor, labels: Tensor) -> float:

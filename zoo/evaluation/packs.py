@@ -1,16 +1,14 @@
-"""The data packs as benchmarks: retrieval both ways and zero-shot accuracy, per source, and free-form queries."""
+"""The data packs as benchmarks: retrieval both ways and zero-shot accuracy, per source."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.evaluation.metrics import accuracy, hits, precision, same
+from zoo.evaluation.metrics import accuracy, hits, same
 from zoo.evaluation.results import Result, today
 from zoo.spec import need_one_vector
 from zoo.tables.pack_files import read_pack
@@ -19,7 +17,6 @@ KS = (1, 5, 10)
 ALL = "all"
 RETRIEVAL, ZERO_SHOT = "image-text-retrieval", "zero-shot-image-classification"
 IMAGE_TO_TEXT, TEXT_TO_IMAGE = "image → text", "text → image"
-QUERIES = Path(__file__).parent / "paraphrases.json"  # free-form queries, and which labels answer them
 
 
 @dataclass(frozen=True)
@@ -140,37 +137,6 @@ def evaluate_descriptions(model: Embedder, split: str = "test", encoded: Encoded
     return hits(model.encode(queries) @ encoded.vectors[chosen].T, same(queries, texts), KS)
 
 
-def evaluate_queries(model: Embedder, file: Path, split: str = "test") -> dict[str, Any]:
-    """Hand-written queries over all photos of a split: how often a photo with an acceptable label comes first, among
-    the best five, and what share of the best ten has one; and the same for each query.
-
-    Args:
-        file: JSON list of {"query": text, "labels": [acceptable values of the pack's `label`]}.
-    """
-    wanted = json.loads(file.read_text(encoding="utf-8"))
-    rows = read_pack("photos", split)
-    labels = [row["label"] for row in rows]
-    missing = sorted({label for entry in wanted for label in entry["labels"]} - set(labels))
-    if missing:
-        raise ValueError(f"{file} names labels that no photo of {split} has: {missing[:5]}")
-    similarity = model.encode([entry["query"] for entry in wanted]) @ model.encode([row["image"] for row in rows]).T
-    relevant = torch.stack([same(entry["labels"], labels).any(0) for entry in wanted])
-    found = hits(similarity, relevant, (1, 5))
-    first = similarity.argmax(1).tolist()
-    return {
-        "queries": len(wanted),
-        "photos": len(rows),
-        "hit@1": found[1],
-        "hit@5": found[5],
-        "precision@10": precision(similarity, relevant, 10),
-        "chance precision": float(relevant.float().mean()),
-        "first": [
-            (entry["query"], labels[best], bool(relevant[i, best]))
-            for i, (entry, best) in enumerate(zip(wanted, first, strict=True))
-        ],
-    }
-
-
 # ---------------------------------------------------------------------------------------------------- as results
 
 
@@ -210,37 +176,3 @@ def description_results(recalls: dict[int, float], split: str, source: str) -> l
         )
         for k, value in recalls.items()
     ]
-
-
-def query_results(found: dict[str, Any], split: str, source: str) -> list[Result]:
-    """The figures of the free-form queries."""
-    notes = f"{found['queries']:,} queries, {found['photos']:,} pictures"
-    metrics = {"hit@1": "hit@1", "hit@5": "hit@5", "precision@10": "precision@10"}
-    metrics["chance precision"] = "precision by chance"
-    return [
-        Result(
-            "photos",
-            RETRIEVAL,
-            metric,
-            found[key],
-            split=split,
-            part="free-form queries",
-            direction=TEXT_TO_IMAGE,
-            source=source,
-            date=today(),
-            notes=notes,
-        )
-        for key, metric in metrics.items()
-    ]
-
-
-def query_table(found: dict[str, Any]) -> str:
-    """What each free-form query finds first, as Markdown."""
-    lines = [
-        "### Free-form queries, one by one",
-        "",
-        "| query | label of the first photo | acceptable |",
-        "| --- | --- | --- |",
-        *(f"| {query} | {label} | {'yes' if right else 'no'} |" for query, label, right in found["first"]),
-    ]
-    return "\n".join(lines)

@@ -51,9 +51,11 @@ class Job:
 def known_tasks(pattern: str = "*") -> list[Known]:
     """Packs, benchmarks and tasks whose names match a shell pattern, whatever the case; without mteb only the packs."""
     from zoo.evaluation.packs import BENCHMARKS
+    from zoo.evaluation.queries import PARAPHRASES
 
     known = [Known(b.pack, "image+text", "data pack: retrieval, zero-shot") for b in BENCHMARKS]
     known.append(Known(COMPOSED, "image+text", "data pack: a picture and a change in words → picture"))
+    known.append(Known(PARAPHRASES, "image+text", "free-form queries over the packs photos and emoji"))
     if (mteb := _mteb()) is not None:
         from mteb.get_tasks import TASK_LIST
 
@@ -75,8 +77,10 @@ def find_jobs(names: list[str], split: str | None = None) -> list[Job]:
         UnknownTaskError: a name is no pack, task or benchmark; MissingPackError: a pack's data is not there.
     """
     from zoo.evaluation.packs import BENCHMARKS
+    from zoo.evaluation.queries import PARAPHRASES
 
-    packs = {benchmark.pack: partial(_pack_job, benchmark) for benchmark in BENCHMARKS} | {COMPOSED: _composed_job}
+    packs = {benchmark.pack: partial(_pack_job, benchmark) for benchmark in BENCHMARKS}
+    packs |= {COMPOSED: _composed_job, PARAPHRASES: _queries_job}
     jobs: dict[str, Job] = {}
     for name in names:
         found = [packs[name](split)] if name in packs else _mteb_jobs(name, split)
@@ -170,6 +174,29 @@ def _composed_job(asked: str | None) -> Job:
 
     content = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     return Job(COMPOSED, f"{COMPOSED}-{split}-{content}-{__version__}", str(file), asked, run)
+
+
+def _queries_job(asked: str | None) -> Job:
+    from zoo._version import __version__
+    from zoo.errors import MissingPackError
+    from zoo.evaluation.queries import PARAPHRASES, QUERIES, read_queries
+
+    split, folder = asked or "test", packs_folder()
+    files = [folder / pack / f"{split}.parquet" for pack in sorted({query.pack for query in read_queries(QUERIES)})]
+    if missing := [file for file in files if not file.is_file()]:
+        raise MissingPackError(f"{missing[0]} does not exist; set ZOO_DATA to the folder that holds it")
+
+    def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
+        from zoo.evaluation.queries import evaluate_queries, query_results, query_scores
+
+        return query_results(query_scores(evaluate_queries(model, QUERIES, split)), PARAPHRASES, split, "")
+
+    content = hashlib.sha256()
+    for file in (QUERIES, *files):
+        with file.open("rb") as data:
+            content.update(hashlib.file_digest(data, "sha256").digest())
+    key = f"{PARAPHRASES}-{split}-{content.hexdigest()[:12]}-{__version__}"
+    return Job(PARAPHRASES, key, ", ".join(map(str, files)), asked, run)
 
 
 def _mteb_jobs(name: str, split: str | None) -> list[Job]:
