@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import zoo
-from zoo.evaluation.packs import ALL, BENCHMARKS, QUERIES, evaluate_pack, evaluate_queries
+from zoo.evaluation.packs import ALL, BENCHMARKS, evaluate_pack
+from zoo.evaluation.queries import QUERIES, evaluate_queries, query_scores
 
 WEIGHTS = Path(zoo.__file__).parent / "weights" / "zoo-mini"
 PHOTOS, EMOJI, _ = BENCHMARKS
@@ -82,7 +83,9 @@ def test_beats_the_floor_on_unseen_emoji(model, pack):
 
 @pytest.mark.slow
 def test_free_words_find_photos(model, pack):
+    """By the 48 queries whose figures the card states; the others were written for what comes after this model."""
     pack("photos")
-    found = evaluate_queries(model, QUERIES)
-    assert found["hit@5"] >= QUERY_HIT_5
-    assert found["precision@10"] >= QUERY_PRECISION > 20 * found["chance precision"]
+    pack("emoji")
+    first = next(score for score in query_scores(evaluate_queries(model, QUERIES)) if score.part == "first 48")
+    assert first.hits[5].value >= QUERY_HIT_5
+    assert first.precision.value >= QUERY_PRECISION > 20 * first.chance
