@@ -12,7 +12,7 @@ from tests.evaluation.test_evaluation import Named, photo
 from zoo.errors import InvalidQueriesError, MissingPackError
 from zoo.evaluation.__main__ import main
 from zoo.evaluation.metrics import interval
-from zoo.evaluation.packs import ALL
+from zoo.evaluation.packs import ALL, encode_pack
 from zoo.evaluation.queries import evaluate_queries, query_results, query_scores, query_table, read_queries
 from zoo.evaluation.tasks import find_jobs, known_tasks
 
@@ -60,6 +60,21 @@ def test_each_query_searches_its_pack(packs):
     assert [answer.rank for answer in answers] == [1, 1, 4, 2]
     assert [answer.precision for answer in answers] == [2 / 4, 1 / 2, 1 / 4, 1 / 2]
     assert [answer.chance for answer in answers] == [2 / 4, 1 / 2, 1 / 4, 1 / 2]
+
+
+def test_images_that_have_been_embedded_are_not_embedded_again(packs):
+    file = written(packs, ASKED)
+    expected = evaluate_queries(Named(), file)
+    encoded = {pack: encode_pack(Named(), pack) for pack in ("photos", "emoji")}
+
+    class OfText(Named):
+        def encode(self, inputs):
+            assert all(isinstance(value, str) for value in inputs)
+            return super().encode(inputs)
+
+    assert evaluate_queries(OfText(), file, encoded=encoded) == expected
+    with pytest.raises(AssertionError):
+        evaluate_queries(OfText(), file, encoded={"photos": encoded["photos"]})
 
 
 def test_parts_are_counted_apart(packs):

@@ -1,16 +1,17 @@
 """Free-form queries over the images of the data packs: those of the package (docs/paraphrases.md) or of a file of one's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from zoo.embedder import Embedder
 from zoo.errors import InvalidQueriesError
 from zoo.evaluation.metrics import Interval, bootstrap, first_ranks, interval, precisions, same
-from zoo.evaluation.packs import ALL, BENCHMARKS, RETRIEVAL, TEXT_TO_IMAGE
+from zoo.evaluation.packs import ALL, BENCHMARKS, RETRIEVAL, TEXT_TO_IMAGE, Encoded
 from zoo.evaluation.results import Result, today
 from zoo.spec import need_one_vector
 from zoo.strangers.schema import check, parse
@@ -101,16 +102,23 @@ def read_queries(file: Path) -> list[Query]:
     return asked
 
 
-def evaluate_queries(model: Embedder, file: Path, split: str = "test") -> list[Answer]:
+def evaluate_queries(
+    model: Embedder, file: Path, split: str = "test", encoded: Mapping[str, Encoded] | None = None
+) -> list[Answer]:
     """What each query of a file finds among the images of its pack, in the file's order.
+
+    Args:
+        encoded: by pack the images of the split, where they have been embedded.
 
     Raises:
         InvalidQueriesError: as `read_queries`, or the split has no image of a label. MissingPackError: no such pack or split.
     """
     need_one_vector(model.spec, "a benchmark of the zoo")
     asked = read_queries(file)
-    packs = {pack: read_pack(pack, split) for pack in dict.fromkeys(query.pack for query in asked)}
-    labels = {pack: [_PACKS[pack].label(row) for row in rows] for pack, rows in packs.items()}
+    encoded = dict(encoded or {})
+    packs = dict.fromkeys(query.pack for query in asked)
+    rows = {pack: encoded[pack].rows if pack in encoded else read_pack(pack, split) for pack in packs}
+    labels = {pack: [_PACKS[pack].label(row) for row in of] for pack, of in rows.items()}
     known = {(pack, label) for pack, of in labels.items() for label in of}
     if missing := sorted({(query.pack, label) for query in asked for label in query.labels} - known):
         named = ", ".join(f"{label!r} of {pack}" for pack, label in missing[:5])
@@ -119,15 +127,16 @@ def evaluate_queries(model: Embedder, file: Path, split: str = "test") -> list[A
             "that the queries were written for (those of the package: test)"
         )
     answers: dict[int, Answer] = {}
-    for pack, rows in packs.items():
+    for pack in packs:
         places = [place for place, query in enumerate(asked) if query.pack == pack]
-        found = _answers(model, [asked[place] for place in places], [row["image"] for row in rows], labels[pack])
+        images = encoded[pack].vectors if pack in encoded else model.encode([row["image"] for row in rows[pack]])
+        found = _answers(model, [asked[place] for place in places], images, labels[pack])
         answers.update(zip(places, found, strict=True))
     return [answers[place] for place in range(len(asked))]
 
 
-def _answers(model: Embedder, asked: Sequence[Query], images: Sequence[bytes], labels: Sequence[str]) -> list[Answer]:
-    similarity = model.encode([query.query for query in asked]) @ model.encode(list(images)).T  # (queries, images)
+def _answers(model: Embedder, asked: Sequence[Query], images: Tensor, labels: Sequence[str]) -> list[Answer]:
+    similarity = model.encode([query.query for query in asked]) @ images.T  # (queries, images)
     relevant = torch.stack([same(query.labels, labels).any(0) for query in asked])
     first, ranks = similarity.argmax(1).tolist(), first_ranks(similarity, relevant).tolist()
     shares, chances = precisions(similarity, relevant, 10).tolist(), relevant.double().mean(1).tolist()
