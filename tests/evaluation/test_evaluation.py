@@ -15,6 +15,7 @@ import zoo
 from zoo.errors import MissingPackError, ZooError
 from zoo.evaluation.__main__ import main
 from zoo.evaluation.cards import card_of, write_card
+from zoo.evaluation.metrics import interval
 from zoo.evaluation.packs import (
     ALL,
     BENCHMARKS,
@@ -81,7 +82,9 @@ def test_scores_by_hand(packs):
 
 
 def test_descriptions_by_hand(packs):
-    assert evaluate_descriptions(Named())[1] == pytest.approx(0.5)
+    found = evaluate_descriptions(Named())
+    assert (found.queries, found.images) == (2, 3)
+    assert found.recall[1] == pytest.approx(0.5)
 
 
 def test_missing_pack_names_the_variable(packs, capsys):
@@ -103,7 +106,10 @@ def test_scores_become_results(packs):
         ("text → image", "recall@10"): 1.0,
         ("", "accuracy"): 0.75,
     }
-    assert {(r.dataset, r.part, r.split, r.notes) for r in results} == {("photos", "", "test", "4 pictures, 3 texts")}
+    assert {(r.dataset, r.part, r.split, r.notes) for r in results} == {("photos", "", "test", "4 images, 3 texts")}
+    intervals = {(r.direction, r.metric): (r.low, r.high) for r in results}
+    assert intervals["image → text", "recall@1"] == intervals["", "accuracy"] == interval(3, 4)[1:], "of the images"
+    assert intervals["text → image", "recall@1"] == interval(2, 3)[1:], "of the texts"
     assert {r.part for score in parts for r in pack_results(score, "test", "x")} == {"grocery", "clothing"}
 
 
@@ -151,7 +157,7 @@ def test_the_command_measures_a_real_model_into_its_card(tmp_path, capsys):
     for number in range(4):
         buffer = io.BytesIO()
         Image.fromarray(generator.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(buffer, "PNG")
-        rows.append(photo("apple" if number % 2 else "pear", "grocery", "", "a fruit") | {"image": buffer.getvalue()})
+        rows.append(photo("Lemon" if number % 2 else "Peach", "grocery", "", "a fruit") | {"image": buffer.getvalue()})
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "photos" / "test.parquet")
     zoo.build_model("mini-test").save_pretrained(tmp_path / "mine")
     (tmp_path / "mine" / "README.md").write_text(CARD)
@@ -164,11 +170,13 @@ def test_the_command_measures_a_real_model_into_its_card(tmp_path, capsys):
         str(tmp_path / "q.json"),
         "--card",
     ]
-    (tmp_path / "q.json").write_text(json.dumps([{"query": "fruit", "labels": ["pear"]}]))
+    (tmp_path / "q.json").write_text(json.dumps([{"query": "fruit", "labels": ["Peach"]}]))
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     results = read_results(tmp_path / "mine" / FILE)
-    assert len(results) == 7 + 7 + 3 + 4  # all, its one source, by description, queries
+    # All, its one source, by description, in ImageNet and not, nearest photos, queries.
+    assert len(results) == 7 + 7 + 3 + 2 * 7 + 2 * 2 + 4
+    assert all(result.value == round(result.value, 4) for result in results)
     card = (tmp_path / "mine" / "README.md").read_text()
     assert find(card, "measured") in printed
     assert find(card, "queries").splitlines()[-1].startswith("| fruit | ")

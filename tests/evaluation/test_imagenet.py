@@ -93,5 +93,5 @@ def test_figures_by_hand() -> None:
     assert value(UNKNOWN, "text → image", "recall@5") == 1
     one = values[f"grocery, {UNKNOWN}", "image → text", "recall@1"]
     assert (one.low, one.high) == interval(2, 3)[1:]
-    assert one.notes == "3 images and 2 texts, asked among 5 images and 3 texts"
+    assert one.notes == "images 3, texts 2, asked among 5 and 3"
     assert (one.dataset, one.split, one.source) == ("photos", "test", "again")

@@ -12,6 +12,7 @@ from tests.every import every
 from tests.publishing.card_support import OURS, SPECS, TEMPLATE, THEIRS, card_of, each_spec, notes_block
 from zoo.errors import InvalidCardError
 from zoo.evaluation.blocks import read_yaml, split
+from zoo.evaluation.cards import EARLIER, write_card
 from zoo.evaluation.results import BEFORE, DIFFERENCE, Result, read_results, write_results
 from zoo.publishing import cards
 from zoo.publishing.cards.facts import HUB_ID, usage
@@ -59,8 +60,9 @@ class TestRegistered:
         for result in results:
             assert result.source, f"{result} names no source"
             assert result.source in block
-            if not result.unit:
-                assert f"{round(100 * result.value, 6):.10g}" in block
+            if not result.unit:  # ours to one decimal, the authors' as they print it
+                shown = f"{100 * result.value:.1f}" if result.ours else f"{round(100 * result.value, 6):.10g}"
+                assert shown in block
 
     def test_nothing_is_stale_and_nothing_is_orphaned(self, capsys):
         assert cards.main(["--check"]) == 0, capsys.readouterr().out
@@ -194,6 +196,37 @@ class TestFigures:
         assert "| direction | metric | before training | after training | difference |" in text
         row = "| image → text | recall@1 | 33.2 (40.0 to 50.0) | 43.2 (40.0 to 50.0) | +10.0 (+5.0 to +20.0) |"
         assert row in text
+
+    def test_figures_of_an_earlier_model_stand_beside(self):
+        """Only where both measured the same; what the earlier one alone has is on its own card."""
+        speed = Result("texts", "speed", "throughput", 50.0, split="", unit="texts/s", source="zoo eval x")
+        small = replace(OURS, value=0.25, low=0.2, high=0.3, source="zoo eval old", date="2026-01-02")
+        old = [small, replace(small, part="gone", value=0.99), replace(speed, value=40.0), replace(THEIRS, value=0.11)]
+        new = [OURS, replace(OURS, metric="recall@5", value=0.8), speed, THEIRS]
+        text = cards.figures(new, {"old-model": old})
+        assert "| data | direction | recall@1 | of old-model | recall@5 | of old-model |" in text
+        assert "| photos | image → text | 43.2 | 25.0 (20.0 to 30.0) | 80.0 |  |" in text
+        assert "| task | of | figure | value | of old-model |" in text
+        assert "| speed | texts | throughput | 50.0 texts/s | 40.0 texts/s |" in text
+        assert "99.0" not in text
+        assert "11.0" not in text, "the authors' tables have one source each"
+        assert (
+            "Of old-model, all of whose figures stand on [its card](old-model.md): Measured 2026-01-02. Again " in text
+        )
+        assert "of old-model" not in cards.figures([replace(OURS, part="new")], {"old-model": old})
+
+    def test_the_card_has_them_by_either_command(self, tmp_path, monkeypatch):
+        spec = zoo.get_spec("text-test")
+        monkeypatch.setitem(EARLIER, "text-test", ("old-model",))
+        (tmp_path / "_template.md").write_text(TEMPLATE, encoding="utf-8")
+        write_results(tmp_path / "results" / "old-model.json", [replace(OURS, value=0.25)])
+        write_results(tmp_path / "results" / "text-test.json", [OURS])
+        card = tmp_path / "text-test.md"
+        card.write_text(cards.outdated(tmp_path, tmp_path / "no-readme.md", [spec])[card], encoding="utf-8")
+        measured = cards.find(card.read_text("utf-8"), "measured")
+        assert "| 43.2 | 25.0 |" in measured
+        write_card(card, tmp_path / "results" / "text-test.json", [replace(OURS, value=0.5)], "", "x")
+        assert "| 50.0 | 25.0 |" in cards.find(card.read_text("utf-8"), "measured")
 
     def test_units_are_kept_out_of_the_shares(self):
         text = cards.figures([Result("texts", "speed", "throughput", 23848.4, split="", unit="texts/s"), OURS])

@@ -25,6 +25,7 @@ from tests.training.train_support import PAINTS, SHAPES, picture
 from zoo.cli import main
 from zoo.errors import HubDiskFullError, HubError, NotPublishableError
 from zoo.publishing import paths, staging, uploading
+from zoo.publishing.cards import measured
 
 TEXTS = ["a red circle", "blue square", "something else entirely, and longer"]
 
@@ -241,7 +242,9 @@ def test_dry_run_writes_everything_and_needs_no_network(tmp_path: Path, capsys: 
     assert model.spec.name == "zoo-mini"
     assert np.allclose(model.encode(TEXTS), zoo.load_model("zoo-mini").encode(TEXTS), atol=1e-6)
     card = (tmp_path / "kept/model/README.md").read_text()
-    assert "43.2" in card, "the measured figures of the packaged card"
+    assert measured("zoo-mini")
+    for result in measured("zoo-mini"):
+        assert result.unit or f"{100 * result.value:.1f}" in card, "the measured figures of the packaged card"
     assert main([*command, "--keep", str(tmp_path / "kept")]) == 2
     assert "not empty" in capsys.readouterr().err
 

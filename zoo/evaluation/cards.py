@@ -13,6 +13,8 @@ from zoo.strangers.folders import Place
 _ROOT = Path(__file__).resolve().parents[2]
 # Beside the checkout's zoo/, or inside the package where it is installed from a wheel.
 CARDS = next((f for f in (_ROOT / "model_cards", _ROOT / "zoo" / "model_cards") if f.is_dir()), _ROOT / "model_cards")
+# Models of an earlier version that had a registered name before: their figures stand beside those of its model now.
+EARLIER = {"zoo-mini": ("zoo-mini-v1",)}
 BY_RESULTS = "written by `python -m zoo.publishing.cards` from results/{name}.json; change it there"
 
 
@@ -42,6 +44,15 @@ def card_of(model: str, card: str = "") -> tuple[Path, Path]:
     return path, path.parent / FILE if own else path.parent / "results" / f"{path.stem}.json"
 
 
+def beside(name: str, folder: Path) -> dict[str, list[Result]]:
+    """Figures that stand beside those of a registered model on its card, by the names of the models that they are of.
+
+    Args:
+        folder: of the results files of registered models.
+    """
+    return {earlier: read_results(folder / f"{earlier}.json") for earlier in EARLIER.get(name, ())}
+
+
 def write_card(card: Path, file: Path, results: list[Result], table: str, command: str) -> None:
     """Adds figures to a results file and sets the tables of the card from all that it holds; its facts are publishing's."""
     write_results(file, results)
@@ -49,7 +60,8 @@ def write_card(card: Path, file: Path, results: list[Result], table: str, comman
     if card.name == "README.md":
         text = fill(text, "measured", figures(read_results(file)), f"written by `{command} --card` from {FILE}")
     else:
-        text = fill(text, "measured", figures(read_results(file)), BY_RESULTS.format(name=card.stem))
+        measured = figures(read_results(file), beside(card.stem, file.parent))
+        text = fill(text, "measured", measured, BY_RESULTS.format(name=card.stem))
     if table:
         text = fill(text, "queries", table, f"written by `{command} --card`")
     write(card, text)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from zoo.embedder import Embedder
-from zoo.evaluation.metrics import hits
+from zoo.evaluation.metrics import bounds, hits
 from zoo.evaluation.packs import KS
 from zoo.evaluation.results import Result, today
 from zoo.inputs.item import Item
@@ -87,14 +87,22 @@ def facts_of(score: ComposedScore) -> dict[str, Any]:
         "task": "composed-image-retrieval",
         "part": score.kind,
         "direction": score.way,
-        "notes": f"{score.queries:,} queries, {score.images:,} pictures, the reference left out",
+        "notes": f"{score.queries:,} queries, {score.images:,} images, the reference left out",
     }
 
 
 def composed_results(model: Embedder, split: str, source: str) -> list[Result]:
     """Recall of the composed pack, by picture and text together and by either alone."""
     return [
-        Result(metric=f"recall@{k}", value=value, split=split, source=source, date=today(), **facts_of(score))
+        Result(
+            metric=f"recall@{k}",
+            value=value,
+            split=split,
+            source=source,
+            date=today(),
+            **bounds(value, score.queries),
+            **facts_of(score),
+        )
         for score in evaluate_composed(model, split)
         for k, value in score.recall.items()
     ]

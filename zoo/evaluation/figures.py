@@ -1,8 +1,11 @@
 """Measured results → the tables of a card."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from zoo.evaluation.results import BEFORE, DIFFERENCE, Result
+
+Beside = Mapping[str, Mapping[tuple[Any, ...], Result]]  # name → key of a result → the result
 
 AUTHORS = "## Published numbers"
 PUBLISHED = (
@@ -11,11 +14,18 @@ PUBLISHED = (
 )
 
 
-def figures(results: Sequence[Result]) -> str:
-    """Markdown: tables of what this project measured, then apart from them what the authors state; "" of nothing."""
+def figures(results: Sequence[Result], beside: Mapping[str, Sequence[Result]] | None = None) -> str:
+    """Markdown: tables of what this project measured, then apart from them what the authors state; "" of nothing.
+
+    Args:
+        beside: figures of other models by their names: a column of each stands beside the model's own where both have
+            measured the same.
+    """
     parts: list[str] = []
     if ours := [result for result in results if result.ours]:
-        parts += ["## Figures", *_tables(ours), _provenance(ours)]
+        others = {name: {one.key: one for one in theirs if one.ours} for name, theirs in (beside or {}).items()}
+        parts += ["## Figures", *_tables(ours, others), _provenance(ours)]
+        parts += [_other(name, list(theirs.values())) for name, theirs in others.items()]
     if theirs := [result for result in results if not result.ours]:
         parts += [AUTHORS, PUBLISHED]
         # One table a source: what was not measured in one way is not comparable.
@@ -33,8 +43,13 @@ def _provenance(results: Sequence[Result]) -> str:
     return (when + again).strip()
 
 
-def _tables(results: Sequence[Result]) -> list[str]:
+def _other(name: str, results: Sequence[Result]) -> str:
+    return f"Of {name}, all of whose figures stand on [its card]({name}.md): {_provenance(results)}" if results else ""
+
+
+def _tables(results: Sequence[Result], beside: Beside | None = None) -> list[str]:
     """One heading a task, under it one table for all rows that have the same figures."""
+    beside = beside or {}
     parts: list[str] = []
     shares = [result for result in results if not result.unit]
     for task, split in dict.fromkeys((result.task, result.split) for result in shares):
@@ -49,35 +64,43 @@ def _tables(results: Sequence[Result]) -> list[str]:
             parts.append(_compared(chosen))
         else:
             metrics = dict.fromkeys(tuple(cells) for cells in by_row.values())
-            parts += [_table({row: c for row, c in by_row.items() if tuple(c) == columns}) for columns in metrics]
+            parts += [
+                _table({row: c for row, c in by_row.items() if tuple(c) == columns}, beside) for columns in metrics
+            ]
         if any(result.low is not None for result in chosen):
             parts.append("In brackets the 95 % interval.")
     if measured := [result for result in results if result.unit]:
-        rows = [
-            [
-                result.task,
-                named(result.dataset, result.protocol, result.part),
-                result.metric,
-                f"{_plain(result.value)} {result.unit}",
-            ]
-            for result in measured
-        ]
-        noted = any(result.notes for result in measured)
-        rows = [[*row, *([result.notes] if noted else [])] for row, result in zip(rows, measured, strict=True)]
         parts.append("### Size and speed" if {r.task for r in measured} <= {"size", "speed"} else "### Other figures")
-        parts.append(_markdown(["task", "of", "figure", "value", *(["measured on"] if noted else [])], rows, {3}))
+        parts.append(_plain_table(measured, beside))
     return parts
 
 
-def _table(rows: dict[tuple[str, str, str, str, str], dict[str, Result]]) -> str:
+def _plain_table(results: Sequence[Result], beside: Beside) -> str:
+    """A row for each figure that has a unit."""
+    others = [name for name, theirs in beside.items() if any(result.key in theirs for result in results)]
+    noted = any(result.notes for result in results)
+    rows = []
+    for result in results:
+        same = [beside[name].get(result.key) for name in others]
+        values = [f"{_plain(one.value)} {one.unit}" if one else "" for one in (result, *same)]
+        row = [result.task, named(result.dataset, result.protocol, result.part), result.metric, *values]
+        rows.append([*row, *([result.notes] if noted else [])])
+    head = ["task", "of", "figure", "value", *(f"of {name}" for name in others), *(["measured on"] if noted else [])]
+    return _markdown(head, rows, set(range(3, 4 + len(others))))
+
+
+def _table(rows: dict[tuple[str, str, str, str, str], dict[str, Result]], beside: Beside) -> str:
     """Rows of (data, protocol, part, direction, notes) → the same metrics each; what no row has gets no column."""
+    found = [result for cells in rows.values() for result in cells.values()]
+    others = {name: theirs for name, theirs in beside.items() if any(result.key in theirs for result in found)}
     head = ["data", "protocol", "part", "direction", "over"]
     kept = [place for place in range(len(head)) if place == 0 or any(row[place] for row in rows)]
-    metrics = list(next(iter(rows.values())))
-    lines = [
-        [*(row[place] or ("all" if place == 2 else "") for place in kept), *map(_value, cells.values())]
-        for row, cells in rows.items()
-    ]
+    metrics = [title for metric in next(iter(rows.values())) for title in (metric, *(f"of {name}" for name in others))]
+    lines = []
+    for row, cells in rows.items():
+        values = [one for cell in cells.values() for one in (cell, *(them.get(cell.key) for them in others.values()))]
+        first = [row[place] or ("all" if place == 2 else "") for place in kept]
+        lines.append([*first, *(_value(one) if one else "" for one in values)])
     first = [head[place] for place in kept]
     return _markdown([*first, *metrics], lines, set(range(len(first), len(first) + len(metrics))))
 

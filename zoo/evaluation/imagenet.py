@@ -85,13 +85,13 @@ def _parted(
         if not asked.any():
             continue
         texts_asked = relevant[asked].any(0)
-        images_asked, among = int(asked.sum()), f"asked among {len(rows):,} images and {len(queries):,} texts"
+        images_asked, among = int(asked.sum()), f"asked among {len(rows):,} and {len(queries):,}"
         told = {
             **facts,
             "dataset": PHOTOS.pack,
             "part": f"{name}, {part}",
             "date": today(),
-            "notes": f"{images_asked:,} images and {int(texts_asked.sum()):,} texts, {among}",
+            "notes": f"images {images_asked:,}, texts {int(texts_asked.sum()):,}, {among}",
         }
         ways = {
             IMAGE_TO_TEXT: (similarity[asked], relevant[asked]),

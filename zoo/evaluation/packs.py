@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.evaluation.metrics import accuracy, hits, same
+from zoo.evaluation.metrics import accuracy, bounds, hits, same
 from zoo.evaluation.results import Result, today
 from zoo.spec import need_one_vector
 from zoo.tables.pack_files import read_pack
@@ -124,8 +124,17 @@ def _score(model: Embedder, benchmark: Benchmark, source: str, rows: Sequence[di
     )
 
 
-def evaluate_descriptions(model: Embedder, split: str = "test", encoded: Encoded | None = None) -> dict[int, float]:
-    """Recall by k of grocery photos asked for by their product's shop description: real prose, one per product.
+@dataclass(frozen=True)
+class Descriptions:
+    """Recall by k of images that were asked for by a description, and how many of both there were."""
+
+    queries: int
+    images: int
+    recall: dict[int, float]
+
+
+def evaluate_descriptions(model: Embedder, split: str = "test", encoded: Encoded | None = None) -> Descriptions:
+    """Recall of grocery photos asked for by their product's shop description: real prose, one per product.
 
     Args:
         encoded: the photos of the split, where they have been embedded.
@@ -134,7 +143,8 @@ def evaluate_descriptions(model: Embedder, split: str = "test", encoded: Encoded
     chosen = [i for i, row in enumerate(encoded.rows) if row["source"] == "grocery" and row["description"]]
     texts = [encoded.rows[i]["description"] for i in chosen]
     queries = sorted(set(texts))
-    return hits(model.encode(queries) @ encoded.vectors[chosen].T, same(queries, texts), KS)
+    recall = hits(model.encode(queries) @ encoded.vectors[chosen].T, same(queries, texts), KS)
+    return Descriptions(len(queries), len(chosen), recall)
 
 
 # ---------------------------------------------------------------------------------------------------- as results
@@ -148,18 +158,19 @@ def pack_results(score: Score, split: str, source: str) -> list[Result]:
         "part": "" if score.source == ALL else score.source,
         "source": source,
         "date": today(),
-        "notes": f"{score.images:,} pictures, {score.texts:,} texts",
+        "notes": f"{score.images:,} images, {score.texts:,} texts",
     }
-    ways = {IMAGE_TO_TEXT: score.image_to_text, TEXT_TO_IMAGE: score.text_to_image}
+    ways = {IMAGE_TO_TEXT: (score.image_to_text, score.images), TEXT_TO_IMAGE: (score.text_to_image, score.texts)}
     found = [
-        Result(task=RETRIEVAL, metric=f"recall@{k}", value=value, direction=way, **facts)
-        for way, recalls in ways.items()
+        Result(task=RETRIEVAL, metric=f"recall@{k}", value=value, direction=way, **bounds(value, asked), **facts)
+        for way, (recalls, asked) in ways.items()
         for k, value in recalls.items()
     ]
-    return [*found, Result(task=ZERO_SHOT, metric="accuracy", value=score.zero_shot, **facts)]
+    right = bounds(score.zero_shot, score.images)
+    return [*found, Result(task=ZERO_SHOT, metric="accuracy", value=score.zero_shot, **right, **facts)]
 
 
-def description_results(recalls: dict[int, float], split: str, source: str) -> list[Result]:
+def description_results(found: Descriptions, split: str, source: str) -> list[Result]:
     """Recall of grocery photos by their product's shop description."""
     part = "grocery, by shop description"
     return [
@@ -173,6 +184,8 @@ def description_results(recalls: dict[int, float], split: str, source: str) -> l
             direction=TEXT_TO_IMAGE,
             source=source,
             date=today(),
+            notes=f"{found.images:,} images, {found.queries:,} texts",
+            **bounds(value, found.queries),
         )
-        for k, value in recalls.items()
+        for k, value in found.recall.items()
     ]

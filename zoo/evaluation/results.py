@@ -1,7 +1,7 @@
 """Measured figures of models, one form for all: what evaluations write, cards show and the Hub's metadata repeats."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
@@ -86,6 +86,12 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, rows)
+
+
+def rounded(result: Result) -> Result:
+    """A measured share with its interval to four digits: more would be noise."""
+    ends = {name: getattr(result, name) for name in ("value", "low", "high")}
+    return replace(result, **{name: end if end is None else round(end, 4) for name, end in ends.items()})
 
 
 def today() -> str:

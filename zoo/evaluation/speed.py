@@ -1,72 +1,169 @@
-"""Size and speed of a model, as results."""
+"""Size, speed and memory of a model on the CPU, as results: each number of threads in a process and on cores of its own."""
 
+import argparse
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from zoo.embedder import Embedder
+from zoo.errors import ZooError
 from zoo.evaluation.results import Result, today
 
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-# Names of `speed` → what was embedded, the figure, its unit.
+THREADS = (1, 2)
+# Names of `measured` → what was embedded, the figure, its unit.
 SPEEDS = {
-    "images/s": ("pictures", "throughput", "images/s"),
+    "images/s": ("images", "throughput", "images/s"),
     "texts/s": ("texts", "throughput", "texts/s"),
-    "ms for one image": ("one picture", "latency", "ms"),
+    "ms for one image": ("one image", "latency", "ms"),
     "ms for one text": ("one text", "latency", "ms"),
+    "MB": ("process that embeds images", "peak memory", "MB"),
 }
+NOTES = "CPU, float32, 640x480 JPEG files, decoding included"
 
 
-def speed_results(model: Embedder, rates: dict[str, float], source: str) -> list[Result]:
-    """Size and speed as results."""
+def size_results(model: "Embedder", where: str, source: str) -> list[Result]:
+    """How many weights a model has, and how large its file is.
+
+    Args:
+        where: what the model was opened as; the file of a folder, or of a packaged model, is measured.
+    """
     facts: dict[str, Any] = {"split": "", "source": source, "date": today()}
     count = sum(parameter.numel() for parameter in model.parameters())
     found = [Result("weights", "size", "count", count, unit="numbers", **facts)]
-    packaged = WEIGHTS / model.spec.name / "model.safetensors"
-    if model.spec.packaged and packaged.is_file():
-        megabytes = round(packaged.stat().st_size / 1e6, 1)
-        found.append(Result("model.safetensors", "size", "size", megabytes, unit="MB", **facts))
-    notes = f"CPU, {torch.get_num_threads()} threads, 640x480 JPEG files, decoding included"
-    for name, value in rates.items():
-        of, metric, unit = SPEEDS[name]
-        found.append(Result(of, "speed", metric, round(value, 1), unit=unit, notes=notes, **facts))
+    folder = WEIGHTS / model.spec.name if model.spec.packaged else Path(where).expanduser()
+    if (file := folder / "model.safetensors").is_file():
+        megabytes = round(file.stat().st_size / 1e6, 1)
+        found.append(Result(file.name, "size", "size", megabytes, unit="MB", **facts))
     return found
 
 
-def speed(model: Embedder, images: int = 256) -> dict[str, float]:
-    """Items per second of whole calls of `encode`: JPEG files of 640x480 pixels, and short texts."""
+def speed_results(where: str, source: str, threads: Sequence[int] = THREADS) -> list[Result]:
+    """Throughput, latency and peak memory at each number of threads.
+
+    Args:
+        where: what `load_model` opens.
+
+    Raises:
+        ZooError: this machine has fewer cores, or the process that measures failed.
+    """
+    found = []
+    for count in threads:
+        rates = measured_apart(where, count)
+        for name, value in rates.items():
+            of, metric, unit = SPEEDS[name]
+            part = f"{count} thread{'s' if count > 1 else ''}"
+            one = Result(of, "speed", metric, round(value, 1), unit=unit, part=part, split="", notes=NOTES)
+            found.append(Result(**{**vars(one), "source": source, "date": today()}))
+    return found
+
+
+def measured_apart(where: str, threads: int, images: int = 256, texts: int = 2000) -> dict[str, float]:
+    """`measured` in a fresh process that has so many cores: threads of torch, of decoding and of BLAS share them.
+
+    Raises:
+        ZooError: this machine has fewer cores, or the process failed; the message has its last line.
+    """
+    if threads > (there := len(_cores())):
+        raise ZooError(
+            f"{threads} threads cannot be measured on {there} core{'s' if there > 1 else ''}; use --no-speed"
+        )
+    command = [sys.executable, "-m", "zoo.evaluation.speed", where, str(threads), str(images), str(texts)]
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **limits})
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ZooError(f"the speed of {where} at {threads} threads was not measured: {said}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measured(model: "Embedder", images: int = 256, texts: int = 2000) -> dict[str, float]:
+    """Items per second of whole calls of `encode`: JPEG files of 640x480 pixels, and short texts; and of one at a time.
+
+    The best of three calls, the median of fifteen single ones; the largest memory of this process, where the system
+    tells it (Linux).
+    """
+    sentences = [f"a photo of thing number {i} on a table" for i in range(texts)]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _photos(Path(folder), images)
+        model.encode(paths[:32])
+        model.encode(sentences[:32])
+        rates = {}
+        for name, inputs in (("images/s", paths), ("texts/s", sentences)):
+            rates[name] = len(inputs) / min(_seconds(lambda inputs=inputs: model.encode(inputs, progress=False), 3))
+        for name, one in (("ms for one image", paths[0]), ("ms for one text", sentences[0])):
+            times = sorted(_seconds(lambda one=one: model.encode(one), 15))
+            rates[name] = 1000 * times[len(times) // 2]
+    return rates | _peak()
+
+
+def _seconds(call: Callable[[], Any], times: int) -> list[float]:
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def _photos(folder: Path, count: int) -> list[Path]:
+    """Coarse colours with grain: files of the size of photos, without a photo."""
     import numpy as np
     from PIL import Image
 
     generator = np.random.default_rng(0)
-    texts = [f"a photo of thing number {i} on a table" for i in range(2000)]
-    with tempfile.TemporaryDirectory() as folder:
-        paths = []
-        for number in range(images):
-            coarse = generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)
-            picture = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
-            grain = generator.normal(0, 8, (480, 640, 1))
-            pixels = (np.asarray(picture) + grain).clip(0, 255).astype(np.uint8)
-            paths.append(Path(folder) / f"{number}.jpg")
-            Image.fromarray(pixels).save(paths[-1], quality=85)
-        model.encode(paths[:32])
-        model.encode(texts[:32])
-        rates = {}
-        for name, inputs in (("images/s", paths), ("texts/s", texts)):
-            times = []
-            for _ in range(3):
-                start = time.perf_counter()
-                model.encode(inputs, progress=False)
-                times.append(time.perf_counter() - start)
-            rates[name] = len(inputs) / min(times)
-        for name, one in (("ms for one image", paths[0]), ("ms for one text", texts[0])):
-            times = []
-            for _ in range(15):
-                start = time.perf_counter()
-                model.encode(one)
-                times.append(time.perf_counter() - start)
-            rates[name] = 1000 * sorted(times)[len(times) // 2]
-    return rates
+    paths = []
+    for number in range(count):
+        coarse = generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
+        grain = generator.normal(0, 8, (480, 640, 1))
+        pixels = (np.asarray(image) + grain).clip(0, 255).astype(np.uint8)
+        paths.append(folder / f"{number}.jpg")
+        Image.fromarray(pixels).save(paths[-1], quality=85)
+    return paths
+
+
+def _peak() -> dict[str, float]:
+    """VmHWM begins anew with the program; getrusage would still count the process that forked it."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return {}
+    line = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM:"))
+    return {"MB": int(line.split()[1]) / 1024}
+
+
+def _cores() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def main() -> None:
+    """What `measured_apart` runs: prints one line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m zoo.evaluation.speed")
+    parser.add_argument("where", help="what load_model opens")
+    for name, least in (("threads", 1), ("images", 256), ("texts", 2000)):
+        parser.add_argument(name, type=int, nargs="?", default=least)
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, _cores()[: options.threads])  # before any library starts its threads
+    import torch
+
+    from zoo.loading import load_model
+
+    torch.set_num_threads(options.threads)
+    model = load_model(options.where, device="cpu")
+    print(json.dumps(measured(model, options.images, options.texts)))
+
+
+if __name__ == "__main__":
+    main()

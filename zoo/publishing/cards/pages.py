@@ -7,14 +7,14 @@ Facts come from the `ModelSpec`, figures from `model_cards/results/<name>.json`.
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 from zoo.errors import HubError, InvalidCardError
 from zoo.evaluation.blocks import block, fill, split
-from zoo.evaluation.cards import BY_RESULTS, CARDS, folder_of
+from zoo.evaluation.cards import BY_RESULTS, CARDS, beside, folder_of
 from zoo.evaluation.figures import figures
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.files import write
@@ -43,22 +43,27 @@ class _Merge(TypedDict):
     weights: list[float]
 
 
-def render(spec: ModelSpec, old: str, results: Sequence[Result] = ()) -> str:
+def render(
+    spec: ModelSpec, old: str, results: Sequence[Result] = (), others: Mapping[str, Sequence[Result]] | None = None
+) -> str:
     """The whole card of a registered model.
 
     Args:
         old: the card as it is, or the template: its blocks are written anew, the rest is kept.
+        others: figures of other models by name that stand beside its own.
     """
     kept, body = split(old)
     use = f"## Use\n\n```python\n{usage(spec)}\n```"
     parts = [f"# {spec.name}", summary(spec), fact_table(spec), use, reading_text(spec)]
     body = fill(body, "facts", "\n\n".join(part for part in parts if part), _BY)
-    body = fill(body, "measured", figures(results), BY_RESULTS.format(name=spec.name))
+    body = fill(body, "measured", figures(results, others), BY_RESULTS.format(name=spec.name))
     return f"{front_matter(spec, results=results, kept=kept)}\n{body}"
 
 
-def _rendered(spec: ModelSpec | RerankerSpec, old: str, results: Sequence[Result]) -> str:
-    return render(spec, old, results) if isinstance(spec, ModelSpec) else render_reranker(spec, old, results)
+def _rendered(spec: ModelSpec | RerankerSpec, old: str, results: Sequence[Result], folder: Path) -> str:
+    if isinstance(spec, RerankerSpec):
+        return render_reranker(spec, old, results)
+    return render(spec, old, results, beside(spec.name, folder))
 
 
 def card_text(name: str | Path) -> str:
@@ -82,7 +87,11 @@ def card_text(name: str | Path) -> str:
         return _card_in(path.parent) or ""
     spec = get_reranker_spec(str(name)) if is_reranker(str(name)) else get_spec(str(name))
     path = CARDS / f"{spec.name}.md"
-    return path.read_text(encoding="utf-8") if path.is_file() else _rendered(spec, "", measured(spec.name))
+    return (
+        path.read_text(encoding="utf-8")
+        if path.is_file()
+        else _rendered(spec, "", measured(spec.name), CARDS / "results")
+    )
 
 
 def measured(source: Any) -> list[Result]:
@@ -163,7 +172,8 @@ def outdated(
     for spec in (*specs, *rerankers):
         path = folder / f"{spec.name}.md"
         old = path.read_text(encoding="utf-8") if path.exists() else ""
-        new = _rendered(spec, old or template, read_results(folder / "results" / f"{spec.name}.json"))
+        results = folder / "results"
+        new = _rendered(spec, old or template, read_results(results / f"{spec.name}.json"), results)
         if new != old:
             wanted[path] = new
     if readme.exists():
