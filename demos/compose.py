@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .gallery import Gallery
     from .handlers import Search
 
-# Shipped pictures and changes of them that the small default model finds among the shipped pictures.
-EXAMPLES = (("chelsea.png", "a big wild animal"), ("tower.jpg", "in daylight, by a lake"), ("lion.jpg", "a cub"))
+# Shipped images, and changes of them that other shipped images answer.
+EXAMPLES = (("summit.jpg", "in black and white"), ("chelsea.png", "walking"), ("astronaut.png", "inside a spacecraft"))
 WELCOME = {
     "title": "Nothing asked yet",
     "note": "Add a picture, say what is to be different, and press Search; or click one of the examples.",

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from zoo.files import writing
 from zoo.inputs.image import FORMATS, IMAGE_SUFFIXES, load_pixels
 
 from .messages import explain
+from .samples import EXAMPLES, SAMPLES, installed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,38 +24,6 @@ if TYPE_CHECKING:
 
 THUMBNAIL_SIDE = 512
 MAX_PICTURES = 20_000
-
-# Real photos (and a few drawings) inside the wheels of packages that the demo needs anyway, so that a bare machine
-# without a network has something to search: (package, path in the package, caption for screen readers).
-SAMPLES: tuple[tuple[str, str, str], ...] = (
-    ("gradio", "media_assets/images/lion.jpg", "a lion resting on a rock"),
-    ("skimage", "data/coffee.png", "a cup of coffee on a saucer"),
-    ("sklearn", "datasets/images/flower.jpg", "an orange dahlia in bloom"),
-    ("skimage", "data/astronaut.png", "an astronaut in an orange suit"),
-    ("skimage", "data/motorcycle_left.png", "a red motorcycle in a garage"),
-    ("gradio", "media_assets/images/tower.jpg", "the Eiffel Tower lit up at dusk"),
-    ("skimage", "data/chelsea.png", "a tabby cat"),
-    ("sklearn", "datasets/images/china.jpg", "a Chinese pagoda by a lake"),
-    ("gradio", "media_assets/images/cheetah.jpg", "a cheetah running"),
-    ("skimage", "data/rocket.jpg", "a rocket on its launch pad"),
-    ("skimage", "data/camera.png", "a man behind a film camera on a tripod"),
-    ("gradio", "test_data/cheetah2.jpg", "a cheetah cub"),
-    ("skimage", "data/chessboard_RGB.png", "a chessboard pattern"),
-    ("skimage", "data/hubble_deep_field.jpg", "galaxies in deep space"),
-    ("skimage", "data/coins.png", "old coins in rows"),
-    ("gradio", "media_assets/images/hf-logo_transpng.png", "a smiling emoji with open hands"),
-    ("skimage", "data/horse.png", "the silhouette of a horse"),
-    ("skimage", "data/moon.png", "craters on the moon"),
-    ("skimage", "data/brick.png", "a brick wall"),
-    ("skimage", "data/grass.png", "grass from above"),
-)
-
-# Pictures for the examples "search with a picture"; they are not in the gallery.
-EXAMPLE_QUERIES: tuple[tuple[str, str, str], ...] = (
-    ("skimage", "data/motorcycle_right.png", "the motorcycle from another side"),
-    ("gradio", "media_assets/images/cheetah1.jpg", "the face of a cheetah"),
-    ("skimage", "data/chessboard_GRAY.png", "a grey chessboard"),
-)
 
 
 @dataclass(frozen=True)
@@ -122,25 +90,12 @@ class Gallery:
 
 def sample_pictures() -> list[Picture]:
     """The pictures that come with the installed packages; a package that is absent gives none."""
-    return _shipped(SAMPLES)
+    return [Picture(path, sample.caption) for path, sample in installed(SAMPLES)]
 
 
 def example_queries() -> list[Picture]:
     """Shipped pictures that are in no gallery, to search with."""
-    return _shipped(EXAMPLE_QUERIES)
-
-
-def _shipped(entries: Iterable[tuple[str, str, str]]) -> list[Picture]:
-    found = []
-    for package, inside, caption in entries:
-        spec = find_spec(package)  # does not import the package
-        folders = spec.submodule_search_locations if spec else None
-        for folder in folders or ():
-            path = Path(folder, inside)
-            if path.is_file():
-                found.append(Picture(path, caption))
-                break
-    return found
+    return [Picture(path, sample.caption) for path, sample in installed(EXAMPLES)]
 
 
 def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Picture], list[Refused]]:

@@ -16,6 +16,7 @@ from .chooser import Models
 from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
 from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search, Visitor
 from .registry import register_demo
+from .samples import EXAMPLES, SAMPLES, credit_list, installed
 from .visitors import private_folder
 from .widgets import (
     answered,
@@ -37,7 +38,7 @@ EXPLANATION = (
     "Search pictures by what they show. A model turns words and pictures into vectors, and what means the same lies "
     "close together."
 )
-LABELS = "cat, dog, motorbike, pagoda, flower, cup, person, camera, chessboard, rocket"
+LABELS = "cat, dog, pagoda, flower, cup, mountain, boat, person, camera, rocket"
 WELCOME = {
     "title": "Nothing asked yet",
     "note": "These are the pictures of the gallery. Type a few words above, or click one of the examples.",
@@ -47,7 +48,7 @@ DESCRIBE = {
     "title": "No picture yet",
     "note": "Add a picture, or click one of the examples; change the labels as you like.",
 }
-DESCRIBED = ("motorcycle_left.png", "chelsea.png", "china.jpg", "lion.jpg")
+DESCRIBED = ("coffee.png", "chelsea.png", "china.jpg", "summit.jpg")
 # The map grows inside its frame, which then scrolls; a click is still told in pixels of the image.
 ZOOM = """(zoom) => {
   const frame = document.querySelector('#map'), image = frame?.querySelector('img');
@@ -127,6 +128,7 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
                 map_parts = _map_tab(search, own)
             with gr.Tab("Add yours"):
                 indexing = _index_tab(search, own)
+        _sources(search)
         _keep_fresh(
             search,
             page,
@@ -144,7 +146,7 @@ def _text_tab(search: Search, own: gr.State) -> Components:
     samples = [[words] for words in search.queries()]
     query = gr.Textbox(
         label="What are you looking for?",
-        placeholder=samples[0][0] if samples else "a red motorbike",  # rather what finds something
+        placeholder=samples[0][0] if samples else "a cup of coffee",  # rather what finds something
         submit_btn="Search",
         autofocus=True,
         max_length=2000,
@@ -321,6 +323,15 @@ def _index_tab(search: Search, own: gr.State) -> list[Any]:
         )
         done.append(folder.submit(**call, api_visibility="private", **shared))
     return done
+
+
+def _sources(search: Search) -> None:
+    """Whose the shipped images are that the page shows at first, and under which licences."""
+    there = {picture.path for picture in search.start.pictures}
+    shown_first = [sample for path, sample in installed(SAMPLES) if path in there]
+    if shown_first:
+        with gr.Accordion("Where the sample images come from", open=False, elem_id="sources"):
+            gr.Markdown(credit_list([*shown_first, *(sample for _, sample in installed(EXAMPLES))]))
 
 
 def _keep_fresh(

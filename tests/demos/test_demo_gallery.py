@@ -13,29 +13,10 @@ from zoo.errors import ZooError
 
 pytest.importorskip("gradio")
 
-from zoo.demos import gallery
 from zoo.demos import map as gallery_map
-from zoo.demos.gallery import Picture, Thumbnails, embed_pictures, sample_pictures, unique
+from zoo.demos.gallery import Picture, Thumbnails, embed_pictures, unique
 
 from tests.demos.demo_support import folder_pictures
-
-
-def test_shipped_pictures_exist_have_captions_and_are_no_copies():
-    pictures = [*sample_pictures(), *gallery.example_queries()]
-    assert len(pictures) >= 20, "the installed packages ship fewer pictures than the demo counts on"
-    assert len(unique(pictures)) == len(pictures)
-    for picture in pictures:
-        assert len(picture.caption.split()) >= 1
-        assert not picture.caption.endswith(".")
-        with Image.open(picture.path) as opened:
-            assert min(opened.size) >= 150, f"{picture.path} is too small to look at"
-    captions = [picture.caption for picture in pictures]
-    assert len(set(captions)) == len(captions)
-
-
-def test_a_missing_package_only_makes_the_gallery_smaller(monkeypatch):
-    monkeypatch.setattr(gallery, "SAMPLES", (("no_such_package", "x.png", "nothing"), *gallery.SAMPLES[:2]))
-    assert [picture.caption for picture in sample_pictures()] == [caption for *_, caption in gallery.SAMPLES[1:]]
 
 
 def test_folder_is_read_with_subfolders_and_without_hidden_files_or_links_outside(tmp_path):

@@ -69,7 +69,7 @@ def test_launch_serves_the_folders_and_the_samples(saved, tmp_path, capsys):
         )
         captions = {hit["caption"] for hit in found}
         assert {f"{colour}.png" for colour in COLOURS} <= captions
-        assert "a red motorcycle in a garage" in captions
+        assert "an astronaut in an orange suit" in captions
     finally:
         page.close(verbose=False)
     shown = capsys.readouterr()
