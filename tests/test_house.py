@@ -34,6 +34,7 @@ ROWS: dict[str, set[str]] = {
     "arguments": {"errors"},
     "strangers": {"errors"},
     "files": {"strangers"},
+    "wheels": {"errors", "strangers"},
     "inputs": {"errors", "modalities", "strangers"},
     "spec": {"arguments", "errors", "modalities", "sequences"},
     "encoders": {"errors", "inputs", "modalities", "sequences", "spec", "strangers"},
@@ -63,7 +64,7 @@ ROWS: dict[str, set[str]] = {
     },
     "models": {"embedder", "encoders", "heads", "pooling", "registry", "sequences", "spec"},
     "serving": {"arguments", "embedder", "encoders", "errors", "inputs", "similarity", "spec", "strangers"},
-    "loading": {"arguments", "errors", "formats", "hub", "precision", "registry", "spec", "strangers"},
+    "loading": {"arguments", "errors", "formats", "hub", "precision", "registry", "spec", "strangers", "wheels"},
     "tables": {"errors", "files", "formats", "hub", "inputs", "shards", "strangers"},
     "bulk": {
         "arguments",
@@ -128,6 +129,7 @@ ROWS: dict[str, set[str]] = {
         "sequences",
         "spec",
         "strangers",
+        "wheels",
     },
     "rerankers": {"models", "reranking", "sequences"},
     "cli": {
@@ -149,6 +151,7 @@ ROWS: dict[str, set[str]] = {
         "strangers",
         "tables",
         "vectors",
+        "wheels",
     },
     "integrations": {"errors", "inputs", "loading", "prompts", "publishing", "spec"},
 }

