@@ -176,7 +176,7 @@ def test_the_command_measures_a_real_model_into_its_card(tmp_path, capsys):
     results = read_results(tmp_path / "mine" / FILE)
     # All, its one source, by description, in ImageNet and not, nearest photos, queries.
     assert len(results) == 7 + 7 + 3 + 2 * 7 + 2 * 2 + 4
-    assert all(result.value == round(result.value, 4) for result in results)
+    assert all(result.value == round(result.value, 6) for result in results)
     card = (tmp_path / "mine" / "README.md").read_text()
     assert find(card, "measured") in printed
     assert find(card, "queries").splitlines()[-1].startswith("| fruit | ")

@@ -89,9 +89,9 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
 
 
 def rounded(result: Result) -> Result:
-    """A measured share with its interval to four digits: more would be noise."""
+    """A measured share with its interval to six digits: a card rounds to one decimal of a percent, and must not round twice."""
     ends = {name: getattr(result, name) for name in ("value", "low", "high")}
-    return replace(result, **{name: end if end is None else round(end, 4) for name, end in ends.items()})
+    return replace(result, **{name: end if end is None else round(end, 6) for name, end in ends.items()})
 
 
 def today() -> str:
