@@ -5,6 +5,7 @@ The queries and the rules that they were written by are in `queries.json`.
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from typing import TYPE_CHECKING
 from zoo import load_model
 from zoo.cli._shared import source
 from zoo.errors import ZooError
+from zoo.evaluation.cards import card_of, write_card
+from zoo.evaluation.metrics import interval
+from zoo.evaluation.packs import RETRIEVAL, TEXT_TO_IMAGE
+from zoo.evaluation.results import Result, rounded, today
 from zoo.strangers.terminal import clean_output
 
 from .gallery import Picture, embed_pictures, sample_pictures
@@ -114,6 +119,23 @@ def report(found: Sequence[Answer]) -> str:
     return "\n".join(lines)
 
 
+def results(found: Sequence[Answer], images: int, command: str) -> list[Result]:
+    """The answers as figures of a card, in all and by kind.
+
+    Args:
+        images: how many there were to choose from. command: what gives the figures again.
+    """
+    rows = []
+    for part in ("", *KINDS):
+        asked = [one for one in found if part in ("", one.query.kind)]
+        for most in (1, BEST) if asked else ():
+            share = interval(sum(one.place <= most for one in asked), len(asked))
+            measured = {"value": share.value, "low": share.low, "high": share.high, "source": command, "date": today()}
+            told = {"part": part, "direction": TEXT_TO_IMAGE, "notes": f"{len(asked)} queries, {images} images"}
+            rows.append(rounded(Result("demo queries", RETRIEVAL, f"hit@{most}", split="", **measured, **told)))
+    return rows
+
+
 def _counts(what: str, found: Sequence[Answer]) -> str:
     first, best = (sum(one.place <= most for one in found) for most in (1, BEST))
     return f"{what:<10} {first:>2} of {len(found)} right first, {best:>2} in the best {BEST}"
@@ -124,9 +146,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the command line, prints the report; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m zoo.demos.queries", description=__doc__)
     parser.add_argument("model", help="a name of `zoo list`, or a folder")
+    parser.add_argument(
+        "--card",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="keep the figures in the results file of this card, and set its tables anew (default: the model's own card)",
+    )
     chosen = parser.parse_args(arguments)
     try:
-        print(report(ask(load_model(source(chosen.model)))))
+        card = None if chosen.card is None else card_of(chosen.model, chosen.card)
+        found = ask(load_model(source(chosen.model)))
+        print(report(found))
+        if card is not None:
+            command = f"python -m zoo.demos.queries {shlex.quote(chosen.model)}"
+            write_card(*card, results(found, len(sample_pictures()), command), "", command)
     except ZooError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -8,6 +8,8 @@ import torch
 
 from zoo import build_model
 from zoo.errors import ZooError
+from zoo.evaluation.metrics import interval
+from zoo.evaluation.results import FILE, read_results
 
 pytest.importorskip("gradio")
 
@@ -82,5 +84,31 @@ def test_a_model_is_asked_all_of_them_from_the_command_line(tmp_path, capsys):
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("all")
     assert " of 50 right first" in first
+    assert not (tmp_path / "model" / FILE).exists()
     assert queries.main([str(tmp_path / "none")]) == 1
     assert "error:" in capsys.readouterr().err
+
+
+def test_figures_of_answers_by_hand():
+    found = [
+        Answer(Query(kind, kind, ("a.png",)), place, "a.png")
+        for kind, place in zip(KINDS * 2, range(1, 11), strict=False)
+    ]
+    rows = {(row.part, row.metric): row for row in queries.results(found, 34, "again")}
+    assert set(rows) == {(part, f"hit@{most}") for part in ("", *KINDS) for most in (1, 5)}
+    assert (rows["", "hit@1"].value, rows["", "hit@5"].value) == (0.1, 0.5)
+    assert (rows[KINDS[0], "hit@1"].value, rows[KINDS[1], "hit@1"].value) == (0.5, 0)
+    assert (rows["", "hit@5"].low, rows["", "hit@5"].high) == pytest.approx(interval(5, 10)[1:], abs=1e-6)
+    assert rows["", "hit@1"].notes == "10 queries, 34 images"
+    assert rows["", "hit@1"].source == "again"
+
+
+def test_figures_are_kept_on_the_card(tmp_path, capsys):
+    folder = build_model("mini-test").save_pretrained(tmp_path / "model")
+    assert queries.main([str(folder), "--card"]) == 1
+    assert "README.md does not exist" in capsys.readouterr().err
+    (folder / "README.md").write_text("# mine\n", encoding="utf-8")
+    assert queries.main([str(folder), "--card"]) == 0
+    kept = read_results(folder / FILE)
+    assert {row.dataset for row in kept} == {"demo queries"}
+    assert f"{100 * kept[0].value:.1f} (" in (folder / "README.md").read_text("utf-8")
