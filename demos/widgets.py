@@ -41,6 +41,7 @@ CSS = """
 @keyframes zoo-wait { from { opacity: 0; } }
 .zoo-results caption { display: block; max-width: 100%; overflow: hidden; text-overflow: ellipsis; }
 .zoo-results button.thumbnail-lg { background: var(--background-fill-secondary); }
+@media (min-width: 641px) { .zoo-results .grid-wrap { max-height: max(31rem, 72vh); } } /* a phone needs room to scroll past it */
 @media (max-width: 640px) {
   .tab-container button { padding: 0 3px; font-size: .74rem; }
   #title h1 { font-size: 1.6rem; }

@@ -6,7 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from zoo.demos import chooser, search, text, visitors
+from zoo.demos import chooser, compose, search, text, visitors
 from zoo.demos.gallery import Picture
 from zoo.demos.stored import folder_gallery, vectors_gallery
 
@@ -291,7 +291,7 @@ def test_search_by_both(visit, served, photos, width):
     weight.scroll_into_view_if_needed()
     holds(page, "both-instruction", weight, page.locator("#instruction"))
     page.locator("tr.tr-body:visible").first.click()
-    expect(words).to_have_value("a big wild animal")
+    expect(words).to_have_value(compose.EXAMPLES[0][1])
     expect(page.locator("#both-scores .head")).to_contain_text("pictures searched in")
     holds(page, "both-example", first_picture(page, "#both-results"))
 
