@@ -217,6 +217,15 @@ def packaged() -> None:
     inputs.write("packaged.json", {**inputs.read("packaged.json"), "zoo-mini": FINGERPRINTS["zoo-mini"]})
 
 
+def first_mini() -> None:
+    """A folder of vectors, with its index, of the zoo-mini that is called zoo-mini-v1 since; made when it was still packaged."""
+    os.chdir(STORED / "bulk")
+    assert zoo.load_model("zoo-mini").fingerprint() == inputs.read("packaged.json")["zoo-mini-v1"]["plain"]
+    assert main(["embed", "photos", "--model", "zoo-mini", "--out", "vectors/zoo-mini-v1", "--quiet"]) == 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["search", "vectors/zoo-mini-v1", "picture 3", "--backend", "exact"]) == 0
+
+
 def cache() -> None:
     """What training keeps of towers that do not learn."""
     for name in ("mini-test", "vlm2vec-test"):
@@ -325,6 +334,7 @@ STEPS = (
     runs,
     published,
     packaged,
+    first_mini,
     without_this_machine,
 )
 

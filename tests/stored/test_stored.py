@@ -1,6 +1,8 @@
 """What was made with an earlier version opens, searches and goes on as it did (`tests/stored`, made at commit f558a39)."""
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +21,8 @@ from tests.every import every, standing_for
 from tests.stored import inputs
 from tests.stored.inputs import PROMPT, STORED
 from tests.training.train_support import without_plots
+from zoo.errors import FingerprintMismatchError
+from zoo.shards.fingerprints import renamed
 
 SPECS, SHAPES, FAMILIES = (inputs.read(f"{name}.json") for name in ("specs", "shapes", "families"))
 FINGERPRINTS, VARIANTS = inputs.read("fingerprints.json"), inputs.read("variants.json")
@@ -224,6 +228,76 @@ def test_a_cache_has_the_vectors(name: str, part: str, tmp_path: Path) -> None:
         torch.testing.assert_close(vectors, model.encode(items, prompt=prompt), **CLOSE)
     assert fill_cache(model, ["a new one"], cache) == {}
     assert len(list(folder.iterdir())) == len(before) + 2
+
+
+# ------------------------------------------------------------------------- vectors of a name that another model has now
+
+MADE_WITH_V1 = (
+    "were made with zoo-mini-v1, which earlier versions called zoo-mini: another model has that name now (weights: "
+)
+
+
+@pytest.fixture(scope="module")
+def another_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is called zoo-mini, of other weights than those that the stored vectors were made with."""
+    model = zoo.load_model("zoo-mini", device="cpu")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.01)
+    return model.save_pretrained(tmp_path_factory.mktemp("another") / "zoo-mini", torch.float16)
+
+
+def test_vectors_of_an_earlier_model_of_the_name_are_refused_and_the_command_that_is_told_mends_it(
+    another_mini: Path, room: Callable[..., Path], run: Run
+) -> None:
+    room("bulk")
+    asked = ("search", "vectors/zoo-mini-v1", "picture 3", "--backend", "exact", "--adopt", "--model", another_mini)
+    status, _, err = run(*asked)
+    assert status != 0
+    assert MADE_WITH_V1 in " ".join(err.split())
+    command = err.partition("Embed again: ")[2].split("\n")[0]
+    words = shlex.split(command)
+    assert words[:2] == ["zoo", "embed"]
+    assert words[-2:] == ["--out", "vectors/zoo-mini-v1-new"]
+    status, _, err = run(*words[1:], "--model", another_mini, "--quiet")
+    assert status == 0, err
+    status, out, err = run("search", "vectors/zoo-mini-v1-new", *asked[2:], "--json")
+    assert status == 0, err
+    assert len(json.loads(out)) == 10
+
+
+def test_vectors_of_two_models_of_one_name_do_not_come_into_one_folder(
+    another_mini: Path, room: Callable[..., Path], run: Run
+) -> None:
+    home = room("bulk") / "vectors" / "zoo-mini-v1"
+    before = {path: path.read_bytes() for path in home.rglob("*.parquet")}
+    status, _, err = run("embed", "photos", "--out", "vectors/zoo-mini-v1", "--model", another_mini, "--quiet")
+    assert status != 0
+    assert MADE_WITH_V1 in " ".join(err.split())
+    assert "Choose another --out, or delete this folder to embed everything anew." in " ".join(err.split())
+    assert before
+    assert before == {path: path.read_bytes() for path in home.rglob("*.parquet")}
+
+
+def test_the_page_refuses_vectors_of_an_earlier_model_of_the_name(
+    another_mini: Path, room: Callable[..., Path]
+) -> None:
+    pytest.importorskip("gradio")
+    from zoo.demos.stored import vectors_gallery
+
+    folder = room("bulk") / "vectors" / "zoo-mini-v1"
+    with pytest.raises(FingerprintMismatchError, match=f"{re.escape(MADE_WITH_V1)}.*Embed again: zoo embed "):
+        vectors_gallery(zoo.load_model(another_mini, device="cpu"), folder)
+
+
+def test_vectors_of_an_earlier_packaged_model_are_told_from_those_of_the_packaged_one() -> None:
+    """Where the packaged model is still the first one its vectors are in use; from then on they are refused by its name."""
+    stored = inputs.read("packaged.json")["zoo-mini-v1"]["plain"]
+    now = zoo.load_model("zoo-mini", device="cpu").fingerprint()
+    expected = "zoo-mini-v1" if now["weights"] != stored["weights"] else ""
+    assert renamed(stored, now) == expected
+    assert renamed(stored, {**now, "weights": "another"}) == "zoo-mini-v1"
+    assert renamed({**stored, "weights": "of nobody"}, now) == ""
 
 
 # --------------------------------------------------------------------------------------------------------- training

@@ -1,6 +1,7 @@
 """open_index: from a folder of `zoo embed` to something that can be searched, built when it is first needed."""
 
 import importlib.util
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoo.arguments import checked, flag, optional, path, text, whole
 from zoo.arguments import model as a_model
 from zoo.errors import IndexStateError, PromptError, ReadOnlyIndexError, ZooError
-from zoo.index.base import ADVICE, VectorIndex
+from zoo.index.base import VectorIndex
 from zoo.index.building import up_to_date
 from zoo.index.exact import ExactIndex
 from zoo.index.homes import homes_of, prepare, tidy
 from zoo.index.lance import LanceIndex
 from zoo.shards.checking import check_grown
-from zoo.shards.fingerprints import check_fingerprint
+from zoo.shards.fingerprints import check_fingerprint, renamed
 from zoo.shards.folder import ShardFolder
 from zoo.spec import need_one_vector
 
@@ -96,8 +97,19 @@ def check_model(model: "Embedder", folder: Path | str) -> None:
     """Raises FingerprintMismatchError unless this model made the vectors in `folder`, TokenVectorsError if none could."""
     need_one_vector(model.spec, "an index")
     manifest = read_manifest(folder)
-    ours = _fingerprint(model, manifest)
-    check_fingerprint(manifest["fingerprint"], ours, folder, ADVICE)
+    stored, ours = manifest["fingerprint"], _fingerprint(model, manifest)
+    # Nobody is sent to look for a model that has no weights any more.
+    advice = "Embed again" if renamed(stored, ours) else "Search with the model that made them, or embed again"
+    check_fingerprint(stored, ours, folder, f"{advice}: {_embed_again(folder, manifest)}")
+
+
+def _embed_again(folder: Path | str, manifest: dict[str, Any]) -> str:
+    """The command that embeds the same inputs into a folder beside this one; its model is that of `zoo embed`, or --model."""
+    source = manifest["source"]
+    options = {"--column": source.get("column"), "--split": manifest.get("split")}
+    options |= {"--prompt": manifest["prompt"], "--prompt-name": manifest.get("prompt_name")}
+    words = [word for name, value in options.items() if value for word in (name, str(value))]
+    return shlex.join(["zoo", "embed", str(source["path"]), *words, "--out", f"{folder}-new"])
 
 
 def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
