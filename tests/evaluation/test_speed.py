@@ -36,6 +36,14 @@ def test_what_fails_is_told(tmp_path: Path) -> None:
         measured_apart(str(tmp_path / "gone"), 1)
 
 
+def test_a_copy_of_a_packaged_model_has_the_size_of_its_own_file(tmp_path: Path) -> None:
+    model = zoo.load_model("zoo-mini")
+    assert model.spec.packaged
+    (tmp_path / "model.safetensors").write_bytes(bytes(300_000))
+    found = {result.dataset: result.value for result in size_results(model, str(tmp_path), "again")}
+    assert found["model.safetensors"] == 0.3
+
+
 def test_size_of_a_folder_and_of_a_packaged_model(saved: Path) -> None:
     model = zoo.load_model(saved, device="cpu")
     found = {result.dataset: result for result in size_results(model, str(saved), "again")}

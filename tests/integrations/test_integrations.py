@@ -93,7 +93,7 @@ def test_langchain_takes_a_name_and_options() -> None:
     embeddings = ZooEmbeddings("zoo-mini", batch_size=2)
     assert embeddings.model.spec.name == "zoo-mini"
     vector = embeddings.embed_query("kitty")
-    assert len(vector) == 256
+    assert len(vector) == embeddings.model.spec.dim
     assert all(type(value) is float for value in vector)
 
 

@@ -29,7 +29,7 @@ CALM = {"progress": False, "trackers": (), "report": False}
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
-        ("zoo-mini", {"conv1", "conv2", "1"}),  # 1: the convolution of a downsample
+        ("zoo-mini-v1", {"conv1", "conv2", "1"}),  # 1: the convolution of a downsample
         ("mini-test", {"conv", "conv_exp", "conv_pw", "conv_pwl", "conv_reduce", "conv_expand"}),
     ],
 )

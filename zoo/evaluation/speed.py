@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
 from zoo.evaluation.results import Result, today
+from zoo.loading import is_folder
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -39,7 +40,8 @@ def size_results(model: "Embedder", where: str, source: str) -> list[Result]:
     facts: dict[str, Any] = {"split": "", "source": source, "date": today()}
     count = sum(parameter.numel() for parameter in model.parameters())
     found = [Result("weights", "size", "count", count, unit="numbers", **facts)]
-    folder = WEIGHTS / model.spec.name if model.spec.packaged else Path(where).expanduser()
+    # A copy of a packaged model's folder says that it is packaged, too.
+    folder = Path(where).expanduser() if is_folder(where) else WEIGHTS / model.spec.name
     if (file := folder / "model.safetensors").is_file():
         megabytes = round(file.stat().st_size / 1e6, 1)
         found.append(Result(file.name, "size", "size", megabytes, unit="MB", **facts))
