@@ -240,13 +240,24 @@ def _pairs(arguments: argparse.Namespace) -> PairTable:
     """The pairs of all data arguments; the schema is printed."""
     sources = list(arguments.data)
     if not sources:
-        if not stages_of(get_recipe(arguments.recipe)())[0].model:
-            raise ZooError("name the pairs to learn from: a file, a folder, hf:org/dataset or pack:photos")
-        sources = [f"pack:{pack}" for pack in PACKS]
+        sources = _own_sources(arguments)
     pairs = open_sources(sources, reading(arguments))
     for schema in pairs.schemas:
         say(str(schema))
     return pairs
+
+
+def _own_sources(arguments: argparse.Namespace) -> list[str]:
+    """The data packs that a recipe names, all that have images for one that names a model alone.
+
+    Raises:
+        ZooError: a recipe for anybody's pairs.
+    """
+    stages = stages_of(get_recipe(arguments.recipe)())
+    if not stages[0].model:
+        raise ZooError("name the pairs to learn from: a file, a folder, hf:org/dataset or pack:photos")
+    named = dict.fromkeys(pack for stage in stages for pack in stage.datasets or PACKS)
+    return [f"pack:{pack}" for pack in named]
 
 
 def _held_out(arguments: argparse.Namespace) -> PairTable | None:
@@ -256,7 +267,7 @@ def _held_out(arguments: argparse.Namespace) -> PairTable | None:
 
 def _data_facts(arguments: argparse.Namespace, recalled: Recalled, pairs: PairTable) -> dict[str, Any]:
     return {
-        "sources": [str(source) for source in arguments.data] or [f"pack:{pack}" for pack in PACKS],
+        "sources": [str(source) for source in arguments.data] or _own_sources(arguments),
         "datasets": list(pairs.names),
         "schema": [str(schema) for schema in pairs.schemas],
         "command": recalled.told,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -63,6 +64,36 @@ class Blend(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"width": self.width, "dim": self.dim, "share": self.share}
+
+
+class Named(nn.Module):
+    """A projection, plus the names of what a classifier recognises: `(B, width)` → `(B, dim)`.
+
+    An image that shows a class of the classifier lies near that class's name from the start, also where no pair of a training
+    set had it; the projection learns the rest. The names are weighted by the classifier's probabilities, as in ConSE (Norouzi et
+    al., 2014), and lie around their mean, so that an image that it does not recognise gets little of them.
+
+    Args:
+        classes: of the classifier. gain: of the names' part. temperature: of the classifier's probabilities.
+    """
+
+    def __init__(self, width: int, dim: int, classes: int, gain: float = 1.0, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.width, self.dim, self.classes, self.gain, self.temperature = width, dim, classes, gain, temperature
+        self.project, self.classify = nn.Linear(width, dim), nn.Linear(width, classes)
+        self.names = nn.Parameter(torch.zeros(classes, dim))  # text vectors less their mean
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.project(vectors) + self.gain * self.named(vectors)
+
+    def named(self, vectors: Tensor) -> Tensor:
+        """The mean of the names by the classifier's probabilities `(B, dim)`."""
+        return (self.classify(vectors) / self.temperature).softmax(-1) @ self.names
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        facts = ("width", "dim", "classes", "gain", "temperature")
+        return {name: getattr(self, name) for name in facts}
 
 
 class DenseStack(nn.Module):

@@ -23,6 +23,7 @@ PACKABLE = {"bert": 0, "electra": 0, "modernbert": 0, "roberta": 1, "xlm-roberta
 HALVES = {"mt5": "MT5EncoderModel", "t5": "T5EncoderModel", "umt5": "UMT5EncoderModel"}
 # Where the length of a token's state has another name in the configuration.
 WIDTHS = {"embedding_gemma2_text": "embedding_dim"}
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 # What pre-norm backbones call the norm behind their last block.
 FINAL_NORMS = ("final_norm", "norm", "ln_f", "final_layer_norm")
 
@@ -113,7 +114,7 @@ class TransformersText(Encoder):
     def forward(self, batch: Batch) -> Tokens:
         ids, mask = batch["ids"], batch["mask"]
         # On a GPU one padded call beats many small ones; on a CPU every padded token costs its full time.
-        if self._offset is not None and not self.training and ids.device.type == "cpu" and not bool(mask.all()):
+        if self._packs and ids.device.type == "cpu" and not bool(mask.all()):
             states = self._packed(ids, mask)
         else:
             states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
@@ -157,6 +158,13 @@ class TransformersText(Encoder):
         self.depth = layers
         return self
 
+    @property
+    def _packs(self) -> bool:
+        """Whether texts can be read as one long row: dropout of the attention is drawn for each text apart."""
+        config = self.backbone.config
+        dropped = self.training and any(getattr(config, name, 0) for name in ATTENTION_DROPOUT)
+        return self._offset is not None and not dropped
+
     def _check_blocks(self, layers: Sequence[int]) -> None:
         if wrong := [n for n in layers if not 1 <= n <= self.depth]:
             kind = self.backbone.config.model_type
@@ -164,6 +172,8 @@ class TransformersText(Encoder):
 
     def _packed(self, ids: Tensor, mask: Tensor) -> Tensor:
         """All real tokens as one long row; the attention is told where each text begins. Returns (B, T, W)."""
+        order = mask.sum(1).argsort(stable=True)  # texts of one length share a call of the attention
+        ids, mask = ids[order], mask[order]
         positions = (mask.cumsum(1) - 1)[mask]
         if self._offset:
             positions = positions + self._offset + (self.backbone.config.pad_token_id or 0)
@@ -171,7 +181,7 @@ class TransformersText(Encoder):
         packed = self.backbone(input_ids=ids[mask][None], position_ids=positions[None], zoo_runs=runs)
         states = packed.last_hidden_state.new_zeros(*mask.shape, self.width)
         states[mask] = packed.last_hidden_state[0]
-        return states
+        return states[order.argsort()]
 
     def config(self) -> dict[str, Any]:
         return {
@@ -238,8 +248,7 @@ def _packed_attention(
         out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout_p=dropout, scale=scaling)
         return out.transpose(1, 2).contiguous(), None
     heads, width = query.shape[1], query.shape[3]
-    out = torch.empty(1, query.shape[2], heads, width, dtype=query.dtype, device=query.device)
-    start = 0
+    parts, start = [], 0
     for length, count in zoo_runs:
         stop = start + length * count
         q, k, v = (x[0, :, start:stop].view(heads, count, length, width).transpose(0, 1) for x in (query, key, value))
@@ -248,9 +257,9 @@ def _packed_attention(
             where = torch.arange(length, device=query.device)
             window = (where[:, None] - where).abs() < sliding_window
         part = F.scaled_dot_product_attention(q, k, v, window, scale=scaling)
-        out[0, start:stop] = part.transpose(1, 2).reshape(count * length, heads, width)
+        parts.append(part.transpose(1, 2).reshape(count * length, heads, width))
         start = stop
-    return out, None
+    return torch.cat(parts)[None], None
 
 
 def _register_packed_attention() -> None:

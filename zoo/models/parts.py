@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zoo.encoders.sequence import sequence
     from zoo.encoders.static import StaticText
     from zoo.encoders.text import TransformersText
-    from zoo.heads import Blend, Identity, Linear
+    from zoo.heads import Blend, Identity, Linear, Named
     from zoo.pooling import Cls, EveryToken, LastToken, Mean
 else:
 
@@ -26,7 +26,7 @@ else:
         from zoo.encoders.sequence import sequence
         from zoo.encoders.static import StaticText
         from zoo.encoders.text import TransformersText
-        from zoo.heads import Blend, Identity, Linear
+        from zoo.heads import Blend, Identity, Linear, Named
         from zoo.pooling import Cls, EveryToken, LastToken, Mean
 
         return locals()
@@ -45,4 +45,5 @@ else:
     StaticText = _Part("StaticText")
     TransformersText = _Part("TransformersText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
+    Named = _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")

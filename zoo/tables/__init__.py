@@ -60,6 +60,7 @@ def open_pairs(
       names them in `file_name`.
     - `hf:org/name`, `hf:org/name/folder@revision`: a data set of the Hub.
     - `pack:photos`, `pack:emoji`, `pack:symbols`; `pack:composed`, whose queries are a picture with a text.
+    - `pack:words`: English words, other words for them and what they mean, to teach a text tower.
 
     Roles and modalities are told by the columns' names (`schema.infer`), never by the letters of a value: `image,text`;
     `query,positive,negative`; `query_image`, `positive_text`, `negative_1_image`; `sentence1,sentence2,score`; and
@@ -165,8 +166,11 @@ def _open(source: str | Path, options: Options) -> Table:
         options = replace(options, root=Path(options.root))
     if isinstance(source, str) and text.startswith("pack:"):
         from zoo.tables.packs import COMPOSED, ComposedTable, PackTable
+        from zoo.tables.words import WORDS, WordTable
 
         _only_files(text, options)
+        if text == f"pack:{WORDS}":
+            return WordTable(split, options.name or WORDS)
         if text == f"pack:{COMPOSED}":
             return ComposedTable(split, options.name or COMPOSED)
         return PackTable(text.removeprefix("pack:"), split, options.name or text.removeprefix("pack:"))

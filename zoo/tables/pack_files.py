@@ -24,8 +24,8 @@ def packs_folder() -> Path:
     return folder
 
 
-def read_pack(pack: str, split: str) -> list[dict[str, Any]]:
-    """Rows of one split of a pack, as its README describes them.
+def read_pack(pack: str, split: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """Rows of one split of a pack, as its README describes them, with all columns or these.
 
     Raises:
         MissingPackError: the pack or the split is not there.
@@ -35,7 +35,7 @@ def read_pack(pack: str, split: str) -> list[dict[str, Any]]:
     path = packs_folder() / pack / f"{split}.parquet"
     if not path.is_file():
         raise MissingPackError(f"{path} does not exist; set ZOO_DATA to the folder that holds {pack}/{split}.parquet")
-    return pyarrow.parquet.read_table(path).to_pylist()
+    return pyarrow.parquet.read_table(path, columns=columns).to_pylist()
 
 
 class Triplet(NamedTuple):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from .plans import Distillation, Pictures, PictureSize, Regression
+from .plans import Distillation, Pictures, PictureSize, Regression, Start, Student
 from .recipe import MiniRecipe
 
 __all__ = [
@@ -12,15 +12,62 @@ __all__ = [
     "PictureSize",
     "Pictures",
     "Regression",
+    "Start",
+    "Student",
     "mini_test",
     "zoo_mini",
     "zoo_mini_v1",
 ]
 
 
-def zoo_mini(**changes: Any) -> MiniRecipe:
-    """The packaged default."""
-    return replace(zoo_mini_v1(model="zoo-mini", name="zoo-mini"), **changes)
+def zoo_mini(**changes: Any) -> tuple[MiniRecipe, ...]:
+    """The packaged default: a text tower that stands for MiniLM, then images on a pretrained trunk brought to its words."""
+    return zoo_mini_text(**changes), zoo_mini_image(**changes)
+
+
+def zoo_mini_text(**changes: Any) -> MiniRecipe:
+    """Three blocks of MiniLM are taught to stand for all six, on English words and what they mean."""
+    recipe = MiniRecipe(
+        model="zoo-mini",
+        name="text",
+        datasets=("words",),
+        student=Student(),
+        loss="imitation",
+        teacher="all-minilm-l6-v2",
+        freeze=("image",),
+        epochs=1.5,
+        batch_size=256,
+        lr=3e-4,
+        warmup=50,
+        weight_decay=0.01,
+        checkpoint_every=200,
+        keep="last",
+        save_as="float16",
+    )
+    return replace(recipe, **changes)
+
+
+def zoo_mini_image(**changes: Any) -> MiniRecipe:
+    """The trunk stands still; its head begins with a ridge regression and the names of ImageNet's classes, then learns."""
+    recipe = MiniRecipe(
+        model="zoo-mini",
+        name="image",
+        datasets=("photos", "emoji", "symbols"),
+        loss="infonce(temperature=0.05)",
+        sampler="mixed",
+        freeze=("text", "image.head.classify", "image.head.names"),
+        steps=600,
+        batch_size=512,
+        lr=6e-4,
+        warmup=20,
+        weight_decay=0.0,
+        checkpoint_every=200,
+        keep="last",
+        save_as="float16",
+        pictures=Pictures(store_size=208, colour_captions=0.25, tint=0.08),
+        start=Start(),
+    )
+    return replace(recipe, **changes)
 
 
 def zoo_mini_v1(**changes: Any) -> MiniRecipe:

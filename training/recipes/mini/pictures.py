@@ -88,15 +88,24 @@ class PictureData:
             shrunk = [F.interpolate(part, (side, side), mode="bilinear", antialias=True) for part in parts]
             self.stored = self.pixels if side == self.pixels.shape[-1] else torch.cat(shrunk)
 
-    def batch(self, rows: Tensor, *, colour_captions: float = 0.0, tint: float = 0.0) -> PictureBatch:
-        """Some pairs, their captions drawn at random; the arguments are those of `Pictures`."""
-        luck, tints = torch.rand(len(rows)), torch.full((len(rows),), -1)
+    def batch(
+        self, rows: Tensor, *, colour_captions: float = 0.0, tint: float = 0.0, tints: Tensor | None = None
+    ) -> PictureBatch:
+        """Some pairs, their captions drawn at random.
+
+        Args:
+            colour_captions, tint: see `Pictures`. tints: what the pictures have been repainted in, in place of a draw.
+        """
+        luck, painted = torch.rand(len(rows)), tints
+        tints = torch.full((len(rows),), -1) if painted is None else painted
         said = torch.full((len(rows),), -1)  # colour that the caption says
         seen = self.colours[rows].clone()  # colour that the picture has
         chosen, ids = [], []
         for place, row in enumerate(rows.tolist()):
             name = self.pairs[row].name
-            if name and luck[place] < tint:
+            if painted is not None and painted[place] >= 0:
+                seen[place] = said[place] = painted[place]
+            elif name and luck[place] < tint:
                 tints[place] = seen[place] = said[place] = int(torch.randint(len(COLOURS), ()))
             elif name and luck[place] < tint + colour_captions and seen[place] >= 0:
                 said[place] = seen[place]

@@ -78,6 +78,42 @@ class Distillation:
 
 
 @dataclass(frozen=True)
+class Student:
+    """What a transformer's text tower begins as: a part of its teacher.
+
+    Attributes:
+        teacher: name of a sentence-transformers BERT. layers: its blocks that the student keeps, counted from 0.
+    """
+
+    teacher: str = "all-minilm-l6-v2"
+    layers: tuple[int, ...] = (0, 2, 5)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an image tower on a pretrained trunk begins, whose trunk then stands still.
+
+    Attributes:
+        trunk: name in `trunk.TRUNKS`. views: of every image that the trunk reads before the first step, the first of them whole
+            and the others augmented; the steps draw among them.
+        ridge: of the regression of images on their texts, in pairs. balance: see `Regression`.
+        share: of what the steps have learned in the finished head; the rest is where it began (WiSE-FT, Wortsman et al., 2022).
+    """
+
+    trunk: str = "efficientnet-lite2"
+    views: int = 3
+    ridge: float = 30.0
+    balance: float = 0.5
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise RecipeError(f"a start needs views of the images, 1 at least, not {self.views}")
+        if not 0 <= self.share <= 1:
+            raise RecipeError(f"share must be from 0 to 1, not {self.share}")
+
+
+@dataclass(frozen=True)
 class Regression:
     """How the second projection of a `Blend` head is solved after the last step.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import RecipeError
 from ...recipe import Recipe, part_of
-from .plans import Distillation, Pictures, PictureSize, Regression
+from .plans import Distillation, Pictures, PictureSize, Regression, Start, Student
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -33,18 +33,27 @@ class MiniRecipe(Recipe):
     Attributes:
         pictures: how images are fed; None for the usual feed.
         distillation: of the text tower, before the first step; None leaves it as it is.
+        student: what the text tower begins as; None leaves it as it is.
+        start: of an image tower on a pretrained trunk, which then stands still; None trains all of it.
         regression: of the images, after the last step; None for none.
     """
 
     pictures: Pictures | None = None
     distillation: Distillation | None = None
     regression: Regression | None = None
+    student: Student | None = None
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.pictures is None and self.regression is not None:
             raise RecipeError(
                 f"{self.name}: a regression is of the images in memory; say how they are fed: pictures=Pictures()"
+            )
+        if self.start is not None and (self.pictures is None or self.regression is not None or self.pictures.sizes):
+            raise RecipeError(
+                f"{self.name}: a start on a trunk feeds images of one size from memory and solves its own regression first: say "
+                "pictures=Pictures() without sizes, and regression=None"
             )
         if self.pictures is None:
             return
@@ -59,7 +68,12 @@ class MiniRecipe(Recipe):
     @classmethod
     def _read(cls, facts: dict[str, Any]) -> dict[str, Any]:
         facts = super()._read(facts)
-        for name, kind in (("distillation", Distillation), ("regression", Regression)):
+        for name, kind in (
+            ("distillation", Distillation),
+            ("regression", Regression),
+            ("student", Student),
+            ("start", Start),
+        ):
             if facts.get(name):
                 facts[name] = part_of(kind, facts[name])
         if pictures := facts.get("pictures"):
@@ -70,24 +84,38 @@ class MiniRecipe(Recipe):
     # What is done is imported when it is: the numbers alone need no data and no encoder.
 
     def prepare(self, model: "Embedder", pairs: "Sequence[Pair] | PairTable", folder: Path) -> None:
-        """Distils the text tower, once."""
+        """Distils the text tower, once, or makes it a part of its teacher; begins the image tower on its trunk."""
         from .steps import learn_text
 
         if self.distillation is not None:
             learn_text(model, pairs, self, folder)
+        if self.student is not None:
+            from .student import make_student
+
+            make_student(model, pairs, self.student)
+        if self.start is not None:
+            from .views import begin_images
+
+            begin_images(model, pairs, self, folder)
 
     def around(self, model: "Embedder") -> AbstractContextManager["Callable[[Any], None] | None"]:
-        """Trains the first projection of the images' head alone where a regression solves the second."""
+        """Trains what the plan leaves to the steps: of a head whose other half a regression solves the first projection alone, on a
+        trunk that stands still the head.
+        """
         from .steps import first_projection
+        from .views import head_alone
 
-        return first_projection(model, self)
+        return first_projection(model, self) if self.start is None else head_alone(model, self)
 
     def feed(
         self, model: "Embedder", pairs: "Sequence[Pair] | PairTable", sampler: "BatchSampler", answers: "Answers"
     ) -> "Feed | None":
         """Images from memory, where the recipe says how."""
         from .steps import PictureData, PictureFeed
+        from .views import view_feed
 
         if self.pictures is None:
             return None
+        if self.start is not None:
+            return view_feed(model, self, sampler)
         return PictureFeed(PictureData(pairs, model, self.pictures.store_size, answers), model, self, sampler)

@@ -35,8 +35,8 @@ class PictureFeed:
 
     def __init__(self, data: PictureData, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
         self.data, self.recipe, self.sampler, self.answers = data, recipe, sampler, data.answers
-        towers = [tower.encoder for tower in model.towers]
-        self.image, self.text = towers.index(data.image), towers.index(data.text)
+        towers = list(model.towers)
+        self.image, self.text = (towers.index(tower_of(model, modality)) for modality in ("image", "text"))
 
     def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
         """See `Feed`: made when asked for, from torch's own random numbers."""

@@ -1,0 +1,214 @@
+"""Views: what a frozen image encoder sees of augmented images, read once and kept; the steps then train the head alone.
+
+A step on vectors takes milliseconds where one on images takes seconds, so that a head sees its data hundreds of times.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from zoo.embedder import Embedder, Tower
+from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.encoders.image import TimmImage
+from zoo.heads import Named
+from zoo.inputs.item import Item, Tokens
+from zoo.tables.pairs import Pair, PairTable
+from zoo.tables.words import classes
+
+from ...checkpoint import last_checkpoint, save_checkpoint
+from ...errors import DamagedRunError, RecipeError
+from ...feed import Feed, TrainBatch
+from ...grad_cache import Read
+from ...run import STRIDE
+from ...samplers import BatchSampler
+from .augment import COLOURS, augment
+from .pictures import PictureData
+from .plans import Start
+from .regress import ridge_regression
+from .steps import PictureFeed, tower_of
+from .trunk import load_trunk
+
+if TYPE_CHECKING:
+    from .recipe import MiniRecipe
+
+_BATCH = 32
+_MOST_BYTES = 2**31
+
+
+class Remembered(Encoder):
+    """Stands for an image encoder that does not learn: of the training images it knows the vectors, others it asks for.
+
+    Args:
+        encoder: the one that it stands for. data: the images. vectors: `(views, images, width)`.
+        tints: `(views, images)`, see `PictureBatch`. began: the head's projection before the first step.
+    """
+
+    def __init__(
+        self, encoder: TimmImage, data: PictureData, vectors: Tensor, tints: Tensor, began: dict[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.reads, self.width, self.batch_budget = encoder.reads, encoder.width, encoder.batch_budget
+        self.data, self.vectors, self.tints, self.began = data, vectors, tints, began
+        self._encoder = (encoder,)  # in a tuple it is no part of what is trained and saved
+
+    @property
+    def encoder(self) -> TimmImage:
+        """The encoder that this one stands for."""
+        return self._encoder[0]
+
+    def read(self, item: Item) -> Tensor:
+        return self.encoder.read(item)
+
+    def collate(self, reads: Sequence[Tensor]) -> Batch:
+        return {"vectors": torch.stack(list(reads))} if reads[0].ndim == 1 else self.encoder.collate(reads)
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Tokens:
+        return one_token(batch["vectors"].float()) if "vectors" in batch else self.encoder(batch)
+
+    def config(self) -> dict[str, Any]:
+        return self.encoder.config()
+
+    def preprocessing(self) -> dict[str, Any]:
+        return self.encoder.preprocessing()
+
+
+def begin_images(model: Embedder, pairs: "Sequence[Pair] | PairTable", recipe: "MiniRecipe", folder: Path) -> None:
+    """Fills the image tower's trunk, remembers its views of the images, and solves where the head begins.
+
+    Raises:
+        RecipeError: the model's image tower is none of this trunk with a `Named` head.
+        And those of `trunk.trunk_state`.
+    """
+    plan, tower = recipe.start, tower_of(model, "image")
+    trunk = load_trunk(plan.trunk)
+    state = {name: value for name, value in trunk.state_dict().items() if not name.startswith("classifier.")}
+    wanted = tower.encoder.backbone.state_dict() if isinstance(tower.encoder, TimmImage) else {}
+    if {name: value.shape for name, value in wanted.items()} != {name: value.shape for name, value in state.items()}:
+        raise RecipeError(f"{model.spec.name}: its image tower is not built of the trunk {plan.trunk}")
+    if not isinstance(tower.head, Named):
+        raise RecipeError(f"{model.spec.name}: the head of its image tower has no names of classes (zoo.heads.Named)")
+    tower.encoder.backbone.load_state_dict(state)
+    data = PictureData(pairs, model, recipe.pictures.store_size)
+    vectors, tints = _remembered(tower, data, recipe, folder)
+    _begin_head(model, tower.head, trunk.classifier, data, vectors, plan)
+    began = {name: value.detach().clone() for name, value in tower.head.project.named_parameters()}
+    tower.encoder = Remembered(tower.encoder, data, vectors, tints, began)
+
+
+@contextmanager
+def head_alone(model: Embedder, recipe: "MiniRecipe") -> Iterator[Callable[[Feed], None]]:
+    """While the steps run the trunk is remembered; yields what mixes the head with where it began behind the last of them."""
+    tower = tower_of(model, "image")
+    began = tower.encoder.began
+
+    def mix(feed: Feed) -> None:
+        with torch.no_grad():
+            for name, value in tower.head.project.named_parameters():
+                value.copy_(torch.lerp(began[name], value, recipe.start.share))
+
+    try:
+        yield mix
+    finally:
+        tower.encoder = tower.encoder.encoder
+
+
+class ViewFeed(PictureFeed):
+    """Batches of remembered views: of each image one, drawn anew in every step."""
+
+    def __init__(self, memory: Remembered, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
+        super().__init__(memory.data, model, recipe, sampler)
+        self.memory = memory
+
+    def batch(self, step: int) -> TrainBatch:
+        """See `PictureFeed`."""
+        torch.manual_seed(self.recipe.seed * STRIDE + step)
+        rows = torch.as_tensor(self.sampler.rows(step))
+        views = torch.randint(len(self.memory.vectors), (len(rows),))
+        tints = self.memory.tints[views, rows]
+        batch = self.data.batch(rows, colour_captions=self.recipe.pictures.colour_captions, tints=tints)
+        queries = [Read(self.image, vector) for vector in self.memory.vectors[views, rows]]
+        targets = [Read(self.text, ids) for ids in batch.ids]
+        return TrainBatch(queries, targets, {"ignore": batch.ignore}, rows.tolist(), 0)
+
+
+def view_feed(model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> ViewFeed:
+    """The feed of a model whose image tower remembers."""
+    return ViewFeed(tower_of(model, "image").encoder, model, recipe, sampler)
+
+
+@torch.no_grad()
+def _remembered(tower: Tower, data: PictureData, recipe: "MiniRecipe", folder: Path) -> tuple[Tensor, Tensor]:
+    """(vectors, tints) of all views; kept in `views/`, so that they are read once."""
+    plan, shape = recipe.start, (recipe.start.views, len(data))
+    state = last_checkpoint(folder / "views", _MOST_BYTES)
+    if state is None:
+        tower.encoder.eval()
+        vectors = torch.empty(*shape, tower.encoder.width, dtype=torch.float16)
+        tints = torch.full(shape, -1)
+        size = tower.encoder.transform.size[0]
+        with tqdm(total=len(data) * plan.views, desc="views", unit=" images") as bar:
+            for view in range(plan.views):
+                for number, rows in enumerate(torch.arange(len(data)).split(_BATCH)):
+                    torch.manual_seed((recipe.seed * plan.views + view) * STRIDE + number)
+                    pixels = _seen(data, rows, view, size, recipe.pictures.tint, tints)
+                    vectors[view, rows] = tower.pooler(tower.encoder({"pixels": pixels})).half()
+                    bar.update(len(rows))
+        state = {"vectors": vectors, "tints": tints}
+        save_checkpoint(folder / "views", 0, state)
+    vectors, tints = state.get("vectors"), state.get("tints")
+    good = isinstance(vectors, Tensor) and isinstance(tints, Tensor) and vectors.shape[:2] == tints.shape == shape
+    if not good or vectors.shape[2:] != (tower.encoder.width,):
+        raise DamagedRunError(f"{folder / 'views'} holds no {plan.views} views of {len(data):,} images; delete it")
+    return vectors, tints
+
+
+def _seen(data: PictureData, rows: Tensor, view: int, size: int, tint: float, tints: Tensor) -> Tensor:
+    """Pixels `(B, 3, size, size)`: of the first view whole images, of the others augmented ones, some of them repainted."""
+    pixels = data.stored[rows]
+    if view == 0:
+        views = F.interpolate(pixels.float(), (size, size), mode="bilinear", antialias=True)
+        return views.round_().clamp_(0, 255).to(torch.uint8)
+    named = torch.tensor([bool(data.pairs[row].name) for row in rows.tolist()])
+    painted = named & (torch.rand(len(rows)) < tint)
+    tints[view, rows] = torch.where(painted, torch.randint(len(COLOURS), (len(rows),)), torch.tensor(-1))
+    return augment(pixels, size, tints[view, rows])
+
+
+@torch.no_grad()
+def _begin_head(
+    model: Embedder, head: Named, classifier: torch.nn.Linear, data: PictureData, vectors: Tensor, plan: Start
+) -> None:
+    """The trunk's own classifier, its classes' names as the text tower reads them, and the ridge regression of images on texts."""
+    head.classify.load_state_dict(classifier.state_dict())
+    names = class_vectors(model)
+    head.names.copy_(names - names.mean(0))
+    texts = sorted({pair.positive.text for pair in data.pairs})
+    targets = dict(zip(texts, model.encode(texts), strict=True))
+    targets = torch.stack([targets[pair.positive.text] for pair in data.pairs]).repeat(len(vectors), 1)
+    sizes = torch.bincount(data.groups)[data.groups].float().repeat(len(vectors))
+    weight, bias = ridge_regression(vectors.flatten(0, 1).float(), targets, sizes**-plan.balance, plan.ridge)
+    head.project.weight.copy_(weight)
+    head.project.bias.copy_(bias - targets.mean(0))  # like the names, around the mean
+
+
+def class_vectors(model: Embedder) -> Tensor:
+    """A unit vector `(1000, dim)` for each class of ImageNet: the mean of what it is called, alone and "a photo of a …", and of
+    what it is.
+    """
+    texts, parts = [], []
+    for words, meaning in classes():
+        own = [*words, *(f"a photo of a {word}" for word in words), meaning]
+        parts.append(len(own))
+        texts += own
+    means = []
+    for vectors in model.encode(texts).split(parts):
+        called, meant = F.normalize(vectors[:-1].mean(0), dim=0), vectors[-1]
+        means.append(2 * called + 0.7 * meant)
+    return F.normalize(torch.stack(means), dim=1)
