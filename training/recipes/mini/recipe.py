@@ -55,6 +55,10 @@ class MiniRecipe(Recipe):
                 f"{self.name}: a start on a trunk feeds images of one size from memory and solves its own regression first: say "
                 "pictures=Pictures() without sizes, and regression=None"
             )
+        if self.start is not None and self.start.views > 1 and not self.pictures.augment:
+            raise RecipeError(
+                f"{self.name}: views of images that are not augmented are all the same; say views=1, or augment=True"
+            )
         if self.pictures is None:
             return
         if self.losses:

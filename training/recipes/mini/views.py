@@ -25,6 +25,7 @@ from ...checkpoint import last_checkpoint, save_checkpoint
 from ...errors import DamagedRunError, RecipeError
 from ...feed import Feed, TrainBatch
 from ...grad_cache import Read
+from ...optim import frozen_towers
 from ...run import STRIDE
 from ...samplers import BatchSampler
 from .augment import COLOURS, augment
@@ -124,7 +125,8 @@ class ViewFeed(PictureFeed):
 
     def __init__(self, memory: Remembered, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
         super().__init__(memory.data, model, recipe, sampler)
-        self.memory = memory
+        self.memory, self.tower = memory, model.towers[self.text]
+        self._known: dict[tuple[int, ...], Tensor] | None = {} if self.text in frozen_towers(model) else None
 
     def batch(self, step: int) -> TrainBatch:
         """See `PictureFeed`."""
@@ -134,8 +136,17 @@ class ViewFeed(PictureFeed):
         tints = self.memory.tints[views, rows]
         batch = self.data.batch(rows, colour_captions=self.recipe.pictures.colour_captions, tints=tints)
         queries = [Read(self.image, vector) for vector in self.memory.vectors[views, rows]]
-        targets = [Read(self.text, ids) for ids in batch.ids]
-        return TrainBatch(queries, targets, {"ignore": batch.ignore}, rows.tolist(), 0)
+        return TrainBatch(queries, self._targets(batch.ids), {"ignore": batch.ignore}, rows.tolist(), 0)
+
+    @torch.no_grad()
+    def _targets(self, texts: list[list[int]]) -> list[Read]:
+        """Texts; of a tower that does not learn their vectors, computed when they are first met."""
+        if self._known is None:
+            return [Read(self.text, ids) for ids in texts]
+        fresh = [key for key in dict.fromkeys(map(tuple, texts)) if key not in self._known]
+        if fresh:
+            self._known.update(zip(fresh, self.tower(self.tower.encoder.collate([*map(list, fresh)])), strict=True))
+        return [Read(self.text, vector=self._known[tuple(ids)]) for ids in texts]
 
 
 def view_feed(model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> ViewFeed:
