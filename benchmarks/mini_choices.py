@@ -8,6 +8,7 @@ pair named, those that ImageNet has and those that it has not.
 import statistics
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -194,14 +195,16 @@ def main() -> None:
             several = list(heads(model, trunk)) if choices is not SIZES else list(heads(model, trunk))[2:3]
             for head, make in several:
                 seeds = SEEDS if "InfoNCE" in head else SEEDS[:1]
-                found = [
-                    figures(make(train, seed), model, val)
-                    | unseen(lambda part, seed=seed: make(part, seed), model, train, val)
-                    for seed in seeds
-                ]
+                found = [_judged(partial(make, seed=seed), model, train, val) for seed in seeds]
                 label = f"{name}, {side} px" if choices is SIZES else head
                 lines.append([label, *(_mean([one[column] for one in found]) for column in columns)])
         table(f"{title} (val; R@1, emoji and symbols R@10)", ["", *columns], lines)
+
+
+def _judged(
+    make: Callable[[Rows], Callable[[Tensor], Tensor]], model: zoo.Embedder, train: Rows, val: Rows
+) -> dict[str, float]:
+    return figures(make(train), model, val) | unseen(make, model, train, val)
 
 
 def _mean(values: list[float]) -> str:
