@@ -47,6 +47,7 @@ class TimmImage(Encoder):
         self.backbone = backbone or timm.create_model(arch, pretrained=False, **{"num_classes": 0, **self.args})
         self.width = self.backbone.head_hidden_size if tokens == "pooled" else self.backbone.num_features
         self.normalize = Normalize(self.transform)
+        self._convolutional = any(isinstance(module, nn.BatchNorm2d) for module in self.backbone.modules())
 
     def read(self, item: Item) -> Tensor:
         return self.transform.read(item.image)
@@ -56,6 +57,10 @@ class TimmImage(Encoder):
 
     def forward(self, batch: Batch) -> Tokens:
         pixels = self.normalize(batch["pixels"])
+        if (
+            self._convolutional and pixels.device.type == "cpu"
+        ):  # a CPU's convolutions take channels last half as fast again
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         states = self.backbone.forward_features(pixels)
         if self.tokens == "pooled":
             return one_token(self.backbone.forward_head(states, pre_logits=True))

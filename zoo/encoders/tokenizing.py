@@ -258,7 +258,6 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
             or models of other places. UnrecognisedCheckpointError: it asks for what no tokenizer needs.
     """
     from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
 
     # transformers makes an empty tokenizer where it finds no vocabulary, and every text would become "unknown".
     if not any(all((folder / name).is_file() for name in files) for files in _VOCABULARIES):
@@ -269,6 +268,8 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
     with opening(f"the tokenizer in {folder}"):
         if plain and not (folder / "tokenizer_config.json").is_file() and (folder / "tokenizer.json").is_file():
             return held(Tokenizer.from_file(str(folder / "tokenizer.json")), folder)
+        from transformers import AutoTokenizer  # which takes a second to import
+
         return held(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), folder)
 
 

@@ -2,16 +2,11 @@
 
 from pathlib import Path
 
-from zoo.models.parts import Blend, Cls, Embedder, Identity, Mean, Named, StaticText, TimmImage, Tower, TransformersText
-from zoo.models.text import bert
+from zoo.models.parts import BertText, Blend, Cls, Embedder, Identity, Mean, Named, StaticText, TimmImage, Tower
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 
 FACTS: Facts = {"modalities": {"image", "text"}, "license": "apache-2.0", "demo": "search"}
-NO_DROPOUT = {
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-}  # it copies a teacher: there is no noise to fit
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -34,7 +29,7 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
     )
 
 
-@register_model(dim=384, params=19_234_281, image_size=192, max_tokens=128, packaged=True, languages=("en",), **FACTS)
+@register_model(dim=384, params=19_250_984, image_size=192, max_tokens=128, packaged=True, languages=("en",), **FACTS)
 def zoo_mini(spec: ModelSpec) -> Embedder:
     """An EfficientNet-Lite (Tan and Le, 2019) trained on ImageNet, whose classes' names are part of its head, and three blocks of
     MiniLM (Wang et al., 2020) taught to stand for all six.
@@ -44,8 +39,16 @@ def zoo_mini(spec: ModelSpec) -> Embedder:
     transform = PixelTransform(spec.image_size, resize="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     image = TimmImage("tf_efficientnet_lite2", transform)
     assets = WEIGHTS / spec.name
-    shape = bert(layers=3, width=spec.dim, vocab=17_993, positions=spec.max_tokens) | NO_DROPOUT
-    text = TransformersText(shape, spec.max_tokens, assets=assets if (assets / "tokenizer.json").is_file() else None)
+    text = BertText(
+        vocab_size=17_992,
+        width=spec.dim,
+        layers=3,
+        heads=12,
+        hidden=1536,
+        positions=spec.max_tokens,
+        max_tokens=spec.max_tokens,
+        assets=assets if (assets / "tokenizer.json").is_file() else None,
+    )
     head = Named(image.width, spec.dim, classes=1000, gain=2.3, temperature=2.0)
     return Embedder(spec, [Tower(image, Cls(), head), Tower(text, Mean(), Identity())])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder, Tower
+    from zoo.encoders.bert import BertText
     from zoo.encoders.image import TimmImage, timm_image
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
     from zoo.encoders.sequence import sequence
@@ -21,6 +22,7 @@ else:
     @cache
     def _parts() -> dict[str, Any]:
         from zoo.embedder import Embedder, Tower
+        from zoo.encoders.bert import BertText
         from zoo.encoders.image import TimmImage, timm_image
         from zoo.encoders.open_clip import OpenClipImage, OpenClipText
         from zoo.encoders.sequence import sequence
@@ -43,7 +45,7 @@ else:
     OpenClipImage, OpenClipText = _Part("OpenClipImage"), _Part("OpenClipText")
     sequence = _Part("sequence")
     StaticText = _Part("StaticText")
-    TransformersText = _Part("TransformersText")
+    BertText, TransformersText = _Part("BertText"), _Part("TransformersText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
     Named = _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")

