@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from zoo.training.recipes.mini.regress import ridge_regression
+from zoo.training.recipes.mini.trunk import MEAN, STD, load_trunk
+from zoo.training.recipes.mini.views import class_vectors
 
 import zoo
 from benchmarks.common import table
-from training.recipes.mini.regress import ridge_regression
-from training.recipes.mini.trunk import MEAN, STD, load_trunk
-from training.recipes.mini.views import class_vectors
 from zoo.encoders.pixels import PixelTransform
 from zoo.evaluation.imagenet import synsets_of
 from zoo.evaluation.metrics import hits, same

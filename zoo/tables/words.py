@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from zoo.errors import TableError
 from zoo.inputs.item import Item
@@ -110,9 +111,13 @@ def classes() -> list[tuple[list[str], str]]:
     return [known[synset] for synset in order]
 
 
-@cache
 def word_pairs() -> tuple[tuple[str, str], ...]:
-    """(word or phrase, another way to say it, or its meaning), some 120,000, each once; phrases have any other beside them."""
+    """(word or phrase, another way to say it, or its meaning), some 114,000, each once; phrases have any other beside them."""
+    return _pairs_with(packs_folder())
+
+
+@cache
+def _pairs_with(folder: Path) -> tuple[tuple[str, str], ...]:
     draw = random.Random(_SEED)
     own = [pair for pairs in (_of_nouns(draw), _of_packs(draw), _of_passages()) for pair in pairs]
     counts = Counter(word for pair in own for text in pair for word in _WORD.findall(text.lower()))
