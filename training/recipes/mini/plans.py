@@ -101,7 +101,7 @@ class Start:
     """
 
     trunk: str = "efficientnet-lite2"
-    views: int = 3
+    views: int = 2
     ridge: float = 30.0
     balance: float = 0.5
     share: float = 1.0
