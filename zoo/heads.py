@@ -75,10 +75,15 @@ class Named(nn.Module):
 
     Args:
         classes: of the classifier. gain: of the names' part. temperature: of the classifier's probabilities.
+
+    Raises:
+        ValueError: the temperature is not above 0.
     """
 
     def __init__(self, width: int, dim: int, classes: int, gain: float = 1.0, temperature: float = 1.0) -> None:
         super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature!r}")
         self.width, self.dim, self.classes, self.gain, self.temperature = width, dim, classes, gain, temperature
         self.project, self.classify = nn.Linear(width, dim), nn.Linear(width, classes)
         self.names = nn.Parameter(torch.zeros(classes, dim))  # text vectors less their mean

@@ -15,7 +15,7 @@ from typing import Any
 LOADS = "loads"  # harmless: what is hostile is not read
 BERT, DENSE, STATIC = "transformers-bert", "sentence-dense", "sentence-static"
 OPEN_CLIP, TIMM, NAFLEX, SIGLIP = "open_clip-clip", "timm-vit", "transformers-siglip2-naflex", "transformers-siglip"
-BASES = ("zoo-text", "zoo-clip", "zoo-mini", BERT, DENSE, STATIC, OPEN_CLIP, TIMM, NAFLEX, SIGLIP)
+BASES = ("zoo-text", "zoo-clip", "zoo-mini", "zoo-named", BERT, DENSE, STATIC, OPEN_CLIP, TIMM, NAFLEX, SIGLIP)
 
 
 @dataclass(frozen=True)

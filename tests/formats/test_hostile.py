@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import zoo
+from tests.encoders.bert_support import named_dual
 from tests.formats.hostile_child import Child
 from tests.formats.hostile_kinds import BASES, KINDS, LOADS, Kind
 from tests.hub import LoopbackHub
@@ -33,7 +34,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("good")
     models = {"zoo-text": "text-test", "zoo-clip": "clip-test", "zoo-mini": "mini-test"}
     for name in BASES:
-        if name in models:
+        if name == "zoo-named":
+            named_dual().save_pretrained(root / name)
+        elif name in models:
             zoo.build_model(models[name]).save_pretrained(root / name)
         else:
             write(name, root / name)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.encoders.base import Batch
 from zoo.encoders.text import TransformersText
-from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, load_tokenizer
+from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_limit, load_tokenizer
 from zoo.inputs.item import Tokens
 
 _EPS = 1e-12
@@ -25,6 +25,9 @@ class BertText(TransformersText):
     Args:
         vocab_size, width, layers, heads: of the backbone. hidden: width of the layer inside a block. positions: longest text.
         max_tokens: longest text that is read, special tokens included. assets, tokenizer: see `TransformersText`.
+
+    Raises:
+        ValueError: there are no blocks, the width cannot be shared out to the heads, or texts are longer than positions.
     """
 
     def __init__(
@@ -40,6 +43,10 @@ class BertText(TransformersText):
         tokenizer: Any = None,
     ) -> None:
         nn.Module.__init__(self)
+        if min(layers, heads) < 1 or width % heads:
+            raise ValueError(
+                f"{layers} blocks of the width {width} with {heads} heads are no BERT; heads share the width"
+            )
         self.settings = {
             "vocab_size": vocab_size,
             "width": width,
@@ -49,7 +56,8 @@ class BertText(TransformersText):
             "positions": positions,
         }
         self.backbone = Bert(**self.settings)
-        self.max_tokens, self.width, self.depth, self.pool_prompt = max_tokens, width, layers, True
+        self.max_tokens, self.width, self.depth = check_limit(max_tokens, positions), width, layers
+        self.pool_prompt = True
         self.tokenize: Tokenize = MissingTokenizer("this BERT text encoder")
         if assets is not None or tokenizer is not None:
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens)
