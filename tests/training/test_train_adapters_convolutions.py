@@ -22,13 +22,15 @@ from zoo.errors import AdapterMismatchError
 from zoo.formats.adapters import merge_adapter, unfit
 from zoo.pooling import Mean
 
-CONVOLUTIONAL = ["mini-test", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zoo-mini", "mobileclip-test"))]
+SLOW = ("zoo-mini", "zoo-mini-v1", "mobileclip-test")
+CONVOLUTIONAL = ["mini-test", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 CALM = {"progress": False, "trackers": (), "report": False}
 
 
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
+        ("zoo-mini", {"conv_pw", "conv_pwl", "query", "key", "value", "dense"}),
         ("zoo-mini-v1", {"conv1", "conv2", "1"}),  # 1: the convolution of a downsample
         ("mini-test", {"conv", "conv_exp", "conv_pw", "conv_pwl", "conv_reduce", "conv_expand"}),
     ],
