@@ -48,7 +48,7 @@ def large_batch(**changes: Any) -> Recipe:
     return replace(finetune(name="large-batch", batch_size=4096, micro_batch=64, lr=5e-4), **changes)
 
 
-def matryoshka(*, dims: Sequence[int] = (256, 128, 64, 32), **changes: Any) -> Recipe:
+def matryoshka(*, dims: Sequence[int] = (384, 192, 96, 48), **changes: Any) -> Recipe:
     """Vectors that stay useful when cut (Kusupati et al., 2022); `dims` are the cuts, zoo-mini's by default."""
     return replace(finetune(name="matryoshka", loss=f"matryoshka(dims={list(dims)}):infonce"), **changes)
 

@@ -4,8 +4,8 @@ SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that 
 embedded again and no model is loaded. Every group begins with the first of it in the order of SOURCE; the others are
 near to that one: "same" holds the very same bytes or letters, "near" does not, "gone" can no longer be looked into.
 
-How near is near is --threshold, a cosine. The default of 0.97 was measured on photos with zoo-mini: 98 % of copies in JPEG
-of low quality, 92 % of brightened or slightly cut ones and 87 % of those of half the size are found, and 0.8 % of photos
+How near is near is --threshold, a cosine. The default of 0.97 was measured on photos with zoo-mini-v1: 98 % of copies in
+JPEG of low quality, 92 % of brightened or slightly cut ones and 87 % of those of half the size are found, and 0.8 % of photos
 have a different one as near, most of them a second shot of the same thing. Models differ: look at --html.
 """
 
