@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import PROJECT
+from zoo import build_model
 from zoo.errors import MissingPackError, TableError
 from zoo.tables import open_pairs, open_sources, words
 from zoo.tables.options import Options
@@ -126,9 +127,10 @@ def test_it_takes_no_columns(packs: Path) -> None:
 
 
 def test_train_says_how_it_is_read(packs: Path, run: Callable[..., tuple[int, str, str]]) -> None:
-    train = ("train", "pack:words", "--model", "text-test", "--steps", 1, "--batch-size", 4, "--holdout", 0)
-    status, out, _ = run(*train, "--dry-run")
-    assert status == 0
+    model = build_model("text-test").save_pretrained(packs / "model")
+    train = ("train", "pack:words", "--model", model, "--steps", 1, "--batch-size", 4, "--holdout", 0)
+    status, out, err = run(*train, "--dry-run")
+    assert status == 0, err
     assert f"pack:words: {len(words.word_pairs()):,} pairs" in out
     assert re.search(r"query +text +column word\n +positive +text +column meaning", out)
 

@@ -17,7 +17,8 @@ from zoo.training.recipes.mini import MiniRecipe, Pictures, PictureSize, Regress
 from zoo.training.recipes.mini.augment import COLOURS
 from zoo.training.recipes.mini.pictures import PictureData
 from zoo.training.recipes.mini.trunk import MEAN, STD, load_trunk
-from zoo.training.recipes.mini.views import Remembered, begin_images, class_vectors, head_alone
+from zoo.training.recipes.mini.views import Remembered, begin_images, class_vectors, head_alone, view_feed
+from zoo.training.samplers import build_sampler
 from zoo.training.trainer import finish
 
 from tests.training.train_support import fresh, remove, same_weights, shape_pairs
@@ -28,6 +29,7 @@ from zoo.encoders.pixels import PixelTransform
 from zoo.heads import Linear, Named
 from zoo.inputs.item import Item
 from zoo.pooling import Cls
+from zoo.tables.words import classes
 
 CALM = {"progress": False, "trackers": (), "report": False}
 TRUNK, SIZE = "efficientnet-lite0", 64
@@ -183,6 +185,37 @@ class TestStart:
         assert tower.encoder is memory.encoder
         tower.encoder = memory
         project.load_state_dict(began)
+
+    def test_a_step_draws_a_view_of_each_image_and_its_caption_knows_how_it_was_painted(self, begun):
+        memory, read = begun.towers[0].encoder, begun.towers[1].encoder.read
+        feed = view_feed(begun, RECIPE, build_sampler("shuffled", np.zeros(12, int), batch_size=12, seed=0))
+        drawn = []
+        for step in (0, 1, 0):
+            batch = feed.batch(step)
+            views = []
+            for row, query, target in zip(batch.rows, batch.queries, batch.targets, strict=True):
+                (view,) = (view for view in (0, 1) if torch.equal(memory.vectors[view, row], query.value))
+                views.append(view)
+                if (tint := int(memory.tints[view, row])) >= 0:
+                    assert target.value == read(Item(text=f"a {list(COLOURS)[tint]} {PAIRS[row].name}"))
+            drawn.append((batch.rows, views, [target.value for target in batch.targets]))
+        assert drawn[0] == drawn[2]
+        assert sorted(drawn[0][0]) == sorted(drawn[1][0]) == list(range(12))
+        assert {*drawn[0][1]} == {0, 1}
+        by_row = [sorted(zip(rows, views, strict=True)) for rows, views, _ in drawn]
+        assert by_row[0] != by_row[1]
+
+    def test_a_class_lies_where_its_names_and_its_meaning_do(self, begun):
+        found = class_vectors(begun)
+        for number in (0, 504, 999):
+            words, meaning = classes()[number]
+            called, (meant,) = (
+                begun.encode(texts).double().numpy()
+                for texts in ([text for word in words for text in (word, f"a photo of a {word}")], [meaning])
+            )
+            mean = called.mean(0) / np.linalg.norm(called.mean(0))
+            expected = (2 * mean + 0.7 * meant) / np.linalg.norm(2 * mean + 0.7 * meant)
+            np.testing.assert_allclose(found[number].double().numpy(), expected, atol=1e-6)
 
     def test_captions_say_what_a_view_was_repainted_in(self):
         model = fresh("mini-test")
