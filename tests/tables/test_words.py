@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,19 +54,12 @@ def packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def _read_anew() -> Iterator[None]:
-    words.word_pairs.cache_clear()
-    yield
-    words.word_pairs.cache_clear()
-
-
 def test_rows_come_from_the_train_splits_and_are_the_same_each_time(packs: Path) -> None:
     rows = words.word_pairs()
-    words.word_pairs.cache_clear()
+    words._pairs_with.cache_clear()
     assert words.word_pairs() == rows
     assert len(set(rows)) == len(rows) > 20_000
-    assert all(a != b and a.strip() and b.strip() for a, b in rows)
+    assert all(a != b and re.search("[A-Za-z]{2}", a) and re.search("[A-Za-z]{2}", b) for a, b in rows)
     assert {
         ("a zib", "a long zib"),
         ("a zib", "zib"),
@@ -105,6 +99,15 @@ def test_it_is_opened_like_any_table(packs: Path) -> None:
     assert str(table.schemas[0]).startswith("pack:words")
     both = open_sources(["pack:words", "mine=pack:words"], Options())
     assert (list(both.names), len(both)) == (["words", "mine"], 2 * len(table))
+
+
+def test_other_packs_give_other_rows(packs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    rows = words.word_pairs()
+    other = tmp_path_factory.mktemp("other") / "packs"
+    shutil.copytree(packs, other)
+    pq.write_table(pa.Table.from_pylist([{"text_en": "to zyb", "tags": ""}]), other / "symbols" / "train.parquet")
+    monkeypatch.setenv("ZOO_DATA", str(other))
+    assert ("to zyb", "a drawing of to zyb") in set(words.word_pairs()) - set(rows)
 
 
 @pytest.mark.parametrize("split", ["val", "test", "validation"])

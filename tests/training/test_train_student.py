@@ -15,10 +15,9 @@ import zoo
 from tests.training.train_support import fresh
 from zoo import Embedder
 from zoo.embedder import Tower
-from zoo.encoders.text import TransformersText
+from zoo.encoders.bert import BertText
 from zoo.heads import Identity
 from zoo.inputs.item import Item
-from zoo.models.text import bert
 from zoo.pooling import Mean
 
 TEXTS = ["a cat on a mat", "Two dogs, asleep.", "it's 3 o'clock", "a photo of an elephant"]
@@ -35,11 +34,11 @@ def tokenizer() -> Any:
     return student_tokenizer(TEXTS)
 
 
-def encoder_of(pieces: int, layers: int, **changes: Any) -> TransformersText:
-    return TransformersText({**bert(layers=layers, width=384, vocab=pieces, positions=64), **changes}, max_tokens=64)
+def encoder_of(pieces: int, layers: int, hidden: int = 1536, positions: int = 64) -> BertText:
+    return BertText(pieces, 384, layers, heads=12, hidden=hidden, positions=positions, max_tokens=64)
 
 
-def model_of(encoder: TransformersText) -> Embedder:
+def model_of(encoder: BertText) -> Embedder:
     spec = replace(zoo.get_spec("text-test"), name="student", dim=384, dims=(), prompts={})
     return Embedder(spec, [Tower(encoder, Mean(), Identity())]).eval()
 
@@ -90,9 +89,8 @@ class TestTokenizer:
 class TestBlocks:
     @pytest.mark.parametrize("layers", [(0, 2, 5), (4,)])
     def test_they_are_the_teachers_and_so_are_the_rows_of_its_pieces(self, layers, teacher, tokenizer):
-        made = begin_as_part(
-            encoder_of(tokenizer.get_vocab_size(), len(layers)), teacher, tokenizer, Student(layers=layers)
-        )
+        made = encoder_of(tokenizer.get_vocab_size(), len(layers))
+        begin_as_part(made, teacher, tokenizer, Student(layers=layers))
         state, source = made.backbone.state_dict(), teacher.towers[0].encoder.backbone.state_dict()
         for place, layer in enumerate(layers):
             names = [name for name in source if name.startswith(f"encoder.layer.{layer}.")]
@@ -126,14 +124,14 @@ class TestRefused:
             (
                 0,
                 1,
-                {"intermediate_size": 768},
+                {"hidden": 768},
                 (0,),
                 r"encoder\.layer\.0\.intermediate\.dense\.weight is \(768, 384\) here and \(1536, 384\)",
             ),
             (
                 0,
                 1,
-                {"max_position_embeddings": 1024},
+                {"positions": 1024},
                 (0,),
                 r"embeddings\.position_embeddings\.weight is \(1024, 384\) here and \(512, 384\)",
             ),
@@ -141,9 +139,11 @@ class TestRefused:
     )
     def test_a_tower_that_is_no_part(self, extra, depth, changes, layers, said, teacher, tokenizer):
         encoder = encoder_of(tokenizer.get_vocab_size() + extra, depth, **changes)
+        before = {name: value.clone() for name, value in encoder.state_dict().items()}
         with pytest.raises(RecipeError, match=f"the text tower is no part of {NAME}: {said}"):
             begin_as_part(encoder, teacher, tokenizer, Student(layers=layers))
+        assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
     def test_a_tower_that_is_no_transformer(self):
-        with pytest.raises(RecipeError, match="mini-test: its text tower is no transformer"):
+        with pytest.raises(RecipeError, match="mini-test: its text tower is no BERT"):
             make_student(fresh("mini-test"), [Pair(Item(text="a"), Item(text="b"))], Student())

@@ -204,6 +204,13 @@ class TestStart:
         assert {*drawn[0][1]} == {0, 1}
         by_row = [sorted(zip(rows, views, strict=True)) for rows, views, _ in drawn]
         assert by_row[0] != by_row[1]
+        # Where the text tower does not learn, its vectors are known.
+        text = begun.towers[1].requires_grad_(False)
+        known = view_feed(begun, RECIPE, build_sampler("shuffled", np.zeros(12, int), batch_size=12, seed=0)).batch(0)
+        text.requires_grad_(True)
+        with torch.no_grad():
+            expected = text(text.encoder.collate(drawn[0][2]))
+        torch.testing.assert_close(torch.stack([target.vector for target in known.targets]), expected)
 
     def test_a_class_lies_where_its_names_and_its_meaning_do(self, begun):
         found = class_vectors(begun)
@@ -280,6 +287,12 @@ class TestRefused:
     def test_a_recipe_of_what_does_not_go_together(self, changes):
         with pytest.raises(RecipeError, match="views: a start on a trunk feeds images of one size from memory"):
             replace(RECIPE, **changes)
+
+    def test_views_that_would_be_all_the_same(self):
+        plain = Pictures(augment=False)
+        with pytest.raises(RecipeError, match="views of images that are not augmented are all the same; say views=1"):
+            replace(RECIPE, pictures=plain)
+        assert replace(RECIPE, pictures=plain, start=Start(views=1)).start.views == 1
 
     def test_plans_out_of_range(self):
         with pytest.raises(RecipeError, match="a start needs views of the images, 1 at least, not 0"):
