@@ -129,6 +129,7 @@ def test_it_takes_no_columns(packs: Path) -> None:
         open_pairs("pack:words", columns={"query": "word"})
 
 
+@pytest.mark.slow
 def test_train_says_how_it_is_read(packs: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     model = build_model("text-test").save_pretrained(packs / "model")
     train = ("train", "pack:words", "--model", model, "--steps", 1, "--batch-size", 4, "--holdout", 0)
