@@ -1,4 +1,4 @@
-"""Texts packed into one row, by transformers and by our own BERT: the vectors and gradients of padded ones."""
+"""Texts packed into one row: the same vectors, and in training the same gradients, as those of padded ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from zoo.encoders.base import Batch
-from zoo.encoders.bert import BertText
 from zoo.encoders.text import TransformersText
 
 SIZES = {
@@ -111,55 +110,3 @@ def test_prompts_that_are_not_pooled_stay_with_their_texts() -> None:
     tokens = encoder(batch)
     assert torch.equal(tokens.mask, batch["pooled"])
     torch.testing.assert_close(tokens.states[tokens.mask], padded(encoder, batch)[tokens.mask], atol=1e-5, rtol=1e-5)
-
-
-class TestBertText:
-    """Our own blocks of BERT, against transformers' with the same weights."""
-
-    @pytest.fixture
-    def both(self) -> tuple[BertText, TransformersText]:
-        theirs = encoder_of("bert").eval()
-        for parameter in theirs.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
-        ours = BertText(60, 32, layers=2, heads=4, hidden=48, positions=40, max_tokens=20).eval()
-        ours.backbone.load_state_dict(theirs.backbone.state_dict())
-        return ours, theirs
-
-    def test_states_and_gradients_are_transformers(self, both: tuple[BertText, TransformersText]) -> None:
-        ours, theirs = both
-        batch, found = batch_of(theirs, LENGTHS), []
-        weights = torch.randn(*batch["mask"].shape, 32)
-        for encoder in both:
-            tokens = encoder(batch)
-            assert torch.equal(tokens.mask, batch["mask"])
-            ((tokens.states * weights)[batch["mask"]]).sum().backward()
-            gradients = {name: p.grad for name, p in encoder.backbone.named_parameters() if p.grad is not None}
-            found.append((tokens.states.detach()[batch["mask"]], gradients))
-        torch.testing.assert_close(found[0][0], found[1][0], atol=2e-5, rtol=1e-5)
-        assert found[0][1].keys() == found[1][1].keys()
-        for name, grad in found[1][1].items():
-            bound = 2e-5 * max(1.0, float(grad.abs().max()))
-            torch.testing.assert_close(found[0][1][name], grad, atol=bound, rtol=1e-4, msg=name)
-        assert not ours(batch).states[~batch["mask"]].any()
-
-    def test_blocks_are_transformers_and_a_shorter_one_ends_there(
-        self, both: tuple[BertText, TransformersText]
-    ) -> None:
-        ours, theirs = both
-        batch = batch_of(theirs, LENGTHS)
-        with torch.inference_mode():
-            layers = [encoder.forward_layers(batch, [1, 2]) for encoder in both]
-            for mine, reference in zip(*layers, strict=True):
-                mask = batch["mask"]
-                torch.testing.assert_close(mine.states[mask], reference.states[mask], atol=2e-5, rtol=1e-5)
-            assert torch.equal(ours.truncate(1)(batch).states, layers[0][0].states)
-        assert (ours.config()["layers"], BertText(**ours.config()).depth) == (1, 1)
-
-    def test_a_text_alone_is_the_text_among_others(self, both: tuple[BertText, TransformersText]) -> None:
-        ours, _ = both
-        batch = batch_of(ours, LENGTHS)
-        with torch.inference_mode():
-            together = ours(batch).states
-            for row, length in enumerate(LENGTHS):
-                alone = ours({name: value[row : row + 1, :length] for name, value in batch.items()}).states
-                torch.testing.assert_close(alone[0], together[row, :length], atol=1e-5, rtol=1e-5)
