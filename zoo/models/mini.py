@@ -49,7 +49,7 @@ def zoo_mini(spec: ModelSpec) -> Embedder:
         max_tokens=spec.max_tokens,
         assets=assets if (assets / "tokenizer.json").is_file() else None,
     )
-    head = Named(image.width, spec.dim, classes=1000, gain=2.3, temperature=2.0)
+    head = Named(image.width, spec.dim, classes=1000, gain=3.5, temperature=2.0)
     return Embedder(spec, [Tower(image, Cls(), head), Tower(text, Mean(), Identity())])
 
 

@@ -1,5 +1,6 @@
 """The numbers of what zoo-mini's way does besides the steps: how images are fed, text is distilled and images are regressed."""
 
+import math
 from dataclasses import dataclass
 
 from ...errors import RecipeError
@@ -82,11 +83,19 @@ class Student:
     """What a transformer's text tower begins as: a part of its teacher.
 
     Attributes:
-        teacher: name of a sentence-transformers BERT. layers: its blocks that the student keeps, counted from 0.
+        teacher: the model that it is a part of. layers: its blocks that the student keeps, counted from 0.
     """
 
     teacher: str = "all-minilm-l6-v2"
     layers: tuple[int, ...] = (0, 2, 5)
+
+    def __post_init__(self) -> None:
+        if self.teacher != "all-minilm-l6-v2":
+            raise RecipeError(
+                f"a student begins as a part of all-minilm-l6-v2, whose pieces of words it keeps, not of {self.teacher!r}"
+            )
+        if not self.layers or any(type(layer) is not int or not 0 <= layer < 6 for layer in self.layers):
+            raise RecipeError(f"a student keeps some of its teacher's blocks, 0 to 5, not {self.layers!r}")
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,13 @@ class Start:
     views: int = 2
     ridge: float = 30.0
     balance: float = 0.5
-    share: float = 1.0
+    share: float = 0.75
 
     def __post_init__(self) -> None:
-        if self.views < 1:
-            raise RecipeError(f"a start needs views of the images, 1 at least, not {self.views}")
+        if type(self.views) is not int or self.views < 1:
+            raise RecipeError(f"a start needs views of the images, a whole number from 1, not {self.views!r}")
+        if not 0 < self.ridge < math.inf or not 0 <= self.balance <= 1:
+            raise RecipeError(f"ridge must be above 0 and balance from 0 to 1, not {self.ridge} and {self.balance}")
         if not 0 <= self.share <= 1:
             raise RecipeError(f"share must be from 0 to 1, not {self.share}")
 

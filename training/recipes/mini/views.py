@@ -163,19 +163,20 @@ def _remembered(tower: Tower, data: PictureData, recipe: "MiniRecipe", folder: P
         tower.encoder.eval()
         vectors = torch.empty(*shape, tower.encoder.width, dtype=torch.float16)
         tints = torch.full(shape, -1)
-        size = tower.encoder.transform.size[0]
+        size, device = tower.encoder.transform.size[0], next(tower.encoder.parameters()).device
         with tqdm(total=len(data) * plan.views, desc="views", unit=" images") as bar:
             for view in range(plan.views):
                 for number, rows in enumerate(torch.arange(len(data)).split(_BATCH)):
                     torch.manual_seed((recipe.seed * plan.views + view) * STRIDE + number)
                     pixels = _seen(data, rows, view, size, recipe.pictures.tint, tints)
-                    vectors[view, rows] = tower.pooler(tower.encoder({"pixels": pixels})).half()
+                    vectors[view, rows] = tower.pooler(tower.encoder({"pixels": pixels.to(device)})).half().cpu()
                     bar.update(len(rows))
         state = {"vectors": vectors, "tints": tints}
         save_checkpoint(folder / "views", 0, state)
     vectors, tints = state.get("vectors"), state.get("tints")
     good = isinstance(vectors, Tensor) and isinstance(tints, Tensor) and vectors.shape[:2] == tints.shape == shape
-    if not good or vectors.shape[2:] != (tower.encoder.width,):
+    good = good and vectors.is_floating_point() and vectors.shape[2:] == (tower.encoder.width,)
+    if not good or not -1 <= int(tints.min()) <= int(tints.max()) < len(COLOURS):
         raise DamagedRunError(f"{folder / 'views'} holds no {plan.views} views of {len(data):,} images; delete it")
     return vectors, tints
 
@@ -201,7 +202,7 @@ def _begin_head(
     names = class_vectors(model)
     head.names.copy_(names - names.mean(0))
     texts = sorted({pair.positive.text for pair in data.pairs})
-    targets = dict(zip(texts, model.encode(texts), strict=True))
+    targets = dict(zip(texts, model.encode(texts).cpu(), strict=True))
     targets = torch.stack([targets[pair.positive.text] for pair in data.pairs]).repeat(len(vectors), 1)
     sizes = torch.bincount(data.groups)[data.groups].float().repeat(len(vectors))
     weight, bias = ridge_regression(vectors.flatten(0, 1).float(), targets, sizes**-plan.balance, plan.ridge)
