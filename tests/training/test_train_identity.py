@@ -62,7 +62,8 @@ IN_BATCH = {
     "softened": ["softened(temperature=0.5)"],
     "stable_distillation": ["stable_distillation(temperature=0.5, infonce=0.5)"],
 }
-ELSEWHERE = {"cosent", "matryoshka_2d", "starbucks"}  # no negatives; wrappers of several layers around these
+# No negatives; wrappers of several layers around these.
+ELSEWHERE = {"cosent", "imitation", "matryoshka_2d", "starbucks"}
 
 
 def test_every_loss_is_here():

@@ -10,6 +10,7 @@ from zoo.training import Pair, train
 from zoo.training.errors import LossError, PairsError
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
+from zoo.training.losses.imitation import Imitation
 from zoo.training.rows import set_aside
 from zoo.training.trainer import make_feed
 
@@ -37,6 +38,7 @@ WRITTEN = [
     "focal",
     "gist",
     "hardness",
+    "imitation(temperature=0.5)",
     "matryoshka(dims=[8, 4]):infonce",
     "matryoshka_2d(dims=[8]):infonce",
     "mixing(pairs=0)",
@@ -67,8 +69,9 @@ class Batch:
         count, shape = len(counts), ((2, DIM) if loss.layers else (DIM,))
         self.queries, positives = units(count, *shape, grad=True), units(count, *shape)
         negatives = [units(3, *shape)[:n] for n in counts]  # drawn alike, whatever the counts
-        taught, teachers = units(count, 5), units(count, 5)
-        taught_negatives = [units(3, 5)[:n] for n in counts]
+        dim = DIM if isinstance(loss, Imitation) else 5  # a teacher that is copied has as many columns
+        taught, teachers = units(count, dim), units(count, dim)
+        taught_negatives = [units(3, dim)[:n] for n in counts]
         scores = torch.rand(count, 4, dtype=torch.float64)
         self.real = torch.cat([positives, *negatives]).requires_grad_()
         place = torch.full((count, width), -1)
@@ -80,7 +83,7 @@ class Batch:
         empty = place < 0
         filler = stand_in * units(1, *shape)
         self.targets = torch.cat([self.real, filler])[place]
-        teacher_targets = torch.cat([teachers, *taught_negatives, stand_in * units(1, 5)])[place]
+        teacher_targets = torch.cat([teachers, *taught_negatives, stand_in * units(1, dim)])[place]
         right = torch.zeros(count, len(place), dtype=torch.bool)
         right[range(count), range(count)] = True
         right[0, 1] = right[1, 0] = True  # two rows are right for each other as well

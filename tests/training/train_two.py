@@ -40,6 +40,8 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
         pairs[i] = replace(pairs[i], negatives=pairs[i].negatives[:count], teacher_scores=(0.9, 0.1 * i)[: 1 + count])
     # Each query comes twice, in either process, with several answers of which each draws.
     pairs = [replace(p, query=pairs[i % 6].query, also=(Item(text=f"so {i % 9}"),)) for i, p in enumerate(pairs)]
+    # Vectors are copied from a teacher of as many columns: a folder for each process, which would else write into one.
+    taught = fresh("text-test", seed=4).save_pretrained(out.parent / f"teacher-{out.stem}-{rank}")
     found = {}
     for name in (*list_losses(), "multi", "by_data"):
         recipe = quick(loss=WRITTEN.get(name, name), batch_size=8, micro_batch=5, clip=1e9)
@@ -56,6 +58,8 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
         loss = loss_of(recipe).double()
         if "teacher_queries" in loss.reads:
             recipe = replace(recipe, teacher="zoo-mini")
+        if name == "imitation":
+            recipe, cache = replace(recipe, teacher=str(taught)), cache.with_name(f"{cache.name}-{name}")
         teacher = teacher_vectors(model, mine, recipe, cache, loss, progress=False)
         run = Run(model, recipe, loss, sharded=sharded)
         feed = make_feed(model, mine, recipe, cache, progress=False, teacher=teacher)
