@@ -119,7 +119,6 @@ class TestRefused:
         [
             (1, 3, {}, (0, 2, 5), r"embeddings\.word_embeddings\.weight is \(\d+, 384\) here and \(\d+, 384\) there"),
             (0, 3, {}, (0, 2), r"encoder\.layer\.2\.\S+ is \(384, 384\) here and None there"),
-            (0, 3, {}, (0, 2, 6), r"encoder\.layer\.2\.\S+ is \(384, 384\) here and None there"),
             (0, 3, {}, (0, 0, 5), r"encoder\.layer\.1\.\S+ is \(384, 384\) here and None there"),
             (
                 0,
@@ -143,6 +142,18 @@ class TestRefused:
         with pytest.raises(RecipeError, match=f"the text tower is no part of {NAME}: {said}"):
             begin_as_part(encoder, teacher, tokenizer, Student(layers=layers))
         assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+    @pytest.mark.parametrize(
+        ("plan", "said"),
+        [
+            ({"layers": (0, 2, 6)}, r"blocks, 0 to 5, not \(0, 2, 6\)"),
+            ({"layers": ()}, r"blocks, 0 to 5, not \(\)"),
+            ({"teacher": "e5-small-v2"}, "begins as a part of all-minilm-l6-v2, .* not of 'e5-small-v2'"),
+        ],
+    )
+    def test_a_plan_of_what_the_teacher_has_not(self, plan, said):
+        with pytest.raises(RecipeError, match=said):
+            Student(**plan)
 
     def test_a_tower_that_is_no_transformer(self):
         with pytest.raises(RecipeError, match="mini-test: its text tower is no BERT"):

@@ -295,8 +295,14 @@ class TestRefused:
         assert replace(RECIPE, pictures=plain, start=Start(views=1)).start.views == 1
 
     def test_plans_out_of_range(self):
-        with pytest.raises(RecipeError, match="a start needs views of the images, 1 at least, not 0"):
-            Start(views=0)
+        for views in (0, 2.5):
+            with pytest.raises(
+                RecipeError, match=f"a start needs views of the images, a whole number from 1, not {views}"
+            ):
+                Start(views=views)
+        for wrong in ({"ridge": 0.0}, {"ridge": float("nan")}, {"balance": -0.1}, {"balance": 2.0}):
+            with pytest.raises(RecipeError, match="ridge must be above 0 and balance from 0 to 1"):
+                Start(**wrong)
         for share in (-0.1, 1.1, float("nan")):
             with pytest.raises(RecipeError, match=f"share must be from 0 to 1, not {share}"):
                 Start(share=share)
