@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.checking import Refuse, check_timm, refuse_setting
+from zoo.encoders.folding import Folding
 from zoo.encoders.pixels import INTERPOLATIONS, Normalize, PixelTransform, as_transform
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.inputs.item import Item, Tokens
@@ -48,6 +49,13 @@ class TimmImage(Encoder):
         self.width = self.backbone.head_hidden_size if tokens == "pooled" else self.backbone.num_features
         self.normalize = Normalize(self.transform)
         self._convolutional = any(isinstance(module, nn.BatchNorm2d) for module in self.backbone.modules())
+        self._folding = Folding()
+
+    @property
+    def batch_budget(self) -> int:  # type: ignore[override]
+        """Few images where the states of a convolution's many channels would leave a CPU's caches."""
+        on_cpu = next(self.backbone.parameters()).device.type == "cpu"
+        return 8 if self._convolutional and on_cpu else Encoder.batch_budget
 
     def read(self, item: Item) -> Tensor:
         return self.transform.read(item.image)
@@ -56,14 +64,16 @@ class TimmImage(Encoder):
         return {"pixels": torch.stack(list(reads))}
 
     def forward(self, batch: Batch) -> Tokens:
-        pixels = self.normalize(batch["pixels"])
-        if (
-            self._convolutional and pixels.device.type == "cpu"
-        ):  # a CPU's convolutions take channels last half as fast again
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        states = self.backbone.forward_features(pixels)
+        pixels, backbone = self.normalize(batch["pixels"]), self.backbone
+        if self._convolutional and pixels.device.type == "cpu":
+            pixels = pixels.contiguous(
+                memory_format=torch.channels_last
+            )  # in which its convolutions are half as fast again
+            if not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()):
+                backbone = self._folding.of(backbone, pixels)
+        states = backbone.forward_features(pixels)
         if self.tokens == "pooled":
-            return one_token(self.backbone.forward_head(states, pre_logits=True))
+            return one_token(backbone.forward_head(states, pre_logits=True))
         if states.ndim == 4:  # convolutional: (B, W, H, W') or channels last (B, H, W', W)
             channels_last = states.shape[-1] == self.width and states.shape[1] != self.width
             states = states.flatten(1, 2) if channels_last else states.flatten(2).transpose(1, 2)

