@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.encoders.folding import Folding, folded
+from zoo.encoders.folding import Folding, _tried, folded
 from zoo.encoders.image import TimmImage
 from zoo.encoders.pixels import PixelTransform
 
@@ -80,7 +80,32 @@ class _Elsewhere(nn.Module):
 def test_a_network_of_another_order_is_left_as_it_is():
     net = _Elsewhere().eval()
     assert not torch.allclose(folded(net).forward_features(pixels()), net.forward_features(pixels()), atol=1e-2)
+    assert _tried(net, pixels()) is None
     assert Folding().of(net, pixels()) is net
+
+
+@torch.no_grad()
+def test_a_network_whose_norms_are_measured_anew_is_left_as_it_is():
+    net, folding = settled("test_efficientnet"), Folding()
+    net.bn1.train()
+    assert folding.of(net, pixels()[:1]) is net
+
+
+@torch.no_grad()
+def test_an_adapters_layers_are_left_as_they_are():
+    net = settled("test_efficientnet")
+    net.conv_stem = _Watched(net.conv_stem)
+    assert Folding().of(net, pixels()) is net
+
+
+class _Watched(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner.eval()
+        self.training = False
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.inner(images)
 
 
 @torch.no_grad()

@@ -17,17 +17,24 @@ class Folding:
         self._key: tuple[int, ...] = ()
 
     def of(self, backbone: nn.Module, pixels: Tensor) -> nn.Module:
-        """What to compute with: the folded copy, or the backbone itself where one gives other states or somebody watches its modules.
+        """What to compute with: the folded copy, or the backbone itself where that gives other states, where a part of it is being
+        trained or watched, or is an adapter's.
 
         Args:
             pixels: `(B, 3, H, W)`, the first of which is tried on a new copy.
         """
-        if any(module._forward_hooks or module._forward_pre_hooks for module in backbone.modules()):
+        if not all(map(_plain, backbone.modules())):
             return backbone
         key = _key(backbone)
         if key != self._key:
             self._copy, self._key = _tried(backbone, pixels[:1]), key
         return backbone if self._copy is None else self._copy
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether it computes what its class says in evaluation, and the class is torch's or timm's."""
+    watched = module._forward_hooks or module._forward_pre_hooks
+    return not (module.training or watched) and type(module).__module__.partition(".")[0] in ("torch", "timm")
 
 
 def _key(backbone: nn.Module) -> tuple[int, ...]:
