@@ -58,6 +58,11 @@ def test_a_copy_is_made_anew_when_weights_change():
     second = folding.of(net, pixels())
     assert second is not first
     torch.testing.assert_close(second.forward_features(pixels()), net.forward_features(pixels()), atol=1e-4, rtol=1e-4)
+    for parameter in net.parameters():  # as old code writes, and as adapters are put in: no counter of torch's tells
+        parameter.data.mul_(1.1)
+    third = folding.of(net, pixels())
+    assert third is not second
+    torch.testing.assert_close(third.forward_features(pixels()), net.forward_features(pixels()), atol=1e-4, rtol=1e-4)
     net.load_state_dict(settled("test_efficientnet").state_dict())
     torch.testing.assert_close(
         folding.of(net, pixels()).forward_features(pixels()), net.forward_features(pixels()), atol=1e-4, rtol=1e-4

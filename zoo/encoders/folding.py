@@ -14,7 +14,7 @@ class Folding:
 
     def __init__(self) -> None:
         self._copy: nn.Module | None = None
-        self._key: tuple[int, ...] = ()
+        self._key: tuple[tuple[int, ...], Tensor] | None = None
 
     def of(self, backbone: nn.Module, pixels: Tensor) -> nn.Module:
         """What to compute with: the folded copy, or the backbone itself where that gives other states, where a part of it is being
@@ -26,7 +26,7 @@ class Folding:
         if not all(map(_plain, backbone.modules())):
             return backbone
         key = _key(backbone)
-        if key != self._key:
+        if self._key is None or key[0] != self._key[0] or not torch.equal(key[1], self._key[1]):
             self._copy, self._key = _tried(backbone, pixels[:1]), key
         return backbone if self._copy is None else self._copy
 
@@ -37,10 +37,13 @@ def _plain(module: nn.Module) -> bool:
     return not (module.training or watched) and type(module).__module__.partition(".")[0] in ("torch", "timm")
 
 
-def _key(backbone: nn.Module) -> tuple[int, ...]:
-    """Tells weights that have been changed in place, and others in their place."""
-    tensors = (*backbone.parameters(), *backbone.buffers())
-    return tuple(number for tensor in tensors for number in (id(tensor), tensor.data_ptr(), _version(tensor)))
+def _key(backbone: nn.Module) -> tuple[tuple[int, ...], Tensor]:
+    """Tells weights that have been changed in place, and others in their place; by their norms too, since what is written through
+    `weight.data` is counted nowhere.
+    """
+    tensors = [tensor for tensor in (*backbone.parameters(), *backbone.buffers()) if tensor.is_floating_point()]
+    marks = tuple(number for tensor in tensors for number in (id(tensor), tensor.data_ptr(), _version(tensor)))
+    return marks, torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors]))
 
 
 def _version(tensor: Tensor) -> int:

@@ -66,9 +66,8 @@ class TimmImage(Encoder):
     def forward(self, batch: Batch) -> Tokens:
         pixels, backbone = self.normalize(batch["pixels"]), self.backbone
         if self._convolutional and pixels.device.type == "cpu":
-            pixels = pixels.contiguous(
-                memory_format=torch.channels_last
-            )  # in which its convolutions are half as fast again
+            # Convolutions are half as fast again so.
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
             if not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()):
                 backbone = self._folding.of(backbone, pixels)
         states = backbone.forward_features(pixels)

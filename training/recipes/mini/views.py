@@ -145,7 +145,9 @@ class ViewFeed(PictureFeed):
             return [Read(self.text, ids) for ids in texts]
         fresh = [key for key in dict.fromkeys(map(tuple, texts)) if key not in self._known]
         if fresh:
-            self._known.update(zip(fresh, self.tower(self.tower.encoder.collate([*map(list, fresh)])), strict=True))
+            device = next(self.tower.parameters()).device
+            batch = {name: part.to(device) for name, part in self.tower.encoder.collate([*map(list, fresh)]).items()}
+            self._known.update(zip(fresh, self.tower(batch).cpu(), strict=True))
         return [Read(self.text, vector=self._known[tuple(ids)]) for ids in texts]
 
 

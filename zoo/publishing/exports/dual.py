@@ -74,9 +74,8 @@ def write(model: "Embedder", folder: Path) -> None:
     write_tokenizer(folder, text.tokenize, pad_id=text.pad_id, side=text.padding_side, mask=not DUALS[kind].fills)
 
     how: dict[str, dict[str, Any]] = {}
-    if DUALS[
-        kind
-    ].fills:  # SigLIP pools the last place of a text that is filled up to its full length, as it was trained
+    # SigLIP pools the last place of a text that is filled up to its full length, as it was trained.
+    if DUALS[kind].fills:
         how["text"] = {"padding": "max_length", "max_length": text.max_tokens}
     if isinstance(image, HfNaflexImage):  # transformers' processor of both kinds has a number of its own
         how["image"] = {"max_num_patches": image.patches}
