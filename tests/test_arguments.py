@@ -67,6 +67,10 @@ WRONG: dict[str, list[Any]] = {
     "like": [5, b"x", object()],
     "ignore": ["key", 5, [5], None, object()],
     "truncation": [5, "left", object()],
+    "region": [5, "red-circle", ["dense"], object()],
+    "rule": [5, "red-circle", None, object()],
+    "image": [5, "a text", None, object()],
+    "regions": [5, "box", None, object()],
     "inputs": ["one text", 5, None, Path("a"), {"a": 1}, object()],
     "model": [5, None, ["a"], object()],
     "source": [5, None, ["a"], object()],
@@ -186,6 +190,11 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         "encode_query": (model.encode_query, untouched),
         "encode_document": (model.encode_document, untouched),
         "encode_stream": (model.encode_stream, untouched),
+        "encode_regions": (
+            zoo.build_model("image-test").encode_regions,
+            {"image": np.zeros((9, 9, 3), np.uint8), "regions": []},
+        ),
+        "with_region_rule": (zoo.build_model("image-test").with_region_rule, {"rule": "dense"}),
         "similarity": (model.similarity, {"a": vectors, "b": vectors}),
         "rank": (model.rank, {"query": vectors[0], "documents": vectors}),
         "role": (model.role, {"role": "query"}),
@@ -229,6 +238,8 @@ NAMES = [
         "encode_query",
         "encode_document",
         "encode_stream",
+        "encode_regions",
+        "with_region_rule",
         "similarity",
         "rank",
         "role",
@@ -263,6 +274,8 @@ FINE += [(name, "inputs", v) for name in ("encode_query", "encode_document") for
 FINE += [
     (name, "query", value) for name in ("rank", "reranker.rank") for value in WRONG["query"]
 ]  # which may be an input
+FINE += [("encode_regions", "image", value) for value in WRONG["image"]]  # any input, whose own error says what it is
+FINE += [("encode_regions", "region", None)]
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
 
@@ -338,7 +351,7 @@ def test_every_public_callable_is_walked() -> None:
     """What takes no arguments to mistake, is a record, or is the protocol of a layer, is listed here."""
     quiet = {"unknown_share", "route", "place", "push_to_hub", "train", "eval"}
     own = {n for n, f in vars(Embedder).items() if callable(f) and not n.startswith("_")} - quiet
-    records = {"Box", "Point", "Mask", "Item", "ModelSpec", "Embedder", "Encoded", "Hit", "register_model"}
+    records = {"Box", "Point", "Mask", "Polygon", "Item", "ModelSpec", "Embedder", "Encoded", "Hit", "register_model"}
     records |= {"Reranker", "RerankerSpec", "register_reranker"}
     errors = {n for n in zoo.__all__ if n.endswith("Error")}
     public = {n for n in zoo.__all__ if callable(getattr(zoo, n))} - records - errors

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo import regions
 from zoo.embedder import Embedder
 from zoo.formats import read_json, read_object
 from zoo.formats.checks.inside import check_inside
@@ -431,22 +432,32 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def _facts(model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
     """What must be equal besides the tensors (the parts of every tower, their settings, the vocabularies), and how inputs
-    are read, of which one may be chosen: prompts, poolers, preprocessing, the rule of fusion, Matryoshka cuts.
+    are read, of which one may be chosen: prompts, poolers, preprocessing, the rules of fusion and of regions, Matryoshka cuts.
     """
     if isinstance(model, Path):
         config = read_json(model / CONFIG)
-        towers, spec, fusion = config["towers"], config["spec"], config.get("fusion")
+        towers, spec, rules = (
+            config["towers"],
+            config["spec"],
+            {role: config.get(role) for role in ("fusion", "region")},
+        )
     else:
         towers = [
             {part: _describe(getattr(tower, part)) for part in ("encoder", "pooler", "head")} for tower in model.towers
         ]
-        spec, fusion = model.spec.to_dict(), None if is_default(model.fusion) else _describe(model.fusion)
+        fusion, region = model.fusion, model.region_rule
+        rules = {
+            "fusion": None if is_default(fusion) else _describe(fusion),
+            "region": None if regions.is_default(region) else _describe(region),
+        }
+        spec = model.spec.to_dict()
     fixed: dict[str, Any] = {"similarity": spec.get("similarity", "cosine"), "number of towers": len(towers)}
     choosable: dict[str, Any] = {f"prompt {name}": text for name, text in spec.get("prompts", {}).items()}
     choosable |= {f"prompt of the role {role}": name for role, name in (spec.get("roles") or {}).items()}
-    if fusion is not None:
-        choosable |= {f"fusion {name}": value for name, value in fusion.items() if name != "kind"}
-        choosable["fusion"] = fusion["kind"].rpartition(":")[2]
+    for role, rule in rules.items():
+        if rule is not None:
+            choosable |= {f"{role} {name}": value for name, value in rule.items() if name != "kind"}
+            choosable[role] = rule["kind"].rpartition(":")[2]
     choosable |= {"default prompt": spec.get("default_prompt_name"), "dims": list(spec.get("dims") or ())}
     for place, tower in enumerate(towers):
         for part in ("encoder", "pooler", "head"):
@@ -468,7 +479,7 @@ def _facts(model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
     return fixed, choosable
 
 
-def _describe(part: nn.Module) -> dict[str, Any]:
+def _describe(part: nn.Module | regions.RegionRule) -> dict[str, Any]:
     settings = part.config() if hasattr(part, "config") else {}
     return {"kind": type(part).__name__, **json.loads(json.dumps(settings))}
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo._version import __version__
 from zoo.errors import InputError, ZooError
-from zoo.inputs.item import Box, Item, Mask, Point
+from zoo.inputs.item import Item
+from zoo.inputs.regions import Box, Mask, Point, Polygon
 from zoo.registry import build_model, get_spec, list_models, register_model
 from zoo.spec import ModelSpec
 
@@ -34,6 +35,7 @@ __all__ = [
     "Mask",
     "ModelSpec",
     "Point",
+    "Polygon",
     "Reranker",
     "RerankerSpec",
     "ZooError",

@@ -318,6 +318,12 @@ class InvalidPixelsError(InputError):
     code = "invalid-pixels"
 
 
+class InvalidRegionError(InputError):
+    """A region that cannot be read: coordinates that are none, outside the image or of no area, a mask of another size, no image."""
+
+    code = "invalid-region"
+
+
 class InvalidMediaError(InputError):
     """A sound or film of a task of mteb that is no waveform or has no known layout of frames."""
 

@@ -41,10 +41,17 @@ if TYPE_CHECKING:
     import torch
 
     from zoo.embedder import Embedder
+    from zoo.regions import RegionRule
 
 FACTS = "zoo.json"
 _PACKAGED = Path(__file__).parent / "weights"
 _WARNED: set[str] = set()
+
+
+def _rule(name: str, value: Any) -> "RegionRule":
+    from zoo.regions import rule_of
+
+    return rule_of(value)
 
 
 @checked(
@@ -57,6 +64,7 @@ _WARNED: set[str] = set()
     like=optional(text),
     ignore=texts,
     truncation=optional(one_of("text", "reference")),
+    region=optional(_rule),
 )
 def load_model(
     name_or_path: str | Path,
@@ -69,6 +77,7 @@ def load_model(
     like: str | None = None,
     ignore: Sequence[str] = (),
     truncation: 'Literal["text", "reference"] | None' = None,
+    region: "RegionRule | str | None" = None,
 ) -> "Embedder":
     """A model with its weights, ready to `encode`.
 
@@ -88,6 +97,8 @@ def load_model(
         truncation: what a vision-language model cuts off a sequence over its `max_tokens` (see `zoo.sequences`): by
             default the end of the last text, so that the prompt's own end stays; "reference" the end of the sequence, as the
             authors' code does. Vectors differ; fingerprints too.
+        region: how regions of images are read where no encoder reads them, a rule of `zoo.regions` or its name: "masked-crop" (the
+            default), "dense", "ensemble".
 
     Raises:
         ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
@@ -123,6 +134,8 @@ def load_model(
         for tower in model.towers:
             if getattr(tower.encoder, "format", None) is not None:
                 tower.encoder.format = model.spec.format
+    if region is not None:
+        model = model.with_region_rule(region)
     return model.to(device=device, dtype=dtype or torch.float32).eval()
 
 

@@ -24,7 +24,7 @@ from zoo.encoders.sequence.media import READERS, MediaReader, Setup, VisionReade
 from zoo.encoders.text import PACKABLE, TransformersText
 from zoo.errors import ArgumentError, MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.heads import Identity
-from zoo.inputs.item import Box
+from zoo.inputs.regions import Box
 from zoo.models.backbones import byte_processor, byte_specials, byte_tokenizer, tiny_qwen2_vl
 from zoo.pooling import LastToken, Mean
 from zoo.registry import register_model

@@ -8,7 +8,8 @@ import torch
 from zoo.training.augmentation import Augmentation, change_light, change_sound, change_words, crop, erase, pick_frames
 from zoo.training.errors import RecipeError
 
-from zoo.inputs.item import Box, Item
+from zoo.inputs.item import Item
+from zoo.inputs.regions import Box
 
 EVERYTHING = Augmentation.parse("crop, flip, colour, erase; words, swap; gain, shift, mute; frames")
 PICTURE = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 40, 60)).astype(np.uint8))

@@ -20,8 +20,9 @@ from zoo.errors import (
     MissingFileError,
     UnsupportedInputError,
 )
-from zoo.inputs.item import Box, Item, Mask
+from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
+from zoo.inputs.regions import Box, Mask
 from zoo.registry import build_model
 
 FACTS = {"model": "one", "weights": "abc"}

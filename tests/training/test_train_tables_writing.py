@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests.tables.train_tables import BLUE, RED
 from zoo.errors import TableError
-from zoo.inputs.item import Box, Item
+from zoo.inputs.item import Item
+from zoo.inputs.regions import Box
 from zoo.tables import open_pairs, pack_pairs, write_pairs
 from zoo.tables.pairs import Pair
 from zoo.tables.writing import ENDINGS

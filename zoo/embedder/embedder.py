@@ -3,7 +3,8 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,13 +16,17 @@ from zoo.arguments import checked, flag, iterable, many, one_of, optional, path,
 from zoo.arguments import dtype as dtype_of
 from zoo.embedder.describing import described, elsewhere, names_of
 from zoo.embedder.fused import FusedTower, disjoint
+from zoo.embedder.given import is_vectors, many_of
+from zoo.embedder.regional import RegionTower, regional, regions_of
 from zoo.embedder.streaming import Encoded, EvalMode, progress_bar, stream
 from zoo.embedder.tower import Tower, heads_hash
 from zoo.errors import ArgumentError, InputError, UnsupportedInputError, UnsupportedModalityError
 from zoo.fusion import WeightedSum, refusal
-from zoo.inputs.image import is_open_file
 from zoo.inputs.item import Item, as_item
+from zoo.inputs.regions import Region
 from zoo.prompts import Role, for_role, name_for, text_of
+from zoo.regions import MaskedCrop, RegionRule, is_default, rule_of
+from zoo.regions import described as described_rule
 from zoo.similarity import PRECISIONS, Precision, check_precision, quantize, similarity
 from zoo.spec import Calibration, LogitScale, ModelSpec
 
@@ -36,7 +41,8 @@ class Hit(NamedTuple):
 class Embedder(nn.Module):
     """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries.
 
-    Where different modalities have a tower each, an item of several is fused by the model's rule (see `zoo.fusion`).
+    Where different modalities have a tower each, an item of several is fused by the model's rule (see `zoo.fusion`). Where no encoder
+    reads regions, those of an image are read by the model's rule for them (see `zoo.regions`).
 
     Attributes:
         towers: what the model is made of. fusion: the rule for an item that several towers read, None where one reads
@@ -45,10 +51,16 @@ class Embedder(nn.Module):
         calibration: what its similarities mean, by "query>document" modalities ("text>image"); {} where nobody measured.
 
     Raises:
-        ValueError: a rule for a model whose towers do not read different things.
+        ValueError: a rule of fusion for a model whose towers do not read different things.
     """
 
-    def __init__(self, spec: ModelSpec, towers: Sequence[Tower], fusion: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        towers: Sequence[Tower],
+        fusion: nn.Module | None = None,
+        region_rule: RegionRule | str | None = None,
+    ) -> None:
         super().__init__()
         self.towers = nn.ModuleList(towers)
         self.spec = spec
@@ -58,8 +70,9 @@ class Embedder(nn.Module):
         self.fusion = WeightedSum() if fusion is None and sets else fusion
         self.logit_scale: LogitScale | None = None
         self.calibration: dict[str, Calibration] = {}
-        self._routes: tuple[FusedTower, ...] = ()
-        self._made_of: tuple[nn.Module | None, ...] = ()  # the routes
+        self._region_rule = rule_of(region_rule or MaskedCrop())
+        self._routes: tuple[RegionTower | FusedTower, ...] = ()
+        self._made_of: tuple[Any, ...] = ()  # the routes
         self.eval_mode = EvalMode()
 
     def train(self, mode: bool = True) -> "Embedder":
@@ -111,21 +124,43 @@ class Embedder(nn.Module):
         return next(self.parameters()).device
 
     @property
-    def readers(self) -> tuple[Tower | FusedTower, ...]:
-        """All that items can go to: the towers, and after them the routes over several that the rule of fusion offers."""
-        return (*self.towers, *self._fused())
+    def region_rule(self) -> RegionRule:
+        """How regions of images are read where no encoder reads them. Set by a rule or its name: `model.region_rule = "dense"`.
 
-    def _fused(self) -> tuple[FusedTower, ...]:
-        made_of = (self.fusion, *self.towers, *(tower.encoder for tower in self.towers))
+        Raises:
+            ArgumentError: set to no rule, or to one that is for none of the model's towers; the message says why.
+        """
+        return self._region_rule
+
+    @region_rule.setter
+    def region_rule(self, rule: RegionRule | str) -> None:
+        rule = rule_of(rule)
+        readers = [tower for tower in self.towers if "image" in tower.encoder.reads]
+        refusals = [rule.refusal(tower) for tower in readers]
+        if not readers or all(refusals):
+            why = refusals[0] if refusals else "it reads no images"
+            raise ArgumentError(f"{self.spec.name} cannot read regions so: {why}")
+        self._region_rule = rule
+
+    @property
+    def readers(self) -> tuple[Tower | RegionTower | FusedTower, ...]:
+        """All that items can go to: the towers, after them the routes for regions, then those over several of all these that the
+        rule of fusion offers."""
+        return (*self.towers, *self._over_towers())
+
+    def _over_towers(self) -> tuple[RegionTower | FusedTower, ...]:
+        made_of = (self.fusion, self._region_rule, *self.towers, *(tower.encoder for tower in self.towers))
         if self._made_of != made_of:
-            sets = [] if self.fusion is None or self.spec.similarity == "maxsim" else disjoint(self.towers)
+            regions = regional(self.towers, self._region_rule)
+            fuses = self.fusion is not None and self.spec.similarity != "maxsim"
+            sets = disjoint([*self.towers, *regions]) if fuses else []
             sets = [parts for parts in sets if not refusal(self.fusion, tuple(parts))]
             # In a tuple, so that their towers are not registered a second time.
-            routes = tuple(FusedTower(parts, self.fusion, self.spec.dim) for parts in sets)
-            self._routes, self._made_of = routes, made_of
+            fused = tuple(FusedTower(parts, self.fusion, self.spec.dim) for parts in sets)
+            self._routes, self._made_of = (*regions, *fused), made_of
         return self._routes
 
-    def route(self, item: Item) -> Tower | FusedTower:
+    def route(self, item: Item) -> Tower | RegionTower | FusedTower:
         """The tower that reads this item, or what fuses its parts.
 
         Raises:
@@ -139,14 +174,18 @@ class Embedder(nn.Module):
         for position, tower in enumerate(self.towers):
             if tower.encoder.takes(wanted, ordered):
                 return position
-        for position, route in enumerate(self._fused(), len(self.towers)):
+        for position, route in enumerate(self._over_towers(), len(self.towers)):
             if route.encoder.takes(wanted, ordered):
                 return position
         raise self._unsupported(item, wanted)
 
     def _unsupported(self, item: Item, wanted: Set[str]) -> UnsupportedModalityError:
-        reads = " or ".join("+".join(sorted(t.encoder.reads)) for t in self.readers)
+        offered = [t.encoder.reads for t in self.readers if "regions" in wanted or "regions" not in t.encoder.reads]
+        reads = " or ".join("+".join(sorted(each)) for each in offered)
         hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
+        if "regions" in wanted:
+            whys = [self._region_rule.refusal(tower) for tower in self.towers if "image" in tower.encoder.reads]
+            hint = f": {why}" if (why := next(filter(None, whys), "")) else ""
         if why := self._refusal(wanted):
             hint = f": {why}"
         if item.parts and wanted <= self.spec.modalities:
@@ -214,7 +253,7 @@ class Embedder(nn.Module):
             NormsLostError: int8 or binary of a model that compares by dot product.
         """
         check_precision(self.spec, precision)
-        many = _many(inputs)
+        many = many_of(inputs)
         options = {"prompt": prompt, "prompt_name": prompt_name, "batch_size": batch_size, "dim": dim}
         stream = self.encode_stream([inputs] if many is None else many, progress=progress, **options)
         if many is not None and not hasattr(many, "__len__"):
@@ -227,6 +266,42 @@ class Embedder(nn.Module):
         if self.spec.similarity == "maxsim":
             return [_packed(vector, precision) for vector in vectors]
         return _packed(vectors, precision, dim or self.spec.dim)
+
+    def encode_regions(
+        self,
+        image: Any,
+        regions: Sequence[Region | Sequence[Region]],
+        *,
+        region: RegionRule | str | None = None,
+        **options: Any,
+    ) -> Tensor | list[Tensor]:
+        """Embeds regions of one image as `(n, dim)`, a vector each; the image is decoded once, and with "dense" embedded once.
+
+        Args:
+            image: anything that `encode` takes as an image, or an `Item` with one, whose text and instruction go with every region
+                where the model reads them together.
+            regions: `zoo.Box`, `zoo.Point`, `zoo.Polygon` or `zoo.Mask`, in pixels of the upright image; several in a list are one
+                region together.
+            region: a rule of `zoo.regions` or its name, "masked-crop", "dense" or "ensemble", for this call; by default the model's
+                own (`region_rule`). A model whose encoder reads regions has none.
+            options: those of `encode`.
+
+        Raises:
+            InvalidRegionError: a region is none, lies outside the image or has no area; the message says which.
+            ArgumentError: no such rule, or none for this model. Besides what `encode` raises.
+        """
+        model = self if region is None else self.with_region_rule(region)
+        return model.encode(regions_of(image, regions), **options)
+
+    def with_region_rule(self, rule: RegionRule | str) -> "Embedder":
+        """The same model, its weights shared, with another rule of regions; raises as `region_rule`."""
+        if any("regions" in tower.encoder.reads for tower in self.towers):
+            raise ArgumentError(
+                f"{self.spec.name} reads regions by itself, and follows no rule of zoo.regions; leave region out"
+            )
+        other = copy(self)
+        other.region_rule = rule
+        return other
 
     def encode_query(
         self, inputs: Any, *, prompt: str | None = None, prompt_name: str | None = None, **options: Any
@@ -283,7 +358,7 @@ class Embedder(nn.Module):
         Raises:
             InputError: a text is empty or not Unicode.
         """
-        many = _many(texts)
+        many = many_of(texts)
         shares = []
         for value in [texts] if many is None else many:
             item = as_item(value)
@@ -308,8 +383,8 @@ class Embedder(nn.Module):
                 late interaction vectors are `(tokens, dim)` and a list of these.
         """
         late = self.spec.similarity == "maxsim"
-        vector = query if _is_vectors(query, 2 if late else 1) else self.encode_query(query)
-        embedded = _is_vectors(documents[0], 2) if late and len(documents) else _is_vectors(documents, 2)
+        vector = query if is_vectors(query, 2 if late else 1) else self.encode_query(query)
+        embedded = is_vectors(documents[0], 2) if late and len(documents) else is_vectors(documents, 2)
         matrix = documents if embedded else self.encode_document(list(documents))
         if len(matrix) == 0:
             return []
@@ -351,6 +426,7 @@ class Embedder(nn.Module):
         preprocessing = [tower.encoder.hashed(tower.pooler, self.spec) for tower in self.towers]
         # Said only where norms count, so that what was written before of all others stays valid.
         norms = {"similarity": "dot", "heads": heads_hash(self.towers)} if self.spec.similarity == "dot" else {}
+        rule = {} if is_default(self._region_rule) else {"region": described_rule(self._region_rule)}
         return {
             "model": self.spec.name,
             "revision": self.spec.revision,
@@ -359,6 +435,7 @@ class Embedder(nn.Module):
             "preprocessing": hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest()[:16],
             "weights": self._weights_hash(),
             **norms,
+            **rule,
         }
 
     def _weights_hash(self) -> str:
@@ -414,28 +491,3 @@ def _packed(vectors: Tensor | list[Tensor], precision: Precision, dim: int = 0) 
     if isinstance(vectors, list):
         vectors = torch.stack(vectors) if vectors else torch.zeros(0, dim)
     return quantize(vectors, precision)
-
-
-def _many(inputs: Any) -> Iterable[Any] | None:
-    """The inputs as an iterable, None where there is only one."""
-    if isinstance(inputs, Mapping | Set):
-        raise UnsupportedInputError(
-            f"cannot embed a {type(inputs).__name__}; pass a list, or zoo.Item(text=..., image=...)",
-            what=type(inputs).__name__,
-        )
-    if hasattr(inputs, "columns"):
-        raise UnsupportedInputError("cannot embed a table; pass one of its columns", what=type(inputs).__name__)
-    if isinstance(inputs, str | Path | bytes | bytearray | memoryview | Item) or is_open_file(inputs):
-        return None
-    dtype = getattr(inputs, "dtype", None)
-    if dtype is not None and getattr(inputs, "ndim", 0) == 1 and getattr(dtype, "kind", "") in "OUT":
-        return list(inputs)
-    if dtype is not None and hasattr(inputs, "ndim"):
-        return None
-    if hasattr(inputs, "getbands") or not hasattr(inputs, "__iter__"):
-        return None
-    return inputs
-
-
-def _is_vectors(value: Any, ndim: int) -> bool:
-    return getattr(value, "ndim", None) == ndim and hasattr(value, "dtype") and "f" in str(value.dtype)

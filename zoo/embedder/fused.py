@@ -40,7 +40,8 @@ class FusedEncoder(Encoder):
     def takes(self, modalities: Set[Modality], ordered: bool = False) -> bool:
         """Whether every encoder has a part of such an item to read, and nothing of it is left over."""
         whole = not ordered and modalities <= self.reads
-        return whole and all(modalities & encoder.reads for encoder in self.encoders.values())
+        parts = ((modalities & encoder.reads, encoder) for encoder in self.encoders.values())
+        return whole and all(part and encoder.takes(part) for part, encoder in parts)
 
     def parts(self, item: Item) -> tuple[Item, ...]:
         """An item for every encoder; its instruction goes with its text, or with all parts where it has none."""

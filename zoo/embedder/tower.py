@@ -39,10 +39,11 @@ class Tower(nn.Module):
             layers: blocks, counted from 1, whose embeddings are wanted: `(batch, len(layers), dim)`.
         """
         if layers:
-            return torch.stack([self._embedded(tokens) for tokens in self.encoder.forward_layers(batch, layers)], 1)
-        return self._embedded(self.encoder(batch))
+            return torch.stack([self.embedded(tokens) for tokens in self.encoder.forward_layers(batch, layers)], 1)
+        return self.embedded(self.encoder(batch))
 
-    def _embedded(self, tokens: Tokens) -> Tensor:
+    def embedded(self, tokens: Tokens) -> Tensor:
+        """Tokens of the encoder to embeddings, as `forward`."""
         vectors = self.head(self.pooler(tokens))
         if vectors.ndim == 3:
             vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)

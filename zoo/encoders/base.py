@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.encoders.dense import LastStage
 from zoo.errors import NoSuchBlockError, NotOfferedError, UnreadableTextError, UnsupportedModalityError
 from zoo.inputs.item import Item, Tokens
 from zoo.modalities import Modality
@@ -152,6 +153,10 @@ class Encoder(nn.Module):
             NoSuchBlockError: there is no such block, or the encoder gives only its last.
         """
         raise NoSuchBlockError(f"{type(self).__name__} gives only its last layer; take a loss that compares no layers")
+
+    def last_stage(self) -> LastStage | str:
+        """How it is divided for regions that are pooled densely; a string says why it is not."""
+        return f"{type(self).__name__} gives no states of a whole image apart"
 
     def config(self) -> dict[str, Any]:
         """JSON-able constructor arguments; with the saved assets they rebuild the encoder."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
 from zoo.encoders.checking import check_transformers
+from zoo.encoders.dense import LastStage, hf_clip_stage, hf_siglip_stage
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.inputs.item import Item, Tokens
@@ -83,6 +84,9 @@ class HfImage(Encoder):
     def forward(self, batch: Batch) -> Tokens:
         out = self.tower(pixel_values=self.normalize(batch["pixels"]))
         return one_token(out.image_embeds if DUALS[self.model_type].projects else out.pooler_output)
+
+    def last_stage(self) -> LastStage:
+        return hf_clip_stage(self.tower) if DUALS[self.model_type].projects else hf_siglip_stage(self.tower)
 
     def config(self) -> dict[str, Any]:
         return {"model_type": self.model_type, "config": self.settings, "transform": self.transform.to_dict()}

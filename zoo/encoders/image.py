@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.checking import Refuse, check_timm, refuse_setting
+from zoo.encoders.dense import LastStage, timm_stage
 from zoo.encoders.folding import Folding
 from zoo.encoders.pixels import INTERPOLATIONS, Normalize, PixelTransform, as_transform
 from zoo.errors import UnrecognisedCheckpointError
@@ -63,16 +64,25 @@ class TimmImage(Encoder):
     def collate(self, reads: Sequence[Tensor]) -> Batch:
         return {"pixels": torch.stack(list(reads))}
 
-    def forward(self, batch: Batch) -> Tokens:
-        pixels, backbone = self.normalize(batch["pixels"]), self.backbone
+    def _features(self, pixels: Tensor) -> Tensor:
+        """The backbone's states of normalised pixels `(B, 3, H, W)`."""
+        backbone = self.backbone
         if self._convolutional and pixels.device.type == "cpu":
             # Convolutions are half as fast again so.
             pixels = pixels.contiguous(memory_format=torch.channels_last)
             if not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()):
                 backbone = self._folding.of(backbone, pixels)
-        states = backbone.forward_features(pixels)
+        return backbone.forward_features(pixels)
+
+    def last_stage(self) -> LastStage | str:
+        if self.tokens != "pooled":
+            return "it gives all of its states to a pooler"
+        return timm_stage(self.backbone, features=self._features)
+
+    def forward(self, batch: Batch) -> Tokens:
+        states = self._features(self.normalize(batch["pixels"]))
         if self.tokens == "pooled":
-            return one_token(backbone.forward_head(states, pre_logits=True))
+            return one_token(self.backbone.forward_head(states, pre_logits=True))
         if states.ndim == 4:  # convolutional: (B, W, H, W') or channels last (B, H, W', W)
             channels_last = states.shape[-1] == self.width and states.shape[1] != self.width
             states = states.flatten(1, 2) if channels_last else states.flatten(2).transpose(1, 2)

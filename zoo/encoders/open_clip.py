@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
 from zoo.encoders.checking import check_open_clip, check_open_clip_name, check_transformers
+from zoo.encoders.dense import LastStage, open_clip_stage
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.places import check_tokenizer_files
 from zoo.encoders.rust import Core, naming, panicked
@@ -58,6 +59,9 @@ class OpenClipImage(Encoder):
 
     def forward(self, batch: Batch) -> Tokens:
         return one_token(_vector(self.tower(self.normalize(batch["pixels"]))))
+
+    def last_stage(self) -> LastStage | str:
+        return open_clip_stage(self.tower)
 
     def config(self) -> dict[str, Any]:
         return {"model_cfg": self.model_cfg, "transform": self.transform.to_dict()}

@@ -87,8 +87,9 @@ def _built(spec: ModelSpec, config: dict[str, Any], where: str, folder: Path | N
     from zoo.embedder import Embedder
 
     fusion = _rebuild(config["fusion"], "fusion", f"{where}: fusion") if "fusion" in config else None
+    region = _rebuild(config["region"], "region", f"{where}: region") if "region" in config else None
     try:
-        model = Embedder(spec, _towers(config, where, folder), fusion)
+        model = Embedder(spec, _towers(config, where, folder), fusion, region)
     except ValueError as error:
         raise UnrecognisedCheckpointError(f"{where}: {error}") from error
     model.logit_scale = scale_of(config, where)

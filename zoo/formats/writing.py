@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zoo.embedder import Embedder
+    from zoo.regions import RegionRule
 
 # The same sums on the same machine; what is left is for devices that add in any order.
 EXACT = {"torch.float32": 1e-5, "torch.float64": 1e-5}
@@ -137,6 +138,7 @@ def described(model: "Embedder", places: Sequence[str | None] | None = None) -> 
         places: where each tower's files lie in the folder; by default in a folder for each tower.
     """
     from zoo.fusion import is_default
+    from zoo.regions import is_default as is_usual
 
     places = [f"tower{position}" for position in range(len(model.towers))] if places is None else places
     towers: list[dict[str, Any]] = []
@@ -145,6 +147,7 @@ def described(model: "Embedder", places: Sequence[str | None] | None = None) -> 
         towers[-1] |= {"assets": place} if place else {}
     config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
     config |= {} if is_default(model.fusion) else {"fusion": _describe("fusion", model.fusion)}
+    config |= {} if is_usual(model.region_rule) else {"region": _describe("region", model.region_rule)}
     config |= {} if model.logit_scale is None else {"logit_scale": model.logit_scale.to_dict()}
     measured = {pair: one.to_dict() for pair, one in sorted(model.calibration.items())}
     return config | ({"calibration": measured} if measured else {})
@@ -155,10 +158,11 @@ def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
     return (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().cpu()
 
 
-def _describe(role: str, part: "nn.Module") -> dict[str, Any]:
+def _describe(role: str, part: "nn.Module | RegionRule") -> dict[str, Any]:
     cls = type(part)
     ours = re.fullmatch(
-        r"zoo\.((encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*)", f"{cls.__module__}:{cls.__name__}"
+        r"zoo\.(((encoders|regions)\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*)",
+        f"{cls.__module__}:{cls.__name__}",
     )
     kind = name_of(cls) or (ours[1] if ours else None)
     if kind is None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import EmptyItemError, UnsupportedInputError
+from zoo.errors import EmptyItemError, InvalidRegionError, UnsupportedInputError
+from zoo.inputs.regions import Region, checked_regions
 from zoo.modalities import Modality
 
 if TYPE_CHECKING:
@@ -18,34 +19,6 @@ if TYPE_CHECKING:
     Batch = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels of the upright picture: left, top, right, bottom."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """A place in pixels of the upright picture."""
-
-    x: float
-    y: float
-
-
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """A boolean array `(height, width)` over the upright picture, True inside the region."""
-
-    pixels: "np.ndarray"
-
-
-Region = Box | Point | Mask
-
-
 @dataclass(frozen=True, eq=False)
 class Item:
     """One thing to embed; None means absent.
@@ -55,7 +28,7 @@ class Item:
         image: a file, its bytes, a PIL picture, or an array `(height, width[, channels])`.
         video: a file, its bytes, or frames `(frames, height, width, 3)`.
         audio: a file, its bytes, or a waveform `(samples,)`.
-        regions: parts of the image that are meant.
+        regions: what of the image is meant, all together: boxes, points, masks, polygons (`zoo.inputs.regions`).
         instruction: the task in words ("Find the same in blue"), for this item in place of `encode`'s prompt.
         parts: words, pictures and films in the order of a document, each as `as_item` takes it; nothing else stands
             beside them. Only models that read one sequence take them (VLM2Vec-style).
@@ -163,6 +136,13 @@ def _checked(item: Item) -> Item:
                 what="Item(parts=…)",
             )
         return replace(item, parts=tuple(parts))
+    if len(item.regions):
+        if item.image is None:
+            raise InvalidRegionError(
+                f"regions are of an image, and this Item has none; it has {'+'.join(sorted(item.modalities - {'regions'})) or 'nothing'}",
+                what="Item(regions=…)",
+            )
+        item = replace(item, regions=checked_regions(item.regions))
     if not item.modalities - {"regions"}:
         only = "only an instruction, and nothing that it is about" if item.instruction else "none"
         raise EmptyItemError(f"an Item needs a text, image, video or audio; this one has {only}", what="Item()")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UnsupportedInputError
-from zoo.inputs.item import Box, Item, Mask, Point, as_item
+from zoo.inputs.item import Item, as_item
+from zoo.inputs.regions import Box, Mask, Point, Polygon
 
 KEY_BYTES = 16
 _NONE = (4).to_bytes(8, "little") + b"none"
@@ -54,7 +55,7 @@ def _feed(digest: Any, value: Any, files: Files) -> None:
         return
     elif isinstance(value, Path | bytes | bytearray | memoryview):
         parts = _medium(value, files)
-    elif isinstance(value, Box | Point):
+    elif isinstance(value, Box | Point | Polygon):
         parts = [b"region", repr(value).encode()]
     elif isinstance(value, Mask):
         parts = [b"mask", *_array(value.pixels)]

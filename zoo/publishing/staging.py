@@ -171,7 +171,7 @@ def _renamed(
         base=base,
         license=license or old.license,
     )
-    model = Embedder(spec, list(source.towers), source.fusion).eval()
+    model = Embedder(spec, list(source.towers), source.fusion, source.region_rule).eval()
     model.logit_scale, model.calibration = source.logit_scale, dict(source.calibration)
     return model
 

@@ -39,6 +39,7 @@ CONFIG: dict[str, Any] = {
 }
 EXTRA: dict[str, Any] = {
     "fusion": dict[str, Any],
+    "region": dict[str, Any],
     "logit_scale": dict[str, float],
     "calibration": dict[str, dict[str, float]],
     "recipe": dict[str, Any],
@@ -60,7 +61,7 @@ SETTINGS: dict[str, Any] = {
 }
 POOLING: dict[str, Any] = {"pooling_mode": str | list[str] | None, "include_prompt": bool | None}
 DENSE: dict[str, Any] = {"in_features": int, "out_features": int}
-_KIND = re.compile(r"(encoders\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*")
+_KIND = re.compile(r"((encoders|regions)\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*")
 # transformers writes these beside the shape of a backbone; nothing reads them.
 _INERT = ("_name_or_path", "_commit_hash")
 # Parts of the shape that transformers' own configurations keep under private names, all of them numbers.
@@ -92,8 +93,9 @@ def check_config(config: Any, where: str) -> None:
         raise UnrecognisedCheckpointError(f"{where} has {len(config['towers'])} towers; a model has 1 to {MOST_TOWERS}")
     for position, tower in enumerate(config["towers"]):
         _check_tower(tower, f"{where}: towers[{position}]")
-    if "fusion" in config:
-        _check_part(config["fusion"], "fusion", f"{where}: fusion")
+    for role in ("fusion", "region"):
+        if role in config:
+            _check_part(config[role], role, f"{where}: {role}")
     scale_of(config, where)
     calibration_of(config, where)
 
@@ -162,7 +164,7 @@ def part_class(kind: Any, role: str, where: str) -> type:
     No other code can be named.
 
     Args:
-        role: "encoder", "pooler", "head" or "fusion".
+        role: "encoder", "pooler", "head", "fusion" or "region".
 
     Raises:
         UnrecognisedCheckpointError: there is no such part, or it is none of this role.
@@ -171,9 +173,12 @@ def part_class(kind: Any, role: str, where: str) -> type:
 
     from zoo.encoders.base import Encoder
     from zoo.fusion import RULES
+    from zoo.regions import RegionRule
 
     discover("encoders")  # which may also bring what reads a medium for an encoder of the zoo's own
-    room = {"encoder": "encoders.", "pooler": "pooling:", "head": "heads:", "fusion": "fusion:"}[role]
+    room = {"encoder": "encoders.", "pooler": "pooling:", "head": "heads:", "fusion": "fusion:", "region": "regions."}[
+        role
+    ]
     if isinstance(kind, str) and (theirs := part_named(role, kind)) is not None:
         return theirs
     if not isinstance(kind, str) or not _KIND.fullmatch(kind) or not kind.startswith(room):
@@ -182,11 +187,11 @@ def part_class(kind: Any, role: str, where: str) -> type:
             "registers; is the package installed that brings it?"
         )
     module_name, _, class_name = kind.partition(":")
-    known = {f"encoders.{name}" for name in _encoder_modules()} | {"pooling", "heads", "fusion"}
+    known = {*_modules_of("encoders"), *_modules_of("regions"), "pooling", "heads", "fusion"}
     module = importlib.import_module(f"zoo.{module_name}") if module_name in known else None
     cls = getattr(module, class_name, None)
-    base = {"encoder": Encoder, "fusion": RULES}.get(role, nn.Module)
-    if not inspect.isclass(cls) or cls.__module__ != f"zoo.{module_name}" or not issubclass(cls, base):
+    base = {"encoder": Encoder, "fusion": RULES, "region": RegionRule}.get(role, nn.Module)
+    if not inspect.isclass(cls) or cls.__module__ != f"zoo.{module_name}" or not issubclass(cls, base) or cls is base:
         raise UnrecognisedCheckpointError(
             f"{where} names the part {kind!r}, which this zoo does not have; is it new enough?"
         )
@@ -194,10 +199,9 @@ def part_class(kind: Any, role: str, where: str) -> type:
 
 
 @cache
-def _encoder_modules() -> frozenset[str]:
-    import zoo.encoders
-
-    return frozenset(module.name for module in pkgutil.iter_modules(zoo.encoders.__path__))
+def _modules_of(room: str) -> frozenset[str]:
+    path = importlib.import_module(f"zoo.{room}").__path__
+    return frozenset(f"{room}.{module.name}" for module in pkgutil.iter_modules(path))
 
 
 @cache

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zoo.inputs.item import Box, Item, Mask, Point
+from zoo.inputs.item import Item
+from zoo.inputs.regions import Box, Mask, Point
 from zoo.modalities import Modality
 from zoo.prompts import Role
 

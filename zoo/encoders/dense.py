@@ -1,0 +1,209 @@
+"""Regions pooled densely: the network once over the whole image, and its last stage once more on the states of each region alone.
+
+One definition for all: where the whole image's vector is made of all states by a last stage, a region's is made by the same stage
+of the region's states. Of a convolutional network these are the cells of its last map, averaged; of SigLIP, or timm's attention
+pool, the patches that the pooling head attends to; of a mean over patches, those of the region; of CLIP, whose class token is
+pooled, the last block is the stage: there it attends to itself and to the region's patches. A region of all cells is the image.
+(Masked class attention: shared definitions of MaskCLIP's kin, Zhou et al., ECCV 2022, and of Alpha-CLIP's baselines.)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.inputs.item import Tokens
+
+
+class States(NamedTuple):
+    """What the last stage of an image tower reads of whole images.
+
+    Attributes:
+        tokens: `(images, prefix + height * width, width)`. prefix: class and register tokens, which belong to every region.
+        grid: (height, width) in cells.
+    """
+
+    tokens: Tensor
+    prefix: int
+    grid: tuple[int, int]
+
+
+class LastStage(NamedTuple):
+    """How a tower is divided for dense regions.
+
+    Attributes:
+        states: pixels `(images, 3, H, W)`, normalised, to `States`. vector: tokens `(regions, T, W)` to vectors `(regions, width)`.
+        flexible: whether it reads images of any size.
+    """
+
+    states: Callable[[Tensor], States]
+    vector: Callable[[Tensor], Tensor]
+    flexible: bool = False
+
+    def regions(self, pixels: Tensor, masks: Tensor, owners: Tensor) -> Tokens:
+        """Regions as a token each `(regions, 1, width)`; every image goes through the network once.
+
+        Args:
+            pixels: normalised images `(images, 3, H, W)`. masks: of the regions `(regions, H, W)`, 0 to 255. owners: the image of
+                each region `(regions,)`.
+        """
+        states = self.states(pixels)
+        vectors = self.pooled(states, owners, cells_of(masks, states.grid))
+        return Tokens(vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device))
+
+    def pooled(self, states: States, owners: Tensor, cells: Tensor) -> Tensor:
+        """Vectors `(regions, width)` of regions by their cells `(regions, height * width)`."""
+        kept = torch.cat([cells.new_ones(len(cells), states.prefix), cells], 1)
+        counts = kept.sum(1)
+        rows: list[tuple[Tensor, Tensor]] = []
+        for count in counts.unique().tolist():  # those of equal size go through the stage together
+            mine = (counts == count).nonzero()[:, 0]
+            tokens = states.tokens[owners[mine]][kept[mine]].unflatten(0, (len(mine), count))
+            rows.append((mine, self.vector(tokens)))
+        places, vectors = torch.cat([mine for mine, _ in rows]), torch.cat([vectors for _, vectors in rows])
+        return torch.empty_like(vectors).index_copy(0, places, vectors)
+
+
+def cells_of(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Masks `(regions, H, W)`, 0 to 255, as cells `(regions, height * width)`: those that they fill by half, or the one that they
+    fill most of.
+    """
+    filled = F.adaptive_avg_pool2d(masks[:, None].float(), grid).flatten(1) / 255
+    cells = filled > 0.5
+    fullest = F.one_hot(filled.argmax(1), filled.shape[1]).bool()
+    return cells | (fullest & ~cells.any(1, keepdim=True))
+
+
+def before(block: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """What a block reads while `run` runs `(B, T, W)`."""
+    seen: list[Tensor] = []
+    handle = block.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+    )
+    try:
+        run()
+    finally:
+        handle.remove()
+    return seen[-1]
+
+
+def timm_stage(
+    backbone: nn.Module, pre_logits: bool = True, features: Callable[[Tensor], Tensor] | None = None
+) -> LastStage | str:
+    """Of one of timm's backbones; a string says why there is none.
+
+    Args:
+        pre_logits: whether its vector is the one before its classifier, or behind it.
+        features: another way to its `forward_features`.
+    """
+    features = features or backbone.forward_features
+
+    def head(states: Tensor) -> Tensor:
+        return backbone.forward_head(states, pre_logits=True) if pre_logits else backbone.forward_head(states)
+
+    if not hasattr(backbone, "num_prefix_tokens") or not hasattr(backbone, "patch_embed"):
+        return _map_stage(backbone, features, head)
+    prefix, patch = backbone.num_prefix_tokens, _pair(backbone.patch_embed.patch_size)
+    pool = getattr(backbone, "attn_pool", None)
+    if pool is not None and getattr(pool, "pos_embed", None) is not None:
+        return "its pooling head has positions of its own"
+
+    def states(tokens: Tensor, pixels: Tensor) -> States:
+        return States(tokens, prefix, (pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]))
+
+    if pool is not None or backbone.global_pool == "avg":
+        return LastStage(lambda pixels: states(features(pixels), pixels), head)
+    if backbone.global_pool != "token" or type(backbone).__name__ != "VisionTransformer":
+        return (
+            f"{type(backbone).__name__} pools by {backbone.global_pool!r}, and its last block has positions of its own"
+        )
+    block = backbone.blocks[-1]
+    return LastStage(
+        lambda pixels: states(before(block, lambda: features(pixels)), pixels),
+        lambda tokens: head(backbone.norm(block(tokens))),
+    )
+
+
+def _map_stage(
+    backbone: nn.Module, features: Callable[[Tensor], Tensor], head: Callable[[Tensor], Tensor]
+) -> LastStage | str:
+    """Of a network whose states are a map that is averaged: a region is a map of one row, of its cells."""
+    pool = getattr(backbone, "global_pool", None)
+    pool = pool if isinstance(pool, nn.Module) else getattr(getattr(backbone, "head", None), "global_pool", None)
+    if getattr(pool, "pool_type", None) != "avg":
+        return f"{type(backbone).__name__} does not average a map of states"
+    channels_last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
+
+    def states(pixels: Tensor) -> States:
+        cells = features(pixels)
+        cells = cells if channels_last else cells.movedim(1, -1)
+        return States(cells.flatten(1, 2), 0, (cells.shape[1], cells.shape[2]))
+
+    def vector(tokens: Tensor) -> Tensor:
+        return head(tokens[:, None] if channels_last else tokens[:, None].movedim(-1, 1))
+
+    return LastStage(states, vector, flexible=True)
+
+
+def open_clip_stage(tower: nn.Module) -> LastStage | str:
+    """Of one of open_clip's vision towers."""
+    if (trunk := getattr(tower, "trunk", None)) is not None:
+        inner = timm_stage(trunk, pre_logits=False)
+        return (
+            inner if isinstance(inner, str) else inner._replace(vector=lambda tokens: tower.head(inner.vector(tokens)))
+        )
+    if (
+        type(tower).__name__ != "VisionTransformer"
+        or tower.attn_pool is not None
+        or tower.pool_type not in ("tok", "avg")
+    ):
+        return f"open_clip's {type(tower).__name__} pools by an attention over all of the image"
+    block = tower.transformer.resblocks[-1]
+    first = tower.transformer.batch_first
+    patch = _pair(tower.patch_size)
+
+    def states(pixels: Tensor) -> States:
+        tokens = before(block, lambda: tower(pixels))
+        return States(
+            tokens if first else tokens.transpose(0, 1), 1, (pixels.shape[2] // patch[0], pixels.shape[3] // patch[1])
+        )
+
+    def vector(tokens: Tensor) -> Tensor:
+        seen = block(tokens) if first else block(tokens.transpose(0, 1)).transpose(0, 1)
+        vectors, _ = tower._pool(seen)
+        return vectors if tower.proj is None else vectors @ tower.proj
+
+    return LastStage(states, vector)
+
+
+def hf_clip_stage(tower: nn.Module) -> LastStage:
+    """Of transformers' CLIPVisionModelWithProjection: the last block, with the class token first."""
+    inner = tower.vision_model
+    block = inner.encoder.layers[-1]
+    return LastStage(
+        lambda pixels: States(before(block, lambda: tower(pixel_values=pixels)), 1, _hf_grid(tower, pixels)),
+        lambda tokens: tower.visual_projection(inner.post_layernorm(_first(block(tokens, attention_mask=None))[:, 0])),
+    )
+
+
+def hf_siglip_stage(tower: nn.Module) -> LastStage:
+    """Of transformers' SiglipVisionModel: the attention of its pooling head."""
+    inner = getattr(tower, "vision_model", tower)
+    return LastStage(
+        lambda pixels: States(tower(pixel_values=pixels).last_hidden_state, 0, _hf_grid(tower, pixels)), inner.head
+    )
+
+
+def _hf_grid(tower: nn.Module, pixels: Tensor) -> tuple[int, int]:
+    side = tower.config.patch_size
+    return pixels.shape[2] // side, pixels.shape[3] // side
+
+
+def _first(out: Tensor | Sequence[Tensor]) -> Tensor:
+    return out if isinstance(out, Tensor) else out[0]
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

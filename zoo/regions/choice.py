@@ -1,0 +1,39 @@
+"""Rules by name, and what files say of one."""
+
+from typing import Any
+
+from zoo.errors import ArgumentError
+from zoo.regions.base import RegionRule
+from zoo.regions.crop import MaskedCrop
+from zoo.regions.dense import Dense
+from zoo.regions.ensemble import Ensemble
+
+NAMES: dict[str, type[RegionRule]] = {"masked-crop": MaskedCrop, "dense": Dense, "ensemble": Ensemble}
+
+
+def rule_of(value: RegionRule | str) -> RegionRule:
+    """A rule, also by its name with its defaults.
+
+    Raises:
+        ArgumentError: no such rule.
+    """
+    if isinstance(value, RegionRule):
+        return value
+    if not isinstance(value, str) or value not in NAMES:
+        raise ArgumentError(f"region must be one of {', '.join(NAMES)}, or a rule of zoo.regions, not {value!r}")
+    return NAMES[value]()
+
+
+def name_of(rule: RegionRule) -> str:
+    """The name of a rule's kind, "masked-crop"; of one of another package its class."""
+    return next((name for name, kind in NAMES.items() if type(rule) is kind), type(rule).__name__)
+
+
+def described(rule: RegionRule) -> dict[str, Any]:
+    """A rule's kind and arguments."""
+    return {"kind": type(rule).__name__, **rule.config()}
+
+
+def is_default(rule: RegionRule | None) -> bool:
+    """Whether a model with this rule needs no word about it."""
+    return rule is None or rule == MaskedCrop()
