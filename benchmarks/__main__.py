@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 QUICK = ("startup", "pixels", "images", "texts", "mini")
-LONG = ("examples", "page", "bulk", "training", "finetune", "serving", "vlm", "composed")
+LONG = ("examples", "page", "bulk", "training", "finetune", "serving", "vlm", "composed", "regions", "region_rules")
 
 
 def main() -> int:
