@@ -217,6 +217,10 @@ class UnknownTaskError(ZooError):
     """No pack, task or benchmark has this name; the message lists the nearest names."""
 
 
+class TaskFileError(ZooError, ValueError):
+    """A task file of `zoo eval` cannot be followed; the message names it, and what is wrong."""
+
+
 class MissingPackError(ZooError):
     """A data pack is not where training, evaluation or a test looked for it."""
 

@@ -1,9 +1,10 @@
 """Measure a model on data packs, on mteb's tasks and on pairs of your own, with results in the form that cards show.
 
-TASKS are names of our data packs (photos, emoji, symbols, composed), of the free-form queries over them (paraphrases), of
-tasks of mteb (NanoArguAnaRetrieval) or of its benchmarks ("ViDoRe(v2)"); `--list` shows all. Packs are read from the folder
-in the environment variable ZOO_DATA; mteb's tasks load their data from the Hugging Face Hub once, and need
-`pip install "embedding-zoo[eval]"`.
+TASKS are names of our data packs (photos, emoji, symbols, composed), of what is asked of them besides (paraphrases,
+scar-regions), of tasks of mteb (NanoArguAnaRetrieval) or of its benchmarks ("ViDoRe(v2)"); `--list` shows all. Packs are read
+from the folder in the environment variable ZOO_DATA; mteb's tasks load their data from the Hugging Face Hub once, and need
+`pip install "embedding-zoo[eval]"`. A name that ends in .json is a task file, for a benchmark whose files are on this machine:
+{"task": "scar", "data": "SCaR-eval", "images": "SCaR-eval/images"}.
 
 --pairs takes what `zoo train` takes (a .csv, .tsv, .jsonl, .parquet or .tar file, a folder, hf:ORG/NAME) with the same
 options, and measures recall@1, 5 and 10, nDCG@10 and MRR both ways with 95 % intervals: on the test rows where there is a
@@ -38,6 +39,7 @@ EXAMPLES = (
     "zoo eval zoo-mini --tasks photos --split val --out results.json",
     "zoo eval bge-small-en-v1.5 --tasks NanoArguAnaRetrieval,STSBenchmark --out results.json",
     "zoo eval ./runs/mine --tasks 'ViDoRe(v2)' --device cuda",
+    "zoo eval zoo-mini --tasks scar.json --out results.json",
     "zoo eval ./runs/mine --pairs test.csv --out results.json",
     "zoo eval zoo-mini --pairs photos.csv --column query_image=photo --column positive_text=title --split val",
     "zoo eval --list 'ViDoRe*'",
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", nargs="?", metavar="NAME", help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO"
     )
-    parser.add_argument("--tasks", metavar="A,B,…", help="packs, tasks and benchmarks, separated by commas")
+    parser.add_argument("--tasks", metavar="A,B,…", help="packs, tasks, benchmarks and task files, separated by commas")
     parser.add_argument("--pairs", metavar="[NAME=]SOURCE", help="a table of pairs, in place of or beside --tasks")
     parser.add_argument(
         "--list", nargs="?", const="*", metavar="PATTERN", help="what can be measured; measures nothing"
@@ -84,8 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
     name = source(arguments.model)
     check_output(arguments.out)
     from zoo.cli._pairs import command_of, measure_pairs, read_pairs
+    from zoo.evaluation.jobs import default_cache, measure
     from zoo.evaluation.results import write_results
-    from zoo.evaluation.tasks import default_cache, find_jobs, measure
+    from zoo.evaluation.tasks import find_jobs
     from zoo.loading import load_model
     from zoo.tables.ignoring import settings_to_ignore
 

@@ -1,7 +1,7 @@
 """Evaluation: metrics over similarities, pairs of one's own, the data packs, and mteb's tasks; results in one form for cards.
 
 `find_jobs` finds a task by name and `measure` gives its `Result`s; what they call has a file each: packs, queries, composed,
-mteb. Pairs are measured by `evaluate_pairs`, graded ones by `evaluate_graded`, and `calibrate` says how similar a good match is.
+scar, mteb. Pairs are measured by `evaluate_pairs`, graded ones by `evaluate_graded`, and `calibrate` says how similar a good match is.
 """
 
 from importlib import import_module
@@ -11,17 +11,21 @@ if TYPE_CHECKING:
     from zoo.evaluation.calibration import calibrate
     from zoo.evaluation.composed import evaluate_composed
     from zoo.evaluation.graded import GradedScores, compare_graded, evaluate_graded
+    from zoo.evaluation.jobs import measure
     from zoo.evaluation.packs import evaluate_pack
     from zoo.evaluation.pairs import PairScores, compare, evaluate_pairs
     from zoo.evaluation.queries import evaluate_queries, query_scores
     from zoo.evaluation.results import Result, read_results, write_results
-    from zoo.evaluation.tasks import find_jobs, known_tasks, measure
+    from zoo.evaluation.scar import evaluate_scar
+    from zoo.evaluation.scar_like import coco_scenes, scar_like
+    from zoo.evaluation.tasks import find_jobs, known_tasks
 
 __all__ = [
     "GradedScores",
     "PairScores",
     "Result",
     "calibrate",
+    "coco_scenes",
     "compare",
     "compare_graded",
     "evaluate_composed",
@@ -29,11 +33,13 @@ __all__ = [
     "evaluate_pack",
     "evaluate_pairs",
     "evaluate_queries",
+    "evaluate_scar",
     "find_jobs",
     "known_tasks",
     "measure",
     "query_scores",
     "read_results",
+    "scar_like",
     "write_results",
 ]
 
@@ -43,6 +49,7 @@ _LAZY = {
     "PairScores": "pairs",
     "Result": "results",
     "calibrate": "calibration",
+    "coco_scenes": "scar_like",
     "compare": "pairs",
     "compare_graded": "graded",
     "evaluate_composed": "composed",
@@ -50,11 +57,13 @@ _LAZY = {
     "evaluate_pack": "packs",
     "evaluate_pairs": "pairs",
     "evaluate_queries": "queries",
+    "evaluate_scar": "scar",
     "find_jobs": "tasks",
     "known_tasks": "tasks",
-    "measure": "tasks",
+    "measure": "jobs",
     "query_scores": "queries",
     "read_results": "results",
+    "scar_like": "scar_like",
     "write_results": "results",
 }
 

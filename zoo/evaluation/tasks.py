@@ -1,25 +1,22 @@
-"""Tasks of `zoo eval`: our data packs and mteb's tasks and benchmarks, found by name, measured, and remembered."""
+"""Tasks of `zoo eval`: our data packs and mteb's tasks and benchmarks, found by name; task files by theirs."""
 
-import contextlib
 import difflib
 import fnmatch
 import hashlib
-import json
-import os
 import re
-import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import NoResultError, UnknownTaskError, ZooError
-from zoo.evaluation.results import Result, read_results, today, write_results
-from zoo.tables.pack_files import COMPOSED, packs_folder
+from zoo.errors import NoResultError, TaskFileError, UnknownTaskError
+from zoo.evaluation.jobs import Job
+from zoo.evaluation.results import Result
+from zoo.tables.pack_files import COMPOSED, REGIONS, packs_folder
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
+
+SCAR_REGIONS = "scar-regions"  # the pack of regions, asked as SCaR asks
 
 
 class Known(NamedTuple):
@@ -30,24 +27,6 @@ class Known(NamedTuple):
     about: str
 
 
-@dataclass(frozen=True)
-class Job:
-    """One thing to measure.
-
-    Attributes:
-        key: file name that changes with the data and with the code that measures.
-        data: where its data comes from, for messages. split: as asked for, None for the usual ones.
-        measure: a model, where mteb keeps what it has measured, and whether to measure even that → figures without
-            source, date and revision.
-    """
-
-    name: str
-    key: str
-    data: str
-    split: str | None
-    measure: Callable[["Embedder", Path, bool], list[Result]]
-
-
 def known_tasks(pattern: str = "*") -> list[Known]:
     """Packs, benchmarks and tasks whose names match a shell pattern, whatever the case; without mteb only the packs."""
     from zoo.evaluation.packs import BENCHMARKS
@@ -56,6 +35,7 @@ def known_tasks(pattern: str = "*") -> list[Known]:
     known = [Known(b.pack, "image+text", "data pack: retrieval, zero-shot") for b in BENCHMARKS]
     known.append(Known(COMPOSED, "image+text", "data pack: a picture and a change in words → picture"))
     known.append(Known(PARAPHRASES, "image+text", "free-form queries over the packs photos and emoji"))
+    known.append(Known(SCAR_REGIONS, "image+regions+text", "data pack: a region → its caption among ten, as SCaR asks"))
     if (mteb := _mteb()) is not None:
         from mteb.get_tasks import TASK_LIST
 
@@ -71,60 +51,30 @@ def find_jobs(names: list[str], split: str | None = None) -> list[Job]:
     """What these names stand for, benchmarks as their tasks, each task once.
 
     Args:
+        names: of packs, tasks and benchmarks; what ends in ".json" is a task file (`zoo.evaluation.task_files`).
         split: of the data; by default "test" for packs and what each task of mteb names.
 
     Raises:
         UnknownTaskError: a name is no pack, task or benchmark; MissingPackError: a pack's data is not there.
+        TaskFileError, TableError: a task file cannot be followed, or a file that it names; or two would have one name.
     """
     from zoo.evaluation.packs import BENCHMARKS
     from zoo.evaluation.queries import PARAPHRASES
+    from zoo.evaluation.task_files import SUFFIX, file_jobs
 
     packs = {benchmark.pack: partial(_pack_job, benchmark) for benchmark in BENCHMARKS}
-    packs |= {COMPOSED: _composed_job, PARAPHRASES: _queries_job}
+    packs |= {COMPOSED: _composed_job, PARAPHRASES: _queries_job, SCAR_REGIONS: _scar_regions_job}
     jobs: dict[str, Job] = {}
     for name in names:
-        found = [packs[name](split)] if name in packs else _mteb_jobs(name, split)
-        jobs.update({job.name: job for job in found})
+        if name in packs:
+            found = [packs[name](split)]
+        else:
+            found = file_jobs(Path(name).expanduser(), split) if name.endswith(SUFFIX) else _mteb_jobs(name, split)
+        for job in found:
+            if job.asked and job.data != jobs.setdefault(job.name, job).data:
+                raise TaskFileError(f"two task files are called {job.asked}: measure them apart, or rename one")
+            jobs[job.name] = job
     return list(jobs.values())
-
-
-def measure(job: Job, model: "Embedder", *, shown: str, cache: Path, again: bool = False) -> tuple[list[Result], bool]:
-    """The figures of a job, and whether they were remembered from an earlier call.
-
-    Args:
-        shown: how the model is named in the command that gives the figures again.
-        cache: folder of what was measured. again: measure even so.
-
-    Raises:
-        NoResultError: the reason, in words. ZooError: an item of the data cannot be embedded.
-    """
-    from zoo.fusion import fingerprint, is_default
-
-    marks = {**model.fingerprint(), "prompts": dict(model.spec.prompts)}
-    if not is_default(model.fusion):
-        marks["fusion"] = fingerprint(model.fusion)
-    key = hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:16]
-    file = cache / "zoo" / key / f"{re.sub(r'[^A-Za-z0-9._-]', '_', job.key)}.json"
-    with contextlib.suppress(ValueError):  # a damaged note is no note
-        if not again and (remembered := read_results(file)):
-            return remembered, True
-    try:
-        measured = job.measure(model, cache, again)
-    except ZooError:
-        raise
-    except Exception as error:  # whatever one task of mteb raises, the others go on
-        raise NoResultError(_reason(job, error)) from error
-    command = f"zoo eval {shown} --tasks {shlex.quote(job.name)}" + (f" --split {job.split}" if job.split else "")
-    facts = {"source": command, "date": today()}
-    results = [replace(result, revision=model.spec.revision, **facts) for result in measured]
-    file.unlink(missing_ok=True)
-    write_results(file, results)
-    return results, False
-
-
-def default_cache() -> Path:
-    """Where mteb keeps results: the environment variable MTEB_CACHE, else ~/.cache/mteb."""
-    return Path(os.environ.get("MTEB_CACHE") or Path.home() / ".cache" / "mteb").expanduser()
 
 
 def _mteb() -> Any:
@@ -197,6 +147,28 @@ def _queries_job(asked: str | None) -> Job:
             content.update(hashlib.file_digest(data, "sha256").digest())
     key = f"{PARAPHRASES}-{split}-{content.hexdigest()[:12]}-{__version__}"
     return Job(PARAPHRASES, key, ", ".join(map(str, files)), asked, run)
+
+
+def _scar_regions_job(asked: str | None) -> Job:
+    from zoo._version import __version__
+    from zoo.errors import MissingPackError
+
+    split = asked or "test"
+    file = packs_folder() / REGIONS / f"{split}.parquet"
+    if not file.is_file():
+        raise MissingPackError(f"{file} does not exist; set ZOO_DATA to the folder that holds {REGIONS}/…")
+
+    def run(model: "Embedder", cache: Path, again: bool) -> list[Result]:
+        from zoo.evaluation.packs import RETRIEVAL
+        from zoo.evaluation.scar import evaluate_scar, scar_results
+        from zoo.evaluation.scar_like import pack_scenes, scar_like
+
+        samples = scar_like(pack_scenes(split), relation="place")
+        return scar_results(evaluate_scar(model, samples), dataset=SCAR_REGIONS, task=RETRIEVAL, split=split)
+
+    with file.open("rb") as data:
+        content = hashlib.file_digest(data, "sha256").hexdigest()[:12]
+    return Job(SCAR_REGIONS, f"{SCAR_REGIONS}-{split}-{content}-{__version__}", str(file), asked, run)
 
 
 def _mteb_jobs(name: str, split: str | None) -> list[Job]:
@@ -273,23 +245,3 @@ def _mteb_results(found: Any, task: Any, wrapped: Any) -> list[Result]:
         if len(values) > 1:
             results += [Result(value=value, split=split, part=subset, **same) for subset, value in values.items()]
     return results
-
-
-def _reason(job: Job, error: Exception) -> str:
-    """Why a task gave nothing, in one sentence."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    kinds = {type(one).__name__ for one in chain}
-    if kinds & {"GatedRepoError"}:
-        return f"{job.name}: its data ({job.data}) is gated; ask for access on its page, then `hf auth login`"
-    if kinds & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
-        return f"{job.name}: its data ({job.data}) is not on the Hub, or is private; `hf auth login` with an account that may read it"
-    if any(isinstance(one, ConnectionError) for one in chain) or kinds & {"OfflineModeIsEnabled", "ConnectError"}:
-        return (
-            f"{job.name}: its data ({job.data}) is not on this machine and the Hub cannot be reached; try again with a "
-            "network, without HF_HUB_OFFLINE"
-        )
-    return f"{job.name}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
