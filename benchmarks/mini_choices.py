@@ -1,215 +1,242 @@
-"""What zoo-mini's image tower could have been: trunks, image sizes, heads and their parts, judged on the val splits alone.
+"""What zoo-mini's image tower could have been: trunks, image sizes and heads, judged on the val splits alone.
 
-`python -m benchmarks.mini_choices` prints two tables, mean and spread over three seeds. Every third training image takes part.
-Caltech's classes of one third are left out of training in turn: R@1 of their val images says what a head makes of things that no
-pair named, those that ImageNet has and those that it has not.
+`python -m benchmarks.mini_choices` prints two tables. The trunks see every twelfth training image, whole, and learn with one
+seed; the heads are compared on every second image, and those that learn say mean and spread over three seeds. In the columns
+"unseen" Caltech's classes of one third are left out of training in turn: R@1 of their val images says what a head makes of
+things that no pair named, those that ImageNet has and those that it has not.
 """
 
+import copy
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from zoo.training.recipes.mini.regress import ridge_regression
-from zoo.training.recipes.mini.trunk import MEAN, STD, load_trunk
-from zoo.training.recipes.mini.views import class_vectors
+from zoo.training.losses import build_loss
+from zoo.training.recipes.mini.trunk import MEAN, STD, TRUNKS, load_trunk
+from zoo.training.recipes.mini.views import begin_head, class_vectors
 
 import zoo
 from benchmarks.common import table
+from zoo.encoders.image import TimmImage
 from zoo.encoders.pixels import PixelTransform
 from zoo.evaluation.imagenet import synsets_of
-from zoo.evaluation.metrics import hits, same
+from zoo.evaluation.metrics import first_ranks, same
+from zoo.evaluation.packs import BENCHMARKS
 from zoo.heads import Named
 from zoo.tables.pack_files import read_pack
 
-PARTS = ("caltech101", "clothing", "grocery", "emoji", "symbols")
-SIZES = [("efficientnet-lite0", side) for side in (192, 224)] + [
-    ("efficientnet-lite2", side) for side in (192, 224, 260)
-]
+PARTS = {"caltech101": 1, "clothing": 1, "grocery": 1, "emoji": 10, "symbols": 10}  # k of each part's recall
+UNSEEN = ("unseen, in ImageNet", "unseen, not")
+CHOSEN = ("efficientnet-lite2", 192)
+CHOICES = [("efficientnet-lite0", 192), ("efficientnet-lite0", 224), CHOSEN]
+CHOICES += [("efficientnet-lite2", 224), ("efficientnet-lite2", 260)]
+EACH, FEW = 2, 12  # every second training image for the heads, every twelfth for the trunks
 SEEDS = (0, 1, 2)
-STEPS, BATCH, RATE, TEMPERATURE = 400, 512, 6e-4, 0.05
-GAIN, RIDGE = 2.3, 30.0
-_EACH = 3  # every third training image
+STEPS, BATCH, RATE = 300, 256, 6e-4
+GAIN, RIDGE, BALANCE = 3.5, 30.0, 0.5
+SHARES, KEPT = (0.5, 0.75, 1.0), 0.75
+_FORWARD = 32
+Made = Iterator[tuple[tuple[str, int], Named]]  # heads with their names and seeds
 
 
-class Rows(NamedTuple):
-    """Images of a split: what the trunk sees `(N, width)`, the part each is of, and its text."""
+class Facts(NamedTuple):
+    """Of an image: the source of a photo or the pack of a drawing, its text, a photo's label, and whether the trunks see it too."""
+
+    part: str
+    text: str
+    label: str
+    few: bool
+
+
+class Seen(NamedTuple):
+    """What a trunk sees of images `(N, 1280)`, and their facts."""
 
     vectors: Tensor
-    parts: list[str]
-    texts: list[str]
-    labels: list[str]
+    facts: list[Facts]
 
-    def at(self, keep: list[int]) -> "Rows":
-        """Those of these rows."""
-        own = ([column[row] for row in keep] for column in self[1:])
-        return Rows(self.vectors[keep], *own)
+    def where(self, keep: Callable[[Facts], bool]) -> "Seen":
+        """Those of these images."""
+        rows = [row for row, facts in enumerate(self.facts) if keep(facts)]
+        return Seen(self.vectors[rows], [self.facts[row] for row in rows])
+
+    @property
+    def texts(self) -> list[str]:
+        """Of each image."""
+        return [facts.text for facts in self.facts]
 
 
-def images(split: str) -> tuple[list[bytes], list[str], list[str], list[str]]:
-    """Images, parts, texts and labels of the three packs."""
-    found: tuple[list, ...] = ([], [], [], [])
-    for pack in ("photos", "emoji", "symbols"):
-        for row in read_pack(pack, split)[:: _EACH if split == "train" else 1]:
-            text = {"photos": lambda r: r["captions"][0], "emoji": lambda r: r["names"]["en"]}.get(
-                pack, lambda r: r["text_en"]
-            )
-            part = row["source"] if pack == "photos" else pack
-            for column, value in zip(found, (row["image"], part, text(row), row.get("label", "")), strict=True):
-                column.append(value)
+class Words:
+    """What the text tower makes of the images' texts, and of the trunk's classes `(1000, dim)`."""
+
+    def __init__(self, model: zoo.Embedder, texts: Sequence[str]) -> None:
+        known = sorted(set(texts))
+        self._vectors = dict(zip(known, model.encode(known), strict=True))
+        self.classes, self.dim = class_vectors(model), model.spec.dim
+
+    def __getitem__(self, texts: Sequence[str]) -> Tensor:
+        return torch.stack([self._vectors[text] for text in texts])
+
+
+def images(split: str) -> list[tuple[bytes, Facts]]:
+    """Images of the three packs; every second one of training."""
+    found = []
+    for pack in BENCHMARKS:
+        for row, image in enumerate(read_pack(pack.pack, split)[:: EACH if split == "train" else 1]):
+            part, label = (image["source"], image["label"]) if pack.pack == "photos" else (pack.pack, "")
+            found.append((image["image"], Facts(part, pack.text(image), label, row % (FEW // EACH) == 0)))
     return found
 
 
-@torch.no_grad()
-def seen(trunk: torch.nn.Module, files: list[bytes], side: int) -> Tensor:
-    """What the trunk pools of every image, squeezed into a square: `(N, 1280)`."""
-    transform = PixelTransform(side, resize="squash", mean=MEAN, std=STD)
-    out = []
+@torch.inference_mode()
+def seen(trunk: str, side: int, asked: Sequence[tuple[bytes, Facts]]) -> Seen:
+    """What a trunk pools of every image, squeezed into a square."""
+    encoder = TimmImage(TRUNKS[trunk].arch, PixelTransform(side, resize="squash", mean=MEAN, std=STD)).eval()
+    state = load_trunk(trunk).state_dict()
+    encoder.backbone.load_state_dict({name: state[name] for name in encoder.backbone.state_dict()})
+    vectors = []
     with ThreadPoolExecutor(2) as pool:
-        for start in range(0, len(files), 32):
-            pixels = torch.stack(list(pool.map(transform.read, files[start : start + 32]))).float() / 255
-            pixels = ((pixels - 0.5) / 0.5).contiguous(memory_format=torch.channels_last)
-            out.append(trunk.forward_head(trunk.forward_features(pixels), pre_logits=True))
-    return torch.cat(out)
+        for start in range(0, len(asked), _FORWARD):
+            files = [file for file, _ in asked[start : start + _FORWARD]]
+            pixels = list(pool.map(encoder.transform.read, files))
+            vectors.append(encoder(encoder.collate(pixels)).states[:, 0])
+    return Seen(torch.cat(vectors).clone(), [facts for _, facts in asked])
 
 
-def began(model: zoo.Embedder, trunk: torch.nn.Module, train: Rows, gain: float = GAIN, ridge: float = RIDGE) -> Named:
+def begun(trunk: str, words: Words, train: Seen) -> Named:
     """A head as the recipe begins it."""
-    head = Named(train.vectors.shape[1], model.spec.dim, 1000, gain=gain, temperature=2.0)
-    names = class_vectors(model)
-    targets = targets_of(model, train)
-    counts = {text: train.texts.count(text) for text in set(train.texts)}
-    weights = torch.tensor([counts[text] ** -0.5 for text in train.texts])
-    weight, bias = ridge_regression(train.vectors, targets, weights, ridge)
-    with torch.no_grad():
-        head.classify.load_state_dict(trunk.classifier.state_dict())
-        head.names.copy_(names - names.mean(0))
-        head.project.weight.copy_(weight)
-        head.project.bias.copy_(bias - targets.mean(0))
+    head = Named(train.vectors.shape[1], words.dim, len(words.classes), gain=GAIN, temperature=2.0)
+    classifier = load_trunk(trunk).classifier
+    weights = _numbered(train.texts)[1] ** -BALANCE
+    begin_head(head, classifier, words.classes, train.vectors, words[train.texts], weights, RIDGE)
     return head
 
 
-def targets_of(model: zoo.Embedder, rows: Rows) -> Tensor:
-    """The texts' vectors, one a row."""
-    texts = sorted(set(rows.texts))
-    return model.encode(texts)[torch.tensor([texts.index(text) for text in rows.texts])]
-
-
-def learned(head: Named, model: zoo.Embedder, train: Rows, seed: int, share: float = 1.0) -> Named:
-    """The head after steps of InfoNCE on its projection; `share` of what they changed is kept."""
+def learned(start: Named, words: Words, train: Seen, seed: int) -> Named:
+    """The head after steps of InfoNCE on its projection; images of a rare text are drawn more often."""
     torch.manual_seed(seed)
-    targets = targets_of(model, train)
-    numbers = {text: number for number, text in enumerate(sorted(set(train.texts)))}
-    own = torch.tensor([numbers[text] for text in train.texts])
-    chances = torch.bincount(own)[own].float().rsqrt()
-    before = {name: value.detach().clone() for name, value in head.project.named_parameters()}
+    head, loss, targets = copy.deepcopy(start), build_loss("infonce(temperature=0.05)"), words[train.texts]
+    numbers, sizes = _numbered(train.texts)
+    with torch.no_grad():
+        named = head.gain * head.named(train.vectors)  # nothing of it learns
     optimizer = torch.optim.AdamW(head.project.parameters(), lr=RATE, weight_decay=0.0)
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
-        rows = torch.multinomial(chances, BATCH, replacement=True)
-        logits = F.normalize(head(train.vectors[rows]), dim=1) @ targets[rows].T / TEMPERATURE
-        double = (own[rows][:, None] == own[rows][None]) & ~torch.eye(BATCH, dtype=torch.bool)
-        logits = logits.masked_fill(double, -1e4)
-        loss = F.cross_entropy(logits, torch.arange(BATCH)) + F.cross_entropy(logits.T, torch.arange(BATCH))
+        rows = torch.multinomial(sizes**-BALANCE, BATCH, replacement=True)
+        found = F.normalize(head.project(train.vectors[rows]) + named[rows], dim=1)
+        double = numbers[rows][:, None] == numbers[rows][None]
         optimizer.zero_grad()
-        loss.backward()
+        loss(found, targets[rows], ignore=double).backward()
         optimizer.step()
-    with torch.no_grad():
-        for name, value in head.project.named_parameters():
-            value.copy_(torch.lerp(before[name], value, share))
     return head
 
 
-@torch.no_grad()
-def figures(head: Callable[[Tensor], Tensor], model: zoo.Embedder, val: Rows) -> dict[str, float]:
-    """R@1 image → text of the photos' parts, R@10 of emoji and symbols."""
-    out = {}
-    for part in PARTS:
-        rows = val.at([row for row, one in enumerate(val.parts) if one == part])
-        out[part] = recall(head, model, rows, sorted(set(rows.texts)), 10 if part in ("emoji", "symbols") else 1)
-    return out
+def _numbered(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Of each image the number of its text, and how many images have that text `(N,)`."""
+    known = {text: number for number, text in enumerate(sorted(set(texts)))}
+    numbers = torch.tensor([known[text] for text in texts])
+    return numbers, torch.bincount(numbers)[numbers].float()
 
 
 @torch.no_grad()
-def recall(head: Callable[[Tensor], Tensor], model: zoo.Embedder, rows: Rows, texts: list[str], k: int) -> float:
-    """Share of the images whose own text is among the k nearest."""
-    similarity = F.normalize(head(rows.vectors), dim=1) @ model.encode(texts).T
-    return hits(similarity, same(rows.texts, texts), (k,))[k]
+def changed(start: Named, gain: float = GAIN, towards: Named | None = None, share: float = 1.0) -> Named:
+    """A head with another gain of the names, or `share` of the way to another; towards none its projection fades."""
+    head = copy.deepcopy(start)
+    head.gain = gain
+    for name, value in head.project.named_parameters():
+        end = torch.zeros_like(value) if towards is None else towards.project.get_parameter(name)
+        value.lerp_(end, share)
+    return head
 
 
-def unseen(
-    make: Callable[[Rows], Callable[[Tensor], Tensor]], model: zoo.Embedder, train: Rows, val: Rows
-) -> dict[str, float]:
-    """R@1 of Caltech's val images of classes that were left out of training, among all its texts."""
-    photos = val.at([row for row, part in enumerate(val.parts) if part == "caltech101"])
-    classes, known = sorted(set(photos.labels)), {label for label, synsets in synsets_of().items() if synsets}
-    texts, found = sorted(set(photos.texts)), {True: [], False: []}
+def two_heads(start: Named, words: Words, train: Seen) -> Made:
+    """The heads that the trunks are compared with: one that does not learn, and the chosen one, of one seed."""
+    yield ("the start", SEEDS[0]), start
+    after = learned(start, words, train, SEEDS[0])
+    yield (f"then InfoNCE, {KEPT} of what it changed", SEEDS[0]), changed(start, towards=after, share=KEPT)
+
+
+def heads(start: Named, words: Words, train: Seen) -> Made:
+    """The heads that are compared; those that do not learn once."""
+    alone = changed(start, gain=0.0, share=0.0)
+    yield ("the start: ridge and names", 0), start
+    yield ("ridge alone", 0), alone
+    yield ("names alone", 0), changed(start)
+    for seed in SEEDS:
+        after = learned(start, words, train, seed)
+        for share in SHARES:
+            yield (f"then InfoNCE, {share} of what it changed", seed), changed(start, towards=after, share=share)
+        yield ("InfoNCE without names", seed), learned(alone, words, train, seed)
+
+
+@torch.no_grad()
+def ranks(head: Named, words: Words, asked: Seen, texts: Sequence[str]) -> Tensor:
+    """Place of each image's own text among all of these `(N,)`, 1 being the best."""
+    similarity = F.normalize(head(asked.vectors), dim=1) @ words[texts].T
+    return first_ranks(similarity, same(asked.texts, texts))
+
+
+def judged(
+    make: Callable[[Seen], Made], words: Words, train: Seen, val: Seen
+) -> dict[tuple[str, int], dict[str, float]]:
+    """The figures of each head that `make` makes of training images: of all of them, and without a third of Caltech's classes."""
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for name, head in make(train):
+        found[name] = {}
+        for part, k in PARTS.items():
+            rows = val.where(lambda facts, part=part: facts.part == part)
+            found[name][part] = float((ranks(head, words, rows, sorted(set(rows.texts))) <= k).float().mean())
+    photos = val.where(lambda facts: facts.part == "caltech101")
+    classes, texts, known = sorted({facts.label for facts in photos.facts}), sorted(set(photos.texts)), synsets_of()
+    first: dict[tuple[tuple[str, int], str], list[Tensor]] = {}
     for third in range(3):
         left = set(classes[third::3])
-        head = make(train.at([row for row, label in enumerate(train.labels) if label not in left]))
-        for has in (True, False):
-            rows = [row for row, label in enumerate(photos.labels) if label in left and (label in known) == has]
-            found[has].append(recall(head, model, photos.at(rows), texts, 1))
-    return {"unseen, in ImageNet": statistics.mean(found[True]), "unseen, not": statistics.mean(found[False])}
-
-
-def heads(
-    model: zoo.Embedder, trunk: torch.nn.Module
-) -> Iterator[tuple[str, Callable[[Rows, int], Callable[[Tensor], Tensor]]]]:
-    """The heads that are compared: name, and what makes one of training rows and a seed."""
-    yield "ridge alone", lambda train, seed: began(model, trunk, train, gain=0.0)
-    yield "names alone", lambda train, seed: began(model, trunk, train).named
-    yield "ridge + names (the start)", lambda train, seed: began(model, trunk, train)
-    for share in (0.3, 0.6, 1.0):
-        yield (
-            f"then InfoNCE, {share} of what it changed",
-            lambda train, seed, share=share: learned(began(model, trunk, train), model, train, seed, share),
-        )
-    for gain in (0.0, 1.5, 4.0):
-        yield (
-            f"then InfoNCE, gain of the names {gain}",
-            lambda train, seed, gain=gain: learned(began(model, trunk, train, gain=gain), model, train, seed),
-        )
-    yield (
-        "then InfoNCE, ridge 1000",
-        lambda train, seed: learned(began(model, trunk, train, ridge=1e3), model, train, seed),
-    )
+        for name, head in make(train.where(lambda facts, left=left: facts.label not in left)):
+            for column in UNSEEN:
+                has = column == UNSEEN[0]
+                rows = photos.where(lambda f, left=left, has=has: f.label in left and bool(known[f.label]) == has)
+                first.setdefault((name, column), []).append(ranks(head, words, rows, texts) == 1)
+    for (name, column), right in first.items():
+        found[name][column] = float(torch.cat(right).float().mean())
+    return found
 
 
 def main() -> None:
     """Prints both tables."""
-    model, rows = zoo.load_model("zoo-mini", device="cpu"), {split: images(split) for split in ("train", "val")}
-    columns = [*PARTS, "unseen, in ImageNet", "unseen, not"]
-    for title, choices in (
-        ("trunks and sizes, the start's head", SIZES),
-        ("heads, efficientnet-lite2 at 192 px", SIZES[2:3]),
-    ):
-        lines = []
-        for name, side in choices:
-            trunk = load_trunk(name).to(memory_format=torch.channels_last)
-            train, val = (Rows(seen(trunk, files, side), *facts) for files, *facts in (rows["train"], rows["val"]))
-            several = list(heads(model, trunk)) if choices is not SIZES else list(heads(model, trunk))[2:3]
-            for head, make in several:
-                seeds = SEEDS if "InfoNCE" in head else SEEDS[:1]
-                found = [_judged(partial(make, seed=seed), model, train, val) for seed in seeds]
-                label = f"{name}, {side} px" if choices is SIZES else head
-                lines.append([label, *(_mean([one[column] for one in found]) for column in columns)])
-        table(f"{title} (val; R@1, emoji and symbols R@10)", ["", *columns], lines)
+    model, train, val = zoo.load_model("zoo-mini", device="cpu"), images("train"), images("val")
+    words = Words(model, [facts.text for _, facts in (*train, *val)])
+    lines = []
+    for trunk, side in CHOICES:
+        # The chosen one sees all that the heads are compared on, once.
+        mine = [image for image in train if image[1].few or (trunk, side) == CHOSEN]
+        whole, asked = (seen(trunk, side, some) for some in (mine, val))
+        if (trunk, side) == CHOSEN:
+            kept = whole, asked
+        few = whole.where(lambda facts: facts.few)
+        made = judged(lambda some, trunk=trunk: two_heads(begun(trunk, words, some), words, some), words, few, asked)
+        lines += [[f"{trunk}, {side} px: {name}", *_cells([figures])] for (name, _), figures in made.items()]
+    columns = ["", *PARTS, *UNSEEN]
+    told = "val, percent; R@1 image → text, R@10 of emoji and symbols"
+    table(f"Trunks and sizes ({told})", columns, lines)
+    several: dict[str, list[dict[str, float]]] = {}
+    for (name, _), figures in judged(
+        lambda some: heads(begun(CHOSEN[0], words, some), words, some), words, *kept
+    ).items():
+        several.setdefault(name, []).append(figures)
+    lines = [[name, *_cells(figures)] for name, figures in several.items()]
+    table(f"Heads on {CHOSEN[0]} at {CHOSEN[1]} px ({told})", columns, lines)
 
 
-def _judged(
-    make: Callable[[Rows], Callable[[Tensor], Tensor]], model: zoo.Embedder, train: Rows, val: Rows
-) -> dict[str, float]:
-    return figures(make(train), model, val) | unseen(make, model, train, val)
-
-
-def _mean(values: list[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
+def _cells(figures: list[dict[str, float]]) -> list[str]:
+    """Mean of each column in percent, with its spread where there are several."""
+    columns = [[100 * one[column] for one in figures] for column in (*PARTS, *UNSEEN)]
+    return [
+        f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+        for values in columns
+    ]
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from ...run import STRIDE
 from ...samplers import BatchSampler
 from .augment import COLOURS, augment
 from .pictures import PictureData
-from .plans import Start
 from .regress import ridge_regression
 from .steps import PictureFeed, tower_of
 from .trunk import load_trunk
@@ -98,7 +97,10 @@ def begin_images(model: Embedder, pairs: "Sequence[Pair] | PairTable", recipe: "
     tower.encoder.backbone.load_state_dict(state)
     data = PictureData(pairs, model, recipe.pictures.store_size)
     vectors, tints = _remembered(tower, data, recipe, folder)
-    _begin_head(model, tower.head, trunk.classifier, data, vectors, plan)
+    sizes = torch.bincount(data.groups)[data.groups].float().repeat(plan.views)
+    targets = _targets(model, data).repeat(plan.views, 1)
+    seen = vectors.flatten(0, 1).float()
+    begin_head(tower.head, trunk.classifier, class_vectors(model), seen, targets, sizes**-plan.balance, plan.ridge)
     began = {name: value.detach().clone() for name, value in tower.head.project.named_parameters()}
     tower.encoder = Remembered(tower.encoder, data, vectors, tints, began)
 
@@ -195,19 +197,33 @@ def _seen(data: PictureData, rows: Tensor, view: int, size: int, tint: float, ti
     return augment(pixels, size, tints[view, rows])
 
 
-@torch.no_grad()
-def _begin_head(
-    model: Embedder, head: Named, classifier: torch.nn.Linear, data: PictureData, vectors: Tensor, plan: Start
-) -> None:
-    """The trunk's own classifier, its classes' names as the text tower reads them, and the ridge regression of images on texts."""
-    head.classify.load_state_dict(classifier.state_dict())
-    names = class_vectors(model)
-    head.names.copy_(names - names.mean(0))
+def _targets(model: Embedder, data: PictureData) -> Tensor:
+    """The vector of every pair's own text `(N, dim)`."""
     texts = sorted({pair.positive.text for pair in data.pairs})
-    targets = dict(zip(texts, model.encode(texts).cpu(), strict=True))
-    targets = torch.stack([targets[pair.positive.text] for pair in data.pairs]).repeat(len(vectors), 1)
-    sizes = torch.bincount(data.groups)[data.groups].float().repeat(len(vectors))
-    weight, bias = ridge_regression(vectors.flatten(0, 1).float(), targets, sizes**-plan.balance, plan.ridge)
+    known = dict(zip(texts, model.encode(texts).cpu(), strict=True))
+    return torch.stack([known[pair.positive.text] for pair in data.pairs])
+
+
+@torch.no_grad()
+def begin_head(
+    head: Named,
+    classifier: torch.nn.Linear,
+    names: Tensor,
+    vectors: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    ridge: float,
+) -> None:
+    """Fills a head with the trunk's own classifier, what its classes are called, and the ridge regression of images on texts.
+
+    Args:
+        classifier: of the trunk. names: its classes' text vectors `(classes, dim)`, see `class_vectors`.
+        vectors: what the trunk sees of the images `(N, width)`. targets: their texts' vectors `(N, dim)`. weights: `(N,)`.
+        ridge: see `regress.ridge_regression`.
+    """
+    head.classify.load_state_dict(classifier.state_dict())
+    head.names.copy_(names - names.mean(0))
+    weight, bias = ridge_regression(vectors, targets, weights, ridge)
     head.project.weight.copy_(weight)
     head.project.bias.copy_(bias - targets.mean(0))  # like the names, around the mean
 
