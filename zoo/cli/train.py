@@ -24,6 +24,7 @@ EXAMPLES = (
     "zoo train qa.jsonl --model bge-small-en-v1.5 --recipe hard-negatives --out runs/qa",
     "zoo train shards/ --model siglip2-vit-b16-256 --recipe lora --loss sigmoid --micro-batch 64 --out runs/big",
     "zoo train retrieval=a.jsonl classes=b.jsonl --recipe retrieval-first --out runs/two-stages",
+    "zoo train --recipe zoo-mini --out runs/zoo-mini      # the packaged model again, under an hour (pip: extra mini)",
     "zoo train --recipe zoo-mini-v1 --out runs/zoo-mini-v1    # the first zoo-mini again, from scratch, about an hour",
     "zoo train --list                                     # recipes, losses and samplers",
 )

@@ -36,7 +36,7 @@ _NAMED = (
     "a drawing of a {}",
     "a close-up of a {}",
     "a small {}",
-    "two {}s",
+    "two {}s",  # also "two shortss": right plurals would need 16 pieces of words more than the packaged tower has
     "my old {}",
     "a kind of {}",
     "a {} on a table",
