@@ -12,7 +12,7 @@ from tests.demos.demo_support import COLOURS, colour_model, colour_photos
 from tests.every import every
 from zoo.cli import main
 from zoo.errors import TokenVectorsError, TooFewPairsError, UnrecognisedCheckpointError
-from zoo.evaluation.calibration import calibrate, calibration_of
+from zoo.evaluation.calibration import calibrate, calibration_of, partners
 from zoo.inputs.item import Item
 from zoo.spec import Calibration
 
@@ -47,6 +47,27 @@ def test_a_query_that_is_among_the_documents_is_no_wrong_match():
     nothing = measured.calibration.nothing
     assert measured.missed == (scores.nan_to_num(-1).amax(1) < nothing).double().mean().item()
     assert measured.empty == (scores.nan_to_num(-1).masked_fill(right, -1).amax(1) < nothing).double().mean().item()
+
+
+def test_items_of_one_group_are_compared_among_themselves():
+    """Each query asks for the others of its group; itself is neither right nor wrong, and equal items count once."""
+    texts = [f"text {i} of {i * i}" for i in range(40)]
+    groups = [f"group {i % 8}" for i in range(40)]
+    items = [Item(text=text) for text in (*texts, texts[3], "alone", "in no group")]
+    queries, targets, of = partners(items, [*groups, groups[3], "a group of one", ""])
+    assert sorted(item.text for item in queries) == sorted(item.text for item in targets) == sorted(texts)
+    assert all(a.text != b.text for a, b in zip(queries, targets, strict=True))
+    assert all(of[row] == groups[texts.index(side[row].text)] for row in range(40) for side in (queries, targets))
+    model = zoo.build_model("mini-test")
+    measured = calibrate(model, queries, targets, of)
+    vectors = [model.encode_query(queries, progress=False), model.encode_document(queries, progress=False)]
+    scores = model.similarity(*vectors).fill_diagonal_(torch.nan)
+    right = torch.tensor([[a == b for b in of] for a in of]).fill_diagonal_(False)
+    expected = calibration_of(scores, right)
+    assert (measured.pair, measured.queries, measured.documents) == ("text>text", 40, 40)
+    found = measured.calibration.to_dict()
+    assert found == pytest.approx(expected.to_dict(), abs=1e-6)
+    assert measured.missed == (scores.nan_to_num(-1).amax(1) < found["nothing"]).double().mean().item()
 
 
 def test_wrong_matches_that_are_all_alike_have_a_scale():
@@ -122,7 +143,7 @@ def test_a_damaged_one_is_refused_by_name(tmp_path_factory, calibration):
 
 
 def test_the_embedded_default_brings_its_own():
-    assert {"text>image", "image>text"} <= set(zoo.load_model("zoo-mini").calibration)
+    assert set(zoo.load_model("zoo-mini").calibration) == {"text>image", "image>text", "image>image"}
 
 
 def test_the_command_measures_and_writes(tmp_path, capsys):

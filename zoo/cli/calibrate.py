@@ -1,7 +1,7 @@
 """Measure what a model's scores mean, so that a page can say when nothing fits.
 
 On pairs that belong together, as `zoo eval --pairs` reads them (the validation rows where there are any), it measures for
-both ways how similar the model finds what does not belong together (mean and scale), and the score that 95 % of the
+both ways, and where a column of groups says which queries are of one thing for these among themselves too, how similar the model finds what does not belong together (mean and scale), and the score that 95 % of the
 right answers exceed (nothing): a best match below it answers nothing. The table also says how often that is right here:
 of queries whose answers are taken away (told), and wrong, of those that have them (missed).
 
@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures both ways, prints, and writes if asked to."""
+    """Measures both ways and queries of one group among themselves, prints, and writes if asked to."""
     from zoo.cli._pairs import read_pairs
-    from zoo.evaluation.calibration import calibrate
+    from zoo.evaluation.calibration import FEWEST, calibrate, partners
     from zoo.loading import load_model
     from zoo.tables.ignoring import settings_to_ignore
 
@@ -53,8 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, sides.pairs) as settings:
         model = load_model(name, device=arguments.device, ignore=settings)
     with waiting(f"comparing {len(sides.queries):,} pairs"):
-        ways = ((sides.queries, sides.targets), (sides.targets, sides.queries))
-        found = [calibrate(model, asked, answers, sides.groups) for asked, answers in ways]
+        ways = [(sides.queries, sides.targets, sides.groups), (sides.targets, sides.queries, sides.groups)]
+        among = partners(sides.queries, sides.groups)
+        if len(among[0]) >= FEWEST and sides.queries[0].modalities != sides.targets[0].modalities:
+            ways.append(among)
+        found = [calibrate(model, *way) for way in ways]
     if arguments.json:
         print_json([_facts(one) for one in found])
     else:

@@ -10,7 +10,7 @@ from torch import Tensor
 from zoo.errors import TooFewPairsError
 from zoo.evaluation.metrics import row_blocks
 from zoo.evaluation.pairs import asked_with, embed_sides
-from zoo.inputs.identity import Answers, Row
+from zoo.inputs.identity import Answers, Contents, Row
 from zoo.spec import Calibration, need_one_vector
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def calibrate(
     """Measures a model on pairs: row i of `queries` and `targets` belongs together, and rows of one group do.
 
     Args:
-        queries, targets: items; equal ones count once. What is right is what `zoo.evaluation.pairs` takes for right.
+        queries, targets: items; equal ones count once. What is right is what `zoo.evaluation.pairs` takes for right, but a
+            query itself is neither right nor wrong for it where it is among the targets.
 
     Raises:
         TooFewPairsError: fewer than 30 queries, or none has a document that is not right. TokenVectorsError: late
@@ -65,16 +66,35 @@ def calibrate(
     blocks = []
     for start, stop in row_blocks(len(left.rows), len(right.rows)):
         rows = slice(start, stop)
-        relevant = relation.answers(rows)
-        itself = relation.same(rows, "query", "target") & ~relevant
+        itself = relation.same(rows, "query", "target")
         scores = model.similarity(left.vectors[rows], right.vectors).masked_fill(itself, torch.nan)
-        blocks.append(_gathered(scores, relevant))
+        blocks.append(_gathered(scores, relation.answers(rows) & ~itself))
     found, best, empty = _joined(blocks)
     pair = Calibration.key(sides[0].kind, sides[1].kind)
     return Measured(
         pair, found, len(left.rows), len(right.rows),
         empty=float((empty < found.nothing).double().mean()), missed=float((best < found.nothing).double().mean()),
     )  # fmt: skip
+
+
+def partners(items: Sequence["Item"], groups: Sequence[str]) -> tuple[list["Item"], list["Item"], list[str]]:
+    """Queries, targets and groups for `calibrate` of items among themselves: each with the next different one of its group.
+
+    Args:
+        items: equal ones count once. groups: of each; items of one group show or say the same thing, "" is no group.
+
+    Returns:
+        Rows of the groups that have several different items alone, in the order of the groups.
+    """
+    contents = Contents()
+    members: dict[str, dict[int, Item]] = {}
+    for item, group in zip(items, groups, strict=True):
+        if group:
+            members.setdefault(group, {}).setdefault(contents.number(item), item)
+    several = {group: list(own.values()) for group, own in members.items() if len(own) > 1}
+    queries = [item for own in several.values() for item in own]
+    targets = [item for own in several.values() for item in (*own[1:], own[0])]
+    return queries, targets, [group for group, own in several.items() for _ in own]
 
 
 def calibration_of(scores: Tensor, right: Tensor) -> Calibration:
@@ -101,7 +121,7 @@ def _joined(blocks: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]) -> tuple[Ca
     count, total, squares = torch.stack([block[0] for block in blocks]).sum(0).tolist()
     answers, best, empty = (torch.cat([block[place] for block in blocks]).double() for place in (1, 2, 3))
     low = torch.finfo(torch.float32).min
-    answers, empty = answers[answers > low], empty[empty > low]
+    best, answers, empty = best[answers > low], answers[answers > low], empty[empty > low]
     if min(len(answers), len(empty)) < FEWEST:
         raise TooFewPairsError(
             f"{len(answers)} queries have a right document and {len(empty)} a wrong one; a calibration needs {FEWEST} of each"
