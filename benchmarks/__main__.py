@@ -7,7 +7,7 @@ from pathlib import Path
 
 QUICK = ("startup", "pixels", "images", "texts", "mini")
 LONG = ("examples", "page", "bulk", "training", "finetune", "serving", "vlm", "composed", "regions", "region_rules")
-LONG += ("mini_choices", "near_copies")
+LONG += ("region_points", "mini_choices", "near_copies")
 
 
 def main() -> int:
