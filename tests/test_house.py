@@ -89,7 +89,6 @@ ROWS: dict[str, set[str]] = {
         "strangers",
         "wheels",
     },
-    "proposals": {"encoders", "errors", "formats", "hub", "inputs", "loading"},
     "tables": {"errors", "files", "formats", "hub", "inputs", "shards", "strangers"},
     "bulk": {
         "arguments",

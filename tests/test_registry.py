@@ -318,8 +318,9 @@ def test_forward_gives_unit_vectors(name, models):
         assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-5)
 
 
-# LLaVA takes the states before CLIP's last layer, and SigLIP's before its last norm; what is behind them is only carried.
-BEHIND_FEATURES = re.compile(r"vision_tower\..*(post_layernorm|layers\.2)\.")
+# LLaVA takes the states before CLIP's last layer, and SigLIP's before its last norm; what is behind them is only carried. VIRTUE's
+# SAM stays as it is.
+BEHIND_FEATURES = re.compile(r"vision_tower\..*(post_layernorm|layers\.2)\.|segmenter\.sam\.")
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -92,6 +92,8 @@ class SequenceFormat(_Facts):
         join: what stands between a text and another one that follows it in the item.
         truncation: of sequences over `max_tokens`: "text" takes the end of the last text, and keeps what the prompt ends in;
             "reference" takes the end of the whole sequence, as the tokenizers of the authors' code do.
+        box_frame: of models that read regions through SAM: whether their coordinates are "scaled" to SAM's square, or are the
+            image's pixels taken for the square's, as in the authors' SCaR evaluation ("reference").
 
     Raises:
         ValueError: a value that no format has, or two that contradict.
@@ -111,6 +113,7 @@ class SequenceFormat(_Facts):
     mixed: bool = True
     join: str = " "
     truncation: Literal["text", "reference"] = "text"
+    box_frame: Literal["scaled", "reference"] = "scaled"
 
     _named: ClassVar[str] = "a format of sequences"
 
@@ -293,8 +296,9 @@ _ORDER = (
     *("instruction_marks", "added_tokens", "deepstack", "pixels", "frame_pixels", "total_pixels", "frames", "fps"),
     *("square", "smallest_side", "punctuate", "projection", "adapter", "mixed"),
     *("join", "pre_resize", "pre_ratio", "pre_frames", "frames_twice", "truncation"),
+    "box_frame",
 )
-_LATER = {"join": " ", "pre_resize": [], "pre_ratio": "refuse", "pre_frames": [], "frames_twice": False, "truncation": "text"}  # fmt: skip
+_LATER = {"join": " ", "pre_resize": [], "pre_ratio": "refuse", "pre_frames": [], "frames_twice": False, "truncation": "text", "box_frame": "scaled"}  # fmt: skip
 
 
 def from_reading(facts: Mapping[str, Any]) -> tuple[SequenceFormat, dict[str, Limits], dict[str, str]]:

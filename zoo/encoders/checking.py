@@ -20,6 +20,7 @@ LIMITS: tuple[tuple[str, float], ...] = (
     (r"vocab_size$|num_embeddings$", 4_194_304),
     (r"hidden_groups$|group_num$", 16),
     (r"multiplier$", 64),
+    (r"embed_dim_per_stage$", 65_536),
     (r"(layers?|blocks?|depths?|experts|stages?)$", 512),
     (r"num_labels$|num_classes$", 100_000),
     (r"(image|img|input|crop|resize|patch)_size(\.\w+)?$|(^|\.)size(\.\w+)?$|_edge$|(^|\.)height$", 4_096),

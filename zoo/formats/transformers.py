@@ -1,8 +1,9 @@
 """transformers: config.json with `"model_type"` of a dual encoder (CLIP, SigLIP, SigLIP 2) or of a text backbone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.checking import positions_of
@@ -151,6 +152,7 @@ def from_pretrained(
     trust_remote_code: bool = False,
     whole: bool = False,
     dtype: "torch.dtype | None" = None,
+    copies: Mapping[str, str] = MappingProxyType({}),
     **options: Any,
 ) -> "nn.Module":
     """A transformers model whose every tensor was in the file, and finite; tensors of other towers may be there too.
@@ -158,6 +160,7 @@ def from_pretrained(
     Args:
         whole: the model is the checkpoint's only one, so that none of its parts' tensors may be left over.
         dtype: of the weights, float32 if None; never more memory than they take in it.
+        copies: a tensor that a file may leave out → the one that it is equal to.
     """
     import torch
 
@@ -183,7 +186,12 @@ def from_pretrained(
         # transformers wraps damaged files, wrong shapes and unknown settings in many types.
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"the weights in {folder} cannot be loaded: {reason}") from error
-    missing = sorted(k for k in report["missing_keys"] if "pooler." not in k or "head" in k)
+    left_out = [k for k in report["missing_keys"] if k in copies and copies[k] not in report["missing_keys"]]
+    state = model.state_dict() if left_out else {}
+    for name in left_out:
+        state[name].copy_(state[copies[name]])
+    missing = {k for k in report["missing_keys"] if "pooler." not in k or "head" in k}
+    missing = sorted(missing - set(left_out))
     mismatched = sorted(str(k) for k in report.get("mismatched_keys", ()))
     if missing or mismatched:
         raise MissingWeightsError(

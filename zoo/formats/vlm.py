@@ -1,7 +1,7 @@
 """Vision-language checkpoints: config.json of a backbone that transformers knows, or an adapter (LoRA, DoRA) for one."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +70,21 @@ class VisionLanguage(Layout):
 
     def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
         """Refuses a backbone that cannot be read like the model that is told; where zoo.json tells it, `load` does."""
+        self.check_like(opening.like, where)
         if FACTS not in names:
             check_backbone(config, opening.like, where)
 
+    def check_like(self, like: ModelSpec | None, where: str) -> None:
+        """Raises where these files lack a part of the model that they are to be read like."""
+        if like is not None and "regions" in like.modalities:
+            raise MissingWeightsError(
+                f"{where} lacks sam2_reducer_and_vlm_layer.pth, through which {like.name} sees the regions of an image; take the "
+                "whole repository"
+            )
+
     def load(self, folder: Path, opening: Opening) -> "Embedder":
         """The backbone, its adapter merged, read as the model `opening.like` is read."""
-        return _load(folder, opening)
+        return load_sequence(folder, opening, self)
 
 
 def _kind(config: dict[str, Any]) -> Any:
@@ -87,8 +96,17 @@ def _weights(names: set[str], stem: str = "model", folder: str = "") -> list[str
     return weight_files(names, stem, PICKLES[stem], folder)
 
 
-def _load(folder: Path, opening: Opening) -> "Embedder":
+def load_sequence(
+    folder: Path,
+    opening: Opening,
+    layout: VisionLanguage,
+    build: "Callable[..., SequenceEncoder] | None" = None,
+    own: Collection[str] = (),
+) -> "Embedder":
     """The backbone, its adapter merged, read as the model `opening.like` is read.
+
+    Args:
+        build: makes the encoder of a SequenceEncoder's arguments. own: keys of config.json that the layout reads itself.
 
     Raises:
         UnrecognisedCheckpointError: nobody said how it is read, or it is another backbone than that model's.
@@ -102,13 +120,14 @@ def _load(folder: Path, opening: Opening) -> "Embedder":
     allow_pickle, dtype, ignore = opening.allow_pickle, opening.dtype, opening.ignore
     if like is None and (folder / FACTS).is_file():
         like = ModelSpec.from_dict(read_json(folder / FACTS)["spec"])  # held to the schema by check_folder
-    own = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
-    like = check_backbone(own, like, str(folder))
+    layout.check_like(like, str(folder))
+    mine = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
+    like = check_backbone(mine, like, str(folder))
     pooler = _pooler_of(like, str(folder))
     base = _base(folder, like, allow_pickle, local) if (folder / ADAPTER).is_file() else folder
     if base != folder:
         check_folder(base)  # transformers would add an adapter that lies there by itself
-    config = read_object(base / "config.json")
+    config = {key: value for key, value in read_object(base / "config.json").items() if key not in own}
     check_backbone(config, like, str(base / "config.json"))
     check_transformers(config, str(base / "config.json"))
     # A registered model's files are its authors', and what transformers' own classes make of them is held equal to their code.
@@ -121,8 +140,9 @@ def _load(folder: Path, opening: Opening) -> "Embedder":
     _check(told, lambda: check_files(files, processor, ignore))
     _check(told, lambda: check_prefixes(files, processor, like.format, ignore))
     _check(told, lambda: check_tokenizer(files, processor.tokenizer, ignore))
-    encoder = SequenceEncoder(
-        backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
+    settings = {key: value for key, value in backbone.config.to_diff_dict().items() if key not in own}
+    encoder = (build or SequenceEncoder)(
+        settings | {"model_type": backbone.config.model_type},
         like.format,
         like.media,
         like.max_tokens or 4096,

@@ -18,6 +18,7 @@ from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.checks.schema import FORMAT
 from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, reopened
 from zoo.inputs.item import Item
+from zoo.inputs.regions import Box
 from zoo.registry.parts import name_of
 from zoo.strangers.folders import Place
 
@@ -235,6 +236,8 @@ def samples(model: "Embedder") -> Iterator[tuple[str, Item]]:
             yield from ((f"a {modality}", Item(**{modality: value})) for value in values)
     if any({"text", "image"} <= some for some in reads):
         yield "an image with a text", Item(text=_TEXTS[0], image=image)
+    if any("regions" in tower.encoder.reads for tower in model.towers):
+        yield "a region", Item(image=image, regions=[Box(8, 16, 40, 60)])
     for fused in reads[len(model.towers) :]:
         if fused != {"text", "image"} and fused <= {"text", *media}:
             values = {modality: _TEXTS[0] if modality == "text" else media[modality] for modality in fused}

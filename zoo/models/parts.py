@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zoo.encoders.bert import BertText
     from zoo.encoders.image import TimmImage, timm_image
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
+    from zoo.encoders.segmented import segmented
     from zoo.encoders.sequence import sequence
     from zoo.encoders.static import StaticText
     from zoo.encoders.text import TransformersText
@@ -25,6 +26,7 @@ else:
         from zoo.encoders.bert import BertText
         from zoo.encoders.image import TimmImage, timm_image
         from zoo.encoders.open_clip import OpenClipImage, OpenClipText
+        from zoo.encoders.segmented import segmented
         from zoo.encoders.sequence import sequence
         from zoo.encoders.static import StaticText
         from zoo.encoders.text import TransformersText
@@ -43,7 +45,7 @@ else:
     Embedder, Tower = _Part("Embedder"), _Part("Tower")
     TimmImage, timm_image = _Part("TimmImage"), _Part("timm_image")
     OpenClipImage, OpenClipText = _Part("OpenClipImage"), _Part("OpenClipText")
-    sequence = _Part("sequence")
+    segmented, sequence = _Part("segmented"), _Part("sequence")
     StaticText = _Part("StaticText")
     BertText, TransformersText = _Part("BertText"), _Part("TransformersText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")

@@ -177,13 +177,13 @@ class SequenceEncoder(Encoder):
             TooManyTokensError: media and instruction alone are longer than `max_tokens`.
         """
         self._need_processor()
-        content = [part for kind, value in content_of(item) for part in self._unfolded(kind, value)]
+        content = self._content(item)
         if not self.format.mixed and len({kind == "text" for kind, _ in content}) > 1:
             raise UnsupportedModalityError(
                 f"this {self.backbone.config.model_type} model reads words or pictures, not both in one item; encode them "
                 "apart, and add their similarities"
             )
-        media = tuple(self.readers[kind].read(value) for kind, value in content if kind != "text")
+        media = tuple(self.readers[kind].read(value) for kind, value in content if kind in self.readers)
         texts = [value for kind, value in content if kind == "text"]
         if not media or any(text.strip() for text in texts):
             for text in texts:
@@ -197,6 +197,10 @@ class SequenceEncoder(Encoder):
             ids = self._end_cut(ids) if reference else self._cut(content, media, item.instruction or "", len(ids))
         check_ids(ids, self.backbone.get_input_embeddings().num_embeddings, self.backbone.config.model_type)
         return Sequenced(ids, self._pooled(ids), media)
+
+    def _content(self, item: Item) -> list[tuple[str, Any]]:
+        """(kind, value) of what the sequence is made of, in order; a kind without a reader stands in the prompt in its words."""
+        return [part for kind, value in content_of(item) for part in self._unfolded(kind, value)]
 
     def _unfolded(self, kind: str, value: Any) -> list[tuple[str, Any]]:
         """A part of an item as the media that it is read as."""
@@ -446,12 +450,17 @@ def sequence(spec: ModelSpec, config: dict[str, Any], processor: Any = None) -> 
     Raises:
         ArgumentError: the facts lack the format or the longest sequence.
     """
+    return SequenceEncoder(config, *facts_of(spec), processor=processor)
+
+
+def facts_of(spec: ModelSpec) -> tuple[SequenceFormat, dict[str, Any], int]:
+    """The format, the limits of media and the longest sequence of a model; raises as `sequence`."""
     if spec.format is None or spec.max_tokens is None:
         lacks = (
             "format=SequenceFormat(...)" if spec.format is None else "max_tokens, the longest sequence that it reads"
         )
         raise ArgumentError(f"{spec.name} is a model of sequences, and its facts lack {lacks}")
-    return SequenceEncoder(config, spec.format, spec.media, spec.max_tokens, processor=processor)
+    return spec.format, dict(spec.media), spec.max_tokens
 
 
 def _inputs(batch: Batch, kind: str) -> Batch:

@@ -133,7 +133,8 @@ class Prompt:
         """The whole sequence as text, with the format's marks where media stand.
 
         Args:
-            content: (modality, value) in the item's order; values of media are not looked at.
+            content: (modality, value) in the item's order; values of media are not looked at, but for regions without a mark,
+                which are words.
 
         Raises:
             InvalidTextError: it is longer than a text may be.
@@ -145,9 +146,12 @@ class Prompt:
             before = kind
         if layout.punctuate and (instruction := instruction.strip()):
             instruction += "" if category(instruction[-1]).startswith("P") else "."
+        apart = {name: "".join(marks[one] for kind, _ in content if kind == one) for one, name in _APART.items()}
+        if not marks["regions"]:
+            apart["regions"] = "\n".join(value for kind, value in content if kind == "regions")
         rendered = self._compiled.render(
             media="".join(marks[kind] for kind, _ in content if kind in marks),
-            **{name: "".join(marks[one] for kind, _ in content if kind == one) for one, name in _APART.items()},
+            **apart,
             text=layout.join.join(value for kind, value in content if kind == "text"),
             content=ordered,
             instruction=instruction,

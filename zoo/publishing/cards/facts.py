@@ -172,7 +172,8 @@ def summary(spec: ModelSpec, *, weights: bool | None = None) -> str:
         frozenset({"image", "text"}): "Dual tower for pictures and texts in one space",
     }.get(spec.modalities, "Embedder of " + ", ".join(sorted(spec.modalities)))
     if spec.format:
-        *others, last = ["texts", "pictures", *(["films"] if "video" in spec.modalities else [])]
+        more = {"video": "films", "regions": "regions of images"}
+        *others, last = ["texts", "pictures", *(words for kind, words in more.items() if kind in spec.modalities)]
         what = f"Vision-language embedder: one backbone reads {', '.join(others)} and {last}"
         what += ", alone or together" if spec.format.mixed else ""
     if not (bool(spec.hub_id or spec.packaged or spec.recipe) if weights is None else weights):
@@ -193,7 +194,8 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         opened = f"./{spec.trained_folder}"
     opener = "build_model" if opened is None and not spec.hub_id and not spec.packaged else "load_model"
     composed = spec.format is not None and spec.format.mixed
-    imported = ", ".join(sorted([opener, *(["Item"] if composed else [])]))
+    pointed = ["Box"] if "regions" in spec.modalities else []
+    imported = ", ".join(sorted([opener, *(["Item"] if composed else []), *pointed]))
     lines = [f"from zoo import {imported}", "", f'model = {opener}("{opened or spec.name}")']
     if spec.modalities == {"image"}:
         return "\n".join(["from pathlib import Path", "", *lines, 'model.encode([Path("cat.jpg"), Path("dog.jpg")])'])
@@ -215,6 +217,13 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
             "# Another task is another instruction.",
             'model.encode("a dress for a wedding", prompt="Find a photo of what is described.")',
         ]
+        if pointed:
+            lines += [
+                "",
+                "# What lies in a box, in pixels of the upright image, among captions.",
+                'place = Item(image=Path("dress.jpg"), regions=[Box(8, 4, 48, 36)])',
+                'model.rank(place, ["a bag on her arm", "a pair of red shoes"])',
+            ]
         return "\n".join(["from pathlib import Path", "", *lines])
     if spec.format:
         lines += [

@@ -34,6 +34,10 @@ class Held(NamedTuple):
 
 
 _PLAIN = "transformers' classes of the backbone, with positions, mask and pooling of the authors' code written out anew"
+_BOTH = (
+    "the authors' own code (sam2, their modeling_qwen2_vl.py under transformers 4.52.3), run beside ours with the same weights: no "
+    "prompt, a point, a box, texts, and batches of these but for their texts beside images, which they pool at filling"
+)
 # Patterns of names, the first that fits. Sources are repositories and files, or packages.
 HELD: dict[str, Held] = {
     "gme-*": Held(
@@ -113,6 +117,19 @@ HELD: dict[str, Held] = {
         _PLAIN,
         "VLM2Vec-V2's figures cut nothing; V1's cut the end of the whole sequence at 4,096 tokens (256 in mteb's wrapper): "
         '`load_model(…, truncation="reference")` where texts are longer',
+    ),
+    "virtue-*-reference": Held(
+        "scar_image_i2t.py of sony/virtue (commit 36d8a8b), which puts a space behind the image that its training does not have",
+        "images to 1,344 x 1,344 as its evaluation does, and transformers 5.23's processor; equal. SAM gets what that makes, before "
+        "patches, and a box as pixels of its square",
+        _BOTH,
+    ),
+    "virtue-*": Held(
+        "virtue-example.py of sony/virtue (commit 36d8a8b)",
+        "images with a side under 28 pixels to 56 x 56 as there, and transformers 5.23's processor; equal for images whose size it "
+        "keeps. Others are resized by torchvision where the authors have Pillow (vectors by about 0.0003). SAM gets what that makes, "
+        "before patches, and the prompt scaled to its square",
+        _BOTH,
     ),
     "b3-*": Held(
         "src/model/processor.py of TIGER-AI-Lab/VLM2Vec, on which raghavlite/B3 is built",

@@ -17,6 +17,13 @@ _SPANS = {
     "outside_instruction": "mean of the states of all tokens outside the instruction",
     "vision": "mean of the states of all tokens; where there are pictures, of theirs, start and end marks included",
 }
+_REGIONS = {
+    "scaled": "all of an item together are one prompt of SAM 2.1, whose tokens stand before the sequence, at position 0; without any "
+    "a grid of points is. The prompt says a box or point in whole pixels of the upright image; a mask or polygon is its box, and for "
+    "SAM up to nine points inside too",
+    "reference": "as virtue-2b-scar reads them, but for boxes and points that SAM takes in pixels of the image, unscaled, and boxes that "
+    "the prompt says as a list: the authors' evaluation on SCaR",
+}
 
 
 def reading_rows(spec: ModelSpec) -> dict[str, str]:
@@ -32,6 +39,7 @@ def reading_rows(spec: ModelSpec) -> dict[str, str]:
         "vector": _vector(spec),
         "pictures": _pictures(image) if "image" in spec.modalities else "",
         "films": _films(layout, image, video) if "video" in spec.modalities else "",
+        "regions": _REGIONS[layout.box_frame] if "regions" in spec.modalities else "",
         "instruction": _instruction(spec),
         "one item": _order(layout),
         "too long": _truncation(layout),
@@ -46,7 +54,7 @@ def reading_rows(spec: ModelSpec) -> dict[str, str]:
 def sequences(spec: ModelSpec) -> dict[str, str]:
     """What the model is given for each kind of item → the text of the sequence in quotation marks, line breaks as \\n.
 
-    `{text}` and `{instruction}` stand for the item's; a picture's placeholder, for all of its tokens. {} without a reading.
+    `{text}`, `{instruction}` and `{regions}` stand for the item's; a picture's placeholder, for all of its tokens. {} without a reading.
     """
     from zoo.encoders.sequence.template import Prompt
 
@@ -63,6 +71,8 @@ def sequences(spec: ModelSpec) -> dict[str, str]:
         kinds["picture and text"] = ([picture, text], "")
         kinds["picture and text, with an instruction"] = ([picture, text], "{instruction}")
         kinds["text, image, text, as parts"] = ([text, picture, text], "")
+        if "regions" in spec.modalities:
+            kinds["picture, text and a box"] = ([picture, text, ("regions", "{regions}")], "")
     else:
         kinds["text, with an instruction"] = ([text], "{instruction}")
     prompt = Prompt(layout.prompt)

@@ -5,10 +5,15 @@ A backbone without a file of its own is read as transformers has it (`PLAIN`).
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import NotOfferedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,18 @@ class Backbone:
             processor: of videos. total, fps: frames of the whole video, and how many a second. frames: how many are read.
         """
         return {}
+
+    def unpatched(self, patches: "Tensor", grids: "Sequence[Sequence[int]]", vision: Any) -> "list[Tensor]":
+        """Images `(3, height, width)` as they were before the processor cut them into patches.
+
+        Args:
+            patches: `(patches of all images, values)`. grids: of each image its frames, rows and columns of patches. vision: the
+                configuration of the backbone's vision layers.
+
+        Raises:
+            NotOfferedError: nobody has said how this backbone's processor cuts.
+        """
+        raise NotOfferedError(f"patches of {', '.join(self.types) or 'this backbone'} cannot be put together to images")
 
     def arguments(self, features: dict[str, Any]) -> dict[str, Any]:
         """The arguments by which the backbone's `forward` takes features in place of media.

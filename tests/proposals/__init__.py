@@ -1,1 +1,0 @@
-"""Regions that networks propose."""
