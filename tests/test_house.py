@@ -89,6 +89,7 @@ ROWS: dict[str, set[str]] = {
         "strangers",
         "wheels",
     },
+    "proposals": {"encoders", "errors", "formats", "hub", "inputs", "loading"},
     "tables": {"errors", "files", "formats", "hub", "inputs", "shards", "strangers"},
     "bulk": {
         "arguments",

@@ -9,11 +9,12 @@ import pytest
 
 import zoo
 from tests.evaluation.scar_support import OTHERS, apart, row, save, together, two_halves
+from tests.every import every
 from zoo.errors import NoResultError, TableError, TaskFileError, UnsupportedModalityError
 from zoo.evaluation.jobs import measure
 from zoo.evaluation.metrics import interval
 from zoo.evaluation.results import read_results
-from zoo.evaluation.scar import evaluate_scar, scar_results
+from zoo.evaluation.scar import evaluate_scar, reads_question, scar_results
 from zoo.evaluation.scar_files import NAMES, PARTS, find_parts, read_samples
 from zoo.evaluation.tasks import find_jobs
 
@@ -81,6 +82,11 @@ def test_the_question_is_read_where_one_tower_reads_it_with_the_region_and_not_w
     unasked, _ = read_samples(save(tmp_path / "none.parquet", [row(qry_text=None), row()]), images)
     assert unasked[0].question == ""
     assert evaluate_scar(together(), unasked).hits().tolist() == [True, True]
+
+
+@every("name", ["clip-test", "siglip-test", "mini-test", "vlm2vec-test", "gme-test"])
+def test_vision_language_models_read_the_question_by_any_rule_of_regions(name):
+    assert reads_question(zoo.build_model(name)) == (name in ("vlm2vec-test", "gme-test"))
 
 
 BAD = {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.queries import evaluate_queries, query_scores
     from zoo.evaluation.results import Result, read_results, write_results
     from zoo.evaluation.scar import evaluate_scar
+    from zoo.evaluation.scar_files import read_samples, write_samples
     from zoo.evaluation.scar_like import coco_scenes, scar_like
     from zoo.evaluation.tasks import find_jobs, known_tasks
 
@@ -39,8 +40,10 @@ __all__ = [
     "measure",
     "query_scores",
     "read_results",
+    "read_samples",
     "scar_like",
     "write_results",
+    "write_samples",
 ]
 
 # Found here, loaded when first used: a card reads results without torch.
@@ -63,8 +66,10 @@ _LAZY = {
     "measure": "jobs",
     "query_scores": "queries",
     "read_results": "results",
+    "read_samples": "scar_files",
     "scar_like": "scar_like",
     "write_results": "results",
+    "write_samples": "scar_files",
 }
 
 

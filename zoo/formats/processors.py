@@ -165,6 +165,32 @@ def check_files(folder: Path, processor: Any, ignore: Ignore = NOTHING) -> None:
             read(settings[name], _with(images.PART, arguments), file, ignore, f"{name}.")
 
 
+def own_images(folder: Path, cls: Any, ignore: Ignore = NOTHING) -> Any:
+    """A folder's image processor of this class of transformers, which makes the images ready itself.
+
+    Raises:
+        UnrecognisedCheckpointError: no settings, of another class, or values that make no sense.
+        UnreadSettingError: a setting that the class does not have.
+    """
+    for name, key in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
+        settings = read_object(folder / name) if (folder / name).is_file() else {}
+        settings = settings.get(key) if key else settings
+        if not settings or not isinstance(settings, dict):
+            continue
+        file = folder / name
+        check_numbers(settings, str(file))
+        of = str(settings.get("image_processor_type", cls.__name__)).removesuffix("Fast")
+        if of != cls.__name__:
+            raise UnrecognisedCheckpointError(f"{file} is of a {of[:60]}, and here a {cls.__name__} is wanted")
+        arguments = set(cls.valid_kwargs.__annotations__)
+        settings = read(settings, _with(images.PART, arguments), file, ignore)
+        try:
+            return cls(**{key: value for key, value in settings.items() if key not in images.NAMES})
+        except Exception as error:  # its checks raise TypeError, ValueError and types of huggingface_hub
+            raise UnrecognisedCheckpointError(f"{file}: its settings make no sense: {error}") from error
+    raise UnrecognisedCheckpointError(f"{folder} has neither preprocessor_config.json nor processor_config.json")
+
+
 def check_prefixes(folder: Path, processor: Any, layout: "SequenceFormat", ignore: Ignore = NOTHING) -> None:
     """Holds the prompts that a processor of ColPali's family names in its file to the ones that the model is read with.
 

@@ -72,7 +72,7 @@ def check_left_over(model: "nn.Module", unexpected: Iterable[str], where: Path) 
     left = sorted(
         name
         for name in unexpected
-        if not _SPARE.search(name) and (bare(name).startswith(parts) or _ADAPTER.search(name))
+        if not _SPARE.search(name) and (bare(name).startswith(parts) or name.startswith(parts) or _ADAPTER.search(name))
     )
     if left:
         raise MissingWeightsError(
