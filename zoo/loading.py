@@ -98,7 +98,7 @@ def load_model(
             default the end of the last text, so that the prompt's own end stays; "reference" the end of the sequence, as the
             authors' code does. Vectors differ; fingerprints too.
         region: how regions of images are read where no encoder reads them, a rule of `zoo.regions` or its name: "masked-crop" (the
-            default), "dense", "ensemble".
+            default), "dense", "dense-hd", "ensemble".
 
     Raises:
         ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing

@@ -322,7 +322,7 @@ def test_models_with_routes_are_copied_and_pickled() -> None:
         ("colpali-test", "ensemble", "late interaction"),
         ("clip-test", Dense(scale=2), "one size"),
         ("bge-test", "masked-crop", "no images"),
-        ("clip-test", "red-circle", "masked-crop, dense, ensemble"),
+        ("clip-test", "red-circle", "masked-crop, dense, dense-hd, ensemble"),
         ("clip-test", 5, "must be one of"),
     ],
 )

@@ -282,8 +282,8 @@ class Embedder(nn.Module):
                 where the model reads them together.
             regions: `zoo.Box`, `zoo.Point`, `zoo.Polygon` or `zoo.Mask`, in pixels of the upright image; several in a list are one
                 region together.
-            region: a rule of `zoo.regions` or its name, "masked-crop", "dense" or "ensemble", for this call; by default the model's
-                own (`region_rule`). A model whose encoder reads regions has none.
+            region: a rule of `zoo.regions` or its name, "masked-crop", "dense", "dense-hd" or "ensemble", for this call; by default
+                the model's own (`region_rule`). A model whose encoder reads regions has none.
             options: those of `encode`.
 
         Raises:

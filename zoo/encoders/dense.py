@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.inputs.item import Tokens
-
 
 class States(NamedTuple):
     """What the last stage of an image tower reads of whole images.
@@ -30,28 +28,48 @@ class States(NamedTuple):
     grid: tuple[int, int]
 
 
+class ClassAttention(NamedTuple):
+    """The last block of a tower whose class token is pooled, with the attention's weights left to the caller and no residual.
+
+    Attributes:
+        values: tokens `(images, T, W)` to the values that the class token would attend to `(images, T, V)`.
+        vector: weighted sums of values `(regions, V)` to vectors `(regions, width)`.
+    """
+
+    values: Callable[[Tensor], Tensor]
+    vector: Callable[[Tensor], Tensor]
+
+
 class LastStage(NamedTuple):
     """How a tower is divided for dense regions.
 
     Attributes:
         states: pixels `(images, 3, H, W)`, normalised, to `States`. vector: tokens `(regions, T, W)` to vectors `(regions, width)`.
         flexible: whether it reads images of any size.
+        attention: of a tower whose class token is pooled; a string says why it is not to be had apart.
     """
 
     states: Callable[[Tensor], States]
     vector: Callable[[Tensor], Tensor]
     flexible: bool = False
+    attention: ClassAttention | str | None = None
 
-    def regions(self, pixels: Tensor, masks: Tensor, owners: Tensor) -> Tokens:
-        """Regions as a token each `(regions, 1, width)`; every image goes through the network once.
+    def then(self, after: Callable[[Tensor], Tensor]) -> "LastStage":
+        """The same, whose vectors go through `after`."""
+        stage, attention = self, self.attention
+        if isinstance(attention, ClassAttention):
+            attention = attention._replace(vector=lambda sums: after(stage.attention.vector(sums)))
+        return self._replace(vector=lambda tokens: after(stage.vector(tokens)), attention=attention)
+
+    def regions(self, pixels: Tensor, masks: Tensor, owners: Tensor) -> Tensor:
+        """Vectors `(regions, width)` of regions; every image goes through the network once.
 
         Args:
             pixels: normalised images `(images, 3, H, W)`. masks: of the regions `(regions, H, W)`, 0 to 255. owners: the image of
                 each region `(regions,)`.
         """
         states = self.states(pixels)
-        vectors = self.pooled(states, owners, cells_of(masks, states.grid))
-        return Tokens(vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device))
+        return self.pooled(states, owners, cells_of(masks, states.grid))
 
     def pooled(self, states: States, owners: Tensor, cells: Tensor) -> Tensor:
         """Vectors `(regions, width)` of regions by their cells `(regions, height * width)`."""
@@ -123,7 +141,21 @@ def timm_stage(
     return LastStage(
         lambda pixels: states(before(block, lambda: features(pixels)), pixels),
         lambda tokens: head(backbone.norm(block(tokens))),
+        attention=_timm_attention(block, lambda states: head(backbone.norm(states[:, None]))),
     )
+
+
+def _timm_attention(block: nn.Module, after: Callable[[Tensor], Tensor]) -> ClassAttention | str:
+    """Of timm's block; `after`: from a class token's states behind it to its vector."""
+    attn = getattr(block, "attn", None)
+    if (type(block).__name__, type(attn).__name__) != ("Block", "Attention") or attn.gate is not None:
+        return f"the attention of its last {type(block).__name__} is not one of values alone"
+
+    def vector(sums: Tensor) -> Tensor:
+        states = block.ls1(attn.proj(attn.norm(sums)))
+        return after(states + block.ls2(block.mlp(block.norm2(states))))
+
+    return ClassAttention(lambda tokens: attn.qkv(block.norm1(tokens)).chunk(3, -1)[2], vector)
 
 
 def _map_stage(
@@ -151,40 +183,73 @@ def open_clip_stage(tower: nn.Module) -> LastStage | str:
     """Of one of open_clip's vision towers."""
     if (trunk := getattr(tower, "trunk", None)) is not None:
         inner = timm_stage(trunk, pre_logits=False)
-        return (
-            inner if isinstance(inner, str) else inner._replace(vector=lambda tokens: tower.head(inner.vector(tokens)))
-        )
+        return inner if isinstance(inner, str) else inner.then(tower.head)
     if (
         type(tower).__name__ != "VisionTransformer"
         or tower.attn_pool is not None
         or tower.pool_type not in ("tok", "avg")
     ):
         return f"open_clip's {type(tower).__name__} pools by an attention over all of the image"
-    block = tower.transformer.resblocks[-1]
-    first = tower.transformer.batch_first
     patch = _pair(tower.patch_size)
 
-    def states(pixels: Tensor) -> States:
-        tokens = before(block, lambda: tower(pixels))
-        return States(
-            tokens if first else tokens.transpose(0, 1), 1, (pixels.shape[2] // patch[0], pixels.shape[3] // patch[1])
-        )
+    def states(tokens: Tensor, pixels: Tensor) -> States:
+        return States(tokens, 1, (pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]))
 
-    def vector(tokens: Tensor) -> Tensor:
-        seen = block(tokens) if first else block(tokens.transpose(0, 1)).transpose(0, 1)
-        vectors, _ = tower._pool(seen)
+    def pooled(tokens: Tensor) -> Tensor:
+        vectors, _ = tower._pool(tokens)
         return vectors if tower.proj is None else vectors @ tower.proj
 
-    return LastStage(states, vector)
+    if tower.pool_type == "avg":
+        return LastStage(lambda pixels: states(tower.transformer(tower._embeds(pixels)), pixels), pooled)
+    block, first = tower.transformer.resblocks[-1], tower.transformer.batch_first
+
+    def turned(tokens: Tensor) -> Tensor:
+        return tokens if first else tokens.transpose(0, 1)
+
+    return LastStage(
+        lambda pixels: states(turned(before(block, lambda: tower(pixels))), pixels),
+        lambda tokens: pooled(turned(block(turned(tokens)))),
+        attention=_open_clip_attention(block, lambda states: pooled(states[:, None])),
+    )
+
+
+def _open_clip_attention(block: nn.Module, after: Callable[[Tensor], Tensor]) -> ClassAttention:
+    """Of either of open_clip's blocks; `after`: from a class token's states behind it to its vector."""
+    attn = block.attn
+    # Of the block with NormFormer's norms and scales.
+    inner, outer = getattr(attn, "ln_inner", nn.Identity()), getattr(block, "ln_attn", nn.Identity())
+    scale = getattr(attn, "head_scale", None)
+
+    def values(tokens: Tensor) -> Tensor:
+        bias = attn.in_proj_bias
+        found = F.linear(
+            block.ln_1(tokens), attn.in_proj_weight.chunk(3)[2], None if bias is None else bias.chunk(3)[2]
+        )
+        return found if scale is None else (found.unflatten(-1, (attn.num_heads, -1)) * scale[:, 0]).flatten(-2)
+
+    def vector(sums: Tensor) -> Tensor:
+        states = block.ls_1(outer(attn.out_proj(inner(sums))))
+        return after(states + block.ls_2(block.mlp(block.ln_2(states))))
+
+    return ClassAttention(values, vector)
 
 
 def hf_clip_stage(tower: nn.Module) -> LastStage:
     """Of transformers' CLIPVisionModelWithProjection: the last block, with the class token first."""
     inner = tower.vision_model
     block = inner.encoder.layers[-1]
+
+    def projected(states: Tensor) -> Tensor:
+        return tower.visual_projection(inner.post_layernorm(states))
+
+    def attended(sums: Tensor) -> Tensor:
+        states = block.self_attn.out_proj(sums)
+        return projected(states + block.mlp(block.layer_norm2(states)))
+
     return LastStage(
         lambda pixels: States(before(block, lambda: tower(pixel_values=pixels)), 1, _hf_grid(tower, pixels)),
-        lambda tokens: tower.visual_projection(inner.post_layernorm(_first(block(tokens, attention_mask=None))[:, 0])),
+        lambda tokens: projected(_first(block(tokens, attention_mask=None))[:, 0]),
+        attention=ClassAttention(lambda tokens: block.self_attn.v_proj(block.layer_norm1(tokens)), attended),
     )
 
 

@@ -11,6 +11,18 @@ from zoo.regions.base import RegionRule, Upright
 from zoo.regions.choice import NAMES, described, is_default, rule_of
 from zoo.regions.crop import MaskedCrop
 from zoo.regions.dense import Dense
+from zoo.regions.dense_hd import DenseHd
 from zoo.regions.ensemble import Ensemble
 
-__all__ = ["NAMES", "Dense", "Ensemble", "MaskedCrop", "RegionRule", "Upright", "described", "is_default", "rule_of"]
+__all__ = [
+    "NAMES",
+    "Dense",
+    "DenseHd",
+    "Ensemble",
+    "MaskedCrop",
+    "RegionRule",
+    "Upright",
+    "described",
+    "is_default",
+    "rule_of",
+]

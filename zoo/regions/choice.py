@@ -6,9 +6,15 @@ from zoo.errors import ArgumentError
 from zoo.regions.base import RegionRule
 from zoo.regions.crop import MaskedCrop
 from zoo.regions.dense import Dense
+from zoo.regions.dense_hd import DenseHd
 from zoo.regions.ensemble import Ensemble
 
-NAMES: dict[str, type[RegionRule]] = {"masked-crop": MaskedCrop, "dense": Dense, "ensemble": Ensemble}
+NAMES: dict[str, type[RegionRule]] = {
+    "masked-crop": MaskedCrop,
+    "dense": Dense,
+    "dense-hd": DenseHd,
+    "ensemble": Ensemble,
+}
 
 
 def rule_of(value: RegionRule | str) -> RegionRule:
