@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--vectors", metavar="DIR", help="search what `zoo embed` made of pictures")
     parser.add_argument("--root", metavar="DIR", help="where the pictures of --vectors are")
     parser.add_argument("--allow-outside", action="store_true", help="they may lie anywhere on this machine")
+    parser.add_argument(
+        "--page", metavar="NAME", help="what is shown at first: search, compose or regions (point at a thing)"
+    )
     parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
     parser.add_argument("--port", type=int, help="where to listen (default, and 0: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             share=chosen.share,
             samples=not chosen.no_samples,
             heif=chosen.heif,
+            page=chosen.page,
             browser=chosen.browser,
             root=chosen.root,
             allow_outside=chosen.allow_outside,

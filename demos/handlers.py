@@ -1,8 +1,6 @@
 """What the search page does, as plain methods: no component is touched here, so tests call them directly."""
 
 import hashlib
-import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -34,12 +32,13 @@ from .gallery import (
     save_whole,
     unique,
 )
+from .labels import labels_of, shares, similarities
 from .messages import explain, refusals
 from .originals import Originals
 from .stored import folder_gallery
 from .visitors import Visitors
 from .vocabulary import fitting, queries_for, reads_english
-from .widgets import cosine_text, friendly, in_range, score_name, score_rows, user_error, warn
+from .widgets import friendly, in_range, score_name, score_rows, user_error, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +54,6 @@ _NUMBERS = {
 # For the shipped images; those where a model says that nothing fits are not offered.
 EXAMPLE_TEXTS = ("a cup of coffee", "a pagoda", "a kitty", "snow-capped peaks", "sailing boats", "an orange flower")
 BROWSE = 48  # pictures shown before anything was asked
-MAX_LABELS = 100
 SMALL_MODEL = 30_000_000  # weights
 MAX_UPLOADS = 200
 UPLOAD_SIDE = 1024  # uploaded pictures are kept at this size: more than any model here reads
@@ -65,11 +63,6 @@ Results = list[tuple[str, str]]
 Scores = dict[str, Any]
 Visitor = Gallery | None
 Drawn = tuple[Gallery, gallery_map.MapLayout]
-
-
-def _scores(model: "Embedder", query: "Tensor", others: "Tensor | list[Tensor]") -> "Tensor":
-    """Similarities `(n,)`; with late interaction the mean over the query's tokens, so that long and short ones read alike."""
-    return model.similarity(query[None], others)[0] / (len(query) if query.ndim == 2 else 1)
 
 
 class Search:
@@ -109,7 +102,7 @@ class Search:
             query: what to look for, in a few words or a sentence.
             top_k: how many pictures to return.
         """
-        gallery, model = self._in_use(own)
+        gallery, model = self.in_use(own)
         started = time.perf_counter()
         try:
             if not (query or "").strip():
@@ -126,7 +119,7 @@ class Search:
             picture: the file to look for.
             top_k: how many pictures to return.
         """
-        gallery, model = self._in_use(own)
+        gallery, model = self.in_use(own)
         started = time.perf_counter()
         vector = self._embed_upload(model, picture)
         return self._found(model, gallery, vector, _count(top_k), started, asked="image")
@@ -148,7 +141,7 @@ class Search:
             share: weight of the picture, 0 to 1, for models that read picture and words apart and add the vectors.
             top_k: how many pictures to return.
         """
-        gallery, model = self._in_use(own)
+        gallery, model = self.in_use(own)
         started = time.perf_counter()
         share = in_range("Weight of the picture", share, 0, 1)
         if not (words or "").strip():
@@ -185,36 +178,9 @@ class Search:
             temperature: the smaller, the more decided the shares.
         """
         temperature = in_range("Temperature", temperature, 1e-3, 100)
-        words = list(dict.fromkeys(word.strip() for word in re.split(r"[,;\n]", labels or "") if word.strip()))
-        if len(words) < 2:
-            raise user_error("Give at least two labels to choose from, for example: cat, dog, motorbike.")
-        if len(words) > MAX_LABELS:
-            raise user_error(f"{len(words)} labels are too many for one picture; give at most {MAX_LABELS}.")
-        _, model = self._in_use(own)
-        vector = self._embed_upload(model, picture)
-        try:
-            labelled = model.encode(words, progress=False)
-        except InputError as error:
-            raise friendly(error, "Labels") from error
-        found = [Hit(i, float(_scores(model, label, vector[None])[0])) for i, label in enumerate(labelled)]
-        hits = sorted(found, key=lambda hit: -hit.score)
-        best = hits[0].score
-        weights = [math.exp((hit.score - best) / temperature) for hit in hits]
-        name, number = score_name(model), "dot product" if model.spec.similarity == "dot" else "cosine"
-        rows = [
-            {
-                "label": words[hit.index],
-                "text": f"{weight / sum(weights):.0%}  ·  {number} {cosine_text(hit.score)}",
-                "bar": weight / sum(weights),
-                name: hit.score,
-            }
-            for hit, weight in zip(hits, weights, strict=True)
-        ]
-        note = (
-            f"Shares: softmax of the {number}s at temperature {temperature:g}. They say which of your labels fits "
-            "best, not whether any of them is right."
-        )
-        return {"title": f"Looks most like: {rows[0]['label']}", "rows": rows, "note": note}
+        words = labels_of(labels)
+        _, model = self.in_use(own)
+        return shares(model, self._embed_upload(model, picture), words, temperature)
 
     # The gallery -------------------------------------------------------------------------------------------------
 
@@ -239,10 +205,10 @@ class Search:
         folder = self.visitors.owner(Path(files[0])) or self.visitors.folder()
         try:
             with self.visitors.writing(folder):
-                pictures, refused = self._copied(files, folder)
+                pictures, refused = self.copied(files, folder)
                 if not pictures:
                     raise ZooError(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
-                gallery, model = self._in_use(own)
+                gallery, model = self.in_use(own)
                 there = set(gallery.pictures) if keep else set()
                 both = unique([*(gallery.pictures if keep else ()), *pictures])
                 new = [picture for picture in both if picture not in there]
@@ -251,7 +217,8 @@ class Search:
             raise friendly(error) from error
         return self._join(replace(made, refused=(*refused, *made.refused)), len(pictures), keep, own)
 
-    def _copied(self, files: list[str], folder: Path) -> tuple[list[Picture], list[Refused]]:
+    def copied(self, files: Sequence[str], folder: Path) -> tuple[list[Picture], list[Refused]]:
+        """Small upright copies of files in a visitor's folder, and the files that cannot be read."""
         pictures, refused = [], []
         for name in files:
             # By content: what was uploaded before is not kept twice.
@@ -286,7 +253,7 @@ class Search:
                 f"{folder} is outside the folders that this page may read ({allowed}). "
                 "Start it with --photos FOLDER to allow another one."
             )
-        _, model = self._in_use(own)
+        _, model = self.in_use(own)
         try:
             made = folder_gallery(model, path, progress=_counter(progress))
         except ZooError as error:
@@ -305,7 +272,7 @@ class Search:
         Returns:
             The visitor's gallery, the status line, the model in use, and what is to be asked first, "" for nothing.
         """
-        gallery, _ = self._in_use(own)
+        gallery, _ = self.in_use(own)
         if name == gallery.model:
             return own, self.status(own), name, ""
         if not download and (question := self.models.question(name)):
@@ -322,7 +289,7 @@ class Search:
     def queries(self, own: Visitor = None) -> list[str]:
         """What to try: what the page was given for its first gallery; of the shipped pictures words that were chosen for
         them; of other galleries words that stand out."""
-        gallery, model = self._in_use(own)
+        gallery, model = self.in_use(own)
         if self._queries and gallery.pictures == self.start.pictures:
             return self._queries
         if not reads_english(model):
@@ -334,7 +301,7 @@ class Search:
 
     def status(self, own: Visitor = None) -> str:
         """One line: what is searched, how long a vector is, and what not to expect of a tiny model."""
-        gallery, model = self._in_use(own)
+        gallery, model = self.in_use(own)
         noun = "picture" if len(gallery) == 1 else "pictures"
         line = f"{len(gallery):,} {noun} · {model.spec.dim} numbers for each"
         line += f" · texts in {model.spec.languages_in_words}" if model.spec.languages else ""
@@ -343,7 +310,7 @@ class Search:
 
     def browse(self, own: Visitor = None) -> Results:
         """The first pictures of the gallery, for a page where nothing was asked yet."""
-        gallery, _ = self._in_use(own)
+        gallery, _ = self.in_use(own)
         return [self._shown(picture) for picture in gallery.pictures[:BROWSE]]
 
     # The map -----------------------------------------------------------------------------------------------------
@@ -356,7 +323,7 @@ class Search:
         """
         import numpy as np
 
-        gallery, _ = self._in_use(own)
+        gallery, _ = self.in_use(own)
         count = min(len(gallery), gallery_map.MAX_ON_MAP)
         rows = np.linspace(0, len(gallery) - 1, count).round().astype(int)
         try:
@@ -395,7 +362,8 @@ class Search:
 
     # Inside ------------------------------------------------------------------------------------------------------
 
-    def _in_use(self, own: Visitor) -> tuple[Gallery, "Embedder"]:
+    def in_use(self, own: Visitor) -> tuple[Gallery, "Embedder"]:
+        """The gallery that a visitor searches, and its model."""
         gallery = self.current if own is None else own
         return gallery, self.models.get(gallery.model)
 
@@ -412,7 +380,7 @@ class Search:
 
     def _join(self, made: Gallery, offered: int, keep: bool, own: Visitor) -> tuple[Visitor, str]:
         """A gallery in place of the one in use, or before it; and a report. `offered`: how many pictures it was made of."""
-        gallery, _ = self._in_use(own)
+        gallery, _ = self.in_use(own)
         there = set(gallery.pictures) if keep else set()
         distinct = set(unique([*(gallery.pictures if keep else ()), *made.pictures])) - there
         fresh = made.only([row for row, picture in enumerate(made.pictures) if picture in distinct])
@@ -447,7 +415,7 @@ class Search:
         asked: str = "",
     ) -> tuple[Results, Scores]:
         """The best pictures, of these rows of the gallery alone if any are named; `asked` is the query's modality."""
-        scores = _scores(model, vector, gallery.vectors)
+        scores = similarities(model, vector, gallery.vectors)
         hits = [Hit(i, float(scores[i])) for i in scores.sort(descending=True, stable=True).indices.tolist()]
         if rows is not None:
             allowed = set(rows)

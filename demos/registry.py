@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 _BUILDERS: dict[str, Callable[..., Any]] = {}
+PAGES = ("search", "compose", "regions", "text")  # the zoo's own
 _FILES = frozenset(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
 
 
@@ -40,16 +41,23 @@ def register_demo(name: str) -> Callable[[Builder], Builder]:
     return register
 
 
-def demo_of(model: "Embedder") -> "Callable[..., gr.Blocks]":
+def demo_of(model: "Embedder", page: str | None = None) -> "Callable[..., gr.Blocks]":
     """What builds the page of this kind of model.
 
+    Args:
+        page: a demo by name, such as "regions", in place of the spec's.
+
     Raises:
-        ZooError: its spec names a demo that is none of the zoo's, and that no installed package brings.
+        ZooError: there is no such demo: it is none of the zoo's, and no installed package brings it.
     """
-    name = model.spec.demo
+    name = page or model.spec.demo
+    if name == "search" and page is None and "regions" in model.spec.modalities:
+        name = "regions"  # what such a model can do that others cannot
     discover("demos")
     if name not in _BUILDERS and name in _FILES:
         import_module(f".{name}", __package__)
+    if name not in _BUILDERS and page:
+        raise ZooError(f"there is no page {page!r}; there are {', '.join(PAGES)}, and those of installed packages")
     if name not in _BUILDERS:
         raise ZooError(
             f"{model.spec.name} is shown by the demo {name!r}, which this zoo does not have; install the package that brings it"

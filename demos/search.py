@@ -10,7 +10,7 @@ import gradio as gr
 from zoo.inputs.apart import ImagesApart
 from zoo.inputs.heif import refused
 
-from . import compose, text
+from . import compose, regions, text
 from . import map as gallery_map
 from .chooser import Models
 from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
@@ -86,7 +86,7 @@ def build(
         workspace: private folder for thumbnails; by default one that goes with the process.
         queries: what to offer to try; by default words that stand out in the gallery.
         heif: whether a page that is not `local` decodes visitors' HEIC images, in a process of its own, or refuses them.
-        first: the tab that is open at first, "words" or "both".
+        first: the tab that is open at first, "words", "both" or "region".
     """
     if "image" not in model.spec.modalities:
         return text.build(model)
@@ -115,13 +115,15 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
                 question = gr.Markdown(visible=False, elem_id="question")
                 with gr.Row(visible=False) as answers:
                     fetch, leave = gr.Button("Fetch it", variant="primary", size="sm"), gr.Button("Not now", size="sm")
-        with gr.Tabs(selected=first if reads_text else "picture"):
+        with gr.Tabs(selected=first if reads_text or first == "region" else "picture"):
             with gr.Tab("By words", id="words", visible=reads_text):
                 text_results = _text_tab(search, own)
             with gr.Tab("By both", id="both", visible=reads_text):
                 both_results = compose.tab(search, own)
             with gr.Tab("By picture", id="picture"):
                 image_results = _image_tab(search, own)
+            with gr.Tab("Point", id="region"):
+                region_results = regions.tab(search, own)
             with gr.Tab("Describe", visible=reads_text):
                 _labels_tab(search, own)
             with gr.Tab("Map"):
@@ -134,7 +136,7 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
             page,
             own,
             (chooser, status, question, answers, fetch, leave),
-            [*text_results, *both_results, *image_results],
+            [*text_results, *both_results, *image_results, *region_results],
             map_parts,
             indexing,
         )
@@ -359,7 +361,7 @@ def _keep_fresh(
         if now is seen:
             return tuple(gr.skip() for _ in outputs_of_refresh)
         browsing = search.browse(own)
-        welcomes = WELCOME, browsing, compose.WELCOME, browsing, BY_PICTURE
+        welcomes = WELCOME, browsing, compose.WELCOME, browsing, BY_PICTURE, None, regions.NOTHING, browsing
         return now, now.model, search.status(own), browsing, *welcomes
 
     def offer(own: Visitor, before: Drawn) -> Any:

@@ -38,6 +38,7 @@ def launch(
     samples: bool = True,
     queries: Sequence[str] = (),
     heif: bool = False,
+    page: str | None = None,
     browser: bool = False,
     block: bool = True,
     ignore: Sequence[str] = (),
@@ -57,13 +58,15 @@ def launch(
         queries: what to offer to try, in place of words that stand out.
         heif: decodes HEIC images of visitors where others reach the page, in a process of its own (see `zoo.inputs.apart`);
             without it they are refused there. A page of this machine alone decodes them wherever pillow-heif is installed.
+        page: what is shown at first, "search", "compose" (an image and words together) or "regions" (point at a thing); by default
+            what suits the model.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
         ignore: as in `load_model`. root, allow_outside: where the pictures of `vectors` are, if they were not made here; see
             `zoo.vectors.lookup.Inputs`.
 
     Raises:
-        ZooError: the model cannot be loaded, no picture can be found, the port is taken, or `heif` is asked for without pillow-heif.
+        ZooError: the model cannot be loaded, no picture can be found, there is no such page, the port is taken, or `heif` is asked for without pillow-heif.
     """
     if find_spec("gradio") is None:
         raise ZooError('the demo needs gradio: pip install "embedding-zoo[demo]"')
@@ -84,6 +87,7 @@ def launch(
     bound_socket(host, port or 0).close()  # an error before the model is loaded
     print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
     model = load_model(model_name, ignore=ignore)
+    build = demo_of(model, page)
     local = is_loopback(host) and not share
     options: dict[str, Any] = {}
     if "image" in model.spec.modalities:
@@ -94,13 +98,16 @@ def launch(
         options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors, **there)
     elif vectors is not None:
         raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")
-    page = demo_of(model)(model, local=local, roots=[Path.home(), Path.cwd(), *folders] if local else (), **options)
-    url = _started(page, host, port, local, share=share, inbrowser=browser)
-    print(f"\n  {model.spec.name} is ready: open {page.share_url or url} in a browser. Ctrl-C stops it.\n", flush=True)
+    roots = [Path.home(), Path.cwd(), *folders] if local else ()
+    opened = build(model, local=local, roots=roots, **options)
+    url = _started(opened, host, port, local, share=share, inbrowser=browser)
+    print(
+        f"\n  {model.spec.name} is ready: open {opened.share_url or url} in a browser. Ctrl-C stops it.\n", flush=True
+    )
     if block:
         _end_in_order()
-        page.block_thread()
-    return page
+        opened.block_thread()
+    return opened
 
 
 def _started(page: "gr.Blocks", host: str, port: int | None, local: bool, **options: Any) -> str:

@@ -56,6 +56,7 @@ SHORT = {
     frozenset({"image"}): "Search pictures by a picture",
     frozenset({"image", "text"}): "Search pictures by words, or by a picture",
 }
+POINT = "Point at a thing: its name, and others like it"
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
 
@@ -98,7 +99,7 @@ def write_space(
         "gradio": version("gradio"),
         "python": PYTHON,
         "license": license,
-        "short": SHORT.get(spec.modalities, "Search by meaning"),
+        "short": POINT if "regions" in spec.modalities else SHORT.get(spec.modalities, "Search by meaning"),
         "repo": repo,
         "name": spec.name,
         "preload": f"{repo} {','.join(needed)} {revision}",

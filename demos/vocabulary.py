@@ -31,7 +31,7 @@ def queries_for(model: "Embedder", gallery: Gallery) -> list[str]:
     """
     if not reads_english(model) or len(gallery) < _FEWEST or isinstance(gallery.vectors, list):
         return []
-    words, vectors = _encoded(model)
+    words, vectors = encoded_words(model)
     if not words:
         return []
     scores = model.similarity(vectors, gallery.vectors)
@@ -51,7 +51,7 @@ def fitting(model: "Embedder", gallery: Gallery, words: Sequence[str]) -> list[s
     return [word for word, best in zip(words, scores.tolist(), strict=True) if best >= known.nothing]
 
 
-def _encoded(model: "Embedder") -> "tuple[list[str], Tensor | None]":
+def encoded_words(model: "Embedder") -> "tuple[list[str], Tensor | None]":
     """The words, or as many of them as the model's size allows, with their vectors; encoded once."""
     if model not in _ENCODED:
         words = vocabulary()

@@ -218,11 +218,10 @@ def results_gallery(label: str, value: Sequence[tuple[str, str]] = (), **options
         label=label,
         show_label=False,
         elem_classes=["zoo-results"],
-        object_fit="cover",
         height="auto",
         buttons=["fullscreen"],
         interactive=False,
-        **options,
+        **{"object_fit": "cover", **options},
     )
 
 

@@ -20,7 +20,8 @@ from zoo.demos import chooser, vocabulary  # noqa: E402
 from zoo.demos import gallery as gallery_of  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
 from zoo.demos.gallery import embed_pictures  # noqa: E402
-from zoo.demos.handlers import EXAMPLE_TEXTS, MAX_LABELS, MAX_UPLOADS, Search  # noqa: E402
+from zoo.demos.handlers import EXAMPLE_TEXTS, MAX_UPLOADS, Search  # noqa: E402
+from zoo.demos.labels import MAX_LABELS  # noqa: E402
 from zoo.demos.visitors import EXPIRY  # noqa: E402
 from zoo.demos.widgets import cosine_text  # noqa: E402
 
@@ -554,7 +555,7 @@ def test_large_models_are_asked_for_fewer_words_or_none(params, count, monkeypat
     model = colour_model()
     model.spec = replace(model.spec, params=params)
     monkeypatch.setattr(vocabulary, "vocabulary", lambda: [f"word {number}" for number in range(520)])
-    assert len(vocabulary._encoded(model)[0]) == count
+    assert len(vocabulary.encoded_words(model)[0]) == count
 
 
 def test_words_of_another_language_are_not_tried(make):

@@ -22,7 +22,7 @@ from gradio_client import Client  # noqa: E402
 from gradio_client.exceptions import AppError  # noqa: E402
 from zoo.demos import __main__ as command  # noqa: E402
 from zoo.demos import screenshot, search, serve, text  # noqa: E402
-from zoo.demos.registry import demo_of, register_demo  # noqa: E402
+from zoo.demos.registry import PAGES, demo_of, register_demo  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
 
@@ -52,6 +52,26 @@ def test_a_model_names_no_file_of_the_folder_that_is_no_demo(name):
     model.spec = replace(model.spec, demo=name)
     with pytest.raises(ZooError, match=f"shown by the demo '{name}'"):
         demo_of(model)
+
+
+def test_a_page_is_chosen_by_name_and_one_that_is_not_there_is_told():
+    model = build_model("mini-test")
+    assert demo_of(model).__module__ == "zoo.demos.search"
+    assert {demo_of(model, name).__module__ for name in PAGES} == {f"zoo.demos.{name}" for name in PAGES}
+    with pytest.raises(ZooError, match="no page 'screenshot'; there are search, compose, regions, text"):
+        demo_of(model, "screenshot")
+    page = demo_of(model, "regions")(model)
+    assert next(block.selected for block in page.blocks.values() if isinstance(block, gr.Tabs)) == "region"
+    words = build_model("text-test")
+    with pytest.raises(ZooError, match="reads no images, so there is nothing to point at"):
+        demo_of(words, "regions")(words)
+
+
+def test_a_model_that_reads_regions_opens_at_pointing_and_its_space_says_so():
+    model = build_model("mini-test")
+    model.spec = replace(model.spec, modalities=model.spec.modalities | {"regions"})
+    assert demo_of(model).__module__ == "zoo.demos.regions"
+    assert demo_of(model, "search").__module__ == "zoo.demos.search", "unless another page is asked for"
 
 
 def test_the_zoos_own_demos_keep_their_names():
@@ -133,7 +153,7 @@ def test_command_line_passes_its_options_on(monkeypatch):
     assert command.main(["clip-test", "--photos", "a", "--photos", "b", "--port", "8000", "--no-samples"]) == 0
     (names, options) = calls[0]
     assert names == ("clip-test", ["a", "b"])
-    assert (options["port"], options["samples"], options["share"]) == (8000, False, False)
+    assert (options["port"], options["samples"], options["share"], options["page"]) == (8000, False, False, None)
 
 
 def test_importing_the_demos_loads_no_gradio_and_writes_no_file():

@@ -9,6 +9,7 @@ EXAMPLES = (
     "zoo demo",
     "zoo demo --vectors vectors/",
     "zoo demo zoo-mini --photos ~/Pictures",
+    "zoo demo zoo-mini --page regions",
     "zoo demo clip-vit-b32-openai --port 7861",
 )
 
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=existing, metavar="DIR", help="where the pictures of --vectors are")
     add_outside(parser)
     add_ignore(parser)
+    parser.add_argument(
+        "--page", metavar="NAME", help="what is shown at first: search, compose or regions (point at a thing)"
+    )
     parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
     parser.add_argument("--port", type=port, help="where to listen (default, and 0: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
@@ -58,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         share=arguments.share,
         samples=not arguments.no_samples,
         heif=arguments.heif,
+        page=arguments.page,
         browser=arguments.browser,
         ignore=arguments.ignore,
         root=arguments.root,
