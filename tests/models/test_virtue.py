@@ -211,6 +211,10 @@ def test_places_inside_a_mask() -> None:
     assert inside(one) == [(7.5, 4.5)]
     square = np.ones((9, 9), bool)
     assert inside(square) == [(x, y) for y in (1.5, 4.5, 7.5) for x in (1.5, 4.5, 7.5)]
+    large = np.ones((9000, 2400), bool)
+    large[:, 1:] = False
+    large[0, 2399] = True  # where a coarse look finds nothing
+    assert {(x, y) for x, y in inside(large)} >= {(0.5, 4500.5), (2399.5, 0.5)}
 
 
 def test_where_it_points_changes_the_vector(tiny: zoo.Embedder) -> None:

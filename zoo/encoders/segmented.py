@@ -1,5 +1,7 @@
 """SegmentedSequence: a sequence that begins with what SAM sees of the image where the user points (VIRTUE, arxiv:2510.00523)."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +15,16 @@ from zoo.encoders.segmenter import FILLER, Segmenter
 from zoo.encoders.sequence import SequenceEncoder
 from zoo.encoders.sequence.encoder import Sequenced, facts_of
 from zoo.encoders.sequence.media import Medium
-from zoo.errors import UnsupportedModalityError
+from zoo.errors import UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.inputs.item import Item, Tokens, as_item
 from zoo.inputs.regions import Box, Mask, Point, Polygon, Region, mask_of, resolved
 from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec
 
 INSIDE, LEFT_TOP, RIGHT_BOTTOM = 1, 2, 3  # SAM's labels of points
+MOST_GRID = 64
 MOST_INSIDE = 3  # of a mask, points in a row and in a column
+_MOST_LOOKED_AT = 2**18  # pixels of such a part
 # The authors' (virtue-example.py; SCaR's rows say the second), where neither the item nor the prompt says anything.
 ASKED = {
     "point": "Find the caption that best describes the segmented object, considering both local details and global context in the "
@@ -40,6 +44,9 @@ class SegmentedSequence(SequenceEncoder):
     Args:
         segmenter: `Segmenter`'s configuration, or one that is loaded. grid: points in a row of the prompt where no region is given.
         config, format, media, max_tokens, assets, backbone, processor: as `SequenceEncoder`.
+
+    Raises:
+        UnrecognisedCheckpointError: a grid that none is trained with. Else as `SequenceEncoder` and `Segmenter`.
     """
 
     def __init__(
@@ -56,6 +63,8 @@ class SegmentedSequence(SequenceEncoder):
     ) -> None:
         super().__init__(config, format, media, max_tokens, assets, backbone, processor)
         self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter, self.width)
+        if not 1 <= grid <= MOST_GRID:
+            raise UnrecognisedCheckpointError(f"a grid has 1 to {MOST_GRID} points a side, not {grid}")
         self.grid = grid
         self.reads = self.reads | {"regions"}
 
@@ -210,19 +219,24 @@ def box_of(region: Mask | Polygon) -> Box:
 
 def inside(mask: Any) -> list[tuple[float, float]]:
     """Up to nine places on a mask `(height, width)`: in each of three by three parts of its box the pixel nearest to the middle."""
-    import numpy as np
-
-    rows, columns = mask.nonzero()
-    top, left = rows.min(), columns.min()
-    high, wide = rows.max() + 1 - top, columns.max() + 1 - left
-    parts = (rows - top) * MOST_INSIDE // high * MOST_INSIDE + (columns - left) * MOST_INSIDE // wide
+    box = box_of(Mask(mask))
+    sides = [(int(box.y0), int(box.y1)), (int(box.x0), int(box.x1))]
+    rows, columns = (
+        [low + (high - low) * part // MOST_INSIDE for part in range(MOST_INSIDE + 1)] for low, high in sides
+    )
     found = []
-    for part in np.unique(parts):
-        y, x = rows[parts == part] + 0.5, columns[parts == part] + 0.5
-        down, right = divmod(int(part), MOST_INSIDE)
-        middle = top + (2 * down + 1) * high / (2 * MOST_INSIDE), left + (2 * right + 1) * wide / (2 * MOST_INSIDE)
-        nearest = int(((y - middle[0]) ** 2 + (x - middle[1]) ** 2).argmin())
-        found.append((float(x[nearest]), float(y[nearest])))
+    for top, bottom in itertools.pairwise(rows):
+        for left, right in itertools.pairwise(columns):
+            part = mask[top:bottom, left:right]
+            step = max(1, math.isqrt(part.size // _MOST_LOOKED_AT))  # a mask may have 64 million pixels
+            y, x = part[::step, ::step].nonzero()
+            if not len(y):  # thinner than a step, or nothing at all
+                step, (y, x) = 1, part.nonzero()
+            if len(y):
+                y, x = y * step, x * step
+                middle = (bottom - top - 1) / 2, (right - left - 1) / 2
+                nearest = int(((y - middle[0]) ** 2 + (x - middle[1]) ** 2).argmin())
+                found.append((float(left + x[nearest] + 0.5), float(top + y[nearest] + 0.5)))
     return found
 
 

@@ -107,6 +107,8 @@ def _check(config: Mapping[str, Any], opening: Opening, where: str) -> dict[str,
         UnrecognisedCheckpointError: there are none, or one that no VIRTUE has. UnreadSettingError: one that is not followed.
         UnsafeCheckpointError: the connector, a pickle, was not allowed.
     """
+    from zoo.encoders.segmented import MOST_GRID
+
     settings = config.get(SETTINGS)
     if not isinstance(settings, Mapping):
         raise UnrecognisedCheckpointError(
@@ -120,9 +122,9 @@ def _check(config: Mapping[str, Any], opening: Opening, where: str) -> dict[str,
             f"{where}: {SETTINGS}.checkpoint is {followed.get('checkpoint')!r:.80}; known are {', '.join(SAMS)}"
         )
     points = followed.get("points_per_side", 16)  # as the authors' code has it
-    if type(points) is not int or not 1 <= points <= 64:
+    if type(points) is not int or not 1 <= points <= MOST_GRID:
         raise UnrecognisedCheckpointError(
-            f"{where}: {SETTINGS}.points_per_side is {points!r:.40}; a grid has 1 to 64 points a side"
+            f"{where}: {SETTINGS}.points_per_side is {points!r:.40}; a grid has 1 to {MOST_GRID} points a side"
         )
     if not opening.allow_pickle:
         raise UnsafeCheckpointError(
