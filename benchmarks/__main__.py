@@ -6,7 +6,19 @@ import sys
 from pathlib import Path
 
 QUICK = ("startup", "pixels", "images", "texts", "mini")
-LONG = ("examples", "page", "bulk", "training", "finetune", "serving", "vlm", "composed", "regions", "region_rules")
+LONG = (
+    "examples",
+    "page",
+    "bulk",
+    "training",
+    "finetune",
+    "serving",
+    "vlm",
+    "composed",
+    "regions",
+    "region_rules",
+    "region_training",
+)
 LONG += ("region_points", "mini_choices", "near_copies")
 
 

@@ -113,6 +113,7 @@ ROWS: dict[str, set[str]] = {
         "inputs",
         "loading",
         "prompts",
+        "regions",
         "spec",
         "strangers",
         "tables",

@@ -1,10 +1,16 @@
-"""A combiner for a model that is to learn to fuse."""
+"""What a recipe sets in a model before it is trained: a combiner, the rule of regions."""
+
+from collections.abc import Sequence
 
 import torch
 
 from zoo.embedder import Embedder
 from zoo.embedder.fused import disjoint
+from zoo.embedder.regional import RegionTower
 from zoo.fusion import Combiner
+
+from .errors import RecipeError
+from .recipe import Recipe
 
 _USUAL = ("image", "text")
 
@@ -31,3 +37,34 @@ def add_combiner(model: Embedder, hidden: int, seed: int = 0) -> Embedder:
             torch.manual_seed(seed)
             model.fusion = Combiner(model.spec.dim, hidden, parts=parts).to(model.device)
     return model
+
+
+def set_region_rule(model: Embedder, stages: Sequence[Recipe]) -> None:
+    """Sets the rule of regions that the stages name; without one the model keeps its own. Changed in place.
+
+    Raises:
+        RecipeError: stages name different ones, or the model's own encoder reads regions. ArgumentError: a rule that is for none
+        of its towers.
+    """
+    rules = list(dict.fromkeys(stage.region for stage in stages))
+    if len(rules) > 1:
+        raise RecipeError(
+            f"a model has one rule of regions, and the stages name several: {', '.join(map(repr, rules))}"
+        )
+    if not rules[0]:
+        return
+    model.region_rule = rules[0]
+    if not any(isinstance(reader, RegionTower) for reader in model.readers):
+        raise RecipeError(f"{model.spec.name} reads regions by itself, so that no rule is followed; leave region out")
+
+
+def prepare(model: Embedder, stages: Sequence[Recipe]) -> None:
+    """Gives a model what the stages need before the first step: their rule of regions, an untrained combiner. Changed in place.
+
+    Raises:
+        As `set_region_rule` and `add_combiner`.
+    """
+    set_region_rule(model, stages)
+    for stage in stages:
+        if stage.combiner:
+            add_combiner(model, stage.combiner, stage.seed)

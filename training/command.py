@@ -58,6 +58,7 @@ _FIELDS = [
     "schedule",
     "warmup",
     "layer_decay",
+    "region",
     "ema",
     "precision",
     "teacher",

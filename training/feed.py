@@ -88,7 +88,8 @@ class PairFeed:
     Args:
         pairs: what to learn. model: its encoders read the items. recipe: prompts, negatives, augmentation, seed.
         sampler: which rows make a batch. skipped: where unreadable pairs are noted; another pair takes their place.
-        vectors: embeddings by key of the towers that do not learn, by position of the tower.
+        vectors: embeddings by key of the towers that do not learn, by position of the tower. pooled: what the heads read that
+            learn alone, in the same way.
         teacher: the teacher's embeddings by key and its prompts, None without one.
         answers: what is right for what, by these pairs or by more; read from the pairs by default.
         parts: which loss of the stage every row has `(n,)`, None for one.
@@ -106,6 +107,7 @@ class PairFeed:
         skipped: Skipped,
         *,
         vectors: dict[int, VectorCache] | None = None,
+        pooled: dict[int, VectorCache] | None = None,
         teacher: Teacher | None = None,
         answers: Answers | None = None,
         parts: np.ndarray | None = None,
@@ -115,7 +117,8 @@ class PairFeed:
         world: int = 1,
     ) -> None:
         self.pairs, self.model, self.recipe, self.sampler, self.skipped = pairs, model, recipe, sampler, skipped
-        self.vectors, self.teacher, self.rank, self.world = vectors or {}, teacher, rank, world
+        self.vectors, self.pooled, self.teacher = vectors or {}, pooled or {}, teacher
+        self.rank, self.world = rank, world
         self.parts, self.decoded = parts, ReadCache(_DECODED_BYTES)
         self.prefixes = role_prefixes(model, recipe)
         self.augmentation = Augmentation.parse(recipe.augment)
@@ -204,7 +207,9 @@ class PairFeed:
         seed, chosen, reads = (self.recipe.seed, step, place), [], []
         for i, slot in enumerate(self.places(row, step)):
             try:
-                reads.append(self._read(items[slot], self.prefixes[i > 0], (*seed, i)))
+                reads.append(
+                    self._known_pooled(items[slot], i > 0) or self._read(items[slot], self.prefixes[i > 0], (*seed, i))
+                )
             except InputError as error:
                 if i < 2:
                     raise
@@ -248,6 +253,13 @@ class PairFeed:
         first, *more = (1 + i for i in order)
         chosen = range(1 + count, min(size, 1 + count + self.negatives))
         return [0, first, *chosen, *more[: self.further]]
+
+    def _known_pooled(self, item: Item, side: bool) -> Read | None:
+        """An item of which the head reads what is known; None for others."""
+        if not self.pooled or (cache := self.pooled.get(position := self.model.place(item))) is None:
+            return None
+        found = cache.vector(item_key(item, self.prefixes[side]))
+        return None if found is None else Read(position, pooled=found)
 
     def _read(self, item: Item, prefix: str, seed: tuple[int, ...]) -> Read:
         position = self.model.place(item)

@@ -1,12 +1,19 @@
-"""Vectors of what does not learn, computed once and kept on disk: locked towers, and the teacher of a loss."""
+"""Vectors of what does not learn, computed once and kept on disk: locked towers, what a head that learns alone reads of its
+tower, and the teacher of a loss.
+"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo.embedder import Embedder
+import torch
+
+from zoo.embedder import Embedder, Tower
+from zoo.embedder.regional import RegionTower
 from zoo.errors import InputError, NormsLostError
-from zoo.inputs.item import Item
+from zoo.heads import Identity
+from zoo.inputs.item import Item, Tokens
 from zoo.spec import ModelSpec
 from zoo.tables.pairs import Pair, PairTable
 
@@ -67,6 +74,63 @@ def frozen_vectors(
     return caches
 
 
+class LoneHead(NamedTuple):
+    """A head that learns alone.
+
+    Attributes:
+        tower: whose head it is. below: a model of what is below the head, which shares its weights: its vectors are what the
+            pooler gives `(n, width)`. reader: what reads the items in it.
+    """
+
+    tower: Tower
+    below: Embedder
+    reader: Tower | RegionTower
+
+
+def lone_heads(model: Embedder) -> dict[int, LoneHead]:
+    """Readers of which the head alone learns, by position."""
+    found: dict[int, LoneHead] = {}
+    for position, reader in enumerate(model.readers):
+        tower = reader.headed_by
+        if tower is None or model.spec.similarity == "maxsim":
+            continue
+        still = not any(p.requires_grad for part in (tower.encoder, tower.pooler) for p in part.parameters())
+        if still and any(p.requires_grad for p in tower.head.parameters()):
+            below = without_head(model, tower)
+            mine = next(one for one in below.readers if one.encoder.reads == reader.encoder.reads)
+            found[position] = LoneHead(tower, below, mine)
+    return found
+
+
+def without_head(model: Embedder, tower: Tower) -> Embedder:
+    """A model of one tower, without its head: the vectors of items are what the pooler gives. It shares the weights."""
+    place = model.device
+    blank = Tokens(
+        torch.zeros(1, 2, tower.encoder.width, device=place), torch.ones(1, 2, dtype=torch.bool, device=place)
+    )
+    with torch.no_grad():
+        width = tower.pooler(blank).shape[-1]  # of several poolers together more than the encoder's
+    spec = replace(model.spec, similarity="dot", dim=width, dims=())
+    return Embedder(spec, [Tower(tower.encoder, tower.pooler, Identity())], region_rule=model.region_rule)
+
+
+def pooled_vectors(
+    model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, loss: Loss, *, progress: bool
+) -> dict[int, VectorCache]:
+    """Caches, filled, of what the heads of `lone_heads` read, by position: a step then costs the head alone."""
+    caches: dict[int, VectorCache] = {}
+    if not recipe.cache or sharding.wanted() or loss.layers:
+        return caches
+    changed = Augmentation.parse(recipe.augment).modalities
+    for position, (_, below, reader) in lone_heads(model).items():
+        if reader.encoder.reads & changed:
+            continue
+        cache = VectorCache.for_towers(folder / FOLDER / f"pooled{position}", below, [below.readers.index(reader)])
+        _fill(cache, below, pairs, role_prefixes(model, recipe), position, of=model, progress=progress)
+        caches[position] = cache
+    return caches
+
+
 def check_teacher(spec: ModelSpec, loss: Loss) -> None:
     """Raises NormsLostError where a part of the loss mixes in the teacher's cosines, and the teacher has none."""
     for part in loss.modules():
@@ -109,12 +173,17 @@ def _fill(
     prefixes: tuple[str, str],
     position: int | None,
     *,
+    of: Embedder | None = None,
     progress: bool,
 ) -> None:
-    """Each process computes its share; items that cannot be read are left out, and met again by the feed."""
+    """Each process computes its share; items that cannot be read are left out, and met again by the feed.
+
+    Args:
+        position: of the reader whose items they are, None for all; in the model `of`, by default `model` itself.
+    """
     rank, processes = world()
     for side, prefix in enumerate(prefixes):
-        items = _items(pairs, range(rank, len(pairs), processes), side, model, position)
+        items = _items(pairs, range(rank, len(pairs), processes), side, of or model, position)
         fill_cache(model, items, cache, prompt=prefix, progress=progress if rank == 0 else False)
     wait_for_all()
     cache.refresh()

@@ -19,6 +19,7 @@ from .errors import RecipeError
 from .gather import check_even
 from .modes import keeps_statistics
 
+POOLED = "pooled"  # a batch of what heads read, in place of the encoder's: `(b, width)`
 _STRIDE = 7919  # a prime, so that the random streams of neighbouring steps do not meet
 
 
@@ -28,6 +29,7 @@ class Read(NamedTuple):
     Attributes:
         tower: position of the tower in the model's `readers`. value: what its encoder's `read` gave.
         vector: the finished embedding `(dim,)` where the tower does not learn and it is known; `value` is None then.
+        pooled: what the head reads `(width,)` where it alone learns and that is known; `value` is None then too.
         empty: whether it only stands for a place without an item, whose vector nobody looks at: it is 0, and no forward
             pass has to be spent on it.
     """
@@ -35,6 +37,7 @@ class Read(NamedTuple):
     tower: int
     value: Any = None
     vector: Tensor | None = None
+    pooled: Tensor | None = None
     empty: bool = False
 
 
@@ -42,6 +45,7 @@ class _Chunk(NamedTuple):
     tower: int
     places: Tensor
     values: list[Any]
+    pooled: bool = False
 
 
 class CachedEmbeddings:
@@ -99,7 +103,8 @@ class CachedEmbeddings:
     def _forward(self, number: int, *, with_grad: bool, first: bool) -> Tensor:
         chunk = self.chunks[number]
         encoder = self.model.readers[chunk.tower].encoder
-        batch = {name: tensor.to(self.model.device) for name, tensor in encoder.collate(chunk.values).items()}
+        collated = {POOLED: torch.stack(chunk.values)} if chunk.pooled else encoder.collate(chunk.values)
+        batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
         torch.manual_seed(self.seed + _STRIDE * (number + 1))
         with torch.set_grad_enabled(with_grad), _still_statistics(self.model, first and not with_grad):
             try:
@@ -132,11 +137,17 @@ def _learns(tower: nn.Module) -> bool:
 def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, even: bool) -> Iterator[_Chunk]:
     """Reads of one tower and of similar length together."""
     for position, tower in enumerate(model.readers):
+        if known := [
+            (i, read.pooled)
+            for i, read in enumerate(reads)
+            if read.tower == position and read.pooled is not None and not read.empty
+        ]:
+            yield _Chunk(position, torch.tensor([i for i, _ in known]), [vector for _, vector in known], pooled=True)
         mine = [
             (i, read.value)
             for i, read in enumerate(reads)
             # Processes that run as many passes must not leave any out.
-            if read.tower == position and read.vector is None and (even or not read.empty)
+            if read.tower == position and read.vector is None and read.pooled is None and (even or not read.empty)
         ]
         if even:
             check_even(len(mine), model.device)

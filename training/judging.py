@@ -23,7 +23,9 @@ from zoo.similarity import usable
 
 from .checkpoint import checkpoints_in, keep_newest, last_checkpoint, remove_checkpoint, save_checkpoint, step_of
 from .errors import PairsError
+from .frozen import lone_heads
 from .gather import decided, world
+from .grad_cache import POOLED
 from .logs import Log, keep_until
 from .optim import frozen_towers
 from .own import Evaluation, append, read_rows
@@ -237,13 +239,16 @@ class Judge:
 class HeldOutEncoder:
     """Embeds the same items again and again with a run's weights, as `Embedder.encode_stream` would in evaluation mode.
 
-    What was read is kept as far as there is room, and so are the vectors of towers that do not learn.
+    What was read is kept as far as there is room, and so are the vectors of towers that do not learn, and what heads read that
+    learn alone.
     """
 
     def __init__(self, run: Run) -> None:
         self.run, self.reads = run, ReadCache(_READ_BYTES)
         self.known: dict[tuple[int, bytes], Tensor] = {}
         self.still = frozen_towers(run.model)
+        self.heads = {} if run.sharded else lone_heads(run.model)
+        self.pooled: dict[tuple[int, bytes], Tensor] = {}
 
     def __call__(
         self,
@@ -273,7 +278,11 @@ class HeldOutEncoder:
                 found[place] = Encoded(indices[place], self.known[tower, key], None)
         for position, reader in enumerate(self.run.model.readers):
             new = [(i, value) for i, (tower, _, value) in enumerate(reads) if tower == position and found[i] is None]
-            for chunk in batches(new, reader.encoder, self.run.micro_batch) if new else ():
+            if position in self.heads:
+                chunks = self._headed(position, [(i, reads[i][1], value) for i, value in new])
+            else:
+                chunks = batches(new, reader.encoder, self.run.micro_batch) if new else ()
+            for chunk in chunks:
                 vectors = self._forward(position, [value for _, value in chunk])
                 good = usable(vectors, self.run.model.spec.similarity).tolist()
                 for (i, _), vector, ok in zip(chunk, vectors, good, strict=True):
@@ -283,12 +292,21 @@ class HeldOutEncoder:
                         self.known[position, reads[i][1]] = vector
         return found  # type: ignore[return-value]
 
+    def _headed(self, position: int, new: list[tuple[int, bytes, Any]]) -> list[list[tuple[int, Tensor]]]:
+        """What a head reads that learns alone, of items by their number, key and read, as one chunk; computed when first met."""
+        reader = self.heads[position].reader
+        unknown = [(key, value) for _, key, value in new if value is not None]
+        for chunk in batches(unknown, reader.encoder, self.run.micro_batch) if unknown else ():
+            vectors = self._forward(position, [value for _, value in chunk], below=True)
+            self.pooled.update(((position, key), vector) for (key, _), vector in zip(chunk, vectors, strict=True))
+        return [[(i, self.pooled[position, key]) for i, key, _ in new]] if new else []
+
     def _read(self, item: Item, prefix: str) -> tuple[int, bytes, Any]:
         """Tower, key and what its encoder read, or the error in its place; threads."""
         try:
             model = self.run.model
             position, key = model.place(item), item_key(item, prefix)
-            if (position, key) in self.known:
+            if (position, key) in self.known or (position, key) in self.pooled:
                 return position, key, None
             encoder = model.readers[position].encoder
             if item.modalities == {"text"} or item.parts:
@@ -297,18 +315,25 @@ class HeldOutEncoder:
         except InputError as error:
             return -1, b"", error
 
-    def _forward(self, position: int, values: list[Any]) -> Tensor:
-        """Vectors of one batch, on the CPU; where memory runs out, of two halves."""
-        model = self.run.model
+    def _forward(self, position: int, values: list[Any], below: bool = False) -> Tensor:
+        """Vectors of one batch, on the CPU; where memory runs out, of two halves.
+
+        Args:
+            values: reads; of a head that learns alone what it reads. below: of these towers what their heads read.
+        """
+        head = self.heads.get(position)
         try:
-            collated = model.readers[position].encoder.collate(values)
-            return self.run.embed(position, {name: tensor.to(model.device) for name, tensor in collated.items()}).cpu()
+            known = head is not None and not below
+            encoder = self.run.model.readers[position].encoder
+            collated = {POOLED: torch.stack(values)} if known else encoder.collate(values)
+            batch = {name: tensor.to(self.run.model.device) for name, tensor in collated.items()}
+            return (self.run.embed_below(head.reader, batch) if below else self.run.embed(position, batch)).cpu()
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             # With sharded weights the other processes wait inside a collective of the forward pass.
             if self.run.sharded or not is_out_of_memory(error) or len(values) == 1:
                 raise
         half = len(values) // 2
-        return torch.cat([self._forward(position, values[:half]), self._forward(position, values[half:])])
+        return torch.cat([self._forward(position, some, below) for some in (values[:half], values[half:])])
 
 
 def _figures(scores: Scores) -> dict[str, float]:

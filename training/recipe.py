@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.bulk.limit import Limit
 from zoo.errors import ZooError
+from zoo.regions import NAMES as REGION_RULES
 from zoo.strangers import schema
 
 from .adapters import Lora
@@ -65,6 +66,8 @@ class Recipe:
         lora: train low-rank adapters in place of the backbones' weights.
         combiner: width of a `zoo.fusion.Combiner` that learns to fuse picture and text of models that read them apart;
             0 leaves the model's own rule.
+        region: how regions of images are read, by the name of a rule of `zoo.regions`, which the trained model keeps; "" for the
+            model's own.
         ema: decay of the running average of the weights, which is what the run saves; 0 saves the last weights.
         precision: of the forward pass; bf16 and fp16 are for GPUs, on most CPUs they are slower.
         sampler: which pairs share a batch, as `zoo.training.samplers.build_sampler` reads it.
@@ -78,7 +81,8 @@ class Recipe:
         query_prompt_name, document_prompt_name: a prompt of the model's by its name, in place of its text.
         teacher: name of a frozen model whose vectors the loss compares with (gist, distillation, adaptive_margin);
             "itself" is the model as it is when the stage begins.
-        cache: keep the vectors of towers that do not learn on disk, so that they are computed once.
+        cache: keep the vectors of towers that do not learn on disk, and what a head reads that learns alone, so that they are
+            computed once.
         holdout: pairs kept back for the report's figures, where no column of splits says which: a share below 1, or a
             number; 0 for none.
         keep_leaks: leave held-out pairs that also stand in the training data among the held-out ones.
@@ -120,6 +124,7 @@ class Recipe:
     still_norms: bool = False
     lora: Lora | None = None
     combiner: int = 0
+    region: str = ""
     ema: float = 0.0
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     sampler: str = "shuffled"
@@ -157,6 +162,8 @@ class Recipe:
             raise RecipeError(f"{self.name}: precision must be float32, bf16 or fp16, not {self.precision!r}")
         if self.save_as not in ("float32", "float16", "bfloat16"):
             raise RecipeError(f"{self.name}: save_as must be float32, float16 or bfloat16, not {self.save_as!r}")
+        if self.region and self.region not in REGION_RULES:
+            raise RecipeError(f"{self.name}: region must be one of {', '.join(REGION_RULES)}, not {self.region!r}")
         for field, known in (("keep", ("best", "last")), ("keep_checkpoints", ("none", "last", "all"))):
             if getattr(self, field) not in known:
                 raise RecipeError(f"{self.name}: {field} must be {' or '.join(known)}, not {getattr(self, field)!r}")

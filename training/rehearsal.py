@@ -15,6 +15,7 @@ from zoo.loading import best_device
 from zoo.tables.pairs import Pair, PairTable, Selection
 
 from .checks import check_rows, check_run
+from .combining import prepare
 from .finishing import conclude, hold_out, told_held_out
 from .frozen import teacher_vectors
 from .gather import world
@@ -47,6 +48,7 @@ def rehearse(
         Whatever `train` would raise before or at its first step.
     """
     check_unread(pairs, recipe, held_out)
+    prepare(model, stages_of(recipe))
     first = stages_of(recipe)[0]
     pairs = set_aside(pairs, first.max_bad)
     said = [told_aside(pairs), *uneven_lines(pairs, recipe)]

@@ -21,7 +21,7 @@ from .average import WeightAverage
 from .errors import CheckpointMismatchError, DivergedError, PairsError
 from .feed import TrainBatch
 from .gather import broadcast, check_even, gather_rows, own_rows, sum_gradients, world
-from .grad_cache import CachedEmbeddings
+from .grad_cache import POOLED, CachedEmbeddings
 from .losses.base import Loss, Temperature
 from .losses.by_data import ByData
 from .modes import training_mode
@@ -68,6 +68,8 @@ class Encode(nn.Module):
     def forward(self, tower: int, batch: dict[str, Tensor], layers: tuple[int, ...]) -> Tensor:
         """Unit vectors `(b, dim)`, or `(b, L, dim)` for the layers asked for."""
         reader = self.model.readers[tower]
+        if POOLED in batch:
+            return reader.headed_by.headed(batch[POOLED])
         return reader(batch, layers) if layers else reader(batch)
 
 
@@ -211,9 +213,12 @@ class Run:
         return float(loss.detach())
 
     def _encode(self, tower: int, batch: dict[str, Tensor], layers: tuple[int, ...]) -> Tensor:
-        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.precision)
-        with torch.autocast(self.model.device.type, dtype=kind, enabled=kind is not None):
+        with self._precision():
             return self.encode(tower, batch, layers)
+
+    def _precision(self) -> torch.autocast:
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.precision)
+        return torch.autocast(self.model.device.type, dtype=kind, enabled=kind is not None)
 
     def _extras(self, batch: TrainBatch, loss: Loss) -> dict[str, Any]:
         """The named tensors that a loss reads, of all processes."""
@@ -291,6 +296,11 @@ class Run:
         """Vectors `(b, dim)` of a batch in evaluation mode, without a gradient; with sharded weights on all processes."""
         with self.model.eval_mode.during_pass(self.model.readers[tower]), torch.no_grad():
             return self._encode(tower, batch, ()).float()
+
+    def embed_below(self, reader: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """As `embed`, what a reader without its head gives (`frozen.LoneHead`)."""
+        with self.model.eval_mode.during_pass(reader), torch.no_grad(), self._precision():
+            return reader(batch).float()
 
     # ------------------------------------------------------------------------------------------------- keeping it
 

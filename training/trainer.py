@@ -19,11 +19,11 @@ from . import sharding
 from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint
 from .checks import check_rows, check_run
 from .claims import check_same, claim, held, note, run_in, stage_folder, tidy
-from .combining import add_combiner
+from .combining import prepare
 from .errors import DivergedError, RecipeError, RecipeMismatchError
 from .feed import Feed, PairFeed
 from .finishing import conclude, hold_out, told_held_out, write_model
-from .frozen import Teacher, frozen_vectors, role_prefixes, teacher_vectors
+from .frozen import Teacher, frozen_vectors, pooled_vectors, role_prefixes, teacher_vectors
 from .gather import broadcast, say, wait_for_all, world
 from .judging import Judge, check_evaluations
 from .leaks import check_held_out
@@ -138,9 +138,8 @@ def _check_stages(
     model: Embedder, pairs: Sequence[Pair] | PairTable, stages: Sequence[Recipe], loss: Loss | None
 ) -> None:
     """What a sample of the data tells of every stage; a model that is to learn to fuse gets what it needs for it."""
+    prepare(model, stages)
     for stage in stages:
-        if stage.combiner:
-            add_combiner(model, stage.combiner, stage.seed)
         for part in parts_of(stage, pairs):
             check_run(model, of_datasets(pairs, part.datasets), part, loss or build_loss(part.loss))
 
@@ -311,6 +310,7 @@ def make_feed(
     answers = known_answers(pairs) if answers is None else answers
     if (own := recipe.feed(model, pairs, sampler, answers)) is not None:
         return own
+    own_loss = stage_loss(recipe, pairs, loss)
     sound = root_of(pairs)
     skipped = Skipped(
         folder / ("skipped.jsonl" if rank == 0 else f"skipped-{rank}.jsonl"),
@@ -325,11 +325,12 @@ def make_feed(
         sampler,
         skipped,
         vectors=frozen_vectors(model, pairs, recipe, folder, progress=progress),
+        pooled=pooled_vectors(model, pairs, recipe, folder, own_loss, progress=progress),
         teacher=teacher,
         answers=answers,
         parts=part_numbers(recipe, pairs),
         negatives=negatives,
-        all_positives=stage_loss(recipe, pairs, loss).all_positives,
+        all_positives=own_loss.all_positives,
         rank=rank,
         world=processes,
     )
@@ -418,8 +419,7 @@ def finish(
     if not (allow_outside or made_here(out)):
         check_teachers(out, [recipe])
     pairs, held_out = hold_out(set_aside(pairs, recipe.max_bad), held_out, recipe)
-    if recipe.combiner:
-        add_combiner(model, recipe.combiner, recipe.seed)
+    prepare(model, [recipe])
     accelerator = make_accelerator((), out)
     model.to(device_of(accelerator, device))
     answers = known_answers(pairs)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.embedder import Embedder, heads_hash
+from zoo.embedder import Embedder, Tower, heads_hash
 from zoo.errors import DiskFullError, FolderError, InputError, UnsafeFolderError, ZooError
 from zoo.files import is_full
 from zoo.fusion import is_default
@@ -282,7 +282,8 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample)
     facts = {"model": model.spec.name, "revision": model.spec.revision, "towers": digest.hexdigest()[:16]}
     if model.spec.similarity == "dot":
-        facts |= {"similarity": "dot", "heads": heads_hash(model.readers[position] for position in towers)}
+        made_of = (part for position in towers for part in model.readers[position].modules() if isinstance(part, Tower))
+        facts |= {"similarity": "dot", "heads": heads_hash(made_of)}
     return facts
 
 

@@ -19,6 +19,8 @@ from .pairs import (
     large_batch,
     lora,
     matryoshka,
+    regions,
+    regions_lora,
 )
 from .stages import progressive, qzhou, retrieval_first
 from .vlm import instructcir_stages, umarvel_stages, vlm2vec
@@ -44,6 +46,8 @@ __all__ = [
     "progressive",
     "qzhou",
     "read_recipe",
+    "regions",
+    "regions_lora",
     "retrieval_first",
     "umarvel_stages",
     "vlm2vec",
@@ -65,6 +69,8 @@ RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
     "qzhou": qzhou,
     "progressive": progressive,
     "composed": composed,
+    "regions": regions,
+    "regions-lora": regions_lora,
     "vlm2vec": vlm2vec,
     "umarvel": umarvel_stages,
     "instructcir": instructcir_stages,

@@ -58,6 +58,28 @@ def distilled(**changes: Any) -> Recipe:
     return replace(finetune(name="distilled", loss="distillation"), **changes)
 
 
+def regions(**changes: Any) -> Recipe:
+    """Regions and their captions, told from the captions of what else the image shows: the image tower's head learns alone.
+
+    The pairs have an image with its regions in their queries, and hard negatives (`pack:regions` shows the form). The model's rule
+    of regions reads them; what is below the head is computed once.
+    """
+    recipe = finetune(
+        name="regions",
+        loss="infonce(temperature=0.05)",
+        freeze=("text", "image.encoder"),
+        lr=3e-4,
+        epochs=20.0,
+        weight_decay=0.0,
+    )
+    return replace(recipe, **changes)
+
+
+def regions_lora(**changes: Any) -> Recipe:
+    """As `regions`, with low-rank adapters in the image tower's backbone: also for towers whose head has no weights."""
+    return replace(regions(name="regions-lora", freeze=("text",), lora=Lora(), lr=1e-3, epochs=3.0), **changes)
+
+
 def composed(**changes: Any) -> Recipe:
     """A combiner learns composed search, picture + words → picture, while both towers stay (CLIP4Cir's second stage).
 

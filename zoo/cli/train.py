@@ -116,6 +116,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--freeze", action="append", metavar="PATTERN", help="what does not learn: text, image.encoder; repeat"
     )
+    run.add_argument(
+        "--region",
+        choices=("masked-crop", "dense", "dense-hd", "ensemble"),
+        help="how regions of images are read, which the model keeps (default: as the model does)",
+    )
     run.add_argument("--ema", type=real, metavar="X", help="decay of the running average that is saved")
     run.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="of the forward pass (default: float32)")
     run.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best that is here)")

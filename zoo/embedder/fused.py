@@ -183,6 +183,11 @@ class FusedTower(nn.Module):
         """Of the model, as its towers say it."""
         return self.get_submodule(self.names[0]).similarity
 
+    @property
+    def headed_by(self) -> None:
+        """As of `Tower`: its vectors are made of several."""
+        return
+
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
         """A batch of the encoder to embeddings `(batch, dim)`, float32 at least.
 

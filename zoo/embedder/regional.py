@@ -116,6 +116,11 @@ class RegionTower(nn.Module):
         """Of the model, as its tower says it."""
         return self.tower.similarity
 
+    @property
+    def headed_by(self) -> Tower | None:
+        """As of `Tower`."""
+        return self.tower if self.rule.through_head else None
+
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
         """A batch of the encoder to embeddings `(batch, dim)`, float32 at least; `layers` as of `Tower`, where the rule has them."""
         return finished(self.rule.forward(self.tower, batch, layers), self.similarity)

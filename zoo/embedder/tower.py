@@ -49,6 +49,17 @@ class Tower(nn.Module):
             vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)
         return finished(vectors, self.similarity)
 
+    @property
+    def headed_by(self) -> "Tower | None":
+        """The tower whose head makes embeddings `(batch, dim)` of what its pooler gives `(batch, width)`; None where they are made
+        otherwise.
+        """
+        return self
+
+    def headed(self, vectors: Tensor) -> Tensor:
+        """What the pooler gives `(batch, width)` to embeddings `(batch, dim)`."""
+        return finished(self.head(vectors), self.similarity)
+
 
 def heads_hash(towers: Iterable[Tower]) -> str:
     """Tells heads apart by kind and arguments: one without weights, such as a normalisation, also steers a norm."""

@@ -21,12 +21,13 @@ from zoo.evaluation.packs import (
     pack_results,
 )
 from zoo.evaluation.queries import PARAPHRASES, QUERIES, evaluate_queries, query_results, query_scores, query_table
+from zoo.evaluation.regions import region_results
 from zoo.evaluation.results import Result, rounded
 from zoo.evaluation.speed import size_results, speed_results
 from zoo.loading import load_model
 from zoo.spec import need_one_vector
 from zoo.strangers.terminal import clean_output
-from zoo.tables.pack_files import COMPOSED
+from zoo.tables.pack_files import COMPOSED, REGIONS
 
 EPILOG = """examples:
   python -m zoo.evaluation zoo-mini                                    print all tables
@@ -36,6 +37,7 @@ EPILOG = """examples:
   python -m zoo.evaluation zoo-mini --card                             keep them: results/zoo-mini.json, and the card
   python -m zoo.evaluation ./runs/mine --packs photos                  a model in a folder, one pack
   python -m zoo.evaluation ./runs/mine --packs composed                a picture and a change in words
+  python -m zoo.evaluation zoo-mini --packs regions                    regions of images, in every way to read them
   python -m zoo.evaluation zoo-mini --packs paraphrases                the free-form queries: docs/paraphrases.md
   python -m zoo.evaluation zoo-mini --packs photos --queries mine.json  queries of one's own beside a pack
 
@@ -70,6 +72,8 @@ def measure(
         table = query_table(answers)
     if COMPOSED in packs:
         results += composed_results(model, split, source)
+    if REGIONS in packs:
+        results += region_results(model, split, source)
     if where is not None:
         results += [*size_results(model, where, source), *speed_results(where, source)]
     return [rounded(result) for result in results], table
@@ -85,14 +89,15 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    known = [*(benchmark.pack for benchmark in BENCHMARKS), COMPOSED, PARAPHRASES]
+    usual = [*(benchmark.pack for benchmark in BENCHMARKS), COMPOSED, PARAPHRASES]
     parser.add_argument("model", help="any name or folder that load_model opens")
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
     parser.add_argument(
         "--packs",
         nargs="*",
-        choices=known,
-        help=f"what to measure besides speed (default: all; {PARAPHRASES}, the free-form queries of the package, are of the test split only)",
+        choices=[*usual, REGIONS],
+        help=f"what to measure besides speed (default: all but {REGIONS}, which takes every region in five ways; {PARAPHRASES}, the "
+        "free-form queries of the package, are of the test split only)",
     )
     parser.add_argument(
         "--queries", type=Path, metavar="FILE", help=f"JSON of free-form queries, in place of {PARAPHRASES}"
@@ -106,9 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="keep the figures in the results file of this card, and set its tables anew (default: the model's own card)",
     )
     options = parser.parse_args(arguments)
-    packs = known if options.packs is None else options.packs
+    packs = usual if options.packs is None else options.packs
     if options.packs is None and options.split != "test" and options.queries is None:
-        packs = [pack for pack in known if pack != PARAPHRASES]
+        packs = [pack for pack in usual if pack != PARAPHRASES]
         print(f"zoo.evaluation: {PARAPHRASES} left out: their labels are those of the test split", file=sys.stderr)
     queries = options.queries or (QUERIES if PARAPHRASES in packs else None)
     try:

@@ -39,6 +39,11 @@ class Upright:
 class RegionRule:
     """Base of all rules; as it stands, for those that make one image of an image and its region. A rule has no weights."""
 
+    @property
+    def through_head(self) -> bool:
+        """Whether a region's vector is what the tower's head makes of one pooled vector: not so of a mean of several."""
+        return type(self).forward is RegionRule.forward
+
     def refusal(self, tower: "Tower") -> str:
         """Why the rule is not for a tower that reads images, "" where it is."""
         return ""

@@ -38,6 +38,7 @@ class SharedImage:
     """Beside `RegionRule`: a rule whose reads are `SharedRead`s, and whose vectors are made of states by a `LastStage`."""
 
     name: ClassVar[str]  # as users write it
+    through_head: ClassVar[bool] = True
 
     def refusal(self, tower: "Tower") -> str:
         stage = tower.encoder.last_stage()

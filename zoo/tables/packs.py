@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.errors import MissingPackError, TableError
 from zoo.inputs.item import Item
-from zoo.tables.pack_files import COMPOSED, packs_folder, read_composed, read_pack
+from zoo.tables.pack_files import COMPOSED, REGIONS, packs_folder, read_composed, read_pack
 from zoo.tables.pairs import Pair
 from zoo.tables.parquet import RowGroups
 from zoo.tables.schema import Part, Schema
@@ -94,7 +94,7 @@ class PackTable(Table):
 
     def __init__(self, pack: str, split: str, name: str) -> None:
         if pack not in READERS:
-            raise TableError(f"no data pack is called {pack!r}; there are {', '.join([*PACKS, COMPOSED])}")
+            raise TableError(f"no data pack is called {pack!r}; there are {', '.join([*PACKS, COMPOSED, REGIONS])}")
         self._groups, self._read = RowGroups([_pack_file(pack, split)]), READERS[pack]
         self._name, self._where = name, f"pack:{pack}/{split}"
         self.schemas = [
@@ -162,6 +162,8 @@ def find_pack(source: str, split: str | None) -> Found:
     pack = source.removeprefix("pack:")
     if pack == COMPOSED:
         raise TableError(f"{source} holds pairs of an image with a text and an image; embed its folder of images")
+    if pack == REGIONS:
+        raise TableError(f"{source} holds pairs of a region and its caption; embed a folder of images by their regions")
     if pack not in READERS:
         raise TableError(f"no data pack is called {pack!r}; there are {', '.join(PACKS)}")
     names = (split_name(split),) if split is not None else ("train", "val", "test")
