@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import zoo
@@ -332,6 +333,12 @@ def _cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
 
 
+def _another_block(folder: Path) -> None:
+    tensors = load_file(folder / "sam2" / "model.safetensors")
+    tensors["vision_encoder.backbone.blocks.9.mlp.proj_in.weight"] = torch.zeros(3)
+    save_file(tensors, folder / "sam2" / "model.safetensors", {"format": "pt"})
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -339,9 +346,12 @@ def _cut(folder: Path) -> None:
         (_without("sam2/config.json"), "SAM's config.json is missing"),
         (_without("sam2_reducer_and_vlm_layer.pth"), "lacks sam2_reducer_and_vlm_layer.pth"),
         (_cut, "no connector of VIRTUE"),
+        (_another_block, r"blocks\.9"),
     ],
 )
-def test_what_is_missing_is_named(spoil: Callable[[Path], None], said: str, folder: Path, tmp_path: Path) -> None:
+def test_what_is_missing_or_too_much_is_named(
+    spoil: Callable[[Path], None], said: str, folder: Path, tmp_path: Path
+) -> None:
     shutil.copytree(folder, tmp_path / "m")
     spoil(tmp_path / "m")
     with pytest.raises(MissingWeightsError, match=said):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import read_object
 from zoo.formats.checks.folder import check_folder
+from zoo.formats.checks.strict import refuse_quantised
 from zoo.formats.fetching import snapshot
 from zoo.formats.layout import Opening, register_layout
 from zoo.formats.settings import Only, Table, read
@@ -172,9 +173,10 @@ def _sam(folder: Path, dtype: "torch.dtype | None") -> "nn.Module":
             f"{folder / 'config.json'} is a {config.get('model_type')!r:.40}, and no SAM 2"
         )
     check_transformers(config, str(folder / "config.json"))
+    refuse_quantised(config, str(folder))
     parts = {name: config[name] for name in PARTS if isinstance(config.get(name), Mapping)}
     copies = {_SHARED[0]: _SHARED[1], _SHARED[1]: _SHARED[0]}
-    return from_pretrained(Sam2Model, folder, False, dtype=dtype, copies=copies, config=sam_config(parts))
+    return from_pretrained(Sam2Model, folder, False, whole=True, dtype=dtype, copies=copies, config=sam_config(parts))
 
 
 def _connector(path: Path) -> dict[str, "torch.Tensor"]:
