@@ -273,6 +273,30 @@ def test_sam_stays_where_all_else_learns() -> None:
     assert encoder.segmenter.connector.reduce.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
+def test_the_trainer_moves_the_connector_and_leaves_sam(tmp_path: Path) -> None:
+    from zoo.training import Pair, Recipe, train
+    from zoo.training.adapters import Lora
+
+    boxes = [Box(0, 0, 40, 56), Box(44, 0, 84, 56)]
+    pairs = [
+        Pair(Item(image=image, regions=[box]), Item(text=f"scene {scene}, place {place}"))
+        for scene, image in enumerate((FIRST, photo(56, 84, 3)))
+        for place, box in enumerate(boxes)
+    ]
+    lora = Lora(rank=2, targets=("language_model",), also=("text.encoder.segmenter.connector",))
+    recipe = Recipe(name="virtue", loss="infonce", steps=3, batch_size=4, holdout=0.0, lora=lora)
+    model = zoo.build_model("virtue-test")
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters() if ".segmenter." in name}
+    model = train(model, pairs, recipe, tmp_path / "run", progress=False, trackers=(), report=False, device="cpu")
+    moved = {
+        name for name, weight in model.named_parameters() if name in before and not torch.equal(before[name], weight)
+    }
+    assert moved == {name for name in before if ".connector." in name}
+    queries = [pair.query for pair in pairs]
+    assert furthest(zoo.load_model(tmp_path / "run", device="cpu").encode(queries), model.encode(queries)) < BOUND
+
+
 # --------------------------------------------------------------------------------------------------------- checkpoints
 
 
