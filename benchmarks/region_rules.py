@@ -14,7 +14,7 @@ from PIL import Image
 
 import zoo
 from benchmarks.common import table
-from zoo.regions import Dense, Ensemble, MaskedCrop, RegionRule
+from zoo.regions import Dense, DenseHd, Ensemble, MaskedCrop, RegionRule
 from zoo.tables.pack_files import packs_folder
 
 RULES: dict[str, RegionRule | None] = {
@@ -32,6 +32,8 @@ RULES: dict[str, RegionRule | None] = {
     "dense × 1": Dense(1),
     "dense × 2 (default of dense)": Dense(),
     "dense × 3": Dense(3),
+    "dense-hd, 6 × 2 tiles (default of dense-hd)": DenseHd(),
+    "dense-hd, 8 × 3 tiles": DenseHd(long=8, short=3),
 }
 
 
