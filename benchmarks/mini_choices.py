@@ -1,7 +1,7 @@
 """What zoo-mini's image tower could have been: trunks, image sizes and heads, judged on the val splits alone.
 
 `python -m benchmarks.mini_choices` prints two tables. The trunks see every twelfth training image, whole, and learn with one
-seed; the heads are compared on every second image, and those that learn say mean and spread over three seeds. In the columns
+seed; the heads are compared on every third image, and those that learn say mean and spread over three seeds. In the columns
 "unseen" Caltech's classes of one third are left out of training in turn: R@1 of their val images says what a head makes of
 things that no pair named, those that ImageNet has and those that it has not.
 """
@@ -34,7 +34,7 @@ UNSEEN = ("unseen, in ImageNet", "unseen, not")
 CHOSEN = ("efficientnet-lite2", 192)
 CHOICES = [("efficientnet-lite0", 192), ("efficientnet-lite0", 224), CHOSEN]
 CHOICES += [("efficientnet-lite2", 224), ("efficientnet-lite2", 260)]
-EACH, FEW = 2, 12  # every second training image for the heads, every twelfth for the trunks
+EACH, FEW = 3, 12  # every third training image for the heads, every twelfth for the trunks
 SEEDS = (0, 1, 2)
 STEPS, BATCH, RATE = 300, 256, 6e-4
 GAIN, RIDGE, BALANCE = 3.5, 30.0, 0.5
@@ -82,7 +82,7 @@ class Words:
 
 
 def images(split: str) -> list[tuple[bytes, Facts]]:
-    """Images of the three packs; every second one of training."""
+    """Images of the three packs; every third one of training."""
     found = []
     for pack in BENCHMARKS:
         for row, image in enumerate(read_pack(pack.pack, split)[:: EACH if split == "train" else 1]):
