@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zoo.files import write_json
 from zoo.inputs.item import Item
+from zoo.inputs.region_json import regions_to_json
 from zoo.tables.pairs import Pair, PairTable, place_of
 
 from .checkpoint import save_checkpoint
@@ -38,6 +39,7 @@ def _shown(item: Item) -> str:
         value = getattr(item, modality)
         if value is not None:
             parts.append(str(value) if isinstance(value, Path) else f"[{modality} in memory]")
+    parts += [regions_to_json(item.regions)] if len(item.regions) else []
     return " + ".join(parts)
 
 

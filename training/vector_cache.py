@@ -21,7 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+<<<<<<< HEAD
 from zoo.embedder import Embedder, Tower, heads_hash
+=======
+from zoo import regions
+from zoo.embedder import Embedder, heads_hash
+>>>>>>> 46056c7 (Regions survive: tables, bulk jobs, index rows, the wire, the trainer and the command line; an index of regions finds places)
 from zoo.errors import DiskFullError, FolderError, InputError, UnsafeFolderError, ZooError
 from zoo.files import is_full
 from zoo.fusion import is_default
@@ -281,6 +286,8 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
             sample = values[:: max(1, len(values) // 64)].double().cpu().numpy().tobytes()
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample)
     facts = {"model": model.spec.name, "revision": model.spec.revision, "towers": digest.hexdigest()[:16]}
+    if not regions.is_default(model.region_rule):
+        facts["region"] = regions.described(model.region_rule)
     if model.spec.similarity == "dot":
         made_of = (part for position in towers for part in model.readers[position].modules() if isinstance(part, Tower))
         facts |= {"similarity": "dot", "heads": heads_hash(made_of)}

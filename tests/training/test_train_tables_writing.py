@@ -12,7 +12,6 @@ from PIL import Image
 from tests.tables.train_tables import BLUE, RED
 from zoo.errors import TableError
 from zoo.inputs.item import Item
-from zoo.inputs.regions import Box
 from zoo.tables import open_pairs, pack_pairs, write_pairs
 from zoo.tables.pairs import Pair
 from zoo.tables.writing import ENDINGS
@@ -164,7 +163,6 @@ def test_large_parquet_files_have_small_row_groups(tmp_path):
     ("change", "name", "message"),
     [
         ({}, "p.txt", r"p.txt ends in .txt; pairs are written to .csv, .tsv, .jsonl or .parquet"),
-        ({"query": Item(image=RED, regions=(Box(0, 0, 1, 1),))}, "p.jsonl", "an item with regions cannot be written"),
         ({"positive": Item(audio=np.zeros(8))}, "p.parquet", "its audio is ndarray; only files and bytes are written"),
         (
             {"positive": Item(text="a", instruction="find it"), "negatives": (Item(text="b"),)},

@@ -14,6 +14,7 @@ from zoo.evaluation.pairs import WAYS, PairScores, Ranking
 from zoo.inputs.identity import Contents
 from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
+from zoo.inputs.outlines import outlined
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair, PairTable
@@ -131,12 +132,12 @@ def _shown(out: Path, item: Item, other: Item, row: int) -> dict[str, str]:
     facts = {"text": shorten(item.text or ""), "picture": "", "alt": "", "note": ""}
     if item.image is not None:
         try:
-            facts["picture"] = _thumbnail(out, item.image)
+            facts["picture"] = _thumbnail(out, item)
             facts["alt"] = shorten(f"picture of pair {row + 1}" + (f": {other.text}" if other.text else ""))
         except InputError as error:
             facts["note"] = shorten(error)
     media = [f"{kind}: {_named(getattr(item, kind))}" for kind in ("video", "audio") if getattr(item, kind) is not None]
-    media += [f"{len(item.regions)} regions"] if len(item.regions) else []
+    media += [f"{len(item.regions)} regions"] if len(item.regions) > 1 else []
     facts["note"] = "; ".join(filter(None, (facts["note"], *media)))
     return facts
 
@@ -145,11 +146,10 @@ def _named(media: Any) -> str:
     return media.name if isinstance(media, Path) else type(media).__name__
 
 
-def _thumbnail(out: Path, image: Any) -> str:
+def _thumbnail(out: Path, item: Item) -> str:
     from PIL import Image
 
-    picture = Image.fromarray(load_pixels(image))
-    picture.thumbnail((_SIDE, _SIDE))
+    picture = Image.fromarray(outlined(load_pixels(item.image), item.regions, _SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)
     name = f"{PICTURES}/{hashlib.blake2b(buffer.getvalue(), digest_size=8).hexdigest()}.jpg"

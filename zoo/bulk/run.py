@@ -26,6 +26,8 @@ from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.opening import prepare
 from zoo.bulk.plan import plan
+from zoo.bulk.proposers import proposer_of
+from zoo.bulk.regions import RegionSource
 from zoo.bulk.sources import Source, check_exists, left_alone
 from zoo.errors import ArgumentError, TableError, UnsupportedModalityError
 from zoo.shards.folder import ShardFolder
@@ -35,14 +37,26 @@ from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import Options, check_format
 
 if TYPE_CHECKING:
+    from zoo.bulk.proposers import Proposer
     from zoo.embedder import Embedder
     from zoo.embedder.streaming import Encoded
+    from zoo.regions import RegionRule
 
 Progress = Callable[[int, int], None]
 SHARD_SIZE = 4096
 SHARD_SECONDS = 60.0
 # A function as `progress` is called at most this often, in seconds.
 REPORT_EVERY = 0.1
+
+
+def _proposer(name: str, value: Any) -> "Proposer":
+    return proposer_of(value)
+
+
+def _rule(name: str, value: Any) -> "RegionRule":
+    from zoo.regions import rule_of
+
+    return rule_of(value)
 
 
 @checked(
@@ -66,6 +80,8 @@ REPORT_EVERY = 0.1
     encoding=optional(text),
     separator=optional(text),
     allow_outside=flag,
+    regions=optional(_proposer),
+    region=optional(_rule),
     progress=flag_or_function,
     say=optional(function),
 )
@@ -94,6 +110,8 @@ def embed_dataset(
     encoding: str | None = None,
     separator: str | None = None,
     allow_outside: bool = False,
+    regions: "Proposer | str | Path | None" = None,
+    region: "RegionRule | str | None" = None,
     progress: bool | Progress = True,
     say: Callable[[str], None] | None = None,
 ) -> BulkReport:
@@ -126,6 +144,9 @@ def embed_dataset(
             were not there; other names as in `load_model`.
         split: rows of this split alone; all rows by default. root, as_text, encoding, separator, allow_outside: as
             in `open_pairs`; also where `source` is a folder of images, among which links may lead out.
+        regions: of a source of images, embed regions in their place, each for itself: "grid" (10 boxes an image), "grid:3" (59), a
+            .json file of boxes, or a `zoo.bulk.proposers.Proposer`. Beside the vectors are then `regions`, `x0`, `y0`, `x1`, `y1`, `area`.
+        region: how regions are read, by a proposer or by a column of the table, as of `load_model`; by default the model's own rule.
         say: is told before the work, in a line each, what was decided: the column, the encoding, files that are not read.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
@@ -148,12 +169,16 @@ def embed_dataset(
     opened.check(asked_for, kind)
     with settings_to_ignore(ignore, opened) as settings:
         embedder = _opened(model, device, settings, opened.columns)
+    embedder = embedder if region is None else embedder.with_region_rule(region)
     need_one_vector(embedder.spec, "a folder of vectors")
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)
-    data = opened.choose(asked_for, kind, embedder.spec.modalities)
+    data = opened.choose(asked_for, kind or ("image" if regions else None), embedder.spec.modalities)
+    data = RegionSource(data, regions) if regions else data
     _check_together(embedder, data)
+    if region is not None and "regions" not in data.kind:
+        raise ArgumentError(f"region is how regions are read, and {data.path} has none; leave it out, or say regions")
     for note in data.notes if say is not None else ():
         say(note)
     asked = _asked(embedder, data, prompt, prompt_name)
@@ -164,14 +189,21 @@ def embed_dataset(
     if folder.is_empty():
         mark(folder.path)
     with folder.locked():
-        facts = {"fingerprint": embedder.fingerprint(dim=dim, **asked), "precision": precision}
+        proposals = {"proposals": {"kind": regions.name, **regions.config()}} if regions else {}
+        fingerprint = embedder.fingerprint(dim=dim, regions="regions" in data.kind, **asked) | proposals
+        facts = {"fingerprint": fingerprint, "precision": precision}
         begun = plan(folder, data, facts, split=split, update=update, force=force)
         job = Job(
             folder,
             data,
             total,
             facts,
-            about={"model": _loadable(model), "split": split, **asked},
+            about={
+                "model": _loadable(model),
+                "split": split,
+                **({"regions": regions.spelled} if regions else {}),
+                **asked,
+            },
             dim=dim,
             compress=compress,
             limit=limit,
@@ -212,9 +244,8 @@ def _check_together(embedder: "Embedder", data: Source) -> None:
         try:
             embedder.route(Item(**dict.fromkeys(data.kind.replace("media", "image").split("+"), "?")))
         except UnsupportedModalityError as error:
-            raise UnsupportedModalityError(
-                f"columns {data.column} of {data.path}: {Exception.__str__(error)}"
-            ) from None
+            columns = f"columns {data.column} of " if data.column else ""
+            raise UnsupportedModalityError(f"{columns}{data.path}: {Exception.__str__(error)}") from None
 
 
 def _asked(embedder: "Embedder", data: Source, prompt: str | None, prompt_name: str | None) -> dict[str, Any]:

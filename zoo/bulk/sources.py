@@ -50,6 +50,7 @@ class Source(Protocol):
     column: str | None
     media: str | None
     attribute: str | None
+    regions: str | None
     schema: "pa.Schema"
     ignored: Counter[str]
     notes: list[str]
@@ -79,7 +80,7 @@ class SourceFacts:
     Attributes:
         path: what was asked for. root: where the paths of media begin. base: where the names of its files begin.
         kind: the modalities of an item: "text", "image+text". column: what it is read from. media: its column of media.
-        attribute: under which its text is kept. outside: whether its files may lie outside of `root`, `base` and
+        attribute: under which its text is kept. regions: under which those of its image are. outside: whether its files may lie outside of `root`, `base` and
             `within`, the folder that was named and in which the tables were found. led_out: how many of the
             records that were read do.
         ignored: what was never an input, by kind. notes: what was decided, worth a line each.
@@ -94,6 +95,7 @@ class SourceFacts:
     base: Path = Path()
     media: str | None = None
     attribute: str | None = None
+    regions: str | None = None
     notes: list[str] = field(default_factory=list)
     outside: bool = False
     within: Path | None = None
@@ -117,6 +119,7 @@ class SourceFacts:
             "column": self.column,
             "media": self.media,
             "attribute": self.attribute,
+            "regions": self.regions,
             "outside": self.outside,
             "within": None if self.within is None else str(self.within.resolve()),
         }

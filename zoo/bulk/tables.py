@@ -10,6 +10,7 @@ from zoo.bulk.sources import ALL, RESERVED, Record, Source, SourceFacts, check_k
 from zoo.bulk.splits import SplitFilter
 from zoo.errors import BadRowError, EmptyTextError, InputError, NoSplitError, TableError
 from zoo.inputs.item import Item
+from zoo.inputs.masks import mask_files
 from zoo.tables.cells import Guess, from_cell, from_json, json_list, printable
 from zoo.tables.choice import Choice, choose
 from zoo.tables.fences import Fence, outside_told
@@ -19,7 +20,7 @@ from zoo.tables.readers import open_reader
 from zoo.tables.reading import RawRow, RowReader
 from zoo.tables.schema import Column, Part
 from zoo.tables.sources import Found, find_tables
-from zoo.tables.values import BadCellError, cell_value, find_file, told_modality
+from zoo.tables.values import BadCellError, cell_value, find_file, region_cell, told_modality
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -215,6 +216,7 @@ class Tables:
             base=self.found.base.resolve(),
             media=next((part.column for part in choice.parts if part.modality != "text"), None),
             attribute=next((clean[part.column] for part in choice.parts if part.modality == "text"), None),
+            regions=next((clean.get(part.column) for part in choice.parts if part.modality == "regions"), None),
             notes=self._notes(choice, bare),
             readers=self.readers,
             parts=choice.parts,
@@ -319,8 +321,8 @@ class TableSource(SourceFacts):
         if named:
             reference = self._below(named, root)
         for value in found.values():
-            if isinstance(value, Path):
-                marks.append(_file_mark(value))
+            files = [value] if isinstance(value, Path) else mask_files(value) if isinstance(value, tuple) else []
+            marks += map(_file_mark, files)
         told = [reference if isinstance(value, Path) else value for value in found.values()]
         content = (
             told[0] if len(told) == 1 else stamp(*(part for pair in zip(found, told, strict=True) for part in pair))
@@ -336,6 +338,10 @@ class TableSource(SourceFacts):
         """
         found, named = {}, ""
         for part in self.parts:
+            if part.modality == "regions":
+                if regions := region_cell(part.column, cells.get(part.column), root, self.fence):
+                    found["regions"] = regions
+                continue
             cell = _single(part, cells.get(part.column))
             modality, value = cell_value(part, cell, self.as_text)
             if value is None:
@@ -348,6 +354,8 @@ class TableSource(SourceFacts):
             if len(self.parts) > 1 and modality != "text":
                 modality = told_modality(part, value)
             found[modality] = value
+        if "regions" in found and "image" not in found:
+            raise BadCellError("there are regions, and no image that they are of")
         return found, named
 
     def _below(self, name: str, root: Path) -> str:

@@ -15,6 +15,7 @@ from zoo.files import write
 
 if TYPE_CHECKING:
     from zoo.index import Match
+    from zoo.inputs.regions import Region
     from zoo.vectors import Vectors
     from zoo.vectors.lookup import Inputs
 
@@ -41,17 +42,18 @@ def write_page(
     manifest: dict[str, Any],
     inputs: "Inputs",
     change: str = "",
+    regions: "Sequence[Region]" = (),
 ) -> None:
     """Writes the page.
 
     Args:
         query: the words, or the picture that was searched with.
         manifest: of the folder that was searched. inputs: where the pictures of it are, and which may be shown.
-        change: the words beside a picture.
+        change: the words beside an image. regions: what of it was looked for.
     """
     words = html.escape(query.name if isinstance(query, Path) else query)
     words += f" + {html.escape(change)}" if change else ""
-    heading = f"{_picture(lambda: query)} {words}" if isinstance(query, Path) else words
+    heading = f"{_picture(lambda: query, lambda: regions)} {words}" if isinstance(query, Path) else words
     figures = "\n".join(_figure(rank, match, manifest, inputs) for rank, match in enumerate(found, start=1))
     facts = f"{len(found)} of {manifest['counts']['vectors']:,}, by {html.escape(manifest['model'])}"
     _write(path, words, f"{heading} <small>{facts}</small>", f"<main>\n{figures}\n</main>")
@@ -80,7 +82,7 @@ def _groups(groups: "Sequence[tuple[str, Sequence[tuple[int, str]]]]", vectors: 
         figures = []
         for position, caption in members[:SHOWN]:
             if texts is None:
-                body = _picture(partial(vectors.input, position))
+                body = _picture(partial(vectors.input, position), partial(vectors.regions, position))
             else:
                 body = f"<p>{html.escape(texts[position])}</p>"
             told = f"<b>{html.escape(caption)}</b> {html.escape(places[position])}"
@@ -115,11 +117,12 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs
         text = match.attributes.get(main)
         body = f"<p>{html.escape(str(text))}</p>"
     else:
-        body = _picture(partial(inputs.find, match.reference))
+        body = _picture(partial(inputs.find, match.reference), partial(inputs.regions, match.attributes))
+    boxed = manifest["source"].get("regions")
     rest = " · ".join(
         f"{html.escape(name)}: {html.escape(str(value)[:80])}"
         for name, value in match.attributes.items()
-        if value not in (None, "") and name not in (main, manifest["source"].get("column"))
+        if value not in (None, "") and name not in (main, boxed, manifest["source"].get("column"))
     )
     again = getattr(match, "rerank", None)  # of a reranker, where one has read it
     scores = f"{match.score:.3f}" + ("" if again is None else f", rerank {again:.3f}")
@@ -127,25 +130,26 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
 
 
-def _picture(find: "Callable[[], Path | bytes | None]") -> str:
+def _picture(find: "Callable[[], Path | bytes | None]", regions: "Callable[[], Sequence[Region]]" = tuple) -> str:
     """An <img> with the thumbnail inside, of a video one of its frames, or the reason why there is none.
 
     Args:
-        find: gives the file or bytes; raises ZooError for what is not to be shown.
+        find: gives the file or bytes; raises ZooError for what is not to be shown. regions: gives what of it is outlined.
     """
     from PIL import Image
 
     from zoo.inputs.image import kind_of, load_pixels
+    from zoo.inputs.outlines import outlined
     from zoo.inputs.video import load_film
 
     try:
         if (source := find()) is None:
             return f"{_GONE}the table that held this picture is not there any more</p>"
         film = kind_of(source) == "video"
-        picture = Image.fromarray(load_film(source, frames=1).frames[0] if film else load_pixels(source))
+        pixels = load_film(source, frames=1).frames[0] if film else load_pixels(source)
+        picture = Image.fromarray(outlined(pixels, regions(), SIDE))
     except ZooError as error:  # also where a video needs a library that is not here
         return f"{_GONE}{html.escape(str(error))}</p>"
-    picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'

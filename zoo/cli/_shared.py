@@ -199,7 +199,8 @@ def open_model(arguments: argparse.Namespace) -> "Embedder":
     from zoo.loading import load_model
 
     with waiting(f"loading {arguments.model}"):
-        model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore)
+        rule = getattr(arguments, "region", None)
+        model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore, region=rule)
     dim = getattr(arguments, "dim", None)
     if dim is not None and dim > model.spec.dim:
         raise ZooError(f"--dim {dim}: {model.spec.name} gives vectors of {model.spec.dim} columns")
@@ -328,7 +329,8 @@ def open_made_by(arguments: argparse.Namespace, folder: Path, manifest: Mapping[
     try:
         with waiting(f"loading {arguments.model or made_by}"):
             name = source(arguments.model) if arguments.model else made_by
-            return load_model(name, device=arguments.device, ignore=arguments.ignore)
+            rule = manifest["fingerprint"].get("region")
+            return load_model(name, device=arguments.device, ignore=arguments.ignore, region=rule)
     except ZooError as error:
         if arguments.model:
             raise

@@ -6,6 +6,11 @@ pack:NAME. What a column holds is told by its name, by the same names as in trai
 file_name, query_image, …); --column chooses. Paths are relative to the table. All other columns are kept, and
 `zoo search --where` filters by them.
 
+With --regions an image has a vector for each of its regions, and not one of the whole: "grid" is the image, nine halves of it that
+overlap, and with grid:3 also 49 quarters; a .json file says them itself, {"photo.jpg": [[x0, y0, x1, y1], …]} or as COCO does. What is
+no region, or of no image, is listed with a reason. A column `regions`, `box` or `mask` beside the images of a table is followed too:
+a vector for each row. `zoo search` then finds places: a file and the box in it.
+
 Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded, among
 them missing files, empty cells and rows that are none, are listed in quarantine.jsonl with a reason.
 
@@ -19,6 +24,7 @@ import argparse
 import sys
 import time
 
+from zoo.cli._regions import add_rule_option
 from zoo.cli._shared import (
     add_model_options,
     add_reading_options,
@@ -38,6 +44,8 @@ EXAMPLES = (
     "zoo embed products.parquet --column photo --kind image --out vectors/",
     "zoo embed products.csv --column image+title --out vectors/     # one vector of both",
     "zoo embed clips.csv --column video=clip+text=title --out vectors/   # the same, where names do not say what they hold",
+    "zoo embed ~/Pictures --regions grid --out places/      # ten boxes of each image, to find things in images",
+    "zoo embed ~/Pictures --regions boxes.json --out places/ --region dense",
     "zoo embed hf:org/name --split test --column image --out vectors/",
     "zoo embed ~/Pictures --out vectors/ --max-bad 1%       # stop if more are unreadable",
     "zoo embed ~/Pictures --out vectors/                    # again: embeds what is new or has changed",
@@ -66,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the column holds, if its name does not say it; of a folder which files are embedded, image or video",
     )
     parser.add_argument("--split", metavar="S", help="rows of this split alone: train, val, test (default: all)")
+    parser.add_argument(
+        "--regions",
+        metavar="HOW",
+        help="of images: a vector for each region, by grid, grid:LEVELS or FILE.json (default: one of the whole image)",
+    )
+    add_rule_option(parser)
     add_reading_options(parser)
     add_vector_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="stop after more bad inputs than this (default: never)")
@@ -114,6 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
             encoding=arguments.encoding,
             separator=separator(arguments),
             allow_outside=arguments.allow_outside,
+            regions=arguments.regions,
+            region=arguments.region,
             say=None if arguments.quiet or arguments.json else _say,
             progress=_progress(arguments.quiet),
         )

@@ -1,10 +1,16 @@
-"""Embed texts and pictures, and print or save their vectors."""
+"""Embed texts, images, and what you point at in an image, and print or save their vectors.
+
+With --box, --point, --polygon or --mask the vector is that of this part of the image: several of them are one thing (two points on
+it, say), and with --each they are a thing each. Every model that reads images takes them, by a rule that --region chooses.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
+from zoo.cli._regions import add_region_options, add_rule_option, check_regions, to_json
+from zoo.cli._regions import told as in_words
 from zoo.cli._shared import (
     add_model_options,
     add_vector_options,
@@ -23,6 +29,9 @@ EXAMPLES = (
     'zoo encode "a cat" "a dog" --image cat.jpg     # with their similarities',
     "zoo encode --image cat.jpg --json",
     'zoo encode "a cat" "a dog" --out vectors.npy --precision int8',
+    'zoo encode "a cat" --image photo.jpg --box 10,20,200,220        # the part of the image in the box',
+    "zoo encode --image photo.jpg --point 50%,40% --point 55%,60%    # one thing, by two points on it",
+    "zoo encode --image photo.jpg --box 10,20,90,99 --mask m.png --each   # a vector for each, and their similarities",
 )
 SHOWN = 3
 LIKENESS = {
@@ -38,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "texts", nargs="*", metavar="TEXT", help="texts; a picture is given by --image, and has a vector of its own"
     )
     parser.add_argument("--image", action="append", default=[], type=existing, metavar="FILE", help="a picture; repeat")
+    add_region_options(parser, each=True)
+    add_rule_option(parser)
     add_model_options(parser)
     add_vector_options(parser)
     output = parser.add_mutually_exclusive_group()
@@ -47,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Embeds everything on the command line in one go."""
-    inputs = [*arguments.texts, *arguments.image]
+    check_regions(arguments, len(arguments.image))
+    inputs = [*arguments.texts, *(arguments.image if not arguments.regions else _pointed_at(arguments))]
     if not inputs:
         raise ZooError('nothing to embed; pass texts in quotes and pictures as --image: zoo encode "a cat"')
     if arguments.out and arguments.out.suffix != ".npy":
@@ -79,14 +91,26 @@ def run(arguments: argparse.Namespace) -> int:
                 "dim": arguments.dim or model.spec.dim,
                 "precision": arguments.precision,
                 "vectors": [
-                    {"kind": "text" if isinstance(value, str) else "image", "input": str(value), "vector": row.tolist()}
-                    for value, row in zip(inputs, vectors, strict=True)
+                    {**_facts(value), "vector": row.tolist()} for value, row in zip(inputs, vectors, strict=True)
                 ],
             }
         )
     else:
         _print(model, inputs, vectors)
     return 0
+
+
+def _pointed_at(arguments: argparse.Namespace) -> list[Item]:
+    """The image with its regions, or with each of them."""
+    (image,), regions = arguments.image, arguments.regions
+    return [Item(image=image, regions=some) for some in ([[one] for one in regions] if arguments.each else [regions])]
+
+
+def _facts(value: Any) -> dict[str, Any]:
+    """What is said of an input in JSON."""
+    if isinstance(value, Item):
+        return {"kind": "image", "input": str(value.image), "regions": to_json(value.regions)}
+    return {"kind": "text" if isinstance(value, str) else "image", "input": str(value)}
 
 
 def _is_file(text: str) -> bool:
@@ -118,6 +142,7 @@ def _print(model: Any, inputs: list[Any], vectors: Any) -> None:
         shown = row[:SHOWN] if on_terminal() else row
         told = ", ".join(f"{x:+.3f}" if isinstance(x, float) else str(x) for x in shown)
         told += ", …" if len(shown) < len(row) else ""
-        rows.append([f"{len(vector)} tokens, the first {told}" if late else told, f"{score:.3f}", str(value)])
+        name = f"{value.image}: {in_words(value.regions)}" if isinstance(value, Item) else str(value)
+        rows.append([f"{len(vector)} tokens, the first {told}" if late else told, f"{score:.3f}", name])
     likeness = LIKENESS[model.spec.similarity]
     print_table(("vector", likeness, "input"), rows, numbers=(likeness,))

@@ -1,5 +1,8 @@
 """Search vectors made by `zoo embed`, with words, with a picture, or with a picture and what is to differ.
 
+With --box, --point, --polygon or --mask what they point at in the image of --image is looked for. Vectors of regions (`zoo embed
+--regions`) are places: the table has file and box, and the page of --html outlines them.
+
 With --rerank a second model reads the best results, each together with the query, and ranks them anew: slower, and better. Its
 scores stand beside the similarities; what it cannot read comes last.
 
@@ -9,9 +12,11 @@ are answered too, in columns with tabs, or with --json as a line of JSON for eac
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli._regions import add_region_options, check_regions, to_json, told
 from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
 from zoo.cli._shared import (
     add_model_options,
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.index import Match
     from zoo.inputs.item import Item
+    from zoo.inputs.regions import Region
     from zoo.vectors.lookup import Inputs
 
 EXAMPLES = (
@@ -42,6 +48,8 @@ EXAMPLES = (
     'zoo search vectors/ "a cat" --where "label = \'pet\' AND year >= 2020"',
     'zoo search vectors/ "sunset" --html found.html       # a page with thumbnails',
     'zoo search vectors/ "sunset" --json',
+    "zoo search places/ --image photo.jpg --box 10,20,200,220    # what is in the box, wherever else it is",
+    'zoo search places/ "a wheel" --where "area < 0.3" --html found.html   # places, outlined',
     'zoo search vectors/ "a cat asleep" --rerank qwen3vl-reranker-2b --rerank-top 50   # the best 50 are read again',
     "zoo search vectors/                                  # a prompt: a line is a query",
     "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
@@ -49,6 +57,7 @@ EXAMPLES = (
 MIXED = True  # the words may follow the picture
 # Attributes shown in the table besides the input itself.
 SHOWN = 2
+BOX = ("x0", "y0", "x1", "y1", "area")  # of the region that the table shows
 TELLING = ("label", "title", "name", "caption", "captions", "description", "category")
 
 
@@ -65,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of picture and words together: 0 the words alone, 1 the picture alone (default: the model's own rule)",
     )
+    add_region_options(parser)
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
     add_model_options(parser, default=None)
@@ -91,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ZooError("--image-weight is of a picture and words together; give --image FILE and TEXT")
     if not arguments.html and not arguments.rerank and (arguments.root or arguments.allow_outside):
         raise ZooError("--root and --allow-outside are of the pictures that --html shows, or that --rerank reads")
+    check_regions(arguments, int(arguments.image is not None))
     check_search_options(arguments)
     if arguments.html and many:
         raise ZooError("--html is a page of one search; say what to look for: words, or --image FILE")
@@ -100,8 +111,12 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = read_manifest(arguments.folder)
     if arguments.where is not None:
         _check_filter(arguments.folder, arguments.where)
-    if told := unfinished(manifest):
-        print(f"{arguments.folder}: {told}", file=sys.stderr)
+    if state := unfinished(manifest):
+        print(f"{arguments.folder}: {state}", file=sys.stderr)
+    if arguments.rerank and "regions" in manifest["source"]["kind"]:
+        raise ZooError(
+            f"{arguments.folder} holds vectors of regions, and rerankers read whole images; leave --rerank out"
+        )
     reranker = None
     if arguments.rerank is None:
         model = open_made_by(arguments, arguments.folder, manifest)
@@ -156,17 +171,21 @@ def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Sear
     from zoo.inputs.item import Item
 
     composed = arguments.query is not None and arguments.image is not None
-    asked = Item(text=arguments.query, image=arguments.image) if composed else arguments.image or arguments.query
+    several = composed or arguments.regions
+    whole = Item(text=arguments.query, image=arguments.image, regions=arguments.regions)
+    asked = whole if several else arguments.image or arguments.query
     found = search(asked, arguments.k, arguments.where)
     if arguments.html:
         from zoo.cli._page import write_page
 
         shown = arguments.query if arguments.image is None else arguments.image
         inputs = _inputs(arguments, manifest)
-        write_page(arguments.html, shown, found, manifest, inputs, change=arguments.query if composed else "")
+        change = arguments.query if composed else ""
+        write_page(arguments.html, shown, found, manifest, inputs, change=change, regions=arguments.regions)
         print(f"{arguments.html}: {len(found)} results", file=sys.stderr)
     if arguments.json:
-        print_json([vars(match) for match in found])
+        inputs = _inputs(arguments, manifest)
+        print_json([{**vars(match), **_regions(match, inputs)} for match in found])
     elif not arguments.html:
         _print(found, manifest)
     if not found:
@@ -180,6 +199,11 @@ def _inputs(arguments: argparse.Namespace, manifest: dict[str, Any]) -> "Inputs"
 
     folder, outside = arguments.folder, arguments.allow_outside
     return Inputs.of(folder, manifest, arguments.root, allow_outside=outside, ours=arguments.adopt)
+
+
+def _regions(match: "Match", inputs: "Inputs") -> dict[str, Any]:
+    """The regions of a result as JSON; nothing where the vectors are of whole images."""
+    return {"regions": to_json(inputs.regions(match.attributes))} if inputs.source.get("regions") else {}
 
 
 def share(text: str) -> float:
@@ -206,8 +230,8 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
         return
     from zoo.vectors.opening import place_of, text_column
 
-    main = text_column(manifest)
-    others = [name for name in manifest["attributes"] if name != main and name != "folder"]
+    main, boxed = text_column(manifest), manifest["source"].get("regions")
+    others = [name for name in manifest["attributes"] if name not in (main, "folder", boxed, *(BOX if boxed else ()))]
     filled = [name for name in others if any(match.attributes.get(name) not in (None, "") for match in found)]
     # What says most first: telling names, then what differs between the results.
     filled.sort(key=lambda name: (name.lower() not in TELLING, len({str(m.attributes[name]) for m in found}) == 1))
@@ -217,11 +241,26 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
     for rank, match in enumerate(found, start=1):
         place = match.reference if on_terminal() else place_of(match.reference, manifest)
         shown = place if main is None else str(match.attributes.get(main) or place)
-        cells = [_cut(match.attributes.get(name), 16) for name in names]
+        cells = [told(_pointed_at(match.attributes.get(boxed)))] if boxed else []
+        cells += [_cut(match.attributes.get(name), 16) for name in names]
         scores = [f"{match.score:.3f}", *([_score(match.rerank)] if read_again else [])]
         rows.append([str(rank), *scores, *cells, _shorter(shown, main is None)])
-    headers = ("", "score", *(["rerank"] * read_again), *names, manifest["source"]["kind"] if main is None else "text")
+    headers = (
+        "",
+        "score",
+        *(["rerank"] * read_again),
+        *(["region"] * bool(boxed)),
+        *names,
+        manifest["source"]["kind"] if main is None else "text",
+    )
     print_table(headers, rows, numbers=("", "score", "rerank"))
+
+
+def _pointed_at(cell: Any) -> "Sequence[Region]":
+    """The regions of a row for the table, in which a mask is a word: its file is not opened."""
+    from zoo.inputs.region_json import regions_from_json
+
+    return regions_from_json(cell, Path)
 
 
 def _score(score: float | None) -> str:

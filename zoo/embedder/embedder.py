@@ -420,13 +420,19 @@ class Embedder(nn.Module):
 
     @checked(dim=optional(whole()))
     def fingerprint(
-        self, prompt: str | None = None, dim: int | None = None, prompt_name: str | None = None
+        self, prompt: str | None = None, dim: int | None = None, prompt_name: str | None = None, regions: bool = False
     ) -> dict[str, Any]:
-        """What must agree for two vectors to be comparable; stored beside vectors on disk. JSON-able."""
+        """What must agree for two vectors to be comparable; stored beside vectors on disk. JSON-able.
+
+        Args:
+            regions: say the rule of regions also where it is the usual one.
+        """
         preprocessing = [tower.encoder.hashed(tower.pooler, self.spec) for tower in self.towers]
         # Said only where norms count, so that what was written before of all others stays valid.
         norms = {"similarity": "dot", "heads": heads_hash(self.towers)} if self.spec.similarity == "dot" else {}
-        rule = {} if is_default(self._region_rule) else {"region": described_rule(self._region_rule)}
+        followed = regions and not any("regions" in tower.encoder.reads for tower in self.towers)
+        said = followed or not is_default(self._region_rule)
+        rule = {"region": described_rule(self._region_rule)} if said else {}
         return {
             "model": self.spec.name,
             "revision": self.spec.revision,

@@ -108,6 +108,7 @@ def _embed_again(folder: Path | str, manifest: dict[str, Any]) -> str:
     source = manifest["source"]
     options = {"--column": source.get("column"), "--split": manifest.get("split")}
     options |= {"--prompt": manifest["prompt"], "--prompt-name": manifest.get("prompt_name")}
+    options |= {"--regions": manifest.get("regions")}
     words = [word for name, value in options.items() if value for word in (name, str(value))]
     return shlex.join(["zoo", "embed", str(source["path"]), *words, "--out", f"{folder}-new"])
 
@@ -115,13 +116,16 @@ def _embed_again(folder: Path | str, manifest: dict[str, Any]) -> str:
 def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
     """Of this model with the prompt and the dim of the vectors."""
     prompt, dim = manifest["prompt"], manifest["dim"]
-    asked = {"prompt": prompt, "prompt_name": manifest.get("prompt_name")}
+    made = manifest["fingerprint"]
+    regions = "region" in made
+    asked = {"prompt": prompt, "prompt_name": manifest.get("prompt_name"), "regions": regions}
+    proposals = {"proposals": made["proposals"]} if "proposals" in made else {}  # which are no matter of the model
     if "prompt_name" not in manifest and prompt in model.spec.prompts:  # older folders: name or text in one place
-        asked = {"prompt_name": prompt}
+        asked = {"prompt_name": prompt, "regions": regions}
     try:
-        return model.fingerprint(dim=dim, **asked)
+        return {**model.fingerprint(dim=dim, **asked), **proposals}
     except PromptError:  # of another model
-        return {**model.fingerprint(prompt="", dim=dim), "prompt": None}
+        return {**model.fingerprint(prompt="", dim=dim, regions=regions), "prompt": None}
 
 
 def iter_tables(folder: Path | str, columns: Sequence[str] | None = None) -> "Iterator[pa.Table]":

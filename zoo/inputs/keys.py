@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.errors import UnsupportedInputError
 from zoo.inputs.item import Item, as_item
+from zoo.inputs.masks import MaskFile
 from zoo.inputs.regions import Box, Mask, Point, Polygon
 
 KEY_BYTES = 16
@@ -56,9 +57,11 @@ def _feed(digest: Any, value: Any, files: Files) -> None:
     elif isinstance(value, Path | bytes | bytearray | memoryview):
         parts = _medium(value, files)
     elif isinstance(value, Box | Point | Polygon):
-        parts = [b"region", repr(value).encode()]
+        told = (type(value).__name__, value.unit, *map(float, value.numbers))  # 1 and 1.0 are one place
+        parts = [b"region", repr(told).encode()]
     elif isinstance(value, Mask):
-        parts = [b"mask", *_array(value.pixels)]
+        file = isinstance(value.pixels, MaskFile)
+        parts = [b"mask", *(_medium(value.pixels.source, files) if file else _array(value.pixels))]
     elif isinstance(value, list | tuple):
         digest.update(b"many" + len(value).to_bytes(8, "little"))
         for one in value:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Unit = Literal["pixels", "relative"]
 MAX_REGIONS = 1000  # of one item
 MAX_CORNERS = 10_000  # of one polygon
+_FARTHEST = 2.0**53  # up to here every whole number is a float of its own
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,20 @@ def _checked(region: Any, name: str) -> Region:
             "zoo.Mask(array)",
             what=repr(region)[:60],
         )
+    return check_coordinates(region, name)
+
+
+def check_coordinates(region: Box | Point | Polygon, name: str) -> Box | Point | Polygon:
+    """The region itself, once its numbers, its unit and its area are sound, whatever its image; `name` is said of it.
+
+    Raises:
+        InvalidRegionError: they are not.
+    """
     said = f"{name}, {region!r:.80}"
     for number in region.numbers:
         if isinstance(number, bool) or (not isinstance(number, int | float) and not hasattr(number, "__float__")):
             raise InvalidRegionError(f"{said}: coordinates are numbers, not {number!r:.30}", what=repr(region)[:80])
-        if not math.isfinite(number):
+        if not -_FARTHEST < number < _FARTHEST:  # NaN is not either
             raise InvalidRegionError(f"{said}: coordinates must be finite", what=repr(region)[:80])
     if region.unit not in ("pixels", "relative"):
         raise InvalidRegionError(f'{said}: unit is "pixels" or "relative", not {region.unit!r}', what=repr(region)[:80])
@@ -208,6 +218,8 @@ def resolved(regions: Sequence[Region], height: int, width: int) -> tuple[Region
 def _resolved(region: Region, name: str, height: int, width: int) -> Region:
     size = f"the upright image, which is {width} wide and {height} high"
     if isinstance(region, Mask):
+        if not hasattr(region.pixels, "shape"):  # of `zoo.inputs.masks`: it is read here
+            region = Mask(_bits(region.pixels, name))
         if region.pixels.shape != (height, width):
             given = " by ".join(map(str, region.pixels.shape))
             raise InvalidRegionError(
@@ -229,6 +241,16 @@ def _resolved(region: Region, name: str, height: int, width: int) -> Region:
     if isinstance(region, Box):
         return Box(max(xs[0], 0.0), max(ys[0], 0.0), min(xs[1], float(width)), min(ys[1], float(height)))
     return Polygon(list(zip(xs, ys, strict=True)))
+
+
+def bounds(region: Region) -> tuple[float, float, float, float]:
+    """The box around a region, left, top, right, bottom, in its own unit; of a point both corners are it."""
+    if isinstance(region, Mask):
+        bits = _bits(region.pixels, "it")
+        (rows,), (columns,) = bits.any(1).nonzero(), bits.any(0).nonzero()
+        return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    xs, ys = region.numbers[::2], region.numbers[1::2]
+    return float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys))
 
 
 def mask_of(regions: Sequence[Region], pixels: "np.ndarray") -> "np.ndarray":

@@ -1,5 +1,6 @@
 """Rules by name, and what files say of one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from zoo.errors import ArgumentError
@@ -17,14 +18,25 @@ NAMES: dict[str, type[RegionRule]] = {
 }
 
 
-def rule_of(value: RegionRule | str) -> RegionRule:
-    """A rule, also by its name with its defaults.
+def rule_of(value: RegionRule | str | Mapping[str, Any]) -> RegionRule:
+    """A rule, also by its name with its defaults, or as `described` says one of the zoo's own.
 
     Raises:
         ArgumentError: no such rule.
     """
     if isinstance(value, RegionRule):
         return value
+    if isinstance(value, Mapping):
+        settings = {key: setting for key, setting in value.items() if key != "kind"}
+        kind = next((kind for kind in NAMES.values() if kind.__name__ == value.get("kind")), None)
+        try:
+            if kind is not None:
+                return kind(**settings)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"no rule of regions has the settings {settings}: {error}") from error
+        raise ArgumentError(
+            f"the rule of regions {value.get('kind')!r} is none of the zoo's own; set it: model.region_rule = …"
+        )
     if not isinstance(value, str) or value not in NAMES:
         raise ArgumentError(f"region must be one of {', '.join(NAMES)}, or a rule of zoo.regions, not {value!r}")
     return NAMES[value]()

@@ -15,6 +15,7 @@ class Limits:
     Attributes:
         body_bytes: of one request, and of everything that it makes the server fetch.
         items: of one request (2048 is also OpenAI's limit).
+        regions: of one item, which all together are one region.
         characters: of one text; what the model cannot read of it is cut off as by `encode`.
         pixels: of one picture, checked before it is decoded.
         seconds: from the first byte of a request to its answer.
@@ -26,6 +27,7 @@ class Limits:
 
     body_bytes: int = 32 * MEBIBYTE
     items: int = 2048
+    regions: int = 100
     characters: int = 200_000
     pixels: int = 50_000_000
     seconds: float = 60.0

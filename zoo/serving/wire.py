@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, PromptError
 from zoo.inputs.item import Item, as_item
+from zoo.inputs.region_json import regions_from_json
+from zoo.inputs.regions import Mask, Region
 from zoo.serving.limits import Limits, RequestError, bad_field
 from zoo.serving.urls import Url
 
@@ -172,7 +174,7 @@ def _contents(messages: Any) -> list[Any]:
 
 
 def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
-    """A text, {"text": …, "image": …}, {"type": …} or {"content": [parts]} as one item; `instruction` beside any key."""
+    """A text, {"text": …, "image": …}, {"type": …} or {"content": [parts]} as one item; `instruction` and `regions` beside any key."""
     if isinstance(value, bytes):
         try:
             return as_item(value)
@@ -181,8 +183,9 @@ def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
     instruction = None
     if isinstance(value, dict) and value.get("instruction") is not None:
         instruction = _text(value["instruction"], where, limits)
+    regions = _regions(value["regions"], where, limits) if isinstance(value, dict) and "regions" in value else ()
     if isinstance(value, dict):
-        value = {key: content for key, content in value.items() if key != "instruction"}
+        value = {key: content for key, content in value.items() if key not in ("instruction", "regions")}
     found: dict[str, Any] = {}
     texts: list[str] = []
     characters = -1  # the texts are joined by one line break each
@@ -208,7 +211,27 @@ def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
         found["text"] = "\n".join(texts)
     if not found:
         raise bad_field(where, "has neither text, image, audio nor video", "empty-item")
-    return Item(**found, instruction=instruction)
+    if regions and "image" not in found:
+        raise bad_field(where, "has regions, and no image that they are of", "invalid-region")
+    return Item(**found, instruction=instruction, regions=regions)
+
+
+def _regions(value: Any, where: str, limits: Limits) -> tuple[Region, ...]:
+    """Regions as `zoo.inputs.region_json` writes them, all of one item; a mask as COCO's run lengths, since no file is opened."""
+    several = value if isinstance(value, list) else [value]
+    if len(several) > limits.regions and not all(isinstance(one, int | float) for one in several):
+        raise bad_field(where, f"{len(several):,} regions; at most {limits.regions:,} in one item", "too-many-regions")
+    if isinstance(value, str):
+        raise bad_field(where, 'its regions must be a list such as [{"box": [x0, y0, x1, y1]}]', "invalid-region")
+    try:
+        regions = regions_from_json(value)
+    except InputError as error:
+        raise bad_field(where, str(error), error.code) from error
+    for mask in (region.pixels for region in regions if isinstance(region, Mask)):
+        if mask.height * mask.width > limits.pixels:
+            message = f"a mask of {mask.width}x{mask.height} pixels; at most {limits.pixels:,}, as of an image"
+            raise bad_field(where, message, "image-too-large")
+    return regions
 
 
 def _part(part: Any, where: str) -> list[tuple[str, Any]]:
@@ -224,7 +247,9 @@ def _part(part: Any, where: str) -> list[tuple[str, Any]]:
     kind = part.get("type")
     if kind is None:
         if unknown := set(part) - {"text", *MEDIA, *PARTS}:
-            raise bad_field(where, f"unknown key {min(unknown)!r:.40}; known are text, {', '.join(MEDIA)}, instruction")
+            raise bad_field(
+                where, f"unknown key {min(unknown)!r:.40}; known are text, {', '.join(MEDIA)}, instruction, regions"
+            )
         return [
             ("text" if key == "text" else PARTS[key][0], content)
             for key, content in part.items()

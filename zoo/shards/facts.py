@@ -41,6 +41,7 @@ class _Source(TypedDict):
     column: NotRequired[str | None]
     media: NotRequired[str | None]
     attribute: NotRequired[str | None]
+    regions: NotRequired[str | None]
     outside: NotRequired[bool]
     within: NotRequired[str | None]
 
@@ -68,6 +69,7 @@ class Manifest(TypedDict):
     zoo: NotRequired[str]
     model: str
     split: NotRequired[str | None]
+    regions: NotRequired[str | None]
     prompt: str | None
     prompt_name: NotRequired[str | None]
     fingerprint: Fingerprint

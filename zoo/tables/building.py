@@ -7,10 +7,19 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from zoo.inputs.item import Item
+from zoo.tables.cells import json_list
 from zoo.tables.fences import Fence
 from zoo.tables.pairs import Pair
 from zoo.tables.schema import Part, Schema
-from zoo.tables.values import BadCellError, cell_value, check_there, described, find_file, told_modality
+from zoo.tables.values import (
+    BadCellError,
+    cell_value,
+    check_there,
+    described,
+    find_file,
+    region_cell,
+    told_modality,
+)
 
 _THINGS = {"image": "picture", "video": "video", "audio": "sound", "media": "file"}
 
@@ -38,10 +47,11 @@ class PairBuilder:
         """
         schema = self.schema
         try:
-            (query,) = self._one("query", schema.query, cells)
+            (query,) = self._marked("query", self._one("query", schema.query, cells), cells)
             positive, *also = self._positives(cells)
-            also += self._items(schema.also, cells, {})
+            also += self._marked("also", self._items(schema.also, cells, {}), cells)
             negatives = [item for parts in schema.negatives for item in self._items(parts, cells, {})]
+            negatives = self._marked("negatives", negatives, cells)
             (query,) = self._instructed("query", [query], cells)
             positive, *also = self._instructed("positive", [positive, *also], cells)
             negatives = self._instructed("positive", negatives, cells)
@@ -67,6 +77,7 @@ class PairBuilder:
         items = self._one("positive", self.schema.positive, cells, absent)
         if len(absent) == len(items):
             raise next(iter(absent.values()))
+        items = self._marked("positive", items, cells)
         return sorted(items, key=lambda item: any(items[i] is item for i in absent)) if absent else items
 
     def _one(
@@ -125,6 +136,31 @@ class PairBuilder:
             if found:
                 items.append(Item(**found))
         return items
+
+    def _marked(self, role: str, items: list[Item], cells: Mapping[str, Any]) -> list[Item]:
+        """Items with their regions; where they are several, the cell is a list with those of each."""
+        column = getattr(self.schema, f"{role}_regions")
+        value = cells.get(column) if column is not None else None
+        if value is None or value == "":
+            return items
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            value = value if (found := json_list(value)) is None else found
+        listed = isinstance(value, list)
+        if len(items) == 1:
+            alone = listed and len(value) == 1 and (value[0] is None or isinstance(value[0], list | str))
+            each = value if alone else [value]
+        elif listed and len(value) == len(items):
+            each = value
+        else:
+            told = f"a list of {len(value)}" if listed else described(value)
+            raise BadCellError(f"the {column} is {told}, and the row has {len(items)} items that it could be of")
+        found = []
+        for item, one in zip(items, each, strict=True):
+            regions = region_cell(column, one, self.root, self.fence)
+            if regions and item.image is None:
+                raise BadCellError(f"the {column} holds regions, and there is no image that they are of")
+            found.append(replace(item, regions=regions) if regions else item)
+        return found
 
     def _value(self, part: Part, value: Any) -> tuple[str, Any]:
         """A cell as its modality and what an Item holds of it; None where it is empty."""

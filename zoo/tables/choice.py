@@ -5,10 +5,18 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from zoo.errors import TableError
-from zoo.tables.schema import Column, Meaning, Part, meanings_of, read_name
+from zoo.tables.schema import FACTS, REGIONS, Column, Meaning, Part, meanings_of, read_name
 
 _MEDIA = ("image", "video", "audio")
-_PLURALS = {"text": "texts", "image": "images", "video": "videos", "audio": "audio", "media": "media"}
+_REGIONS = {*REGIONS, *(word for fact, words in FACTS.items() if fact.endswith("_regions") for word in words)}
+_PLURALS = {
+    "text": "texts",
+    "image": "images",
+    "video": "videos",
+    "audio": "audio",
+    "media": "media",
+    "regions": "regions",
+}
 
 
 class Choice(NamedTuple):
@@ -59,7 +67,7 @@ def choose(
             )
         _check_read(source, parts, modalities)
         _check_types(source, parts, columns)
-        return Choice(parts)
+        return Choice((*parts, *_regions(source, parts, columns)))
     items = _items(columns)
     if kind is not None:
         items = [[part for part in parts if part.modality in (kind, "media")] for parts in items]
@@ -85,7 +93,33 @@ def choose(
     _check_read(source, chosen[0], modalities)
     _check_types(source, chosen[0], columns)
     others = [part.column for parts in items for part in parts if part.column not in names]
-    return Choice(tuple(chosen[0]), tuple(others))
+    return Choice((*chosen[0], *_regions(source, chosen[0], columns)), tuple(others))
+
+
+def _regions(source: str, parts: Sequence[Part], columns: Sequence[Column]) -> list[Part]:
+    """The column of the regions of an item's image where there is one; none where they are chosen already.
+
+    Raises:
+        TableError: several could be it, or regions are chosen without their image.
+    """
+    image = next((part for part in parts if part.modality in ("image", "media")), None)
+    chosen = next((part for part in parts if part.modality == "regions"), None)
+    if image is None and chosen is not None:
+        raise TableError(
+            f"{source}: column {chosen.column} holds regions of an image; choose both: --column image+{chosen.column}"
+        )
+    if image is None or chosen is not None:
+        return []
+    meaning = read_name(image.column)
+    role = {"negative": "negatives"}.get(meaning.role, meaning.role) if meaning is not None else ""
+    words = (*REGIONS, *FACTS.get(f"{role}_regions", ()))
+    found = [Part(column.name, "regions") for column in columns if column.name.lower() in words]
+    if len(found) > 1:
+        names = " and ".join(part.column for part in found)
+        raise TableError(
+            f"{source}: columns {names} could both be the regions of {image.column}; choose: --column {image.column}+{found[0].column}"
+        )
+    return found
 
 
 def _items(columns: Sequence[Column]) -> list[list[Part]]:
@@ -129,8 +163,11 @@ def _asked(source: str, columns: Sequence[Column], asked: Sequence[str], kind: s
         if name not in by_name:
             raise TableError(f"{source} has no column {name!r}; its columns are {_listed(list(by_name))}")
         meaning = read_name(said) if said else next((m for m, _, c in meanings_of(columns) if c.name == name), None)
+        if said == "regions" or (not said and name.lower() in _REGIONS):
+            parts.append(Part(name, "regions"))
+            continue
         if said and (meaning is None or meaning.weak):
-            raise TableError(f"{said!r} (said of column {name}) is none of text, image, video, audio")
+            raise TableError(f"{said!r} (said of column {name}) is none of text, image, video, audio, regions")
         modality = _modality(meaning, by_name[name])
         modality = (meaning.modality or "text") if said and by_name[name].kind != "media" else modality
         parts.append(Part(name, modality, bool(meaning is not None and meaning.many)))
@@ -144,7 +181,7 @@ def _asked(source: str, columns: Sequence[Column], asked: Sequence[str], kind: s
             f"does column {unclear!r} of {source} hold texts, or paths of images? Say --kind text or --kind image "
             f"(of several columns: --column text={unclear}, or --column image=A+text=B)"
         )
-    return parts
+    return sorted(parts, key=lambda part: part.modality == "regions")  # an image comes before its regions
 
 
 def _pieces(entry: str, names: Collection[str]) -> list[str]:
@@ -163,6 +200,8 @@ def _untold(told: Sequence[str], kind: str | None) -> str:
 
 
 def _reads(part: Part, modalities: Collection[str]) -> bool:
+    if part.modality == "regions":  # of an image: whether the model reads them is asked with it
+        return "image" in modalities
     return part.modality in modalities or (part.modality == "media" and bool(set(_MEDIA) & set(modalities)))
 
 
@@ -175,7 +214,7 @@ def _check_read(source: str, parts: Sequence[Part], modalities: Collection[str])
 def _check_types(source: str, parts: Sequence[Part], columns: Sequence[Column]) -> None:
     """Raises TableError where the file says that a column holds something else than what it is taken for."""
     kinds = {column.name: column.kind for column in columns}
-    for part in parts:
+    for part in (part for part in parts if part.modality != "regions"):
         kind = kinds[part.column]
         if kind in ("int", "float", "other") or (kind == "media" and part.modality == "text"):
             held = {"int": "whole numbers", "float": "numbers", "media": "bytes"}.get(kind, "neither texts nor bytes")

@@ -36,6 +36,7 @@ _PLURAL = {
     "audios",
 }
 LABELS = ("label", "class")
+REGIONS = ("regions", "box", "mask")  # what of an image is meant, as `zoo.inputs.region_json` writes it
 MINED = "mined_scores"  # what `zoo mine` ranked by: its work is done, so that a loss may leave it unread
 # `source` is none of them: it often names the page that a row was taken from. columns={"dataset": "source"} says so.
 FACTS = {
@@ -46,6 +47,9 @@ FACTS = {
     "query_instruction": ("query_instruction", "qry_inst"),  # the latter are MMEB's
     "positive_instruction": ("positive_instruction", "target_instruction", "document_instruction", "tgt_inst"),
     "split": ("split", "data_split", "dataset_split"),
+    "regions": REGIONS,  # of the one image that there is
+    **{f"{role}_regions": tuple(f"{role}_{word}" for word in REGIONS) for role in ("query", "positive", "also")},
+    "negatives_regions": tuple(f"negative{s}_{word}" for word in REGIONS for s in ("s", "")),
 }
 # Columns that matter to a run, whose names are no part of a pair.
 _KNOWN = {
@@ -127,6 +131,7 @@ class Schema:
         score, group, dataset, teacher_scores: columns of these facts, None where there are none.
         query_instruction, positive_instruction: columns of the task in words, for queries and for targets.
         split: column that says of which split a row is.
+        query_regions, positive_regions, also_regions, negatives_regions: columns of regions of the images of that role.
         unused: the other columns. left: those of them whose meaning is known.
         ignored: columns that were read as if they were not there, as was asked for.
         rows: how many pairs there are. splits: rows by split. chosen: the split of these rows. notes: what else to show.
@@ -144,6 +149,10 @@ class Schema:
     query_instruction: str | None = None
     positive_instruction: str | None = None
     split: str | None = None
+    query_regions: str | None = None
+    positive_regions: str | None = None
+    also_regions: str | None = None
+    negatives_regions: str | None = None
     unused: tuple[str, ...] = ()
     left: tuple[Leftover, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -155,7 +164,7 @@ class Schema:
     @property
     def facts(self) -> dict[str, str]:
         """Column by fact."""
-        return {fact: column for fact in FACTS if (column := getattr(self, fact)) is not None}
+        return {fact: column for fact in FACTS if (column := getattr(self, fact, None)) is not None}
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -260,6 +269,7 @@ def infer(
     slots = _Slots(source, [entry for entry in said if isinstance(entry[0], Meaning)] + told)
     facts = _facts(source, by_name, {m: c.name for m, _, c in said if isinstance(m, str)}, taken)
     _place_roleless(slots, by_name, facts)
+    _place_regions(slots, facts, explicit or {})
     if "group" in facts and facts["group"] not in taken:
         _judge_label(source, by_name[facts["group"]], facts, slots)
     parts = slots.parts
@@ -412,6 +422,25 @@ def _place_roleless(slots: _Slots, by_name: Mapping[str, Column], facts: dict[st
             missing = "there is a text and nothing that it belongs to" if texts else "there is no text"
             raise _no_pair(slots.source, slots, by_name, missing if loose else "none of them is known")
         parts["query"], parts["positive"] = tuple(media), tuple(texts)
+
+
+def _place_regions(slots: _Slots, facts: dict[str, str], said: Mapping[str, str]) -> None:
+    """Gives regions that name no role to the image that they are of: a column of no image is not read, unless it was said."""
+    parts = {**slots.parts, "negatives": tuple(part for parts in slots.negatives for part in parts)}
+    images = [role for role in parts if any(part.modality in ("image", "media") for part in parts[role])]
+    both = [role for role in images if role in ("query", "positive")]
+    if (loose := facts.pop("regions", None)) is not None and (both or "regions" in said):
+        if len(both) != 1 or f"{both[0]}_regions" in facts:
+            roles = " or ".join(f"{role}_regions" for role in parts)
+            raise TableError(
+                f"{slots.source}: of which image are the regions in column {loose}? Say it: {roles} ({_SAY.format('query_regions', loose)})"
+            )
+        facts[f"{both[0]}_regions"] = loose
+    for role in parts:
+        if (column := facts.get(f"{role}_regions")) is not None and role not in images:
+            raise TableError(
+                f"{slots.source}: column {column} holds regions of the {role}, and no column is an image of it; --ignore {column}"
+            )
 
 
 def _facts(source: str, by_name: Mapping[str, Column], said: Mapping[str, str], taken: set[str]) -> dict[str, str]:

@@ -1,11 +1,14 @@
 """From a cell to what an Item holds of it: the same for the pairs of a run and for the inputs of a bulk job."""
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import BadRowError, InputError, MissingWordError
+from zoo.errors import BadRowError, InputError, InvalidRegionError, MissingWordError
 from zoo.inputs.image import kind_of
+from zoo.inputs.region_json import regions_from_json
+from zoo.inputs.regions import Region
 from zoo.tables.cells import is_missing, passage_text
 from zoo.tables.fences import Fence
 from zoo.tables.schema import Part
@@ -53,6 +56,32 @@ def cell_value(part: Part, value: Any, as_text: Collection[str] = ()) -> tuple[s
     elif not isinstance(value, str | bytes):
         raise BadCellError(f"the {part.column} is {described(value)}, not a path or bytes")
     return part.modality, value
+
+
+def region_cell(column: str, value: Any, root: Path, fence: Fence | None = None) -> tuple[Region, ...]:
+    """A cell of regions, see `zoo.inputs.region_json`; () where it is empty.
+
+    Args:
+        root, fence: of the files of masks, as of `find_file`.
+
+    Raises:
+        BadCellError: they are none, or a mask is not there.
+    """
+
+    def find(name: str) -> Path:
+        path, there = find_file(root, Part(column, "image"), name, fence)
+        if not there:
+            raise BadCellError(f"the {column}: there is no mask {path}")
+        return path
+
+    value = value.strip() if isinstance(value, str) else value
+    if isinstance(value, float) and math.isnan(value):  # what pandas makes of an empty cell
+        return ()
+    check_there(column, value)
+    try:
+        return regions_from_json(value, find)
+    except InvalidRegionError as error:
+        raise BadCellError(f"the {column}: {error}") from None
 
 
 def told_modality(part: Part, value: Path | bytes) -> str:

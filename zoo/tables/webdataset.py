@@ -202,6 +202,9 @@ class ShardTable(Table):
         self._builder = options.builder(schema, files[0].parent)
         self._used = set(schema.used)
         self._media = {part.column for part in schema.parts if part.modality != "text"}
+        self._media |= {
+            column for fact, column in schema.facts.items() if fact.endswith("_regions") and _kind(column) == "media"
+        }
         self._wants_json = bool(self._used - set(self._samples.files_of))
         self.datasets, self.names = one_dataset(options.name, len(self._samples))
 

@@ -13,6 +13,7 @@ from zoo.errors import TableError
 from zoo.files import writing
 from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
+from zoo.inputs.region_json import region_to_dict
 from zoo.strangers.folders import Place
 from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.schema import MINED
@@ -24,7 +25,7 @@ _GROUP_BYTES, _GROUP_ROWS = 32 * 2**20, 1000  # a row group is read whole
 
 
 def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
-    """Writes pairs with columns `query_text`, `positive_image`, `negatives_text`, `also_text`, `score`, `teacher_scores`,
+    """Writes pairs with columns `query_text`, `positive_image`, `query_regions`, `negatives_text`, `also_text`, `score`, `teacher_scores`,
     `group`, `dataset`, `query_instruction` and `positive_instruction`, of which those that nothing needs are left out;
     whole or not at all. Of mined pairs the scores are `mined_scores`. In a CSV or TSV file lists are JSON.
 
@@ -35,8 +36,8 @@ def write_pairs(pairs: Sequence[Pair] | PairTable, path: Path | str) -> Path:
         path: ends in .csv, .tsv, .jsonl or .parquet.
 
     Raises:
-        TableError: no pairs, another ending, or an item that no column holds (regions, frames, waveforms, interleaved
-        parts, an instruction of a negative that is not the positive's).
+        TableError: no pairs, another ending, or an item that no column holds (frames, waveforms, interleaved parts, an
+        instruction of a negative that is not the positive's).
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -125,6 +126,12 @@ def _write_parquet(
         held = media if column.endswith(_MEDIA) else pa.string()
         return kinds.get(column) or (pa.list_(held) if column.startswith(("negatives", "also")) else held)
 
+    def written(column: str, value: Any) -> Any:
+        if not column.endswith("_regions"):
+            return _map(value, struct) if column.endswith(_MEDIA) else value
+        each = column.startswith(("negatives", "also"))
+        return [None if one is None else json.dumps(one) for one in value] if each else json.dumps(value)
+
     def struct(value: Any) -> Any:
         return {"bytes": value, "path": None} if isinstance(value, bytes) else {"bytes": None, "path": value}
 
@@ -134,7 +141,7 @@ def _write_parquet(
         size = 0
         for row in _rows(pairs, path):
             size += sum(len(v) for value in row.values() for v in _flat(value) if isinstance(v, bytes))
-            rows.append({k: _map(v, struct) if k.endswith(_MEDIA) else v for k, v in row.items()})
+            rows.append({column: written(column, value) for column, value in row.items()})
             if len(rows) == _GROUP_ROWS or size > _GROUP_BYTES:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows, size = [], 0
@@ -172,8 +179,6 @@ def _instructions(pair: Pair, where: str) -> dict[str, str]:
 
 
 def _cells(item: Item, path: Path, where: str) -> dict[str, Any]:
-    if len(item.regions):
-        raise TableError(f"{where}: an item with regions cannot be written; cut them out, or keep such pairs in Python")
     if item.parts:
         raise TableError(f"{where}: an item of parts cannot be written; keep such pairs in Python")
     cells = {"text": item.text} if item.text is not None else {}
@@ -189,6 +194,8 @@ def _cells(item: Item, path: Path, where: str) -> dict[str, Any]:
             cells[modality] = _png(value)
         elif value is not None:
             raise TableError(f"{where}: its {modality} is {type(value).__name__}; only files and bytes are written")
+    if len(item.regions):
+        cells["regions"] = [region_to_dict(region) for region in item.regions]
     return cells
 
 

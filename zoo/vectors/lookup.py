@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from zoo.errors import OutsideError, TableError
+from zoo.inputs.region_json import regions_from_json
+from zoo.inputs.regions import Region
 from zoo.strangers.made import ADOPT, made_here
 from zoo.tables.fences import Fence
 from zoo.tables.files import KINDS, suffix_of
@@ -102,6 +104,20 @@ class Inputs:
             return read_member(table, column, int(row))
         self._check(self.root / reference, reference)
         return self.root / reference
+
+    def regions(self, attributes: Mapping[str, Any]) -> tuple[Region, ...]:
+        """What of an image a row of the shards is of, by its attributes; () where it is of the whole image.
+
+        Raises:
+            OutsideError: a mask lies where nothing is opened. InvalidRegionError: they cannot be read.
+        """
+
+        def find(name: str) -> Path:
+            self._check(self.root / name, name)
+            return self.root / name
+
+        column = self.source.get("regions")
+        return () if column is None else regions_from_json(attributes.get(column), find)
 
     def is_row(self, reference: str) -> bool:
         """Whether a reference is of a row, as rows are named that name no file, of a table that is there."""

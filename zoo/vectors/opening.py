@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.arguments import checked, flag, optional, path, text
 from zoo.errors import DamagedShardError, IndexStateError
 from zoo.index import iter_tables, read_manifest
+from zoo.inputs.regions import Region
 from zoo.shards.folder import QUARANTINE, read_vectors
 from zoo.strangers.folders import Place
 from zoo.vectors.lookup import Inputs
@@ -88,6 +89,11 @@ class Vectors:
     def input(self, position: int) -> Path | bytes | None:
         """The file or bytes of one; None where its table is gone. Of texts: see `texts`; raises OutsideError."""
         return self.inputs.find(self.rows.column("reference")[position].as_py())
+
+    def regions(self, position: int) -> tuple[Region, ...]:
+        """What of its image one is of; () where it is of the whole; raises as `Inputs.regions`."""
+        name = self.manifest["source"].get("regions")
+        return self.inputs.regions({name: self.rows.column(name)[position].as_py()}) if name is not None else ()
 
     def kept(self, where: str) -> "Vectors":
         """Those that a filter keeps (see `zoo.index.where`); raises FilterError."""

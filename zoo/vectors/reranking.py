@@ -87,7 +87,7 @@ def document_of(match: Match, inputs: Inputs) -> Item:
         name = source.get("attribute") or (source.get("column") if kinds == ["text"] else None) or "text"
         text = match.attributes.get(name)
         values["text"] = text if text is None or str(text).strip() else None  # an empty cell was no part of the item
-    for kind in (kind for kind in kinds if kind != "text"):
+    for kind in (kind for kind in kinds if kind not in ("text", "regions")):
         value = inputs.find(match.reference)
         gone = value is None or (isinstance(value, Path) and not is_file(value))
         if gone and inputs.is_row(match.reference):
@@ -100,4 +100,4 @@ def document_of(match: Match, inputs: Inputs) -> Item:
     there = {kind: value for kind, value in values.items() if value is not None}
     if not there:
         raise MissingFileError(f"what was embedded for {match.reference} is not there any more", what=match.reference)
-    return Item(**there)
+    return Item(**there, regions=inputs.regions(match.attributes))

@@ -14,6 +14,7 @@ from zoo.errors import NotOfferedError, UnsupportedInputError
 from zoo.formats.saved import load_saved
 from zoo.formats.writing import described
 from zoo.inputs.item import Item, as_item
+from zoo.inputs.region_json import regions_from_json
 from zoo.publishing.exports.automodel import ZooProcessor, dtype_of, refuse
 from zoo.publishing.exports.code import local_folder, write_root
 
@@ -174,11 +175,13 @@ def item_of(value: Any) -> Item:
             value = {"audio": value}
         if unknown := set(value) - {*MEDIA, "regions"}:
             raise UnsupportedInputError(
-                f"an input has the keys {sorted(map(str, unknown))}; known are {MEDIA}", what=repr(value)[:60]
+                f"an input has the keys {sorted(map(str, unknown))}; known are {(*MEDIA, 'regions')}",
+                what=repr(value)[:60],
             )
+        regions = regions_from_json(value.get("regions"))
         # Named as a picture, a string is the path of one; on its own it is always a text.
-        media = {k: Path(v) if isinstance(v, str) and k != "text" else v for k, v in value.items()}
-        return as_item(Item(**media))
+        media = {k: Path(v) if isinstance(v, str) and k != "text" else v for k, v in value.items() if k != "regions"}
+        return as_item(Item(**media, regions=regions))
     return as_item(value)
 
 
@@ -193,6 +196,7 @@ def _of_messages(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 found["text"] = f"{found['text']}\n{part['text']}" if "text" in found else part["text"]
             elif kind in MEDIA and kind not in found:
                 found[kind] = part.get(kind)
+                found |= {"regions": part["regions"]} if part.get("regions") else {}
             else:
                 raise UnsupportedInputError(
                     f"a conversation with more than one {kind}; embed them apart", what=str(kind)
