@@ -96,6 +96,7 @@ ROWS: dict[str, set[str]] = {
         "errors",
         "inputs",
         "loading",
+        "proposals",
         "regions",
         "registry",
         "shards",

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from tests.bulk.bulk_support import embed, inputs_of
-from zoo import Box, Item, Mask, Polygon, build_model
-from zoo.bulk.proposers import Boxes, Grid, Proposed, Proposer, names, proposer_of, register_proposer
+from tests.proposals.test_owl import tiny_owl
+from zoo import Box, Item, Mask, Polygon, build_model, proposals
+from zoo.bulk.finders import Boxes, Finder, Found, Grid, finder_of, names, register_finder
 from zoo.errors import ArgumentError, FingerprintMismatchError, TableError, TokenVectorsError
 from zoo.index import open_index
+from zoo.inputs.image import load_pixels
 from zoo.inputs.masks import RunLengths
 from zoo.shards.content import content_of, size_of
 from zoo.vectors import open_vectors
@@ -128,7 +130,7 @@ def test_a_grid_is_ten_boxes_of_every_image(model, photos, tmp_path):
     assert rows[29]["regions"] == '[{"box": [0.5, 0.5, 1.0, 1.0], "unit": "relative"}]'
     assert [rows[29][name] for name in ("x0", "y0", "x1", "y1", "area", "folder")] == [0.5, 0.5, 1.0, 1.0, 0.25, "in"]
     found = vectors_of(tmp_path / "out")
-    boxes = [one.region for one in Grid(2).propose(None, "")]
+    boxes = [one.region for one in Grid(2).find(None, "")]
     np.testing.assert_allclose(
         np.stack([found[f"in/c.png#{i}"] for i in range(10)]),
         model.encode_regions(photos / "in/c.png", boxes),
@@ -137,9 +139,9 @@ def test_a_grid_is_ten_boxes_of_every_image(model, photos, tmp_path):
 
 
 def test_a_grid_covers_the_image_on_every_level():
-    assert [len(Grid(levels).propose(None, "")) for levels in (1, 2, 3, 4)] == [1, 10, 59, 284]
+    assert [len(Grid(levels).find(None, "")) for levels in (1, 2, 3, 4)] == [1, 10, 59, 284]
     for level in (1, 2):
-        boxes = [one.region for one in Grid(3).propose(None, "")[{1: 1, 2: 10}[level] : {1: 10, 2: 59}[level]]]
+        boxes = [one.region for one in Grid(3).find(None, "")[{1: 1, 2: 10}[level] : {1: 10, 2: 59}[level]]]
         assert {box.x1 - box.x0 for box in boxes} == {0.5**level}
         assert min(box.x0 for box in boxes) == min(box.y0 for box in boxes) == 0
         assert max(box.x1 for box in boxes) == max(box.y1 for box in boxes) == 1
@@ -163,7 +165,7 @@ def test_the_grid_and_the_rule_are_part_of_what_made_the_vectors(model, photos, 
         embed(model, photos, tmp_path / "out", regions="grid:3")
     with pytest.raises(FingerprintMismatchError, match=r"region: .*MaskedCrop"):
         embed(model, photos, tmp_path / "out", regions="grid", region="dense")
-    with pytest.raises(FingerprintMismatchError, match="proposals"):
+    with pytest.raises(FingerprintMismatchError, match="finder"):
         embed(model, photos, tmp_path / "out")
     with pytest.raises(FingerprintMismatchError, match=r"zoo embed .*photos --regions grid:2 --out"):
         open_index(tmp_path / "out", model=model.with_region_rule("dense"), backend="exact")
@@ -278,27 +280,27 @@ def test_a_file_that_holds_no_regions_is_refused(tmp_path, content, told):
         (3, "must be grid"),
     ],
 )
-def test_what_is_no_proposer_is_refused(value, told):
+def test_what_is_no_finder_is_refused(value, told):
     with pytest.raises(ArgumentError, match=told):
-        proposer_of(value)
-    assert proposer_of("grid:3").config() == {"levels": 3}
-    assert proposer_of(proposer_of("grid").spelled).config() == {"levels": 2}
+        finder_of(value)
+    assert finder_of("grid:3").config() == {"levels": 3}
+    assert finder_of(finder_of("grid").spelled).config() == {"levels": 2}
     assert "boxes" not in names()
 
 
-def test_a_proposer_of_ones_own(model, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.bulk.proposers.base.PROPOSERS", {})
+def test_a_finder_of_ones_own(model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.bulk.finders.base.FINDERS", {})
 
-    @register_proposer("middle")
-    class Middle(Proposer):
-        def propose(self, image, name):
-            return [Proposed(Box(4, 4, *(side - 4 for side in Image.open(image).size)))]
+    @register_finder("middle")
+    class Middle(Finder):
+        def find(self, image, name):
+            return [Found(Box(4, 4, *(side - 4 for side in Image.open(image).size)))]
 
     assert embed(model, photos, tmp_path / "out", regions=Middle()).vectors == 3
-    with pytest.raises(ValueError, match="two proposers"):
-        register_proposer("middle")(Middle)
-    with pytest.raises(ValueError, match="no name of a proposer"):
-        register_proposer("a.json")
+    with pytest.raises(ValueError, match="two finders"):
+        register_finder("middle")(Middle)
+    with pytest.raises(ValueError, match="no name of a finder"):
+        register_finder("a.json")
     with pytest.raises(ArgumentError, match="have no setting"):
         Middle.parse("3")
 
@@ -327,3 +329,70 @@ def test_images_in_a_table_have_regions_too(model, photos, tmp_path):
     assert report.vectors == 2
     row = open_vectors(tmp_path / "out", ours=True).rows.to_pylist()[1]
     assert (row["id"], row["reference"], row["x0"], row["x0_"]) == ("1#0", "t.parquet#1", 2, 0.0)
+
+
+# ------------------------------------------------------------------------------------------------ networks
+
+
+class Halves(proposals.Proposer):
+    """The left and the right half of an image, the brighter one first; a proposer that counts how often it is asked."""
+
+    def __init__(self, bonus: float = 0.0) -> None:
+        self.bonus, self.asked = bonus, 0
+
+    def propose(self, pixels):
+        self.asked += 1
+        height, width = pixels.shape[:2]
+        boxes = [Box(0, 0, width / 2, height), Box(width / 2, 0, width, height)]
+        means = [pixels[:, : width // 2].mean() / 255 + self.bonus, pixels[:, width // 2 :].mean() / 255]
+        for place in np.argsort(means)[::-1]:
+            yield proposals.Proposal(boxes[place], boxes[place], means[place])
+
+    def config(self):
+        return {"kind": "halves", "bonus": self.bonus}
+
+
+def test_a_network_is_asked_once_an_image_whatever_becomes_of_the_job(model, photos, tmp_path):
+    halves, out = Halves(), tmp_path / "out"
+    (photos / "broken.png").write_bytes(b"\x89PNG nothing")
+    report = embed(model, photos, out, regions=halves)
+    assert (report.vectors, report.bad, halves.asked) == (6, 1, 3)
+    rows = open_vectors(out, ours=True).rows.to_pylist()
+    assert all(rows[i]["score"] >= rows[i + 1]["score"] for i in (0, 2, 4))
+    assert {(row["x0"], row["x1"]) for row in rows} == {(0, 24), (24, 48)}
+    with (out / "regions.jsonl").open("ab") as file:
+        file.write(b'{"image": "00')  # a kill came here
+    (photos / "d.png").write_bytes((photos / "b.png").read_bytes()[:-1] + b"x")
+    again = Halves()
+    more = embed(model, photos, out, regions=again)
+    assert (more.vectors, again.asked) == (8, 1)
+    assert all(json.loads(line) for line in (out / "regions.jsonl").read_text().splitlines())
+    with pytest.raises(FingerprintMismatchError, match="bonus"):
+        embed(model, photos, out, regions=Halves(bonus=1.0))
+
+
+def test_what_was_kept_and_is_no_region_is_found_anew(model, photos, tmp_path):
+    halves, out = Halves(), tmp_path / "out"
+    embed(model, photos, out, regions=halves)
+    lines = [json.loads(line) for line in (out / "regions.jsonl").read_text().splitlines()]
+    lines[0]["regions"] = [[{"box": [9, 9, 0, 0]}, 0.5]]
+    lines[1] = ["something", "else"]
+    (out / "regions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = Halves()
+    assert embed(model, photos, out, regions=again).vectors == 6
+    assert again.asked == 2
+
+
+def test_the_objects_of_owl_are_found_by_name(model, photos, tmp_path):
+    folder = tmp_path / "owl"
+    tiny_owl(folder)
+    out = tmp_path / "out"
+    report = embed(model, photos, out, regions=f"owl:{folder}")
+    assert report.vectors > 3
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["regions"] == f"owl:{folder}"
+    assert manifest["fingerprint"]["finder"]["kind"] == "owl"
+    row = open_vectors(out, ours=True).rows.to_pylist()[0]
+    best = next(proposals.Owl(folder).propose(load_pixels(photos / row["reference"])))
+    assert (row["x0"], row["y0"], row["x1"], row["y1"]) == pytest.approx(best.box.numbers)
+    assert row["score"] == pytest.approx(best.score, abs=1e-5)

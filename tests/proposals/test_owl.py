@@ -31,8 +31,11 @@ def image(height: int = 40, width: int = 64, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_owl(tmp_path_factory.mktemp("owl"))
+
+
+def tiny_owl(folder: Path) -> Path:
     """A tiny OWLv2 as transformers saves one, its tokenizer filling up to 16 tokens with "!", as OWLv2's does."""
-    folder = tmp_path_factory.mktemp("owl")
     vocab, merges = clip_bpe()
     text = {**TINY, "vocab_size": len(vocab), "bos_token_id": len(vocab) - 2, "eos_token_id": len(vocab) - 1}
     config = transformers.Owlv2Config(

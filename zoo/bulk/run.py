@@ -22,11 +22,11 @@ from zoo.arguments import (
 )
 from zoo.arguments import device as device_here
 from zoo.bulk.feed import Feed
+from zoo.bulk.finders import finder_of
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.opening import prepare
 from zoo.bulk.plan import plan
-from zoo.bulk.proposers import proposer_of
 from zoo.bulk.regions import RegionSource
 from zoo.bulk.sources import Source, check_exists, left_alone
 from zoo.errors import ArgumentError, TableError, UnsupportedModalityError
@@ -37,9 +37,10 @@ from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import Options, check_format
 
 if TYPE_CHECKING:
-    from zoo.bulk.proposers import Proposer
+    from zoo.bulk.finders import Finder
     from zoo.embedder import Embedder
     from zoo.embedder.streaming import Encoded
+    from zoo.proposals import Proposer
     from zoo.regions import RegionRule
 
 Progress = Callable[[int, int], None]
@@ -47,10 +48,6 @@ SHARD_SIZE = 4096
 SHARD_SECONDS = 60.0
 # A function as `progress` is called at most this often, in seconds.
 REPORT_EVERY = 0.1
-
-
-def _proposer(name: str, value: Any) -> "Proposer":
-    return proposer_of(value)
 
 
 def _rule(name: str, value: Any) -> "RegionRule":
@@ -80,7 +77,6 @@ def _rule(name: str, value: Any) -> "RegionRule":
     encoding=optional(text),
     separator=optional(text),
     allow_outside=flag,
-    regions=optional(_proposer),
     region=optional(_rule),
     progress=flag_or_function,
     say=optional(function),
@@ -110,7 +106,7 @@ def embed_dataset(
     encoding: str | None = None,
     separator: str | None = None,
     allow_outside: bool = False,
-    regions: "Proposer | str | Path | None" = None,
+    regions: "Finder | Proposer | str | Path | None" = None,
     region: "RegionRule | str | None" = None,
     progress: bool | Progress = True,
     say: Callable[[str], None] | None = None,
@@ -145,8 +141,8 @@ def embed_dataset(
         split: rows of this split alone; all rows by default. root, as_text, encoding, separator, allow_outside: as
             in `open_pairs`; also where `source` is a folder of images, among which links may lead out.
         regions: of a source of images, embed regions in their place, each for itself: "grid" (10 boxes an image), "grid:3" (59), a
-            .json file of boxes, or a `zoo.bulk.proposers.Proposer`. Beside the vectors are then `regions`, `x0`, `y0`, `x1`, `y1`, `area`.
-        region: how regions are read, by a proposer or by a column of the table, as of `load_model`; by default the model's own rule.
+            .json file of boxes, or a `zoo.bulk.finders.Finder`. Beside the vectors are then `regions`, `x0`, `y0`, `x1`, `y1`, `area`.
+        region: how regions are read, by a finder or by a column of the table, as of `load_model`; by default the model's own rule.
         say: is told before the work, in a line each, what was decided: the column, the encoding, files that are not read.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
@@ -167,6 +163,7 @@ def embed_dataset(
     asked_for = [column] if isinstance(column, str) else list(column or ())
     check_format(options, opened)
     opened.check(asked_for, kind)
+    finder = None if regions is None else finder_of(regions, device)
     with settings_to_ignore(ignore, opened) as settings:
         embedder = _opened(model, device, settings, opened.columns)
     embedder = embedder if region is None else embedder.with_region_rule(region)
@@ -174,14 +171,17 @@ def embed_dataset(
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)
-    data = opened.choose(asked_for, kind or ("image" if regions else None), embedder.spec.modalities)
-    data = RegionSource(data, regions) if regions else data
+    data = opened.choose(asked_for, kind or ("image" if finder else None), embedder.spec.modalities)
+    data = RegionSource(data, finder) if finder else data
     _check_together(embedder, data)
     if region is not None and "regions" not in data.kind:
         raise ArgumentError(f"region is how regions are read, and {data.path} has none; leave it out, or say regions")
     for note in data.notes if say is not None else ():
         say(note)
     asked = _asked(embedder, data, prompt, prompt_name)
+    if finder:
+        folder.create()
+        finder.keep_in(folder.path)
     total = data.count()
     if not total:
         raise TableError(f"there is nothing to embed in {data.path}{_ignored(data)}{left_alone(there, folder.path)}")
@@ -189,8 +189,8 @@ def embed_dataset(
     if folder.is_empty():
         mark(folder.path)
     with folder.locked():
-        proposals = {"proposals": {"kind": regions.name, **regions.config()}} if regions else {}
-        fingerprint = embedder.fingerprint(dim=dim, regions="regions" in data.kind, **asked) | proposals
+        by = {"finder": {"kind": finder.name, **finder.config()}} if finder else {}
+        fingerprint = embedder.fingerprint(dim=dim, regions="regions" in data.kind, **asked) | by
         facts = {"fingerprint": fingerprint, "precision": precision}
         begun = plan(folder, data, facts, split=split, update=update, force=force)
         job = Job(
@@ -201,7 +201,7 @@ def embed_dataset(
             about={
                 "model": _loadable(model),
                 "split": split,
-                **({"regions": regions.spelled} if regions else {}),
+                **({"regions": finder.spelled} if finder else {}),
                 **asked,
             },
             dim=dim,

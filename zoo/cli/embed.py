@@ -7,7 +7,8 @@ file_name, query_image, …); --column chooses. Paths are relative to the table.
 `zoo search --where` filters by them.
 
 With --regions an image has a vector for each of its regions, and not one of the whole: "grid" is the image, nine halves of it that
-overlap, and with grid:3 also 49 quarters; a .json file says them itself, {"photo.jpg": [[x0, y0, x1, y1], …]} or as COCO does. What is
+overlap, and with grid:3 also 49 quarters; "owl" finds objects by OWLv2 and "sam2" outlines by SAM 2.1, by their weights of the Hub or of
+owl:FOLDER, once an image, however often the command is given; a .json file says them itself, {"photo.jpg": [[x0, y0, x1, y1], …]} or as COCO does. What is
 no region, or of no image, is listed with a reason. A column `regions`, `box` or `mask` beside the images of a table is followed too:
 a vector for each row. `zoo search` then finds places: a file and the box in it.
 
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--regions",
         metavar="HOW",
-        help="of images: a vector for each region, by grid, grid:LEVELS or FILE.json (default: one of the whole image)",
+        help="of images: a vector for each region, by grid, grid:LEVELS, owl, sam2 or FILE.json (default: one of the whole image)",
     )
     add_rule_option(parser)
     add_reading_options(parser)

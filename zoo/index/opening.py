@@ -119,11 +119,11 @@ def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
     made = manifest["fingerprint"]
     regions = "region" in made
     asked = {"prompt": prompt, "prompt_name": manifest.get("prompt_name"), "regions": regions}
-    proposals = {"proposals": made["proposals"]} if "proposals" in made else {}  # which are no matter of the model
+    finder = {"finder": made["finder"]} if "finder" in made else {}  # which regions there are is no matter of the model
     if "prompt_name" not in manifest and prompt in model.spec.prompts:  # older folders: name or text in one place
         asked = {"prompt_name": prompt, "regions": regions}
     try:
-        return {**model.fingerprint(dim=dim, **asked), **proposals}
+        return {**model.fingerprint(dim=dim, **asked), **finder}
     except PromptError:  # of another model
         return {**model.fingerprint(prompt="", dim=dim, regions=regions), "prompt": None}
 

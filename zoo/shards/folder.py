@@ -29,6 +29,7 @@ FOOTER = b"zoo"
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
 SHARDS = "shards"
+FOUND = "regions.jsonl"  # of images whose vectors may be still to come
 LOCK = ".lock"
 REPLACED = "replaced"  # where earlier versions moved shards to for the time of an update
 NAME = re.compile(r"(?:g(\d{6})-(?:kept-)?)?\d{12}-\d{12}\.parquet")
@@ -187,8 +188,8 @@ class ShardFolder:
             ) from error
 
     def is_empty(self) -> bool:
-        """Whether there is nothing in it yet but what `create` makes."""
-        return self.place.names() == [self.shards.name] and not self.shards.names()
+        """Whether there is nothing in it yet but what `create` makes, and regions that were found for it."""
+        return {*self.place.names()} - {FOUND} == {self.shards.name} and not self.shards.names()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

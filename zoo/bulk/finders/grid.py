@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zoo.bulk.proposers.base import Proposed, Proposer, register_proposer
+from zoo.bulk.finders.base import Finder, Found, register_finder
 from zoo.errors import ArgumentError
 from zoo.inputs.regions import Box
 
 MOST = 4
 
 
-@register_proposer("grid")
-class Grid(Proposer):
+@register_finder("grid")
+class Grid(Finder):
     """Boxes whose sides are 1, 1/2, 1/4, … of the image's, a size a level, moved by half of their side: 1, 9, 49, 225 boxes.
 
     Args:
@@ -26,10 +26,10 @@ class Grid(Proposer):
         if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MOST:
             raise ArgumentError(f"a grid has 1 to {MOST} levels, not {levels!r}")
         self.levels = levels
-        self._found = tuple(Proposed(box) for level in range(levels) for box in _level(level))
+        self._found = tuple(Found(box) for level in range(levels) for box in _level(level))
 
     @classmethod
-    def parse(cls, setting: str) -> Self:
+    def parse(cls, setting: str, device: str | None = None) -> Self:
         """Of "grid:3" the levels."""
         if setting and not (setting.isascii() and setting.isdigit()):
             raise ArgumentError(f"grid:LEVELS is a whole number from 1 to {MOST}, not {setting!r}")
@@ -37,15 +37,15 @@ class Grid(Proposer):
 
     @property
     def spelled(self) -> str:
-        """See `Proposer`."""
+        """See `Finder`."""
         return f"{self.name}:{self.levels}"
 
-    def propose(self, image: Path | bytes | None, name: str) -> Sequence[Proposed]:
-        """See `Proposer`; the image is not looked at."""
+    def find(self, image: Path | bytes | None, name: str) -> Sequence[Found]:
+        """See `Finder`; the image is not looked at."""
         return self._found
 
     def config(self) -> dict[str, Any]:
-        """See `Proposer`."""
+        """See `Finder`."""
         return {"levels": self.levels}
 
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.bulk.proposers.base import Proposed, Proposer
+from zoo.bulk.finders.base import Finder, Found
 from zoo.errors import InputError, InvalidRegionError, MissingFileError, TableError
 from zoo.inputs.region_json import region_from_dict
 
 _FORMS = '{"photo.jpg": [[x0, y0, x1, y1], …], …}, or the images and annotations of COCO'
 
 
-class Boxes(Proposer):
+class Boxes(Finder):
     """The regions that a file names, in its order; images that it does not name have none.
 
     Of COCO's annotations `bbox` (left, top, width, height) and the name of the category are read, no outlines. In a list of an
@@ -43,11 +43,11 @@ class Boxes(Proposer):
 
     @property
     def spelled(self) -> str:
-        """See `Proposer`."""
+        """See `Finder`."""
         return str(self.path.resolve())
 
-    def propose(self, image: Path | bytes | None, name: str) -> Sequence[Proposed]:
-        """See `Proposer`."""
+    def find(self, image: Path | bytes | None, name: str) -> Sequence[Found]:
+        """See `Finder`."""
         found = self._of.get(name, ())
         if image is not None:
             return found
@@ -55,24 +55,24 @@ class Boxes(Proposer):
         return [one if one.error is not None else one._replace(error=error) for one in found]
 
 
-def _listed(path: Path, name: str, entries: Any) -> list[Proposed]:
+def _listed(path: Path, name: str, entries: Any) -> list[Found]:
     if not isinstance(entries, list):
         raise TableError(f"{path}: the regions of {name} must be a list; a file holds {_FORMS}")
-    return [_proposed(f"{path.name}, {name}, region {number}", entry) for number, entry in enumerate(entries)]
+    return [_found_by(f"{path.name}, {name}, region {number}", entry) for number, entry in enumerate(entries)]
 
 
-def _proposed(where: str, entry: Any) -> Proposed:
+def _found_by(where: str, entry: Any) -> Found:
     label = entry.get("label") if isinstance(entry, Mapping) else None
     plain = {key: value for key, value in entry.items() if key != "label"} if isinstance(entry, Mapping) else entry
     try:
         if label is not None and not isinstance(label, str):
             raise InvalidRegionError(f"its label is text, not {label!r:.40}")
-        return Proposed(region_from_dict(plain), label)
+        return Found(region_from_dict(plain), label)
     except InputError as error:
-        return Proposed(None, None, InvalidRegionError(f"{where}: {error}", what=where))
+        return Found(None, None, InvalidRegionError(f"{where}: {error}", what=where))
 
 
-def _coco(path: Path, found: Mapping[str, Any]) -> dict[str, list[Proposed]]:
+def _coco(path: Path, found: Mapping[str, Any]) -> dict[str, list[Found]]:
     try:
         names = {one["id"]: str(one["file_name"]) for one in found["images"]}
         labels = {one["id"]: str(one["name"]) for one in found.get("categories") or ()}
@@ -82,14 +82,14 @@ def _coco(path: Path, found: Mapping[str, Any]) -> dict[str, list[Proposed]]:
         ) from error
     if len(set(names.values())) < len(found["images"]):
         raise TableError(f"{path}: two images have one id or one file_name, so that it is not told whose a box is")
-    regions: dict[str, list[Proposed]] = {}
+    regions: dict[str, list[Found]] = {}
     for number, one in enumerate(found["annotations"]):
         where = f"{path.name}, annotation {one.get('id', number) if isinstance(one, dict) else number}"
         image = one.get("image_id") if isinstance(one, dict) else None
         name = names.get(image) if isinstance(image, int | str) else None
         if name is None:
             error = InvalidRegionError(f"{where}: no image has the id {image!r}", what=where)
-            regions.setdefault(f"image {image!r}", []).append(Proposed(None, None, error))
+            regions.setdefault(f"image {image!r}", []).append(Found(None, None, error))
             continue
         box = one.get("bbox")
         plain = (
@@ -97,6 +97,6 @@ def _coco(path: Path, found: Mapping[str, Any]) -> dict[str, list[Proposed]]:
         )
         corners = [box[0], box[1], box[0] + box[2], box[1] + box[3]] if plain else box
         label = labels.get(one.get("category_id"))
-        proposed = _proposed(where, {"box": corners})
-        regions.setdefault(name, []).append(proposed if label is None else proposed._replace(label=label))
+        found = _found_by(where, {"box": corners})
+        regions.setdefault(name, []).append(found if label is None else found._replace(label=label))
     return regions

@@ -1,4 +1,4 @@
-"""What every proposer is: an image in, its regions out, the same ones whenever it is asked."""
+"""What every finder is: an image in, its regions out, the same ones whenever it is asked."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -7,43 +7,46 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 from zoo.errors import ArgumentError, InputError
 from zoo.inputs.regions import Region
 
-PROPOSERS: "dict[str, type[Proposer]]" = {}
-T = TypeVar("T", bound="type[Proposer]")
+FINDERS: "dict[str, type[Finder]]" = {}
+T = TypeVar("T", bound="type[Finder]")
 
 
-class Proposed(NamedTuple):
+class Found(NamedTuple):
     """One region of an image.
 
     Attributes:
-        region: None where `error` says why it is none. label: what it shows, None where that is not told.
+        region: None where `error` says why it is none. label: what it shows, None where that is not told. score: how sure that is, None
+            where that is not told.
     """
 
     region: Region | None
     label: str | None = None
     error: InputError | None = None
+    score: float | None = None
 
 
-class Proposer:
-    """Base of all proposers.
+class Finder:
+    """Base of all finders.
 
     Attributes:
-        name: of its kind. labels: whether it tells what regions show.
-        images: the names of the images that it knows; () where it is asked of any. Of those that are not in the source, `propose` is
+        name: of its kind. labels, scores: whether it tells what regions show, and how sure it is.
+        images: the names of the images that it knows; () where it is asked of any. Of those that are not in the source, `find` is
             asked with None in place of the image.
     """
 
     name: ClassVar[str] = ""
     labels: bool = False
+    scores: bool = False
     images: Collection[str] = ()
 
     @property
     def spelled(self) -> str:
-        """What `proposer_of` takes to make it again."""
+        """What `finder_of` takes to make it again."""
         return self.name
 
     @classmethod
-    def parse(cls, setting: str) -> Self:
-        """By what stands after the colon of its name, "" where there is none.
+    def parse(cls, setting: str, device: str | None = None) -> Self:
+        """By what stands after the colon of its name, "" where there is none; a network runs on the device.
 
         Raises:
             ArgumentError: that is no setting of it.
@@ -54,7 +57,7 @@ class Proposer:
             )
         return cls()
 
-    def propose(self, image: Path | bytes | None, name: str) -> Sequence[Proposed]:
+    def find(self, image: Path | bytes | None, name: str) -> Sequence[Found]:
         """The regions of an image, in an order that stays: it is asked more than once in a run, so keep what took long.
 
         Args:
@@ -63,26 +66,29 @@ class Proposer:
         Raises:
             InputError: the image cannot be read.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define propose")
+        raise NotImplementedError(f"{type(self).__name__} must define find")
+
+    def keep_in(self, folder: Path) -> None:
+        """Answers that took long are kept in the folder of the job from now on."""
 
     def config(self) -> dict[str, Any]:
         """Its settings, JSON-able: vectors of other settings are not put beside these."""
         return {}
 
 
-def register_proposer(name: str) -> Callable[[T], T]:
-    """Makes a proposer known by a name, as its decorator.
+def register_finder(name: str) -> Callable[[T], T]:
+    """Makes a finder known by a name, as its decorator.
 
     Raises:
         ValueError: the name is taken, or looks like a file or a setting.
     """
     if not name.replace("-", "").isalnum():
-        raise ValueError(f"{name!r} is no name of a proposer; take letters, digits and hyphens")
+        raise ValueError(f"{name!r} is no name of a finder; take letters, digits and hyphens")
 
     def register(cls: T) -> T:
-        if name in PROPOSERS:
-            raise ValueError(f"two proposers are called {name!r}")
-        PROPOSERS[name], cls.name = cls, name
+        if name in FINDERS:
+            raise ValueError(f"two finders are called {name!r}")
+        FINDERS[name], cls.name = cls, name
         return cls
 
     return register
