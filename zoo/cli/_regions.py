@@ -51,10 +51,10 @@ def _numbers(name: str):  # -> Callable[[str], Region]
             numbers = [float(word.removesuffix("%")) / 100 if share else float(word) for word in words]
             pairs = list(zip(numbers[::2], numbers[1::2], strict=True)) if name == "polygon" else numbers
             return region_from_dict({name: pairs, **({"unit": "relative"} if share else {})}, name="it")
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers, or mixes pixels and %") from None
         except InvalidRegionError as error:
             raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers, or mixes pixels and %") from None
 
     return parse
 
