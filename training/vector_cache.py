@@ -21,12 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD
-from zoo.embedder import Embedder, Tower, heads_hash
-=======
 from zoo import regions
-from zoo.embedder import Embedder, heads_hash
->>>>>>> 46056c7 (Regions survive: tables, bulk jobs, index rows, the wire, the trainer and the command line; an index of regions finds places)
+from zoo.embedder import Embedder, Tower, heads_hash
 from zoo.errors import DiskFullError, FolderError, InputError, UnsafeFolderError, ZooError
 from zoo.files import is_full
 from zoo.fusion import is_default
