@@ -125,11 +125,12 @@ class Augmentation:
         """
         luck = np.random.default_rng([1, *_numbers(seed)])
         still = bool(len(item.regions))
-        if still and isinstance(
-            value, tuple
-        ):  # of a rule: several images of one region, changed alike, or an image and a mask
-            parts = [self.read(part, item, seed) if _is_picture(part) else part for part in value]
-            return value._make(parts) if hasattr(value, "_make") else tuple(parts)
+        if (
+            still and self._any(*_PICTURES) and hasattr(value, "pixels")
+        ):  # of a dense rule: an image, and what of it is meant
+            return value._replace(pixels=self._picture(value.pixels, luck, still=True))
+        if still and isinstance(value, tuple):  # of an ensemble: several images of one region, changed alike
+            return tuple(self.read(part, item, seed) for part in value)
         if item.image is not None and self._any(*_PICTURES):
             return self._picture(_expect(value, "uint8 (3, H, W) pixels", _is_picture), luck, still=still)
         if item.video is not None and not _is_array(item.video) and self._any("frames", *_PICTURES):
