@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tests.embedder.test_regions import image, several
 from zoo import Box, Item, build_model, load_model
-from zoo.encoders.dense import LastStage, hf_clip_stage, hf_siglip_stage, open_clip_stage, timm_stage
+from zoo.encoders.dense import LastStage, hf_clip_stage, hf_siglip_stage, hf_tips_stage, open_clip_stage, timm_stage
 from zoo.encoders.pixels import PixelTransform
 from zoo.errors import ArgumentError
 from zoo.regions import DenseHd, Upright
@@ -140,6 +140,15 @@ def hf_tower():
     return hf_clip_stage(tower), (layer.weight, layer.bias)
 
 
+def tips_tower():
+    config = transformers.Tipsv2VisionConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8, layerscale_value=0.5
+    )
+    tower = stirred(transformers.Tipsv2VisionModel(config))
+    layer = tower.encoder.layer[-1].attention.k_proj
+    return hf_tips_stage(tower), (layer.weight, layer.bias)
+
+
 NORMED = {"scale_heads": True, "scale_attn_inner": True, "scale_attn": True, "scale_fc": True}
 TOWERS = {
     "open_clip": open_clip_tower,
@@ -150,6 +159,7 @@ TOWERS = {
     "timm with layer scales": lambda: timm_tower(init_values=0.5),
     "timm with a norm in its attention": lambda: timm_tower(scale_attn_norm=True),
     "transformers": hf_tower,
+    "transformers' TIPSv2": tips_tower,
 }
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,15 +12,19 @@ from torch.nn import functional as F
 
 import zoo
 from zoo import Box, Item, Mask, Point, Polygon, build_model, load_model
+from zoo.embedder import Embedder, Tower
 from zoo.encoders.dense import cells_of
+from zoo.encoders.image import timm_image
 from zoo.errors import ArgumentError, InvalidRegionError, UnrecognisedCheckpointError, UnsupportedInputError
 from zoo.fusion import WeightedSum
+from zoo.heads import Identity
 from zoo.inputs.image import load_pixels
+from zoo.pooling import Cls
 from zoo.regions import Dense, Ensemble, MaskedCrop, RegionRule, Upright
 from zoo.registry.parts import register_part
 
 DUAL = ["mini-test", "clip-test", "siglip-test", "mobileclip-test"]
-DENSE = [*DUAL, "image-test"]
+DENSE = [*DUAL, "tipsv2-test", "image-test"]
 READERS = [*DENSE, "vlm2vec-test", "colpali-test"]
 
 
@@ -121,6 +126,23 @@ def test_a_dense_region_of_everything_is_the_whole_image(name: str) -> None:
     batch = {"pixels": torch.from_numpy(pixels).permute(2, 0, 1)[None]}
     with torch.no_grad():
         torch.testing.assert_close(everything, model.towers[0](batch), atol=1e-6, rtol=0)
+
+
+def test_dinov3_averages_the_patches_of_a_region() -> None:
+    """A tiny one of timm's own class, whose vector is the mean of its patches: class and register tokens are no part of it."""
+    encoder = timm_image("vit_small_patch16_dinov3", {"embed_dim": 32, "depth": 2, "num_heads": 4})
+    spec = replace(zoo.get_spec("dinov3-vit-s16"), dim=32)
+    model, pixels = Embedder(spec, [Tower(encoder, Cls(), Identity())]).eval(), image(1, (256, 256))
+    mask = np.zeros((256, 256), bool)
+    mask[64:128, :128] = True  # four by eight of the sixteen by sixteen patches
+    found = model.encode_regions(pixels, [Mask(mask), Mask(np.ones_like(mask))], region="dense")
+    with torch.no_grad():
+        states = encoder.backbone.forward_features(encoder.normalize(encoder.read(Item(image=pixels))[None]))
+        patches = states[0, encoder.backbone.num_prefix_tokens :].unflatten(0, (16, 16))
+        expected = encoder.backbone.fc_norm(torch.stack([patches[4:8, :8].mean((0, 1)), patches.mean((0, 1))]))
+    torch.testing.assert_close(found, F.normalize(expected, dim=-1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found[1], model.encode(pixels), atol=1e-6, rtol=0)
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
 
 
 def test_masked_class_attention_is_the_last_block_with_a_mask() -> None:

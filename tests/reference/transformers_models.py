@@ -26,7 +26,8 @@ def dual_reference(folder: Path, *, fill: bool, max_tokens: int) -> Reference:
     model = transformers.AutoModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     images = transformers.AutoImageProcessor.from_pretrained(folder)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (images.image_mean, images.image_std))
+    usual = (images.image_mean, images.image_std) if images.do_normalize else ((0.0,) * 3, (1.0,) * 3)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in usual)
 
     def embed_texts(texts: Sequence[str]) -> Tensor:
         padding = "max_length" if fill else True
@@ -138,6 +139,19 @@ def write_siglip2_naflex(folder: Path) -> Reference:
     return reference
 
 
+def write_tipsv2(folder: Path) -> Reference:
+    """A TIPSv2 with its authors' names of tensors, which transformers writes again: pixels not normalised, texts without ends."""
+    vocab, merges = space_bpe(["<pad>", "<unk>"])
+    transformers.Tipsv2Tokenizer(vocab=vocab, merges=merges, model_max_length=32).save_pretrained(folder)
+    vision = {**SMALL, "image_size": 56, "patch_size": 14}
+    del vision["intermediate_size"]
+    text = {**SMALL, "vocab_size": len(vocab), "max_position_embeddings": 32}
+    config = transformers.Tipsv2Config(text_config=text, vision_config=vision)
+    stir(transformers.Tipsv2Model(config)).save_pretrained(folder)
+    transformers.Tipsv2ImageProcessor(size={"height": 56, "width": 56}).save_pretrained(folder)
+    return dual_reference(folder, fill=False, max_tokens=32)
+
+
 def text_reference(folder: Path) -> Reference:
     """sentence-transformers' reading of a folder without modules.json: the mean of the last layer's token states."""
     from sentence_transformers import SentenceTransformer
@@ -216,6 +230,7 @@ WRITERS: dict[str, Callable[[Path], Reference]] = {
     "transformers-siglip": write_siglip,
     "transformers-siglip2": write_siglip2,
     "transformers-siglip2-naflex": write_siglip2_naflex,
+    "transformers-tipsv2": write_tipsv2,
     "transformers-bert": write_bert,
     "transformers-distilbert": write_distilbert,
     "transformers-mpnet": write_mpnet,

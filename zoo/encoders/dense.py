@@ -261,6 +261,21 @@ def hf_siglip_stage(tower: nn.Module) -> LastStage:
     )
 
 
+def hf_tips_stage(tower: nn.Module) -> LastStage:
+    """Of transformers' Tipsv2VisionModel: the last block, with the class token first, and the second one, a register, behind it."""
+    block, prefix = tower.encoder.layer[-1], 1 + tower.config.num_register_tokens
+
+    def attended(sums: Tensor) -> Tensor:
+        states = block.layer_scale1(block.attention.o_proj(sums))
+        return tower.layernorm(states + block.layer_scale2(block.mlp(block.norm2(states))))
+
+    return LastStage(
+        lambda pixels: States(before(block, lambda: tower(pixel_values=pixels)), prefix, _hf_grid(tower, pixels)),
+        lambda tokens: tower.layernorm(_first(block(tokens))[:, 0]),
+        attention=ClassAttention(lambda tokens: block.attention.v_proj(block.norm1(tokens)), attended),
+    )
+
+
 def _hf_grid(tower: nn.Module, pixels: Tensor) -> tuple[int, int]:
     side = tower.config.patch_size
     return pixels.shape[2] // side, pixels.shape[3] // side

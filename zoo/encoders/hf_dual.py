@@ -1,6 +1,6 @@
-"""transformers' CLIP, SigLIP and SigLIP 2 towers, image and text apart: each projects by itself and gives one token."""
+"""transformers' CLIP, SigLIP, SigLIP 2 and TIPSv2 towers, image and text apart: each projects by itself and gives one token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
 from zoo.encoders.checking import check_transformers
-from zoo.encoders.dense import LastStage, hf_clip_stage, hf_siglip_stage
+from zoo.encoders.dense import LastStage, hf_clip_stage, hf_siglip_stage, hf_tips_stage
 from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.inputs.item import Item, Tokens
@@ -24,6 +24,8 @@ class Dual:
         image, text: classes of its towers. projects: whether each tower has a projection behind its pooled state.
         fills: whether every text is filled up to the longest (with attention to the filler, as it was trained).
         patches: whether its image processor may cut images of any shape into patches.
+        whole: the class of both towers, where its files name tensors otherwise than the towers do.
+        stage: how its vision tower is divided for dense regions.
     """
 
     image: str
@@ -31,13 +33,22 @@ class Dual:
     projects: bool = False
     fills: bool = True
     patches: bool = False
+    whole: str = ""
+    stage: Callable[[nn.Module], LastStage] = hf_siglip_stage
 
 
 # By the model_type of the whole.
 DUALS = {
-    "clip": Dual("CLIPVisionModelWithProjection", "CLIPTextModelWithProjection", projects=True, fills=False),
+    "clip": Dual(
+        "CLIPVisionModelWithProjection",
+        "CLIPTextModelWithProjection",
+        projects=True,
+        fills=False,
+        stage=hf_clip_stage,
+    ),
     "siglip": Dual("SiglipVisionModel", "SiglipTextModel"),
     "siglip2": Dual("Siglip2VisionModel", "Siglip2TextModel", patches=True),
+    "tipsv2": Dual("Tipsv2VisionModel", "Tipsv2TextModel", fills=False, whole="Tipsv2Model", stage=hf_tips_stage),
 }
 
 
@@ -48,11 +59,18 @@ def tower_class(model_type: str, kind: str) -> Any:
     return getattr(transformers, getattr(DUALS[model_type], kind))
 
 
+def width_of(model_type: str, text: Any) -> int:
+    """Length of a text's vector, by the text tower's configuration."""
+    if DUALS[model_type].projects:
+        return text.projection_dim
+    return getattr(text, "projection_size", text.hidden_size)
+
+
 class HfImage(Encoder):
     """The vision tower of a transformers dual encoder with pictures of one size.
 
     Args:
-        model_type: "clip" or "siglip". config: the vision configuration.
+        model_type: "clip", "siglip" or "tipsv2". config: the vision configuration.
         transform: resize, crop, mean and std.
         tower: a loaded tower; None builds one with random weights.
     """
@@ -86,7 +104,7 @@ class HfImage(Encoder):
         return one_token(out.image_embeds if DUALS[self.model_type].projects else out.pooler_output)
 
     def last_stage(self) -> LastStage:
-        return hf_clip_stage(self.tower) if DUALS[self.model_type].projects else hf_siglip_stage(self.tower)
+        return DUALS[self.model_type].stage(self.tower)
 
     def config(self) -> dict[str, Any]:
         return {"model_type": self.model_type, "config": self.settings, "transform": self.transform.to_dict()}
@@ -148,9 +166,9 @@ class HfText(Encoder):
     """The text tower of a transformers dual encoder.
 
     Args:
-        model_type: "clip", "siglip" or "siglip2". config: the text configuration.
+        model_type: "clip", "siglip", "siglip2" or "tipsv2". config: the text configuration.
         max_tokens: longest text; SigLIP fills every text up to it, because it pools the last position.
-        pad_id: token that fills SigLIP's texts; CLIP's filler is chosen so that it never matters.
+        pad_id: token that fills SigLIP's texts; the filler of the others is masked, and chosen so that it never matters.
         padding_side: where SigLIP's texts are filled; its last position is the end of the text, or filler.
         assets, tokenizer: where the tokenizer comes from. tower: a loaded tower; None builds one at random.
     """
@@ -176,7 +194,7 @@ class HfText(Encoder):
         self.max_tokens, self.pad_id, self.lower, self.padding_side = max_tokens, pad_id, lower, padding_side
         self.tower = tower or cls(cls.config_class(**config))
         settings = self.tower.config
-        self.width = settings.projection_dim if DUALS[model_type].projects else settings.projection_size
+        self.width = width_of(model_type, settings)
         self.tokenize: Tokenize = MissingTokenizer(f"this {model_type} text tower")
         if assets is not None or tokenizer is not None:
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, lower)
@@ -208,9 +226,10 @@ class HfText(Encoder):
         return {"ids": ids, "mask": mask}
 
     def forward(self, batch: Batch) -> Tokens:
-        if DUALS[self.model_type].projects:
-            return one_token(self.tower(input_ids=batch["ids"], attention_mask=batch["mask"].long()).text_embeds)
-        return one_token(self.tower(input_ids=batch["ids"]).pooler_output)
+        if DUALS[self.model_type].fills:
+            return one_token(self.tower(input_ids=batch["ids"]).pooler_output)
+        out = self.tower(input_ids=batch["ids"], attention_mask=batch["mask"].long())
+        return one_token(out.text_embeds if DUALS[self.model_type].projects else out.pooler_output)
 
     def config(self) -> dict[str, Any]:
         facts = {

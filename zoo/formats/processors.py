@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 # Pillow's codes of what torch can resize by; transformers fails at the first image by the others.
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-OF_TYPE = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor", "siglip2": "Siglip2ImageProcessor"}
+OF_TYPE = {
+    "clip": "CLIPImageProcessor",
+    "siglip": "SiglipImageProcessor",
+    "siglip2": "Siglip2ImageProcessor",
+    "tipsv2": "Tipsv2ImageProcessor",
+}
 
 
 def image_settings(folder: Path, model_type: str, ignore: Ignore = NOTHING) -> tuple[dict[str, Any], Path]:

@@ -1,5 +1,6 @@
-"""transformers: config.json with `"model_type"` of a dual encoder (CLIP, SigLIP, SigLIP 2) or of a text backbone."""
+"""transformers: config.json with `"model_type"` of a dual encoder (CLIP, SigLIP, SigLIP 2, TIPSv2) or of a text backbone."""
 
+import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path, PurePath
@@ -21,7 +22,7 @@ from zoo.formats.processors import image_settings, open_images, patch_settings, 
 from zoo.formats.scale import read_scale
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.tokenizer import read_tokenizer
-from zoo.spec import Attention, ModelSpec
+from zoo.spec import Attention, LogitScale, ModelSpec
 from zoo.strangers.schema import shown
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.encoders.text import TransformersText
 
-DUAL = ("clip", "siglip", "siglip2")
+DUAL = ("clip", "siglip", "siglip2", "tipsv2")
 PICKLES = ("pytorch_model.bin",)
 
 
@@ -279,11 +280,11 @@ def _allowed(positions: int, tokenizer: Any) -> int:
 
 
 def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = NOTHING) -> "Embedder":
-    """CLIP, SigLIP or SigLIP 2 as two towers."""
+    """CLIP, SigLIP, SigLIP 2 or TIPSv2 as two towers."""
     from transformers import AutoConfig
 
     from zoo.embedder import Embedder, Tower
-    from zoo.encoders.hf_dual import DUALS, HfImage, HfNaflexImage, HfText, tower_class
+    from zoo.encoders.hf_dual import DUALS, HfImage, HfNaflexImage, HfText
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
@@ -310,9 +311,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         settings = patch_settings(settings, images, config.vision_config.patch_size, file, ignore)
     else:
         transform = transform_of(images, config.vision_config.image_size, file, ignore)
-    vision = from_pretrained(tower_class(kind, "image"), folder, allow_pickle, config=config.vision_config)
-    text = from_pretrained(tower_class(kind, "text"), folder, allow_pickle, config=config.text_config)
-    _check_spare(folder, {"vision_model": vision, "text_model": text})
+    vision, text, scale = _towers(kind, folder, allow_pickle, config)
     max_tokens = _allowed(config.text_config.max_position_embeddings, tokenizer)
     text_encoder = HfText(
         kind,
@@ -339,9 +338,26 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         params=sum(p.numel() for p in (*vision.parameters(), *text.parameters())),
     )
     model = Embedder(spec, [Tower(image_encoder, Cls(), Identity()), Tower(text_encoder, Cls(), Identity())])
-    names = {path.name for path in folder.iterdir()}
-    model.logit_scale = read_scale([folder / file for file in weight_files(names, "model", PICKLES)])
+    model.logit_scale = scale
     return model
+
+
+def _towers(
+    kind: str, folder: Path, allow_pickle: bool, config: Any
+) -> "tuple[nn.Module, nn.Module, LogitScale | None]":
+    """The vision and the text tower, every tensor from the file, and none of theirs left over; and the temperature."""
+    import transformers
+
+    from zoo.encoders.hf_dual import DUALS, tower_class
+
+    if name := DUALS[kind].whole:
+        both = from_pretrained(getattr(transformers, name), folder, allow_pickle, whole=True, config=config)
+        return both.vision_model, both.text_model, LogitScale(-math.log(both.temperature.item()))
+    vision = from_pretrained(tower_class(kind, "image"), folder, allow_pickle, config=config.vision_config)
+    text = from_pretrained(tower_class(kind, "text"), folder, allow_pickle, config=config.text_config)
+    _check_spare(folder, {"vision_model": vision, "text_model": text})
+    names = {path.name for path in folder.iterdir()}
+    return vision, text, read_scale([folder / file for file in weight_files(names, "model", PICKLES)])
 
 
 def _check_spare(folder: Path, towers: "dict[str, nn.Module]") -> None:
@@ -360,7 +376,7 @@ def _check_spare(folder: Path, towers: "dict[str, nn.Module]") -> None:
 
 def _check_vectors(config: Any, where: Path) -> None:
     """Raises UnrecognisedCheckpointError where two towers do not end in vectors of one space."""
-    from zoo.encoders.hf_dual import DUALS
+    from zoo.encoders.hf_dual import DUALS, width_of
 
     kind, vision, text = config.model_type, config.vision_config, config.text_config
     if vision.num_channels != 3:
@@ -374,9 +390,9 @@ def _check_vectors(config: Any, where: Path) -> None:
             f"{where} has vision_config.vision_use_head = false: this {kind} has no head that pools an image into one vector, as "
             "the vision towers inside language models; take a checkpoint with its head"
         )
-    if vision.hidden_size != text.projection_size:
+    if vision.hidden_size != (width := width_of(kind, text)):
         raise UnrecognisedCheckpointError(
-            f"{where}: images of this {kind} become vectors of {vision.hidden_size} columns and texts of {text.projection_size}, "
+            f"{where}: images of this {kind} become vectors of {vision.hidden_size} columns and texts of {width}, "
             "which cannot be compared"
         )
 

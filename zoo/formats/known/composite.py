@@ -25,6 +25,9 @@ INERT = {
     "vision_token_id": _TOKENS,
     "pad_token_id": "filler is masked, or its place is not looked at",
     "use_image_newline_parameter": "LLaVA-NeXT has a token at the end of a row of patches, whose weights are in the file",
+    **dict.fromkeys(
+        ("out_features", "out_indices", "stage_names"), "of a backbone that gives several layers; the last is taken"
+    ),
     "spatial_patch_size": "patch_size says the same",
     "num_image_tokens": _SIZES,
     "num_positions": _SIZES,

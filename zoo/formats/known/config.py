@@ -81,6 +81,7 @@ SAME_CODE = {
     "gte": ("NewModel",),
     "jina_embeddings_v3": ("XLMRobertaLoRA", "XLMRobertaModel"),
     "nomic_bert": ("NomicBertModel",),
+    "tipsv2": ("TIPSv2Model",),
 }
 
 # What the classes read besides their fields.

@@ -40,6 +40,8 @@ def unfit(model: "Embedder") -> str:
     if not is_default(model.fusion):
         return "transformers has no place for its rule of fusing a picture with a text"
     kind = text.model_type
+    if kind not in CLASSES:
+        return f"{kind} goes out with the zoo's own code"
     if text.lower or DUALS[kind].patches != isinstance(image, HfNaflexImage):
         return f"its towers are not those of one {kind}"
     if isinstance(image, HfImage):
