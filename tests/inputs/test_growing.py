@@ -40,6 +40,22 @@ def test_several_points_are_one_region_that_holds_all_of_them(scene: tuple[np.nd
     assert overlap(found, disk | ring) > 0.9
 
 
+@pytest.mark.parametrize(("side", "square"), [(160, True), (6, True), (60, False)])
+def test_a_square_is_meant_where_what_is_found_is_a_speck_or_nearly_all(side: int, square: bool) -> None:
+    pixels = np.full((180, 240, 3), BLUE, np.uint8)
+    thing = np.zeros((180, 240), bool)
+    thing[90 - side // 2 : 90 + side // 2, 120 - side // 2 : 120 + side // 2] = True
+    pixels[thing] = RED
+    found = grown(pixels, [(120, 90)])
+    rows, columns = np.nonzero(found)
+    if square:
+        sides = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert sides == pytest.approx((0.3 * 180, 0.3 * 180), abs=4)
+        assert found.sum() > 0.99 * sides[0] * sides[1]  # corners are rounded where the copy is scaled
+    else:
+        assert overlap(found, thing) > 0.9
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 400), (2000, 9)])
 def test_images_of_any_size_give_a_mask_of_theirs_with_the_point(size: tuple[int, int]) -> None:
     pixels = np.full((*size, 3), 128, np.uint8)

@@ -3,8 +3,9 @@
 The way from one pixel to the next costs the third power of how much the colour changes, so that one strong edge costs more than a
 long way over a texture. A pixel belongs to the points where their cheapest way to it costs less than the frame's (as in the
 image foresting transform of Falcão et al. 2004); then three rounds weigh this against how common the pixel's colour is
-inside and around what was found (as GrabCut does, Rother et al. 2004, without its graph cut). No network, no training; measured by
-`python -m benchmarks region_points` (docs/regions.md).
+inside and around what was found (as GrabCut does, Rother et al. 2004, without its graph cut). What comes out far too small, a spot of
+a pattern, or too large, the background, is taken for nothing found: then a square around each point is meant. No network, no training;
+measured by `python -m benchmarks region_points` (docs/regions.md).
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,11 @@ _EDGE, _POWER = 10.0, 3  # a change of colour that costs 1, in CIE Lab, and its 
 _STEP = 0.01  # the least cost of a step
 _SEED = 4 / 256  # radius around a point that is certainly meant, in longest sides
 _COLOURS, _ROUNDS, _WEIGHT, _MOST = 64, 3, 0.6, 3.0  # of the palette; of the colours' say, and the most of one pixel's
+_LEAST, _MOST_AREA, _SQUARE = (
+    0.015,
+    0.3,
+    0.3,
+)  # shares of the image that a thing has; side of a square, in shorter sides
 _SWEEPS = 40  # a way turns at most about so often
 _FAR = 1e9
 # Linear sRGB to XYZ over the white of D65 (IEC 61966-2-1).
@@ -28,7 +34,8 @@ _XYZ = ((0.433953, 0.376219, 0.189828), (0.212671, 0.715160, 0.072169), (0.01775
 def grown(pixels: "np.ndarray", points: Sequence[tuple[float, float]]) -> "np.ndarray":
     """The region that points `(x, y)` of one thing in an image uint8 `(height, width, 3)` mean, as bool `(height, width)`.
 
-    It holds every point, and what surrounds a hole holds the hole. Points at the image's very edge mean little: there the frame begins.
+    It holds every point, and what surrounds a hole holds the hole; squares around the points where nothing is found. Points at the
+    image's very edge mean little: there the frame begins.
     """
     import numpy as np
     from PIL import Image, ImageFilter
@@ -48,6 +55,8 @@ def grown(pixels: "np.ndarray", points: Sequence[tuple[float, float]]) -> "np.nd
     region = _whole(nearer > 0, seeds)
     for _ in range(_ROUNDS):
         region = _whole(nearer + _WEIGHT * _likeness(palette, region) > 0, seeds)
+    if not _LEAST <= region.mean() <= _MOST_AREA:
+        region = _squares(places, shape)
     levels = Image.fromarray(region.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BILINEAR)
     full = np.asarray(levels) > 127
     for x, y in points:  # of a thing thinner than a pixel of the copy
@@ -62,6 +71,15 @@ def _disks(places: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> "np.nda
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     disks = [(rows - row) ** 2 + (columns - column) ** 2 <= (_SEED * max(shape)) ** 2 for row, column in places]
     return np.logical_or.reduce(disks)
+
+
+def _squares(places: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> "np.ndarray":
+    """What is meant where nothing is found."""
+    import numpy as np
+
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    half = _SQUARE * min(shape) / 2
+    return np.logical_or.reduce([(abs(rows - row) <= half) & (abs(columns - column) <= half) for row, column in places])
 
 
 def _lab(colours: "np.ndarray") -> "np.ndarray":
