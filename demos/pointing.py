@@ -99,13 +99,13 @@ def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-def mask_from(marks: Sequence[Region | Stroke], pixels: "np.ndarray") -> "np.ndarray":
-    """All pixels that marks mean, bool `(height, width)`."""
+def regions_from(marks: Sequence[Region | Stroke], height: int, width: int) -> list[Region]:
+    """The regions that marks are, of an image of this size: strokes together are a mask."""
     regions = [mark for mark in marks if not isinstance(mark, Stroke)]
     strokes = [mark for mark in marks if isinstance(mark, Stroke)]
     if strokes:
-        regions.append(Mask(_painted(strokes, *pixels.shape[:2])))
-    return mask_of(regions, pixels)
+        regions.append(Mask(_painted(strokes, height, width)))
+    return regions
 
 
 def _painted(strokes: Sequence[Stroke], height: int, width: int) -> "np.ndarray":
@@ -195,10 +195,13 @@ class Pointing:
         path = self._copy(picture)
         try:
             pixels = load_pixels(path)
-            mask = mask_from(found, pixels)
+            regions = regions_from(found, *pixels.shape[:2])
+            mask = mask_of(regions, pixels)
             drawn = gr.HTML(outline=[turn, *outline(mask)])
             yield drawn, gr.skip(), gr.skip()
-            vector = model.encode_regions(pixels, [Mask(mask)], progress=False)[0]
+            # A model that reads regions itself gets them as they were marked; others the same pixels, found once.
+            meant = regions if "regions" in model.spec.modalities else Mask(mask)
+            vector = model.encode_regions(pixels, [meant], progress=False)[0]
             names = self._names(model, vector, words)
             yield drawn, names, gr.skip()
             places = self._similar(model, gallery, vector, path, count)
@@ -236,7 +239,7 @@ class Pointing:
         found = []
         for row in likeness.argsort(descending=True).tolist():
             picture = gallery.pictures[row]
-            if self._shown(picture) == path:
+            if path in (picture.path, self._shown(picture)):
                 continue
             scores = similarities(model, vector, self._regions(model, gallery, picture))
             best = int(scores.argmax())

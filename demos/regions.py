@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .gallery import Gallery
     from .handlers import Search
 
-PREFERRED = ("coffee.png", "astronaut.png")  # to point at first
+PREFERRED = ("astronaut.png", "coffee.png")  # to point at first: several things to point at
 
 
 @register_demo("regions")

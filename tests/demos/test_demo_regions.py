@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.demos.browser_support import browser, expect, holds, needs_chromium, window_of
 from tests.demos.demo_support import COLOURS, PATIENT, colour_model, colour_photos, folder_pictures, running
+from zoo import Point, build_model
 
 gr = pytest.importorskip("gradio")
 
@@ -17,7 +18,7 @@ from zoo.demos import pointing, regions  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
 from zoo.demos.gallery import embed_pictures  # noqa: E402
 from zoo.demos.handlers import Search  # noqa: E402
-from zoo.demos.pointing import Pointing, Stroke, grid, marks_of, mask_from, outline  # noqa: E402
+from zoo.demos.pointing import Pointing, Stroke, grid, marks_of, outline, regions_from  # noqa: E402
 
 __all__ = ["browser"]
 GREEN, RED, BLUE = (COLOURS[name] for name in ("green", "red", "blue"))
@@ -113,6 +114,20 @@ def test_a_model_without_words_finds_places_only(photos, tmp_path):
     assert places[0][1].endswith("red.png")
 
 
+@pytest.mark.slow
+def test_a_model_that_reads_regions_gets_them_as_they_were_marked(photos, tmp_path, monkeypatch):
+    model, asked = build_model("virtue-test"), []
+    page = Pointing(Search(Models(model), embed_pictures(model, folder_pictures(photos)[:2]), tmp_path))
+    encode = model.encode_regions
+    monkeypatch.setattr(
+        model, "encode_regions", lambda image, some, **o: asked.append(some) or encode(image, some, **o)
+    )
+    _, names, places = answered(page, photos, marks("point", *SQUARES["red"]), "red, blue")
+    assert asked[0] == [[Point.relative(*SQUARES["red"])]]
+    assert len(names["rows"]) == 2
+    assert len(places) == 1, "the other one of two"
+
+
 def test_an_upload_is_turned_upright_and_composited_on_white(page_of, tmp_path):
     folder = page_of.search.visitors.folder()
     scene, exif = scene_of(RED), Image.Exif()
@@ -178,11 +193,11 @@ def test_marks_that_a_page_would_not_send_are_answered_in_words(given, message):
 
 
 def test_strokes_cover_what_they_are_drawn_over():
-    mask = mask_from([Stroke((0.25, 0.5, 0.75, 0.5), 0.1)], np.zeros((100, 200, 3), np.uint8))
+    mask = regions_from([Stroke((0.25, 0.5, 0.75, 0.5), 0.1)], 100, 200)[0].pixels
     rows, columns = np.nonzero(mask)
     assert (columns.min(), columns.max()) == (pytest.approx(30, abs=1), pytest.approx(170, abs=1))
     assert (rows.min(), rows.max()) == (pytest.approx(30, abs=1), pytest.approx(70, abs=1))
-    dot = mask_from([Stroke((0.999, 0.999), 1e-6)], np.zeros((100, 200, 3), np.uint8))
+    dot = regions_from([Stroke((0.999, 0.999), 1e-6)], 100, 200)[0].pixels
     assert dot[99, 199]
 
 
