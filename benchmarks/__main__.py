@@ -25,7 +25,7 @@ LONG += ("region_points", "mini_choices", "near_copies")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"among {', '.join((*QUICK, *LONG))}; default: {', '.join(QUICK)}")
-    parser.add_argument("--folder", type=Path, help="of finetune: where its runs are kept and gone on with")
+    parser.add_argument("--folder", type=Path, help="of finetune and region_training: where runs are kept")
     arguments = parser.parse_args()
     names = arguments.names or QUICK
     for name in names:
@@ -33,7 +33,7 @@ def main() -> int:
             parser.error(f"no benchmark {name!r}; there are {', '.join((*QUICK, *LONG))}")
     sys.argv = sys.argv[:1]
     for name in names:
-        options = {"folder": arguments.folder} if name == "finetune" else {}
+        options = {"folder": arguments.folder} if name in ("finetune", "region_training") else {}
         importlib.import_module(f"benchmarks.{name}").main(**options)
     return 0
 

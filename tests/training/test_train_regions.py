@@ -13,7 +13,9 @@ from zoo.training.rehearsal import rehearse
 from zoo.training.run import Encode, Run
 from zoo.training.trainer import make_feed
 
-from tests.training.train_support import PAINTS, SHAPES, fresh, picture, same_weights
+from tests.tables.test_pack_regions import write_pack
+from tests.training.train_support import PAINTS, SHAPES, fresh, picture, same_weights, without_plots
+from zoo.cli import main
 from zoo.errors import ArgumentError
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
@@ -194,3 +196,16 @@ def test_a_dry_run_has_the_rule_and_the_combiner(tmp_path):
     ]
     facts = rehearse(fresh(), pairs, recipes.composed(batch_size=2, holdout=0.0, combiner=8), device="cpu")
     assert "composed: learning" in facts
+
+
+def test_the_command_trains_on_the_pack_and_keeps_the_rule(tmp_path, monkeypatch):
+    write_pack(tmp_path)
+    write_pack(tmp_path, "val")
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path))
+    without_plots(monkeypatch)
+    out = tmp_path / "run"
+    command = ["train", "pack:regions", "--held-out", "pack:regions", "--recipe", "regions", "--region", "dense"]
+    command += ["--model", "mini-test", "--from-scratch", "--steps", "2", "--log", "none", "--keep-leaks"]
+    assert main([*command, "--out", str(out)]) == 0
+    assert load_model(out).region_rule == Dense()
+    assert "region" in (out / "report.md").read_text("utf-8")

@@ -68,8 +68,9 @@ def regions(**changes: Any) -> Recipe:
         name="regions",
         loss="infonce(temperature=0.05)",
         freeze=("text", "image.encoder"),
-        lr=3e-4,
-        epochs=20.0,
+        lr=1e-4,
+        epochs=5.0,
+        batch_size=256,
         weight_decay=0.0,
     )
     return replace(recipe, **changes)
@@ -77,7 +78,9 @@ def regions(**changes: Any) -> Recipe:
 
 def regions_lora(**changes: Any) -> Recipe:
     """As `regions`, with low-rank adapters in the image tower's backbone: also for towers whose head has no weights."""
-    return replace(regions(name="regions-lora", freeze=("text",), lora=Lora(), lr=1e-3, epochs=3.0), **changes)
+    return replace(
+        regions(name="regions-lora", freeze=("text",), lora=Lora(), lr=1e-3, epochs=3.0, batch_size=64), **changes
+    )
 
 
 def composed(**changes: Any) -> Recipe:

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,19 @@ class Scene:
 
     def shapes(self) -> list[Region]:
         """The regions, in their order: masks, boxes where the pack has none."""
-        if not self.mask:
-            return [Box(*region["box"]) for region in self.regions]
+        return [self.shape(place) for place in range(len(self.regions))]
+
+    def shape(self, place: int) -> Region:
+        """One region by its place."""
+        region = self.regions[place]
+        return Mask(self._numbers == region["mask_value"]) if self.mask else Box(*region["box"])
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        """The number of the region of every pixel; kept, since every region and every epoch asks for it."""
         from PIL import Image
 
-        numbers = np.asarray(Image.open(io.BytesIO(self.mask)))
-        return [Mask(numbers == region["mask_value"]) for region in self.regions]
+        return np.asarray(Image.open(io.BytesIO(self.mask)))
 
 
 def read_scenes(split: str, part: str | None = None) -> list[Scene]:
@@ -90,7 +98,7 @@ class RegionsTable(Table):
         caption = scene.captions[place]
         others = [other for other in dict.fromkeys(scene.captions) if other != caption]
         return Pair(
-            Item(image=scene.image, regions=(scene.shapes()[place],)),
+            Item(image=scene.image, regions=(scene.shape(place),)),
             Item(text=caption),
             negatives=tuple(Item(text=other) for other in others),
             dataset=self.names[self.datasets[row]],
