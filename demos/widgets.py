@@ -43,7 +43,7 @@ CSS = """
 .zoo-results button.thumbnail-lg { background: var(--background-fill-secondary); }
 @media (min-width: 641px) { .zoo-results .grid-wrap { max-height: max(31rem, 72vh); } } /* a phone needs room to scroll past it */
 @media (max-width: 640px) {
-  .tab-container button { padding: 0 3px; font-size: .74rem; }
+  .tab-container button { padding: 0 3px; font-size: .67rem; } /* seven stand side by side */
   #title h1 { font-size: 1.6rem; }
   #title p { font-size: .95rem; }
   .zoo-results .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
