@@ -129,7 +129,7 @@ class Augmentation:
             still and self._any(*_PICTURES) and hasattr(value, "pixels")
         ):  # of a dense rule: an image, and what of it is meant
             return value._replace(pixels=self._picture(value.pixels, luck, still=True))
-        if still and isinstance(value, tuple):  # of an ensemble: several images of one region, changed alike
+        if still and type(value) is tuple:  # of an ensemble: several images of one region, changed alike
             return tuple(self.read(part, item, seed) for part in value)
         if item.image is not None and self._any(*_PICTURES):
             return self._picture(_expect(value, "uint8 (3, H, W) pixels", _is_picture), luck, still=still)
