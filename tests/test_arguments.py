@@ -275,7 +275,7 @@ FINE += [
     (name, "query", value) for name in ("rank", "reranker.rank") for value in WRONG["query"]
 ]  # which may be an input
 FINE += [("encode_regions", "image", value) for value in WRONG["image"]]  # any input, whose own error says what it is
-FINE += [("encode_regions", "region", None)]
+FINE += [("encode_regions", "region", None), ("embed_dataset", "regions", None)]
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
 
@@ -386,7 +386,7 @@ def options_of_numbers() -> list[tuple[str, str, bool]]:
         (command, action.option_strings[-1], action.nargs == 2)
         for command, parser in commands.choices.items()
         for action in parser._actions
-        if action.option_strings and getattr(action.type, "__name__", "existing") not in ("existing", "str")
+        if action.option_strings and getattr(action.type, "__name__", "existing") not in ("existing", "str", "_mask")
     ]
 
 

@@ -67,6 +67,7 @@ def run(code: str, here: Path, environment: dict[str, str]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_package_adds_its_parts_trains_publishes_and_opens_them(loopback_hub: LoopbackHub, tmp_path: Path) -> None:
     loopback_hub.clear()
     site = tmp_path / "site"

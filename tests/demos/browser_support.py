@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +107,8 @@ def place_on_map(page: Any, colour: str) -> dict[str, float]:
         pixels = opened.convert("RGB")
         places = [(x, y) for x in range(0, pixels.width, 7) for y in range(0, pixels.height, 7)]
         mine = [place for place in places if is_colour(pixels.getpixel(place), colour)]
-        x, y = mine[len(mine) // 2]
+        middle = [sum(axis) / len(mine) for axis in zip(*mine, strict=True)]
+        x, y = min(mine, key=lambda place: math.dist(place, middle))  # at its edge a click may be its neighbour's
         box = drawn.bounding_box()
         scale = box["width"] / pixels.width
     assert abs(box["height"] / box["width"] - 720 / 1200) < 0.01, "the map is distorted, clicks would miss"

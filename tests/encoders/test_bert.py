@@ -155,6 +155,7 @@ def test_a_shape_that_nothing_can_be_computed_with_is_refused_at_once(changes: d
         BertText(**{**SHAPE, "max_tokens": 40, **changes})
 
 
+@pytest.mark.slow
 def test_the_packaged_model_reads_texts_without_transformers() -> None:
     """Its import alone takes a second or two, which `zoo search` would wait for at every start."""
     code = "import sys, zoo; zoo.load_model('zoo-mini', device='cpu').encode('a cat'); print(*sys.modules)"

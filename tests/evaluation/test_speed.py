@@ -14,6 +14,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return zoo.build_model("mini-test").save_pretrained(tmp_path_factory.mktemp("speed") / "mini")
 
 
+@pytest.mark.slow
 def test_one_thread_has_a_process_of_its_own(saved: Path) -> None:
     rates = measured_apart(str(saved), 1, images=3, texts=4)
     assert set(rates) - {"MB"} == set(SPEEDS) - {"MB"}

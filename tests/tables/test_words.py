@@ -139,6 +139,7 @@ def test_train_says_how_it_is_read(packs: Path, run: Callable[..., tuple[int, st
     assert re.search(r"query +text +column word\n +positive +text +column meaning", out)
 
 
+@pytest.mark.slow
 def test_of_the_measured_queries_only_names_of_things_occur(pack: Callable[[str], Path]) -> None:
     """What docs/paraphrases.md says: synonyms and classes that WordNet or a train split lists, no description of anything."""
     for needed in ("photos", "emoji", "symbols", "text"):

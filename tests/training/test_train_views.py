@@ -109,6 +109,7 @@ class TestRun:
         learned = last_checkpoint(whole / "checkpoints")["model"]
         assert set(learned) == {"towers.0.head.project.weight", "towers.0.head.project.bias"}
 
+    @pytest.mark.slow
     def test_a_killed_run_goes_on_to_the_same_bits_and_reads_no_image_again(self, whole, copied):
         folder = copied()
         (views,) = checkpoints_in(folder / "views")

@@ -63,14 +63,14 @@ def _mask(text: str) -> "Region":
     from zoo.inputs.masks import MaskFile
     from zoo.inputs.regions import Mask
 
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{path} is no file")
-    return Mask(MaskFile(path))
+    return Mask(MaskFile(Path(text).expanduser()))
 
 
 def check_regions(arguments: argparse.Namespace, images: int) -> None:
-    """Raises ZooError where regions are given and there is not one image that they are of."""
+    """Raises ZooError where regions are given and there is not one image that they are of, or a mask is no file."""
+    files = [getattr(getattr(region, "pixels", None), "source", None) for region in arguments.regions or ()]
+    if missing := [file for file in files if file is not None and not file.is_file()]:
+        raise ZooError(f"--mask: {missing[0]} is no file")
     if arguments.regions and images != 1:
         raise ZooError(
             f"--box, --point, --polygon and --mask are of one image, and there are {images or 'none'}: --image FILE"

@@ -418,7 +418,7 @@ class Embedder(nn.Module):
             warnings.warn(f"{self.spec.name} was trained {trained}; {dim} columns lose accuracy", stacklevel=6)
         return dim
 
-    @checked(dim=optional(whole()))
+    @checked(dim=optional(whole()), regions=flag)
     def fingerprint(
         self, prompt: str | None = None, dim: int | None = None, prompt_name: str | None = None, regions: bool = False
     ) -> dict[str, Any]:
