@@ -18,6 +18,7 @@ LONG = (
     "regions",
     "region_rules",
     "region_training",
+    "region_model",
 )
 LONG += ("region_points", "mini_choices", "near_copies")
 
@@ -25,7 +26,9 @@ LONG += ("region_points", "mini_choices", "near_copies")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"among {', '.join((*QUICK, *LONG))}; default: {', '.join(QUICK)}")
-    parser.add_argument("--folder", type=Path, help="of finetune and region_training: where runs are kept")
+    parser.add_argument(
+        "--folder", type=Path, help="of finetune, region_training and region_model: where runs are kept"
+    )
     arguments = parser.parse_args()
     names = arguments.names or QUICK
     for name in names:
@@ -33,7 +36,7 @@ def main() -> int:
             parser.error(f"no benchmark {name!r}; there are {', '.join((*QUICK, *LONG))}")
     sys.argv = sys.argv[:1]
     for name in names:
-        options = {"folder": arguments.folder} if name in ("finetune", "region_training") else {}
+        options = {"folder": arguments.folder} if name in ("finetune", "region_training", "region_model") else {}
         importlib.import_module(f"benchmarks.{name}").main(**options)
     return 0
 

@@ -19,6 +19,7 @@ from zoo.errors import (
     UnsafeCheckpointError,
 )
 from zoo.formats import check_weights, read_json
+from zoo.formats.changes import lay_over
 from zoo.formats.checks.inside import check_inside
 from zoo.formats.fetching import repository_files
 from zoo.formats.layout import Layout, Opening, layout_named, open_with, recognise
@@ -202,7 +203,7 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
     spec = get_spec(name)
     if spec.packaged:
         with trusting():
-            model = open_folder(_PACKAGED / spec.name, Opening(spec.name, ignore=opening.ignore))
+            model = _open_packaged(spec, opening)
     elif not spec.source and not spec.hub_id:
         raise MissingWeightsError(_unpublished(spec))
     else:
@@ -215,6 +216,18 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
         _check_parts(model, spec)
     model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision)
     return model
+
+
+def _open_packaged(spec: ModelSpec, opening: Opening) -> "Embedder":
+    """A model of the package: from its folder, or the packaged one that it starts from with that folder's tensors laid over it."""
+    if spec.base is not None and is_registered(spec.base) and get_spec(spec.base).packaged:
+        return lay_over(_open_packaged(get_spec(spec.base), opening), _PACKAGED / spec.name)
+    return open_folder(_PACKAGED / spec.name, Opening(spec.name, ignore=opening.ignore))
+
+
+def is_packaged(name: str | Path) -> bool:
+    """Whether a name is that of a model whose weights come with the package."""
+    return not is_folder(name) and is_registered(str(name)) and get_spec(str(name)).packaged
 
 
 def _unpublished(spec: ModelSpec) -> str:
@@ -254,7 +267,7 @@ def is_folder(name: str | Path) -> bool:
 
 def has_revisions(name: str | Path) -> bool:
     """Whether a name is fetched, so that a revision of it can be asked for: no folder, and not packaged with the zoo."""
-    return not is_folder(name) and not (is_registered(str(name)) and get_spec(str(name)).packaged)
+    return not is_folder(name) and not is_packaged(name)
 
 
 def check_revision(name: str | Path, revision: str | None) -> None:

@@ -50,7 +50,7 @@ class Saved(Layout):
         """The model saved there; its description is held to the schema and to the weights before memory is taken."""
         spec, config, header = _checked(folder)
         model = _built(spec, config, str(folder / CONFIG), folder)
-        _fill(model, folder / WEIGHTS, header)
+        fill(model, folder / WEIGHTS, header)
         return model
 
 
@@ -178,7 +178,7 @@ def reopened(folder: Path, saved: "Embedder") -> "Embedder":
 def share_weights(model: "nn.Module", saved: "nn.Module", path: Path, header: dict[str, Entry]) -> None:
     """Gives a model built under `no_parameters` the tensors of the one that was saved, once all of the file are known to be finite."""
     state = saved.state_dict()
-    _fill(model, path, header, state)
+    fill(model, path, header, state)
     mine = dict(saved.named_buffers())
     for name, buffer in list(model.named_buffers()):
         if name not in state and name in mine:  # computed when the model is built, and moved with it afterwards
@@ -223,10 +223,10 @@ def load_weights(model: "nn.Module", path: Path) -> None:
     """
     header = read_header(path)
     check_shapes(model.state_dict(), header, path)
-    _fill(model, path, header)
+    fill(model, path, header)
 
 
-def _fill(
+def fill(
     model: "nn.Module", path: Path, header: dict[str, Entry], shared: "Mapping[str, Tensor] | None" = None
 ) -> None:
     """Every tensor of the file, once it is known to be finite; in its place the one of `shared`, where that is given."""

@@ -1,4 +1,4 @@
-"""zoo-mini: a small dual tower inside the package, works without any network; zoo-mini-v1: what it was at first."""
+"""zoo-mini: a small dual tower in the package, without any network; zoo-mini-region: taught regions; zoo-mini-v1: the first."""
 
 from pathlib import Path
 
@@ -29,16 +29,28 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
     )
 
 
-@register_model(dim=384, params=19_250_984, image_size=192, max_tokens=128, packaged=True, languages=("en",), **FACTS)
-def zoo_mini(spec: ModelSpec) -> Embedder:
+MINI: Facts = {
+    "dim": 384,
+    "params": 19_250_984,
+    "image_size": 192,
+    "max_tokens": 128,
+    "packaged": True,
+    "languages": ("en",),
+    **FACTS,
+}
+
+
+def named_towers(spec: ModelSpec, assets: Path) -> Embedder:
     """An EfficientNet-Lite (Tan and Le, 2019) trained on ImageNet, whose classes' names are part of its head, and three blocks of
     MiniLM (Wang et al., 2020) taught to stand for all six.
+
+    Args:
+        assets: folder of the tokenizer; where there is none the shape is built without.
     """
     from zoo.encoders.pixels import PixelTransform
 
     transform = PixelTransform(spec.image_size, resize="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     image = TimmImage("tf_efficientnet_lite2", transform)
-    assets = WEIGHTS / spec.name
     text = BertText(
         vocab_size=17_992,
         width=spec.dim,
@@ -51,6 +63,18 @@ def zoo_mini(spec: ModelSpec) -> Embedder:
     )
     head = Named(image.width, spec.dim, classes=1000, gain=3.5, temperature=2.0)
     return Embedder(spec, [Tower(image, Cls(), head), Tower(text, Mean(), Identity())])
+
+
+@register_model(**MINI)
+def zoo_mini(spec: ModelSpec) -> Embedder:
+    """The packaged default."""
+    return named_towers(spec, WEIGHTS / spec.name)
+
+
+@register_model(base="zoo-mini", **MINI)
+def zoo_mini_region(spec: ModelSpec) -> Embedder:
+    """zoo-mini whose head learned regions and their captions: the package holds its head's projection, all else is zoo-mini's."""
+    return named_towers(spec, WEIGHTS / "zoo-mini")
 
 
 @register_model(

@@ -126,14 +126,15 @@ def verify(
     """
     import torch
 
-    from zoo.loading import load_model
+    from zoo.loading import is_packaged, load_model
     from zoo.publishing.exports.code import has_only_our_code
     from zoo.publishing.exports.readers import ends_early
 
     folder, left = _fetched(where)
     if folder is not None and folder.is_dir():
         check_links(folder)  # the other libraries look at none
-    model = load_model(folder or where, device="cpu", ignore=ignore)
+    # The folder of a packaged model may hold no more than what it changes of another.
+    model = load_model(where if is_packaged(where) else folder or where, device="cpu", ignore=ignore)
     stored = Certificate.load(folder) if folder else None
     report = Report(model.spec.name, stored is not None)
     goldens = inputs_of(model)
@@ -264,7 +265,7 @@ def _plan(
 
     from zoo.publishing import exports
 
-    served = exports.loaders_of(folder) if folder else ["zoo"]
+    served = (exports.loaders_of(folder) if folder else []) or ["zoo"]  # which opened it
     for loader in loaders or served:
         if loader not in served:
             report.problems.append(f"{loader} does not open {folder or report.name}; it is served: {', '.join(served)}")
