@@ -91,9 +91,7 @@ def launch(
     local = is_loopback(host) and not share
     options: dict[str, Any] = {}
     if "image" in model.spec.modalities:
-        options["models"] = Models(model, downloads=local)
-        options["queries"] = queries
-        options["heif"] = heif
+        options |= {"models": Models(model, downloads=local), "queries": queries, "heif": heif}
         there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
         options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors, **there)
     elif vectors is not None:
