@@ -333,7 +333,8 @@ def test_the_map(visit, served, width):
     holds(page, "map-other", page.locator("#map-note"))
 
 
-@pytest.mark.slow  # at 1280 pixels some machines pick the thumbnail above the clicked one: a fault that is not understood yet
+# Fails where it should: gradio 6.31 misreads clicks on an image that is shown larger than it is (1,200 pixels; so not at 390).
+@pytest.mark.slow
 @widths
 def test_the_map_zoomed(visit, served, width):
     page = visit(width, served.url)
