@@ -57,6 +57,13 @@ ZOOM = """(zoom) => {
     place.style.overflow = 'visible'; place.style.maxHeight = 'none';
   }
   Object.assign(image.style, {maxWidth: 'none', maxHeight: 'none', objectFit: 'contain', height: 'auto', width: zoom * frame.clientWidth + 'px'});
+  // Gradio takes an image that is shown larger than it is for one of its own size: it is given a place that makes its sum come out.
+  image.getBoundingClientRect = () => {
+    const box = Element.prototype.getBoundingClientRect.call(image), scale = box.width / image.naturalWidth, click = window.event;
+    if (scale <= 1 || click?.type !== 'click') return box;
+    const [x, y] = [(click.clientX - box.left) / scale, (click.clientY - box.top) / scale];
+    return new DOMRect(click.clientX - x, click.clientY - y, image.naturalWidth, image.naturalHeight);
+  };
 }"""
 Components = list[gr.components.Component]
 PROGRESS = gr.Progress()

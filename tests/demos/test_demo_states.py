@@ -333,8 +333,6 @@ def test_the_map(visit, served, width):
     holds(page, "map-other", page.locator("#map-note"))
 
 
-# Fails where it should: gradio 6.31 misreads clicks on an image that is shown larger than it is (1,200 pixels; so not at 390).
-@pytest.mark.slow
 @widths
 def test_the_map_zoomed(visit, served, width):
     page = visit(width, served.url)
