@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
 from zoo.files import writing
-from zoo.inputs.image import FORMATS, IMAGE_SUFFIXES, load_pixels
+from zoo.inputs.image import load_pixels
+from zoo.inputs.kinds import FORMATS, IMAGE_SUFFIXES
 
 from .messages import explain
 from .samples import EXAMPLES, SAMPLES, installed

@@ -132,8 +132,7 @@ def known_answers(pairs: Sequence[Pair] | PairTable) -> Answers:
 
 def missing(item: Item) -> list[Path]:
     """The files of an item that are not there."""
-    values = (item.image, item.video, item.audio)
-    return [value for value in values if isinstance(value, Path) and not value.is_file()]
+    return [value for value in item.media if isinstance(value, Path) and not value.is_file()]
 
 
 def _check(pair: Pair) -> None:

@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-Modality = Literal["text", "image", "video", "audio", "regions"]
-MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "regions")
+Modality = Literal["text", "image", "video", "audio", "document", "regions"]
+MODALITIES: tuple[Modality, ...] = ("text", "image", "video", "audio", "document", "regions")

@@ -17,7 +17,8 @@ from tests.serving.serve_support import data_url, form, serving
 from zoo.errors import CorruptImageError, ImageTooLargeError, InputError, NotMediaError, UnreadHeifError, ZooError
 from zoo.inputs import heif
 from zoo.inputs.apart import ImagesApart
-from zoo.inputs.image import kind_of, load_pixels
+from zoo.inputs.image import load_pixels
+from zoo.inputs.kinds import kind_of
 from zoo.inputs.video import load_film
 from zoo.serving import Limits, create_app
 

@@ -291,7 +291,7 @@ class TableSource(SourceFacts):
 
     def _tell(self, value: Any, own: Fence) -> None:
         """Counts the files of the user's own tables, and those that lie elsewhere."""
-        for file in (value.image, value.video, value.audio) if isinstance(value, Item) else (value,):
+        for file in value.media if isinstance(value, Item) else (value,):
             if isinstance(file, Path):
                 self.files += 1
                 self.led_out += own.leaves(file)

@@ -138,7 +138,8 @@ def _picture(find: "Callable[[], Path | bytes | None]", regions: "Callable[[], S
     """
     from PIL import Image
 
-    from zoo.inputs.image import kind_of, load_pixels
+    from zoo.inputs.image import load_pixels
+    from zoo.inputs.kinds import kind_of
     from zoo.inputs.outlines import outlined
     from zoo.inputs.video import load_film
 

@@ -213,10 +213,8 @@ def _json(ranking: Ranking, hits: list[tuple[float, str]]) -> dict[str, Any]:
 
 def _whole(item: "Item") -> str:
     """An item in words: texts and places of files, nothing cut."""
-    values = [item.text, item.image, item.video, item.audio]
-    return " + ".join(
-        f"[{len(value):,} bytes]" if isinstance(value, bytes) else str(value) for value in values if value is not None
-    )
+    values = [*([] if item.text is None else [item.text]), *item.media]
+    return " + ".join(f"[{len(value):,} bytes]" if isinstance(value, bytes) else str(value) for value in values)
 
 
 def _print(rankings: list[Ranking], ranked: list[list[tuple[float, str]]], k: int, many: bool) -> None:

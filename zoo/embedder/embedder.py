@@ -190,7 +190,7 @@ class Embedder(nn.Module):
             hint = f": {why}"
         if item.parts and wanted <= self.spec.modalities:
             hint = "; it does not read parts in an order: encode them apart"
-        files = [str(v) for v in (item.image, item.video, item.audio) if isinstance(v, Path)]
+        files = [str(v) for v in item.media if isinstance(v, Path)]
         named = f" ({', '.join(files)})" if files else ""
         together = " in one item" if len(wanted) > 1 else ""
         return UnsupportedModalityError(

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UnsupportedInputError
-from zoo.inputs.image import is_open_file
 from zoo.inputs.item import Item
+from zoo.inputs.kinds import is_open_file
 
 
 def many_of(inputs: Any) -> Iterable[Any] | None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from zoo.encoders.windows import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
-from zoo.inputs.image import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from zoo.inputs.item import as_item
+from zoo.inputs.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from zoo.similarity import cut, usable
 
 if TYPE_CHECKING:

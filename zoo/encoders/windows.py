@@ -38,8 +38,7 @@ class Pace:
     def weight(self, value: Any) -> float:
         """What an input counts: a text 1."""
         if isinstance(value, Item):  # not by `modalities`, which raises for parts that are none
-            media = (value.image, value.video, value.audio)
-            return self.picture if value.parts or any(part is not None for part in media) else 1
+            return self.picture if value.parts or value.media else 1
         return 1 if isinstance(value, str) else self.picture
 
 

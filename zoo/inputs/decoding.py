@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from zoo.errors import CorruptVideoError, InvalidPixelsError, VideoTooLargeError, ZooError
-from zoo.inputs.image import FORMATS, load_pixels
+from zoo.inputs.image import load_pixels
+from zoo.inputs.kinds import FORMATS
 from zoo.inputs.video import Bounds, check_room, frame_indices
 from zoo.strangers.confined import Answer
 

@@ -60,7 +60,7 @@ class Contents:
 
     def _exact(self, item: Item, stamp: bytes) -> bytes:
         """The key of the content where there are others like it, else the stamp, for which nothing has to be read."""
-        if item.image is None and item.video is None and item.audio is None and not item.parts:
+        if not item.media and not item.parts:
             return stamp
         alike = item_key(item, files="size")
         if alike not in self._first:
@@ -74,7 +74,7 @@ class Contents:
 
 def _names_file(value: Any) -> bool:
     if isinstance(value, Item):
-        value = (value.image, value.video, value.audio, value.parts)
+        value = (*value.media, value.parts)
     return any(map(_names_file, value)) if isinstance(value, list | tuple) else isinstance(value, Path)
 
 

@@ -1,9 +1,6 @@
-"""Files, bytes and arrays → pixels: the only room that knows decoders, and the one that distrusts every byte."""
+"""Images: files, bytes and arrays → pixels; every byte is distrusted."""
 
 import io
-import os
-import stat
-import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,166 +10,31 @@ from zoo.errors import (
     ImageTooLargeError,
     InputError,
     InvalidPixelsError,
-    MissingFileError,
     NotMediaError,
     UnsupportedInputError,
 )
 from zoo.inputs.heif import chosen_way, is_heif, largest_size, open_image
-from zoo.modalities import Modality
+from zoo.inputs.kinds import (
+    FORMATS,
+    describe,
+    head_of,
+    is_open_file,
+    kind_of_head,
+    read_bytes,
+    read_open_file,
+    what_it_looks_like,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 MAX_PIXELS = 64_000_000
-MAX_FILE_BYTES = 512 * 2**20
-# EPS would start Ghostscript, and sixty rare parsers are sixty chances for a bug.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"}
-)
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
-_HEAD = 64
-_READING = threading.Lock()
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (
     "an image that no file opened (its PIL `format` is None) carries an orientation tag, and is turned as it says. If its pixels "
     "are upright already, take the tag away (PIL.ImageOps.exif_transpose turns and takes away), or pass the file"
 )
-
-
-def is_open_file(value: Any) -> bool:
-    """Whether something is a file that was opened to read bytes, a `BytesIO`, or behaves like one."""
-    return callable(getattr(value, "read", None)) and not isinstance(value, io.TextIOBase | Path)
-
-
-def read_open_file(file: Any) -> bytes:
-    """All bytes of an open file, from its beginning where it can go back there.
-
-    Raises:
-        MissingFileError: it is closed or cannot be read. UnsupportedInputError: it gives no bytes.
-        ImageTooLargeError: over 512 MiB.
-    """
-    name = f"{type(file).__name__} {getattr(file, 'name', '')}".strip()
-    try:
-        with _READING:  # one file may stand in a list twice
-            if getattr(file, "seekable", lambda: False)():
-                file.seek(0)
-            content = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise MissingFileError(f"{name} cannot be read: {error}; open it again, in mode 'rb'", what=name) from error
-    if not isinstance(content, bytes | bytearray | memoryview):
-        found = type(content).__name__
-        raise UnsupportedInputError(f"{name} gives {found}, not bytes; open it in mode 'rb'", what=name)
-    if len(content) > MAX_FILE_BYTES:
-        raise ImageTooLargeError(f"{name} has over {MAX_FILE_BYTES // 2**20} MiB; no more are read", what=name)
-    return bytes(content)
-
-
-def kind_of(source: Path | bytes) -> Modality:
-    """The modality of a file or of bytes, told from how they begin and never from the name.
-
-    Raises:
-        MissingFileError: no such regular, readable file. NotMediaError: no media that the zoo knows.
-    """
-    head = head_of(source)
-    kind = _kind_of_head(head)
-    if kind is None:
-        raise NotMediaError(f"{describe(source)} {_what_it_looks_like(head)}", what=describe(source))
-    return kind
-
-
-def _kind_of_head(head: bytes) -> Modality | None:
-    if head[:3] == b"\xff\xd8\xff" or head[:8] == b"\x89PNG\r\n\x1a\n" or head[:4] == b"GIF8" or head[:2] == b"BM":
-        return "image"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "image"
-    if head[:4] == b"RIFF":
-        return {b"WEBP": "image", b"WAVE": "audio", b"AVI ": "video"}.get(head[8:12])  # type: ignore[return-value]
-    if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in (b"avif", b"avis", b"mif1", b"msf1") or is_heif(head):
-            return "image"
-        return "audio" if brand == b"M4A " else "video"
-    if head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3" or head[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):
-        return "audio"
-    if head[:4] == b"\x1a\x45\xdf\xa3" or head[:4] == b"\x00\x00\x01\xba":
-        return "video"
-    return None
-
-
-def _what_it_looks_like(head: bytes) -> str:
-    start = head.lstrip().lower()
-    known = f"; the zoo reads {', '.join(FORMATS)} pictures"
-    if not head:
-        return "is empty (0 bytes)" + known
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "is a web page (HTML), probably a failed download" + known
-    if start.startswith((b"<svg", b"<?xml")):
-        return "is SVG or XML; draw it to PNG first"
-    if start.startswith(b"%pdf"):
-        return "is a PDF; turn its pages into pictures first"
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError:
-        return "holds no media that the zoo knows" + known
-    return "is a text file; read it and pass its text as str" + known
-
-
-def describe(source: Any) -> str:
-    """A short name of a picture's source for messages."""
-    if isinstance(source, Path):
-        return str(source)
-    if isinstance(source, bytes):
-        return f"{len(source)} bytes"
-    shape = getattr(source, "shape", None) or getattr(source, "size", None)
-    return f"{type(source).__name__} {tuple(shape)}" if isinstance(shape, tuple) else type(source).__name__
-
-
-def read_bytes(path: Path) -> bytes:
-    """A regular file's bytes; raises MissingFileError for anything else, ImageTooLargeError above 512 MiB."""
-    size = _regular_size(path)
-    if size > MAX_FILE_BYTES:
-        raise ImageTooLargeError(
-            f"{path} has {size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES // 2**20} are read", what=str(path)
-        )
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MissingFileError(f"{path} cannot be read: {error.strerror or error}", what=str(path)) from error
-
-
-def head_of(source: Path | bytes) -> bytes:
-    """How a file or bytes begin, which tells what they are; raises MissingFileError for no regular, readable file."""
-    if isinstance(source, bytes):
-        return source[:_HEAD]
-    _regular_size(source)
-    try:
-        with source.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError as error:
-        raise MissingFileError(f"{source} cannot be read: {error.strerror or error}", what=str(source)) from error
-
-
-def _regular_size(path: Path) -> int:
-    # Asked before opening: opening a FIFO would wait for ever, a device would never end.
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        if os.path.islink(path):
-            why = f"is a link to {os.readlink(path)}, which does not exist"
-        elif str(path).startswith(("http:/", "https:/")):
-            why = "is a URL, which is never fetched; download it and pass the file"
-        else:
-            reason = getattr(error, "strerror", None) or str(error)
-            missing = isinstance(error, FileNotFoundError)
-            why = f"does not exist (working directory {Path.cwd()})" if missing else f"cannot be opened: {reason}"
-        raise MissingFileError(f"{path} {why}", what=str(path)) from error
-    if stat.S_ISDIR(status.st_mode):
-        raise MissingFileError(f"{path} is a folder; pass its files, or use `zoo embed`", what=str(path))
-    if not stat.S_ISREG(status.st_mode):
-        raise MissingFileError(f"{path} is no regular file (a pipe, socket or device)", what=str(path))
-    return status.st_size
 
 
 def load_pixels(source: Any) -> "np.ndarray":
@@ -223,10 +85,10 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> "np.ndarray"
     """
     from PIL import Image, UnidentifiedImageError
 
-    head = data[:_HEAD]
-    kind, heif = _kind_of_head(head), is_heif(head)
+    head = head_of(data)
+    kind, heif = kind_of_head(head), is_heif(head)
     if kind != "image":
-        found = f"holds {kind}, not a picture" if kind else _what_it_looks_like(head)
+        found = f"holds {kind}, not a picture" if kind else what_it_looks_like(head)
         raise NotMediaError(f"{name} {found}", what=name)
     if heif and (way := chosen_way()):
         return way(data, name)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Batch = dict[str, Tensor]
 
 
+_CONTENTS = ("text", "image", "video", "audio", "document")
+
+
 @dataclass(frozen=True, eq=False)
 class Item:
     """One thing to embed; None means absent.
@@ -28,6 +31,7 @@ class Item:
         image: a file, its bytes, a PIL picture, or an array `(height, width[, channels])`.
         video: a file, its bytes, or frames `(frames, height, width, 3)`.
         audio: a file, its bytes, or a waveform `(samples,)`.
+        document: a PDF, or its bytes; models that read images read its pages.
         regions: what of the image is meant, all together: boxes, points, masks, polygons (`zoo.inputs.regions`).
         instruction: the task in words ("Find the same in blue"), for this item in place of `encode`'s prompt.
         parts: words, pictures and films in the order of a document, each as `as_item` takes it; nothing else stands
@@ -38,14 +42,20 @@ class Item:
     image: "ImageLike | None" = None
     video: Any | None = None
     audio: Any | None = None
+    document: "Path | bytes | None" = None
     regions: Sequence[Region] = ()
     instruction: str | None = None
     parts: Sequence[Any] = ()
 
     @property
+    def media(self) -> tuple[Any, ...]:
+        """Its image, video, audio and document, those that it has."""
+        return tuple(value for name in _CONTENTS[1:] if (value := getattr(self, name)) is not None)
+
+    @property
     def modalities(self) -> frozenset[Modality]:
         """The modalities that are present."""
-        present = {name for name in ("text", "image", "video", "audio") if getattr(self, name) is not None}
+        present = {name for name in _CONTENTS if getattr(self, name) is not None}
         if len(self.regions):
             present.add("regions")
         for part in self.parts:
@@ -78,7 +88,7 @@ def as_item(value: Any) -> Item:
     if isinstance(value, str):
         return Item(text=value)
     if isinstance(value, Path | bytes | bytearray | memoryview) or callable(getattr(value, "read", None)):
-        from zoo.inputs.image import is_open_file, kind_of, read_open_file
+        from zoo.inputs.kinds import is_open_file, kind_of, read_open_file
 
         if isinstance(value, io.TextIOBase):
             raise UnsupportedInputError(
@@ -119,14 +129,14 @@ def _checked(item: Item) -> Item:
             raise UnsupportedInputError(
                 f"{name} is a list, such as {name}=[first, second], not {type(value).__name__}", what=repr(value)[:60]
             )
-    if files := {n: v for n in ("image", "video", "audio") if callable(getattr(v := getattr(item, n), "read", None))}:
-        from zoo.inputs.image import read_open_file
+    if files := {n: v for n in _CONTENTS[1:] if callable(getattr(v := getattr(item, n), "read", None))}:
+        from zoo.inputs.kinds import read_open_file
 
         item = replace(item, **{name: read_open_file(file) for name, file in files.items()})
     if item.parts:
-        if any(value is not None for value in (item.text, item.image, item.video, item.audio)) or len(item.regions):
+        if any(getattr(item, name) is not None for name in _CONTENTS) or len(item.regions):
             raise UnsupportedInputError(
-                "an Item has either parts or a text, image, video or audio; put all of it into parts",
+                "an Item has either parts or a text, image, video, audio or document; put all of it into parts",
                 what="Item(parts=…)",
             )
         parts = [as_item(part) for part in item.parts]
@@ -145,7 +155,9 @@ def _checked(item: Item) -> Item:
         item = replace(item, regions=checked_regions(item.regions))
     if not item.modalities - {"regions"}:
         only = "only an instruction, and nothing that it is about" if item.instruction else "none"
-        raise EmptyItemError(f"an Item needs a text, image, video or audio; this one has {only}", what="Item()")
+        raise EmptyItemError(
+            f"an Item needs a text, image, video, audio or document; this one has {only}", what="Item()"
+        )
     return item
 
 

@@ -39,6 +39,8 @@ def item_key(item: Item, prefix: str = "", *, files: Files = "stamp") -> bytes:
             digest.update(_NONE)
         else:
             _feed(digest, value, files)
+    if item.document is not None:  # so that keys of all other items stay what they were
+        _feed(digest, ("document", item.document), files)
     if item.instruction is not None or item.parts or (prefix and item.modalities != {"text"}):
         # A vision-language model reads the prompt with a picture too; keys of texts stay what they were.
         _feed(digest, item.instruction if item.instruction is not None else prefix, files)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from zoo.errors import CorruptImageError, InvalidRegionError
-from zoo.inputs.image import MAX_PIXELS, load_pixels, read_bytes
+from zoo.inputs.image import MAX_PIXELS, load_pixels
+from zoo.inputs.kinds import read_bytes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,7 +23,8 @@ from zoo.errors import (
 )
 from zoo.inputs.containers import frame_size
 from zoo.inputs.heif import is_heif
-from zoo.inputs.image import MAX_PIXELS, _eight_bits, describe, head_of, kind_of, load_pixels
+from zoo.inputs.image import MAX_PIXELS, _eight_bits, load_pixels
+from zoo.inputs.kinds import describe, head_of, kind_of
 from zoo.strangers.confined import Confined, ConfinedError
 
 if TYPE_CHECKING:

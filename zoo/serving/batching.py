@@ -19,8 +19,9 @@ from zoo.embedder.streaming import forward
 from zoo.encoders.windows import batches
 from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
 from zoo.inputs.heif import Way, decoding, refused
-from zoo.inputs.image import FORMATS, MAX_PIXELS, kind_of
+from zoo.inputs.image import MAX_PIXELS
 from zoo.inputs.item import Item
+from zoo.inputs.kinds import FORMATS, kind_of
 from zoo.serving.limits import Limits, RequestError
 from zoo.similarity import usable
 

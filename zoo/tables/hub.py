@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from zoo.errors import HubError, NoSplitError, TableError
 from zoo.hub import check_listing, hub_call
-from zoo.inputs.image import IMAGE_SUFFIXES
+from zoo.inputs.kinds import IMAGE_SUFFIXES
 from zoo.tables.files import KINDS, PACKED, suffix_of
 from zoo.tables.splits import SPLIT_OF, split_name, split_of_path
 

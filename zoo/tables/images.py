@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.errors import InputError, OutsideError, TableError, UnreadableFolderError
-from zoo.inputs.image import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
+from zoo.inputs.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
 from zoo.tables.fences import Fence
 from zoo.tables.walking import Entry, entries, unread
 

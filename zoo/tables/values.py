@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import BadRowError, InputError, InvalidRegionError, MissingWordError
-from zoo.inputs.image import kind_of
+from zoo.inputs.kinds import kind_of
 from zoo.inputs.region_json import regions_from_json
 from zoo.inputs.regions import Region
 from zoo.tables.cells import is_missing, passage_text

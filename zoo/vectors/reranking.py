@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import InputError, MissingFileError
 from zoo.index import Match
-from zoo.inputs.image import kind_of
 from zoo.inputs.item import Item
+from zoo.inputs.kinds import kind_of
 from zoo.tables.values import is_file
 from zoo.vectors.lookup import Inputs
 

@@ -55,7 +55,8 @@ class ImageReader(VisionReader):
         Raises:
             InputError: it cannot be read. InvalidPixelsError: its shape is none that the model takes.
         """
-        from zoo.inputs.image import describe, load_pixels
+        from zoo.inputs.image import load_pixels
+        from zoo.inputs.kinds import describe
 
         options = dict(getattr(self.processor, "images_kwargs", {}))  # what the processor itself would ask for
         if isinstance(value, Frame):
