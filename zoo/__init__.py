@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo._version import __version__
 from zoo.errors import InputError, ZooError
+from zoo.inputs.drawn import DocumentPage
 from zoo.inputs.item import Item
 from zoo.inputs.regions import Box, Mask, Point, Polygon
 from zoo.registry import build_model, get_spec, list_models, register_model
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box",
+    "DocumentPage",
     "Embedder",
     "Encoded",
     "Hit",

@@ -316,6 +316,30 @@ class VideoTooLargeError(InputError):
     code = "video-too-large"
 
 
+class CorruptDocumentError(InputError):
+    """A PDF that is damaged, cut off, without pages, or made to do harm."""
+
+    code = "corrupt-document"
+
+
+class EncryptedDocumentError(InputError):
+    """A PDF that opens with a password alone."""
+
+    code = "encrypted-document"
+
+
+class DocumentTooLargeError(InputError):
+    """A PDF with more bytes, pages or pixels than is read, or that takes too long to draw."""
+
+    code = "document-too-large"
+
+
+class NoSuchPageError(InputError):
+    """The number of a page that a document does not have; pages are counted from 1."""
+
+    code = "no-such-page"
+
+
 class InvalidPixelsError(InputError):
     """An array that is no picture: wrong shape, NaN, infinite, or an unknown range."""
 

@@ -13,6 +13,7 @@ from zoo.errors import (
     NotMediaError,
     UnsupportedInputError,
 )
+from zoo.inputs.drawn import is_drawn
 from zoo.inputs.heif import chosen_way, is_heif, largest_size, open_image
 from zoo.inputs.kinds import (
     FORMATS,
@@ -40,7 +41,7 @@ _TURNED = (
 def load_pixels(source: Any) -> "np.ndarray":
     """Any picture as upright RGB: uint8 `(height, width, 3)`.
 
-    EXIF orientation is applied, transparency laid on white, 16-bit and float pictures scaled by their range, the
+    A `DocumentPage` is drawn. EXIF orientation is applied, transparency laid on white, 16-bit and float pictures scaled by their range, the
     first frame of an animation and the primary image of a HEIC file taken.
 
     Raises:
@@ -54,6 +55,10 @@ def load_pixels(source: Any) -> "np.ndarray":
         return decode(read_bytes(source), str(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return decode(bytes(source), describe(bytes(source)))
+    if is_drawn(source):
+        from zoo.inputs.document import page_pixels
+
+        return page_pixels(source)
     if is_open_file(source):
         return load_pixels(read_open_file(source))
     if hasattr(source, "getexif") or hasattr(source, "getbands"):

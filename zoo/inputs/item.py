@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import EmptyItemError, InvalidRegionError, UnsupportedInputError
+from zoo.inputs.drawn import is_drawn
 from zoo.inputs.regions import Region, checked_regions
 from zoo.modalities import Modality
 
@@ -28,7 +29,7 @@ class Item:
 
     Args:
         text: words in any language.
-        image: a file, its bytes, a PIL picture, or an array `(height, width[, channels])`.
+        image: a file, its bytes, a PIL picture, an array `(height, width[, channels])`, or a `DocumentPage`.
         video: a file, its bytes, or frames `(frames, height, width, 3)`.
         audio: a file, its bytes, or a waveform `(samples,)`.
         document: a PDF, or its bytes; models that read images read its pages.
@@ -98,7 +99,7 @@ def as_item(value: Any) -> Item:
         value = read_open_file(value) if is_open_file(value) else value
         source = value if isinstance(value, Path) else bytes(value)
         return Item(**{kind_of(source): source})
-    if _is_picture(value):
+    if _is_picture(value) or is_drawn(value):
         return Item(image=value)
     ndim = getattr(value, "ndim", None)
     if ndim in (2, 3) and hasattr(value, "dtype"):

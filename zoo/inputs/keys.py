@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UnsupportedInputError
+from zoo.inputs.drawn import is_drawn
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.masks import MaskFile
 from zoo.inputs.regions import Box, Mask, Point, Polygon
@@ -58,6 +59,9 @@ def _feed(digest: Any, value: Any, files: Files) -> None:
         return
     elif isinstance(value, Path | bytes | bytearray | memoryview):
         parts = _medium(value, files)
+    elif is_drawn(value):
+        _feed(digest, (*value.told(), value.source), files)
+        return
     elif isinstance(value, Box | Point | Polygon):
         told = (type(value).__name__, value.unit, *map(float, value.numbers))  # 1 and 1.0 are one place
         parts = [b"region", repr(told).encode()]

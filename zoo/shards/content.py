@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
+from zoo.inputs.drawn import is_drawn
 from zoo.inputs.item import Item
 from zoo.inputs.keys import KEY_BYTES, item_key
 from zoo.inputs.masks import mask_files
@@ -23,10 +24,15 @@ _DIGEST_BYTES = 16
 def parts_of(value: Any) -> list[tuple[str, str | bytes | Path | tuple[Region, ...]]]:
     """What an input is made of: texts, bytes, files and regions, each with its modality where there are several."""
     if not isinstance(value, Item):
-        return [("", value)]
-    named = ((name, getattr(value, name)) for name in ("text", "image", "video", "audio"))
-    found: list[tuple[str, Any]] = [(name, part) for name, part in named if part is not None]
+        return [_named("", value)]
+    named = ((name, getattr(value, name)) for name in ("text", "image", "video", "audio", "document"))
+    found: list[tuple[str, Any]] = [_named(name, part) for name, part in named if part is not None]
     return [*found, ("regions", tuple(value.regions))] if len(value.regions) else found
+
+
+def _named(name: str, part: Any) -> tuple[str, Any]:
+    """A part with its modality; of a page of a document its file, and which page in the name."""
+    return (" ".join([name, *part.told()]).strip(), part.source) if is_drawn(part) else (name, part)
 
 
 def state_of(value: Any) -> tuple[tuple[int, int], ...]:

@@ -4,7 +4,8 @@ import os
 import platform
 import struct
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 # Numbers of system calls in Linux: (x86_64, aarch64), None where there is none.
 _REFUSED = {
@@ -88,6 +89,21 @@ def allow_seconds(seconds: float) -> None:
     soft = int(used.ru_utime + used.ru_stime + seconds) + 1
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
+
+
+@contextmanager
+def nothing_else_opened() -> Iterator[None]:
+    """Inside, one descriptor more can be had, for the file itself: no second file, no socket, whatever a file makes a decoder try."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _refuse_system_calls() -> bool:
