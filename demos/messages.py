@@ -24,6 +24,9 @@ _REMEDIES = {
     "image-too-large": "That picture is too large: at most 64 megapixels are read. Scale it down and try again.",
     "corrupt-video": "That film is damaged, cut off or of a rare kind. Save it as MP4 (H.264), or try another one.",
     "video-too-large": "That film is too large. Scale it down or cut it, and try again.",
+    "corrupt-audio": "That audio file is damaged, cut off or of a rare kind. Save it as FLAC or WAV, or try another one.",
+    "audio-too-long": "That audio file is too long. Cut it, and try again.",
+    "invalid-audio": "That audio file holds no usable audio: none at all, or values that are no audio. Try another one.",
     "invalid-pixels": "That picture has pixel values that cannot be read. Save it as an ordinary 8-bit JPEG or PNG.",
     "empty-text": "Type a few words first, for example “a red motorbike”.",
     "unreadable-text": (

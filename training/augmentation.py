@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.inputs.item import Item
+from zoo.inputs.waveform import Waveform, as_waveform, mono
 
 from .errors import RecipeError
 from .naming import what_there_is
@@ -110,7 +111,10 @@ class Augmentation:
             film = torch.as_tensor(item.video).movedim(-1, 1)  # (F, H, W, 3) → (F, 3, H, W)
             changed = self._film(film, luck, still=bool(len(item.regions))).movedim(1, -1)
             changes["video"] = changed if isinstance(item.video, Tensor) else changed.numpy()
-        if _is_array(item.audio) and self._any(*_SOUNDS):
+        if (waveform := as_waveform(item.audio)) is not None and self._any(*_SOUNDS):
+            samples = torch.from_numpy(mono(waveform, repr(waveform)))
+            changes["audio"] = Waveform(self._sound(samples, luck), waveform.rate)
+        elif _is_array(item.audio) and self._any(*_SOUNDS):  # of an encoder from outside, which knows its rate
             changed = self._sound(torch.as_tensor(item.audio), luck)
             changes["audio"] = changed if isinstance(item.audio, Tensor) else changed.numpy()
         return replace(item, **changes) if changes else item
@@ -135,7 +139,8 @@ class Augmentation:
             return self._picture(_expect(value, "uint8 (3, H, W) pixels", _is_picture), luck, still=still)
         if item.video is not None and not _is_array(item.video) and self._any("frames", *_PICTURES):
             return self._film(_expect(value, "uint8 (F, 3, H, W) frames", _is_film), luck, still=still)
-        if item.audio is not None and not _is_array(item.audio) and self._any(*_SOUNDS):
+        told = _is_array(item.audio) or as_waveform(item.audio) is not None
+        if item.audio is not None and not told and self._any(*_SOUNDS):
             return self._sound(_expect(value, "float (samples,) waveforms", _is_sound), luck)
         return value
 

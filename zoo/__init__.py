@@ -8,6 +8,7 @@ from zoo.errors import InputError, ZooError
 from zoo.inputs.drawn import DocumentPage
 from zoo.inputs.item import Item
 from zoo.inputs.regions import Box, Mask, Point, Polygon
+from zoo.inputs.waveform import Waveform
 from zoo.registry import build_model, get_spec, list_models, register_model
 from zoo.spec import ModelSpec
 
@@ -40,6 +41,7 @@ __all__ = [
     "Polygon",
     "Reranker",
     "RerankerSpec",
+    "Waveform",
     "ZooError",
     "__version__",
     "build_model",

@@ -340,6 +340,24 @@ class NoSuchPageError(InputError):
     code = "no-such-page"
 
 
+class CorruptAudioError(InputError):
+    """Audio that begins well and cannot be decoded: damaged, cut off, or of a codec that is not known."""
+
+    code = "corrupt-audio"
+
+
+class AudioTooLongError(InputError):
+    """Audio with more samples, or a file with more bytes, than is decoded at once; segments of it can be read."""
+
+    code = "audio-too-long"
+
+
+class InvalidAudioError(InputError):
+    """A waveform that is none: no samples, NaN, infinite, of an unknown shape, range or rate; or a file without an audio track."""
+
+    code = "invalid-audio"
+
+
 class InvalidPixelsError(InputError):
     """An array that is no picture: wrong shape, NaN, infinite, or an unknown range."""
 

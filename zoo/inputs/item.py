@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoo.errors import EmptyItemError, InvalidRegionError, UnsupportedInputError
 from zoo.inputs.drawn import is_drawn
 from zoo.inputs.regions import Region, checked_regions
+from zoo.inputs.waveform import as_waveform
 from zoo.modalities import Modality
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Item:
         text: words in any language.
         image: a file, its bytes, a PIL picture, an array `(height, width[, channels])`, or a `DocumentPage`.
         video: a file, its bytes, or frames `(frames, height, width, 3)`.
-        audio: a file, its bytes, or a waveform `(samples,)`.
+        audio: a file, its bytes, or a `Waveform(samples, rate)`; of a video's file its audio track.
         document: a PDF, or its bytes; models that read images read its pages.
         regions: what of the image is meant, all together: boxes, points, masks, polygons (`zoo.inputs.regions`).
         instruction: the task in words ("Find the same in blue"), for this item in place of `encode`'s prompt.
@@ -76,7 +77,9 @@ class Tokens(NamedTuple):
 
 
 def as_item(value: Any) -> Item:
-    """Any input as an `Item`: `str` is text, `Path` is a media file, pictures and arrays are images, bytes are media.
+    """Any input as an `Item`: `str` is text, `Path` is a media file, images and arrays are images, bytes are media.
+
+    A `Waveform` is audio, and so is what datasets gives for it: {"array", "sampling_rate"}, or a decoder.
 
     Nothing is ever guessed from the letters of a string: "cat.jpg" is a text, `Path("cat.jpg")` a file.
 
@@ -101,6 +104,8 @@ def as_item(value: Any) -> Item:
         return Item(**{kind_of(source): source})
     if _is_picture(value) or is_drawn(value):
         return Item(image=value)
+    if (waveform := as_waveform(value)) is not None:
+        return Item(audio=waveform)
     ndim = getattr(value, "ndim", None)
     if ndim in (2, 3) and hasattr(value, "dtype"):
         return Item(image=value)
@@ -108,7 +113,7 @@ def as_item(value: Any) -> Item:
         shape = tuple(value.shape)
         raise UnsupportedInputError(
             f"an array of shape {shape} is no single picture; pass (height, width), (height, width, channels) or "
-            "(3, height, width), or say what it is: Item(video=frames), Item(audio=waveform), a list of arrays",
+            "(3, height, width), or say what it is: Item(video=frames), Waveform(samples, rate), a list of arrays",
             what=f"array {shape}",
         )
     several = "; frames of a film are Item(video=[…]), words with a picture Item(text=…, image=…)"

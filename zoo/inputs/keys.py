@@ -15,6 +15,7 @@ from zoo.inputs.drawn import is_drawn
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.masks import MaskFile
 from zoo.inputs.regions import Box, Mask, Point, Polygon
+from zoo.inputs.waveform import as_waveform
 
 KEY_BYTES = 16
 _NONE = (4).to_bytes(8, "little") + b"none"
@@ -84,6 +85,8 @@ def _feed(digest: Any, value: Any, files: Files) -> None:
         parts = [b"picture", repr(facts).encode(), value.tobytes()]
     elif hasattr(value, "dtype"):
         parts = [b"array", *_array(value)]
+    elif (waveform := as_waveform(value)) is not None and hasattr(waveform.samples, "dtype"):
+        parts = [b"waveform", str(waveform.rate).encode(), *_array(waveform.samples)]
     else:
         raise UnsupportedInputError(
             f"cannot tell a {type(value).__name__} from another by content; pass a path, bytes or an array",

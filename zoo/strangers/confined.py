@@ -11,9 +11,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -86,7 +87,7 @@ class Confined:
         Args:
             name: what messages call the item. content: bytes, or a file opened to read, which the process gets as such.
             most: bytes of all pieces together; count: how many pieces. Who gives more has lied.
-            seconds: in place of the usual ones; by the clock. cpu_seconds: of the processor, of all threads together; by
+            seconds: in place of the usual ones; by the clock, while a piece is waited for. cpu_seconds: of the processor, of all threads together; by
                 default twice as many.
             request: JSON-able; the function gets it by name.
 
@@ -181,16 +182,31 @@ class _Child:
     ) -> Iterator[tuple[dict[str, Any], bytearray]]:
         late: list[bool] = []
         seconds, cpu_seconds = times
-        timer = threading.Timer(seconds, lambda: (late.append(True), self.process.kill()))
-        timer.daemon = True
-        timer.start()
+        left = [seconds]  # whoever embeds ten hours piece by piece takes his time, and the process waits for him
+
+        @contextmanager
+        def waiting() -> Iterator[None]:
+            timer = threading.Timer(left[0], lambda: (late.append(True), self.process.kill()))
+            timer.daemon = True
+            started = time.monotonic()
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+                left[0] = max(left[0] - (time.monotonic() - started), 0.0)
+
         try:
-            self._send(content, {**request, "name": name}, cpu_seconds)
-            while (piece := self._piece(name, most)) is not None:
+            with waiting():
+                self._send(content, {**request, "name": name}, cpu_seconds)
+                piece = self._piece(name, most)
+            while piece is not None:
                 most, count = most - len(piece[1]), count - 1
                 if count < 0:
                     raise ValueError("more pieces than were asked for")
                 yield piece
+                with waiting():
+                    piece = self._piece(name, most)
         except (OSError, EOFError) as error:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)  # its own status, where it is about to have one
@@ -203,8 +219,6 @@ class _Child:
             if isinstance(error, ZooError):
                 raise
             raise ConfinedError(f"gave no answer ({error})", "lied") from error
-        finally:
-            timer.cancel()
 
     def _send(self, content: bytes | BinaryIO, request: dict[str, Any], cpu_seconds: float) -> None:
         is_file = not isinstance(content, bytes)
