@@ -17,8 +17,8 @@ from zoo.errors import (
     NotMediaError,
     UnsupportedInputError,
 )
-from zoo.inputs.opened import opened
 from zoo.inputs.kinds import describe, head_of, is_open_file, kind_of_head, read_open_file, what_it_looks_like
+from zoo.inputs.opened import opened
 from zoo.inputs.resampling import Segment, resampled
 from zoo.inputs.waveform import LOUDEST, MAX_RATE, MIN_RATE, Waveform, as_waveform, check_rate, length_of, mono
 from zoo.strangers.confined import Confined, ConfinedError
