@@ -22,8 +22,9 @@ _REMEDIES = {
         "That picture is damaged or cut off. Open it in a picture viewer and save it again, or try another one."
     ),
     "image-too-large": "That picture is too large: at most 64 megapixels are read. Scale it down and try again.",
-    "corrupt-video": "That film is damaged, cut off or of a rare kind. Save it as MP4 (H.264), or try another one.",
-    "video-too-large": "That film is too large. Scale it down or cut it, and try again.",
+    "no-frames": "That video ends before the part that was asked for. Choose an earlier part.",
+    "corrupt-video": "That video is damaged, cut off or of a rare kind. Save it as MP4 (H.264), or try another one.",
+    "video-too-large": "That video is too large. Scale it down or cut it, and try again.",
     "corrupt-audio": "That audio file is damaged, cut off or of a rare kind. Save it as FLAC or WAV, or try another one.",
     "audio-too-long": "That audio file is too long. Cut it, and try again.",
     "invalid-audio": "That audio file holds no usable audio: none at all, or values that are no audio. Try another one.",

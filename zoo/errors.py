@@ -281,7 +281,7 @@ class MissingFileError(InputError):
 
 
 class NotMediaError(InputError):
-    """Bytes or a file whose content is no picture, sound or film that the zoo reads."""
+    """Bytes or a file whose content is no image, audio or video that the zoo reads."""
 
     code = "not-media"
 
@@ -293,25 +293,25 @@ class UnreadHeifError(NotMediaError):
 
 
 class CorruptImageError(InputError):
-    """A picture that begins well and cannot be decoded to its end."""
+    """An image that begins well and cannot be decoded to its end."""
 
     code = "corrupt-image"
 
 
 class ImageTooLargeError(InputError):
-    """A picture with more pixels, or a file with more bytes, than is decoded."""
+    """An image with more pixels, or a file with more bytes, than is decoded."""
 
     code = "image-too-large"
 
 
 class CorruptVideoError(InputError):
-    """A film that begins well and cannot be decoded: damaged, cut off, or of a codec that is not known."""
+    """A video that begins well and cannot be decoded: damaged, cut off, or of a codec that is not known."""
 
     code = "corrupt-video"
 
 
 class VideoTooLargeError(InputError):
-    """A film with more pixels, or a file with more bytes, than is decoded."""
+    """A video with more pixels, or a file with more bytes, than is decoded."""
 
     code = "video-too-large"
 
@@ -358,8 +358,14 @@ class InvalidAudioError(InputError):
     code = "invalid-audio"
 
 
+class NoFramesError(InputError):
+    """A segment of a video that begins after its end."""
+
+    code = "no-frames"
+
+
 class InvalidPixelsError(InputError):
-    """An array that is no picture: wrong shape, NaN, infinite, or an unknown range."""
+    """An array that is no image: wrong shape, NaN, infinite, or an unknown range."""
 
     code = "invalid-pixels"
 
@@ -371,7 +377,7 @@ class InvalidRegionError(InputError):
 
 
 class InvalidMediaError(InputError):
-    """A sound or film of a task of mteb that is no waveform or has no known layout of frames."""
+    """Audio or video of a task of mteb that is no waveform or has no known layout of frames."""
 
     code = "invalid-media"
 
@@ -389,7 +395,7 @@ class InvalidTextError(InputError):
 
 
 class TooManyTokensError(InputError):
-    """An item whose pictures and films alone are longer than the model reads."""
+    """An item whose images and videos alone are longer than the model reads."""
 
     code = "too-many-tokens"
 

@@ -7,7 +7,7 @@ import pytest
 
 import zoo
 from tests.bulk.bulk_support import make_pictures, open_source, quarantined, stored
-from tests.inputs.test_films import avi, numbered
+from tests.inputs.test_videos import avi, numbered
 from zoo.bulk import embed_dataset
 from zoo.errors import TableError
 

@@ -480,8 +480,8 @@ def test_a_picture_that_cannot_be_read_stands_as_its_reason_on_the_page(tmp_path
 
 
 def test_a_video_stands_as_one_of_its_frames_on_the_page(tmp_path):
-    pytest.importorskip("decord")
-    from tests.inputs.test_films import avi, numbered
+    pytest.importorskip("av")
+    from tests.inputs.test_videos import avi, numbered
     from zoo.cli._page import _picture
 
     (tmp_path / "a.avi").write_bytes(avi(numbered(5)))

@@ -16,7 +16,7 @@ from tests.every import standing_for
 from zoo import errors
 from zoo.embedder.streaming import is_out_of_memory
 from zoo.encoders.sequence.processor import LEAST_VERSION, check_version
-from zoo.inputs import video as films
+from zoo.inputs import video as videos
 from zoo.inputs.item import Item
 from zoo.registry import get_spec, list_models
 
@@ -93,13 +93,13 @@ def test_a_picture_of_more_than_64_megapixels(model: zoo.Embedder) -> None:
         (Item(image=Path("/no/such.png")), errors.MissingFileError, "does not exist"),
         (Item(video=b"\0\0\0\x18ftypmp42broken"), errors.CorruptVideoError, "damaged"),
         (Item(video=[]), errors.InvalidPixelsError, "no frames"),
-        (Item(video=film(0)), errors.InvalidPixelsError, "no film"),
+        (Item(video=film(0)), errors.InvalidPixelsError, "no video"),
         (Item(video=[picture(20, 20), picture(30, 20)]), errors.InvalidPixelsError, "one size"),
     ],
 )
 def test_a_bad_item_stops_no_other(model: zoo.Embedder, item: Item, error: type, said: str) -> None:
     good = [Item(text="a cat"), Item(image=picture(60, 40), text="the same"), Item(video=film(2))]
-    pytest.importorskip("decord")
+    pytest.importorskip("av")
     found = list(model.encode_stream([*good[:2], item, good[2]]))
     assert [type(one.error) for one in found] == [type(None), type(None), error, type(None)]
     assert said in str(found[2].error)
@@ -109,10 +109,10 @@ def test_a_bad_item_stops_no_other(model: zoo.Embedder, item: Item, error: type,
         model.encode([item])
 
 
-def test_a_film_without_decord(model: zoo.Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.inputs.test_films import avi, numbered
+def test_a_video_without_pyav(model: zoo.Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.inputs.test_videos import avi, numbered
 
-    monkeypatch.setattr(films, "_has_decord", lambda: False)
+    monkeypatch.setattr(videos, "_has_pyav", lambda: False)
     with pytest.raises(errors.ZooError, match=r"embedding-zoo\[video\]"):
         model.encode(Item(video=avi(numbered(3))))
     assert model.encode(Item(video=film(2))).isfinite().all()  # arrays need none

@@ -213,7 +213,7 @@ def test_lists_of_frames_are_read_as_qwen_vl_utils_reads_them(
 
 def test_a_file_is_resized_once(encoders: dict[str, SequenceEncoder], tmp_path: Path) -> None:
     """Its frames as decord gives them to qwen-vl-utils, and as here: even in number, no multiples of 64."""
-    from tests.inputs.test_films import avi
+    from tests.inputs.test_videos import avi
 
     pytest.importorskip("decord")
     (tmp_path / "film.avi").write_bytes(avi(film(2, 57, 70, 44), fps=10))

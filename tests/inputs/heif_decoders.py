@@ -72,24 +72,27 @@ def says_no_size(data: bytes, name: str, **options: Any) -> Answer:
     return [({"height": "1", "width": [1]}, b"abc")]
 
 
-def _film(height: int, width: int, times: int, *frames: bytes) -> Answer:
-    yield {"total": 3, "fps": 1.0, "height": height, "width": width}, np.zeros(times)
+def _video(height: int, width: int, times: int, *frames: bytes) -> Answer:
+    yield (
+        {"total": 3, "fps": 1.0, "height": height, "width": width},
+        np.arange(times).tobytes() + np.zeros(times).tobytes(),
+    )
     yield from (({}, frame) for frame in frames)
 
 
 def fewer_frames(data: int, name: str, **options: Any) -> Answer:
-    """A film of three frames, of which one comes."""
-    return _film(1, 1, 3, b"abc")
+    """A video of three frames, of which one comes."""
+    return _video(1, 1, 3, b"abc")
 
 
 def other_frames(data: int, name: str, **options: Any) -> Answer:
     """Frames of another size than is said."""
-    return _film(2, 2, 3, b"abc", b"abc", b"abc")
+    return _video(2, 2, 3, b"abc", b"abc", b"abc")
 
 
 def vast_frames(data: int, name: str, **options: Any) -> Answer:
     """A size for which nobody has memory."""
-    return _film(10**6, 10**6, 3)
+    return _video(10**6, 10**6, 3)
 
 
 def reaches_out(data: bytes, name: str, **options: Any) -> Answer:

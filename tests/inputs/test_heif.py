@@ -19,7 +19,7 @@ from zoo.inputs import heif
 from zoo.inputs.apart import ImagesApart
 from zoo.inputs.image import load_pixels
 from zoo.inputs.kinds import kind_of
-from zoo.inputs.video import load_film
+from zoo.inputs.video import load_video
 from zoo.serving import Limits, create_app
 
 HEAD = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf"
@@ -152,8 +152,8 @@ def test_a_model_and_a_folder_read_it_like_the_png(tmp_path):
     assert [name for name, error in walk_images(tmp_path) if not error] == ["b.heic", "named-nothing"]
     vectors = zoo.build_model("image-test").encode([upright(), tmp_path / "b.heic"])
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
-    with pytest.raises(NotMediaError, match="no film"):
-        load_film(tmp_path / "b.heic")
+    with pytest.raises(NotMediaError, match="no video"):
+        load_video(tmp_path / "b.heic")
 
 
 # ---- Hostile bytes

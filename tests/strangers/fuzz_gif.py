@@ -1,4 +1,4 @@
-"""Mutations of a GIF of three frames, read as an image and as a film."""
+"""Mutations of a GIF of three frames, read as an image and as a video."""
 
 from pathlib import Path
 from random import Random
@@ -6,7 +6,7 @@ from random import Random
 from tests.strangers.fuzz import mutated
 from tests.strangers.videos import gif
 from zoo.inputs.image import load_pixels
-from zoo.inputs.video import load_film
+from zoo.inputs.video import load_video
 
 GOOD = gif(16, 12, 3, drawn=16)
 
@@ -17,9 +17,9 @@ def prepare(folder: Path) -> None:
 
 
 def opens(folder: Path) -> None:
-    """As an image, then as a film."""
+    """As an image, then as a video."""
     load_pixels(folder / "animation.gif")
-    load_film(folder / "animation.gif")
+    load_video(folder / "animation.gif")
 
 
 def change(folder: Path, random: Random) -> None:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from tests.strangers.fuzz import mutated
 from tests.strangers.videos import mp4
-from zoo.inputs.video import load_film
+from zoo.inputs.video import load_video
 from zoo.tables.pack_files import packs_folder
 
 
@@ -22,16 +22,16 @@ GOOD = _good()
 
 def prepare(folder: Path) -> None:
     """One file."""
-    (folder / "film.mp4").write_bytes(GOOD)
+    (folder / "video.mp4").write_bytes(GOOD)
 
 
 def opens(folder: Path) -> None:
     """Three frames of it."""
-    load_film(folder / "film.mp4", frames=3)
+    load_video(folder / "video.mp4", frames=3)
 
 
 def change(folder: Path, random: Random) -> None:
     """One file again, changed: mostly the boxes, which in these clips stand at either end."""
     at = GOOD.index(b"moov") - 4
     changed = GOOD[:at] + mutated(GOOD[at:], random) if random.random() < 0.8 else mutated(GOOD, random)
-    (folder / "film.mp4").write_bytes(changed)
+    (folder / "video.mp4").write_bytes(changed)

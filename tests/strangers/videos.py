@@ -114,22 +114,22 @@ def webp() -> bytes:
     return chunk(b"RIFF", b"WEBP" + chunk(b"VP8X", canvas) + chunk(b"ANIM", bytes(6)))
 
 
-NO_FILM = "is no film that the zoo reads"
-DAMAGED = "is damaged|holds no film|not to RGB"
+NO_VIDEO = "is no video that the zoo reads"
+DAMAGED = "is damaged|holds no video|has no frames|is cut off|not to RGB"
 TOO_LARGE = "has frames of|is too much work|megapixels"
-# name → (content for a port, what the error says).
+# name → (content for a port, what the error says; "" where its one frame is read, and the rest left alone).
 CONTENTS: dict[str, tuple[Callable[[int], bytes], str]] = {
-    "playlist": (lambda port: PLAYLIST.format(port=port).encode(), NO_FILM),
-    "concat": (lambda port: CONCAT.format(port=port).encode(), NO_FILM),
-    "session": (lambda port: SESSION.format(port=port).encode(), NO_FILM),
-    "dash": (lambda port: DASH.format(port=port).encode(), NO_FILM),
-    "matroska-session": (lambda port: EBML + b"\x81\n\n" + SESSION.format(port=port).encode() + b"\n" * 3000, NO_FILM),
-    "matroska-playlist": (lambda port: EBML + b"\x81\n" + PLAYLIST.format(port=port).encode(), NO_FILM),
-    "mp4-session": (lambda port: b"aaaaftypisom\n" + SESSION.format(port=port).encode() + b"\n" * 3000, NO_FILM),
-    "mp4-dash": (lambda port: b"\n<a>ftypisom" + DASH.format(port=port).encode(), NO_FILM),
-    "matroska-other": (lambda port: matroska(b"other"), NO_FILM),
-    "avi-playlist": (lambda port: avi(subtitle=PLAYLIST.format(port=port).encode()), DAMAGED),
-    "avi-session": (lambda port: avi(subtitle=SESSION.format(port=port).encode()), DAMAGED),
+    "playlist": (lambda port: PLAYLIST.format(port=port).encode(), NO_VIDEO),
+    "concat": (lambda port: CONCAT.format(port=port).encode(), NO_VIDEO),
+    "session": (lambda port: SESSION.format(port=port).encode(), NO_VIDEO),
+    "dash": (lambda port: DASH.format(port=port).encode(), NO_VIDEO),
+    "matroska-session": (lambda port: EBML + b"\x81\n\n" + SESSION.format(port=port).encode() + b"\n" * 3000, NO_VIDEO),
+    "matroska-playlist": (lambda port: EBML + b"\x81\n" + PLAYLIST.format(port=port).encode(), NO_VIDEO),
+    "mp4-session": (lambda port: b"aaaaftypisom\n" + SESSION.format(port=port).encode() + b"\n" * 3000, NO_VIDEO),
+    "mp4-dash": (lambda port: b"\n<a>ftypisom" + DASH.format(port=port).encode(), NO_VIDEO),
+    "matroska-other": (lambda port: matroska(b"other"), NO_VIDEO),
+    "avi-playlist": (lambda port: avi(subtitle=PLAYLIST.format(port=port).encode()), ""),
+    "avi-session": (lambda port: avi(subtitle=SESSION.format(port=port).encode()), ""),
     "mp4-url": (lambda port: mp4(reference=b"url \0\0\0\0http://127.0.0.1:%d/x\0" % port), "in another file"),
     "mp4-urn": (lambda port: mp4(reference=b"urn \0\0\0\0file:///etc/passwd\0"), "in another file"),
     "mp4-alias": (lambda port: mp4(reference=b"alis\0\0\0\0" + bytes(160)), "in another file"),

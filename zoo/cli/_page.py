@@ -141,13 +141,13 @@ def _picture(find: "Callable[[], Path | bytes | None]", regions: "Callable[[], S
     from zoo.inputs.image import load_pixels
     from zoo.inputs.kinds import kind_of
     from zoo.inputs.outlines import outlined
-    from zoo.inputs.video import load_film
+    from zoo.inputs.video import load_video
 
     try:
         if (source := find()) is None:
             return f"{_GONE}the table that held this picture is not there any more</p>"
-        film = kind_of(source) == "video"
-        pixels = load_film(source, frames=1).frames[0] if film else load_pixels(source)
+        video = kind_of(source) == "video"
+        pixels = load_video(source, frames=1).frames[0] if video else load_pixels(source)
         picture = Image.fromarray(outlined(pixels, regions(), SIDE))
     except ZooError as error:  # also where a video needs a library that is not here
         return f"{_GONE}{html.escape(str(error))}</p>"

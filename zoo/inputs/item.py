@@ -36,7 +36,7 @@ class Item:
         document: a PDF, or its bytes; models that read images read its pages.
         regions: what of the image is meant, all together: boxes, points, masks, polygons (`zoo.inputs.regions`).
         instruction: the task in words ("Find the same in blue"), for this item in place of `encode`'s prompt.
-        parts: words, pictures and films in the order of a document, each as `as_item` takes it; nothing else stands
+        parts: words, pictures and videos in the order of a document, each as `as_item` takes it; nothing else stands
             beside them. Only models that read one sequence take them (VLM2Vec-style).
     """
 
@@ -116,7 +116,7 @@ def as_item(value: Any) -> Item:
             "(3, height, width), or say what it is: Item(video=frames), Waveform(samples, rate), a list of arrays",
             what=f"array {shape}",
         )
-    several = "; frames of a film are Item(video=[…]), words with a picture Item(text=…, image=…)"
+    several = "; frames of a video are Item(video=[…]), words with a picture Item(text=…, image=…)"
     raise UnsupportedInputError(
         f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL picture, an array or zoo.Item"
         + several * isinstance(value, list | tuple),

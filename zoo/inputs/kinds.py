@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import ImageTooLargeError, MissingFileError, NotMediaError, UnsupportedInputError
+from zoo.inputs.containers import form_of, tracks_of
 from zoo.inputs.drawn import is_drawn
 from zoo.inputs.heif import is_heif
 from zoo.modalities import Modality
@@ -18,7 +19,26 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"}
 )
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".qt",
+        ".3gp",
+        ".3g2",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".divx",
+        ".mpg",
+        ".mpeg",
+        ".mpe",
+        ".m1v",
+        ".m2v",
+    }
+    | {".vob", ".mts", ".m2ts", ".flv", ".f4v", ".wmv", ".asf", ".ogv"}
+)
 AUDIO_SUFFIXES = frozenset(
     {
         ".wav",
@@ -74,6 +94,8 @@ def read_open_file(file: Any) -> bytes:
 def kind_of(source: Path | bytes) -> Modality:
     """The modality of a file or of bytes, told from how they begin and never from the name.
 
+    A container that may hold either is video where it has a track of that, or does not say, else audio.
+
     Raises:
         MissingFileError: no such regular, readable file. NotMediaError: no media that the zoo knows.
     """
@@ -81,6 +103,10 @@ def kind_of(source: Path | bytes) -> Modality:
     kind = kind_of_head(head)
     if kind is None:
         raise NotMediaError(f"{describe(source)} {what_it_looks_like(head)}", what=describe(source))
+    if kind in ("video", "audio") and form_of(head) and not _is_apple_audio(head):
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            tracks = tracks_of(file)
+        kind = "video" if "video" in tracks else "audio" if tracks else kind
     return kind
 
 
@@ -91,17 +117,21 @@ def kind_of_head(head: bytes) -> Modality | None:
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "image"
     if head[:4] == b"RIFF":
-        return {b"WEBP": "image", b"WAVE": "audio", b"AVI ": "video"}.get(head[8:12])  # type: ignore[return-value]
+        return {b"WEBP": "image", b"WAVE": "audio", b"AVI ": "video", b"CDXA": "video"}.get(head[8:12])  # type: ignore[return-value]
     if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in (b"avif", b"avis", b"mif1", b"msf1") or is_heif(head):
+        if head[8:12] in (b"avif", b"avis", b"mif1", b"msf1") or is_heif(head):
             return "image"
-        return "audio" if brand in (b"M4A ", b"M4B ") else "video"
+        return "audio" if _is_apple_audio(head) else "video"
     if _is_audio(head):
         return "audio"
-    if head[:4] == b"\x1a\x45\xdf\xa3" or head[:4] == b"\x00\x00\x01\xba":
+    if form_of(head):
         return "video"
     return "document" if b"%PDF-" in head else None
+
+
+def _is_apple_audio(head: bytes) -> bool:
+    """Music and books of Apple, whose images (covers, chapters) are no video though they stand in a track of that."""
+    return head[4:8] == b"ftyp" and head[8:12] in (b"M4A ", b"M4B ", b"M4P ")
 
 
 def _is_audio(head: bytes) -> bool:

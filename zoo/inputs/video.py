@@ -1,4 +1,4 @@
-"""Films → frames: files, bytes, arrays and lists of pictures; which frames of a film a model reads."""
+"""Videos → frames: files, bytes, arrays and lists of images; which frames of a video a model reads."""
 
 import math
 import os
@@ -16,35 +16,37 @@ from zoo.errors import (
     InputError,
     InvalidPixelsError,
     MissingFileError,
+    MissingPackageError,
     NotMediaError,
     UnsupportedInputError,
     VideoTooLargeError,
-    ZooError,
 )
-from zoo.inputs.containers import frame_size
+from zoo.inputs.containers import look
 from zoo.inputs.heif import is_heif
 from zoo.inputs.image import MAX_PIXELS, _eight_bits, load_pixels
 from zoo.inputs.kinds import describe, head_of, kind_of
+from zoo.inputs.sampling import Choice, Sampling
 from zoo.strangers.confined import Confined, ConfinedError
 
 if TYPE_CHECKING:
     import numpy as np
 
 MAX_FILE_BYTES = 2 * 2**30
-MAX_FILM_PIXELS = 1_000_000_000
+MAX_VIDEO_PIXELS = 1_000_000_000
 """Of all the frames that are taken, together: 3 GB in memory."""
 MAX_DRAWN_PIXELS = 4_000_000_000
 """Of all the frames of an animation, taken or not: each is drawn over the one before."""
+MAX_FRAMES = 4_500_000
+"""Of a file, taken or not: ten hours of 120 a second."""
 _MEMORY = 4 * 2**30  # bytes of address space: the libraries, and the sixteen frames of 8K that a decoder holds
-# Of the processor, for one film: 8 frames of an 8K film of ten seconds take 50. By the clock, on a busy machine, thrice as long.
+# Of the processor, for one video: 8 frames of an 8K video of ten seconds take 50. By the clock, on a busy machine, thrice as long.
 _SECONDS, _SECONDS_A_FRAME, _PATIENCE = 40.0, 2.5, 3
 _MOST_PROCESSES = 16
 _IN_MEMORY = 64 * 2**20  # bytes that are given to a decoder without the way through a disk
-_SEARCH_BEYOND = 64  # frames of the film for each that is taken; key frames are usually up to 250 apart
 
 
-class Film(NamedTuple):
-    """Some frames of a film.
+class Video(NamedTuple):
+    """Some frames of a video.
 
     Attributes:
         frames: uint8 `(frames, height, width, 3)`, RGB, upright. seconds: `(frames,)` when each is shown, NaN where the
@@ -59,42 +61,61 @@ class Film(NamedTuple):
     total: int
 
 
-def load_film(source: Any, *, frames: int = 8, fps: float = 0.0, name: str = "") -> Film:
-    """Some frames of a film; the others are not kept, and in long films not decoded either.
+def load_video(
+    source: Any,
+    *,
+    frames: int = 8,
+    fps: float = 0.0,
+    sampling: Sampling = "uniform",
+    start: float = 0.0,
+    seconds: float = 0.0,
+    name: str = "",
+) -> Video:
+    """Some frames of a video; the others are not kept, and where they are not needed for those not decoded either.
 
-    Files and bytes are read by decord (MP4, QuickTime, Matroska, WebM, AVI, MPEG; rotation is applied), animated GIF,
-    WebP, AVIF and PNG by Pillow, in a process with limits on memory and time that reaches no other file. May be called from many threads at once; each call uses one. Of a WebM, AVI or MPEG
-    that was cut off, the frames that are there are the film; a cut-off MP4 is an error. In long films (over 64 frames
-    for each that is taken) whose groups of pictures are open, a frame may be off by three or so, as in decord itself.
+    Files and bytes are read by PyAV (MP4, QuickTime, 3GP, Matroska, WebM, AVI, MPEG-1 and 2, MPEG-TS, FLV, WMV, Ogg), animated
+    GIF, WebP, AVIF and PNG by Pillow, in a process with limits on memory and time that reaches no other file. May be called
+    from many threads at once; each call uses one.
+
+    Frames are those that a player shows: what an MP4 was trimmed of is not among them, rotation is applied (to a quarter of a
+    circle), transparency is composited on white. Frames of interlaced video are both their fields, woven; pixels that are not
+    square are not stretched; a video whose size changes is scaled to that of the first frame that is taken; of HDR the eight
+    upper bits are taken. Of a WebM, AVI or MPEG that was cut off, the frames that are there are the video; a cut-off MP4 is an
+    error, and so is damage in what the taken frames need.
 
     Args:
         source: a `Path`, bytes, an array or tensor `(frames, height, width, 1|3|4)` or `(frames, 1|3|4, height, width)`
-            with the ranges of `load_pixels`, or a list of pictures of one size, each as `load_pixels` takes it.
-        frames: how many are taken, evenly spread; with `fps` at most so many. A shorter film gives each frame once.
+            with the ranges of `load_pixels`, or a list of images of one size, each as `load_pixels` takes it.
+        frames: how many are taken, evenly spread; with `fps` at most so many. A shorter video gives each frame once.
         fps: frames a second that are taken, see `frame_indices`. Sources without times are spread evenly instead.
-        name: what messages call the film; by default the path, the size or the shape.
+        sampling: "uniform" takes of all frames; "keyframes" of those alone that are decoded without any other one, which costs
+            least and has no rate. Frames of animations, arrays and lists are all key frames.
+        start, seconds: the segment of the video that frames are taken of: those that begin to be shown in it, or else the one
+            that is shown meanwhile; 0 seconds is to the end. Sources without times have none.
+        name: what messages call the video; by default the path, the size or the shape.
 
     Raises:
-        InputError: the subclass says whether the film is missing, no film, damaged or too large.
-        ZooError: decord is not installed. ValueError: `frames` or `fps` is no such number.
+        InputError: the subclass says whether the video is missing, no video, damaged, too large, or has no such segment.
+        MissingPackageError: PyAV is not installed. ValueError: a number that makes no sense.
     """
-    if frames < 1 or not 0 <= fps < math.inf:
-        raise ValueError(f"a film is read by at least 1 frame and a rate of 0 or more, not {frames} at {fps}")
+    choice = Choice(frames, fps, sampling, start, seconds)
 
-    def choose(total: int, rate: float) -> "np.ndarray":
-        return frame_indices(total, frames, fps, rate)
+    def choose(total: int) -> "np.ndarray":
+        import numpy as np
+
+        return choice.indices(np.full(total, np.nan), np.ones(total, bool), 0.0, name)
 
     if isinstance(source, bytes | bytearray | memoryview):
         source = bytes(source)
     name = name or describe(source)
     if isinstance(source, list | tuple):
-        return _from_pictures(source, choose, name)
+        return _from_images(source, choose, name)
     if hasattr(source, "ndim") and hasattr(source, "dtype"):
         return _from_array(source, choose, name)
     if not isinstance(source, Path | bytes):
         given = f"the string {source[:60]!r}" if isinstance(source, str) else type(source).__name__
         raise UnsupportedInputError(
-            f"a film was given as {given}; pass pathlib.Path, bytes, frames or a list of pictures", what=given
+            f"a video was given as {given}; pass pathlib.Path, bytes, frames or a list of images", what=given
         )
     try:
         kind = kind_of(source)
@@ -102,69 +123,49 @@ def load_film(source: Any, *, frames: int = 8, fps: float = 0.0, name: str = "")
             raise NotMediaError("a HEIC/HEIF image, of which one frame is read: Item(image=...)")
     except NotMediaError as error:
         raise NotMediaError(
-            f"{name} is no film that the zoo reads (MP4, MOV, MKV, WebM, AVI, MPEG, animated GIF, WebP, PNG)", what=name
+            f"{name} is no video that the zoo reads (MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, animated GIF, WebP, PNG)",
+            what=name,
         ) from error
     if kind not in ("video", "image"):
-        raise NotMediaError(f"{name} holds {kind}, not a film", what=name)
+        raise NotMediaError(f"{name} holds {kind}, not a video", what=name)
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if size > MAX_FILE_BYTES:
         raise VideoTooLargeError(
             f"{name} has {size / 2**30:.1f} GiB; at most {MAX_FILE_BYTES // 2**30} are read: cut it", what=name
         )
-    return _from_stream(source, kind, frames, fps, choose, name)
+    return _from_stream(source, kind, choice, name)
 
 
-def frame_indices(total: int, frames: int, fps: float = 0.0, rate: float = 0.0) -> "np.ndarray":
-    """Which frames of a film are taken: int64, rising, none twice.
-
-    Evenly spread, they are `linspace(0, total - 1, frames)` cut to whole numbers (VLM2Vec's `sample_frames` in
-    src/utils/vision_utils/vision_utils.py; all frames of a shorter film, as its `process_video_frames`). At `fps`, they
-    are as many as `smart_nframes` of qwen-vl-utils (vision_process.py) says, at least 4, at most `frames` and an even
-    number, at `linspace(0, total - 1, n)` rounded. Other than there, a film of one frame gives that.
-
-    Args:
-        total: frames of the film. frames: how many, or with `fps` at most how many. rate: the film's own, 0 if unknown.
-    """
-    import numpy as np
-
-    if fps and rate:
-        count = int(min(max(total / rate * fps, 4), frames - frames % 2, total)) // 2 * 2
-        return np.linspace(0, total - 1, count or 1).round().astype(np.int64)
-    return np.linspace(0, total - 1, min(frames, total)).astype(np.int64)
-
-
-_Choose = Callable[[int, float], "np.ndarray"]
+_Choose = Callable[[int], "np.ndarray"]
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a film may hold: pixels of a frame, of all taken frames, of all frames of an animation; and beyond how many frames
-    for each that is taken decord searches.
-    """
+    """What a video may hold: pixels of a frame, of all taken frames, of all frames of an animation; and frames of a file."""
 
     pixels: int
-    film_pixels: int
+    video_pixels: int
     drawn_pixels: int
-    search_beyond: int
+    frames: int
 
 
 def _bounds() -> Bounds:
-    return Bounds(MAX_PIXELS, MAX_FILM_PIXELS, MAX_DRAWN_PIXELS, _SEARCH_BEYOND)
+    return Bounds(MAX_PIXELS, MAX_VIDEO_PIXELS, MAX_DRAWN_PIXELS, MAX_FRAMES)
 
 
 def check_room(count: int, height: int, width: int, bounds: Bounds, name: str) -> None:
     """Raises VideoTooLargeError where `count` frames of this size are more than is read."""
-    if height * width > bounds.pixels or count * height * width > bounds.film_pixels:
+    if height * width > bounds.pixels or count * height * width > bounds.video_pixels:
         raise VideoTooLargeError(
             f"{name} has frames of {width}x{height} pixels; at most {bounds.pixels / 1e6:.0f} megapixels in one and "
-            f"{bounds.film_pixels / 1e6:.0f} in the {count} that are read: scale it down, or read fewer frames",
+            f"{bounds.video_pixels / 1e6:.0f} in the {count} that are read: scale it down, or read fewer frames",
             what=name,
         )
 
 
 @cache
-def _has_decord() -> bool:
-    return find_spec("decord") is not None
+def _has_pyav() -> bool:
+    return find_spec("av") is not None
 
 
 @cache
@@ -173,31 +174,30 @@ def _decoders() -> Confined:
     return Confined("zoo.inputs.decoding:decoded", memory=_MEMORY, processes=min(max(count, 2), _MOST_PROCESSES))
 
 
-def _from_stream(source: Path | bytes, kind: str, frames: int, fps: float, choose: _Choose, name: str) -> Film:
-    """A film's file or bytes, decoded in a process of its own: what kills it costs one film."""
+def _from_stream(source: Path | bytes, kind: str, choice: Choice, name: str) -> Video:
+    """A video's file or bytes, decoded in a process of its own: what kills it costs one video."""
     bounds = _bounds()
-    seconds = _SECONDS + _SECONDS_A_FRAME * frames
+    seconds = _SECONDS + _SECONDS_A_FRAME * choice.frames
     with _opened(source) as file:
-        size = frame_size(file, name) if kind == "video" else None
-        if size:
-            check_room(1, size[1], size[0], bounds, name)
-        if kind == "video" and not _has_decord():
-            raise ZooError("films need decord: pip install 'embedding-zoo[video]'")
+        found = look(file, name) if kind == "video" else None
+        if found and found.size:
+            check_room(1, found.size[1], found.size[0], bounds, name)
+        if kind == "video" and not _has_pyav():
+            raise MissingPackageError("videos need PyAV: pip install 'embedding-zoo[video]'")
         pieces = _decoders().pieces(
             name,
             file,
-            most=3 * MAX_FILM_PIXELS + 8 * frames,
-            count=frames + 1,
+            most=2 * (3 * MAX_VIDEO_PIXELS + 16 * choice.frames),  # once more from the beginning
+            count=2 * (choice.frames + 1),
             seconds=_PATIENCE * seconds,
             cpu_seconds=seconds,
-            kind=kind,
-            frames=frames,
-            fps=fps,
-            size=size,
+            form=found.form if found else "",
+            choice=asdict(choice),
+            size=found.size if found else None,
             bounds=asdict(bounds),
         )
         try:
-            return _received(pieces, choose, bounds, name)
+            return _received(pieces, choice, bounds, name)
         except ConfinedError as error:
             if error.reason in ("late", "memory"):
                 raise VideoTooLargeError(
@@ -225,74 +225,87 @@ def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
             yield file
         return
     in_memory = hasattr(os, "memfd_create") and len(source) < _IN_MEMORY
-    with os.fdopen(os.memfd_create("film"), "w+b") if in_memory else tempfile.TemporaryFile(prefix="zoo-film-") as file:
+    with (
+        os.fdopen(os.memfd_create("video"), "w+b") if in_memory else tempfile.TemporaryFile(prefix="zoo-video-") as file
+    ):
         file.write(source)
         file.flush()
         yield file
 
 
-def _received(pieces: Iterator[tuple[dict[str, Any], bytearray]], choose: _Choose, bounds: Bounds, name: str) -> Film:
-    """The pieces as a film; the process, which a crafted film may have taken over, is believed nothing."""
+def _received(pieces: Iterator[tuple[dict[str, Any], bytearray]], choice: Choice, bounds: Bounds, name: str) -> Video:
+    """The pieces as a video; the process, which a crafted video may have taken over, is believed nothing."""
+    video, taken = None, 0
+    for facts, content in pieces:
+        if "total" in facts:  # what came before is void
+            video, taken = _begun(facts, content, choice, bounds, name), 0
+            continue
+        if video is None:
+            raise ConfinedError("gave no facts of a video", "lied")
+        if taken == len(video.frames) or len(content) != video.frames[0].size:
+            raise ConfinedError("gave other frames than it says", "lied")
+        video.frames[taken].ravel()[:] = content
+        taken += 1
+    if video is None or taken < len(video.frames):
+        raise ConfinedError("gave fewer frames than it says", "lied")
+    return video
+
+
+def _begun(facts: dict[str, Any], content: bytearray, choice: Choice, bounds: Bounds, name: str) -> Video:
+    """A video without its frames yet."""
     import numpy as np
 
-    facts, times = next(pieces, ({}, bytearray()))
     total, fps, height, width = (facts.get(key) for key in ("total", "fps", "height", "width"))
     whole = all(isinstance(value, int) and 0 < value < 2**40 for value in (total, height, width))
     if not whole or not isinstance(fps, float | int) or not 0 <= fps < math.inf:
-        raise ConfinedError("gave no facts of a film", "lied")
-    indices = choose(total, fps)
-    check_room(len(indices), height, width, bounds, name)
-    seconds = np.frombuffer(times, np.float64) if len(times) == 8 * len(indices) else None
-    frames = np.empty((len(indices), height, width, 3), np.uint8)
-    taken = 0
-    for _, content in pieces:
-        if len(content) != height * width * 3 or taken == len(indices):
-            raise ConfinedError("gave other frames than it says", "lied")
-        frames[taken] = np.frombuffer(content, np.uint8).reshape(height, width, 3)
-        taken += 1
-    if seconds is None or taken < len(indices) or np.isinf(seconds).any():
-        raise ConfinedError("gave fewer frames or times than it says", "lied")
-    return Film(frames, seconds, indices, float(fps), total)
+        raise ConfinedError("gave no facts of a video", "lied")
+    count = len(content) // 16
+    indices, seconds = np.frombuffer(content[: 8 * count], np.int64), np.frombuffer(content[8 * count :], np.float64)
+    rising = (np.diff(indices) > 0).all() and 0 < count <= choice.frames and 0 <= indices[0] <= indices[-1] < total
+    if len(content) != 16 * count or not rising or np.isinf(seconds).any():
+        raise ConfinedError("gave no numbers or times of frames", "lied")
+    check_room(count, height, width, bounds, name)
+    return Video(np.empty((count, height, width, 3), np.uint8), seconds, indices, float(fps), total)
 
 
-def _stacked(pictures: Iterator["np.ndarray"], indices: "np.ndarray", name: str) -> "np.ndarray":
-    """Frames side by side, put in place as they come, so that no film is held twice."""
+def _stacked(images: Iterator["np.ndarray"], indices: "np.ndarray", name: str) -> "np.ndarray":
+    """Frames side by side, put in place as they come, so that no video is held twice."""
     import numpy as np
 
     frames = None
-    for place, picture in enumerate(pictures):
+    for place, image in enumerate(images):
         if frames is None:
-            check_room(len(indices), *picture.shape[:2], _bounds(), name)
-            frames = np.empty((len(indices), *picture.shape), np.uint8)
-        if picture.shape != frames.shape[1:]:
+            check_room(len(indices), *image.shape[:2], _bounds(), name)
+            frames = np.empty((len(indices), *image.shape), np.uint8)
+        if image.shape != frames.shape[1:]:
             raise InvalidPixelsError(
-                f"{name}: frame {indices[place]} has {picture.shape[1]}x{picture.shape[0]} pixels and frame {indices[0]} "
-                f"{frames.shape[2]}x{frames.shape[1]}; all frames of a film have one size",
+                f"{name}: frame {indices[place]} has {image.shape[1]}x{image.shape[0]} pixels and frame {indices[0]} "
+                f"{frames.shape[2]}x{frames.shape[1]}; all frames of a video have one size",
                 what=name,
             )
-        frames[place] = picture
+        frames[place] = image
     return frames
 
 
-def _from_pictures(pictures: Sequence[Any], choose: _Choose, name: str) -> Film:
+def _from_images(images: Sequence[Any], choose: _Choose, name: str) -> Video:
     import numpy as np
 
-    if not pictures:
+    if not images:
         raise InvalidPixelsError(f"{name} has no frames", what=name)
-    indices = choose(len(pictures), 0.0)
+    indices = choose(len(images))
 
     def loaded() -> Iterator["np.ndarray"]:
         for index in indices.tolist():
             try:
-                yield load_pixels(pictures[index])
+                yield load_pixels(images[index])
             except InputError as error:
-                error.args = (f"frame {index} of the film: {error}",)
+                error.args = (f"frame {index} of the video: {error}",)
                 raise
 
-    return Film(_stacked(loaded(), indices, name), np.full(len(indices), np.nan), indices, 0.0, len(pictures))
+    return Video(_stacked(loaded(), indices, name), np.full(len(indices), np.nan), indices, 0.0, len(images))
 
 
-def _from_array(array: Any, choose: _Choose, name: str) -> Film:
+def _from_array(array: Any, choose: _Choose, name: str) -> Video:
     import numpy as np
 
     is_tensor = hasattr(array, "detach")
@@ -300,9 +313,9 @@ def _from_array(array: Any, choose: _Choose, name: str) -> Film:
     first, last = (len(shape) == 4 and shape[axis] in (1, 3, 4) for axis in (1, 3))
     if not (first or last) or not all(shape):
         raise InvalidPixelsError(
-            f"{name} is no film; expected (frames, height, width, 1|3|4) or (frames, 1|3|4, height, width)", what=name
+            f"{name} is no video; expected (frames, height, width, 1|3|4) or (frames, 1|3|4, height, width)", what=name
         )
-    indices = choose(len(array), 0.0)
+    indices = choose(len(array))
     chosen = array[indices.tolist()]
     if is_tensor:
         chosen = chosen.detach().cpu()
@@ -312,4 +325,4 @@ def _from_array(array: Any, choose: _Choose, name: str) -> Film:
     # The range of all frames together: a black frame of 0..255 would read as one of 0..1.
     chosen = _eight_bits(chosen, name)
     frames = _stacked(map(load_pixels, chosen), indices, name)
-    return Film(frames, np.full(len(indices), np.nan), indices, 0.0, len(array))
+    return Video(frames, np.full(len(indices), np.nan), indices, 0.0, len(array))

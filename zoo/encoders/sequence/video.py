@@ -50,10 +50,10 @@ class VideoReader(VisionReader):
         """
         if not self.as_images:
             return None
-        from zoo.inputs.video import load_film
+        from zoo.inputs.video import load_video
 
-        film = load_film(value, frames=self.limits.frames, fps=self.limits.fps)
-        return [("image", Frame(frame)) for frame in film.frames]
+        video = load_video(value, frames=self.limits.frames, fps=self.limits.fps)
+        return [("image", Frame(frame)) for frame in video.frames]
 
     def read(self, value: Any) -> Medium:
         """A video, its frames decoded and resized.
@@ -63,15 +63,15 @@ class VideoReader(VisionReader):
         """
         from transformers.video_utils import VideoMetadata
 
-        from zoo.inputs.video import load_film
+        from zoo.inputs.video import load_video
 
-        film = load_film(value, frames=self.limits.frames, fps=self.limits.fps)
-        frames = torch.from_numpy(film.frames).permute(0, 3, 1, 2)
+        video = load_video(value, frames=self.limits.frames, fps=self.limits.fps)
+        frames = torch.from_numpy(video.frames).permute(0, 3, 1, 2)
         # Frames without times are shown two a second, as qwen-vl-utils has it for lists of frames.
-        rate, total = film.fps or 2.0, film.total if film.fps else len(frames)
-        indices = film.indices.tolist() if film.fps else list(range(len(frames)))
+        rate, total = video.fps or 2.0, video.total if video.fps else len(frames)
+        indices = video.indices.tolist() if video.fps else list(range(len(frames)))
         size = f"{frames.shape[3]}x{frames.shape[2]}"
-        listed, fitted = not film.fps and self.limits.pre_resize, self._fits
+        listed, fitted = not video.fps and self.limits.pre_resize, self._fits
         try:
             if listed:
                 frames = self._listed(frames)
@@ -88,7 +88,7 @@ class VideoReader(VisionReader):
                 **({"do_resize": False} if fitted and not self.limits.twice else {}),
             )
         except ValueError as error:
-            raise InvalidPixelsError(f"a film of {size} pixels is none for this model: {error}; crop it") from error
+            raise InvalidPixelsError(f"a video of {size} pixels is none for this model: {error}; crop it") from error
         place = self.processor.replace_video_token(dict(inputs), 0)
         tensors = {name: t for name, t in inputs.items() if isinstance(t, Tensor)}
         times = self.setup.backbone.video_times(self.part, total, rate, len(indices))
