@@ -69,6 +69,8 @@ WRONG: dict[str, list[Any]] = {
     "truncation": [5, "left", object()],
     "region": [5, "red-circle", ["dense"], object()],
     "rule": [5, "red-circle", None, object()],
+    "against": [5, "video", ["image"], object()],
+    "target": [5, "video", ["image"], None, object()],
     "image": [5, "a text", None, object()],
     "regions": [5, "box", None, object()],
     "inputs": ["one text", 5, None, Path("a"), {"a": 1}, object()],
@@ -144,6 +146,7 @@ FACTS: dict[str, list[Any]] = {
     "similarity": [5, None, "euclidean"],
     "attention": [5, "none"],
     "recipe": [5, None],
+    "targets": ["image", 5, None, [5]],
 }
 # Not walked: what is an object of the zoo's own, or of any type.
 FREE = {"self", "texts", "options", "limits", "facts", "app", "columns"}
@@ -195,6 +198,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
             {"image": np.zeros((9, 9, 3), np.uint8), "regions": []},
         ),
         "with_region_rule": (zoo.build_model("image-test").with_region_rule, {"rule": "dense"}),
+        "with_against": (zoo.build_model("fgclip2-test").with_against, {"target": "regions"}),
         "similarity": (model.similarity, {"a": vectors, "b": vectors}),
         "rank": (model.rank, {"query": vectors[0], "documents": vectors}),
         "role": (model.role, {"role": "query"}),
@@ -240,6 +244,7 @@ NAMES = [
         "encode_stream",
         "encode_regions",
         "with_region_rule",
+        "with_against",
         "similarity",
         "rank",
         "role",
@@ -275,6 +280,7 @@ FINE += [
     (name, "query", value) for name in ("rank", "reranker.rank") for value in WRONG["query"]
 ]  # which may be an input
 FINE += [("encode_regions", "image", value) for value in WRONG["image"]]  # any input, whose own error says what it is
+FINE += [("load_model", "against", "video")]  # of a model that is not there to be asked
 FINE += [("encode_regions", "region", None), ("embed_dataset", "regions", None)]
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]

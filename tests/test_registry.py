@@ -319,8 +319,10 @@ def test_forward_gives_unit_vectors(name, models):
 
 
 # LLaVA takes the states before CLIP's last layer, and SigLIP's before its last norm; what is behind them is only carried. VIRTUE's
-# SAM stays as it is. TIPSv2's mask token is of its masked training.
-BEHIND_FEATURES = re.compile(r"vision_tower\..*(post_layernorm|layers\.2)\.|segmenter\.sam\.|embeddings\.mask_token$")
+# SAM stays as it is. TIPSv2's mask token is of its masked training. FG-CLIP 2's other heads are for regions and other texts.
+BEHIND_FEATURES = re.compile(
+    r"vision_tower\..*(post_layernorm|layers\.2)\.|segmenter\.sam\.|embeddings\.mask_token$|^towers\.\d\.encoder\.(dense|first|rest|long_head|region_head)\."
+)
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -66,6 +66,7 @@ def _rule(name: str, value: Any) -> "RegionRule":
     ignore=texts,
     truncation=optional(one_of("text", "reference")),
     region=optional(_rule),
+    against=optional(text),
 )
 def load_model(
     name_or_path: str | Path,
@@ -79,6 +80,7 @@ def load_model(
     ignore: Sequence[str] = (),
     truncation: 'Literal["text", "reference"] | None' = None,
     region: "RegionRule | str | None" = None,
+    against: str | None = None,
 ) -> "Embedder":
     """A model with its weights, ready to `encode`.
 
@@ -100,6 +102,7 @@ def load_model(
             authors' code does. Vectors differ; fingerprints too.
         region: how regions of images are read where no encoder reads them, a rule of `zoo.regions` or its name: "masked-crop" (the
             default), "dense", "dense-hd", "ensemble".
+        against: what texts are to be compared with, of a model whose texts have a vector for each (`ModelSpec.targets`).
 
     Raises:
         ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
@@ -116,6 +119,8 @@ def load_model(
     known = like or (name_or_path if isinstance(name_or_path, str) else "")
     if truncation is not None and is_registered(known):
         _truncated(get_spec(known), truncation)  # refused before anything is fetched
+    if against is not None and is_registered(known):
+        get_spec(known).check_target(against)
     device = torch.device(device or best_device())
     if dtype == "auto":
         from zoo.precision import fastest_dtype
@@ -137,6 +142,8 @@ def load_model(
                 tower.encoder.format = model.spec.format
     if region is not None:
         model = model.with_region_rule(region)
+    if against is not None:
+        model.against = against
     return model.to(device=device, dtype=dtype or torch.float32).eval()
 
 

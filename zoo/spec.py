@@ -37,7 +37,7 @@ CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("pooling", "projection", "adapter", "recipe"), text),
     **dict.fromkeys(("revision", "base", "paper", "default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
-    **dict.fromkeys(("modalities", "languages"), texts),
+    **dict.fromkeys(("modalities", "languages", "targets"), texts),
     **dict.fromkeys(("prompts", "roles"), named_texts),
     "dim": whole(),
     "dims": wholes,
@@ -86,6 +86,8 @@ class ModelSpec:
             keeps its norm; "maxsim", of one unit vector per token (late interaction).
         attention: whether a text backbone's tokens see each other "causal" or "bidirectional", where the checkpoint's own
             files do not say it; None where they do.
+        targets: what a text of it may be compared with, the usual one first, where each has another vector of a text ("image",
+            "regions"); () for all models whose texts have one vector.
         recipe: what makes its weights, where they are published nowhere: `zoo train --recipe <this>`; "" for all others.
 
     Raises:
@@ -120,6 +122,7 @@ class ModelSpec:
     similarity: Similarity = "cosine"
     attention: Attention | None = None
     recipe: str = ""
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for fact, check in CHECKS.items():
@@ -146,6 +149,7 @@ class ModelSpec:
         object.__setattr__(self, "modalities", frozenset(self.modalities))
         object.__setattr__(self, "dims", tuple(self.dims))
         object.__setattr__(self, "languages", tuple(self.languages))
+        object.__setattr__(self, "targets", tuple(self.targets))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
         object.__setattr__(self, "roles", MappingProxyType(dict(self.roles)))
         self._check_prompts()
@@ -175,6 +179,17 @@ class ModelSpec:
             )
         if wrong := [code for code in self.languages if not re.fullmatch(r"[a-z]{2,3}|multilingual", code)]:
             raise ValueError(f"{self.name}: a language is an ISO 639-1 code or multilingual, not {wrong[0]!r}")
+
+    def check_target(self, target: str) -> None:
+        """Raises ArgumentError where texts of the model are not made to be compared with this in particular (`targets`)."""
+        if not self.targets:
+            raise ArgumentError(
+                f"against={target!r:.40}: a text of {self.name} has one vector, for any target; leave it out"
+            )
+        if target not in self.targets:
+            raise ArgumentError(
+                f"against={target!r:.40} is no target of texts of {self.name}; write one of {', '.join(map(repr, self.targets))}"
+            )
 
     @property
     def languages_in_words(self) -> str:
@@ -220,8 +235,12 @@ class ModelSpec:
                 del facts[name]
         if self.similarity == "cosine":
             del facts["similarity"]
-        facts["roles"], facts["languages"] = dict(self.roles), list(self.languages)
-        for name in ("roles", "languages"):
+        facts["roles"], facts["languages"], facts["targets"] = (
+            dict(self.roles),
+            list(self.languages),
+            list(self.targets),
+        )
+        for name in ("roles", "languages", "targets"):
             if not facts[name]:
                 del facts[name]
         if self.default_prompt_name is None and "default" not in self.prompts:

@@ -78,6 +78,7 @@ def _rule(name: str, value: Any) -> "RegionRule":
     separator=optional(text),
     allow_outside=flag,
     region=optional(_rule),
+    against=optional(text),
     progress=flag_or_function,
     say=optional(function),
 )
@@ -108,6 +109,7 @@ def embed_dataset(
     allow_outside: bool = False,
     regions: "Finder | Proposer | str | Path | None" = None,
     region: "RegionRule | str | None" = None,
+    against: str | None = None,
     progress: bool | Progress = True,
     say: Callable[[str], None] | None = None,
 ) -> BulkReport:
@@ -143,6 +145,7 @@ def embed_dataset(
         regions: of a source of images, embed regions in their place, each for itself: "grid" (10 boxes an image), "grid:3" (59), a
             .json file of boxes, or a `zoo.bulk.finders.Finder`. Beside the vectors are then `regions`, `x0`, `y0`, `x1`, `y1`, `area`.
         region: how regions are read, by a finder or by a column of the table, as of `load_model`; by default the model's own rule.
+        against: what texts are compared with, as in `encode`.
         say: is told before the work, in a line each, what was decided: the column, the encoding, files that are not read.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
@@ -167,6 +170,7 @@ def embed_dataset(
     with settings_to_ignore(ignore, opened) as settings:
         embedder = _opened(model, device, settings, opened.columns)
     embedder = embedder if region is None else embedder.with_region_rule(region)
+    embedder = embedder if against is None else embedder.with_against(against)
     need_one_vector(embedder.spec, "a folder of vectors")
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
@@ -176,6 +180,10 @@ def embed_dataset(
     _check_together(embedder, data)
     if region is not None and "regions" not in data.kind:
         raise ArgumentError(f"region is how regions are read, and {data.path} has none; leave it out, or say regions")
+    if against is not None and "text" not in data.kind.split("+"):
+        raise ArgumentError(
+            f"against is what texts are compared with, and {data.path} has none in its inputs; leave it out"
+        )
     for note in data.notes if say is not None else ():
         say(note)
     asked = _asked(embedder, data, prompt, prompt_name)

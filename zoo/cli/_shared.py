@@ -139,7 +139,7 @@ def add_vector_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
-    """`--prompt` or `--prompt-name`."""
+    """`--prompt` or `--prompt-name`, and `--against`."""
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument(
         "--prompt",
@@ -148,6 +148,16 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     )
     prompt.add_argument(
         "--prompt-name", metavar="NAME", help="a prompt of the model by its name, such as query (zoo show NAME)"
+    )
+    add_against_option(parser)
+
+
+def add_against_option(parser: argparse.ArgumentParser) -> None:
+    """`--against`, wherever a model embeds texts."""
+    parser.add_argument(
+        "--against",
+        metavar="TARGET",
+        help="what texts are compared with, of a model that has a vector of a text for each, such as regions (zoo show NAME)",
     )
 
 
@@ -199,8 +209,8 @@ def open_model(arguments: argparse.Namespace) -> "Embedder":
     from zoo.loading import load_model
 
     with waiting(f"loading {arguments.model}"):
-        rule = getattr(arguments, "region", None)
-        model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore, region=rule)
+        options = {name: getattr(arguments, name, None) for name in ("region", "against")}
+        model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore, **options)
     dim = getattr(arguments, "dim", None)
     if dim is not None and dim > model.spec.dim:
         raise ZooError(f"--dim {dim}: {model.spec.name} gives vectors of {model.spec.dim} columns")
@@ -329,8 +339,12 @@ def open_made_by(arguments: argparse.Namespace, folder: Path, manifest: Mapping[
     try:
         with waiting(f"loading {arguments.model or made_by}"):
             name = source(arguments.model) if arguments.model else made_by
-            rule = manifest["fingerprint"].get("region")
-            return load_model(name, device=arguments.device, ignore=arguments.ignore, region=rule)
+            made = manifest["fingerprint"]
+            model = load_model(name, device=arguments.device, ignore=arguments.ignore, region=made.get("region"))
+            places = "regions" in manifest["source"]["kind"] and "regions" in model.spec.targets
+            if target := getattr(arguments, "against", None) or ("regions" if places else made.get("against")):
+                model.against = target
+            return model
     except ZooError as error:
         if arguments.model:
             raise

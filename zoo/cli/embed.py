@@ -131,6 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
             allow_outside=arguments.allow_outside,
             regions=arguments.regions,
             region=arguments.region,
+            against=arguments.against,
             say=None if arguments.quiet or arguments.json else _say,
             progress=_progress(arguments.quiet),
         )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.cli._regions import add_region_options, check_regions, to_json, told
 from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
 from zoo.cli._shared import (
+    add_against_option,
     add_model_options,
     add_outside,
     check_output,
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of picture and words together: 0 the words alone, 1 the picture alone (default: the model's own rule)",
     )
+    add_against_option(parser)
     add_region_options(parser)
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 
-from zoo.cli._shared import DEFAULT_MODEL, add_device, open_model, port, positive
+from zoo.cli._shared import DEFAULT_MODEL, add_against_option, add_device, open_model, port, positive
 from zoo.errors import ZooError
 from zoo.inputs.heif import check_library
 
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cors", action="append", default=[], metavar="ORIGIN", help="let this web page's scripts call; repeat"
     )
+    add_against_option(parser)
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-items", type=positive, metavar="N", help="of one request (default: 2048)")
     limits.add_argument("--max-body-mb", type=positive, metavar="MB", help="of one request (default: 32)")

@@ -82,6 +82,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "picture": f"{spec.image_size} x {spec.image_size} pixels" if spec.image_size else None,
         "text": f"up to {spec.max_tokens:,} tokens" if spec.max_tokens else None,
         "languages": spec.languages_in_words,
+        "text against": ", ".join(spec.targets) or None,
         "licence": spec.license + (" (non-commercial only)" if spec.non_commercial else ""),
         "from": (arguments.name if opened else "")
         or spec.source

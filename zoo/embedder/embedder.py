@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -12,22 +12,23 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, vectors, whole
+from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, text, vectors, whole
 from zoo.arguments import dtype as dtype_of
 from zoo.embedder.describing import described, elsewhere, names_of
 from zoo.embedder.fused import FusedTower, disjoint
 from zoo.embedder.given import is_vectors, many_of
+from zoo.embedder.refusing import unsupported
 from zoo.embedder.regional import RegionTower, regional, regions_of
-from zoo.embedder.streaming import Encoded, EvalMode, progress_bar, stream
+from zoo.embedder.streaming import Encoded, EvalMode, kept, packed, progress_bar, stream
 from zoo.embedder.tower import Tower, heads_hash
-from zoo.errors import ArgumentError, InputError, UnsupportedInputError, UnsupportedModalityError
+from zoo.errors import ArgumentError, UnsupportedInputError
 from zoo.fusion import WeightedSum, refusal
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.regions import Region
 from zoo.prompts import Role, for_role, name_for, text_of
 from zoo.regions import MaskedCrop, RegionRule, is_default, rule_of
 from zoo.regions import described as described_rule
-from zoo.similarity import PRECISIONS, Precision, check_precision, quantize, similarity
+from zoo.similarity import PRECISIONS, Precision, check_precision, similarity
 from zoo.spec import Calibration, LogitScale, ModelSpec
 
 
@@ -143,6 +144,29 @@ class Embedder(nn.Module):
         self._region_rule = rule
 
     @property
+    def against(self) -> str | None:
+        """What the vectors of its texts are made to be compared with, one of `spec.targets`; None for all other models, whose texts
+        have one vector. Set by name: `model.against = "regions"`.
+
+        Raises:
+            ArgumentError: set to no target of the model.
+        """
+        return next((tower.encoder.against for tower in self.towers if tower.encoder.targets), None)
+
+    @against.setter
+    def against(self, target: str) -> None:
+        self.spec.check_target(target)
+        self.towers = nn.ModuleList(tower.aimed(target) for tower in self.towers)
+
+    @checked(target=text)
+    def with_against(self, target: str) -> "Embedder":
+        """The same model, its weights shared, whose texts are compared with something else; raises as `against`."""
+        other = copy(self)
+        other._modules = dict(self._modules)  # else it would have its towers in common with this one
+        other.against = target
+        return other
+
+    @property
     def readers(self) -> tuple[Tower | RegionTower | FusedTower, ...]:
         """All that items can go to: the towers, after them the routes for regions, then those over several of all these that the
         rule of fusion offers."""
@@ -177,34 +201,7 @@ class Embedder(nn.Module):
         for position, route in enumerate(self._over_towers(), len(self.towers)):
             if route.encoder.takes(wanted, ordered):
                 return position
-        raise self._unsupported(item, wanted)
-
-    def _unsupported(self, item: Item, wanted: Set[str]) -> UnsupportedModalityError:
-        offered = [t.encoder.reads for t in self.readers if "regions" in wanted or "regions" not in t.encoder.reads]
-        reads = " or ".join("+".join(sorted(each)) for each in offered)
-        hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
-        if "regions" in wanted:
-            whys = [self._region_rule.refusal(tower) for tower in self.towers if "image" in tower.encoder.reads]
-            hint = f": {why}" if (why := next(filter(None, whys), "")) else ""
-        if why := self._refusal(wanted):
-            hint = f": {why}"
-        if item.parts and wanted <= self.spec.modalities:
-            hint = "; it does not read parts in an order: encode them apart"
-        files = [str(v) for v in item.media if isinstance(v, Path)]
-        named = f" ({', '.join(files)})" if files else ""
-        together = " in one item" if len(wanted) > 1 else ""
-        return UnsupportedModalityError(
-            f"{self.spec.name} reads {reads}, not {'+'.join(sorted(wanted))}{together}{named}{hint}",
-            what=files[0] if files else "+".join(sorted(wanted)),
-        )
-
-    def _refusal(self, wanted: Set[str]) -> str:
-        """Why the rule of fusion does not fuse what towers could read of an item, "" where they could not."""
-        for parts in disjoint(self.towers) if self.fusion is not None else ():
-            reads = [tower.encoder.reads for tower in parts.values()]
-            if wanted <= frozenset().union(*reads) and all(wanted & each for each in reads):
-                return refusal(self.fusion, tuple(parts))
-        return ""
+        raise unsupported(self, item, wanted)
 
     @checked(
         batch_size=optional(whole()),
@@ -212,6 +209,7 @@ class Embedder(nn.Module):
         precision=one_of(*PRECISIONS),
         on_error=one_of("raise", "skip"),
         progress=optional(flag),
+        against=optional(text),
     )
     def encode(
         self,
@@ -224,6 +222,7 @@ class Embedder(nn.Module):
         precision: Precision = "float32",
         on_error: Literal["raise", "skip"] = "raise",
         progress: bool | None = None,
+        against: str | None = None,
     ) -> Tensor | list[Tensor] | Iterator[Tensor]:
         """Embeds one input as `(dim,)`, a list as `(n, dim)`, any other iterable as a stream of `(dim,)`.
 
@@ -242,6 +241,8 @@ class Embedder(nn.Module):
                 columns into a byte, `(n, dim / 8)`. `similarity` understands all three.
             on_error: "skip" leaves bad items out, in order, with one warning that lists them.
             progress: a bar with items/s and time left; by default on a terminal when it takes over two seconds.
+            against: what texts are to be compared with, one of `spec.targets`, of a model whose texts have a vector for each; by
+                default the model's own (`against`). As a prompt, it is of the texts of a call alone.
 
         Returns:
             Vectors on the CPU, ordinary tensors without a gradient: float32 of unit length (with their norms where
@@ -250,22 +251,23 @@ class Embedder(nn.Module):
         Raises:
             InputError: an item cannot be embedded; the message says which, why and what to do.
             PromptError: no prompt has this name, or `prompt` is the name of one (see `zoo.prompts.text_of`).
+            ArgumentError: `against` of a model that has no such target.
             NormsLostError: int8 or binary of a model that compares by dot product.
         """
         check_precision(self.spec, precision)
-        many = many_of(inputs)
+        many, model = many_of(inputs), self if against is None else self.with_against(against)
         options = {"prompt": prompt, "prompt_name": prompt_name, "batch_size": batch_size, "dim": dim}
-        stream = self.encode_stream([inputs] if many is None else many, progress=progress, **options)
+        stream = model.encode_stream([inputs] if many is None else many, progress=progress, **options)
         if many is not None and not hasattr(many, "__len__"):
-            return (_packed(vector, precision) for vector in _kept(stream, on_error))
-        vectors = list(_kept(stream, on_error))
+            return (packed(vector, precision) for vector in kept(stream, on_error))
+        vectors = list(kept(stream, on_error))
         if many is None:
             if not vectors:
                 raise UnsupportedInputError("the only input was skipped; there is no vector to return")
-            return _packed(vectors[0], precision)
+            return packed(vectors[0], precision)
         if self.spec.similarity == "maxsim":
-            return [_packed(vector, precision) for vector in vectors]
-        return _packed(vectors, precision, dim or self.spec.dim)
+            return [packed(vector, precision) for vector in vectors]
+        return packed(vectors, precision, dim or self.spec.dim)
 
     def encode_regions(
         self,
@@ -433,6 +435,7 @@ class Embedder(nn.Module):
         followed = regions and not any("regions" in tower.encoder.reads for tower in self.towers)
         said = followed or not is_default(self._region_rule)
         rule = {"region": described_rule(self._region_rule)} if said else {}
+        target = {} if self.against is None else {"against": self.against}
         return {
             "model": self.spec.name,
             "revision": self.spec.revision,
@@ -442,6 +445,7 @@ class Embedder(nn.Module):
             "weights": self._weights_hash(),
             **norms,
             **rule,
+            **target,
         }
 
     def _weights_hash(self) -> str:
@@ -475,25 +479,3 @@ class Embedder(nn.Module):
         from zoo.publishing import publish
 
         return publish(self, repo, **options)
-
-
-def _kept(results: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
-    skipped: list[InputError] = []
-    for result in results:
-        if result.vector is not None:
-            yield result.vector
-        elif on_error == "raise":
-            raise result.error  # type: ignore[misc]
-        else:
-            skipped.append(result.error)  # type: ignore[arg-type]
-    if skipped:
-        listed = "; ".join(str(error) for error in skipped[:5])
-        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        warnings.warn(f"{len(skipped)} bad items were skipped: {listed}{more}", stacklevel=2)
-
-
-@torch.inference_mode(False)  # ordinary tensors, whatever mode the caller is in
-def _packed(vectors: Tensor | list[Tensor], precision: Precision, dim: int = 0) -> Tensor:
-    if isinstance(vectors, list):
-        vectors = torch.stack(vectors) if vectors else torch.zeros(0, dim)
-    return quantize(vectors, precision)

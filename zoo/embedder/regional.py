@@ -1,8 +1,6 @@
 """Routes for regions: a tower that reads whole images, and the model's rule (`zoo.regions`) that reads a region for it."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,11 @@ from zoo.errors import InvalidRegionError, NotOfferedError, UnsupportedInputErro
 from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item, Tokens, as_item
 from zoo.inputs.regions import Region, mask_of
+from zoo.inputs.upright import Latest
 from zoo.modalities import Modality
-from zoo.regions import RegionRule, Upright, described
+from zoo.regions import RegionRule, described
 from zoo.similarity import finished
 from zoo.spec import Similarity
-
-_MOST_IMAGES, _MOST_BYTES = 4, 256 * 2**20
 
 
 class RegionEncoder(Encoder):
@@ -36,7 +33,7 @@ class RegionEncoder(Encoder):
         self._tower, self.rule = (tower,), rule
         self.reads = tower.encoder.reads | {"regions"}
         self.width = tower.encoder.width
-        self._latest = _Latest()
+        self._latest = Latest()
 
     @property
     def inner(self) -> Encoder:
@@ -160,50 +157,3 @@ def regions_of(image: Any, regions: Sequence[Region | Sequence[Region]]) -> list
     if empty := [place for place, one in enumerate(several) if not one]:
         raise InvalidRegionError(f"region {empty[0]} is an empty list, so that nothing is meant", index=empty[0])
     return [replace(whole, image=shared, regions=one) for one in several]
-
-
-class _Latest:
-    """The images decoded last, so that the regions of one image, which come one behind the other, decode it once.
-
-    Only what cannot change unseen is remembered: files (by size and time of change), bytes, and arrays that own their memory and are
-    not writable.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: OrderedDict[Hashable, tuple[threading.Lock, list[Upright], Any]] = OrderedDict()
-
-    def of(self, source: Any) -> Upright:
-        """The decoded image; raises as `load_pixels`."""
-        key = _key(source)
-        if key is None:
-            return Upright(load_pixels(source))
-        with self._lock:
-            lock, found, _ = self._known.setdefault(
-                key, (threading.Lock(), [], source)
-            )  # which keeps its id from another
-            self._known.move_to_end(key)
-            while len(self._known) > _MOST_IMAGES or (len(self._known) > 1 and self._bytes() > _MOST_BYTES):
-                self._known.popitem(last=False)
-        with lock:
-            if not found:
-                found.append(Upright(load_pixels(source)))
-            return found[0]
-
-    def _bytes(self) -> int:
-        return sum(upright.pixels.nbytes for _, found, _ in self._known.values() for upright in found)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Latest, ()  # a lock cannot be copied
-
-
-def _key(source: Any) -> Hashable | None:
-    if isinstance(source, Path):
-        try:
-            status = source.stat()
-        except OSError:
-            return None  # which reading names
-        return "file", str(source.absolute()), status.st_size, status.st_mtime_ns
-    flags = getattr(source, "flags", None)
-    fixed = isinstance(source, bytes) or (flags is not None and flags.owndata and not flags.writeable)
-    return ("object", id(source)) if fixed else None

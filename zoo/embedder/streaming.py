@@ -17,7 +17,7 @@ from zoo.encoders.windows import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.inputs.item import as_item
 from zoo.inputs.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from zoo.similarity import cut, usable
+from zoo.similarity import Precision, cut, quantize, usable
 
 if TYPE_CHECKING:
     from zoo.embedder.embedder import Embedder
@@ -220,3 +220,27 @@ def progress_bar(inputs: Any, progress: bool | None, name: str) -> Any:
     total = len(inputs) if hasattr(inputs, "__len__") else None
     disable = None if progress is None else not progress  # None: tqdm shows itself on terminals only
     return tqdm(total=total, desc=name, unit=" items", disable=disable, delay=0 if progress else 2, smoothing=0.1)
+
+
+def kept(results: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
+    """The vectors of a stream; its first error is raised, or with "skip" all are left out and listed in one warning."""
+    skipped: list[InputError] = []
+    for result in results:
+        if result.vector is not None:
+            yield result.vector
+        elif on_error == "raise":
+            raise result.error  # type: ignore[misc]
+        else:
+            skipped.append(result.error)  # type: ignore[arg-type]
+    if skipped:
+        listed = "; ".join(str(error) for error in skipped[:5])
+        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        warnings.warn(f"{len(skipped)} bad items were skipped: {listed}{more}", stacklevel=2)
+
+
+@torch.inference_mode(False)  # ordinary tensors, whatever mode the caller is in
+def packed(vectors: Tensor | list[Tensor], precision: Precision, dim: int = 0) -> Tensor:
+    """Vectors as one tensor of a precision, `(0, dim)` of none."""
+    if isinstance(vectors, list):
+        vectors = torch.stack(vectors) if vectors else torch.zeros(0, dim)
+    return quantize(vectors, precision)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,15 @@ class Tower(nn.Module):
         if vectors.ndim == 3:
             vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)
         return finished(vectors, self.similarity)
+
+    def aimed(self, target: str) -> "Tower":
+        """The tower, its weights shared, whose texts are compared with this; itself where that makes no difference."""
+        if target not in self.encoder.targets or self.encoder.against == target:
+            return self
+        encoder, other = copy(self.encoder), copy(self)
+        encoder.against = target
+        other._modules = {**self._modules, "encoder": encoder}
+        return other
 
     @property
     def headed_by(self) -> "Tower | None":

@@ -34,6 +34,8 @@ class Encoder(nn.Module):
         assets_in_root: whether a saved folder has its files where other libraries look for a tokenizer.
         interleaved: whether it reads an item's `parts`. mixed: whether a text and a medium may stand in one item.
         depth: how many blocks `forward_layers` can tell apart; 0 where it gives only the last.
+        targets: what its texts may be compared with, where each has another vector of a text (`ModelSpec.targets`). against: which
+            of these `read` reads for; `Embedder.with_against` sets it.
     """
 
     reads: frozenset[Modality] = frozenset()
@@ -43,6 +45,8 @@ class Encoder(nn.Module):
     mixed: bool = True
     assets_in_root: bool = True
     depth: int = 0
+    targets: tuple[str, ...] = ()
+    against: str = ""
 
     def takes(self, modalities: Set[Modality], ordered: bool = False) -> bool:
         """Whether it reads an item of these modalities, whose `parts` are in an order where it is `ordered`."""

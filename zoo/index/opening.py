@@ -119,11 +119,12 @@ def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
     made = manifest["fingerprint"]
     regions = "region" in made
     asked = {"prompt": prompt, "prompt_name": manifest.get("prompt_name"), "regions": regions}
-    finder = {"finder": made["finder"]} if "finder" in made else {}  # which regions there are is no matter of the model
+    # Which regions there are is no matter of the model, nor are images one of what texts are compared with.
+    kept = {name: made[name] for name in ("finder", "against") if name in made}
     if "prompt_name" not in manifest and prompt in model.spec.prompts:  # older folders: name or text in one place
         asked = {"prompt_name": prompt, "regions": regions}
     try:
-        return {**model.fingerprint(dim=dim, **asked), **finder}
+        return {**model.fingerprint(dim=dim, **asked), **kept}
     except PromptError:  # of another model
         return {**model.fingerprint(prompt="", dim=dim, regions=regions), "prompt": None}
 

@@ -1,11 +1,11 @@
 """What every rule of regions is: a way to read an image and its region for an encoder of whole images, and to embed what was read."""
 
-import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from zoo.inputs.item import Item
+from zoo.inputs.upright import Upright
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,26 +13,6 @@ if TYPE_CHECKING:
 
     from zoo.embedder.tower import Tower
     from zoo.encoders.base import Batch, Encoder
-
-
-@dataclass(eq=False)
-class Upright:
-    """A decoded image, shared by all of its regions that are read at about the same time.
-
-    Attributes:
-        pixels: upright RGB, uint8 `(height, width, 3)`. derived: what a rule made of the whole image, by a key of its own.
-    """
-
-    pixels: "np.ndarray"
-    derived: dict[Any, Any] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def once(self, key: Any, make: Any) -> Any:
-        """What `make` gives, called once an image and key."""
-        with self.lock:
-            if key not in self.derived:
-                self.derived[key] = make()
-            return self.derived[key]
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "image size": f"{spec.image_size} px" if spec.image_size else "",
         "max tokens": f"{spec.max_tokens:,}" if spec.max_tokens else "",
         "languages": spec.languages_in_words,
+        "texts compared with": ", ".join(f"`{target}`" for target in spec.targets),
         "licence": spec.license,
         "use": "non-commercial only" if spec.non_commercial else "",
         "paper": f"[{spec.paper}]({paper_url(spec.paper)})" if spec.paper else "",
@@ -237,4 +238,11 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         'texts = model.encode(["a photo of a cat", "a photo of a dog"])',
         "model.similarity(texts, pictures)",
     ]
+    if "regions" in spec.targets:
+        lines += [
+            "",
+            "# What lies in a box, in pixels of the upright image; texts have another vector against regions.",
+            'places = model.encode_regions(Path("cat.jpg"), [Box(8, 4, 48, 36)])',
+            'model.similarity(model.encode(["a white paw"], against="regions"), places)',
+        ]
     return "\n".join(["from pathlib import Path", "", *lines])
