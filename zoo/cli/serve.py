@@ -1,6 +1,6 @@
 """Serve a model over HTTP, as OpenAI's embeddings API does.
 
-Any client of that API works: point its base URL at the address that is printed. Texts, pictures as data URLs
+Any client of that API works: point its base URL at the address that is printed. Texts, images and PDF as data URLs
 and uploads are accepted; GET /v1/models says what the model reads, /health embeds something to be sure that it works,
 /metrics is for Prometheus.
 """
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-body-mb", type=positive, metavar="MB", help="of one request (default: 32)")
     limits.add_argument("--max-characters", type=positive, metavar="N", help="of one text (default: 200000)")
     limits.add_argument("--max-pixels", type=positive, metavar="N", help="of one picture (default: 50 million)")
+    limits.add_argument("--max-pages", type=positive, metavar="N", help="of one document (default: 50)")
     limits.add_argument("--max-queue", type=positive, metavar="N", help="items that may wait (default: 8192)")
     limits.add_argument("--timeout", type=positive, metavar="S", help="seconds for one request (default: 60)")
     limits.add_argument(
@@ -85,6 +86,7 @@ def _limits(arguments: argparse.Namespace) -> "object":
         "body_bytes": arguments.max_body_mb and arguments.max_body_mb * 2**20,
         "characters": arguments.max_characters,
         "pixels": arguments.max_pixels,
+        "pages": arguments.max_pages,
         "queue_items": arguments.max_queue,
         "seconds": arguments.timeout,
         "max_wait": arguments.max_wait_ms and arguments.max_wait_ms / 1000,

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, text, vectors, whole
 from zoo.arguments import dtype as dtype_of
 from zoo.embedder.describing import described, elsewhere, names_of
-from zoo.embedder.fused import FusedTower, disjoint
+from zoo.embedder.fused import disjoint
 from zoo.embedder.given import is_vectors, many_of
-from zoo.embedder.refusing import unsupported
-from zoo.embedder.regional import RegionTower, regional, regions_of
+from zoo.embedder.regional import regions_of
+from zoo.embedder.routes import Reader, Routes
 from zoo.embedder.streaming import Encoded, EvalMode, kept, packed, progress_bar, stream
 from zoo.embedder.tower import Tower, heads_hash
 from zoo.errors import ArgumentError, UnsupportedInputError
-from zoo.fusion import WeightedSum, refusal
+from zoo.fusion import WeightedSum
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.regions import Region
 from zoo.prompts import Role, for_role, name_for, text_of
@@ -43,7 +43,8 @@ class Embedder(nn.Module):
     """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries.
 
     Where different modalities have a tower each, an item of several is fused by the model's rule (see `zoo.fusion`). Where no encoder
-    reads regions, those of an image are read by the model's rule for them (see `zoo.regions`).
+    reads regions, those of an image are read by the model's rule for them (see `zoo.regions`); where none reads documents, their
+    pages are read as images (see `zoo.embedder.documents`).
 
     Attributes:
         towers: what the model is made of. fusion: the rule for an item that several towers read, None where one reads
@@ -72,7 +73,7 @@ class Embedder(nn.Module):
         self.logit_scale: LogitScale | None = None
         self.calibration: dict[str, Calibration] = {}
         self._region_rule = rule_of(region_rule or MaskedCrop())
-        self._routes: tuple[RegionTower | FusedTower, ...] = ()
+        self._routed: tuple[Routes, ...] = ()
         self._made_of: tuple[Any, ...] = ()  # the routes
         self.eval_mode = EvalMode()
 
@@ -167,25 +168,21 @@ class Embedder(nn.Module):
         return other
 
     @property
-    def readers(self) -> tuple[Tower | RegionTower | FusedTower, ...]:
-        """All that items can go to: the towers, after them the routes for regions, then those over several of all these that the
-        rule of fusion offers."""
-        return (*self.towers, *self._over_towers())
+    def readers(self) -> tuple[Reader, ...]:
+        """All that items can go to: the towers, after them the routes over them, for regions, documents and several parts."""
+        return self._routes.readers
 
-    def _over_towers(self) -> tuple[RegionTower | FusedTower, ...]:
-        made_of = (self.fusion, self._region_rule, *self.towers, *(tower.encoder for tower in self.towers))
+    @property
+    def _routes(self) -> Routes:
+        made_of = (self.fusion, self._region_rule, self._spec, *self.towers, *(tower.encoder for tower in self.towers))
         if self._made_of != made_of:
-            regions = regional(self.towers, self._region_rule)
-            fuses = self.fusion is not None and self.spec.similarity != "maxsim"
-            sets = disjoint([*self.towers, *regions]) if fuses else []
-            sets = [parts for parts in sets if not refusal(self.fusion, tuple(parts))]
-            # In a tuple, so that their towers are not registered a second time.
-            fused = tuple(FusedTower(parts, self.fusion, self.spec.dim) for parts in sets)
-            self._routes, self._made_of = (*regions, *fused), made_of
-        return self._routes
+            # Kept in a tuple, so that their towers are not registered a second time.
+            self._routed = (Routes(list(self.towers), self.fusion, self._region_rule, self._spec),)
+            self._made_of = made_of
+        return self._routed[0]
 
-    def route(self, item: Item) -> Tower | RegionTower | FusedTower:
-        """The tower that reads this item, or what fuses its parts.
+    def route(self, item: Item) -> Reader:
+        """The tower that reads this item, or what reads it by means of towers.
 
         Raises:
             UnsupportedModalityError: no tower reads all its modalities.
@@ -194,14 +191,7 @@ class Embedder(nn.Module):
 
     def place(self, item: Item) -> int:
         """The position in `readers` of what reads this item; raises as `route`."""
-        wanted, ordered = item.modalities, bool(item.parts)
-        for position, tower in enumerate(self.towers):
-            if tower.encoder.takes(wanted, ordered):
-                return position
-        for position, route in enumerate(self._over_towers(), len(self.towers)):
-            if route.encoder.takes(wanted, ordered):
-                return position
-        raise unsupported(self, item, wanted)
+        return self._routes.place(item)
 
     @checked(
         batch_size=optional(whole()),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.embedder.documents import DocumentTower
 from zoo.encoders.windows import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.inputs.item import as_item
@@ -21,8 +22,8 @@ from zoo.similarity import Precision, cut, quantize, usable
 
 if TYPE_CHECKING:
     from zoo.embedder.embedder import Embedder
-    from zoo.embedder.fused import FusedTower
-    from zoo.embedder.tower import Tower
+    from zoo.embedder.routes import Reader
+    from zoo.spec import Similarity
 
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
 _SUFFIXES = (
@@ -172,24 +173,61 @@ def _finish(
     similarity = model.spec.similarity
     for position, tower in enumerate(model.readers):
         mine = [(index, read) for index, t, read in reads if t == position]
-        for batch in batches(mine, tower.encoder, batch_size):
-            vectors = forward(model, tower, [read for _, read in batch])
-            if dim is not None:
-                vectors = cut(vectors, dim, similarity)
-            good = usable(vectors, similarity)
-            if vectors.ndim == 3:  # late interaction: padding is zero, and left out
-                real = vectors.abs().amax(-1) > 0
-                good = ((good | ~real).all(-1)) & real.any(-1)
-                vectors = [row[kept] for row, kept in zip(vectors, real, strict=True)]
-            for (index, _), vector, ok in zip(batch, vectors, good.tolist(), strict=True):
-                results[index] = Encoded(index, vector, None) if ok else Encoded(index, None, _not_finite(index))
-            bar.update(len(batch))
+        for whole in batches(mine, tower.encoder, batch_size):
+            for batch, vectors in _embedded(model, tower, whole, batch_size):
+                if isinstance(vectors, InputError):
+                    results[batch[0][0]] = Encoded(batch[0][0], None, vectors)
+                else:
+                    results |= _results([index for index, _ in batch], vectors, dim, similarity)
+                bar.update(len(batch))
     return [results[index] for index, _, _ in reads]
 
 
+_Batch = list[tuple[int, Any]]
+
+
+def _embedded(
+    model: "Embedder", tower: "Reader", batch: _Batch, batch_size: int | None
+) -> Iterator[tuple[_Batch, Tensor | InputError]]:
+    """A batch with its vectors; where a document's page turns out to be bad, in parts, so that the error is of its item alone."""
+    try:
+        yield batch, forward(model, tower, [read for _, read in batch], batch_size)
+    except InputError as error:
+        if len(batch) == 1:
+            yield batch, error.at(batch[0][0])
+            return
+        half = len(batch) // 2
+        for part in (batch[:half], batch[half:]):
+            yield from _embedded(model, tower, part, batch_size)
+
+
+def _results(indices: list[int], vectors: Tensor, dim: int | None, similarity: "Similarity") -> dict[int, Encoded]:
+    """Results of one forward pass, by index: cut, and held to be usable."""
+    if dim is not None:
+        vectors = cut(vectors, dim, similarity)
+    good = usable(vectors, similarity)
+    rows: Any = vectors
+    if vectors.ndim == 3:  # late interaction: padding is zero, and left out
+        real = vectors.abs().amax(-1) > 0
+        good = ((good | ~real).all(-1)) & real.any(-1)
+        rows = [row[kept] for row, kept in zip(vectors, real, strict=True)]
+    return {
+        index: Encoded(index, vector, None) if ok else Encoded(index, None, _not_finite(index))
+        for index, vector, ok in zip(indices, rows, good.tolist(), strict=True)
+    }
+
+
 @torch.inference_mode(False)
-def forward(model: "Embedder", tower: "Tower | FusedTower", reads: list[Any]) -> Tensor:
-    """Vectors of one batch in eval mode, ordinary tensors on the CPU; out of memory halves the batch and tries again."""
+def forward(model: "Embedder", tower: "Reader", reads: list[Any], batch_size: int | None = None) -> Tensor:
+    """Vectors of one batch in eval mode, ordinary tensors on the CPU; out of memory halves the batch and tries again.
+
+    Documents are embedded page by page, `batch_size` pages at a time.
+
+    Raises:
+        InputError: a page of a document cannot be drawn.
+    """
+    if isinstance(tower, DocumentTower):
+        return tower.over_pages(reads, lambda pages: forward(model, tower.tower, pages), batch_size)
     try:
         with model.eval_mode.during_pass(tower), torch.inference_mode():
             batch = {name: tensor.to(model.device) for name, tensor in tower.encoder.collate(reads).items()}

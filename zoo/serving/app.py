@@ -373,7 +373,7 @@ _ITEM = {
         {"type": "string"},
         {
             "type": "object",
-            "description": 'One item: {"text": …}, {"image": "data:image/…;base64,…"}, {"audio": …}, or {"content": [OpenAI content '
+            "description": 'One item: {"text": …}, {"image": "data:image/…;base64,…"}, {"audio": …}, {"document": "data:application/pdf;base64,…"}, or {"content": [OpenAI content '
             'parts]}; beside an image "regions": [{"box": [x0, y0, x1, y1]}, {"point": [x, y]}, {"polygon": [[x, y], …]}, {"mask": '
             '{"size": [height, width], "counts": …}}], which are together one region, in pixels of the upright image; the first '
             'three also with "unit": "relative".',

@@ -17,7 +17,8 @@ import torch
 from zoo.embedder import Embedder, Tower
 from zoo.embedder.streaming import forward
 from zoo.encoders.windows import batches
-from zoo.errors import ImageTooLargeError, InputError, NonFiniteEmbeddingError
+from zoo.errors import DocumentTooLargeError, ImageTooLargeError, InputError, NonFiniteEmbeddingError
+from zoo.inputs.document import page_count
 from zoo.inputs.heif import Way, decoding, refused
 from zoo.inputs.image import MAX_PIXELS
 from zoo.inputs.item import Item
@@ -190,6 +191,7 @@ class Batcher:
 
     def _read(self, job: _Job, index: int, item: Item) -> _Read:
         self._check_pixels(item)
+        self._check_pages(item)
         position = self.model.place(item)
         encoder = self.model.readers[position].encoder
         with decoding(self._heif):
@@ -212,6 +214,12 @@ class Batcher:
         if width * height > self.limits.pixels:
             raise ImageTooLargeError(
                 f"a picture of {width}x{height} pixels; at most {self.limits.pixels:,} are decoded: scale it down"
+            )
+
+    def _check_pages(self, item: Item) -> None:
+        if item.document is not None and (count := page_count(item.document)) > self.limits.pages:
+            raise DocumentTooLargeError(
+                f"a document of {count:,} pages; at most {self.limits.pages:,} are embedded: split it"
             )
 
     # ------------------------------------------------------------------------------------------------ embedding
@@ -260,7 +268,10 @@ class Batcher:
                 self._embed(tower, wanted[: len(wanted) // 2])
                 self._embed(tower, wanted[len(wanted) // 2 :])
                 return
-            LOG.exception("a forward pass failed")
+            if isinstance(error, InputError):  # a page of a document
+                error = error.at(wanted[0].index)
+            else:
+                LOG.exception("a forward pass failed")
             self._settle([_Settled(wanted[0].job, wanted[0].index, error)])
             return
         seconds = time.perf_counter() - start

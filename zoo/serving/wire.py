@@ -25,7 +25,8 @@ ROLES = {
     **dict.fromkeys(("document", "passage", "search_document"), "document"),
 }
 FIELDS = ("input", "messages", "model", "dimensions", "encoding_format", "user", "input_type", "prompt", "prompt_name")
-MEDIA = ("image", "audio", "video")
+MEDIA = ("image", "audio", "video", "document")
+_TYPES = {"document": "application/pdf"}  # of a data URL, where it is not called like the modality
 _MAX_PARTS = 1024  # of one item
 _MARKS = 64  # brackets, braces and commas that one item may need
 # OpenAI's and vLLM's names of a content part → the modality, and where its value stands.
@@ -34,6 +35,8 @@ PARTS = {
     **{f"{name}_url": (name, f"{name}_url") for name in MEDIA},
     "input_image": ("image", "image_url"),
     "input_audio": ("audio", "input_audio"),
+    "input_file": ("document", "file_data"),
+    "file": ("document", "file"),
 }
 
 
@@ -210,7 +213,7 @@ def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
     if texts:
         found["text"] = "\n".join(texts)
     if not found:
-        raise bad_field(where, "has neither text, image, audio nor video", "empty-item")
+        raise bad_field(where, "has neither text, image, audio, video nor document", "empty-item")
     if regions and "image" not in found:
         raise bad_field(where, "has regions, and no image that they are of", "invalid-region")
     return Item(**found, instruction=instruction, regions=regions)
@@ -237,9 +240,9 @@ def _regions(value: Any, where: str, limits: Limits) -> tuple[Region, ...]:
 def _part(part: Any, where: str) -> list[tuple[str, Any]]:
     """(modality, value) of a content part."""
     if isinstance(part, str):
-        if part[:11].lower() in ("data:image/", "data:audio/"):
-            modality = part[5:10].lower()
-            message = f'a data URL would be embedded as text; pass {{"{modality}": "data:{modality}/…"}}'
+        start = part[:20].lower()
+        if modality := next((name for name in MEDIA if start.startswith(f"data:{_type(name)}")), None):
+            message = f'a data URL would be embedded as text; pass {{"{modality}": "data:{_type(modality)}…"}}'
             raise bad_field(where, message, "data-url-as-text")
         return [("text", part)]
     if not isinstance(part, dict):
@@ -263,6 +266,11 @@ def _part(part: Any, where: str) -> list[tuple[str, Any]]:
     return [(modality, part.get(key))]
 
 
+def _type(modality: str) -> str:
+    """How the type of a data URL of a medium begins."""
+    return _TYPES.get(modality, f"{modality}/")
+
+
 def _text(text: Any, where: str, limits: Limits) -> str:
     if not isinstance(text, str):
         raise bad_field(where, f"its text must be a string, not {_kind(text)}")
@@ -278,13 +286,14 @@ def _media(value: Any, where: str, modality: str, allow_urls: bool) -> "bytes | 
     if isinstance(value, dict) and "data" in value:
         return _decoded(value["data"], where)
     if isinstance(value, dict):
-        value = value.get("url")
+        value = value.get("url", value.get("file_data"))
+    example = f'"data:{_type(modality)}{"…" * (modality not in _TYPES)};base64,…"'
     if not isinstance(value, str):
-        raise bad_field(where, f'its {modality} must be a data URL ("data:{modality}/…;base64,…")')
+        raise bad_field(where, f"its {modality} must be a data URL ({example})")
     if value[:5].lower() == "data:":
         head, comma, data = value.partition(",")
         if not comma or not head.lower().endswith(";base64"):
-            raise bad_field(where, f'its data URL must be "data:{modality}/…;base64,…"', "invalid-data-url")
+            raise bad_field(where, f"its data URL must be {example}", "invalid-data-url")
         return _decoded(data, where)
     if value[:8].lower().startswith(("https://", "http://")):
         if not allow_urls:
@@ -292,7 +301,7 @@ def _media(value: Any, where: str, modality: str, allow_urls: bool) -> "bytes | 
                 where, "this server fetches no URLs; send the bytes as a data URL or as an upload", "urls-not-allowed"
             )
         return Url(value)
-    raise bad_field(where, f'its {modality} must be a data URL ("data:{modality}/…;base64,…"), not {value!r:.40}')
+    raise bad_field(where, f"its {modality} must be a data URL ({example}), not {value!r:.40}")
 
 
 def _decoded(data: Any, where: str) -> bytes:
@@ -310,7 +319,7 @@ def _kind(value: Any) -> str:
 def form_body(parts: Sequence[tuple[str, str | bytes]]) -> dict[str, Any]:
     """The parts of a multipart form, in their order, as the object that `parse` reads.
 
-    `input` (a text, repeatable) and `file` (a picture, sound or film, repeatable) are the items.
+    `input` (a text, repeatable) and `file` (an image, audio, video or PDF, repeatable) are the items.
 
     Raises:
         RequestError: a file under another name, a field twice, or a number that is none.
