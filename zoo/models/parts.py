@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder, Tower
+    from zoo.encoders.alpha_clip import AlphaClipImage
     from zoo.encoders.bert import BertText
     from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
     from zoo.encoders.hf_dual import HfImage, HfText
@@ -25,6 +26,7 @@ else:
     @cache
     def _parts() -> dict[str, Any]:
         from zoo.embedder import Embedder, Tower
+        from zoo.encoders.alpha_clip import AlphaClipImage
         from zoo.encoders.bert import BertText
         from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
         from zoo.encoders.hf_dual import HfImage, HfText
@@ -47,6 +49,7 @@ else:
             return _parts()[self.name](*args, **kwargs)
 
     Embedder, Tower = _Part("Embedder"), _Part("Tower")
+    AlphaClipImage = _Part("AlphaClipImage")
     FgClip2Image, FgClip2Text = _Part("FgClip2Image"), _Part("FgClip2Text")
     HfImage, HfText = _Part("HfImage"), _Part("HfText")
     TimmImage, timm_image = _Part("TimmImage"), _Part("timm_image")
