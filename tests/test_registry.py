@@ -38,8 +38,10 @@ def inputs(model: zoo.Embedder) -> list[list]:
     """Lists of inputs, one for each modality that the model reads, of different lengths and sizes."""
     pictures = [picture(0), picture(1, 200, 50), picture(2, 30, 170)]
     found = [some for modality, some in (("text", TEXTS), ("image", pictures)) if modality in model.spec.modalities]
+    film = np.stack([np.asarray(picture(seed)) for seed in range(4)])
+    if any(tower.encoder.reads == {"video"} for tower in model.towers):
+        found += [[zoo.Item(video=film), zoo.Item(video=film[:1]), zoo.Item(video=film[::-1])]]
     if model.spec.format is not None:
-        film = np.stack([np.asarray(picture(seed)) for seed in range(4)])
         both = [zoo.Item(text=text, image=image) for text, image in zip(TEXTS, pictures, strict=False)]
         mixed = model.spec.format.mixed and {"text", "image"} <= model.towers[0].encoder.reads
         found += [both] if mixed else []
@@ -224,7 +226,7 @@ def test_facts_are_valid(name):
     assert spec.revision is None or re.fullmatch(r"[0-9a-f]{40}", spec.revision)
     assert spec.paper is None or re.fullmatch(r"arxiv:\d{4}\.\d{5}", spec.paper)
     assert spec.source == "" or spec.source.startswith(("open_clip:", "timm:", "hf:"))
-    assert (spec.image_size is not None) == ("image" in spec.modalities and spec.format is None)
+    assert (spec.image_size is not None) == (bool({"image", "video"} & spec.modalities) and spec.format is None)
     assert spec.packaged or (spec.max_tokens is not None) == ("text" in spec.modalities)
     assert list(spec.dims) == sorted(spec.dims, reverse=True)
     assert all(0 < cut <= spec.dim for cut in spec.dims)
@@ -280,6 +282,10 @@ def test_shape_is_as_stated(name):
                 assert encoder.transform.size == (spec.image_size, spec.image_size)
                 pixels = torch.zeros(2, 3, *encoder.transform.size, dtype=torch.uint8)
                 assert tower({"pixels": pixels}).shape == (2, spec.dim)
+            elif encoder.reads == {"video"}:
+                assert encoder.transform.size == (spec.image_size, spec.image_size)
+                frames = torch.zeros(1, encoder.frames, 3, *encoder.transform.size, dtype=torch.uint8)
+                assert tower({"frames": frames}).shape == (1, spec.dim)
             else:
                 tokens = zoo.inputs.item.Tokens(torch.zeros(2, 3, encoder.width), torch.ones(2, 3, dtype=torch.bool))
                 one = (2, spec.dim) if spec.similarity == "cosine" else (2, 3, spec.dim)

@@ -67,7 +67,7 @@ class ModelSpec:
         demo: page that shows it, a module of `demos/` or of another package (see `zoo.demos.register_demo`).
         revision: full commit to load, None for the newest.
         base: the checkpoint it starts from. paper: "arxiv:<id>".
-        params: number of weights. image_size: side in pixels. max_tokens: longest text.
+        params: number of weights. image_size: side in pixels of an image, or of a video's frame. max_tokens: longest text.
         dims: Matryoshka cuts it was trained for, longest first.
         prompts: text put before an input, by name; the names "query" and "document" are those of roles.
         default_prompt_name: the one of `prompts` that `encode` puts where none is asked for; None for none.

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -69,9 +70,11 @@ def pictures() -> list[Image.Image]:
 
 
 def items_of(model: Embedder) -> list[Item]:
-    """Texts and pictures in turn, as far as the model reads them."""
+    """Texts and pictures in turn, as far as the model reads them; videos of a model that reads no pictures."""
     texts = [Item(text=text) for text in TEXTS if "text" in model.spec.modalities]
     images = [Item(image=picture) for picture in pictures() if "image" in model.spec.modalities]
+    if "video" in model.spec.modalities and not images:
+        images = [Item(video=np.stack([picture, picture.rotate(180)])) for picture in pictures()]
     return [item for pair in zip(texts, [*images, None], strict=False) for item in pair if item] or images
 
 

@@ -79,7 +79,9 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         + (f" (also {', '.join(map(str, shorter))})" if shorter else ""),
         "similarity": "dot product, of vectors with their norms" if spec.similarity == "dot" else None,
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
-        "picture": f"{spec.image_size} x {spec.image_size} pixels" if spec.image_size else None,
+        "picture" if "image" in spec.modalities else "frame": f"{spec.image_size} x {spec.image_size} pixels"
+        if spec.image_size
+        else None,
         "text": f"up to {spec.max_tokens:,} tokens" if spec.max_tokens else None,
         "languages": spec.languages_in_words,
         "text against": ", ".join(spec.targets) or None,

@@ -1,4 +1,7 @@
-"""transformers' CLIP, SigLIP, SigLIP 2 and TIPSv2 towers, image and text apart: each projects by itself and gives one token."""
+"""transformers' CLIP, SigLIP, SigLIP 2 and TIPSv2 towers, image and text apart: each projects by itself and gives one token.
+
+The text towers of X-CLIP and VideoPrism, which have videos in place of images, are read here too (see `hf_video`).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ class Dual:
     """What tells one family of transformers' dual encoders from another.
 
     Attributes:
-        image, text: classes of its towers. projects: whether each tower has a projection behind its pooled state.
+        image, text: classes of its towers, "" for none of images. projects: whether each tower has a projection behind its pooled state.
         fills: whether every text is filled up to the longest (with attention to the filler, as it was trained).
         patches: whether its image processor may cut images of any shape into patches.
         whole: the class of both towers, where its files name tensors otherwise than the towers do.
@@ -49,6 +52,8 @@ DUALS = {
     "siglip": Dual("SiglipVisionModel", "SiglipTextModel"),
     "siglip2": Dual("Siglip2VisionModel", "Siglip2TextModel", patches=True),
     "tipsv2": Dual("Tipsv2VisionModel", "Tipsv2TextModel", fills=False, whole="Tipsv2Model", stage=hf_tips_stage),
+    "xclip": Dual("", "XCLIPTextModel", fills=False, whole="XCLIPModel"),
+    "videoprism": Dual("", "VideoPrismTextModel", fills=False, whole="VideoPrismClipModel"),
 }
 
 
@@ -166,7 +171,7 @@ class HfText(Encoder):
     """The text tower of a transformers dual encoder.
 
     Args:
-        model_type: "clip", "siglip", "siglip2" or "tipsv2". config: the text configuration.
+        model_type: "clip", "siglip", "siglip2", "tipsv2", "xclip" or "videoprism". config: the text configuration.
         max_tokens: longest text; SigLIP fills every text up to it, because it pools the last position.
         pad_id: token that fills SigLIP's texts; the filler of the others is masked, and chosen so that it never matters.
         padding_side: where SigLIP's texts are filled; its last position is the end of the text, or filler.

@@ -117,7 +117,13 @@ def text_spec(name: str, encoder: "TransformersText", dim: int, **facts: Any) ->
     return ModelSpec(name=name, modalities=frozenset({"text"}), dim=dim, **facts)
 
 
-def _read_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = False) -> dict[str, Any]:
+def folder_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = False) -> dict[str, Any]:
+    """The config.json of a folder of transformers', once its weights are ones that may be read.
+
+    Raises:
+        UnsafeCheckpointError: code, places or pickles that the caller does not trust. MissingWeightsError: no weights.
+        UnrecognisedCheckpointError: quantised weights, or no JSON object.
+    """
     from zoo.encoders.checking import check_transformers
 
     config = read_object(folder / "config.json")
@@ -154,6 +160,7 @@ def from_pretrained(
     whole: bool = False,
     dtype: "torch.dtype | None" = None,
     copies: Mapping[str, str] = MappingProxyType({}),
+    spare: tuple[str, ...] = ("pooler.",),
     **options: Any,
 ) -> "nn.Module":
     """A transformers model whose every tensor was in the file, and finite; tensors of other towers may be there too.
@@ -162,6 +169,7 @@ def from_pretrained(
         whole: the model is the checkpoint's only one, so that none of its parts' tensors may be left over.
         dtype: of the weights, float32 if None; never more memory than they take in it.
         copies: a tensor that a file may leave out → the one that it is equal to.
+        spare: parts of names that a file may leave out, for nothing reads them (but for those of a head).
     """
     import torch
 
@@ -191,7 +199,7 @@ def from_pretrained(
     state = model.state_dict() if left_out else {}
     for name in left_out:
         state[name].copy_(state[copies[name]])
-    missing = {k for k in report["missing_keys"] if "pooler." not in k or "head" in k}
+    missing = {k for k in report["missing_keys"] if not any(part in k for part in spare) or "head" in k}
     missing = sorted(missing - set(left_out))
     mismatched = sorted(str(k) for k in report.get("mismatched_keys", ()))
     if missing or mismatched:
@@ -237,7 +245,7 @@ def load_text(
 
     from zoo.encoders.text import TransformersText, text_class
 
-    config, where = _read_config(folder, allow_pickle, trust_remote_code), folder / "config.json"
+    config, where = folder_config(folder, allow_pickle, trust_remote_code), folder / "config.json"
     kind = config.get("model_type")
     tokenizer = read_tokenizer(assets or folder, ignore, str(kind))
     if trust_remote_code and has_own_code(config):
@@ -266,10 +274,10 @@ def load_text(
 
 def longest_text(config: Any, tokenizer: Any) -> int:
     """Tokens that positions and tokenizer allow: the smaller of the two; raises UnrecognisedCheckpointError."""
-    return _allowed(positions_of(config) or 512, tokenizer)
+    return allowed(positions_of(config) or 512, tokenizer)
 
 
-def _allowed(positions: int, tokenizer: Any) -> int:
+def allowed(positions: int, tokenizer: Any) -> int:
     """So many tokens, or fewer where the tokenizer says so; transformers takes whatever its file holds."""
     said = getattr(tokenizer, "model_max_length", None) or positions
     if isinstance(said, bool) or not isinstance(said, int | float) or not said >= 1:
@@ -288,7 +296,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
-    written = _read_config(folder, allow_pickle)
+    written = folder_config(folder, allow_pickle)
     check_heads(written, folder / "config.json", ignore)
     if own := own_class(written):
         why = f"its authors' own class, {own}, need not compute what transformers' own class of this type does"
@@ -312,10 +320,10 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     else:
         transform = transform_of(images, config.vision_config.image_size, file, ignore)
     vision, text, scale = _towers(kind, folder, allow_pickle, config)
-    max_tokens = _allowed(config.text_config.max_position_embeddings, tokenizer)
+    max_tokens = allowed(config.text_config.max_position_embeddings, tokenizer)
     text_encoder = HfText(
         kind,
-        _shape(text.config),
+        shape_of(text.config),
         max_tokens=max_tokens,
         pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
         padding_side=tokenizer.padding_side if dual.fills else "right",
@@ -323,10 +331,10 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
         tower=text,
     )
     if dual.patches:
-        image_encoder = HfNaflexImage(_shape(vision.config), images.max_num_patches, settings, vision)
+        image_encoder = HfNaflexImage(shape_of(vision.config), images.max_num_patches, settings, vision)
         size = None
     else:
-        image_encoder = HfImage(kind, _shape(vision.config), transform, vision)
+        image_encoder = HfImage(kind, shape_of(vision.config), transform, vision)
         size = transform.size[0]
     spec = ModelSpec(
         name=name,
@@ -397,6 +405,6 @@ def _check_vectors(config: Any, where: Path) -> None:
         )
 
 
-def _shape(config: Any) -> dict[str, Any]:
+def shape_of(config: Any) -> dict[str, Any]:
     """A configuration without what transformers keeps to itself, such as the folder that it was read from."""
     return {key: value for key, value in config.to_dict().items() if not key.startswith("_")}

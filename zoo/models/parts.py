@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from zoo.encoders.bert import BertText
     from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
     from zoo.encoders.hf_dual import HfImage, HfText
+    from zoo.encoders.hf_video import CanonicalText, HfVideo
     from zoo.encoders.image import TimmImage, timm_image
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
     from zoo.encoders.segmented import segmented
     from zoo.encoders.sequence import sequence
     from zoo.encoders.static import StaticText
     from zoo.encoders.text import TransformersText
-    from zoo.heads import Blend, Identity, Linear, Named
+    from zoo.heads import Blend, DenseStack, Identity, Linear, Named
     from zoo.pooling import Cls, EveryToken, LastToken, Mean
 else:
 
@@ -30,13 +31,14 @@ else:
         from zoo.encoders.bert import BertText
         from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
         from zoo.encoders.hf_dual import HfImage, HfText
+        from zoo.encoders.hf_video import CanonicalText, HfVideo
         from zoo.encoders.image import TimmImage, timm_image
         from zoo.encoders.open_clip import OpenClipImage, OpenClipText
         from zoo.encoders.segmented import segmented
         from zoo.encoders.sequence import sequence
         from zoo.encoders.static import StaticText
         from zoo.encoders.text import TransformersText
-        from zoo.heads import Blend, Identity, Linear, Named
+        from zoo.heads import Blend, DenseStack, Identity, Linear, Named
         from zoo.pooling import Cls, EveryToken, LastToken, Mean
 
         return locals()
@@ -52,11 +54,12 @@ else:
     AlphaClipImage = _Part("AlphaClipImage")
     FgClip2Image, FgClip2Text = _Part("FgClip2Image"), _Part("FgClip2Text")
     HfImage, HfText = _Part("HfImage"), _Part("HfText")
+    CanonicalText, HfVideo = _Part("CanonicalText"), _Part("HfVideo")
     TimmImage, timm_image = _Part("TimmImage"), _Part("timm_image")
     OpenClipImage, OpenClipText = _Part("OpenClipImage"), _Part("OpenClipText")
     segmented, sequence = _Part("segmented"), _Part("sequence")
     StaticText = _Part("StaticText")
     BertText, TransformersText = _Part("BertText"), _Part("TransformersText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
-    Named = _Part("Named")
+    DenseStack, Named = _Part("DenseStack"), _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")

@@ -1,4 +1,5 @@
-"""The files of transformers' image processors: preprocessor_config.json, and image_processor in processor_config.json."""
+"""The files of transformers' image and video processors: preprocessor_config.json, video_preprocessor_config.json, and the
+entries of processor_config.json."""
 
 from zoo.formats.settings import Only, Table
 
@@ -36,6 +37,29 @@ IMAGES = Table(
     },
     inert=_INERT,
     held={"auto_map": _CODE},
+)
+
+_SAMPLED = "the zoo takes as many frames as the configuration says while it decodes, spread evenly"
+FRAME_NAMES = (
+    *NAMES,
+    "video_processor_type",
+    "do_sample_frames",
+    "num_frames",
+    "fps",
+    "return_metadata",
+    "video_metadata",
+)
+# Of processors that make each frame of a video ready like an image.
+FRAMES = Table(
+    followed={*IMAGES.followed, "video_processor_type"},
+    inert={
+        **_INERT,
+        "do_sample_frames": _SAMPLED,
+        "num_frames": f"{_SAMPLED}; files of VideoPrism name another number than their own towers read",
+        "return_metadata": _OF_A_CALL,
+        "video_metadata": _OF_A_CALL,
+    },
+    held={"auto_map": _CODE, "fps": Only((None,), f"{_SAMPLED}, and not so many a second")},
 )
 
 _FITTED = "SigLIP 2's own processor fits an image to its patches, and reads no other size"

@@ -18,6 +18,8 @@ PIPELINE_TAGS = {
     frozenset({"text"}): "sentence-similarity",
     frozenset({"image"}): "image-feature-extraction",
     frozenset({"image", "text"}): "zero-shot-image-classification",
+    frozenset({"video"}): "feature-extraction",
+    frozenset({"text", "video"}): "feature-extraction",
 }
 # Texts of licences that the Hub has no identifier for.
 LICENSE_LINKS = {"dinov3-license": "https://ai.meta.com/resources/models-and-libraries/dinov3-license/"}
@@ -107,7 +109,9 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "Matryoshka cuts": cuts,
         "vectors": VECTORS[spec.similarity],
         "weights": f"{spec.params:,}" if spec.params else "",
-        "image size": f"{spec.image_size} px" if spec.image_size else "",
+        "image size" if "image" in spec.modalities else "frame size": f"{spec.image_size} px"
+        if spec.image_size
+        else "",
         "max tokens": f"{spec.max_tokens:,}" if spec.max_tokens else "",
         "languages": spec.languages_in_words,
         "texts compared with": ", ".join(f"`{target}`" for target in spec.targets),
@@ -200,6 +204,17 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
     lines = [f"from zoo import {imported}", "", f'model = {opener}("{opened or spec.name}")']
     if spec.modalities == {"image"}:
         return "\n".join(["from pathlib import Path", "", *lines, 'model.encode([Path("cat.jpg"), Path("dog.jpg")])'])
+    if spec.modalities == {"video"}:
+        return "\n".join(
+            ["from pathlib import Path", "", *lines, 'model.encode([Path("clip.mp4"), Path("film.webm")])']
+        )
+    if spec.modalities == {"text", "video"}:
+        lines += [
+            'videos = model.encode([Path("clip.mp4"), Path("film.webm")])',
+            'texts = model.encode(["a dog runs over a meadow", "somebody cuts bread"])',
+            "model.similarity(texts, videos)",
+        ]
+        return "\n".join(["from pathlib import Path", "", *lines])
     if spec.modalities == {"text"}:
         documents = '["Paris is the capital of France.", "Bread is baked."]'
         lines += [

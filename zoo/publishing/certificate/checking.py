@@ -333,7 +333,9 @@ def _compare(
     import torch
 
     if job.loader != "zoo":
-        kinds = {"text", "picture", "resized picture"} if job.loader != "timm" else {"picture", "resized picture"}
+        kinds = (
+            {"text", "picture", "resized picture", "film"} if job.loader != "timm" else {"picture", "resized picture"}
+        )
         keep = [i for i in keep if goldens[i].kind in kinds and len(goldens[i].item.modalities) == 1]
     if norms is not None:
         keep = [i for i in keep if norms[i] is not None]

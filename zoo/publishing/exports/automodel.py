@@ -27,7 +27,12 @@ from zoo.spec import ModelSpec, need_one_vector
 from zoo.strangers.folders import Place
 
 # What the zoo calls a tensor → what transformers calls it.
-NAMES = {"ids": "input_ids", "mask": "attention_mask", "pixels": "pixel_values"}
+NAMES = {
+    "ids": "input_ids",
+    "mask": "attention_mask",
+    "pixels": "pixel_values",
+    "frames": "pixel_values_videos",
+}
 _HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 # Options of transformers that would give other weights, or weights in another form.
 _REFUSED = ("quantization_config", "load_in_8bit", "load_in_4bit", "gguf_file", "state_dict", "variant", "subfolder")
@@ -85,7 +90,7 @@ class ZooConfig(PretrainedConfig):
 
 @dataclass
 class ZooOutput(ModelOutput):
-    """Vectors `(batch, dim)` of what was given, and their similarity `(images, texts)` where both were: unit vectors and
+    """Vectors `(batch, dim)` of what was given, and their similarity `(images, texts)` or `(videos, texts)`: unit vectors and
     their cosine, or, of a model that compares by dot product, vectors with their norms and that.
 
     A model that reads text and pictures as one sequence gives `embeds`, one vector an item; of one with a tower each,
@@ -95,6 +100,7 @@ class ZooOutput(ModelOutput):
     embeds: Tensor | None = None
     text_embeds: Tensor | None = None
     image_embeds: Tensor | None = None
+    video_embeds: Tensor | None = None
     similarity: Tensor | None = None
 
 
@@ -170,18 +176,24 @@ class ZooModel(PreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
         **rest: Any,
     ) -> ZooOutput:
-        """Embeds what `ZooProcessor` made of texts, pictures, or both."""
+        """Embeds what `ZooProcessor` made of texts, images or videos, or of texts and one of these."""
         if "positions" in rest:  # of a vision-language model: one sequence an item
+            media = {"pixel_values": pixel_values, "pixel_values_videos": pixel_values_videos}
+            rest |= {name: tensor for name, tensor in media.items() if tensor is not None}
             return ZooOutput(embeds=self.get_text_features(input_ids, attention_mask, **rest).pooler_output)
         out = ZooOutput()
         if input_ids is not None:
             out.text_embeds = self.get_text_features(input_ids, attention_mask).pooler_output
         if pixel_values is not None:
             out.image_embeds = self.get_image_features(pixel_values, **rest).pooler_output
-        if input_ids is not None and pixel_values is not None:
-            out.similarity = out.image_embeds @ out.text_embeds.T
+        if pixel_values_videos is not None:
+            out.video_embeds = self.get_video_features(pixel_values_videos).pooler_output
+        seen = out.image_embeds if pixel_values is not None else out.video_embeds
+        if input_ids is not None and seen is not None:
+            out.similarity = seen @ out.text_embeds.T
         return out
 
     def get_text_features(
@@ -202,6 +214,15 @@ class ZooModel(PreTrainedModel):
         extra = {name: rest[name] for name in known if rest.get(name) is not None}
         batch = {"pixel_values": pixel_values, **extra} if extra else {"pixels": pixel_values}
         return self._features(Item(image=b""), batch)
+
+    def get_video_features(self, pixel_values_videos: Tensor | None = None, **rest: Any) -> BaseModelOutputWithPooling:
+        """Videos, as frames `(batch, frames, 3, height, width)`, to vectors `pooler_output` `(batch, dim)`."""
+        if "positions" in rest:
+            given = {} if pixel_values_videos is None else {"pixel_values_videos": pixel_values_videos}
+            return self.get_text_features(**rest, **given)
+        if pixel_values_videos is None:
+            raise TypeError("get_video_features takes what the processor makes of videos; pass **processor(videos=...)")
+        return self._features(Item(video=b""), {"frames": pixel_values_videos})
 
     def get_fused_features(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None, **rest: Any
@@ -232,7 +253,7 @@ def _put_assets(encoder: "Encoder", place: Place) -> None:
 
 
 class ZooProcessor(ProcessorMixin):
-    """Texts and pictures → tensors, by the encoders' own reading; padding, cutting and resizing are the model's.
+    """Texts, images and videos → tensors, by the encoders' own reading; padding, cutting and resizing are the model's.
 
     Args:
         encoders: of the model's towers. layout: what its config.json says.
@@ -319,13 +340,15 @@ class ZooProcessor(ProcessorMixin):
         text: Any = None,
         prompt: str | None = None,
         prompt_name: str | None = None,
+        videos: Any = None,
         **rest: Any,
     ) -> BatchFeature:
-        """One text or picture, or lists of them, as a batch for `ZooModel`.
+        """One text, image or video, or lists of them, as a batch for `ZooModel`.
 
         Args:
             images: PIL pictures, arrays, bytes or paths. text: strings. A model that reads both as one sequence takes
                 the first text with the first picture, and so on.
+            videos: paths, bytes or arrays `(frames, height, width, 3)`, not beside images.
             prompt: text put before the texts. prompt_name: one of the model's by its name; with neither, its default.
 
         Raises:
@@ -339,8 +362,9 @@ class ZooProcessor(ProcessorMixin):
         if together is not None and texts and pictures:
             items = [Item(text=one, image=picture) for one, picture in zip(texts, pictures, strict=True)]
             batch |= together.prepare([together.prompted(item, words) for item in items])
-        elif texts or pictures:
-            for modality, some in (("text", texts), ("image", pictures)):
+        else:
+            films = list(videos) if isinstance(videos, list | tuple) else [] if videos is None else [videos]
+            for modality, some in (("text", texts), ("image", pictures), ("video", films)):
                 if some:
                     batch |= self._prepare(modality, [Item(**{modality: value}) for value in some], words)
         return BatchFeature({NAMES.get(name, name): tensor for name, tensor in batch.items()})

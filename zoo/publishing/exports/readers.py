@@ -41,6 +41,7 @@ class Reader(NamedTuple):
     snippet: Callable[..., str]
 
 
+VIDEOS = '[{"video": "clip.mp4"}]'  # as sentence-transformers takes them
 _POOLING_LINES = {
     "mean": "vectors = (states * mask).sum(1) / mask.sum(1)",
     "cls": "vectors = states[:, 0]",
@@ -74,10 +75,10 @@ def ends_early(loader: str, folder: Path) -> bool:
 def by_kind(
     items: Sequence[Item], embed: dict[str, Callable[[list[Any]], "Tensor"]], batch_size: int, norms: bool = False
 ) -> "Tensor":
-    """Texts and pictures apart, in batches, back in order: `(n, dim)`, float32 on the CPU, of unit length but for `norms`.
+    """Texts, images and videos apart, in batches, back in order: `(n, dim)`, float32 on the CPU, of unit length but for `norms`.
 
     Args:
-        embed: "text" → function of strings, "image" → function of PIL pictures, each giving `(batch, dim)`.
+        embed: "text" → function of strings, "image" → of PIL pictures, "video" → of videos, each giving `(batch, dim)`.
         norms: the vectors keep theirs.
     """
     import torch
@@ -90,7 +91,8 @@ def by_kind(
         mine = [i for i, item in enumerate(items) if item.modalities == {kind}]
         for start in range(0, len(mine), batch_size):
             part = mine[start : start + batch_size]
-            values = [items[i].text if kind == "text" else picture(load_pixels(items[i].image)) for i in part]
+            values = [getattr(items[i], kind) for i in part]
+            values = [picture(load_pixels(image)) for image in values] if kind == "image" else values
             with torch.inference_mode():
                 vectors = function(values).float().cpu()
                 vectors = vectors if norms else F.normalize(vectors, dim=-1)
@@ -133,7 +135,10 @@ def _zoo_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
 
 
 def _zoo_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
-    return f'from zoo import load_model\n\nmodel = load_model("hf:{repo}")\nvectors = model.encode({_example(spec)})'
+    example, imports = _example(spec), "from zoo import load_model"
+    if example == VIDEOS:
+        example, imports = 'Path("clip.mp4")', f"from pathlib import Path\n\n{imports}"
+    return f'{imports}\n\nmodel = load_model("hf:{repo}")\nvectors = model.encode({example})'
 
 
 # -------------------------------------------------------------------------------------------------------- transformers
@@ -175,6 +180,7 @@ def _zoo_model(folder: Path, call: Call) -> dict[str, Any]:
     return {
         "text": lambda texts: model.get_text_features(**processor(text=texts, **prompt)).pooler_output,
         "image": lambda pictures: model.get_image_features(**processor(images=pictures, **prompt)).pooler_output,
+        "video": lambda videos: model.get_video_features(**processor(videos=videos, **prompt)).pooler_output,
     }
 
 
@@ -251,9 +257,11 @@ def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> st
     from zoo.encoders.hf_dual import DUALS
 
     kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[picture]")
+    kind, value = ("video", 'videos=[Path("clip.mp4")]') if _example(spec) == VIDEOS else (kind, value)
     known = DUALS.get(_model_type(folder) or "") if folder is not None else None
     fill = ', padding="max_length"' if known is not None and known.fills else ", padding=True"
     lines = ["from transformers import AutoModel, AutoProcessor", ""]
+    lines = ["from pathlib import Path", "", *lines] if kind == "video" else lines
     lines += [f'model = AutoModel.from_pretrained("{repo}"{_trust(folder)})']
     lines += [f'processor = AutoProcessor.from_pretrained("{repo}"{_trust(folder)})']
     lines += [f'batch = processor({value}{fill if kind == "text" else ""}, return_tensors="pt")']
@@ -290,7 +298,8 @@ def _sentence_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor
     def embed(values: list[Any]) -> "Tensor":
         return encode(values, batch_size=call.batch_size, prompt_name=call.prompt_name, convert_to_tensor=True)
 
-    return by_kind(items, {"text": embed, "image": embed}, len(items) or 1, norms=True)
+    kinds = {"text": embed, "image": embed, "video": lambda videos: embed([{"video": video} for video in videos])}
+    return by_kind(items, kinds, len(items) or 1, norms=True)
 
 
 def _sentence_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
@@ -307,7 +316,9 @@ READERS = {
 
 
 def _example(spec: ModelSpec) -> str:
-    return '["a red bicycle"]' if "text" in spec.modalities else "[picture]"
+    if "text" in spec.modalities:
+        return '["a red bicycle"]'
+    return "[picture]" if "image" in spec.modalities or "video" not in spec.modalities else VIDEOS
 
 
 def _json(path: Path) -> dict[str, Any]:
