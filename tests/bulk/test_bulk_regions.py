@@ -1,15 +1,20 @@
 """Regions as inputs of a bulk job: of a table's columns, of a grid and of files of boxes; found again by search."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from tests.bulk.bulk_support import embed, inputs_of
+from tests.bulk.bulk_support import Jobs, embed, inputs_of
 from tests.proposals.test_owl import tiny_owl
+from tests.proposals.test_sam2 import tiny_sam2
+from tests.tables.test_tables_together import shard
 from zoo import Box, Item, Mask, Polygon, build_model, proposals
 from zoo.bulk.finders import Boxes, Finder, Found, Grid, finder_of, names, register_finder
 from zoo.errors import ArgumentError, FingerprintMismatchError, TableError, TokenVectorsError
@@ -17,6 +22,7 @@ from zoo.index import open_index
 from zoo.inputs.image import load_pixels
 from zoo.inputs.masks import RunLengths
 from zoo.shards.content import content_of, size_of
+from zoo.tables import open_pairs
 from zoo.vectors import open_vectors
 
 SIDES = (48, 32)  # width, height
@@ -331,6 +337,27 @@ def test_images_in_a_table_have_regions_too(model, photos, tmp_path):
     assert (row["id"], row["reference"], row["x0"], row["x0_"]) == ("1#0", "t.parquet#1", 2, 0.0)
 
 
+def test_masks_in_tar_shards_are_what_is_meant_of_the_image_beside_them(model, photos, tmp_path):
+    bits = np.zeros(SIDES[::-1], np.uint8)
+    bits[4:20, 6:30] = 255
+    Image.fromarray(bits).save(tmp_path / "mask.png")
+    picture, mask = (photos / "a.png").read_bytes(), (tmp_path / "mask.png").read_bytes()
+    samples = [{"png": picture, "mask.png": mask}, {"png": picture}, {"png": picture, "mask.png": picture[:50]}]
+    report = embed(model, shard(tmp_path / "s.tar", *samples), tmp_path / "out", max_bad=None)
+    assert (report.vectors, report.bad) == (2, 1)
+    assert "mask" in next(iter(bad_of(tmp_path / "out").values()))
+    found = vectors_of(tmp_path / "out")
+    expected = model.encode_regions(photos / "a.png", [Mask(bits > 0)])[0]
+    np.testing.assert_allclose(found["0"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["1"], model.encode(photos / "a.png"), atol=1e-5)
+    pairs = shard(tmp_path / "p.tar", {"query.png": picture, "query.mask.png": mask, "positive.txt": b"a cat"})
+    (region,) = open_pairs(pairs)[0].query.regions
+    assert (np.asarray(region.pixels) == (bits > 0)).all()
+    named = {"json": json.dumps({"mask": "mask.png"}).encode(), "png": picture}
+    embed(model, shard(tmp_path / "n.tar", named, {"png": picture}), tmp_path / "named", max_bad=None)
+    assert "mask.png" in bad_of(tmp_path / "named")["0"]  # a file beside the shard is none of the shard
+
+
 # ------------------------------------------------------------------------------------------------ networks
 
 
@@ -396,3 +423,64 @@ def test_the_objects_of_owl_are_found_by_name(model, photos, tmp_path):
     best = next(proposals.Owl(folder).propose(load_pixels(photos / row["reference"])))
     assert (row["x0"], row["y0"], row["x1"], row["y1"]) == pytest.approx(best.box.numbers)
     assert row["score"] == pytest.approx(best.score, abs=1e-5)
+
+
+def sure_sam2(folder: Path) -> None:
+    """A tiny SAM 2 with random weights that thinks itself sure and steady, as one must be to be heard by default."""
+    tiny_sam2(folder)
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in tensors.items():
+        if "proj_out" in name and "iou_prediction_head" in name and name.endswith("bias"):
+            tensors[name] = tensor + 3
+        if "proj_out" in name and "output_hypernetworks" in name:
+            tensors[name] = tensor * 200
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_the_outlines_of_sam_are_found_by_name(model, tmp_path):
+    folder, out = tmp_path / "sam2", tmp_path / "out"
+    sure_sam2(folder)
+    (tmp_path / "photos").mkdir()
+    pixels = np.full((24, 36, 3), 90, np.uint8)
+    pixels[8:20, 10:30] = (250, 30, 20)
+    Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
+    report = embed(model, tmp_path / "photos", out, regions=f"sam2:{folder}")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["regions"] == f"sam2:{folder}"
+    assert manifest["fingerprint"]["finder"]["kind"] == "sam2"
+    rows, vectors = open_vectors(out, ours=True).rows.to_pylist(), vectors_of(out)
+    wanted = list(proposals.Sam2(folder).propose(pixels))
+    assert report.vectors == len(rows) == len(wanted) > 3
+    for row, best in zip(rows, wanted, strict=True):
+        assert (row["x0"], row["y0"], row["x1"], row["y1"]) == pytest.approx(best.box.numbers)
+        assert row["score"] == pytest.approx(best.score, abs=1e-5)
+    few = range(0, len(rows), 25)
+    expected = model.encode_regions(pixels, [wanted[place].region for place in few])
+    np.testing.assert_allclose(np.stack([vectors[rows[place]["id"]] for place in few]), expected, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [10])
+def test_a_job_killed_at_any_moment_ends_as_if_nothing_had_been(model, photos, tmp_path, kills):
+    jobs = Jobs(model.save_pretrained(tmp_path / "model"))
+    options = {"regions": "grid", "shard_size": 4, "batch_size": 3}
+    try:
+        assert jobs.run(photos, tmp_path / "whole", **options) == 0
+        whole, cost, killed = vectors_of(tmp_path / "whole"), jobs.spent, 0
+        for number in range(kills):
+            out = tmp_path / str(number)
+            code = jobs.run(photos, out, seconds=cost * (0.3 + 0.6 * (number + 0.5) / kills), **options)
+            assert code in (0, -signal.SIGPROF)
+            killed += code != 0
+            for again in (0, 1):
+                report = embed(model, photos, out, **options)
+                assert (report.vectors, report.bad) == (30, 0)
+                assert not again or report.new == 0
+            found = vectors_of(out)
+            assert found.keys() == whole.keys()
+            for name, vector in whole.items():
+                np.testing.assert_allclose(found[name], vector, atol=1e-5)
+        assert killed
+    finally:
+        jobs.close()

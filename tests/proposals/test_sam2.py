@@ -43,13 +43,17 @@ def image(height: int = 40, width: int = 60) -> np.ndarray:
     return pixels
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny SAM 2 as transformers saves one."""
-    folder = tmp_path_factory.mktemp("sam2")
+def tiny_sam2(folder: Path) -> None:
+    """A SAM 2 as transformers saves one."""
     torch.manual_seed(5)  # for its table of positions, which is no parameter
     stir(transformers.Sam2Model(transformers.Sam2Config(**TINY)), seed=5).save_pretrained(folder)
     transformers.Sam2ImageProcessor(size={"height": 128, "width": 128}).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sam2")
+    tiny_sam2(folder)
     return folder
 
 

@@ -212,9 +212,11 @@ def variants() -> None:
 
 
 def packaged() -> None:
-    """The model that the package brings, whose fingerprint stands in folders of vectors everywhere."""
-    note(zoo.load_model("zoo-mini", device="cpu"), "zoo-mini")
-    inputs.write("packaged.json", {**inputs.read("packaged.json"), "zoo-mini": FINGERPRINTS["zoo-mini"]})
+    """The models that the package brings, whose fingerprints stand in folders of vectors everywhere."""
+    for name in zoo.list_models():
+        if zoo.get_spec(name).packaged:
+            note(zoo.load_model(name, device="cpu"), name)
+            inputs.write("packaged.json", {**inputs.read("packaged.json"), name: FINGERPRINTS[name]})
 
 
 def first_mini() -> None:

@@ -167,10 +167,11 @@ def test_a_saved_model_that_reads_otherwise_opens(name: str, tmp_path: Path) -> 
         same(inputs.shortened(inputs.VARIANT_CASES[case](model)), vector)
 
 
-def test_the_packaged_model_is_what_it_was() -> None:
-    model = zoo.load_model("zoo-mini", device="cpu")
-    assert inputs.fingerprints(model) == inputs.read("packaged.json")["zoo-mini"]
-    check_golden(model, "zoo-mini")
+@pytest.mark.parametrize("name", ["zoo-mini", "zoo-mini-region"])
+def test_the_packaged_model_is_what_it_was(name: str) -> None:
+    model = zoo.load_model(name, device="cpu")
+    assert inputs.fingerprints(model) == inputs.read("packaged.json")[name]
+    check_golden(model, name)
 
 
 # ------------------------------------------------------------------------------- vectors: folders, indexes, caches

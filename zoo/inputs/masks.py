@@ -37,7 +37,10 @@ class MaskFile:
             raise InvalidRegionError(
                 f"{name} is a JPEG file, which blurs the edges of a mask; save it as PNG", what=name
             )
-        pixels = load_pixels(data)  # of any format, checked and upright
+        try:
+            pixels = load_pixels(data)  # of any format, checked and upright
+        except CorruptImageError as error:  # which knows bytes alone
+            raise CorruptImageError(f"{name} cannot be read: {error}", what=name) from error
         try:
             with Image.open(io.BytesIO(data)) as image:
                 turned = image.getexif().get(0x0112, 1) != 1

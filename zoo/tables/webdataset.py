@@ -27,10 +27,11 @@ from zoo.tables.tarring import Headers
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_VERSION = 1
+_VERSION = 2
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 _JUDGED = 256  # samples
 _FACTS = frozenset(name for names in FACTS.values() for name in names)
+_MASKS = frozenset(name for name in _FACTS if name.endswith("mask"))
 _MOST_FILES = 256  # of a sample; a place is kept for each in every sample
 _LONGEST_KEY = 1024  # bytes; each key takes as many as the longest
 _JSON_RANK = 1  # a file of the sample goes before a field of its JSON
@@ -53,8 +54,8 @@ class ShardIndex(NamedTuple):
 class Samples:
     """The samples of tar shards of one kind, by number.
 
-    A file's last ending says what it is: `0001.jpg` image, `0001.txt` text, `0001.query.jpg` the query's image. Fields of
-    `0001.json` stand in where there is no such file.
+    A file's last ending says what it is: `0001.jpg` image, `0001.txt` text, `0001.query.jpg` the query's image, `0001.mask.png` what is
+    meant of the image. Fields of `0001.json` stand in where there is no such file.
 
     Raises:
         TableError: a shard is damaged, compressed or empty.
@@ -76,7 +77,8 @@ class Samples:
 
     def columns(self) -> list[Column]:
         """The files of the samples, and the fields of their JSON that some of the first have."""
-        found = [Column(column, _kind(column), rank=0) for column in self.files_of if column != "json"]
+        named = [column for column in self.files_of if column != "json"]
+        found = [Column(column, "other" if column in _MASKS else _kind(column), rank=0) for column in named]
         own: dict[str, list[Any]] = {}
         for row in range(min(len(self), _JUDGED)) if "json" in self.files_of else ():
             for key, value in self._fields(row).items():
@@ -330,6 +332,8 @@ def read_member(path: Path, column: str, row: int) -> bytes | None:
 
 
 def _kind(column: str) -> str:
+    if column in _MASKS:
+        return "media"
     meaning = read_name(column)
     return "media" if meaning is not None and meaning.modality not in ("", "text") else "text"
 
@@ -347,6 +351,8 @@ def _column_name(ending: str) -> str:
     if last == "cls":
         last = "label"
     meaning = read_name(last)
+    if before and before[-1] == "mask" and meaning is not None and meaning.modality == "image":
+        return "_".join(before)  # 0001.mask.png is what is meant of 0001.jpg, and no second image
     return ".".join([*before, meaning.modality if meaning is not None and meaning.modality else last])
 
 
