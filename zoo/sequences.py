@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 MOST_PIXELS, MOST_SIDE, MOST_FRAMES = 64_000_000, 4_096, 4_096  # far above any model's; a format may be a stranger's
+LONGEST_AUDIO = 86_400  # seconds
 LISTED = 16_384 * 64 * 64  # the most that qwen-vl-utils has for a frame of a list
 LONGEST_MARK, MOST_MARKS = 200, 10_000  # characters, of what an image becomes a thousand of; tokens that are added
 # Poolers of sequences, by their classes → as facts of models and fingerprints call them.
@@ -89,6 +90,7 @@ class SequenceFormat(_Facts):
         deepstack: whether features of inner vision layers are added to the text layers (Qwen3-VL).
         punctuate: take the space around an instruction off, and add a full stop where it ends in no punctuation.
         mixed: whether one item may hold both text and media.
+        media_first: whether an item's media are read before its text; else behind it. Of an item's `parts` their order counts.
         join: what stands between a text and another one that follows it in the item.
         truncation: of sequences over `max_tokens`: "text" takes the end of the last text, and keeps what the prompt ends in;
             "reference" takes the end of the whole sequence, as the tokenizers of the authors' code do.
@@ -114,6 +116,7 @@ class SequenceFormat(_Facts):
     join: str = " "
     truncation: Literal["text", "reference"] = "text"
     box_frame: Literal["scaled", "reference"] = "scaled"
+    media_first: bool = True
 
     _named: ClassVar[str] = "a format of sequences"
 
@@ -139,6 +142,20 @@ class SequenceFormat(_Facts):
 
     def __hash__(self) -> int:
         return hash((self.prompt, self.backbone, *self.marks.items()))
+
+
+# As the processor of EmbeddingGemma 2 and its chat template lay out what they are given: the prompt, then what the item holds, with
+# nothing between, and the tokenizer's ends around it. A text stands before the media of its item, as mteb's
+# google_embeddinggemma.py has it; `parts` give another order. The figures of MIEB on the model's card were made with media first.
+EMBEDDING_GEMMA2 = SequenceFormat(
+    prompt="{{ instruction }}{{ content }}",
+    backbone="embedding_gemma2",
+    marks={"image": "<|image|>", "video": "<|video|>", "audio": "<|audio|>"},
+    special_tokens=True,
+    attention="bidirectional",
+    join="",
+    media_first=False,
+)
 
 
 @dataclass(frozen=True)
@@ -215,9 +232,30 @@ class VideoLimits(_Facts):
             )
 
 
-Limits = ImageLimits | VideoLimits
-LIMITS: Mapping[str, type[ImageLimits] | type[VideoLimits]] = MappingProxyType(
-    {"image": ImageLimits, "video": VideoLimits}
+@dataclass(frozen=True)
+class AudioLimits(_Facts):
+    """How much of an audio is read. Its rate is the one that the model's processor names; all channels become one.
+
+    Attributes:
+        seconds: what is read from the beginning, the rest is cut off with a warning; 0 for as much as the sequence has room for.
+
+    Raises:
+        ValueError: a length that no model has.
+    """
+
+    seconds: float = 0.0
+
+    _named: ClassVar[str] = "the limits of audio"
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        if not 0 <= self.seconds <= LONGEST_AUDIO:
+            raise ValueError(f"seconds of audio must be from 0 to {LONGEST_AUDIO:,}, not {self.seconds}")
+
+
+Limits = ImageLimits | VideoLimits | AudioLimits
+LIMITS: Mapping[str, type[Limits]] = MappingProxyType(
+    {"image": ImageLimits, "video": VideoLimits, "audio": AudioLimits}
 )
 
 
@@ -296,9 +334,9 @@ _ORDER = (
     *("instruction_marks", "added_tokens", "deepstack", "pixels", "frame_pixels", "total_pixels", "frames", "fps"),
     *("square", "smallest_side", "punctuate", "projection", "adapter", "mixed"),
     *("join", "pre_resize", "pre_ratio", "pre_frames", "frames_twice", "truncation"),
-    "box_frame",
+    *("box_frame", "media_first"),
 )
-_LATER = {"join": " ", "pre_resize": [], "pre_ratio": "refuse", "pre_frames": [], "frames_twice": False, "truncation": "text", "box_frame": "scaled"}  # fmt: skip
+_LATER = {"join": " ", "pre_resize": [], "pre_ratio": "refuse", "pre_frames": [], "frames_twice": False, "truncation": "text", "box_frame": "scaled", "media_first": True}  # fmt: skip
 
 
 def from_reading(facts: Mapping[str, Any]) -> tuple[SequenceFormat, dict[str, Limits], dict[str, str]]:

@@ -147,7 +147,7 @@ def test_the_shape_alone_says_that_it_has_no_tokenizer() -> None:
 
 
 def test_every_medium_has_one_reader_that_keeps_the_protocol() -> None:
-    assert set(READERS) == {"image", "video"}
+    assert set(READERS) == {"image", "video", "audio"}
     wanted = {name for name in vars(MediaReader) if not name.startswith("_")}
     for kind, reader in READERS.items():
         assert reader.kind == kind
@@ -157,9 +157,12 @@ def test_every_medium_has_one_reader_that_keeps_the_protocol() -> None:
 
 
 def test_a_mark_of_what_nobody_reads_is_refused() -> None:
-    layout = SequenceFormat(prompt="{{ media }}{{ text }}", marks={"audio": "<audio>"})
-    with pytest.raises(UnrecognisedCheckpointError, match="no reader of audio"):
+    layout = SequenceFormat(prompt="{{ media }}{{ text }}", marks={"document": "<pdf>"})
+    with pytest.raises(UnrecognisedCheckpointError, match="no reader of document"):
         SequenceEncoder(tiny_qwen2_vl(), layout, {}, 64, processor=byte_processor())
+    deaf = replace(layout, marks={"audio": "<audio>"})
+    with pytest.raises(MissingWeightsError, match="reads no audio"):
+        SequenceEncoder(tiny_qwen2_vl(), deaf, {}, 64, processor=byte_processor())
     with pytest.raises(ValueError, match="no limits of 'smell'"):
         limits_of({"smell": {}}, layout)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import MissingWeightsError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, OversizedError, UnsafeCheckpointError
 
 _SECOND = "opens a second model, from any folder or repository"
 _OPENED = "is opened as it stands, wherever it lies"
@@ -36,9 +36,8 @@ INERT = {
     **dict.fromkeys(("tokenizer_file", "vocab_file", "special_tokens_map_file", "full_tokenizer_file"), _OWN),
     **dict.fromkeys(("name_or_path", "_name_or_path", "_commit_hash", "auto_map"), _RECORD),
     **dict.fromkeys(("image_processor", "video_processor", "tokenizer"), "the part of that name, in this folder"),
-    **dict.fromkeys(
-        ("feature_extractor", "audio_processor"), "of processors that the zoo does not open (check_processor)"
-    ),
+    "feature_extractor": "the part of that name, in this folder, by the class that the backbone has (check_processor_class)",
+    "audio_processor": "of processors that the zoo does not open (check_processor_class)",
     **dict.fromkeys(("dataset", "index_name", "index_path", "passages_path"), "of RAG's retriever, which is not built"),
     "backbone": "a name of timm; held to a plain one by check_transformers, and built without its weights",
     "backbone_config": "the shape of a part; looked through like the file that it stands in",
@@ -70,6 +69,15 @@ _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 NAMING_A_PROCESSOR = (*_PROCESSOR_FILES, "tokenizer_config.json", "config.json")
 _SECOND_MODEL = "audio_tokenizer_config.json"
+# Of feature extractors, whose constructors make tables of these sizes.
+_MOST_OF_AUDIO = {
+    **dict.fromkeys(("feature_size", "n_fft", "fft_length", "frame_length", "hop_length"), 65_536),
+    **dict.fromkeys(("frame_length_ms", "hop_length_ms"), 1_000),
+    "sampling_rate": 192_000,
+    "chunk_length": 3_600,
+    "n_samples": 1_000_000_000,
+    "nb_max_frames": 10_000_000,
+}
 # Methods by which a class of transformers opens more than the files of its folder.
 _OPENS = ("from_pretrained", "get_processor_dict", "_get_arguments_from_pretrained", "get_image_processor_dict")
 _KINDS = {
@@ -113,8 +121,11 @@ def check_processor_files(folder: Path) -> None:
                     _check_part_class(value, key, folder / name)
 
 
-def check_processor_class(cls: Any, where: object) -> None:
-    """Refuses a processor that is more than a tokenizer and a processor of images and videos in the same folder.
+def check_processor_class(cls: Any, where: object, *, hears: str = "") -> None:
+    """Refuses a processor that is more than a tokenizer and a processor of images, videos and audio in the same folder.
+
+    Args:
+        hears: class of the feature extractor that it may have; "" for none.
 
     Raises:
         UnsafeCheckpointError: it has other parts, or a way of its own to open them.
@@ -125,6 +136,7 @@ def check_processor_class(cls: Any, where: object) -> None:
         name for name in _OPENS if getattr(cls, name, None) and _owner(cls, name) is not _owner(ProcessorMixin, name)
     ]
     other = set(cls.get_attributes()) - {"image_processor", "video_processor", "tokenizer"}
+    other -= {"feature_extractor"} if hears else set()
     if "audio_tokenizer" in _arguments(cls):
         other.add("audio_tokenizer")
     if own or other:
@@ -132,8 +144,31 @@ def check_processor_class(cls: Any, where: object) -> None:
             f"has the parts {', '.join(sorted(other))}" if other else f"opens its files in a way of its own ({own[0]})"
         )
         raise UnsafeCheckpointError(
-            f"{where} names the processor {cls.__name__}, which {what}; the zoo opens processors of a tokenizer, images and videos"
+            f"{where} names the processor {cls.__name__}, which {what}; the zoo opens processors of a tokenizer, images and videos, "
+            "and of audio where the backbone hears"
         )
+
+
+def check_hearing(folder: Path, hears: str) -> None:
+    """Refuses a feature extractor of another class than the one that the backbone has, and sizes that none has, before one is built.
+
+    Raises:
+        UnsafeCheckpointError: another class. OversizedError: a size, of which tables are made.
+    """
+    for name in _PROCESSOR_FILES:
+        settings = _read(folder / name)
+        for part in (settings, settings.get("feature_extractor")):
+            if not isinstance(part, Mapping) or "feature_extractor_type" not in part:
+                continue
+            named = part["feature_extractor_type"]
+            if named != hears:
+                raise _refusal(folder / name, "feature_extractor_type", named, f"is not the {hears} of this backbone")
+            for key, most in _MOST_OF_AUDIO.items():
+                value = part.get(key)
+                if value is not None and not (isinstance(value, int | float) and 0 < value <= most):
+                    raise OversizedError(
+                        f"{folder / name} has {key} = {value!r}; a feature extractor has at most {most:,}"
+                    )
 
 
 def check_config_places(config: Mapping[str, Any], where: str) -> None:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from zoo.formats import read_json, weight_files
-from zoo.formats.sentence_transformers import FIRST, MODULES, SETTINGS
+from zoo.formats.known.sentence_transformers import FIRST, MODULES_FILE, SETTINGS_FILE
 from zoo.formats.transformers import PICKLES, TEXT
 
 _SENTENCE = re.compile(r"sentence_[\w-]+_config\.json")
@@ -33,17 +33,17 @@ def missing(snapshot: Path, names: set[str], absent: set[str]) -> list[str]:
     Args:
         names: files of the snapshot. absent: files that the repository is known not to have.
     """
-    if MODULES not in names | absent:
-        return [MODULES]
+    if MODULES_FILE not in names | absent:
+        return [MODULES_FILE]
     wanted: set[str] = set()
     modules = [("Transformer", "")]
-    if MODULES in names:
-        rows = read_json(snapshot / MODULES)
+    if MODULES_FILE in names:
+        rows = read_json(snapshot / MODULES_FILE)
         rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         modules = [(str(row.get("type", "")).rpartition(".")[2], str(row.get("path", "")).strip("./")) for row in rows]
-        wanted.add(SETTINGS)
+        wanted.add(SETTINGS_FILE)
     for kind, folder in modules:
-        wanted |= _of_module(snapshot, kind, f"{folder}/" if folder else "", names, MODULES in names)
+        wanted |= _of_module(snapshot, kind, f"{folder}/" if folder else "", names, MODULES_FILE in names)
     return sorted(wanted - names - absent)
 
 

@@ -36,12 +36,17 @@ def _check_part(settings: Mapping[str, Any], cls: Any, where: Path, ignore: Igno
             inner = _own_class(part) or _class_of(str(value.get("model_type"))) or type(getattr(cls(), name))
             _check_part(value, inner, where, ignore, f"{prefix}{name}.")
         elif name in settings and value is None and not settings.get(f"{name}_dict"):
-            if name == "text_config" and "num_hidden_layers" in settings:
+            if (name == "text_config" and "num_hidden_layers" in settings) or _optional(cls, name):
                 continue
             raise UnrecognisedCheckpointError(
                 f"{where} has {prefix}{name} = null: this {settings.get('model_type')} lacks one of its parts, and transformers "
                 "would build a default one in its place; take the whole checkpoint"
             )
+
+
+def _optional(cls: Any, name: str) -> bool:
+    """Whether a model of this class is whole without the part."""
+    return bool(getattr(getattr(cls, "sub_configs_defaults", {}).get(name), "optional", False))
 
 
 def _own_class(part: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.errors import ArgumentError, UnrecognisedCheckpointError, ZooError
+from zoo.errors import ArgumentError, NotOfferedError, UnrecognisedCheckpointError, ZooError
 from zoo.formats.checks.folder import check_folder
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.registry.plugins import discover, ours_first
@@ -46,6 +46,7 @@ class Opening:
     ignore: Ignore = NOTHING
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    towers: frozenset[str] | None = None
 
 
 class Layout(ABC):
@@ -58,6 +59,7 @@ class Layout(ABC):
         looked_for: what it looks for, in words that begin with the name of the library and a colon.
         told: what its files do not say and a registered model does: "sequence" (`Opening.like`), "attention", "similarity".
         reads_adapters: whether it reads an adapter in the folder itself; other layouts refuse one.
+        drops_towers: whether it follows `Opening.towers`, or refuses them of a model without optional towers.
     """
 
     name: ClassVar[str]
@@ -65,6 +67,7 @@ class Layout(ABC):
     looked_for: ClassVar[str]
     told: ClassVar[frozenset[str]] = frozenset()
     reads_adapters: ClassVar[bool] = False
+    drops_towers: ClassVar[bool] = False
 
     @abstractmethod
     def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
@@ -172,15 +175,23 @@ def _recognises(layout: Layout, names: set[str], read_json: Callable[[str], Any]
         ) from error
 
 
+def no_towers(where: str) -> NotOfferedError:
+    """What to raise where `Opening.towers` is asked of a model that has none to leave out."""
+    return NotOfferedError(f"towers: {where} has no towers that can be left out; leave the argument out")
+
+
 def open_with(layout: Layout, folder: Path, opening: Opening) -> "Embedder":
     """The model of a folder by one layout, once its files are known to lie inside it and to be no other model's as well.
 
     Raises:
-        UnsafeCheckpointError, UnrecognisedCheckpointError: as `check_folder`. Else as the layout.
+        UnsafeCheckpointError, UnrecognisedCheckpointError: as `check_folder`. NotOfferedError: towers are asked for, and it has
+            none to leave out. Else as the layout.
     """
     from zoo.embedder import Embedder
 
     check_folder(folder, adapter=layout.reads_adapters)
+    if opening.towers is not None and not layout.drops_towers:
+        raise no_towers(str(folder))
     model = layout.load(folder, opening)
     if not isinstance(model, Embedder):
         raise UnrecognisedCheckpointError(

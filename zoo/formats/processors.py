@@ -156,9 +156,16 @@ def check_files(folder: Path, processor: Any, ignore: Ignore = NOTHING) -> None:
     parts = {name: getattr(processor, name, None) for name in ("image_processor", "video_processor")}
     own = {name: _arguments(part) for name, part in parts.items()}
     both = own["image_processor"] | own["video_processor"]  # once one file was read by both
-    for name, known_here in (("preprocessor_config.json", both), ("video_preprocessor_config.json", both)):
+    hears = getattr(processor, "feature_extractor", None)
+    for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
         if (folder / name).is_file():
-            read(read_object(folder / name), _with(images.PART, known_here), folder / name, ignore)
+            settings = read_object(folder / name)
+            heard = (
+                _check_audio(settings, hears, folder / name, ignore, "")
+                if "feature_extractor_type" in settings
+                else set()
+            )
+            read(settings, _with(images.PART, both | heard), folder / name, ignore)
     file = folder / "processor_config.json"
     if not file.is_file():
         return
@@ -168,6 +175,42 @@ def check_files(folder: Path, processor: Any, ignore: Ignore = NOTHING) -> None:
     for name, arguments in own.items():
         if isinstance(settings.get(name), dict):
             read(settings[name], _with(images.PART, arguments), file, ignore, f"{name}.")
+    if isinstance(settings.get("feature_extractor"), dict):
+        prefix = "feature_extractor."
+        heard = _check_audio(settings["feature_extractor"], hears, file, ignore, prefix)
+        read(
+            settings["feature_extractor"],
+            Table({"feature_extractor_type", "processor_class", *heard}),
+            file,
+            ignore,
+            prefix,
+        )
+
+
+def _check_audio(settings: Mapping[str, Any], part: Any, where: Path, ignore: Ignore, prefix: str) -> set[str]:
+    """The settings of a feature extractor: arguments of its class, and what it computes from these, held to what it computed.
+
+    Raises:
+        UnreadSettingError: a computed one is another in the file; the class would pass over it.
+    """
+    if part is None:
+        return set()
+    arguments = {
+        name
+        for base in type(part).__mro__
+        if "__init__" in vars(base)
+        for name in inspect.signature(base.__init__).parameters
+        if name not in ("self", "args", "kwargs")
+    }
+    usual = type(part)()  # an unknown setting becomes an attribute of `part`
+    computed = {
+        name for name in settings if name not in arguments and isinstance(getattr(usual, name, None), int | float)
+    }
+    for name in computed:
+        if settings[name] != getattr(part, name):
+            why = f"the {type(part).__name__} computes it from its other settings, as {getattr(part, name)}"
+            ignore.refuse(where, f"{prefix}{name}", settings[name], why)
+    return {"padding_side", *arguments, *computed}
 
 
 def own_images(folder: Path, cls: Any, ignore: Ignore = NOTHING) -> Any:

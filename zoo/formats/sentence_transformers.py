@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders.sequence.backbones import Backbone, backbone_of, check_dtype
 from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, read_json, read_object, weight_files
 from zoo.formats.backbones import check_text
@@ -12,10 +13,11 @@ from zoo.formats.checks import schema
 from zoo.formats.checks.folder import check_folder
 from zoo.formats.checks.sizes import SLACK
 from zoo.formats.known import sentence_transformers as known
-from zoo.formats.layout import Layout, Opening, register_layout
+from zoo.formats.layout import Layout, Opening, no_towers, register_layout
 from zoo.formats.settings import Ignore, Table, read
 from zoo.formats.tensors import read_tensors
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, refuse_code, text_spec
+from zoo.sequences import pooling_of
 from zoo.spec import LONGEST_PROMPT, Attention, Similarity
 from zoo.strangers.schema import check_keys
 
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.encoders.base import Encoder
 
-MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
-FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")
+MODULES, SETTINGS, FIRST = known.MODULES_FILE, known.SETTINGS_FILE, known.FIRST
 TABLES = {
     "Pooling": known.POOLING,
     "Dense": known.DENSE,
@@ -63,7 +64,8 @@ class SentenceTransformers(Layout):
     name = "sentence-transformers"
     order = 20
     looked_for = LOOKED_FOR
-    told = frozenset({"attention", "similarity"})
+    told = frozenset({"attention", "similarity", "sequence"})
+    drops_towers = True
 
     def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
         """Whether sentence-transformers wrote these files."""
@@ -81,6 +83,8 @@ class SentenceTransformers(Layout):
     def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
         """Refuses the backbone by its config.json, where that lies in the root."""
         refuse_code(config, where, opening.trust_remote_code)
+        if isinstance(config, dict):
+            check_dtype(str(config.get("model_type")), opening.dtype)
         check_text(config, where, opening.ignore, opening.attention)
 
     def load(self, folder: Path, opening: Opening) -> "Embedder":
@@ -101,9 +105,16 @@ class SentenceTransformers(Layout):
         if not modules or modules[0][0] not in FIRST:
             raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
         kind, path = modules[0]
-        if kind == "CLIPModel" or (
-            kind == "Transformer" and read_object(path / "config.json").get("model_type") in DUAL
-        ):
+        backbone = read_object(path / "config.json").get("model_type") if kind == "Transformer" else None
+        if isinstance(backbone, str) and (family := backbone_of(backbone)).sentence is not None:
+            return _sequenced(path, folder, family, opening, modules[1:], similarity, prompts, settings)
+        if opening.towers is not None:
+            raise no_towers(str(folder))
+        if opening.like is not None and opening.like.format is not None:
+            raise UnrecognisedCheckpointError(
+                f"{folder} says itself how it is read (sentence-transformers); open it without like={opening.like.name!r}"
+            )
+        if kind == "CLIPModel" or backbone in DUAL:
             if any(after != "Normalize" for after, _ in modules[1:]):
                 raise UnrecognisedCheckpointError(f"{folder / MODULES}: a dual encoder followed by more than Normalize")
             first = _first(path, known.DUAL_TRANSFORMER, opening.ignore)
@@ -125,6 +136,42 @@ class SentenceTransformers(Layout):
         spec = text_spec(opening.name, encoder, dim, similarity=similarity, attention=opening.attention, **prompts)
         model = Embedder(spec, [Tower(encoder, pooler, head)])
         return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
+
+
+def _sequenced(
+    path: Path,
+    folder: Path,
+    family: Backbone,
+    opening: Opening,
+    after: list[tuple[str, Path]],
+    similarity: Similarity,
+    prompts: dict[str, Any],
+    settings: dict[str, Any],
+) -> "Embedder":
+    """A model whose first module reads text and media as one sequence."""
+    from zoo.embedder import Embedder, Tower
+    from zoo.formats.sentence_sequences import open_encoder
+
+    first = _first(path, known.SEQUENCE_TRANSFORMER, opening.ignore)
+    file = next((path / name for name in known.TRANSFORMER_FILES if (path / name).is_file()), path)
+    limit = first.get("max_seq_length")
+    if limit is not None and not (isinstance(limit, int) and 0 < limit < 1 << 62):
+        raise UnrecognisedCheckpointError(f"{file}: max_seq_length is {limit!r}, not a number of tokens")
+    encoder, spec = open_encoder(path, first, family, opening, file)
+    pooler, head, dim = _after(after, encoder, folder, opening.allow_pickle, similarity, opening.ignore)
+    dims = tuple(cut for cut in spec.dims if cut <= dim) if opening.like is not None and dim == opening.like.dim else ()
+    facts = {"dim": dim, "dims": dims, "pooling": pooling_of(pooler), "similarity": similarity, **prompts}
+    try:
+        spec = replace(spec, **facts)
+    except ValueError as error:
+        raise UnrecognisedCheckpointError(f"{folder / MODULES}: {error}") from error
+    if opening.like is not None and spec.pooling != opening.like.pooling:
+        raise UnrecognisedCheckpointError(
+            f"{folder / MODULES} pools by {spec.pooling!r}, {opening.like.name} by {opening.like.pooling!r}; open it without `like`"
+        )
+    model = Embedder(spec, [Tower(encoder, pooler, head)])
+    model.spec = replace(spec, params=sum(p.numel() for p in model.parameters()))
+    return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
 
 
 def _check_processing(calls: Any, model: "Embedder", where: Path, ignore: Ignore) -> None:
@@ -281,6 +328,8 @@ def _after(
             pooler, dim = _pooler(check_keys(settings, schema.POOLING, str(path)), encoder.width, path)
             if settings.get("include_prompt") is False and hasattr(encoder, "pool_prompt"):
                 encoder.pool_prompt = False
+            elif settings.get("include_prompt") is False and hasattr(encoder, "format"):
+                ignore.refuse(path / "config.json", "include_prompt", False, "a sequence is pooled with its prompt")
         elif kind == "Dense":
             activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
             check_keys(settings, schema.DENSE, str(path), required=True)

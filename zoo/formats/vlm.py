@@ -1,11 +1,12 @@
 """Vision-language checkpoints: config.json of a backbone that transformers knows, or an adapter (LoRA, DoRA) for one."""
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.sequence.backbones import backbone_of, known_types
+from zoo.encoders.sequence.backbones import backbone_of, check_dtype, known_types
 from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import check_heads
@@ -15,6 +16,7 @@ from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.formats.processors import check_files, check_prefixes
 from zoo.formats.settings import NOTHING, Ignore
 from zoo.formats.tokenizer import check_tokenizer
+from zoo.formats.towers import kept
 from zoo.registry import is_registered
 from zoo.spec import ModelSpec
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter_config.json"
 ADAPTERS = "adapters"  # folder of a checkpoint with an adapter for each of several tasks
-FACTS = "zoo.json"
+FACTS, MODULES = "zoo.json", "modules.json"
 # Known backbones without a class of transformers' own: said by name, not as an unknown layout.
 WITHOUT_CLASS = {
     "llava_qwen": "LLaVA of its authors' own code (LlavaQwenForCausalLM, as LLaVE)",
@@ -49,6 +51,7 @@ class VisionLanguage(Layout):
     )
     told = frozenset({"sequence"})
     reads_adapters = True
+    drops_towers = True
 
     def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
         """Whether these files are an adapter, or the weights of a vision-language backbone."""
@@ -58,6 +61,8 @@ class VisionLanguage(Layout):
             return False
         config = read_json("config.json")
         kind = _kind(config) if isinstance(config, dict) else None
+        if MODULES in names and isinstance(kind, str) and backbone_of(kind).sentence is not None:
+            return False  # these files say themselves how it is read
         return isinstance(kind, str) and (kind in known_types() or kind in WITHOUT_CLASS or kind in UNREAD)
 
     def files(self, names: set[str]) -> list[str]:
@@ -71,6 +76,8 @@ class VisionLanguage(Layout):
     def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
         """Refuses a backbone that cannot be read like the model that is told; where zoo.json tells it, `load` does."""
         self.check_like(opening.like, where)
+        if isinstance(config, dict):
+            check_dtype(str(config.get("model_type")), opening.dtype)
         if FACTS not in names:
             check_backbone(config, opening.like, where)
 
@@ -114,7 +121,7 @@ def load_sequence(
     """
     from zoo.encoders.checking import check_transformers
     from zoo.encoders.sequence import SequenceEncoder
-    from zoo.encoders.sequence.processor import open_processor
+    from zoo.encoders.sequence.processor import opened
 
     name, like, local = opening.name, opening.like, opening.local
     allow_pickle, dtype, ignore = opening.allow_pickle, opening.dtype, opening.ignore
@@ -129,17 +136,20 @@ def load_sequence(
         check_folder(base)  # transformers would add an adapter that lies there by itself
     config = {key: value for key, value in read_object(base / "config.json").items() if key not in own}
     check_backbone(config, like, str(base / "config.json"))
+    check_dtype(str(config["model_type"]), opening.dtype)
+    config, like = kept(config, like, opening.towers, str(base))
     check_transformers(config, str(base / "config.json"))
     # A registered model's files are its authors', and what transformers' own classes make of them is held equal to their code.
     told = like.hub_id == name and not local
     _check(told, lambda: check_heads(config, base / "config.json", ignore))
     _check(told, lambda: check_parts(_in_their_words(config), base / "config.json", ignore))
-    backbone, projection = _parts(load_backbone(base, allow_pickle=allow_pickle, dtype=dtype))
+    backbone, projection = _parts(load_backbone(base, allow_pickle=allow_pickle, dtype=dtype, towers=config))
     files = folder if _has_processor(folder) else base
-    processor = open_processor(files, backbone.config.model_type)
-    _check(told, lambda: check_files(files, processor, ignore))
-    _check(told, lambda: check_prefixes(files, processor, like.format, ignore))
-    _check(told, lambda: check_tokenizer(files, processor.tokenizer, ignore))
+    processor = opened(files, backbone.config.model_type, like.format)
+    if like.format.marks:
+        _check(told, lambda: check_files(files, processor, ignore))
+        _check(told, lambda: check_prefixes(files, processor, like.format, ignore))
+    _check(told, lambda: check_tokenizer(files, getattr(processor, "tokenizer", processor), ignore))
     settings = {key: value for key, value in backbone.config.to_diff_dict().items() if key not in own}
     encoder = (build or SequenceEncoder)(
         settings | {"model_type": backbone.config.model_type},
@@ -273,9 +283,19 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
     return like
 
 
-def load_backbone(folder: Path, *, allow_pickle: bool, dtype: "torch.dtype | None" = None) -> "nn.Module":
-    """The base model (no vocabulary projection) of a folder, a retrieval model whole; old and new names are both read."""
-    from transformers import AutoModel, AutoModelForPreTraining
+def load_backbone(
+    folder: Path,
+    *,
+    allow_pickle: bool,
+    dtype: "torch.dtype | None" = None,
+    towers: Mapping[str, Any] = MappingProxyType({}),
+) -> "nn.Module":
+    """The base model (no vocabulary projection) of a folder, a retrieval model whole; old and new names are both read.
+
+    Args:
+        towers: its configuration, where some that its file has are left out.
+    """
+    from transformers import AutoConfig, AutoModel, AutoModelForPreTraining
 
     from zoo.encoders.checking import check_transformers
     from zoo.formats.checks.strict import check_names, refuse_quantised
@@ -293,6 +313,11 @@ def load_backbone(folder: Path, *, allow_pickle: bool, dtype: "torch.dtype | Non
     retrieval = config["model_type"] in backbone_of(config["model_type"]).retrieval
     opens = AutoModelForPreTraining if retrieval else AutoModel
     options = _converted(config, str(folder / "config.json"))
+    if any(
+        towers.get(part, True) is None and config.get(part, True) is not None
+        for part in backbone_of(config["model_type"]).towers
+    ):
+        options = {"config": AutoConfig.for_model(**towers)}
     return from_pretrained(opens, folder, allow_pickle, whole=True, dtype=dtype, **options)
 
 

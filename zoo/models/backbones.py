@@ -271,18 +271,31 @@ def byte_specials() -> dict[str, int]:
     return {token: 256 + i for i, token in enumerate(SPECIALS)}
 
 
-def byte_tokenizer() -> Any:
-    """A transformers tokenizer of the 256 bytes and the special tokens of the Qwen family: reads any text, needs no file."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+def byte_tokenizer(
+    specials: tuple[str, ...] = SPECIALS, ends: dict[str, str] | None = None, roles: dict[str, str] | None = None
+) -> Any:
+    """A transformers tokenizer of the 256 bytes and the special tokens of the Qwen family: reads any text, needs no file.
+
+    Args:
+        specials: other special tokens. ends: with a "bos_token" and an "eos_token" that it puts around a text. roles: names by
+            which a processor asks for some of the special tokens.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     vocab = {token: i for i, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIALS])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
+    ends = ends or {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    if "bos_token" in ends:
+        around = [ends["bos_token"], ends["eos_token"]]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{around[0]} $A {around[1]}", special_tokens=[(one, tokenizer.token_to_id(one)) for one in around]
+        )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=32768
+        tokenizer_object=tokenizer, model_max_length=32768, extra_special_tokens=roles or {}, **ends
     )
 
 

@@ -11,25 +11,24 @@ from torch import Tensor, nn
 from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.checking import check_transformers
 from zoo.encoders.rust import Core, naming
-from zoo.encoders.sequence.backbones import backbone_of
+from zoo.encoders.sequence.backbones import backbone_of, check_dtype
+from zoo.encoders.sequence.content import content_of, media_read
 from zoo.encoders.sequence.media import READERS, VISUAL, MediaReader, Medium, Setup
 from zoo.encoders.sequence.placeholders import expand, span_of
-from zoo.encoders.sequence.processor import check_processor, check_version, open_processor, open_tokenizer
+from zoo.encoders.sequence.processor import check_processor, check_version, opened
 from zoo.encoders.sequence.template import Prompt
 from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.tokenizing import check_ids, check_text, pad
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import (
     ArgumentError,
-    EmptyItemError,
     InvalidTextError,
     MissingWeightsError,
     TooManyTokensError,
     UnrecognisedCheckpointError,
     UnsupportedModalityError,
 )
-from zoo.inputs.item import Item, Tokens, as_item
-from zoo.modalities import MODALITIES
+from zoo.inputs.item import Item, Tokens
 from zoo.sequences import (
     Limits,
     SequenceFormat,
@@ -100,24 +99,18 @@ class SequenceEncoder(Encoder):
         if self._sees:
             check_version(self.backbone)
         self.family = backbone_of(self.backbone.config.model_type)
-        self.width = self.backbone.config.get_text_config().hidden_size
+        self.width = self.family.width(self.backbone.config)
         self.readers: dict[str, MediaReader] = {}
         self.processor: Any = None
         if processor is not None:
             self.use_processor(processor)
         elif assets is not None:
-            self.use_processor(self._opened(assets))
+            self.use_processor(opened(assets, self.settings["model_type"], self.format))
 
     @property
     def _sees(self) -> bool:
         """Whether the backbone's own vision layers read some of the marked media."""
         return bool(VISUAL & set(self.format.marks))
-
-    def _opened(self, assets: Path) -> Any:
-        """The processor of a folder; of text alone its tokenizer."""
-        if not self.format.marks:
-            return open_tokenizer(assets)
-        return open_processor(assets, self.settings["model_type"], visual=self._sees)
 
     def use_processor(self, processor: Any) -> None:
         """Takes the tokenizer, and the processors of media; the limits of the format take the place of theirs."""
@@ -132,7 +125,7 @@ class SequenceEncoder(Encoder):
         if self.format.marks:
             self.family.complete(processor, config)
         setup = Setup(processor, config, self.family, self.format, self.media)
-        self.readers = {kind: READERS[kind](setup) for kind in _media() if kind in self.format.marks}
+        self.readers = {kind: READERS[kind](setup) for kind in media_read() if kind in self.format.marks}
         check_processor(processor, self.format, self.media, config, self.readers)
         self.media_ids = [reader.token_id for reader in self.readers.values() if reader.marker]
         self.marks = [self.tokenizer.convert_tokens_to_ids(mark) for mark in self.format.instruction_marks]
@@ -200,7 +193,8 @@ class SequenceEncoder(Encoder):
 
     def _content(self, item: Item) -> list[tuple[str, Any]]:
         """(kind, value) of what the sequence is made of, in order; a kind without a reader stands in the prompt in its words."""
-        return [part for kind, value in content_of(item) for part in self._unfolded(kind, value)]
+        content = content_of(item, self.format.media_first)
+        return [part for kind, value in content for part in self._unfolded(kind, value)]
 
     def _unfolded(self, kind: str, value: Any) -> list[tuple[str, Any]]:
         """A part of an item as the media that it is read as."""
@@ -336,13 +330,14 @@ class SequenceEncoder(Encoder):
         if self.format.positions == "sequential" or not self._has_media(batch):
             return counted.expand(3, *counted.shape).clone()
         # M-RoPE: rows and columns of media, as the backbone itself counts them.
-        types, extras = torch.zeros_like(batch["ids"]), {}
+        types = torch.zeros_like(batch["ids"])
+        extras: dict[str, Tensor] = {}
         for kind, reader in self.readers.items():
             if reader.marker:
                 types[batch["ids"] == reader.token_id] = reader.type
             if (order := batch.get(f"{kind}_order")) is not None:
                 extras |= reader.positions(_inputs(batch, kind), order)
-        return self.backbone.get_rope_index(batch["ids"], types, attention_mask=mask.long(), **extras)[0]
+        return self.family.positions(self.backbone, batch["ids"], types, mask.long(), extras)
 
     def _has_media(self, batch: Batch) -> bool:
         return any(f"{kind}_order" in batch for kind in self.format.marks)
@@ -353,13 +348,13 @@ class SequenceEncoder(Encoder):
         ids, mask, positions = batch["ids"], batch["mask"], batch["positions"]
         # Here, since all layers share this configuration, a checkpoint may bring another, and another encoder may share the backbone.
         self.backbone.config.get_text_config().is_causal = self.format.attention == "causal"
+        check_dtype(self.backbone.config.model_type, next(self.backbone.parameters()).dtype)
         pooled = mask & batch["pooled"].bool() if "pooled" in batch else mask
-        seen = self.family.arguments(self._features(batch)) if self._has_media(batch) else {}
+        features = self._features(batch)
         shared = self._shared_prefix(ids, mask)
+        seen = self.family.arguments(self.backbone, ids[:, shared:], features)
         if not shared:
-            out = self.backbone(
-                input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False, **seen
-            )
+            out = self.backbone(attention_mask=mask.long(), position_ids=positions, use_cache=False, **seen)
             return Tokens(out.last_hidden_state, pooled)
         first = self.backbone(
             input_ids=ids[:1, :shared],
@@ -369,7 +364,6 @@ class SequenceEncoder(Encoder):
         )
         first.past_key_values.batch_repeat_interleave(len(ids))
         rest = self.backbone(
-            input_ids=ids[:, shared:],
             attention_mask=mask.long(),
             position_ids=positions[..., shared:],
             past_key_values=first.past_key_values,
@@ -466,24 +460,6 @@ def facts_of(spec: ModelSpec) -> tuple[SequenceFormat, dict[str, Any], int]:
 def _inputs(batch: Batch, kind: str) -> Batch:
     """The inputs of one medium, by the names that its processor gave them."""
     return {name.partition(".")[2]: tensor for name, tensor in batch.items() if name.startswith(f"{kind}.")}
-
-
-def _media() -> list[str]:
-    """The modalities that have a reader, in the order in which an item's are read."""
-    return [kind for kind in MODALITIES if kind in READERS]
-
-
-def content_of(item: Item) -> list[tuple[str, Any]]:
-    """(kind, value) of an item's media and texts in the order in which they are read: media before text."""
-    if item.parts:
-        return [(kind, value) for part in item.parts for kind, value in content_of(as_item(part))]
-    held: dict[str, Any] = {kind: getattr(item, kind) for kind in (*_media(), "text")}
-    if "regions" in held:
-        held["regions"] = item if len(item.regions) else None  # regions are read with the image that they are of
-    found = [(kind, value) for kind, value in held.items() if value is not None]
-    if not found:
-        raise EmptyItemError("an item needs a text, picture or film; this one has none", what="Item()")
-    return found
 
 
 def random_backbone(config: dict[str, Any]) -> nn.Module:

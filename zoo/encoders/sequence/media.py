@@ -1,4 +1,4 @@
-"""MediaReader: what one medium is to a sequence. Images and videos are the first two; another medium is one file like theirs."""
+"""MediaReader: what one medium is to a sequence. Images, videos and audio are the first three; another is one file like theirs."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from zoo.sequences import Limits, SequenceFormat
 
 
 class Medium(NamedTuple):
-    """One image or video, ready for the backbone.
+    """One image, video or audio, ready for the backbone.
 
     Attributes:
         kind: its modality. key: of its content; what is equal goes through the backbone once. inputs: what the processor gave.
@@ -167,7 +167,8 @@ class VisionReader:
 
     def features(self, model: nn.Module, inputs: Batch, order: list[int], tokens: list[int]) -> Any:
         """Of the vision layers, as transformers hands them on inside a model (`mm_encoder_outputs`)."""
-        kept = {name: tensor for name, tensor in inputs.items() if name not in ("second_per_grid_ts",)}
+        unused = ("second_per_grid_ts", *getattr(self.setup.processor, "unused_input_names", ()))
+        kept = {name: tensor for name, tensor in inputs.items() if name not in unused}
         dtype = next(model.parameters()).dtype
         kept = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in kept.items()}
         out = getattr(model, f"get_{self.kind}_features")(**kept, return_dict=True)

@@ -12,10 +12,11 @@ from typing import Any
 from torch import nn
 
 from zoo.encoders import tokenizing
-from zoo.encoders.places import NAMING_A_PROCESSOR, check_processor_class, check_processor_files
+from zoo.encoders.places import NAMING_A_PROCESSOR, check_hearing, check_processor_class, check_processor_files
 from zoo.encoders.quiet import quiet
 from zoo.encoders.rust import opening
-from zoo.encoders.sequence.media import MediaReader
+from zoo.encoders.sequence.backbones import backbone_of
+from zoo.encoders.sequence.media import VISUAL, MediaReader
 from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, ZooError
 from zoo.inputs.image import MAX_PIXELS
 from zoo.sequences import Limits, SequenceFormat
@@ -23,21 +24,26 @@ from zoo.strangers import trial
 
 LEAST_VERSION = "5.18"
 _MOST_SIDE, _MOST_CUTS = 8_192, 256
-_EQUAL = {"patch_size": "patch_size", "merge_size": "spatial_merge_size", "temporal_patch_size": "temporal_patch_size"}
+_EQUAL = {
+    "patch_size": "patch_size",
+    "merge_size": "spatial_merge_size",
+    "temporal_patch_size": "temporal_patch_size",
+    "pooling_kernel_size": "pooling_kernel_size",
+}
 
 
 def check_version(backbone: nn.Module) -> None:
-    """Raises ZooError where this transformers cannot take features in place of pictures.
+    """Raises ZooError where this transformers cannot take features in place of images.
 
     Raises:
-        UnrecognisedCheckpointError: the model takes no pictures.
+        UnrecognisedCheckpointError: the model takes no images.
     """
     import transformers
 
     if not hasattr(backbone, "get_image_features"):
         raise UnrecognisedCheckpointError(f"a {backbone.config.model_type} is no vision-language backbone")
     takes = inspect.signature(backbone.forward).parameters
-    if not {"mm_encoder_outputs", "image_hidden_states"} & set(takes):
+    if not set(backbone_of(backbone.config.model_type).takes) & set(takes):
         raise ZooError(
             f"transformers {transformers.__version__} cannot run a {backbone.config.model_type} on features of its pictures; "
             f'vision-language models need transformers>={LEAST_VERSION}: pip install -U "transformers>={LEAST_VERSION}"'
@@ -121,9 +127,10 @@ def _check_sizes(part: Any, config: Any, budgets: bool, kind: str) -> None:
     """
     vision = config.vision_config
     patches = hasattr(vision, "spatial_merge_size")
+    cuts = patches or hasattr(vision, "pooling_kernel_size")  # into patches, of which some become one token
     for mine, theirs in _EQUAL.items():
         expected = getattr(vision, theirs, None)
-        if patches and expected is not None and getattr(part, mine, None) != expected:
+        if cuts and expected is not None and getattr(part, mine, None) != expected:
             raise MissingWeightsError(
                 f"the {type(part).__name__} beside this {kind} has {mine} = {getattr(part, mine, None)}, its config.json "
                 f"{expected}; copy its files from the model's own repository"
@@ -170,8 +177,15 @@ def open_tokenizer(folder: Path) -> Any:
     return tokenizing.open_tokenizer(folder, plain=False)
 
 
+def opened(folder: Path, backbone: str, layout: SequenceFormat) -> Any:
+    """What a format needs of a folder: the processor, or of text alone the tokenizer; raises as `open_processor`."""
+    if not layout.marks:
+        return open_tokenizer(folder)
+    return open_processor(folder, backbone, visual=bool(VISUAL & set(layout.marks)))
+
+
 def open_processor(folder: Path, backbone: str = "", *, visual: bool = True) -> Any:
-    """A folder's processor: tokenizer, pictures, films.
+    """A folder's processor: tokenizer, images, videos, audio.
 
     Args:
         folder: has the files. backbone: its `model_type`, whose processor is taken where the files name one that is no
@@ -180,7 +194,10 @@ def open_processor(folder: Path, backbone: str = "", *, visual: bool = True) -> 
     Raises:
         MissingWeightsError: files are missing or damaged. UnsafeCheckpointError: their settings name other places.
     """
+    hears = backbone_of(backbone).hears
     check_processor_files(folder)
+    if hears:
+        check_hearing(folder, hears)
     trial.check_tokenizer(folder)
     with opening(f"the processor in {folder}"), quiet():
         processor = _processor_class(folder, backbone).from_pretrained(folder, trust_remote_code=False)
@@ -204,7 +221,7 @@ def _processor_class(folder: Path, backbone: str) -> Any:
     # All of them: which file counts is transformers' own choice.
     known = [cls for name in named if isinstance(name, str) and (cls := processor_class_from_name(name)) is not None]
     for cls in known:
-        check_processor_class(cls, folder)
+        check_processor_class(cls, folder, hears=backbone_of(backbone).hears)
     if known or not any(named) or backbone not in CONFIG_MAPPING:
         return AutoProcessor
     return PROCESSOR_MAPPING[CONFIG_MAPPING[backbone]]

@@ -89,7 +89,7 @@ class VideoReader(VisionReader):
             )
         except ValueError as error:
             raise InvalidPixelsError(f"a video of {size} pixels is none for this model: {error}; crop it") from error
-        place = self.processor.replace_video_token(dict(inputs), 0)
+        place = self.setup.backbone.video_place(self.processor, inputs)
         tensors = {name: t for name, t in inputs.items() if isinstance(t, Tensor)}
         times = self.setup.backbone.video_times(self.part, total, rate, len(indices))
         return medium_of(self, tensors | {name: torch.tensor([value]) for name, value in times.items()}, place)

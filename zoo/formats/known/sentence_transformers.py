@@ -2,6 +2,8 @@
 
 from zoo.formats.settings import Only, Table
 
+MODULES_FILE, SETTINGS_FILE = "modules.json", "config_sentence_transformers.json"
+FIRST = ("Transformer", "StaticEmbedding", "CLIPModel")  # modules that one may begin with
 # The first module's file has had these names; sentence-transformers takes the first that is there.
 TRANSFORMER_FILES = (
     "sentence_bert_config.json",
@@ -47,6 +49,18 @@ TRANSFORMER = Table(
         "processor_kwargs": Only((None, {}), _ARGUMENTS),
         "config_args": Only((None, {}), _ARGUMENTS),
         "config_kwargs": Only((None, {}), _ARGUMENTS),
+    },
+)
+
+# Of a backbone of text and media (`zoo.formats.sentence_sequences`).
+SEQUENCE_TRANSFORMER = Table(
+    followed={"max_seq_length", "modality_config"},
+    inert=TRANSFORMER.inert,
+    held={
+        **{key: only for key, only in TRANSFORMER.held.items() if key != "modality_config"},
+        "processing_kwargs": Only((None, {}), "it changes how texts and media become tokens"),
+        "do_lower_case": Only((None, False), "the backbone's own tokenizer says itself whether it lower-cases"),
+        "tokenizer_name_or_path": Only((None,), "the tokenizer lies beside the weights"),
     },
 )
 

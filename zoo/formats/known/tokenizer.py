@@ -31,6 +31,11 @@ FOLLOWED = (
     "truncation_side",
     "unk_token",
     "video_token",
+    # Special tokens of Gemma 4 and Qwen2.5-Omni by their roles; their processors ask for those of media.
+    "model_specific_special_tokens",
+    *("boa_token", "eoa_token", "eoc_token", "eot_token", "escape_token", "etc_token", "etd_token", "etr_token"),
+    *("soc_token", "sot_token", "stc_token", "std_token", "str_token", "think_token"),
+    *("audio_bos_token", "audio_eos_token", "vision_bos_token", "vision_eos_token"),
 )
 
 _RECORD = "a record of how the file came to be"

@@ -177,7 +177,7 @@ def summary(spec: ModelSpec, *, weights: bool | None = None) -> str:
         frozenset({"image", "text"}): "Dual tower for pictures and texts in one space",
     }.get(spec.modalities, "Embedder of " + ", ".join(sorted(spec.modalities)))
     if spec.format:
-        more = {"video": "films", "regions": "regions of images"}
+        more = {"video": "films", "audio": "audio", "regions": "regions of images"}
         *others, last = ["texts", "pictures", *(words for kind, words in more.items() if kind in spec.modalities)]
         what = f"Vision-language embedder: one backbone reads {', '.join(others)} and {last}"
         what += ", alone or together" if spec.format.mixed else ""

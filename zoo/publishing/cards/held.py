@@ -78,6 +78,13 @@ HELD: dict[str, Held] = {
         "transformers' text and vision layers, called as models/qwen2_vl_finetune.py calls them",
         _CUT,
     ),
+    "embeddinggemma-2*": Held(
+        "transformers 5.23's EmbeddingGemma2Processor and sentence-transformers 6.2, and mteb 2.26's google_embeddinggemma.py",
+        "transformers 5.23's processor; equal for images, lists of frames and waveforms at its rate. Of video files other frames are "
+        "taken, as many a second; audio at other rates is resampled by soxr",
+        "transformers 5.23's EmbeddingGemma2Model, with all of its towers and without some",
+        "sentence-transformers cuts the end of the text and keeps the tokenizer's own end, as is done here",
+    ),
     "lamra-*": Held(
         "dataset/datasets_mbeir.py of Code-kunkun/LamRA",
         f"collators/qwen2_vision_process.py, by qwen-vl-utils 0.0.14's `fetch_image` for sides up to 200 : 1: {_ONE_STEP}",

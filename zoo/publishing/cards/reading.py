@@ -4,7 +4,7 @@ from typing import Any
 
 from zoo.prompts import name_for
 from zoo.publishing.cards.held import held_rows
-from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
+from zoo.sequences import AudioLimits, ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec
 
 _POSITIONS = {
@@ -39,6 +39,7 @@ def reading_rows(spec: ModelSpec) -> dict[str, str]:
         "vector": _vector(spec),
         "pictures": _pictures(image) if "image" in spec.modalities else "",
         "films": _films(layout, image, video) if "video" in spec.modalities else "",
+        "audio": _audio(spec.media.get("audio")) if "audio" in spec.modalities else "",
         "regions": _REGIONS[layout.box_frame] if "regions" in spec.modalities else "",
         "instruction": _instruction(spec),
         "one item": _order(layout),
@@ -61,15 +62,18 @@ def sequences(spec: ModelSpec) -> dict[str, str]:
     layout = spec.format
     if layout is None:
         return {}
-    text, picture, film = ("text", "{text}"), ("image", None), ("video", None)
+    text, picture, film, audio = ("text", "{text}"), ("image", None), ("video", None), ("audio", None)
     kinds: dict[str, tuple[list[tuple[str, Any]], str]] = {"text": ([text], "")}
     if "image" in layout.marks:
         kinds["picture"] = ([picture], "")
     if "video" in spec.modalities and layout.marks.get("video") != layout.marks.get("image"):
         kinds["film"] = ([film], "")
+    if "audio" in layout.marks:
+        kinds["audio"] = ([audio], "")
     if layout.mixed and "image" in layout.marks:
-        kinds["picture and text"] = ([picture, text], "")
-        kinds["picture and text, with an instruction"] = ([picture, text], "{instruction}")
+        both = [picture, text] if layout.media_first else [text, picture]
+        kinds["picture and text"] = (both, "")
+        kinds["picture and text, with an instruction"] = (both, "{instruction}")
         kinds["text, image, text, as parts"] = ([text, picture, text], "")
         if "regions" in spec.modalities:
             kinds["picture, text and a box"] = ([picture, text, ("regions", "{regions}")], "")
@@ -147,6 +151,12 @@ def _films(layout: SequenceFormat, image: ImageLimits, video: VideoLimits) -> st
     return "; ".join(word for word in (taken, frame, total, listed) if word)
 
 
+def _audio(limits: Any) -> str:
+    seconds = limits.seconds if isinstance(limits, AudioLimits) else 0
+    cut = f", the first {seconds:g} s of it" if seconds else ""
+    return f"mono (the mean of its channels), at the rate of the processor of the checkpoint{cut}"
+
+
 def _first(limits: ImageLimits) -> str:
     """The resize before the processor's, where it does anything that the second would not."""
     if not limits.pre_resize:
@@ -165,6 +175,7 @@ def _order(layout: SequenceFormat) -> str:
         if "content" in layout.prompt
         else "media first, then texts, whatever the order of parts"
     )
+    kept += "" if layout.media_first else ", and else a text stands before the media of its item"
     return f"{kept}; between two texts that follow one another stands {join}"
 
 

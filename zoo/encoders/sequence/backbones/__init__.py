@@ -11,9 +11,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import NotOfferedError
+from zoo.modalities import Modality
+from zoo.sequences import Limits, SequenceFormat
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,36 @@ class Backbone:
         retrieval: `model_type`s of transformers' retrieval models → the backbone in them, which has its projection beside it.
         converted: a repository's own name of its type → what its configuration says in transformers' words.
         renamed: names of tensors before transformers 5 → now, below the root of an adapter.
+        takes: arguments of `forward`, one of which takes features in place of media.
+        hears: class of the feature extractor by which it reads audio; "" where it reads none.
+        towers: parts of its configuration that a checkpoint may leave out → the media that they read.
+        sentence: how sequences are laid out that files of sentence-transformers, beside the backbone, say all else of; None where
+            a registered model must say it.
+        longest: tokens of such a sequence, where these files do not say it.
+        unfit: types of numbers that it cannot be computed in, by torch's names → why.
     """
 
     types: tuple[str, ...] = ()
     retrieval: Mapping[str, str] = field(default_factory=dict)
     converted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    takes: tuple[str, ...] = ("mm_encoder_outputs", "image_hidden_states")
+    hears: str = ""
+    towers: Mapping[str, tuple[Modality, ...]] = field(default_factory=dict)
+    sentence: SequenceFormat | None = None
+    longest: int = 4096
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
     def complete(self, processor: Any, config: Any) -> None:
         """Gives a processor what its files may lack and the backbone's configuration has; changed in place."""
+
+    def limits(self, processor: Any) -> Mapping[str, Limits]:
+        """The limits of media that the processor's own files have, for a checkpoint that no registered model says them of.
+
+        Raises:
+            ValueError: a setting of theirs that nothing here follows.
+        """
+        return {}
 
     def video_times(self, processor: Any, total: int, fps: float, frames: int) -> dict[str, float]:
         """What the backbone wants to know of a video's times besides its frames.
@@ -55,13 +80,63 @@ class Backbone:
         """
         raise NotOfferedError(f"patches of {', '.join(self.types) or 'this backbone'} cannot be put together to images")
 
-    def arguments(self, features: dict[str, Any]) -> dict[str, Any]:
-        """The arguments by which the backbone's `forward` takes features in place of media.
+    def video_place(self, processor: Any, inputs: "Mapping[str, Any]") -> str:
+        """The text that a video becomes in the prompt, as its processor writes it.
 
         Args:
-            features: of each medium in the batch, by modality (`MediaReader.features`).
+            processor: the whole one. inputs: what its video processor made of one video.
         """
-        return {"mm_encoder_outputs": features}
+        return str(processor.replace_video_token(dict(inputs), 0))
+
+    def hear(self, processor: Any, samples: "np.ndarray") -> "tuple[dict[str, Tensor], str]":
+        """What the backbone is given of an audio, and the text that it becomes in the prompt.
+
+        Args:
+            processor: the whole one. samples: float32 `(samples,)`, mono, at the processor's rate.
+
+        Raises:
+            NotOfferedError: nobody has said how this backbone hears. ValueError: too short for one token.
+        """
+        raise NotOfferedError(f"{', '.join(self.types) or 'this backbone'} reads no audio")
+
+    def heard(self, model: "nn.Module", inputs: "Mapping[str, Tensor]", tokens: Sequence[int]) -> "list[Tensor]":
+        """States `(tokens, width)` of each audio by the backbone's audio layers.
+
+        Args:
+            inputs: of `hear`, several audios side by side. tokens: how long each is.
+        """
+        raise NotOfferedError(f"{', '.join(self.types) or 'this backbone'} reads no audio")
+
+    def arguments(self, model: "nn.Module", ids: "Tensor", features: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by which the backbone's `forward` takes tokens, with features in place of media.
+
+        Args:
+            ids: `(batch, tokens)`. features: of each medium in the batch, by modality (`MediaReader.features`); may be empty.
+        """
+        return {"input_ids": ids, **({"mm_encoder_outputs": features} if features else {})}
+
+    def positions(
+        self, model: "nn.Module", ids: "Tensor", types: "Tensor", mask: "Tensor", media: "Mapping[str, Tensor]"
+    ) -> "Tensor":
+        """Positions `(3, batch, tokens)` as the backbone itself counts rows and columns of media.
+
+        Args:
+            types: `(batch, tokens)`, 0 for text, else the medium's. mask: `(batch, tokens)`, 1 for real tokens. media: what the
+                readers say of theirs (`MediaReader.positions`), in the order of the placeholders.
+        """
+        return model.get_rope_index(ids, types, attention_mask=mask, **media)[0]  # type: ignore[operator]
+
+    def width(self, config: Any) -> int:
+        """Length of a token's state."""
+        return int(config.get_text_config().hidden_size)
+
+
+def filled(embeds: "Tensor", places: "Tensor", states: "Sequence[Tensor]") -> "Tensor":
+    """Embeddings `(batch, tokens, width)` with states `(tokens of one, width)` at the places `(batch, tokens)` of their medium."""
+    import torch
+
+    found = torch.cat(list(states)).to(embeds)
+    return embeds.masked_scatter(places[..., None].expand_as(embeds), found)
 
 
 PLAIN = Backbone()
@@ -90,3 +165,11 @@ def known_types() -> Mapping[str, str]:
         found |= {name: name for name in backbone.types} | dict(backbone.retrieval)
         found |= {name: str(words["model_type"]) for name, words in backbone.converted.items()}
     return found
+
+
+def check_dtype(model_type: str, dtype: "torch.dtype | None") -> None:
+    """Raises NotOfferedError where a backbone cannot be computed in this type of numbers."""
+    unfit = backbone_of(model_type).unfit
+    name = str(dtype).removeprefix("torch.")
+    if name in unfit:
+        raise NotOfferedError(f"a {model_type} does not run in {name}: {unfit[name]}; take bfloat16 or float32")
