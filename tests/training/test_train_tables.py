@@ -460,7 +460,9 @@ def test_missing_and_mixed_sources(folder):
     write(folder, "b.jsonl", [{"query": "5", "positive": "6"}])
     with pytest.raises(TableError, match=r"tables of several kinds \(.csv, .jsonl\); name the files"):
         open_pairs(folder)
-    with pytest.raises(TableError, match="no data pack is called 'cars'; there are photos, emoji, symbols"):
+    with pytest.raises(
+        TableError, match="no data pack is called 'cars'; there are photos, emoji, symbols, audio, video"
+    ):
         open_pairs("pack:cars")
 
 

@@ -59,7 +59,9 @@ def open_pairs(
       sub-folders named after what they show, with `cat.txt` beside `cat.jpg`, or with metadata.csv, .jsonl or .parquet that
       names them in `file_name`.
     - `hf:org/name`, `hf:org/name/folder@revision`: a data set of the Hub.
-    - `pack:photos`, `pack:emoji`, `pack:symbols`; `pack:composed`, whose queries are a picture with a text;
+    - `pack:photos`, `pack:emoji`, `pack:symbols`; `pack:audio`, recordings with texts of what sounds or is said; `pack:video`,
+      clips with texts of what they show and how the camera moves; `pack:documents`, whose queries are texts and whose positives
+      are images of pages; `pack:composed`, whose queries are a picture with a text;
       `pack:regions`, whose queries are an image with a region, and whose negatives are the captions of its other regions.
     - `pack:words`: English words, other words for them and what they mean, to teach a text tower.
 
@@ -166,6 +168,7 @@ def _open(source: str | Path, options: Options) -> Table:
     if options.root is not None:
         options = replace(options, root=Path(options.root))
     if isinstance(source, str) and text.startswith("pack:"):
+        from zoo.tables.pack_documents import DOCUMENTS, DocumentsTable
         from zoo.tables.pack_regions import REGIONS, RegionsTable
         from zoo.tables.packs import COMPOSED, ComposedTable, PackTable
         from zoo.tables.words import WORDS, WordTable
@@ -177,6 +180,8 @@ def _open(source: str | Path, options: Options) -> Table:
             return ComposedTable(split, options.name or COMPOSED)
         if text == f"pack:{REGIONS}":
             return RegionsTable(split, options.name or REGIONS)
+        if text == f"pack:{DOCUMENTS}":
+            return DocumentsTable(split, options.name or DOCUMENTS)
         return PackTable(text.removeprefix("pack:"), split, options.name or text.removeprefix("pack:"))
     found = find_tables(source, split, allow_outside=options.allow_outside)
     options = replace(options, name=options.name or found.name, given=found.given)

@@ -1,4 +1,4 @@
-"""The data packs as pairs: photos, emoji and symbols, each with what it is called."""
+"""The data packs as pairs: photos, emoji, symbols, audio and videos, each with what it is called."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.errors import MissingPackError, TableError
 from zoo.inputs.item import Item
-from zoo.tables.pack_files import COMPOSED, REGIONS, packs_folder, read_composed, read_pack
+from zoo.tables.pack_files import COMPOSED, DOCUMENTS, REGIONS, packs_folder, read_composed, read_pack
 from zoo.tables.pairs import Pair
 from zoo.tables.parquet import RowGroups
 from zoo.tables.schema import Part, Schema
@@ -16,6 +16,7 @@ from zoo.tables.splits import VALIDATION, split_name
 from zoo.tables.table import MOST, Table, one_dataset
 
 PACKS = ("photos", "emoji", "symbols")
+"""Of images: what a run over the packs means where none is named. There are "audio" and "video" too."""
 _KEYWORD_LIMIT = 12
 
 
@@ -40,26 +41,38 @@ def photo_pair(row: dict[str, Any]) -> Pair:
         ]
         texts += [row["description"]] if row["description"] else []
     name = kind.lower() if row["source"] == "grocery" else label
-    return _pair(row["image"], texts, group=f"photo:{row['captions'][0]}", name=name)
+    return _pair(Item(image=row["image"]), texts, group=f"photo:{row['captions'][0]}", name=name)
 
 
 def emoji_pair(row: dict[str, Any]) -> Pair:
     """A drawing with its English name and keywords; the artists' drawings of one concept are a group."""
     name = row["names"]["en"]
     texts = [name, name, name, f"a drawing of {name}", *row["keywords"]["en"][:_KEYWORD_LIMIT]]
-    return _pair(row["image"], texts, group=f"emoji:{row['group']}", name=name)
+    return _pair(Item(image=row["image"]), texts, group=f"emoji:{row['group']}", name=name)
 
 
 def symbol_pair(row: dict[str, Any]) -> Pair:
     """A pictogram with its cleaned name, its category and its tags."""
     name = row["text_en"]
     texts = [name, name, name, name, f"a drawing of {name}", row["category_en"].lower(), *row["tags"].split()[:4]]
-    return _pair(row["image"], texts, group=f"symbol:{row['group']}", name="" if name.startswith("to ") else name)
+    group = f"symbol:{row['group']}"
+    return _pair(Item(image=row["image"]), texts, group=group, name="" if name.startswith("to ") else name)
 
 
-def _pair(image: bytes, texts: Sequence[str], group: str, name: str) -> Pair:
+def audio_pair(row: dict[str, Any]) -> Pair:
+    """A recording with the texts of its class; recordings of a class are a group."""
+    return _pair(Item(audio=row["audio"]), row["captions"], group=f"audio:{row['label']}", name=row["label"])
+
+
+def video_pair(row: dict[str, Any]) -> Pair:
+    """A clip with its captions, which say what it shows and how the camera moves; clips of one caption are a group."""
+    name = ", then ".join(row["subjects"])
+    return _pair(Item(video=row["video"]), row["captions"], group=f"video:{row['captions'][0]}", name=name)
+
+
+def _pair(medium: Item, texts: Sequence[str], group: str, name: str) -> Pair:
     first, *rest = [Item(text=text) for text in texts if text.strip()]
-    return Pair(Item(image=image), first, also=tuple(rest), group=group, name=name)
+    return Pair(medium, first, also=tuple(rest), group=group, name=name)
 
 
 def composed_pairs(split: str = "train") -> list[Pair]:
@@ -77,7 +90,19 @@ def composed_pairs(split: str = "train") -> list[Pair]:
     ]
 
 
-READERS = {"photos": photo_pair, "emoji": emoji_pair, "symbols": symbol_pair}
+READERS = {
+    "photos": photo_pair,
+    "emoji": emoji_pair,
+    "symbols": symbol_pair,
+    "audio": audio_pair,
+    "video": video_pair,
+}
+_MEDIA = {"audio": "audio", "video": "video"}  # what a pack's first column holds; the others hold images
+_GROUPS = {
+    "photos": "captions",
+    "audio": "label",
+    "video": "captions",
+}  # by which column rows are alike; else by `group`
 
 
 def pack_pairs(split: str = "train", packs: Sequence[str] = PACKS) -> list[Pair]:
@@ -94,15 +119,17 @@ class PackTable(Table):
 
     def __init__(self, pack: str, split: str, name: str) -> None:
         if pack not in READERS:
-            raise TableError(f"no data pack is called {pack!r}; there are {', '.join([*PACKS, COMPOSED, REGIONS])}")
+            raise TableError(
+                f"no data pack is called {pack!r}; there are {', '.join([*READERS, COMPOSED, DOCUMENTS, REGIONS])}"
+            )
         self._groups, self._read = RowGroups([_pack_file(pack, split)]), READERS[pack]
         self._name, self._where = name, f"pack:{pack}/{split}"
         self.schemas = [
             Schema(
                 f"pack:{pack} ({split})",
-                (Part("image", "image"),),
+                (Part(medium := _MEDIA.get(pack, "image"), medium),),
                 (Part("names and captions", "text"),),
-                group="group" if pack != "photos" else "captions",
+                group=_GROUPS.get(pack, "group"),
                 rows=len(self._groups),
             )
         ]
@@ -162,10 +189,12 @@ def find_pack(source: str, split: str | None) -> Found:
     pack = source.removeprefix("pack:")
     if pack == COMPOSED:
         raise TableError(f"{source} holds pairs of an image with a text and an image; embed its folder of images")
+    if pack == DOCUMENTS:
+        raise TableError(f"{source} holds pairs of a text and the image of a page; embed a folder of PDFs or images")
     if pack == REGIONS:
         raise TableError(f"{source} holds pairs of a region and its caption; embed a folder of images by their regions")
     if pack not in READERS:
-        raise TableError(f"no data pack is called {pack!r}; there are {', '.join(PACKS)}")
+        raise TableError(f"no data pack is called {pack!r}; there are {', '.join(READERS)}")
     names = (split_name(split),) if split is not None else ("train", "val", "test")
     files = [_pack_file(pack, "val" if name == VALIDATION else name) for name in names]
     return Found(files, files[0].parent, pack, by_split=True)
