@@ -104,6 +104,14 @@ def tracks_of(file: BinaryIO) -> frozenset[Track]:
 _Found = Iterator[tuple[Track, tuple[int, int] | None]]
 
 
+def _read(file: BinaryIO, at: int, length: int) -> bytes:
+    """Bytes from a place, which what a file says may make any number; none beyond its end."""
+    if not 0 <= at < 2**62:
+        return b""
+    file.seek(at)
+    return file.read(length)
+
+
 # ---- MP4 and QuickTime: boxes of a length, a name and what they hold.
 
 
@@ -138,8 +146,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
         if not waiting:
             return
         at, last = waiting.pop()
-        file.seek(at)
-        head = file.read(16)
+        head = _read(file, at, 16)
         size, kind, inside = int.from_bytes(head[:4], "big"), head[4:8], at + 8
         if size == 1:
             size, inside = int.from_bytes(head[8:16], "big"), at + 16
@@ -160,8 +167,7 @@ def _check_references(file: BinaryIO, start: int, end: int, name: str) -> None:
     count = int.from_bytes(file.read(4), "big")
     at = start + 8
     for _ in range(min(count, _BOXES)):
-        file.seek(at)
-        head = file.read(12)
+        head = _read(file, at, 12)
         size = int.from_bytes(head[:4], "big")
         if len(head) < 12 or size < 12 or at + size > end:
             return
@@ -177,8 +183,7 @@ def _check_references(file: BinaryIO, start: int, end: int, name: str) -> None:
 def _sample_sizes(file: BinaryIO, start: int, end: int, name: str) -> Iterator[tuple[int, int]]:
     at = start + 8
     for _ in range(64):
-        file.seek(at)
-        entry = file.read(36)
+        entry = _read(file, at, 36)
         size = int.from_bytes(entry[:4], "big")
         if len(entry) < 36 or size < 36 or at + size > end:
             return
@@ -210,8 +215,7 @@ def _matroska_tracks(file: BinaryIO, head: bytes) -> _Found:
         if not waiting:
             break
         at, last = waiting.pop()
-        file.seek(at)
-        start = file.read(12)
+        start = _read(file, at, 12)
         kind = _number(start, 0, keep=True)
         size = _number(start, kind[1], keep=False) if kind else None
         if kind is None or size is None or kind[0] == _CLUSTER:  # tracks come before frames
@@ -251,8 +255,7 @@ def _avi_tracks(file: BinaryIO, head: bytes) -> _Found:
     size = (int.from_bytes(head[64:68], "little"), int.from_bytes(head[68:72], "little"))
     at, end = 12, file.seek(0, 2)
     for _ in range(_BOXES):
-        file.seek(at)
-        chunk = file.read(16)
+        chunk = _read(file, at, 16)
         if len(chunk) < 16 or chunk[8:12] == b"movi" or at >= end:
             return
         if chunk[:4] == b"LIST" and chunk[8:12] in (b"hdrl", b"strl"):
@@ -271,16 +274,15 @@ def _program_tracks(file: BinaryIO, head: bytes) -> _Found:
     file.seek(0)
     content = file.read(_TS_READ)
     at = content.find(b"\0\0\x01")
-    audio = False
-    while 0 <= at < len(content) - 3:
+    found: set[Track] = set()
+    while 0 <= at < len(content) - 3 and len(found) < 2:
         kind = content[at + 3]
         if 0xE0 <= kind <= 0xEF:
-            yield "video", None
-            return
-        audio = audio or 0xC0 <= kind <= 0xDF or kind == 0xBD
+            found.add("video")
+        elif 0xC0 <= kind <= 0xDF or kind == 0xBD:
+            found.add("audio")
         at = content.find(b"\0\0\x01", at + 3)
-    if audio:
-        yield "audio", None
+    yield from ((kind, None) for kind in found)
 
 
 def _elementary_tracks(file: BinaryIO, head: bytes) -> _Found:
@@ -333,8 +335,7 @@ def _program_map(body: bytes) -> _Found:
 def _flv_tracks(file: BinaryIO, head: bytes) -> _Found:
     at = int.from_bytes(head[5:9], "big") + 4
     for _ in range(200):
-        file.seek(at)
-        tag = file.read(11)
+        tag = _read(file, at, 11)
         if len(tag) < 11:
             return
         if tag[0] in (8, 9):
@@ -345,8 +346,7 @@ def _flv_tracks(file: BinaryIO, head: bytes) -> _Found:
 def _asf_tracks(file: BinaryIO, head: bytes) -> _Found:
     at, end = 30, int.from_bytes(head[16:24], "little")
     for _ in range(_BOXES):
-        file.seek(at)
-        entry = file.read(86)
+        entry = _read(file, at, 86)
         size = int.from_bytes(entry[16:24], "little")
         if at >= end or len(entry) < 24 or size < 24:
             return
@@ -360,8 +360,7 @@ def _asf_tracks(file: BinaryIO, head: bytes) -> _Found:
 def _ogg_tracks(file: BinaryIO, head: bytes) -> _Found:
     at = 0
     for _ in range(64):
-        file.seek(at)
-        page = file.read(27 + 255 + 64)
+        page = _read(file, at, 27 + 255 + 64)
         if page[:5] != b"OggS\0" or len(page) < 28 or not page[5] & 2:  # 2: a track begins
             return
         segments = page[26]

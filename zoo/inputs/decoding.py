@@ -21,6 +21,7 @@ from zoo.inputs.sampling import Choice
 from zoo.inputs.tracks import Shown, Taken, UntoldError, VideoFile
 from zoo.inputs.video import Bounds, check_room
 from zoo.strangers.confined import Answer
+from zoo.strangers.limits import nothing_else_opened
 
 _Choose = Callable[[Shown], np.ndarray]
 
@@ -51,12 +52,12 @@ def decoded(
             check_room(len(indices), size[1], size[0], limits, name)  # before a frame is decoded
         return indices
 
-    with _errors_by_name(name, limits), os.fdopen(os.dup(file), "rb", buffering=0) as source:
-        if not form:
+    if not form:
+        with _errors_by_name(name, limits), os.fdopen(os.dup(file), "rb", buffering=0) as source:
             yield from _from_animation(source, choose, limits, name)
-        else:
-            with _nothing_else_opened():
-                yield from _from_video(source, form, choose, limits, name)
+        return
+    with _errors_by_name(name, limits), nothing_else_opened(), os.fdopen(os.dup(file), "rb", buffering=0) as source:
+        yield from _from_video(source, form, choose, limits, name)
 
 
 @contextmanager
@@ -72,21 +73,6 @@ def _errors_by_name(name: str, limits: Bounds) -> Iterator[None]:
             raise VideoTooLargeError(message, what=name) from error
         why = "is damaged, cut off or of a kind that cannot be decoded"
         raise CorruptVideoError(f"{name} {why}; try to convert it to H.264 in MP4", what=name) from error
-
-
-@contextmanager
-def _nothing_else_opened() -> Iterator[None]:
-    """Inside, no file and no socket can be opened, whatever a video makes FFmpeg try."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _as_pieces(taken: Taken, limits: Bounds, name: str) -> Answer:

@@ -7,16 +7,15 @@ none), all frames are decoded and counted instead.
 """
 
 import io
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from zoo.errors import CorruptVideoError, VideoTooLargeError
 from zoo.inputs.image import load_pixels
+from zoo.inputs.packets import NO_TIME, Packets, completed
 from zoo.inputs.video import Bounds, check_room
 
 with suppress(ImportError, OSError):  # animations do without
@@ -42,11 +41,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-_NO_TIME = np.iinfo(np.int64).min
-_KEY, _SHOWN = 1, 2
-_KEPT = 128 * 2**20  # bytes of packets that are kept for the decoder; of a larger file they are demuxed again
 _FAR = 16 * 2**20  # bytes that are skipped by seeking, not by demuxing
-_REORDERED = 32  # places that a frame may be away from its packet's; H.264 and H.265 know 16
 _BUFFER = 2**17
 # Decoders where a frame that no other one needs says so, and is left out at no one's cost.
 _DISPOSABLE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
@@ -79,34 +74,6 @@ class UntoldError(Exception):
     """The packets did not tell what the decoder gave: try the next of `VideoFile.attempts`."""
 
 
-@dataclass
-class _Packets:
-    """Of each packet of the stream, in order: times in the stream's unit, place in the file, flags; and the packets themselves."""
-
-    pts: array = field(default_factory=lambda: array("q"))
-    dts: array = field(default_factory=lambda: array("q"))
-    pos: array = field(default_factory=lambda: array("q"))
-    flags: bytearray = field(default_factory=bytearray)
-    kept: "list[Packet] | None" = field(default_factory=list)
-    bytes: int = 0
-    last: int = 0  # how long the last one in time is shown, in the stream's unit
-
-    def add(self, packet: "Packet", shown: bool) -> None:
-        self.pts.append(_NO_TIME if packet.pts is None else packet.pts)
-        self.dts.append(_NO_TIME if packet.dts is None else packet.dts)
-        self.pos.append(-1 if packet.pos is None else packet.pos)
-        self.flags.append(_KEY * packet.is_keyframe | _SHOWN * shown)
-        self.bytes += packet.size
-        if self.kept is not None:
-            packet.opaque = (len(self.kept),)
-            self.kept.append(packet)
-            if self.bytes > _KEPT:
-                self.kept = None
-
-    def __len__(self) -> int:
-        return len(self.flags)
-
-
 class VideoFile:
     """One video file that is open to be read.
 
@@ -119,10 +86,12 @@ class VideoFile:
 
     def __init__(self, file: io.RawIOBase, form: str, bounds: Bounds, name: str) -> None:
         self.file, self.form, self.bounds, self.name = file, form, bounds, name
+        self._limits = {"max_pixels": str(bounds.pixels + bounds.pixels // 8)}  # of whole blocks, a little more
         self.container, self.stream = self._opened()
-        context = self.stream.codec_context
-        check_room(1, context.height, context.width, bounds, name)
-        self.codec = context.name
+        self.context = self.stream.codec_context
+        check_room(1, self.context.height, self.context.width, bounds, name)
+        self.context.thread_count, self.context.copy_opaque = 1, True
+        self.context.options = self._limits
         self.reformatter = av.video.reformatter.VideoReformatter()
         self.size: tuple[int, int] | None = None
         self.packets = self._scanned()
@@ -132,27 +101,35 @@ class VideoFile:
     def attempts(self, choose: Choose) -> Iterator[Taken]:
         """What `choose` takes: by the packets, where they tell, and where that ends in an UntoldError by counting frames."""
         with suppress(UntoldError):
-            order = self._order()
-            if order is not None:
-                shown = self._shown(np.frombuffer(self.packets.pts, np.int64)[order], order)
-                indices = choose(shown)
-                yield Taken(shown, indices, map(self._rgb, self._found(order, indices)))
+            told = self._order()
+            if told is not None:
+                order, places = told
+                yield self._by_packets(choose, order, places)
+                if (
+                    self.form != "mov" and len(order) > 1
+                ):  # where a file was cut off, its last packet may be half a frame
+                    yield self._by_packets(choose, order[order != len(self.packets) - 1], places)
         self.size = None
         numbers, times = self._counted()
         shown = self._shown(times, numbers)
         indices = choose(shown)
         yield Taken(shown, indices, map(self._rgb, self._picked(indices)))
 
+    def _by_packets(self, choose: Choose, order: np.ndarray, places: np.ndarray) -> Taken:
+        self.size = None
+        shown = self._shown(self.packets.pts[order], order)
+        indices = choose(shown)
+        return Taken(shown, indices, map(self._rgb, self._found(order, places, indices)))
+
     # ---- Packets.
 
     def _opened(self) -> "tuple[InputContainer, VideoStream]":
         self.file.seek(0)
-        limits = {"max_pixels": str(self.bounds.pixels + self.bounds.pixels // 8)}  # of whole blocks, a little more
         container = av.open(
             self.file,
             format=self.form,
             buffer_size=_BUFFER,
-            options={"protocol_whitelist": "none", "format_whitelist": self.form, **limits},
+            options={"protocol_whitelist": "none", "format_whitelist": self.form, **self._limits},
             metadata_errors="ignore",
         )
         hidden = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -168,22 +145,16 @@ class VideoFile:
         for other in container.streams:
             if other is not stream:
                 other.discard = av.stream.Discard.all
-        context = stream.codec_context
-        context.thread_count, context.copy_opaque = 1, True
-        context.options = {"err_detect": "explode", **limits}
         return container, stream
 
-    def _scanned(self) -> _Packets:
-        packets, latest, count = _Packets(), _NO_TIME, -1  # the last one stands for the end
-        hides = self.codec == "vp8"
+    def _scanned(self) -> Packets:
+        packets, count = Packets(self.form, self.context.name), -1  # the last one stands for the end
         for packet in self.container.demux(self.stream):
             count += 1
             if not packet.size:  # a frame that was dropped, and shows the one before
                 continue
-            # VP8 has frames that only others are made of: its fifth bit says whether it is shown.
-            packets.add(packet, not packet.is_discard and not (hides and not memoryview(packet)[0] & 0x10))
-            if packet.pts is not None and packet.pts > latest and packets.flags[-1] & _SHOWN:
-                latest, packets.last = packet.pts, packet.duration or 0
+            packet.opaque = (len(packets),)
+            packets.add(packet)
             if len(packets) > self.bounds.frames:
                 raise VideoTooLargeError(
                     f"{self.name} has over {self.bounds.frames:,} frames, and no more are read: cut it", what=self.name
@@ -193,57 +164,38 @@ class VideoFile:
             raise CorruptVideoError(
                 f"{self.name} is cut off: its head promises {promised:,} frames and {count:,} are there", what=self.name
             )
-        if not packets.flags:
+        if not len(packets):
             raise CorruptVideoError(f"{self.name} has no frames", what=self.name)
         return packets
 
-    def _order(self) -> np.ndarray | None:
-        """The packets of the frames that are shown, by time; None where times do not tell."""
-        packets = self.packets
-        flags = np.frombuffer(packets.flags, np.uint8)
-        pts, dts = (np.frombuffer(times, np.int64) for times in (packets.pts, packets.dts))
-        shown = np.flatnonzero(flags & _SHOWN)
-        if not len(shown) or (self.form == "avi" and self.codec in ("h264", "hevc", "vc1")):
-            return None
-        if self.codec == "mpeg4" and self._is_packed():
-            return None
-        known = dts[dts != _NO_TIME]
-        if (pts[shown] == _NO_TIME).any() or (np.diff(known) < 0).any():
-            return None
-        ranks = np.argsort(pts[shown], kind="stable")
-        order = shown[ranks]
-        if (np.diff(pts[order]) <= 0).any() or (np.abs(ranks - np.arange(len(ranks))) > _REORDERED).any():
-            return None
-        if flags[order[0]] & _KEY:
-            return order
+    def _order(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The packets of the frames that are shown, in that order, and the places of all packets; None where they do not tell."""
+        places = self.packets.places(self.context.extradata or b"")
+        order = self.packets.order(places) if places is not None else None
+        if places is None or order is None or self.packets.keys[order[0]]:
+            return None if places is None or order is None else (order, places)
         # It begins within a group of frames, or with some that need what was cut away: the decoder gives none of those.
-        first = next((frame for frame in self._decoded(0, len(packets), lenient=True)), None)
+        first = next((frame for frame in self._decoded(0, len(self.packets), lenient=True)), None)
         number = _number(first) if first is not None else None
-        return order[pts[order] >= pts[number]] if number is not None else None
-
-    def _is_packed(self) -> bool:
-        """Whether two frames are in one packet, as in DivX's AVI: its name then ends so ("DivX503b1393p")."""
-        start = self.stream.codec_context.extradata or b""
-        start += bytes(self.packets.kept[0])[:4096] if self.packets.kept else b""
-        at = start.find(b"DivX")
-        return at >= 0 and start[at : at + 24].partition(b"\0")[0].endswith(b"p")
+        return (order[places[order] >= places[number]], places) if number is not None else None
 
     def _shown(self, times: np.ndarray, numbers: np.ndarray) -> Shown:
         """Facts of frames by their times in the stream's unit, and by the numbers of their packets."""
         unit = self.stream.time_base
         rate = float(self.stream.average_rate or 0)
-        keys = (np.frombuffer(self.packets.flags, np.uint8)[numbers] & _KEY).astype(bool)
-        if unit is None or (times == _NO_TIME).any() or (np.diff(times) <= 0).any():
-            seconds = np.arange(len(times)) / rate if rate else np.full(len(times), np.nan)
+        keys, count = self.packets.keys[numbers], len(times)
+        known = completed(times) if unit is not None and self.form != "mpegvideo" else None
+        if known is None:
+            seconds = np.arange(count) / rate if rate else np.full(count, np.nan)
             return Shown(seconds, keys, rate)
         start = self.container.start_time
-        origin = float(start / av.time_base / unit) if start is not None else float(times[0])
+        origin = float(start / av.time_base / unit) if start is not None else float(known[0])
         if self.form == "mov":  # its times are those of a player's clock
             origin = min(origin, 0.0)
         elif self.form == "avi":  # has no times
-            origin = float(times[0])
-        seconds = (times - min(origin, float(times[0]))) * unit.numerator / unit.denominator
-        count, span = len(times), float(seconds[-1] - seconds[0])
+            origin = float(known[0])
+        seconds = (known - min(origin, float(known[0]))) * unit.numerator / unit.denominator
+        span = float(seconds[-1] - seconds[0])
         length = span + (self.packets.last * float(unit) or (span / (count - 1) if count > 1 else 0.0))
         if not length or (rate and abs(count / rate - length) <= max(0.01 * length, 0.0015)):
             return Shown(seconds, keys, rate)
@@ -264,22 +216,20 @@ class VideoFile:
 
     def _seek(self, first: int) -> None:
         """Demuxes anew, from a packet or one before it."""
-        numbers = {}
         if self.form in ("mov", "matroska") and first:
             times = self.packets.dts if self.form == "mov" else self.packets.pts
-            numbers = {(self.packets.pos[n], self.packets.pts[n]): n for n in range(max(0, first - 1000), first + 1)}
+            near = range(max(0, first - 1000), first + 1)
+            numbers = {(int(self.packets.pos[n]), int(self.packets.pts[n])): n for n in near}
             with suppress(av.error.FFmpegError):
-                self.container.seek(times[first], stream=self.stream)
+                self.container.seek(int(times[first]), stream=self.stream)
                 packets = self._demux()
                 start = next(packets, None)
                 at = numbers.get((start.pos, start.pts)) if start is not None else None
                 if at is not None:
                     self._at, self._demuxed = at, _numbered(at, start, packets)
                     return
-        self.container.close()
         self.container, self.stream = self._opened()
-        packets = self._demux()
-        self._at, self._demuxed = 0, enumerate(packets)
+        self._at, self._demuxed = 0, enumerate(self._demux())
 
     def _demux(self) -> Iterator["Packet"]:
         return (packet for packet in self.container.demux(self.stream) if packet.size)
@@ -287,21 +237,31 @@ class VideoFile:
     # ---- Frames.
 
     def _decoded(
-        self, first: int, end: int, *, wanted: frozenset[int] | None = None, lenient: bool = False
+        self,
+        first: int,
+        end: int,
+        *,
+        wanted: frozenset[int] | None = None,
+        left_out: frozenset[int] = frozenset(),
+        lenient: bool = False,
     ) -> "Iterator[VideoFrame]":
         """The frames of packets from `first` to before `end`, in the order in which they are shown.
 
         Args:
-            wanted: numbers of packets; of others, frames that no other one needs may be left out. lenient: what cannot be
-                decoded before the first frame, and at the end of a file that says nothing of its length, is passed over.
+            wanted: numbers of packets; of others, frames that no other one needs may be left out. left_out: those that are not
+                decoded. lenient: what cannot be decoded before the first frame, and at the end of a file that says nothing of its
+                length, is passed over.
         """
-        context = self.stream.codec_context
+        context = self.context
         context.flush_buffers()
-        skips = wanted is not None and self.codec in _DISPOSABLE
+        context.skip_frame = "DEFAULT"
+        skips = wanted is not None and context.name in _DISPOSABLE
         given = False
         for number, packet in self._from(first):
             if number >= end:
                 break
+            if number in left_out:
+                continue
             if skips:
                 context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
             try:
@@ -317,30 +277,29 @@ class VideoFile:
         context.skip_frame = "DEFAULT"
         yield from context.decode(None)
 
-    def _found(self, order: np.ndarray, indices: np.ndarray) -> "Iterator[VideoFrame]":
+    def _found(self, order: np.ndarray, places: np.ndarray, indices: np.ndarray) -> "Iterator[VideoFrame]":
         """The frames of those places in `order`, each run of them from the key frame that it begins with."""
-        pts = np.frombuffer(self.packets.pts, np.int64)
-        flags = np.frombuffer(self.packets.flags, np.uint8)
         targets = order[indices]
-        keys = np.flatnonzero((flags & _KEY) & (pts != _NO_TIME))
         ranks = np.full(len(self.packets), -1)
         ranks[order] = np.arange(len(order))
-        begins = [_begin(keys, pts, int(target)) for target in targets]
+        begins = [_begin(self.packets.begins, places, int(target)) for target in targets]
         place = 0
         while place < len(targets):
             stop = place
             while stop < len(targets) and begins[stop] == begins[place]:
                 stop += 1
-            run = targets[place:stop]
-            waiting, before = run.tolist(), -1
-            for frame in self._decoded(begins[place], int(run.max()) + 1, wanted=frozenset(waiting)):
+            first, end = begins[place], int(targets[place:stop].max()) + 1
+            waiting, before = targets[place:stop].tolist(), -1
+            # Shown before the key frame and made of what lies before it, as in open groups.
+            early = frozenset((first + np.flatnonzero(places[first:end] < places[first])).tolist())
+            for frame in self._decoded(first, end, wanted=frozenset(waiting), left_out=early):
                 number = _number(frame)
                 if number is None or ranks[number] <= before:
                     raise UntoldError("other frames than the packets say, or in another order")
+                if frame.is_corrupt:  # and what is made of it is not right either
+                    raise UntoldError("a damaged frame")
                 before = ranks[number]
                 if number == waiting[0]:
-                    if frame.is_corrupt:
-                        raise UntoldError("a damaged frame")
                     yield frame
                     waiting.pop(0)
                     if not waiting:
@@ -354,18 +313,19 @@ class VideoFile:
         numbers, times = [], []
         for frame in self._all():
             numbers.append(_number(frame) or 0)
-            times.append(_NO_TIME if frame.pts is None else frame.pts)
+            times.append(NO_TIME if frame.pts is None else frame.pts)
         if not numbers:
             raise CorruptVideoError(f"{self.name} is damaged: none of its frames can be decoded", what=self.name)
         return np.array(numbers), np.array(times, np.int64)
 
     def _picked(self, indices: np.ndarray) -> "Iterator[VideoFrame]":
         """The frames of those places among all that are decoded."""
-        waiting = indices.tolist()
+        waiting, damaged = indices.tolist(), None
         for place, frame in enumerate(self._all()):
+            damaged = place if frame.is_corrupt else None if frame.key_frame else damaged
             if place == waiting[0]:
-                if frame.is_corrupt:
-                    raise self._damaged(f"frame {place}")
+                if damaged is not None:
+                    raise self._damaged(f"frame {damaged} cannot be decoded")
                 yield frame
                 waiting.pop(0)
                 if not waiting:
@@ -373,7 +333,9 @@ class VideoFile:
 
     def _all(self) -> "Iterator[VideoFrame]":
         try:
-            yield from self._decoded(0, len(self.packets), lenient=True)
+            for frame in self._decoded(0, len(self.packets), lenient=True):
+                if not (frame.is_corrupt and self.form != "mov" and _number(frame) == len(self.packets) - 1):
+                    yield frame
         except UntoldError as error:
             raise self._damaged(str(error)) from error
 
@@ -404,10 +366,10 @@ def _number(frame: "VideoFrame") -> int | None:
     return frame.opaque[0] if frame.opaque else None
 
 
-def _begin(keys: np.ndarray, pts: np.ndarray, target: int) -> int:
+def _begin(begins: np.ndarray, places: np.ndarray, target: int) -> int:
     """The last key frame from which a frame can be decoded: it comes before it, and is shown before it."""
-    for key in keys[: np.searchsorted(keys, target, "right")][::-1].tolist():
-        if pts[key] <= pts[target]:
+    for key in begins[: np.searchsorted(begins, target, "right")][::-1].tolist():
+        if places[key] <= places[target]:
             return key
     return 0
 

@@ -2,20 +2,17 @@
 
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import (
     CorruptVideoError,
     InputError,
     InvalidPixelsError,
-    MissingFileError,
     MissingPackageError,
     NotMediaError,
     UnsupportedInputError,
@@ -25,6 +22,7 @@ from zoo.inputs.containers import look
 from zoo.inputs.heif import is_heif
 from zoo.inputs.image import MAX_PIXELS, _eight_bits, load_pixels
 from zoo.inputs.kinds import describe, head_of, kind_of
+from zoo.inputs.opened import opened
 from zoo.inputs.sampling import Choice, Sampling
 from zoo.strangers.confined import Confined, ConfinedError
 
@@ -42,7 +40,6 @@ _MEMORY = 4 * 2**30  # bytes of address space: the libraries, and the sixteen fr
 # Of the processor, for one video: 8 frames of an 8K video of ten seconds take 50. By the clock, on a busy machine, thrice as long.
 _SECONDS, _SECONDS_A_FRAME, _PATIENCE = 40.0, 2.5, 3
 _MOST_PROCESSES = 16
-_IN_MEMORY = 64 * 2**20  # bytes that are given to a decoder without the way through a disk
 
 
 class Video(NamedTuple):
@@ -178,7 +175,7 @@ def _from_stream(source: Path | bytes, kind: str, choice: Choice, name: str) -> 
     """A video's file or bytes, decoded in a process of its own: what kills it costs one video."""
     bounds = _bounds()
     seconds = _SECONDS + _SECONDS_A_FRAME * choice.frames
-    with _opened(source) as file:
+    with opened(source) as file:
         found = look(file, name) if kind == "video" else None
         if found and found.size:
             check_room(1, found.size[1], found.size[0], bounds, name)
@@ -187,8 +184,8 @@ def _from_stream(source: Path | bytes, kind: str, choice: Choice, name: str) -> 
         pieces = _decoders().pieces(
             name,
             file,
-            most=2 * (3 * MAX_VIDEO_PIXELS + 16 * choice.frames),  # once more from the beginning
-            count=2 * (choice.frames + 1),
+            most=3 * (3 * MAX_VIDEO_PIXELS + 16 * choice.frames),  # twice more from the beginning
+            count=3 * (choice.frames + 1),
             seconds=_PATIENCE * seconds,
             cpu_seconds=seconds,
             form=found.form if found else "",
@@ -210,27 +207,6 @@ def _from_stream(source: Path | bytes, kind: str, choice: Choice, name: str) -> 
             ) from error
         finally:
             pieces.close()
-
-
-@contextmanager
-def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
-    """A file to read, without a name where it was none: the decoder gets a descriptor alone."""
-    if isinstance(source, Path):
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # none waits for a FIFO
-        try:
-            opened = open(source, "rb", opener=lambda path, _: os.open(path, flags))  # noqa: SIM115
-        except OSError as error:
-            raise MissingFileError(f"{source} cannot be read: {error.strerror or error}", what=str(source)) from error
-        with opened as file:
-            yield file
-        return
-    in_memory = hasattr(os, "memfd_create") and len(source) < _IN_MEMORY
-    with (
-        os.fdopen(os.memfd_create("video"), "w+b") if in_memory else tempfile.TemporaryFile(prefix="zoo-video-") as file
-    ):
-        file.write(source)
-        file.flush()
-        yield file
 
 
 def _received(pieces: Iterator[tuple[dict[str, Any], bytearray]], choice: Choice, bounds: Bounds, name: str) -> Video:

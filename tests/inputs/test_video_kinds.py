@@ -1,0 +1,182 @@
+"""Videos of every kind: each frame that is taken is the one that it is said to be, at the time when a player shows it."""
+
+import io
+import subprocess
+
+import numpy as np
+import pytest
+
+from tests.inputs.video_files import KINDS, Made, number_of
+from zoo.errors import NoFramesError, UnsupportedInputError
+from zoo.inputs.kinds import kind_of
+from zoo.inputs.video import Video, load_video
+
+av = pytest.importorskip("av", reason="videos need PyAV (extra 'video')")
+
+QUICK = (
+    "mp4 h264 b-pyramid",
+    "mp4 h264 open-groups",
+    "mp4 h264 refresh",
+    "mp4 h264 444-odd-size",
+    "mp4 libsvtav1",
+    "mp4 h264 open-groups trimmed at 17",
+    "mp4 h264 frag_keyframe+empty_moov",
+    "mp4 libx264 of variable rate",
+    "mov rpza",
+    "webm libvpx piped",
+    "avi libx264 b-frames",
+    "matroska h264 of negative start",
+    "svcd mpeg2video b-frames",
+    "mpeg2video mpeg2video",
+    "mpeg mpeg1video of 1",
+    "mpegts mpeg2video without its first 40 packets",
+    "m2ts h264",
+    "flv flv",
+    "asf wmv2",
+    "3gp h263",
+)
+
+
+def numbers(video: Video, made: Made) -> list[int]:
+    """What the frames show."""
+    return [number_of(np.rot90(frame, -made.turns)) for frame in video.frames]
+
+
+def decoded(data: bytes) -> list[np.ndarray]:
+    """All frames as PyAV gives them one after the other."""
+    with av.open(io.BytesIO(data)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in KINDS])
+def test_every_frame_is_the_one_that_it_is_said_to_be(name: str):
+    made = KINDS[name]()
+    expected = decoded(made.data)
+    shown = made.shown or [number_of(frame) for frame in expected]
+    whole = load_video(made.data, frames=64)
+    assert kind_of(made.data) == "video"
+    assert numbers(whole, made) == shown
+    assert whole.total == len(shown)
+    assert whole.indices.tolist() == list(range(len(shown)))
+    assert np.array_equal(np.rot90(whole.frames, -made.turns, (1, 2)), expected)
+    times = whole.seconds if made.shown else whole.seconds - whole.seconds[0]
+    np.testing.assert_allclose(times, made.seconds or np.arange(len(shown)) / made.rate, atol=0.002)
+    assert not made.rate or whole.fps == pytest.approx(made.rate, abs=0.01)
+    for frames in (1, 3, 8):
+        some = load_video(made.data, frames=frames)
+        assert np.array_equal(some.frames, whole.frames[some.indices])
+        assert np.array_equal(some.seconds, whole.seconds[some.indices])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_another_build_of_ffmpeg_reads_the_same(name: str, tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="FFmpeg as a program is not installed").get_ffmpeg_exe()
+    made = KINDS[name]()
+    (tmp_path / "video").write_bytes(made.data)
+    command = [ffmpeg, "-loglevel", "error", "-i", tmp_path / "video", "-map", "0:v:0", "-fps_mode", "passthrough"]
+    command += ["-sws_flags", "bilinear", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    answer = subprocess.run(command, capture_output=True, check=True)
+    video = load_video(made.data, frames=64)
+    assert len(answer.stdout) == video.frames.size
+    other = np.frombuffer(answer.stdout, np.uint8).reshape(video.frames.shape)
+    if any(word in name for word in ("interlaced", "10-bit")):  # colours between pixels are put in by other rules
+        assert np.abs(other.astype(int) - video.frames).mean() < 2
+    else:
+        assert np.array_equal(other, video.frames)
+
+
+# ---- Segments and key frames.
+
+
+@pytest.mark.parametrize("name", ["mp4 h264 open-groups", "mpegts libx264 b-frames"])
+@pytest.mark.parametrize("start", [0.0, 0.36, 0.5, 1.2])
+def test_frames_of_a_segment(name: str, start: float):
+    made = KINDS[name]()
+    part = load_video(made.data, frames=64, start=start, seconds=0.4)
+    first = int(np.ceil(start * 25 - 1e-6))
+    assert numbers(part, made) == list(range(first, min(first + 10, 40)))
+    assert part.indices.tolist() == numbers(part, made)
+    assert part.total == 40
+    np.testing.assert_allclose(part.seconds, part.indices / 25, atol=1e-6)
+    two = load_video(made.data, frames=2, start=start, seconds=0.4)
+    assert two.indices.tolist() == [part.indices[0], part.indices[-1]]
+
+
+def test_seconds_one_after_the_other_are_the_whole():
+    made = KINDS["mp4 libx264 of variable rate"]()
+    shown = [0, 1, 2, 10, 11, 30, 31, 32, 33, 60, 61, 90]
+    seen = [load_video(made.data, frames=64, start=second, seconds=1.0).indices.tolist() for second in range(4)]
+    assert seen == [[n for n, time in enumerate(shown) if time // 25 == second] for second in range(4)]
+    # Between two frames that are far apart, the one that is shown meanwhile.
+    assert load_video(made.data, start=0.5, seconds=0.2).indices.tolist() == [4]
+
+
+def test_segments_that_are_none():
+    made = KINDS["mp4 h264 baseline"]()
+    with pytest.raises(NoFramesError, match=r"ends at 1\.600 s, and a segment from 2 s"):
+        load_video(made.data, start=2.0)
+    with pytest.raises(UnsupportedInputError, match="has no times"):
+        load_video(np.zeros((4, 8, 8, 3), np.uint8), start=1.0)
+    for wrong in ({"start": -1.0}, {"seconds": -0.1}, {"start": float("nan")}, {"seconds": float("inf")}):
+        with pytest.raises(ValueError, match="a segment of a video starts at"):
+            load_video(made.data, **wrong)
+
+
+@pytest.mark.parametrize(("name", "step"), [("mp4 h264 b-frames", 12), ("avi mpeg4 b-frames", 12), ("mp4 mjpeg", 1)])
+def test_key_frames(name: str, step: int):
+    made = KINDS[name]()
+    expected = [frame for frame in range(40) if frame % step == 0]
+    with av.open(io.BytesIO(made.data)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.skip_frame = "NONKEY"
+        alone = [number_of(frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
+    video = load_video(made.data, frames=64, sampling="keyframes")
+    assert numbers(video, made) == alone
+    if step == 1 or name.startswith("avi"):
+        assert alone == expected
+    assert load_video(made.data, frames=2, sampling="keyframes").indices.tolist() == [alone[0], alone[-1]]
+    part = load_video(made.data, frames=64, sampling="keyframes", start=0.04, seconds=0.08)
+    assert numbers(part, made) == ([1, 2] if step == 1 else [1])  # no key frame in it: its first frame
+
+
+def test_a_rate_of_key_frames_is_refused():
+    with pytest.raises(ValueError, match="key frames stand where they stand"):
+        load_video(b"", fps=1.0, sampling="keyframes")
+    with pytest.raises(ValueError, match="sampling is one of uniform, keyframes, not 'every'"):
+        load_video(b"", sampling="every")
+
+
+def test_key_frames_of_what_has_no_others():
+    pixels = np.arange(9 * 4 * 4 * 3, dtype=np.uint8).reshape(9, 4, 4, 3)
+    assert load_video(pixels, frames=3, sampling="keyframes").indices.tolist() == [0, 4, 8]
+
+
+# ---- Files larger than what is kept of one: demuxed again, with seeking.
+
+
+@pytest.mark.parametrize("far", [0, 2**40])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mp4 h264 open-groups",
+        "matroska libx264 b-frames",
+        "mp4 h264 open-groups trimmed at 17",
+        "mpeg mpeg2video b-frames",
+        "webm libvpx",
+    ],
+)
+def test_what_is_not_kept_is_demuxed_again(name: str, far: int, monkeypatch: pytest.MonkeyPatch):
+    from zoo.inputs import packets, tracks
+    from zoo.inputs.containers import look
+    from zoo.inputs.sampling import Choice
+    from zoo.inputs.video import _bounds
+
+    made = KINDS[name]()
+    monkeypatch.setattr(packets, "_KEPT", 0)
+    monkeypatch.setattr(tracks, "_FAR", far)
+    file = io.BytesIO(made.data)
+    video = tracks.VideoFile(file, look(file, name).form, _bounds(), name)
+    for frames in (1, 3, 64):
+        taken = next(video.attempts(lambda shown, frames=frames: Choice(frames).indices(*shown, name)))
+        assert np.array_equal(np.stack(list(taken.frames)), load_video(made.data, frames=frames).frames)

@@ -1,0 +1,195 @@
+"""The packets of a video track, before any is decoded: which frames they say are shown, in which order, and when."""
+
+from array import array
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+NO_TIME = np.iinfo(np.int64).min
+_KEPT = 128 * 2**20  # bytes of packets that are kept for the decoder; of a larger file they are demuxed again
+_REORDERED = 32  # places that a frame may be away from its packet's; H.264 and H.265 know 16
+_B_PICTURE = 3
+# Codecs whose key frames can be believed; of others, some files call frames so that are made of the one before.
+_KEYED = frozenset(
+    {
+        "h264",
+        "hevc",
+        "vvc",
+        "av1",
+        "vp8",
+        "vp9",
+        "mpeg1video",
+        "mpeg2video",
+        "mpeg4",
+        "h263",
+        "flv",
+        "msmpeg4",
+        "msmpeg4v2",
+    }
+    | {
+        "msmpeg4v1",
+        "wmv1",
+        "wmv2",
+        "wmv3",
+        "vc1",
+        "theora",
+        "mjpeg",
+        "prores",
+        "dnxhd",
+        "ffv1",
+        "cfhd",
+        "rawvideo",
+        "png",
+    }
+    | {"huffyuv", "ffvhuff", "utvideo", "magicyuv", "dvvideo", "jpeg2000"}
+)
+_REORDERS = frozenset({"h264", "hevc", "vc1"})
+
+
+class Packets:
+    """Of each packet, in order: times in the track's unit, place in the file, what is told of its frame; and the packets themselves.
+
+    Args:
+        form: FFmpeg's name of the container. codec: its name of the decoder.
+
+    Attributes:
+        kept: the packets, None where they are too many bytes. last: how long the last frame is shown, in the track's unit, 0
+            where that is not told.
+    """
+
+    def __init__(self, form: str, codec: str) -> None:
+        self.form, self.codec = form, codec
+        self._pts, self._dts, self._pos = array("q"), array("q"), array("q")
+        self._keys, self._shown = bytearray(), bytearray()
+        self._kinds = bytearray()  # of frames of MPEG-1 and 2: I, P, B; 0 where that is not told
+        self.kept: list[Packet] | None = []
+        self.last = 0
+        self._bytes, self._latest, self._packed = 0, NO_TIME, False
+
+    def add(self, packet: "Packet") -> None:
+        """The next packet."""
+        if self.codec == "mpeg4" and not self._keys:
+            self._packed = _is_packed(bytes(memoryview(packet)[:4096]))
+        if self.codec in ("mpeg1video", "mpeg2video"):
+            self._kinds.append(_kind_of_picture(bytes(memoryview(packet)[:512])))
+        # VP8 has frames that only others are made of: its fifth bit says whether it is shown.
+        shown = not packet.is_discard and not (self.codec == "vp8" and not memoryview(packet)[0] & 0x10)
+        self._pts.append(NO_TIME if packet.pts is None else packet.pts)
+        self._dts.append(NO_TIME if packet.dts is None else packet.dts)
+        self._pos.append(-1 if packet.pos is None else packet.pos)
+        self._keys.append(packet.is_keyframe)
+        self._shown.append(shown)
+        if shown and packet.pts is not None and packet.pts > self._latest:
+            self._latest, self.last = packet.pts, packet.duration or 0
+        self._bytes += packet.size
+        if self.kept is not None:
+            self.kept.append(packet)
+            if self._bytes > _KEPT:
+                self.kept = None
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def pts(self) -> np.ndarray:
+        """When the frame of each is shown, `NO_TIME` where that is not told."""
+        return np.frombuffer(self._pts, np.int64)
+
+    @property
+    def dts(self) -> np.ndarray:
+        """When each is decoded."""
+        return np.frombuffer(self._dts, np.int64)
+
+    @property
+    def pos(self) -> np.ndarray:
+        """Where each lies in the file, -1 where that is not told."""
+        return np.frombuffer(self._pos, np.int64)
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Which are key frames, bool."""
+        return np.frombuffer(self._keys, bool)
+
+    @property
+    def begins(self) -> np.ndarray:
+        """The numbers of those with which decoding can begin, the first one aside."""
+        return np.flatnonzero(self.keys) if self.codec in _KEYED else np.zeros(0, np.int64)
+
+    def places(self, extradata: bytes) -> np.ndarray | None:
+        """Of each packet a number that rises as their frames are shown; None where packets do not tell the order.
+
+        It is the time; with MPEG-1 and 2, where FFmpeg guesses times, it follows from the kinds of frames.
+
+        Args:
+            extradata: the codec's own head.
+        """
+        made_up = self.form == "mpegvideo" or (self.form == "avi" and self.codec in _REORDERS)
+        if not any(self._shown) or self._packed or _is_packed(extradata):
+            return None
+        if self._kinds and 0 not in self._kinds:
+            return self._by_kind()
+        known = self.dts[self.dts != NO_TIME]
+        told = (self.pts[np.frombuffer(self._shown, bool)] != NO_TIME).all() and (np.diff(known) >= 0).all()
+        return self.pts if told and not made_up else None
+
+    def order(self, places: np.ndarray) -> np.ndarray | None:
+        """The packets of the frames that are shown, in that order; None where the places are none that a codec makes."""
+        shown = np.flatnonzero(np.frombuffer(self._shown, bool))
+        ranks = np.argsort(places[shown], kind="stable")
+        order = shown[ranks]
+        twice = (np.diff(places[order]) <= 0).any()
+        return None if twice or (np.abs(ranks - np.arange(len(ranks))) > _REORDERED).any() else order
+
+    def _by_kind(self) -> np.ndarray:
+        """A B-frame is shown when it comes, any other one when the next of its kind comes."""
+        places, waiting = np.empty(len(self), np.int64), None
+        for number, kind in enumerate(self._kinds):
+            if kind == _B_PICTURE:
+                places[number] = 2 * number
+                continue
+            if waiting is not None:
+                places[waiting] = 2 * number - 1
+            waiting = number
+        if waiting is not None:
+            places[waiting] = 2 * len(self)
+        return places
+
+
+def completed(times: np.ndarray) -> np.ndarray | None:
+    """Times of frames in the order in which they are shown, those that are missing put in evenly; None where they do not rise.
+
+    As in a program stream, where several frames are in one packet and its first has a time.
+    """
+    known = times != NO_TIME
+    known[1:] &= times[1:] > np.maximum.accumulate(times)[:-1]  # FFmpeg guesses some, wrongly
+    if known.sum() < 2:
+        return times if known.all() else None
+    if not known.all():
+        places, (given,) = np.arange(len(times)), np.nonzero(known)
+        steps = np.sort(np.diff(times[given]) / np.diff(given))
+        step = steps[len(steps) // 2]
+        filled = np.interp(places, given, times[given])
+        filled += step * (np.minimum(places - given[0], 0) + np.maximum(places - given[-1], 0))
+        times = filled.round().astype(np.int64)
+    return times if (np.diff(times) > 0).all() else None
+
+
+def _kind_of_picture(start: bytes) -> int:
+    """1, 2 or 3 for an I-, P- or B-frame of MPEG-1 or 2; 0 for none, or one field of a frame."""
+    at = start.find(b"\0\0\x01\0")
+    if at < 0 or at + 6 > len(start):
+        return 0
+    kind = start[at + 5] >> 3 & 7
+    extension = start.find(b"\0\0\x01\xb5", at)
+    if 0 <= extension < len(start) - 6 and start[extension + 4] >> 4 == 8 and start[extension + 6] & 3 != 3:
+        return 0
+    return kind if kind in (1, 2, 3) else 0
+
+
+def _is_packed(start: bytes) -> bool:
+    """Whether two frames are in one packet, as in DivX's AVI: its name then ends so ("DivX503b1393p")."""
+    at = start.find(b"DivX")
+    return at >= 0 and start[at : at + 24].partition(b"\0")[0].endswith(b"p")
