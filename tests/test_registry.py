@@ -34,6 +34,14 @@ def picture(seed: int, width: int = 90, height: int = 60) -> Image.Image:
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
+def sound(seed: int, seconds: float, rate: int = 16_000) -> zoo.Waveform:
+    """Noise that is louder in some bands than in others."""
+    luck = np.random.default_rng(seed)
+    bands = np.repeat(luck.random(8), round(seconds * rate / 16) + 1)[: round(seconds * rate) // 2 + 1]
+    spectrum = np.fft.rfft(luck.standard_normal(round(seconds * rate)))
+    return zoo.Waveform((0.1 * np.fft.irfft(spectrum * bands[: len(spectrum)])).astype(np.float32), rate)
+
+
 def inputs(model: zoo.Embedder) -> list[list]:
     """Lists of inputs, one for each modality that the model reads, of different lengths and sizes."""
     pictures = [picture(0), picture(1, 200, 50), picture(2, 30, 170)]
@@ -41,6 +49,8 @@ def inputs(model: zoo.Embedder) -> list[list]:
     film = np.stack([np.asarray(picture(seed)) for seed in range(4)])
     if any(tower.encoder.reads == {"video"} for tower in model.towers):
         found += [[zoo.Item(video=film), zoo.Item(video=film[:1]), zoo.Item(video=film[::-1])]]
+    if any(tower.encoder.reads == {"audio"} for tower in model.towers):
+        found += [[sound(0, 0.4), sound(1, 1.3), sound(2, 3.1)]]
     if model.spec.format is not None:
         both = [zoo.Item(text=text, image=image) for text, image in zip(TEXTS, pictures, strict=False)]
         mixed = model.spec.format.mixed and {"text", "image"} <= model.towers[0].encoder.reads
@@ -328,8 +338,10 @@ def test_forward_gives_unit_vectors(name, models):
 
 # LLaVA takes the states before CLIP's last layer, and SigLIP's before its last norm; what is behind them is only carried. VIRTUE's
 # SAM stays as it is. TIPSv2's mask token is of its masked training. FG-CLIP 2's other heads are for regions and other texts.
+# Whisper's positions are waves that nobody trains.
 BEHIND_FEATURES = re.compile(
     r"vision_tower\..*(post_layernorm|layers\.2)\.|segmenter\.sam\.|embeddings\.mask_token$|^towers\.\d\.encoder\.(dense|first|rest|long_head|region_head)\."
+    r"|tower\.embed_positions\.weight$"
 )
 
 

@@ -21,6 +21,7 @@ from torch import nn
 import zoo
 from tests import warm
 from tests.hub import LoopbackHub
+from tests.inputs.audio_files import tones
 from tests.reference import write
 from zoo import Embedder, Item
 from zoo.embedder import Tower
@@ -34,6 +35,7 @@ from zoo.errors import (
     UnsupportedModalityError,
 )
 from zoo.heads import DenseStack, Linear, Mlp
+from zoo.inputs.waveform import Waveform
 from zoo.pooling import Concat, LastToken, Max, MeanSqrtLength, WeightedMean
 from zoo.publishing import exports
 
@@ -75,6 +77,8 @@ def items_of(model: Embedder) -> list[Item]:
     images = [Item(image=picture) for picture in pictures() if "image" in model.spec.modalities]
     if "video" in model.spec.modalities and not images:
         images = [Item(video=np.stack([picture, picture.rotate(180)])) for picture in pictures()]
+    if "audio" in model.spec.modalities and not images:
+        images = [Item(audio=Waveform(tones(0.3 + seed / 3, 16_000, seed), 16_000)) for seed in range(len(pictures()))]
     return [item for pair in zip(texts, [*images, None], strict=False) for item in pair if item] or images
 
 

@@ -51,6 +51,9 @@ DUALS = {
     ),
     "siglip": Dual("SiglipVisionModel", "SiglipTextModel"),
     "siglip2": Dual("Siglip2VisionModel", "Siglip2TextModel", patches=True),
+    "clap": Dual(
+        "", "ClapTextModelWithProjection", projects=True, fills=False
+    ),  # its other tower is `zoo.encoders.clap`
     "tipsv2": Dual("Tipsv2VisionModel", "Tipsv2TextModel", fills=False, whole="Tipsv2Model", stage=hf_tips_stage),
     "xclip": Dual("", "XCLIPTextModel", fills=False, whole="XCLIPModel"),
     "videoprism": Dual("", "VideoPrismTextModel", fills=False, whole="VideoPrismClipModel"),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.embedder import Embedder, Tower
     from zoo.encoders.alpha_clip import AlphaClipImage
+    from zoo.encoders.ast import AstAudio
     from zoo.encoders.bert import BertText
+    from zoo.encoders.clap import ClapAudio
     from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
     from zoo.encoders.hf_dual import HfImage, HfText
     from zoo.encoders.hf_video import CanonicalText, HfVideo
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
     from zoo.encoders.segmented import segmented
     from zoo.encoders.sequence import sequence
+    from zoo.encoders.speech import SpeechAudio
     from zoo.encoders.static import StaticText
     from zoo.encoders.text import TransformersText
+    from zoo.encoders.whisper import WhisperAudio
     from zoo.heads import Blend, DenseStack, Identity, Linear, Named
     from zoo.pooling import Cls, EveryToken, LastToken, Mean
 else:
@@ -28,7 +32,9 @@ else:
     def _parts() -> dict[str, Any]:
         from zoo.embedder import Embedder, Tower
         from zoo.encoders.alpha_clip import AlphaClipImage
+        from zoo.encoders.ast import AstAudio
         from zoo.encoders.bert import BertText
+        from zoo.encoders.clap import ClapAudio
         from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
         from zoo.encoders.hf_dual import HfImage, HfText
         from zoo.encoders.hf_video import CanonicalText, HfVideo
@@ -36,8 +42,10 @@ else:
         from zoo.encoders.open_clip import OpenClipImage, OpenClipText
         from zoo.encoders.segmented import segmented
         from zoo.encoders.sequence import sequence
+        from zoo.encoders.speech import SpeechAudio
         from zoo.encoders.static import StaticText
         from zoo.encoders.text import TransformersText
+        from zoo.encoders.whisper import WhisperAudio
         from zoo.heads import Blend, DenseStack, Identity, Linear, Named
         from zoo.pooling import Cls, EveryToken, LastToken, Mean
 
@@ -53,6 +61,8 @@ else:
     Embedder, Tower = _Part("Embedder"), _Part("Tower")
     AlphaClipImage = _Part("AlphaClipImage")
     FgClip2Image, FgClip2Text = _Part("FgClip2Image"), _Part("FgClip2Text")
+    AstAudio, ClapAudio = _Part("AstAudio"), _Part("ClapAudio")
+    SpeechAudio, WhisperAudio = _Part("SpeechAudio"), _Part("WhisperAudio")
     HfImage, HfText = _Part("HfImage"), _Part("HfText")
     CanonicalText, HfVideo = _Part("CanonicalText"), _Part("HfVideo")
     TimmImage, timm_image = _Part("TimmImage"), _Part("timm_image")

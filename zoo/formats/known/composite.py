@@ -28,7 +28,14 @@ INERT = {
     **dict.fromkeys(
         ("out_features", "out_indices", "stage_names"), "of a backbone that gives several layers; the last is taken"
     ),
+    "enable_patch_fusion": "of CLAP's first class; enable_fusion says it",
+    **dict.fromkeys(
+        ("fusion_hidden_size", "fusion_num_hidden_layers", "projection_hidden_size"),
+        "of CLAP's first class; its two projections have the sizes of their weights",
+    ),
     "spatial_patch_size": "patch_size says the same",
+    "num_feat_extract_layers": _SIZES,
+    "num_hidden_layers": "the parts' own counts",
     "num_image_tokens": _SIZES,
     "num_positions": _SIZES,
     "max_position_embeddings": _SIZES,

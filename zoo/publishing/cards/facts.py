@@ -18,6 +18,8 @@ PIPELINE_TAGS = {
     frozenset({"text"}): "sentence-similarity",
     frozenset({"image"}): "image-feature-extraction",
     frozenset({"image", "text"}): "zero-shot-image-classification",
+    frozenset({"audio"}): "feature-extraction",
+    frozenset({"audio", "text"}): "feature-extraction",
     frozenset({"video"}): "feature-extraction",
     frozenset({"text", "video"}): "feature-extraction",
 }
@@ -175,6 +177,8 @@ def summary(spec: ModelSpec, *, weights: bool | None = None) -> str:
         frozenset({"text"}): "Text embedder",
         frozenset({"image"}): "Image encoder",
         frozenset({"image", "text"}): "Dual tower for pictures and texts in one space",
+        frozenset({"audio"}): "Audio encoder",
+        frozenset({"audio", "text"}): "Dual tower for audio and texts in one space",
     }.get(spec.modalities, "Embedder of " + ", ".join(sorted(spec.modalities)))
     if spec.format:
         more = {"video": "films", "audio": "audio", "regions": "regions of images"}
@@ -208,6 +212,15 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         return "\n".join(
             ["from pathlib import Path", "", *lines, 'model.encode([Path("clip.mp4"), Path("film.webm")])']
         )
+    if spec.modalities == {"audio"}:
+        return "\n".join(["from pathlib import Path", "", *lines, 'model.encode([Path("bark.wav"), Path("rain.mp3")])'])
+    if spec.modalities == {"audio", "text"}:
+        lines += [
+            'audio = model.encode([Path("bark.wav"), Path("rain.mp3")])',
+            'texts = model.encode(["a dog barks", "rain on a roof"])',
+            "model.similarity(texts, audio)",
+        ]
+        return "\n".join(["from pathlib import Path", "", *lines])
     if spec.modalities == {"text", "video"}:
         lines += [
             'videos = model.encode([Path("clip.mp4"), Path("film.webm")])',

@@ -334,7 +334,9 @@ def _compare(
 
     if job.loader != "zoo":
         kinds = (
-            {"text", "picture", "resized picture", "film"} if job.loader != "timm" else {"picture", "resized picture"}
+            {"text", "picture", "resized picture", "film", "sound"}
+            if job.loader != "timm"
+            else {"picture", "resized picture"}
         )
         keep = [i for i in keep if goldens[i].kind in kinds and len(goldens[i].item.modalities) == 1]
     if norms is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo.inputs.item import Item
 from zoo.inputs.regions import Box, Mask, Point
+from zoo.inputs.waveform import Waveform
 from zoo.modalities import Modality
 from zoo.prompts import Role
 
@@ -75,7 +76,7 @@ def golden_inputs(
         found += [Golden(f"picture: {n}", "picture", Item(image=make(side, side))) for n, make in PICTURES.items()]
     found += [Golden(f"picture: {n}", "resized picture", Item(image=make())) for n, make in SHAPES.items()]
     found.append(Golden("picture and text", "resized picture", Item(image=_waves(96, 128), text=TEXTS["sentence"])))
-    found += [Golden(f"sound: {n}", "sound", Item(audio=make())) for n, make in SOUNDS.items()]
+    found += [Golden(f"sound: {n}", "sound", Item(audio=Waveform(make(), RATE))) for n, make in SOUNDS.items()]
     film = np.stack([_checkers(96, 128, shift) for shift in range(0, 64, 8)])
     found.append(Golden("film: moving checkers", "film", Item(video=film)))
     found += [Golden(f"regions: {n}", "regions", Item(image=_waves(96, 128), regions=r())) for n, r in REGIONS.items()]
@@ -85,7 +86,8 @@ def golden_inputs(
 def item_hash(item: Item) -> str:
     """sha256 over an item's words, arrays (with their shapes) and regions."""
     digest = hashlib.sha256()
-    for value in (item.text, item.image, item.video, item.audio, *item.regions):
+    audio = (item.audio.samples, item.audio.rate) if isinstance(item.audio, Waveform) else (item.audio,)
+    for value in (item.text, item.image, item.video, *audio, *item.regions):
         if value is None:
             digest.update(b"-")
         elif isinstance(value, str):

@@ -19,6 +19,7 @@ from zoo.formats import read_object
 from zoo.formats.checks.sizes import read_header
 from zoo.formats.saved import WEIGHTS, load_readers, load_saved
 from zoo.inputs.item import Item
+from zoo.inputs.waveform import Waveform
 from zoo.loading import best_device
 from zoo.prompts import text_of
 from zoo.publishing.exports.code import local_folder, write_names
@@ -32,6 +33,8 @@ NAMES = {
     "mask": "attention_mask",
     "pixels": "pixel_values",
     "frames": "pixel_values_videos",
+    "samples": "input_values",
+    "lengths": "input_lengths",
 }
 _HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 # Options of transformers that would give other weights, or weights in another form.
@@ -90,8 +93,8 @@ class ZooConfig(PretrainedConfig):
 
 @dataclass
 class ZooOutput(ModelOutput):
-    """Vectors `(batch, dim)` of what was given, and their similarity `(images, texts)` or `(videos, texts)`: unit vectors and
-    their cosine, or, of a model that compares by dot product, vectors with their norms and that.
+    """Vectors `(batch, dim)` of what was given, and their similarity `(images, texts)`, `(videos, texts)` or `(audio, texts)`: unit
+    vectors and their cosine, or, of a model that compares by dot product, vectors with their norms and that.
 
     A model that reads text and pictures as one sequence gives `embeds`, one vector an item; of one with a tower each,
     `get_fused_features` gives that.
@@ -101,6 +104,7 @@ class ZooOutput(ModelOutput):
     text_embeds: Tensor | None = None
     image_embeds: Tensor | None = None
     video_embeds: Tensor | None = None
+    audio_embeds: Tensor | None = None
     similarity: Tensor | None = None
 
 
@@ -177,9 +181,11 @@ class ZooModel(PreTrainedModel):
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
+        input_values: Tensor | None = None,
+        input_lengths: Tensor | None = None,
         **rest: Any,
     ) -> ZooOutput:
-        """Embeds what `ZooProcessor` made of texts, images or videos, or of texts and one of these."""
+        """Embeds what `ZooProcessor` made of texts, images, videos or audio, or of texts and one of these."""
         if "positions" in rest:  # of a vision-language model: one sequence an item
             media = {"pixel_values": pixel_values, "pixel_values_videos": pixel_values_videos}
             rest |= {name: tensor for name, tensor in media.items() if tensor is not None}
@@ -191,7 +197,10 @@ class ZooModel(PreTrainedModel):
             out.image_embeds = self.get_image_features(pixel_values, **rest).pooler_output
         if pixel_values_videos is not None:
             out.video_embeds = self.get_video_features(pixel_values_videos).pooler_output
-        seen = out.image_embeds if pixel_values is not None else out.video_embeds
+        if input_values is not None:
+            out.audio_embeds = self.get_audio_features(input_values, input_lengths).pooler_output
+        media = (out.image_embeds, out.video_embeds, out.audio_embeds)
+        seen = next((vectors for vectors in media if vectors is not None), None)
         if input_ids is not None and seen is not None:
             out.similarity = seen @ out.text_embeds.T
         return out
@@ -224,6 +233,14 @@ class ZooModel(PreTrainedModel):
             raise TypeError("get_video_features takes what the processor makes of videos; pass **processor(videos=...)")
         return self._features(Item(video=b""), {"frames": pixel_values_videos})
 
+    def get_audio_features(
+        self, input_values: Tensor | None = None, input_lengths: Tensor | None = None, **rest: Any
+    ) -> BaseModelOutputWithPooling:
+        """Waveforms, one after the other `(samples,)`, and their lengths `(batch,)` to vectors `pooler_output` `(batch, dim)`."""
+        if input_values is None or input_lengths is None:
+            raise TypeError("get_audio_features takes what the processor makes of audio; pass **processor(audio=...)")
+        return self._features(Item(audio=b""), {"samples": input_values, "lengths": input_lengths})
+
     def get_fused_features(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None, **rest: Any
     ) -> BaseModelOutputWithPooling:
@@ -253,7 +270,7 @@ def _put_assets(encoder: "Encoder", place: Place) -> None:
 
 
 class ZooProcessor(ProcessorMixin):
-    """Texts, images and videos → tensors, by the encoders' own reading; padding, cutting and resizing are the model's.
+    """Texts, images, videos and audio → tensors, by the encoders' own reading; padding, cutting and resizing are the model's.
 
     Args:
         encoders: of the model's towers. layout: what its config.json says.
@@ -341,14 +358,17 @@ class ZooProcessor(ProcessorMixin):
         prompt: str | None = None,
         prompt_name: str | None = None,
         videos: Any = None,
+        audio: Any = None,
+        sampling_rate: int | None = None,
         **rest: Any,
     ) -> BatchFeature:
-        """One text, image or video, or lists of them, as a batch for `ZooModel`.
+        """One text, image, video or audio, or lists of them, as a batch for `ZooModel`.
 
         Args:
             images: PIL pictures, arrays, bytes or paths. text: strings. A model that reads both as one sequence takes
                 the first text with the first picture, and so on.
             videos: paths, bytes or arrays `(frames, height, width, 3)`, not beside images.
+            audio: paths, bytes, `zoo.Waveform`s, or arrays `(samples,)` at `sampling_rate` Hz.
             prompt: text put before the texts. prompt_name: one of the model's by its name; with neither, its default.
 
         Raises:
@@ -364,7 +384,9 @@ class ZooProcessor(ProcessorMixin):
             batch |= together.prepare([together.prompted(item, words) for item in items])
         else:
             films = list(videos) if isinstance(videos, list | tuple) else [] if videos is None else [videos]
-            for modality, some in (("text", texts), ("image", pictures), ("video", films)):
+            waves = list(audio) if isinstance(audio, list | tuple) else [] if audio is None else [audio]
+            waves = [Waveform(w, sampling_rate) if sampling_rate and hasattr(w, "dtype") else w for w in waves]
+            for modality, some in (("text", texts), ("image", pictures), ("video", films), ("audio", waves)):
                 if some:
                     batch |= self._prepare(modality, [Item(**{modality: value}) for value in some], words)
         return BatchFeature({NAMES.get(name, name): tensor for name, tensor in batch.items()})

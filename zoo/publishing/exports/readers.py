@@ -41,7 +41,8 @@ class Reader(NamedTuple):
     snippet: Callable[..., str]
 
 
-VIDEOS = '[{"video": "clip.mp4"}]'  # as sentence-transformers takes them
+VIDEOS, AUDIO = '[{"video": "clip.mp4"}]', '[{"audio": "bark.wav"}]'  # as sentence-transformers takes them
+_FILES = {VIDEOS: "clip.mp4", AUDIO: "bark.wav"}
 _POOLING_LINES = {
     "mean": "vectors = (states * mask).sum(1) / mask.sum(1)",
     "cls": "vectors = states[:, 0]",
@@ -78,7 +79,7 @@ def by_kind(
     """Texts, images and videos apart, in batches, back in order: `(n, dim)`, float32 on the CPU, of unit length but for `norms`.
 
     Args:
-        embed: "text" → function of strings, "image" → of PIL pictures, "video" → of videos, each giving `(batch, dim)`.
+        embed: "text" → function of strings, "image" → of PIL pictures, "video" → of videos, "audio" → of audio, each giving `(batch, dim)`.
         norms: the vectors keep theirs.
     """
     import torch
@@ -136,8 +137,8 @@ def _zoo_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
 
 def _zoo_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> str:
     example, imports = _example(spec), "from zoo import load_model"
-    if example == VIDEOS:
-        example, imports = 'Path("clip.mp4")', f"from pathlib import Path\n\n{imports}"
+    if example in _FILES:
+        example, imports = f'Path("{_FILES[example]}")', f"from pathlib import Path\n\n{imports}"
     return f'{imports}\n\nmodel = load_model("hf:{repo}")\nvectors = model.encode({example})'
 
 
@@ -181,6 +182,7 @@ def _zoo_model(folder: Path, call: Call) -> dict[str, Any]:
         "text": lambda texts: model.get_text_features(**processor(text=texts, **prompt)).pooler_output,
         "image": lambda pictures: model.get_image_features(**processor(images=pictures, **prompt)).pooler_output,
         "video": lambda videos: model.get_video_features(**processor(videos=videos, **prompt)).pooler_output,
+        "audio": lambda audio: model.get_audio_features(**processor(audio=audio, **prompt)).pooler_output,
     }
 
 
@@ -257,11 +259,14 @@ def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> st
     from zoo.encoders.hf_dual import DUALS
 
     kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[picture]")
-    kind, value = ("video", 'videos=[Path("clip.mp4")]') if _example(spec) == VIDEOS else (kind, value)
+    kind, value = {
+        VIDEOS: ("video", 'videos=[Path("clip.mp4")]'),
+        AUDIO: ("audio", 'audio=[Path("bark.wav")]'),
+    }.get(_example(spec), (kind, value))
     known = DUALS.get(_model_type(folder) or "") if folder is not None else None
     fill = ', padding="max_length"' if known is not None and known.fills else ", padding=True"
     lines = ["from transformers import AutoModel, AutoProcessor", ""]
-    lines = ["from pathlib import Path", "", *lines] if kind == "video" else lines
+    lines = ["from pathlib import Path", "", *lines] if kind in ("video", "audio") else lines
     lines += [f'model = AutoModel.from_pretrained("{repo}"{_trust(folder)})']
     lines += [f'processor = AutoProcessor.from_pretrained("{repo}"{_trust(folder)})']
     lines += [f'batch = processor({value}{fill if kind == "text" else ""}, return_tensors="pt")']
@@ -299,6 +304,7 @@ def _sentence_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor
         return encode(values, batch_size=call.batch_size, prompt_name=call.prompt_name, convert_to_tensor=True)
 
     kinds = {"text": embed, "image": embed, "video": lambda videos: embed([{"video": video} for video in videos])}
+    kinds["audio"] = lambda audio: embed([{"audio": one} for one in audio])
     return by_kind(items, kinds, len(items) or 1, norms=True)
 
 
@@ -318,7 +324,9 @@ READERS = {
 def _example(spec: ModelSpec) -> str:
     if "text" in spec.modalities:
         return '["a red bicycle"]'
-    return "[picture]" if "image" in spec.modalities or "video" not in spec.modalities else VIDEOS
+    if "image" in spec.modalities:
+        return "[picture]"
+    return VIDEOS if "video" in spec.modalities else AUDIO
 
 
 def _json(path: Path) -> dict[str, Any]:
