@@ -1,7 +1,5 @@
-"""Tasks of mteb over data of this machine: retrieval of anything, and the photos pack; and tiny encoders of sound and film."""
+"""Tasks of mteb over data of this machine: retrieval of anything, and of the packs; and tiny encoders of audio and video."""
 
-import io
-import wave
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,10 @@ from torch import Tensor, nn
 
 from zoo.embedder import Embedder, Tower
 from zoo.encoders.base import Batch, Encoder, one_token
+from zoo.heads import Linear
+from zoo.inputs.audio import load_audio
 from zoo.inputs.item import Item, Tokens
+from zoo.inputs.video import load_video
 from zoo.pooling import Cls
 from zoo.spec import ModelSpec
 from zoo.tables.pack_files import read_pack
@@ -87,24 +88,40 @@ def photos(category: str, split: str = "val") -> AbsTaskRetrieval:
     return retrieval(f"ZooPhotos{category.upper()}", category, queries, corpus, relevant)
 
 
+def captions(pack: str, source: str, rows: int, split: str = "val") -> tuple[AbsTaskRetrieval, list[str], list[bytes]]:
+    """Captions of a pack as queries and its files as corpus, as MAEB's t2a and MVEB's t2v tasks have them; and the pairs.
+
+    Args:
+        pack: "audio" or "video". source: of its rows. rows: how many, the first ones.
+    """
+    import datasets
+
+    feature = {"audio": datasets.Audio, "video": datasets.Video}[pack]
+    chosen = [row for row in read_pack(pack, split) if row["source"] == source][:rows]
+    texts, files = [row["captions"][0] for row in chosen], [row[pack] for row in chosen]
+    ids = {text: f"t{number}" for number, text in enumerate(sorted(set(texts)))}
+    queries = datasets.Dataset.from_dict({"id": list(ids.values()), "text": list(ids)})
+    stored = {"id": [row["id"] for row in chosen], pack: [{"bytes": file, "path": None} for file in files]}
+    corpus = datasets.Dataset.from_dict(stored).cast_column(pack, feature())
+    relevant: dict[str, set[str]] = {}
+    for text, row in zip(texts, chosen, strict=True):
+        relevant.setdefault(ids[text], set()).add(row["id"])
+    return retrieval(f"Zoo{pack.title()}", f"t2{pack[0]}", queries, corpus, relevant), texts, files
+
+
 class Spectrum(Encoder):
-    """Sound as the energy of 64 bands up to 8 kHz: a waveform at 16 kHz, or a WAV file's bytes."""
+    """Audio as the energy of 64 bands up to 8 kHz."""
 
     reads = frozenset({"audio"})
     width = 64
-    sampling_rate = 16_000
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
     def read(self, item: Item) -> Tensor:
-        sound = item.audio
-        if isinstance(sound, bytes):
-            with wave.open(io.BytesIO(sound)) as file:
-                assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (self.sampling_rate, 1, 2)
-                sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
-        power = torch.fft.rfft(torch.from_numpy(sound.copy()), 2048).abs()[1:1025]
+        samples = load_audio(item.audio, rate=16_000).samples
+        power = torch.fft.rfft(torch.from_numpy(samples.copy()), 2048).abs()[1:1025]
         return power.view(self.width, -1).mean(1)
 
     def collate(self, reads: Any) -> Batch:
@@ -118,25 +135,19 @@ class Spectrum(Encoder):
 
 
 class Colours(Encoder):
-    """Film as the mean colour of 8 places of 4 of its frames: frames `(frames, height, width, 3)`, or an MP4 file's bytes."""
+    """A video as the mean colour of 8 places of 4 of its frames."""
 
     reads = frozenset({"video"})
     width = 4 * 8 * 3
+    frames = 16
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
     def read(self, item: Item) -> Tensor:
-        film = item.video
-        if isinstance(film, bytes):
-            import decord
-
-            film = decord.VideoReader(io.BytesIO(film))[:].asnumpy()
-        assert film.ndim == 4
-        assert film.shape[3] == 3
-        assert film.dtype == np.uint8
-        chosen = torch.from_numpy(film[np.linspace(0, len(film) - 1, 4).round().astype(int)]).float()
+        video = load_video(item.video, frames=self.frames).frames
+        chosen = torch.from_numpy(video[np.linspace(0, len(video) - 1, 4).round().astype(int)]).float()
         return nn.functional.adaptive_avg_pool2d(chosen.permute(0, 3, 1, 2), (2, 4)).flatten() / 255
 
     def collate(self, reads: Any) -> Batch:
@@ -153,3 +164,14 @@ def model_of(encoder: Encoder) -> Embedder:
     """One tower whose embedding is what the encoder gives."""
     spec = ModelSpec(name="tiny-test", modalities=encoder.reads, dim=encoder.width, license="mit")
     return Embedder(spec, [Tower(encoder, Cls(), nn.Identity())]).eval()
+
+
+def hearing() -> Embedder:
+    """A model of audio and text: `Spectrum`, and text-test's tower with a head to its width."""
+    import zoo
+
+    torch.manual_seed(0)
+    text = zoo.build_model("text-test").towers[0]
+    towers = [Tower(Spectrum(), Cls(), nn.Identity()), Tower(text.encoder, text.pooler, Linear(text.encoder.width, 64))]
+    spec = ModelSpec(name="hearing-test", modalities=frozenset({"audio", "text"}), dim=64, license="mit", max_tokens=16)
+    return Embedder(spec, towers).eval()

@@ -1,4 +1,4 @@
-"""mteb for models of the zoo: `wrap(model)` satisfies mteb's EncoderProtocol for text, pictures, sound and film."""
+"""mteb for models of the zoo: `wrap(model)` satisfies mteb's EncoderProtocol for text, images, audio and video."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from zoo.arguments import checked, optional, text, whole
 from zoo.arguments import model as a_model
-from zoo.errors import InvalidMediaError, ZooError
+from zoo.errors import ZooError
 
 try:
     from mteb.models import ModelMeta
@@ -21,7 +21,6 @@ try:
 except ModuleNotFoundError as error:
     raise ZooError(f'evaluation needs {error.name}: pip install "embedding-zoo[eval]"') from error
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -29,6 +28,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 
 from zoo.embedder import Embedder
 from zoo.errors import ArgumentError, EmptyItemError, InputError, UnsupportedModalityError
+from zoo.evaluation.mteb_media import stand_in, value_of
 from zoo.fusion import fingerprint, is_default
 from zoo.inputs.item import Item
 from zoo.loading import has_revisions, load_model
@@ -41,8 +41,6 @@ logger = logging.getLogger(__name__)
 ROLES = tuple(role.value for role in PromptType)
 MODALITIES = ("text", "image", "video", "audio")
 SCORING = {"cosine": ScoringFunction.COSINE, "dot": ScoringFunction.DOT_PRODUCT, "maxsim": ScoringFunction.MAX_SIM}
-SAMPLING_RATE = 16_000
-FRAMES = 16
 # Kinds of tasks that rank by `similarity` alone; the others put vectors into a classifier, or several measures.
 RANKS = re.compile("Retriev|Rerank|Mining|VisionCentricQA|DocumentUnderstanding")
 # "Instruct: …\nQuery:" and its like: the part between is a task's instruction, which mteb's tasks bring along.
@@ -68,6 +66,9 @@ def wrap(
     there is none, it gets the normalised sum of its parts' vectors, as mteb does for CLIP, or what the model's own rule
     of fusion makes of picture and text. Modalities that
     the model does not read are left out of an entry that has others.
+
+    Files of audio and video are read by the zoo, wherever they come from. `datasets`, which hands them out, knows torchcodec alone:
+    where that cannot load (it needs the shared libraries of FFmpeg), it hands out the files themselves from now on.
 
     Args:
         revision: names the model in mteb's cache; by default the fingerprint of weights, preprocessing and prompts, so
@@ -108,6 +109,7 @@ class ZooEncoder(AbsEncoder):
             model = load_model(model, revision=revision if has_revisions(model) else None, device=device)
         if instruction is not None and "{instruction}" not in instruction:
             raise ValueError(f'the template {instruction!r} has no "{{instruction}}"')
+        stand_in()
         self.model, self.dim = model, dim
         self.instruction_template = instruction or _template(model)
         self.model_prompts = dict(model.spec.prompts)
@@ -214,7 +216,7 @@ class ZooEncoder(AbsEncoder):
         reads = {name: given[name] for name in given if name in self.model.spec.modalities}
         if not reads:
             self.model.route(Item(**given))  # raises
-        values = {name: _value(name, value, self._encoder(name)) for name, value in reads.items()}
+        values = {name: value_of(name, value, self._encoder(name)) for name, value in reads.items()}
         # The default rule is mteb's own sum, which also makes the best of an entry with a damaged part.
         readers = self.model.towers if is_default(self.model.fusion) else self.model.readers
         if len(values) == 1 or any(_together(reader.encoder, set(values)) for reader in readers):
@@ -300,58 +302,3 @@ def _rows(inputs: Any) -> Iterator[Mapping[str, Any]]:
         columns = {name: batch[name] for name in MODALITIES if name in batch}
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
-
-
-def _value(modality: str, value: Any, encoder: Any) -> Any:
-    """A cell of mteb's as `Item` has it."""
-    if isinstance(value, Mapping) and ("bytes" in value or "path" in value):  # an undecoded file of datasets
-        if value.get("bytes") is not None:
-            return bytes(value["bytes"])
-        if value.get("path") is None:
-            raise EmptyItemError(f"this {modality} has neither bytes nor a path", what=modality)
-        return Path(value["path"])
-    if modality == "audio":
-        return _waveform(value, getattr(encoder, "sampling_rate", SAMPLING_RATE))
-    if modality == "video":
-        return _frames(value, getattr(encoder, "frames", FRAMES))
-    return value
-
-
-def _waveform(audio: Any, rate: int) -> np.ndarray:
-    """`{array, sampling_rate}` as one channel `(samples,)` float32 at `rate`, in hertz."""
-    from scipy.signal import resample_poly
-
-    try:
-        wave, given = np.asarray(audio["array"], dtype=np.float32), int(audio["sampling_rate"])
-    except (TypeError, KeyError, ValueError) as error:
-        raise InvalidMediaError(
-            f"{type(audio).__name__} is no {{array, sampling_rate}}: {error}", what="audio"
-        ) from error
-    wave = wave.mean(0) if wave.ndim == 2 else wave  # (channels, samples), as torchcodec and datasets give it
-    if wave.ndim != 1 or not len(wave) or not np.isfinite(wave).all() or given < 1:
-        raise InvalidMediaError(f"a sound of shape {wave.shape} at {given} Hz is no waveform", what="audio")
-    return wave if given == rate else resample_poly(wave, rate, given).astype(np.float32)
-
-
-def _frames(video: Any, count: int) -> np.ndarray:
-    """Film as frames `(frames, height, width, 3)` uint8, whatever layout it came in.
-
-    torchcodec and mteb's collators give tensors `(frames, 3, height, width)`, decord and PyAV arrays
-    `(frames, height, width, 3)`; taking one for the other gives noise without an error.
-    """
-    if hasattr(video, "get_frames_at"):
-        from mteb.models.modality_collators import FramesCollator
-
-        video = FramesCollator.resample_video(video, num_frames=count)
-    if isinstance(video, list | tuple):
-        video = np.stack([np.asarray(frame) for frame in video])
-    is_tensor = isinstance(video, torch.Tensor)
-    pixels = video.cpu().numpy() if is_tensor else np.asarray(video)
-    first, last = (pixels.ndim == 4 and pixels.shape[axis] == 3 for axis in (1, 3))
-    if pixels.dtype != np.uint8 or not (first or last) or not pixels.size:
-        raise InvalidMediaError(
-            f"a film of shape {pixels.shape} and type {pixels.dtype}; expected uint8 (frames, 3, height, width) or "
-            "(frames, height, width, 3)",
-            what="video",
-        )
-    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)) if first and (is_tensor or not last) else pixels
