@@ -199,6 +199,8 @@ class VideoLimits(_Facts):
     Attributes:
         frames: a video is cut to this many, evenly spread; with `fps` at most so many.
         fps: frames a second that are taken; 0 spreads `frames` evenly.
+        sampling: "uniform" takes them of all frames; "keyframes" of those that a file's decoder needs no other one for, evenly
+            spread where there are more than `frames`, so that much less of a file is decoded.
         pixels: fewest and most pixels of one frame; () for those of an image.
         total_pixels: most of a whole video, two frames that make one patch counted once; 0 for as many as there are.
         pre_resize: the same as an image's, for each frame of a video that is given as frames; the last one of an odd number
@@ -217,6 +219,7 @@ class VideoLimits(_Facts):
     total_pixels: int = 0
     pre_resize: tuple[int, ...] = ()
     twice: bool = False
+    sampling: Literal["uniform", "keyframes"] = "uniform"
 
     _named: ClassVar[str] = "the limits of videos"
 
@@ -230,6 +233,8 @@ class VideoLimits(_Facts):
                 f"a video is read by at least 1 frame (at most {MOST_FRAMES:,}) and a positive rate, not {self.frames} at "
                 f"{self.fps}"
             )
+        if self.fps and self.sampling == "keyframes":
+            raise ValueError(f"key frames have no rate, so that fps is 0 with them, not {self.fps}")
 
 
 @dataclass(frozen=True)
@@ -325,6 +330,7 @@ _VIDEO = {
     "fps": "fps",
     "pre_frames": "pre_resize",
     "frames_twice": "twice",
+    "sampling": "sampling",
 }
 _FORMAT = tuple(f.name for f in fields(SequenceFormat) if f.name not in ("marks",))
 _POOLING = ("pooling", "projection", "adapter")
@@ -334,9 +340,9 @@ _ORDER = (
     *("instruction_marks", "added_tokens", "deepstack", "pixels", "frame_pixels", "total_pixels", "frames", "fps"),
     *("square", "smallest_side", "punctuate", "projection", "adapter", "mixed"),
     *("join", "pre_resize", "pre_ratio", "pre_frames", "frames_twice", "truncation"),
-    *("box_frame", "media_first"),
+    *("box_frame", "media_first", "sampling"),
 )
-_LATER = {"join": " ", "pre_resize": [], "pre_ratio": "refuse", "pre_frames": [], "frames_twice": False, "truncation": "text", "box_frame": "scaled", "media_first": True}  # fmt: skip
+_LATER = {"join": " ", "pre_resize": [], "pre_ratio": "refuse", "pre_frames": [], "frames_twice": False, "truncation": "text", "box_frame": "scaled", "media_first": True, "sampling": "uniform"}  # fmt: skip
 
 
 def from_reading(facts: Mapping[str, Any]) -> tuple[SequenceFormat, dict[str, Limits], dict[str, str]]:

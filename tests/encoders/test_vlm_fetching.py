@@ -382,6 +382,29 @@ def test_the_reference_cuts_no_image(published: dict[str, Published]) -> None:
         model.encode([Item(parts=["words and more of them, " * 900, picture(0)])])
 
 
+# -------------------------------------------------------------------------------------------------------------- key frames
+
+
+def test_key_frames_are_read_alone(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="videos need PyAV (extra 'video')")
+    from tests.inputs.video_files import KINDS
+    from zoo.inputs.video import load_video
+
+    data = KINDS["avi mpeg4 b-frames"]().data  # of forty frames the 1st, 13th, 25th and 37th
+    evenly, keyed = (encoder_of("vlm2vec-v2-qwen2vl-2b", frames=4, sampling=how) for how in ("uniform", "keyframes"))
+    found = [encoder.readers["video"].read(data).inputs["pixel_values_videos"] for encoder in (evenly, keyed)]
+    again = [
+        encoder.readers["video"].read(load_video(data, frames=4, sampling=how).frames).inputs["pixel_values_videos"]
+        for encoder, how in ((evenly, "uniform"), (evenly, "keyframes"))
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
+    assert not torch.equal(*found)
+    with pytest.raises(ValueError, match="key frames have no rate, so that fps is 0 with them, not 1"):
+        VideoLimits(fps=1.0, sampling="keyframes")
+    with pytest.raises(ValueError, match="sampling of the limits of videos must be one of uniform, keyframes"):
+        VideoLimits(sampling="every")
+
+
 # ----------------------------------------------------------------------------------------------------------- fingerprints
 
 
@@ -402,7 +425,7 @@ def test_new_switches_change_no_other_models_fingerprint() -> None:
 
 
 def test_a_switch_at_its_default_is_not_written() -> None:
-    later = {"join": "", "pre_resize": [28, 1, 2], "pre_ratio": "both", "pre_frames": [28, 1, 2], "frames_twice": True, "truncation": "reference"}  # fmt: skip
+    later = {"join": "", "pre_resize": [28, 1, 2], "pre_ratio": "both", "pre_frames": [28, 1, 2], "frames_twice": True, "truncation": "reference", "sampling": "keyframes"}  # fmt: skip
     layout, media, names = from_reading({"prompt": "{{ text }}"})
     assert not set(later) & set(to_reading(layout, media, **names))
     assert layout.to_dict() == {"prompt": "{{ text }}"}

@@ -32,7 +32,9 @@ def pattern(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray
 
 
 def number_of(frame: np.ndarray) -> int:
-    """The number that a frame shows; -1 where its bits and their reverse disagree."""
+    """The number that a frame shows; -1 where its bits and their reverse disagree, or have no room."""
+    if len(frame) < 2 * BLOCK:
+        return -1
     middles = np.arange(BITS) * BLOCK + BLOCK // 2
     upper, lower = (
         np.array([frame[top + 4 : top + 12, m - 4 : m + 4].astype(float).mean() > 128 for m in middles])

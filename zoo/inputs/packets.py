@@ -68,24 +68,26 @@ class Packets:
         self.kept: list[Packet] | None = []
         self.last = 0
         self._bytes, self._latest, self._packed = 0, NO_TIME, False
+        self._tells_kinds, self._hides = codec in ("mpeg1video", "mpeg2video"), codec == "vp8"
 
     def add(self, packet: "Packet") -> None:
         """The next packet."""
         if self.codec == "mpeg4" and not self._keys:
             self._packed = _is_packed(bytes(memoryview(packet)[:4096]))
-        if self.codec in ("mpeg1video", "mpeg2video"):
+        if self._tells_kinds:
             self._kinds.append(_kind_of_picture(bytes(memoryview(packet)[:512])))
         # VP8 has frames that only others are made of: its fifth bit says whether it is shown.
-        shown = not packet.is_discard and not (self.codec == "vp8" and not memoryview(packet)[0] & 0x10)
-        self._pts.append(NO_TIME if packet.pts is None else packet.pts)
-        self._dts.append(NO_TIME if packet.dts is None else packet.dts)
-        self._pos.append(-1 if packet.pos is None else packet.pos)
+        shown = not packet.is_discard and not (self._hides and not memoryview(packet)[0] & 0x10)
+        pts, dts, pos = packet.pts, packet.dts, packet.pos
+        self._pts.append(NO_TIME if pts is None else pts)
+        self._dts.append(NO_TIME if dts is None else dts)
+        self._pos.append(-1 if pos is None else pos)
         self._keys.append(packet.is_keyframe)
         self._shown.append(shown)
-        if shown and packet.pts is not None and packet.pts > self._latest:
-            self._latest, self.last = packet.pts, packet.duration or 0
-        self._bytes += packet.size
+        if shown and pts is not None and pts > self._latest:
+            self._latest, self.last = pts, packet.duration or 0
         if self.kept is not None:
+            self._bytes += packet.size
             self.kept.append(packet)
             if self._bytes > _KEPT:
                 self.kept = None

@@ -6,6 +6,7 @@ answer is a row of pieces, each of JSON facts and bytes.
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -87,8 +88,8 @@ class Confined:
         Args:
             name: what messages call the item. content: bytes, or a file opened to read, which the process gets as such.
             most: bytes of all pieces together; count: how many pieces. Who gives more has lied.
-            seconds: in place of the usual ones; by the clock, while a piece is waited for. cpu_seconds: of the processor, of all threads together; by
-                default twice as many.
+            seconds: in place of the usual ones; by the clock, while a piece is waited for. cpu_seconds: of the processor, of all
+                threads together; by default twice as many.
             request: JSON-able; the function gets it by name.
 
         Raises:
@@ -159,8 +160,8 @@ class _Child:
             )
         self.requests = ours
         assert self.process.stdout is not None
-        self.answers: BinaryIO = self.process.stdout  # type: ignore[assignment]
-        _widen(self.answers.fileno())
+        self.answers = _Answers(self.process.stdout.fileno())
+        _widen(self.answers.pipe)
 
     def is_alive(self) -> bool:
         return self.process.poll() is None
@@ -169,7 +170,8 @@ class _Child:
         self.process.kill()
         self.process.wait()
         self.requests.close()
-        self.answers.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def answer(
         self,
@@ -180,38 +182,20 @@ class _Child:
         count: int,
         request: dict[str, Any],
     ) -> Iterator[tuple[dict[str, Any], bytearray]]:
-        late: list[bool] = []
         seconds, cpu_seconds = times
-        left = [seconds]  # whoever embeds ten hours piece by piece takes his time, and the process waits for him
-
-        @contextmanager
-        def waiting() -> Iterator[None]:
-            timer = threading.Timer(left[0], lambda: (late.append(True), self.process.kill()))
-            timer.daemon = True
-            started = time.monotonic()
-            timer.start()
-            try:
-                yield
-            finally:
-                timer.cancel()
-                left[0] = max(left[0] - (time.monotonic() - started), 0.0)
-
+        self.answers.left = seconds
         try:
-            with waiting():
-                self._send(content, {**request, "name": name}, cpu_seconds)
-                piece = self._piece(name, most)
-            while piece is not None:
+            self._send(content, {**request, "name": name}, cpu_seconds)
+            while (piece := self._piece(name, most)) is not None:
                 most, count = most - len(piece[1]), count - 1
                 if count < 0:
                     raise ValueError("more pieces than were asked for")
                 yield piece
-                with waiting():
-                    piece = self._piece(name, most)
+        except TimeoutError as error:
+            raise ConfinedError(f"took more than {seconds:g} s", "late") from error
         except (OSError, EOFError) as error:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)  # its own status, where it is about to have one
-            if late:
-                raise ConfinedError(f"took more than {seconds:g} s", "late") from error
             if self.process.returncode == -signal.SIGXCPU:
                 raise ConfinedError(f"took more than {cpu_seconds:g} s of the processor", "late") from error
             raise ConfinedError(f"ended with status {self.process.returncode}", "died") from error
@@ -225,16 +209,14 @@ class _Child:
         size = 0 if is_file else len(content)
         line = json.dumps({"size": size, "cpu_seconds": cpu_seconds, "request": request}).encode()
         files = [content.fileno()] if is_file else []
+        self.requests.settimeout(self.answers.left)
         socket.send_fds(self.requests, [len(line).to_bytes(8, "big")], files)
         self.requests.sendall(line)
         if not is_file:
             self.requests.sendall(content)
 
     def _piece(self, name: str, most: int) -> tuple[dict[str, Any], bytearray] | None:
-        line = self.answers.readline(_LINE)
-        if not line.endswith(b"\n"):
-            raise EOFError
-        piece = json.loads(line)
+        piece = json.loads(self.answers.line())
         if not isinstance(piece, dict):
             raise ValueError("no object")
         if piece.get("end") is True:
@@ -245,9 +227,61 @@ class _Child:
         if not isinstance(facts, dict) or not isinstance(size, int) or not 0 <= size <= most:
             raise ValueError("no facts, or more bytes than were asked for")
         content = bytearray(size)
-        if self.answers.readinto(content) != size:  # type: ignore[attr-defined]
-            raise EOFError
+        self.answers.fill(memoryview(content))
         return facts, content
+
+
+class _Answers:
+    """What a process writes, read without a thread to watch it.
+
+    Attributes:
+        left: seconds that it may still be waited for. While nobody reads, as where each of many pieces is embedded first, they
+            stay as they are, and the process waits.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        self.pipe, self.left = pipe, 0.0
+        self._waiting = select.poll()
+        self._waiting.register(pipe, select.POLLIN)
+        self._ahead = bytearray()
+
+    def line(self) -> bytes:
+        """Up to the next end of a line, without that.
+
+        Raises:
+            EOFError: there is none. TimeoutError: it did not come.
+        """
+        while (end := self._ahead.find(b"\n")) < 0:
+            if len(self._ahead) > _LINE:
+                raise EOFError
+            self._wait()
+            more = os.read(self.pipe, 2**12)  # little of the bytes that follow it, which have a place of their own
+            if not more:
+                raise EOFError
+            self._ahead += more
+        line = bytes(self._ahead[:end])
+        del self._ahead[: end + 1]
+        return line
+
+    def fill(self, view: memoryview) -> None:
+        """The next bytes, as many as there is room for; raises as `line`."""
+        ahead = min(len(self._ahead), len(view))
+        view[:ahead] = self._ahead[:ahead]
+        del self._ahead[:ahead]
+        view = view[ahead:]
+        while view:
+            self._wait()
+            got = os.readv(self.pipe, [view])
+            if not got:
+                raise EOFError
+            view = view[got:]
+
+    def _wait(self) -> None:
+        started = time.monotonic()
+        ready = self._waiting.poll(1000 * self.left)
+        self.left = max(self.left - (time.monotonic() - started), 0.0)
+        if not ready:
+            raise TimeoutError
 
 
 def _error(kind: str, message: str, name: str) -> ZooError:

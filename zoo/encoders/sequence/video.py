@@ -1,6 +1,6 @@
 """Videos in a sequence: their frames through the backbone's processor, or read as images where the format marks them so."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from zoo.encoders.sequence.media import (
 from zoo.encoders.sequence.resizing import by_pillow, by_torchvision, fetched_size
 from zoo.errors import InvalidPixelsError
 from zoo.sequences import ImageLimits, VideoLimits
+
+if TYPE_CHECKING:
+    from zoo.inputs.video import Video
 
 
 @register_media_reader("video")
@@ -50,9 +53,7 @@ class VideoReader(VisionReader):
         """
         if not self.as_images:
             return None
-        from zoo.inputs.video import load_video
-
-        video = load_video(value, frames=self.limits.frames, fps=self.limits.fps)
+        video = self._loaded(value)
         return [("image", Frame(frame)) for frame in video.frames]
 
     def read(self, value: Any) -> Medium:
@@ -63,9 +64,7 @@ class VideoReader(VisionReader):
         """
         from transformers.video_utils import VideoMetadata
 
-        from zoo.inputs.video import load_video
-
-        video = load_video(value, frames=self.limits.frames, fps=self.limits.fps)
+        video = self._loaded(value)
         frames = torch.from_numpy(video.frames).permute(0, 3, 1, 2)
         # Frames without times are shown two a second, as qwen-vl-utils has it for lists of frames.
         rate, total = video.fps or 2.0, video.total if video.fps else len(frames)
@@ -93,6 +92,12 @@ class VideoReader(VisionReader):
         tensors = {name: t for name, t in inputs.items() if isinstance(t, Tensor)}
         times = self.setup.backbone.video_times(self.part, total, rate, len(indices))
         return medium_of(self, tensors | {name: torch.tensor([value]) for name, value in times.items()}, place)
+
+    def _loaded(self, value: Any) -> "Video":
+        from zoo.inputs.video import load_video
+
+        limits = self.limits
+        return load_video(value, frames=limits.frames, fps=limits.fps, sampling=limits.sampling)
 
     @property
     def _fits(self) -> bool:

@@ -129,7 +129,7 @@ def _films(layout: SequenceFormat, image: ImageLimits, video: VideoLimits) -> st
     taken = (
         f"{video.fps:g} frame{'' if video.fps == 1 else 's'} a second, at most {video.frames}"
         if video.fps
-        else f"{video.frames} frames, evenly spread"
+        else f"{video.frames} {'key ' * (video.sampling == 'keyframes')}frames, evenly spread"
     )
     if layout.marks.get("video") == layout.marks.get("image"):
         taken += ", read as that many pictures"
