@@ -169,12 +169,16 @@ def digest(path: Path) -> str:
 
 
 def embed_pictures(
-    model: "Embedder", pictures: Sequence[Picture], *, progress: Callable[[int, int], None] | None = None
+    model: "Embedder",
+    pictures: Sequence[Picture],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    read: Callable[[Path], Any] = lambda path: path,
 ) -> Gallery:
     """Embeds the pictures; those that cannot be read are set aside with the reason.
 
     Args:
-        progress: called with (done, total) as it goes on.
+        progress: called with (done, total) as it goes on. read: what the model is given of a file.
 
     Raises:
         ZooError: not one picture could be embedded.
@@ -191,7 +195,7 @@ def embed_pictures(
     for start in range(0, len(pictures), chunk):
         some = pictures[start : start + chunk]
         for picture, result in zip(
-            some, model.encode_stream([one.path for one in some], progress=False, **asked), strict=True
+            some, model.encode_stream([read(one.path) for one in some], progress=False, **asked), strict=True
         ):
             if result.error is None:
                 kept.append(picture)
@@ -202,7 +206,7 @@ def embed_pictures(
             progress(start + len(some), len(pictures))
     if not kept:
         first = f" The first one: {refused[0].reason}" if refused else ""
-        raise ZooError(f"None of the {len(pictures)} pictures could be embedded.{first}")
+        raise ZooError(f"None of the {len(pictures)} files could be embedded.{first}")
     seconds = time.perf_counter() - started
     found = vectors if model.spec.similarity == "maxsim" else torch.stack(vectors).cpu()
     return Gallery(model.spec.name, tuple(kept), found, tuple(refused), seconds, len(kept))

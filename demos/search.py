@@ -10,7 +10,7 @@ import gradio as gr
 from zoo.inputs.apart import ImagesApart
 from zoo.inputs.heif import refused
 
-from . import compose, regions, text
+from . import compose, omni, regions, text
 from . import map as gallery_map
 from .chooser import Models
 from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
@@ -82,7 +82,7 @@ def build(
     heif: bool = False,
     first: str = "words",
 ) -> gr.Blocks:
-    """The search page; for a model that reads no pictures, the page of `text`.
+    """The search page; for a model that reads no images, the page of `omni` where it hears or watches, else that of `text`.
 
     Args:
         gallery: what is searched at first, embedded or not; by default the pictures that installed packages ship.
@@ -96,7 +96,8 @@ def build(
         first: the tab that is open at first, "words", "both" or "region".
     """
     if "image" not in model.spec.modalities:
-        return text.build(model)
+        hears_or_watches = {"audio", "video"} & model.spec.modalities
+        return omni.build(model, local=local, workspace=workspace) if hears_or_watches else text.build(model)
     workspace = workspace or Path(tempfile.mkdtemp(prefix="pictures-", dir=private_folder()))
     if not isinstance(gallery, Gallery):
         gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)

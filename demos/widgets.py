@@ -175,15 +175,16 @@ def picture_input(label: str, **options: Any) -> gr.Image:
     """A picture upload that hands over the file's path unread, so that the zoo's own reader judges it."""
     picture = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], buttons=["fullscreen"], **options)
     # Gradio's own reading raises the decoder's words on a bad file; ours come with a remedy.
-    picture.preprocess = _uploaded_path  # type: ignore[method-assign]
+    picture.preprocess = uploaded_path  # type: ignore[method-assign]
     return picture
 
 
-def _uploaded_path(payload: Any) -> str | None:
+def uploaded_path(payload: Any) -> str | None:
+    """The file of an upload as it came, whatever the component would make of it."""
     if payload is None:
         return None
     if not payload.path:
-        raise user_error("Send the picture as an uploaded file.")
+        raise user_error("Send it as an uploaded file.")
     return payload.path
 
 
@@ -196,7 +197,7 @@ def fetch_nothing(page: gr.Blocks) -> None:
 
     async def preprocess_data(function: Any, inputs: list[Any], *more: Any, **options: Any) -> list[Any]:
         if _has_address(inputs):
-            raise user_error("Send the picture as an uploaded file.")
+            raise user_error("Send it as an uploaded file.")
         return await prepare(function, inputs, *more, **options)
 
     page.preprocess_data = preprocess_data  # type: ignore[method-assign]

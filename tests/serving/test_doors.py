@@ -375,7 +375,7 @@ def test_pages_fetch_nothing(shared, monkeypatch, value, action):
     monkeypatch.setattr(processing_utils, "async_ssrf_protected_get", fetch)
     call = f"/gradio_api/call/{action}"
     event = json.loads(ask(shared[1], "POST", call, json.dumps({"data": [value, 3]}).encode(), **JSON)[1])["event_id"]
-    assert b"Send the picture as an uploaded file." in ask(shared[1], "GET", f"{call}/{event}")[1]
+    assert b"Send it as an uploaded file." in ask(shared[1], "GET", f"{call}/{event}")[1]
     assert not fetched
 
 
