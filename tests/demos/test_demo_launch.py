@@ -58,7 +58,7 @@ def test_a_page_is_chosen_by_name_and_one_that_is_not_there_is_told():
     model = build_model("mini-test")
     assert demo_of(model).__module__ == "zoo.demos.search"
     assert {demo_of(model, name).__module__ for name in PAGES} == {f"zoo.demos.{name}" for name in PAGES}
-    with pytest.raises(ZooError, match="no page 'screenshot'; there are search, compose, regions, text"):
+    with pytest.raises(ZooError, match="no page 'screenshot'; there are search, compose, regions, omni, text"):
         demo_of(model, "screenshot")
     page = demo_of(model, "regions")(model)
     assert next(block.selected for block in page.blocks.values() if isinstance(block, gr.Tabs)) == "region"

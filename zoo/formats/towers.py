@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from zoo.encoders.sequence.backbones import backbone_of
 from zoo.errors import ArgumentError, MissingWeightsError
 from zoo.formats.layout import no_towers
 from zoo.sequences import LIMITS
@@ -35,6 +34,8 @@ def kept(
     Raises:
         NotOfferedError: some are wanted, and this backbone has none to leave out. MissingWeightsError: it lacks one of them.
     """
+    from zoo.encoders.sequence.backbones import backbone_of
+
     parts = backbone_of(str(config.get("model_type"))).towers
     if not parts or like.format is None:
         if towers is not None:
