@@ -116,6 +116,11 @@ WRONG: dict[str, list[Any]] = {
     "exact": ["yes", 1, None, object()],
     "fingerprint": [5, "x", ["a"], object()],
     "instruction": [5, b"x", object()],
+    "per": [5, "word", None, object()],
+    "seconds": ["1", True, 0, -1, object()],
+    "hop": ["1", True, 0, -1, 99, object()],
+    "fps": ["1", True, 0, 1.0, object()],
+    "item": [5, "a text", None, object()],
 }
 # The facts of a model, as `ModelSpec` and `register_model` take them.
 FACTS: dict[str, list[Any]] = {
@@ -198,6 +203,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
             zoo.build_model("image-test").encode_regions,
             {"image": np.zeros((9, 9, 3), np.uint8), "regions": []},
         ),
+        "encode_track": (zoo.build_model("image-test").encode_track, {"item": b"GIF89a", "per": "second"}),
         "with_region_rule": (zoo.build_model("image-test").with_region_rule, {"rule": "dense"}),
         "with_against": (zoo.build_model("fgclip2-test").with_against, {"target": "regions"}),
         "similarity": (model.similarity, {"a": vectors, "b": vectors}),
@@ -244,6 +250,7 @@ NAMES = [
         "encode_document",
         "encode_stream",
         "encode_regions",
+        "encode_track",
         "with_region_rule",
         "with_against",
         "similarity",
@@ -281,6 +288,7 @@ FINE += [
     (name, "query", value) for name in ("rank", "reranker.rank") for value in WRONG["query"]
 ]  # which may be an input
 FINE += [("encode_regions", "image", value) for value in WRONG["image"]]  # any input, whose own error says what it is
+FINE += [("encode_track", "item", value) for value in WRONG["item"]]
 FINE += [("load_model", "against", "video")]  # of a model that is not there to be asked
 FINE += [("encode_regions", "region", None), ("embed_dataset", "regions", None)]
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
@@ -359,7 +367,7 @@ def test_every_public_callable_is_walked() -> None:
     quiet = {"unknown_share", "route", "place", "push_to_hub", "train", "eval"}
     own = {n for n, f in vars(Embedder).items() if callable(f) and not n.startswith("_")} - quiet
     records = {"Box", "Point", "Mask", "Polygon", "Item", "ModelSpec", "Embedder", "Encoded", "Hit", "register_model"}
-    records |= {"DocumentPage", "Waveform", "Reranker", "RerankerSpec", "register_reranker"}
+    records |= {"DocumentPage", "Excerpt", "Waveform", "Reranker", "RerankerSpec", "register_reranker"}
     errors = {n for n in zoo.__all__ if n.endswith("Error")}
     public = {n for n in zoo.__all__ if callable(getattr(zoo, n))} - records - errors
     assert own | public <= set(NAMES)

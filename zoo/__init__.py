@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo._version import __version__
 from zoo.errors import InputError, ZooError
-from zoo.inputs.drawn import DocumentPage
+from zoo.inputs.excerpts import DocumentPage, Excerpt
 from zoo.inputs.item import Item
 from zoo.inputs.regions import Box, Mask, Point, Polygon
 from zoo.inputs.waveform import Waveform
@@ -32,6 +32,7 @@ __all__ = [
     "DocumentPage",
     "Embedder",
     "Encoded",
+    "Excerpt",
     "Hit",
     "InputError",
     "Item",

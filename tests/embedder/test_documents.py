@@ -18,7 +18,7 @@ from zoo.errors import (
 )
 from zoo.fusion import WeightedSum
 from zoo.inputs.document import load_pages
-from zoo.inputs.drawn import PAGE_SIDE
+from zoo.inputs.excerpts import PAGE_SIDE
 
 SHEETS = [Sheet("one"), Sheet("two", GREEN, (300, 400)), Sheet("three", BLUE, (90, 90))]
 THREE = pdf(SHEETS)
@@ -109,7 +109,7 @@ def test_what_reads_no_images_or_no_parts_says_so() -> None:
 def test_a_document_of_too_many_pages_is_named_and_any_page_of_it_is_read() -> None:
     model = build_model("image-test").eval()
     long = pdf([Sheet(str(k), size=(20, 10)) for k in range(documents.MAX_PAGES + 1)])
-    with pytest.raises(DocumentTooLargeError, match=r"1,001 pages; at most 1,000 .*DocumentPage"):
+    with pytest.raises(DocumentTooLargeError, match=r"1,001 pages; at most 1,000 .*encode_track"):
         model.encode(long)
     assert model.encode(DocumentPage(long, documents.MAX_PAGES + 1)).shape == (model.spec.dim,)
 

@@ -3,5 +3,6 @@
 from zoo.embedder.embedder import Embedder, Hit
 from zoo.embedder.streaming import Encoded
 from zoo.embedder.tower import Tower, heads_hash
+from zoo.embedder.tracks import Track
 
-__all__ = ["Embedder", "Encoded", "Hit", "Tower", "heads_hash"]
+__all__ = ["Embedder", "Encoded", "Hit", "Tower", "Track", "heads_hash"]

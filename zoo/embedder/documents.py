@@ -16,7 +16,7 @@ from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.windows import batches
 from zoo.errors import DocumentTooLargeError, NotOfferedError
 from zoo.inputs.document import page_count
-from zoo.inputs.drawn import PAGE_SIDE, DocumentPage
+from zoo.inputs.excerpts import PAGE_SIDE, DocumentPage
 from zoo.inputs.item import Item, Tokens
 from zoo.inputs.kinds import describe
 from zoo.modalities import Modality
@@ -87,8 +87,8 @@ class DocumentEncoder(Encoder):
         if count > MAX_PAGES:
             name = describe(item.document)
             raise DocumentTooLargeError(
-                f"{name} has {count:,} pages; at most {MAX_PAGES:,} become one vector. Embed pages of it: "
-                "zoo.DocumentPage(path, number)",
+                f"{name} has {count:,} pages; at most {MAX_PAGES:,} become one vector. A vector a page has any document: "
+                'model.encode_track(…, "page")',
                 what=name,
             )
         whole = replace(item, document=None)

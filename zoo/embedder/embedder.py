@@ -1,7 +1,5 @@
 """Embedder: a model is a list of towers (`tower.py`); everything ends as a vector in one space, of unit length but for "dot"."""
 
-import hashlib
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
@@ -12,22 +10,23 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, text, vectors, whole
+from zoo.arguments import checked, flag, iterable, many, number, one_of, optional, path, text, vectors, whole
 from zoo.arguments import dtype as dtype_of
 from zoo.embedder.describing import described, elsewhere, names_of
+from zoo.embedder.fingerprints import fingerprint
 from zoo.embedder.fused import disjoint
 from zoo.embedder.given import is_vectors, many_of
 from zoo.embedder.regional import regions_of
 from zoo.embedder.routes import Reader, Routes
 from zoo.embedder.streaming import Encoded, EvalMode, kept, packed, progress_bar, stream
-from zoo.embedder.tower import Tower, heads_hash
+from zoo.embedder.tower import Tower
+from zoo.embedder.tracks import PERS, Per, Spacing, Track, encode_track
 from zoo.errors import ArgumentError, UnsupportedInputError
 from zoo.fusion import WeightedSum
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.regions import Region
 from zoo.prompts import Role, for_role, name_for, text_of
-from zoo.regions import MaskedCrop, RegionRule, is_default, rule_of
-from zoo.regions import described as described_rule
+from zoo.regions import MaskedCrop, RegionRule, rule_of
 from zoo.similarity import PRECISIONS, Precision, check_precision, similarity
 from zoo.spec import Calibration, LogitScale, ModelSpec
 
@@ -285,6 +284,34 @@ class Embedder(nn.Module):
         model = self if region is None else self.with_region_rule(region)
         return model.encode(regions_of(image, regions), **options)
 
+    @checked(per=one_of(*PERS), seconds=optional(number), hop=optional(number), fps=optional(number))
+    def encode_track(
+        self,
+        item: Any,
+        per: Per,
+        *,
+        seconds: float | None = None,
+        hop: float | None = None,
+        fps: float | None = None,
+        **options: Any,
+    ) -> Track:
+        """Embeds a document, video or audio part by part, in bounded memory: vectors with their times or pages.
+
+        Args:
+            item: a document, video or audio, as `encode` takes it, or an `Item` with one; its text and instruction go with every part.
+            per: "page" of a document, as an image (also of documents that are too long for one vector); "frame" of a video, as an
+                image; "second" for segments of a video or of audio, each read as the model reads a whole one.
+            seconds, hop: with "second", the length of a segment (1) and from one to the next, at most `seconds`, which it is by
+                default. The last one ends where the source ends, and overlaps the one before.
+            fps: with "frame", how many a second are taken (1), evenly spread.
+            options: those of `encode`, without `on_error`.
+
+        Raises:
+            ArgumentError: there are no such parts of it, or a length that is none. UnsupportedModalityError: the model does not read
+                such parts; the message says which ones it does. InputError: it, or a part of it, cannot be read.
+        """
+        return encode_track(self, item, per, Spacing.of(per, seconds, hop, fps), options)
+
     def with_region_rule(self, rule: RegionRule | str) -> "Embedder":
         """The same model, its weights shared, with another rule of regions; raises as `region_rule`."""
         if any("regions" in tower.encoder.reads for tower in self.towers):
@@ -419,35 +446,7 @@ class Embedder(nn.Module):
         Args:
             regions: say the rule of regions also where it is the usual one.
         """
-        preprocessing = [tower.encoder.hashed(tower.pooler, self.spec) for tower in self.towers]
-        # Said only where norms count, so that what was written before of all others stays valid.
-        norms = {"similarity": "dot", "heads": heads_hash(self.towers)} if self.spec.similarity == "dot" else {}
-        followed = regions and not any("regions" in tower.encoder.reads for tower in self.towers)
-        said = followed or not is_default(self._region_rule)
-        rule = {"region": described_rule(self._region_rule)} if said else {}
-        target = {} if self.against is None else {"against": self.against}
-        return {
-            "model": self.spec.name,
-            "revision": self.spec.revision,
-            "dim": dim or self.spec.dim,
-            "prompt": self.prompt_text(prompt, prompt_name),
-            "preprocessing": hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest()[:16],
-            "weights": self._weights_hash(),
-            **norms,
-            **rule,
-            **target,
-        }
-
-    def _weights_hash(self) -> str:
-        # A sample of every tensor: reading gigabytes would take longer than embedding a query.
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            if name.startswith("fusion."):
-                continue  # vectors stay comparable whatever rule fuses two of them: an index outlives its combiner
-            values = tensor.detach().flatten()
-            sample = values[:: max(1, len(values) // 64)].float().cpu().to(torch.float16)
-            digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(self, self.prompt_text(prompt, prompt_name), dim or self.spec.dim, regions)
 
     @checked(engine=one_of("auto", "torch", "pillow"))
     def set_pixel_engine(self, engine: Literal["auto", "torch", "pillow"]) -> "Embedder":

@@ -33,6 +33,7 @@ class Encoder(nn.Module):
         batch_budget: tokens (for pictures: pictures) of one forward pass that run best, where the user names none.
         assets_in_root: whether a saved folder has its files where other libraries look for a tokenizer.
         interleaved: whether it reads an item's `parts`. mixed: whether a text and a medium may stand in one item.
+        rate: Hz of the audio that it reads; 0 where it reads none.
         depth: how many blocks `forward_layers` can tell apart; 0 where it gives only the last.
         targets: what its texts may be compared with, where each has another vector of a text (`ModelSpec.targets`). against: which
             of these `read` reads for; `Embedder.with_against` sets it.
@@ -44,6 +45,7 @@ class Encoder(nn.Module):
     interleaved: bool = False
     mixed: bool = True
     assets_in_root: bool = True
+    rate: int = 0
     depth: int = 0
     targets: tuple[str, ...] = ()
     against: str = ""

@@ -37,9 +37,15 @@ class Pace:
 
     def weight(self, value: Any) -> float:
         """What an input counts: a text 1."""
-        if isinstance(value, Item):  # not by `modalities`, which raises for parts that are none
-            return self.picture if value.parts or value.media else 1
-        return 1 if isinstance(value, str) else self.picture
+        if isinstance(value, str):
+            return 1
+        media = (
+            value.media if isinstance(value, Item) else (value,)
+        )  # not `modalities`, which raises for parts that are none
+        if not media and not value.parts:
+            return 1
+        held = sum(size for one in media if isinstance(size := getattr(one, "nbytes", 0), int))  # arrays wait, too
+        return max(self.picture, _WINDOW * held / _WINDOW_BYTES)
 
 
 class Window(NamedTuple):

@@ -18,6 +18,7 @@ from zoo.errors import (
     NotMediaError,
     UnsupportedInputError,
 )
+from zoo.inputs.excerpts import Excerpt
 from zoo.inputs.kinds import describe, head_of, is_open_file, kind_of_head, read_open_file, what_it_looks_like
 from zoo.inputs.opened import opened
 from zoo.inputs.resampling import Segment, resampled
@@ -67,7 +68,7 @@ def load_audio(source: Any, *, rate: int, name: str = "", start: float = 0.0, se
     ("HQ"). Of a file that was cut off, what is there is the audio. May be called from many threads.
 
     Args:
-        source: a `Path`, bytes, an open file, a `Waveform`, or datasets' {"array", "sampling_rate"}. A bare array is refused:
+        source: a `Path`, bytes, an open file, a `Waveform`, an `Excerpt` of these, or datasets' {"array", "sampling_rate"}. A bare array is refused:
             it does not tell its rate.
         rate: Hz of what comes out, 1,000 to 768,000. name: what messages call it; by default the path, or the size.
         start, seconds: a segment, in seconds of the source; `seconds` 0 is to its end. What lies before is not decoded where the
@@ -80,6 +81,9 @@ def load_audio(source: Any, *, rate: int, name: str = "", start: float = 0.0, se
     """
     import numpy as np
 
+    if isinstance(source, Excerpt):
+        name = name or str(source)
+        source, start, seconds = source.within(start, seconds)
     segment = _segment(rate, start, seconds, MAX_SAMPLES)
     given, name = _source(source, name)
     content = bytearray()
@@ -105,7 +109,11 @@ def map_audio(source: Any, *, rate: int, name: str = "") -> Sound:
     sound = load_audio(source, rate=rate, name=name, seconds=_IN_MEMORY_SECONDS)
     if sound.seconds < _IN_MEMORY_SECONDS:
         return sound
-    segment = _segment(rate, 0.0, 0.0, MAX_MAPPED_SAMPLES)
+    start = seconds = 0.0
+    if isinstance(source, Excerpt):
+        name = name or str(source)
+        source, start, seconds = source.within(0.0, 0.0)
+    segment = _segment(rate, start, seconds, MAX_MAPPED_SAMPLES)
     given, name = _source(source, name)
     pieces = _pieces(given, segment, name, _decoders())
     source_rate = next(pieces)

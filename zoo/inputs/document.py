@@ -19,7 +19,7 @@ from zoo.errors import (
     NotMediaError,
     UnsupportedInputError,
 )
-from zoo.inputs.drawn import MAX_SIDE, PAGE_SIDE, DocumentPage
+from zoo.inputs.excerpts import MAX_SIDE, PAGE_SIDE, DocumentPage
 from zoo.inputs.kinds import MAX_FILE_BYTES, describe, head_of, kind_of_head, what_it_looks_like
 from zoo.inputs.opened import opened
 from zoo.strangers.confined import Confined, ConfinedError

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.inputs.drawn import is_drawn
+from zoo.inputs.excerpts import is_excerpt
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 
@@ -76,7 +76,7 @@ class Contents:
 def _names_file(value: Any) -> bool:
     if isinstance(value, Item):
         value = (*value.media, value.parts)
-    value = value.source if is_drawn(value) else value
+    value = value.source if is_excerpt(value) else value
     return any(map(_names_file, value)) if isinstance(value, list | tuple) else isinstance(value, Path)
 
 

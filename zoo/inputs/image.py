@@ -13,7 +13,7 @@ from zoo.errors import (
     NotMediaError,
     UnsupportedInputError,
 )
-from zoo.inputs.drawn import is_drawn
+from zoo.inputs.excerpts import DocumentPage
 from zoo.inputs.heif import chosen_way, is_heif, largest_size, open_image
 from zoo.inputs.kinds import (
     FORMATS,
@@ -55,7 +55,7 @@ def load_pixels(source: Any) -> "np.ndarray":
         return decode(read_bytes(source), str(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return decode(bytes(source), describe(bytes(source)))
-    if is_drawn(source):
+    if isinstance(source, DocumentPage):
         from zoo.inputs.document import page_pixels
 
         return page_pixels(source)

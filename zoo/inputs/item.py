@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import EmptyItemError, InvalidRegionError, UnsupportedInputError
-from zoo.inputs.drawn import is_drawn
+from zoo.inputs.excerpts import DocumentPage, Excerpt
 from zoo.inputs.regions import Region, checked_regions
 from zoo.inputs.waveform import as_waveform
 from zoo.modalities import Modality
@@ -31,7 +31,7 @@ class Item:
     Args:
         text: words in any language.
         image: a file, its bytes, a PIL picture, an array `(height, width[, channels])`, or a `DocumentPage`.
-        video: a file, its bytes, or frames `(frames, height, width, 3)`.
+        video: a file, its bytes, an `Excerpt` of them, or frames `(frames, height, width, 3)`.
         audio: a file, its bytes, or a `Waveform(samples, rate)`; of a video's file its audio track.
         document: a PDF, or its bytes; models that read images read its pages.
         regions: what of the image is meant, all together: boxes, points, masks, polygons (`zoo.inputs.regions`).
@@ -102,8 +102,10 @@ def as_item(value: Any) -> Item:
         value = read_open_file(value) if is_open_file(value) else value
         source = value if isinstance(value, Path) else bytes(value)
         return Item(**{kind_of(source): source})
-    if _is_picture(value) or is_drawn(value):
+    if _is_picture(value) or isinstance(value, DocumentPage):
         return Item(image=value)
+    if isinstance(value, Excerpt):
+        return Item(**{_timed(value.source): value})
     if (waveform := as_waveform(value)) is not None:
         return Item(audio=waveform)
     ndim = getattr(value, "ndim", None)
@@ -165,6 +167,21 @@ def _checked(item: Item) -> Item:
             f"an Item needs a text, image, video, audio or document; this one has {only}", what="Item()"
         )
     return item
+
+
+def _timed(source: Any) -> Modality:
+    """Whether what an excerpt is of is audio or a video.
+
+    Raises:
+        UnsupportedInputError: it is neither, or that cannot be told. Besides what `as_item` raises of a source.
+    """
+    kinds = as_item(source).modalities
+    if kinds <= {"audio", "video"}:
+        return next(iter(kinds))
+    raise UnsupportedInputError(
+        f"an excerpt is of audio or a video, not of {'+'.join(sorted(kinds))}; say which it is: Item(video=Excerpt(…))",
+        what=repr(source)[:80],
+    )
 
 
 def _is_picture(value: Any) -> bool:

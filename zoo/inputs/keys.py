@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UnsupportedInputError
-from zoo.inputs.drawn import is_drawn
+from zoo.inputs.excerpts import is_excerpt
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.masks import MaskFile
 from zoo.inputs.regions import Box, Mask, Point, Polygon
@@ -60,7 +60,7 @@ def _feed(digest: Any, value: Any, files: Files) -> None:
         return
     elif isinstance(value, Path | bytes | bytearray | memoryview):
         parts = _medium(value, files)
-    elif is_drawn(value):
+    elif is_excerpt(value):
         _feed(digest, (*value.told(), value.source), files)
         return
     elif isinstance(value, Box | Point | Polygon):

@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.errors import ImageTooLargeError, MissingFileError, NotMediaError, UnsupportedInputError
 from zoo.inputs.containers import form_of, tracks_of
-from zoo.inputs.drawn import is_drawn
+from zoo.inputs.excerpts import is_excerpt
 from zoo.inputs.heif import is_heif
 from zoo.modalities import Modality
 
@@ -171,7 +171,7 @@ def describe(source: Any) -> str:
         return str(source)
     if isinstance(source, bytes):
         return f"{len(source)} bytes"
-    if is_drawn(source):
+    if is_excerpt(source):
         return str(source)
     shape = getattr(source, "shape", None) or getattr(source, "size", None)
     return f"{type(source).__name__} {tuple(shape)}" if isinstance(shape, tuple) else type(source).__name__

@@ -19,6 +19,7 @@ from zoo.errors import (
     VideoTooLargeError,
 )
 from zoo.inputs.containers import look
+from zoo.inputs.excerpts import Excerpt
 from zoo.inputs.heif import is_heif
 from zoo.inputs.image import MAX_PIXELS, _eight_bits, load_pixels
 from zoo.inputs.kinds import describe, head_of, kind_of
@@ -81,7 +82,7 @@ def load_video(
     error, and so is damage in what the taken frames need.
 
     Args:
-        source: a `Path`, bytes, an array or tensor `(frames, height, width, 1|3|4)` or `(frames, 1|3|4, height, width)`
+        source: a `Path`, bytes, an `Excerpt` of them, an array or tensor `(frames, height, width, 1|3|4)` or `(frames, 1|3|4, height, width)`
             with the ranges of `load_pixels`, or a list of images of one size, each as `load_pixels` takes it.
         frames: how many are taken, evenly spread; with `fps` at most so many. A shorter video gives each frame once.
         fps: frames a second that are taken, see `frame_indices`. Sources without times are spread evenly instead.
@@ -95,6 +96,9 @@ def load_video(
         InputError: the subclass says whether the video is missing, no video, damaged, too large, or has no such segment.
         MissingPackageError: PyAV is not installed. ValueError: a number that makes no sense.
     """
+    if isinstance(source, Excerpt):
+        name = name or str(source)
+        source, start, seconds = source.within(start, seconds)
     choice = Choice(frames, fps, sampling, start, seconds)
 
     def choose(total: int) -> "np.ndarray":
@@ -109,6 +113,11 @@ def load_video(
         return _from_images(source, choose, name)
     if hasattr(source, "ndim") and hasattr(source, "dtype"):
         return _from_array(source, choose, name)
+    return _from_stream(source, checked_kind(source, name), choice, name)
+
+
+def checked_kind(source: Any, name: str) -> str:
+    """Whether a file or bytes are a "video" or an animated "image"; raises InputError where they are neither, or too large."""
     if not isinstance(source, Path | bytes):
         given = f"the string {source[:60]!r}" if isinstance(source, str) else type(source).__name__
         raise UnsupportedInputError(
@@ -130,7 +139,7 @@ def load_video(
         raise VideoTooLargeError(
             f"{name} has {size / 2**30:.1f} GiB; at most {MAX_FILE_BYTES // 2**30} are read: cut it", what=name
         )
-    return _from_stream(source, kind, choice, name)
+    return kind
 
 
 _Choose = Callable[[int], "np.ndarray"]
@@ -233,6 +242,14 @@ def _begun(facts: dict[str, Any], content: bytearray, choice: Choice, bounds: Bo
     """A video without its frames yet."""
     import numpy as np
 
+    said = said_of(facts, content, choice, bounds, name)
+    return said._replace(frames=np.empty(said.frames.shape, np.uint8))
+
+
+def said_of(facts: dict[str, Any], content: bytearray, choice: Choice, bounds: Bounds, name: str) -> Video:
+    """What the process says of a video, once that makes sense; the frames have their shape alone, and no memory."""
+    import numpy as np
+
     total, fps, height, width = (facts.get(key) for key in ("total", "fps", "height", "width"))
     whole = all(isinstance(value, int) and 0 < value < 2**40 for value in (total, height, width))
     if not whole or not isinstance(fps, float | int) or not 0 <= fps < math.inf:
@@ -243,7 +260,8 @@ def _begun(facts: dict[str, Any], content: bytearray, choice: Choice, bounds: Bo
     if len(content) != 16 * count or not rising or np.isinf(seconds).any():
         raise ConfinedError("gave no numbers or times of frames", "lied")
     check_room(count, height, width, bounds, name)
-    return Video(np.empty((count, height, width, 3), np.uint8), seconds, indices, float(fps), total)
+    frames = np.broadcast_to(np.uint8(0), (count, height, width, 3))
+    return Video(frames, seconds, indices, float(fps), total)
 
 
 def _stacked(images: Iterator["np.ndarray"], indices: "np.ndarray", name: str) -> "np.ndarray":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.inputs.drawn import is_drawn
+from zoo.inputs.excerpts import is_excerpt
 from zoo.inputs.item import Item
 from zoo.inputs.keys import KEY_BYTES, item_key
 from zoo.inputs.masks import mask_files
@@ -32,7 +32,7 @@ def parts_of(value: Any) -> list[tuple[str, str | bytes | Path | tuple[Region, .
 
 def _named(name: str, part: Any) -> tuple[str, Any]:
     """A part with its modality; of a page of a document its file, and which page in the name."""
-    return (" ".join([name, *part.told()]).strip(), part.source) if is_drawn(part) else (name, part)
+    return (" ".join([name, *part.told()]).strip(), part.source) if is_excerpt(part) else (name, part)
 
 
 def state_of(value: Any) -> tuple[tuple[int, int], ...]:

@@ -141,6 +141,11 @@ class SequenceEncoder(Encoder):
 
     # ----------------------------------------------------------------------------------------------------- reading
 
+    @property
+    def rate(self) -> int:  # type: ignore[override]
+        """Of its audio."""
+        return getattr(self.readers.get("audio"), "rate", 0)
+
     def prompted(self, item: Item, prompt: str) -> Item:
         """The prompt is the instruction, unless the item has its own.
 
