@@ -9,7 +9,7 @@ from zoo.models.parts import AstAudio, Embedder, Identity, Mean, Tower
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 
-AUDIO: Facts = {"modalities": {"audio"}, "demo": "search"}
+AUDIO: Facts = {"modalities": {"audio"}, "demo": "omni"}
 AST: Facts = {**AUDIO, "license": "apache-2.0", "paper": "arxiv:2104.01778"}
 
 

@@ -13,7 +13,7 @@ from zoo.spec import ModelSpec
 
 CLAP: Facts = {
     "modalities": {"audio", "text"},
-    "demo": "search",
+    "demo": "omni",
     "license": "mit",
     "paper": "arxiv:2211.06687",
     "languages": ("en",),

@@ -45,7 +45,7 @@ FACTS: Facts = {
     "license": "apache-2.0",
     "pooling": "mean",
     "prompts": PROMPTS,
-    "demo": "compose",
+    "demo": "omni",
     "format": EMBEDDING_GEMMA2,
     "media": MEDIA,
 }

@@ -13,6 +13,7 @@ from zoo.spec import ModelSpec
 
 VIDEOMAE: Facts = {
     **IMAGE,
+    "demo": "omni",
     "modalities": {"video"},
     "license": "cc-by-nc-4.0",
     "paper": "arxiv:2203.12602",

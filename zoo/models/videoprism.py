@@ -14,6 +14,7 @@ from zoo.spec import ModelSpec
 
 VIDEOPRISM: Facts = {
     **IMAGE,
+    "demo": "omni",
     "modalities": {"video"},
     "license": "apache-2.0",
     "paper": "arxiv:2402.13217",

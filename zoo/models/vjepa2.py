@@ -13,6 +13,7 @@ from zoo.spec import ModelSpec
 
 VJEPA2: Facts = {
     **IMAGE,
+    "demo": "omni",
     "modalities": {"video"},
     "license": "mit",
     "paper": "arxiv:2506.09985",

@@ -15,6 +15,7 @@ from zoo.spec import ModelSpec
 XCLIP: Facts = {
     **DUAL,
     "modalities": {"video", "text"},
+    "demo": "omni",
     "license": "mit",
     "paper": "arxiv:2208.02816",
     "languages": ("en",),
