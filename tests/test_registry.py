@@ -238,7 +238,8 @@ def test_facts_are_valid(name):
     assert spec.revision is None or re.fullmatch(r"[0-9a-f]{40}", spec.revision)
     assert spec.paper is None or re.fullmatch(r"arxiv:\d{4}\.\d{5}", spec.paper)
     assert spec.source == "" or spec.source.startswith(("open_clip:", "timm:", "hf:"))
-    assert (spec.image_size is not None) == (bool({"image", "video"} & spec.modalities) and spec.format is None)
+    keeps_proportions = spec.format is not None or spec.family == "fgclip2"  # then there is no one size
+    assert (spec.image_size is not None) == (bool({"image", "video"} & spec.modalities) and not keeps_proportions)
     assert spec.packaged or (spec.max_tokens is not None) == ("text" in spec.modalities)
     assert list(spec.dims) == sorted(spec.dims, reverse=True)
     assert all(0 < cut <= spec.dim for cut in spec.dims)

@@ -143,7 +143,7 @@ def test_what_there_is_no_track_of_is_told_with_what_works(clip, hearing):
     for value in ("a text", numbered(1)[0], Item(parts=["a", PAGES]), Item(document=PAGES, video=VIDEO)):
         with pytest.raises(UnsupportedInputError, match="one document, video or audio"):
             clip.encode_track(value, "page")
-    with pytest.raises(ArgumentError, match="fps is of per=.frame., not of per=.page."):
+    with pytest.raises(ArgumentError, match=r"fps is of per=.frame., not of per=.page."):
         clip.encode_track(PAGES, "page", fps=2)
     with pytest.raises(ArgumentError, match="on_error"):
         clip.encode_track(PAGES, "page", on_error="skip")
