@@ -19,6 +19,7 @@ from tests.every import every, standing_for
 from zoo import registry
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats.checks.sizes import no_memory
+from zoo.registry.absent import ABSENT
 from zoo.spec import NAME, ModelSpec
 
 NAMES = zoo.list_models(tests=True)
@@ -467,3 +468,19 @@ def test_a_builder_that_gives_no_model_is_named(monkeypatch: pytest.MonkeyPatch)
         UnrecognisedCheckpointError, match=r"builder of none-test \(.*\) gives a NoneType; it must return"
     ):
         zoo.build_model("none-test")
+
+
+@pytest.mark.parametrize(
+    "name", ["imagebind-huge", "jina-embeddings-v5-omni-small", "LanguageBind_Video", "ms-clap-2023"]
+)
+def test_a_model_that_people_ask_for_and_that_is_not_here_says_why(name):
+    with pytest.raises(UnknownModelError, match=r"is not in the zoo: its .* What reads the same: ") as error:
+        zoo.load_model(name)
+    assert "nearest" not in str(error.value)
+
+
+def test_what_is_here_in_place_of_absent_models_is_here():
+    for begins, (_, instead) in ABSENT.items():
+        assert not zoo.list_models(f"{begins}*"), begins
+        for name in instead.split(", "):
+            assert zoo.get_spec(name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.arguments import checked, flag, one_of, optional, text, whole
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.modalities import MODALITIES, Modality
+from zoo.registry.absent import why_absent
 from zoo.registry.names import TEST as TEST
 from zoo.registry.names import Names
 from zoo.sequences import check_marked, pooling_of
@@ -85,6 +86,8 @@ def get_spec(name: str) -> ModelSpec:
             f"{name!r} looks like a path or a Hub repository, not a registered name. Write "
             f'"hf:{clean}" for the Hub, or "./{clean}" (or pathlib.Path) for a folder'
         )
+    if why := why_absent(name):
+        raise UnknownModelError(f"no model is called {name!r}: {why}")
     near = MODELS.nearest(name)
     hint = f"nearest: {', '.join(near)}" if near else "list_models() gives all names"
     raise UnknownModelError(f"no model is called {name!r}; {hint}. Any other: {', '.join(p + '…' for p in PREFIXES)}")

@@ -1,0 +1,37 @@
+"""Models that people ask for and that are not here, with the reason: a name is refused rather than half kept."""
+
+_CODE = "its code is no part of transformers, and exists only as Python files beside the weights, which the zoo does not run"
+_PACKAGE = "its code is a repository of its own, which neither transformers nor timm nor open_clip has"
+_HEARS = "embeddinggemma-2, clap-htsat-unfused"
+_WATCHES = "embeddinggemma-2, videoprism-lvt-vit-b"
+# How a name begins (without its organisation) → why it is not here, and what is. Checked with transformers 5.23.
+ABSENT: dict[str, tuple[str, str]] = {
+    "jina-embeddings-v5-omni": (_CODE, "embeddinggemma-2"),
+    "bidirlm-omni": (_CODE, "embeddinggemma-2"),
+    "omnivinci": (_CODE, "embeddinggemma-2"),
+    "llama-nemotron-embed-vl": (_CODE, "qwen3vl-embedding-2b"),
+    "ebind": (f"{_PACKAGE}; its licence is cc-by-nc-sa", "embeddinggemma-2"),
+    "imagebind": (f"{_PACKAGE}; its licence is cc-by-nc-sa", "embeddinggemma-2"),
+    "languagebind": (_PACKAGE, "embeddinggemma-2"),
+    "viclip": (_PACKAGE, _WATCHES),
+    "internvideo2": (_PACKAGE, _WATCHES),
+    "cosmos-embed1": (_CODE, _WATCHES),
+    "ms-clap": (_PACKAGE, _HEARS),
+    "msclap": (_PACKAGE, _HEARS),
+    "muq-mulan": (_PACKAGE, _HEARS),
+    "audiomae": (_PACKAGE, _HEARS),
+    "dasheng": (_PACKAGE, _HEARS),
+}
+
+
+def why_absent(name: str) -> str:
+    """Why no model is called so, and what is here in its place; "" for a name that nobody asked for yet.
+
+    Args:
+        name: as it was asked for, with the organisation or without.
+    """
+    asked = name.removeprefix("hf:").rpartition("/")[2].lower().replace("_", "-")
+    for begins, (why, instead) in ABSENT.items():
+        if asked.startswith(begins):
+            return f"{begins} is not in the zoo: {why}. What reads the same: {instead}"
+    return ""
