@@ -106,17 +106,19 @@ def _lend_ffmpeg() -> str:
     if find_spec("torchcodec") is None:
         return ""
     try:
-        import torchcodec.decoders  # noqa: F401
-    except (ImportError, OSError, RuntimeError):
+        from torchcodec.decoders import VideoDecoder
+
+        VideoDecoder(b"no video")
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        if "Could not load" not in str(error):
+            return os.environ.get("ZOO_FFMPEG", "the system's FFmpeg")
         if "ZOO_FFMPEG" in os.environ:
             return ""
-    else:
-        return os.environ.get("ZOO_FFMPEG", "the system's FFmpeg")
     import av
 
     own = Path(av.__file__).parent.with_name("av.libs")
     folder = Path(tempfile.mkdtemp(prefix="zoo-ffmpeg-"))
-    for file in own.glob("lib*.so.*"):
+    for file in (*own.glob("libav*.so.*"), *own.glob("libsw*.so.*")):
         name, _, version = file.name.partition("-")
         major = version.partition(".so.")[2].split(".")[0]
         (folder / f"{name}.so.{major}").symlink_to(file)

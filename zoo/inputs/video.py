@@ -190,6 +190,7 @@ def _from_stream(source: Path | bytes, kind: str, choice: Choice, name: str) -> 
             check_room(1, found.size[1], found.size[0], bounds, name)
         if kind == "video" and not _has_pyav():
             raise MissingPackageError("videos need PyAV: pip install 'embedding-zoo[video]'")
+        received = _Received(choice, bounds, name)
         pieces = _decoders().pieces(
             name,
             file,
@@ -201,9 +202,10 @@ def _from_stream(source: Path | bytes, kind: str, choice: Choice, name: str) -> 
             choice=asdict(choice),
             size=found.size if found else None,
             bounds=asdict(bounds),
+            room=received.place,
         )
         try:
-            return _received(pieces, choice, bounds, name)
+            return received.all_of(pieces)
         except ConfinedError as error:
             if error.reason in ("late", "memory"):
                 raise VideoTooLargeError(
@@ -218,24 +220,34 @@ def _from_stream(source: Path | bytes, kind: str, choice: Choice, name: str) -> 
             pieces.close()
 
 
-def _received(pieces: Iterator[tuple[dict[str, Any], bytearray]], choice: Choice, bounds: Bounds, name: str) -> Video:
+class _Received:
     """The pieces as a video; the process, which a crafted video may have taken over, is believed nothing."""
-    import numpy as np
 
-    video, taken = None, 0
-    for facts, content in pieces:
-        if "total" in facts:  # what came before is void
-            video, taken = _begun(facts, content, choice, bounds, name), 0
-            continue
-        if video is None:
+    def __init__(self, choice: Choice, bounds: Bounds, name: str) -> None:
+        self.choice, self.bounds, self.name = choice, bounds, name
+        self.video: Video | None = None
+        self.taken = 0
+
+    def place(self, facts: dict[str, Any], size: int) -> memoryview | None:
+        """Where the next frame belongs; None for what tells of all of them."""
+        if "total" in facts:
+            return None
+        if self.video is None:
             raise ConfinedError("gave no facts of a video", "lied")
-        if taken == len(video.frames) or len(content) != video.frames[0].size:
+        frames = self.video.frames
+        if self.taken == len(frames) or size != frames[0].size:
             raise ConfinedError("gave other frames than it says", "lied")
-        video.frames[taken] = np.frombuffer(content, np.uint8).reshape(video.frames[0].shape)
-        taken += 1
-    if video is None or taken < len(video.frames):
-        raise ConfinedError("gave fewer frames than it says", "lied")
-    return video
+        return memoryview(frames[self.taken]).cast("B")
+
+    def all_of(self, pieces: Iterator[tuple[dict[str, Any], Any]]) -> Video:
+        for facts, content in pieces:
+            if "total" in facts:  # what came before is void
+                self.video, self.taken = _begun(facts, content, self.choice, self.bounds, self.name), 0
+            else:
+                self.taken += 1
+        if self.video is None or self.taken < len(self.video.frames):
+            raise ConfinedError("gave fewer frames than it says", "lied")
+        return self.video
 
 
 def _begun(facts: dict[str, Any], content: bytearray, choice: Choice, bounds: Bounds, name: str) -> Video:

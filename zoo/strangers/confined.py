@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, BinaryIO
@@ -30,6 +30,8 @@ _PIPE = 2**20  # more than the usual 64 kB: frames are large
 
 Answer = Iterable[tuple[dict[str, Any], Any]]
 """What a confined function gives: pieces of facts (JSON) and a buffer of bytes, as they come."""
+Room = Callable[[dict[str, Any], int], memoryview | None]
+"""Where the bytes of a piece are put, by its facts and their number: so many bytes, or None for a place of their own."""
 
 
 class ConfinedError(ZooError):
@@ -81,8 +83,9 @@ class Confined:
         count: int,
         seconds: float = 0.0,
         cpu_seconds: float = 0.0,
+        room: Room | None = None,
         **request: Any,
-    ) -> Iterator[tuple[dict[str, Any], bytearray]]:
+    ) -> Iterator[tuple[dict[str, Any], bytearray | memoryview]]:
         """The pieces of the answer to one request, as they come.
 
         Args:
@@ -90,6 +93,8 @@ class Confined:
             most: bytes of all pieces together; count: how many pieces. Who gives more has lied.
             seconds: in place of the usual ones; by the clock, while a piece is waited for. cpu_seconds: of the processor, of all
                 threads together; by default twice as many.
+            room: gets the facts of a piece and the number of its bytes, and says where these are put; None for a place of
+                their own.
             request: JSON-able; the function gets it by name.
 
         Raises:
@@ -105,7 +110,7 @@ class Confined:
             sound = False
             try:
                 times = (seconds or self.seconds, cpu_seconds or 2 * (seconds or self.seconds))
-                yield from child.answer(name, content, times, most, count, request)
+                yield from child.answer(name, content, times, most, count, request, room)
                 sound = True
             except _RaisedError as error:
                 sound = True
@@ -181,12 +186,13 @@ class _Child:
         most: int,
         count: int,
         request: dict[str, Any],
-    ) -> Iterator[tuple[dict[str, Any], bytearray]]:
+        room: Room | None = None,
+    ) -> Iterator[tuple[dict[str, Any], bytearray | memoryview]]:
         seconds, cpu_seconds = times
         self.answers.left = seconds
         try:
             self._send(content, {**request, "name": name}, cpu_seconds)
-            while (piece := self._piece(name, most)) is not None:
+            while (piece := self._piece(name, most, room)) is not None:
                 most, count = most - len(piece[1]), count - 1
                 if count < 0:
                     raise ValueError("more pieces than were asked for")
@@ -215,7 +221,7 @@ class _Child:
         if not is_file:
             self.requests.sendall(content)
 
-    def _piece(self, name: str, most: int) -> tuple[dict[str, Any], bytearray] | None:
+    def _piece(self, name: str, most: int, room: Room | None) -> tuple[dict[str, Any], bytearray | memoryview] | None:
         piece = json.loads(self.answers.line())
         if not isinstance(piece, dict):
             raise ValueError("no object")
@@ -226,7 +232,8 @@ class _Child:
         facts, size = piece.get("facts"), piece.get("size")
         if not isinstance(facts, dict) or not isinstance(size, int) or not 0 <= size <= most:
             raise ValueError("no facts, or more bytes than were asked for")
-        content = bytearray(size)
+        place = room(facts, size) if room is not None else None
+        content = bytearray(size) if place is None else place
         self.answers.fill(memoryview(content))
         return facts, content
 
