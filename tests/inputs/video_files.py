@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,6 +192,28 @@ def copied(data: bytes, form: str, first: int, count: int, *, shift: int = 0, **
             packet.stream = copy
             container.mux(packet)
     return target.getvalue(), sorted(numbers)
+
+
+def repeated(path: Path, data: bytes, form: str, times: int) -> None:
+    """Writes a file that shows a video so many times, without coding it anew."""
+    import av
+
+    with av.open(io.BytesIO(data)) as source:
+        stream = source.streams.video[0]
+        packets = [
+            (bytes(packet), packet.pts, packet.dts, packet.is_keyframe)
+            for packet in source.demux(stream)
+            if packet.size
+        ]
+        length = stream.duration
+        with av.open(path, "w", format=form) as container:
+            copy = container.add_stream_from_template(stream)
+            for turn in range(times):
+                for content, pts, dts, is_key in packets:
+                    packet = av.Packet(content)
+                    packet.pts, packet.dts = pts + turn * length, dts + turn * length
+                    packet.time_base, packet.is_keyframe, packet.stream = stream.time_base, is_key, copy
+                    container.mux(packet)
 
 
 def turned(data: bytes, matrix: tuple[int, int, int, int]) -> bytes:
