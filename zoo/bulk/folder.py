@@ -1,4 +1,4 @@
-"""A folder of images or of videos as a source: walked in sorted order, one directory's names in memory at a time."""
+"""A folder of images, of videos or of audio as a source: walked in sorted order, one directory's names in memory at a time."""
 
 import os
 from collections import Counter
@@ -14,10 +14,12 @@ from zoo.tables.folder import split_folder
 from zoo.tables.images import Kind, walk_images
 from zoo.tables.options import Options
 
+_KINDS: tuple[Kind, ...] = ("image", "video", "audio")
+
 
 @dataclass
 class Images:
-    """A folder of images, or of videos where they are asked for, before anything is read."""
+    """A folder of images, or of videos or audio where they are asked for, before anything is read."""
 
     path: Path
     options: Options
@@ -34,35 +36,34 @@ class Images:
     def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
         """See `Opened`."""
         check_kind(kind)
-        if asked or kind not in (None, "image", "video"):
+        if asked or kind not in (None, *_KINDS):
             what = "column" if asked else f"kind={kind}"
-            raise TableError(f"{self.path} is a folder, whose images or videos are embedded: it takes no {what}")
+            raise TableError(f"{self.path} is a folder, whose images, videos or audio are embedded: it takes no {what}")
+        if kind is None and len(read := [one for one in _KINDS if one in modalities]) == 1:
+            kind = read[0]  # all that this model reads of files
         check_read(self.path, kind or "image", modalities)
         split = self.options.split
         fence = replace(self.options, given=self.path).fence
         folder = self.path if split is None else split_folder(self.path, split, must=True, fence=fence)[0]
-        if (
-            kind is None
-            and not holds(folder, "image", self.exclude, fence)
-            and holds(folder, "video", self.exclude, fence)
-        ):
-            raise TableError(f"{folder} holds videos and no images; to embed the videos, say --kind video")
-        source = FolderSource.open(
-            folder, exclude=self.exclude, kind="video" if kind == "video" else "image", fence=fence
-        )
+        # Which kind is meant can only be told once it is known what the model reads.
+        if kind is None and modalities is not ALL and not holds(folder, "image", self.exclude, fence):
+            for other, what in (("video", "videos"), ("audio", "audio")):
+                if holds(folder, other, self.exclude, fence):
+                    raise TableError(f"{folder} holds {what} and no images; to embed the {what}, say --kind {other}")
+        source = FolderSource.open(folder, exclude=self.exclude, kind=kind or "image", fence=fence)
         source.notes, source.outside = list(self.notes), self.options.allow_outside
         return source
 
 
 def holds(folder: Path, kind: Kind, exclude: Path | None, fence: Fence | None) -> bool:
-    """Whether there is an image, or a video, below a folder; no link out of the fence is followed."""
+    """Whether there is an image, a video or audio, below a folder; no link out of the fence is followed."""
     walked = walk_images(folder, exclude=exclude and exclude.resolve(), kind=kind, fence=fence)
     return any(error is None for _, error in walked)
 
 
 @dataclass
 class FolderSource(SourceFacts):
-    """Every image, or every video, below a folder; see `walk_images`.
+    """Every image, every video or all audio below a folder; see `walk_images`.
 
     The attribute `folder` is the file's folder inside the source, "" at the top.
     """

@@ -1,6 +1,6 @@
 """Embed a folder of images, a text file or a table into a folder of vectors.
 
-SOURCE is a folder (all images below it; with --kind video all videos), a .txt file with a text per line, or a table as `zoo train` reads it: .csv,
+SOURCE is a folder (all images below it; with --kind video all videos, with --kind audio all audio), a .txt file with a text per line, or a table as `zoo train` reads it: .csv,
 .tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or
 pack:NAME. What a column holds is told by its name, by the same names as in training (text, caption, query, image,
 file_name, query_image, …); --column chooses. Paths are relative to the table. All other columns are kept, and
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind",
         choices=("text", "image", "video", "audio"),
-        help="what the column holds, if its name does not say it; of a folder which files are embedded, image or video",
+        help="what the column holds, if its name does not say it; of a folder which files are embedded, image, video or audio",
     )
     parser.add_argument("--split", metavar="S", help="rows of this split alone: train, val, test (default: all)")
     parser.add_argument(

@@ -67,7 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=existing, metavar="DIR", help="what `zoo embed --out DIR` made")
     parser.add_argument("query", nargs="?", metavar="TEXT", help="what to look for, in words")
     parser.add_argument(
-        "--image", type=existing, metavar="FILE", help="look for what resembles this picture, changed as TEXT says"
+        "--image",
+        "--file",
+        type=existing,
+        metavar="FILE",
+        help="look for what resembles this image, video or audio, changed as TEXT says",
     )
     parser.add_argument(
         "--image-weight",
@@ -171,10 +175,12 @@ def _ask(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Searc
 
 def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Search") -> int:
     from zoo.inputs.item import Item
+    from zoo.inputs.kinds import kind_of
 
     composed = arguments.query is not None and arguments.image is not None
     several = composed or arguments.regions
-    whole = Item(text=arguments.query, image=arguments.image, regions=arguments.regions)
+    media = {kind_of(arguments.image): arguments.image} if several else {}
+    whole = Item(text=arguments.query, **media, regions=arguments.regions)
     asked = whole if several else arguments.image or arguments.query
     found = search(asked, arguments.k, arguments.where)
     if arguments.html:

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-body-mb", type=positive, metavar="MB", help="of one request (default: 32)")
     limits.add_argument("--max-characters", type=positive, metavar="N", help="of one text (default: 200000)")
     limits.add_argument("--max-pixels", type=positive, metavar="N", help="of one picture (default: 50 million)")
+    limits.add_argument("--max-audio-seconds", type=positive, metavar="S", help="of one item's audio (default: 1800)")
     limits.add_argument("--max-pages", type=positive, metavar="N", help="of one document (default: 50)")
     limits.add_argument("--max-queue", type=positive, metavar="N", help="items that may wait (default: 8192)")
     limits.add_argument("--timeout", type=positive, metavar="S", help="seconds for one request (default: 60)")
@@ -87,6 +88,7 @@ def _limits(arguments: argparse.Namespace) -> "object":
         "characters": arguments.max_characters,
         "pixels": arguments.max_pixels,
         "pages": arguments.max_pages,
+        "audio_seconds": arguments.max_audio_seconds,
         "queue_items": arguments.max_queue,
         "seconds": arguments.timeout,
         "max_wait": arguments.max_wait_ms and arguments.max_wait_ms / 1000,

@@ -17,7 +17,7 @@ from zoo.embedder.documents import DocumentTower
 from zoo.encoders.windows import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.inputs.item import as_item
-from zoo.inputs.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from zoo.inputs.kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from zoo.similarity import Precision, cut, quantize, usable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
 _SUFFIXES = (
-    *IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".wav", ".mp3", ".flac", ".ogg", ".m4a",
+    *IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *AUDIO_SUFFIXES,
 )  # fmt: skip
 _LOOKED_UP, _LONGEST_PATH = 1000, 1024
 

@@ -98,6 +98,19 @@ def load_audio(source: Any, *, rate: int, name: str = "", start: float = 0.0, se
     return Sound(samples, segment.rate, len(samples) / segment.rate, source_rate, float(start))
 
 
+def longer_than(source: Any, seconds: float) -> bool:
+    """Whether audio is longer than so many seconds, from 1; no more of it is decoded, and often next to nothing.
+
+    Raises:
+        As `load_audio`, but for what only a whole reading would show.
+    """
+    try:
+        load_audio(source, rate=MIN_RATE, start=seconds, seconds=0.1)
+    except InvalidAudioError:  # no samples there; what else is wrong is said by whoever reads it all
+        return False
+    return True
+
+
 def map_audio(source: Any, *, rate: int, name: str = "") -> Sound:
     """`load_audio` of audio of any length: from ten minutes on its samples lie in a file without a name, and not in memory.
 

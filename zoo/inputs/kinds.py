@@ -56,6 +56,9 @@ AUDIO_SUFFIXES = frozenset(
         ".snd",
         ".caf",
         ".amr",
+        ".wma",
+        ".mka",
+        ".weba",
     }
 )
 DOCUMENT_SUFFIXES = frozenset({".pdf"})

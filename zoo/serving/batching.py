@@ -17,12 +17,20 @@ import torch
 from zoo.embedder import Embedder, Tower
 from zoo.embedder.streaming import forward
 from zoo.encoders.windows import batches
-from zoo.errors import DocumentTooLargeError, ImageTooLargeError, InputError, NonFiniteEmbeddingError
+from zoo.errors import (
+    AudioTooLongError,
+    DocumentTooLargeError,
+    ImageTooLargeError,
+    InputError,
+    NonFiniteEmbeddingError,
+)
+from zoo.inputs.audio import longer_than
 from zoo.inputs.document import page_count
 from zoo.inputs.heif import Way, decoding, refused
 from zoo.inputs.image import MAX_PIXELS
 from zoo.inputs.item import Item
 from zoo.inputs.kinds import FORMATS, kind_of
+from zoo.inputs.resampling import lasting
 from zoo.serving.limits import Limits, RequestError
 from zoo.similarity import usable
 
@@ -193,6 +201,7 @@ class Batcher:
         self._check_pixels(item)
         self._check_pages(item)
         position = self.model.place(item)
+        self._check_audio(item)
         encoder = self.model.readers[position].encoder
         with decoding(self._heif):
             read = encoder.read_prompted(item, job.prompt)
@@ -215,6 +224,10 @@ class Batcher:
             raise ImageTooLargeError(
                 f"a picture of {width}x{height} pixels; at most {self.limits.pixels:,} are decoded: scale it down"
             )
+
+    def _check_audio(self, item: Item) -> None:
+        if isinstance(item.audio, bytes) and longer_than(item.audio, self.limits.audio_seconds):
+            raise AudioTooLongError(f"audio of over {lasting(self.limits.audio_seconds)}; no more are embedded: cut it")
 
     def _check_pages(self, item: Item) -> None:
         if item.document is not None and (count := page_count(item.document)) > self.limits.pages:

@@ -19,6 +19,7 @@ class Limits:
         characters: of one text; what the model cannot read of it is cut off as by `encode`.
         pixels: of one picture, checked before it is decoded.
         pages: of one document, which is embedded page by page while others wait.
+        audio_seconds: of one item's audio, of which a minute is a few kilobytes and a second of work.
         seconds: from the first byte of a request to its answer.
         queue_items: items of all requests that wait; more are turned away with 503 and Retry-After.
         pending_bytes: bodies of all requests that are being answered, and what was fetched for them.
@@ -32,6 +33,7 @@ class Limits:
     characters: int = 200_000
     pixels: int = 50_000_000
     pages: int = 50
+    audio_seconds: float = 1800.0
     seconds: float = 60.0
     queue_items: int = 8192
     pending_bytes: int = 256 * MEBIBYTE

@@ -17,8 +17,25 @@ _PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "
 _MODALITIES = {
     "text": ("text", "texts", "txt", "caption", "captions", "sentence", "sentences", "passages"),
     "image": ("image", "images", "img", "picture", "pictures", "photo", *_PICTURE_ENDINGS),
-    "video": ("video", "videos", "mp4", "avi", "mov", "mkv", "webm"),
-    "audio": ("audio", "audios", "sound", "wav", "mp3", "flac", "ogg", "m4a"),
+    "video": ("video", "videos", "mp4", "m4v", "avi", "mov", "mkv", "webm", "mpg", "mpeg", "wmv", "flv"),
+    "audio": (
+        "audio",
+        "audios",
+        "sound",
+        "wav",
+        "mp3",
+        "flac",
+        "ogg",
+        "oga",
+        "opus",
+        "m4a",
+        "aac",
+        "aif",
+        "aiff",
+        "wma",
+        "amr",
+        "caf",
+    ),
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
 _MODALITY_OF = {word: modality for modality, words in _MODALITIES.items() for word in words}
@@ -65,7 +82,7 @@ _KNOWN = {
     "weights": ("weight", "weights", "sample_weight", "sample_weights"),
 }
 _FURTHER = re.compile(r"(?:.+[_-])?captions?(?:[_-](?!id)[a-z]{2})?")  # long_caption, caption_de: where they hold texts
-_WORD = re.compile(r"mp[34]|m4a|[a-z]+|\d+")
+_WORD = re.compile(r"mp[34]|m4[av]|[a-z]+|\d+")
 _BARE = ("path", "file", "file_name", "filename", "filepath")
 _TAIL = {"path", "file", "filename", "bytes"}
 _SAY = "columns={{{0!r}: {1!r}}} (--column {0}={1})"
