@@ -15,6 +15,7 @@ from zoo.evaluation.instructions import TASKS
 from zoo.fusion import WeightedSum
 from zoo.inputs.heif import Way, decoding
 from zoo.inputs.item import Item
+from zoo.inputs.kinds import kind_of
 from zoo.similarity import cosine, finished
 from zoo.spec import Calibration
 
@@ -123,6 +124,23 @@ class Search:
         started = time.perf_counter()
         vector = self._embed_upload(model, picture)
         return self._found(model, gallery, vector, _count(top_k), started, asked="image")
+
+    def by_file(self, file: str | None, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
+        """The pictures nearest to a video, audio, a PDF or an image; of these what the model reads.
+
+        Args:
+            file: the file to look for.
+            top_k: how many pictures to return.
+        """
+        gallery, model = self.in_use(own)
+        started = time.perf_counter()
+        if not file:
+            raise user_error("Add a file first: a video, audio or a PDF.")
+        try:
+            asked = kind_of(Path(file))
+        except InputError as error:
+            raise user_error("That file is no video, audio, PDF or image that can be read here.") from error
+        return self._found(model, gallery, self._embed_upload(model, file), _count(top_k), started, asked=asked)
 
     def by_both(
         self,

@@ -28,6 +28,9 @@ _REMEDIES = {
     "corrupt-audio": "That audio file is damaged, cut off or of a rare kind. Save it as FLAC or WAV, or try another one.",
     "audio-too-long": "That audio file is too long. Cut it, and try again.",
     "invalid-audio": "That audio file holds no usable audio: none at all, or values that are no audio. Try another one.",
+    "corrupt-document": "That PDF is damaged or cut off. Save it again, or try another one.",
+    "encrypted-document": "That PDF is encrypted. Save it without a password, and try again.",
+    "document-too-large": "That PDF has too many or too large pages. Split it, and try again.",
     "invalid-pixels": "That picture has pixel values that cannot be read. Save it as an ordinary 8-bit JPEG or PNG.",
     "empty-text": "Type a few words first, for example “a red motorbike”.",
     "unreadable-text": (
@@ -41,7 +44,9 @@ _REMEDIES = {
 def explain(error: Exception, subject: str = "") -> str:
     """What went wrong and what to do, after `subject` ("holiday.jpg") if there is one."""
     if isinstance(error, UnsupportedModalityError):
-        message = f"{error}. Choose another model at the top of the page."
+        # Without the place in a list of one, and without where the upload lies.
+        said = str(error).removeprefix("item 0: ").replace(f" ({error.what})", "")
+        message = f"{said}. Choose another model at the top of the page."
     elif isinstance(error, InputError):
         message = explain_code(error.code, str(error))
     else:

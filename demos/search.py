@@ -28,6 +28,7 @@ from .widgets import (
     score_bars,
     shown,
     slider,
+    uploaded_path,
 )
 
 if TYPE_CHECKING:
@@ -195,6 +196,9 @@ def _image_tab(search: Search, own: gr.State) -> Components:
             picture = picture_input("A picture to look for", height=240, elem_id="look-for")
             go = gr.Button("Find similar pictures", variant="primary")
             examples = picture_examples(search.thumbnails, example_queries())
+            with gr.Accordion("Or a video, audio or a PDF, as far as the model reads it", open=False):
+                file = gr.File(label="A file to look for", height=140, elem_id="look-for-file")
+                file.preprocess = uploaded_path  # type: ignore[method-assign]
             top_k, bars = how_many(), score_bars("Scores", BY_PICTURE, elem_id="image-scores")
         with gr.Column(scale=3, min_width=300):
             found = results_gallery("Pictures", search.browse(), columns=4, elem_id="image-results")
@@ -209,6 +213,9 @@ def _image_tab(search: Search, own: gr.State) -> Components:
         go.click(**call, **said, concurrency_id="search"),
         picture.upload(**call, api_visibility="private", concurrency_id="search"),
     ]
+    by_file = {**call, "fn": search.by_file, "inputs": [file, top_k, own], "concurrency_id": "search"}
+    said = {"api_name": "search_by_file", "api_description": api_text(search.by_file)}
+    events.append(file.upload(**by_file, **said))
     if examples:
         events.append(_when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search"))
     for event in events:

@@ -69,6 +69,7 @@ def test_api_names_and_parameters_are_pinned(local, shared, tmp_path):
         "/search_by_text": ["query", "top_k"],
         "/search_by_both": ["picture", "words", "instruction", "share", "top_k"],
         "/search_by_image": ["picture", "top_k"],
+        "/search_by_file": ["file", "top_k"],
         "/search_by_region": ["picture", "marks", "labels", "top_k"],
         "/classify_image": ["picture", "labels", "temperature"],
         "/draw_map": ["method"],
