@@ -6,8 +6,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from tests.inputs.video_files import KINDS, Made, number_of
-from zoo.errors import NoFramesError, UnsupportedInputError
+from tests.inputs.video_files import KINDS, Made, encoded, number_of
+from zoo.errors import CorruptVideoError, NoFramesError, UnsupportedInputError
 from zoo.inputs.kinds import kind_of
 from zoo.inputs.video import Video, load_video
 
@@ -163,6 +163,9 @@ def test_key_frames_of_what_has_no_others():
         "matroska libx264 b-frames",
         "mp4 h264 open-groups trimmed at 17",
         "mpeg mpeg2video b-frames",
+        "mpegts libx264 b-frames",
+        "mpegts with audio",
+        "svcd mpeg2video b-frames",
         "webm libvpx",
     ],
 )
@@ -177,6 +180,40 @@ def test_what_is_not_kept_is_demuxed_again(name: str, far: int, monkeypatch: pyt
     monkeypatch.setattr(tracks, "_FAR", far)
     file = io.BytesIO(made.data)
     video = tracks.VideoFile(file, look(file, name).form, _bounds(), name)
-    for frames in (1, 3, 64):
+    for frames in (1, 3, 64, 2):
         taken = next(video.attempts(lambda shown, frames=frames: Choice(frames).indices(*shown, name)))
         assert np.array_equal(np.stack(list(taken.frames)), load_video(made.data, frames=frames).frames)
+
+
+def test_a_long_video_is_known_again_and_not_after_it_changed(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    from dataclasses import asdict
+
+    from zoo.inputs import decoding
+    from zoo.inputs.sampling import Choice
+    from zoo.inputs.video import _bounds
+
+    monkeypatch.setattr(decoding, "_LONG", 10)
+    looked: list[str] = []
+    scanned = decoding.VideoFile._scanned
+    monkeypatch.setattr(decoding.VideoFile, "_scanned", lambda self: looked.append(self.name) or scanned(self))
+    path = tmp_path / "video"
+
+    def seen(name: str, **choice: float) -> list[int]:
+        with path.open("rb") as file:
+            answer = decoding.decoded(file.fileno(), name, "mov", asdict(Choice(**choice)), None, asdict(_bounds()))
+            return [number_of(frame) for facts, frame in answer if not facts]
+
+    path.write_bytes(encoded("libx264", "mp4", range(40), bframes=2))
+    assert seen("first", frames=3) == [0, 19, 39]
+    assert seen("again", frames=64, start=0.4, seconds=0.2) == [10, 11, 12, 13, 14]
+    assert seen("back", frames=1) == [0]
+    assert looked == ["first"]
+    path.write_bytes(encoded("libx264", "mp4", range(100, 140), bframes=2))
+    assert seen("changed", frames=2) == [100, 139]
+    assert looked == ["first", "changed"]
+    path.write_bytes(KINDS["mp4 h264 baseline"]().data[:9000])
+    with pytest.raises(CorruptVideoError):
+        seen("cut")
+    path.write_bytes(encoded("libx264", "mp4", range(40)))
+    assert seen("whole again", frames=1) == [0]
+    decoding._known.clear()

@@ -52,3 +52,17 @@ def test_a_model_embeds_two_hours(path: Path):
     before = peak("self")
     assert model.encode(zoo.Item(video=path)).isfinite().all()
     assert peak("self") - before < 300
+
+
+def test_a_hundred_segments_cost_little_more_than_one(path: Path):
+    def spent() -> float:
+        children = [Path(f"/proc/{pid}/schedstat").read_text().split()[0] for pid in _decoders().pids]
+        return sum(map(int, children)) / 1e9
+
+    load_video(path, frames=2, start=3600.0, seconds=1.0)
+    before = spent()
+    for second in range(100):
+        video = load_video(path, frames=64, start=3600.0 + second, seconds=1.0)
+        assert video.indices.tolist() == list(range(90_000 + 25 * second, 90_025 + 25 * second))
+        assert [number_of(frame) for frame in video.frames] == (video.indices % LENGTH).tolist()
+    assert spent() - before < 12  # with all packets looked at each time, over a minute

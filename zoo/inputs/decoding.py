@@ -24,6 +24,7 @@ from zoo.strangers.confined import Answer
 from zoo.strangers.limits import nothing_else_opened
 
 _Choose = Callable[[Shown], np.ndarray]
+_LONG = 3000  # packets: two minutes of video; a shorter one is looked at again within a few ms
 
 
 def decoded(
@@ -56,8 +57,8 @@ def decoded(
         with _errors_by_name(name, limits), os.fdopen(os.dup(file), "rb", buffering=0) as source:
             yield from _from_animation(source, choose, limits, name)
         return
-    with _errors_by_name(name, limits), nothing_else_opened(), os.fdopen(os.dup(file), "rb", buffering=0) as source:
-        yield from _from_video(source, form, choose, limits, name)
+    with _errors_by_name(name, limits), nothing_else_opened():
+        yield from _from_video(file, form, choose, limits, name)
 
 
 @contextmanager
@@ -96,13 +97,47 @@ def _as_pieces(taken: Taken, limits: Bounds, name: str) -> Answer:
         yield {}, np.ascontiguousarray(frame)
 
 
-def _from_video(file: io.RawIOBase, form: str, choose: _Choose, limits: Bounds, name: str) -> Answer:
-    for taken in VideoFile(file, form, limits, name).attempts(choose):
+def _from_video(file: int, form: str, choose: _Choose, limits: Bounds, name: str) -> Answer:
+    with _video(file, form, limits, name) as video:
+        for taken in video.attempts(choose):
+            try:
+                yield from _as_pieces(taken, limits, name)
+            except UntoldError:
+                continue
+            return
+
+
+_known: list[tuple[tuple[Any, ...], VideoFile]] = []
+"""The last long video that was read, and how it is known again: its packets need not be looked at for every segment anew."""
+
+
+@contextmanager
+def _video(file: int, form: str, limits: Bounds, name: str) -> Iterator[VideoFile]:
+    status = os.fstat(file)
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    key = (status.st_dev, status.st_ino, status.st_size, *times, form, limits.pixels, limits.frames)
+    kept = _known.pop() if _known else None
+    if kept is not None and kept[0] == key:
+        video = kept[1]
+        video.bounds, video.name = limits, name
+    else:
+        if kept is not None:
+            kept[1].close()
+        source = os.fdopen(os.dup(file), "rb", buffering=0)
         try:
-            yield from _as_pieces(taken, limits, name)
-        except UntoldError:
-            continue
-        return
+            video = VideoFile(source, form, limits, name)
+        except BaseException:
+            source.close()
+            raise
+    whole = False
+    try:
+        yield video
+        whole = True
+    finally:
+        if whole and len(video.packets) > _LONG:
+            _known.append((key, video))
+        else:
+            video.close()
 
 
 def _from_animation(file: io.RawIOBase, choose: _Choose, limits: Bounds, name: str) -> Answer:

@@ -95,22 +95,30 @@ class VideoFile:
         self.reformatter = av.video.reformatter.VideoReformatter()
         self.size: tuple[int, int] | None = None
         self.packets = self._scanned()
+        self._told: tuple[np.ndarray, np.ndarray] | tuple[()] | None = None
+        self._count: tuple[np.ndarray, np.ndarray] | None = None
         self._demuxed: Iterator[tuple[int, Packet]] = iter(())
-        self._at = len(self.packets)
+        self._at, self._sought = len(self.packets), False
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self.container.close()
+        self.file.close()
 
     def attempts(self, choose: Choose) -> Iterator[Taken]:
         """What `choose` takes: by the packets, where they tell, and where that ends in an UntoldError by counting frames."""
         with suppress(UntoldError):
-            told = self._order()
-            if told is not None:
-                order, places = told
+            if self._told is None:
+                self._told = self._order() or ()
+            if self._told:
+                order, places = self._told
                 yield self._by_packets(choose, order, places)
-                if (
-                    self.form != "mov" and len(order) > 1
-                ):  # where a file was cut off, its last packet may be half a frame
+                # Where a file was cut off, its last packet may be half a frame.
+                if self.form != "mov" and len(order) > 1:
                     yield self._by_packets(choose, order[order != len(self.packets) - 1], places)
         self.size = None
-        numbers, times = self._counted()
+        self._count = self._count or self._counted()
+        numbers, times = self._count
         shown = self._shown(times, numbers)
         indices = choose(shown)
         yield Taken(shown, indices, map(self._rgb, self._picked(indices)))
@@ -208,28 +216,44 @@ class VideoFile:
             return
         if first < self._at or self.packets.pos[first] - self.packets.pos[self._at] > _FAR:
             self._seek(first)
-        for number, packet in self._demuxed:
+        at = first  # the next one that is to be given
+        while at < len(self.packets):
+            number, packet = next(self._demuxed, (len(self.packets), None))
             self._at = number + 1
-            if number >= first:
+            if packet is None or (number >= at and _place(packet) != self._place(number)):  # a search that led astray
+                if self._sought is False:
+                    raise UntoldError("other packets than before")
+                self._reopen()
+            elif number >= at:
                 packet.opaque = (number,)
                 yield number, packet
+                at = number + 1
+
+    def _place(self, number: int) -> tuple[int, int]:
+        return int(self.packets.pos[number]), int(self.packets.pts[number])
 
     def _seek(self, first: int) -> None:
         """Demuxes anew, from a packet or one before it."""
-        if self.form in ("mov", "matroska") and first:
+        by_time, by_place = self.form in ("mov", "matroska"), self.form in ("mpegts", "mpeg")
+        if first and (by_time or by_place):
             times = self.packets.dts if self.form == "mov" else self.packets.pts
-            near = range(max(0, first - 1000), first + 1)
-            numbers = {(int(self.packets.pos[n]), int(self.packets.pts[n])): n for n in near}
+            numbers = {self._place(number): number for number in range(max(0, first - 1000), first + 1)}
             with suppress(av.error.FFmpegError):
-                self.container.seek(int(times[first]), stream=self.stream)
+                if by_time:
+                    self.container.seek(int(times[first]), stream=self.stream)
+                else:
+                    self.container.seek(int(self.packets.pos[first]), unsupported_byte_offset=True)
                 packets = self._demux()
                 start = next(packets, None)
-                at = numbers.get((start.pos, start.pts)) if start is not None else None
+                at = numbers.get(_place(start)) if start is not None else None
                 if at is not None:
-                    self._at, self._demuxed = at, _numbered(at, start, packets)
+                    self._sought, self._at, self._demuxed = True, at, _numbered(at, start, packets)
                     return
+        self._reopen()
+
+    def _reopen(self) -> None:
         self.container, self.stream = self._opened()
-        self._at, self._demuxed = 0, enumerate(self._demux())
+        self._sought, self._at, self._demuxed = False, 0, enumerate(self._demux())
 
     def _demux(self) -> Iterator["Packet"]:
         return (packet for packet in self.container.demux(self.stream) if packet.size)
@@ -351,6 +375,10 @@ class VideoFile:
         converted = self.reformatter.reformat(frame, width=width, height=height, format=form, threads=1)
         pixels = converted.to_ndarray()
         return upright(load_pixels(pixels) if alpha else pixels, _matrix(frame))
+
+
+def _place(packet: "Packet") -> tuple[int, int]:
+    return -1 if packet.pos is None else packet.pos, NO_TIME if packet.pts is None else packet.pts
 
 
 def _numbered(at: int, start: "Packet", packets: Iterator["Packet"]) -> Iterator[tuple[int, "Packet"]]:
