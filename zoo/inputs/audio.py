@@ -65,7 +65,7 @@ def load_audio(source: Any, *, rate: int, name: str = "", start: float = 0.0, se
     Files and bytes are decoded by libsndfile (WAV, FLAC, Ogg Vorbis and Opus, AIFF, AU, CAF) or FFmpeg (MP3, M4A, AAC, MP4, MOV,
     Matroska, WebM, WMA, AMR, 3GP, AVI, MPEG: of a video its audio track, where it begins in the video), in a process with limits on
     memory and time that reaches no other file. Channels are mixed to one by their mean, all alike (of 5.1 too); soxr resamples
-    ("HQ"). Of a file that was cut off, what is there is the audio. May be called from many threads.
+    ("HQ"). Of a file that was cut off, what is there is the audio, but for FLAC, M4A and what else cannot be read so. May be called from many threads.
 
     Args:
         source: a `Path`, bytes, an open file, a `Waveform`, an `Excerpt` of these, or datasets' {"array", "sampling_rate"}. A bare array is refused:
