@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import zoo
+from tests.conftest import data_pack
 from tests.reference.video_models import WRITERS, Clips
 from zoo.encoders.hf_video import canonical
 from zoo.errors import (
@@ -24,6 +25,8 @@ from zoo.errors import (
     UnrecognisedCheckpointError,
     UnsupportedModalityError,
 )
+from zoo.inputs.video import load_video
+from zoo.tables.pack_files import read_pack
 
 BOUND = 1e-5
 NAMES = tuple(WRITERS)
@@ -177,6 +180,7 @@ def changed(folder: Path, to: Path, file: str, part: str = "", **settings: objec
         ("videomae-tuned", "config.json", "", {"use_mean_pooling": False}, "use_mean_pooling"),
         ("videoprism", "config.json", "", {"architectures": ["VideoPrismForVideoClassification"]}, "architectures"),
         ("xclip", "config.json", "", {"clip_loss": 2}, "clip_loss"),
+        ("vjepa2", "config.json", "", {"use_SiLU": True}, "use_SiLU"),
     ],
 )
 def test_settings_are_followed_or_refused(
@@ -211,6 +215,68 @@ def test_weights_of_another_shape_are_refused(
     folder = changed(load(name)[0].folder, tmp_path / "changed", "config.json", part, **settings)
     with pytest.raises(error, match=words):
         zoo.load_model(folder)
+
+
+# What transformers 4 wrote into every part's settings, and the drafts of V-JEPA 2's class into theirs.
+OF_2022 = {
+    "_name_or_path": "",
+    "add_cross_attention": False,
+    "architectures": None,
+    "bad_words_ids": None,
+    "chunk_size_feed_forward": 0,
+    "dropout": 0.0,
+    "early_stopping": False,
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "num_beams": 1,
+    "output_attentions": False,
+    "problem_type": None,
+    "pruned_heads": {},
+    "tie_word_embeddings": True,
+    "torch_dtype": None,
+    "torchscript": False,
+    "transformers_version": "4.23.0.dev0",
+    "typical_p": 1.0,
+    "use_bfloat16": False,
+}
+DRAFTS = {
+    "use_SiLU": False,
+    "wide_SiLU": True,
+    "uniform_power": True,
+    "use_sdpa": True,
+    "use_rope": True,
+    "image_size": 32,
+}
+
+
+def test_files_of_earlier_versions_are_read(load: Load, tmp_path: Path) -> None:
+    for name, parts, added in (("xclip", ("text_config", "vision_config"), OF_2022), ("vjepa2", (), DRAFTS)):
+        clips, model = load(name)
+        folder = copied(clips.folder, tmp_path / name)
+        content = json.loads((folder / "config.json").read_text())
+        for part in parts:
+            content[part] = {**added, **content[part]}
+        content |= {"text_config_dict": None, "vision_config_dict": None} if parts else added
+        (folder / "config.json").write_text(json.dumps(content))
+        assert torch.equal(zoo.load_model(folder).encode(items(VIDEOS)), model.encode(items(VIDEOS)))
+    # The frames' settings under their old names, a number for both sides.
+    folder = copied(load("videomae")[0].folder, tmp_path / "videomae")
+    old = {"feature_extractor_type": "VideoMAEFeatureExtractor", "size": 32, "crop_size": 32}
+    old |= {"do_normalize": True, "do_resize": True, "resample": 2, "num_frames": 16}
+    old |= {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(old))
+    vectors = zoo.load_model(folder).encode(items(VIDEOS))
+    assert torch.equal(vectors, load("videomae")[1].encode(items(VIDEOS)))
+
+
+def test_files_give_the_vectors_of_their_frames(load: Load) -> None:
+    data_pack("video")
+    rows = read_pack("video", "val")[:3]
+    whole = [load_video(row["video"], frames=10_000).frames for row in rows]
+    for name in ("xclip", "vjepa2"):
+        clips, model = load(name)
+        vectors = model.encode([zoo.Item(video=row["video"]) for row in rows])
+        torch.testing.assert_close(vectors, clips.videos(whole), atol=BOUND, rtol=0)
 
 
 def test_a_lost_pooler_or_processor_is_said(load: Load, tmp_path: Path) -> None:

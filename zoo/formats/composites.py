@@ -67,9 +67,12 @@ def _class_of(model_type: str) -> Any:
 def _table(cls: Any, beside: Any = None) -> Table:
     """What a class of configurations reads, with the fields of a second one where a file is flat."""
     own = {*_OWN, *of_text.READ_BESIDE[""], "original_max_position_embeddings"}
+    inert, held = dict(known.INERT), dict(known.HELD)
     for part in (cls, beside):
         if part is None:
             continue
+        inert |= known.INERT_OF.get(part.model_type, {})
+        held |= known.HELD_OF.get(part.model_type, {})
         names = {field.name for field in fields(part)}
         own |= names | set(part.attribute_map) | set(part.sub_configs or {})
         own |= set(of_text.ROPE if "rope_parameters" in names else ())
@@ -77,6 +80,6 @@ def _table(cls: Any, beside: Any = None) -> Table:
         own |= set(of_text.READ_BESIDE.get(part.model_type.removesuffix("_model"), ()))
     return Table(
         own,
-        {key: why for key, why in known.INERT.items() if key not in own and key not in known.HELD},
-        {key: only for key, only in known.HELD.items() if key not in own},
+        {key: why for key, why in inert.items() if key not in own and key not in held},
+        {key: only for key, only in held.items() if key not in own},
     )

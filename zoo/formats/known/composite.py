@@ -52,3 +52,24 @@ HELD = {
     "in_chans": Only((None, 3), "the zoo's images have three channels"),
     "single_vector_pool_strategy": Only((None, "mean"), "jina-embeddings-v4 is read by the mean of its tokens"),
 }
+
+_EARLY = "a name of the first drafts of transformers' class, which has one way of it"
+# Of one type alone, beside the others.
+INERT_OF = {
+    "vjepa2": {
+        "image_size": "crop_size says the same, and is what transformers' class reads",
+        "model_name": "the sizes are said by themselves",
+        "pred_is_causal": "of the predictor, which is left out",
+        "pred_use_mask_tokens": "of the predictor, which is left out",
+        "uniform_power": "of positions that are added; in these models they turn",
+        "use_sdpa": "how attention is computed, not what",
+        "wide_SiLU": "of the gated layers that use_SiLU would give",
+    },
+}
+HELD_OF = {
+    "vjepa2": {
+        "is_causal": Only((None, False), f"every place sees every other: {_EARLY}"),
+        "use_SiLU": Only((None, False), f"layers are not gated: {_EARLY}"),
+        "use_rope": Only((None, True), f"positions turn: {_EARLY}"),
+    },
+}
