@@ -1,12 +1,13 @@
 """Videos of every kind: each frame that is taken is the one that it is said to be, at the time when a player shows it."""
 
 import io
+import shlex
 import subprocess
 
 import numpy as np
 import pytest
 
-from tests.inputs.video_files import KINDS, Made, encoded, number_of
+from tests.inputs.video_files import KINDS, Made, encoded, number_of, pattern
 from zoo.errors import CorruptVideoError, NoFramesError, UnsupportedInputError
 from zoo.inputs.kinds import kind_of
 from zoo.inputs.video import Video, load_video
@@ -84,6 +85,85 @@ def test_another_build_of_ffmpeg_reads_the_same(name: str, tmp_path):
         assert np.abs(other.astype(int) - video.frames).mean() < 2
     else:
         assert np.array_equal(other, video.frames)
+
+
+# ---- What FFmpeg as a program writes, and PyAV does not: two passes, hidden frames, cuts as editors make them.
+
+WRITTEN = {
+    "hidden frames of VP8": (
+        "webm",
+        "-c:v libvpx -auto-alt-ref 1 -lag-in-frames 25 -b:v 200k -deadline good -cpu-used 4",
+        2,
+    ),
+    "hidden frames of VP9": (
+        "webm",
+        "-c:v libvpx-vp9 -auto-alt-ref 6 -lag-in-frames 25 -b:v 200k -deadline good -cpu-used 4",
+        2,
+    ),
+    "hidden frames of AV1": ("mp4", "-c:v libaom-av1 -cpu-used 8 -lag-in-frames 25 -b:v 200k", 1),
+    "Theora": ("ogv", "-c:v libtheora -q:v 7", 1),
+    "layers of time": ("mp4", "-c:v libx265 -preset ultrafast -x265-params temporal-layers=3:bframes=3:b-pyramid=1", 1),
+    "23.976 a second": ("mov", "-c:v libx264 -bf 3 -video_track_timescale 24000", 1),
+    "fields of MPEG-2": ("mpg", "-c:v mpeg2video -flags +ildct+ilme -bf 2 -q:v 3", 1),
+    "no start in MPEG-TS": ("ts", "-c:v libx264 -bf 3 -output_ts_offset 30000", 1),
+    "soft change of rate": ("mkv", "-c:v libx264 -bf 2 -vf 'setpts=N/25/TB+gt(N\\,20)*0.5/TB' -fps_mode vfr", 1),
+    "a cut in MP4": ("mp4", "-c:v libx264 -bf 3 -g 12", 1, "-ss 0.7 -c copy"),
+    "a cut in MP4 with open groups": ("mp4", "-c:v libx264 -bf 3 -g 12 -x264-params open-gop=1", 1, "-ss 0.7 -c copy"),
+    "a cut in MKV": ("mkv", "-c:v libx264 -bf 3 -g 12", 1, "-ss 0.7 -c copy"),
+    "a cut in MPEG-TS": ("ts", "-c:v mpeg2video -bf 2 -g 12", 1, "-ss 0.7 -c copy"),
+    "turned by its head": ("mp4", "-c:v libx264", 1, "-c copy", "-display_rotation 90"),
+    "mirrored by its head": ("mp4", "-c:v libx264", 1, "-c copy", "-display_hflip"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_ffmpeg_writes(name: str, tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="FFmpeg as a program is not installed").get_ffmpeg_exe()
+    form, coding, passes, *copying = WRITTEN[name]
+    rate = "24000/1001" if "23.976" in name else "25"
+    frames = b"".join(pattern(number).tobytes() for number in range(120))
+
+    def run(*arguments: str, given: bytes = b"") -> bytes:
+        command = [ffmpeg, "-y", "-loglevel", "error", *arguments]
+        return subprocess.run(command, input=given, capture_output=True, check=True, cwd=tmp_path).stdout
+
+    raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "160x96", "-r", rate, "-i", "-")
+    for number in range(passes):
+        two = ("-pass", str(number + 1)) if passes > 1 else ()
+        run(*raw, "-pix_fmt", "yuv420p", *shlex.split(coding), *two, f"first.{form}", given=frames)
+    if copying:
+        before = shlex.split(" ".join(copying[1:]))
+        run(*before, "-i", f"first.{form}", *shlex.split(copying[0]), f"second.{form}")
+    path = tmp_path / f"{'second' if copying else 'first'}.{form}"
+    shown = run(
+        "-i",
+        path.name,
+        "-map",
+        "0:v:0",
+        "-fps_mode",
+        "passthrough",
+        "-sws_flags",
+        "bilinear",
+        "-pix_fmt",
+        "rgb24",
+        "-f",
+        "rawvideo",
+        "-",
+    )
+    whole = load_video(path, frames=200)
+    other = np.frombuffer(shown, np.uint8).reshape(-1, *whole.frames.shape[1:])
+    assert whole.total == len(other) == len(whole.frames)
+    assert np.abs(other.astype(int) - whole.frames).mean((1, 2, 3)).max() < (3 if "fields" in name else 0.001)
+    assert (np.diff(whole.seconds) > 0).all()
+    if "change" not in name:
+        np.testing.assert_allclose(
+            whole.seconds - whole.seconds[0],
+            np.arange(len(other)) * (1001 / 24000 if "23.976" in name else 0.04),
+            atol=0.002,
+        )
+    some = load_video(path, frames=7)
+    assert np.array_equal(some.frames, whole.frames[some.indices])
 
 
 # ---- Segments and key frames.
