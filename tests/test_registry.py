@@ -52,6 +52,11 @@ def inputs(model: zoo.Embedder) -> list[list]:
         found += [[zoo.Item(video=film), zoo.Item(video=film[:1]), zoo.Item(video=film[::-1])]]
     if any(tower.encoder.reads == {"audio"} for tower in model.towers):
         found += [[sound(0, 0.4), sound(1, 1.3), sound(2, 3.1)]]
+    if any(tower.encoder.reads >= {"audio", "video"} for tower in model.towers) and model.spec.format is None:
+        waves = [zoo.Waveform(np.sin(np.arange(n) / 9).astype(np.float32), 16_000) for n in (9_000, 4_321)]
+        kinds = {"audio": waves[0]}, {"video": film[:3]}, {"audio": waves[1], "video": film}
+        fused = {"audio": waves[0], "text": TEXTS[0]}, {"video": film, "text": TEXTS[0]}
+        found += [[zoo.Item(**parts) for parts in (*kinds, *fused) if model.towers[0].encoder.takes(frozenset(parts))]]
     if model.spec.format is not None:
         both = [zoo.Item(text=text, image=image) for text, image in zip(TEXTS, pictures, strict=False)]
         mixed = model.spec.format.mixed and {"text", "image"} <= model.towers[0].encoder.reads
@@ -340,10 +345,10 @@ def test_forward_gives_unit_vectors(name, models):
 
 # LLaVA takes the states before CLIP's last layer, and SigLIP's before its last norm; what is behind them is only carried. VIRTUE's
 # SAM stays as it is. TIPSv2's mask token is of its masked training. FG-CLIP 2's other heads are for regions and other texts.
-# Whisper's positions are waves that nobody trains.
+# Whisper's positions are waves that nobody trains. PE-AV's codec stays as it is.
 BEHIND_FEATURES = re.compile(
     r"vision_tower\..*(post_layernorm|layers\.2)\.|segmenter\.sam\.|embeddings\.mask_token$|^towers\.\d\.encoder\.(dense|first|rest|long_head|region_head)\."
-    r"|tower\.embed_positions\.weight$"
+    r"|tower\.embed_positions\.weight$|codec\.(dac_encoder|bottleneck)\."
 )
 
 

@@ -32,8 +32,10 @@ READERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "videoprism_vision_model": ("LlavaOnevisionVideoProcessor",),
         "vjepa2": ("VJEPA2VideoProcessor",),
         "videomae": ("VideoMAEVideoProcessor", "VideoMAEImageProcessor"),
+        "pe_audio_video": ("PeVideoVideoProcessor",),  # of `zoo.formats.pe_av`
     }
 )
+_TYPES = tuple(kind for kind in READERS if kind != "pe_audio_video")
 CLASSIFIERS = ("VJEPA2ForVideoClassification", "VideoMAEForVideoClassification")
 
 
@@ -43,12 +45,12 @@ class Video(Layout):
 
     name = "video"
     order = 29
-    looked_for = f'video: config.json with "model_type" among {", ".join(READERS)}, and model.safetensors'
+    looked_for = f'video: config.json with "model_type" among {", ".join(_TYPES)}, and model.safetensors'
 
     def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
         """Whether transformers wrote these files, of a video encoder that the zoo embeds with."""
         config = read_json("config.json") if "config.json" in names else None
-        return isinstance(config, dict) and config.get("model_type") in READERS
+        return isinstance(config, dict) and config.get("model_type") in _TYPES
 
     def files(self, names: set[str]) -> list[str]:
         """Configuration, weights, preprocessing and tokenizer."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.encoders.hf_video import CanonicalText, HfVideo
     from zoo.encoders.image import TimmImage, timm_image
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
+    from zoo.encoders.pe_av import PeAv
     from zoo.encoders.segmented import segmented
     from zoo.encoders.sequence import sequence
     from zoo.encoders.speech import SpeechAudio
@@ -40,6 +41,7 @@ else:
         from zoo.encoders.hf_video import CanonicalText, HfVideo
         from zoo.encoders.image import TimmImage, timm_image
         from zoo.encoders.open_clip import OpenClipImage, OpenClipText
+        from zoo.encoders.pe_av import PeAv
         from zoo.encoders.segmented import segmented
         from zoo.encoders.sequence import sequence
         from zoo.encoders.speech import SpeechAudio
@@ -59,7 +61,7 @@ else:
             return _parts()[self.name](*args, **kwargs)
 
     Embedder, Tower = _Part("Embedder"), _Part("Tower")
-    AlphaClipImage = _Part("AlphaClipImage")
+    AlphaClipImage, PeAv = _Part("AlphaClipImage"), _Part("PeAv")
     FgClip2Image, FgClip2Text = _Part("FgClip2Image"), _Part("FgClip2Text")
     AstAudio, ClapAudio = _Part("AstAudio"), _Part("ClapAudio")
     SpeechAudio, WhisperAudio = _Part("SpeechAudio"), _Part("WhisperAudio")

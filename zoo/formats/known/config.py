@@ -90,6 +90,7 @@ _T5 = ("dense_act_fn", "is_gated_act")
 ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")  # where the class has rope_parameters
 READ_BESIDE = {
     "": ("per_layer_config",),
+    "dac": ("hop_length", "upsampling_ratios"),  # both follow from downsampling_ratios
     "deberta": ("pooler_hidden_size",),
     "deberta-v2": (
         "pooler_hidden_size",
@@ -106,6 +107,7 @@ READ_BESIDE = {
     "modernbert": _WINDOWS,
     "mt5": _T5,
     "t5": _T5,
+    "timm_wrapper": ("global_pool", "label_names", "num_classes"),  # of PE-AV, whose loader reads them
     "ultrabert": ("attention_windows",),
     "umt5": _T5,
 }

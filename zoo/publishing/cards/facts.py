@@ -204,7 +204,8 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
     opener = "build_model" if opened is None and not spec.hub_id and not spec.packaged else "load_model"
     composed = spec.format is not None and spec.format.mixed
     pointed = ["Box"] if "regions" in spec.modalities else []
-    imported = ", ".join(sorted([opener, *(["Item"] if composed else []), *pointed]))
+    together = "audio+video" in spec.targets
+    imported = ", ".join(sorted([opener, *(["Item"] if composed or together else []), *pointed]))
     lines = [f"from zoo import {imported}", "", f'model = {opener}("{opened or spec.name}")']
     if spec.modalities == {"image"}:
         return "\n".join(["from pathlib import Path", "", *lines, 'model.encode([Path("cat.jpg"), Path("dog.jpg")])'])
@@ -226,6 +227,15 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
             'videos = model.encode([Path("clip.mp4"), Path("film.webm")])',
             'texts = model.encode(["a dog runs over a meadow", "somebody cuts bread"])',
             "model.similarity(texts, videos)",
+        ]
+        return "\n".join(["from pathlib import Path", "", *lines])
+    if together:
+        lines += [
+            'videos = model.encode([Path("clip.mp4"), Path("film.webm")])  # without their sound',
+            'model.similarity(model.encode(["a dog runs over a meadow"], against="video"), videos)',
+            'both = model.encode(Item(video=Path("clip.mp4"), audio=Path("clip.mp4")))',
+            'model.similarity(model.encode(["a dog barks at a fence"]), both)',
+            'model.similarity(model.encode(["a dog barks"], against="audio"), model.encode(Path("bark.wav")))',
         ]
         return "\n".join(["from pathlib import Path", "", *lines])
     if spec.modalities == {"text"}:
