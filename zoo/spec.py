@@ -35,7 +35,8 @@ def _limits(name: str, value: Any) -> Any:
 CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("name", "license", "hub_id", "demo", "source", "family", "similarity"), text),
     **dict.fromkeys(("pooling", "projection", "adapter", "recipe"), text),
-    **dict.fromkeys(("revision", "base", "paper", "default_prompt_name", "attention"), optional(text)),
+    **dict.fromkeys(("revision", "base", "base_revision", "paper"), optional(text)),
+    **dict.fromkeys(("default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
     **dict.fromkeys(("modalities", "languages", "targets"), texts),
     **dict.fromkeys(("prompts", "roles"), named_texts),
@@ -67,6 +68,7 @@ class ModelSpec:
         demo: page that shows it, a module of `demos/` or of another package (see `zoo.demos.register_demo`).
         revision: full commit to load, None for the newest.
         base: the checkpoint it starts from. paper: "arxiv:<id>".
+        base_revision: full commit of `base`, for adapters whose own files name none; None for the newest.
         params: number of weights. image_size: side in pixels of an image, or of a video's frame. max_tokens: longest text.
         dims: Matryoshka cuts it was trained for, longest first.
         prompts: text put before an input, by name; the names "query" and "document" are those of roles.
@@ -123,6 +125,7 @@ class ModelSpec:
     attention: Attention | None = None
     recipe: str = ""
     targets: tuple[str, ...] = ()
+    base_revision: str | None = None
 
     def __post_init__(self) -> None:
         for fact, check in CHECKS.items():
@@ -245,8 +248,9 @@ class ModelSpec:
                 del facts[name]
         if self.default_prompt_name is None and "default" not in self.prompts:
             del facts["default_prompt_name"]
-        if self.attention is None:
-            del facts["attention"]
+        for name in ("attention", "base_revision"):
+            if facts[name] is None:
+                del facts[name]
         return facts
 
     def to_json(self) -> str:

@@ -372,7 +372,8 @@ def _base(folder: Path, like: ModelSpec, allow_pickle: bool, local: bool) -> Pat
         raise MissingWeightsError(f"{folder / ADAPTER} names no base model; add base_model_name_or_path")
     if local and Path(base).expanduser().is_dir():
         return Path(base).expanduser()
-    revision = settings.get("revision")
+    # The files of an adapter seldom say which version of its base it was trained on.
+    revision = settings.get("revision") or (like.base_revision if base == like.base else None)
     if not isinstance(revision, str | None):
         raise UnrecognisedCheckpointError(f"{folder / ADAPTER} has the revision {str(revision)[:60]}, which is none")
 

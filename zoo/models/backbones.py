@@ -17,6 +17,13 @@ QWEN_MEDIA = {
 }
 
 
+OMNI_MEDIA = {
+    "image": "<|vision_bos|><|IMAGE|><|vision_eos|>",
+    "video": "<|vision_bos|><|VIDEO|><|vision_eos|>",
+    "audio": "<|audio_bos|><|AUDIO|><|audio_eos|>",
+}
+
+
 # Facts of every embedder on a backbone that keeps its width.
 ON_QWEN2_VL: dict[str, Facts] = {
     "2b": {"dim": 1536, "params": 2_208_985_600, "base": "Qwen/Qwen2-VL-2B-Instruct"},
@@ -36,6 +43,10 @@ ON_QWEN35: dict[str, Facts] = {
     "2b": {"dim": 2048, "base": "Qwen/Qwen3.5-2B"},
     "4b": {"dim": 2560, "base": "Qwen/Qwen3.5-4B"},
     "9b": {"dim": 4096, "base": "Qwen/Qwen3.5-9B"},
+}
+ON_OMNI_THINKER: dict[str, Facts] = {
+    "3b": {"dim": 2048, "params": 4_392_299_520, "base": "Qwen/Qwen2.5-Omni-3B"},
+    "7b": {"dim": 3584, "params": 8_386_816_512, "base": "Qwen/Qwen2.5-Omni-7B"},
 }
 # Of a model of images and texts with a vector of 128 dimensions, as ColBERT's, for every token, by one projection.
 LATE: Facts = {
@@ -201,6 +212,76 @@ def qwen3_5(size: str, vocab_size: int = 248320) -> dict[str, Any]:
     }
 
 
+def omni_thinker(size: str) -> dict[str, Any]:
+    """The thinker of Qwen2.5-Omni (Xu et al., 2025, arxiv:2503.20215), without its head: "3b" or "7b"."""
+    text = {
+        "3b": {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16},
+        "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28},
+    }[size]
+    layers = _qwen2_text("qwen2_5_omni", small=size == "3b", longest=32768, **text)
+    return {
+        "model_type": "qwen2_5_omni_thinker",
+        "text_config": layers,
+        "vision_config": {
+            "model_type": "qwen2_5_omni_vision_encoder",
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "num_heads": 16,
+            "out_hidden_size": text["hidden_size"],
+        },
+        "audio_config": {
+            "model_type": "qwen2_5_omni_audio_encoder",
+            "d_model": 1280,
+            "encoder_layers": 32,
+            "encoder_attention_heads": 20,
+            "encoder_ffn_dim": 5120,
+            "output_dim": text["hidden_size"],
+        },
+        "audio_token_index": 151646,
+        "image_token_index": 151655,
+        "video_token_index": 151656,
+        "audio_start_token_id": 151647,
+        "audio_end_token_id": 151648,
+        "vision_start_token_id": 151652,
+        "vision_end_token_id": 151653,
+    }
+
+
+def tiny_omni_thinker() -> dict[str, Any]:
+    """A thinker of Qwen2.5-Omni of 110 thousand weights that reads `omni_processor`'s tokens."""
+    special = {token: 256 + i for i, token in enumerate(OMNI_SPECIALS)}
+    text = tiny_qwen2_vl(model_type="qwen2_5_omni_text")["text_config"]
+    ends = {"bos_token_id": special["<|endoftext|>"], "eos_token_id": special["<|im_end|>"]}
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    return {
+        "model_type": "qwen2_5_omni_thinker",
+        "text_config": {**text, **ends, "pad_token_id": special["<|endoftext|>"]},
+        "vision_config": {
+            "model_type": "qwen2_5_omni_vision_encoder",
+            **vision,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+        },
+        "audio_config": {
+            "model_type": "qwen2_5_omni_audio_encoder",
+            "d_model": 32,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "n_window": 20,
+            "output_dim": 32,
+        },
+        "audio_token_index": special["<|AUDIO|>"],
+        "image_token_index": special["<|IMAGE|>"],
+        "video_token_index": special["<|VIDEO|>"],
+        "audio_start_token_id": special["<|audio_bos|>"],
+        "audio_end_token_id": special["<|audio_eos|>"],
+        "vision_start_token_id": special["<|vision_bos|>"],
+        "vision_end_token_id": special["<|vision_eos|>"],
+    }
+
+
 def tiny_qwen2_5_vl() -> dict[str, Any]:
     """A Qwen2.5-VL that reads `byte_processor("qwen2_5_vl")`'s tokens."""
     config = tiny_qwen2_vl(model_type="qwen2_5_vl_text")
@@ -318,4 +399,28 @@ def byte_processor(kind: str = "qwen2_vl") -> Any:
         image_processor=transformers.Qwen2VLImageProcessor(**options),
         tokenizer=byte_tokenizer(),
         video_processor=video(**options),
+    )
+
+
+OMNI_SPECIALS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_bos|>", "<|vision_eos|>", "<|IMAGE|>", "<|VIDEO|>"),
+    *("<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>"),
+)
+
+
+def omni_processor() -> Any:
+    """The processor of Qwen2.5-Omni around a tokenizer of bytes."""
+    import transformers
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+
+    roles = {f"{name}_token": f"<|{name.upper()}|>" for name in ("image", "video", "audio")}
+    roles |= {f"{name}_token": f"<|{name}|>" for name in ("vision_bos", "vision_eos", "audio_bos", "audio_eos")}
+    options = {"size": {"shortest_edge": 4 * 14 * 14, "longest_edge": 64 * 14 * 14}, "patch_size": 14}
+    return transformers.Qwen2_5OmniProcessor(
+        image_processor=transformers.Qwen2VLImageProcessor(**options),
+        video_processor=Qwen2VLVideoProcessor(**options),
+        feature_extractor=transformers.WhisperFeatureExtractor(
+            feature_size=128, chunk_length=300, return_attention_mask=True
+        ),
+        tokenizer=byte_tokenizer(OMNI_SPECIALS, roles=roles),
     )

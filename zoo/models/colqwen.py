@@ -1,15 +1,27 @@
 """ColQwen2: a vector for every token of a page or a query, by Qwen2-VL and one projection; compared by late interaction.
 
 Faysse et al., 2024, arxiv:2407.01449. Queries and pages are told apart by what an item holds: text is a query, a picture a
-page. An instruction takes the place of "Query: ".
+page. An instruction takes the place of "Query: ". ColQwen-Omni is the same on Qwen2.5-Omni's thinker, for audio and video too.
 """
 
 from dataclasses import replace
 
-from zoo.models.backbones import LATE, QWEN_MEDIA, TINY, TINY_PIXELS, byte_processor, qwen2_vl, tiny_qwen2_vl
+from zoo.models.backbones import (
+    LATE,
+    OMNI_MEDIA,
+    QWEN_MEDIA,
+    TINY,
+    TINY_PIXELS,
+    byte_processor,
+    omni_processor,
+    omni_thinker,
+    qwen2_vl,
+    tiny_omni_thinker,
+    tiny_qwen2_vl,
+)
 from zoo.models.parts import Embedder, EveryToken, Linear, Tower, sequence
 from zoo.registry import Facts, register_model
-from zoo.sequences import ImageLimits, SequenceFormat
+from zoo.sequences import AudioLimits, ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec
 
 PAPER = "arxiv:2407.01449"
@@ -56,4 +68,59 @@ TINY_IMAGES = ImageLimits(pixels=TINY_PIXELS, pre_resize=(28, *TINY_PIXELS))
 @register_model(params=113_232, format=COLQWEN2, media={"image": TINY_IMAGES}, **{**FACTS, **TINY, "dim": 16})
 def colqwen2_test(spec: ModelSpec) -> Embedder:
     encoder = sequence(spec, tiny_qwen2_vl(), byte_processor())
+    return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
+
+
+# ColQwen2_5OmniProcessor of colpali-engine 0.3.18, whose `process_queries` mteb's wrapper spells out.
+COLQWEN_OMNI = SequenceFormat(
+    prompt=(
+        "<|im_start|>system\nYou are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory "
+        "and visual inputs, as well as generating text and speech.<|im_end|>\n<|im_start|>user\n"
+        "{% if media %}{{ media }}Describe the content."
+        "{% else %}{{ instruction or 'Query: ' }}{{ text }}" + 10 * "<|endoftext|>" + "{% endif %}"
+        "<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    backbone="qwen2_5_omni_thinker",
+    marks=OMNI_MEDIA,
+    positions="mrope",
+    mixed=False,
+)
+# A frame a second, as its own files say; at most 64 is mteb's choice.
+OMNI_FACTS: Facts = {
+    **LATE,
+    "modalities": {"text", "image", "video", "audio"},
+    "license": "mit",
+    "paper": PAPER,
+    "format": COLQWEN_OMNI,
+    "media": {"video": VideoLimits(frames=64, fps=1.0), "audio": AudioLimits(seconds=300.0)},
+}
+
+
+@register_model(
+    name="colqwen-omni-v0.1",
+    hub_id="vidore/colqwen-omni-v0.1",
+    revision="61e78ef2f9c826cac588a01e44df51672ce957bd",
+    base="vidore/colqwen2.5omni-base",
+    base_revision="59289e054b63a1164c0f26c33f3550f3cde7399b",
+    params=4_392_561_792,
+    max_tokens=32768,
+    languages=("en",),
+    **OMNI_FACTS,
+)
+def colqwen_omni(spec: ModelSpec) -> Embedder:
+    """An adapter on the backbone and the projection of its base, which it names without a revision; that is pinned here."""
+    encoder = sequence(spec, omni_thinker("3b"))
+    return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])
+
+
+TINY_MEDIA = {
+    "image": ImageLimits(pixels=TINY_PIXELS),
+    "video": VideoLimits(frames=8, fps=1.0, pixels=TINY_PIXELS),
+    "audio": AudioLimits(seconds=4.0),
+}
+
+
+@register_model(params=137_392, **{**OMNI_FACTS, **TINY, "max_tokens": 1024, "media": TINY_MEDIA, "dim": 16})
+def colqwen_omni_test(spec: ModelSpec) -> Embedder:
+    encoder = sequence(spec, tiny_omni_thinker(), omni_processor())
     return Embedder(spec, [Tower(encoder, EveryToken(), Linear(encoder.width, spec.dim, bias=True))])

@@ -224,6 +224,8 @@ def _processor_class(folder: Path, backbone: str) -> Any:
         check_processor_class(cls, folder, hears=backbone_of(backbone).hears)
     if known or not any(named) or backbone not in CONFIG_MAPPING:
         return AutoProcessor
+    if own := backbone_of(backbone).processor:
+        return processor_class_from_name(own)
     return PROCESSOR_MAPPING[CONFIG_MAPPING[backbone]]
 
 

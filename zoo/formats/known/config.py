@@ -106,6 +106,8 @@ READ_BESIDE = {
     "gpt_neox": ("rotary_emb_base", "rotary_pct"),
     "modernbert": _WINDOWS,
     "mt5": _T5,
+    # By which its own code counts where images and videos begin; its configuration class has no field for it.
+    "qwen2_5_omni_thinker": ("vision_start_token_id", "vision_end_token_id", "vision_token_id"),
     "t5": _T5,
     "timm_wrapper": ("global_pool", "label_names", "num_classes"),  # of PE-AV, whose loader reads them
     "ultrabert": ("attention_windows",),

@@ -24,7 +24,10 @@ PIPELINE_TAGS = {
     frozenset({"text", "video"}): "feature-extraction",
 }
 # Texts of licences that the Hub has no identifier for.
-LICENSE_LINKS = {"dinov3-license": "https://ai.meta.com/resources/models-and-libraries/dinov3-license/"}
+LICENSE_LINKS = {
+    "dinov3-license": "https://ai.meta.com/resources/models-and-libraries/dinov3-license/",
+    "nvidia-evaluation-non-commercial": "https://huggingface.co/nvidia/omni-embed-nemotron-3b/blob/main/LICENSE",
+}
 LIBRARIES = ("transformers", "sentence-transformers", "open_clip", "timm")
 # Front matter that this program writes; any other key is a person's and is kept.
 WRITTEN = ("license", "license_name", "license_link", "library_name", "pipeline_tag", "base_model", "tags", "metrics")

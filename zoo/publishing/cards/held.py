@@ -38,6 +38,19 @@ _BOTH = (
     "the authors' own code (sam2, their modeling_qwen2_vl.py under transformers 4.52.3), run beside ours with the same weights: no "
     "prompt, a point, a box, texts, and batches of these but for their texts beside images, which they pool at filling"
 )
+_THINKER = (
+    "transformers 5.23's Qwen2_5OmniThinkerModel, called by its processor with padding on the left, with mask and pooling of the "
+    "authors' code written out anew"
+)
+_OMNI = (
+    "transformers 5.23's Qwen2_5OmniProcessor; equal for images, lists of frames and waveforms at its rate, audio to the bit. Of video "
+    "files the frames are qwen-vl-utils' choice where mteb has its own; audio at other rates is resampled by soxr"
+)
+_AS_TEVATRON = (
+    "README.md of Haon-Chen/e5-omni-7B, adapted from OmniEmbed's, and mteb's wrapper of OmniEmbed of before 2.20, in Qwen2.5-Omni's "
+    "chat template"
+)
+_512 = "mteb cuts items of text alone at 512 tokens; here 32,768 are read"
 # Patterns of names, the first that fits. Sources are repositories and files, or packages.
 HELD: dict[str, Held] = {
     "gme-*": Held(
@@ -84,6 +97,27 @@ HELD: dict[str, Held] = {
         "taken, as many a second; audio at other rates is resampled by soxr",
         "transformers 5.23's EmbeddingGemma2Model, with all of its towers and without some",
         "sentence-transformers cuts the end of the text and keeps the tokenizer's own end, as is done here",
+    ),
+    "lco-embedding-*": Held(
+        "mteb 2.26's lco_embedding_models.py and README.md of LCO-Embedding/LCO-Embedding, in Qwen2.5-Omni's chat template",
+        _OMNI,
+        _THINKER,
+        "the authors' evaluation cuts each text at 300 tokens, before the words behind it; here 32,768 tokens are read",
+    ),
+    "omni-embed-nemotron-*": Held(
+        "README.md of nvidia/omni-embed-nemotron-3b and mteb 2.26's omni_embed_nemotron_models.py, in Qwen2.5-Omni's chat template",
+        _OMNI,
+        f"{_THINKER}. Its text layers read in both directions, as they were trained; its own code under transformers 5 reads padded "
+        "batches causally, which mteb mends too",
+    ),
+    "e5-omni-*": Held(_AS_TEVATRON, f"{_OMNI}. The audio track of a video is not read", _THINKER, _512),
+    "omniembed-*": Held(
+        _AS_TEVATRON, f"{_OMNI}. The audio track of a video is not read", f"{_THINKER}, an adapter added up", _512
+    ),
+    "colqwen-omni-*": Held(
+        "ColQwen2_5OmniProcessor of colpali-engine 0.3.18, as mteb 2.26's colqwen_models.py calls it",
+        _OMNI,
+        f"{_THINKER} and a projection, as `ColQwen2_5Omni.forward`, an adapter added up",
     ),
     "lamra-*": Held(
         "dataset/datasets_mbeir.py of Code-kunkun/LamRA",

@@ -31,6 +31,8 @@ class Backbone:
         renamed: names of tensors before transformers 5 → now, below the root of an adapter.
         takes: arguments of `forward`, one of which takes features in place of media.
         hears: class of the feature extractor by which it reads audio; "" where it reads none.
+        processor: class of its processor, where transformers has none for its type; it is taken where the files name none that
+            transformers has.
         towers: parts of its configuration that a checkpoint may leave out → the media that they read.
         sentence: how sequences are laid out that files of sentence-transformers, beside the backbone, say all else of; None where
             a registered model must say it.
@@ -44,6 +46,7 @@ class Backbone:
     renamed: Mapping[str, str] = field(default_factory=dict)
     takes: tuple[str, ...] = ("mm_encoder_outputs", "image_hidden_states")
     hears: str = ""
+    processor: str = ""
     towers: Mapping[str, tuple[Modality, ...]] = field(default_factory=dict)
     sentence: SequenceFormat | None = None
     longest: int = 4096
