@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.inputs.test_videos import damaged
 from tests.inputs.video_files import KINDS, encoded, number_of, pattern
 from zoo.errors import InputError
 from zoo.inputs.containers import look
@@ -271,3 +272,21 @@ def test_changed_heads_are_read_without_an_error_of_another_kind():
             except InputError as error:
                 seen.add(error.code)
     assert {frozenset(), frozenset({"video"}), frozenset({"video", "audio"}), "not-media"} <= seen
+
+
+@pytest.mark.slow
+def test_changes_of_every_kind_are_frames_or_named_errors():
+    dice = random.Random(11)
+    names = [name for name in KINDS if " of " not in name]
+    codes: set[str] = set()
+    for name in dice.sample(names, 100):
+        for _ in range(5):
+            try:
+                video = load_video(damaged(kind(name), dice.randrange(10**9)), frames=dice.choice((1, 3, 64)))
+            except InputError as error:
+                codes.add(error.code)
+            else:
+                assert len(video.frames) == len(video.indices) == len(video.seconds) >= 1
+                assert (np.diff(video.indices) > 0).all()
+                assert np.isnan(video.seconds).all() or ((np.diff(video.seconds) > 0).all() and video.seconds[0] >= 0)
+    assert "corrupt-video" in codes <= {"corrupt-video", "video-too-large", "not-media"}
