@@ -290,7 +290,7 @@ FINE += [
 FINE += [("encode_regions", "image", value) for value in WRONG["image"]]  # any input, whose own error says what it is
 FINE += [("encode_track", "item", value) for value in WRONG["item"]]
 FINE += [("load_model", "against", "video")]  # of a model that is not there to be asked
-FINE += [("encode_regions", "region", None), ("embed_dataset", "regions", None)]
+FINE += [("encode_regions", "region", None), ("embed_dataset", "regions", None), ("embed_dataset", "per", None)]
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
 

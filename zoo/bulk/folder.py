@@ -9,12 +9,13 @@ from typing import Self
 
 from zoo.bulk.sources import ALL, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.errors import FileNameError, InputError, OutsideError, TableError
+from zoo.inputs.kinds import DOCUMENT_SUFFIXES
 from zoo.tables.fences import Fence
 from zoo.tables.folder import split_folder
 from zoo.tables.images import Kind, walk_images
 from zoo.tables.options import Options
 
-_KINDS: tuple[Kind, ...] = ("image", "video", "audio")
+_KINDS: tuple[Kind, ...] = ("image", "video", "audio", "document")
 
 
 @dataclass
@@ -38,20 +39,27 @@ class Images:
         check_kind(kind)
         if asked or kind not in (None, *_KINDS):
             what = "column" if asked else f"kind={kind}"
-            raise TableError(f"{self.path} is a folder, whose images, videos or audio are embedded: it takes no {what}")
-        if kind is None and len(read := [one for one in _KINDS if one in modalities]) == 1:
+            raise TableError(
+                f"{self.path} is a folder, whose images, videos, audio or documents are embedded: it takes no {what}"
+            )
+        pages = kind is None and "document" in modalities and modalities is not ALL
+        if kind is None and len(read := [one for one in _KINDS[:3] if one in modalities]) == 1:
             kind = read[0]  # all that this model reads of files
         check_read(self.path, kind or "image", modalities)
         split = self.options.split
         fence = replace(self.options, given=self.path).fence
         folder = self.path if split is None else split_folder(self.path, split, must=True, fence=fence)[0]
         # Which kind is meant can only be told once it is known what the model reads.
+        if pages and kind in (None, "image") and _holds_pdf(folder, self.exclude, fence):
+            kind = "page" if holds(folder, "image", self.exclude, fence) else "document"
         if kind is None and modalities is not ALL and not holds(folder, "image", self.exclude, fence):
             for other, what in (("video", "videos"), ("audio", "audio")):
                 if holds(folder, other, self.exclude, fence):
                     raise TableError(f"{folder} holds {what} and no images; to embed the {what}, say --kind {other}")
         source = FolderSource.open(folder, exclude=self.exclude, kind=kind or "image", fence=fence)
         source.notes, source.outside = list(self.notes), self.options.allow_outside
+        if kind == "page":
+            source.notes.append("PDFs are embedded too, as their pages (--kind image: images alone)")
         return source
 
 
@@ -61,15 +69,22 @@ def holds(folder: Path, kind: Kind, exclude: Path | None, fence: Fence | None) -
     return any(error is None for _, error in walked)
 
 
+def _holds_pdf(folder: Path, exclude: Path | None, fence: Fence | None) -> bool:
+    """Whether there is a file below a folder that is called a PDF; none is opened to see what it is."""
+    walked = walk_images(folder, exclude=exclude and exclude.resolve(), kind="page", fence=fence)
+    return any(error is None and os.path.splitext(name)[1].lower() in DOCUMENT_SUFFIXES for name, error in walked)
+
+
 @dataclass
 class FolderSource(SourceFacts):
-    """Every image, every video or all audio below a folder; see `walk_images`.
+    """Every image, every video, all audio or every document below a folder, or images and documents; see `walk_images`.
 
     The attribute `folder` is the file's folder inside the source, "" at the top.
     """
 
     exclude: Path | None = None
     fence: Fence | None = None
+    documents: bool = False  # among the images
 
     @classmethod
     def open(cls, path: Path, *, exclude: Path | None = None, kind: Kind = "image", fence: Fence | None = None) -> Self:
@@ -78,16 +93,21 @@ class FolderSource(SourceFacts):
 
         schema = pa.schema([("folder", pa.string())])
         exclude = exclude.resolve() if exclude else None
-        return cls(path, path.resolve(), kind, None, schema, base=path.resolve(), exclude=exclude, fence=fence)
+        given = {"base": path.resolve(), "exclude": exclude, "fence": fence, "documents": kind == "page"}
+        return cls(path, path.resolve(), "image" if kind == "page" else kind, None, schema, **given)
+
+    @property
+    def _walked(self) -> Kind:
+        return "page" if self.documents else self.kind  # type: ignore[return-value]
 
     def count(self) -> int:
         """Number of inputs; also fills `ignored`."""
         self.ignored = Counter()
-        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude, self.kind, self.fence))
+        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude, self._walked, self.fence))
 
     def records(self) -> Iterator[Record]:
         """One record for each file, sorted by path, level by level."""
-        for relative, error in walk_images(self.root, exclude=self.exclude, kind=self.kind, fence=self.fence):
+        for relative, error in walk_images(self.root, exclude=self.exclude, kind=self._walked, fence=self.fence):
             yield self._record(relative, error)
 
     def _record(self, relative: str, error: InputError | None) -> Record:

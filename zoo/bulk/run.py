@@ -13,6 +13,7 @@ from zoo.arguments import (
     function,
     model_or_path,
     number,
+    one_of,
     optional,
     path,
     text,
@@ -26,10 +27,12 @@ from zoo.bulk.finders import finder_of
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.opening import prepare
+from zoo.bulk.parts import WHOLE, parted
 from zoo.bulk.plan import plan
 from zoo.bulk.regions import RegionSource
 from zoo.bulk.sources import Source, check_exists, left_alone
 from zoo.errors import ArgumentError, TableError, UnsupportedModalityError
+from zoo.inputs.spacing import PERS
 from zoo.shards.folder import ShardFolder
 from zoo.spec import need_one_vector
 from zoo.strangers.made import mark
@@ -78,6 +81,10 @@ def _rule(name: str, value: Any) -> "RegionRule":
     separator=optional(text),
     allow_outside=flag,
     region=optional(_rule),
+    per=optional(one_of(*PERS, WHOLE)),
+    seconds=optional(number),
+    hop=optional(number),
+    fps=optional(number),
     against=optional(text),
     progress=flag_or_function,
     say=optional(function),
@@ -109,6 +116,10 @@ def embed_dataset(
     allow_outside: bool = False,
     regions: "Finder | Proposer | str | Path | None" = None,
     region: "RegionRule | str | None" = None,
+    per: str | None = None,
+    seconds: float | None = None,
+    hop: float | None = None,
+    fps: float | None = None,
     against: str | None = None,
     progress: bool | Progress = True,
     say: Callable[[str], None] | None = None,
@@ -146,6 +157,9 @@ def embed_dataset(
             .json file of boxes, or a `zoo.bulk.finders.Finder`. Beside the vectors are then `regions`, `x0`, `y0`, `x1`, `y1`, `area`.
         region: how regions are read, by a finder or by a column of the table, as of `load_model`; by default the model's own rule.
         against: what texts are compared with, as in `encode`.
+        per: "page" of each document (the default), "document" for one vector of it; "second" or "frame" of each video, "second" of all
+            audio, in place of a vector of the whole. Beside the vectors is then `page`, or `start` and `end`. seconds, hop, fps: as
+            in `encode_track`.
         say: is told before the work, in a line each, what was decided: the column, the encoding, files that are not read.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
@@ -175,8 +189,8 @@ def embed_dataset(
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)
-    data = opened.choose(asked_for, kind or ("image" if finder else None), embedder.spec.modalities)
-    data = RegionSource(data, finder) if finder else data
+    data = opened.choose(asked_for, kind or ("image" if finder else None), _reads(embedder, per))
+    data, by = _divided(data, finder, {"per": per, "seconds": seconds, "hop": hop, "fps": fps})
     _check_together(embedder, data)
     if region is not None and "regions" not in data.kind:
         raise ArgumentError(f"region is how regions are read, and {data.path} has none; leave it out, or say regions")
@@ -197,7 +211,6 @@ def embed_dataset(
     if folder.is_empty():
         mark(folder.path)
     with folder.locked():
-        by = {"finder": {"kind": finder.name, **finder.config()}} if finder else {}
         fingerprint = embedder.fingerprint(dim=dim, regions="regions" in data.kind, **asked) | by
         facts = {"fingerprint": fingerprint, "precision": precision}
         begun = plan(folder, data, facts, split=split, update=update, force=force)
@@ -210,6 +223,7 @@ def embed_dataset(
                 "model": _loadable(model),
                 "split": split,
                 **({"regions": finder.spelled} if finder else {}),
+                **{name: value for name, value in by.get("parts", {}).items() if name != "max_side"},
                 **asked,
             },
             dim=dim,
@@ -230,6 +244,21 @@ def embed_dataset(
             mark(folder.path)
     job.report.seconds = time.monotonic() - started
     return job.report
+
+
+def _reads(embedder: "Embedder", per: str | None) -> frozenset[str]:
+    """What of a source the model reads: pages of documents are images, and so are frames."""
+    read = embedder.spec.modalities
+    return read | {"document"} | ({"video"} if per == "frame" else set()) if "image" in read else read
+
+
+def _divided(data: Source, finder: "Finder | None", parts: dict[str, Any]) -> tuple[Source, dict[str, Any]]:
+    """The source by regions, pages or moments, where it is to be, and what the fingerprint says of that."""
+    if finder is None:
+        return parted(data, **parts)
+    if given := [name for name, value in parts.items() if value is not None]:
+        raise ArgumentError(f"regions are of whole images; leave {' and '.join(given)} out")
+    return RegionSource(data, finder), {"finder": {"kind": finder.name, **finder.config()}}
 
 
 def _take_all(job: Job, feed: Feed, stream: "Iterator[Encoded]", progress: bool | Progress) -> None:

@@ -14,7 +14,7 @@ from zoo.tables.choice import unread
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KINDS = ("text", "image", "video", "audio")
+KINDS = ("text", "image", "video", "audio", "document")
 ALL = frozenset(KINDS)
 RESERVED = ("id", "reference", "vector")
 LINES = (".txt", ".text")
@@ -191,7 +191,7 @@ def left_alone(vectors: int, out: Path) -> str:
 def check_kind(kind: str | None) -> None:
     """Raises TableError where a kind is none."""
     if kind is not None and kind not in KINDS:
-        raise TableError(f'kind must be "text", "image", "video" or "audio", not {kind!r}')
+        raise TableError(f'kind must be "text", "image", "video", "audio" or "document", not {kind!r}')
 
 
 def check_read(path: object, kind: str, modalities: Collection[str]) -> None:

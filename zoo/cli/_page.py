@@ -82,7 +82,7 @@ def _groups(groups: "Sequence[tuple[str, Sequence[tuple[int, str]]]]", vectors: 
         figures = []
         for position, caption in members[:SHOWN]:
             if texts is None:
-                body = _picture(partial(vectors.input, position), partial(vectors.regions, position))
+                body = _picture(partial(vectors.shown, position), partial(vectors.regions, position))
             else:
                 body = f"<p>{html.escape(texts[position])}</p>"
             told = f"<b>{html.escape(caption)}</b> {html.escape(places[position])}"
@@ -117,7 +117,7 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs
         text = match.attributes.get(main)
         body = f"<p>{html.escape(str(text))}</p>"
     else:
-        body = _picture(partial(inputs.find, match.reference), partial(inputs.regions, match.attributes))
+        body = _picture(partial(_embedded, inputs, match), partial(inputs.regions, match.attributes))
     boxed = manifest["source"].get("regions")
     rest = " · ".join(
         f"{html.escape(name)}: {html.escape(str(value)[:80])}"
@@ -130,14 +130,21 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
 
 
-def _picture(find: "Callable[[], Path | bytes | None]", regions: "Callable[[], Sequence[Region]]" = tuple) -> str:
-    """An <img> with the thumbnail inside, of a video one of its frames, or the reason why there is none.
+def _embedded(inputs: "Inputs", match: "Match") -> Any:
+    """What was embedded for a result: a file, or its page, segment or frame."""
+    found = inputs.find(match.reference)
+    return None if found is None else inputs.part(found, match.attributes)
+
+
+def _picture(find: "Callable[[], Any]", regions: "Callable[[], Sequence[Region]]" = tuple) -> str:
+    """An <img> with the thumbnail inside, of a video one of its frames, of a document a page, or the reason why there is none.
 
     Args:
-        find: gives the file or bytes; raises ZooError for what is not to be shown. regions: gives what of it is outlined.
+        find: gives the file or bytes, or what of them is shown; raises ZooError for what is not to be shown. regions: gives what of it is outlined.
     """
     from PIL import Image
 
+    from zoo.inputs.excerpts import DocumentPage, Excerpt
     from zoo.inputs.image import load_pixels
     from zoo.inputs.kinds import kind_of
     from zoo.inputs.outlines import outlined
@@ -146,7 +153,9 @@ def _picture(find: "Callable[[], Path | bytes | None]", regions: "Callable[[], S
     try:
         if (source := find()) is None:
             return f"{_GONE}the table that held this picture is not there any more</p>"
-        video = kind_of(source) == "video"
+        if isinstance(source, Path | bytes) and kind_of(source) == "document":
+            source = DocumentPage(source, 1)
+        video = isinstance(source, Excerpt) or (isinstance(source, Path | bytes) and kind_of(source) == "video")
         pixels = load_video(source, frames=1).frames[0] if video else load_pixels(source)
         picture = Image.fromarray(outlined(pixels, regions(), SIDE))
     except ZooError as error:  # also where a video needs a library that is not here

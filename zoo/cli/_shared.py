@@ -238,6 +238,17 @@ def positive(text: str) -> int:
     return number
 
 
+def above_zero(text: str) -> float:
+    """A number over 0 (for argparse)."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number over 0")
+    return value
+
+
 def integer(text: str) -> int:
     """A whole number (for argparse)."""
     try:

@@ -12,6 +12,10 @@ owl:FOLDER, once an image, however often the command is given; a .json file says
 no region, or of no image, is listed with a reason. A column `regions`, `box` or `mask` beside the images of a table is followed too:
 a vector for each row. `zoo search` then finds places: a file and the box in it.
 
+PDFs among the images, or alone, have a vector for each page (a page is read as an image; with --per document one for all). With
+--per second or --per frame a video or audio has a vector for each moment. `zoo search` then finds pages and moments: a file, and
+the page or the seconds in it.
+
 Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded, among
 them missing files, empty cells and rows that are none, are listed in quarantine.jsonl with a reason.
 
@@ -27,6 +31,7 @@ import time
 
 from zoo.cli._regions import add_rule_option
 from zoo.cli._shared import (
+    above_zero,
     add_model_options,
     add_reading_options,
     add_vector_options,
@@ -41,6 +46,8 @@ from zoo.cli._shared import (
 EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/",
     "zoo embed ~/Videos --kind video --out vectors/ --model qwen3vl-embedding-2b",
+    "zoo embed ~/Papers --out vectors/                     # PDFs: a vector for each page",
+    "zoo embed ~/Videos --kind video --per frame --fps 0.5 --out moments/   # a frame each two seconds, as images",
     "zoo embed captions.csv --out vectors/ --model bge-small-en-v1.5",
     "zoo embed products.parquet --column photo --kind image --out vectors/",
     "zoo embed products.csv --column image+title --out vectors/     # one vector of both",
@@ -71,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kind",
-        choices=("text", "image", "video", "audio"),
-        help="what the column holds, if its name does not say it; of a folder which files are embedded, image, video or audio",
+        choices=("text", "image", "video", "audio", "document"),
+        help="what the column holds, if its name does not say it; of a folder which files are embedded, image, video, audio or document",
     )
     parser.add_argument("--split", metavar="S", help="rows of this split alone: train, val, test (default: all)")
     parser.add_argument(
@@ -81,6 +88,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of images: a vector for each region, by grid, grid:LEVELS, owl, sam2 or FILE.json (default: one of the whole image)",
     )
     add_rule_option(parser)
+    parser.add_argument(
+        "--per",
+        choices=("page", "document", "second", "frame"),
+        help="a vector for each page of a PDF (default) or for the whole document; for each second or frame of a video, each "
+        "second of audio (default: one for the whole)",
+    )
+    parser.add_argument(
+        "--seconds", type=above_zero, metavar="S", help="with --per second: length of a segment (default: 1)"
+    )
+    parser.add_argument("--hop", type=above_zero, metavar="S", help="from one segment to the next (default: --seconds)")
+    parser.add_argument("--fps", type=above_zero, metavar="N", help="with --per frame: how many a second (default: 1)")
     add_reading_options(parser)
     add_vector_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="stop after more bad inputs than this (default: never)")
@@ -131,6 +149,10 @@ def run(arguments: argparse.Namespace) -> int:
             allow_outside=arguments.allow_outside,
             regions=arguments.regions,
             region=arguments.region,
+            per=arguments.per,
+            seconds=arguments.seconds,
+            hop=arguments.hop,
+            fps=arguments.fps,
             against=arguments.against,
             say=None if arguments.quiet or arguments.json else _say,
             progress=_progress(arguments.quiet),

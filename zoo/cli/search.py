@@ -239,11 +239,13 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
     from zoo.vectors.opening import place_of, text_column
 
     main, boxed = text_column(manifest), manifest["source"].get("regions")
-    others = [name for name in manifest["attributes"] if name not in (main, "folder", boxed, *(BOX if boxed else ()))]
+    places = (manifest["source"].get("parts") or {}).get("columns", [])  # of a page or moment
+    hidden = (main, "folder", boxed, *(BOX if boxed else ()), *places)
+    others = [name for name in manifest["attributes"] if name not in hidden]
     filled = [name for name in others if any(match.attributes.get(name) not in (None, "") for match in found)]
     # What says most first: telling names, then what differs between the results.
     filled.sort(key=lambda name: (name.lower() not in TELLING, len({str(m.attributes[name]) for m in found}) == 1))
-    names = filled[:SHOWN] if on_terminal() else filled
+    names = [*places, *(filled[:SHOWN] if on_terminal() else filled)]
     read_again = hasattr(found[0], "rerank")
     rows = []
     for rank, match in enumerate(found, start=1):

@@ -20,11 +20,12 @@ from zoo.embedder.regional import regions_of
 from zoo.embedder.routes import Reader, Routes
 from zoo.embedder.streaming import Encoded, EvalMode, kept, packed, progress_bar, stream
 from zoo.embedder.tower import Tower
-from zoo.embedder.tracks import PERS, Per, Spacing, Track, encode_track
+from zoo.embedder.tracks import Track, encode_track
 from zoo.errors import ArgumentError, UnsupportedInputError
 from zoo.fusion import WeightedSum
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.regions import Region
+from zoo.inputs.spacing import PERS, Per, Spacing
 from zoo.prompts import Role, for_role, name_for, text_of
 from zoo.regions import MaskedCrop, RegionRule, rule_of
 from zoo.similarity import PRECISIONS, Precision, check_precision, similarity

@@ -7,13 +7,14 @@ from typing import NamedTuple
 from zoo.errors import TableError
 from zoo.tables.schema import FACTS, REGIONS, Column, Meaning, Part, meanings_of, read_name
 
-_MEDIA = ("image", "video", "audio")
+_MEDIA = ("image", "video", "audio", "document")
 _REGIONS = {*REGIONS, *(word for fact, words in FACTS.items() if fact.endswith("_regions") for word in words)}
 _PLURALS = {
     "text": "texts",
     "image": "images",
     "video": "videos",
     "audio": "audio",
+    "document": "documents",
     "media": "media",
     "regions": "regions",
 }
@@ -167,7 +168,7 @@ def _asked(source: str, columns: Sequence[Column], asked: Sequence[str], kind: s
             parts.append(Part(name, "regions"))
             continue
         if said and (meaning is None or meaning.weak):
-            raise TableError(f"{said!r} (said of column {name}) is none of text, image, video, audio, regions")
+            raise TableError(f"{said!r} (said of column {name}) is none of text, image, video, audio, pdf, regions")
         modality = _modality(meaning, by_name[name])
         modality = (meaning.modality or "text") if said and by_name[name].kind != "media" else modality
         parts.append(Part(name, modality, bool(meaning is not None and meaning.many)))
@@ -224,9 +225,10 @@ def _check_types(source: str, parts: Sequence[Part], columns: Sequence[Column]) 
 
 def unread(source: object, modality: str, modalities: Collection[str]) -> str:
     """What to say where a model does not read what a source holds."""
+    wanted = "image" if modality == "document" else modality  # a page is one
     return (
         f"{source} holds {_PLURALS[modality]}, and this model reads {' and '.join(sorted(modalities))} only; choose another "
-        f"model (zoo list --modality {modality})"
+        f"model (zoo list --modality {wanted})"
     )
 
 

@@ -1,4 +1,4 @@
-"""The images, videos or audio files below a folder, in one order for training and for bulk: sorted by path, level by level."""
+"""The images, videos, audio files or documents below a folder, in one order for training and for bulk: sorted by path, level by level."""
 
 import os
 from collections import Counter
@@ -7,15 +7,28 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.errors import InputError, OutsideError, TableError, UnreadableFolderError
-from zoo.inputs.kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
+from zoo.inputs.kinds import AUDIO_SUFFIXES, DOCUMENT_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
 from zoo.tables.fences import Fence
 from zoo.tables.walking import Entry, entries, unread
 
 # Images by name that the zoo cannot decode: they must be set aside, not vanish.
 UNREAD_SUFFIXES = frozenset({".jxl", ".jp2", ".svg"})
-Kind = Literal["image", "video", "audio"]
-_SUFFIXES = {"image": IMAGE_SUFFIXES | UNREAD_SUFFIXES, "video": VIDEO_SUFFIXES, "audio": AUDIO_SUFFIXES}
-_OTHERS = {"image": "not-a-picture", "video": "not-a-video", "audio": "not-audio"}
+Kind = Literal["image", "video", "audio", "document", "page"]
+"""Of files; "page" is images and documents, whose pages are images."""
+_SUFFIXES = {
+    "image": IMAGE_SUFFIXES | UNREAD_SUFFIXES,
+    "video": VIDEO_SUFFIXES,
+    "audio": AUDIO_SUFFIXES,
+    "document": DOCUMENT_SUFFIXES,
+    "page": IMAGE_SUFFIXES | UNREAD_SUFFIXES | DOCUMENT_SUFFIXES,
+}
+_OTHERS = {
+    "image": "not-a-picture",
+    "video": "not-a-video",
+    "audio": "not-audio",
+    "document": "not-a-document",
+    "page": "neither-picture-nor-document",
+}
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
@@ -26,7 +39,7 @@ def walk_images(
     kind: Kind = "image",
     fence: Fence | None = None,
 ) -> Iterator[tuple[str, InputError | None]]:
-    """Relative paths of images, of videos or of audio files, in order, with an error for each folder that cannot be opened, and for each entry of which
+    """Relative paths of images, or of another kind of files, in order, with an error for each folder that cannot be opened, and for each entry of which
     it cannot be told what it is.
 
     Files with the suffix of the kind are of it, whatever they hold; other files are if they begin like one. Hidden files and
@@ -87,7 +100,8 @@ def _is_of(kind: Kind, entry: Entry, path: str) -> bool | InputError:
     if suffix in _SUFFIXES[kind]:
         return True
     try:
-        return kind_of(entry.path) == kind
+        found = kind_of(entry.path)
+        return found in ("image", "document") if kind == "page" else found == kind
     except InputError as error:
         cause = error.__cause__
         # What is gone is nothing: a link that leads nowhere, or a file that went during the walk.

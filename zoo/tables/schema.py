@@ -17,6 +17,7 @@ _PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "
 _MODALITIES = {
     "text": ("text", "texts", "txt", "caption", "captions", "sentence", "sentences", "passages"),
     "image": ("image", "images", "img", "picture", "pictures", "photo", *_PICTURE_ENDINGS),
+    "document": ("pdf", "pdfs"),
     "video": (
         "video",
         "videos",

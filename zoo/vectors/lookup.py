@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from zoo.errors import OutsideError, TableError
+from zoo.inputs.excerpts import DocumentPage, Excerpt
 from zoo.inputs.region_json import regions_from_json
 from zoo.inputs.regions import Region
 from zoo.strangers.made import ADOPT, made_here
@@ -14,6 +15,7 @@ from zoo.tables.fences import Fence
 from zoo.tables.files import KINDS, suffix_of
 from zoo.tables.values import is_file
 
+_MOMENT = 1e-3  # seconds: of a frame, the one that begins then
 _ROW = re.compile(r"[0-9]{1,15}")
 
 
@@ -118,6 +120,27 @@ class Inputs:
 
         column = self.source.get("regions")
         return () if column is None else regions_from_json(attributes.get(column), find)
+
+    def part(self, value: Path | bytes, attributes: Mapping[str, Any]) -> Any:
+        """What of an input a row of the shards is of, by its attributes: a page, a segment or a frame; the input itself where it is
+        of the whole.
+
+        Raises:
+            InputError: a frame cannot be read.
+        """
+        said = self.source.get("parts")
+        said = said if isinstance(said, Mapping) else {}
+        place = [attributes.get(str(name)) for name in said.get("columns") or ()]
+        if not place or not all(isinstance(one, int | float) and one >= 0 for one in place):
+            return value
+        if said.get("per") == "page":
+            return DocumentPage(value, int(place[0]))
+        start, end = (*place, *place)[:2]
+        if said.get("per") == "frame":
+            from zoo.inputs.video import load_video
+
+            return load_video(value, frames=1, start=start, seconds=_MOMENT).frames[0]
+        return Excerpt(value, start, end - start) if end > start else value
 
     def is_row(self, reference: str) -> bool:
         """Whether a reference is of a row, as rows are named that name no file, of a table that is there."""

@@ -90,6 +90,11 @@ class Vectors:
         """The file or bytes of one; None where its table is gone. Of texts: see `texts`; raises OutsideError."""
         return self.inputs.find(self.rows.column("reference")[position].as_py())
 
+    def shown(self, position: int) -> Any:
+        """What of that file was embedded: itself, or its page, segment or frame; raises as `Inputs.part`."""
+        found = self.input(position)
+        return None if found is None else self.inputs.part(found, self.rows.slice(position, 1).to_pylist()[0])
+
     def regions(self, position: int) -> tuple[Region, ...]:
         """What of its image one is of; () where it is of the whole; raises as `Inputs.regions`."""
         name = self.manifest["source"].get("regions")

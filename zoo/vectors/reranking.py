@@ -96,7 +96,7 @@ def document_of(match: Match, inputs: Inputs) -> Item:
             raise MissingFileError(
                 f"the {kind} embedded for {match.reference} is not there any more", what=match.reference
             )
-        values[kind_of(value) if kind == "media" else kind] = value
+        values[kind_of(value) if kind == "media" else kind] = inputs.part(value, match.attributes)
     there = {kind: value for kind, value in values.items() if value is not None}
     if not there:
         raise MissingFileError(f"what was embedded for {match.reference} is not there any more", what=match.reference)
