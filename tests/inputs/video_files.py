@@ -283,6 +283,7 @@ _H265 = {
     "low-delay": {"x265_params": "log-level=0:pools=none:bframes=0"},
     "b-frames": {"x265_params": "log-level=0:pools=none:bframes=4:open-gop=0"},
     "open-groups": {"x265_params": "log-level=0:pools=none:bframes=4:open-gop=1:keyint=12:min-keyint=12"},
+    "layers-of-time": {"x265_params": "log-level=0:pools=none:bframes=3:temporal-layers=3"},
     "all-intra": {"gop": 1},
     "10-bit": {"pixels": "yuv420p10le"},
     "444": {"pixels": "yuv444p"},

@@ -46,6 +46,9 @@ _KEYED = frozenset(
     }
     | {"huffyuv", "ffvhuff", "utvideo", "magicyuv", "dvvideo", "jpeg2000"}
 )
+# Decoders where a frame that no other one needs says so, and is left out at no one's cost.
+_DISPOSABLE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
+_UNKNOWN = -1
 _REORDERS = frozenset({"h264", "hevc", "vc1"})
 
 
@@ -53,21 +56,24 @@ class Packets:
     """Of each packet, in order: times in the track's unit, place in the file, what is told of its frame; and the packets themselves.
 
     Args:
-        form: FFmpeg's name of the container. codec: its name of the decoder.
+        form: FFmpeg's name of the container. codec: its name of the decoder. extradata: the codec's own head.
 
     Attributes:
         kept: the packets, None where they are too many bytes. last: how long the last frame is shown, in the track's unit, 0
             where that is not told.
     """
 
-    def __init__(self, form: str, codec: str) -> None:
-        self.form, self.codec = form, codec
+    def __init__(self, form: str, codec: str, extradata: bytes) -> None:
+        self.form, self.codec, self.extradata = form, codec, extradata
         self._pts, self._dts, self._pos = array("q"), array("q"), array("q")
         self._keys, self._shown = bytearray(), bytearray()
         self._kinds = bytearray()  # of frames of MPEG-1 and 2: I, P, B; 0 where that is not told
         self.kept: list[Packet] | None = []
         self.last = 0
         self._bytes, self._latest, self._packed = 0, NO_TIME, False
+        self._layers: set[int] = set()  # of time, in H.265
+        # H.265 in MP4 and Matroska: before each unit its length; elsewhere a mark.
+        self._lengths = (extradata[21] & 3) + 1 if len(extradata) > 22 and extradata[0] == 1 else 0
         self._tells_kinds, self._hides = codec in ("mpeg1video", "mpeg2video"), codec == "vp8"
 
     def add(self, packet: "Packet") -> None:
@@ -76,6 +82,8 @@ class Packets:
             self._packed = _is_packed(bytes(memoryview(packet)[:4096]))
         if self._tells_kinds:
             self._kinds.append(_kind_of_picture(bytes(memoryview(packet)[:512])))
+        if self.codec == "hevc" and len(self._layers) < 2:
+            self._layers.add(_layer(bytes(memoryview(packet)[:4096]), self._lengths))
         # VP8 has frames that only others are made of: its fifth bit says whether it is shown.
         shown = not packet.is_discard and not (self._hides and not memoryview(packet)[0] & 0x10)
         pts, dts, pos = packet.pts, packet.dts, packet.pos
@@ -120,16 +128,23 @@ class Packets:
         """The numbers of those with which decoding can begin, the first one aside."""
         return np.flatnonzero(self.keys) if self.codec in _KEYED else np.zeros(0, np.int64)
 
-    def places(self, extradata: bytes) -> np.ndarray | None:
+    @property
+    def disposable(self) -> bool:
+        """Whether the decoder may leave out frames that no other one needs.
+
+        H.265 says so of frames that none of the same layer of time needs, which is all only where there is one layer.
+        """
+        return self.codec in _DISPOSABLE or (
+            self.codec == "hevc" and len(self._layers - {_UNKNOWN}) == len(self._layers) == 1
+        )
+
+    def places(self) -> np.ndarray | None:
         """Of each packet a number that rises as their frames are shown; None where packets do not tell the order.
 
         It is the time; with MPEG-1 and 2, where FFmpeg guesses times, it follows from the kinds of frames.
-
-        Args:
-            extradata: the codec's own head.
         """
         made_up = self.form == "mpegvideo" or (self.form == "avi" and self.codec in _REORDERS)
-        if not any(self._shown) or self._packed or _is_packed(extradata):
+        if not any(self._shown) or self._packed or _is_packed(self.extradata):
             return None
         if self._kinds and 0 not in self._kinds:
             return self._by_kind()
@@ -195,3 +210,24 @@ def _is_packed(start: bytes) -> bool:
     """Whether two frames are in one packet, as in DivX's AVI: its name then ends so ("DivX503b1393p")."""
     at = start.find(b"DivX")
     return at >= 0 and start[at : at + 24].partition(b"\0")[0].endswith(b"p")
+
+
+def _layer(start: bytes, lengths: int) -> int:
+    """The layer of time of a packet of H.265, `_UNKNOWN` where its first image does not stand in these bytes.
+
+    Args:
+        lengths: bytes of the length before each unit, 0 where a mark stands there.
+    """
+    at = 0
+    while at < len(start):
+        if lengths:
+            size, at = int.from_bytes(start[at : at + lengths], "big"), at + lengths
+        else:
+            mark = start.find(b"\0\0\x01", at)
+            size, at = 0, (mark + 3 if mark >= 0 else len(start))
+        if at + 2 > len(start):
+            break
+        if start[at] >> 1 & 0x3F < 32:  # of an image
+            return (start[at + 1] & 7) - 1
+        at += size
+    return _UNKNOWN

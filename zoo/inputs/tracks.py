@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 
 _FAR = 16 * 2**20  # bytes that are skipped by seeking, not by demuxing
 _BUFFER = 2**17
-# Decoders where a frame that no other one needs says so, and is left out at no one's cost.
-_DISPOSABLE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
-
 Choose = Callable[["Shown"], np.ndarray]
 
 
@@ -156,7 +153,10 @@ class VideoFile:
         return container, stream
 
     def _scanned(self) -> Packets:
-        packets, count = Packets(self.form, self.context.name), -1  # the last one stands for the end
+        packets, count = (
+            Packets(self.form, self.context.name, self.context.extradata or b""),
+            -1,
+        )  # the last one stands for the end
         for packet in self.container.demux(self.stream):
             count += 1
             if not packet.size:  # a frame that was dropped, and shows the one before
@@ -178,7 +178,7 @@ class VideoFile:
 
     def _order(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The packets of the frames that are shown, in that order, and the places of all packets; None where they do not tell."""
-        places = self.packets.places(self.context.extradata or b"")
+        places = self.packets.places()
         order = self.packets.order(places) if places is not None else None
         if places is None or order is None or self.packets.keys[order[0]]:
             return None if places is None or order is None else (order, places)
@@ -279,7 +279,7 @@ class VideoFile:
         context = self.context
         context.flush_buffers()
         context.skip_frame = "DEFAULT"
-        skips = wanted is not None and context.name in _DISPOSABLE
+        skips = wanted is not None and self.packets.disposable
         given = False
         for number, packet in self._from(first):
             if number >= end:
