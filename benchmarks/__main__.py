@@ -20,7 +20,7 @@ LONG = (
     "region_training",
     "region_model",
 )
-LONG += ("region_points", "mini_choices", "near_copies", "videos")
+LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents")
 
 
 def main() -> int:

@@ -204,6 +204,7 @@ def _asked(
             text=text,
             most_pixels=most_pixels,
             most_text=MAX_TEXT // 4,
+            room=_room,
         )
         with closing(pieces):
             try:
@@ -220,6 +221,13 @@ def _asked(
     return total, found, error
 
 
+def _room(facts: dict[str, Any], size: int) -> memoryview | None:
+    """Memory for the pixels of a page that is not cleared first; what is no page has a place of its own."""
+    import numpy as np
+
+    return memoryview(np.empty(size, np.uint8)) if "height" in facts and size else None
+
+
 def _total(facts: dict[str, Any]) -> int:
     total = facts.get("total")
     if not isinstance(total, int) or not 0 < total <= MAX_COUNT:
@@ -227,7 +235,7 @@ def _total(facts: dict[str, Any]) -> int:
     return total
 
 
-def _page(number: int, facts: dict[str, Any], content: bytearray, words: bytes | bytearray) -> Page:
+def _page(number: int, facts: dict[str, Any], content: Any, words: Any) -> Page:
     """A piece as a page; the process, which a crafted document may have taken over, is believed nothing."""
     import numpy as np
 
@@ -235,7 +243,9 @@ def _page(number: int, facts: dict[str, Any], content: bytearray, words: bytes |
     whole = all(isinstance(side, int) and 0 < side <= MAX_PIXELS for side in (height, width))
     if not whole or len(content) != height * width * 3:
         raise ConfinedError("gave a page of another size than it says", "lied")
-    return Page(number, np.frombuffer(content, np.uint8).reshape(height, width, 3), words.decode("utf-8", "replace"))
+    return Page(
+        number, np.frombuffer(content, np.uint8).reshape(height, width, 3), bytes(words).decode("utf-8", "replace")
+    )
 
 
 def _named(problem: ConfinedError, name: str, numbers: Sequence[int], done: int) -> InputError:
