@@ -135,6 +135,7 @@ def _video(file: int, form: str, limits: Bounds, name: str) -> Iterator[VideoFil
         whole = True
     finally:
         if whole and len(video.packets) > _LONG:
+            video.rest()
             _known.append((key, video))
         else:
             video.close()

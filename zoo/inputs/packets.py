@@ -100,6 +100,11 @@ class Packets:
             if self._bytes > _KEPT:
                 self.kept = None
 
+    def let_go(self, most: int) -> None:
+        """Keeps packets of so many bytes at most, and else none; they can be demuxed again."""
+        if self._bytes > most:
+            self.kept = None
+
     def __len__(self) -> int:
         return len(self._keys)
 

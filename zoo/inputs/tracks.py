@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _FAR = 16 * 2**20  # bytes that are skipped by seeking, not by demuxing
+_SOUGHT = frozenset({"mov", "matroska", "mpegts", "mpeg"})
+_RESTING = 32 * 2**20  # bytes of packets that are kept between two requests
 _BUFFER = 2**17
 Choose = Callable[["Shown"], np.ndarray]
 
@@ -96,6 +98,11 @@ class VideoFile:
         self._count: tuple[np.ndarray, np.ndarray] | None = None
         self._demuxed: Iterator[tuple[int, Packet]] = iter(())
         self._at, self._sought = len(self.packets), False
+
+    def rest(self) -> None:
+        """Keeps little, until more of it is asked for; packets only where they could not be sought."""
+        if self.form in _SOUGHT:
+            self.packets.let_go(_RESTING)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -234,12 +241,11 @@ class VideoFile:
 
     def _seek(self, first: int) -> None:
         """Demuxes anew, from a packet or one before it."""
-        by_time, by_place = self.form in ("mov", "matroska"), self.form in ("mpegts", "mpeg")
-        if first and (by_time or by_place):
+        if first and self.form in _SOUGHT:
             times = self.packets.dts if self.form == "mov" else self.packets.pts
             numbers = {self._place(number): number for number in range(max(0, first - 1000), first + 1)}
             with suppress(av.error.FFmpegError):
-                if by_time:
+                if self.form in ("mov", "matroska"):
                     self.container.seek(int(times[first]), stream=self.stream)
                 else:
                     self.container.seek(int(self.packets.pos[first]), unsupported_byte_offset=True)
