@@ -20,7 +20,7 @@ LONG = (
     "region_training",
     "region_model",
 )
-LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents")
+LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio")
 
 
 def main() -> int:

@@ -123,7 +123,7 @@ class ClapAudio(AudioEncoder):
         """`(1 or 4, frames, bands)`, and whether the clip is longer than one."""
         f, fused = self.features, self.features.truncation == "fusion"
         bank = mel.filters(
-            mel.exact(clip[:1]), 1 + f.fft_window_size // 2, f.feature_size, f.frequency_min, f.frequency_max, f.sampling_rate,
+            clip[:1].float(), 1 + f.fft_window_size // 2, f.feature_size, f.frequency_min, f.frequency_max, f.sampling_rate,
             *((None, "htk") if fused else ("slaney", "slaney")),
         )  # fmt: skip
         short = len(clip) <= f.length

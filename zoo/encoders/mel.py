@@ -69,7 +69,8 @@ def decibels(frames: Tensor, bank: Tensor) -> Tensor:
 
 
 def _power(frames: Tensor, size: int | None = None) -> Tensor:
-    spectrum = torch.fft.rfft(frames, n=size)
+    """Of frames in float64, in float32: what is added up in a transform wants the digits, and its squares do not."""
+    spectrum = torch.fft.rfft(frames, n=size).to(torch.complex64)
     return spectrum.real.square() + spectrum.imag.square()
 
 

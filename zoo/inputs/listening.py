@@ -242,17 +242,31 @@ def _av_blocks(frames: Iterator[Any], at: int, rate: int, segment: Segment, name
     begin = segment.first_second * rate
     for silence in range(begin, at, _BLOCK):
         yield np.zeros(min(at - silence, _BLOCK), np.float32)
-    for frame in frames:
-        if frame.sample_rate != rate:
-            raise CorruptAudioError(
-                f"{name} changes its rate from {rate} to {frame.sample_rate} Hz at {at / rate:.1f} s; convert it to FLAC",
-                what=name,
-            )
-        samples = _channels_first(frame, name)
+    for samples in _joined(frames, rate, at, name):
         skipped = min(max(begin - at, 0), samples.shape[1])
         if skipped < samples.shape[1]:
             yield _mono(samples[:, skipped:], 0, at, rate, name)
         at += samples.shape[1]
+
+
+def _joined(frames: Iterator[Any], rate: int, at: int, name: str) -> Iterator[np.ndarray]:
+    """Frames `(channels, n)` one after the other in blocks of some length: an AAC frame is 20 ms, and each step has its price."""
+    held: list[np.ndarray] = []
+    count = 0
+    for frame in frames:
+        if frame.sample_rate != rate:
+            raise CorruptAudioError(
+                f"{name} changes its rate from {rate} to {frame.sample_rate} Hz at {(at + count) / rate:.1f} s; convert it to FLAC",
+                what=name,
+            )
+        samples = _channels_first(frame, name)
+        if held and (len(samples) != len(held[0]) or count >= _BLOCK):
+            yield np.concatenate(held, 1)
+            at, held, count = at + count, [], 0
+        held.append(samples)
+        count += samples.shape[1]
+    if held:
+        yield np.concatenate(held, 1)
 
 
 def _channels_first(frame: Any, name: str) -> np.ndarray:

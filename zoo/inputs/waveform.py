@@ -112,7 +112,7 @@ def check_samples(samples: "np.ndarray", name: str) -> "np.ndarray":
     """The samples float32 `(n,)`; raises InvalidAudioError for NaN, infinity, and floats that are far out of -1..1."""
     import numpy as np
 
-    loudest = float(np.abs(samples).max(initial=0.0))
+    loudest = float(max(samples.max(initial=0.0), -samples.min(initial=0.0)))  # NaN where one is
     if not np.isfinite(loudest):
         place = int(np.flatnonzero(~np.isfinite(samples))[0])
         raise InvalidAudioError(
