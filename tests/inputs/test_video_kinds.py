@@ -26,6 +26,7 @@ QUICK = (
     "mov rpza",
     "webm libvpx piped",
     "avi libx264 b-frames",
+    "avi mpeg4 packed",
     "matroska h264 of negative start",
     "svcd mpeg2video b-frames",
     "mpeg2video mpeg2video",

@@ -256,6 +256,31 @@ def _later(muxing: dict[str, str]) -> Made:
     return made._replace(seconds=[(number + 2) / 25 for number in made.shown])
 
 
+def _packed() -> Made:
+    """DivX's AVI: a frame and the B-frame before it in one packet, and then a packet that says "nothing new"."""
+    import av
+
+    target, made = io.BytesIO(), _whole("mpeg4", "avi", bframes=1)
+    with av.open(io.BytesIO(made.data)) as source, av.open(target, "w", format="avi") as container:
+        stream = source.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        parts = [bytes(packet) for packet in source.demux(stream) if packet.size]
+        is_b = [part[part.index(b"\0\0\x01\xb6") + 4] >> 6 == 2 for part in parts]
+        packets: list[bytes] = []
+        for part, late in zip(parts, is_b, strict=True):
+            packets.append(b"\0\0\x01\xb6\x50\0\x7f" if late else part)
+            if late:
+                packets[-2] += part
+        head, mark, frame = packets[0].partition(b"\0\0\x01\xb6")
+        packets[0] = head + b"\0\0\x01\xb2DivX503b1393p\0" + mark + frame
+        for number, content in enumerate(packets):
+            packet = av.Packet(content)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = stream.time_base, copy
+            container.mux(packet)
+    return made._replace(data=target.getvalue())
+
+
 def _turned(matrix: tuple[int, int, int, int], turns: int) -> Made:
     made = _whole("libx264", "mp4", bframes=2)
     return made._replace(data=turned(made.data, matrix), turns=turns)
@@ -345,6 +370,7 @@ def _kinds() -> dict[str, Callable[[], Made]]:
         add(f"{form} {codec}", _whole, codec, form)
         if codec in _B_FRAMES:
             add(f"{form} {codec} b-frames", _whole, codec, form, bframes=2)
+    add("avi mpeg4 packed", _packed)
     add("3gp h263", _whole, "h263", "3gp", size=(176, 144))
     for count in (1, 2, 3, 7, 31):
         for form, codec in (
