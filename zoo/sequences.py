@@ -199,7 +199,7 @@ class VideoLimits(_Facts):
     Attributes:
         frames: a video is cut to this many, evenly spread; with `fps` at most so many.
         fps: frames a second that are taken; 0 spreads `frames` evenly.
-        sampling: "uniform" takes them of all frames; "keyframes" of those that a file's decoder needs no other one for, evenly
+        sampling: "uniform" takes them of all frames, evenly spread; "steps" every 1 / `fps` seconds from the first on; "keyframes" of those that a file's decoder needs no other one for, evenly
             spread where there are more than `frames`, so that much less of a file is decoded.
         pixels: fewest and most pixels of one frame; () for those of an image.
         total_pixels: most of a whole video, two frames that make one patch counted once; 0 for as many as there are.
@@ -219,7 +219,7 @@ class VideoLimits(_Facts):
     total_pixels: int = 0
     pre_resize: tuple[int, ...] = ()
     twice: bool = False
-    sampling: Literal["uniform", "keyframes"] = "uniform"
+    sampling: Literal["uniform", "steps", "keyframes"] = "uniform"
 
     _named: ClassVar[str] = "the limits of videos"
 
@@ -235,6 +235,8 @@ class VideoLimits(_Facts):
             )
         if self.fps and self.sampling == "keyframes":
             raise ValueError(f"key frames have no rate, so that fps is 0 with them, not {self.fps}")
+        if not self.fps and self.sampling == "steps":
+            raise ValueError("frames at steps are so many a second, and fps says 0")
 
 
 @dataclass(frozen=True)

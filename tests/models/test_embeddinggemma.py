@@ -264,7 +264,7 @@ def test_dims_are_cut_and_made_unit_length_again(ours):
     assert torch.allclose(cut, F.normalize(whole[:, :8], dim=-1), atol=1e-6)
     spec = zoo.get_spec("embeddinggemma-2")
     assert (spec.dims, spec.pooling, spec.max_tokens) == ((768, 512, 256, 128), "mean", 8192)
-    assert spec.media["video"] == VideoLimits(frames=56, fps=1.0)
+    assert spec.media["video"] == VideoLimits(frames=56, fps=1.0, sampling="steps")
     assert spec.media["audio"] == AudioLimits(seconds=30.0)
 
 
@@ -344,7 +344,7 @@ def test_settings_that_are_followed(published, ours, tmp_path):
         "processor_config.json",
         video_processor=settings | {"max_frames": 7, "fps": 2},
     )
-    assert zoo.load_model(frames, device="cpu").spec.media["video"] == VideoLimits(frames=7, fps=2.0)
+    assert zoo.load_model(frames, device="cpu").spec.media["video"] == VideoLimits(frames=7, fps=2.0, sampling="steps")
 
 
 def test_like_the_registered_model(published, tmp_path):
@@ -357,7 +357,27 @@ def test_like_the_registered_model(published, tmp_path):
         zoo.load_model(published[0], device="cpu", like="gme-qwen2vl-2b")
 
 
-# -------------------------------------------------------------------------------------------------------------- audio
+# ------------------------------------------------------------------------------------------------------ video, audio
+
+
+def test_frames_are_those_that_the_librarys_processor_takes():
+    from transformers.video_utils import VideoMetadata
+
+    from zoo.inputs.sampling import Choice, stepped_indices
+
+    processor = tiny_processor().video_processor
+    for total in (1, 2, 24, 25, 61, 300, 1799, 5000):
+        for rate in (1.0, 12.5, 24_000 / 1001, 30.0):
+            for fps, most in ((1.0, 56), (1.0, 6), (0.5, 32)):
+                metadata = VideoMetadata(total_num_frames=total, fps=rate, duration=total / rate)
+                theirs = processor.sample_frames(metadata, fps=fps, max_frames=most, overflow_strategy="uniform")
+                assert stepped_indices(total, most, fps, rate).tolist() == theirs.tolist(), (total, rate, fps, most)
+    assert stepped_indices(2, 8, 4.0, 1.0).tolist() == [0, 1]  # none twice
+    unknown = Choice(6, 1.0, "steps").indices(np.full(9, np.nan), np.ones(9, bool), 0.0, "frames")
+    assert unknown.tolist() == [0, 1, 3, 4, 6, 8]  # without times, evenly spread
+    for wrong in (Choice, VideoLimits):
+        with pytest.raises(ValueError, match="fps"):
+            wrong(sampling="steps")
 
 
 def test_audio_is_cut_at_the_limit_with_a_warning():

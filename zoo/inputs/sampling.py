@@ -9,7 +9,7 @@ from zoo.errors import NoFramesError, UnsupportedInputError
 if TYPE_CHECKING:
     import numpy as np
 
-Sampling = Literal["uniform", "keyframes"]
+Sampling = Literal["uniform", "steps", "keyframes"]
 SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
 _CLOSE = 1e-6  # seconds: times that are the same but for the rounding of a float
 
@@ -20,11 +20,12 @@ class Choice:
 
     Attributes:
         frames: how many, evenly spread; with `fps` at most so many. fps: frames a second, 0 for evenly spread.
-        sampling: "uniform" takes of all frames, "keyframes" of those that a decoder needs no other one for.
+        sampling: "uniform" takes of all frames, "steps" those at every 1 / `fps` seconds from the first on, "keyframes" of those
+            that a decoder needs no other one for.
         start, seconds: the segment of the video that they are of; 0 seconds is to its end.
 
     Raises:
-        ValueError: numbers that make no sense, or a rate of key frames.
+        ValueError: numbers that make no sense, a rate of key frames, or steps without one.
     """
 
     frames: int = 8
@@ -47,6 +48,8 @@ class Choice:
             raise ValueError(f"sampling is one of {', '.join(SAMPLINGS)}, not {self.sampling!r}")
         if self.fps and self.sampling == "keyframes":
             raise ValueError(f"key frames stand where they stand, not {self.fps} a second; leave fps at 0")
+        if not self.fps and self.sampling == "steps":
+            raise ValueError("steps are so many a second: give fps")
 
     def indices(self, seconds: "np.ndarray", keys: "np.ndarray", rate: float, name: str) -> "np.ndarray":
         """The numbers of the frames, int64, rising, none twice.
@@ -66,6 +69,8 @@ class Choice:
         if self.sampling == "keyframes":
             # A segment between two key frames is told by its first frame.
             places = places[keys[places]] if keys[places].any() else places[:1]
+        if self.sampling == "steps" and rate:
+            return places[stepped_indices(len(places), self.frames, self.fps, rate)]
         return places[frame_indices(len(places), self.frames, self.fps, rate)]
 
     def _segment(self, seconds: "np.ndarray", rate: float, name: str) -> "np.ndarray":
@@ -104,3 +109,21 @@ def frame_indices(total: int, frames: int, fps: float = 0.0, rate: float = 0.0) 
         count = int(min(max(total / rate * fps, 4), frames - frames % 2, total)) // 2 * 2
         return np.linspace(0, total - 1, count or 1).round().astype(np.int64)
     return np.linspace(0, total - 1, min(frames, total)).astype(np.int64)
+
+
+def stepped_indices(total: int, frames: int, fps: float, rate: float) -> "np.ndarray":
+    """Which of a number of frames are taken at every 1 / `fps` seconds: int64, rising, none twice.
+
+    As EmbeddingGemma2VideoProcessor of transformers samples: `int(i * rate / fps)` for each of the `total / rate * fps` steps that are
+    whole, at least one; where these are more than `frames`, so many of them, `linspace` cut to whole numbers.
+
+    Args:
+        total: frames there are. frames: how many at most. fps, rate: frames a second, wanted and there, both over 0.
+    """
+    import numpy as np
+
+    steps = np.arange(max(1, int(total / rate * fps)))
+    found = np.minimum((steps * (rate / fps)).astype(np.int64), total - 1)
+    if len(found) > frames:
+        found = found[np.linspace(0, len(found) - 1, frames).astype(np.int64)]
+    return np.unique(found)  # a video of fewer frames a second than are wanted

@@ -86,7 +86,8 @@ def load_video(
             with the ranges of `load_pixels`, or a list of images of one size, each as `load_pixels` takes it.
         frames: how many are taken, evenly spread; with `fps` at most so many. A shorter video gives each frame once.
         fps: frames a second that are taken, see `frame_indices`. Sources without times are spread evenly instead.
-        sampling: "uniform" takes of all frames; "keyframes" of those alone that are decoded without any other one, which costs
+        sampling: "uniform" takes of all frames; "steps" those at every 1 / `fps` seconds (see `stepped_indices`); "keyframes" of
+            those alone that are decoded without any other one, which costs
             least and has no rate. Frames of animations, arrays and lists are all key frames.
         start, seconds: the segment of the video that frames are taken of: those that begin to be shown in it, or else the one
             that is shown meanwhile; 0 seconds is to the end. Sources without times have none.

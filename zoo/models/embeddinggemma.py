@@ -39,7 +39,7 @@ PROMPTS = {
     **dict.fromkeys(("document", "Document", "Retrieval-document"), DOCUMENT),
 }
 # A frame a second, as many as there is room for; 30 s of audio, what its feature extractor cuts at.
-MEDIA = {"video": VideoLimits(frames=56, fps=1.0), "audio": AudioLimits(seconds=30.0)}
+MEDIA = {"video": VideoLimits(frames=56, fps=1.0, sampling="steps"), "audio": AudioLimits(seconds=30.0)}
 FACTS: Facts = {
     "modalities": {"text", "image", "video", "audio"},
     "license": "apache-2.0",
@@ -168,7 +168,7 @@ TINY: Facts = {
     "dims": (24, 16, 8),
     "params": 158_748,
     "max_tokens": 1024,
-    "media": {"video": VideoLimits(frames=6, fps=1.0), "audio": AudioLimits(seconds=4.0)},
+    "media": {"video": VideoLimits(frames=6, fps=1.0, sampling="steps"), "audio": AudioLimits(seconds=4.0)},
 }
 
 

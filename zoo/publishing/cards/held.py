@@ -93,8 +93,8 @@ HELD: dict[str, Held] = {
     ),
     "embeddinggemma-2*": Held(
         "transformers 5.23's EmbeddingGemma2Processor and sentence-transformers 6.2, and mteb 2.26's google_embeddinggemma.py",
-        "transformers 5.23's processor; equal for images, lists of frames and waveforms at its rate. Of video files other frames are "
-        "taken, as many a second; audio at other rates is resampled by soxr",
+        "transformers 5.23's processor; equal for images, for the frames that it takes of a video, and for waveforms at its rate; audio at "
+        "other rates is resampled by soxr",
         "transformers 5.23's EmbeddingGemma2Model, with all of its towers and without some",
         "sentence-transformers cuts the end of the text and keeps the tokenizer's own end, as is done here",
     ),

@@ -30,7 +30,7 @@ class _EmbeddingGemma2(Backbone):
             raise ValueError(f"its video_processor takes {part.fps} frames a second and {part.max_frames} at most")
         return {
             "image": ImageLimits(),
-            "video": VideoLimits(frames=int(part.max_frames), fps=float(part.fps)),
+            "video": VideoLimits(frames=int(part.max_frames), fps=float(part.fps), sampling="steps"),
             "audio": AudioLimits(seconds=_SECONDS),
         }
 
