@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
@@ -65,9 +66,9 @@ def shares(model: "Embedder", vector: "Tensor", words: list[str], temperature: f
     return {"title": f"Looks most like: {rows[0]['label']}", "rows": rows, "note": note}
 
 
-def nearest_words(model: "Embedder", vector: "Tensor") -> dict[str, Any]:
-    """The words of the zoo's list that are nearest to the vector, for `score_bars`; no rows where a page has no time for any."""
-    words, vectors = encoded_words(model)
+def nearest_words(model: "Embedder", vector: "Tensor", of: Sequence[str] = ("image",)) -> dict[str, Any]:
+    """The words of the zoo's list that are nearest to the vector of an item of these modalities, for `score_bars`; no rows where a page has no time for any."""
+    words, vectors = encoded_words(model, of)
     if vectors is None:
         return {"title": "Type labels to choose from", "note": "This model is too large to try hundreds of words here."}
     scores = model.similarity(vectors, vector[None])[:, 0]

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import gradio as gr
 
+from zoo.embedder.aiming import facing
 from zoo.errors import InputError, ZooError
 from zoo.inputs.image import load_pixels
 from zoo.inputs.regions import Box, Mask, Point, Region, checked_regions, mask_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from zoo import Embedder
 
 MOST_MARKS = 100
+_PLACE = ("image", "regions")  # what a text is compared with here
 _NUMBERS = {"point": range(2, 3), "box": range(4, 5), "stroke": range(2, 20_001, 2)}  # how many a mark may have
 _WORK, _GPU = (
     1e11,
@@ -229,7 +231,9 @@ class Pointing:
     def _names(self, model: "Embedder", vector: "Tensor", words: list[str]) -> Scores:
         if "text" not in model.spec.modalities:
             return WORDLESS
-        return shares(model, vector, words, TEMPERATURE) if words else nearest_words(model, vector)
+        if words:
+            return shares(facing(model, [_PLACE]), vector, words, TEMPERATURE)
+        return nearest_words(model, vector, _PLACE)
 
     def _similar(self, model: "Embedder", gallery: Gallery, vector: "Tensor", path: Path, count: int) -> Results:
         """The best place of each gallery image, best first, drawn on it; the image that is pointed at is left out."""

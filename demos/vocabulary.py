@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from zoo.embedder.aiming import facing
 from zoo.vectors import vocabulary
 
 from .gallery import Gallery
@@ -20,7 +21,7 @@ MARGIN = 1.0
 _FEWEST = 4  # images, below which "the rest" is nothing
 # Weights times words that a page may spend on them, a few seconds on a CPU; with fewer than _FEW words it offers none.
 _WORK, _FEW = 1e11, 50
-_ENCODED: "WeakKeyDictionary[Embedder, tuple[list[str], Tensor | None]]" = WeakKeyDictionary()
+_ENCODED: "WeakKeyDictionary[Embedder, dict[str | None, tuple[list[str], Tensor | None]]]" = WeakKeyDictionary()
 
 
 def queries_for(model: "Embedder", gallery: Gallery) -> list[str]:
@@ -51,14 +52,15 @@ def fitting(model: "Embedder", gallery: Gallery, words: Sequence[str]) -> list[s
     return [word for word, best in zip(words, scores.tolist(), strict=True) if best >= known.nothing]
 
 
-def encoded_words(model: "Embedder") -> "tuple[list[str], Tensor | None]":
-    """The words, or as many of them as the model's size allows, with their vectors; encoded once."""
-    if model not in _ENCODED:
+def encoded_words(model: "Embedder", of: Sequence[str] = ("image",)) -> "tuple[list[str], Tensor | None]":
+    """The words, or as many of them as the model's size allows, with their vectors for items of these modalities; encoded once."""
+    aimed, kept = facing(model, [of]), _ENCODED.setdefault(model, {})
+    if aimed.against not in kept:
         words = vocabulary()
         count = min(len(words), int(_WORK / max(1, model.spec.params)))
         words = words[:: -(-len(words) // count)] if count >= min(_FEW, len(words)) else []
-        _ENCODED[model] = words, model.encode_query(words, progress=False) if words else None
-    return _ENCODED[model]
+        kept[aimed.against] = words, aimed.encode_query(words, progress=False) if words else None
+    return kept[aimed.against]
 
 
 def _distinct(found: Sequence[tuple[float, str, int]]) -> list[str]:

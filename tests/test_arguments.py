@@ -131,6 +131,7 @@ FACTS: dict[str, list[Any]] = {
     "hub_id": [5, None],
     "demo": [5, None, "no module"],
     "revision": [5, b"x"],
+    "base_revision": [5, b"x"],
     "base": [5, ["a"]],
     "paper": [5, ["a"]],
     "params": ["30M", 1.5, -1, None],

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zoo.arguments import checked, flag, iterable, many, number, one_of, optional, path, text, vectors, whole
 from zoo.arguments import dtype as dtype_of
+from zoo.embedder.aiming import facing
 from zoo.embedder.describing import described, elsewhere, names_of
 from zoo.embedder.fingerprints import fingerprint
 from zoo.embedder.fused import disjoint
@@ -400,17 +401,24 @@ class Embedder(nn.Module):
 
         Args:
             query: one input, or its vector `(dim,)`. documents: a list of inputs, or their vectors `(n, dim)`. With
-                late interaction vectors are `(tokens, dim)` and a list of these.
+                late interaction vectors are `(tokens, dim)` and a list of these. Where a text has a vector for each target, that for
+                the other side's items is taken, unless another was chosen (`against`).
         """
         late = self.spec.similarity == "maxsim"
-        vector = query if is_vectors(query, 2 if late else 1) else self.encode_query(query)
+        asked = is_vectors(query, 2 if late else 1)
         embedded = is_vectors(documents[0], 2) if late and len(documents) else is_vectors(documents, 2)
-        matrix = documents if embedded else self.encode_document(list(documents))
+        sides = [[] if asked else [query], [] if embedded else list(documents)]
+        by_query, by_document = (self._facing(side) for side in reversed(sides))
+        vector = query if asked else by_query.encode_query(query)
+        matrix = documents if embedded else by_document.encode_document(sides[1])
         if len(matrix) == 0:
             return []
         scores = self.similarity(vector, matrix)[0]
         best = scores.sort(descending=True, stable=True).indices[:k].tolist()
         return [Hit(i, float(scores[i])) for i in best]
+
+    def _facing(self, others: Iterable[Any]) -> "Embedder":
+        return facing(self, (as_item(other).modalities for other in others)) if self.spec.targets else self
 
     def prompt_text(self, prompt: str | None = None, prompt_name: str | None = None) -> str:
         """The text that `encode` puts before texts for these arguments; raises PromptError (see `zoo.prompts.text_of`)."""

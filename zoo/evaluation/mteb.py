@@ -27,6 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, SequentialSampler
 
 from zoo.embedder import Embedder
+from zoo.embedder.aiming import facing
 from zoo.errors import ArgumentError, EmptyItemError, InputError, UnsupportedModalityError
 from zoo.evaluation.mteb_media import stand_in, value_of
 from zoo.fusion import fingerprint, is_default
@@ -170,7 +171,8 @@ class ZooEncoder(AbsEncoder):
                     yield item
 
         progress = None if kwargs.get("show_progress_bar", True) else False
-        for index, vector, error in self.model.encode_stream(parts(), prompt=prompt, dim=self.dim, progress=progress):
+        model = facing(self.model, [_other_side(task_metadata, prompt_type)])
+        for index, vector, error in model.encode_stream(parts(), prompt=prompt, dim=self.dim, progress=progress):
             if vector is not None and late:
                 vectors[row_of[index]] = torch.cat([torch.atleast_2d(vectors[row_of[index]]), vector])
             elif vector is not None:
@@ -274,6 +276,12 @@ def _meta(model: Embedder, revision: str | None, dim: int | None, instruction: s
         training_datasets=None,
         modalities=[name for name in MODALITIES if name in spec.modalities],
     )
+
+
+def _other_side(task: "TaskMetadata", role: PromptType | None) -> list[str]:
+    """Modalities of what the vectors of a role are compared with; of a task without roles all of its own."""
+    others = {PromptType.query: PromptType.document, PromptType.document: PromptType.query}
+    return task.get_modalities(None if role is None else others[role])
 
 
 def _together(encoder: Any, names: set[str]) -> bool:

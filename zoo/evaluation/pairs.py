@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.embedder import Embedder
+from zoo.embedder.aiming import facing
 from zoo.embedder.streaming import Encoded
 from zoo.errors import ScoresMismatchError, TooFewPairsError
 from zoo.evaluation.metrics import (
@@ -303,9 +304,12 @@ def embed_sides(
     Raises:
         TooFewPairsError: there is no such row.
     """
+    read = [{item.modalities for item in side} if model.spec.targets else set() for side in items]
     sides = [
-        _embed(encode or model.encode_stream, some, own, role, prompt, on_bad)
-        for some, own, role, prompt in zip(items, contents, ("query", "document"), asked, strict=True)
+        _embed(encode or facing(model, others).encode_stream, some, own, role, prompt, on_bad)
+        for some, own, others, role, prompt in zip(
+            items, contents, reversed(read), ("query", "document"), asked, strict=True
+        )
         if len(some)
     ]
     kept = [row for row in range(len(items[0])) if all(side.vector_of[row] >= 0 for side in sides)]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
+from zoo.embedder.aiming import facing
 from zoo.evaluation.metrics import Interval, bootstrap, first_ranks, percentiles, resampled_means, same
 from zoo.evaluation.results import Result, today
 from zoo.inputs.item import Item
@@ -79,11 +80,14 @@ def evaluate_regions(
     for name in (SCENES, CELLS) if part is None else (part,):
         scenes = read_scenes(split, name)
         captions = sorted({caption for scene in scenes for caption in scene.captions})
-        texts = model.encode_query(captions)
+        texts, aimed = model.encode_query(captions), facing(model, [("image", "regions")])
+        named = texts if aimed is model else aimed.encode_query(captions)
         for way, rule in (ways_of(model) if ways is None else ways).items():
             reader = model if rule is None else model.with_region_rule(rule)
             vectors = region_vectors(reader, scenes, whole=way == WHOLE)
-            scores.append(score_regions(way, name, scenes, captions, model.similarity(vectors, texts)))
+            scores.append(
+                score_regions(way, name, scenes, captions, model.similarity(vectors, texts if way == WHOLE else named))
+            )
     return scores
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo.embedder import Embedder
+from zoo.embedder.aiming import facing
 from zoo.errors import NoResultError, UnsupportedModalityError
 from zoo.evaluation.metrics import interval
 from zoo.evaluation.results import Result
@@ -120,7 +121,7 @@ def evaluate_scar(
     texts = list(dict.fromkeys(caption for sample in samples for caption in sample.captions))
     places = {text: place for place, text in enumerate(texts)}
     vectors, lost = torch.zeros(len(texts), model.spec.dim), {}
-    for place, vector, why in _embedded(model, texts, "document", progress):
+    for place, vector, why in _embedded(facing(model, [_REGION.modalities]), texts, "document", progress):
         if vector is None:
             lost[texts[place]] = why
         else:
