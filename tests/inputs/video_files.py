@@ -371,6 +371,7 @@ def _kinds() -> dict[str, Callable[[], Made]]:
         if codec in _B_FRAMES:
             add(f"{form} {codec} b-frames", _whole, codec, form, bframes=2)
     add("avi mpeg4 packed", _packed)
+    add("avi libx264 open-groups", _whole, "libx264", "avi", bframes=3, x264_params="open-gop=1")
     add("3gp h263", _whole, "h263", "3gp", size=(176, 144))
     for count in (1, 2, 3, 7, 31):
         for form, codec in (

@@ -1,6 +1,7 @@
 """The packets of a video track, before any is decoded: which frames they say are shown, in which order, and when."""
 
 from array import array
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +50,7 @@ _KEYED = frozenset(
 # Decoders where a frame that no other one needs says so, and is left out at no one's cost.
 _DISPOSABLE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
 _UNKNOWN = -1
+_INSTANT = 5  # H.264's kind of unit of an image where decoding begins anew (IDR)
 _REORDERS = frozenset({"h264", "hevc", "vc1"})
 
 
@@ -72,8 +74,10 @@ class Packets:
         self.last = 0
         self._bytes, self._latest, self._packed = 0, NO_TIME, False
         self._layers: set[int] = set()  # of time, in H.265
-        # H.265 in MP4 and Matroska: before each unit its length; elsewhere a mark.
-        self._lengths = (extradata[21] & 3) + 1 if len(extradata) > 22 and extradata[0] == 1 else 0
+        self._closed = bytearray()  # of H.264: before which all frames are shown before it, and after which after it
+        # H.264 and H.265 in MP4 and Matroska: before each unit its length; elsewhere a mark.
+        at = {"h264": 4, "hevc": 21}.get(codec, 0)
+        self._lengths = (extradata[at] & 3) + 1 if at and len(extradata) > at and extradata[0] == 1 else 0
         self._tells_kinds, self._hides = codec in ("mpeg1video", "mpeg2video"), codec == "vp8"
 
     def add(self, packet: "Packet") -> None:
@@ -83,7 +87,11 @@ class Packets:
         if self._tells_kinds:
             self._kinds.append(_kind_of_picture(bytes(memoryview(packet)[:512])))
         if self.codec == "hevc" and len(self._layers) < 2:
-            self._layers.add(_layer(bytes(memoryview(packet)[:4096]), self._lengths))
+            image = next(_images(bytes(memoryview(packet)[:4096]), self._lengths, "hevc"), None)
+            self._layers.add(_UNKNOWN if image is None else (image[1] & 7) - 1)
+        if self.codec == "h264" and self.form == "avi":
+            image = next(_images(bytes(memoryview(packet)[:4096]), self._lengths, "h264"), None)
+            self._closed.append(image is not None and image[0] & 31 == _INSTANT)
         # VP8 has frames that only others are made of: its fifth bit says whether it is shown.
         shown = not packet.is_discard and not (self._hides and not memoryview(packet)[0] & 0x10)
         pts, dts, pos = packet.pts, packet.dts, packet.pos
@@ -99,6 +107,11 @@ class Packets:
             self.kept.append(packet)
             if self._bytes > _KEPT:
                 self.kept = None
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Where groups of frames begin that can be decoded and counted apart, where no times tell; None for none such."""
+        return np.flatnonzero(np.frombuffer(self._closed, bool)) if self._closed and self._closed[0] else None
 
     def let_go(self, most: int) -> None:
         """Keeps packets of so many bytes at most, and else none; they can be demuxed again."""
@@ -217,8 +230,8 @@ def _is_packed(start: bytes) -> bool:
     return at >= 0 and start[at : at + 24].partition(b"\0")[0].endswith(b"p")
 
 
-def _layer(start: bytes, lengths: int) -> int:
-    """The layer of time of a packet of H.265, `_UNKNOWN` where its first image does not stand in these bytes.
+def _images(start: bytes, lengths: int, codec: str) -> Iterator[bytes]:
+    """The heads, of two bytes, of what in a packet of H.264 or H.265 is of an image, as far as it stands in these bytes.
 
     Args:
         lengths: bytes of the length before each unit, 0 where a mark stands there.
@@ -230,9 +243,7 @@ def _layer(start: bytes, lengths: int) -> int:
         else:
             mark = start.find(b"\0\0\x01", at)
             size, at = 0, (mark + 3 if mark >= 0 else len(start))
-        if at + 2 > len(start):
-            break
-        if start[at] >> 1 & 0x3F < 32:  # of an image
-            return (start[at + 1] & 7) - 1
+        head = start[at : at + 2]
+        if len(head) == 2 and (head[0] >> 1 & 0x3F < 32 if codec == "hevc" else 1 <= head[0] & 31 <= 5):
+            yield head
         at += size
-    return _UNKNOWN

@@ -110,7 +110,10 @@ class VideoFile:
         self.file.close()
 
     def attempts(self, choose: Choose) -> Iterator[Taken]:
-        """What `choose` takes: by the packets, where they tell, and where that ends in an UntoldError by counting frames."""
+        """What `choose` takes, by less and less that is believed: where it ends in an UntoldError, the next one is tried.
+
+        First by the packets' times, then by groups of frames, and at last by decoding and counting all.
+        """
         with suppress(UntoldError):
             if self._told is None:
                 self._told = self._order() or ()
@@ -120,6 +123,13 @@ class VideoFile:
                 # Where a file was cut off, its last packet may be half a frame.
                 if self.form != "mov" and len(order) > 1:
                     yield self._by_packets(choose, order[order != len(self.packets) - 1], places)
+        with suppress(UntoldError):
+            groups = self.packets.groups
+            if groups is not None:
+                count = len(self.packets)
+                shown = self._shown(np.full(count, NO_TIME), np.arange(count))
+                self.size, indices = None, choose(shown)
+                yield Taken(shown, indices, map(self._rgb, self._grouped(groups, indices)))
         self.size = None
         self._count = self._count or self._counted()
         numbers, times = self._count
@@ -337,6 +347,23 @@ class VideoFile:
             if waiting:
                 raise UntoldError("a packet without a frame")
             place = stop
+
+    def _grouped(self, groups: np.ndarray, indices: np.ndarray) -> "Iterator[VideoFrame]":
+        """The frames of those places, of closed groups: each has as many frames as packets, in an order of its own."""
+        ends = [*groups[1:].tolist(), len(self.packets)]
+        for first, end in zip(groups.tolist(), ends, strict=True):
+            waiting = indices[(indices >= first) & (indices < end)].tolist()
+            if not waiting:
+                continue
+            place = first
+            for frame in self._decoded(first, end):
+                if frame.is_corrupt:
+                    raise UntoldError("a damaged frame")
+                if place in waiting:
+                    yield frame
+                place += 1
+            if place != end:
+                raise UntoldError("a group of fewer frames than packets")
 
     def _counted(self) -> tuple[np.ndarray, np.ndarray]:
         """All frames decoded: the packets that they come from, and their times."""

@@ -195,8 +195,8 @@ def _from_stream(source: Path | bytes, kind: str, choice: Choice, name: str) -> 
         pieces = _decoders().pieces(
             name,
             file,
-            most=3 * (3 * MAX_VIDEO_PIXELS + 16 * choice.frames),  # twice more from the beginning
-            count=3 * (choice.frames + 1),
+            most=4 * (3 * MAX_VIDEO_PIXELS + 16 * choice.frames),  # some times from the beginning
+            count=4 * (choice.frames + 1),
             seconds=_PATIENCE * seconds,
             cpu_seconds=seconds,
             form=found.form if found else "",
