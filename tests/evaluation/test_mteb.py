@@ -41,6 +41,8 @@ TELLING = {
 }
 # Of models that read videos and no images; others read them by the same way of `wrap`.
 TELLING_OF_VIDEOS = {"MockVideoClassification", "MockVideoPairClassification", "MockVideoRetrievalT2V"}
+# And of those that read audio alone.
+TELLING_OF_AUDIO = {"MockAudioClassification", "MockAudioClusteringTask", "MockAudioReranking"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -106,6 +108,7 @@ def test_the_telling_mock_tasks_are_green(name):
     wrapped = zoo.evaluation.mteb.wrap(zoo.build_model(name))
     reads = wrapped.model.spec.modalities
     telling = TELLING | TELLING_OF_VIDEOS if "video" in reads and "image" not in reads else TELLING
+    telling = TELLING_OF_AUDIO if reads == {"audio"} else telling
     tasks = [task for task in get_compatible_mock_tasks(wrapped) if task.metadata.name in telling]
     if wrapped.model.spec.similarity == "maxsim":
         tasks = [task for task in tasks if zoo.evaluation.mteb.RANKS.search(task.metadata.type)]
@@ -118,7 +121,7 @@ def test_the_telling_mock_tasks_are_green(name):
 
 def test_the_telling_tasks_exist_and_cover_text_and_image():
     grid = {task.metadata.name: set(task.metadata.modalities) for task in ALL_MOCK_TASK_TEST_GRID}
-    assert grid.keys() >= TELLING | TELLING_OF_VIDEOS
+    assert grid.keys() >= TELLING | TELLING_OF_VIDEOS | TELLING_OF_AUDIO
     assert {"text", "image"} == set.union(*(grid[name] for name in TELLING))
 
 

@@ -293,3 +293,13 @@ def test_heads_tell_containers():
     assert container_of(b"\0\0\0\x18ftypavif") is None
     assert container_of(b"\0\0\0\x18ftypM4A ") == "mov"
     assert container_of(b"#EXTM3U\nhttp://example.org/a.ts") is None
+
+
+def test_a_decoder_that_takes_too_long_costs_one_item(monkeypatch):
+    content = sndfile(tones(60, RATE), RATE, "FLAC")
+    monkeypatch.setattr(audio, "_SECONDS", 1e-4)
+    monkeypatch.setattr(audio, "_AUDIO_A_SECOND", 1e9)
+    with pytest.raises(AudioTooLongError, match=r"too much work: its decoder took more than .* s"):
+        load_audio(content, rate=RATE)
+    monkeypatch.undo()
+    assert load_audio(content, rate=RATE).seconds == 60
