@@ -194,6 +194,27 @@ def test_an_excerpt_stands_where_the_whole_does(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.list_models("*-test"))
+def test_every_model_embeds_the_parts_that_it_reads(name):
+    model = build_model(name).eval()
+    reads = model.spec.modalities
+    tracks: list[tuple] = []
+    if "image" in reads:
+        tracks.append((model.encode_track(PAGES, "page"), [DocumentPage(PAGES, n) for n in (1, 2, 3)]))
+        tracks.append((model.encode_track(VIDEO, "frame"), list(load_video(VIDEO, frames=99, fps=1).frames)))
+    if "video" in reads:
+        parts = [Excerpt(VIDEO, 0, 2), Excerpt(VIDEO, 1.3, 2)]
+        tracks.append((model.encode_track(VIDEO, "second", seconds=2), parts))
+    if "audio" in reads:
+        content = wav(np.sin(np.arange(24_000) ** 1.3 / 90).astype(np.float32), 8000)
+        tracks.append((model.encode_track(content, "second"), [Excerpt(content, start, 1) for start in (0, 1, 2)]))
+    assert tracks or reads == {"text"}
+    for track, parts in tracks:
+        for vector, expected in zip(track.vectors, model.encode(parts), strict=True):
+            torch.testing.assert_close(vector, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
 def test_a_long_video_takes_no_more_memory_than_a_short_one():
     peaks = []
     for count in (100, 600):
