@@ -5,6 +5,7 @@ them (trimmed without coding anew, piped, cut off at the front, turned).
 """
 
 import io
+import os
 import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -130,6 +131,7 @@ def encoded(
     """
     import av
 
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells of all that it does
     target = _Pipe() if piped else io.BytesIO()
     chosen = {**_FAST.get(codec, {}), **{name.replace("_", "-"): value for name, value in options.items()}}
     with av.open(target, "w", format=form, container_options=muxing or {}) as container:
