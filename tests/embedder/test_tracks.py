@@ -118,6 +118,25 @@ def test_seconds_of_audio_are_the_windows_of_it(hearing):
     assert (other.starts.tolist(), other.ends.tolist()) == ([0], [1])
 
 
+def test_parts_of_an_excerpt_have_the_times_of_the_whole(clip, hearing):
+    model = build_model("qwen3vl-test").eval()
+    track = model.encode_track(Excerpt(VIDEO, 1, 2), "second")
+    assert track.starts.tolist() == [1, 2]
+    torch.testing.assert_close(
+        track.vectors, model.encode([Excerpt(VIDEO, 1, 1), Excerpt(VIDEO, 2, 1)]), atol=1e-5, rtol=0
+    )
+    assert model.encode_track(Excerpt(VIDEO, 2.5, 99), "second").ends.tolist() == pytest.approx([3.3])
+    assert clip.encode_track(Excerpt(VIDEO, 1, 1), "frame", fps=10).starts.tolist() == pytest.approx(
+        [n / 10 for n in range(10, 20)]
+    )
+    content = wav(np.sin(np.arange(24_000) ** 1.3 / 90).astype(np.float32), 8000)
+    track = hearing.encode_track(Excerpt(content, 0.5, 2), "second")
+    assert track.starts.tolist() == [0.5, 1.5]
+    torch.testing.assert_close(track.vectors[1], hearing.encode(Excerpt(content, 1.5, 1)), atol=1e-5, rtol=0)
+    with pytest.raises(UnsupportedInputError, match="behind the end"):
+        model.encode_track(Excerpt(VIDEO, 4, 1), "second")
+
+
 def test_a_text_goes_with_every_part():
     model = build_model("qwen3vl-test").eval()
     item = Item(text="a green page", document=PAGES, instruction="Find it.")

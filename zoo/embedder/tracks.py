@@ -1,5 +1,6 @@
 """Tracks: a vector for every page of a document, every frame of a video, or every second of a video or of audio."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from zoo.inputs.document import page_count
 from zoo.inputs.excerpts import DocumentPage, Excerpt
 from zoo.inputs.frames import iter_frames
 from zoo.inputs.item import Item, as_item
-from zoo.inputs.spacing import WAYS, Per, Spacing, video_length
+from zoo.inputs.spacing import WAYS, Per, Spacing, audio_length, video_length
 from zoo.inputs.waveform import Waveform
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Track(NamedTuple):
 
     Attributes:
         vectors: `(n, dim)`; of a model of late interaction a list of `(tokens, dim)`.
-        starts, ends: `(n,)` float64, seconds from the beginning of the source; NaN for frames without times. None of pages.
+        starts, ends: `(n,)` float64, seconds from the beginning of the file, also of an excerpt of it; NaN for frames without times.
+            None of pages.
         pages: `(n,)` int64, their numbers, counted from 1; None of videos and audio.
     """
 
@@ -110,11 +112,21 @@ def _parts(model: "Embedder", item: Item, medium: str, per: Per, spacing: Spacin
     elif per == "frame":
         for frame in iter_frames(source, fps=spacing.fps):
             yield _Part(replace(rest, image=frame.pixels), frame.seconds, frame.end)
-    elif medium == "video":
-        for start, end in spacing.segments(video_length(source).seconds):
-            yield _Part(replace(rest, video=Excerpt(source, start, end - start)), start, end)
+    elif medium == "video" or isinstance(source, Excerpt):
+        for part in _segments(source, medium, spacing):
+            yield _Part(replace(rest, **{medium: part}), part.start, part.start + part.seconds)
     else:
         rate = next(tower.encoder.rate for tower in model.towers if "audio" in tower.encoder.reads)
         for sound in iter_audio(source, rate=rate, seconds=spacing.seconds, hop=spacing.hop):
             part = replace(rest, audio=Waveform(sound.samples, sound.rate))
             yield _Part(part, sound.start, sound.start + sound.seconds)
+
+
+def _segments(source: Any, medium: str, spacing: Spacing) -> Iterator[Excerpt]:
+    """The segments of a video or audio, or of an excerpt of it as far as that reaches; their times are those of the whole."""
+    whole, first, most = source.within(0.0, 0.0) if isinstance(source, Excerpt) else (source, 0.0, math.inf)
+    length = video_length(whole).seconds if medium == "video" else audio_length(whole)
+    if first >= length:
+        raise UnsupportedInputError(f"{source} begins behind the end, which is at {length:.3f} s", what=str(source))
+    for start, end in spacing.segments(min(length - first, most)):
+        yield Excerpt(whole, first + start, end - start)

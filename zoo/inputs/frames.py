@@ -29,8 +29,8 @@ from zoo.strangers.confined import Confined, ConfinedError
 if TYPE_CHECKING:
     import numpy as np
 
-# By the clock, of which a reader's pauses are part; and of the processor: two hours of 4K.
-_SECONDS, _CPU_SECONDS = 10 * 86_400.0, 4 * 3600.0
+# Waited for, by the clock, and of the processor: two hours of 4K.
+_SECONDS, _CPU_SECONDS = 12 * 3600.0, 4 * 3600.0
 _ANY = 2**60
 
 
