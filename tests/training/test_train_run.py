@@ -20,6 +20,7 @@ from zoo.training.trainer import finish, make_feed, planned
 from tests.training.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs
 from zoo import load_model
 from zoo.errors import MissingPackageError, TooManyBadItemsError
+from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
 
 CALM = {"progress": False, "trackers": (), "report": False}
@@ -54,6 +55,20 @@ def test_pairs_of_pictures_and_words_are_overfitted(name, tmp_path):
     model = load_model(tmp_path / "run")
     pictures, texts = model.encode([p.query for p in pairs]), model.encode([p.positive for p in pairs])
     assert model.similarity(pictures, texts).argmax(1).tolist() == list(range(8))
+
+
+@pytest.mark.slow
+def test_videos_and_words_are_overfitted(tmp_path):
+    pairs = []
+    for pair in shape_pairs(("red", "blue")):
+        frame = load_pixels(pair.query.image)
+        video = np.stack([frame, frame[::-1], frame[:, ::-1], frame])
+        pairs.append(replace(pair, query=Item(video=video)))
+    recipe = quick(steps=90, batch_size=8, checkpoint_every=90, lr=1e-3)
+    train(fresh("xclip-test"), pairs, recipe, tmp_path / "run", **CALM)
+    model = load_model(tmp_path / "run")
+    videos, texts = model.encode([p.query for p in pairs]), model.encode([p.positive for p in pairs])
+    assert model.similarity(videos, texts).argmax(1).tolist() == list(range(8))
 
 
 @pytest.mark.slow

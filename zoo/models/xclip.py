@@ -114,4 +114,14 @@ def xclip_vit_l14_336_f16(spec: ModelSpec) -> Embedder:
 def xclip_test(spec: ModelSpec) -> Embedder:
     small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision = {**small, "patch_size": 16, "num_frames": 4, "mit_intermediate_size": 48, "mit_num_attention_heads": 2}
-    return xclip_towers(spec, vision, {**small, "vocab_size": 320}, byte_tokenizer())
+    return xclip_towers(spec, vision, {**small, "vocab_size": 320}, _ended(byte_tokenizer()))
+
+
+def _ended(tokenizer: Any) -> Any:
+    """With an end of its own behind every text: the tower's state is taken at the highest id, as CLIP's end has it."""
+    from tokenizers.processors import TemplateProcessing
+
+    end = tokenizer.eos_token
+    core = tokenizer.backend_tokenizer
+    core.post_processor = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, core.token_to_id(end))])
+    return tokenizer
