@@ -401,7 +401,7 @@ def test_key_frames_are_read_alone(tmp_path: Path) -> None:
     assert not torch.equal(*found)
     with pytest.raises(ValueError, match="key frames have no rate, so that fps is 0 with them, not 1"):
         VideoLimits(fps=1.0, sampling="keyframes")
-    with pytest.raises(ValueError, match="sampling of the limits of videos must be one of uniform, keyframes"):
+    with pytest.raises(ValueError, match="sampling of the limits of videos must be one of uniform, steps, keyframes"):
         VideoLimits(sampling="every")
 
 

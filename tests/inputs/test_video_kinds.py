@@ -224,7 +224,7 @@ def test_key_frames(name: str, step: int):
 def test_a_rate_of_key_frames_is_refused():
     with pytest.raises(ValueError, match="key frames stand where they stand"):
         load_video(b"", fps=1.0, sampling="keyframes")
-    with pytest.raises(ValueError, match="sampling is one of uniform, keyframes, not 'every'"):
+    with pytest.raises(ValueError, match="sampling is one of uniform, steps, keyframes, not 'every'"):
         load_video(b"", sampling="every")
 
 
