@@ -182,7 +182,7 @@ def test_prompts_stand_where_their_authors_put_them(models):
 def test_audio_of_any_length_gives_the_processors_frames(models):
     """Silence up to 300 s, as the processor has it, changes nothing that is kept; here audio is filled by a window alone."""
     reader = models["omni-test"].towers[0].encoder.readers["audio"]
-    for samples in (481, 1_600, 4_321, 16_000, 16_001):
+    for samples in (481, 4_321, 16_001):
         sound = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
         medium = reader.read(zoo.Waveform(sound, RATE))
         whole = their_processor().feature_extractor(
