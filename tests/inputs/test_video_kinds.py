@@ -88,6 +88,34 @@ def test_another_build_of_ffmpeg_reads_the_same(name: str, tmp_path):
         assert np.array_equal(other, video.frames)
 
 
+@pytest.mark.parametrize(
+    ("name", "starts"),
+    [
+        *(
+            (name, [0, 12, 24, 36])
+            for name in ("mp4 libsvtav1", "webm libvpx-vp9", "flv flv", "avi msmpeg4", "asf wmv2", "mpegts mpeg4")
+        ),
+        ("mov rpza", [0]),
+    ],
+)
+def test_only_what_a_frame_needs_is_decoded(name: str, starts: list[int], monkeypatch: pytest.MonkeyPatch):
+    from zoo.inputs import tracks
+    from zoo.inputs.containers import look
+    from zoo.inputs.sampling import Choice
+    from zoo.inputs.video import _bounds
+
+    runs: list[int] = []
+    decoded = tracks.VideoFile._decoded
+    monkeypatch.setattr(
+        tracks.VideoFile, "_decoded", lambda self, first, *a, **k: runs.append(first) or decoded(self, first, *a, **k)
+    )
+    data = KINDS[name]().data
+    video = tracks.VideoFile(io.BytesIO(data), look(io.BytesIO(data), name).form, _bounds(), name)
+    taken = next(video.attempts(lambda shown: Choice(4).indices(*shown, name)))
+    assert [number_of(frame) for frame in taken.frames] == [0, 13, 26, 39]
+    assert runs == starts
+
+
 # ---- What FFmpeg as a program writes, and PyAV does not: two passes, hidden frames, cuts as editors make them.
 
 WRITTEN = {

@@ -26,8 +26,8 @@ _KEYED = frozenset(
         "mpeg2video",
         "mpeg4",
         "h263",
-        "flv",
-        "msmpeg4",
+        "flv1",
+        "msmpeg4v3",
         "msmpeg4v2",
     }
     | {
@@ -45,7 +45,17 @@ _KEYED = frozenset(
         "rawvideo",
         "png",
     }
-    | {"huffyuv", "ffvhuff", "utvideo", "magicyuv", "dvvideo", "jpeg2000"}
+    | {
+        "huffyuv",
+        "ffvhuff",
+        "utvideo",
+        "magicyuv",
+        "dvvideo",
+        "jpeg2000",
+        "jpegls",
+        "v210",
+        "targa",
+    }
 )
 # Decoders where a frame that no other one needs says so, and is left out at no one's cost.
 _DISPOSABLE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
@@ -58,7 +68,7 @@ class Packets:
     """Of each packet, in order: times in the track's unit, place in the file, what is told of its frame; and the packets themselves.
 
     Args:
-        form: FFmpeg's name of the container. codec: its name of the decoder. extradata: the codec's own head.
+        form: FFmpeg's name of the container. codec: its name of the codec, whichever library decodes it. extradata: the codec's own head.
 
     Attributes:
         kept: the packets, None where they are too many bytes. last: how long the last frame is shown, in the track's unit, 0

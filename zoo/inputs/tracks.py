@@ -171,7 +171,7 @@ class VideoFile:
 
     def _scanned(self) -> Packets:
         packets, count = (
-            Packets(self.form, self.context.name, self.context.extradata or b""),
+            Packets(self.form, self.context.codec.canonical_name, self.context.extradata or b""),
             -1,
         )  # the last one stands for the end
         for packet in self.container.demux(self.stream):
