@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
@@ -193,6 +193,16 @@ class ModelSpec:
             raise ArgumentError(
                 f"against={target!r:.40} is no target of texts of {self.name}; write one of {', '.join(map(repr, self.targets))}"
             )
+
+    def target_of(self, others: Iterable[Collection[str]]) -> str | None:
+        """The one of `targets` for items of these modalities each; None where no single one fits them all."""
+        fitting = {self._target(frozenset(other)) for other in others}
+        return next(iter(fitting)) if len(fitting) == 1 else None
+
+    def _target(self, other: frozenset[str]) -> str | None:
+        if "regions" in other:
+            return "regions" if "regions" in self.targets else None
+        return next((target for target in self.targets if set(target.split("+")) == other - {"text"}), None)
 
     @property
     def languages_in_words(self) -> str:

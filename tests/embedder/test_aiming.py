@@ -11,10 +11,13 @@ import zoo
 from demos import labels, vocabulary
 from tests.evaluation.mteb_tasks import facts
 from tests.tables.test_pack_regions import write_pack
+from zoo.bulk import embed_dataset
 from zoo.embedder.aiming import facing
+from zoo.errors import ArgumentError, FingerprintMismatchError
 from zoo.evaluation import regions, scar
 from zoo.evaluation.mteb import wrap
 from zoo.evaluation.pairs import evaluate_pairs
+from zoo.index import open_index
 from zoo.vectors import open_vectors
 
 REGION = zoo.Box(4, 4, 40, 30)
@@ -212,6 +215,52 @@ def test_encode_and_embed_follow_against(run, model: zoo.Embedder, saved: Path, 
     vectors = open_vectors(out, ours=True)
     np.testing.assert_allclose(vectors.floats(), model.encode(TEXTS, against="regions"), atol=1e-3)
     assert vectors.manifest["fingerprint"]["against"] == "regions"
+    for options, expected in (([], 0), (["--against", "regions"], 0), (["--against", "image"], 2)):
+        code, _, err = run("search", out, TEXTS[0], "--model", saved, *options)
+        assert code == expected, err
+    said = " ".join(err.split())
+    assert "against: 'regions' there, 'image' here" in said
+    assert "--against regions" in said
+    code, _, err = run("encode", TEXTS[0], "--model", "clip-test", "--against", "image")
+    assert (code, "one vector, for any target" in err) == (2, True)
+
+
+def test_a_job_without_texts_refuses_against(model: zoo.Embedder, saved: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="has none in its inputs"):
+        embed_dataset(model, photos, tmp_path / "out", against="regions", progress=False)
+    with pytest.raises(ArgumentError, match="'image-long', 'regions'"):
+        embed_dataset(model, photos, tmp_path / "out", against="video", progress=False)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    (tmp_path / "words.txt").write_text("\n".join(TEXTS))
+    report = embed_dataset(saved, tmp_path / "words.txt", tmp_path / "out", against="image-long", progress=False)
+    assert report.vectors == len(TEXTS)
+    opened = zoo.load_model(saved)
+    with pytest.raises(FingerprintMismatchError, match="against: 'image-long' there, 'image' here"):
+        open_index(tmp_path / "out", model=opened)
+    open_index(tmp_path / "out", model=opened.with_against("image-long"))
+    embed_dataset(saved, photos, tmp_path / "pictures", progress=False)
+    open_index(tmp_path / "pictures", model=opened.with_against("regions"))  # images have one vector
+
+
+def test_search_over_media_takes_the_head_of_its_kind(run, audible: zoo.Embedder, tmp_path: Path, cache_home) -> None:
+    import soundfile
+
+    folder, out = audible.save_pretrained(tmp_path / "model"), tmp_path / "vectors"
+    (tmp_path / "sounds").mkdir()
+    for number in range(2):
+        wave = np.sin(np.arange(12_000) * (number + 1) / 20).astype(np.float32)
+        soundfile.write(tmp_path / "sounds" / f"{number}.wav", wave, 48_000)
+    code, _, err = run("embed", tmp_path / "sounds", "--out", out, "--model", folder, "--quiet")
+    assert code == 0, err
+    (tmp_path / "sounds" / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(64))
+    code, _, err = run("embed", tmp_path / "sounds", "--out", tmp_path / "other", "--model", folder, "--quiet")
+    assert (code, "say --kind video or --kind audio" in " ".join(err.split())) == (2, True), err
+    for options, target in (([], "audio"), (["--against", "audio+video"], "audio+video")):
+        code, found, err = run("search", out, TEXTS[1], "--json", "--model", folder, *options)
+        assert code == 0, err
+        vectors = torch.tensor(np.asarray(open_vectors(out, ours=True).floats()))
+        expected = (vectors @ audible.encode(TEXTS[1], against=target)).sort(descending=True).values
+        assert [hit["score"] for hit in json.loads(found)] == pytest.approx(expected.tolist(), abs=2e-3)
 
 
 def test_search_over_places_compares_texts_with_regions(

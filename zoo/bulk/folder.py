@@ -43,13 +43,21 @@ class Images:
                 f"{self.path} is a folder, whose images, videos, audio or documents are embedded: it takes no {what}"
             )
         pages = kind is None and "document" in modalities and modalities is not ALL
-        if kind is None and len(read := [one for one in _KINDS[:3] if one in modalities]) == 1:
+        read = [one for one in _KINDS[:3] if one in modalities]
+        if kind is None and len(read) == 1:
             kind = read[0]  # all that this model reads of files
-        check_read(self.path, kind or "image", modalities)
+        check_read(self.path, kind or next(iter(read), "image"), modalities)
         split = self.options.split
         fence = replace(self.options, given=self.path).fence
         folder = self.path if split is None else split_folder(self.path, split, must=True, fence=fence)[0]
         # Which kind is meant can only be told once it is known what the model reads.
+        if kind is None and "image" not in read:
+            found = [one for one in read if holds(folder, one, self.exclude, fence)]
+            if len(found) > 1:
+                raise TableError(
+                    f"{folder} holds videos and audio; to embed the one or the other, say --kind video or --kind audio"
+                )
+            kind = found[0] if found else read[0]
         if pages and kind in (None, "image") and _holds_pdf(folder, self.exclude, fence):
             kind = "page" if holds(folder, "image", self.exclude, fence) else "document"
         if kind is None and modalities is not ALL and not holds(folder, "image", self.exclude, fence):

@@ -352,9 +352,12 @@ def open_made_by(arguments: argparse.Namespace, folder: Path, manifest: Mapping[
             name = source(arguments.model) if arguments.model else made_by
             made = manifest["fingerprint"]
             model = load_model(name, device=arguments.device, ignore=arguments.ignore, region=made.get("region"))
-            places = "regions" in manifest["source"]["kind"] and "regions" in model.spec.targets
-            if target := getattr(arguments, "against", None) or ("regions" if places else made.get("against")):
+            if target := getattr(arguments, "against", None) or made.get("against"):
                 model.against = target
+            kind = manifest["source"]["kind"].split("+")
+            usual = model.spec.targets[:1] == (model.against,) and not getattr(arguments, "against", None)
+            if usual and "text" not in kind and (fitting := model.spec.target_of([kind])):
+                model.against = fitting
             return model
     except ZooError as error:
         if arguments.model:

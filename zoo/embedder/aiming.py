@@ -15,15 +15,6 @@ def facing(model: "Embedder", others: Iterable[Collection[str]]) -> "Embedder":
     Args:
         others: modalities of every item on the other side.
     """
-    targets = model.spec.targets
-    if not targets or model.against != targets[0]:
-        return model
-    fitting = {_target(targets, one) for one in {frozenset(other) for other in others}}
-    target = next(iter(fitting)) if len(fitting) == 1 else None
+    spec = model.spec
+    target = spec.target_of(others) if spec.targets and model.against == spec.targets[0] else None
     return model if target is None else model.with_against(target)
-
-
-def _target(targets: tuple[str, ...], other: frozenset[str]) -> str | None:
-    if "regions" in other:
-        return "regions" if "regions" in targets else None
-    return next((target for target in targets if set(target.split("+")) == other - {"text"}), None)

@@ -109,6 +109,8 @@ def _embed_again(folder: Path | str, manifest: dict[str, Any]) -> str:
     options = {"--column": source.get("column"), "--split": manifest.get("split")}
     options |= {"--prompt": manifest["prompt"], "--prompt-name": manifest.get("prompt_name")}
     options |= {"--regions": manifest.get("regions")}
+    if "text" in source["kind"].split("+"):
+        options["--against"] = manifest["fingerprint"].get("against")
     options |= {f"--{name}": manifest.get(name) for name in ("per", "seconds", "hop", "fps")}
     words = [word for name, value in options.items() if value for word in (name, str(value))]
     return shlex.join(["zoo", "embed", str(source["path"]), *words, "--out", f"{folder}-new"])
@@ -120,8 +122,9 @@ def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
     made = manifest["fingerprint"]
     regions = "region" in made
     asked = {"prompt": prompt, "prompt_name": manifest.get("prompt_name"), "regions": regions}
-    # Which regions there are is no matter of the model, nor are images one of what texts are compared with.
-    kept = {name: made[name] for name in ("finder", "parts", "against") if name in made}
+    # Which regions there are is no matter of the model; what texts are compared with is one of theirs alone.
+    free = ("finder", "parts") if "text" in manifest["source"]["kind"].split("+") else ("finder", "parts", "against")
+    kept = {name: made[name] for name in free if name in made}
     if "prompt_name" not in manifest and prompt in model.spec.prompts:  # older folders: name or text in one place
         asked = {"prompt_name": prompt, "regions": regions}
     try:
