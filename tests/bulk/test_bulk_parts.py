@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from tests.bulk.bulk_support import quarantined
+from tests.bulk.bulk_support import inputs_of, quarantined
 from tests.embedder.test_tracks import wav
 from tests.inputs.pdfs import BLUE, GREEN, Sheet, encrypted, pdf
 from tests.inputs.test_videos import avi, numbered
@@ -22,6 +22,7 @@ from zoo.cli import main
 from zoo.errors import ArgumentError, TableError
 from zoo.inputs.video import load_video
 from zoo.shards.folder import ShardFolder
+from zoo.vectors.reranking import document_of
 
 SHEETS = [Sheet("one"), Sheet("two", GREEN), Sheet("three", BLUE)]
 VIDEO = avi(numbered(33, 20, 30), fps=10)
@@ -67,6 +68,10 @@ def test_images_and_pages_of_documents_lie_in_one_folder(model, papers, tmp_path
     pages = [zoo.DocumentPage(papers / "sub" / "paper.pdf", number) for number in (1, 2, 3)]
     expected = model.encode([papers / "a.png", *pages, zoo.DocumentPage(papers / "unnamed", 1)])
     np.testing.assert_allclose(np.stack([row["vector"] for row in rows]), expected.numpy(), atol=1e-5)
+    index = zoo.open_index(out, model=model, backend="exact")
+    best = index.search(model.encode(pages[1]), 1)[0]
+    assert (best.id, best.attributes["page"]) == ("sub/paper.pdf#2", 2)
+    assert document_of(best, inputs_of(out)).image == pages[1]  # what a reranker reads
     again = embed_dataset(model, papers, out, progress=False)
     assert (again.added, again.vectors) == (0, 5)
 
