@@ -120,7 +120,7 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs
         body = _picture(partial(_embedded, inputs, match), partial(inputs.regions, match.attributes))
     boxed = manifest["source"].get("regions")
     rest = " · ".join(
-        f"{html.escape(name)}: {html.escape(str(value)[:80])}"
+        f"{html.escape(name)}: {html.escape(_shown(value))}"
         for name, value in match.attributes.items()
         if value not in (None, "") and name not in (main, boxed, manifest["source"].get("column"))
     )
@@ -128,6 +128,11 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs
     scores = f"{match.score:.3f}" + ("" if again is None else f", rerank {again:.3f}")
     caption = f"<b>{rank}. {scores}</b> {html.escape(match.reference)}<br><small>{rest}</small>"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
+
+
+def _shown(value: Any) -> str:
+    """A value for a caption: nobody reads the sixteenth digit of a second."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:80]
 
 
 def _embedded(inputs: "Inputs", match: "Match") -> Any:
