@@ -87,6 +87,20 @@ def test_what_changes_is_embedded_and_what_moves_is_recognised(model, papers, tm
     assert ids(out) == ["moved.pdf#1", "moved.pdf#2", "moved.pdf#3", "new.pdf#1", "new.pdf#2", "unnamed#1"]
 
 
+def test_pages_that_look_alike_are_near_and_those_of_a_copied_file_the_same(model, tmp_path):
+    from zoo.vectors import find_duplicates
+    from zoo.vectors.opening import open_vectors
+
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    for name in ("a.pdf", "b.pdf"):
+        (folder / name).write_bytes(pdf([Sheet(), Sheet()]))
+    embed_dataset(model, folder, tmp_path / "out", progress=False)
+    (group,) = find_duplicates(open_vectors(tmp_path / "out"))
+    assert group.first == 0
+    assert {copy.position: copy.same for copy in group.others} == {1: False, 2: True, 3: False}
+
+
 def test_a_document_has_one_vector_where_that_is_asked_for(model, papers, tmp_path):
     out = tmp_path / "out"
     embed_dataset(model, papers, out, per="document", progress=False)

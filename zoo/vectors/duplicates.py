@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.arguments import checked, function, optional
 from zoo.errors import ArgumentError, OutsideError
@@ -137,10 +137,15 @@ class _Contents:
     def _digest(self, position: int) -> bytes | None:
         if position not in self._known:
             try:
-                self._known[position] = _digest(self._vectors.input(position))
+                self._known[position] = _of_part(_digest(self._vectors.input(position)), self._vectors.part(position))
             except OutsideError:  # of a folder that others made: not known to be the same
                 self._known[position] = None
         return self._known[position]
+
+
+def _of_part(digest: bytes | None, part: tuple[Any, ...]) -> bytes | None:
+    """Of a page or a moment: no two of one file are the very same, however alike they look."""
+    return digest if digest is None or not part else digest + repr(part).encode()
 
 
 def _digest(content: Path | bytes | None) -> bytes | None:

@@ -95,6 +95,11 @@ class Vectors:
         found = self.input(position)
         return None if found is None else self.inputs.part(found, self.rows.slice(position, 1).to_pylist()[0])
 
+    def part(self, position: int) -> tuple[Any, ...]:
+        """Which page or moment of its file one is, as the columns say; () where it is of the whole."""
+        said = self.manifest["source"].get("parts") or {}
+        return tuple(self.rows.column(name)[position].as_py() for name in said.get("columns", ()))
+
     def regions(self, position: int) -> tuple[Region, ...]:
         """What of its image one is of; () where it is of the whole; raises as `Inputs.regions`."""
         name = self.manifest["source"].get("regions")
