@@ -319,3 +319,14 @@ def test_real_recordings_are_what_libsndfile_reads_and_as_long_as_they_are():
         sound = load_audio(content, rate=RATE)
         assert sound.seconds == pytest.approx(row["duration"], abs=1e-3)
         assert np.array_equal(sound.samples, soundfile.read(io.BytesIO(content), dtype="float32")[0])
+
+
+def test_long_audio_lies_in_a_file_and_is_the_same(monkeypatch):
+    content = sndfile(tones(3, 44_100), 44_100, "FLAC")
+    short = audio.map_audio(content, rate=RATE).samples
+    monkeypatch.setattr(audio, "_IN_MEMORY_SECONDS", 2.0)
+    mapped = audio.map_audio(content, rate=RATE)
+    assert isinstance(mapped.samples, np.memmap)
+    assert not isinstance(short, np.memmap)
+    assert (mapped.seconds, mapped.source_rate) == (3.0, 44_100)
+    assert np.array_equal(mapped.samples, short)

@@ -11,6 +11,7 @@ from zoo.encoders.base import Batch, Encoder
 from zoo.errors import InvalidAudioError, UnrecognisedCheckpointError
 from zoo.inputs.audio import map_audio, windows
 from zoo.inputs.item import Item, Tokens
+from zoo.inputs.kinds import describe
 
 
 class AudioEncoder(Encoder):
@@ -59,9 +60,8 @@ class AudioEncoder(Encoder):
         """
         sound = map_audio(item.audio, rate=self.rate)
         if len(sound.samples) < self.shortest:
-            name = "this audio"
             raise InvalidAudioError(
-                f"{name} has {1000 * sound.seconds:.1f} ms, and the model reads {1000 * self.shortest / self.rate:.0f} ms or more",
+                f"{describe(item.audio)} has {1000 * sound.seconds:.1f} ms, and the model reads {1000 * self.shortest / self.rate:.0f} ms or more",
                 what=repr(item.audio)[:80],
             )
         return torch.from_numpy(sound.samples)

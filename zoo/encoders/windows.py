@@ -26,8 +26,12 @@ class Pace:
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         self._encoders = encoders
         self.picture = float(_PICTURE_WEIGHT)
-        # One sequence of several pictures or a film may be large: little is read before the size of some is known.
-        self.first = _FIRST_WINDOW // 4 if any(encoder.interleaved for encoder in encoders) else _FIRST_WINDOW
+        # One sequence of several images or a video may be large, and so may audio: little is read before the size of some is known.
+        self.first = (
+            _FIRST_WINDOW // 4
+            if any(encoder.interleaved or "audio" in encoder.reads for encoder in encoders)
+            else _FIRST_WINDOW
+        )
 
     def learn(self, reads: Sequence[tuple[int, int, Any]]) -> None:
         """Takes the mean size of (index, encoder, read), of those that have one."""

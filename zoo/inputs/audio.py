@@ -33,7 +33,7 @@ MAX_SAMPLES = 2**28
 """Of one `load_audio`, at the rate that is asked for: a gigabyte, 4.7 hours at 16 kHz, 1.6 hours at 48 kHz."""
 MAX_MAPPED_SAMPLES = 2**31
 """Of one `map_audio`: 8 GiB of disk, 37 hours at 16 kHz, 12 hours at 48 kHz."""
-_IN_MEMORY_SECONDS = 600.0
+_IN_MEMORY_SECONDS = 300.0
 MAX_STREAMED_SECONDS = 100 * 3600
 """Of one `iter_audio`."""
 _MEMORY = 2 * 2**30  # bytes of address space of a decoder: the libraries, and a block of 64 channels
@@ -112,7 +112,7 @@ def longer_than(source: Any, seconds: float) -> bool:
 
 
 def map_audio(source: Any, *, rate: int, name: str = "") -> Sound:
-    """`load_audio` of audio of any length: from ten minutes on its samples lie in a file without a name, and not in memory.
+    """`load_audio` of audio of any length: from five minutes on its samples lie in a file without a name, and not in memory.
 
     Raises:
         As `load_audio`; AudioTooLongError over `MAX_MAPPED_SAMPLES`, or where there is no room on the disk for temporary files.
