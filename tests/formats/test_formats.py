@@ -69,7 +69,7 @@ def test_an_unknown_layout_lists_what_was_looked_for(files: dict[str, str], tmp_
 
 def test_an_unknown_model_type_is_not_guessed(copy: Callable[[str], Path]) -> None:
     folder = copy("transformers-bert")
-    change(folder / "config.json", model_type="whisper")
+    change(folder / "config.json", model_type="longformer")
     with pytest.raises(UnrecognisedCheckpointError, match="Looked for"):
         zoo.load_model(folder)
 

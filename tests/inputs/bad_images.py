@@ -72,9 +72,7 @@ CONTENT = {
     "nul bytes": bytes(4096),
 }
 for _name, _data in CONTENT.items():
-    _code = {"a wave file": "unsupported-modality", "pdf": "unsupported-modality", "heic": NO_HEIC}.get(
-        _name, "not-media"
-    )
+    _code = {"a wave file": "unsupported-modality", "pdf": "corrupt-document", "heic": NO_HEIC}.get(_name, "not-media")
     kind(f"file of {_name}", _code)(lambda folder, data=_data: file(folder, data))
 
 # ---- pictures cut off

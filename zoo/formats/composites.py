@@ -34,6 +34,11 @@ def _check_part(settings: Mapping[str, Any], cls: Any, where: Path, ignore: Igno
         value = settings.get(name)
         if isinstance(value, Mapping):
             inner = _own_class(part) or _class_of(str(value.get("model_type"))) or type(getattr(cls(), name))
+            if inner is type(None):  # a part that may be absent has no default class
+                raise UnrecognisedCheckpointError(
+                    f"{where} has {prefix}{name} without a model_type that transformers knows, so that nothing says what it is; take "
+                    "the whole checkpoint, or set it to null"
+                )
             _check_part(value, inner, where, ignore, f"{prefix}{name}.")
         elif name in settings and value is None and not settings.get(f"{name}_dict"):
             if (name == "text_config" and "num_hidden_layers" in settings) or _optional(cls, name):

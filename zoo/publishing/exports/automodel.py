@@ -229,6 +229,7 @@ class ZooModel(PreTrainedModel):
         if "positions" in rest:
             given = {} if pixel_values_videos is None else {"pixel_values_videos": pixel_values_videos}
             return self.get_text_features(**rest, **given)
+        self.embedder.route(Item(video=b""))  # says what the model reads, where that is no video
         if pixel_values_videos is None:
             raise TypeError("get_video_features takes what the processor makes of videos; pass **processor(videos=...)")
         return self._features(Item(video=b""), {"frames": pixel_values_videos})
@@ -237,6 +238,7 @@ class ZooModel(PreTrainedModel):
         self, input_values: Tensor | None = None, input_lengths: Tensor | None = None, **rest: Any
     ) -> BaseModelOutputWithPooling:
         """Waveforms, one after the other `(samples,)`, and their lengths `(batch,)` to vectors `pooler_output` `(batch, dim)`."""
+        self.embedder.route(Item(audio=b""))
         if input_values is None or input_lengths is None:
             raise TypeError("get_audio_features takes what the processor makes of audio; pass **processor(audio=...)")
         return self._features(Item(audio=b""), {"samples": input_values, "lengths": input_lengths})
