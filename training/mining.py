@@ -13,8 +13,8 @@ from zoo.errors import InputError
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 from zoo.spec import need_one_vector
+from zoo.tables.names import MINED
 from zoo.tables.pairs import Pair, PairTable
-from zoo.tables.schema import MINED
 
 from .catalogue import CORPUS, Catalogue, Items, row_of
 from .errors import MiningError

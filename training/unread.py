@@ -4,8 +4,9 @@ import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
+from zoo.tables.names import MINED
 from zoo.tables.pairs import Pair, PairTable, Selection, datasets_of, of_datasets
-from zoo.tables.schema import MINED, Leftover, Schema
+from zoo.tables.schema import Leftover, Schema
 from zoo.tables.splits import TRAIN, SplitTable, leaves_of
 
 from .errors import PairsError, UnreadColumnError

@@ -261,7 +261,7 @@ NAMES = {
     **dict.fromkeys(
         ["path", "file", "file_name", "filename", "filepath", "jpg", "png", "query_image", "pos_image"], "image"
     ),
-    **dict.fromkeys(["video", "mp4", "video_path", "target_video"], "video"),
+    **dict.fromkeys(["video", "mp4", "3gp", "m2ts", "video_path", "target_video"], "video"),
     **dict.fromkeys(["audio", "wav", "audio_file", "query_audio"], "audio"),
     **dict.fromkeys(
         ["id", "title", "url", "query_id", "image_width", "caption_id", "words", "name", "description"], ""

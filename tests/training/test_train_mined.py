@@ -16,8 +16,8 @@ from zoo.cli import main
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 from zoo.tables import open_pairs, write_pairs
+from zoo.tables.names import MINED
 from zoo.tables.pairs import Pair
-from zoo.tables.schema import MINED
 from zoo.tables.writing import ENDINGS
 
 THINGS = [(shape, paint) for shape in SHAPES for paint in PAINTS]

@@ -5,8 +5,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from zoo.tables.names import FACTS
 from zoo.tables.reading import RawRow, RowReader
-from zoo.tables.schema import FACTS, Column
+from zoo.tables.schema import Column
 from zoo.tables.splits import SPLIT_LIKE, empty_split, no_split, shown, split_name, split_word, unknown_splits
 
 

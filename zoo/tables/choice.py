@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from zoo.errors import TableError
-from zoo.tables.schema import FACTS, REGIONS, Column, Meaning, Part, meanings_of, read_name
+from zoo.tables.names import FACTS, REGIONS, Meaning, read_name
+from zoo.tables.schema import Column, Part, meanings_of
 
 _MEDIA = ("image", "video", "audio", "document")
 _REGIONS = {*REGIONS, *(word for fact, words in FACTS.items() if fact.endswith("_regions") for word in words)}

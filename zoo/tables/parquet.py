@@ -29,10 +29,11 @@ from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import PASSAGE, label_kind
 from zoo.tables.fences import outside_note
 from zoo.tables.files import Constants, names_of
+from zoo.tables.names import LABELS
 from zoo.tables.options import Options
 from zoo.tables.pages import listed, plan, sizes_of, too_large
 from zoo.tables.pairs import Pair
-from zoo.tables.schema import LABELS, Column, Schema, infer
+from zoo.tables.schema import Column, Schema, infer
 from zoo.tables.table import MOST, Table, named_datasets, one_dataset, spread
 
 if TYPE_CHECKING:

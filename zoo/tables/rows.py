@@ -10,10 +10,11 @@ from zoo.errors import BadRowError, TableError
 from zoo.tables.cells import fields_of, json_list, label_kind
 from zoo.tables.fences import outside_note
 from zoo.tables.files import Constants, names_of
+from zoo.tables.names import LABELS, read_name
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 from zoo.tables.readers import open_reader
-from zoo.tables.schema import LABELS, Column, Schema, infer, read_name
+from zoo.tables.schema import Column, Schema, infer
 from zoo.tables.splits import follow, kept_columns
 from zoo.tables.table import Table, named_datasets
 

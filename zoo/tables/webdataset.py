@@ -17,10 +17,11 @@ from zoo.tables.bounds import MAX_LINE
 from zoo.tables.cells import Guess, fields_of, label_kind
 from zoo.tables.jsonl import parsed_object
 from zoo.tables.lines import encoding_of
+from zoo.tables.names import FACTS, LABELS, read_name
 from zoo.tables.options import Options
 from zoo.tables.pairs import Pair
 from zoo.tables.reading import Format, RawRow, RowReader
-from zoo.tables.schema import FACTS, LABELS, Column, infer, read_name
+from zoo.tables.schema import Column, infer
 from zoo.tables.table import Table, one_dataset
 from zoo.tables.tarring import Headers
 

@@ -15,8 +15,8 @@ from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
 from zoo.inputs.region_json import region_to_dict
 from zoo.strangers.folders import Place
+from zoo.tables.names import MINED
 from zoo.tables.pairs import Pair, PairTable
-from zoo.tables.schema import MINED
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _MEDIA = ("image", "video", "audio")
