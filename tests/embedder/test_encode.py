@@ -201,6 +201,22 @@ def test_running_out_of_memory_halves_the_batch(clip, monkeypatch):
     assert sum(s for s in sizes if s <= 6) == 20
 
 
+def test_late_interaction_halves_the_batch_too(monkeypatch):
+    model = zoo.build_model("colpali-test")
+    texts = ["a", "a cat", "a cat that sleeps on a warm windowsill", "b"]  # halves of other numbers of tokens
+    expected = model.encode(texts)
+    forward = type(model.towers[0]).forward
+
+    def small_machine(self, batch, *rest):
+        if len(batch["ids"]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(self, batch, *rest)
+
+    monkeypatch.setattr(type(model.towers[0]), "forward", small_machine)
+    for found, vectors in zip(model.encode(texts), expected, strict=True):
+        torch.testing.assert_close(found, vectors, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
 def test_vectors_that_are_no_vectors_are_errors(clip, monkeypatch, value):
     tower = clip.towers[1]

@@ -237,7 +237,13 @@ def forward(model: "Embedder", tower: "Reader", reads: list[Any], batch_size: in
         if not is_out_of_memory(error) or len(reads) == 1:
             raise
     half = len(reads) // 2
-    return torch.cat([forward(model, tower, reads[:half]), forward(model, tower, reads[half:])])
+    parts = [forward(model, tower, reads[:half]), forward(model, tower, reads[half:])]
+    if (
+        parts[0].ndim == 3
+    ):  # (items, tokens, dim) of late interaction: each half has as many tokens as its longest item, and zeros
+        most = max(part.shape[1] for part in parts)
+        parts = [torch.nn.functional.pad(part, (0, 0, 0, most - part.shape[1])) for part in parts]
+    return torch.cat(parts)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
