@@ -80,9 +80,9 @@ class TestPatterns:
         model = copy.deepcopy(dual)
         assert frozen_towers(model) == ()
         freeze(model, ["image"])
-        assert frozen_towers(model) == (0, 2)  # and the route for regions, which is the image tower's
+        assert frozen_towers(model) == (0, 2, 3)  # the routes for regions and documents too
         freeze(model, ["text.*.resblocks.0"])
-        assert frozen_towers(model) == (0, 2)  # and the route for regions, which is the image tower's
+        assert frozen_towers(model) == (0, 2, 3)  # the routes for regions and documents too
         still = {name for name, p in model.named_parameters() if p.requires_grad}
         assert still == {n for n in select(model, "text") if ".resblocks.0." not in n}
         freeze(model, ["text"])
