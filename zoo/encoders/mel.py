@@ -85,11 +85,17 @@ def kaldi(samples: Tensor, mels: int, rate: int, most: int) -> Tensor:
 
 
 def whisper(samples: Tensor, mels: int, rate: int, size: int, hop: int) -> Tensor:
-    """Whisper's log-mel `(k, mels, frames)` of waveforms `(k, n)`, each scaled by its loudest; in float32, as there."""
+    """Whisper's log-mel `(k, mels, frames)` of waveforms `(k, n)`, each scaled by its loudest; in float32, as there.
+
+    The silence behind the longest of them, up to 30 s, is not transformed: what comes out for it is known.
+    """
+    heard = samples.abs().amax(0).nonzero()
+    end = int(heard[-1]) + 1 + size if len(heard) else size  # from here on a frame sees silence alone
+    frames, samples = samples.shape[-1] // hop, samples[:, : -(-end // hop) * hop]
     stft = torch.stft(samples, size, hop, window=hann(size, samples), return_complex=True)
     power = (stft[..., :-1].abs() ** 2).contiguous()
     mel = filters(samples, 1 + size // 2, mels, 0.0, 8000.0, rate, "slaney", "slaney").T @ power
-    mel = mel.clamp(min=_FLOOR).log10()
+    mel = F.pad(mel.clamp(min=_FLOOR), (0, frames - mel.shape[-1]), value=_FLOOR).log10()
     return (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
