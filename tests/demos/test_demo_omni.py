@@ -29,6 +29,7 @@ from zoo.demos.visitors import Visitors  # noqa: E402
 
 from tests.demos.browser_support import browser, expect, holds, needs_chromium, window_of  # noqa: E402, F401
 
+PATIENT = {"timeout": 60_000}  # milliseconds: each step embeds something, on a machine that may be busy
 TONES = {name: 200.0 * 2**place for place, name in enumerate(("red", "green", "blue", "yellow"))}  # Hz
 
 
@@ -197,7 +198,7 @@ def test_a_visitor_searches_plays_and_adds(model, files, tmp_path, browser, widt
     with running(omni.build(model, photos)) as url:
         page = window_of(browser, width).new_page()
         page.goto(url)
-        expect(page.locator("#found li")).to_have_count(2 + 6 + 3, timeout=60_000)
+        expect(page.locator("#found li")).to_have_count(2 + 6 + 3, **PATIENT)
         shown = page.locator("#found img").first
         shown.scroll_into_view_if_needed()
         page.wait_for_function("document.querySelector('#found img').naturalWidth > 0")
@@ -205,22 +206,22 @@ def test_a_visitor_searches_plays_and_adds(model, files, tmp_path, browser, widt
         holds(page, "omni-first", page.locator("#title"))
         page.get_by_label("What are you looking for?").fill("red")
         page.get_by_role("button", name="Search").first.click()
-        expect(page.locator("#found .head")).to_have_text("Most like the words")
-        expect(page.locator("#found li .name").first).to_have_text("red.png")
+        expect(page.locator("#found .head")).to_have_text("Most like the words", **PATIENT)
+        expect(page.locator("#found li .name").first).to_have_text("red.png", **PATIENT)
         page.locator("#look-for input[type=file]").set_input_files(str(next(p for p in files if p.name == "blue.wav")))
-        expect(page.locator("#found .head")).to_have_text("Most like the audio")
-        expect(page.locator("#found li", has_text="blue.png")).to_be_visible()
+        expect(page.locator("#found .head")).to_have_text("Most like the audio", **PATIENT)
+        expect(page.locator("#found li", has_text="blue.png")).to_be_visible(**PATIENT)
         page.get_by_text("of your own").click()
         page.locator("#add input[type=file]").set_input_files(
             [str(hostile), str(next(p for p in files if p.name == "red.mp4"))]
         )
         page.get_by_role("button", name="Add them").click()
-        expect(page.locator("#report")).to_contain_text("2 of 2 files were added")
-        expect(page.locator("#found li")).to_have_count(13)
+        expect(page.locator("#report")).to_contain_text("2 of 2 files were added", **PATIENT)
+        expect(page.locator("#found li")).to_have_count(13, **PATIENT)
         page.get_by_label("What are you looking for?").fill("yellow")
         page.get_by_role("button", name="Search").first.click()
         first = page.locator("#found li", has_text="onerror")
-        expect(first).to_be_visible()
+        expect(first).to_be_visible(**PATIENT)
         assert page.locator("#found img[src=x]").count() == 0, "a file's name is no HTML"
         page.wait_for_function("document.querySelector('#found audio').readyState >= 0")
         played = first.locator("audio").evaluate(
