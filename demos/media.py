@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from zoo.errors import EmptyTextError, InputError, UnsupportedInputError, ZooError
+from zoo.inputs.heif import Way, decoding
 from zoo.inputs.item import Item
 from zoo.inputs.kinds import kind_of
 
@@ -60,11 +61,13 @@ class MediaSearch:
 
     Args:
         start: what is there at first, None for nothing. visitors: whose folders hold what was uploaded. folder: for small copies
-            of the images that are there at first.
+            of the images that are there at first. heif: decodes what visitors send as HEIC.
     """
 
-    def __init__(self, model: "Embedder", start: Gallery | None, visitors: Visitors, folder: Path) -> None:
-        self.model, self.start, self.visitors = model, start, visitors
+    def __init__(
+        self, model: "Embedder", start: Gallery | None, visitors: Visitors, folder: Path, heif: Way | None = None
+    ) -> None:
+        self.model, self.start, self.visitors, self.heif = model, start, visitors, heif
         self.thumbnails = Thumbnails(folder / "pictures")
 
     # Searching ---------------------------------------------------------------------------------------------------
@@ -98,7 +101,8 @@ class MediaSearch:
             raise user_error("Choose a file to look for first.")
         try:
             item = input_of(self.model, Path(file))
-            vector = self.model.encode_query(item, progress=False)
+            with decoding(self.heif):
+                vector = self.model.encode_query(item, progress=False)
         except InputError as error:
             raise friendly(error) from error
         (asked,) = item.modalities
@@ -128,7 +132,7 @@ class MediaSearch:
         found = [{**self._row(gallery.pictures[row]), **bar} for row, bar in zip(best, bars, strict=True)]
         milliseconds = 1000 * (time.perf_counter() - started)
         note = f"{len(rows)} searched in {milliseconds:.0f} ms. A bar begins at the mean of all."
-        if self.model.calibration and len({_kind(gallery.pictures[row]) for row in rows}) > 1:
+        if len({_kind(gallery.pictures[row]) for row in rows}) > 1:
             note += " Similarities of different kinds are on different scales: compare them within a kind."
         return {"title": f"Most like the {'words' if asked == 'text' else asked}", "rows": found, "note": note}
 
@@ -151,7 +155,7 @@ class MediaSearch:
         given = [Picture(Path(file), Path(file).name) for file in files]
         folder = self.visitors.owner(given[0].path) or self.visitors.folder()
         try:
-            with self.visitors.writing(folder):
+            with self.visitors.writing(folder), decoding(self.heif):
                 made, refused = self._embedded(given, progress)
         except ZooError as error:
             raise friendly(error) from error
@@ -185,7 +189,8 @@ class MediaSearch:
     def _row(self, picture: Picture) -> dict[str, Any]:
         kind, path = _kind(picture), picture.path
         if kind == "image":  # of any format, and wherever it lies
-            path = self.thumbnails.of(picture, self.visitors.owner(path))
+            with decoding(self.heif):
+                path = self.thumbnails.of(picture, self.visitors.owner(path))
         return {"label": picture.caption, "kind": kind, "file": "gradio_api/file=" + quote(str(path))}
 
 

@@ -11,7 +11,7 @@ from .gallery import Gallery, Picture, embed_pictures, joined
 from .made import made_media
 from .media import IN_WORDS, MediaSearch, input_of, kinds_of
 from .registry import register_demo
-from .visitors import Visitors, private_folder
+from .visitors import Visitors, private_folder, visitors_way
 from .widgets import answered, api_text, how_many, uploaded_path
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def build(
     *,
     local: bool = True,
     workspace: Path | None = None,
+    heif: bool = False,
     **_page: Any,
 ) -> gr.Blocks:
     """The page; options that concern pages of images alone are accepted and unused, so that every demo opens alike.
@@ -71,11 +72,12 @@ def build(
     Args:
         gallery: images that are there at first, embedded or not. Sounds and clips made by program join them.
         local: whether only this machine's user sees the page. workspace: private folder for what is made; by default one that goes
-            with the process.
+            with the process. heif: as of `search.build`.
     """
     folder = Path(workspace or tempfile.mkdtemp(prefix="media-", dir=private_folder())).resolve()
     gr.set_static_paths([folder])
-    search = MediaSearch(model, _first(model, gallery, folder), Visitors(local=local), folder)
+    way = visitors_way(local=local, heif=heif)
+    search = MediaSearch(model, _first(model, gallery, folder), Visitors(local=local), folder, way)
     page = _page_of(search)
     page.visitors = search.visitors
     return page

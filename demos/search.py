@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.inputs.apart import ImagesApart
-from zoo.inputs.heif import refused
-
 from . import compose, omni, regions, text
 from . import map as gallery_map
 from .chooser import Models
@@ -17,7 +14,7 @@ from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_p
 from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search, Visitor
 from .registry import register_demo
 from .samples import EXAMPLES, SAMPLES, credit_list, installed
-from .visitors import private_folder
+from .visitors import private_folder, visitors_way
 from .widgets import (
     answered,
     api_text,
@@ -98,11 +95,11 @@ def build(
     """
     if "image" not in model.spec.modalities:
         hears_or_watches = {"audio", "video"} & model.spec.modalities
-        return omni.build(model, local=local, workspace=workspace) if hears_or_watches else text.build(model)
+        return omni.build(model, local=local, workspace=workspace, heif=heif) if hears_or_watches else text.build(model)
     workspace = workspace or Path(tempfile.mkdtemp(prefix="pictures-", dir=private_folder()))
     if not isinstance(gallery, Gallery):
         gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)
-    way = None if local else ImagesApart() if heif else refused
+    way = visitors_way(local=local, heif=heif)
     search = Search(models or Models(model), gallery, workspace, local=local, roots=roots, queries=queries, heif=way)
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
     gr.set_static_paths([search.thumbnails.folder])

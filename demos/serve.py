@@ -89,9 +89,9 @@ def launch(
     model = load_model(model_name, ignore=ignore)
     build = demo_of(model, page)
     local = is_loopback(host) and not share
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"heif": heif}
     if "image" in model.spec.modalities:
-        options |= {"models": Models(model, downloads=local), "queries": queries, "heif": heif}
+        options |= {"models": Models(model, downloads=local), "queries": queries}
         there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
         options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors, **there)
     elif vectors is not None:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UnsafeFolderError, ZooError
+from zoo.inputs.apart import ImagesApart
+from zoo.inputs.heif import Way, refused
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked
 from zoo.strangers.made import forget, made_here, mark
@@ -36,6 +38,17 @@ _LOCK = ".lock"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 ASGI = Callable[..., Awaitable[Any]]
 Scope = MutableMapping[str, Any]
+
+
+def visitors_way(*, local: bool, heif: bool) -> Way | None:
+    """How a page decodes HEIC images: its user's own as everywhere (None), those of others in a process of its own, or not at all.
+
+    Args:
+        local: whether only this machine's user sees the page. heif: whether those of others are decoded.
+    """
+    if local:
+        return None
+    return ImagesApart() if heif else refused
 
 
 class QuotaError(ZooError):

@@ -25,7 +25,7 @@ from zoo.demos import omni  # noqa: E402
 from zoo.demos.gallery import Picture, embed_pictures  # noqa: E402
 from zoo.demos.made import made_media  # noqa: E402
 from zoo.demos.media import MediaSearch, input_of, kinds_of  # noqa: E402
-from zoo.demos.visitors import Visitors  # noqa: E402
+from zoo.demos.visitors import Visitors, visitors_way  # noqa: E402
 
 from tests.demos.browser_support import browser, expect, holds, needs_chromium, window_of  # noqa: E402, F401
 
@@ -229,3 +229,17 @@ def test_a_visitor_searches_plays_and_adds(model, files, tmp_path, browser, widt
         )
         assert played[0] == pytest.approx(0.5, abs=0.05)
         holds(page, "omni-found", first)
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_heic_of_visitors_is_decoded_as_on_every_page(model, search, tmp_path, monkeypatch, local):
+    phone = tmp_path / "phone.heic"
+    phone.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    made = MediaSearch(model, search.start, search.visitors, tmp_path, visitors_way(local=local, heif=False))
+    decoded = []
+    monkeypatch.setattr("zoo.inputs.image.open_image", lambda *given: decoded.append(given) or 1 / 0)
+    monkeypatch.setattr("zoo.inputs.image.largest_size", lambda data: (8, 8))
+    for ask in (lambda: made.by_file(str(phone)), lambda: made.add([str(phone)])):
+        with pytest.raises(gr.Error):
+            ask()
+    assert bool(decoded) == local, "no decoder of this process sees what others send"
