@@ -12,7 +12,7 @@ from .made import made_media
 from .media import IN_WORDS, MediaSearch, input_of, kinds_of
 from .registry import register_demo
 from .visitors import Visitors, private_folder, visitors_way
-from .widgets import answered, api_text, how_many, uploaded_path
+from .widgets import answered, api_text, how_many, uploaded_path, user_error
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -123,28 +123,10 @@ def _page_of(search: MediaSearch) -> gr.Blocks:
             examples = gr.Dataset(components=[gr.Textbox(visible=False)], samples=tries, label="Try", type="values")
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=280):
-                file = gr.File(
-                    label="Or a file to look for" if by_words else "A file to look for", height=150, elem_id="look-for"
-                )
-                microphone = gr.Audio(
-                    label="Or record something",
-                    sources=["microphone"],
-                    type="filepath",
-                    visible="audio" in kinds,
-                    elem_id="record",
-                )
-                microphone.preprocess = uploaded_path  # type: ignore[method-assign]
-                go = gr.Button("Find what is like it", variant="primary")
-                choices = [("all kinds", "all"), *((IN_WORDS[kind], kind) for kind in kinds)]
-                wanted = gr.Radio(choices, value="all", label="Show", visible=len(kinds) > 1)
-                top_k = how_many(48, 8, "Results to show")
+                file, microphone, go, wanted, top_k = _file_inputs(kinds, by_words)
             with gr.Column(scale=2, min_width=300):
                 found = gr.HTML(search.browse(), html_template=_HTML, css_template=_CSS, padding=True, elem_id="found")
                 found.api_info = _api_info  # type: ignore[method-assign]
-        with gr.Accordion(f"Add {spoken} of your own", open=search.start is None):
-            files = gr.File(label="Choose files", file_count="multiple", height=150, elem_id="add")
-            keep = gr.Checkbox(True, label="Keep what is there now", container=False)
-            add, report = gr.Button("Add them", variant="secondary"), gr.Markdown(elem_id="report", min_height=40)
         shared = {"outputs": found, "concurrency_id": "search"}
         events = []
         if by_words:
@@ -160,37 +142,68 @@ def _page_of(search: MediaSearch) -> gr.Blocks:
         def by_file(
             file: str | None, recorded: str | None, kind: str, top_k: int, own: Gallery | None
         ) -> dict[str, Any]:
+            if file and recorded:
+                raise user_error("There are a file and a recording. Take away the one that is not meant.")
             return search.by_file(file or recorded, kind, top_k, own)
 
-        looked = {"fn": by_file, "inputs": [file, microphone, wanted, top_k, own], **shared}
+        rest = [wanted, top_k, own]
+        looked = {"fn": by_file, "inputs": [file, microphone, *rest], **shared}
         events += [
             go.click(**looked, api_name="search_by_file", api_description=api_text(search.by_file)),
-            file.upload(**looked, api_visibility="private"),
-            microphone.stop_recording(**looked, api_visibility="private"),
+            file.upload(search.by_file, [file, *rest], **shared, api_visibility="private"),
+            microphone.stop_recording(search.by_file, [microphone, *rest], **shared, api_visibility="private"),
         ]
         for event in events:
             answered(event, found)
 
-        def add_files(
-            files: list[str] | None, keep: bool, own: Gallery | None, progress: gr.Progress = PROGRESS
-        ) -> tuple[Gallery | None, str]:
-            return search.add(files, keep, own, progress)
-
-        added = add.click(
-            add_files,
-            [files, keep, own],
-            [own, report],
-            api_name="add_files",
-            api_description=api_text(search.add),
-            concurrency_id="index",
-            concurrency_limit=1,
-            show_progress_on=report,
-        )
-        silent = {"api_visibility": "private", "show_progress": "hidden"}
-        added.success(search.browse, own, found, **silent)
-        page.load(search.browse, own, found, **silent)
+        _adding(search, own, found, spoken)
+        page.load(search.browse, own, found, api_visibility="private", show_progress="hidden")
     page.queue(max_size=64, default_concurrency_limit=4)
     return page
+
+
+def _file_inputs(kinds: Sequence[str], by_words: bool) -> tuple[Any, ...]:
+    """What one asks with besides words: file, microphone, button, kind of the results, their number."""
+    file = gr.File(label="Or a file to look for" if by_words else "A file to look for", height=150, elem_id="look-for")
+    microphone = gr.Audio(
+        label="Or record something",
+        sources=["microphone"],
+        type="filepath",
+        visible="audio" in kinds,
+        elem_id="record",
+    )
+    microphone.preprocess = uploaded_path  # type: ignore[method-assign]
+    go = gr.Button("Find what is like it", variant="primary")
+    choices = [("all kinds", "all"), *((IN_WORDS[kind], kind) for kind in kinds)]
+    wanted = gr.Radio(choices, value="all", label="Show", visible=len(kinds) > 1)
+    top_k = how_many(48, 8, "Results to show")
+    return file, microphone, go, wanted, top_k
+
+
+def _adding(search: MediaSearch, own: gr.State, found: gr.HTML, spoken: str) -> None:
+    """Files of one's own, and what happens when they are added."""
+    with gr.Accordion(f"Add {spoken} of your own", open=search.start is None):
+        files = gr.File(label="Choose files", file_count="multiple", height=150, elem_id="add")
+        keep = gr.Checkbox(True, label="Keep what is there now", container=False)
+        add, report = gr.Button("Add them", variant="secondary"), gr.Markdown(elem_id="report", min_height=40)
+
+    def add_files(
+        files: list[str] | None, keep: bool, own: Gallery | None, progress: gr.Progress = PROGRESS
+    ) -> tuple[Gallery | None, str]:
+        return search.add(files, keep, own, progress)
+
+    added = add.click(
+        add_files,
+        [files, keep, own],
+        [own, report],
+        api_name="add_files",
+        api_description=api_text(search.add),
+        concurrency_id="index",
+        concurrency_limit=1,
+        show_progress_on=report,
+    )
+    silent = {"api_visibility": "private", "show_progress": "hidden"}
+    added.success(search.browse, own, found, **silent)
 
 
 def _api_info() -> dict[str, str]:
