@@ -25,6 +25,7 @@ from zoo.demos import omni  # noqa: E402
 from zoo.demos.gallery import Picture, embed_pictures  # noqa: E402
 from zoo.demos.made import made_media  # noqa: E402
 from zoo.demos.media import MediaSearch, input_of, kinds_of  # noqa: E402
+from zoo.demos.screenshot import CHROMIUM_FLAGS, find_chromium  # noqa: E402
 from zoo.demos.visitors import Visitors, visitors_way  # noqa: E402
 
 from tests.demos.browser_support import browser, expect, holds, needs_chromium, window_of  # noqa: E402, F401
@@ -243,3 +244,21 @@ def test_heic_of_visitors_is_decoded_as_on_every_page(model, search, tmp_path, m
         with pytest.raises(gr.Error):
             ask()
     assert bool(decoded) == local, "no decoder of this process sees what others send"
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_recording_is_looked_for_at_once(model, browser):  # noqa: F811
+    flags = [*CHROMIUM_FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with running(omni.build(model)) as url:
+        heard = browser.browser_type.launch(executable_path=find_chromium(), args=flags)  # it beeps
+        page = heard.new_context(permissions=["microphone"]).new_page()
+        page.goto(url)
+        expect(page.locator("#found .head")).to_have_text("Nothing asked yet", **PATIENT)
+        page.locator("#record button", has_text="Record").click()
+        expect(page.locator("#record button:visible", has_text="Stop").first).to_be_visible(**PATIENT)
+        # What is recorded has a length: the device beeps once a second.
+        page.wait_for_function("new Promise((done) => setTimeout(() => done(true), 1500))")
+        page.locator("#record button:visible", has_text="Stop").first.click()
+        expect(page.locator("#found .head")).to_have_text("Most like the audio", **PATIENT)
+        heard.close()
