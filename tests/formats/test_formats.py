@@ -25,6 +25,7 @@ from zoo.errors import (
     UnsafeCheckpointError,
     ZooError,
 )
+from zoo.formats.layout import all_layouts
 
 FAMILIES = (
     "open_clip-clip",
@@ -359,3 +360,12 @@ def test_a_tokenizer_that_changes_the_text_first_has_no_stand_in(copy: Callable[
     change(folder / "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
     with pytest.raises(MissingWeightsError, match=r"(?i)sentencepiece|spiece|vocab_file"):
         zoo.load_model(folder)
+
+
+@pytest.mark.parametrize("kind", [["x"], {"a": 1}, 7, None, True, "no such"], ids=str)
+def test_no_layout_stumbles_over_a_model_type_that_is_none(kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    for layout in all_layouts():
+        assert layout.recognise({"config.json"}, lambda name: {"model_type": kind}) is False, layout.name
+    with pytest.raises(UnrecognisedCheckpointError, match="no checkpoint layout that the zoo reads"):
+        zoo.load_model(tmp_path)

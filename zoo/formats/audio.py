@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoo.encoders.checking import check_numbers
 from zoo.encoders.quiet import quiet
 from zoo.errors import UnrecognisedCheckpointError
-from zoo.formats import TOKENIZER_FILES, read_object, weight_files
+from zoo.formats import read_object
 from zoo.formats.backbones import own_class
 from zoo.formats.composites import check_parts
 from zoo.formats.known import audio as known
-from zoo.formats.layout import Layout, Opening, register_layout
+from zoo.formats.layout import Opening, register_layout
 from zoo.formats.scale import scale_of
 from zoo.formats.settings import Ignore, Table, read
 from zoo.formats.tokenizer import read_tokenizer
-from zoo.formats.transformers import PICKLES, allowed, folder_config, from_pretrained, shape_of
+from zoo.formats.transformers import OfTypes, allowed, folder_config, from_pretrained, shape_of
 from zoo.spec import LogitScale, ModelSpec
 
 if TYPE_CHECKING:
@@ -46,22 +46,14 @@ FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 @register_layout
-class Audio(Layout):
+class Audio(OfTypes):
     """Encoders of audio, alone or beside one of texts."""
 
     name = "audio"
     order = 28
     looked_for = f'audio: config.json with "model_type" among {", ".join(READERS)}, and model.safetensors'
-
-    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
-        """Whether transformers wrote these files, of an audio encoder that the zoo embeds with."""
-        config = read_json("config.json") if "config.json" in names else None
-        return isinstance(config, dict) and config.get("model_type") in READERS
-
-    def files(self, names: set[str]) -> list[str]:
-        """Configuration, weights, preprocessing and tokenizer."""
-        known_names = {"config.json", *FILES, *TOKENIZER_FILES}
-        return sorted((names & known_names) | set(weight_files(names, "model", PICKLES)))
+    types = READERS
+    beside = FILES
 
     def load(self, folder: Path, opening: Opening) -> "Embedder":
         """A tower of audio, and of CLAP one of texts. Heads for other tasks, such as a classifier's, are left out."""

@@ -1,23 +1,23 @@
 """FG-CLIP 2 checkpoints: `"model_type": "fgclip2"`, SigLIP 2's two towers and three heads, whose own code the zoo does not run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
+from zoo.formats import check_weights, read_object, weight_files
 from zoo.formats.checks.sizes import check_size, no_parameters
 from zoo.formats.checks.strict import refuse_quantised
 from zoo.formats.composites import check_parts
 from zoo.formats.known import images
-from zoo.formats.layout import Layout, Opening, register_layout
+from zoo.formats.layout import Opening, register_layout
 from zoo.formats.processors import open_images, patch_settings
 from zoo.formats.scale import scale_of
 from zoo.formats.settings import Ignore, Only, Table, read
 from zoo.formats.tensors import read_tensors
 from zoo.formats.tokenizer import read_tokenizer
-from zoo.formats.transformers import PICKLES
+from zoo.formats.transformers import PICKLES, OfTypes
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -52,24 +52,14 @@ _PROCESSOR = Table(
 
 
 @register_layout
-class FgClip2(Layout):
+class FgClip2(OfTypes):
     """What the authors publish, read without their code."""
 
     name = "fgclip2"
     order = 20
     looked_for = f'FG-CLIP 2: config.json with "model_type": "{MODEL_TYPE}", and model.safetensors'
-
-    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
-        """Whether config.json is that of an FG-CLIP 2."""
-        if "config.json" not in names:
-            return False
-        config = read_json("config.json")
-        return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
-
-    def files(self, names: set[str]) -> list[str]:
-        """Configuration, weights, tokenizer, preprocessing; not its code."""
-        known = {"config.json", *_SETTINGS, *TOKENIZER_FILES}
-        return sorted((names & known) | set(weight_files(names, "model", PICKLES)))
+    types = (MODEL_TYPE,)
+    beside = _SETTINGS
 
     def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
         """Refuses settings that are not followed."""

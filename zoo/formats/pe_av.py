@@ -1,20 +1,20 @@
 """PE-AV checkpoints: config.json of transformers' PeAudioVideoModel, whose tied tensors are read once."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.quiet import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
-from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
+from zoo.formats import check_weights, read_object, weight_files
 from zoo.formats.checks.sizes import check_size, no_parameters
 from zoo.formats.composites import check_parts
-from zoo.formats.layout import Layout, Opening, register_layout
+from zoo.formats.layout import Opening, register_layout
 from zoo.formats.settings import Ignore, Table, read
 from zoo.formats.tensors import read_tensors
 from zoo.formats.tokenizer import read_tokenizer
-from zoo.formats.transformers import PICKLES, allowed, folder_config
+from zoo.formats.transformers import PICKLES, OfTypes, allowed, folder_config
 from zoo.formats.video import PROCESSORS, frames_of
 from zoo.spec import ModelSpec
 
@@ -61,22 +61,14 @@ _HEARD = Table(
 
 
 @register_layout
-class PeAudioVideo(Layout):
+class PeAudioVideo(OfTypes):
     """What transformers writes, and Meta publishes."""
 
     name = "pe_av"
     order = 28
     looked_for = f'PE-AV: config.json with "model_type": "{MODEL_TYPE}", and model.safetensors'
-
-    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
-        """Whether transformers wrote these files, of a PE-AV."""
-        config = read_json("config.json") if "config.json" in names else None
-        return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
-
-    def files(self, names: set[str]) -> list[str]:
-        """Configuration, weights, preprocessing and tokenizer."""
-        known = {"config.json", _AUDIO, *PROCESSORS, *TOKENIZER_FILES}
-        return sorted((names & known) | set(weight_files(names, "model", PICKLES)))
+    types = (MODEL_TYPE,)
+    beside = (_AUDIO, *PROCESSORS)
 
     def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
         """Refuses settings that are not followed."""

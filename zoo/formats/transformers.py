@@ -1,11 +1,11 @@
 """transformers: config.json with `"model_type"` of a dual encoder (CLIP, SigLIP, SigLIP 2, TIPSv2) or of a text backbone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoo.encoders.checking import positions_of
 from zoo.encoders.quiet import quiet
@@ -34,6 +34,27 @@ if TYPE_CHECKING:
 
 DUAL = ("clip", "siglip", "siglip2", "tipsv2")
 PICKLES = ("pytorch_model.bin",)
+
+
+class OfTypes(Layout):
+    """Base of layouts that transformers writes for some types of models: config.json, weights, and what stands beside.
+
+    Attributes:
+        types: values of "model_type". beside: files of preprocessing.
+    """
+
+    types: ClassVar[Collection[str]]
+    beside: ClassVar[Collection[str]]
+
+    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
+        """Whether config.json is that of a model of one of the types."""
+        config = read_json("config.json") if "config.json" in names else None
+        return isinstance(config, dict) and str(config.get("model_type")) in self.types
+
+    def files(self, names: set[str]) -> list[str]:
+        """Configuration, weights, preprocessing and tokenizer; no code."""
+        known = {"config.json", *self.beside, *TOKENIZER_FILES}
+        return sorted((names & known) | set(weight_files(names, "model", PICKLES)))
 
 
 @register_layout

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.checking import check_numbers
 from zoo.errors import UnrecognisedCheckpointError
-from zoo.formats import TOKENIZER_FILES, read_object, weight_files
+from zoo.formats import read_object
 from zoo.formats.composites import check_parts
 from zoo.formats.known import images
-from zoo.formats.layout import Layout, Opening, register_layout
+from zoo.formats.layout import Opening, register_layout
 from zoo.formats.processors import transform_of
 from zoo.formats.settings import Ignore, read
 from zoo.formats.tokenizer import read_tokenizer
-from zoo.formats.transformers import PICKLES, allowed, folder_config, from_pretrained, shape_of
+from zoo.formats.transformers import OfTypes, allowed, folder_config, from_pretrained, shape_of
 from zoo.spec import LogitScale, ModelSpec
 
 if TYPE_CHECKING:
@@ -40,22 +40,14 @@ CLASSIFIERS = ("VJEPA2ForVideoClassification", "VideoMAEForVideoClassification")
 
 
 @register_layout
-class Video(Layout):
+class Video(OfTypes):
     """Encoders of videos, alone or beside one of texts."""
 
     name = "video"
     order = 29
     looked_for = f'video: config.json with "model_type" among {", ".join(_TYPES)}, and model.safetensors'
-
-    def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
-        """Whether transformers wrote these files, of a video encoder that the zoo embeds with."""
-        config = read_json("config.json") if "config.json" in names else None
-        return isinstance(config, dict) and config.get("model_type") in _TYPES
-
-    def files(self, names: set[str]) -> list[str]:
-        """Configuration, weights, preprocessing and tokenizer."""
-        known = {"config.json", *PROCESSORS, *TOKENIZER_FILES}
-        return sorted((names & known) | set(weight_files(names, "model", PICKLES)))
+    types = _TYPES
+    beside = PROCESSORS
 
     def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
         """Refuses a head that is another model's."""
