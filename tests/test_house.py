@@ -42,6 +42,7 @@ ROWS: dict[str, set[str]] = {
     "pooling": {"inputs"},
     "prompts": {"errors", "spec"},
     "registry": {"arguments", "errors", "modalities", "sequences", "spec"},
+    "scales": {"spec"},
     "shards": {"errors", "files", "inputs", "strangers"},
     "similarity": {"errors", "spec"},
     "regions": {"errors", "inputs"},
