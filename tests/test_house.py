@@ -58,7 +58,7 @@ ROWS: dict[str, set[str]] = {
         "similarity",
         "spec",
     },
-    "index": {"arguments", "errors", "files", "shards", "similarity", "spec", "strangers"},
+    "index": {"arguments", "errors", "files", "modalities", "shards", "similarity", "spec", "strangers"},
     "formats": {
         "embedder",
         "encoders",

@@ -2,17 +2,22 @@
 
 from zoo.index.base import IndexFacts, Match, VectorIndex
 from zoo.index.exact import ExactIndex
+from zoo.index.kinds import Compared, Mixed, compared, search_kinds
 from zoo.index.lance import LanceIndex
 from zoo.index.opening import check_model, iter_tables, open_index, read_manifest
 
 __all__ = [
+    "Compared",
     "ExactIndex",
     "IndexFacts",
     "LanceIndex",
     "Match",
+    "Mixed",
     "VectorIndex",
     "check_model",
+    "compared",
     "iter_tables",
     "open_index",
     "read_manifest",
+    "search_kinds",
 ]
