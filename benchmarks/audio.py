@@ -166,7 +166,7 @@ def _spectrograms() -> None:
     for kind, rate in (("CLAP", 48_000), ("AST", 16_000), ("Whisper", 16_000)):
         clip = _signal(10, rate)[:, 0].copy()
         with torch.no_grad():
-            times = rounds(_mel_ways(kind, clip), 9)
+            times = rounds(_mel_ways(kind, clip), 40)
         rows += [[kind, *row] for row in speed_rows(times, 10, "transformers")]
     table(
         f"Log-mel spectrograms of clips of ten seconds, one thread ({machine()})",

@@ -122,31 +122,35 @@ class ClapAudio(AudioEncoder):
     def _spectrograms(self, clip: Tensor) -> tuple[Tensor, bool]:
         """`(1 or 4, frames, bands)`, and whether the clip is longer than one."""
         f, fused = self.features, self.features.truncation == "fusion"
-        bank = mel.filters(
-            clip[:1].float(), 1 + f.fft_window_size // 2, f.feature_size, f.frequency_min, f.frequency_max, f.sampling_rate,
+        heard = mel.bank(
+            clip.device, 1 + f.fft_window_size // 2, f.feature_size, f.frequency_min, f.frequency_max, f.sampling_rate,
             *((None, "htk") if fused else ("slaney", "slaney")),
         )  # fmt: skip
         short = len(clip) <= f.length
         if short:
             clip = mel.filled(clip, f.length, f.padding)
         frames, total = f.length // f.hop_length + 1, len(clip) // f.hop_length + 1
+        window = mel.hann(f.fft_window_size, mel.exact(clip[:1]))
 
         def banded(taken: Tensor) -> Tensor:
-            taken = mel.exact(_sixteen_bits(taken))
-            return mel.decibels(taken * mel.hann(f.fft_window_size, taken), bank).float()
+            return mel.decibels(mel.energies(taken, window, heard))
 
         def excerpt(start: int) -> Tensor:
-            return banded(mel.frames_from(clip, start, frames, f.fft_window_size, f.hop_length))
+            part = mel.part_of(clip, start, frames, f.fft_window_size, f.hop_length)
+            return banded(_sixteen_bits(part).unfold(0, f.fft_window_size, f.hop_length))
+
+        def around(places: Tensor) -> Tensor:
+            taken = mel.frames_at(clip, places, f.fft_window_size, f.hop_length)
+            return banded(_sixteen_bits(taken))
 
         if not fused:
             return excerpt(0)[None], False
         if short or total == frames:
             return excerpt(0).expand(4, -1, -1), False
         near, far, share = mel.shrunk(total, frames, clip.device)
-        near, far = (banded(mel.frames_at(clip, side, f.fft_window_size, f.hop_length)) for side in (near, far))
         places = total - frames + 1  # where an excerpt may begin: the middle one is that of the middle third too
         starts = (0, (places - 1) // 2, places - 1)
-        return torch.stack([torch.lerp(near, far, share[:, None]), *map(excerpt, starts)]), True
+        return torch.stack([torch.lerp(around(near), around(far), share[:, None]), *map(excerpt, starts)]), True
 
     def config(self) -> dict[str, Any]:
         return {"config": self.settings, "features": asdict(self.features), "hop": self.hop}
@@ -157,4 +161,5 @@ class ClapAudio(AudioEncoder):
 
 def _sixteen_bits(samples: Tensor) -> Tensor:
     """As LAION's float32_to_int16 and back: cut to -1..1, and towards zero."""
-    return (samples.clamp(-1.0, 1.0) * 32767.0).to(torch.int16).float() / 32767.0
+    samples = samples.clamp(-1.0, 1.0).mul_(32767.0)
+    return samples.copy_(samples.to(torch.int16)).div_(32767.0)
