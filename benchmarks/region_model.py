@@ -13,7 +13,8 @@ from zoo.training import open_pairs, recipes, train
 
 import zoo
 from benchmarks.region_training import MODEL, NAMES, PHOTOS, RULE, SEEDS
-from zoo.evaluation.calibration import calibrate, partners
+from zoo.evaluation.calibration import calibrate_all
+from zoo.evaluation.corpus import Corpus, Told
 from zoo.formats.changes import write_changes
 from zoo.publishing import certificate
 from zoo.tables.pack_files import read_pack
@@ -26,10 +27,8 @@ PACKED = "packaged"
 def calibrated(model: zoo.Embedder) -> zoo.Embedder:
     """What its scores mean, on photos of val, as `zoo calibrate --pairs pack:photos` measures it."""
     pairs = list(open_pairs("pack:photos", split="val"))
-    rows = ((pair.query, text, pair.group) for pair in pairs for text in (pair.positive, *pair.also))
-    images, texts, groups = zip(*rows, strict=True)
-    ways = [(images, texts, groups), (texts, images, groups), partners(images, groups)]
-    model.calibration = {one.pair: one.calibration for one in (calibrate(model, *way) for way in ways)}
+    rows = (Told(pair.query, text, pair.group, pair.name) for pair in pairs for text in (pair.positive, *pair.also))
+    model.calibration = {one.pair: one.calibration for one in calibrate_all(model, Corpus(rows))[0]}
     return model
 
 

@@ -39,14 +39,15 @@ def queries_for(model: "Embedder", gallery: Gallery) -> list[str]:
     best, rows = scores.topk(2, dim=1)
     margins = (best[:, 0] - best[:, 1]) / scores.std(dim=1).clamp(min=1e-6)
     known = model.calibration.get("text>image")
-    fits = best[:, 0] >= known.nothing if known else margins >= MARGIN
+    nothing = None if known is None else known.nothing
+    fits = margins >= MARGIN if nothing is None else best[:, 0] >= nothing
     return _distinct([(float(margins[i]), words[i], int(rows[i, 0])) for i in range(len(words)) if fits[i]])
 
 
 def fitting(model: "Embedder", gallery: Gallery, words: Sequence[str]) -> list[str]:
     """Those of some words that find an image which fits, by the model's calibration; all of them where it has none."""
     known = model.calibration.get("text>image")
-    if known is None or isinstance(gallery.vectors, list):
+    if known is None or known.nothing is None or isinstance(gallery.vectors, list):
         return list(words)
     scores = model.similarity(model.encode_query(list(words), progress=False), gallery.vectors).amax(dim=1)
     return [word for word, best in zip(words, scores.tolist(), strict=True) if best >= known.nothing]

@@ -62,9 +62,9 @@ class Scales:
         return None if one is None else (score - one.mean) / one.scale
 
     def fits(self, score: float, kind: str) -> bool | None:
-        """Whether a document answers, if any does (`Calibration.nothing`); None where nobody measured."""
+        """Whether a document answers, if any does (`Calibration.nothing`); None where nobody measured that."""
         one = self.known.get(kind)
-        return None if one is None else score >= one.nothing
+        return None if one is None or one.nothing is None else score >= one.nothing
 
     def compares(self, kinds: Iterable[str]) -> bool:
         """Whether scores are ranked by z: there are several kinds, and every one was measured."""

@@ -325,7 +325,8 @@ class Calibration:
 
     Attributes:
         mean, scale: mean and standard deviation over documents that do not answer the query.
-        nothing: a best match below it answers nothing: of the right answers 95 % lie above.
+        nothing: a best match below it answers nothing: of the right answers 95 % lie above. None where too few right answers
+            were known, of kinds that no data pairs.
 
     Raises:
         ValueError: a number is not finite, or the scale not above 0.
@@ -333,10 +334,12 @@ class Calibration:
 
     mean: float
     scale: float
-    nothing: float
+    nothing: float | None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
+            if name == "nothing" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} of a calibration must be a finite number, not {value!r}")
         if self.scale <= 0:
@@ -347,7 +350,7 @@ class Calibration:
         """The name of a pair of modalities: "text>image"."""
         return f"{query}>{document}"
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | None]:
         """Ready for JSON."""
         return dict(vars(self))
 

@@ -11,8 +11,9 @@ import zoo
 from tests.demos.demo_support import COLOURS, colour_model, colour_photos
 from tests.every import every
 from zoo.cli import main
-from zoo.errors import TokenVectorsError, TooFewPairsError, UnrecognisedCheckpointError
-from zoo.evaluation.calibration import calibrate, calibration_of, partners
+from zoo.errors import TokenVectorsError, TooFewPairsError, UnrecognisedCheckpointError, UnsupportedModalityError
+from zoo.evaluation.calibration import calibrate, calibrate_all, calibration_of
+from zoo.evaluation.corpus import Corpus, Told
 from zoo.inputs.item import Item
 from zoo.spec import Calibration
 
@@ -49,25 +50,78 @@ def test_a_query_that_is_among_the_documents_is_no_wrong_match():
     assert measured.empty == (scores.nan_to_num(-1).masked_fill(right, -1).amax(1) < nothing).double().mean().item()
 
 
+def numpy_calibration(model, queries, documents, right):
+    """Mean, scale, nothing, told and missed of items by numpy alone; a query is no document of its own."""
+    sides = (model.encode_query(queries, progress=False), model.encode_document(documents, progress=False))
+    scores = (sides[0].double() @ sides[1].double().T).numpy()
+    itself = np.array([[query is document for document in documents] for query in queries])
+    wrong, right = scores[~right & ~itself], right & ~itself
+    best = np.where(right, scores, -np.inf).max(1)
+    answered = best[np.isfinite(best)]
+    nothing = np.quantile(answered, 0.05) if len(answered) >= 30 else None
+    if nothing is None:
+        return wrong.mean(), wrong.std(), None, None, None
+    without = np.where(~right & ~itself, scores, -np.inf).max(1)
+    whole = np.where(itself, -np.inf, scores).max(1)
+    return wrong.mean(), wrong.std(), nothing, (without < nothing).mean(), (whole < nothing).mean()
+
+
+def check(measured, expected):
+    found = (*vars(measured.calibration).values(), measured.empty, measured.missed)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == (None if theirs is None else pytest.approx(theirs, abs=1e-5))
+
+
 def test_items_of_one_group_are_compared_among_themselves():
-    """Each query asks for the others of its group; itself is neither right nor wrong, and equal items count once."""
-    texts = [f"text {i} of {i * i}" for i in range(40)]
-    groups = [f"group {i % 8}" for i in range(40)]
-    items = [Item(text=text) for text in (*texts, texts[3], "alone", "in no group")]
-    queries, targets, of = partners(items, [*groups, groups[3], "a group of one", ""])
-    assert sorted(item.text for item in queries) == sorted(item.text for item in targets) == sorted(texts)
-    assert all(a.text != b.text for a, b in zip(queries, targets, strict=True))
-    assert all(of[row] == groups[texts.index(side[row].text)] for row in range(40) for side in (queries, targets))
+    """Images of a group ask for each other, and so do the texts of an image; itself is neither right nor wrong."""
+    draw = np.random.default_rng(0)
+    images = [Item(image=draw.integers(0, 255, (16, 16, 3), np.uint8)) for _ in range(40)]
+    groups = [f"group {n % 8}" for n in range(36)] + [""] * 4
+    rows = [
+        Told(image, Item(text=f"{group} {n}"), group)
+        for n, (image, group) in enumerate(zip(images, groups, strict=False))
+    ]
+    rows += [Told(rows[3].query, rows[3].target, rows[3].group), Told(images[39], Item(text="alone again"))]
+    texts = [row.target for row in rows[:40]] + [rows[-1].target]
     model = zoo.build_model("mini-test")
-    measured = calibrate(model, queries, targets, of)
-    vectors = [model.encode_query(queries, progress=False), model.encode_document(queries, progress=False)]
-    scores = model.similarity(*vectors).fill_diagonal_(torch.nan)
-    right = torch.tensor([[a == b for b in of] for a in of]).fill_diagonal_(False)
-    expected = calibration_of(scores, right)
-    assert (measured.pair, measured.queries, measured.documents) == ("text>text", 40, 40)
-    found = measured.calibration.to_dict()
-    assert found == pytest.approx(expected.to_dict(), abs=1e-6)
-    assert measured.missed == (scores.nan_to_num(-1).amax(1) < found["nothing"]).double().mean().item()
+    found, left_out = calibrate_all(model, Corpus(rows))
+    assert [one.pair for one in found] == ["image>image", "image>text", "text>image", "text>text"]
+    assert left_out == []
+    of_images, of_texts = groups[:36] + list("abcd"), groups[:36] + list("abcdd")
+    for one, queries, documents, left, right in zip(
+        found, (images, images, texts, texts), (images, texts, images, texts), (of_images, of_images, of_texts, of_texts),
+        (of_images, of_texts, of_images, of_texts), strict=True,
+    ):  # fmt: skip
+        check(one, numpy_calibration(model, queries, documents, np.array([[a == b for b in right] for a in left])))
+        assert (one.queries, one.documents) == (len(queries), len(documents))
+
+
+def test_kinds_that_no_table_pairs_are_measured_by_the_texts_and_names_that_both_have():
+    """Two tables, of images and of recordings; thirty-two texts or names are of both, letter case and full stop aside."""
+    draw = np.random.default_rng(0)
+    images = [Item(image=draw.integers(0, 255, (32, 32, 3), np.uint8)) for _ in range(40)]
+    audio = [Item(audio=zoo.Waveform(draw.normal(size=1600).astype(np.float32), 16000)) for _ in range(44)]
+    rows = [Told(image, Item(text=f"A thing {n}."), name=f"n {n}") for n, image in enumerate(images)]
+    rows += [Told(one, Item(text=f"a thing {n}" if n % 2 else f"noise {n}"), name=f"N {n}" if n < 32 else "", table=1)
+             for n, one in enumerate(audio)]  # fmt: skip
+    model = zoo.build_model("omni-test")
+    found, left_out = calibrate_all(model, Corpus(rows))
+    kinds = ("audio", "image", "text")
+    assert [one.pair for one in found] == [f"{a}>{b}" for a in kinds for b in kinds]
+    assert left_out == []
+    by_pair = {one.pair: one for one in found}
+    same = np.array([[n == m and (n < 32 or n % 2 == 1) for m in range(40)] for n in range(44)])
+    check(by_pair["audio>image"], numpy_calibration(model, audio, images, same))
+    check(by_pair["image>audio"], numpy_calibration(model, images, audio, same.T))
+    assert by_pair["image>audio"].answered == 36
+    few = Corpus(row._replace(name="") for row in rows)
+    open_end = next(one for one in calibrate_all(model, few)[0] if one.pair == "image>audio")
+    assert open_end.answered == 20
+    odd = np.array([[n == m and n % 2 == 1 for m in range(44)] for n in range(40)])
+    check(open_end, numpy_calibration(model, images, audio, odd))
+    assert open_end.calibration.nothing is None, "twenty answers are too few to say from where on something fits"
+    with pytest.raises(UnsupportedModalityError, match="reads image, text, and 44 items of these tables are audio"):
+        calibrate_all(zoo.build_model("mini-test"), Corpus(rows))
 
 
 def test_wrong_matches_that_are_all_alike_have_a_scale():
@@ -109,7 +163,7 @@ def test_a_calibration_is_of_finite_numbers(numbers):
 def test_it_is_saved_opened_published_and_left_behind_by_training(tmp_path):
     model = zoo.build_model("mini-test")
     before = model.fingerprint()
-    model.calibration = {"text>image": Calibration(0.1, 0.2, 0.3), "image>image": Calibration(0.4, 0.1, 0.6)}
+    model.calibration = {"text>image": Calibration(0.1, 0.2, 0.3), "image>image": Calibration(0.4, 0.1, None)}
     assert model.fingerprint() == before, "no vector depends on it"
     folder = model.save_pretrained(tmp_path / "saved")
     again = zoo.load_model(folder)
@@ -151,17 +205,24 @@ def test_the_command_measures_and_writes(tmp_path, capsys):
 
     photos = colour_photos(tmp_path / "photos")
     folder = zoo.build_model("mini-test").save_pretrained(tmp_path / "model")
-    rows = ["image,text", *(f"{name}.png,a {name} thing number {n}" for n in range(4) for name in COLOURS)]
+    rows = ["image,text", *(f"{name}.png,a {name} thing number {n}" for n in range(3) for name in COLOURS)]
     (photos / "pairs.csv").write_text("\n".join(rows))
     before = (folder / "model.safetensors").read_bytes()
     assert main(["calibrate", str(folder), "--pairs", str(photos / "pairs.csv"), "--write"]) == 2
-    assert "9 queries have a right document" in capsys.readouterr().err  # nine images ask
+    assert "image>text: 9 queries have a right document" in capsys.readouterr().err  # nine images ask
     rows = ["query,positive", *(f"text {n},a long answer {n} {n * 7}" for n in range(40))]
     (tmp_path / "texts.csv").write_text("\n".join(rows))
-    assert main(["calibrate", str(folder), "--pairs", str(tmp_path / "texts.csv"), "--write", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = ["--pairs", f"images={photos / 'pairs.csv'}", "--pairs", f"texts={tmp_path / 'texts.csv'}"]
+    assert main(["calibrate", str(folder), *told, "--write", "--json"]) == 0
+    answer = capsys.readouterr()
+    assert "image>text: 9 queries" in answer.err
+    told = {one["pair"]: one["calibration"] for one in json.loads(answer.out)}
     kept = zoo.load_model(folder).calibration
-    assert kept["text>text"].to_dict() == told[1]["calibration"]
+    assert {pair: one.to_dict() for pair, one in kept.items()} == told
+    assert set(told) == {"text>text", "text>image"}
     assert (folder / "model.safetensors").read_bytes() == before
     assert main(["calibrate", "mini-test", "--pairs", str(tmp_path / "texts.csv"), "--write"]) == 2
     assert "save_pretrained makes one" in capsys.readouterr().err
+    column = ["--column", "other:query=query"]
+    assert main(["calibrate", "mini-test", "--pairs", f"texts={tmp_path / 'texts.csv'}", *column]) == 2
+    assert "no data set is called 'other'; there are texts" in capsys.readouterr().err

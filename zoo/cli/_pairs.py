@@ -1,4 +1,4 @@
-"""`zoo eval --pairs`: recall both ways over the pairs of a table, as results like those of tasks."""
+"""Pairs of tables as commands measure them; `zoo eval --pairs`: recall both ways over them, as results like those of tasks."""
 
 import argparse
 import shlex
@@ -13,6 +13,7 @@ from zoo.errors import TooManyBadItemsError, ZooError
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
+    from zoo.evaluation.corpus import Corpus
     from zoo.evaluation.results import Result
     from zoo.inputs.item import Item
     from zoo.tables import Table
@@ -22,12 +23,13 @@ _SHOWN = 5
 
 
 class Sides(NamedTuple):
-    """What is measured: a query and a target in every place of the lists, their groups, and why rows are left out."""
+    """What is measured: a query and a target in every place of the lists, their groups and names, and why rows are left out."""
 
     pairs: "Table"
     queries: "list[Item]"
     targets: "list[Item]"
     groups: list[str]
+    names: list[str]
     bad: list[str]
 
     @property
@@ -36,29 +38,51 @@ class Sides(NamedTuple):
         return ", ".join(self.pairs.names)
 
 
-def read_pairs(arguments: argparse.Namespace, *, validation: bool = False) -> Sides:
+def read_all(arguments: argparse.Namespace, sources: Sequence[str], *, validation: bool = False) -> list[Sides]:
+    """`read_pairs` of several sources; `--column` of one data set alone is said by its NAME.
+
+    Raises:
+        TableError: a column is said of a data set that there is not. Besides what `read_pairs` raises.
+    """
+    from zoo.errors import TableError
+    from zoo.tables import named_source
+
+    names = [named_source(source)[0] for source in sources]
+    for entry in arguments.column:
+        of, colon, _ = entry.partition("=")[0].rpartition(":")
+        if colon and of not in names:
+            there = ", ".join(filter(None, names)) or "none (write NAME=SOURCE)"
+            raise TableError(f"--column {entry}: no data set is called {of!r}; there are {there}")
+    return [read_pairs(arguments, source, validation=validation) for source in sources]
+
+
+def read_pairs(arguments: argparse.Namespace, source: str, *, validation: bool = False) -> Sides:
     """The pairs of `--split`, else the test rows, else the validation rows, else all; before a model is loaded.
 
     Args:
-        validation: the validation rows before the test rows, for what is chosen by them.
+        source: [NAME=]SOURCE; what `--column` says of other data sets is passed over. validation: the validation rows before the test rows, for what is chosen by them.
 
     Further positives of a row are pairs of their own; pairs graded below a half are none.
 
     Raises:
         TableError: see `zoo.tables.open_pairs`. TooManyBadItemsError: more rows are no pairs than `--max-bad` allows.
     """
+    from dataclasses import replace
+
     from zoo.errors import BadRowError
-    from zoo.tables import open_held_out, open_measured, open_sources
+    from zoo.tables import named_source, open_held_out, open_measured, open_sources
     from zoo.tables.options import check_format
     from zoo.tables.pairs import RIGHT
 
-    told = reading(arguments)
+    told, own = reading(arguments), ("", named_source(source)[0])
+    columns = {key: column for key, column in (told.columns or {}).items() if key.rpartition(":")[0] in own}
+    told = replace(told, columns=columns or None)
     first = open_held_out if validation else open_measured
-    pairs = first(arguments.pairs, told) if arguments.split is None else open_sources([arguments.pairs], told)
+    pairs = first(source, told) if arguments.split is None else open_sources([source], told)
     check_format(told, pairs)
     for schema in pairs.schemas:
         print(schema, file=sys.stderr)
-    found = Sides(pairs, [], [], [], [])
+    found = Sides(pairs, [], [], [], [], [])
     low = 0
     for row in range(len(pairs)):
         try:
@@ -73,13 +97,15 @@ def read_pairs(arguments: argparse.Namespace, *, validation: bool = False) -> Si
             found.queries.append(pair.query)
             found.targets.append(target)
             found.groups.append(pair.group)
+            found.names.append(pair.name)
     if low:
         print(f"{low:,} rows are graded below {RIGHT}: they are no right pairs, and not measured", file=sys.stderr)
-    _name(found.bad)
+    tell_left_out(found.bad)
     _check(len(found.bad), len(pairs), arguments.max_bad)
     if not found.queries:
         raise ZooError(
-            f"none of {len(pairs):,} rows is a right pair" + (f"; the first: {found.bad[0]}" if found.bad else "")
+            f"{source}: none of {len(pairs):,} rows is a right pair"
+            + (f"; the first: {found.bad[0]}" if found.bad else "")
         )
     return found
 
@@ -94,7 +120,7 @@ def measure_pairs(sides: Sides, model: "Embedder", most_bad: str | None, command
     from zoo.evaluation.results import Result
 
     scores = evaluate_pairs(model, sides.queries, sides.targets, sides.groups)
-    _name(scores.skipped)
+    tell_left_out(scores.skipped)
     bad = len(sides.bad) + len(scores.skipped)
     _check(bad, len(sides.pairs), most_bad)
     notes = f"{scores.pairs:,} pairs, {len(scores.forward):,} queries, {scores.forward.candidates:,} candidates"
@@ -116,6 +142,17 @@ def measure_pairs(sides: Sides, model: "Embedder", most_bad: str | None, command
     ]
 
 
+def corpus_of(sides: Sequence[Sides]) -> "Corpus":
+    """The items of several tables."""
+    from zoo.evaluation.corpus import Corpus, Told
+
+    return Corpus(
+        Told(*row, table)
+        for table, one in enumerate(sides)
+        for row in zip(one.queries, one.targets, one.groups, one.names, strict=True)
+    )
+
+
 def command_of(arguments: argparse.Namespace, shown: str) -> str:
     """The command that gives the figures again; of files their names alone, so that it tells nothing of this machine."""
     from zoo.tables import named_source
@@ -130,7 +167,8 @@ def command_of(arguments: argparse.Namespace, shown: str) -> str:
     return " ".join(words[:3] + [shlex.quote(word) for word in words[3:]])
 
 
-def _name(bad: Sequence[str]) -> None:
+def tell_left_out(bad: Sequence[str]) -> None:
+    """Says on stderr what is not measured, and why."""
     for reason in bad[:_SHOWN]:
         print(f"left out: {reason}", file=sys.stderr)
     if len(bad) > _SHOWN:

@@ -1,11 +1,17 @@
-"""Measure what a model's scores mean, so that a page can say when nothing fits.
+"""Measure what a model's scores mean, so that kinds of results compare, and that a page can say when nothing fits.
 
-On pairs that belong together, as `zoo eval --pairs` reads them (the validation rows where there are any), it measures for
-both ways, and where a column of groups says which queries are of one thing for these among themselves too, how similar the model finds what does not belong together (mean and scale), and the score that 95 % of the
-right answers exceed (nothing): a best match below it answers nothing. The table also says how often that is right here:
-of queries whose answers are taken away (told), and wrong, of those that have them (missed).
+On pairs that belong together, as `zoo eval --pairs` reads them (the validation rows where there are any), it measures for every
+pair of kinds how similar the model finds what does not belong together (mean and scale), and the score that 95 % of the right
+answers exceed (nothing): a best match below it answers nothing. The table also says how often that is right here: of queries whose
+answers are taken away (told), and wrong, of those that have them (missed).
 
---write keeps it in the config.json of a model's folder, where `zoo demo` reads it; no vector changes. A certificate
+Several --pairs are one corpus: recordings and images that no table pairs are measured too, and are taken for right answers to each
+other where one text is said of both, or one name. Where fewer than 30 have such an answer, nothing is left open ("-"). Items of one
+kind ask for those of their group.
+
+A search among several kinds ranks by (score - mean) / scale; `zoo eval --mixed` measures what that changes.
+
+--write keeps it in the config.json of a model's folder, where `zoo search` and `zoo demo` read it; no vector changes. A certificate
 there is then of another file: make it anew with `zoo verify FOLDER --write`.
 """
 
@@ -14,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli._pairs import tell_left_out
 from zoo.cli._shared import add_device, add_pair_options, check_output, print_json, print_table, source, waiting
 from zoo.errors import ZooError
 from zoo.strangers.folders import Place
@@ -25,13 +32,20 @@ EXAMPLES = (
     "zoo calibrate zoo-mini --pairs pack:photos",
     "zoo calibrate ./runs/mine --pairs captions.csv --split val --write",
     "zoo calibrate siglip2-vit-b16-256 --pairs hf:org/name --json",
+    "zoo calibrate ./omni --pairs pack:photos --pairs pack:audio --pairs pack:video --write   # also audio>image, image>video, …",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo calibrate`."""
     parser.add_argument("model", metavar="NAME", help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO")
-    parser.add_argument("--pairs", required=True, metavar="[NAME=]SOURCE", help="a table of pairs, or pack:NAME")
+    parser.add_argument(
+        "--pairs",
+        required=True,
+        action="append",
+        metavar="[NAME=]SOURCE",
+        help="a table of pairs, or pack:NAME; repeat: all are one corpus",
+    )
     parser.add_argument("--split", metavar="S", help="of the pairs (default: val where there is one, else all)")
     add_device(parser, "or the pairs as if they had not this column; ")
     add_pair_options(parser)
@@ -41,23 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures both ways and queries of one group among themselves, prints, and writes if asked to."""
-    from zoo.cli._pairs import read_pairs
-    from zoo.evaluation.calibration import FEWEST, calibrate, partners
+    """Measures every pair of kinds, prints, and writes if asked to."""
+    from zoo.cli._pairs import corpus_of, read_all
+    from zoo.evaluation.calibration import calibrate_all
     from zoo.loading import load_model
     from zoo.tables.ignoring import settings_to_ignore
 
     name = source(arguments.model)
     config = _config(arguments.model) if arguments.write else None
-    sides = read_pairs(arguments, validation=True)
-    with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, sides.pairs) as settings:
+    sides = read_all(arguments, arguments.pairs, validation=True)
+    tables = [one.pairs for one in sides]
+    with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, *tables) as settings:
         model = load_model(name, device=arguments.device, ignore=settings)
-    with waiting(f"comparing {len(sides.queries):,} pairs"):
-        ways = [(sides.queries, sides.targets, sides.groups), (sides.targets, sides.queries, sides.groups)]
-        among = partners(sides.queries, sides.groups)
-        if len(among[0]) >= FEWEST and sides.queries[0].modalities != sides.targets[0].modalities:
-            ways.append(among)
-        found = [calibrate(model, *way) for way in ways]
+    with waiting(f"comparing {sum(len(one.queries) for one in sides):,} pairs"):
+        found, left_out = calibrate_all(model, corpus_of(sides))
+    tell_left_out(left_out)
     if arguments.json:
         print_json([_facts(one) for one in found])
     else:
@@ -73,9 +85,9 @@ def _facts(one: "Measured") -> dict[str, object]:
 
 
 def _row(one: "Measured") -> tuple[str, ...]:
-    numbers = (f"{value:.4f}" for value in vars(one.calibration).values())
-    counts = (f"{one.queries:,}", f"{one.documents:,}", f"{one.empty:.1%}", f"{one.missed:.1%}")
-    return (one.pair, *numbers, *counts)
+    numbers = ("-" if value is None else f"{value:.4f}" for value in vars(one.calibration).values())
+    shares = ("-" if share is None else f"{share:.1%}" for share in (one.empty, one.missed))
+    return (one.pair, *numbers, f"{one.queries:,}", f"{one.documents:,}", *shares)
 
 
 def _config(model: str) -> Path:
@@ -98,7 +110,7 @@ def _read(path: Path) -> dict[str, Any]:
     return (Place.of(path.parent) / path.name).read_json()
 
 
-def _write(path: Path, found: dict[str, dict[str, float]]) -> None:
+def _write(path: Path, found: dict[str, dict[str, float | None]]) -> None:
     from zoo.files import write_json
 
     config = _read(path)

@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TQDM_DISABLE", "" if sys.stderr.isatty() else "1")
     with waiting("finding the tasks"):
         jobs = find_jobs(_names_in(arguments.tasks or ""), arguments.split)
-    sides = read_pairs(arguments) if arguments.pairs else None
+    sides = read_pairs(arguments, arguments.pairs) if arguments.pairs else None
     tables = [sides.pairs] if sides is not None else []
     with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, *tables) as settings:
         model = load_model(name, device=arguments.device, ignore=settings)

@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.evaluation.calibration import calibrate
+    from zoo.evaluation.calibration import calibrate, calibrate_all
     from zoo.evaluation.composed import evaluate_composed
+    from zoo.evaluation.corpus import Corpus, Told
     from zoo.evaluation.graded import GradedScores, compare_graded, evaluate_graded
     from zoo.evaluation.jobs import measure
     from zoo.evaluation.packs import evaluate_pack
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from zoo.evaluation.tasks import find_jobs, known_tasks
 
 __all__ = [
+    "Corpus",
     "GradedScores",
     "PairScores",
     "Result",
+    "Told",
     "calibrate",
+    "calibrate_all",
     "coco_scenes",
     "compare",
     "compare_graded",
@@ -48,10 +52,13 @@ __all__ = [
 
 # Found here, loaded when first used: a card reads results without torch.
 _LAZY = {
+    "Corpus": "corpus",
     "GradedScores": "graded",
     "PairScores": "pairs",
     "Result": "results",
+    "Told": "corpus",
     "calibrate": "calibration",
+    "calibrate_all": "calibration",
     "coco_scenes": "scar_like",
     "compare": "pairs",
     "compare_graded": "graded",

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from zoo.errors import TooFewPairsError
+from zoo.evaluation.corpus import Corpus, Relation, Told, Vectors
 from zoo.evaluation.metrics import row_blocks
-from zoo.evaluation.pairs import asked_with, embed_sides
-from zoo.inputs.identity import Answers, Contents, Row
 from zoo.spec import Calibration, need_one_vector
 
 if TYPE_CHECKING:
@@ -28,73 +27,87 @@ class Measured:
     Attributes:
         pair: the modalities, "text>image". queries: how many were asked. documents: among how many.
         empty: of queries whose answers were taken away, the share whose best match lies below `nothing`, as it should.
-        missed: of queries with their answers, the share whose best match lies below it all the same.
+        missed: of queries with their answers, the share whose best match lies below it all the same. Both None where too few
+            answers are known to say `nothing`.
+        answered: how many queries have a right document.
     """
 
     pair: str
     calibration: Calibration
     queries: int
     documents: int
-    empty: float
-    missed: float
+    empty: float | None
+    missed: float | None
+    answered: int
 
 
 def calibrate(
     model: "Embedder", queries: Sequence["Item"], targets: Sequence["Item"], groups: Sequence[str] | None = None
 ) -> Measured:
-    """Measures a model on pairs: row i of `queries` and `targets` belongs together, and rows of one group do.
+    """Measures a model on pairs, one way: row i of `queries` and `targets` belongs together, and rows of one group do.
 
     Args:
-        queries, targets: items; equal ones count once. What is right is what `zoo.evaluation.pairs` takes for right, but a
-            query itself is neither right nor wrong for it where it is among the targets.
+        queries, targets: items, of one kind on each side; equal ones count once. A query itself is neither right nor wrong for
+            it where it is among the targets.
 
     Raises:
         TooFewPairsError: fewer than 30 queries, or none has a document that is not right. TokenVectorsError: late
             interaction. ValueError: items of different modalities on one side.
     """
+    for side in (queries, targets):
+        if len(mixed := {item.modalities for item in side}) > 1:
+            raise ValueError(f"a calibration is of one modality on each side, not of {sorted(map(sorted, mixed))}")
+    corpus = Corpus(map(Told, queries, targets, groups or [""] * len(queries)))
+    pair = tuple("+".join(sorted(side[0].modalities)) for side in (queries, targets))
+    relation = next(one for one in corpus.pairs() if (one.queries.kind, one.documents.kind) == pair)
     need_one_vector(model.spec, "a calibration")
-    told = zip(queries, targets, groups or [""] * len(queries), strict=True)
-    answers = Answers(Row(query, (target,), group=group) for query, target, group in told)
-    numbers = tuple(answers.numbers[answers.starts + side] for side in (0, 1))
-    sides, kept = embed_sides(model, (queries, targets), numbers, asked_with(model, None), "skip", None)
-    if mixed := [side for side in sides if len(side.modalities) > 1]:
-        raise ValueError(
-            f"a calibration is of one modality on each side, not of {sorted(map(sorted, mixed[0].modalities))}"
-        )
-    left, right = (side.kept(kept) for side in sides)
-    relation = answers.right(left.contents, right.contents)
-    blocks = []
-    for start, stop in row_blocks(len(left.rows), len(right.rows)):
-        rows = slice(start, stop)
-        itself = relation.same(rows, "query", "target")
-        scores = model.similarity(left.vectors[rows], right.vectors).masked_fill(itself, torch.nan)
-        blocks.append(_gathered(scores, relation.answers(rows) & ~itself))
-    found, best, empty = _joined(blocks)
-    pair = Calibration.key(sides[0].kind, sides[1].kind)
-    return Measured(
-        pair, found, len(left.rows), len(right.rows),
-        empty=float((empty < found.nothing).double().mean()), missed=float((best < found.nothing).double().mean()),
-    )  # fmt: skip
+    return _measured(Vectors(model), relation, must=True)
 
 
-def partners(items: Sequence["Item"], groups: Sequence[str]) -> tuple[list["Item"], list["Item"], list[str]]:
-    """Queries, targets and groups for `calibrate` of items among themselves: each with the next different one of its group.
+def calibrate_all(model: "Embedder", corpus: Corpus) -> tuple[list[Measured], list[str]]:
+    """Measures a model on every pair of kinds of a corpus: also of kinds that no table pairs, and within a kind.
 
-    Args:
-        items: equal ones count once. groups: of each; items of one group show or say the same thing, "" is no group.
+    What is wrong for a query tells mean and scale. What is right tells `nothing`, where enough is known to be: by the rows of a
+    table, or because one text is said of two items of different kinds.
 
     Returns:
-        Rows of the groups that have several different items alone, in the order of the groups.
+        What was measured, by pair; and a line for every pair of which too little is there, and for every item that could not be embedded.
+
+    Raises:
+        UnsupportedModalityError: the model does not read one of the kinds. TokenVectorsError: late interaction.
+        TooFewPairsError: no pair can be measured.
     """
-    contents = Contents()
-    members: dict[str, dict[int, Item]] = {}
-    for item, group in zip(items, groups, strict=True):
-        if group:
-            members.setdefault(group, {}).setdefault(contents.number(item), item)
-    several = {group: list(own.values()) for group, own in members.items() if len(own) > 1}
-    queries = [item for own in several.values() for item in own]
-    targets = [item for own in several.values() for item in (*own[1:], own[0])]
-    return queries, targets, [group for group, own in several.items() for _ in own]
+    need_one_vector(model.spec, "a calibration")
+    corpus.check_read(model)
+    vectors, found, left_out = Vectors(model), [], []
+    for relation in corpus.pairs():
+        try:
+            found.append(_measured(vectors, relation, must=False))
+        except TooFewPairsError as error:
+            left_out.append(f"{Calibration.key(relation.queries.kind, relation.documents.kind)}: {error}")
+    if not found:
+        raise TooFewPairsError("; ".join(left_out))
+    return sorted(found, key=lambda one: one.pair), left_out + vectors.skipped
+
+
+def _measured(vectors: Vectors, relation: Relation, *, must: bool) -> Measured:
+    """`must`: whether 30 queries have to have a right document; without it `nothing` may be left open."""
+    kinds = relation.queries.kind, relation.documents.kind
+    asking, kept = vectors.of(relation.queries, "query", kinds[1])
+    answering, there = vectors.of(relation.documents, "document", kinds[0])
+    relation = relation.at(kept, there)
+    blocks = []
+    for start, stop in row_blocks(len(kept), len(there)) if there else ():
+        right, itself = relation.block(start, stop)
+        scores = vectors.model.similarity(asking[start:stop], answering).masked_fill(itself, torch.nan)
+        blocks.append(_gathered(scores, right))
+    if not blocks:
+        raise TooFewPairsError(f"no {kinds[not kept]} could be embedded")
+    found, best, empty, answered = _joined(blocks, must=must)
+    shares = (None, None)
+    if found.nothing is not None:
+        shares = tuple(float((one < found.nothing).double().mean()) for one in (empty, best))
+    return Measured(Calibration.key(*kinds), found, len(kept), len(there), *shares, answered)
 
 
 def calibration_of(scores: Tensor, right: Tensor) -> Calibration:
@@ -103,7 +116,7 @@ def calibration_of(scores: Tensor, right: Tensor) -> Calibration:
     Raises:
         TooFewPairsError: fewer than 30 queries with a right document, or with a wrong one.
     """
-    return _joined([_gathered(scores, right)])[0]
+    return _joined([_gathered(scores, right)], must=True)[0]
 
 
 def _gathered(scores: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -116,16 +129,19 @@ def _gathered(scores: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     return sums, best, torch.maximum(best, of_wrong), of_wrong
 
 
-def _joined(blocks: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]) -> tuple[Calibration, Tensor, Tensor]:
-    """The calibration; best scores of queries with their answers, and without them."""
+def _joined(
+    blocks: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], *, must: bool
+) -> tuple[Calibration, Tensor, Tensor, int]:
+    """The calibration; best scores of queries with their answers, and without them; how many have one."""
     count, total, squares = torch.stack([block[0] for block in blocks]).sum(0).tolist()
     answers, best, empty = (torch.cat([block[place] for block in blocks]).double() for place in (1, 2, 3))
     low = torch.finfo(torch.float32).min
-    best, answers, empty = best[answers > low], answers[answers > low], empty[empty > low]
-    if min(len(answers), len(empty)) < FEWEST:
+    best, answers, empty = best[best > low], answers[answers > low], empty[empty > low]
+    if len(empty) < FEWEST or (must and len(answers) < FEWEST):
         raise TooFewPairsError(
             f"{len(answers)} queries have a right document and {len(empty)} a wrong one; a calibration needs {FEWEST} of each"
         )
     mean = total / count
     scale = max(squares / count - mean * mean, 0.0) ** 0.5
-    return Calibration(mean, max(scale, 1e-6), float(torch.quantile(answers, _MISSED))), best, empty
+    nothing = float(torch.quantile(answers, _MISSED)) if len(answers) >= FEWEST else None
+    return Calibration(mean, max(scale, 1e-6), nothing), best, empty, len(answers)

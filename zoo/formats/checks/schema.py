@@ -41,7 +41,7 @@ EXTRA: dict[str, Any] = {
     "fusion": dict[str, Any],
     "region": dict[str, Any],
     "logit_scale": dict[str, float],
-    "calibration": dict[str, dict[str, float]],
+    "calibration": dict[str, dict[str, float | None]],
     "recipe": dict[str, Any],
     "architectures": list[str],
     "auto_map": dict[str, str],
