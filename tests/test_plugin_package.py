@@ -26,7 +26,7 @@ from zoo.cli import main
 assert main(["list", "acme*"]) == 0
 assert main(["show", "acme:zeros"]) == 0
 zoo.build_model("acme-trigrams").save_pretrained("start")
-how = ["--loss", "acme_margin(margin=0.3)", "--sampler", "acme_in_order", "--steps", "3", "--batch-size", "4", "--holdout", "0", "--log", "none"]
+how = ["--loss", "acme_margin(margin=0.3) + 0.5 * infonce + acme_near(-0.5)", "--sampler", "acme_in_order", "--steps", "3", "--batch-size", "4", "--holdout", "0", "--log", "none"]
 assert main(["train", "pairs.csv", "--model", "./start", "--out", "mine", *how]) == 0
 assert main(["publish", "./mine", "--to", "me/acme-trigrams", "--keep", "kept", "--space"]) == 0
 ear, sounds = zoo.build_model("acme-ear-test"), [zoo.Item(audio=[0.0, 0.5, 1.0]), zoo.Item(audio=[1.0] * 9, text="a")]

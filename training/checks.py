@@ -40,6 +40,10 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
     """
     need_one_vector(model.spec, "training")
     check_similarity(model.spec, loss)
+    if loss.teacher != "" and loss.teacher != recipe.teacher:
+        raise RecipeError(
+            f"{recipe.name}: the loss reads the teacher {loss.teacher}; name it: teacher={loss.teacher!r}"
+        )
     if recipe.teacher == ITSELF:
         check_teacher(model.spec, loss)
     count = len(pairs)
@@ -90,7 +94,8 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
         _check_grades(pairs, recipe, loss.grades)
     if missing := sorted(loss.reads - have):
         remedy = {"scores": "a column score", "teacher_scores": "a column teacher_scores (zoo mine --reranker)"}
-        needs = " and ".join(dict.fromkeys(remedy.get(name, "a teacher (teacher=, --teacher)") for name in missing))
+        teacher = "a teacher (teacher=, --teacher, or in the loss: guided(NAME))"
+        needs = " and ".join(dict.fromkeys(remedy.get(name, teacher) for name in missing))
         raise PairsError(f"the loss {recipe.loss} needs {', '.join(missing)}: give {needs}")
 
 
@@ -114,9 +119,13 @@ def _check_grades(pairs: Sequence[Pair] | PairTable, recipe: Recipe, most: int) 
 
 def check_similarity(spec: ModelSpec, loss: Loss) -> None:
     """Raises NormsLostError where the loss's maths is not of vectors like the model's."""
-    if spec.similarity in loss.similarities:
+    refusing = [
+        part for part in loss.modules() if spec.similarity not in getattr(part, "similarities", {spec.similarity})
+    ]
+    if not refusing:
         return
-    name = type(loss).__name__
+    # What refuses by itself, not for a part of its own.
+    name = type(next((p for p in refusing if spec.similarity not in type(p).similarities), refusing[-1])).__name__
     raise NormsLostError(
         f"{spec.name} compares by dot product, and the loss {name} is of unit vectors; take one that holds for norms too, "
         "such as infonce (temperature=1), or in a loss of your own say so: similarities = {'cosine', 'dot'}"

@@ -36,7 +36,7 @@ from .claims import check_free, is_finished
 from .errors import RecipeError
 from .finishing import hold_out, slug
 from .gather import is_main, say
-from .losses.base import describe_losses
+from .losses.building import describe_losses
 from .recalling import Recalled
 from .recipe import Recipe, stages_of
 from .recipes import RECIPES, get_recipe

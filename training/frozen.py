@@ -133,12 +133,12 @@ def pooled_vectors(
 
 def check_teacher(spec: ModelSpec, loss: Loss) -> None:
     """Raises NormsLostError where a part of the loss mixes in the teacher's cosines, and the teacher has none."""
-    for part in loss.modules():
-        if isinstance(part, Loss) and spec.similarity not in part.teachers:
-            raise NormsLostError(
-                f"the teacher {spec.name} compares by dot product, and the loss {type(part).__name__} as it is set reads "
-                "its cosines; take cosine=0, or a teacher of unit vectors"
-            )
+    refusing = [part for part in loss.modules() if spec.similarity not in getattr(part, "teachers", {spec.similarity})]
+    if refusing:
+        raise NormsLostError(
+            f"the teacher {spec.name} compares by dot product, and the loss {type(refusing[-1]).__name__} as it is set reads "
+            "its cosines; take cosine=0, or a teacher of unit vectors"
+        )
 
 
 def teacher_vectors(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +46,7 @@ class Recipe:
     Attributes:
         model: name of the model that is trained, for the record.
         name: what the stage is called in folders and reports.
-        loss: as `zoo.training.losses.build_loss` reads it: "infonce(temperature=0.05)", "matryoshka(dims=[64]):infonce".
+        loss: as `zoo.training.losses.build_loss` reads it: "infonce(temperature=0.05)", "infonce + focal(2) + matryoshka(64)".
         losses: losses of some data sets in place of `loss`, by shell pattern: (("sts*", "cosent"),). A batch then has rows
             of one loss alone, so that the sampler must keep them apart (homogeneous).
         steps: optimiser steps; None means `epochs` passes over the pairs.
@@ -79,8 +79,8 @@ class Recipe:
         augment: as `zoo.training.augmentation` reads it; "" leaves the items as they are.
         query_prompt, document_prompt: text put before queries and targets; "" for the model's own by role.
         query_prompt_name, document_prompt_name: a prompt of the model's by its name, in place of its text.
-        teacher: name of a frozen model whose vectors the loss compares with (gist, distillation, adaptive_margin);
-            "itself" is the model as it is when the stage begins.
+        teacher: name of a frozen model whose vectors the loss compares with (guided, distillation, adaptive_margin);
+            "itself" is the model as it is when the stage begins. A loss may name it too: "infonce + guided(zoo-mini)".
         cache: keep the vectors of towers that do not learn on disk, and what a head reads that learns alone, so that they are
             computed once.
         holdout: pairs kept back for the report's figures, where no column of splits says which: a share below 1, or a
@@ -320,13 +320,25 @@ def _betas(stage: str, value: Any) -> tuple[float, float]:
 
 
 def stages_of(recipe: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
-    """The stages of a run in order; their names must differ, as each has a folder of its own.
+    """The stages of a run in order, with the teachers that their losses name; the stages' names must differ, as each has a
+    folder of its own.
 
     Raises:
-        RecipeError: no stage, or two of one name.
+        RecipeError: no stage, two of one name, or a loss that names another teacher than the recipe. LossError: no such loss.
     """
     stages = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
     names = [stage.name for stage in stages]
     if not stages or len(set(names)) < len(names):
         raise RecipeError(f"a run needs stages of different names, not {names}")
-    return stages
+    return tuple(_with_teacher(stage) for stage in stages)
+
+
+def _with_teacher(stage: Recipe) -> Recipe:
+    from .losses.by_data import loss_of  # which loads torch
+
+    named = loss_of(stage).teacher
+    if named and stage.teacher not in ("", named):
+        raise RecipeError(
+            f"{stage.name}: the recipe's teacher is {stage.teacher}, and the loss {stage.loss} names {named}; name one"
+        )
+    return replace(stage, teacher=named) if named else stage

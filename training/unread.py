@@ -12,7 +12,7 @@ from zoo.tables.splits import TRAIN, SplitTable, leaves_of
 from .errors import PairsError, UnreadColumnError
 from .feed import sample_of
 from .losses import Loss, build_loss
-from .losses.base import losses_reading
+from .losses.building import losses_reading
 from .parts import parts_of
 from .recipe import Recipe, stages_of
 from .recipes import RECIPES

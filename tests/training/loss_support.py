@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch.nn import functional as F
+from zoo.training.losses import build_loss
 from zoo.training.losses.base import Loss, Temperature
 from zoo.training.losses.infonce import InfoNCE
 
@@ -36,6 +37,11 @@ def exact(loss: Loss) -> Loss:
             temperature = round(1 / module.scale.item(), 6)
             module.log_scale.data.fill_(-math.log(temperature))
     return loss
+
+
+def made(name: str, **options) -> Loss:
+    """A loss as a recipe writes it, in float64."""
+    return exact(build_loss(f"{name}({', '.join(f'{option}={value!r}' for option, value in options.items())})"))
 
 
 def plain_infonce(**options) -> InfoNCE:

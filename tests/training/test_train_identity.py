@@ -47,6 +47,7 @@ IN_BATCH = {
     "distillation": ["distillation(temperature=0.5, infonce=1.0)"],
     "focal": ["focal(temperature=0.5)"],
     "gist": ["gist(temperature=0.5)"],
+    "guided": ["infonce(temperature=0.5) + guided(margin=0.1)"],
     "hardness": ["hardness(temperature=0.5, alpha=1.0)"],
     "infonce": [
         "infonce(temperature=0.5)",
@@ -54,6 +55,7 @@ IN_BATCH = {
         "infonce(temperature=5, multi_positive=True, query_query=True, positive_positive=True)",
         "infonce(temperature=0.5, symmetric=False, in_batch=False)",
     ],
+    "margin": ["margin(0.3, temperature=0.5)"],
     "matryoshka": ["matryoshka(dims=[40]):infonce(temperature=0.5)"],
     "mixing": ["mixing(temperature=0.5, pairs=2)", "mixing(temperature=5, multi_positive=True)"],
     "progressive": ["progressive(temperature=0.5)", "progressive(temperature=0.5, mode='negatives')"],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from zoo.training import train
 from zoo.training.errors import LossError
-from zoo.training.losses.base import build_loss, describe_losses
+from zoo.training.losses.building import build_loss, describe_losses
 from zoo.training.losses.imitation import Imitation
 
 from tests.training.loss_support import units

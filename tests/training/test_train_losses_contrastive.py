@@ -7,15 +7,11 @@ import torch
 from torch.nn import functional as F
 from zoo.training.errors import LossError
 from zoo.training.losses import build_loss
-from zoo.training.losses.adaptive_margin import AdaptiveMargin
-from zoo.training.losses.gist import Gist
 from zoo.training.losses.infonce import InfoNCE
-from zoo.training.losses.mixing import Mixing
-from zoo.training.losses.progressive import Progressive
 from zoo.training.losses.ranking import Ranking
 from zoo.training.losses.sigmoid import Sigmoid
 
-from tests.training.loss_support import Columns, columns_of, exact, right_of, same, same_on_sphere, st, units
+from tests.training.loss_support import Columns, columns_of, exact, made, right_of, same, same_on_sphere, st, units
 
 ONE_WAY = {"temperature": 0.1, "symmetric": False}
 
@@ -266,7 +262,7 @@ def test_gist_equals_sentence_transformers(negatives, strategy, margin, more):
         contrast_positives=more,
     )(features, None)
     options = {"temperature": 0.1, "query_query": more, "positive_positive": more, "block": 3}
-    loss = exact(Gist(strategy, margin, **options))
+    loss = made("gist", strategy=strategy, margin=margin, **options)
     same_on_sphere(loss(queries, targets, **guides), reference, queries, targets)
     unguided = exact(InfoNCE(symmetric=False, **options))
     assert unguided(queries, targets).item() > loss(queries, targets, **guides).item() + 1e-3
@@ -276,11 +272,11 @@ def test_gist_keeps_the_own_positive_and_no_diagonal():
     """A guide to whom query and positive are one: sentence-transformers keeps each query as a negative of itself."""
     queries, targets = units(5, 6), units(5, 6)
     same_thing = torch.eye(5, dtype=torch.float64)
-    loss = exact(Gist(temperature=0.1))
+    loss = made("gist", temperature=0.1)
     value = loss(queries, targets, teacher_queries=same_thing, teacher_targets=same_thing)
     expected = exact(InfoNCE(query_query=True, positive_positive=True, **ONE_WAY))(queries, targets)
     assert value.item() == pytest.approx(expected.item(), abs=1e-12)
-    all_gone = exact(Gist(temperature=0.1, margin=9.0))
+    all_gone = made("gist", temperature=0.1, margin=9.0)
     assert all_gone(queries, targets, teacher_queries=same_thing, teacher_targets=same_thing).item() == 0.0
 
 
@@ -289,7 +285,7 @@ def test_gist_keeps_what_the_guide_finds_as_near_as_the_positive():
     queries, targets = units(4, 5, grad=True), units(8, 5, grad=True)
     guide = torch.eye(4, dtype=torch.float64)
     plain = {"query_query": False, "positive_positive": False}
-    value = exact(Gist(temperature=0.1, **plain))(
+    value = made("gist", temperature=0.1, **plain)(
         queries, targets, teacher_queries=guide, teacher_targets=guide.repeat(2, 1)
     )
     same(value, exact(InfoNCE(**ONE_WAY))(queries, targets), queries, targets)
@@ -308,17 +304,17 @@ def test_a_student_as_its_own_guide_removes_its_violators():
     nearer = scores > scores.diagonal()[:, None]
     assert 3 < nearer.sum() < 25
     expected = F.cross_entropy((scores / 0.1).masked_fill(nearer, -torch.inf), torch.arange(6))
-    loss = exact(Gist(temperature=0.1, query_query=False, positive_positive=False))
+    loss = made("gist", temperature=0.1, query_query=False, positive_positive=False)
     value = loss(queries, targets, teacher_queries=queries.detach(), teacher_targets=targets.detach())
     same(value, expected, queries, targets)
 
 
-@pytest.mark.parametrize("kind", [AdaptiveMargin, lambda **options: Gist(margin=0.05, **options)])
+@pytest.mark.parametrize("kind", ["adaptive_margin", "gist(margin=0.05)"])
 def test_a_removed_candidate_gets_no_gradient(kind):
     queries, targets = units(2, 4, grad=True), units(4, 4, grad=True)
     guide = units(2, 4)
     teacher_targets = torch.cat([guide, guide])  # the negatives are what the positives are
-    loss = exact(kind(in_batch=False, **ONE_WAY))
+    loss = exact(build_loss(f"infonce(0.1, symmetric=False, in_batch=False) + {kind}"))
     value = loss(queries, targets, teacher_queries=guide, teacher_targets=teacher_targets)
     assert torch.autograd.grad(value, targets)[0].abs().max() == 0
     teacher_targets[3] = -guide[1]
@@ -335,7 +331,7 @@ def test_list_mixture_has_a_gradient_through_its_weights():
     weights = ((queries[:, None] * own).sum(2) / 0.5).softmax(1)
     mixed = F.normalize((weights[:, :, None] * own).sum(1), dim=1)
     logits = torch.cat([queries @ targets.T, (queries * mixed).sum(1, keepdim=True)], 1) / 0.1
-    loss = exact(Mixing(pairs=0, list_temperature=0.5, block=3, temperature=0.1))
+    loss = made("mixing", pairs=0, list_temperature=0.5, block=3, temperature=0.1)
     same(loss(queries, targets), F.cross_entropy(logits, torch.arange(4)), queries, targets)
 
 
@@ -343,7 +339,7 @@ def test_a_pair_with_one_unfair_negative_is_not_mixed():
     queries, targets = units(4, 5, grad=True), units(12, 5, grad=True)
     ignore = torch.zeros(4, 12, dtype=torch.bool)
     ignore[torch.arange(4), 4 + 2 * torch.arange(4)] = True
-    loss = exact(Mixing(pairs=2, lists=0, block=3, temperature=0.1))
+    loss = made("mixing", pairs=2, lists=0, block=3, temperature=0.1)
     same(
         loss(queries, targets, ignore=ignore),
         exact(InfoNCE(**ONE_WAY))(queries, targets, ignore=ignore),
@@ -357,12 +353,12 @@ def test_a_pair_with_one_unfair_negative_is_not_mixed():
 
 def test_a_guard_of_1_leaves_out_no_row():
     queries, targets, _ = batch()
-    guarded, free = (exact(Progressive(guard=guard, temperature=0.1)) for guard in (1.0, None))
+    guarded, free = (made("progressive", guard=guard, temperature=0.1) for guard in (1.0, None))
     same(guarded(queries, targets, progress=1.0), free(queries, targets, progress=1.0), queries, targets)
 
 
 def test_focal_starts_as_in_the_paper():
-    assert build_loss("focal").gamma == 0.5
+    assert build_loss("focal").parts[0].gamma == 0.5
 
 
 # ------------------------------------------------------------------------------------------------ adaptive margin
@@ -384,7 +380,7 @@ def test_adaptive_margin_equals_a_loop(most):
         gone += 80 - len(kept)
         logits = [float(queries[i] @ targets[j]) / 0.1 for j in kept]
         total += math.log(sum(math.exp(x) for x in logits)) - float(queries[i] @ targets[i]) / 0.1
-    loss = exact(AdaptiveMargin(0.1, most, block=16, **ONE_WAY))
+    loss = made("adaptive_margin", least=0.1, most=most, block=16, **ONE_WAY)
     assert 100 < gone < 3000
     assert loss(queries, targets, **extras, **guides).item() == pytest.approx(total / 40, rel=1e-10)
 
@@ -409,7 +405,7 @@ def test_adaptive_margin_by_hand(options, own, negatives, kept):
         "teacher_targets": torch.stack([cosines, (1 - cosines**2).sqrt()], 1),
     }
     queries, targets = units(1, 4), units(3, 4, grad=True)
-    value = exact(AdaptiveMargin(**options, **ONE_WAY))(queries, targets, **guides)
+    value = made("adaptive_margin", **options, **ONE_WAY)(queries, targets, **guides)
     (grad,) = torch.autograd.grad(value, targets)
     assert (grad[1:].abs().amax(1) > 0).tolist() == kept
 
@@ -418,8 +414,8 @@ def test_a_fixed_adaptive_margin_is_gist_with_a_relative_one():
     queries, targets, _ = batch()
     plain = {"query_query": False, "positive_positive": False, "temperature": 0.1}
     guides = teachers()
-    mine = exact(AdaptiveMargin(**ONE_WAY))(queries, targets, **guides)
-    same(mine, exact(Gist("relative", 0.05, **plain))(queries, targets, **guides), queries, targets)
+    mine = made("adaptive_margin", **ONE_WAY)(queries, targets, **guides)
+    same(mine, made("gist", strategy="relative", margin=0.05, **plain)(queries, targets, **guides), queries, targets)
 
 
 @pytest.mark.parametrize(("noise", "recall", "precision"), [(0.0, 1.0, 1.0), (0.25, 0.8, 0.9)])
@@ -436,7 +432,7 @@ def test_adaptive_margin_finds_planted_false_negatives(noise, recall, precision)
     queries, targets = units(64, 128), torch.eye(128, dtype=torch.float64).requires_grad_()
     found = []
     for i in range(64):
-        loss = exact(AdaptiveMargin(0.1, 0.1, **ONE_WAY))
+        loss = made("adaptive_margin", least=0.1, most=0.1, **ONE_WAY)
         order = torch.cat([torch.tensor([i]), torch.tensor([j for j in range(64) if j != i])])
         both = torch.cat([order, order + 64])
         value = loss(

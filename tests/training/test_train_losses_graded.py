@@ -254,7 +254,7 @@ def test_stable_distillation_of_a_lower_candidate_leaves_the_better_ones_alone()
     loss = exact(StableDistillation(temperature=0.1))
     loss(units(3, 4), units(9, 4), teacher_scores=torch.tensor([[0.0, -1, 1]] * 3, dtype=torch.float64))
     assert loss.ranked.tolist() == [[0, 4, 3], [1, 6, 5], [2, 8, 7]]
-    loss.weights = torch.tensor([[0.0, 0, 1]] * 3, dtype=torch.float64)  # the last in rank alone
+    loss.shares = torch.tensor([[0.0, 0, 1]] * 3, dtype=torch.float64)  # the last in rank alone
     logits = torch.randn(3, 9, dtype=torch.float64, requires_grad=True)
     (grad,) = torch.autograd.grad(loss.row_losses(logits, torch.arange(3), 0).sum(), logits)
     assert (grad[0] != 0).tolist() == [False, True, True, True, False, True, True, True, True]

@@ -37,8 +37,10 @@ WRITTEN = [
     "distillation(space='group', cosine=1.0)",
     "focal",
     "gist",
+    "guided",
     "hardness",
     "imitation(temperature=0.5)",
+    "margin",
     "matryoshka(dims=[8, 4]):infonce",
     "matryoshka_2d(dims=[8]):infonce",
     "mixing(pairs=0)",
@@ -168,12 +170,15 @@ def test_mixtures_are_of_two_real_negatives():
     loss = exact(build_loss("mixing(pairs=4, lists=0)"))
     batch = Batch(loss, COUNTS, 3)
     loss(batch.queries, batch.targets, **batch.extras)
-    seen = [{tuple(sorted(which[row].tolist())) for which, _ in loss._drawn} for row in range(6)]
+    seen = [{tuple(sorted(which[row].tolist())) for which, _ in loss.mixers[0]._drawn} for row in range(6)]
     assert all(first != second for pairs in seen for first, second in pairs)
     assert seen[0] == seen[5] == {(0, 1)}  # two negatives
     assert len(seen[3]) > 1
     assert all(max(pair) < 3 for pair in seen[3])
-    assert not loss._fair(slice(None))[2, 1]  # a row with one: its mixture falls away
+    tensors = (batch.queries, batch.targets[:6], batch.targets, loss.scale)
+    _, logits, _ = loss._forth(0, tensors, {**batch.extras, "count": 6})
+    assert (logits[2, -4:] == -torch.inf).all()  # a row with one: its mixtures fall away
+    assert (logits[3, -4:] > -torch.inf).all()
 
 
 # ------------------------------------------------------------------------------------------------ teachers' scores

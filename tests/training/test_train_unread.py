@@ -10,7 +10,8 @@ from zoo.training import open_all, open_pairs, recipes, train
 from zoo.training.checks import check_run
 from zoo.training.errors import PairsError, UnreadColumnError
 from zoo.training.losses import Loss, build_loss
-from zoo.training.losses.base import _Registry, losses_reading, register_loss
+from zoo.training.losses.base import _Registry, register_loss
+from zoo.training.losses.building import losses_reading
 from zoo.training.mining import mine
 from zoo.training.rehearsal import rehearse
 from zoo.training.samplers.plain import Shuffled

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from zoo.inputs.identity import Right
 
-from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
+from .base import Loss, Temperature, check_layout, register_loss
 from .cosent import order_loss
+from .row_blocks import in_row_blocks
 
 
 @register_loss("angle")

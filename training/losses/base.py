@@ -1,4 +1,4 @@
-"""What every loss is, how losses are named, and how a row-wise loss is computed in little memory."""
+"""What every loss is, its temperature, and the names of losses and of their parts."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -7,16 +7,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.arguments import checked, flag, text
+from zoo.arguments import checked, text
 from zoo.registry.plugins import discover, ours_first
 
 from ..errors import LossError
-from ..naming import check_options, read_call, what_there_is
 
 _LARGEST_SCALE = 100.0  # as in CLIP: a higher one makes training unstable
 _SMALLEST_DIVISOR = 1e-3
 _COLDEST = 1e-30  # a temperature whose inverse float32 still holds
-_BLOCK_ENTRIES = 2**20  # similarities in memory at once: 4 MB in float32
 
 
 class Loss(nn.Module):
@@ -50,6 +48,8 @@ class Loss(nn.Module):
         teachers: the same of the model whose embeddings it reads.
         of_model: whether its temperature is the model's own: where one begins that nobody named, and what the model keeps
             when the run is over. Of the losses that compare every query with every target.
+        teacher: the teacher that it names, as `load_model` opens it; "" leaves that to the recipe.
+        takes: kinds of parts that it may be built with (`parts.py`), which are then its argument `parts`.
     """
 
     reads: frozenset[str] = frozenset()
@@ -63,6 +63,31 @@ class Loss(nn.Module):
     similarities: frozenset[str] = frozenset({"cosine"})
     teachers: frozenset[str] = frozenset({"cosine", "dot"})
     of_model: bool = False
+    teacher: str = ""
+    takes: tuple[type, ...] = ()
+
+    def take_after(self, others: Iterable[Any]) -> None:
+        """Reads what these losses and parts read, and asks of data, model and teacher what any of them asks.
+
+        Raises:
+            LossError: they name several teachers, or compare different layers.
+        """
+        others = list(others)
+        for name in ("reads", "may_read"):
+            setattr(self, name, frozenset().union(*(getattr(other, name) for other in others)))
+        for name in ("all_positives", "hard_negatives", "needs_negatives"):
+            setattr(self, name, any(getattr(other, name) for other in others))
+        for name in ("similarities", "teachers"):
+            setattr(self, name, getattr(self, name).intersection(*(getattr(other, name) for other in others)))
+        self.grades = min((other.grades for other in others if other.grades is not None), default=None)
+        named = list(dict.fromkeys(other.teacher for other in others if other.teacher))
+        if len(named) > 1:
+            raise LossError(f"a stage has one teacher, and its losses name several: {' and '.join(named)}")
+        self.teacher = "".join(named)
+        layers = list(dict.fromkeys(other.layers for other in others if isinstance(other, Loss)))
+        if len(layers) > 1:
+            raise LossError("losses of one stage must compare the same layers; give each a stage of its own")
+        self.layers = layers[0] if layers else ()
 
     def of(self, part: int) -> "Loss":
         """The loss of a batch; there are several in a stage with one for each kind of data (`ByData`)."""
@@ -149,164 +174,46 @@ def check_layout(queries: Tensor, targets: Tensor) -> int:
 
 # ---------------------------------------------------------------------------------------------------- names
 
-Maker = Callable[..., Loss]
+Maker = Callable[..., Any]
 
 
 class _Registry:
     makers: ClassVar[dict[str, Maker]] = {}
-    wrappers: ClassVar[set[str]] = set()
+    alone: ClassVar[dict[str, dict[str, Any]]] = {}
 
 
-@checked(name=text, wraps=flag)
-def register_loss(name: str, *, wraps: bool = False) -> Callable[[type], type]:
-    """Names a loss for recipes and `--loss`; `wraps` says that its first argument is another loss."""
+@checked(name=text)
+def register_loss(name: str) -> Callable[[type], type]:
+    """Names a loss, or a wrapper of one, for recipes and `--loss`."""
 
     def register(cls: type) -> type:
         ours_first(cls.__module__, __package__)
         if name in _Registry.makers:
             raise ValueError(f"two losses are called {name!r}")
         _Registry.makers[name] = cls
-        if wraps:
-            _Registry.wrappers.add(name)
+        return cls
+
+    return register
+
+
+@checked(name=text)
+def register_loss_part(name: str, **alone: Any) -> Callable[[type], type]:
+    """Names a mask, a weight or a mixer; `alone` are the options of InfoNCE where the part is written without it."""
+
+    def register(cls: type) -> type:
+        register_loss(name)(cls)
+        _Registry.alone[name] = alone
         return cls
 
     return register
 
 
 def list_losses() -> list[str]:
-    """Names of all losses; a file dropped into `training/losses` is enough, or a package with an entry point."""
+    """Names of all losses and parts; a file dropped into `training/losses` is enough, or a package with an entry point."""
     discover("losses", __package__)
     return sorted(_Registry.makers)
 
 
-def describe_losses() -> list[tuple[str, str]]:
-    """How each loss is written, and what it does in a line."""
-    lines = []
-    for name in list_losses():
-        written = f"{name}:…" if name in _Registry.wrappers else name
-        lines.append((written, str(_Registry.makers[name].__doc__).strip().splitlines()[0]))
-    return lines
-
-
-def losses_reading(name: str) -> list[str]:
-    """How the losses are written that read a named tensor of the batch (`Loss.reads`); wrappers read what they wrap."""
-    written = []
-    for known in list_losses():
-        if known in _Registry.wrappers:
-            continue
-        try:
-            loss: Any = build_loss(known)
-        except LossError:  # it has no defaults
-            loss = _Registry.makers[known]
-        if name in loss.reads | loss.may_read:
-            written.append(known)
-        elif name in loss.variants:
-            written.append(loss.variants[name])
-    return written
-
-
-def build_loss(text: str) -> Loss:
-    """A loss from how a recipe writes it: `infonce`, `infonce(temperature=0.05)`, `matryoshka(dims=[64, 32]):infonce`.
-
-    A wrapper is followed by a colon and the loss that it wraps.
-
-    Raises:
-        LossError: no such name or option.
-    """
-    names = list_losses()
-    call, rest = _split(text)
-    try:
-        name, options = read_call(call)
-    except ValueError as error:
-        raise LossError(f"{error}; write a loss like infonce(temperature=0.05)") from error
-    if name not in names:
-        raise LossError(f"no loss is called {name!r}; {what_there_is(name, names)}")
-    if (name in _Registry.wrappers) != (rest is not None):
-        example = f"{name}:infonce" if rest is None else name
-        raise LossError(f"{name} {'wraps another loss' if rest is None else 'wraps none'}: write {example!r}")
-    inner = () if rest is None else (build_loss(rest),)
-    try:
-        check_options(_Registry.makers[name], options, given=("inner",) if inner else ())
-        loss = _Registry.makers[name](*inner, **options)
-        _check_block(getattr(loss, "block", None))
-        return loss
-    except (TypeError, ValueError) as error:
-        raise LossError(f"{name}: {error}") from error
-
-
-def _split(text: str) -> tuple[str, str | None]:
-    """At the first colon outside brackets."""
-    depth = 0
-    for place, letter in enumerate(text):
-        depth += (letter in "([{") - (letter in ")]}")
-        if letter == ":" and depth == 0:
-            return text[:place], text[place + 1 :]
-    return text, None
-
-
-# ---------------------------------------------------------------------------------------------------- row blocks
-
-RowLoss = Callable[..., Tensor | Iterable[Tensor]]
-
-
-def in_row_blocks(
-    loss: RowLoss, rows: tuple[Tensor, ...], shared: tuple[Tensor, ...], block: int | None = None
-) -> Tensor:
-    """Sum of a row-wise loss, computed a block of rows at a time: memory grows with the rows, never with their square.
-
-    The gradient is formed in the forward pass, while the block's similarities are there, and is exact: nothing is
-    computed twice. There is no second derivative.
-
-    Args:
-        loss: `loss(start, *rows, *shared)` → scalar sum over the block whose first row is number `start`; or a
-            generator of scalars that add up to it, each dealt with before the next is computed.
-        rows: `(B, ...)` each, cut into blocks; those after the first may be longer and are cut off at B.
-        shared: seen whole by every block; the very tensors of `rows` may be among them.
-        block: rows at once; by default what keeps about a million entries of the first of `shared` in memory.
-    """
-    _check_block(block)
-    if block is None:
-        block = max(16, _BLOCK_ENTRIES // max(1, len(shared[0])))
-    return _RowBlocks.apply(loss, block, len(rows), *rows, *shared)
-
-
-def _check_block(block: int | None) -> None:
-    if block is not None and block < 1:
-        raise ValueError(f"block must be 1 row or more, not {block}")
-
-
-class _RowBlocks(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, loss: RowLoss, block: int, cut: int, *tensors: Tensor) -> Tensor:
-        wanted = ctx.needs_input_grad[3:]
-        # A tensor that comes twice has one gradient: at these sizes each costs as much as the vectors themselves.
-        first = [next(i for i, other in enumerate(tensors) if other is tensor) for tensor in tensors]
-        grads = [
-            torch.zeros_like(t) if need and first[i] == i else None
-            for i, (t, need) in enumerate(zip(tensors, wanted, strict=True))
-        ]
-        whole = [t.detach().requires_grad_(need) for t, need in zip(tensors[cut:], wanted[cut:], strict=True)]
-        total, count = tensors[0].new_zeros(()), len(tensors[0])
-        for start in range(0, count, block):
-            part = slice(start, min(start + block, count))
-            mine = [t[part].detach().requires_grad_(n) for t, n in zip(tensors[:cut], wanted[:cut], strict=True)]
-            leaves = [(i, leaf) for i, leaf in enumerate((*mine, *whole)) if leaf.requires_grad]
-            with torch.enable_grad():
-                values = loss(start, *mine, *whole)
-                for value in (values,) if isinstance(values, Tensor) else values:
-                    total += value.detach()
-                    if not leaves or not value.requires_grad:
-                        continue
-                    steps = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
-                    with torch.no_grad():
-                        for (i, _), step in zip(leaves, steps, strict=True):
-                            if step is not None:
-                                (grads[first[i]][part] if i < cut else grads[first[i]]).add_(step)
-                    del value, steps
-        ctx.grads = grads
-        return total
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, None, *(None if grad is None else grad * upstream for grad in ctx.grads))
+def find_loss(name: str) -> tuple[Maker, dict[str, Any] | None]:
+    """What makes a loss or a part of this name, and the options of InfoNCE of a part that stands alone; None for a loss."""
+    return _Registry.makers[name], _Registry.alone.get(name)

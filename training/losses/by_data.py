@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .base import Loss, build_loss
+from .base import Loss
+from .building import build_loss
 
 OTHERS = "*"
 
@@ -21,8 +22,11 @@ class ByData(Loss):
             is what these do.
 
     Raises:
-        LossError: no such loss. ValueError: they compare other layers, so that a batch would be computed otherwise.
+        LossError: no such loss, they compare other layers, so that a batch would be computed otherwise, or name several
+        teachers.
     """
+
+    similarities = frozenset({"cosine", "dot"})
 
     def __init__(self, otherwise: str, losses: Sequence[tuple[str, str]], numbers: Iterable[int] | None = None) -> None:
         super().__init__()
@@ -30,16 +34,7 @@ class ByData(Loss):
         self.patterns = (OTHERS, *(pattern for pattern, _ in losses))
         self.parts = nn.ModuleList(build_loss(written) for written in (otherwise, *(loss for _, loss in losses)))
         self.in_use = range(len(self.parts)) if numbers is None else sorted({int(number) for number in numbers})
-        used = self.used()
-        for name in ("reads", "may_read"):
-            setattr(self, name, frozenset().union(*(getattr(part, name) for part in used)))
-        for name in ("all_positives", "hard_negatives"):
-            setattr(self, name, any(getattr(part, name) for part in used))
-        for name in ("similarities", "teachers"):
-            setattr(self, name, frozenset.intersection(*(getattr(part, name) for part in used)))
-        self.layers = used[0].layers
-        if any(part.layers != self.layers for part in used):
-            raise ValueError("losses of one stage must compare the same layers; give each a stage of its own")
+        self.take_after(self.used())
 
     def number(self, dataset: str) -> int:
         """Which part is a data set's."""

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import LossError
-from .base import check_layout, in_row_blocks, register_loss, without_empty
+from .base import check_layout, register_loss, without_empty
 from .infonce import InfoNCE
+from .row_blocks import in_row_blocks
 
 
 @register_loss("distillation")
@@ -28,8 +29,10 @@ class Distillation(InfoNCE):
             reranker probability, which then needs a teacher's embeddings too.
         infonce: weight of the added InfoNCE. symmetric, margin, divisor: its options (see `InfoNCE`).
         block: rows whose similarities are in memory at once; None picks.
+        teacher: its name, as `load_model` opens it; "" for the teacher of the recipe.
     """
 
+    takes = ()
     variants: ClassVar[dict[str, str]] = {"teacher_scores": "distillation(space='group')"}
     usual = 0.05
 
@@ -45,6 +48,7 @@ class Distillation(InfoNCE):
         margin: float | None = None,
         divisor: bool = False,
         block: int | None = None,
+        teacher: str = "",
     ) -> None:
         super().__init__(temperature, learn, symmetric, margin=margin, divisor=divisor, block=block)
         if space not in ("batch", "group"):
@@ -57,6 +61,11 @@ class Distillation(InfoNCE):
         self.space, self.teacher_temperature, self.cosine, self.infonce = space, teacher_temperature, cosine, infonce
         vectors = {"teacher_queries", "teacher_targets"} if space == "batch" or cosine else set()
         self.reads = frozenset(vectors | ({"teacher_scores"} if space == "group" else set()))
+        if teacher and not vectors:
+            raise ValueError(
+                "a teacher's vectors are read in space='batch', or for a cosine above 0; leave teacher out"
+            )
+        self.teacher = teacher
         if cosine:
             self.teachers = frozenset({"cosine"})  # a share of both is of numbers of one size
         self.may_read = (InfoNCE.may_read if infonce else frozenset()) | {"empty"}

@@ -1,53 +1,15 @@
 """InfoNCE: each query picks its positive among all targets (van den Oord et al., 2018; CLIP, Radford et al., 2021)."""
 
-import inspect
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
-
-Side = Literal["query", "positive", "target"]
-
-
-class Part(NamedTuple):
-    """Some rows against all candidates of one kind, as the hooks of `InfoNCE` see them.
-
-    Attributes:
-        start: number of the first row. row_side, column_side: what the rows and the columns are.
-        similarity: cosines or dot products `(b, N)`, with their gradient. own: `(b, 1)` of each row with its own partner.
-        extras: the named tensors of the batch, whole.
-    """
-
-    start: int
-    row_side: Side
-    column_side: Side
-    similarity: Tensor
-    own: Tensor
-    extras: dict[str, Any]
-
-    def of_rows(self, name: str) -> Tensor | None:
-        """The rows' part of an extra: `teacher` reads `teacher_queries` or the positives' part of `teacher_targets`."""
-        whole = side_of(self.extras, name, self.row_side)
-        return None if whole is None else whole[self.start : self.start + len(self.similarity)]
-
-    def of_columns(self, name: str) -> Tensor | None:
-        """The columns' part of an extra."""
-        return side_of(self.extras, name, self.column_side)
-
-
-def side_of(extras: dict[str, Any], name: str, side: Side) -> Tensor | None:
-    """`query_<name>` or `<name>` of the batch for one side; the positives are the first targets."""
-    queries, targets = (
-        (extras.get("teacher_queries"), extras.get("teacher_targets"))
-        if name == "teacher"
-        else (extras.get(f"query_{name}"), extras.get(f"target_{name}"))
-    )
-    if side == "query":
-        return queries
-    return targets if side == "target" or targets is None else targets[: extras["count"]]
+from .base import Loss, Temperature, check_layout, register_loss
+from .margin import Margin
+from .parts import Block, Mask, Mixer, Part, Weight
+from .row_blocks import in_row_blocks
 
 
 @register_loss("infonce")
@@ -55,8 +17,7 @@ class InfoNCE(Loss):
     """Cross-entropy over similarities, with a learned temperature: cosines, or dot products of vectors with norms, for which
     a temperature near 1 is usual.
 
-    Subclasses change one of three hooks: `removed` (which candidates are no negatives), `row_losses` (what the logits
-    of a row cost) and `extra_logits` (further candidates of a row).
+    Masks, mixers and weights change which candidates there are and what counts how much: `infonce + focal(2)`.
 
     Args:
         temperature: at the start; by default the checkpoint's own, 0.07 where it has none. learn: whether it is trained.
@@ -67,24 +28,20 @@ class InfoNCE(Loss):
             positive (GTE; Granite R2; QZhou uses the first).
         multi_positive: all targets that are right for a query are its positives, averaged (SupCon, Khosla et al., 2020,
             eq. 2), and so are all further positives of its pair; otherwise they are left out.
-        margin: leave out candidates more similar than the own positive by this much, as likely false negatives
-            (Qwen3-Embedding uses 0.1); None keeps all.
+        margin: see `Margin`; None for none.
         divisor: the temperature itself is trained, not the logarithm of its inverse (see `Temperature`).
         block: rows whose similarities are in memory at once; None picks.
+        parts: in any order; each kind of part once.
+
+    Raises:
+        ValueError: options or parts that do not go together.
     """
 
     may_read = frozenset({"right", "ignore"})
     similarities = frozenset({"cosine", "dot"})
     of_model = True
+    takes = (Mask, Mixer, Weight)
     usual = 0.07  # temperature
-
-    def __init_subclass__(cls) -> None:
-        # `**options` of a subclass stand for those of its parent: in help, and where a recipe's options are checked.
-        own = [p for p in inspect.signature(cls.__init__).parameters.values() if p.name != "self"]
-        if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
-            more = inspect.signature(cls.__mro__[1]).parameters.values()
-            own = own[:-1] + [p for p in more if p.name not in {o.name for o in own}]
-        cls.__signature__ = inspect.Signature(own)
 
     def __init__(
         self,
@@ -98,6 +55,8 @@ class InfoNCE(Loss):
         margin: float | None = None,
         divisor: bool = False,
         block: int | None = None,
+        *,
+        parts: Sequence[Part] = (),
     ) -> None:
         super().__init__()
         if symmetric and not in_batch:
@@ -106,114 +65,152 @@ class InfoNCE(Loss):
         named = temperature is not None or not (learn or self.usual == InfoNCE.usual)
         self.temperature = Temperature(self.usual if temperature is None else temperature, learn, divisor, named=named)
         self.symmetric, self.in_batch, self.margin = symmetric, in_batch, margin
-        self.needs_negatives = not in_batch
         self.multi_positive = self.all_positives = multi_positive
         self.query_query, self.positive_positive, self.block = query_query, positive_positive, block
+        self.needs_negatives = not in_batch
+        parts = [*parts, *([] if margin is None else [Margin(margin)])]
+        if twice := {type(part).__name__ for part in parts if [type(p) for p in parts].count(type(part)) > 1}:
+            raise ValueError(f"{twice.pop().lower()} stands twice among the parts")
+        self.parts = nn.ModuleList(parts)
+        self.masks, self.mixers, self.weights = (
+            [part for part in parts if isinstance(part, kind)] for kind in (Mask, Mixer, Weight)
+        )
+        self.take_after([self, *parts])
+        for part in parts:
+            part.check(self)
 
     @property
     def scale(self) -> Tensor:
         """What similarities are multiplied by: the inverse of the temperature."""
         return self.temperature.scale
 
-    # ------------------------------------------------------------------------------------------------- the hooks
-
-    def removed(self, part: Part) -> Tensor | None:
-        """Candidates `(b, N)` that are no negatives of a row, None for no further ones; the own positive always stays."""
-        return None
-
-    def extra_logits(self, start: int, queries: Tensor, targets: Tensor, scale: Tensor) -> Tensor | None:
-        """Logits `(b, K)` of further negatives of these queries alone."""
-        return None
-
-    def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
-        """Loss `(b,)` of rows with these logits `(b, C)`, -inf where left out, whose positives are columns `gold`."""
-        return logits.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
-
-    # ------------------------------------------------------------------------------------------------- the maths
+    def check_negatives(self, count: int) -> None:
+        """See `Loss`; raises what the parts raise."""
+        for part in self.parts:
+            part.check_negatives(count)
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Mean loss of the queries, in nats.
 
         Args:
             queries: unit vectors `(B, D)`. targets: unit vectors `(B + B·M, D)`, positives first.
-            extras: `right`, `ignore`; row i never loses its own positive, whatever they say.
+            extras: `right`, `ignore`, and what the parts read; row i never loses its own positive, whatever they say.
         """
-        check_layout(queries, targets)
+        self.check_negatives(check_layout(queries, targets))
         extras["count"] = len(queries)
-
-        share = 0.5 if self.symmetric else 1.0
+        for part in (*self.mixers, *self.masks, *self.weights):  # a weight may look at what the others do
+            part.begin(self, queries, targets, extras)
 
         def block(start: int, *tensors: Tensor) -> Iterator[Tensor]:
-            mine, partners, columns, scale, *whole = tensors
-            yield share * self._forth(start, mine, partners, columns, scale, whole[0] if whole else None, extras)
+            share = 0.5 if self.symmetric else 1.0
+            yield share * self._cost(*self._forth(start, tensors, extras)).sum()
             if self.symmetric:
-                yield share * self._rows(start, partners, whole[0], scale, "positive", "query", extras)
+                yield share * self._cost(*self._back(start, tensors, extras)).sum()
 
+        return self._in_blocks(block, queries, targets) / len(queries)
+
+    def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
+        """Loss `(b,)` of rows with these logits `(b, C)`, -inf where left out, whose positives are columns `gold`."""
+        logits = self._weighed(logits, gold)
+        losses = whole = logits.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
+        rows = slice(start, start + len(logits))
+        for weight in self.weights:
+            if (softened := weight.of_labels(logits, gold)) is not None:
+                share, mass = softened
+                wrong = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(mass == 0, 0.0)
+                whole = (1 - share) * whole + share * (mass * wrong).sum(1)
+        for weight in self.weights:
+            if (factors := weight.of_rows(losses, rows)) is not None:
+                whole = whole * factors
+        return whole
+
+    @torch.no_grad()
+    def difficulty(self, queries: Tensor, targets: Tensor, extras: dict[str, Any]) -> Tensor:
+        """Log odds of the negatives of every query `(B,)`; its loss is softplus of that."""
+        found = queries.new_empty(len(queries))
+
+        def block(start: int, *tensors: Tensor) -> Tensor:
+            _, logits, gold = self._forth(start, tensors, extras)
+            logits = self._weighed(logits, gold)
+            others = logits.scatter(1, gold[:, None], -torch.inf)
+            found[start : start + len(logits)] = others.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
+            return found.new_zeros(())
+
+        self._in_blocks(block, queries.detach(), targets.detach())
+        return found
+
+    # ------------------------------------------------------------------------------------------------- the maths
+
+    def _in_blocks(self, block: Callable[..., Any], queries: Tensor, targets: Tensor) -> Tensor:
+        """Sum over blocks that are given their queries and positives, all targets, the scale, and all queries if needed."""
         whole = (queries,) if self.symmetric or self.query_query else ()
-        total = in_row_blocks(block, (queries, targets), (targets, self.scale, *whole), self.block)
-        return total / len(queries)
+        return in_row_blocks(block, (queries, targets), (targets, self.scale, *whole), self.block)
 
-    def _forth(
-        self,
-        start: int,
-        mine: Tensor,
-        partners: Tensor,
-        columns: Tensor,
-        scale: Tensor,
-        queries: Tensor | None,
-        extras: dict[str, Any],
-    ) -> Tensor:
-        """Summed loss of some queries against the targets and whatever else they are told from."""
-        more = []
-        gold = torch.arange(start, start + len(mine), device=mine.device)
-        if self.query_query or self.positive_positive:
-            own = (mine * partners).sum(1, keepdim=True)
-        if self.query_query:
-            part = Part(start, "query", "query", mine @ queries.T, own, extras)
-            more.append(self._masked(part, scale, gold, keep_own=False))
-        if self.positive_positive:
-            part = Part(start, "positive", "positive", partners @ columns[: extras["count"]].T, own, extras)
-            more.append(self._masked(part, scale, gold, keep_own=False))
-        if (others := self.extra_logits(start, mine, columns, scale)) is not None:
-            more.append(others)
-        return self._rows(start, mine, columns, scale, "query", "target", extras, more)
-
-    def _rows(
-        self,
-        start: int,
-        mine: Tensor,
-        columns: Tensor,
-        scale: Tensor,
-        row_side: Side,
-        column_side: Side,
-        extras: dict[str, Any],
-        more: Sequence[Tensor] = (),
-    ) -> Tensor:
-        """Summed loss of some rows against the columns, and against further logits `(b, K)`."""
+    def _forth(self, start: int, tensors: Sequence[Tensor], extras: dict[str, Any]) -> tuple[Block, Tensor, Tensor]:
+        """Some queries against the targets and whatever else they are told from: logits `(b, C)`, and their positives."""
+        mine, partners, columns, scale, *whole = tensors
         gold = torch.arange(start, start + len(mine), device=mine.device)
         similarity = mine @ columns.T
-        part = Part(start, row_side, column_side, similarity, similarity.gather(1, gold[:, None]), extras)
-        logits = self._masked(part, scale, gold)
-        if more:
-            logits = torch.cat([logits, *more], 1)
-        if self.multi_positive and extras.get("right") is not None:
-            return _over_positives(logits, _right(part).scatter(1, gold[:, None], True)).sum()
-        return self.row_losses(logits, gold, start).sum()
+        block = Block(start, "query", "target", similarity, similarity.gather(1, gold[:, None]), extras)
+        logits = [self._masked(block, scale, gold)]
+        if self.query_query:
+            part = block._replace(column_side="query", similarity=mine @ whole[0].T)
+            logits.append(self._masked(part, scale, gold, keep_own=False))
+        if self.positive_positive:
+            others = partners @ columns[: extras["count"]].T
+            part = block._replace(row_side="positive", column_side="positive", similarity=others)
+            logits.append(self._masked(part, scale, gold, keep_own=False))
+        if self.mixers:
+            there = logits[0].detach() > -torch.inf
+            if self.multi_positive and extras.get("right") is not None:
+                there &= ~_right(block)
+            logits += self._mixed(start, mine, columns, scale, there, extras["count"])
+        return block, torch.cat(logits, 1) if len(logits) > 1 else logits[0], gold
 
-    def _masked(self, part: Part, scale: Tensor, gold: Tensor, keep_own: bool = True) -> Tensor:
+    def _back(self, start: int, tensors: Sequence[Tensor], extras: dict[str, Any]) -> tuple[Block, Tensor, Tensor]:
+        """Some positives against the queries."""
+        _, mine, _, scale, queries = tensors
+        gold = torch.arange(start, start + len(mine), device=mine.device)
+        similarity = mine @ queries.T
+        block = Block(start, "positive", "query", similarity, similarity.gather(1, gold[:, None]), extras)
+        return block, self._masked(block, scale, gold), gold
+
+    def _mixed(
+        self, start: int, mine: Tensor, columns: Tensor, scale: Tensor, there: Tensor, count: int
+    ) -> Iterator[Tensor]:
+        """What the mixers add to some queries' logits; `there` `(b, N)` says which targets are candidates."""
+        rows = slice(start, start + len(mine))
+        negatives = len(columns) // count - 1
+        place = torch.arange(count, len(columns), device=mine.device).view(count, negatives)[rows]
+        own = columns[count:].view(count, negatives, columns.shape[1])[rows]
+        for mixer in self.mixers:
+            if (more := mixer.extra_logits(start, mine, own, there.gather(1, place), scale)) is not None:
+                yield more
+
+    def _cost(self, block: Block, logits: Tensor, gold: Tensor) -> Tensor:
+        """Losses `(b,)` of rows."""
+        if self.multi_positive and block.extras.get("right") is not None:
+            return _over_positives(logits, _right(block).scatter(1, gold[:, None], True))
+        return self.row_losses(logits, gold, block.start)
+
+    def _weighed(self, logits: Tensor, gold: Tensor) -> Tensor:
+        """The logits of candidates that count as often as the weights say."""
+        found = [weight.of_candidates(logits, gold, self.scale.detach()) for weight in self.weights]
+        for more in found:
+            logits = logits if more is None else logits + more
+        return logits
+
+    def _masked(self, block: Block, scale: Tensor, gold: Tensor, keep_own: bool = True) -> Tensor:
         """Logits `(b, N)` with -inf where a candidate is no negative; the row's own place is kept, or is the row itself."""
-        logits = scale * part.similarity
-        gone, rows = [self.removed(part)], slice(part.start, part.start + len(logits))
-        if (right := part.extras.get("right")) is not None:
-            spared = right.spared(rows, part.row_side, part.column_side)
-            gone.append(spared & ~_right(part) if self.multi_positive and keep_own else spared)
-        if keep_own and (ignore := part.extras.get("ignore")) is not None:
-            gone.append(ignore[rows] if part.row_side == "query" else ignore[:, rows].T)
-        if self.margin is not None:
-            gone.append(part.similarity.detach() > part.own.detach() + self.margin)
+        logits, rows = scale * block.similarity, block.rows
+        gone = [mask.removed(block) for mask in self.masks]
+        if (right := block.extras.get("right")) is not None:
+            spared = right.spared(rows, block.row_side, block.column_side)
+            gone.append(spared & ~_right(block) if self.multi_positive and keep_own else spared)
+        if keep_own and (ignore := block.extras.get("ignore")) is not None:
+            gone.append(ignore[rows] if block.row_side == "query" else ignore[:, rows].T)
         if not self.in_batch:
-            gone.append(~_own_columns(gold, part.extras["count"], logits.shape[1]))
-        gone = [mask for mask in gone if mask is not None]
+            gone.append(~_own_columns(gold, block.extras["count"], logits.shape[1]))
         if not gone and keep_own:
             return logits
         mask = gone[0].clone() if gone else torch.zeros_like(logits, dtype=torch.bool)
@@ -222,10 +219,10 @@ class InfoNCE(Loss):
         return logits.masked_fill(mask.scatter(1, gold[:, None], not keep_own), -torch.inf)
 
 
-def _right(part: Part) -> Tensor:
+def _right(block: Block) -> Tensor:
     """`(b, N)`: targets that are right for the queries, or queries that the positives are right for."""
-    rows, right = slice(part.start, part.start + len(part.similarity)), part.extras["right"]
-    return right.answers(rows) if part.row_side == "query" else right.askers(rows)
+    right = block.extras["right"]
+    return right.answers(block.rows) if block.row_side == "query" else right.askers(block.rows)
 
 
 def _own_columns(gold: Tensor, count: int, columns: int) -> Tensor:

@@ -9,10 +9,11 @@ from torch.nn import functional as F
 
 from ..errors import LossError
 from .base import Loss, register_loss
+from .parts import Wrapper
 
 
-@register_loss("matryoshka", wraps=True)
-class Matryoshka(Loss):
+@register_loss("matryoshka")
+class Matryoshka(Wrapper):
     """Weighted sum of another loss over cuts of the embeddings, each made unit length again; one temperature for all.
 
     Args:
@@ -28,7 +29,7 @@ class Matryoshka(Loss):
         weights: Sequence[float] | None = None,
         per_step: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(inner)
         if not dims or min(dims) < 1 or len(set(dims)) < len(dims):
             raise ValueError(f"dims must be different lengths of at least 1, not {list(dims)}")
         if weights is not None and len(weights) != len(dims):
@@ -39,9 +40,6 @@ class Matryoshka(Loss):
             raise ValueError(f"per_step must be 1 to {len(dims)}, the number of dims, not {per_step}")
         self.inner, self.dims, self.per_step = inner, tuple(dims), per_step
         self.weights = tuple(weights or [1.0] * len(dims))
-        self.reads, self.may_read, self.layers = inner.reads, inner.may_read, inner.layers
-        self.all_positives, self.hard_negatives = inner.all_positives, inner.hard_negatives
-        self.needs_negatives = inner.needs_negatives
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Sum over the cuts of weight times the inner loss.

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from .base import Loss, register_loss, without_empty
 from .matryoshka import Matryoshka, draw
+from .parts import Wrapper
 
 # How much an earlier block counts, by its number from 1.
 WEIGHTINGS: dict[str, Callable[[int], float]] = {
@@ -19,8 +20,8 @@ WEIGHTINGS: dict[str, Callable[[int], float]] = {
 }
 
 
-@register_loss("matryoshka_2d", wraps=True)
-class Matryoshka2d(Loss):
+@register_loss("matryoshka_2d")
+class Matryoshka2d(Wrapper):
     """The inner loss at the last block and, averaged, at earlier ones, which also follow the last block's columns.
 
     As sentence-transformers' Matryoshka2dLoss: cuts and blocks are drawn at each step, and the divergence is of the
@@ -32,8 +33,6 @@ class Matryoshka2d(Loss):
         prior: weight of the earlier blocks. weighting: "uniform", "log" (ESE) or "linear", by block number.
         kl: weight of the divergence. kl_temperature: of its softmax.
     """
-
-    layers = "all"
 
     def __init__(
         self,
@@ -47,7 +46,7 @@ class Matryoshka2d(Loss):
         kl: float = 1.0,
         kl_temperature: float = 0.3,
     ) -> None:
-        super().__init__()
+        super().__init__(inner)
         self.inner = Matryoshka(without_layers(inner, "matryoshka_2d"), dims, weights, dims_per_step)
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, not {weighting!r}")
@@ -57,9 +56,7 @@ class Matryoshka2d(Loss):
             raise ValueError(f"kl_temperature must be above 0, not {kl_temperature}; kl=0 leaves the divergence out")
         self.layers_per_step, self.prior, self.weighting = layers_per_step, prior, weighting
         self.kl, self.kl_temperature = kl, kl_temperature
-        self.reads, self.may_read = inner.reads, inner.may_read | {"empty"}
-        self.all_positives, self.hard_negatives = inner.all_positives, inner.hard_negatives
-        self.needs_negatives = inner.needs_negatives
+        self.may_read, self.layers = self.may_read | {"empty"}, "all"
 
     def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
         """Loss of the last block, of earlier ones, and their divergence.

@@ -7,30 +7,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import LossError
-from .base import check_layout, register_loss
+from .base import register_loss_part
 from .infonce import InfoNCE
+from .parts import Mixer
 
 
-@register_loss("mixing")
-class Mixing(InfoNCE):
-    """InfoNCE with mixed negatives, each of its own query alone; no further forward pass, the gradient goes through.
+@register_loss_part("mixing", symmetric=False)
+class Mixing(Mixer):
+    """Mixed negatives, each of its own query alone; no further forward pass, the gradient goes through.
 
-    A negative that is right for the query after all, or one that `ignore` names, is never mixed; a row with one negative
-    has no mixture of two.
+    A negative that is left out is never mixed; a row with one negative has no mixture of two.
 
     Args:
         pairs: mixtures of two of the row's negatives, weights from Beta(2, 2), at random. They need two negatives.
         lists: mixtures of all of the row's negatives, weighted by a softmax over their similarity to the query: 0 or 1.
-        list_temperature: of that softmax. options: those of `InfoNCE`; one direction.
+        list_temperature: of that softmax.
     """
 
-    may_read = InfoNCE.may_read | {"empty"}
+    may_read = frozenset({"empty"})
     similarities = frozenset({"cosine"})  # mixtures are made unit length
 
-    def __init__(
-        self, pairs: int = 1, lists: int = 1, list_temperature: float = 0.05, symmetric: bool = False, **options: Any
-    ) -> None:
-        super().__init__(symmetric=symmetric, **options)
+    def __init__(self, pairs: int = 1, lists: int = 1, list_temperature: float = 0.05) -> None:
+        super().__init__()
         if pairs < 0 or lists not in (0, 1) or not list_temperature > 0:
             raise ValueError(
                 "mixing needs pairs of at least 0, lists of 0 or 1 and list_temperature above 0, "
@@ -47,17 +45,11 @@ class Mixing(InfoNCE):
                 + (", or mixing(pairs=0)" if count else "")
             )
 
-    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
-        """See `InfoNCE.forward`; raises as `check_negatives`."""
-        negatives = check_layout(queries, targets)
-        self.check_negatives(negatives)
-        self._masks = extras.get("right"), extras.get("ignore")
-        self._places = torch.arange(len(queries), len(targets), device=queries.device).view(len(queries), negatives)
-        empty = extras.get("empty")
-        there = None if empty is None else (~empty[self._places]).sum(1).cpu()
+    def begin(self, objective: InfoNCE, queries: Tensor, targets: Tensor, extras: dict[str, Any]) -> None:
+        count, negatives, empty = len(queries), len(targets) // len(queries) - 1, extras.get("empty")
+        there = None if empty is None else (~empty[count:].view(count, negatives)).sum(1).cpu()
         # Drawn once for the batch, so that blocks of any size see the same mixtures.
-        self._drawn = [self._draw(len(queries), negatives, there, queries) for _ in range(self.pairs)]
-        return super().forward(queries, targets, **extras)
+        self._drawn = [self._draw(count, negatives, there, queries) for _ in range(self.pairs)]
 
     def _draw(self, count: int, negatives: int, there: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """Which two negatives of every row `(B, 2)`, and the weight of the first `(B, 1)`.
@@ -75,10 +67,8 @@ class Mixing(InfoNCE):
         share = torch.distributions.Beta(2.0, 2.0).sample((count, 1))
         return torch.stack([first, second], 1).to(like.device), share.to(like)
 
-    def extra_logits(self, start: int, queries: Tensor, targets: Tensor, scale: Tensor) -> Tensor | None:
-        rows, count = slice(start, start + len(queries)), len(self._places)
-        own, fair = targets[count:].view(count, -1, targets.shape[1])[rows], self._fair(rows)  # (b, M, D), (b, M)
-        here = torch.arange(len(queries), device=queries.device)[:, None]
+    def extra_logits(self, start: int, queries: Tensor, own: Tensor, fair: Tensor, scale: Tensor) -> Tensor | None:
+        rows, here = slice(start, start + len(queries)), torch.arange(len(queries), device=queries.device)[:, None]
         logits = []
         for which, share in self._drawn:
             two = own[here, which[rows]]
@@ -91,16 +81,6 @@ class Mixing(InfoNCE):
             mixed = torch.einsum("bm,bmd->bd", weights, own)
             logits.append(_logits(queries, mixed, scale).masked_fill(~fair.any(1), -torch.inf))
         return torch.stack(logits, 1) if logits else None
-
-    def _fair(self, rows: slice) -> Tensor:
-        """`(b, M)`, False where a row's own negative is right for it, or is one to ignore."""
-        place = self._places[rows]
-        fair, (right, ignore) = torch.ones_like(place, dtype=torch.bool), self._masks
-        if right is not None:
-            fair &= ~right.spared(rows).gather(1, place)
-        if ignore is not None:
-            fair &= ~ignore[rows].gather(1, place)
-        return fair
 
 
 def _logits(queries: Tensor, mixed: Tensor, scale: Tensor) -> Tensor:

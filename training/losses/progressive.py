@@ -10,23 +10,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import register_loss
+from .base import register_loss_part
 from .infonce import InfoNCE
+from .parts import Weight
 
 
-@register_loss("progressive")
-class Progressive(InfoNCE):
-    """InfoNCE with weights that follow the difficulty d of a row, the log odds of its negatives.
+@register_loss_part("progressive", symmetric=False)
+class Progressive(Weight):
+    """Weights that follow the difficulty d of a row, the log odds of its negatives.
 
     mode="rows": w = u^k / mean(u^k) with u = sigmoid(d), without gradient; the weights have mean 1.
     mode="negatives": each negative n of a row counts N * softmax(k * s_n) times, so that the nearest count most.
     In both k rises from 0 to `strongest` while the first `ramp` of the run is done.
 
     Args:
-        strongest: k at the end; 0 is InfoNCE. ramp: share of the run, 0 to 1.
+        strongest: k at the end; 0 weighs all alike. ramp: share of the run, 0 to 1.
         guard: after the ramp, rows above this quantile of d count 0: probably false negatives; None for none. Of
             mode="rows" alone.
-        mode: see above. options: those of `InfoNCE`; one direction.
+        mode: see above.
     """
 
     reads = frozenset({"progress"})
@@ -37,12 +38,8 @@ class Progressive(InfoNCE):
         ramp: float = 0.5,
         guard: float | None = None,
         mode: Literal["rows", "negatives"] = "rows",
-        symmetric: bool = False,
-        **options: Any,
     ) -> None:
-        super().__init__(symmetric=symmetric, **options)
-        if symmetric or self.multi_positive:
-            raise ValueError("progressive weights are of the queries' rows: symmetric=False, multi_positive=False")
+        super().__init__()
         if strongest < 0 or not 0 < ramp <= 1 or mode not in ("rows", "negatives"):
             raise ValueError(
                 "progressive needs strongest >= 0, 0 < ramp <= 1 and mode rows or negatives, "
@@ -53,23 +50,17 @@ class Progressive(InfoNCE):
         self.strongest, self.ramp, self.guard, self.mode = strongest, ramp, guard, mode
         if mode == "negatives":  # k is of cosines: e^(k · a dot product) has no bound
             self.similarities = frozenset({"cosine"})
-        self._seen: Tensor | None = None
 
-    def forward(self, queries: Tensor, targets: Tensor, *, progress: float, **extras: Any) -> Tensor:
-        """See `InfoNCE.forward`; `progress` is the share of the run that is done."""
-        self._power = self.strongest * min(1.0, progress / self.ramp)
+    def check(self, objective: InfoNCE) -> None:
+        if objective.symmetric or objective.multi_positive:
+            raise ValueError("progressive weights are of the queries' rows: symmetric=False, multi_positive=False")
+
+    def begin(self, objective: InfoNCE, queries: Tensor, targets: Tensor, extras: dict[str, Any]) -> None:
+        done = extras["progress"]
+        self._power = self.strongest * min(1.0, done / self.ramp)
         self._weights: Tensor | None = None
         if self.mode == "rows" and self._power > 0:
-            self._weights = self.weights(self.difficulty(queries, targets, **extras), done=progress >= self.ramp)
-        return super().forward(queries, targets, **extras)
-
-    @torch.no_grad()
-    def difficulty(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
-        """Log odds of the negatives of every row `(B,)`; the loss is softplus of it."""
-        found = self._seen = queries.new_empty(len(queries))
-        super().forward(queries.detach(), targets.detach(), **extras)
-        self._seen = None
-        return found
+            self._weights = self.weights(objective.difficulty(queries, targets, extras), done=done >= self.ramp)
 
     def weights(self, difficulty: Tensor, *, done: bool) -> Tensor:
         """Weights `(B,)` of mean 1, less those that the guard sets to 0."""
@@ -80,17 +71,13 @@ class Progressive(InfoNCE):
             weights = weights * (difficulty <= difficulty.quantile(self.guard))
         return weights
 
-    def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
-        rows = slice(start, start + len(logits))
-        if self._seen is not None:
-            others = logits.scatter(1, gold[:, None], -torch.inf)
-            self._seen[rows] = others.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
-            return super().row_losses(logits, gold, start)
-        if self.mode == "negatives" and self._power > 0:
-            negatives = logits.detach().scatter(1, gold[:, None], -torch.inf)
-            real = (negatives > -torch.inf).sum(1, keepdim=True)
-            shares = (self._power * negatives / self.scale.detach()).log_softmax(1) + real.to(logits.dtype).log()
-            # The positive counts once, and what is removed stays so.
-            logits = logits + shares.masked_fill(negatives == -torch.inf, 0.0)
-        losses = super().row_losses(logits, gold, start)
-        return losses if self._weights is None else losses * self._weights[rows]
+    def of_candidates(self, logits: Tensor, gold: Tensor, scale: Tensor) -> Tensor | None:
+        if self.mode == "rows" or self._power == 0:
+            return None
+        negatives = logits.detach().scatter(1, gold[:, None], -torch.inf)
+        real = (negatives > -torch.inf).sum(1, keepdim=True)
+        shares = (self._power * negatives / scale).log_softmax(1) + real.to(logits.dtype).log()
+        return shares.masked_fill(negatives == -torch.inf, 0.0)  # what is removed stays so
+
+    def of_rows(self, losses: Tensor, rows: slice) -> Tensor | None:
+        return None if self._weights is None else self._weights[rows]

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .base import Loss, check_layout, in_row_blocks, register_loss
+from .base import Loss, check_layout, register_loss
+from .row_blocks import in_row_blocks
 
 Negatives = Literal["sum", "max", "semi-hard"]
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import Loss, Temperature, check_layout, in_row_blocks, register_loss
+from .base import Loss, Temperature, check_layout, register_loss
+from .row_blocks import in_row_blocks
 
 
 @register_loss("sigmoid")

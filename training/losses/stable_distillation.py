@@ -1,5 +1,6 @@
 """Stabilised distillation: each candidate beats all that are ranked below it (LLM-Embedder, Zhang et al., 2023)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from .base import check_layout, register_loss
 from .distillation import check_scores, own_columns
 from .infonce import InfoNCE
+from .parts import Mask, Part
 
 
 @register_loss("stable_distillation")
@@ -25,6 +27,7 @@ class StableDistillation(InfoNCE):
     """
 
     reads = frozenset({"teacher_scores"})
+    takes = (Mask,)
     usual = 0.01
 
     def __init__(
@@ -34,8 +37,10 @@ class StableDistillation(InfoNCE):
         teacher_temperature: float = 1.0,
         infonce: float = 0.0,
         block: int | None = None,
+        *,
+        parts: Sequence[Part] = (),
     ) -> None:
-        super().__init__(temperature, learn, symmetric=False, block=block)
+        super().__init__(temperature, learn, symmetric=False, block=block, parts=parts)
         if not teacher_temperature > 0:
             raise ValueError(f"teacher_temperature must be above 0, not {teacher_temperature}")
         self.teacher_temperature, self.infonce = teacher_temperature, infonce
@@ -54,17 +59,17 @@ class StableDistillation(InfoNCE):
         order = torch.cat([order.new_zeros(len(order), 1), order], 1)
         # The hook sees logits only; what it needs of the batch waits here for it.
         self.ranked = own_columns(targets, len(queries)).gather(1, order)
-        self.weights = (scores / self.teacher_temperature).softmax(1).gather(1, order)
+        self.shares = (scores / self.teacher_temperature).softmax(1).gather(1, order)
         return super().forward(queries, targets, **extras)
 
     def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
         part = slice(start, start + len(logits))
-        ranked, weights = self.ranked[part], self.weights[part]
+        ranked, shares = self.ranked[part], self.shares[part]
         own = logits.gather(1, ranked)
         others = logits.scatter(1, ranked, -torch.inf).logsumexp(1, keepdim=True)
         # Entry g: log of the sum over the others and over the own candidates from rank g on.
         against = torch.cat([own, others], 1).flip(1).logcumsumexp(1).flip(1)[:, :-1]
         there = own > -torch.inf
         terms = torch.where(there, against - own.masked_fill(~there, 0.0), 0.0)
-        losses = (weights * terms).sum(1)
+        losses = (shares * terms).sum(1)
         return losses + self.infonce * super().row_losses(logits, gold, start) if self.infonce else losses

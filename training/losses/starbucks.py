@@ -11,10 +11,11 @@ from .base import Loss, Temperature, register_loss, without_empty
 from .distillation import row_divergence
 from .matryoshka import cut
 from .matryoshka_2d import column_divergence, without_layers
+from .parts import Wrapper
 
 
-@register_loss("starbucks", wraps=True)
-class Starbucks(Loss):
+@register_loss("starbucks")
+class Starbucks(Wrapper):
     """Sum of the inner loss over pairs (block, columns); the smaller sizes also follow the largest, which is the model.
 
     Sizes are cut and made unit length again, as `encode(dim=...)` does; the authors' retrieval code leaves that out.
@@ -36,7 +37,7 @@ class Starbucks(Loss):
         space: Literal["scores", "columns"] = "scores",
         temperature: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(inner)
         self.inner, self.pairs = without_layers(inner, "starbucks"), [tuple(pair) for pair in pairs]
         growing = all(
             a[0] <= b[0] and a[1] <= b[1] and a != b for a, b in zip(self.pairs, self.pairs[1:], strict=False)
@@ -50,9 +51,7 @@ class Starbucks(Loss):
             raise ValueError("the inner loss has no temperature to share; give starbucks one, such as temperature=0.05")
         self.kl, self.space, self.temperature = kl, space, temperature
         self.layers = tuple(sorted({block for block, _ in self.pairs}))
-        self.reads, self.may_read = inner.reads, inner.may_read | {"empty"}
-        self.all_positives, self.hard_negatives = inner.all_positives, inner.hard_negatives
-        self.needs_negatives = inner.needs_negatives
+        self.may_read = self.may_read | {"empty"}
 
     @property
     def scale(self) -> Tensor | float:
