@@ -43,9 +43,11 @@ def folder_gallery(model: "Embedder", folder: Path, *, progress: Progress | None
     root, started = Path(folder).expanduser().resolve(), time.perf_counter()
     if model.spec.similarity != "maxsim" and isinstance(prepare(root, Options()), Images):
         out = cache_of(model, root)
+        # The page shows pictures: whoever hears and watches besides is not to embed all that lies among them.
+        kind = "image" if model.spec.modalities & {"video", "audio"} else None
         try:
             report = embed_dataset(
-                model, root, out, update=True, progress=progress or False, **model.for_role("document")
+                model, root, out, kind=kind, update=True, progress=progress or False, **model.for_role("document")
             )
             found, bad = _vectors(out), {one.reference: one for one in _bad(out)}
             left_out += [_refused(bad[one.caption]) for one in pictures if one.caption in bad]

@@ -358,6 +358,12 @@ class InvalidAudioError(InputError):
     code = "invalid-audio"
 
 
+class SilentAudioError(InputError):
+    """A query of silence: its vector says nothing, and what is near it is no answer. (Elsewhere silence is embedded, and said.)"""
+
+    code = "silent-audio"
+
+
 class NoFramesError(InputError):
     """A segment of a video that begins after its end."""
 

@@ -64,7 +64,7 @@ def test_images_and_pages_of_documents_lie_in_one_folder(model, papers, tmp_path
     assert [row["reference"] for row in rows[1:4]] == ["sub/paper.pdf"] * 3
     assert any("--kind image" in note for note in notes)
     assert [(bad["id"], bad["reason"]) for bad in quarantined(out)] == [("locked.pdf", "encrypted-document")]
-    assert report.ignored == {"neither-picture-nor-document": 1}
+    assert report.ignored == {"text": 1}
     pages = [zoo.DocumentPage(papers / "sub" / "paper.pdf", number) for number in (1, 2, 3)]
     expected = model.encode([papers / "a.png", *pages, zoo.DocumentPage(papers / "unnamed", 1)])
     np.testing.assert_allclose(np.stack([row["vector"] for row in rows]), expected.numpy(), atol=1e-5)

@@ -28,19 +28,27 @@ def test_every_video_below_a_folder_is_an_input(folder):
     make_pictures(folder, 2)
     source = open_source(folder, kind="video")
     assert (source.kind, source.count()) == ("video", 4)
-    assert source.ignored == {"not-a-video": 3}
+    assert source.ignored == {"image": 2, "not-a-video": 1}
     records = list(source.records())
     assert [record.id for record in records] == ["a.avi", "b/c.AVI", "b/unnamed", "broken.mp4"]
     assert all(record.value == folder / record.id for record in records)
     assert open_source(folder).count() == 2, "without a kind its images are"
 
 
-def test_a_folder_of_videos_alone_says_how_they_are_embedded(folder, tmp_path):
-    with pytest.raises(TableError, match="holds videos and no images; to embed the videos, say --kind video"):
-        open_source(folder, modalities={"image", "text", "video"})
+def test_a_folder_of_videos_is_of_every_kind_that_the_model_reads(folder, tmp_path):
+    source = open_source(folder, modalities={"image", "text", "video"})
+    assert source.count() == 5
+    assert [record.attributes[-1] for record in map(source.looked, source.records())] == [
+        "video",
+        "video",
+        "video",
+        "video",  # by its name: why it is none is said where it is embedded
+        "text",
+    ]
     assert open_source(folder, modalities={"text", "video"}).kind == "video", "all that such a model reads of files"
-    with pytest.raises(TableError, match="takes no kind=text"):
-        open_source(folder, kind="text")
+    assert open_source(folder, kind="text").count() == 1
+    with pytest.raises(TableError, match="kind must be"):
+        open_source(folder, kind="film")
     with pytest.raises(TableError, match="this model reads image and text only"):
         open_source(folder, kind="video", modalities={"image", "text"})
 

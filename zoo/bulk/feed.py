@@ -25,7 +25,7 @@ class Outcome:
 
     Attributes:
         content: of what was embedded, `UNKNOWN` where it is not told. moved: whether the vector is an earlier one of an
-            input that lay elsewhere; None where it was computed now.
+            input that lay elsewhere; None where it was computed now. silent: whether it is a recording of nothing.
     """
 
     position: int
@@ -34,6 +34,7 @@ class Outcome:
     error: InputError | None
     content: bytes = UNKNOWN
     moved: bool | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Feed:
         """What `encode_stream` reads: a value for each input without a shard, None where none is to be embedded."""
         try:
             for position, record in self._missing():
+                record = self._source.looked(record)
                 if record.error is not None:
                     self._waiting.append((position, record, None))
                     yield None
@@ -119,4 +121,4 @@ class Feed:
             return Outcome(position, record, waited.vector(), None, waited.content, waited.moved)
         if encoded.error is not None:
             return Outcome(position, record, None, encoded.error)
-        return Outcome(position, record, encoded.vector.numpy(), None, waited.told(record.value))
+        return Outcome(position, record, encoded.vector.numpy(), None, waited.told(record.value), silent=encoded.silent)

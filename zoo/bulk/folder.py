@@ -1,4 +1,4 @@
-"""A folder of images, of videos or of audio as a source: walked in sorted order, one directory's names in memory at a time."""
+"""A folder of files, of one kind or of several, as a source: walked in sorted order, one directory's names in memory at a time."""
 
 import os
 from collections import Counter
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from zoo.bulk.kinds import PLURALS, KindSource, holds_another
 from zoo.bulk.sources import ALL, Record, Source, SourceFacts, check_kind, check_read, stamp
 from zoo.errors import FileNameError, InputError, OutsideError, TableError
 from zoo.inputs.kinds import DOCUMENT_SUFFIXES
@@ -15,12 +16,12 @@ from zoo.tables.folder import split_folder
 from zoo.tables.images import Kind, walk_images
 from zoo.tables.options import Options
 
-_KINDS: tuple[Kind, ...] = ("image", "video", "audio", "document")
+_MEDIA: tuple[Kind, ...] = ("image", "video", "audio")
 
 
 @dataclass
 class Images:
-    """A folder of images, or of videos or audio where they are asked for, before anything is read."""
+    """A folder of images, videos, audio, documents and texts, or of one of these, before anything is read."""
 
     path: Path
     options: Options
@@ -30,45 +31,54 @@ class Images:
     ignored: Collection[str] = ()
     reads: frozenset[str] = frozenset()
 
-    def check(self, asked: Sequence[str], kind: str | None) -> None:
+    def check(self, asked: Sequence[str], kind: "str | Sequence[str] | None") -> None:
         """See `Opened`."""
         self.choose(asked, kind, ALL)
 
-    def choose(self, asked: Sequence[str], kind: str | None, modalities: Collection[str]) -> Source:
-        """See `Opened`."""
-        check_kind(kind)
-        if asked or kind not in (None, *_KINDS):
-            what = "column" if asked else f"kind={kind}"
+    def choose(self, asked: Sequence[str], kind: "str | Sequence[str] | None", modalities: Collection[str]) -> Source:
+        """See `Opened`; by default every kind of file that the model reads, texts where it reads several media."""
+        said = tuple(dict.fromkeys([kind] if isinstance(kind, str) else kind or ()))
+        for one in said:
+            check_kind(one)
+        if asked:
             raise TableError(
-                f"{self.path} is a folder, whose images, videos, audio or documents are embedded: it takes no {what}"
+                f"{self.path} is a folder, whose images, videos, audio, documents or texts are embedded: it takes no column"
             )
-        pages = kind is None and "document" in modalities and modalities is not ALL
-        read = [one for one in _KINDS[:3] if one in modalities]
-        if kind is None and len(read) == 1:
-            kind = read[0]  # all that this model reads of files
-        check_read(self.path, kind or next(iter(read), "image"), modalities)
+        read = [one for one in _MEDIA if one in modalities]
         split = self.options.split
         fence = replace(self.options, given=self.path).fence
         folder = self.path if split is None else split_folder(self.path, split, must=True, fence=fence)[0]
-        # Which kind is meant can only be told once it is known what the model reads.
-        if kind is None and "image" not in read:
-            found = [one for one in read if holds(folder, one, self.exclude, fence)]
-            if len(found) > 1:
-                raise TableError(
-                    f"{folder} holds videos and audio; to embed the one or the other, say --kind video or --kind audio"
-                )
-            kind = found[0] if found else read[0]
-        if pages and kind in (None, "image") and _holds_pdf(folder, self.exclude, fence):
-            kind = "page" if holds(folder, "image", self.exclude, fence) else "document"
-        if kind is None and modalities is not ALL and not holds(folder, "image", self.exclude, fence):
-            for other, what in (("video", "videos"), ("audio", "audio")):
-                if holds(folder, other, self.exclude, fence):
-                    raise TableError(f"{folder} holds {what} and no images; to embed the {what}, say --kind {other}")
-        source = FolderSource.open(folder, exclude=self.exclude, kind=kind or "image", fence=fence)
-        source.notes, source.outside = list(self.notes), self.options.allow_outside
-        if kind == "page":
+        if not said and not read and "text" in modalities and holds(folder, "text", self.exclude, fence):
+            said = ("text",)
+        for one in said or read[:1] or ("image",):
+            check_read(self.path, one, modalities)
+        kinds = said or ((read[0],) if modalities is ALL else self._usual(folder, read, modalities, fence))
+        single = len(kinds) == 1 and kinds[0] != "text"
+        files = FolderSource.open(
+            folder,
+            exclude=self.exclude,
+            kind=kinds[0] if single else kinds,
+            fence=fence,
+            outside=self.options.allow_outside,
+        )
+        source: Source = files if single else KindSource(files, kinds)
+        source.notes += self.notes
+        if not said and set(kinds) == {"image", "document"}:
             source.notes.append("PDFs are embedded too, as their pages (--kind image: images alone)")
+        elif not said and len(kinds) > 1:
+            listed = ", ".join(PLURALS[one] for one in PLURALS if one in kinds)
+            source.notes.append(f"embedding every kind of file that the model reads: {listed} (--kind K: those alone)")
         return source
+
+    def _usual(
+        self, folder: Path, read: Sequence[Kind], modalities: Collection[str], fence: Fence | None
+    ) -> tuple[Kind, ...]:
+        """The kinds of files that are embedded where none is said."""
+        if len(read) > 1:  # they may come to lie there one day, and then nothing else changes
+            return (*read, *(kind for kind in ("document", "text") if kind in modalities))
+        if "document" in modalities and _holds_pdf(folder, self.exclude, fence):
+            return ("image", "document") if holds(folder, "image", self.exclude, fence) else ("document",)
+        return (read[0],)
 
 
 def holds(folder: Path, kind: Kind, exclude: Path | None, fence: Fence | None) -> bool:
@@ -85,38 +95,46 @@ def _holds_pdf(folder: Path, exclude: Path | None, fence: Fence | None) -> bool:
 
 @dataclass
 class FolderSource(SourceFacts):
-    """Every image, every video, all audio or every document below a folder, or images and documents; see `walk_images`.
+    """Every image, every video, all audio or every document below a folder, or all files of several kinds; see `walk_images`.
 
     The attribute `folder` is the file's folder inside the source, "" at the top.
     """
 
     exclude: Path | None = None
     fence: Fence | None = None
-    documents: bool = False  # among the images
+    walked: "Kind | Sequence[Kind]" = "image"
 
     @classmethod
-    def open(cls, path: Path, *, exclude: Path | None = None, kind: Kind = "image", fence: Fence | None = None) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        exclude: Path | None = None,
+        kind: "Kind | Sequence[Kind]" = "image",
+        fence: Fence | None = None,
+        outside: bool = False,
+    ) -> Self:
         """A source over `path`, whose links do not lead out of the fence; nothing is read yet."""
         import pyarrow as pa
 
         schema = pa.schema([("folder", pa.string())])
         exclude = exclude.resolve() if exclude else None
-        given = {"base": path.resolve(), "exclude": exclude, "fence": fence, "documents": kind == "page"}
-        return cls(path, path.resolve(), "image" if kind == "page" else kind, None, schema, **given)
-
-    @property
-    def _walked(self) -> Kind:
-        return "page" if self.documents else self.kind  # type: ignore[return-value]
+        given = {"base": path.resolve(), "exclude": exclude, "fence": fence, "walked": kind, "outside": outside}
+        return cls(path, path.resolve(), kind if isinstance(kind, str) else "media", None, schema, **given)
 
     def count(self) -> int:
         """Number of inputs; also fills `ignored`."""
         self.ignored = Counter()
-        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude, self._walked, self.fence))
+        return sum(1 for _ in walk_images(self.root, self.ignored, self.exclude, self.walked, self.fence))
 
     def records(self) -> Iterator[Record]:
         """One record for each file, sorted by path, level by level."""
-        for relative, error in walk_images(self.root, exclude=self.exclude, kind=self._walked, fence=self.fence):
+        for relative, error in walk_images(self.root, exclude=self.exclude, kind=self.walked, fence=self.fence):
             yield self._record(relative, error)
+
+    def looked(self, record: Record) -> Record:
+        """See `Source`: what holds something else than its folder's kind is an error."""
+        return holds_another(record, self.kind)
 
     def _record(self, relative: str, error: InputError | None) -> Record:
         path = self.root / relative

@@ -24,6 +24,7 @@ from zoo.shards.folder import QUARANTINE, Draft, Row, Shard, ShardFolder
 if TYPE_CHECKING:
     import numpy as np
 
+_NAMED = 20  # silent recordings
 _SHARD_LETTERS = 2**26  # of attributes that wait for their shard
 Compress = Callable[["np.ndarray"], "np.ndarray"]
 
@@ -40,6 +41,9 @@ class BulkReport:
         removed: vectors that are not there any more, and not replaced by those of `changed`.
         outside: files of the user's own table that lie outside of its folder.
         reasons: how many bad inputs for each reason code.
+        kinds: how many of the vectors in the folder for each kind of file, where they are of several.
+        silent: vectors computed by this run of recordings in which there is nothing, and which say nothing therefore;
+            silences: the first of them.
         ignored: files or lines that were never inputs, by kind.
     """
 
@@ -57,6 +61,9 @@ class BulkReport:
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     ignored: dict[str, int] = field(default_factory=dict)
+    kinds: Counter[str] = field(default_factory=Counter)
+    silent: int = 0
+    silences: list[str] = field(default_factory=list)
 
     @property
     def new(self) -> int:
@@ -162,6 +169,9 @@ class Job:
             became: Row | Bad = Bad(outcome.position, record.id, record.reference, error.code, message)
         else:
             computed = outcome.moved is None
+            if outcome.silent:
+                self.report.silent += 1
+                self.report.silences += [record.id] if len(self.report.silences) < _NAMED else []
             vector = self.compress(outcome.vector) if computed else outcome.vector
             became = Row(record.id, record.reference, record.attributes, vector)
             self.report.added += computed
@@ -208,6 +218,9 @@ class Job:
             left = self.plan.earlier.keep(self.folder, placed, target, self._made, self.update)
         self.report.settle(left)
         shards = self.folder.of(number)
+        if self.source.kinds is not None:
+            for shard in shards:
+                self.report.kinds.update(shard.table([self.source.kinds]).column(0).to_pylist())
         self._files = len(shards)
         self._write_manifest(finished=True)  # from here on this is the set that is searched
         # Gaps filled late were appended late: the final file is in the order of the inputs.
@@ -249,6 +262,7 @@ class Job:
                 "bad": report.bad,
                 "reasons": dict(report.reasons),
                 "ignored": report.ignored,
+                **({"kinds": dict(report.kinds)} if report.kinds else {}),
             },
             "shards": self._files,
             "generation": self.plan.generation,

@@ -7,6 +7,7 @@ from typing import Any
 from zoo.bulk.earlier import Earlier, stands
 from zoo.bulk.sources import Source
 from zoo.errors import SourceChangedError
+from zoo.inputs.excerpts import PAGE_SIDE
 from zoo.shards.fingerprints import check_fingerprint
 from zoo.shards.folder import Shard, ShardFolder
 
@@ -42,8 +43,8 @@ def plan(
     replaced = folder.replaced()
     for shard in [*live, *replaced]:
         check_fingerprint(
-            {**shard.fingerprint, "precision": shard.precision},
-            {**facts["fingerprint"], "precision": facts["precision"]},
+            {**_unpaged(shard.fingerprint), "precision": shard.precision},
+            {**_unpaged(facts["fingerprint"]), "precision": facts["precision"]},
             folder.path,
             "Choose another --out, or delete this folder to embed everything anew.",
         )
@@ -59,6 +60,12 @@ def plan(
         _same_source(folder, source, split, sum(shard.rows for shard in live))
     generation = max([number, *unfinished]) + 1 if going is None else going
     return Plan(generation, True, unfinished.get(generation, []), earlier)
+
+
+def _unpaged(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is said of the pages of documents as they usually are: vectors of all else are the same without any."""
+    usual = fingerprint.get("parts") == {"per": "page", "max_side": PAGE_SIDE}
+    return {name: value for name, value in fingerprint.items() if not (usual and name == "parts")}
 
 
 def _of(folder: ShardFolder, generation: int, facts: Mapping[str, Any]) -> list[Shard]:

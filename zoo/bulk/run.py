@@ -24,13 +24,14 @@ from zoo.arguments import (
 from zoo.arguments import device as device_here
 from zoo.bulk.feed import Feed
 from zoo.bulk.finders import finder_of
+from zoo.bulk.folder import Images
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
 from zoo.bulk.opening import prepare
 from zoo.bulk.parts import WHOLE, parted
 from zoo.bulk.plan import plan
 from zoo.bulk.regions import RegionSource
-from zoo.bulk.sources import Source, check_exists, left_alone
+from zoo.bulk.sources import Opened, Source, check_exists, left_alone
 from zoo.errors import ArgumentError, TableError, UnsupportedModalityError
 from zoo.inputs.spacing import PERS
 from zoo.shards.folder import ShardFolder
@@ -59,12 +60,18 @@ def _rule(name: str, value: Any) -> "RegionRule":
     return rule_of(value)
 
 
+def _pers(name: str, value: Any) -> Any:
+    several = not isinstance(value, str) and isinstance(value, Sequence)
+    checked_one = one_of(*PERS, WHOLE)
+    return [checked_one(name, one) for one in value] if several else checked_one(name, value)
+
+
 @checked(
     model=model_or_path,
     source=path,
     out=path,
     column=optional(text_or_texts),
-    kind=optional(text),
+    kind=optional(text_or_texts),
     dim=optional(whole(None)),
     precision=text,
     batch_size=optional(whole()),
@@ -81,7 +88,7 @@ def _rule(name: str, value: Any) -> "RegionRule":
     separator=optional(text),
     allow_outside=flag,
     region=optional(_rule),
-    per=optional(one_of(*PERS, WHOLE)),
+    per=optional(_pers),
     seconds=optional(number),
     hop=optional(number),
     fps=optional(number),
@@ -97,7 +104,7 @@ def embed_dataset(
     prompt: str | None = None,
     prompt_name: str | None = None,
     column: str | Sequence[str] | None = None,
-    kind: str | None = None,
+    kind: str | Sequence[str] | None = None,
     dim: int | None = None,
     precision: str = "float32",
     batch_size: int | None = None,
@@ -116,7 +123,7 @@ def embed_dataset(
     allow_outside: bool = False,
     regions: "Finder | Proposer | str | Path | None" = None,
     region: "RegionRule | str | None" = None,
-    per: str | None = None,
+    per: str | Sequence[str] | None = None,
     seconds: float | None = None,
     hop: float | None = None,
     fps: float | None = None,
@@ -137,13 +144,14 @@ def embed_dataset(
 
     Args:
         model: an embedder, or the name or folder of one.
-        source: a folder of images, a .txt file (a text per line), or what `open_pairs` reads: .csv, .tsv, .jsonl, .parquet
+        source: a folder of images, videos, audio, documents and texts, a .txt file (a text per line), or what `open_pairs` reads: .csv, .tsv, .jsonl, .parquet
             or .tar files, packed ones, globs, folders and partitioned folders of them, `hf:org/name`, `pack:photos`.
         out: the folder to write; running into the same folder again continues, also after rows were appended.
         prompt, prompt_name: as in `encode`; with neither, texts get the model's document prompt, as in `encode_document`.
         column: the column to embed, `kind` what it holds ("text", "image", "video", "audio"); both are found by name if
             possible, by the names that `open_pairs` knows. Several are one item: ["image", "text"], "image+text";
-            "image=photo" says what one holds.
+            "image=photo" says what one holds. Of a folder `kind` is which files are embedded, one or a list; by default all that
+            the model reads, and beside each vector stands its own in the column `kind`.
         dim: cut of a Matryoshka model. precision: "float32", "int8" or "binary", as in `encode`.
         shard_size: inputs in a shard; shard_seconds: a shard is also closed after this time.
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
@@ -158,8 +166,8 @@ def embed_dataset(
         region: how regions are read, by a finder or by a column of the table, as of `load_model`; by default the model's own rule.
         against: what texts are compared with, as in `encode`.
         per: "page" of each document (the default), "document" for one vector of it; "second" or "frame" of each video, "second" of all
-            audio, in place of a vector of the whole. Beside the vectors is then `page`, or `start` and `end`. seconds, hop, fps: as
-            in `encode_track`.
+            audio, in place of a vector of the whole; several for a folder of several kinds, ["frame", "second"]. Beside the vectors is
+            then `page`, or `start` and `end`. seconds, hop, fps: as in `encode_track`.
         say: is told before the work, in a line each, what was decided: the column, the encoding, files that are not read.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
@@ -179,7 +187,8 @@ def embed_dataset(
     opened = prepare(source, options, Path(out))
     asked_for = [column] if isinstance(column, str) else list(column or ())
     check_format(options, opened)
-    opened.check(asked_for, kind)
+    said = _said(kind, opened)
+    opened.check(asked_for, said)
     finder = None if regions is None else finder_of(regions, device)
     with settings_to_ignore(ignore, opened) as settings:
         embedder = _opened(model, device, settings, opened.columns)
@@ -189,12 +198,13 @@ def embed_dataset(
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)
-    data = opened.choose(asked_for, kind or ("image" if finder else None), _reads(embedder, per))
+    reads = _reads(embedder, per, of_files=isinstance(opened, Images) and said is None)
+    data = opened.choose(asked_for, said or ("image" if finder else None), reads)
     data, by = _divided(data, finder, {"per": per, "seconds": seconds, "hop": hop, "fps": fps})
     _check_together(embedder, data)
     if region is not None and "regions" not in data.kind:
         raise ArgumentError(f"region is how regions are read, and {data.path} has none; leave it out, or say regions")
-    if against is not None and "text" not in data.kind.split("+"):
+    if against is not None and not _has_texts(data):
         raise ArgumentError(
             f"against is what texts are compared with, and {data.path} has none in its inputs; leave it out"
         )
@@ -223,6 +233,11 @@ def embed_dataset(
                 "model": _loadable(model),
                 "split": split,
                 **({"regions": finder.spelled} if finder else {}),
+                **(
+                    {"kinds": [said] if isinstance(said, str) else list(said)}
+                    if said and data.kinds is not None
+                    else {}
+                ),
                 **{name: value for name, value in by.get("parts", {}).items() if name != "max_side"},
                 **asked,
             },
@@ -246,10 +261,34 @@ def embed_dataset(
     return job.report
 
 
-def _reads(embedder: "Embedder", per: str | None) -> frozenset[str]:
-    """What of a source the model reads: pages of documents are images, and so are frames."""
+def _said(kind: str | Sequence[str] | None, opened: Opened) -> str | Sequence[str] | None:
+    """The kinds that were said, of a table one.
+
+    Raises:
+        TableError: several of a table.
+    """
+    if kind is None or isinstance(kind, str) or isinstance(opened, Images):
+        return kind or None
+    if len(set(kind)) > 1:
+        raise TableError(
+            f"kind is {' and '.join(kind)}, and a column holds one; several are of a folder's files. For one item of several "
+            "columns say --column image=A+text=B"
+        )
+    return next(iter(kind), None)
+
+
+def _reads(embedder: "Embedder", per: str | Sequence[str] | None, *, of_files: bool) -> frozenset[str]:
+    """What of a source the model reads: pages of documents are images, and so are frames.
+
+    Texts among other files are read by default where the model reads several media: beside photos alone a readme is not meant. And
+    not by models that have a vector of a text for each thing that it is compared with.
+    """
     read = embedder.spec.modalities
-    return read | {"document"} | ({"video"} if per == "frame" else set()) if "image" in read else read
+    media = read & {"image", "video", "audio"}
+    if of_files and media and (len(media) == 1 or embedder.spec.targets):
+        read -= {"text"}
+    frames = per is not None and "frame" in ([per] if isinstance(per, str) else per)
+    return read | {"document"} | ({"video"} if frames else set()) if "image" in read else read
 
 
 def _divided(data: Source, finder: "Finder | None", parts: dict[str, Any]) -> tuple[Source, dict[str, Any]]:
@@ -285,10 +324,16 @@ def _check_together(embedder: "Embedder", data: Source) -> None:
             raise UnsupportedModalityError(f"{columns}{data.path}: {Exception.__str__(error)}") from None
 
 
+def _has_texts(data: Source) -> bool:
+    """Whether texts are embedded, in items or as files."""
+    held = data.described().get("kinds") or {}
+    return "text" in data.kind.split("+") or "text" in held.get("of", ())  # type: ignore[union-attr,operator]
+
+
 def _asked(embedder: "Embedder", data: Source, prompt: str | None, prompt_name: str | None) -> dict[str, Any]:
     """The prompt as `encode_stream` takes it: texts get the document prompt where none is asked for."""
     asked: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name}
-    if prompt is None and prompt_name is None and "text" in data.kind.split("+"):
+    if prompt is None and prompt_name is None and _has_texts(data):
         asked |= embedder.for_role("document")
     return asked
 

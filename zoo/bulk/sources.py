@@ -51,6 +51,7 @@ class Source(Protocol):
     media: str | None
     attribute: str | None
     regions: str | None
+    kinds: str | None
     schema: "pa.Schema"
     ignored: Counter[str]
     notes: list[str]
@@ -62,6 +63,10 @@ class Source(Protocol):
 
     def records(self) -> Iterator[Record]:
         """All records from the first, without holding more than a few in memory."""
+        ...
+
+    def looked(self, record: Record) -> Record:
+        """A record that is to be embedded, or whose vector is found again, after a look at what it is; opens its file."""
         ...
 
     def described(self) -> dict[str, str | bool | None]:
@@ -80,7 +85,8 @@ class SourceFacts:
     Attributes:
         path: what was asked for. root: where the paths of media begin. base: where the names of its files begin.
         kind: the modalities of an item: "text", "image+text". column: what it is read from. media: its column of media.
-        attribute: under which its text is kept. regions: under which those of its image are. outside: whether its files may lie outside of `root`, `base` and
+        attribute: under which its text is kept. regions: under which those of its image are. kinds: under which the kind of each
+            input is, where they are of several. outside: whether its files may lie outside of `root`, `base` and
             `within`, the folder that was named and in which the tables were found. led_out: how many of the
             records that were read do.
         ignored: what was never an input, by kind. notes: what was decided, worth a line each.
@@ -96,6 +102,7 @@ class SourceFacts:
     media: str | None = None
     attribute: str | None = None
     regions: str | None = None
+    kinds: str | None = None
     notes: list[str] = field(default_factory=list)
     outside: bool = False
     within: Path | None = None
@@ -104,6 +111,10 @@ class SourceFacts:
     def told(self) -> list[str]:
         """What is worth a line once all records were read."""
         return []
+
+    def looked(self, record: Record) -> Record:
+        """See `Source`."""
+        return record
 
     def place(self) -> str:
         """The source for the manifest: of files the whole path."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ HELP = """\
 a line of words     search with them; a blank before one that begins with ":"
 :image FILE         search with an image
 :where SQL          from now on only those, such as :where label = 'cat' AND year >= 2020; alone: all again
+:kind KIND …        from now on only those: image, video, audio, document, text; alone: all again
 :k N                from now on N results
 :help, :quit        this; the end, as Ctrl-D"""
-Search = Callable[["str | Path", int, "str | None"], "list[Match]"]
+Search = Callable[["str | Path", int, "str | None", "Sequence[str]"], "list[Match]"]
 
 
 @dataclass
@@ -28,7 +29,8 @@ class Prompt:
     """What is asked for so far.
 
     Attributes:
-        search: (query, k, where) → what was found. check: raises FilterError for a filter that is not understood.
+        search: (query, k, where, kinds) → what was found. check: raises FilterError for a filter that is not understood;
+            check_kinds: for kinds of which there is nothing.
         place: where the input of a match is, for people. columns: attributes of the rows.
         show: prints a table to a person. machine: JSON lines in place of columns with tabs. rerank: matches
             have the score of a reranker.
@@ -36,11 +38,13 @@ class Prompt:
 
     search: Search
     check: Callable[[str], None]
+    check_kinds: "Callable[[Sequence[str]], None]"
     place: "Callable[[Match], str]"
     columns: list[str]
     show: "Callable[[list[Match]], None]"
     k: int
     where: str | None
+    kinds: "Sequence[str]"
     machine: bool
     rerank: bool = False
     failed: bool = False
@@ -73,18 +77,22 @@ class Prompt:
 
     def _answer(self, line: str, text: str, read: bool) -> None:
         if not line.startswith(":"):
-            return self._print(text, self.search(text, self.k, self.where), read)
+            return self._print(text, self.search(text, self.k, self.where, self.kinds), read)
         name, _, rest = text.partition(" ")
         rest = rest.strip()
         if name == ":image" and rest:
             path = Path(rest).expanduser()
             if not path.is_file():
                 raise ZooError(f"{path} is no file")
-            return self._print(text, self.search(path, self.k, self.where), read)
+            return self._print(text, self.search(path, self.k, self.where, self.kinds), read)
         if name == ":where":
             if rest:
                 self.check(rest)
             self.where = rest or None
+        elif name == ":kind":
+            kinds = rest.replace(",", " ").split()
+            self.check_kinds(kinds)
+            self.kinds = kinds
         elif name == ":k" and rest.isascii() and rest.isdigit() and int(rest):
             self.k = int(rest)
         elif name == ":help":
@@ -108,7 +116,8 @@ class Prompt:
                 told += [match.attributes.get(name) for name in self.columns]
                 print("\t".join("" if one is None else one_line(str(one)) for one in told))
         if not found and not self.machine:
-            print("nothing was found" + (f" where {self.where}" if self.where else ""), file=sys.stderr)
+            of = f" among {' and '.join(self.kinds)}" if self.kinds else ""
+            print(f"nothing was found{of}" + (f" where {self.where}" if self.where else ""), file=sys.stderr)
 
 
 def _tell(answer: dict[str, Any]) -> None:

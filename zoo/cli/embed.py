@@ -1,7 +1,7 @@
-"""Embed a folder of images, a text file or a table into a folder of vectors.
+"""Embed a folder of files, a text file or a table into a folder of vectors.
 
-SOURCE is a folder (all images below it; with --kind video all videos, with --kind audio all audio), a .txt file with a text per line, or a table as `zoo train` reads it: .csv,
-.tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or
+SOURCE is a folder (every kind of file below it that the model reads: images, videos, audio, PDFs as their pages, and text files where it
+reads several media; --kind chooses, and may be repeated), a .txt file with a text per line, or a table as `zoo train` reads it: .csv, .tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or
 pack:NAME. What a column holds is told by its name, by the same names as in training (text, caption, query, image,
 file_name, query_image, …); --column chooses. Paths are relative to the table. All other columns are kept, and
 `zoo search --where` filters by them.
@@ -12,9 +12,12 @@ owl:FOLDER, once an image, however often the command is given; a .json file says
 no region, or of no image, is listed with a reason. A column `regions`, `box` or `mask` beside the images of a table is followed too:
 a vector for each row. `zoo search` then finds places: a file and the box in it.
 
-PDFs among the images, or alone, have a vector for each page (a page is read as an image; with --per document one for all). With
---per second or --per frame a video or audio has a vector for each moment. `zoo search` then finds pages and moments: a file, and
-the page or the seconds in it.
+PDFs among other files, or alone, have a vector for each page (a page is read as an image; with --per document one for all). With
+--per second or --per frame a video or audio has a vector for each moment; both together are frames of videos and seconds of audio.
+`zoo search` then finds pages and moments: a file, and the page or the seconds in it.
+
+In a folder of several kinds what a file is is told from its content, never from its name, and stands in the column `kind` (`zoo search
+--kind audio`). What the model does not read is counted by kind; silent recordings are embedded, and named.
 
 Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded, among
 them missing files, empty cells and rows that are none, are listed in quarantine.jsonl with a reason.
@@ -45,6 +48,8 @@ from zoo.cli._shared import (
 
 EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/",
+    "zoo embed ~/Stuff --out vectors/ --model embeddinggemma-2   # images, videos, audio, PDFs and texts, in one space",
+    "zoo embed ~/Stuff --kind video --kind audio --per second --seconds 5 --out moments/ --model embeddinggemma-2",
     "zoo embed ~/Videos --kind video --out vectors/ --model qwen3vl-embedding-2b",
     "zoo embed ~/Papers --out vectors/                     # PDFs: a vector for each page",
     "zoo embed ~/Videos --kind video --per frame --fps 0.5 --out moments/   # a frame each two seconds, as images",
@@ -60,6 +65,7 @@ EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/ --update           # and vectors of deleted images go",
     'zoo search vectors/ "a red motorbike"',
 )
+_NAMED = 5  # silent recordings
 # Seconds between lines of progress where there is no terminal for a bar.
 EVERY = 10.0
 
@@ -78,8 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kind",
+        action="append",
         choices=("text", "image", "video", "audio", "document"),
-        help="what the column holds, if its name does not say it; of a folder which files are embedded, image, video, audio or document",
+        help="what the column holds, if its name does not say it; of a folder which files are embedded (default: all that the "
+        "model reads; repeat)",
     )
     parser.add_argument("--split", metavar="S", help="rows of this split alone: train, val, test (default: all)")
     parser.add_argument(
@@ -90,9 +98,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rule_option(parser)
     parser.add_argument(
         "--per",
+        action="append",
         choices=("page", "document", "second", "frame"),
         help="a vector for each page of a PDF (default) or for the whole document; for each second or frame of a video, each "
-        "second of audio (default: one for the whole)",
+        "second of audio (default: one for the whole); repeat",
     )
     parser.add_argument(
         "--seconds", type=above_zero, metavar="S", help="with --per second: length of a segment (default: 1)"
@@ -194,6 +203,8 @@ def _say_what_is_saved(folder: object) -> None:
 
 
 def _summarise(report) -> None:  # of a BulkReport
+    from zoo.bulk.kinds import PLURALS
+
     rate = f", {report.new / report.seconds:,.0f}/s" if report.seconds > 1 and report.new else ""
     print(f"{report.folder}: {report.vectors:,} vectors in {report.seconds:.1f} s{rate}")
     if report.added < report.vectors or report.removed:
@@ -201,8 +212,17 @@ def _summarise(report) -> None:  # of a BulkReport
     if report.bad:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.most_common())
         print(f"{report.bad:,} inputs could not be embedded ({reasons}): see {report.folder / 'quarantine.jsonl'}")
-    if report.ignored:
-        print("ignored: " + ", ".join(f"{count:,} {kind}" for kind, count in report.ignored.items()))
+    if report.kinds:
+        print("of " + ", ".join(f"{report.kinds[kind]:,} {kind}" for kind in PLURALS if report.kinds[kind]))
+    if report.silent:
+        more = f" and {report.silent - _NAMED:,} more" if report.silent > _NAMED else ""
+        print(f"silence, whose vectors say nothing: {', '.join(report.silences[:_NAMED])}{more}")
+    unread = {kind: count for kind, count in report.ignored.items() if kind in PLURALS}
+    if unread:
+        listed = ", ".join(f"{count:,} {PLURALS[kind]}" for kind, count in unread.items())
+        print(f"not embedded, being of other kinds: {listed} (--kind, and zoo list --modality {next(iter(unread))})")
+    if others := {kind: count for kind, count in report.ignored.items() if kind not in PLURALS}:
+        print("ignored: " + ", ".join(f"{count:,} {kind}" for kind, count in others.items()))
     print(f'next: zoo search {report.folder} "what you are looking for"')
 
 

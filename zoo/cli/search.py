@@ -12,7 +12,7 @@ are answered too, in columns with tabs, or with --json as a line of JSON for eac
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ EXAMPLES = (
     "zoo search places/ --image photo.jpg --box 10,20,200,220    # what is in the box, wherever else it is",
     'zoo search places/ "a wheel" --where "area < 0.3" --html found.html   # places, outlined',
     'zoo search vectors/ "a cat asleep" --rerank qwen3vl-reranker-2b --rerank-top 50   # the best 50 are read again',
+    'zoo search vectors/ "a dog barking" --kind audio --html found.html   # of several kinds of files those alone, with players',
     "zoo search vectors/                                  # a prompt: a line is a query",
     "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
 )
@@ -60,6 +61,9 @@ MIXED = True  # the words may follow the picture
 SHOWN = 2
 BOX = ("x0", "y0", "x1", "y1", "area")  # of the region that the table shows
 TELLING = ("label", "title", "name", "caption", "captions", "description", "category")
+
+
+KINDS = ("image", "video", "audio", "document", "text")  # zoo.index.narrowing, which is not imported for --help
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_against_option(parser)
     add_region_options(parser)
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
+    parser.add_argument(
+        "--kind",
+        action="append",
+        default=[],
+        choices=KINDS,
+        help="only those; a page is of a document, a frame of a video (default: all; repeat)",
+    )
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
     add_model_options(parser, default=None)
     add_search_options(parser)
@@ -98,6 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Searches, or opens a prompt; status 1 if nothing is found."""
     from zoo.index import open_index, read_manifest
+    from zoo.index.narrowing import check_kinds, narrowed
+    from zoo.inputs.silence import refuse_silence
     from zoo.shards.folder import unfinished
     from zoo.tables.ignoring import settings_to_ignore
 
@@ -117,6 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = read_manifest(arguments.folder)
     if arguments.where is not None:
         _check_filter(arguments.folder, arguments.where)
+    narrowed(manifest, arguments.kind)  # what is never there is refused before a model is loaded
     if state := unfinished(manifest):
         print(f"{arguments.folder}: {state}", file=sys.stderr)
     if arguments.rerank and "regions" in manifest["source"]["kind"]:
@@ -135,7 +149,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image_weight is not None:
         _weigh(model, arguments.image_weight)
 
-    def search(asked: "str | Path | Item", k: int, where: str | None) -> "list[Match]":
+    def search(asked: "str | Path | Item", k: int, where: str | None, kinds: "Sequence[str]") -> "list[Match]":
+        refuse_silence(asked)
+        check_kinds(manifest, kinds, index.count)
+        where = narrowed(manifest, kinds, where)
         query = model.encode_query(asked, dim=manifest["dim"], progress=False)
         if reranker is None:
             return index.search(query, k, where=where)
@@ -143,7 +160,10 @@ def run(arguments: argparse.Namespace) -> int:
         found = index.search(query, max(k, top), where=where)
         return reranked(reranker, asked, found, top, _inputs(arguments, manifest), arguments.rerank_instruction)[:k]
 
-    return _ask(arguments, manifest, search) if many else _once(arguments, manifest, search)
+    def check(kinds: "Sequence[str]") -> None:
+        check_kinds(manifest, kinds, index.count)
+
+    return _ask(arguments, manifest, search, check) if many else _once(arguments, manifest, search)
 
 
 def _check_filter(folder: Path, where: str) -> None:
@@ -156,19 +176,26 @@ def _check_filter(folder: Path, where: str) -> None:
         Filter(where, schema.remove(schema.get_field_index("vector")))
 
 
-def _ask(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Search") -> int:
+def _ask(
+    arguments: argparse.Namespace,
+    manifest: dict[str, Any],
+    search: "Search",
+    check_kinds: "Callable[[Sequence[str]], None]",
+) -> int:
     from zoo.cli._prompt import Prompt
     from zoo.vectors.opening import place_of
 
     return Prompt(
         search=search,
         check=lambda where: _check_filter(arguments.folder, where),
+        check_kinds=check_kinds,
         place=lambda match: place_of(match.reference, manifest),
         columns=list(manifest["attributes"]),
         rerank=bool(arguments.rerank),
         show=lambda found: _print(found, manifest),
         k=arguments.k,
         where=arguments.where,
+        kinds=arguments.kind,
         machine=arguments.json,
     ).run()
 
@@ -182,7 +209,7 @@ def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Sear
     media = {kind_of(arguments.image): arguments.image} if several else {}
     whole = Item(text=arguments.query, **media, regions=arguments.regions)
     asked = whole if several else arguments.image or arguments.query
-    found = search(asked, arguments.k, arguments.where)
+    found = search(asked, arguments.k, arguments.where, arguments.kind)
     if arguments.html:
         from zoo.cli._page import write_page
 
@@ -240,6 +267,8 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
 
     main, boxed = text_column(manifest), manifest["source"].get("regions")
     places = (manifest["source"].get("parts") or {}).get("columns", [])  # of a page or moment
+    sorts = [kinds["column"]] if (kinds := manifest["source"].get("kinds")) else []
+    places = [*sorts, *(name for name in places if any(match.attributes.get(name) is not None for match in found))]
     hidden = (main, "folder", boxed, *(BOX if boxed else ()), *places)
     others = [name for name in manifest["attributes"] if name not in hidden]
     filled = [name for name in others if any(match.attributes.get(name) not in (None, "") for match in found)]
@@ -261,7 +290,7 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
         *(["rerank"] * read_again),
         *(["region"] * bool(boxed)),
         *names,
-        manifest["source"]["kind"] if main is None else "text",
+        ("file" if sorts else manifest["source"]["kind"]) if main is None else "text",
     )
     print_table(headers, rows, numbers=("", "score", "rerank"))
 

@@ -18,6 +18,7 @@ from zoo.encoders.windows import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.inputs.item import as_item
 from zoo.inputs.kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from zoo.inputs.silence import noticing
 from zoo.similarity import Precision, cut, quantize, usable
 
 if TYPE_CHECKING:
@@ -33,11 +34,16 @@ _LOOKED_UP, _LONGEST_PATH = 1000, 1024
 
 
 class Encoded(NamedTuple):
-    """One result of `encode_stream`: a vector `(dim,)` (late interaction: `(tokens, dim)`), or the error in its place."""
+    """One result of `encode_stream`: a vector `(dim,)` (late interaction: `(tokens, dim)`), or the error in its place.
+
+    Attributes:
+        silent: whether the input is audio in which there is nothing (`zoo.inputs.silence`): its vector says nothing.
+    """
 
     index: int
     vector: Tensor | None
     error: InputError | None
+    silent: bool = False
 
 
 class EvalMode:
@@ -105,40 +111,55 @@ def stream(
     try:
         ahead: deque[list[Future]] = deque()
         pace = Pace([reader.encoder for reader in model.readers])
+        silent: set[int] = set()  # of what is read and not given yet
         paths = _Paths()
         for window in windows(inputs, pace):
             paths.look(window.chunks)
-            ahead.append([pool.submit(copy_context().run, _read, model, chunk, prefix) for chunk in window.chunks])
+            ahead.append(
+                [pool.submit(copy_context().run, _read, model, chunk, prefix, silent) for chunk in window.chunks]
+            )
             first = next(iter(ahead[-1]), None)
             # One window is read while the model is at the one before. Where the inputs come slowly, none is kept waiting.
             while len(ahead) > (0 if window.late else 1):
-                yield from _finish(model, ahead.popleft(), batch_size, dim, bar)
+                yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar), silent)
             if first is not None:
                 pace.learn(first.result())
             if window.error is not None:
                 while ahead:
-                    yield from _finish(model, ahead.popleft(), batch_size, dim, bar)
+                    yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar), silent)
                 raise window.error
         while ahead:
-            yield from _finish(model, ahead.popleft(), batch_size, dim, bar)
+            yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar), silent)
     finally:
         # Never waits: an abandoned stream is closed by the garbage collector, in any thread, even one being started.
         pool.shutdown(wait=False, cancel_futures=True)
         bar.close()
 
 
-def _read(model: "Embedder", chunk: list[tuple[int, Any]], prefix: str) -> list[tuple[int, int, Any]]:
-    """(index, tower, read) for each item, with tower -1 and the error where it cannot be read."""
+def _read(model: "Embedder", chunk: list[tuple[int, Any]], prefix: str, silent: set[int]) -> list[tuple[int, int, Any]]:
+    """(index, tower, read) for each item, with tower -1 and the error where it cannot be read; `silent` takes those of silence."""
     out, encoders = [], [reader.encoder for reader in model.readers]
     for index, value in chunk:
         try:
             item = as_item(value)
             position = model.place(item)
             encoder = encoders[position]
-            out.append((index, position, encoder.read_prompted(item, prefix)))
+            with noticing() as silences:
+                out.append((index, position, encoder.read_prompted(item, prefix)))
+            if silences and all(silences) and item.modalities == {"audio"}:
+                silent.add(index)
         except InputError as error:
             out.append((index, -1, error.at(index)))
     return out
+
+
+def _marked(results: list[Encoded], silent: set[int]) -> Iterator[Encoded]:
+    """The results, those of silence with a mark."""
+    for result in results:
+        if result.index in silent:
+            silent.discard(result.index)
+            result = result._replace(silent=True)
+        yield result
 
 
 class _Paths:
@@ -269,13 +290,18 @@ def progress_bar(inputs: Any, progress: bool | None, name: str) -> Any:
 def kept(results: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
     """The vectors of a stream; its first error is raised, or with "skip" all are left out and listed in one warning."""
     skipped: list[InputError] = []
+    silent: list[int] = []
     for result in results:
+        silent += [result.index] if result.silent else []
         if result.vector is not None:
             yield result.vector
         elif on_error == "raise":
             raise result.error  # type: ignore[misc]
         else:
             skipped.append(result.error)  # type: ignore[arg-type]
+    if silent:
+        listed = ", ".join(map(str, silent[:5])) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
+        warnings.warn(f"silence, of which a vector says nothing: item {listed}", stacklevel=2)
     if skipped:
         listed = "; ".join(str(error) for error in skipped[:5])
         more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""

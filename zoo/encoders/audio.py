@@ -12,6 +12,7 @@ from zoo.errors import InvalidAudioError, UnrecognisedCheckpointError
 from zoo.inputs.audio import map_audio, windows
 from zoo.inputs.item import Item, Tokens
 from zoo.inputs.kinds import describe
+from zoo.inputs.silence import notice
 
 
 class AudioEncoder(Encoder):
@@ -59,6 +60,7 @@ class AudioEncoder(Encoder):
             InvalidAudioError: shorter than the model reads. Besides what `zoo.inputs.audio.load_audio` raises.
         """
         sound = map_audio(item.audio, rate=self.rate)
+        notice(sound.samples)
         if len(sound.samples) < self.shortest:
             raise InvalidAudioError(
                 f"{describe(item.audio)} has {1000 * sound.seconds:.1f} ms, and the model reads {1000 * self.shortest / self.rate:.0f} ms or more",

@@ -152,6 +152,7 @@ class PeAv(Encoder):
 
         from zoo.inputs.audio import load_audio
         from zoo.inputs.kinds import describe
+        from zoo.inputs.silence import notice
 
         most = self.longest * self.hop
         samples = load_audio(source, rate=self.rate, seconds=most / self.rate + 1).samples
@@ -161,6 +162,7 @@ class PeAv(Encoder):
                 "parts, load_audio(…, start=…, seconds=…) or model.encode_track",
                 what=describe(source),
             )
+        notice(samples)
         if rest := -len(samples) % self.hop:
             samples = np.pad(samples, (0, rest), "reflect" if len(samples) > 1 else "edge")
         return torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))

@@ -2,7 +2,7 @@
 
 import importlib.util
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,16 +103,28 @@ def check_model(model: "Embedder", folder: Path | str) -> None:
     check_fingerprint(stored, ours, folder, f"{advice}: {_embed_again(folder, manifest)}")
 
 
+def has_texts(source: Mapping[str, Any]) -> bool:
+    """Whether texts are among what was embedded, in items or as files."""
+    return "text" in source["kind"].split("+") or "text" in (source.get("kinds") or {}).get("of", ())
+
+
 def _embed_again(folder: Path | str, manifest: dict[str, Any]) -> str:
     """The command that embeds the same inputs into a folder beside this one; its model is that of `zoo embed`, or --model."""
     source = manifest["source"]
     options = {"--column": source.get("column"), "--split": manifest.get("split")}
     options |= {"--prompt": manifest["prompt"], "--prompt-name": manifest.get("prompt_name")}
     options |= {"--regions": manifest.get("regions")}
-    if "text" in source["kind"].split("+"):
+    if has_texts(source):
         options["--against"] = manifest["fingerprint"].get("against")
     options |= {f"--{name}": manifest.get(name) for name in ("per", "seconds", "hop", "fps")}
-    words = [word for name, value in options.items() if value for word in (name, str(value))]
+    options["--kind"] = manifest.get("kinds")
+    each = (
+        (name, one)
+        for name, value in options.items()
+        if value
+        for one in (value if isinstance(value, list) else [value])
+    )
+    words = [word for name, value in each for word in (name, str(value))]
     return shlex.join(["zoo", "embed", str(source["path"]), *words, "--out", f"{folder}-new"])
 
 
@@ -123,7 +135,7 @@ def _fingerprint(model: "Embedder", manifest: dict[str, Any]) -> dict[str, Any]:
     regions = "region" in made
     asked = {"prompt": prompt, "prompt_name": manifest.get("prompt_name"), "regions": regions}
     # Which regions there are is no matter of the model; what texts are compared with is one of theirs alone.
-    free = ("finder", "parts") if "text" in manifest["source"]["kind"].split("+") else ("finder", "parts", "against")
+    free = ("finder", "parts") if has_texts(manifest["source"]) else ("finder", "parts", "against")
     kept = {name: made[name] for name in free if name in made}
     if "prompt_name" not in manifest and prompt in model.spec.prompts:  # older folders: name or text in one place
         asked = {"prompt_name": prompt, "regions": regions}

@@ -62,6 +62,8 @@ AUDIO_SUFFIXES = frozenset(
     }
 )
 DOCUMENT_SUFFIXES = frozenset({".pdf"})
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown", ".rst"})
+"""Of files that are one text each; all others here begin in a way that tells what they are."""
 _HEAD = 1024  # a PDF may begin with so much of something else
 _READING = threading.Lock()
 
@@ -115,7 +117,7 @@ def kind_of(source: Path | bytes) -> Modality:
 
 def kind_of_head(head: bytes) -> Modality | None:
     """The modality of what begins so, None where nothing that the zoo knows does; wants the first kilobyte."""
-    if head[:3] == b"\xff\xd8\xff" or head[:8] == b"\x89PNG\r\n\x1a\n" or head[:4] == b"GIF8" or head[:2] == b"BM":
+    if head[:3] == b"\xff\xd8\xff" or head[:8] == b"\x89PNG\r\n\x1a\n" or head[:4] == b"GIF8" or _is_bmp(head):
         return "image"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "image"
@@ -130,6 +132,11 @@ def kind_of_head(head: bytes) -> Modality | None:
     if form_of(head):
         return "video"
     return "document" if b"%PDF-" in head else None
+
+
+def _is_bmp(head: bytes) -> bool:
+    """BMP, whose second header has one of these lengths: "BM" alone is also how a text on BMWs begins."""
+    return head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in (12, 16, 40, 52, 56, 64, 108, 124)
 
 
 def _is_apple_audio(head: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Parts of documents, videos and audio: pages, frames or seconds, and how they follow each other."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 from zoo.errors import ArgumentError, UnsupportedInputError
@@ -26,19 +27,20 @@ class Spacing(NamedTuple):
     fps: float = 1.0
 
     @classmethod
-    def of(cls, per: str, seconds: float | None, hop: float | None, fps: float | None) -> Self:
-        """What was asked for, checked.
+    def of(cls, per: str | Sequence[str], seconds: float | None, hop: float | None, fps: float | None) -> Self:
+        """What was asked for, of parts of one kind or several, checked.
 
         Raises:
             ArgumentError: a number that makes no sense, or that is not of this kind of parts.
         """
+        pers = [per] if isinstance(per, str) else list(per)
         given = {"seconds": seconds, "hop": hop, "fps": fps}
         for name, value in given.items():
             if value is None:
                 continue
             right = "frame" if name == "fps" else "second"
-            if per != right:
-                raise ArgumentError(f"{name} is of per={right!r}, not of per={per!r}")
+            if right not in pers:
+                raise ArgumentError(f"{name} is of per={right!r}, not of per={' and '.join(map(repr, pers))}")
             if not 0 < value < math.inf:
                 raise ArgumentError(f"{name} must be over 0, not {value!r}")
         seconds = 1.0 if seconds is None else float(seconds)

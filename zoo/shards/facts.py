@@ -33,6 +33,13 @@ class Fingerprint(TypedDict, total=False):
     heads: str
 
 
+class _Kinds(TypedDict):
+    """Of files of several kinds: the column that says of which kind each is, and which kinds were looked for."""
+
+    column: str
+    of: list[str]
+
+
 class _Source(TypedDict):
     path: str
     root: str
@@ -44,6 +51,7 @@ class _Source(TypedDict):
     regions: NotRequired[str | None]
     outside: NotRequired[bool]
     within: NotRequired[str | None]
+    kinds: NotRequired[_Kinds]
 
 
 class _Counts(TypedDict):
@@ -54,6 +62,7 @@ class _Counts(TypedDict):
     bad: NotRequired[Count]
     reasons: NotRequired[dict[str, Count]]
     ignored: NotRequired[dict[str, Count]]
+    kinds: NotRequired[dict[str, Count]]
 
 
 class _Building(TypedDict):

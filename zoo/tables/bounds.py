@@ -9,6 +9,8 @@ DEEPEST = 64
 """Lists and objects within each other, in one cell."""
 MAX_LINE = 2**26
 """Letters of a line and of a cell; and bytes of the texts of a row that were packed."""
+MAX_WHOLE = 2**20
+"""Bytes of a file that is one text: a novel. No model reads more of it than its beginning."""
 MAX_VALUES = 2**22
 """Values in one JSON object: each takes some fifty bytes in memory, and two letters in the file."""
 PIECE = 2**28

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from zoo.errors import TableError
-from zoo.tables.bounds import MAX_LINE
+from zoo.errors import EmptyTextError, InvalidTextError, MissingFileError, TableError
+from zoo.tables.bounds import MAX_LINE, MAX_WHOLE
 from zoo.tables.files import open_bytes, unpacking
 
 TOO_LONG = f"it has more than {MAX_LINE:,} letters, which are not read"
@@ -54,6 +54,40 @@ def text_lines(path: Path, encoding: str | None = None, long: set[int] | None = 
                 yield line if end == "\n" else line.removesuffix("\r") + "\n"
         except UnicodeError:
             raise _undecodable(path, found, encoding, end) from None
+
+
+def whole_text(path: Path) -> str:
+    """All of a file as one text, with line ends as they stand; its encoding is found as that of lines is.
+
+    Raises:
+        EmptyTextError: there is no letter in it. InvalidTextError: it is over `MAX_WHOLE` bytes, or of another encoding.
+        MissingFileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_WHOLE + 1)
+    except OSError as error:
+        raise MissingFileError(f"{path} cannot be read: {error.strerror or error}", what=str(path)) from error
+    if len(content) > MAX_WHOLE:
+        raise InvalidTextError(
+            f"{path} has over {MAX_WHOLE // 2**20} MiB of text, too much for one vector; cut it into passages, or into lines of "
+            "a file of its own (zoo embed FILE.txt)",
+            what=str(path),
+        )
+    head = content[:4096]
+    found = next((name for mark, name in _MARKS if head.startswith(mark)), "") or _by_zeros(head) or "utf-8"
+    try:
+        text = content.decode(found).lstrip(_MARK)
+    except UnicodeDecodeError as error:
+        raise InvalidTextError(
+            f"{path} is not {found.upper()} (byte 0x{content[error.start]:02x} at {error.start:,}); save it as UTF-8",
+            what=str(path),
+        ) from None
+    if not text.strip():
+        raise EmptyTextError(f"{path} has no letter in it", what=str(path))
+    if "\0" in text:
+        raise InvalidTextError(f"{path} is no text: a zero byte stands in it", what=str(path))
+    return text
 
 
 def encoding_of(path: Path, encoding: str | None = None) -> tuple[str, str]:

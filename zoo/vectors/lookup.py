@@ -128,19 +128,41 @@ class Inputs:
         Raises:
             InputError: a frame cannot be read.
         """
-        said = self.source.get("parts")
-        said = said if isinstance(said, Mapping) else {}
-        place = [attributes.get(str(name)) for name in said.get("columns") or ()]
-        if not place or not all(isinstance(one, int | float) and one >= 0 for one in place):
+        place = self._place(attributes)
+        if place is None:
             return value
-        if said.get("per") == "page":
+        if len(place) == 1:
             return DocumentPage(value, int(place[0]))
-        start, end = (*place, *place)[:2]
-        if said.get("per") == "frame":
+        start, end = place
+        if self._are_frames(attributes):
             from zoo.inputs.video import load_video
 
             return load_video(value, frames=1, start=start, seconds=_MOMENT).frames[0]
         return Excerpt(value, start, end - start) if end > start else value
+
+    def moment(self, attributes: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Beginning and end in seconds of what a row of the shards is of; None where it is of no moment."""
+        place = self._place(attributes)
+        return place if place is not None and len(place) == 2 else None  # type: ignore[return-value]
+
+    def _place(self, attributes: Mapping[str, Any]) -> tuple[float, ...] | None:
+        """The page of a row, or its beginning and end; None where it is of the whole."""
+        said = self.source.get("parts")
+        columns = said.get("columns") if isinstance(said, Mapping) else None
+        columns = list(map(str, columns)) if isinstance(columns, list | tuple) else []
+        for names in (columns[: len(columns) % 2], columns[len(columns) % 2 :]):  # a page, and two times
+            place = tuple(attributes.get(name) for name in names)
+            if place and all(isinstance(one, int | float) and one >= 0 for one in place):
+                return place[:2]  # type: ignore[return-value]
+        return None
+
+    def _are_frames(self, attributes: Mapping[str, Any]) -> bool:
+        """Whether moments are frames: of several kinds of parts, those of videos are where that was asked for."""
+        per = self.source["parts"].get("per")
+        kinds = self.source.get("kinds")
+        column = kinds.get("column") if isinstance(kinds, Mapping) else None
+        sound = column is not None and attributes.get(column) == "audio"
+        return not sound and "frame" in ([per] if isinstance(per, str) else per or ())
 
     def is_row(self, reference: str) -> bool:
         """Whether a reference is of a row, as rows are named that name no file, of a table that is there."""

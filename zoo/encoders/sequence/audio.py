@@ -46,11 +46,13 @@ class AudioReader:
             InputError: it cannot be read. InvalidAudioError: it is too short for one token.
         """
         from zoo.inputs.audio import load_audio
+        from zoo.inputs.silence import notice
 
         # A second more, so that the end of what is read is not the end of what the resampler knows.
         most = self.limits.seconds
         sound = load_audio(value, rate=self.rate, seconds=most + 1 if most else 0.0)
         samples = sound.samples
+        notice(samples)
         if most and len(samples) > round(most * self.rate):
             samples = samples[: round(most * self.rate)]
             warnings.warn(
