@@ -209,7 +209,7 @@ def test_search_says_the_page_and_shows_it(model, papers, tmp_path, capsys):
     assert {match["attributes"]["page"] for match in found} == {None, 1, 2, 3}
     assert main(["search", str(out), "--image", str(image), "--html", str(page), "--backend", "exact"]) == 0
     assert main(["search", str(out), "--image", str(image), "--backend", "exact"]) == 0
-    assert re.search(r"score +page", capsys.readouterr().out)
+    assert re.search(r"score +kind +page", capsys.readouterr().out)
     figures = re.findall(r'base64,([^"]+)"></?.*?#?(\S+pdf|unnamed|a\.png)<br><small>(.*?)</small>', page.read_text())
     colours = {}
     for data, name, rest in figures:
