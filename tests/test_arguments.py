@@ -121,6 +121,7 @@ WRONG: dict[str, list[Any]] = {
     "hop": ["1", True, 0, -1, 99, object()],
     "fps": ["1", True, 0, 1.0, object()],
     "item": [5, "a text", None, object()],
+    "layers": ["6", 6.5, True, 0, [6], object()],
 }
 # The facts of a model, as `ModelSpec` and `register_model` take them.
 FACTS: dict[str, list[Any]] = {
@@ -290,7 +291,7 @@ FINE += [
 ]  # which may be an input
 FINE += [("encode_regions", "image", value) for value in WRONG["image"]]  # any input, whose own error says what it is
 FINE += [("encode_track", "item", value) for value in WRONG["item"]]
-FINE += [("load_model", "against", "video")]  # of a model that is not there to be asked
+FINE += [("load_model", "against", "video"), ("load_model", "dim", 10**6)]  # of a model that is not there to be asked
 FINE += [("encode_regions", "region", None), ("embed_dataset", "regions", None), ("embed_dataset", "per", None)]
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]

@@ -66,11 +66,11 @@ class Encode(nn.Module):
         self.model = model
 
     def forward(self, tower: int, batch: dict[str, Tensor], layers: tuple[int, ...]) -> Tensor:
-        """Unit vectors `(b, dim)`, or `(b, L, dim)` for the layers asked for."""
+        """Unit vectors `(b, dim)`, or those `(b, L, dim)` of the layers asked for before they are made unit length."""
         reader = self.model.readers[tower]
         if POOLED in batch:
             return reader.headed_by.headed(batch[POOLED])
-        return reader(batch, layers) if layers else reader(batch)
+        return reader(batch, layers, norms=True) if layers else reader(batch)
 
 
 class Run:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo import hub
-from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts
+from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts, whole
 from zoo.arguments import device as device_here
 from zoo.errors import (
     ArgumentError,
@@ -69,6 +69,8 @@ def _rule(name: str, value: Any) -> "RegionRule":
     region=optional(_rule),
     against=optional(text),
     towers=optional(texts),
+    layers=optional(whole()),
+    dim=optional(whole()),
 )
 def load_model(
     name_or_path: str | Path,
@@ -84,6 +86,8 @@ def load_model(
     region: "RegionRule | str | None" = None,
     against: str | None = None,
     towers: Sequence[str] | None = None,
+    layers: int | None = None,
+    dim: int | None = None,
 ) -> "Embedder":
     """A model with its weights, ready to `encode`.
 
@@ -109,17 +113,22 @@ def load_model(
         towers: what is wanted of a model whose towers may be left out, such as EmbeddingGemma 2: towers=["text"] or ["text",
             "image"]. The others take no memory, and the model says that it does not read their media; text is always read, and
             vectors of what is left are those of the whole model. None for all.
+        layers, dim: keep the first blocks, and the first dimensions of the vectors, as 2D Matryoshka and Starbucks models are
+            used (see `zoo.formats.shortening`); `save_pretrained` then writes the shortened model.
 
     Raises:
         ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
             has been opened.
         UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
+        NoSuchBlockError: `layers` of a model that has fewer, or whose blocks cannot be told apart.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError. NotOfferedError: `towers` of a
             model that has none to leave out, or a `dtype` that its backbone cannot be computed in.
         PackageVersionError, DamagedPackageError, UnsafeFolderError: of an installed package (see `zoo.wheels`).
         Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
     """
     import torch
+
+    from zoo.formats.shortening import shorten  # which loads torch
 
     if like is None and isinstance(name_or_path, str) and LIKE in name_or_path:
         name_or_path, _, like = name_or_path.rpartition(LIKE)
@@ -152,6 +161,8 @@ def load_model(
         model = model.with_region_rule(region)
     if against is not None:
         model.against = against
+    if layers is not None or dim is not None:
+        model = shorten(model, layers, dim)
     return model.to(device=device, dtype=dtype or torch.float32).eval()
 
 

@@ -43,6 +43,7 @@ HOLD = {
     "cosent",
 }
 OPTIONS = {"matryoshka": "(dims=[16]):infonce", "matryoshka_2d": "(dims=[16]):infonce"}
+OPTIONS["layers"] = ":infonce"
 OPTIONS["starbucks"] = "(pairs=[[1, 16], [2, 32]]):infonce"
 
 

@@ -15,6 +15,7 @@ from zoo.inputs.item import Item
 COUNT = 6
 SPECIAL = {
     "matryoshka": "matryoshka(dims=[16, 8]):infonce",
+    "layers": "infonce + layers",
     "matryoshka_2d": "matryoshka_2d(dims=[16, 8]):infonce",
     "starbucks": "starbucks(pairs=[[1, 8], [2, 32]]):infonce",
 }

@@ -65,7 +65,7 @@ IN_BATCH = {
     "stable_distillation": ["stable_distillation(temperature=0.5, infonce=0.5)"],
 }
 # No negatives; wrappers of several layers around these.
-ELSEWHERE = {"cosent", "imitation", "matryoshka_2d", "starbucks"}
+ELSEWHERE = {"cosent", "imitation", "layers", "matryoshka_2d", "starbucks"}
 
 
 def test_every_loss_is_here():

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from zoo.training.errors import LossError
 from zoo.training.losses import build_loss
 from zoo.training.losses.infonce import InfoNCE
+from zoo.training.losses.layers import Layers
 from zoo.training.losses.matryoshka import Matryoshka, cut
 from zoo.training.losses.matryoshka_2d import Matryoshka2d
 from zoo.training.losses.starbucks import Starbucks
@@ -63,7 +64,9 @@ def test_wrappers_read_what_the_inner_loss_reads():
             loss, alone = build_loss(text.format(inner)), build_loss(inner)
             own = frozenset() if text.startswith("matryoshka(") else {"empty"}  # for divergences of their own
             assert (loss.reads, loss.may_read) == (alone.reads, alone.may_read | own)
-    assert build_loss("matryoshka(dims=[4]):matryoshka_2d(dims=[4]):infonce").layers == "all"
+    assert build_loss("infonce + layers + matryoshka(4)").layers == "all"
+    with pytest.raises(LossError, match="compares layers already"):
+        build_loss("matryoshka(dims=[4]):matryoshka_2d(dims=[4]):infonce")
     assert build_loss("starbucks(pairs=[[1, 2], [3, 4], [3, 8]]):infonce").layers == (1, 3)
 
 
@@ -72,7 +75,7 @@ def bert(tmp_path_factory):
     """One tiny BERT as sentence-transformers' model and as a tower of ours: the very same weights."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+    from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     class Blocks(Transformer):
@@ -88,9 +91,7 @@ def bert(tmp_path_factory):
     config = {"vocab_size": 260, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2}
     BertModel(BertConfig(**config, intermediate_size=32, max_position_embeddings=40)).save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), pad_token="[PAD]").save_pretrained(folder)
-    theirs = (
-        SentenceTransformer(modules=[Blocks(folder), Pooling(16, "mean"), Normalize()], device="cpu").double().eval()
-    )
+    theirs = SentenceTransformer(modules=[Blocks(folder), Pooling(16, "mean")], device="cpu").double().eval()
     backbone = theirs[0].auto_model
     settings = backbone.config.to_diff_dict() | {"model_type": "bert"}
     encoder = TransformersText(settings, 40, backbone=backbone, tokenizer=byte_tokenizer())
@@ -101,9 +102,9 @@ TEXTS = [["a cat", "the dog sat", "one"], ["cats", "a dog", "two words"], ["bird
 
 
 def layered(tower, layers):
-    """Queries `(3, L, 16)` and targets `(6, L, 16)` of the texts."""
+    """Queries `(3, L, 16)` and targets `(6, L, 16)` of the texts, before they are of unit length."""
     queries, targets = (
-        tower(tower.encoder.prepare([Item(text=text) for text in texts]), layers)
+        tower(tower.encoder.prepare([Item(text=text) for text in texts]), layers, norms=True)
         for texts in (TEXTS[0], [*TEXTS[1], *TEXTS[2]])
     )
     return queries, targets
@@ -125,10 +126,32 @@ def test_matryoshka_2d_equals_sentence_transformers_on_a_bert(bert, weighting, k
     same(mine(*layered(tower, (1, 2, 3, 4))), theirs(features, None), *weights, tolerance=1e-9)
 
 
+def test_layers_equal_sentence_transformers_on_a_bert(bert):
+    model, tower = bert
+    mnrl = st("MultipleNegativesRankingLoss")(model, scale=10.0)
+    theirs = st("AdaptiveLayerLoss")(
+        model, mnrl, n_layers_per_step=-1, prior_layers_weight=0.7, layer_weighting=lambda i: 1
+    )
+    mine = Layers(plain_infonce(), per_step=None, prior=0.7)
+    features = [model.preprocess(texts) for texts in TEXTS]
+    weights = [p for p in tower.parameters() if p.requires_grad]
+    same(mine(*layered(tower, (1, 2, 3, 4))), theirs(features, None), *weights, tolerance=1e-9)
+
+
+def test_the_divergence_is_of_states_before_they_are_of_unit_length(bert):
+    """Of columns of unit vectors every softmax is nearly flat, and the divergence says nothing."""
+    _, tower = bert
+    states = layered(tower, (1, 2, 3, 4))
+    on, off = (Layers(plain_infonce(), per_step=None, kl=kl)(*states) for kl in (1.0, 0.0))
+    flat = [F.normalize(vectors, dim=-1) for vectors in states]
+    of_units = Layers(plain_infonce(), per_step=None)(*flat)
+    assert (on - off).item() > 3 * (of_units - off).item() > 0
+
+
 def test_matryoshka_2d_of_one_block_and_the_whole_length_is_the_inner_loss():
     queries, targets = units(5, 1, 8, grad=True), units(5, 1, 8, grad=True)
     inner = plain_infonce()
-    same(Matryoshka2d(inner, [8])(queries, targets), inner(queries[:, 0], targets[:, 0]), queries, targets)
+    same_on_sphere(Matryoshka2d(inner, [8])(queries, targets), inner(queries[:, 0], targets[:, 0]), queries, targets)
 
 
 def test_matryoshka_2d_draws_every_earlier_block():
@@ -146,13 +169,13 @@ def test_matryoshka_2d_draws_every_earlier_block():
 
 
 def test_starbucks_equals_its_formula_and_one_pair_is_the_inner_loss():
-    queries, targets = units(5, 3, 8, grad=True), units(10, 3, 8, grad=True)
+    queries, targets = (torch.randn(n, 3, 8, dtype=torch.float64, requires_grad=True) for n in (5, 10))
     inner, pairs = plain_infonce(), [[1, 2], [2, 4], [3, 8]]
 
     def small(vectors, place, dim):
         return F.normalize(vectors[:, place, :dim], dim=-1)
 
-    full = queries[:, 2], targets[:, 2]
+    full = small(queries, 2, 8), small(targets, 2, 8)
     value = inner(*full)
     columns = value.clone()
     for place, dim in ((0, 2), (1, 4)):
@@ -160,8 +183,9 @@ def test_starbucks_equals_its_formula_and_one_pair_is_the_inner_loss():
         teacher = (full[0] @ full[1].T / 0.1).softmax(1).detach()
         student = (mine[0] @ mine[1].T / 0.1).softmax(1)
         value = value + inner(*mine) + 2 * (teacher * (teacher / student).log()).sum(1).mean()
-        target = torch.cat([small(queries, 2, dim), small(targets, 2, dim)]).softmax(1).detach()
-        kl = (target * (target / torch.cat(mine).softmax(1)).log()).sum(1).mean()
+        target = torch.cat([queries[:, 2, :dim], targets[:, 2, :dim]]).softmax(1).detach()
+        student = torch.cat([queries[:, place, :dim], targets[:, place, :dim]]).softmax(1)
+        kl = (target * (target / student).log()).sum(1).mean()
         columns = columns + inner(*mine) + 0.3 * kl
     same(Starbucks(inner, pairs, kl=2.0)(queries, targets), value, queries, targets)
     same(Starbucks(inner, pairs, kl=0.3, space="columns")(queries, targets), columns, queries, targets)

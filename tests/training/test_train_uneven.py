@@ -40,6 +40,7 @@ WRITTEN = [
     "guided",
     "hardness",
     "imitation(temperature=0.5)",
+    "layers:infonce",
     "margin",
     "matryoshka(dims=[8, 4]):infonce",
     "matryoshka_2d(dims=[8]):infonce",

@@ -22,6 +22,7 @@ from zoo.inputs.item import Item
 
 WRITTEN = {
     "matryoshka": "matryoshka(dims=[16, 8]):infonce",
+    "layers": "infonce + layers",
     "matryoshka_2d": "matryoshka_2d(dims=[16, 8]):infonce",
     "starbucks": "starbucks(pairs=[[1, 8], [2, 32]]):infonce",
     "multi": "infonce(multi_positive=True)",

@@ -42,7 +42,7 @@ class Loss(nn.Module):
         variants: how it is written to read what it does not by default: {"teacher_scores": "distillation(space='group')"}.
         grades: how many different `scores` it tells apart, such as 2 for right and wrong; None for any number.
         layers: encoder blocks whose embeddings it compares, counted from 1, or "all"; then queries are `(B, L, D)` and
-            targets `(B + B·M, L, D)`, the last layer last. () is the final embedding alone.
+            targets `(B + B·M, L, D)`, the last layer last, before they are made unit length. () is the final embedding alone.
         similarities: of the models that it trains (`ModelSpec.similarity`): "cosine", whose vectors are of unit length, and
             "dot" where its maths also holds for vectors with norms.
         teachers: the same of the model whose embeddings it reads.

@@ -47,7 +47,7 @@ def build_loss(text: str) -> Loss:
         name = wrappers[0].name
         raise LossError(f"{name} wraps another loss: write '{name}:infonce' or 'infonce + {name}'")
     loss = _summed([term for term in terms if not _is(term, Wrapper)])
-    for term in wrappers:
+    for term in sorted(wrappers, key=lambda term: find_loss(term.name)[0].over_layers):
         loss = _made(term, loss)
     return loss
 

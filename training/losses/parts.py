@@ -125,9 +125,21 @@ class Wrapper(Loss):
     """Base of losses that compute another one over cuts or layers of the embeddings.
 
     Args:
-        inner: any loss.
+        inner: any loss over final embeddings.
+
+    Attributes:
+        over_layers: whether it is given those of several layers; it is then the outermost, wherever it is written.
+
+    Raises:
+        ValueError: the inner loss compares layers itself.
     """
+
+    over_layers: bool = False
 
     def __init__(self, inner: Loss) -> None:
         super().__init__()
+        if inner.layers:
+            raise ValueError(
+                "the loss inside compares layers already, and this one is around a loss over final embeddings"
+            )
         self.take_after([inner])

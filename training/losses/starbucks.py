@@ -5,12 +5,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import LossError
 from .base import Loss, Temperature, register_loss, without_empty
 from .distillation import row_divergence
-from .matryoshka import cut
-from .matryoshka_2d import column_divergence, without_layers
+from .layers import column_divergence
 from .parts import Wrapper
 
 
@@ -18,7 +18,8 @@ from .parts import Wrapper
 class Starbucks(Wrapper):
     """Sum of the inner loss over pairs (block, columns); the smaller sizes also follow the largest, which is the model.
 
-    Sizes are cut and made unit length again, as `encode(dim=...)` does; the authors' retrieval code leaves that out.
+    Sizes are cut and made unit length again, as `encode(dim=...)` does; the authors' retrieval code leaves that out. The
+    divergence of columns is of the vectors before that, as in theirs.
 
     Args:
         inner: any loss over final embeddings.
@@ -29,6 +30,8 @@ class Starbucks(Wrapper):
         temperature: of the scores; None for that of the inner loss.
     """
 
+    over_layers = True
+
     def __init__(
         self,
         inner: Loss,
@@ -38,7 +41,7 @@ class Starbucks(Wrapper):
         temperature: float | None = None,
     ) -> None:
         super().__init__(inner)
-        self.inner, self.pairs = without_layers(inner, "starbucks"), [tuple(pair) for pair in pairs]
+        self.inner, self.pairs = inner, [tuple(pair) for pair in pairs]
         growing = all(
             a[0] <= b[0] and a[1] <= b[1] and a != b for a, b in zip(self.pairs, self.pairs[1:], strict=False)
         )
@@ -50,6 +53,7 @@ class Starbucks(Wrapper):
         if space == "scores" and temperature is None and shared is None:
             raise ValueError("the inner loss has no temperature to share; give starbucks one, such as temperature=0.05")
         self.kl, self.space, self.temperature = kl, space, temperature
+        self.dims = tuple(dict.fromkeys(dim for _, dim in self.pairs))
         self.layers = tuple(sorted({block for block, _ in self.pairs}))
         self.may_read = self.may_read | {"empty"}
 
@@ -64,7 +68,7 @@ class Starbucks(Wrapper):
         """Sum over the pairs of the inner loss, and of `kl` times the divergence from the last.
 
         Args:
-            queries: unit vectors `(B, L, D)` of the blocks in `layers`. targets: `(B + B·M, L, D)`.
+            queries: vectors `(B, L, D)` of the blocks in `layers`, before they are of unit length. targets: `(B + B·M, L, D)`.
 
         Raises:
             LossError: D is not the length of the last pair.
@@ -76,12 +80,13 @@ class Starbucks(Wrapper):
                 f"{queries.shape[-1]} columns"
             )
         empty = extras.get("empty")
-        terms = [self.inner(queries[:, -1], targets[:, -1], **extras)]
-        full = queries[:, -1], without_empty(targets[:, -1], empty)
+        full = queries[:, -1], targets[:, -1]
+        terms = [self.inner(*_units(*full), **extras)]
+        full = full[0], without_empty(full[1], empty)
         for block, dim in self.pairs[:-1]:
             place = self.layers.index(block)
-            small = cut(queries[:, place], dim), cut(targets[:, place], dim)
-            terms.append(self.inner(*small, **extras))
+            small = queries[:, place, :dim], targets[:, place, :dim]
+            terms.append(self.inner(*_units(*small), **extras))
             if self.kl:
                 small = small[0], without_empty(small[1], empty)
                 terms.append(self.kl * self._divergence(small, full, dim))
@@ -89,6 +94,10 @@ class Starbucks(Wrapper):
 
     def _divergence(self, small: tuple[Tensor, Tensor], full: tuple[Tensor, Tensor], dim: int) -> Tensor:
         if self.space == "columns":
-            return column_divergence(torch.cat(small), cut(torch.cat(full), dim), temperature=1.0)
+            return column_divergence(torch.cat(small), torch.cat(full)[:, :dim], temperature=1.0)
         scale = torch.as_tensor(self.scale, dtype=small[0].dtype, device=small[0].device)
-        return row_divergence(*small, *full, scale, scale)
+        return row_divergence(*_units(*small), *_units(*full), scale, scale)
+
+
+def _units(*vectors: Tensor) -> list[Tensor]:
+    return [F.normalize(one, dim=-1) for one in vectors]

@@ -87,8 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--loss",
         action="append",
         metavar="[DATA=]LOSS",
-        help='e.g. sigmoid, "infonce(temperature=0.05)", "matryoshka(dims=[128, 64]):infonce"; repeat for some data sets by name: '
-        '"sts*=cosent"',
+        help='e.g. sigmoid, "infonce(temperature=0.05)", "infonce + focal(2) + guided(NAME) + matryoshka(128, 64)"; repeat for some '
+        'data sets by name: "sts*=cosent"',
     )
     run.add_argument("--sampler", help='e.g. no_duplicates, homogeneous, "interleaved(sub_batch=64)"')
     run.add_argument("--epochs", type=real, metavar="N", help="passes over the pairs")

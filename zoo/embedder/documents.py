@@ -152,8 +152,10 @@ class DocumentTower(nn.Module):
         """As of `Tower`: its vectors are made of several."""
         return
 
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
-        """A batch of the encoder to embeddings `(batch, dim)`, float32 at least; `layers` as of `Tower`."""
+    def forward(self, batch: Batch, layers: Sequence[int] = (), norms: bool = False) -> Tensor:
+        """A batch of the encoder to embeddings `(batch, dim)`, float32 at least; `layers` as of `Tower`. `norms` changes
+        nothing: a document's vector is made of its pages' unit vectors.
+        """
         chunks = {key.partition(".")[0]: None for key in batch if key != _OWNERS}
         vectors: list[Tensor] = []
         for chunk in chunks:

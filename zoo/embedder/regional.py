@@ -118,8 +118,10 @@ class RegionTower(nn.Module):
         """As of `Tower`."""
         return self.tower if self.rule.through_head else None
 
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
-        """A batch of the encoder to embeddings `(batch, dim)`, float32 at least; `layers` as of `Tower`, where the rule has them."""
+    def forward(self, batch: Batch, layers: Sequence[int] = (), norms: bool = False) -> Tensor:
+        """A batch of the encoder to embeddings `(batch, dim)`, float32 at least; `layers` as of `Tower`, where the rule has them.
+        `norms` changes nothing: what a rule makes of a tower's vectors has no other norm than theirs.
+        """
         return finished(self.rule.forward(self.tower, batch, layers), self.similarity)
 
 

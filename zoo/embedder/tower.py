@@ -31,24 +31,26 @@ class Tower(nn.Module):
         encoder.check_pooler(pooler)
         self.encoder, self.pooler, self.head = encoder, pooler, head
 
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
+    def forward(self, batch: Batch, layers: Sequence[int] = (), norms: bool = False) -> Tensor:
         """A batch of the encoder to embeddings `(batch, dim)`, float32 at least.
 
         With a pooler that keeps every token `(batch, tokens, dim)`, zero where there is only padding.
 
         Args:
             layers: blocks, counted from 1, whose embeddings are wanted: `(batch, len(layers), dim)`.
+            norms: as the head gives them, before they are made unit length.
         """
         if layers:
-            return torch.stack([self.embedded(tokens) for tokens in self.encoder.forward_layers(batch, layers)], 1)
-        return self.embedded(self.encoder(batch))
+            states = self.encoder.forward_layers(batch, layers)
+            return torch.stack([self.embedded(tokens, norms) for tokens in states], 1)
+        return self.embedded(self.encoder(batch), norms)
 
-    def embedded(self, tokens: Tokens) -> Tensor:
+    def embedded(self, tokens: Tokens, norms: bool = False) -> Tensor:
         """Tokens of the encoder to embeddings, as `forward`."""
         vectors = self.head(self.pooler(tokens))
         if vectors.ndim == 3:
             vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)
-        return finished(vectors, self.similarity)
+        return finished(vectors, "dot" if norms else self.similarity)
 
     def aimed(self, target: str) -> "Tower":
         """The tower, its weights shared, whose texts are compared with this; itself where that makes no difference."""
