@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from zoo.allocator import keep_freed
 from zoo.cli._shared import source
 from zoo.errors import ZooError
 from zoo.strangers.terminal import clean_output
@@ -14,6 +15,8 @@ from .serve import launch
 @clean_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the command line and runs the page until Ctrl-C; returns the exit status."""
+    if arguments is None:
+        keep_freed()
     parser = argparse.ArgumentParser(
         prog="python -m zoo.demos",
         description="Open a web page that searches pictures by what they show.",

@@ -25,6 +25,7 @@ HEAVY = {
 }
 # room → the rooms that it imports, lazily or not, by floors from the ground up. A new arrow is a decision: it is written here.
 ROWS: dict[str, set[str]] = {
+    "allocator": set(),
     "errors": set(),
     "fusion": set(),
     "heads": set(),
@@ -32,7 +33,7 @@ ROWS: dict[str, set[str]] = {
     "precision": set(),
     "sequences": set(),
     "arguments": {"errors"},
-    "strangers": {"errors"},
+    "strangers": {"allocator", "errors"},
     "files": {"strangers"},
     "wheels": {"errors", "strangers"},
     "inputs": {"errors", "modalities", "strangers"},
@@ -162,6 +163,7 @@ ROWS: dict[str, set[str]] = {
     },
     "rerankers": {"models", "reranking", "sequences"},
     "cli": {
+        "allocator",
         "arguments",
         "bulk",
         "errors",

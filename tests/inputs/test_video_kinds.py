@@ -326,3 +326,18 @@ def test_a_long_video_is_known_again_and_not_after_it_changed(monkeypatch: pytes
     path.write_bytes(encoded("libx264", "mp4", range(40)))
     assert seen("whole again", frames=1) == [0]
     decoding._known.clear()
+
+
+@pytest.mark.parametrize("promised", [0, 1, 4, 5])
+def test_tracks_of_flv_are_found_whatever_its_head_promises(promised: int) -> None:
+    from zoo.inputs.containers import look
+
+    tag = lambda kind: bytes([kind, 0, 0, 5, *[0] * 7, *b"frame", 0, 0, 0, 16])  # noqa: E731
+    head = b"FLV\1" + bytes([promised]) + (9).to_bytes(4, "big") + bytes(4)
+    for first, second in ((8, 9), (9, 8)):
+        data = head + tag(18) + 10 * tag(first) + tag(second)
+        assert look(io.BytesIO(data), "a.flv").tracks == {"audio", "video"}
+    late = head + 150 * tag(9) + tag(8)  # a player that trusts the head waits no longer for it
+    assert look(io.BytesIO(late), "a.flv").tracks == (
+        {"video", "audio"} if promised & 4 or not promised & 1 else {"video"}
+    )

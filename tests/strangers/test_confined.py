@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from zoo.errors import InvalidTextError
+from zoo.strangers import blocks
 from zoo.strangers.confined import Confined, ConfinedError
 
 HARM = "tests.inputs.heif_decoders:"
@@ -56,6 +57,71 @@ def measures(content, name, word="x"):
         with open(f"/dev/fd/{content}", "rb") as file:
             content = file.read()
     yield {"read": len(content), "word": word}, content[:10]
+
+
+SIZES = [
+    0,
+    7,
+    blocks.LEAST - 1,
+    blocks.LEAST,
+    blocks.BLOCK,
+    blocks.BLOCK + 1,
+    blocks.BLOCKS * blocks.BLOCK + 3,
+    1,
+    blocks.BLOCK,
+]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_pieces_of_any_size_come_whole(shared, monkeypatch):
+    if not shared:  # as where the system has no such memory
+        monkeypatch.setattr(blocks, "shared", lambda: None)
+    child = Confined("tests.strangers.test_confined:gives")
+    try:
+        for _ in range(2):  # the second begins in the middle of the row of blocks
+            pieces = list(child.pieces("a", most=sum(SIZES), count=len(SIZES), sizes=SIZES))
+            assert [facts["number"] for facts, _ in pieces] == list(range(len(SIZES)))
+            for number, (size, (_, content)) in enumerate(zip(SIZES, pieces, strict=True)):
+                assert content == pattern(number, size)
+        with pytest.raises(InvalidTextError):  # an error after many bytes is no part of them
+            list(child.pieces("a", most=sum(SIZES), count=len(SIZES) + 1, sizes=[*SIZES, -1]))
+        assert child.ask("b", most=3, sizes=[3])[1] == pattern(0, 3)
+        assert (child._idle[0].shared is not None) == (shared and sys.platform == "linux")
+    finally:
+        child.close()
+
+
+def pattern(number, size):
+    """Bytes that tell their place and their piece."""
+    return (bytes((number + k) % 251 for k in range(251)) * (size // 251 + 1))[:size]
+
+
+def gives(content, name, sizes):
+    """Pieces of these sizes."""
+    for number, size in enumerate(sizes):
+        if size < 0:
+            raise InvalidTextError("no such size")
+        yield {"number": number}, pattern(number, size)
+
+
+def test_who_stops_listening_between_blocks_gets_another_process():
+    child = Confined("tests.strangers.test_confined:gives")
+    try:
+        for _, _ in child.pieces("a", most=2**30, count=99, sizes=[blocks.BLOCK] * 50):
+            break
+        assert not child.pids
+        assert child.ask("b", most=3, sizes=[3])[1] == pattern(0, 3)
+    finally:
+        child.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux seals memory")
+def test_shared_memory_keeps_its_size_whoever_has_it():
+    shared = blocks.shared()
+    for size in (0, blocks.BLOCK, 2 * blocks.BLOCKS * blocks.BLOCK):
+        with pytest.raises(PermissionError):
+            os.ftruncate(shared.file, size)
+    shared.given()
 
 
 def test_named_errors_stay_named_and_the_process_lives():

@@ -16,6 +16,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from zoo._version import __version__
+from zoo.allocator import keep_freed
 from zoo.errors import ZooError
 from zoo.strangers.terminal import clean_output
 
@@ -27,6 +28,8 @@ BROKEN_PIPE = 141
 @clean_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one sub-command; returns the exit status: 0, 1 nothing found, 2 an error, 130 Ctrl-C."""
+    if arguments is None:  # the process is ours, and not one that calls us
+        keep_freed()
     parser = build_parser()
     chosen = parser.parse_args(arguments)
     chosen.given = [*(sys.argv[1:] if arguments is None else arguments)][1:]  # what a command may note of itself

@@ -29,6 +29,7 @@ _OGG_AUDIO = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ", b"fLaC")
 # Types of a transport stream's tracks (ISO 13818-1, table 2-34, and what broadcasters add).
 _TS_VIDEO = frozenset({0x01, 0x02, 0x10, 0x1B, 0x1E, 0x20, 0x24, 0x33, 0x42, 0xD1, 0xD2, 0xEA})
 _TS_AUDIO = frozenset({0x03, 0x04, 0x0F, 0x11, 0x1C, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0xC1, 0xCF})
+_FLV_TAGS = 30  # in which a track is found that the head does not promise
 _TS_READ = 2**20  # bytes in which tables of a transport stream, or a first picture of a program stream, are looked for
 
 
@@ -334,12 +335,14 @@ def _program_map(body: bytes) -> _Found:
 
 def _flv_tracks(file: BinaryIO, head: bytes) -> _Found:
     at = int.from_bytes(head[5:9], "big") + 4
-    for _ in range(200):
+    promised = {kind for kind, bit in ((8, 4), (9, 1)) if head[4] & bit} or {8, 9}
+    for number in range(200):
         tag = _read(file, at, 11)
-        if len(tag) < 11:
+        if len(tag) < 11 or (not promised and number >= _FLV_TAGS):
             return
         if tag[0] in (8, 9):
             yield ("audio" if tag[0] == 8 else "video"), None
+            promised.discard(tag[0])
         at += 15 + int.from_bytes(tag[1:4], "big")
 
 

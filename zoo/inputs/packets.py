@@ -90,33 +90,44 @@ class Packets:
         self._lengths = (extradata[at] & 3) + 1 if at and len(extradata) > at and extradata[0] == 1 else 0
         self._tells_kinds, self._hides = codec in ("mpeg1video", "mpeg2video"), codec == "vp8"
 
-    def add(self, packet: "Packet") -> None:
-        """The next packet."""
+    def extend(self, packets: "list[Packet]") -> None:
+        """The next packets."""
+        if not packets:
+            return
         if self.codec == "mpeg4" and not self._keys:
-            self._packed = _is_packed(bytes(memoryview(packet)[:4096]))
+            self._packed = _is_packed(bytes(memoryview(packets[0])[:4096]))
         if self._tells_kinds:
-            self._kinds.append(_kind_of_picture(bytes(memoryview(packet)[:512])))
-        if self.codec == "hevc" and len(self._layers) < 2:
-            image = next(_images(bytes(memoryview(packet)[:4096]), self._lengths, "hevc"), None)
-            self._layers.add(_UNKNOWN if image is None else (image[1] & 7) - 1)
+            self._kinds.extend(_kind_of_picture(bytes(memoryview(packet)[:512])) for packet in packets)
+        if self.codec == "hevc":
+            self._tell_layers(packets)
         if self.codec == "h264" and self.form == "avi":
-            image = next(_images(bytes(memoryview(packet)[:4096]), self._lengths, "h264"), None)
-            self._closed.append(image is not None and image[0] & 31 == _INSTANT)
+            images = (
+                next(_images(bytes(memoryview(packet)[:4096]), self._lengths, "h264"), None) for packet in packets
+            )
+            self._closed.extend(image is not None and image[0] & 31 == _INSTANT for image in images)
         # VP8 has frames that only others are made of: its fifth bit says whether it is shown.
-        shown = not packet.is_discard and not (self._hides and not memoryview(packet)[0] & 0x10)
-        pts, dts, pos = packet.pts, packet.dts, packet.pos
-        self._pts.append(NO_TIME if pts is None else pts)
-        self._dts.append(NO_TIME if dts is None else dts)
-        self._pos.append(-1 if pos is None else pos)
-        self._keys.append(packet.is_keyframe)
-        self._shown.append(shown)
-        if shown and pts is not None and pts > self._latest:
-            self._latest, self.last = pts, packet.duration or 0
+        shown = [not packet.is_discard and not (self._hides and not memoryview(packet)[0] & 0x10) for packet in packets]
+        pts = [NO_TIME if (time := packet.pts) is None else time for packet in packets]
+        self._pts.extend(pts)
+        self._dts.extend([NO_TIME if (time := packet.dts) is None else time for packet in packets])
+        self._pos.extend([-1 if (place := packet.pos) is None else place for packet in packets])
+        self._keys.extend([packet.is_keyframe for packet in packets])
+        self._shown.extend(shown)
+        latest = max((n for n in range(len(packets)) if shown[n]), key=pts.__getitem__, default=None)
+        if latest is not None and pts[latest] > self._latest:
+            self._latest, self.last = pts[latest], packets[latest].duration or 0
         if self.kept is not None:
-            self._bytes += packet.size
-            self.kept.append(packet)
+            self._bytes += sum(packet.size for packet in packets)
+            self.kept.extend(packets)
             if self._bytes > _KEPT:
                 self.kept = None
+
+    def _tell_layers(self, packets: "list[Packet]") -> None:
+        for packet in packets:
+            if len(self._layers) > 1:
+                return
+            image = next(_images(bytes(memoryview(packet)[:4096]), self._lengths, "hevc"), None)
+            self._layers.add(_UNKNOWN if image is None else (image[1] & 7) - 1)
 
     @property
     def groups(self) -> np.ndarray | None:

@@ -1,9 +1,10 @@
 """A function in a process of its own, with limits on memory and time: what kills it costs one item, and no more.
 
 `Confined` is the one side; run as a program, this file is the other. A request is JSON with bytes or an open file; the
-answer is a row of pieces, each of JSON facts and bytes.
+answer is a row of pieces, each of JSON facts and bytes, of which many go by `zoo.strangers.blocks`.
 """
 
+import gc
 import json
 import os
 import select
@@ -20,12 +21,15 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from zoo import errors
+from zoo.allocator import keep_freed
 from zoo.errors import InputError, ZooError
+from zoo.strangers import blocks
 from zoo.strangers.limits import allow_seconds, limit
 
 MEMORY = 3 * 2**30  # bytes of address space: the libraries, and an image of 64 megapixels on its way from planes to RGB
 SECONDS = 30.0  # for an item; an image of 64 megapixels takes three on an idle machine, twelve on a busy one
 _LINE = 2**18  # bytes of the facts of a piece
+_KEPT = 2**26  # bytes that were freed and stay with the process: some frames of 4K
 _PIPE = 2**20  # more than the usual 64 kB: frames are large
 
 Answer = Iterable[tuple[dict[str, Any], Any]]
@@ -155,14 +159,19 @@ class _Child:
         kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if key in os.environ}
         path = os.pathsep.join(entry for entry in sys.path if entry)
         ours, theirs = socket.socketpair()
+        self.shared = blocks.shared()
+        passed = [self.shared.file] if self.shared else []
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "zoo.strangers.confined", function, str(memory)],
+                [sys.executable, "-P", "-m", "zoo.strangers.confined", function, str(memory), *map(str, passed)],
+                pass_fds=passed,
                 env={**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 stdin=theirs,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
+        if self.shared:
+            self.shared.given()
         self.requests = ours
         assert self.process.stdout is not None
         self.answers = _Answers(self.process.stdout.fileno())
@@ -234,8 +243,20 @@ class _Child:
             raise ValueError("no facts, or more bytes than were asked for")
         place = room(facts, size) if room is not None else None
         content = bytearray(size) if place is None else place
-        self.answers.fill(memoryview(content))
+        if piece.get("blocks") is True and self.shared is not None:
+            self._take_blocks(memoryview(content))
+        else:
+            self.answers.fill(memoryview(content))
         return facts, content
+
+    def _take_blocks(self, view: memoryview) -> None:
+        told = memoryview(bytearray(1))
+        for part in blocks.parts(view):
+            self.answers.fill(told)
+            if not blocks.received(told):
+                raise ValueError("no block where one was promised")
+            self.shared.take(part)
+            blocks.set_free(self.requests)
 
 
 class _Answers:
@@ -317,30 +338,35 @@ def _widen(pipe: int) -> None:
 # ---- The process.
 
 
-def main(function: str, memory: str) -> None:
-    """Answers what comes in, until nothing more does."""
+def main(function: str, memory: str, shared: str = "") -> None:
+    """Answers what comes in, until nothing more does; `shared` is the descriptor of `blocks.Shared`, if there is one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side is interrupted, and ends this one where it must
     source, target = socket.socket(fileno=os.dup(0)), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     _widen(target.fileno())
+    filled = blocks.Filled(int(shared), target, source) if shared else None
     module, _, name = function.partition(":")
     work = getattr(import_module(module), name)
+    keep_freed(_KEPT)
+    gc.freeze()  # what was imported is no garbage, and need not be looked at for every few hundred packets of a video
     limit(int(memory))
     while (asked := _request(source)) is not None:
         request, content = asked
         try:
             for facts, buffer in work(content, **request):
-                _write(target, {"facts": facts, "size": memoryview(buffer).nbytes}, buffer)
+                _write(target, facts, buffer, filled)
         except MemoryError:
-            _write(target, {"error": "MemoryError"})
+            _write_line(target, {"error": "MemoryError"})
         except BaseException as error:  # a panic of Rust is no Exception
-            _write(target, {"error": type(error).__name__, "message": str(error)[:2000]})
+            _write_line(target, {"error": type(error).__name__, "message": str(error)[:2000]})
         else:
-            _write(target, {"end": True})
+            _write_line(target, {"end": True})
         finally:
             if isinstance(content, int):
                 os.close(content)
             target.flush()
+        if filled is not None:
+            filled.settle()
 
 
 def _request(source: socket.socket) -> tuple[dict[str, Any], bytes | int] | None:
@@ -364,9 +390,19 @@ def _received(source: socket.socket, size: int) -> bytearray:
     return content
 
 
-def _write(target: BinaryIO, piece: dict[str, Any], content: Any = b"") -> None:
+def _write(target: BinaryIO, facts: dict[str, Any], buffer: Any, filled: blocks.Filled | None) -> None:
+    content = memoryview(buffer)
+    content = content.cast("B") if content.nbytes else memoryview(b"")
+    by_blocks = filled is not None and len(content) >= blocks.LEAST
+    _write_line(target, {"facts": facts, "size": len(content), "blocks": by_blocks})
+    if by_blocks:
+        filled.put(content)
+    else:
+        target.write(content)
+
+
+def _write_line(target: BinaryIO, piece: dict[str, Any]) -> None:
     target.write(json.dumps(piece).encode() + b"\n")
-    target.write(memoryview(content).cast("B") if memoryview(content).nbytes else b"")
 
 
 if __name__ == "__main__":
