@@ -11,6 +11,7 @@ from zoo.errors import EmptyTextError, InputError, UnsupportedInputError, ZooErr
 from zoo.inputs.heif import Way, decoding
 from zoo.inputs.item import Item
 from zoo.inputs.kinds import kind_of
+from zoo.inputs.silence import refuse_silence
 
 from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, unique
 from .handlers import MAX_UPLOADS
@@ -102,6 +103,7 @@ class MediaSearch:
         try:
             item = input_of(self.model, Path(file))
             with decoding(self.heif):
+                refuse_silence(item)
                 vector = self.model.encode_query(item, progress=False)
         except InputError as error:
             raise friendly(error) from error

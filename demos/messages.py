@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .gallery import Refused
 
 _REMEDIES = {
+    "silent-audio": "That recording is silence: there is nothing in it to look for. Is the microphone muted? Record it again.",
     "missing-file": "The picture did not arrive. Upload it again.",
     "not-media": (
         "That file is not a picture that can be read here. Use JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; "

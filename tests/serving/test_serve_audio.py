@@ -58,3 +58,17 @@ def test_bad_audio_is_refused_with_its_place(served, content, code, words):
     assert (error["param"], error["code"]) == ("input[1]", code)
     assert words in error["message"]
     assert served.embed({"audio": url(WAV)}).status == 200
+
+
+def test_silence_is_embedded_and_said_and_as_a_query_refused(served):
+    silent = {"audio": url(sndfile(np.zeros(16_000, np.float32), 16_000))}
+    answer = served.embed([{"audio": url(WAV)}, silent, "a bell"])
+    assert answer.status == 200
+    assert answer.json()["warnings"] == ["input[1] is silence: its vector says nothing"]
+    assert "warnings" not in served.embed({"audio": url(WAV)}).json()
+    for input_type, status in (("document", 200), ("query", 400)):
+        answer = served.embed([{"audio": url(WAV)}, silent], input_type=input_type)
+        assert answer.status == status
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == ("input[1]", "silent-audio")
+    assert served.embed({"audio": url(WAV)}, input_type="query").status == 200

@@ -28,6 +28,7 @@ figure { margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 6px
 figure img { display: block; width: 100%; height: 210px; object-fit: contain; background: #f0f0f0 }
 figure video { display: block; width: 100%; height: 210px; background: #222 }
 figure audio { display: block; width: 100%; margin: 78px 0 } h1 audio, h1 video { vertical-align: middle; max-height: 160px; max-width: 100% }
+@media (max-width: 560px) { figure:has(audio) { grid-column: 1 / -1 } figure audio { margin: 1rem 0 } }
 figure .said { padding: 0 .8rem .8rem; color: #a33 }
 figure p { margin: 0; padding: .8rem } .gone { color: #888; font-style: italic }
 figcaption { padding: .5rem .8rem; overflow-wrap: anywhere; border-top: 1px solid #eee }

@@ -90,7 +90,7 @@ class Service:
             embedding_request = await self._parse(request, body)
             del body
             items = await self._fetched(embedding_request.items, held)
-            done = await self._unless_gone(request, items, embedding_request.prompt)
+            done = await self._unless_gone(request, items, embedding_request)
             return await self._answer(embedding_request, items, done)
         finally:
             held.release()
@@ -167,10 +167,10 @@ class Service:
         call.add_done_callback(release)  # not before its thread ends, also where the request has ended by then
         return await asyncio.wrap_future(call)
 
-    async def _unless_gone(self, request: Request, items: list[Item], prompt: str) -> Embedded:
+    async def _unless_gone(self, request: Request, items: list[Item], asked: EmbeddingRequest) -> Embedded:
         """The result; where the client hangs up first, its items are dropped."""
         assert self.batcher is not None
-        done = asyncio.wrap_future(self.batcher.submit(items, prompt))
+        done = asyncio.wrap_future(self.batcher.submit(items, asked.prompt, query=asked.query))
         gone = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -186,7 +186,7 @@ class Service:
         if request.dimensions < vectors.shape[1]:
             vectors = cut(vectors, request.dimensions, self.model.spec.similarity)
         usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
-        arguments = (vectors, request, self.names[0], usage)
+        arguments = (vectors, request, self.names[0], usage, done.silent)
         large = vectors.numel() > _SMALL_BODY
         body = await asyncio.to_thread(answer, *arguments) if large else answer(*arguments)
         for item in items:

@@ -23,6 +23,7 @@ from zoo.errors import (
     ImageTooLargeError,
     InputError,
     NonFiniteEmbeddingError,
+    SilentAudioError,
 )
 from zoo.inputs.audio import longer_than
 from zoo.inputs.document import page_count
@@ -31,6 +32,7 @@ from zoo.inputs.image import MAX_PIXELS
 from zoo.inputs.item import Item
 from zoo.inputs.kinds import FORMATS, kind_of
 from zoo.inputs.resampling import lasting
+from zoo.inputs.silence import noticing
 from zoo.serving.limits import Limits, RequestError
 from zoo.similarity import usable
 
@@ -47,10 +49,11 @@ _NOT_FINITE = "the model gave no usable vector (NaN, infinity or zero); serve it
 
 
 class Embedded(NamedTuple):
-    """One request's result: `vectors` `(n, dim)` and the number of tokens in its texts."""
+    """One request's result: `vectors` `(n, dim)`, the number of tokens in its texts, and which of its items are silence."""
 
     vectors: torch.Tensor
     tokens: int
+    silent: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
@@ -59,6 +62,7 @@ class _Job:
 
     items: Sequence[Item]
     prompt: str
+    query: bool
     vectors: torch.Tensor
     left: int
     chunk: int = 1  # items read in one go
@@ -67,6 +71,7 @@ class _Job:
     tokens: int = 0
     error: Exception | None = None
     error_at: int = 2**62
+    silent: set[int] = field(default_factory=set)
 
 
 class _Read(NamedTuple):
@@ -105,8 +110,10 @@ class Batcher:
 
     # ------------------------------------------------------------------------------------------------ coming in
 
-    def submit(self, items: Sequence[Item], prompt: str = "") -> "Future[Embedded]":
+    def submit(self, items: Sequence[Item], prompt: str = "", *, query: bool = False) -> "Future[Embedded]":
         """Begins to embed one request's items; `prompt` is put before each text. Cancelling the future stops it.
+
+        Where the items are a `query`, silence is an error of its item: whatever is near it is no answer.
 
         The future raises the InputError of the first bad item, with its index.
 
@@ -114,7 +121,7 @@ class Batcher:
             RequestError: 503, the queue is full or the server stops.
         """
         chunk = _CHUNK if all(item.modalities == {"text"} for item in items) else 1
-        job = _Job(items, prompt, torch.empty(len(items), self.model.spec.dim), len(items), chunk)
+        job = _Job(items, prompt, query, torch.empty(len(items), self.model.spec.dim), len(items), chunk)
         with self._changed:
             if self._closing:
                 raise RequestError(503, "stopping", "the server is stopping", retry_after=5)
@@ -148,7 +155,7 @@ class Batcher:
 
     def probe(self, reads: Sequence[tuple[int, Any]]) -> "Future[Embedded]":
         """Embeds (tower, read) pairs ahead of everything that waits, however full the queue is."""
-        job = _Job([Item()] * len(reads), "", torch.empty(len(reads), self.model.spec.dim), len(reads))
+        job = _Job([Item()] * len(reads), "", False, torch.empty(len(reads), self.model.spec.dim), len(reads))
         if not reads:
             job.done.set_result(Embedded(job.vectors, 0))
         with self._changed:
@@ -203,8 +210,12 @@ class Batcher:
         position = self.model.place(item)
         self._check_audio(item)
         encoder = self.model.readers[position].encoder
-        with decoding(self._heif):
+        with decoding(self._heif), noticing() as silences:
             read = encoder.read_prompted(item, job.prompt)
+        if silences and all(silences):
+            if job.query:
+                raise SilentAudioError("the audio is silence, in which there is nothing to look for; record it again")
+            job.silent |= {index} if item.modalities == {"audio"} else set()
         tokens = 0 if item.text is None else encoder.tokens(read)
         return _Read(job, index, position, read, encoder.length(read) / encoder.batch_budget, tokens)
 
@@ -319,7 +330,7 @@ class Batcher:
         for job in finished:
             with contextlib.suppress(InvalidStateError):  # cancelled: its client has gone, or waited long enough
                 if job.error is None:
-                    job.done.set_result(Embedded(job.vectors, job.tokens))
+                    job.done.set_result(Embedded(job.vectors, job.tokens, tuple(sorted(job.silent))))
                 else:
                     job.done.set_exception(job.error)
 

@@ -48,12 +48,14 @@ class EmbeddingRequest:
         items: what to embed; media are bytes, or a `Url` that is still to be fetched.
         prompt: the text put before each text. dimensions: length of the answer's vectors.
         base64: vectors as base64 of little-endian float32 instead of numbers.
+        query: whether the items are what is looked for, of which silence is refused.
     """
 
     items: list[Item]
     prompt: str
     dimensions: int
     base64: bool
+    query: bool = False
 
 
 def read_json(body: bytes, limits: Limits) -> Any:
@@ -103,7 +105,11 @@ def parse(
     if name is not None and name not in names:
         raise RequestError(404, "model_not_found", f"this server has {names[0]}, not {name!r:.80}", param="model")
     return EmbeddingRequest(
-        _items(body, limits, allow_urls), _prompt(body, model), _dimensions(body, model), _is_base64(body)
+        _items(body, limits, allow_urls),
+        _prompt(body, model),
+        _dimensions(body, model),
+        _is_base64(body),
+        ROLES.get(body.get("input_type") or "") == "query",
     )
 
 
@@ -351,8 +357,10 @@ def with_media(items: Sequence[Item], fetched: Mapping[Url, bytes]) -> list[Item
     ]
 
 
-def answer(vectors: "Tensor", request: EmbeddingRequest, model: str, usage: Mapping[str, int]) -> bytes:
-    """OpenAI's list of embeddings as JSON; `vectors` `(n, dimensions)` float32."""
+def answer(
+    vectors: "Tensor", request: EmbeddingRequest, model: str, usage: Mapping[str, int], silent: Sequence[int] = ()
+) -> bytes:
+    """OpenAI's list of embeddings as JSON; `vectors` `(n, dimensions)` float32. What is silence is said in `warnings`."""
     rows = vectors.numpy().astype("<f4")
     if request.base64:
         shown = [f'"{base64.b64encode(row.tobytes()).decode()}"' for row in rows]
@@ -362,5 +370,7 @@ def answer(vectors: "Tensor", request: EmbeddingRequest, model: str, usage: Mapp
     data = ",".join(
         f'{{"object":"embedding","index":{index},"embedding":{vector}}}' for index, vector in enumerate(shown)
     )
-    end = f'"model":{json.dumps(model)},"usage":{json.dumps(dict(usage))}'
+    warnings = [f"input[{index}] is silence: its vector says nothing" for index in silent]
+    said = f'"warnings":{json.dumps(warnings)},' if warnings else ""
+    end = f'{said}"model":{json.dumps(model)},"usage":{json.dumps(dict(usage))}'
     return f'{{"object":"list","data":[{data}],{end}}}'.encode()
