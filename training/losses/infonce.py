@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .base import Loss, Temperature, check_layout, register_loss
 from .margin import Margin
 from .parts import Block, Mask, Mixer, Part, Weight
+from .picking import picking_loss
 from .row_blocks import in_row_blocks
 
 
@@ -100,6 +101,8 @@ class InfoNCE(Loss):
         extras["count"] = len(queries)
         for part in (*self.mixers, *self.masks, *self.weights):  # a weight may look at what the others do
             part.begin(self, queries, targets, extras)
+        if self._is_plain(extras):
+            return self._picked(queries, targets, extras) / len(queries)
 
         def block(start: int, *tensors: Tensor) -> Iterator[Tensor]:
             share = 0.5 if self.symmetric else 1.0
@@ -109,20 +112,46 @@ class InfoNCE(Loss):
 
         return self._in_blocks(block, queries, targets) / len(queries)
 
+    def _is_plain(self, extras: dict[str, Any]) -> bool:
+        """Whether nothing stands among the candidates but the targets, and parts weigh rows alone: then it is `picking_loss`."""
+        more = self.query_query or self.positive_positive or not self.in_batch or self.masks or self.mixers
+        several = self.multi_positive and extras.get("right") is not None
+        rows = all(
+            type(part).of_candidates is Weight.of_candidates and type(part).of_labels is Weight.of_labels
+            for part in self.weights
+        )
+        return rows and not more and not several and type(self).row_losses is InfoNCE.row_losses
+
+    def _picked(self, queries: Tensor, targets: Tensor, extras: dict[str, Any]) -> Tensor:
+        right, ignore = extras.get("right"), extras.get("ignore")
+
+        def gone(rows: slice) -> Tensor | None:
+            if right is None:
+                return None if ignore is None else ignore[rows]
+            spared = right.spared(rows)
+            return spared if ignore is None else spared | ignore[rows]
+
+        options = {"symmetric": self.symmetric, "gone": gone, "cost": self._of_rows if self.weights else None}
+        return picking_loss(queries, targets, self.scale, **options, block=self.block)
+
+    def _of_rows(self, losses: Tensor, rows: slice, whole: Tensor | None = None) -> Tensor:
+        """What rows cost by the weights whose positives have these negative log-likelihoods `(b,)`; `whole` in their place."""
+        whole = losses if whole is None else whole
+        for weight in self.weights:
+            if (factors := weight.of_rows(losses, rows)) is not None:
+                whole = whole * factors
+        return whole
+
     def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
         """Loss `(b,)` of rows with these logits `(b, C)`, -inf where left out, whose positives are columns `gold`."""
         logits = self._weighed(logits, gold)
         losses = whole = logits.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
-        rows = slice(start, start + len(logits))
         for weight in self.weights:
             if (softened := weight.of_labels(logits, gold)) is not None:
                 share, mass = softened
                 wrong = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(mass == 0, 0.0)
                 whole = (1 - share) * whole + share * (mass * wrong).sum(1)
-        for weight in self.weights:
-            if (factors := weight.of_rows(losses, rows)) is not None:
-                whole = whole * factors
-        return whole
+        return self._of_rows(losses, slice(start, start + len(logits)), whole)
 
     @torch.no_grad()
     def difficulty(self, queries: Tensor, targets: Tensor, extras: dict[str, Any]) -> Tensor:
