@@ -20,7 +20,7 @@ LONG = (
     "region_training",
     "region_model",
 )
-LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio")
+LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed")
 
 
 def main() -> int:
@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, help="of finetune, region_training and region_model: where runs are kept"
     )
+    parser.add_argument("--model", help="of mixed: whose time and memory are measured (default: omni-test)")
     arguments = parser.parse_args()
     names = arguments.names or QUICK
     for name in names:
@@ -37,6 +38,7 @@ def main() -> int:
     sys.argv = sys.argv[:1]
     for name in names:
         options = {"folder": arguments.folder} if name in ("finetune", "region_training", "region_model") else {}
+        options |= {"name": arguments.model} if name == "mixed" and arguments.model else {}
         importlib.import_module(f"benchmarks.{name}").main(**options)
     return 0
 
