@@ -118,6 +118,7 @@ ROWS: dict[str, set[str]] = {
         "loading",
         "prompts",
         "regions",
+        "scales",
         "spec",
         "strangers",
         "tables",

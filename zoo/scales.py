@@ -32,29 +32,38 @@ class Scales:
 
     @classmethod
     def of(
-        cls, model: "Embedder", asked: str | Iterable[str], *, dim: int | None = None, precision: str = "float32"
+        cls,
+        model: "Embedder",
+        asked: str | Iterable[str],
+        *,
+        dim: int | None = None,
+        precision: str = "float32",
+        read_as: Mapping[str, str] | None = None,
+        calibration: Mapping[str, Calibration] | None = None,
     ) -> Self:
         """Those of a model.
 
         Args:
             asked: the query's modalities ("text", or `item.modalities`). dim, precision: of the vectors that are compared; a
                 calibration is of whole ones, and scores of shorter or binary vectors lie elsewhere.
+            read_as: kinds whose vectors are of another kind, {"document": "image"} where pages are embedded as images; by default
+                documents, where the model reads them so. calibration: by pair; by default the model's own.
         """
         asked = asked if isinstance(asked, str) else "+".join(sorted(asked))
         name = model.spec.name
         if (dim is not None and dim != model.spec.dim) or precision == "binary":
             cut = "binary" if precision == "binary" else f"cut to {dim} of {model.spec.dim} dimensions"
             return cls(asked, model=name, why=f"the vectors are {cut}, and scales are of whole ones")
-        known = {}
-        for pair, calibration in model.calibration.items():
-            query, _, document = pair.partition(">")
-            known[query, document] = calibration
-        pages = "document" not in model.spec.modalities  # they are then read as images, page by page
-        query = "image" if asked == "document" and pages and ("document", "image") not in known else asked
-        found = {document: one for (by, document), one in known.items() if by == query}
-        if pages and "image" in found:
-            found.setdefault("document", found["image"])
-        return cls(asked, found, name)
+        if read_as is None:
+            read_as = {} if "document" in model.spec.modalities else {"document": "image"}
+        prefix = Calibration.key("image" if (asked, read_as.get("document")) == ("document", "image") else asked, "")
+        calibration = model.calibration if calibration is None else calibration
+        known = {pair.removeprefix(prefix): one for pair, one in calibration.items() if pair.startswith(prefix)}
+        for kind, read in read_as.items():
+            known.pop(kind, None)
+            if read in known:
+                known[kind] = known[read]
+        return cls(asked, known, name)
 
     def z(self, score: float, kind: str) -> float | None:
         """How many standard deviations a score stands above those of wrong documents; None where nobody measured."""

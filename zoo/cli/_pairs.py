@@ -37,6 +37,11 @@ class Sides(NamedTuple):
         """The data set's name."""
         return ", ".join(self.pairs.names)
 
+    @property
+    def split(self) -> str:
+        """The split that was read, "all" where there is none."""
+        return self.pairs.schemas[0].chosen or "all"
+
 
 def read_all(arguments: argparse.Namespace, sources: Sequence[str], *, validation: bool = False) -> list[Sides]:
     """`read_pairs` of several sources; `--column` of one data set alone is said by its NAME.
@@ -101,7 +106,7 @@ def read_pairs(arguments: argparse.Namespace, source: str, *, validation: bool =
     if low:
         print(f"{low:,} rows are graded below {RIGHT}: they are no right pairs, and not measured", file=sys.stderr)
     tell_left_out(found.bad)
-    _check(len(found.bad), len(pairs), arguments.max_bad)
+    check_bad(len(found.bad), len(pairs), arguments.max_bad)
     if not found.queries:
         raise ZooError(
             f"{source}: none of {len(pairs):,} rows is a right pair"
@@ -122,12 +127,12 @@ def measure_pairs(sides: Sides, model: "Embedder", most_bad: str | None, command
     scores = evaluate_pairs(model, sides.queries, sides.targets, sides.groups)
     tell_left_out(scores.skipped)
     bad = len(sides.bad) + len(scores.skipped)
-    _check(bad, len(sides.pairs), most_bad)
+    check_bad(bad, len(sides.pairs), most_bad)
     notes = f"{scores.pairs:,} pairs, {len(scores.forward):,} queries, {scores.forward.candidates:,} candidates"
     facts: dict[str, Any] = {
         "dataset": sides.name,
         "task": TASK,
-        "split": sides.pairs.schemas[0].chosen or "all",
+        "split": sides.split,
         "source": command,
         "date": date.today().isoformat(),
         "revision": model.spec.revision,
@@ -153,13 +158,16 @@ def corpus_of(sides: Sequence[Sides]) -> "Corpus":
     )
 
 
-def command_of(arguments: argparse.Namespace, shown: str) -> str:
+def command_of(arguments: argparse.Namespace, shown: str, sources: Sequence[str]) -> str:
     """The command that gives the figures again; of files their names alone, so that it tells nothing of this machine."""
     from zoo.tables import named_source
 
-    name, source = named_source(arguments.pairs)
-    source = str(source) if str(source).startswith(("hf:", "pack:")) else Path(source).name
-    words = ["zoo", "eval", shown, "--pairs", f"{name}={source}" if name else source]
+    words = ["zoo", "eval", shown]
+    for one in sources:
+        name, source = named_source(one)
+        source = str(source) if str(source).startswith(("hf:", "pack:")) else Path(source).name
+        words += ["--pairs", f"{name}={source}" if name else source]
+    words += ["--mixed"] * arguments.mixed
     for option in ("column", "ignore", "as_text", "split", "encoding", "separator"):
         value = getattr(arguments, option)
         for entry in value if isinstance(value, list) else [value] if value is not None else []:
@@ -175,7 +183,8 @@ def tell_left_out(bad: Sequence[str]) -> None:
         print(f"and {len(bad) - _SHOWN:,} more", file=sys.stderr)
 
 
-def _check(bad: int, count: int, most: str | None) -> None:
+def check_bad(bad: int, count: int, most: str | None) -> None:
+    """Raises TooManyBadItemsError where more rows cannot be measured than `--max-bad` allows."""
     from zoo.bulk.limit import Limit
 
     limit = Limit.parse(most)

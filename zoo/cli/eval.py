@@ -10,6 +10,12 @@ from the folder in the environment variable ZOO_DATA; mteb's tasks load their da
 options, and measures recall@1, 5 and 10, nDCG@10 and MRR both ways with 95 % intervals: on the test rows where there is a
 column split, else on the validation rows, else on all.
 
+--mixed takes all items of all --pairs as one gallery. Asked is with every item that has right answers of several kinds: by the rows of
+its table, and of other kinds by a text or name that tables share. Recall@10 and nDCG@10 over all kinds, what share of the first ten
+each kind has (share@10) against its share of the right answers (share), and how far the two are apart (apart@10: 0 to 1) are told for
+plain scores, and for those that the model's calibration makes comparable (`zoo calibrate --write`; where it has not every pair, they are
+measured on the validation rows, if the tables have others to ask with). The modality gap is the distance of the kinds' mean vectors.
+
 What is measured on tasks is remembered for this model, by the fingerprint of its weights, preprocessing and prompts: stopped
 at any moment, the same command goes on where it stopped. A task that cannot be measured is named with the reason, and
 the others go on. What has no embedding, such as an empty text, counts as similar to nothing, and the results' notes
@@ -42,6 +48,7 @@ EXAMPLES = (
     "zoo eval zoo-mini --tasks scar.json --out results.json",
     "zoo eval ./runs/mine --pairs test.csv --out results.json",
     "zoo eval zoo-mini --pairs photos.csv --column query_image=photo --column positive_text=title --split val",
+    "zoo eval ./omni --mixed --pairs pack:photos --pairs pack:audio --pairs pack:video   # one gallery: is every kind found?",
     "zoo eval --list 'ViDoRe*'",
 )
 
@@ -52,7 +59,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", metavar="NAME", help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO"
     )
     parser.add_argument("--tasks", metavar="A,B,…", help="packs, tasks, benchmarks and task files, separated by commas")
-    parser.add_argument("--pairs", metavar="[NAME=]SOURCE", help="a table of pairs, in place of or beside --tasks")
+    parser.add_argument(
+        "--pairs",
+        action="append",
+        default=[],
+        metavar="[NAME=]SOURCE",
+        help="a table of pairs, in place of or beside --tasks; repeat",
+    )
+    parser.add_argument(
+        "--mixed",
+        action="store_true",
+        help="all items of --pairs as one gallery of several kinds (text, image, audio, …), in place of each table for itself",
+    )
     parser.add_argument(
         "--list", nargs="?", const="*", metavar="PATTERN", help="what can be measured; measures nothing"
     )
@@ -82,10 +100,11 @@ def run(arguments: argparse.Namespace) -> int:
             "zoo eval zoo-mini --pairs test.csv"
         )
     if not arguments.pairs:
-        refuse_pair_options(arguments, "the pairs, and there are none: say --pairs", "max_bad")
+        refuse_pair_options(arguments, "the pairs, and there are none: say --pairs", "max_bad", "mixed")
     name = source(arguments.model)
     check_output(arguments.out)
-    from zoo.cli._pairs import command_of, measure_pairs, read_pairs
+    from zoo.cli._mixed import measure_mixed
+    from zoo.cli._pairs import command_of, measure_pairs, read_all
     from zoo.evaluation.jobs import default_cache, measure
     from zoo.evaluation.results import write_results
     from zoo.evaluation.tasks import find_jobs
@@ -95,16 +114,18 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TQDM_DISABLE", "" if sys.stderr.isatty() else "1")
     with waiting("finding the tasks"):
         jobs = find_jobs(_names_in(arguments.tasks or ""), arguments.split)
-    sides = read_pairs(arguments, arguments.pairs) if arguments.pairs else None
-    tables = [sides.pairs] if sides is not None else []
+    sides = read_all(arguments, arguments.pairs)
+    tables = [one.pairs for one in sides]
     with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, *tables) as settings:
         model = load_model(name, device=arguments.device, ignore=settings)
     shown, cache = _shown(arguments.model), arguments.cache or default_cache()
     every, failed = [], 0
-    if sides is not None:
-        every += measure_pairs(sides, model, arguments.max_bad, command_of(arguments, shown))
-        if arguments.out:
-            _write(write_results, arguments.out, every)
+    for one, place in zip(sides, arguments.pairs, strict=True) if not arguments.mixed else ():
+        every += measure_pairs(one, model, arguments.max_bad, command_of(arguments, shown, [place]))
+    if arguments.mixed:
+        every += measure_mixed(sides, model, arguments, command_of(arguments, shown, arguments.pairs))
+    if every and arguments.out:
+        _write(write_results, arguments.out, every)
     for number, job in enumerate(jobs, start=1):
         _say(f"{number} of {len(jobs)}: {job.name}")
         start = time.monotonic()
@@ -124,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         print_json([asdict(result) for result in every])
     elif every:
-        _print(every, {job.name for job in jobs} | ({sides.name} if sides is not None else set()))
+        _print(every, {job.name for job in jobs} | {one.name for one in sides})
     if failed:
         _say(f"{failed} of {len(jobs)} tasks gave no result")
     return 2 if failed else 0

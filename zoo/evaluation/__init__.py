@@ -1,7 +1,8 @@
 """Evaluation: metrics over similarities, pairs of one's own, the data packs, and mteb's tasks; results in one form for cards.
 
 `find_jobs` finds a task by name and `measure` gives its `Result`s; what they call has a file each: packs, queries, composed,
-scar, mteb. Pairs are measured by `evaluate_pairs`, graded ones by `evaluate_graded`, and `calibrate` says how similar a good match is.
+scar, mteb. Pairs are measured by `evaluate_pairs`, graded ones by `evaluate_graded`, galleries of
+several kinds by `evaluate_mixed`, and `calibrate` says how similar a good match is.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.corpus import Corpus, Told
     from zoo.evaluation.graded import GradedScores, compare_graded, evaluate_graded
     from zoo.evaluation.jobs import measure
+    from zoo.evaluation.mixed import MixedScores, evaluate_mixed
     from zoo.evaluation.packs import evaluate_pack
     from zoo.evaluation.pairs import PairScores, compare, evaluate_pairs
     from zoo.evaluation.queries import evaluate_queries, query_scores
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Corpus",
     "GradedScores",
+    "MixedScores",
     "PairScores",
     "Result",
     "Told",
@@ -35,6 +38,7 @@ __all__ = [
     "compare_graded",
     "evaluate_composed",
     "evaluate_graded",
+    "evaluate_mixed",
     "evaluate_pack",
     "evaluate_pairs",
     "evaluate_queries",
@@ -54,6 +58,7 @@ __all__ = [
 _LAZY = {
     "Corpus": "corpus",
     "GradedScores": "graded",
+    "MixedScores": "mixed",
     "PairScores": "pairs",
     "Result": "results",
     "Told": "corpus",
@@ -64,6 +69,7 @@ _LAZY = {
     "compare_graded": "graded",
     "evaluate_composed": "composed",
     "evaluate_graded": "graded",
+    "evaluate_mixed": "mixed",
     "evaluate_pack": "packs",
     "evaluate_pairs": "pairs",
     "evaluate_queries": "queries",

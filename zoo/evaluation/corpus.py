@@ -38,7 +38,7 @@ class Members:
 
     Attributes:
         numbers: of their contents. asks, holds: the sets of rows (a group, or all rows of one query) that it asks for as a query,
-            and is an answer in as a target. says: its text, the texts that it is paired with, and what it is called.
+            and is an answer in as a target. says: of a text itself, of anything else the texts it is paired with and its name.
     """
 
     kind: str
@@ -68,7 +68,7 @@ class Corpus:
         self.kinds: dict[str, Members] = {}
         self._contents = Contents()
         self._places: dict[int, int] = {}
-        self._paired: set[tuple[str, str]] = set()  # kinds that a table pairs, either way
+        self._directed: set[str] = set()  # kinds that a table pairs with themselves
         sets: dict[Any, int] = {}
         for row in rows:
             sides = [self._member(item) for item in (row.query, row.target)]
@@ -77,10 +77,12 @@ class Corpus:
             number = sets.setdefault(one, len(sets))
             asking.asks[first].add(number)
             answering.holds[second].add(number)
-            said = {same_words(text) for text in (row.query.text, row.target.text, row.name) if text} - {""}
-            for members, place in sides:
-                members.says[place] |= said
-            self._paired |= {(asking.kind, answering.kind), (answering.kind, asking.kind)}
+            texts = {same_words(one.text) for one in row[:2] if one.modalities == {"text"} and one.text} - {""}
+            for (members, place), item in zip(sides, row[:2], strict=True):
+                own = item.modalities == {"text"}
+                members.says[place] |= {same_words(item.text or "")} if own else texts | {same_words(row.name)} - {""}
+            if asking is answering:
+                self._directed.add(asking.kind)
 
     def _member(self, item: Item) -> tuple[Members, int]:
         kind = "+".join(sorted(item.modalities))
@@ -97,16 +99,17 @@ class Corpus:
     def pairs(self) -> Iterator["Relation"]:
         """Every kind asked for every kind. Items of one kind ask for each other, but where a table says which ask for which.
 
-        What is right is what the rows of tables say; of kinds that no table pairs, those of which one thing is said.
+        What is right is what the rows of tables say, and of different kinds also that of which one thing is said.
         """
         for query in self.kinds.values():
             for document in self.kinds.values():
-                paired = (query.kind, document.kind) in self._paired
-                if query is document and paired:
+                if query is not document:
+                    yield Relation(query, document, "words")
+                elif query.kind not in self._directed:
+                    yield Relation(query, document, "sets")
+                else:
                     asking = query.at([place for place, told in enumerate(query.asks) if told])
                     yield Relation(asking, query.at([place for place, told in enumerate(query.holds) if told]), "rows")
-                else:
-                    yield Relation(query, document, "sets" if paired or query is document else "words")
 
     def check_read(self, model: "Embedder") -> None:
         """Raises UnsupportedModalityError that names a kind of which the model reads none."""

@@ -1,6 +1,7 @@
 """Metrics over similarities and vectors, and how sure one may be of them: tensors in, numbers out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -128,6 +129,11 @@ def uniformity(vectors: Tensor) -> float:
 def modality_gap(left: Tensor, right: Tensor) -> float:
     """Distance of the two sides' centroids, 0 to 2, of unit vectors `(n, dim)` and `(m, dim)` (Liang et al., 2022)."""
     return float((left.double().mean(0) - right.double().mean(0)).norm())
+
+
+def modality_gaps(vectors: Mapping[str, Tensor]) -> dict[tuple[str, str], float]:
+    """`modality_gap` of every two kinds, from the unit vectors `(n, dim)` of each."""
+    return {(a, b): modality_gap(vectors[a], vectors[b]) for a, b in combinations(sorted(vectors), 2)}
 
 
 def bootstrap(values: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> list[Interval]:

@@ -63,7 +63,7 @@ class DocumentsTable(Table):
         self.names = [f"{name}-{kind.replace(' ', '-')}" for kind in kinds]
         self.datasets = np.array([kinds.index(query.kind) for query in self._queries], dtype=np.int64)
         query, page = (Part("query", "text"),), (Part("page", "image"),)
-        self.schemas = [Schema(f"pack:{DOCUMENTS} ({split})", query, page, rows=len(self._queries))]
+        self.schemas = [Schema(f"pack:{DOCUMENTS} ({split})", query, page, rows=len(self._queries), chosen=split)]
 
     def _pair(self, row: int) -> Pair:
         query = self._queries[row]

@@ -89,6 +89,7 @@ class RegionsTable(Table):
                 (Part("caption", "text"),),
                 ((Part("captions of other regions", "text"),),),
                 rows=len(self._rows),
+                chosen=split,
             )
         ]
 

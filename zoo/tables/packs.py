@@ -131,6 +131,7 @@ class PackTable(Table):
                 (Part("names and captions", "text"),),
                 group=_GROUPS.get(pack, "group"),
                 rows=len(self._groups),
+                chosen=split,
             )
         ]
         self.datasets, self.names = one_dataset(name, len(self._groups))
@@ -157,7 +158,7 @@ class ComposedTable(Table):
     def __init__(self, split: str, name: str) -> None:
         self._pairs, self._split = [replace(pair, dataset=name) for pair in composed_pairs(split)], split
         query = (Part("reference", "image"), Part("text", "text"))
-        shown = Schema(f"pack:{COMPOSED} ({split})", query, (Part("target", "image"),), group="target")
+        shown = Schema(f"pack:{COMPOSED} ({split})", query, (Part("target", "image"),), group="target", chosen=split)
         self.schemas = [replace(shown, rows=len(self._pairs))]
         self.datasets, self.names = one_dataset(name, len(self._pairs))
 
