@@ -33,16 +33,21 @@ _SUFFIXES = (
 _LOOKED_UP, _LONGEST_PATH = 1000, 1024
 
 
-class Encoded(NamedTuple):
+class _Encoded(NamedTuple):
+    index: int
+    vector: Tensor | None
+    error: InputError | None
+
+
+class Encoded(_Encoded):
     """One result of `encode_stream`: a vector `(dim,)` (late interaction: `(tokens, dim)`), or the error in its place.
+
+    A tuple of three, so that `for index, vector, error in model.encode_stream(…)` holds whatever else is said of a result.
 
     Attributes:
         silent: whether the input is audio in which there is nothing (`zoo.inputs.silence`): its vector says nothing.
     """
 
-    index: int
-    vector: Tensor | None
-    error: InputError | None
     silent: bool = False
 
 
@@ -158,7 +163,7 @@ def _marked(results: list[Encoded], silent: set[int]) -> Iterator[Encoded]:
     for result in results:
         if result.index in silent:
             silent.discard(result.index)
-            result = result._replace(silent=True)
+            result.silent = True
         yield result
 
 
