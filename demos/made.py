@@ -1,78 +1,89 @@
-"""Recordings and clips to search at first, made by program: nobody's work, and no file of the package."""
+"""What there is to search at first besides images: recordings that come with the zoo, clips and PDFs made by program."""
 
 import io
-import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zoo.files import writing
 from zoo.inputs.image import load_pixels
 
-from .gallery import Picture, sample_pictures
+from .gallery import Picture, digest, sample_pictures
+from .papers import PAPERS, written
+from .samples import RECORDINGS, installed
+from .stored import kept_file
 
 if TYPE_CHECKING:
     import numpy as np
 
 RATE = 16_000  # Hz
-_SECONDS = 2.0
-_FRAMES, _FPS, _SIDE = 16, 8, 192
-_CLIPS = ("coffee.png", "chelsea.png", "rocket.jpg")
+_FRAMES, _FPS, _SIDE = 16, 8, 256
+_HOW = (_FRAMES, _FPS, _SIDE, 1)  # of clips that are kept: the last number goes up when what makes them changes
+
+
+class _Clip(NamedTuple):
+    """Sample images by file name, one scene each, and how the camera moves over them."""
+
+    names: tuple[str, ...]
+    motion: str
+
+
+_CLIPS = (
+    _Clip(("coffee.png",), "pans to the right"),
+    _Clip(("chelsea.png",), "zooms in"),
+    _Clip(("rocket.jpg",), "pans to the left"),
+    _Clip(("harbour.jpg",), "pans to the right"),
+    _Clip(("airplane.jpg", "coffee.png", "sheep.jpg"), "zooms in"),
+    _Clip(("astronaut.png",), "zooms out"),
+    _Clip(("skyscrapers.jpg",), "pans to the left"),
+    _Clip(("sheep.jpg",), "pans to the right"),
+    _Clip(("nebula.jpg", "chelsea.png", "harbour.jpg"), "zooms out"),
+    _Clip(("apollo-earth.jpg",), "zooms out"),
+    _Clip(("airplane.jpg",), "zooms in"),
+    _Clip(("skyscrapers.jpg", "rocket.jpg", "nebula.jpg"), "pans to the right"),
+)
+_TOGETHER = {"a dog barks, then it rains, then a rooster crows": ("dog.mp3", "rain.mp3", "rooster.mp3")}
 
 
 def made_media(modalities: Collection[str], folder: Path) -> list[Picture]:
-    """Sounds and clips of those modalities, as files in a folder: WAV, and MP4 where PyAV is installed.
-
-    Args:
-        modalities: "audio" gives sounds, "video" clips that pan over the sample images.
-    """
+    """Recordings, clips and PDFs for a model of these modalities, as files in a folder; clips where PyAV is installed."""
     found: list[Picture] = []
+    images = {picture.path.name: picture for picture in sample_pictures()}
     if "audio" in modalities:
-        for name, samples in _sounds().items():
-            path = folder / f"{name.replace(' ', '-')}.wav"
-            with writing(path, durable=False) as part:
-                part.write_bytes(_wav(samples))
-            found.append(Picture(path, name))
+        found += _recordings(folder)
     if "video" in modalities and find_spec("av") is not None:
-        for picture in sample_pictures():
-            if picture.path.name in _CLIPS:
-                path = folder / f"{picture.path.stem}.mp4"
-                with writing(path, durable=False) as part:
-                    part.write_bytes(_panned(load_pixels(picture.path)))
-                found.append(Picture(path, f"{picture.caption}, the camera pans"))
+        found += _clips(images, folder)
+    if "document" in modalities and find_spec("pypdfium2") is not None:
+        paths = {name: picture.path for name, picture in images.items()}
+        for name, sheets in PAPERS.items():
+            content = written(sheets, paths)
+            found.append(Picture(_kept(folder / f"{name.replace(' ', '-')}.pdf", content), f"{name}.pdf"))
     return found
 
 
-def _sounds() -> dict[str, "np.ndarray"]:
-    """Name → samples in -1..1 `(n,)`, the same on every machine."""
-    import numpy as np
-
-    time = np.arange(int(_SECONDS * RATE)) / RATE
-    luck = np.random.default_rng(0)
-    noise = luck.standard_normal(len(time))
-    spectrum = np.fft.rfft(noise)
-    frequency = np.fft.rfftfreq(len(time), 1 / RATE)
-    rumble = np.fft.irfft(spectrum / (1 + (frequency / 120) ** 2), len(time))
-    hiss = np.fft.irfft(spectrum * (frequency > 2000), len(time))
-    bell = sum(np.sin(2 * math.pi * 520 * ratio * time) / ratio for ratio in (1.0, 2.0, 2.76, 5.4)) * np.exp(
-        -2.5 * time
-    )
-    clicks = np.exp(-((time * 2) % 1) * 90) * np.sin(2 * math.pi * 1800 * time)
-    turning = np.cumsum(700 + 300 * np.sin(2 * math.pi * 0.7 * time)) / RATE
-    rising = np.cumsum(300 + 900 * time / _SECONDS) / RATE
-    named = {
-        "a bell that fades": bell,
-        "a ticking clock": clicks,
-        "a siren": np.sin(2 * math.pi * turning),
-        "a whistle that rises": np.sin(2 * math.pi * rising),
-        "hissing, like rain": hiss,
-        "rumbling, like thunder": rumble,
-    }
-    return {name: (0.6 * samples / np.abs(samples).max()).astype(np.float32) for name, samples in named.items()}
+def _kept(path: Path, content: bytes) -> Path:
+    with writing(path, durable=False) as part:
+        part.write_bytes(content)
+    return path
 
 
-def _wav(samples: "np.ndarray") -> bytes:
+def _recordings(folder: Path) -> list[Picture]:
+    """Those that come with the zoo, and one made of several, to see which of its moments fits."""
+    from zoo.inputs.audio import load_audio
+
+    there = {path.name: (path, sample.caption) for path, sample in installed(RECORDINGS)}
+    # Copies, because the page serves files of its own folder alone.
+    found = [Picture(_kept(folder / name, path.read_bytes()), caption) for name, (path, caption) in there.items()]
+    for caption, names in _TOGETHER.items():
+        if all(name in there for name in names) and find_spec("soundfile") is not None:
+            content = _wav(load_audio(there[name][0], rate=RATE).samples for name in names)
+            found.append(Picture(_kept(folder / "together.wav", content), caption))
+    return found
+
+
+def _wav(parts: Iterable["np.ndarray"]) -> bytes:
+    """Samples `(n,)` in -1..1, one part after the other."""
     import wave
 
     import numpy as np
@@ -82,27 +93,55 @@ def _wav(samples: "np.ndarray") -> bytes:
         sound.setnchannels(1)
         sound.setsampwidth(2)
         sound.setframerate(RATE)
-        sound.writeframes((samples * 32767).astype(np.int16).tobytes())
+        for samples in parts:
+            sound.writeframes((samples.clip(-1, 1) * 32767).astype(np.int16).tobytes())
     return file.getvalue()
 
 
-def _panned(pixels: "np.ndarray") -> bytes:
-    """An MP4 of a square window that moves over an image `(height, width, 3)` from the left to the right."""
+def _clips(images: dict[str, Picture], folder: Path) -> Iterator[Picture]:
+    for clip in _CLIPS:
+        if not all(name in images for name in clip.names):
+            continue
+        paths = [images[name].path for name in clip.names]
+        target = folder / ("-".join(path.stem for path in paths) + ".mp4")
+        key = "\n".join([str(_HOW), clip.motion, *map(digest, paths)])
+        path = kept_file(target, key, lambda paths=paths, motion=clip.motion: _filmed(paths, motion))
+        shown = ", then ".join(images[name].caption for name in clip.names)
+        yield Picture(path, f"{shown}: the camera {clip.motion}")
+
+
+def _filmed(paths: Sequence[Path], motion: str) -> bytes:
+    """An MP4 of a square window that moves over each of the images for two seconds."""
     import av
     import numpy as np
     from PIL import Image
 
-    height, width = pixels.shape[:2]
-    scale = _SIDE / min(height, width)
-    image = Image.fromarray(pixels).resize((max(round(width * scale), _SIDE), max(round(height * scale), _SIDE)))
-    whole, file = np.asarray(image), io.BytesIO()
+    file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=_FPS)
+        # One thread and no rate control: the same bytes each time on one machine.
+        stream = container.add_stream(
+            "libx264", rate=_FPS, options={"crf": "24", "preset": "ultrafast", "threads": "1"}
+        )
         stream.width = stream.height = _SIDE
         stream.pix_fmt = "yuv420p"
-        for step in range(_FRAMES):
-            left = round((whole.shape[1] - _SIDE) * step / (_FRAMES - 1))
-            frame = np.ascontiguousarray(whole[:_SIDE, left : left + _SIDE])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for path in paths:
+            image = Image.fromarray(load_pixels(path))
+            for step in range(_FRAMES):
+                box = _window(image.size, motion, step / (_FRAMES - 1))
+                frame = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return file.getvalue()
+
+
+def _window(size: tuple[int, int], motion: str, done: float) -> tuple[float, float, float, float]:
+    """What of an image is seen when a part of the motion is done, 0..1: left, top, right and bottom."""
+    width, height = size
+    side, across = 0.8 * min(size), done
+    if motion.startswith("zooms"):
+        side = min(size) * (1 - 0.5 * (done if motion == "zooms in" else 1 - done))
+        across = 0.5
+    elif motion == "pans to the left":
+        across = 1 - done
+    left, top = (width - side) * across, (height - side) / 2
+    return left, top, left + side, top + side

@@ -1,60 +1,38 @@
 """What the page of recordings, clips, images and documents does, as plain methods: no component is touched here."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
-from zoo.errors import EmptyTextError, InputError, UnsupportedInputError, ZooError
+from zoo.errors import InputError, ZooError
 from zoo.inputs.heif import Way, decoding
-from zoo.inputs.item import Item
 from zoo.inputs.kinds import kind_of
-from zoo.inputs.silence import refuse_silence
+from zoo.scales import Scales
 
+from .asked import IN_WORDS, Asked, ask, input_of, kinds_of, read_as
 from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, unique
 from .handlers import MAX_UPLOADS
 from .labels import similarities
 from .messages import explain, refusals
-from .visitors import Visitors
-from .widgets import friendly, score_name, score_rows, user_error
+from .moments import Moments
+from .originals import Originals
+from .visitors import QuotaError, Visitors
+from .widgets import cosine_text, score_name, user_error
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from zoo import Embedder
-    from zoo.modalities import Modality
 
-KINDS: tuple["Modality", ...] = ("image", "video", "audio", "document")
-IN_WORDS = {"image": "images", "video": "videos", "audio": "recordings", "document": "PDFs", "text": "words"}
 WELCOME = {"title": "Nothing asked yet", "note": "This is what can be found."}
+BROWSE = 48  # files shown before anything was asked
 _ALL = "all"
-
-
-def kinds_of(model: "Embedder") -> list["Modality"]:
-    """The kinds of files that a model embeds; of a video without pictures for it, its sound."""
-    return [kind for kind in KINDS if _reads(model, kind)]
-
-
-def input_of(model: "Embedder", path: Path) -> Item:
-    """A file as what the model reads of it: a video as its sound, and an animation as a video, where it reads those alone.
-
-    Raises:
-        InputError: the file is none that the zoo knows. UnsupportedInputError: or none that the model reads.
-    """
-    kind = kind_of(path)
-    for other in {"video": ("video", "audio"), "image": ("image", "video")}.get(kind, (kind,)):
-        if _reads(model, other):
-            return Item(**{other: path})
-    raise UnsupportedInputError(
-        f"{model.spec.name} reads {', '.join(IN_WORDS[one] for one in kinds_of(model))}, and this is one of the {IN_WORDS[kind]}",
-        what=path.name,
-    )
-
-
-def _reads(model: "Embedder", kind: str) -> bool:
-    return any(reader.encoder.takes(frozenset({kind})) for reader in model.readers)
+Found = dict[str, Any]
 
 
 class MediaSearch:
@@ -62,81 +40,127 @@ class MediaSearch:
 
     Args:
         start: what is there at first, None for nothing. visitors: whose folders hold what was uploaded. folder: for small copies
-            of the images that are there at first. heif: decodes what visitors send as HEIC.
+            of what is there at first. heif: decodes what visitors send as HEIC.
     """
 
     def __init__(
         self, model: "Embedder", start: Gallery | None, visitors: Visitors, folder: Path, heif: Way | None = None
     ) -> None:
         self.model, self.start, self.visitors, self.heif = model, start, visitors, heif
-        self.thumbnails = Thumbnails(folder / "pictures")
+        self.thumbnails, self.originals = Thumbnails(folder / "pictures"), Originals()
+        self.moments = Moments(model, self._place)
+        self.served = folder
+        self._kinds: WeakKeyDictionary[Gallery, list[str]] = WeakKeyDictionary()
 
     # Searching ---------------------------------------------------------------------------------------------------
 
-    def by_text(self, query: str, kind: str = _ALL, top_k: int = 8, own: Gallery | None = None) -> dict[str, Any]:
-        """What fits the words best.
+    def search(
+        self,
+        query: dict[str, Any] | None,
+        kind: str = _ALL,
+        top_k: int = 8,
+        own: Gallery | None = None,
+        before: Asked | None = None,
+    ) -> tuple[Found, Asked]:
+        """What fits words, a file or both best: dict(text=…, files=[one recording, video, image or PDF]).
 
         Args:
-            query: what to look for, in a few words or a sentence.
-            kind: "all", or the kind of what is wanted: "image", "video", "audio", "document".
-            top_k: how many results to return.
+            query: what to look for. kind: "all", or the kind of what is wanted: "image", "video", "audio", "document".
+            top_k: how many results to return. before: what was asked before this.
         """
-        started = time.perf_counter()
-        try:
-            if not (query or "").strip():
-                raise EmptyTextError("the query is empty")
-            vector = self.model.encode_query(query, progress=False)
-        except InputError as error:
-            raise friendly(error) from error
-        return self._found(vector, kind, int(top_k), own, started, "text")
+        if before is not None:
+            before.over.set()
+        files = (query or {}).get("files") or []
+        if len(files) > 1:
+            raise user_error("There are several files. Take away those that are not meant.")
+        asked = ask(self.model, (query or {}).get("text") or "", files[0] if files else None, self.heif)
+        return self._answer(asked, kind, top_k, own)[0], asked
 
-    def by_file(self, file: str | None, kind: str = _ALL, top_k: int = 8, own: Gallery | None = None) -> dict[str, Any]:
-        """What is most like a file.
+    def again(
+        self, kind: str = _ALL, top_k: int = 8, own: Gallery | None = None, before: Asked | None = None
+    ) -> tuple[Found, Asked | None]:
+        """What was asked before, with another kind or number of results; all that is there where nothing was."""
+        if before is None:
+            return self.browse(own, kind), None
+        before.over.set()
+        asked = replace(before, over=Event())
+        return self._answer(asked, kind, top_k, own)[0], asked
 
-        Args:
-            file: a recording, video, image or PDF, of the kinds that the model reads.
-            kind: "all", or the kind of what is wanted. top_k: how many results to return.
+    def _answer(self, asked: Asked, kind: str, top_k: int, own: Gallery | None) -> tuple[Found, list[Picture]]:
+        """What was found, and the files of its rows."""
+        gallery = self._gallery(own)
+        if gallery is None:
+            raise user_error("There is nothing to search yet. Add files first.")
+        started, kinds = time.perf_counter(), self._kinds_of(gallery)
+        rows = [row for row, one in enumerate(kinds) if kind in (_ALL, one)]
+        if not rows:
+            raise user_error(f"There are no {IN_WORDS.get(kind, kind)} among the files. Add some, or choose all kinds.")
+        scores = similarities(self.model, asked.vector, gallery.vectors).tolist()
+        scales = Scales.of(self.model, asked.modalities)
+        ours, read = [scores[row] for row in rows], [read_as(self.model, kinds[row]) for row in rows]
+        ranked = scales.ranked_by(ours, read)
+        best = sorted(range(len(rows)), key=lambda place: -ranked[place])[: int(top_k)]
+        middle = 0.0 if scales.compares(read) else sum(ranked) / len(ranked)
+        span = max(ranked[best[0]] - middle, 1e-6)
+        found = []
+        for place in best:
+            row = self._row(gallery.pictures[rows[place]], kinds[rows[place]])
+            row |= {"text": cosine_text(ours[place]), "bar": max(0.0, (ranked[place] - middle) / span)}
+            row[score_name(self.model)] = ours[place]
+            if scales.fits(ours[place], read[place]) is False:
+                row["weak"] = True
+            found.append(row)
+        seconds = asked.seconds + time.perf_counter() - started
+        note = f"{len(rows):,} searched in {1000 * seconds:.0f} ms. {_compared(scales, read)}"
+        nothing = scales.nothing_fits(ours, read)
+        title = f"You asked with {asked.said}" if asked.modalities != {"text"} else f"Most like {asked.said}"
+        if nothing and set(read) <= set(nothing):
+            title += ": nothing clearly fits, these are the nearest"
+        elif nothing:
+            note += f" No {' and no '.join(IN_WORDS[one] for one in sorted(nothing))} clearly fit."
+        if kind == _ALL and len(set(kinds)) == 1 and len(kinds_of(self.model)) > 1:
+            note += f" All that is here are {IN_WORDS[kinds[0]]}."
+        return {"title": title, "rows": found, "note": note}, [gallery.pictures[rows[place]] for place in best]
+
+    def explained(
+        self, kind: str = _ALL, top_k: int = 8, own: Gallery | None = None, asked: Asked | None = None
+    ) -> Iterator[Found]:
+        """What was found, with the moment or page that fits best: told file by file, as they become known.
+
+        Each is marked as `late`: it holds for the rows that are shown, and for no others that were asked for meanwhile.
         """
-        started = time.perf_counter()
-        if not file:
-            raise user_error("Choose a file to look for first.")
-        try:
-            item = input_of(self.model, Path(file))
-            with decoding(self.heif):
-                refuse_silence(item)
-                vector = self.model.encode_query(item, progress=False)
-        except InputError as error:
-            raise friendly(error) from error
-        (asked,) = item.modalities
-        return self._found(vector, kind, int(top_k), own, started, asked)
+        if asked is None:
+            yield {"late": True}
+            return
+        (found, pictures), started = self._answer(asked, kind, top_k, own), time.monotonic()
+        found["late"] = True
+        yield deepcopy(found)  # Gradio sends what differs from the one before, which it keeps
+        for row, picture in zip(found["rows"], pictures, strict=True):
+            if asked.over.is_set():
+                return
+            if row["kind"] in ("image", ""):
+                continue
+            moment = None
+            with suppress(QuotaError), decoding(self.heif), self.visitors.writing(self._place(picture.path)):
+                moment = self.moments.of(picture, asked, started)
+            if moment is not None:
+                if "image" in moment:
+                    moment["image"] = _address(moment["image"])
+                row["moment"] = moment
+                yield deepcopy(found)
 
-    def browse(self, own: Gallery | None = None) -> dict[str, Any]:
-        """All that is there, in its order."""
+    def browse(self, own: Gallery | None = None, kind: str = _ALL) -> Found:
+        """What is there, in its order; of many the first."""
         gallery = self._gallery(own)
         if gallery is None:
             kinds = ", ".join(IN_WORDS[kind] for kind in kinds_of(self.model))
             return {"title": "Nothing here yet", "note": f"Add {kinds} of your own below; then search them."}
-        return {**WELCOME, "rows": [self._row(picture) for picture in gallery.pictures]}
-
-    def _found(
-        self, vector: "Tensor", kind: str, top_k: int, own: Gallery | None, started: float, asked: str
-    ) -> dict[str, Any]:
-        gallery = self._gallery(own)
-        if gallery is None:
-            raise user_error("There is nothing to search yet. Add files first.")
-        rows = [row for row, picture in enumerate(gallery.pictures) if kind in (_ALL, _kind(picture))]
-        if not rows:
-            raise user_error(f"There are no {IN_WORDS.get(kind, kind)} among the files. Add some, or choose all kinds.")
-        scores = similarities(self.model, vector, gallery.vectors)
-        best = sorted(rows, key=lambda row: -float(scores[row]))[:top_k]
-        told = [(gallery.pictures[row].caption, float(scores[row])) for row in best]
-        bars = score_rows(told, float(scores.mean()), score_name(self.model))
-        found = [{**self._row(gallery.pictures[row]), **bar} for row, bar in zip(best, bars, strict=True)]
-        milliseconds = 1000 * (time.perf_counter() - started)
-        note = f"{len(rows)} searched in {milliseconds:.0f} ms. A bar begins at the mean of all."
-        if len({_kind(gallery.pictures[row]) for row in rows}) > 1:
-            note += " Similarities of different kinds are on different scales: compare them within a kind."
-        return {"title": f"Most like the {'words' if asked == 'text' else asked}", "rows": found, "note": note}
+        kinds = self._kinds_of(gallery)
+        rows = [row for row, one in enumerate(kinds) if kind in (_ALL, one)]
+        told = dict(WELCOME)
+        if len(rows) > BROWSE:
+            told["note"] = f"These are {BROWSE} of {len(rows):,} that can be found."
+        return {**told, "rows": [self._row(gallery.pictures[row], kinds[row]) for row in rows[:BROWSE]]}
 
     # Adding ------------------------------------------------------------------------------------------------------
 
@@ -153,21 +177,14 @@ class MediaSearch:
             raise user_error("Choose some files first, then add them.")
         if len(files) > MAX_UPLOADS:
             raise user_error(f"{len(files)} files at once are too many; choose at most {MAX_UPLOADS}.")
-        gallery = self._gallery(own) if keep else None
         given = [Picture(Path(file), Path(file).name) for file in files]
         folder = self.visitors.owner(given[0].path) or self.visitors.folder()
         try:
             with self.visitors.writing(folder), decoding(self.heif):
                 made, refused = self._embedded(given, progress)
         except ZooError as error:
-            raise friendly(error) from error
-        if made is None:
-            raise user_error(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
-        whole = made if gallery is None else gallery.with_those_of(made)
-        kept = set(unique(whole.pictures))
-        whole = whole.only([row for row, picture in enumerate(whole.pictures) if picture in kept])
-        line = f"{len(made)} of {len(files)} files were added; {len(whole)} are there now."
-        return whole, line + ("\n\n" + refusals(refused) if refused else "")
+            raise user_error(explain(error)) from error
+        return self._joined(made, refused, len(files), keep, own)
 
     def _embedded(self, given: Sequence[Picture], progress: Any) -> tuple[Gallery | None, list[Refused]]:
         good, refused = [], []
@@ -185,20 +202,70 @@ class MediaSearch:
         refused += made.refused
         return replace(made, refused=()), refused
 
+    def _joined(
+        self, made: Gallery | None, refused: Sequence[Refused], offered: int, keep: bool, own: Gallery | None
+    ) -> tuple[Gallery, str]:
+        """What was made with what is there, and a report."""
+        if made is None:
+            raise user_error(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
+        gallery = self._gallery(own) if keep else None
+        whole = made if gallery is None else made.with_those_of(gallery)
+        kept = set(unique(whole.pictures))
+        whole = whole.only([row for row, picture in enumerate(whole.pictures) if picture in kept])
+        line = f"{len(made)} of {offered} files were added; {len(whole)} are there now."
+        return whole, line + ("\n\n" + refusals(refused) if refused else "")
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
     def _gallery(self, own: Gallery | None) -> Gallery | None:
         return self.start if own is None else own
 
-    def _row(self, picture: Picture) -> dict[str, Any]:
-        kind, path = _kind(picture), picture.path
-        if kind == "image":  # of any format, and wherever it lies
-            with decoding(self.heif):
-                path = self.thumbnails.of(picture, self.visitors.owner(path))
-        return {"label": picture.caption, "kind": kind, "file": "gradio_api/file=" + quote(str(path))}
+    def _kinds_of(self, gallery: Gallery) -> list[str]:
+        """What each file is, looked at once; "" where it is gone."""
+        if gallery not in self._kinds:
+            self._kinds[gallery] = [_kind(picture.path) for picture in gallery.pictures]
+        return self._kinds[gallery]
+
+    def _place(self, path: Path) -> Path:
+        """Where what is made of a file is kept: with the visitor who brought it, else with what is there at first."""
+        return self.visitors.owner(path) or self.thumbnails.folder
+
+    def _row(self, picture: Picture, kind: str) -> dict[str, Any]:
+        """A file as the page shows it; its `file` is an address of what the page has made, of an upload, or of this file alone."""
+        row, owner = {"label": picture.caption, "kind": kind}, self.visitors.owner(picture.path)
+        try:
+            if kind == "image":  # a small copy, of any format, and wherever it lies
+                with decoding(self.heif):
+                    row["file"] = _address(self.thumbnails.of(picture, owner))
+                return row | ({"link": self.originals.link(picture)["link"]} if self.visitors.local else {})
+            row["file"] = (
+                _address(picture.path)
+                if owner is not None or picture.path.is_relative_to(self.served)
+                else self.originals.link(picture)["link"]
+            )
+            return row | ({"image": _address(self.moments.page(picture.path))} if kind == "document" else {})
+        except (InputError, OSError):
+            return {**row, "kind": "", "file": ""}  # it is gone, or damaged by now
 
 
-def _kind(picture: Picture) -> str:
-    """What a file is; "" where it is gone."""
+def _address(path: Path | str) -> str:
+    return "gradio_api/file=" + quote(str(path))
+
+
+def _compared(scales: Scales, kinds: Sequence[str]) -> str:
+    """What the bars say."""
+    if scales.compares(kinds):
+        return "Kinds are compared by how far each lies above its wrong answers (calibrated); bars run from there."
+    if scales.unmeasured(kinds):
+        return (
+            "A bar begins at the mean of all. Similarities of different kinds are on different scales, and nobody has measured "
+            "this model's (`zoo calibrate`): compare them within a kind."
+        )
+    return "A bar begins at the mean of all."
+
+
+def _kind(path: Path) -> str:
     try:
-        return kind_of(picture.path)
+        return kind_of(path)
     except InputError:
         return ""

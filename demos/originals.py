@@ -1,9 +1,12 @@
-"""The way from a result back to the file that it shows, on a page of this machine's user alone."""
+"""The way from a result back to the file that it shows: on a page of this machine's user, or of what a page shows at first."""
 
 import hashlib
 import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InputError
+from zoo.inputs.kinds import kind_of
 
 from .gallery import Picture
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
 PLACE = "/original/"
+PDF = "application/pdf"
 
 
 class Originals:
@@ -38,9 +42,23 @@ class Originals:
 
         path = self._paths.get(request.path_params["key"])
         if path is None or not path.is_file():
-            return PlainTextResponse("this image is not here any more", 404)
-        kind = mimetypes.guess_type(path.name)[0] or ""
-        # Whatever a file holds, no browser may take it for a page.
-        headers: dict[str, Any] = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-        kind = kind if kind.startswith("image/") and kind != "image/svg+xml" else "application/octet-stream"
+            return PlainTextResponse("this file is not here any more", 404)
+        kind = _type_of(path)
+        # Whatever a file holds, no browser may take it for a page. Chromium shows no PDF in a sandbox, and runs none of it.
+        headers: dict[str, Any] = {"X-Content-Type-Options": "nosniff"}
+        if kind != PDF:
+            headers["Content-Security-Policy"] = "sandbox"
         return FileResponse(path, media_type=kind, headers=headers)
+
+
+def _type_of(path: Path) -> str:
+    """What a browser is told that a file is: the kind that it holds, in the form that its name says if that is of this kind."""
+    try:
+        kind = kind_of(path)
+    except InputError:
+        return "application/octet-stream"
+    if kind == "document":
+        return PDF
+    named = mimetypes.guess_type(path.name)[0] or ""
+    right = ("image/",) if kind == "image" else ("audio/", "video/")  # .mp4 and .webm may hold either
+    return named if named.startswith(right) and named != "image/svg+xml" else "application/octet-stream"

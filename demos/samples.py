@@ -1,8 +1,9 @@
-"""The images that come with the demo: which files they are, who made them, and under which licence.
+"""The images and recordings that come with the demo: which files they are, who made them, and under which licence.
 
 Only files whose own licence is documented as free are here. Of packages that the demo installs anyway these are parts of
 scikit-image and scikit-learn; gradio, matplotlib and others carry photos too, but say of none where it is from. The rest
-lies in `demos/photos`: small copies out of packages that document each file, but that nobody should have to install.
+lies in `demos/photos` and `demos/sounds`: small copies out of packages and data sets that document each file, but that nobody
+should have to install.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEAL
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of an installed package.
+    """One image or recording of an installed package.
 
     Attributes:
         package: its import name. file: the path in the package. caption: for screen readers, and below the image.
@@ -167,6 +168,29 @@ EXAMPLES: tuple[Sample, ...] = (
 )
 
 
+def _freesound(name: str, caption: str, title: str, author: str, number: int) -> Sample:
+    documented = f"ESC-10 (github.com/karoldvl/ESC-10), README: “{title}”"
+    source = f"https://freesound.org/people/{author.replace(' ', '%20')}/sounds/{number}/"
+    return Sample("zoo.demos", f"sounds/{name}.mp3", caption, "CC0 1.0", author, documented, source)
+
+
+# Five seconds each, of the fold that no model of the zoo learns from.
+RECORDINGS: tuple[Sample, ...] = (
+    _freesound("dog", "a dog barks", "Dog Barks.wav", "UnderlinedDesigns", 191687),
+    _freesound("rain", "heavy rain with thunder", "Rain very heavy with thunder.wav", "Danjocross", 164206),
+    _freesound("clock", "a ticking clock", "Ticking Clock", "AntumDeluge", 188033),
+    _freesound("rooster", "a rooster crows", "Cock-a-doodle-doo", "cocoricosound", 208021),
+    _freesound("sea", "waves at the shore", "8am.wav", "jareilly", 204618),
+    _freesound("baby", "a baby cries", "Crying baby.wav", "ciccarelli", 185575),
+    _freesound("helicopter", "a helicopter circles", "Helicopter circles three times overhead", "trgame", 193480),
+    _freesound("fire", "a crackling fire", "Fire.wav", "Adam_N", 164661),
+    _freesound("sneeze", "somebody sneezes", "Sneeze.wav", "husky70", 157297),
+    _freesound("chainsaw", "a chainsaw cuts wood", "chainsaw_cutting01.wav", "Vocalphobic", 149294),
+    _freesound("clock-strikes", "a clock strikes", "Ansonia Clock Strikes 11", "kangaroovindaloo", 179984),
+    _freesound("dog-close", "a dog barks close by", "A dog barking (close recording)", "felix.blume", 199261),
+)
+
+
 def installed(samples: Sequence[Sample]) -> list[tuple[Path, Sample]]:
     """Those whose files are on this machine, with the files."""
     return [(path, sample) for sample in samples if (path := sample.path()) is not None]
@@ -178,17 +202,18 @@ def credit_list(samples: Sequence[Sample]) -> str:
 
 
 def notice() -> str:
-    """The text of `photos/NOTICE.md`: every image, its file, and where its licence is stated."""
+    """The text of `photos/NOTICE.md`: every image and recording, its file, and where its licence is stated."""
     rows = [
         f"| {sample.package} `{sample.file}` | {sample.credit.replace(' · ', ' | ')} | {sample.documented} |"
-        for sample in (*SAMPLES, *EXAMPLES)
+        for sample in (*SAMPLES, *EXAMPLES, *RECORDINGS)
     ]
     return "\n".join(
         [
-            "# Where the demo's images come from",
+            "# Where the demo's images and recordings come from",
             "",
-            "The files of `zoo.demos` are copies, scaled to 640 pixels and without metadata; of those of Apollo 7 the film's dark",
-            "border is cut off. All others are read from the packages that carry them. Written by `python -m zoo.demos.samples`.",
+            "The images of `zoo.demos` are copies, scaled to 640 pixels and without metadata; of those of Apollo 7 the film's dark",
+            "border is cut off. Its recordings are copies as MP3, mono, at 16 kHz. All others are read from the packages that carry",
+            "them. Written by `python -m zoo.demos.samples`.",
             "",
             "| file | what it shows | author | licence | where the licence is stated |",
             "| --- | --- | --- | --- | --- |",

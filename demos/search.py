@@ -104,7 +104,7 @@ def build(
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
     gr.set_static_paths([search.thumbnails.folder])
     page = _page(search, reads_text="text" in model.spec.modalities, first=first)
-    page.visitors, page.routes_of_ours = search.visitors, search.originals.routes()
+    page.visitors, page.routes_of_ours = search.visitors, search.originals.routes() if local else []
     page.thumbnails = search.thumbnails.folder
     return page
 

@@ -143,7 +143,7 @@ def page_options(page: "gr.Blocks", *, local: bool = True) -> dict[str, Any]:
     return {
         "app_kwargs": {
             "middleware": [*doors, Middleware(Uploads, visitors=visitors), kept],
-            "routes": getattr(page, "routes_of_ours", []) if local else [],
+            "routes": getattr(page, "routes_of_ours", []),
         },
         "theme": theme(),
         "css": CSS,

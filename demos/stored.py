@@ -1,17 +1,18 @@
 """Galleries whose vectors lie on disk: of a folder of pictures, kept between two starts, or made by `zoo embed`."""
 
+import contextlib
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import DiskFullError, FolderError, TooManyBadItemsError, ZooError
 
-from .gallery import MAX_PICTURES, Gallery, Picture, Refused, embed_pictures, walk_pictures
+from .gallery import MAX_PICTURES, Gallery, Picture, Refused, digest, embed_pictures, walk_pictures
 from .messages import explain_code
 
 if TYPE_CHECKING:
@@ -104,12 +105,63 @@ def vectors_gallery(
     return replace(_gallery(model, pictures, found), refused=tuple(gone), embedded=0)
 
 
-def cache_of(model: "Embedder", folder: Path) -> Path:
-    """Where the vectors of a folder's pictures are kept for a model: a place of their own for both."""
+def sample_gallery(
+    model: "Embedder", pictures: Sequence[Picture], read: Callable[[Path], Any] = lambda path: path
+) -> Gallery:
+    """What comes with the page; as long as neither it nor the model changes, it is embedded at the first start alone.
+
+    Args:
+        read: what the model is given of a file.
+
+    Raises:
+        ZooError: as `embed_pictures`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load, save
+
+    from zoo.files import writing
+
+    place = cache_of(model, "\n".join(digest(picture.path) for picture in pictures)).with_suffix(".safetensors")
+    with contextlib.suppress(OSError, SafetensorError, KeyError):
+        found = load(place.read_bytes())["vectors"]
+        if found.shape == (len(pictures), model.spec.dim):
+            return Gallery(model.spec.name, tuple(pictures), found)
+    made = embed_pictures(model, pictures, read=read)
+    if not made.refused and not isinstance(made.vectors, list):
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with writing(place, durable=False) as part:
+                part.write_bytes(save({"vectors": made.vectors.contiguous()}))
+    return made
+
+
+def kept_file(target: Path, key: str, made: Callable[[], bytes]) -> Path:
+    """Writes what a program makes; what took it long is kept in the user's cache under a key that says all that it depends on."""
+    from zoo.files import writing
+
+    place = _cache() / "media" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    try:
+        content = place.read_bytes()
+    except OSError:
+        content = made()
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with writing(place, durable=False) as part:
+                part.write_bytes(content)
+    with writing(target, durable=False) as part:
+        part.write_bytes(content)
+    return target
+
+
+def cache_of(model: "Embedder", what: Path | str) -> Path:
+    """Where the vectors of a folder's pictures, or of what else is named, are kept for a model: a place of their own for both."""
     asked = json.dumps(model.fingerprint(**model.for_role("document")), sort_keys=True, default=str)
-    name = hashlib.sha256(f"{asked}\n{folder}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "embedding-zoo" / "galleries" / name
+    name = hashlib.sha256(f"{asked}\n{what}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return _cache() / "galleries" / name
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embedding-zoo"
 
 
 def _gallery(model: "Embedder", pictures: list[Picture], found: "dict[str, Tensor]") -> Gallery:

@@ -31,9 +31,9 @@ CSS = """
 #near .grid-wrap { min-height: 0; }
 #picked-caption p { font-weight: 600; }
 #map-note p, #near-head p { color: var(--body-text-color-subdued); font-size: .85rem; }
-#query button, #change button { background: var(--button-primary-background-fill); color: var(--button-primary-text-color);
+#query button, #change button, #ask .submit-button { background: var(--button-primary-background-fill); color: var(--button-primary-text-color);
   border-radius: var(--radius-md); padding: .35rem 1rem; font-weight: 600; }
-#query button:hover, #change button:hover { background: var(--button-primary-background-fill-hover); }
+#query button:hover, #change button:hover, #ask .submit-button:hover { background: var(--button-primary-background-fill-hover); }
 .zoo-results .caption-label { left: 6px; right: 6px; bottom: 6px; max-width: none; font-size: .8rem; line-height: 1.25;
   text-align: left; padding: 3px 7px; white-space: normal; overflow-wrap: anywhere;
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }

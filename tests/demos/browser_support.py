@@ -89,7 +89,7 @@ def first_picture(page: Any, where: str = "#text-results") -> Any:
 def colour_shown(page: Any, picture: Any) -> tuple[int, ...]:
     """The colour at the centre of an <img> as the browser has it."""
     expect(picture).to_be_visible()
-    answer = page.request.get(picture.get_attribute("src"))
+    answer = page.request.get(picture.evaluate("(image) => image.src"))
     with Image.open(io.BytesIO(answer.body())) as opened:
         return opened.convert("RGB").getpixel((opened.width // 2, opened.height // 2))
 
