@@ -9,17 +9,18 @@ import pytest
 from PIL import Image
 
 import zoo
-from tests.bulk.bulk_support import quarantined
+from tests.bulk.bulk_support import inputs_of, quarantined
 from tests.inputs.audio_files import sndfile, tones
 from tests.inputs.pdfs import GREEN, Sheet, pdf
 from tests.inputs.test_videos import avi, numbered
 from zoo.bulk import embed_dataset
 from zoo.cli import main
 from zoo.errors import ArgumentError, FilterError, SilentAudioError, TableError
-from zoo.index import read_manifest
+from zoo.index import Match, read_manifest
 from zoo.index.narrowing import check_kinds, narrowed
 from zoo.inputs.silence import is_silent, refuse_silence
 from zoo.shards.folder import ShardFolder
+from zoo.vectors.reranking import document_of
 
 pytest.importorskip("soxr", reason="audio needs soundfile, soxr and av (extra 'audio')")
 RATE = 16_000
@@ -129,6 +130,15 @@ def test_moments_pages_and_whole_images_lie_in_one_folder(model, stuff, tmp_path
     assert places["photo.png"] == ("image", None, None, None)
     assert places["wide.md"] == ("text", None, None, None)
     assert report.kinds["video"] == 4
+    inputs = inputs_of(out)
+    read = {
+        name: document_of(Match(name, 0.0, found[name]["reference"], found[name]), inputs)
+        for name in ("paper.pdf#2", "bell.wav#2", "clip.avi#3", "photo.png", "wide.md")
+    }  # as a reranker reads them
+    assert read["paper.pdf#2"].image == zoo.DocumentPage(stuff / "paper.pdf", 2)
+    assert read["bell.wav#2"].audio == zoo.Excerpt(stuff / "bell.wav", 1.0, 1.0)
+    assert read["clip.avi#3"].image.shape == (32, 32, 3)
+    assert (read["photo.png"].image, read["wide.md"].text) == (stuff / "photo.png", "a lighthouse")
     moment = model.encode(zoo.Excerpt(stuff / "bell.wav", 1.0, 1.0)).numpy()
     np.testing.assert_allclose(found["bell.wav#2"]["vector"], moment, atol=1e-5)
     assert embed_dataset(model, stuff, out, per=["frame", "second"], fps=2, progress=False).new == 0
@@ -253,5 +263,6 @@ def test_silence_is_known_in_one_place(stuff, model):
         refuse_silence(query)
     mixed = [zoo.Waveform(silent["none"], RATE), stuff / "bell.wav", "a bell"]
     assert [one.silent for one in model.encode_stream(mixed)] == [True, False, False]
+    assert all(error is None for _, _, error in model.encode_stream(mixed)), "a result is three things"
     with pytest.warns(UserWarning, match="silence, of which a vector says nothing: item 0"):
         assert len(model.encode(mixed)) == 3, "it is warned of, not lost"

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import InputError, MissingFileError
 from zoo.index import Match
+from zoo.inputs.excerpts import Excerpt
 from zoo.inputs.item import Item
 from zoo.inputs.kinds import kind_of
+from zoo.tables.lines import whole_text
 from zoo.tables.values import is_file
 from zoo.vectors.lookup import Inputs
 
@@ -96,8 +98,28 @@ def document_of(match: Match, inputs: Inputs) -> Item:
             raise MissingFileError(
                 f"the {kind} embedded for {match.reference} is not there any more", what=match.reference
             )
-        values[kind_of(value) if kind == "media" else kind] = inputs.part(value, match.attributes)
+        part = inputs.part(value, match.attributes)
+        if kind == "media":
+            told = match.attributes.get((source.get("kinds") or {}).get("column"))
+            kind, part = _told(value, part, told)  # type: ignore[arg-type]
+        values[kind] = part
     there = {kind: value for kind, value in values.items() if value is not None}
     if not there:
         raise MissingFileError(f"what was embedded for {match.reference} is not there any more", what=match.reference)
     return Item(**there, regions=inputs.regions(match.attributes))
+
+
+def _told(value: Path | bytes, part: Any, told: str | None) -> tuple[str, Any]:
+    """As what a file of any kind, or its part, is read: pages of documents and frames are images, and texts stand in files.
+
+    Args:
+        told: the kind that stands beside its vector, where one does.
+
+    Raises:
+        InputError: it is none.
+    """
+    if told == "text" and isinstance(value, Path):
+        return told, whole_text(value)
+    kind = kind_of(value)
+    framed = part is not value and not isinstance(part, Excerpt)
+    return ("image" if framed else kind), part
