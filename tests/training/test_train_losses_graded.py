@@ -27,7 +27,7 @@ from tests.training.loss_support import (
 # ------------------------------------------------------------------------------------------------ graded pairs
 
 
-@pytest.mark.parametrize(("name", "theirs"), [("cosent", "CoSENTLoss"), ("angle(in_batch=0)", "AnglELoss")])
+@pytest.mark.parametrize(("name", "theirs"), [("cosent", "CoSENTLoss"), ("angle(in_batch=0, angle=1)", "AnglELoss")])
 @pytest.mark.parametrize("dim", [6, 7])
 def test_graded_losses_equal_sentence_transformers(name, theirs, dim):
     queries, targets = units(12, dim, grad=True), units(24, dim, grad=True)
@@ -56,15 +56,23 @@ def test_angle_similarity_is_the_real_and_imaginary_parts_of_a_quotient():
     assert (angle_similarity(a, a) - 1).abs().max() < 1e-12
 
 
-def test_angle_adds_infonce_of_the_pairs_graded_as_same():
+def authors_in_batch(queries, targets, scores) -> torch.Tensor:
+    """In AnglE's code, rows in zigzag: a row whose pair is graded 1 picks its partner among all others; mean over all rows."""
+    zigzag = torch.stack([queries, targets], 1).flatten(0, 1)
+    logits = zigzag @ zigzag.T / 0.05 - 1e12 * torch.eye(len(zigzag))
+    place = torch.arange(len(zigzag))
+    label = (scores.repeat_interleave(2)[:, None] == 1) & (place == (place + 1 - place % 2 * 2)[:, None])
+    return -(logits.log_softmax(1) * label).sum(1).mean()
+
+
+def test_angle_is_the_sum_of_the_authors_parts_by_their_weights():
     queries, targets = units(8, 6, grad=True), units(8, 6, grad=True)
     scores = torch.tensor([1.0, 0.2, 1, 0, 0.5, 1, 0.9, 0.4], dtype=torch.float64)
-    parts = {weight: exact(AnglE(in_batch=weight))(queries, targets, scores=scores) for weight in (0.0, 3.0)}
-    logits, rows = queries @ targets.T / 0.05, scores == 1
-    gold = torch.arange(8)[rows]
-    both = (F.cross_entropy(logits[rows], gold) + F.cross_entropy(logits.T[rows], gold)) / 2
-    same(parts[3.0] - parts[0.0], 3 * both, queries, targets)
-    with_cosine = exact(AnglE(in_batch=0, cosine=2.0))(queries, targets, scores=scores)
+    parts = {weight: exact(AnglE(in_batch=weight, angle=1.0))(queries, targets, scores=scores) for weight in (0.0, 3.0)}
+    in_batch = authors_in_batch(queries, targets, scores)
+    same(parts[3.0] - parts[0.0], 3 * in_batch, queries, targets)
+    same(exact(AnglE())(queries, targets, scores=scores), in_batch + 0.02 * parts[0.0], queries, targets)
+    with_cosine = exact(AnglE(in_batch=0, angle=1.0, cosine=2.0))(queries, targets, scores=scores)
     same(with_cosine - parts[0.0], 2 * exact(CoSENT())(queries, targets, scores=scores), queries, targets)
 
 
