@@ -6,8 +6,10 @@ from torch.nn import functional as F
 from zoo.training import train
 from zoo.training.errors import LossError, PairsError, RecipeError
 from zoo.training.losses import Mask, build_loss, register_loss_part
-from zoo.training.losses.base import _Registry
+from zoo.training.losses.adaptive_margin import AdaptiveMargin
+from zoo.training.losses.base import Temperature, _Registry
 from zoo.training.recipe import stages_of
+from zoo.training.recipes import get_recipe
 
 from tests.training.loss_support import exact, same, units
 from tests.training.test_train_grad_cache import assert_same, extras_of, gradients, model_of
@@ -282,3 +284,49 @@ def test_a_run_with_a_combined_loss(tmp_path):
     recipe = quick(loss="infonce + focal(2) + mixing(2) + guided(itself) + matryoshka(32, 16)", steps=3, batch_size=8)
     model = train(fresh("text-test"), pairs, recipe, tmp_path / "run", progress=False, trackers=(), report=False)
     assert model.encode("a", dim=16).shape == (16,)
+
+
+# ------------------------------------------------------------------------------------------------ published recipes
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("kalm", {"lr": 1e-5, "batch_size": 48, "negatives": 7, "temperature": 0.01}),
+        ("nv-embed", {"lr": 2e-5, "batch_size": 128, "negatives": 7, "temperature": 0.02}),
+        ("qzhou", {"lr": 3e-5, "batch_size": 256, "warmup": 300, "temperature": 0.02}),
+        ("peg", {"batch_size": 13_334, "negatives": 5, "temperature": 0.02}),
+        ("lg-anna", {"temperature": 0.02}),
+        ("llm-embedder", {"lr": 5e-6, "batch_size": 800, "negatives": 7, "steps": 10_000, "temperature": 0.01}),
+        ("lightclip", {"temperature": 0.07}),
+    ],
+)
+def test_published_recipes_have_their_constants_and_say_what_is_not_published(name, facts):
+    make = get_recipe(name)
+    stages = stages_of(make())
+    loss = build_loss(stages[0].loss)
+    found = next(module for module in loss.modules() if isinstance(module, Temperature))
+    given = {**stages[0].to_dict(), "temperature": 1 / found.scale.item()}
+    assert {fact: given[fact] for fact in facts} == pytest.approx(facts)
+    assert name in ("qzhou", "llm-embedder") or "ot published" in make.__doc__
+    assert stages_of(make(lr=1.0))[-1].lr == 1.0
+
+
+def test_published_losses_are_of_the_parts_that_the_papers_name():
+    kalm = build_loss(get_recipe("kalm")().loss)
+    assert (kalm.dims, kalm.weights) == ((896, 512, 256, 128, 64), (1.0, 0.3, 0.2, 0.1, 0.1))
+    assert [type(part).__name__ for part in kalm.inner.parts] == ["Focal", "Mixing"]
+    first, second = get_recipe("nv-embed")()
+    assert (build_loss(first.loss).in_batch, build_loss(second.loss).in_batch) == (True, False)
+    (margin,) = build_loss(get_recipe("lg-anna")().loss).terms[0].masks
+    assert margin.least < margin.most  # an adaptive margin adapts
+    assert AdaptiveMargin().least < AdaptiveMargin().most
+    tasks = get_recipe("llm-embedder")(tasks=["chat", "tool"])
+    assert tasks.losses == (("tool*", "infonce(temperature=0.01, learn=False, symmetric=False)"),)
+    assert "teacher_temperature=0.1" in tasks.loss
+
+
+def test_kalm_trains(tmp_path):
+    recipe = get_recipe("kalm")(dims=[32, 16], weights=[1, 0.3], batch_size=8, steps=2, negatives=2, holdout=0.0)
+    model = train(fresh("text-test"), text_pairs(16, 2), recipe, tmp_path, progress=False, trackers=(), report=False)
+    assert model.spec.dims == (16,)

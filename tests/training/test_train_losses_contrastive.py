@@ -388,7 +388,7 @@ def test_adaptive_margin_equals_a_loop(most):
 @pytest.mark.parametrize(
     ("options", "own", "negatives", "kept"),
     [
-        ({}, 0.8, (0.765, 0.755), [False, True]),  # 95 % of 0.8 is 0.76
+        ({"most": 0.05}, 0.8, (0.765, 0.755), [False, True]),  # 95 % of 0.8 is 0.76
         # The deviation of 0.8, x and 0 is 0.329 for 0.49 and 0.327 for 0.43: the limit is at 0.471 and 0.473.
         ({"least": 0.0, "most": 1.0}, 0.8, (0.49, 0.0), [False, True]),
         ({"least": 0.0, "most": 1.0}, 0.8, (0.43, 0.0), [True, True]),
@@ -414,7 +414,7 @@ def test_a_fixed_adaptive_margin_is_gist_with_a_relative_one():
     queries, targets, _ = batch()
     plain = {"query_query": False, "positive_positive": False, "temperature": 0.1}
     guides = teachers()
-    mine = made("adaptive_margin", **ONE_WAY)(queries, targets, **guides)
+    mine = made("adaptive_margin", most=0.05, **ONE_WAY)(queries, targets, **guides)
     same(mine, made("gist", strategy="relative", margin=0.05, **plain)(queries, targets, **guides), queries, targets)
 
 

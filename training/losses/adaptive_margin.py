@@ -18,7 +18,8 @@ class AdaptiveMargin(Mask):
     """Leaves out the candidates whose similarity by the teacher is above t - m * |t|, t being the positive's.
 
     m = least + (most - least) * spread, with spread the standard deviation of the teacher's 50 best scores of the row
-    over |t|, cut to 0..1. With least = most it is a fixed relative margin: 0.05 is NV-Retriever's 95 % rule.
+    over |t|, cut to 0..1: where the teacher tells candidates apart, it may be stricter. With least = most it is a fixed relative
+    margin: 0.05 is NV-Retriever's 95 % rule.
 
     Args:
         least, most: bounds of m. teacher: its name, as `load_model` opens it; "" for the teacher of the recipe.
@@ -27,7 +28,7 @@ class AdaptiveMargin(Mask):
     reads = frozenset({"teacher_queries", "teacher_targets"})
     may_read = frozenset({"empty"})
 
-    def __init__(self, least: float = 0.05, most: float = 0.05, teacher: str = "") -> None:
+    def __init__(self, least: float = 0.05, most: float = 0.3, teacher: str = "") -> None:
         super().__init__()
         if not 0 <= least <= most:
             raise ValueError(f"least and most must be 0 <= least <= most, not {least} and {most}")

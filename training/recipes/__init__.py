@@ -22,6 +22,7 @@ from .pairs import (
     regions,
     regions_lora,
 )
+from .published import kalm, lg_anna, lightclip, llm_embedder, nv_embed, peg
 from .stages import progressive, qzhou, retrieval_first
 from .vlm import instructcir_stages, umarvel_stages, vlm2vec
 
@@ -39,10 +40,16 @@ __all__ = [
     "graded",
     "hard_negatives",
     "instructcir_stages",
+    "kalm",
     "large_batch",
+    "lg_anna",
+    "lightclip",
+    "llm_embedder",
     "lora",
     "matryoshka",
     "mini_test",
+    "nv_embed",
+    "peg",
     "progressive",
     "qzhou",
     "read_recipe",
@@ -67,6 +74,12 @@ RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
     "distilled": distilled,
     "retrieval-first": retrieval_first,
     "qzhou": qzhou,
+    "kalm": kalm,
+    "nv-embed": nv_embed,
+    "peg": peg,
+    "lg-anna": lg_anna,
+    "llm-embedder": llm_embedder,
+    "lightclip": lightclip,
     "progressive": progressive,
     "composed": composed,
     "regions": regions,

@@ -29,7 +29,7 @@ def lora(**changes: Any) -> Recipe:
 
 
 def hard_negatives(**changes: Any) -> Recipe:
-    """Queries and documents with mined negatives (`zoo mine`): one direction, focal weights, no duplicates in a batch."""
+    """Queries and documents with mined negatives (`zoo mine`): one direction, no duplicates in a batch."""
     return replace(
         finetune(
             name="hard-negatives", loss="infonce(temperature=0.05, symmetric=False)", sampler="no_duplicates", lr=2e-5
