@@ -28,9 +28,16 @@ _USUAL = {
     "gain": 6.0,
     "shift": 0.1,
     "mute": 0.1,
+    "pitch": 0.3,
+    "pad": 0.1,
+    "noise": 0.5,
     "frames": 0.2,
 }
-_PICTURES, _SOUNDS = ("crop", "flip", "colour", "erase"), ("gain", "shift", "mute")
+_PICTURES = ("crop", "flip", "colour", "erase")
+_SOUNDS = ("gain", "shift", "mute", "pitch", "pad", "noise")
+_LOUD = {"gain": 60.0, "pitch": 2.0}  # the most that a number may be, where that is not 1
+_RATE = 16_000.0  # any: what is resampled is told by the quotient of two rates
+_NOISE = (-90.0, -50.0)  # decibels of full scale: from what nobody hears to a bad microphone
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class Augmentation:
         gain: most decibels by which a sound is louder or softer.
         shift: most by which a sound is moved, as a share of its length; silence fills the gap.
         mute: longest part of a sound that is silenced, as a share of its length.
+        pitch: most octaves by which audio is played faster or slower, which moves its frequencies and its length alike.
+        pad: most silence before and after audio, each as a share of its length.
+        noise: how often white noise lies under audio, of -90 to -50 decibels of full scale.
         frames: most by which a film is cut at its ends, as a share; the frames are then taken anew, as many as before.
     """
 
@@ -62,11 +72,14 @@ class Augmentation:
     gain: float = 0.0
     shift: float = 0.0
     mute: float = 0.0
+    pitch: float = 0.0
+    pad: float = 0.0
+    noise: float = 0.0
     frames: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, most = getattr(self, field.name), 60 if field.name == "gain" else 1
+            value, most = getattr(self, field.name), _LOUD.get(field.name, 1)
             if not isinstance(value, int | float) or not 0 <= value <= most:
                 raise RecipeError(f"augmentation {field.name} must be from 0 to {most}, not {value!r}")
 
@@ -165,7 +178,7 @@ class Augmentation:
         return self._picture(frames, luck, still=still)
 
     def _sound(self, wave: Tensor, luck: np.random.Generator) -> Tensor:
-        return change_sound(wave, luck, gain=self.gain, shift=self.shift, mute=self.mute)
+        return change_sound(wave, luck, **{name: getattr(self, name) for name in _SOUNDS})
 
 
 # ---------------------------------------------------------------------------------------------------- one modality each
@@ -221,11 +234,22 @@ def change_words(text: str, luck: np.random.Generator, *, leave_out: float = 0.0
 
 
 def change_sound(
-    wave: Tensor, luck: np.random.Generator, *, gain: float = 0.0, shift: float = 0.0, mute: float = 0.0
+    wave: Tensor,
+    luck: np.random.Generator,
+    *,
+    gain: float = 0.0,
+    shift: float = 0.0,
+    mute: float = 0.0,
+    pitch: float = 0.0,
+    pad: float = 0.0,
+    noise: float = 0.0,
 ) -> Tensor:
-    """A waveform `(samples,)` louder or softer, moved, and silent for a while; its length and type stay."""
-    count = wave.shape[-1]
-    changed = wave.clone()
+    """A waveform `(samples,)` faster or slower, longer by silence, louder or softer, moved, silent for a while, and noisy."""
+    changed = played(wave, 2 ** float(luck.uniform(-pitch, pitch))) if pitch else wave.clone()
+    if pad:
+        before, after = (round(share * len(changed)) for share in luck.uniform(0, pad, 2))
+        changed = F.pad(changed, (before, after))
+    count = changed.shape[-1]
     if gain:
         factor = float(10 ** (luck.uniform(-gain, gain) / 20))
         # Louder than full scale would clip: a distortion that no recording of the thing has.
@@ -239,7 +263,18 @@ def change_sound(
     if length:
         start = int(luck.integers(count - length + 1))
         changed[..., start : start + length] = 0
+    if noise and luck.random() < noise:
+        level = 10 ** (luck.uniform(*_NOISE) / 20)
+        changed = changed + torch.from_numpy(luck.standard_normal(count)).to(changed) * level
     return changed
+
+
+def played(wave: Tensor, speed: float) -> Tensor:
+    """A waveform `(samples,)` played so many times as fast: `(samples / speed,)`, its frequencies `speed` times as high."""
+    import soxr
+
+    fast = soxr.resample(wave.numpy(), speed * _RATE, _RATE, quality="MQ")
+    return torch.from_numpy(fast).to(wave.dtype) if len(fast) else wave.clone()
 
 
 def pick_frames(count: int, luck: np.random.Generator, most: float) -> np.ndarray:

@@ -66,6 +66,7 @@ _FIELDS = [
     "checkpoint_every",
     "holdout",
     "augment",
+    "views",
     "max_bad",
     "without_negatives",
     "evaluate_every",

@@ -17,7 +17,6 @@ from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
 from zoo.tables.pairs import Pair, PairTable, datasets_of, place_of
 
-from .augmentation import Augmentation
 from .errors import PairsError, SamplerError
 from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
@@ -27,6 +26,7 @@ from .rows import WITHOUT_IT, count_negatives, known_answers, most, negatives_ea
 from .samplers import BatchSampler
 from .skipped import Skipped
 from .vector_cache import VectorCache
+from .views import Views
 
 _AHEAD = 3  # steps that are read while the model works
 _TOGETHER = 16  # pairs that one thread reads before it is given others
@@ -121,7 +121,7 @@ class PairFeed:
         self.rank, self.world = rank, world
         self.parts, self.decoded = parts, ReadCache(_DECODED_BYTES)
         self.prefixes = role_prefixes(model, recipe)
-        self.augmentation = Augmentation.parse(recipe.augment)
+        self.views = Views(recipe)
         self.answers = known_answers(pairs) if answers is None else answers
         counts = count_negatives(self.answers)
         self.negatives = negatives_each(counts, recipe) if negatives is None else negatives
@@ -207,8 +207,10 @@ class PairFeed:
         seed, chosen, reads = (self.recipe.seed, step, place), [], []
         for i, slot in enumerate(self.places(row, step)):
             try:
+                item, own_seed = items[slot], (*seed, i)
+                view = self.views.draw(item, own_seed)
                 reads.append(
-                    self._known_pooled(items[slot], i > 0) or self._read(items[slot], self.prefixes[i > 0], (*seed, i))
+                    self._known_pooled(item, i > 0, view) or self._read(item, self.prefixes[i > 0], own_seed, view)
                 )
             except InputError as error:
                 if i < 2:
@@ -254,29 +256,25 @@ class PairFeed:
         chosen = range(1 + count, min(size, 1 + count + self.negatives))
         return [0, first, *chosen, *more[: self.further]]
 
-    def _known_pooled(self, item: Item, side: bool) -> Read | None:
-        """An item of which the head reads what is known; None for others."""
+    def _known_pooled(self, item: Item, side: bool, view: int) -> Read | None:
+        """A view of an item of which the head reads what is known; None for others."""
         if not self.pooled or (cache := self.pooled.get(position := self.model.place(item))) is None:
             return None
-        found = cache.vector(item_key(item, self.prefixes[side]))
+        found = cache.vector(self.views.key(item, self.prefixes[side], view))
         return None if found is None else Read(position, pooled=found)
 
-    def _read(self, item: Item, prefix: str, seed: tuple[int, ...]) -> Read:
+    def _read(self, item: Item, prefix: str, seed: tuple[int, ...], view: int) -> Read:
         position = self.model.place(item)
         if (cache := self.vectors.get(position)) is not None:
-            found = cache.vector(item_key(item, prefix))
+            found = cache.vector(self.views.key(item, prefix, view))
             if found is not None:
                 return Read(position, vector=found)
         encoder = self.model.readers[position].encoder
         if parts := encoder.parts(item):
-            reads = [self._read(part, prefix, (*seed, i)) for i, part in enumerate(parts)]
+            seeds = [(*seed, i) for i in range(len(parts))]
+            reads = [self._read(p, prefix, own, self.views.draw(p, own)) for p, own in zip(parts, seeds, strict=True)]
             return Read(position, encoder.joined([(read.value, read.vector) for read in reads]))
-        plain = self.augmentation.item(item, seed)
-        changed = encoder.prompted(plain, prefix)
-        # What takes long to decode is kept; texts, and what is changed before it is read, are read anew.
-        keep = plain is item and item.modalities != {"text"}
-        value = self.decoded.read(encoder, changed) if keep else encoder.read(changed)
-        return Read(position, self.augmentation.read(value, item, seed))
+        return Read(position, self.views.read(encoder, item, prefix, seed, view, self.decoded))
 
     # ------------------------------------------------------------------------------------------------- the extras
 

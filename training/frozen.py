@@ -18,12 +18,12 @@ from zoo.spec import ModelSpec
 from zoo.tables.pairs import Pair, PairTable
 
 from . import sharding
-from .augmentation import Augmentation
 from .gather import wait_for_all, world
 from .losses import Loss
 from .optim import frozen_towers
 from .recipe import Recipe
 from .vector_cache import VectorCache, fill_cache
+from .views import Views, fill_views
 
 FOLDER = "vectors"
 ITSELF = "itself"  # as a teacher's name: the model as it is when the stage begins
@@ -60,16 +60,25 @@ def trained_prompts(model: Embedder, recipe: Recipe) -> dict[str, str]:
 def frozen_vectors(
     model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe, folder: Path, *, progress: bool
 ) -> dict[int, VectorCache]:
-    """Caches, filled, of the towers that do not learn and whose inputs are not augmented, by position."""
+    """Caches, filled, of the towers that do not learn, by position; not where augmentation makes their inputs new in every step."""
     caches: dict[int, VectorCache] = {}
     if not recipe.cache or sharding.wanted():  # sharded weights cannot run on one process's items alone
         return caches
-    changed = Augmentation.parse(recipe.augment).modalities
+    views = Views(recipe)
     for position in frozen_towers(model):
-        if model.readers[position].encoder.reads & changed:
+        changed = model.readers[position].encoder.reads & views.augmentation.modalities
+        if changed and not views.count:
             continue
         cache = VectorCache.for_towers(folder / FOLDER / f"tower{position}", model, [position])
-        _fill(cache, model, pairs, role_prefixes(model, recipe), position, progress=progress)
+        _fill(
+            cache,
+            model,
+            pairs,
+            role_prefixes(model, recipe),
+            position,
+            views=views if changed else None,
+            progress=progress,
+        )
         caches[position] = cache
     return caches
 
@@ -121,12 +130,22 @@ def pooled_vectors(
     caches: dict[int, VectorCache] = {}
     if not recipe.cache or sharding.wanted() or loss.layers:
         return caches
-    changed = Augmentation.parse(recipe.augment).modalities
+    views = Views(recipe)
     for position, (_, below, reader) in lone_heads(model).items():
-        if reader.encoder.reads & changed:
+        changed = reader.encoder.reads & views.augmentation.modalities
+        if changed and not views.count:
             continue
         cache = VectorCache.for_towers(folder / FOLDER / f"pooled{position}", below, [below.readers.index(reader)])
-        _fill(cache, below, pairs, role_prefixes(model, recipe), position, of=model, progress=progress)
+        _fill(
+            cache,
+            below,
+            pairs,
+            role_prefixes(model, recipe),
+            position,
+            of=model,
+            views=views if changed else None,
+            progress=progress,
+        )
         caches[position] = cache
     return caches
 
@@ -174,17 +193,22 @@ def _fill(
     position: int | None,
     *,
     of: Embedder | None = None,
+    views: Views | None = None,
     progress: bool,
 ) -> None:
     """Each process computes its share; items that cannot be read are left out, and met again by the feed.
 
     Args:
         position: of the reader whose items they are, None for all; in the model `of`, by default `model` itself.
+        views: of the items, where these are augmented: all of them are computed.
     """
     rank, processes = world()
     for side, prefix in enumerate(prefixes):
         items = _items(pairs, range(rank, len(pairs), processes), side, of or model, position)
         fill_cache(model, items, cache, prompt=prefix, progress=progress if rank == 0 else False)
+        if views is not None:
+            items = _items(pairs, range(rank, len(pairs), processes), side, of or model, position)
+            fill_views(cache, model, items, prefix, views, progress=progress and rank == 0)
     wait_for_all()
     cache.refresh()
 

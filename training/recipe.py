@@ -33,6 +33,7 @@ _MOST = {
     "micro_batch": 2**24,
     "negatives": 10_000,
     "combiner": 2**16,
+    "views": 10_000,
     "seed": 2**40,
     "warmup": 10**12,
     "epochs": 10**9,
@@ -77,6 +78,8 @@ class Recipe:
             ("keep"), or are left out ("drop").
         datasets: shell patterns of the data sets that this stage learns from; empty means all.
         augment: as `zoo.training.augmentation` reads it; "" leaves the items as they are.
+        views: versions of every item that `augment` makes, the first of them the item unchanged; steps draw among them, and what
+            does not learn is computed once for each. 0 makes a new version in every step.
         query_prompt, document_prompt: text put before queries and targets; "" for the model's own by role.
         query_prompt_name, document_prompt_name: a prompt of the model's by its name, in place of its text.
         teacher: name of a frozen model whose vectors the loss compares with (guided, distillation, adaptive_margin);
@@ -132,6 +135,7 @@ class Recipe:
     without_negatives: Literal["keep", "drop"] = "keep"
     datasets: tuple[str, ...] = ()
     augment: str = ""
+    views: int = 0
     query_prompt: str = ""
     document_prompt: str = ""
     query_prompt_name: str = ""
@@ -188,7 +192,7 @@ class Recipe:
                 raise RecipeError(f"{self.name}: {field} must not be negative, not {getattr(self, field)!r}")
         if self.evaluate_minutes is not None and not self.evaluate_minutes > 0:
             raise RecipeError(f"{self.name}: evaluate_minutes must be above 0, not {self.evaluate_minutes!r}")
-        for field in ("seed", "negatives", "combiner", "evaluate_every", "patience"):
+        for field in ("seed", "negatives", "combiner", "evaluate_every", "patience", "views"):
             value = getattr(self, field)
             if value is not None and (type(value) is not int or value < 0):
                 raise RecipeError(f"{self.name}: {field} must be a whole number from 0, not {value!r}")
@@ -201,6 +205,10 @@ class Recipe:
         for field, most in _MOST.items():
             if (value := getattr(self, field)) is not None and value > most:
                 raise RecipeError(f"{self.name}: {field} must be {most:,} at most, not {value!r:.60}")
+        if self.views and not self.augment:
+            raise RecipeError(
+                f"{self.name}: {self.views} views are versions that augment makes; say how: augment='crop'"
+            )
         self._check_losses()
         for field in ("freeze", "datasets"):
             if isinstance(value := getattr(self, field), str):

@@ -77,6 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--augment", metavar="WAYS", help='e.g. "crop,colour"; see --list')
     data.add_argument(
+        "--views",
+        type=integer,
+        metavar="N",
+        help="versions of every item that --augment makes, once, so that what does not learn is computed once for each (default: 0, "
+        "a new one in every step)",
+    )
+    data.add_argument(
         "--max-bad",
         metavar="N|P%",
         help="inputs that may be broken, empty, missing or unreadable; they are set aside (default: 1%%)",

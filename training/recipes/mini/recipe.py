@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Of any recipe, what the feed from memory does not follow: it augments in its own way, and its texts stand for themselves.
 _UNREAD = (
-    *("augment", "negatives", "teacher"),
+    *("augment", "views", "negatives", "teacher"),
     *("query_prompt", "document_prompt", "query_prompt_name", "document_prompt_name"),
 )
 
