@@ -64,6 +64,7 @@ def open_pairs(
       are images of pages; `pack:composed`, whose queries are a picture with a text;
       `pack:regions`, whose queries are an image with a region, and whose negatives are the captions of its other regions.
     - `pack:words`: English words, other words for them and what they mean, to teach a text tower.
+    - `pack:spoken`: digits said by synthetic voices, to teach an audio tower.
 
     Roles and modalities are told by the columns' names (`schema.infer`), never by the letters of a value: `image,text`;
     `query,positive,negative`; `query_image`, `positive_text`, `negative_1_image`; `sentence1,sentence2,score`; and
@@ -171,11 +172,14 @@ def _open(source: str | Path, options: Options) -> Table:
         from zoo.tables.pack_documents import DOCUMENTS, DocumentsTable
         from zoo.tables.pack_regions import REGIONS, RegionsTable
         from zoo.tables.packs import COMPOSED, ComposedTable, PackTable
+        from zoo.tables.spoken import SPOKEN, SpokenTable
         from zoo.tables.words import WORDS, WordTable
 
         _only_files(text, options)
         if text == f"pack:{WORDS}":
             return WordTable(split, options.name or WORDS)
+        if text == f"pack:{SPOKEN}":
+            return SpokenTable(split, options.name or SPOKEN)
         if text == f"pack:{COMPOSED}":
             return ComposedTable(split, options.name or COMPOSED)
         if text == f"pack:{REGIONS}":

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zoo.errors import MissingPackError, TableError
 from zoo.inputs.item import Item
 from zoo.tables.pack_files import COMPOSED, DOCUMENTS, REGIONS, packs_folder, read_composed, read_pack
@@ -103,6 +105,7 @@ _GROUPS = {
     "audio": "label",
     "video": "captions",
 }  # by which column rows are alike; else by `group`
+_SETS = {"audio": "source"}  # by which column a pack is several data sets, which sound nothing alike
 
 
 def pack_pairs(split: str = "train", packs: Sequence[str] = PACKS) -> list[Pair]:
@@ -123,7 +126,7 @@ class PackTable(Table):
                 f"no data pack is called {pack!r}; there are {', '.join([*READERS, COMPOSED, DOCUMENTS, REGIONS])}"
             )
         self._groups, self._read = RowGroups([_pack_file(pack, split)]), READERS[pack]
-        self._name, self._where = name, f"pack:{pack}/{split}"
+        self._where = f"pack:{pack}/{split}"
         self.schemas = [
             Schema(
                 f"pack:{pack} ({split})",
@@ -135,9 +138,15 @@ class PackTable(Table):
             )
         ]
         self.datasets, self.names = one_dataset(name, len(self._groups))
+        if column := _SETS.get(pack):
+            known, self.datasets = np.unique(
+                [row[column] for row in read_pack(pack, split, [column])], return_inverse=True
+            )
+            self.names = [f"{name}-{one}" for one in known]
 
     def _pair(self, row: int) -> Pair:
-        return replace(self._read(self._groups.cells(row)), dataset=self._name, where=self.where(row))
+        dataset = self.names[self.datasets[row]]
+        return replace(self._read(self._groups.cells(row)), dataset=dataset, where=self.where(row))
 
     def where(self, row: int) -> str:
         """See `Table`."""
