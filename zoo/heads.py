@@ -30,19 +30,37 @@ class Linear(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers with GELU between: `(B, width)` → `(B, hidden)` → `(B, dim)`."""
+    """Two layers with GELU between: `(B, width)` → `(B, hidden)` → `(B, dim)`.
 
-    def __init__(self, width: int, dim: int, hidden: int | None = None) -> None:
+    Args:
+        norm: whether the vector is layer-normalised before them, so that its scale does not matter.
+        dropout: before both layers, in training.
+    """
+
+    def __init__(
+        self, width: int, dim: int, hidden: int | None = None, norm: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.width, self.dim, self.hidden = width, dim, hidden or width
+        self.width, self.dim, self.hidden, self.dropout = width, dim, hidden or width, dropout
+        self.norm = nn.LayerNorm(width) if norm else None
         self.layers = nn.Sequential(nn.Linear(width, self.hidden), nn.GELU(), nn.Linear(self.hidden, dim))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return self.layers(vectors)
+        vectors = vectors if self.norm is None else self.norm(vectors)
+        for layer in self.layers:
+            if self.dropout and isinstance(layer, nn.Linear):
+                vectors = nn.functional.dropout(vectors, self.dropout, self.training)
+            vectors = layer(vectors)
+        return vectors
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"width": self.width, "dim": self.dim, "hidden": self.hidden}
+        own = {"width": self.width, "dim": self.dim, "hidden": self.hidden}
+        return (
+            own
+            | ({"norm": True} if self.norm is not None else {})
+            | ({"dropout": self.dropout} if self.dropout else {})
+        )
 
 
 class Blend(nn.Module):
@@ -75,21 +93,30 @@ class Named(nn.Module):
 
     Args:
         classes: of the classifier. gain: of the names' part. temperature: of the classifier's probabilities.
+        beside: further dimensions of the vector, after the classifier's, for which there is a projection of their own; 0 for none.
 
     Raises:
-        ValueError: the temperature is not above 0.
+        ValueError: the temperature is not above 0, or a negative number of dimensions.
     """
 
-    def __init__(self, width: int, dim: int, classes: int, gain: float = 1.0, temperature: float = 1.0) -> None:
+    def __init__(
+        self, width: int, dim: int, classes: int, gain: float = 1.0, temperature: float = 1.0, beside: int = 0
+    ) -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, not {temperature!r}")
+        if beside < 0:
+            raise ValueError(f"beside must be 0 or more dimensions, not {beside}")
         self.width, self.dim, self.classes, self.gain, self.temperature = width, dim, classes, gain, temperature
         self.project, self.classify = nn.Linear(width, dim), nn.Linear(width, classes)
         self.names = nn.Parameter(torch.zeros(classes, dim))  # text vectors less their mean
+        self.beside = nn.Linear(beside, dim, bias=False) if beside else None
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return self.project(vectors) + self.gain * self.named(vectors)
+        """`(B, width + beside)` → `(B, dim)`."""
+        seen = vectors[:, : self.width]
+        found = self.project(seen) + self.gain * self.named(seen)
+        return found if self.beside is None else found + self.beside(vectors[:, self.width :])
 
     def named(self, vectors: Tensor) -> Tensor:
         """The mean of the names by the classifier's probabilities `(B, dim)`."""
@@ -98,7 +125,8 @@ class Named(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         facts = ("width", "dim", "classes", "gain", "temperature")
-        return {name: getattr(self, name) for name in facts}
+        own = {name: getattr(self, name) for name in facts}
+        return own if self.beside is None else {**own, "beside": self.beside.in_features}
 
 
 class DenseStack(nn.Module):

@@ -15,6 +15,7 @@ from zoo.sequences import Limits, SequenceFormat, check_pooling, limits_of, limi
 
 Similarity = Literal["cosine", "dot", "maxsim"]
 Attention = Literal["causal", "bidirectional"]
+Pages = Literal["image", "text"]
 LONGEST_PROMPT = 20_000  # characters of a prompt of a model; the longest that is known has 1,500
 _LARGEST_LOG = 80  # beyond it the exponential leaves float32
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
@@ -34,7 +35,7 @@ def _limits(name: str, value: Any) -> Any:
 
 CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("name", "license", "hub_id", "demo", "source", "family", "similarity"), text),
-    **dict.fromkeys(("pooling", "projection", "adapter", "recipe"), text),
+    **dict.fromkeys(("pooling", "projection", "adapter", "recipe", "pages"), text),
     **dict.fromkeys(("revision", "base", "base_revision", "paper"), optional(text)),
     **dict.fromkeys(("default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
@@ -90,6 +91,7 @@ class ModelSpec:
             files do not say it; None where they do.
         targets: what a text of it may be compared with, the usual one first, where each has another vector of a text ("image",
             "regions"); () for all models whose texts have one vector.
+        pages: as what a page of a document is read: its "image", or its "text", and the image of a page without any.
         recipe: what makes its weights, where they are published nowhere: `zoo train --recipe <this>`; "" for all others.
 
     Raises:
@@ -126,6 +128,7 @@ class ModelSpec:
     recipe: str = ""
     targets: tuple[str, ...] = ()
     base_revision: str | None = None
+    pages: Pages = "image"
 
     def __post_init__(self) -> None:
         for fact, check in CHECKS.items():
@@ -140,6 +143,8 @@ class ModelSpec:
             raise ValueError(f"{self.name}: demo must be the name of a module of demos/, not {self.demo!r}")
         if self.similarity not in get_args(Similarity):
             raise ValueError(f"{self.name}: similarity must be cosine, dot or maxsim, not {self.similarity!r}")
+        if self.pages not in get_args(Pages):
+            raise ValueError(f"{self.name}: pages must be image or text, not {self.pages!r}")
         if self.attention not in (None, *get_args(Attention)):
             raise ValueError(f"{self.name}: attention must be causal, bidirectional or None, not {self.attention!r}")
         if isinstance(self.format, Mapping):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from zoo.embedder.pages import PageTower
 from zoo.embedder.tower import Tower
 from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.windows import batches
@@ -43,7 +44,7 @@ class DocumentEncoder(Encoder):
         tower: whose encoder reads images, and no documents.
     """
 
-    def __init__(self, tower: Tower) -> None:
+    def __init__(self, tower: Tower | PageTower) -> None:
         super().__init__()
         self._tower = (tower,)  # in a tuple, so that it is not registered a second time
         self.reads = tower.encoder.reads - {"image"} | {"document"}
@@ -132,7 +133,7 @@ class DocumentTower(nn.Module):
         tower: whose encoder reads images, and no documents.
     """
 
-    def __init__(self, tower: Tower) -> None:
+    def __init__(self, tower: Tower | PageTower) -> None:
         super().__init__()
         self.tower = tower
         self._encoder = (DocumentEncoder(tower),)
@@ -196,8 +197,10 @@ class DocumentTower(nn.Module):
         return finished(torch.stack([torch.stack(some).mean(0) for some in pages]), self.similarity)
 
 
-def documentary(towers: Sequence[Tower]) -> list[DocumentTower]:
-    """A route for every tower that reads images and no documents."""
+def documentary(towers: Sequence[Tower], pages: PageTower | None = None) -> list[DocumentTower]:
+    """A route for every tower that reads images and no documents; of a model with a route for `pages`, by means of that alone."""
+    if pages is not None:
+        return [DocumentTower(pages)]
     return [DocumentTower(t) for t in towers if "image" in t.encoder.reads and "document" not in t.encoder.reads]
 
 

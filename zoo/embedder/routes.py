@@ -8,6 +8,7 @@ from torch import nn
 
 from zoo.embedder.documents import DocumentTower, documentary
 from zoo.embedder.fused import FusedTower, disjoint
+from zoo.embedder.pages import PageTower, is_page, paged
 from zoo.embedder.regional import RegionTower, regional
 from zoo.embedder.tower import Tower
 from zoo.errors import UnsupportedModalityError
@@ -16,7 +17,7 @@ from zoo.inputs.item import Item
 from zoo.regions import RegionRule
 from zoo.spec import ModelSpec
 
-Reader = Tower | RegionTower | DocumentTower | FusedTower
+Reader = Tower | RegionTower | DocumentTower | PageTower | FusedTower
 _BY_ROUTE = ("regions", "document")  # what models read that do not say so among their modalities
 
 
@@ -25,7 +26,7 @@ class Routes:
 
     Attributes:
         readers: the towers, after them the routes for regions and for documents, then those over several of all these that the rule
-            of fusion offers.
+            of fusion offers; the one for pages that are read as text comes last.
 
     Args:
         towers: of the model, as its rules and spec are.
@@ -35,13 +36,15 @@ class Routes:
         self, towers: Sequence[Tower], fusion: nn.Module | None, region_rule: RegionRule, spec: ModelSpec
     ) -> None:
         self.towers, self.fusion, self.region_rule, self.spec = tuple(towers), fusion, region_rule, spec
-        regions, documents = regional(towers, region_rule), documentary(towers)
+        self.pages = paged(towers, spec)
+        regions, documents = regional(towers, region_rule), documentary(towers, self.pages)
         # A document stands where an image does, so that no item has both.
         others = [tower for tower in towers if "image" not in tower.encoder.reads]
         with_document = [parts for parts in self._sets([*others, *documents]) if "document" in "+".join(parts)]
         fused = [self._fused(parts) for parts in self._sets([*towers, *regions])]
         self.readers: tuple[Reader, ...] = (
             *towers, *regions, *documents, *(self._fused(parts) for parts in with_document), *fused,
+            *([self.pages] if self.pages else []),
         )  # fmt: skip
 
     def _sets(self, towers: Sequence[Any]) -> list[dict[str, Any]]:
@@ -57,6 +60,8 @@ class Routes:
         Raises:
             UnsupportedModalityError: none reads all its modalities.
         """
+        if self.pages is not None and is_page(item):
+            return len(self.readers) - 1
         wanted, ordered = item.modalities, bool(item.parts)
         for position, reader in enumerate(self.readers):
             if reader.encoder.takes(wanted, ordered):

@@ -20,6 +20,8 @@ from zoo.errors import UnrecognisedCheckpointError
 _QUIET = 1e-5  # of the power, so that digital silence has a logarithm
 _STEADY = 0.5  # added to the spread of the logarithms, so that noise alone is not blown up
 _MOST = 3.0  # spreads from the mean; what lies beyond is cut
+# Of training, as shares of the image: how far it is moved and stretched, and how wide a band of it is hidden, twice each way.
+_MOVED, _STRETCHED, _HIDDEN = (0.1, 0.15), 0.15, (0.19, 0.17)
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class SpectrogramAudio(AudioEncoder):
         UnrecognisedCheckpointError: the architecture has no such stages.
     """
 
+    batch_budget = 32  # also of the batch norms, in training
+
     def __init__(
         self,
         arch: str,
@@ -123,6 +127,8 @@ class SpectrogramAudio(AudioEncoder):
 
     def embedded(self, clips: Sequence[Tensor]) -> Tensor:
         images = torch.stack([self.spectrogram.image(clip) for clip in clips]).to(next(self.parameters()).dtype)
+        if self.training:
+            images = masked(images)
         states, found = self.stem(images.expand(-1, 3, -1, -1)), []
         for stage, block in enumerate(self.blocks):
             states = block(states)
@@ -141,3 +147,28 @@ class SpectrogramAudio(AudioEncoder):
 
     def preprocessing(self) -> dict[str, Any]:
         return {**asdict(self.spectrogram), "window": self.window, "hop": self.hop}
+
+
+def masked(images: Tensor) -> Tensor:
+    """Spectrograms `(B, 1, H, W)` as training sees them: moved and stretched in frequency, as voices differ, and in time, and without two
+    bands and two moments (SpecAugment, Park et al., 2019); from torch's own random numbers, on the processor whatever the device.
+    """
+    count, _, height, width = images.shape
+    place = torch.eye(2, 3).repeat(count, 1, 1)
+    for axis, moved in enumerate(_MOVED):  # time, frequency
+        place[:, axis, axis] += (2 * torch.rand(count) - 1) * _STRETCHED
+        place[:, axis, 2] = (2 * torch.rand(count) - 1) * 2 * moved
+    grid = F.affine_grid(place, list(images.shape), align_corners=False).to(images)
+    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    for _ in range(2):
+        along, across = (_band(count, side, most) for side, most in zip((width, height), _HIDDEN, strict=True))
+        hidden = along[:, None, None, :] | across[:, None, :, None]
+        images = images.masked_fill(hidden.to(images.device), 0.0)
+    return images
+
+
+def _band(count: int, side: int, most: float) -> Tensor:
+    """`(count, side)` bool: a stretch of each, of random length up to a share of the side."""
+    start, length = torch.randint(side, (count, 1)), (torch.rand(count, 1) * most * side).long()
+    at = torch.arange(side)[None]
+    return (at >= start) & (at < start + length)

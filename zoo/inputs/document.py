@@ -122,6 +122,13 @@ def page_pixels(page: DocumentPage) -> "np.ndarray":
     return next(load_pages(page.source, pages=[page.number], max_side=page.max_side, text=False)).pixels
 
 
+def page_text(page: DocumentPage) -> str:
+    """The text layer of a page, "" of a scan without one; raises as `load_pages`."""
+    return next(
+        load_pages(page.source, pages=[page.number], max_side=1)
+    ).text  # drawn as one pixel: PDFium reads text of a page
+
+
 def _pages(
     source: Path | bytes, name: str, numbers: Sequence[int], max_side: int | None, dpi: float | None, text: bool
 ) -> Iterator[Page]:

@@ -1,8 +1,25 @@
-"""zoo-mini: a small dual tower in the package, without any network; zoo-mini-region: taught regions; zoo-mini-v1: the first."""
+"""zoo-mini: a small dual tower in the package, without any network; zoo-mini-region: taught regions; zoo-mini-v1: the first; zoo-omni:
+zoo-mini with towers for audio and video.
+"""
 
 from pathlib import Path
+from typing import Any
 
-from zoo.models.parts import BertText, Blend, Cls, Embedder, Identity, Mean, Named, StaticText, TimmImage, Tower
+from zoo.models.parts import (
+    BertText,
+    Blend,
+    Cls,
+    Embedder,
+    FramesVideo,
+    Identity,
+    Mean,
+    Mlp,
+    Named,
+    SpectrogramAudio,
+    StaticText,
+    TimmImage,
+    Tower,
+)
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 
@@ -77,6 +94,24 @@ def zoo_mini_region(spec: ModelSpec) -> Embedder:
     return named_towers(spec, WEIGHTS / "zoo-mini")
 
 
+def with_ears(spec: ModelSpec, seen: Embedder, arch: str, grids: dict[str, list[int]], **head: Any) -> Embedder:
+    """Towers of images and texts, and beside them the first stages of the same backbone over spectrograms (Palanisamy et al., 2020), and
+    all of it over frames, beside what the camera does.
+
+    Args:
+        grids: see `SpectrogramAudio`. head: facts of the image tower's `Named`, which is also that of the video tower.
+    """
+    images, texts = seen.towers
+    audio = SpectrogramAudio(arch, grids=grids, spectrogram={"height": 96, "width": 128})
+    video = FramesVideo(arch, images.encoder.transform)
+    named = Named(images.encoder.width, spec.dim, beside=video.width - images.encoder.width, **head)
+    heard = Tower(audio, Mean(), Mlp(audio.width, spec.dim, hidden=256, norm=True, dropout=0.35))
+    return Embedder(spec, [images, texts, heard, Tower(video, Cls(), named)])
+
+
+OMNI: Facts = {"modalities": {"image", "text", "audio", "video"}, "demo": "omni", "pages": "text"}
+
+
 @register_model(
     name="zoo-mini-v1",
     dim=256,
@@ -103,3 +138,8 @@ def mini_test(spec: ModelSpec) -> Embedder:
     tokenizer = Tokenizer(WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), BertPreTokenizer()
     return mini_towers(spec, "test_efficientnet", rows=len(pieces), tokenizer=tokenizer)
+
+
+@register_model(dim=32, params=326_378, image_size=32, max_tokens=32, **{**FACTS, **OMNI})
+def mini_omni_test(spec: ModelSpec) -> Embedder:
+    return with_ears(spec, mini_test(spec), "test_efficientnet", {"1": [2, 2], "2": [1, 2]}, classes=10)

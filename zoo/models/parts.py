@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zoo.encoders.bert import BertText
     from zoo.encoders.clap import ClapAudio
     from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
+    from zoo.encoders.frames import FramesVideo
     from zoo.encoders.hf_dual import HfImage, HfText
     from zoo.encoders.hf_video import CanonicalText, HfVideo
     from zoo.encoders.image import TimmImage, timm_image
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from zoo.encoders.pe_av import PeAv
     from zoo.encoders.segmented import segmented
     from zoo.encoders.sequence import sequence
+    from zoo.encoders.spectrogram import SpectrogramAudio
     from zoo.encoders.speech import SpeechAudio
     from zoo.encoders.static import StaticText
     from zoo.encoders.text import TransformersText
     from zoo.encoders.whisper import WhisperAudio
-    from zoo.heads import Blend, DenseStack, Identity, Linear, Named
+    from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
     from zoo.pooling import Cls, EveryToken, LastToken, Mean
 else:
 
@@ -37,6 +39,7 @@ else:
         from zoo.encoders.bert import BertText
         from zoo.encoders.clap import ClapAudio
         from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
+        from zoo.encoders.frames import FramesVideo
         from zoo.encoders.hf_dual import HfImage, HfText
         from zoo.encoders.hf_video import CanonicalText, HfVideo
         from zoo.encoders.image import TimmImage, timm_image
@@ -44,11 +47,12 @@ else:
         from zoo.encoders.pe_av import PeAv
         from zoo.encoders.segmented import segmented
         from zoo.encoders.sequence import sequence
+        from zoo.encoders.spectrogram import SpectrogramAudio
         from zoo.encoders.speech import SpeechAudio
         from zoo.encoders.static import StaticText
         from zoo.encoders.text import TransformersText
         from zoo.encoders.whisper import WhisperAudio
-        from zoo.heads import Blend, DenseStack, Identity, Linear, Named
+        from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
         from zoo.pooling import Cls, EveryToken, LastToken, Mean
 
         return locals()
@@ -64,14 +68,14 @@ else:
     AlphaClipImage, PeAv = _Part("AlphaClipImage"), _Part("PeAv")
     FgClip2Image, FgClip2Text = _Part("FgClip2Image"), _Part("FgClip2Text")
     AstAudio, ClapAudio = _Part("AstAudio"), _Part("ClapAudio")
-    SpeechAudio, WhisperAudio = _Part("SpeechAudio"), _Part("WhisperAudio")
+    SpectrogramAudio, SpeechAudio, WhisperAudio = _Part("SpectrogramAudio"), _Part("SpeechAudio"), _Part("WhisperAudio")
     HfImage, HfText = _Part("HfImage"), _Part("HfText")
-    CanonicalText, HfVideo = _Part("CanonicalText"), _Part("HfVideo")
+    CanonicalText, FramesVideo, HfVideo = _Part("CanonicalText"), _Part("FramesVideo"), _Part("HfVideo")
     TimmImage, timm_image = _Part("TimmImage"), _Part("timm_image")
     OpenClipImage, OpenClipText = _Part("OpenClipImage"), _Part("OpenClipText")
     segmented, sequence = _Part("segmented"), _Part("sequence")
     StaticText = _Part("StaticText")
     BertText, TransformersText = _Part("BertText"), _Part("TransformersText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
-    DenseStack, Named = _Part("DenseStack"), _Part("Named")
+    DenseStack, Mlp, Named = _Part("DenseStack"), _Part("Mlp"), _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")

@@ -1,0 +1,91 @@
+"""Pages that are read as text: the mean of a page's passages, the image of a page without text, documents and tracks of both."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.inputs.pdfs import Sheet, pdf
+from zoo import DocumentPage, Item, build_model, load_model
+from zoo.embedder.pages import passages
+from zoo.errors import NoSuchPageError
+
+WORDS = "green apples and pears lie on a wooden table in the kitchen beside a jug of cold milk"
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(1)
+    return build_model("mini-omni-test").eval()
+
+
+def sheet(text: str) -> Sheet:
+    return Sheet(text, size=(700, 300))
+
+
+def test_a_page_is_the_mean_of_its_passages(model) -> None:
+    document = pdf([sheet("a short page of text and nothing else"), sheet(WORDS)])
+    texts = model.towers[1].encoder
+    first, second = (passages(texts, text) for text in ("a short page of text and nothing else", WORDS))
+    assert len(second) > 1
+    found = model.encode([DocumentPage(document, 1), DocumentPage(document, 2)])
+    for vector, parts in zip(found, (first, second), strict=True):
+        torch.testing.assert_close(vector, F.normalize(model.encode(parts).mean(0), dim=0), atol=1e-5, rtol=0)
+    whole = model.encode(Item(document=document))
+    torch.testing.assert_close(whole, F.normalize(found.mean(0), dim=0), atol=1e-5, rtol=0)
+    track = model.encode_track(Item(document=document), "page")
+    torch.testing.assert_close(track.vectors, found, atol=1e-6, rtol=0)
+    assert track.pages.tolist() == [1, 2]
+
+
+def test_a_page_without_text_is_its_image_also_beside_others(model) -> None:
+    document = pdf([sheet(""), sheet(WORDS), sheet("7")])
+    pages = [DocumentPage(document, number) for number in (1, 2, 3)]
+    found = model.encode(pages)
+    from zoo.inputs.document import page_pixels
+
+    for place in (0, 2):  # a number at its foot says nothing
+        torch.testing.assert_close(found[place], model.encode(page_pixels(pages[place])), atol=1e-5, rtol=0)
+    for page, vector in zip(pages, found, strict=True):
+        torch.testing.assert_close(model.encode(page), vector, atol=1e-5, rtol=0)
+    assert (found[1] - model.encode(page_pixels(pages[1]))).abs().max() > 1e-2
+
+
+def test_passages_hold_every_word_and_none_is_cut(model) -> None:
+    texts = model.towers[1].encoder
+    parts = passages(texts, WORDS * 3)
+    assert " ".join(parts).split() == (WORDS * 3).split()
+    assert all(texts.cut(Item(text=part)) is None for part in parts)
+    long = "x" * 90  # one word that is longer than what is read
+    assert passages(texts, f"a {long} b") == ["a", long, "b"]
+    assert passages(texts, "") == []
+
+
+def test_other_models_draw_their_pages_and_a_page_that_is_not_there_is_named(model) -> None:
+    document = pdf([sheet(WORDS)])
+    other = build_model("mini-test").eval()
+    from zoo.inputs.document import page_pixels
+
+    drawn = page_pixels(DocumentPage(document, 1))
+    torch.testing.assert_close(other.encode(DocumentPage(document, 1)), other.encode(drawn), atol=1e-5, rtol=0)
+    with pytest.raises(NoSuchPageError, match="no page 4"):
+        model.encode(DocumentPage(document, 4))
+
+
+def test_how_pages_are_read_is_saved(model, tmp_path) -> None:
+    model.save_pretrained(tmp_path / "m")
+    again = load_model(tmp_path / "m")
+    assert again.spec.pages == "text"
+    page = DocumentPage(pdf([sheet(WORDS)]), 1)
+    assert torch.equal(again.encode(page), model.encode(page))
+
+
+def test_a_model_that_could_not_read_them_is_refused() -> None:
+    from dataclasses import replace
+
+    from zoo.embedder import Embedder
+
+    image = build_model("image-test")
+    with pytest.raises(ValueError, match="pages are read as text by a tower of texts alone"):
+        Embedder(replace(image.spec, pages="text"), list(image.towers)).encode("a")
+    with pytest.raises(ValueError, match="pages must be image or text, not 'scan'"):
+        replace(image.spec, pages="scan")
