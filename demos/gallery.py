@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import ZooError
 from zoo.files import writing
 from zoo.inputs.image import load_pixels
-from zoo.inputs.kinds import FORMATS, IMAGE_SUFFIXES
+from zoo.inputs.kinds import AUDIO_SUFFIXES, DOCUMENT_SUFFIXES, FORMATS, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 from .messages import explain
 from .samples import EXAMPLES, SAMPLES, installed
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL_SIDE = 512
 MAX_PICTURES = 20_000
+SUFFIXES = {"image": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES, "audio": AUDIO_SUFFIXES, "document": DOCUMENT_SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,32 @@ def example_queries() -> list[Picture]:
 
 
 def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Picture], list[Refused]]:
-    """The picture files under `folder`, as `zoo embed` walks it, and what is left out: links that lead out of it, and what
+    """`walk_files` of images alone."""
+    return walk_files(folder, ("image",), limit=limit)
+
+
+def walk_files(folder: Path, kinds: Sequence[str], *, limit: int = MAX_PICTURES) -> tuple[list[Picture], list[Refused]]:
+    """The files of some kinds under `folder`, as `zoo embed` walks it, and what is left out: links that lead out of it, and what
     may not be read.
 
+    Args:
+        kinds: "image", "video", "audio", "document".
+
     Raises:
-        ZooError: no such folder, no picture in it, or more than `limit`.
+        ZooError: no such folder, none of them in it, or more than `limit`.
     """
     from zoo.errors import OutsideError
     from zoo.tables.fences import Fence
     from zoo.tables.images import walk_images
 
+    noun = "pictures" if tuple(kinds) == ("image",) else "files"
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise ZooError(f"There is no folder {folder}. Give the path of a folder with pictures.")
+        raise ZooError(f"There is no folder {folder}. Give the path of a folder with {noun}.")
     root = folder.resolve()
     found: list[Picture] = []
     left_out: list[Refused] = []
-    for relative, error in walk_images(root, fence=Fence(root)):
+    for relative, error in walk_images(root, kind=tuple(kinds), fence=Fence(root)):
         name = relative.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         if isinstance(error, OutsideError):
             left_out.append(Refused(name, "stray-link", "The link leads out of the folder."))
@@ -130,13 +140,13 @@ def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Pict
             found.append(Picture(root / relative, name))
         if len(found) > limit:
             raise ZooError(
-                f"{folder} holds more than {limit:,} pictures, too many for one page. "
+                f"{folder} holds more than {limit:,} {noun}, too many for one page. "
                 "Choose a smaller folder, or use `zoo embed` and `zoo search`."
             )
     if not found:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        suffixes = ", ".join(sorted(frozenset().union(*(SUFFIXES[kind] for kind in kinds))))
         first = f" {left_out[0].name}: {left_out[0].reason}" if left_out else ""
-        raise ZooError(f"No pictures found in {folder} (looked for {kinds}).{first}")
+        raise ZooError(f"No {noun} found in {folder} (looked for {suffixes}).{first}")
     return found, left_out
 
 

@@ -36,7 +36,7 @@ from .gallery import (
 from .labels import labels_of, shares, similarities
 from .messages import explain, refusals
 from .originals import Originals
-from .stored import folder_gallery
+from .stored import folder_gallery, own_folder
 from .visitors import Visitors
 from .vocabulary import fitting, queries_for, reads_english
 from .widgets import friendly, in_range, score_name, score_rows, user_error, warn
@@ -260,19 +260,9 @@ class Search:
             folder: path of the folder; its subfolders are searched too.
             keep: whether the pictures that are in the gallery now stay in it.
         """
-        if not self.local:
-            raise user_error("Folders of the server cannot be indexed on a shared page. Upload the pictures instead.")
-        if not (folder or "").strip():
-            raise user_error("Type the path of a folder with pictures, for example ~/Pictures.")
-        path = Path(folder.strip()).expanduser()
-        if not any(path.resolve().is_relative_to(root) for root in self.roots):
-            allowed = ", ".join(str(root) for root in self.roots) or "none"
-            raise user_error(
-                f"{folder} is outside the folders that this page may read ({allowed}). "
-                "Start it with --photos FOLDER to allow another one."
-            )
         _, model = self.in_use(own)
         try:
+            path = own_folder(folder, self.roots, local=self.local)
             made = folder_gallery(model, path, progress=_counter(progress))
         except ZooError as error:
             raise friendly(error) from error

@@ -1,6 +1,7 @@
 """What the page of recordings, clips, images and documents does, as plain methods: no component is touched here."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -15,6 +16,7 @@ from zoo.errors import InputError, ZooError
 from zoo.inputs.heif import Way, decoding
 from zoo.inputs.kinds import kind_of
 from zoo.scales import Scales
+from zoo.shards.folder import holds_vectors
 
 from .asked import IN_WORDS, Asked, ask, input_of, kinds_of, read_as
 from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, unique
@@ -23,6 +25,7 @@ from .labels import similarities
 from .messages import explain, refusals
 from .moments import Moments
 from .originals import Originals
+from .stored import folder_gallery, own_folder, vectors_gallery
 from .visitors import QuotaError, Visitors
 from .widgets import cosine_text, score_name, user_error
 
@@ -40,16 +43,24 @@ class MediaSearch:
 
     Args:
         start: what is there at first, None for nothing. visitors: whose folders hold what was uploaded. folder: for small copies
-            of what is there at first. heif: decodes what visitors send as HEIC.
+            of what is there at first. heif: decodes what visitors send as HEIC. roots: folders that a local page may read.
     """
 
     def __init__(
-        self, model: "Embedder", start: Gallery | None, visitors: Visitors, folder: Path, heif: Way | None = None
+        self,
+        model: "Embedder",
+        start: Gallery | None,
+        visitors: Visitors,
+        folder: Path,
+        heif: Way | None = None,
+        *,
+        roots: Sequence[Path] = (),
     ) -> None:
         self.model, self.start, self.visitors, self.heif = model, start, visitors, heif
         self.thumbnails, self.originals = Thumbnails(folder / "pictures"), Originals()
         self.moments = Moments(model, self._place)
         self.served = folder
+        self.roots = tuple(Path(root).expanduser().resolve() for root in roots)
         self._kinds: WeakKeyDictionary[Gallery, list[str]] = WeakKeyDictionary()
 
     # Searching ---------------------------------------------------------------------------------------------------
@@ -186,6 +197,28 @@ class MediaSearch:
             raise user_error(explain(error)) from error
         return self._joined(made, refused, len(files), keep, own)
 
+    def add_folder(
+        self, folder: str, keep: bool = True, own: Gallery | None = None, progress: Any = None
+    ) -> tuple[Gallery | None, str]:
+        """Makes the files of a folder on this machine searchable, or what `zoo embed` made of one (offered on a local page only).
+
+        Args:
+            folder: path of the folder; its subfolders are searched too. keep: whether what is there now stays.
+        """
+        told = None if progress is None else lambda done, total: progress((done, total), unit="files")
+        try:
+            kinds = kinds_of(self.model)
+            path = own_folder(folder, self.roots, local=self.visitors.local, noun="files")
+            if holds_vectors(path):
+                made = vectors_gallery(self.model, path, kinds=kinds)
+            else:
+                read = lambda path: input_of(self.model, path)  # noqa: E731
+                made = folder_gallery(self.model, path, kinds=kinds, read=read, progress=told)
+        except ZooError as error:
+            raise user_error(explain(error)) from error
+        offered = len(made) + len(made.refused)
+        return self._joined(replace(made, refused=()) if len(made) else None, made.refused, offered, keep, own)
+
     def _embedded(self, given: Sequence[Picture], progress: Any) -> tuple[Gallery | None, list[Refused]]:
         good, refused = [], []
         for picture in given:
@@ -212,7 +245,10 @@ class MediaSearch:
         whole = made if gallery is None else made.with_those_of(gallery)
         kept = set(unique(whole.pictures))
         whole = whole.only([row for row, picture in enumerate(whole.pictures) if picture in kept])
-        line = f"{len(made)} of {offered} files were added; {len(whole)} are there now."
+        counts = Counter(_kind(picture.path) for picture in made.pictures)
+        several = ((counts[kind], word) for kind, word in IN_WORDS.items() if counts[kind])
+        kinds = ", ".join(f"{count:,} {word if count > 1 else word[:-1]}" for count, word in several)
+        line = f"{len(made):,} of {offered:,} files were added ({kinds}); {len(whole):,} are there now."
         return whole, line + ("\n\n" + refusals(refused) if refused else "")
 
     # Inside ------------------------------------------------------------------------------------------------------

@@ -61,35 +61,37 @@ def build(
     local: bool = True,
     workspace: Path | None = None,
     heif: bool = False,
+    roots: Sequence[Path] = (),
+    samples: bool = True,
     **_page: Any,
 ) -> gr.Blocks:
     """The page; options that concern pages of images alone are accepted and unused, so that every demo opens alike.
 
     Args:
-        gallery: images that are there at first, embedded or not. Sounds and clips made by program join them.
-        local: whether only this machine's user sees the page. workspace: private folder for what is made; by default one that goes
-            with the process. heif: as of `search.build`.
+        gallery: what is there at first: a gallery of any kinds, or images. samples: whether recordings, clips and PDFs that come
+            with the zoo join it.
+        local: whether only this machine's user sees the page; then it offers folders. workspace: private folder for what is made;
+            by default one that goes with the process. heif, roots: as of `search.build`.
     """
     folder = Path(workspace or tempfile.mkdtemp(prefix="media-", dir=private_folder())).resolve()
     gr.set_static_paths([folder])
     way = visitors_way(local=local, heif=heif)
-    search = MediaSearch(model, _first(model, gallery, folder), Visitors(local=local), folder, way)
+    start = _first(model, gallery, folder if samples else None)
+    search = MediaSearch(model, start, Visitors(local=local), folder, way, roots=roots if local else ())
     page = _page_of(search)
     page.visitors, page.thumbnails = search.visitors, search.thumbnails.folder
     page.routes_of_ours = search.originals.routes()
     return page
 
 
-def _first(model: "Embedder", gallery: Gallery | Sequence[Picture] | None, folder: Path) -> Gallery | None:
-    """What is there before anybody added something; None where that is nothing."""
-    kinds = kinds_of(model)
-    if gallery is None or "image" not in kinds:
-        parts = []
-    elif isinstance(gallery, Gallery):
-        parts = [gallery]
-    else:
-        parts = [embed_pictures(model, gallery)]
-    if made := made_media(kinds, folder):
+def _first(model: "Embedder", gallery: Gallery | Sequence[Picture] | None, folder: Path | None) -> Gallery | None:
+    """What is there before anybody added something, with samples where they have a folder; None where that is nothing."""
+    kinds, parts = kinds_of(model), []
+    if isinstance(gallery, Gallery):
+        parts.append(gallery)
+    elif gallery is not None and "image" in kinds:
+        parts.append(embed_pictures(model, gallery))
+    if folder is not None and (made := made_media(kinds, folder)):
         parts.append(sample_gallery(model, made, read=lambda path: input_of(model, path)))
     return _in_turn(joined(parts)) if parts else None
 
@@ -173,25 +175,49 @@ def _searching(
 
 def _adding(search: MediaSearch, own: gr.State, asked: gr.State, found: gr.HTML, spoken: str) -> None:
     """Files of one's own, and what happens when they are added."""
+    where = "They stay on this machine." if search.visitors.local else "Only you see them, and they go when you go."
     with gr.Accordion(f"Add {spoken} of your own", open=search.start is None):
-        files = gr.File(label="Choose files", file_count="multiple", height=150, elem_id="add")
+        gr.Markdown(f"They are embedded here, and searched with the rest. {where}")
+        with gr.Row(equal_height=False):
+            if search.visitors.local:
+                with gr.Column(min_width=300):
+                    folder = gr.Textbox(
+                        label="A folder on this machine",
+                        placeholder="~/Stuff",
+                        info="Its subfolders are read too; or what zoo embed made of one. Allowed: "
+                        + ", ".join(map(str, search.roots)),
+                        max_length=1000,
+                        elem_id="folder",
+                    )
+                    index = gr.Button("Add this folder", variant="secondary")
+            with gr.Column(min_width=300):
+                files = gr.File(label="Choose files", file_count="multiple", height=150, elem_id="add")
+                add = gr.Button("Add them", variant="secondary")
         keep = gr.Checkbox(True, label="Keep what is there now", container=False)
-        add, report = gr.Button("Add them", variant="secondary"), gr.Markdown(elem_id="report", min_height=40)
+        report = gr.Markdown(elem_id="report", min_height=40)
 
     def add_files(
         files: list[str] | None, keep: bool, own: Gallery | None, progress: gr.Progress = PROGRESS
     ) -> tuple[Gallery | None, str]:
         return search.add(files, keep, own, progress)
 
-    added = add.click(
-        add_files,
-        [files, keep, own],
-        [own, report],
-        api_name="add_files",
-        api_description=api_text(search.add),
-        concurrency_id="index",
-        concurrency_limit=1,
-        show_progress_on=report,
-    )
-    silent = {"api_visibility": "private", "show_progress": "hidden"}
-    added.success(lambda own: (search.browse(own), None), own, [found, asked], **silent)
+    def add_folder(
+        folder: str, keep: bool, own: Gallery | None, progress: gr.Progress = PROGRESS
+    ) -> tuple[Gallery | None, str]:
+        return search.add_folder(folder, keep, own, progress)
+
+    shared = {"outputs": [own, report], "concurrency_id": "index", "concurrency_limit": 1, "show_progress_on": report}
+    said = {"api_name": "add_files", "api_description": api_text(search.add)}
+    done = [add.click(add_files, [files, keep, own], **said, **shared)]
+    if search.visitors.local:
+        said = {"api_name": "add_folder", "api_description": api_text(search.add_folder)}
+        done.append(index.click(add_folder, [folder, keep, own], **said, **shared))
+        done.append(folder.submit(add_folder, [folder, keep, own], api_visibility="private", **shared))
+    for added in done:
+        added.success(
+            lambda own: (search.browse(own), None),
+            own,
+            [found, asked],
+            api_visibility="private",
+            show_progress="hidden",
+        )

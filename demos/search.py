@@ -95,7 +95,9 @@ def build(
     """
     if "image" not in model.spec.modalities:
         hears_or_watches = {"audio", "video"} & model.spec.modalities
-        return omni.build(model, local=local, workspace=workspace, heif=heif) if hears_or_watches else text.build(model)
+        if hears_or_watches:
+            return omni.build(model, local=local, workspace=workspace, heif=heif, roots=roots)
+        return text.build(model)
     workspace = workspace or Path(tempfile.mkdtemp(prefix="pictures-", dir=private_folder()))
     if not isinstance(gallery, Gallery):
         gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)

@@ -49,9 +49,10 @@ def launch(
 
     Args:
         model_name: a registered name, or whatever `load_model` opens; by default the one that made `vectors`, else zoo-mini.
-        photos: folders of pictures to search; the sample pictures join them unless `samples` is False. Their vectors are
-            kept in the user's cache, so that the next start embeds only what is new.
-        vectors: a folder that `zoo embed` made of pictures, which are searched as they are, without the samples.
+        photos: folders of pictures to search, and on the page of a model that hears or watches of all that it reads; the samples
+            join them unless `samples` is False. Their vectors are kept in the user's cache, so that the next start embeds only
+            what is new.
+        vectors: a folder that `zoo embed` made of them, which are searched as they are, without the samples.
         port: where to listen; None and 0 take the first free one from 7860 on.
         host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
         share: makes a public link through Gradio's tunnel (needs a network).
@@ -90,10 +91,18 @@ def launch(
     build = demo_of(model, page)
     local = is_loopback(host) and not share
     options: dict[str, Any] = {"heif": heif}
-    if "image" in model.spec.modalities:
+    there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
+    shipped = samples and vectors is None
+    if (page or model.spec.demo) == "omni" and {"audio", "video"} & model.spec.modalities:
+        options |= {"samples": shipped}
+        if folders or vectors or (shipped and "image" in model.spec.modalities):
+            from .asked import kinds_of
+
+            kinds = kinds_of(model)
+            options["gallery"] = gallery_of(model, folders, samples=shipped, vectors=vectors, kinds=kinds, **there)
+    elif "image" in model.spec.modalities:
         options |= {"models": Models(model, downloads=local), "queries": queries}
-        there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
-        options["gallery"] = gallery_of(model, folders, samples=samples and vectors is None, vectors=vectors, **there)
+        options["gallery"] = gallery_of(model, folders, samples=shipped, vectors=vectors, **there)
     elif vectors is not None:
         raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")
     roots = [Path.home(), Path.cwd(), *folders] if local else ()
@@ -169,10 +178,14 @@ def gallery_of(
     *,
     samples: bool = True,
     vectors: Path | None = None,
+    kinds: Sequence[str] = (),
     root: Path | None = None,
     allow_outside: bool = False,
 ) -> "Gallery":
     """The pictures of folders, of a folder of vectors, and the shipped samples, each once; with a bar on the terminal.
+
+    Args:
+        kinds: of files that are shown; by default pictures alone.
 
     Raises:
         ZooError: a folder holds no pictures, or there is nothing to show at all.
@@ -180,14 +193,19 @@ def gallery_of(
     from .gallery import embed_pictures, joined, sample_pictures
     from .stored import folder_gallery, vectors_gallery
 
-    shipped = sample_pictures() if samples else []
+    shipped = sample_pictures() if samples and (not kinds or "image" in kinds) else []
     if not (folders or shipped or vectors):
         raise ZooError("there are no pictures to search: name a folder with --photos, or install scikit-image")
     there = {"root": root, "allow_outside": allow_outside}
-    parts = [] if vectors is None else [vectors_gallery(model, vectors, **there)]
+    parts = [] if vectors is None else [vectors_gallery(model, vectors, kinds=kinds, **there)]
+    more: dict[str, Any] = {}
+    if kinds:
+        from .asked import input_of
+
+        more = {"kinds": kinds, "read": lambda path: input_of(model, path)}
     for folder in folders:
         with _bar(f"Embedding {folder}") as progress:
-            parts.append(folder_gallery(model, folder, progress=progress))
+            parts.append(folder_gallery(model, folder, progress=progress, **more))
     if shipped:
         with _bar("Embedding the samples") as progress:
             parts.append(embed_pictures(model, shipped, progress=progress))

@@ -1,4 +1,4 @@
-"""Galleries whose vectors lie on disk: of a folder of pictures, kept between two starts, or made by `zoo embed`."""
+"""Galleries whose vectors lie on disk: of a folder of files, kept between two starts, or made by `zoo embed`."""
 
 import contextlib
 import hashlib
@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import DiskFullError, FolderError, TooManyBadItemsError, ZooError
+from zoo.errors import DiskFullError, FolderError, InputError, TooManyBadItemsError, ZooError
+from zoo.inputs.kinds import kind_of
+from zoo.similarity import finished
 
-from .gallery import MAX_PICTURES, Gallery, Picture, Refused, digest, embed_pictures, walk_pictures
+from .gallery import MAX_PICTURES, Gallery, Picture, Refused, digest, embed_pictures, walk_files
 from .messages import explain_code
 
 if TYPE_CHECKING:
@@ -26,51 +28,91 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
-def folder_gallery(model: "Embedder", folder: Path, *, progress: Progress | None = None) -> Gallery:
-    """The pictures of a folder; what was embedded at an earlier start, by content, is not embedded again.
+def own_folder(text: str, roots: Sequence[Path], *, local: bool, noun: str = "pictures") -> Path:
+    """The folder that somebody typed on a page.
+
+    Args:
+        roots: the folders that may be read. local: whether only this machine's user sees the page. noun: what it is to hold.
+
+    Raises:
+        ZooError: the page is not local, nothing was typed, or it lies outside of `roots`, links followed.
+    """
+    if not local:
+        raise ZooError(f"Folders of the server cannot be indexed on a shared page. Upload the {noun} instead.")
+    if not (text or "").strip():
+        raise ZooError(f"Type the path of a folder with {noun}, for example ~/Pictures.")
+    path = Path(text.strip()).expanduser()
+    if not any(path.resolve().is_relative_to(root) for root in roots):
+        allowed = ", ".join(str(root) for root in roots) or "none"
+        raise ZooError(
+            f"{text} is outside the folders that this page may read ({allowed}). "
+            "Start it with --photos FOLDER to allow another one."
+        )
+    return path
+
+
+def folder_gallery(
+    model: "Embedder",
+    folder: Path,
+    *,
+    kinds: Sequence[str] = (),
+    read: Callable[[Path], Any] = lambda path: path,
+    progress: Progress | None = None,
+) -> Gallery:
+    """The pictures of a folder, or its files of some kinds; what was embedded at an earlier start, by content, is not embedded again.
 
     The vectors lie in the user's cache, a folder for each model, and are those of `zoo embed --update`. Where they cannot
     lie there (another page is at it, a full disk, late interaction, a folder of tables) they are made in memory.
 
+    Args:
+        kinds: of "image", "video", "audio" and "document"; by default pictures alone. read: what the model is given of a file.
+
     Raises:
-        ZooError: as `walk_pictures` and `embed_pictures`.
+        ZooError: as `walk_files` and `embed_pictures`.
     """
     from zoo.bulk import embed_dataset
     from zoo.bulk.folder import Images
     from zoo.bulk.opening import prepare
     from zoo.tables.options import Options
 
-    pictures, left_out = walk_pictures(folder)
+    pictures, left_out = walk_files(folder, kinds or ("image",))
     root, started = Path(folder).expanduser().resolve(), time.perf_counter()
     if model.spec.similarity != "maxsim" and isinstance(prepare(root, Options()), Images):
-        out = cache_of(model, root)
-        # The page shows pictures: whoever hears and watches besides is not to embed all that lies among them.
-        kind = "image" if model.spec.modalities & {"video", "audio"} else None
+        out = cache_of(model, "\n".join([str(root), *kinds]))
+        # A page of pictures: whoever hears and watches besides is not to embed all that lies among them.
+        alone = "image" if model.spec.modalities & {"video", "audio"} else None
+        asked: dict[str, Any] = {"kind": list(kinds) or alone, **model.for_role("document")}
+        if kinds:  # however many are damaged, the others are there; and a document is one result
+            asked |= {"max_bad": None, "per": "document" if "document" in kinds else None}
         try:
-            report = embed_dataset(
-                model, root, out, kind=kind, update=True, progress=progress or False, **model.for_role("document")
-            )
-            found, bad = _vectors(out), {one.reference: one for one in _bad(out)}
+            report = embed_dataset(model, root, out, update=True, progress=progress or False, **asked)
+            found, bad = _vectors(model, out), {one.reference: one for one in _bad(out)}
             left_out += [_refused(bad[one.caption]) for one in pictures if one.caption in bad]
             made = _gallery(model, [one for one in pictures if one.caption in found], found)
             seconds = time.perf_counter() - started
             return replace(made, refused=tuple(left_out), seconds=seconds, embedded=report.new)
         except (FolderError, DiskFullError, TooManyBadItemsError):
             pass
-    made = embed_pictures(model, pictures, progress=progress)
+    made = embed_pictures(model, pictures, progress=progress, read=read)
     return replace(made, refused=(*left_out, *made.refused))
 
 
 def vectors_gallery(
-    model: "Embedder", folder: Path, *, root: Path | None = None, allow_outside: bool = False
+    model: "Embedder",
+    folder: Path,
+    *,
+    kinds: Sequence[str] = (),
+    root: Path | None = None,
+    allow_outside: bool = False,
 ) -> Gallery:
-    """The pictures that `zoo embed` embedded into a folder of vectors.
+    """The pictures, or files of some kinds, that `zoo embed` embedded into a folder of vectors.
 
     Args:
+        kinds: as of `folder_gallery`. A file whose parts have vectors has their mean here.
         root, allow_outside: where they are looked for; see `zoo.vectors.lookup.Inputs`.
 
     Raises:
-        IndexStateError: no vectors there. FingerprintMismatchError: of another model. ZooError: not of pictures in files.
+        IndexStateError: no vectors there. FingerprintMismatchError: of another model. ZooError: not of such files.
     """
     from zoo.errors import OutsideError
     from zoo.index import check_model, read_manifest
@@ -78,10 +120,11 @@ def vectors_gallery(
 
     manifest = read_manifest(folder)
     check_model(model, folder)
-    if manifest["source"]["kind"] != "image":
-        raise ZooError(f"{folder} holds vectors of {manifest['source']['kind']}; the page searches pictures")
+    held, noun = manifest["source"]["kind"], "files" if kinds else "pictures"
+    if held not in ((*kinds, "media") if kinds else ("image",)):
+        raise ZooError(f"{folder} holds vectors of {held}; the page searches {noun}")
     inputs = Inputs.of(folder, manifest, root, allow_outside=allow_outside)
-    found, pictures, gone = _vectors(folder), [], []
+    found, pictures, gone = _vectors(model, folder), [], []
     for reference in list(found)[: MAX_PICTURES + 1]:
         try:
             path = inputs.find(reference)
@@ -89,19 +132,19 @@ def vectors_gallery(
             gone.append(Refused(reference, error.code, str(error)))
             continue
         if isinstance(path, bytes):
-            raise ZooError(f"the pictures of {folder} lie inside {reference}; the page shows files: use `zoo search`")
-        if path is not None and path.is_file():
-            pictures.append(Picture(path, reference))
-        else:
+            raise ZooError(f"the {noun} of {folder} lie inside {reference}; the page shows files: use `zoo search`")
+        if path is None or not path.is_file():
             gone.append(Refused(reference, "missing-file", "The file is not there any more."))
+        elif kinds and (kind := _kind(path)) not in kinds:
+            gone.append(Refused(reference, "not-shown", f"The page shows no {kind or 'text'}."))
+        else:
+            pictures.append(Picture(path, reference))
     if len(pictures) > MAX_PICTURES:
-        raise ZooError(f"{folder} holds more than {MAX_PICTURES:,} pictures, too many for one page: use `zoo search`")
+        raise ZooError(f"{folder} holds more than {MAX_PICTURES:,} {noun}, too many for one page: use `zoo search`")
     if not pictures:
-        if gone and gone[0].code == OutsideError.code:
-            raise ZooError(f"none of the {len(found):,} pictures of {folder} is shown. {gone[0].reason}")
-        raise ZooError(
-            f"none of the {len(found):,} pictures of {folder} is where it was embedded; is the disk mounted?"
-        )
+        if gone and gone[0].code != "missing-file":
+            raise ZooError(f"none of the {len(found):,} {noun} of {folder} is shown. {gone[0].reason}")
+        raise ZooError(f"none of the {len(found):,} {noun} of {folder} is where it was embedded; is the disk mounted?")
     return replace(_gallery(model, pictures, found), refused=tuple(gone), embedded=0)
 
 
@@ -173,21 +216,32 @@ def _gallery(model: "Embedder", pictures: list[Picture], found: "dict[str, Tenso
     return Gallery(model.spec.name, tuple(pictures), vectors)
 
 
-def _vectors(folder: Path) -> "dict[str, Tensor]":
-    """Vectors `(dim,)` as float32 by reference, in the order of the inputs."""
+def _vectors(model: "Embedder", folder: Path) -> "dict[str, Tensor]":
+    """Vectors `(dim,)` as float32 by reference, in the order of the inputs; of several of one file, which are of its parts, the mean."""
     import torch
 
     from zoo.index import iter_tables
     from zoo.index.base import as_float
     from zoo.shards.folder import read_vectors
 
-    found: dict[str, Tensor] = {}
+    found: dict[str, list[Tensor]] = {}
     for table in iter_tables(folder, ["reference", "vector"]):
         stored = read_vectors(table)
         kind = {"int8": "int8", "uint8": "binary"}.get(str(stored.dtype), "float32")
         rows = torch.from_numpy(as_float(stored, kind).copy())
-        found |= dict(zip(table.column("reference").to_pylist(), rows, strict=True))
-    return found
+        for reference, row in zip(table.column("reference").to_pylist(), rows, strict=True):
+            found.setdefault(reference, []).append(row)
+    return {
+        reference: rows[0] if len(rows) == 1 else finished(torch.stack(rows).mean(0), model.spec.similarity)
+        for reference, rows in found.items()
+    }
+
+
+def _kind(path: Path) -> str:
+    try:
+        return kind_of(path)
+    except InputError:
+        return ""
 
 
 def _bad(folder: Path) -> "Iterator[Bad]":
