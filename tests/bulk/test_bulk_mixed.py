@@ -148,6 +148,24 @@ def test_moments_pages_and_whole_images_lie_in_one_folder(model, stuff, tmp_path
     assert whole.kinds == {"document": 2, "image": 2}
 
 
+def test_how_long_a_file_is_is_found_out_once(model, tmp_path, monkeypatch):
+    """To know it is to decode the file, and a job walks its source three times and more."""
+    from zoo.bulk import parts
+
+    measured: list[Path] = []
+    for name in ("audio_length", "page_count"):
+        length = getattr(parts, name)
+        monkeypatch.setattr(parts, name, lambda source, length=length: (measured.append(source), length(source))[1])
+    folder = tmp_path / "stuff"
+    folder.mkdir()
+    (folder / "bell.wav").write_bytes(sndfile(tones(2.0, RATE), RATE))
+    (folder / "paper.pdf").write_bytes(pdf([Sheet("one")]))
+    for expected in (3, 0):
+        assert embed_dataset(model, folder, tmp_path / "out", per="second", progress=False).new == expected
+        assert sorted(path.name for path in measured) == ["bell.wav", "paper.pdf"]
+        measured.clear()
+
+
 def test_kinds_are_chosen_and_others_are_counted(model, stuff, tmp_path):
     report = embed_dataset(model, stuff, tmp_path / "out", kind=["audio", "text"], progress=False)
     assert report.kinds == {"audio": 3, "text": 2}

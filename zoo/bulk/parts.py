@@ -55,6 +55,8 @@ class PartSource:
         self.columns = names[len(source.schema) :]
         read = {kind: WAYS[kind, ways[kind]] for kind in self.media}  # type: ignore[index]
         self.kind = "+".join(dict.fromkeys(read.get(kind, kind) for kind in kinds))
+        # Of each whole by its stamp: its pages, or its seconds, which to know is to decode it; a job walks the source several times.
+        self._lengths: dict[bytes, float] = {}
         self._counts: dict[bytes, int] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -85,7 +87,7 @@ class PartSource:
                 record = self.whole.marked(record, kind)  # type: ignore[attr-defined]
             number = 0
             try:
-                for part in self._parts(kind, source):
+                for part in self._parts(record, kind, source):
                     number = part.number
                     own = stamp(record.stamp, *(repr(value) for value in part.place))
                     value = part.value
@@ -141,15 +143,22 @@ class PartSource:
                     return None
         return next((one for one in found if one[0] in self.ways), None)
 
-    def _parts(self, kind: str, source: Any) -> Iterator[_Part]:
+    def _length(self, record: Record, kind: str, source: Any) -> float:
+        """Pages of a document, seconds of a video or of audio; what has no length raises each time."""
+        if record.stamp not in self._lengths:
+            measured = page_count(source) if self.ways[kind] == "page" else _seconds(kind, source)
+            self._lengths[record.stamp] = measured
+        return self._lengths[record.stamp]
+
+    def _parts(self, record: Record, kind: str, source: Any) -> Iterator[_Part]:
         if self.ways[kind] == "page":
-            for number in range(1, page_count(source) + 1):
+            for number in range(1, int(self._length(record, kind, source)) + 1):
                 yield _Part(DocumentPage(source, number), number, (number,))
         elif self.ways[kind] == "frame":
             for number, frame in enumerate(iter_frames(source, fps=self.spacing.fps), 1):
                 yield _Part(frame.pixels, number, (frame.seconds, frame.end))
         else:
-            for number, (start, end) in enumerate(self.spacing.segments(_length(kind, source)), 1):
+            for number, (start, end) in enumerate(self.spacing.segments(self._length(record, kind, source)), 1):
                 yield _Part(Excerpt(source, start, end - start), number, (start, end))
 
     def _count(self, record: Record) -> int:
@@ -158,21 +167,21 @@ class PartSource:
             return 1
         if record.stamp not in self._counts:
             try:
-                self._counts[record.stamp] = self._number(*medium)
+                self._counts[record.stamp] = self._number(record, *medium)
             except InputError:
                 self._counts[record.stamp] = 1
         return self._counts[record.stamp]
 
-    def _number(self, kind: str, source: Any) -> int:
+    def _number(self, record: Record, kind: str, source: Any) -> int:
         if self.ways[kind] == "page":
-            return page_count(source)
+            return int(self._length(record, kind, source))
         if self.ways[kind] == "second":
-            return len(self.spacing.segments(_length(kind, source)))
+            return len(self.spacing.segments(self._length(record, kind, source)))
         length = video_length(source)
         return len(frame_indices(length.total, length.total, self.spacing.fps, length.fps))
 
 
-def _length(kind: str, source: Path | bytes) -> float:
+def _seconds(kind: str, source: Path | bytes) -> float:
     return audio_length(source) if kind == "audio" else video_length(source).seconds
 
 
