@@ -54,9 +54,9 @@ class Scales:
         if (dim is not None and dim != model.spec.dim) or precision == "binary":
             cut = "binary" if precision == "binary" else f"cut to {dim} of {model.spec.dim} dimensions"
             return cls(asked, model=name, why=f"the vectors are {cut}, and scales are of whole ones")
-        if read_as is None:
-            read_as = {} if "document" in model.spec.modalities else {"document": "image"}
-        prefix = Calibration.key("image" if (asked, read_as.get("document")) == ("document", "image") else asked, "")
+        pages = {} if "document" in model.spec.modalities else {"document": "image"}
+        read_as = pages if read_as is None else read_as
+        prefix = Calibration.key(pages.get(asked, asked), "")
         calibration = model.calibration if calibration is None else calibration
         known = {pair.removeprefix(prefix): one for pair, one in calibration.items() if pair.startswith(prefix)}
         for kind, read in read_as.items():

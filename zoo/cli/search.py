@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli._finding import Finder
 from zoo.cli._regions import add_region_options, check_regions, to_json, told
 from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
 from zoo.cli._shared import (
@@ -36,7 +37,7 @@ from zoo.errors import ZooError
 if TYPE_CHECKING:
     from zoo.cli._prompt import Search
     from zoo.embedder import Embedder
-    from zoo.index import Match
+    from zoo.index import Compared, Match
     from zoo.inputs.item import Item
     from zoo.inputs.regions import Region
     from zoo.vectors.lookup import Inputs
@@ -94,6 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only those; a page is of a document, a frame of a video (default: all; repeat)",
     )
     parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
+    parser.add_argument(
+        "--plain", action="store_true", help="rank images, audio, texts, … side by side by their scores as they are"
+    )
     add_model_options(parser, default=None)
     add_search_options(parser)
     parser.add_argument("--root", type=existing, metavar="DIR", help="where the images are, for --html and --rerank")
@@ -149,15 +153,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image_weight is not None:
         _weigh(model, arguments.image_weight)
 
+    finder = Finder(model, index, manifest, plain=arguments.plain, quiet=arguments.json and many)
+
     def search(asked: "str | Path | Item", k: int, where: str | None, kinds: "Sequence[str]") -> "list[Match]":
         refuse_silence(asked)
         check_kinds(manifest, kinds, index.count)
         where = narrowed(manifest, kinds, where)
-        query = model.encode_query(asked, dim=manifest["dim"], progress=False)
         if reranker is None:
-            return index.search(query, k, where=where)
+            return finder.search(asked, k, where)
         top = arguments.rerank_top or TOP
-        found = index.search(query, max(k, top), where=where)
+        found = finder.search(asked, max(k, top), where)
         return reranked(reranker, asked, found, top, _inputs(arguments, manifest), arguments.rerank_instruction)[:k]
 
     def check(kinds: "Sequence[str]") -> None:
@@ -260,7 +265,7 @@ def _weigh(model: "Embedder", weight: float) -> None:
     model.fusion = WeightedSum(weight)
 
 
-def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
+def _print(found: "list[Compared]", manifest: dict[str, Any]) -> None:
     if not found:
         return
     from zoo.vectors.opening import place_of, text_column
@@ -276,23 +281,26 @@ def _print(found: "list[Match]", manifest: dict[str, Any]) -> None:
     filled.sort(key=lambda name: (name.lower() not in TELLING, len({str(m.attributes[name]) for m in found}) == 1))
     names = [*places, *(filled[:SHOWN] if on_terminal() else filled)]
     read_again = hasattr(found[0], "rerank")
+    standing = len({match.kind for match in found}) > 1 and all(match.z is not None for match in found)
     rows = []
     for rank, match in enumerate(found, start=1):
         place = match.reference if on_terminal() else place_of(match.reference, manifest)
         shown = place if main is None else str(match.attributes.get(main) or place)
         cells = [told(_pointed_at(match.attributes.get(boxed)))] if boxed else []
         cells += [_cut(match.attributes.get(name), 16) for name in names]
-        scores = [f"{match.score:.3f}", *([_score(match.rerank)] if read_again else [])]
+        scores = [f"{match.score:.3f}", *([f"{match.z:.1f}"] if standing else [])]
+        scores += [_score(match.rerank)] if read_again else []
         rows.append([str(rank), *scores, *cells, _shorter(shown, main is None)])
     headers = (
         "",
         "score",
+        *(["z"] * standing),
         *(["rerank"] * read_again),
         *(["region"] * bool(boxed)),
         *names,
         ("file" if sorts else manifest["source"]["kind"]) if main is None else "text",
     )
-    print_table(headers, rows, numbers=("", "score", "rerank"))
+    print_table(headers, rows, numbers=("", "score", "z", "rerank"))
 
 
 def _pointed_at(cell: Any) -> "Sequence[Region]":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import InputError, MissingFileError
-from zoo.index import Match
+from zoo.index import Compared, Match
 from zoo.inputs.excerpts import Excerpt
 from zoo.inputs.item import Item
 from zoo.inputs.kinds import kind_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reranked(Match):
+class Reranked(Compared):
     """A search result that a reranker has read.
 
     Attributes:

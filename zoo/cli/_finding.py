@@ -1,0 +1,84 @@
+"""What `zoo search` finds in an index, of one kind or of several side by side, and what it says of the scores."""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.embedder import Embedder
+    from zoo.index import Compared, VectorIndex
+    from zoo.scales import Scales
+
+
+class Finder:
+    """Searches one index with one model.
+
+    Args:
+        manifest: of the folder. plain: whether results of several kinds are ranked by their similarities as they are. quiet: whether
+            nothing is said of a search, whose results say it themselves.
+    """
+
+    def __init__(
+        self, model: "Embedder", index: "VectorIndex", manifest: Mapping[str, Any], *, plain: bool, quiet: bool
+    ) -> None:
+        self.model, self.index, self.plain, self.quiet = model, index, plain, quiet
+        self.manifest, self._told = manifest, set[str]()
+        source = manifest["source"]
+        column = (source.get("kinds") or {}).get("column")
+        self.column = column if column in index.facts.columns.names else None
+        parts = source.get("parts")
+        pers = parts.get("per") if isinstance(parts, Mapping) else ()
+        pers = pers if isinstance(pers, list) else [pers]
+        self._read_as = {"video": "image"} if "frame" in pers else {}
+        if "page" in pers or "document" not in model.spec.modalities:
+            self._read_as["document"] = "image"
+
+    def search(self, asked: Any, k: int, where: str | None) -> "list[Compared]":
+        """The k best, with what their scores mean; what nobody could see from them is said on stderr."""
+        from zoo.index import compared, search_kinds
+        from zoo.inputs.item import as_item
+
+        query = self.model.encode_query(asked, dim=self.manifest["dim"], progress=False)
+        scales = self._scales("+".join(sorted(as_item(asked).modalities)))
+        if self.column is not None and not self.plain:
+            found, best = search_kinds(self.index, query, k, scales=scales, column=self.column, where=where)
+            self._say_once(scales.unmeasured(best))
+        else:
+            matches = self.index.search(query, k, where=where)
+            kinds = [self._kind(match.attributes) for match in matches]
+            found = [compared(match, kind, scales) for match, kind in zip(matches, kinds, strict=True)]
+            best = {}
+            for match in found:
+                best.setdefault(match.kind, match.score)
+        self._say_what_fits(scales, best)
+        return found
+
+    def _kind(self, attributes: Mapping[str, Any]) -> str:
+        if self.column is not None:
+            return str(attributes.get(self.column) or "")
+        return self.manifest["source"]["kind"]
+
+    def _scales(self, asked: str) -> "Scales":
+        from zoo.scales import Scales
+
+        made = self.manifest
+        own = made.get("prompt") in (None, "") and made.get("prompt_name") in (None, self.model.role("document"))
+        told = {"dim": made["dim"], "precision": made["precision"], "read_as": self._read_as}
+        if not own:
+            return Scales(asked, model=self.model.spec.name, why="the vectors were made with a prompt of their own")
+        return Scales.of(self.model, asked, **told)
+
+    def _say_what_fits(self, scales: "Scales", best: Mapping[str, float]) -> None:
+        if self.quiet:
+            return
+        for kind, score in scales.nothing_fits(list(best.values()), list(best)).items():
+            among = f" among {kind}" if len(best) > 1 else ""
+            told = (
+                f"the best{among} has {score:.3f}, and 95 % of right answers have over {scales.known[kind].nothing:.3f}"
+            )
+            print(f"nothing clearly fits: {told}", file=sys.stderr)
+
+    def _say_once(self, message: str) -> None:
+        if message and message not in self._told:
+            self._told.add(message)
+            print(message, file=sys.stderr)
