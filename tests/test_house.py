@@ -178,6 +178,7 @@ ROWS: dict[str, set[str]] = {
         "publishing",
         "registry",
         "reranking",
+        "scales",
         "serving",
         "shards",
         "strangers",
