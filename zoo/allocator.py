@@ -12,7 +12,7 @@ _MOST_ON_HEAP = 32 * 2**20  # bytes: glibc takes no more (HEAP_MAX_SIZE / 2), an
 _OTHERS = ("jemalloc", "tcmalloc", "mimalloc", "hoard")
 
 
-def keep_freed(most: int = 2**30) -> bool:
+def keep_freed(most: int = 2**29) -> bool:
     """From here on up to `most` bytes that this process frees stay with it; whether this system took that.
 
     For programs of our own, which embed one batch after the other; a library leaves its host's memory alone. Nothing is done where

@@ -189,7 +189,9 @@ def test_audio_of_any_length_gives_the_processors_frames(models):
             sound, sampling_rate=RATE, padding="max_length", return_attention_mask=True, return_tensors="pt"
         )
         real = whole["attention_mask"][0].bool()
-        assert torch.equal(medium.inputs["input_features"], whole["input_features"][..., real]), samples
+        # To the last place: a product over fewer frames may be added up in another order (MKL, by the processor).
+        expected = whole["input_features"][..., real]
+        torch.testing.assert_close(medium.inputs["input_features"], expected, atol=3e-7, rtol=0)
         assert medium.tokens == ((int(real.sum()) - 1) // 2 + 1 - 2) // 2 + 1
     with pytest.raises(errors.InvalidAudioError, match="fewer than one token"):
         reader.read(wave(320))
