@@ -220,7 +220,9 @@ def _summarise(report) -> None:  # of a BulkReport
     unread = {kind: count for kind, count in report.ignored.items() if kind in PLURALS}
     if unread:
         listed = ", ".join(f"{count:,} {PLURALS[kind]}" for kind, count in unread.items())
-        print(f"not embedded, being of other kinds: {listed} (--kind, and zoo list --modality {next(iter(unread))})")
+        media = [kind for kind in unread if kind not in ("text", "document")]  # texts and pages many models read
+        models = f"; zoo list --modality {media[0]} names models that read {PLURALS[media[0]]}" if media else ""
+        print(f"not embedded, being of other kinds: {listed} (--kind chooses{models})")
     if others := {kind: count for kind, count in report.ignored.items() if kind not in PLURALS}:
         print("ignored: " + ", ".join(f"{count:,} {kind}" for kind, count in others.items()))
     print(f'next: zoo search {report.folder} "what you are looking for"')
