@@ -106,6 +106,8 @@ function show() {
   note.textContent = value.note || '';
   if (now !== keys) list.replaceChildren(...rows.map(card));
   keys = now;
+  // Whether moments are still to come, for those who listen to the page.
+  list.setAttribute('aria-busy', value.late ? value.late !== 'all' : rows.some((row) => row.text !== undefined));
   rows.forEach((row, number) => fill(list.children[number], row));
 }
 watch('value', show);

@@ -43,6 +43,10 @@ _CLIPS = (
     _Clip(("airplane.jpg",), "zooms in"),
     _Clip(("skyscrapers.jpg", "rocket.jpg", "nebula.jpg"), "pans to the right"),
 )
+USED = {name for clip in _CLIPS for name in clip.names} | {
+    sheet.image for sheets in PAPERS.values() for sheet in sheets if sheet.image
+}
+"""File names of the sample images of which clips and PDFs are made."""
 _TOGETHER = {"a dog barks, then it rains, then a rooster crows": ("dog.mp3", "rain.mp3", "rooster.mp3")}
 
 

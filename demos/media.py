@@ -138,7 +138,8 @@ class MediaSearch:
     ) -> Iterator[Found]:
         """What was found, with the moment or page that fits best: told file by file, as they become known.
 
-        Each is marked as `late`: it holds for the rows that are shown, and for no others that were asked for meanwhile.
+        Each is marked as `late`, the last one as "all": it holds for the rows that are shown, and for no others that were asked
+        for meanwhile.
         """
         if asked is None:
             yield {"late": True}
@@ -159,6 +160,7 @@ class MediaSearch:
                     moment["image"] = _address(moment["image"])
                 row["moment"] = moment
                 yield deepcopy(found)
+        yield found | {"late": "all"}
 
     def browse(self, own: Gallery | None = None, kind: str = _ALL) -> Found:
         """What is there, in its order; of many the first."""

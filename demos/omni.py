@@ -14,12 +14,13 @@ from zoo.inputs.kinds import kind_of
 from .asked import IN_WORDS, input_of, kinds_of
 from .found import found_list
 from .gallery import Gallery, Picture, embed_pictures, joined
-from .made import made_media
+from .made import USED, made_media
 from .media import MediaSearch
 from .registry import register_demo
+from .samples import RECORDINGS, SAMPLES, Sample, installed
 from .stored import sample_gallery
 from .visitors import Visitors, private_folder, visitors_way
-from .widgets import answered, api_text, how_many
+from .widgets import answered, api_text, how_many, sources
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -62,6 +63,7 @@ def build(
     workspace: Path | None = None,
     heif: bool = False,
     roots: Sequence[Path] = (),
+    queries: Sequence[str] = (),
     samples: bool = True,
     **_page: Any,
 ) -> gr.Blocks:
@@ -71,14 +73,14 @@ def build(
         gallery: what is there at first: a gallery of any kinds, or images. samples: whether recordings, clips and PDFs that come
             with the zoo join it.
         local: whether only this machine's user sees the page; then it offers folders. workspace: private folder for what is made;
-            by default one that goes with the process. heif, roots: as of `search.build`.
+            by default one that goes with the process. heif, roots: as of `search.build`. queries: what to offer to try.
     """
     folder = Path(workspace or tempfile.mkdtemp(prefix="media-", dir=private_folder())).resolve()
     gr.set_static_paths([folder])
     way = visitors_way(local=local, heif=heif)
     start = _first(model, gallery, folder if samples else None)
     search = MediaSearch(model, start, Visitors(local=local), folder, way, roots=roots if local else ())
-    page = _page_of(search)
+    page = _page_of(search, [*queries] or (_tries(model) if samples else []))
     page.visitors, page.thumbnails = search.visitors, search.thumbnails.folder
     page.routes_of_ours = search.originals.routes()
     return page
@@ -105,7 +107,12 @@ def _in_turn(gallery: Gallery) -> Gallery:
     return replace(gallery.only(turns), refused=gallery.refused)
 
 
-def _page_of(search: MediaSearch) -> gr.Blocks:
+def _tries(model: "Embedder") -> list[str]:
+    """What to try on the samples."""
+    return [text for kind in kinds_of(model) for text in EXAMPLES[kind]] if "text" in model.spec.modalities else []
+
+
+def _page_of(search: MediaSearch, tries: Sequence[str]) -> gr.Blocks:
     model, kinds = search.model, kinds_of(search.model)
     named = [IN_WORDS[kind] for kind in kinds]
     spoken = named[0] if len(named) == 1 else ", ".join(named[:-1]) + f" and {named[-1]}"
@@ -129,9 +136,9 @@ def _page_of(search: MediaSearch) -> gr.Blocks:
             max_plain_text_length=2000,
             elem_id="ask",
         )
-        tries = [[text] for kind in kinds for text in EXAMPLES[kind]] if by_words else []
+        rows = [[text] for text in tries]
         examples = gr.Dataset(
-            components=[gr.Textbox(visible=False)], samples=tries, label="Try", type="values", visible=bool(tries)
+            components=[gr.Textbox(visible=False)], samples=rows, label="Try", type="values", visible=bool(rows)
         )
         with gr.Row(equal_height=False):
             choices = [("all kinds", "all"), *((IN_WORDS[kind], kind) for kind in kinds)]
@@ -140,10 +147,19 @@ def _page_of(search: MediaSearch) -> gr.Blocks:
         found = found_list(search.browse(), elem_id="found")
         _searching(search, (box, examples), (wanted, top_k, own), found, asked)
         _adding(search, own, asked, found, spoken)
+        sources(_shown_samples(search), "images and recordings")
         page.load(search.browse, [own], found, api_visibility="private", show_progress="hidden")
         page.load(None, js=_AT_ONCE, api_visibility="private", show_progress="hidden")
     page.queue(max_size=64, default_concurrency_limit=4)
     return page
+
+
+def _shown_samples(search: MediaSearch) -> list[Sample]:
+    """The samples that are there at first, those of which clips and PDFs are made among them."""
+    there = [] if search.start is None else [picture.path for picture in search.start.pictures]
+    names, made = {path.name for path in there}, any(path.suffix in (".mp4", ".pdf") for path in there)
+    found = [sample for path, sample in installed(SAMPLES) if path in there or (made and path.name in USED)]
+    return found + [sample for path, sample in installed(RECORDINGS) if path.name in names]
 
 
 def _searching(

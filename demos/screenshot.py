@@ -64,7 +64,13 @@ def take(
             browser = driver.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
             tab = browser.new_page(viewport={"width": size[0], "height": size[1]})
             tab.goto(page.local_url)
-            if point is None:
+            tab.locator("#ask, #query").first.wait_for()
+            if point is None and tab.locator("#ask").count():  # the page of models that hear or watch
+                tab.locator("#ask textarea").fill(query)
+                tab.locator("#ask .submit-button").click()
+                expect(tab.locator("#found .head")).to_contain_text(query)
+                tab.locator("#found ol[aria-busy=false]").wait_for(timeout=_PATIENCE)  # moments follow
+            elif point is None:
                 tab.get_by_label("What are you looking for?").fill(query)
                 tab.get_by_role("button", name="Search").click()
                 expect(tab.locator("#text-scores li").first).to_be_visible()

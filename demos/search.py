@@ -13,7 +13,7 @@ from .chooser import Models
 from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
 from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search, Visitor
 from .registry import register_demo
-from .samples import EXAMPLES, SAMPLES, credit_list, installed
+from .samples import EXAMPLES, SAMPLES, installed
 from .visitors import private_folder, visitors_way
 from .widgets import (
     answered,
@@ -25,6 +25,7 @@ from .widgets import (
     score_bars,
     shown,
     slider,
+    sources,
     uploaded_path,
 )
 
@@ -138,7 +139,9 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
                 map_parts = _map_tab(search, own)
             with gr.Tab("Add yours"):
                 indexing = _index_tab(search, own)
-        _sources(search)
+        there = {picture.path for picture in search.start.pictures}
+        shown_first = [sample for path, sample in installed(SAMPLES) if path in there]
+        sources([*shown_first, *(sample for _, sample in installed(EXAMPLES))] if shown_first else [])
         _keep_fresh(
             search,
             page,
@@ -339,15 +342,6 @@ def _index_tab(search: Search, own: gr.State) -> list[Any]:
         )
         done.append(folder.submit(**call, api_visibility="private", **shared))
     return done
-
-
-def _sources(search: Search) -> None:
-    """Whose the shipped images are that the page shows at first, and under which licences."""
-    there = {picture.path for picture in search.start.pictures}
-    shown_first = [sample for path, sample in installed(SAMPLES) if path in there]
-    if shown_first:
-        with gr.Accordion("Where the sample images come from", open=False, elem_id="sources"):
-            gr.Markdown(credit_list([*shown_first, *(sample for _, sample in installed(EXAMPLES))]))
 
 
 def _keep_fresh(

@@ -94,7 +94,7 @@ def launch(
     there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
     shipped = samples and vectors is None
     if (page or model.spec.demo) == "omni" and {"audio", "video"} & model.spec.modalities:
-        options |= {"samples": shipped}
+        options |= {"samples": shipped, "queries": queries}
         if folders or vectors or (shipped and "image" in model.spec.modalities):
             from .asked import kinds_of
 

@@ -56,6 +56,7 @@ SHORT = {
     frozenset({"image"}): "Search pictures by a picture",
     frozenset({"image", "text"}): "Search pictures by words, or by a picture",
 }
+OMNI = "Search images, clips and recordings by meaning"
 POINT = "Point at a thing: its name, and others like it"
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -99,7 +100,7 @@ def write_space(
         "gradio": version("gradio"),
         "python": PYTHON,
         "license": license,
-        "short": POINT if "regions" in spec.modalities else SHORT.get(spec.modalities, "Search by meaning"),
+        "short": _short(spec),
         "repo": repo,
         "name": spec.name,
         "preload": f"{repo} {','.join(needed)} {revision}",
@@ -122,6 +123,12 @@ def write_space(
     for name, text in written.items():
         (folder / name).write_text(text, encoding="utf-8")
     return sorted([*written, *copied])
+
+
+def _short(spec: ModelSpec) -> str:
+    if "regions" in spec.modalities:
+        return POINT
+    return OMNI if {"audio", "video"} & spec.modalities else SHORT.get(spec.modalities, "Search by meaning")
 
 
 def copy_photos(photos: Path, target: Path) -> list[str]:

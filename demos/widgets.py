@@ -8,6 +8,7 @@ import gradio as gr
 
 from .gallery import Picture, Thumbnails
 from .messages import explain
+from .samples import Sample, credit_list
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -278,6 +279,13 @@ def picture_examples(thumbnails: Thumbnails, pictures: Sequence[Picture]) -> gr.
         return None
     samples = [[str(thumbnails.of(picture))] for picture in pictures]
     return gr.Dataset(components=[gr.Image(visible=False)], samples=samples, label="Try", type="values")
+
+
+def sources(samples: Sequence[Sample], what: str = "images") -> None:
+    """Whose the samples are that the page shows, and under which licences; nothing where it shows none."""
+    if samples:
+        with gr.Accordion(f"Where the sample {what} come from", open=False, elem_id="sources"):
+            gr.Markdown(credit_list(samples))
 
 
 def api_text(action: Callable[..., Any]) -> str:

@@ -89,6 +89,7 @@ COLQWEN_OMNI = SequenceFormat(
 OMNI_FACTS: Facts = {
     **LATE,
     "modalities": {"text", "image", "video", "audio"},
+    "demo": "omni",
     "license": "mit",
     "paper": PAPER,
     "format": COLQWEN_OMNI,

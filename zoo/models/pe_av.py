@@ -20,7 +20,7 @@ PE_AV: Facts = {
     "image_size": 336,
     "max_tokens": 512,
     "targets": ("audio+video", "video", "audio"),
-    "demo": "search",
+    "demo": "omni",
 }
 SMALL: Facts = {**PE_AV, "params": 846_990_272}
 BASE: Facts = {**PE_AV, "params": 1_033_700_544}
