@@ -119,7 +119,7 @@ def without_head(model: Embedder, tower: Tower) -> Embedder:
     )
     with torch.no_grad():
         width = tower.pooler(blank).shape[-1]  # of several poolers together more than the encoder's
-    spec = replace(model.spec, similarity="dot", dim=width, dims=())
+    spec = replace(model.spec, similarity="dot", dim=width, dims=(), pages="image")
     return Embedder(spec, [Tower(tower.encoder, tower.pooler, Identity())], region_rule=model.region_rule)
 
 

@@ -47,14 +47,14 @@ class Scales:
             asked: the query's modalities ("text", or `item.modalities`). dim, precision: of the vectors that are compared; a
                 calibration is of whole ones, and scores of shorter or binary vectors lie elsewhere.
             read_as: kinds whose vectors are of another kind, {"document": "image"} where pages are embedded as images; by default
-                documents, where the model reads them so. calibration: by pair; by default the model's own.
+                documents, as the model reads their pages (`ModelSpec.pages`). calibration: by pair; by default the model's own.
         """
         asked = asked if isinstance(asked, str) else "+".join(sorted(asked))
         name = model.spec.name
         if (dim is not None and dim != model.spec.dim) or precision == "binary":
             cut = "binary" if precision == "binary" else f"cut to {dim} of {model.spec.dim} dimensions"
             return cls(asked, model=name, why=f"the vectors are {cut}, and scales are of whole ones")
-        pages = {} if "document" in model.spec.modalities else {"document": "image"}
+        pages = {} if "document" in model.spec.modalities else {"document": model.spec.pages}
         read_as = pages if read_as is None else read_as
         prefix = Calibration.key(pages.get(asked, asked), "")
         calibration = model.calibration if calibration is None else calibration

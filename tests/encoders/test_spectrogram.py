@@ -9,8 +9,8 @@ import torch
 
 import zoo
 from zoo.embedder import Embedder, Tower
-from zoo.encoders.spectrogram import Spectrogram, SpectrogramAudio
-from zoo.errors import UnrecognisedCheckpointError
+from zoo.encoders.spectrogram import Spectrogram, SpectrogramAudio, masked
+from zoo.errors import InvalidAudioError, UnrecognisedCheckpointError
 from zoo.heads import Linear
 from zoo.pooling import Mean
 
@@ -71,7 +71,7 @@ def test_its_stages_are_those_of_timm():
 
 
 def test_no_vector_depends_on_what_is_beside_it(model):
-    sounds = [sound(0.05), sound(0.5, 1), sound(4.9, 2), sound(12.0, 3)]
+    sounds = [sound(0.1), sound(0.5, 1), sound(4.9, 2), sound(12.0, 3)]
     together, again = model.encode(sounds), model.encode(sounds)
     assert together.equal(again)
     for one, vector in zip(sounds, together, strict=True):
@@ -85,6 +85,26 @@ def test_loudness_is_no_part_of_it_and_order_is(model):
     rising = np.sin(2 * np.pi * np.cumsum(np.linspace(200, 3000, 32_000)) / 16_000).astype(np.float32)
     there, back = (model.encode(zoo.Waveform(np.ascontiguousarray(way), 16_000)) for way in (rising, rising[::-1]))
     assert not torch.allclose(there, back, atol=1e-3)
+
+
+def test_less_than_one_transform_is_refused_by_name(model):
+    with pytest.raises(InvalidAudioError, match=r"has 10\.0 ms, and the model reads 64 ms or more"):
+        model.encode(sound(0.01))
+
+
+def test_training_sees_it_moved_and_with_parts_hidden_and_nothing_else_does(model):
+    image = model.towers[0].encoder.spectrogram.image(torch.from_numpy(np.asarray(sound(1.0).samples)))
+    images = image[None].repeat(40, 1, 1, 1)
+    torch.manual_seed(0)
+    views = masked(images)
+    torch.manual_seed(0)
+    assert views.equal(masked(images))
+    assert views.shape == images.shape
+    assert views.abs().max() <= 1
+    assert len({view.numpy().tobytes() for view in views}) == 40
+    hidden = (views == 0).double().mean()
+    assert 0.1 < hidden < 0.6
+    assert model.encode(sound(1.0)).equal(model.encode(sound(1.0)))
 
 
 def test_silence_is_a_vector(model):

@@ -102,7 +102,7 @@ class SpectrogramAudio(AudioEncoder):
         import timm
 
         read_as = Spectrogram.of(spectrogram or {})
-        super().__init__(read_as.rate, window, hop)
+        super().__init__(read_as.rate, window, hop, shortest=2 * read_as.size)  # one whole transform
         check_timm(arch, {})
         self.arch, self.spectrogram = arch, read_as
         self.grids = {str(stage): list(grid) for stage, grid in grids.items()}
