@@ -17,7 +17,7 @@ from zoo.errors import (
     UnsupportedInputError,
 )
 from zoo.inputs import audio
-from zoo.inputs.audio import container_of, iter_audio, load_audio, windows
+from zoo.inputs.audio import container_of, iter_audio, load_audio, seconds_of, windows
 from zoo.inputs.item import as_item
 from zoo.inputs.keys import item_key
 from zoo.inputs.waveform import Waveform
@@ -330,3 +330,16 @@ def test_long_audio_lies_in_a_file_and_is_the_same(monkeypatch):
     assert not isinstance(short, np.memmap)
     assert (mapped.seconds, mapped.source_rate) == (3.0, 44_100)
     assert np.array_equal(mapped.samples, short)
+
+
+def test_how_long_audio_is_is_what_its_windows_end_at(tmp_path):
+    path = tmp_path / "a.flac"
+    path.write_bytes(sndfile(tones(3.21, 44_100), 44_100, "FLAC"))
+    (tmp_path / "b.mp3").write_bytes(sndfile(tones(2.5, 22_050), 22_050, "MP3"))
+    for source in (path, tmp_path / "b.mp3", zoo.Waveform(tones(0.7, 16_000), 16_000)):
+        *_, last = iter_audio(source, rate=8000, seconds=1.0)
+        assert seconds_of(source) == pytest.approx(last.start + last.seconds, abs=1e-3)
+    assert seconds_of(path) == pytest.approx(3.21, abs=1e-3)
+    assert seconds_of(zoo.Excerpt(path, 1.0, 1.5)) == pytest.approx(1.5, abs=1e-3)
+    with pytest.raises(InvalidAudioError, match="no samples"):
+        seconds_of(sndfile(np.zeros(0, np.float32), 8000))

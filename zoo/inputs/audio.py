@@ -40,6 +40,7 @@ _MEMORY = 2 * 2**30  # bytes of address space of a decoder: the libraries, and a
 # Of the processor, for one file: the slowest codecs decode some hundred seconds of audio in one. By the clock thrice as long.
 _SECONDS, _AUDIO_A_SECOND, _PATIENCE = 30.0, 20.0, 3
 _MOST_PROCESSES = 8
+_MEASURED = 8000  # Hz of audio of which no more is asked than how long it is
 _PIECE = 2**18  # samples, as `zoo.inputs.listening.PIECE`
 _BLOCK = 2**20  # samples of a waveform that are converted at a time
 
@@ -109,6 +110,25 @@ def longer_than(source: Any, seconds: float) -> bool:
     except InvalidAudioError:  # no samples there; what else is wrong is said by whoever reads it all
         return False
     return True
+
+
+def seconds_of(source: Any, name: str = "") -> float:
+    """How many seconds audio has, up to 100 hours; all of it is decoded, since heads of files are not to be believed, and none is kept.
+
+    Raises:
+        As `load_audio`.
+    """
+    start = seconds = 0.0
+    if isinstance(source, Excerpt):
+        name = name or str(source)
+        source, start, seconds = source.within(0.0, 0.0)
+    segment = _segment(_MEASURED, start, seconds, MAX_STREAMED_SECONDS * _MEASURED)
+    given, name = _source(source, name)
+    pieces = _pieces(given, segment, name, _decoders())
+    next(pieces)  # the rate
+    if not (count := sum(len(piece) for piece in pieces)):
+        raise InvalidAudioError(f"{name} holds no samples", what=name)
+    return count / _MEASURED
 
 
 def map_audio(source: Any, *, rate: int, name: str = "") -> Sound:

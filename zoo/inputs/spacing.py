@@ -82,10 +82,7 @@ def video_length(source: Any, name: str = "") -> Length:
 
 
 def audio_length(source: Any, name: str = "") -> float:
-    """How many seconds audio has; all of it is decoded, since heads of files are not to be believed."""
-    from zoo.inputs.audio import iter_audio
+    """How many seconds audio has; see `zoo.inputs.audio.seconds_of`."""
+    from zoo.inputs.audio import seconds_of
 
-    end = 0.0
-    for sound in iter_audio(source, rate=8000, seconds=600.0, name=name):
-        end = sound.start + sound.seconds
-    return end
+    return seconds_of(source, name)
