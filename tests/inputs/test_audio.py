@@ -343,3 +343,12 @@ def test_how_long_audio_is_is_what_its_windows_end_at(tmp_path):
     assert seconds_of(zoo.Excerpt(path, 1.0, 1.5)) == pytest.approx(1.5, abs=1e-3)
     with pytest.raises(InvalidAudioError, match="no samples"):
         seconds_of(sndfile(np.zeros(0, np.float32), 8000))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6, 7, 8, 9, 64])
+def test_the_mean_of_channels_is_numpys_to_the_bit(channels: int) -> None:
+    from zoo.inputs.listening import _mean
+
+    samples = np.random.default_rng(channels).standard_normal((1001, channels)).astype(np.float32)
+    assert np.array_equal(_mean(samples.T), samples.mean(1, dtype=np.float32))
+    assert np.array_equal(_mean(np.ascontiguousarray(samples.T)), samples.T.copy().mean(0, dtype=np.float32))

@@ -35,6 +35,7 @@ with suppress(ImportError, OSError):
     import soxr  # noqa: F401
 
 _BLOCK = 2**16  # samples a channel that are decoded at a time
+_PAIRED = 8  # so many numbers numpy adds up in another order than one after the other
 PIECE = 2**18
 """Samples of a piece of the answer, all but the last."""
 SOUNDFILE = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
@@ -43,6 +44,8 @@ SOUNDFILE = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
 Not MP3: soundfile seeks after every block that it reads, and libsndfile's MP3 has a wrong frame or two after every search.
 """
 _SNDFILE_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "AU", "CAF"})
+_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+"""FFmpeg's formats of samples, as numpy calls them."""
 _LOOSE = frozenset({"mp3", "aac", "ac3", "mpeg", "mpegts"})
 _SEEKS = frozenset(
     {"mov", "matroska"}
@@ -136,11 +139,23 @@ def _checked_channels(channels: int, name: str) -> None:
 
 def _mono(samples: np.ndarray, axis: int, at: int, rate: int, name: str) -> np.ndarray:
     """The mean of the channels, checked."""
-    mixed = samples.mean(axis, dtype=np.float32) if samples.shape[axis] > 1 else samples.take(0, axis)
     try:
-        return check_samples(mixed, name)
+        return check_samples(_mean(np.moveaxis(samples, axis, 0)), name)
     except InvalidAudioError as error:
         raise InvalidAudioError(f"{error} (of those from {at / rate:.1f} s on)", what=name) from None
+
+
+def _mean(channels: np.ndarray) -> np.ndarray:
+    """`mean(0)` of float32 `(channels, n)`, to the bit; of the few channels that audio has some ten times as fast."""
+    if len(channels) >= _PAIRED:
+        return channels.mean(0, dtype=np.float32)
+    if len(channels) == 1:
+        return channels[0]
+    mixed = channels[0] + channels[1]
+    for other in channels[2:]:
+        mixed += other
+    mixed /= np.float32(len(channels))
+    return mixed
 
 
 # ---- libsndfile.
@@ -250,30 +265,53 @@ def _av_blocks(frames: Iterator[Any], at: int, rate: int, segment: Segment, name
 
 
 def _joined(frames: Iterator[Any], rate: int, at: int, name: str) -> Iterator[np.ndarray]:
-    """Frames `(channels, n)` one after the other in blocks of some length: an AAC frame is 20 ms, and each step has its price."""
-    held: list[np.ndarray] = []
-    count = 0
+    """Frames as float32 `(channels, n)` in blocks of some length: an AAC frame is 20 ms, and each step has its price."""
+    block: _Block | None = None
     for frame in frames:
         if frame.sample_rate != rate:
+            where = (at + (block.count if block else 0)) / rate
             raise CorruptAudioError(
-                f"{name} changes its rate from {rate} to {frame.sample_rate} Hz at {(at + count) / rate:.1f} s; convert it to FLAC",
+                f"{name} changes its rate from {rate} to {frame.sample_rate} Hz at {where:.1f} s; convert it to FLAC",
                 what=name,
             )
-        samples = _channels_first(frame, name)
-        if held and (len(samples) != len(held[0]) or count >= _BLOCK):
-            yield np.concatenate(held, 1)
-            at, held, count = at + count, [], 0
-        held.append(samples)
-        count += samples.shape[1]
-    if held:
-        yield np.concatenate(held, 1)
+        if block is None or not block.takes(frame):
+            if block is not None:
+                yield block.channels_first(name)
+                at += block.count
+            _checked_channels(frame.layout.nb_channels, name)
+            block = _Block(frame)
+        block.add(frame)
+    if block is not None:
+        yield block.channels_first(name)
 
 
-def _channels_first(frame: Any, name: str) -> np.ndarray:
-    """float32 `(channels, n)`."""
-    channels = frame.layout.nb_channels
-    _checked_channels(channels, name)
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, channels).T
-    return scaled(samples, name)
+class _Block:
+    """Frames of one kind, one after the other: what each holds is copied once."""
+
+    def __init__(self, frame: Any) -> None:
+        self.format, self.channels, self.count = frame.format.name, frame.layout.nb_channels, 0
+        self.planar = frame.format.is_planar
+        self.type = np.dtype(_TYPES[frame.format.packed.name])
+        room = max(_BLOCK, frame.samples)
+        self.samples = np.empty((self.channels, room) if self.planar else (room, self.channels), self.type)
+
+    def takes(self, frame: Any) -> bool:
+        """Whether a frame is of this kind, and there is room for it."""
+        room = self.samples.shape[1 if self.planar else 0]
+        alike = frame.format.name == self.format and frame.layout.nb_channels == self.channels
+        return alike and self.count + frame.samples <= room
+
+    def add(self, frame: Any) -> None:
+        """A frame that it takes."""
+        start, self.count = self.count, self.count + frame.samples
+        if self.planar:
+            for channel, plane in zip(self.samples, frame.planes, strict=True):
+                channel[start : self.count] = np.frombuffer(plane, self.type, frame.samples)
+        else:
+            packed = np.frombuffer(frame.planes[0], self.type, frame.samples * self.channels)
+            self.samples[start : self.count] = packed.reshape(-1, self.channels)
+
+    def channels_first(self, name: str) -> np.ndarray:
+        """float32 `(channels, n)`."""
+        samples = self.samples[:, : self.count] if self.planar else self.samples[: self.count].T
+        return samples if samples.dtype == np.float32 else scaled(samples, name)
