@@ -56,6 +56,7 @@ ROWS: dict[str, set[str]] = {
         "modalities",
         "prompts",
         "regions",
+        "scales",
         "similarity",
         "spec",
     },

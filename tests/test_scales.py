@@ -56,6 +56,38 @@ def test_kinds_of_which_nothing_answers_are_named_with_their_best():
     assert scales.z(0.2, "video") is None
 
 
+def test_rank_compares_inputs_of_several_kinds_and_leaves_those_of_one_and_vectors_as_they_are():
+    model = zoo.build_model("mini-test")
+    draw = np.random.default_rng(0)
+    documents = [draw.integers(0, 255, (16, 16, 3), np.uint8) for _ in range(4)] + [f"a text {n}" for n in range(4)]
+    plain = {hit.index: hit.score for hit in model.rank("a query", documents)}
+    images, texts = ([plain[n] for n in some] for some in (range(4), range(4, 8)))
+    model.calibration = {
+        "text>image": Calibration(float(np.mean(images)), float(np.std(images)), 0.0),
+        "text>text": Calibration(float(np.mean(texts)), float(np.std(texts)), 0.0),
+    }
+    z = [
+        (plain[n] - np.mean(some)) / np.std(some) for some, of in ((images, range(4)), (texts, range(4, 8))) for n in of
+    ]
+    found = model.rank("a query", documents)
+    assert [hit.index for hit in found] == np.argsort(-np.array(z)).tolist()
+    assert {hit.index: hit.score for hit in found} == pytest.approx(plain)
+    assert [hit.index for hit in found] != sorted(plain, key=lambda n: -plain[n])
+    ours = model.encode_document(documents)
+    assert [hit.index for hit in model.rank("a query", ours)] == sorted(plain, key=lambda n: -plain[n])
+    assert [hit.index for hit in model.rank("a query", documents[:4])] == np.argsort(-np.array(images)).tolist()
+
+
+def test_kinds_whose_vectors_are_of_another_have_its_scale():
+    """Pages of a model that reads whole documents too, and frames of videos, are images."""
+    model = zoo.build_model("mini-test")
+    model.calibration = {"text>image": TEXT_IMAGE, "text>video": TEXT_AUDIO, "text>text": TEXT_AUDIO}
+    known = Scales.of(model, "text", read_as={"document": "image", "video": "image"}).known
+    assert known == {"image": TEXT_IMAGE, "document": TEXT_IMAGE, "video": TEXT_IMAGE, "text": TEXT_AUDIO}
+    del model.calibration["text>image"]
+    assert Scales.of(model, "text", read_as={"video": "image"}).known == {"text": TEXT_AUDIO}
+
+
 def test_those_of_a_model_are_of_whole_vectors_and_of_its_own_pairs():
     model = zoo.build_model("mini-test")
     model.calibration = {"text>image": TEXT_IMAGE, "image>image": TEXT_AUDIO}

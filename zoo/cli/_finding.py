@@ -31,7 +31,7 @@ class Finder:
         pers = pers if isinstance(pers, list) else [pers]
         self._read_as = {"video": "image"} if "frame" in pers else {}
         if "page" in pers or "document" not in model.spec.modalities:
-            self._read_as["document"] = "image"
+            self._read_as["document"] = model.spec.pages
 
     def search(self, asked: Any, k: int, where: str | None) -> "list[Compared]":
         """The k best, with what their scores mean; what nobody could see from them is said on stderr."""

@@ -144,6 +144,7 @@ def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs
     )
     again = getattr(match, "rerank", None)  # of a reranker, where one has read it
     scores = f"{match.score:.3f}" + ("" if again is None else f", rerank {again:.3f}")
+    scores += "" if getattr(match, "fits", None) is not False else ", less than what fits"
     caption = f"<b>{rank}. {scores}</b> {html.escape(match.reference)}<br><small>{rest}</small>"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
 

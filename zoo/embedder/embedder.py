@@ -29,6 +29,7 @@ from zoo.inputs.regions import Region
 from zoo.inputs.spacing import PERS, Per, Spacing
 from zoo.prompts import Role, for_role, name_for, text_of
 from zoo.regions import MaskedCrop, RegionRule, rule_of
+from zoo.scales import Scales
 from zoo.similarity import PRECISIONS, Precision, check_precision, similarity
 from zoo.spec import Calibration, LogitScale, ModelSpec
 
@@ -402,7 +403,8 @@ class Embedder(nn.Module):
         Args:
             query: one input, or its vector `(dim,)`. documents: a list of inputs, or their vectors `(n, dim)`. With
                 late interaction vectors are `(tokens, dim)` and a list of these. Where a text has a vector for each target, that for
-                the other side's items is taken, unless another was chosen (`against`).
+                the other side's items is taken, unless another was chosen (`against`). Inputs of several kinds are ranked by how far
+                each stands above wrong ones, if the model has a calibration for all of them (`zoo.scales`).
         """
         late = self.spec.similarity == "maxsim"
         asked = is_vectors(query, 2 if late else 1)
@@ -413,8 +415,11 @@ class Embedder(nn.Module):
         matrix = documents if embedded else by_document.encode_document(sides[1])
         if len(matrix) == 0:
             return []
-        scores = self.similarity(vector, matrix)[0]
-        best = scores.sort(descending=True, stable=True).indices[:k].tolist()
+        scores = ranked = self.similarity(vector, matrix)[0]
+        if self.calibration and sides[0] and sides[1]:
+            kinds = ["+".join(sorted(as_item(document).modalities)) for document in documents]
+            ranked = torch.tensor(Scales.of(self, as_item(query).modalities).ranked_by(scores.tolist(), kinds))
+        best = ranked.sort(descending=True, stable=True).indices[:k].tolist()
         return [Hit(i, float(scores[i])) for i in best]
 
     def _facing(self, others: Iterable[Any]) -> "Embedder":
