@@ -21,14 +21,20 @@ LONG = (
     "region_model",
 )
 LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed")
+LONG += ("losses", "depths")
+KEPT = (
+    "finetune",
+    "region_training",
+    "region_model",
+    "losses",
+    "depths",
+)  # what stands in their folder is not done again
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"among {', '.join((*QUICK, *LONG))}; default: {', '.join(QUICK)}")
-    parser.add_argument(
-        "--folder", type=Path, help="of finetune, region_training and region_model: where runs are kept"
-    )
+    parser.add_argument("--folder", type=Path, help=f"of {', '.join(KEPT)}: where runs are kept")
     parser.add_argument("--model", help="of mixed: whose time and memory are measured (default: omni-test)")
     arguments = parser.parse_args()
     names = arguments.names or QUICK
@@ -37,7 +43,7 @@ def main() -> int:
             parser.error(f"no benchmark {name!r}; there are {', '.join((*QUICK, *LONG))}")
     sys.argv = sys.argv[:1]
     for name in names:
-        options = {"folder": arguments.folder} if name in ("finetune", "region_training", "region_model") else {}
+        options = {"folder": arguments.folder} if name in KEPT else {}
         options |= {"name": arguments.model} if name == "mixed" and arguments.model else {}
         importlib.import_module(f"benchmarks.{name}").main(**options)
     return 0

@@ -29,7 +29,9 @@ class Hardness(Weight):
         if objective.multi_positive:
             raise ValueError("hardness weights are of rows with one positive: multi_positive=False")
 
-    def of_candidates(self, logits: Tensor, gold: Tensor, scale: Tensor) -> Tensor:
+    def of_candidates(self, logits: Tensor, gold: Tensor, scale: Tensor) -> Tensor | None:
+        if self.alpha == 0:
+            return None
         similarity = logits.detach() / scale  # of further candidates too
         weights = (self.alpha * similarity).masked_fill(similarity.isinf(), 0.0)
         return weights.scatter(1, gold[:, None], 0.0)

@@ -145,12 +145,13 @@ class InfoNCE(Loss):
     def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
         """Loss `(b,)` of rows with these logits `(b, C)`, -inf where left out, whose positives are columns `gold`."""
         logits = self._weighed(logits, gold)
-        losses = whole = logits.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
+        all_of_it = logits.logsumexp(1)
+        losses = whole = all_of_it - logits.gather(1, gold[:, None])[:, 0]
         for weight in self.weights:
             if (softened := weight.of_labels(logits, gold)) is not None:
                 share, mass = softened
-                wrong = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(mass == 0, 0.0)
-                whole = (1 - share) * whole + share * (mass * wrong).sum(1)
+                wrong = all_of_it * mass.sum(1) - (mass * logits.masked_fill(mass == 0, 0.0)).sum(1)
+                whole = (1 - share) * whole + share * wrong
         return self._of_rows(losses, slice(start, start + len(logits)), whole)
 
     @torch.no_grad()
