@@ -1,6 +1,7 @@
 """PairFeed: pairs → the batch of a step, read in threads ahead of the model; told by the seed and the step alone."""
 
 import math
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from zoo.errors import InputError, TooManyBadItemsError
 from zoo.inputs.identity import Answers
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
+from zoo.inputs.silence import noticing
 from zoo.tables.pairs import Pair, PairTable, datasets_of, place_of
 
 from .errors import PairsError, SamplerError
@@ -32,6 +34,7 @@ _AHEAD = 3  # steps that are read while the model works
 _TOGETHER = 16  # pairs that one thread reads before it is given others
 _DECODED_BYTES = 2**30  # of pictures, films and sounds as the encoders read them, kept for the next epoch
 _TRIES = 8  # pairs that may stand for one that cannot be read
+_SAID = 5  # rows of silence
 _ORDER = 1  # tells the stream of a pair's positives from the others
 
 
@@ -119,6 +122,7 @@ class PairFeed:
         self.pairs, self.model, self.recipe, self.sampler, self.skipped = pairs, model, recipe, sampler, skipped
         self.vectors, self.pooled, self.teacher = vectors or {}, pooled or {}, teacher
         self.rank, self.world = rank, world
+        self._silent: set[str] = set()
         self.parts, self.decoded = parts, ReadCache(_DECODED_BYTES)
         self.prefixes = role_prefixes(model, recipe)
         self.views = Views(recipe)
@@ -209,9 +213,12 @@ class PairFeed:
             try:
                 item, own_seed = items[slot], (*seed, i)
                 view = self.views.draw(item, own_seed)
-                reads.append(
-                    self._known_pooled(item, i > 0, view) or self._read(item, self.prefixes[i > 0], own_seed, view)
-                )
+                with noticing() as silences:
+                    reads.append(
+                        self._known_pooled(item, i > 0, view) or self._read(item, self.prefixes[i > 0], own_seed, view)
+                    )
+                if silences and all(silences):
+                    self._silence(row)
             except InputError as error:
                 if i < 2:
                     raise
@@ -227,6 +234,14 @@ class PairFeed:
             reads + empty * [reads[1]._replace(empty=True)],
             self._scores(pair, chosen),
         )
+
+    def _silence(self, row: int) -> None:
+        """Says of the first rows whose audio is silence that it is: they are trained on all the same."""
+        where = place_of(self.pairs, row)
+        if where not in self._silent and len(self._silent) < _SAID:
+            self._silent.add(where)
+            more = "; of further ones nothing is said" if len(self._silent) == _SAID else ""
+            warnings.warn(f"{where}: its audio is silence, from which there is nothing to learn{more}", stacklevel=2)
 
     def _scores(self, pair: Pair, chosen: Sequence[int]) -> list[float] | None:
         """A teacher's scores `1 + M` of the positive and the chosen hard negatives, -inf where there is none; None for a

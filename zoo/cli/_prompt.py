@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 a line of words     search with them; a blank before one that begins with ":"
-:image FILE         search with an image
+:image, :file FILE  search with an image, a video or audio
 :where SQL          from now on only those, such as :where label = 'cat' AND year >= 2020; alone: all again
 :kind KIND …        from now on only those: image, video, audio, document, text; alone: all again
 :k N                from now on N results
@@ -80,7 +80,7 @@ class Prompt:
             return self._print(text, self.search(text, self.k, self.where, self.kinds), read)
         name, _, rest = text.partition(" ")
         rest = rest.strip()
-        if name == ":image" and rest:
+        if name in (":image", ":file") and rest:
             path = Path(rest).expanduser()
             if not path.is_file():
                 raise ZooError(f"{path} is no file")

@@ -131,6 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.html)
     if arguments.image is not None and not arguments.image.exists():
         raise ZooError(f"{arguments.image} does not exist")
+    if arguments.image is not None:
+        refuse_silence(arguments.image)  # before a model is loaded
     manifest = read_manifest(arguments.folder)
     if arguments.where is not None:
         _check_filter(arguments.folder, arguments.where)
