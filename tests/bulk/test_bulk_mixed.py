@@ -248,7 +248,16 @@ def test_the_commands(model, stuff, tmp_path, capsys, monkeypatch):
     found = capsys.readouterr().out
     assert all(name in found for name in ("clip.avi", "song.jpg"))
     assert not any(name in found for name in ("bell.wav", "photo.png", "paper.pdf"))
-    lines = [f":file {stuff / 'bell.wav'}", ":kind text", "a bell", ":kind film", ":kind image, video", "a bell", ":kind", "a bell"]
+    lines = [
+        f":file {stuff / 'bell.wav'}",
+        ":kind text",
+        "a bell",
+        ":kind film",
+        ":kind image, video",
+        "a bell",
+        ":kind",
+        "a bell",
+    ]
     (tmp_path / "queries").write_text("\n".join(lines))
     with (tmp_path / "queries").open() as typed:
         monkeypatch.setattr("sys.stdin", typed)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 a line of words     search with them; a blank before one that begins with ":"
-:image, :file FILE  search with an image, a video or audio
+:image FILE         search with an image; :file FILE with an image, a video or audio
 :where SQL          from now on only those, such as :where label = 'cat' AND year >= 2020; alone: all again
 :kind KIND …        from now on only those: image, video, audio, document, text; alone: all again
 :k N                from now on N results
