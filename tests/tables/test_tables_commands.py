@@ -50,7 +50,7 @@ def as_trained(source: str | Path, *options: str) -> list[tuple[Any, str]]:
 
 
 def as_measured(source: str | Path, *options: str) -> list[tuple[Any, str]]:
-    sides = read_pairs(arguments_of("eval", "--pairs", str(source), *options))
+    sides = read_pairs(arguments_of("eval", "--pairs", str(source), *options), str(source))
     return [(content(q.image), t.text) for q, t in zip(sides.queries, sides.targets, strict=True)]
 
 
