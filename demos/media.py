@@ -129,6 +129,8 @@ class MediaSearch:
             title += ": nothing clearly fits, these are the nearest"
         elif nothing:
             note += f" No {' and no '.join(IN_WORDS[one] for one in sorted(nothing))} clearly fit."
+        if any(row.get("weak") for row in found):
+            note += " A pale bar is of what lies below where right answers do."
         if kind == _ALL and len(set(kinds)) == 1 and len(kinds_of(self.model)) > 1:
             note += f" All that is here are {IN_WORDS[kinds[0]]}."
         return {"title": title, "rows": found, "note": note}, [gallery.pictures[rows[place]] for place in best]
@@ -276,6 +278,7 @@ class MediaSearch:
                 with decoding(self.heif):
                     row["file"] = _address(self.thumbnails.of(picture, owner))
                 return row | ({"link": self.originals.link(picture)["link"]} if self.visitors.local else {})
+            picture.path.stat()
             row["file"] = (
                 _address(picture.path)
                 if owner is not None or picture.path.is_relative_to(self.served)

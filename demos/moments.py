@@ -34,6 +34,7 @@ _KEPT = 256  # files whose parts are remembered
 _FASTEST = 4.0  # frames a second
 _LEAST = 1.0  # seconds of a segment
 _MOMENT = 1e-3
+_SURELY_SHORT = 4 * 2**20  # bytes: no audio that anybody listens to is so small and lasts for hours
 
 
 class _Parts(NamedTuple):
@@ -130,7 +131,7 @@ class Moments:
                 fps = min(_FASTEST, MOST_FRAMES / seconds)
                 return _of("frame", self.model.encode_track(item, "frame", fps=fps, progress=False, **asked))
         elif item.audio is not None:
-            if longer_than(path, 3600 * MOST_HOURS):
+            if path.stat().st_size > _SURELY_SHORT and longer_than(path, 3600 * MOST_HOURS):
                 return None
             seconds = audio_length(path)
         else:

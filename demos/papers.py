@@ -9,9 +9,10 @@ from typing import NamedTuple
 from .gallery import shrink
 
 WIDTH, HEIGHT = 595, 842  # points: A4
-_LEFT, _SIDE = 60, 800
+_LEFT, _SIDE = 50, 800
 _COLUMN = WIDTH - 2 * _LEFT
-_LETTERS = 82  # of a line, at 11 points
+_HEADLINE, _PRINT = 30, 17  # points: large enough to be read in a small image of the page
+_LETTERS = 58  # of a line
 
 
 class Sheet(NamedTuple):
@@ -95,13 +96,13 @@ def written(sheets: Sequence[Sheet], images: dict[str, Path]) -> bytes:
     objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
     pages = []
     for sheet in sheets:
-        commands, resources = [_text(18, HEIGHT - 80, [sheet.title])], "/Font<</F 3 0 R>>"
-        commands.append(_text(11, HEIGHT - 110, textwrap.wrap(sheet.text, _LETTERS)))
+        commands, resources = [_text(_HEADLINE, HEIGHT - 80, [sheet.title])], "/Font<</F 3 0 R>>"
+        commands.append(_text(_PRINT, HEIGHT - 120, textwrap.wrap(sheet.text, _LETTERS)))
         if path := images.get(sheet.image):
             data, (width, height) = _jpeg(path)
-            scale = min(_COLUMN / width, (HEIGHT - 300) / height)
+            scale = min(_COLUMN / width, (HEIGHT - 340) / height)
             wide, high = width * scale, height * scale
-            commands.append(f"q {wide:.2f} 0 0 {high:.2f} {_LEFT} {HEIGHT - 220 - high:.2f} cm /I Do Q")
+            commands.append(f"q {wide:.2f} 0 0 {high:.2f} {_LEFT} {HEIGHT - 290 - high:.2f} cm /I Do Q")
             about = f"<</Type/XObject/Subtype/Image/Width {width}/Height {height}/ColorSpace/DeviceRGB/BitsPerComponent 8/Filter/DCTDecode"
             objects.append(_stream(data, about))
             resources += f"/XObject<</I {len(objects)} 0 R>>"

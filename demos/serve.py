@@ -191,7 +191,7 @@ def gallery_of(
         ZooError: a folder holds no pictures, or there is nothing to show at all.
     """
     from .gallery import embed_pictures, joined, sample_pictures
-    from .stored import folder_gallery, vectors_gallery
+    from .stored import folder_gallery, sample_gallery, vectors_gallery
 
     shipped = sample_pictures() if samples and (not kinds or "image" in kinds) else []
     if not (folders or shipped or vectors):
@@ -208,7 +208,8 @@ def gallery_of(
             parts.append(folder_gallery(model, folder, progress=progress, **more))
     if shipped:
         with _bar("Embedding the samples") as progress:
-            parts.append(embed_pictures(model, shipped, progress=progress))
+            embed = sample_gallery if kinds else embed_pictures
+            parts.append(embed(model, shipped, progress=progress))
     left_out = [one for part in parts for one in part.refused]
     for one in left_out[:10]:
         print(f"  left out: {one.name}: {one.reason}", file=sys.stderr)

@@ -149,7 +149,11 @@ def vectors_gallery(
 
 
 def sample_gallery(
-    model: "Embedder", pictures: Sequence[Picture], read: Callable[[Path], Any] = lambda path: path
+    model: "Embedder",
+    pictures: Sequence[Picture],
+    read: Callable[[Path], Any] = lambda path: path,
+    *,
+    progress: Progress | None = None,
 ) -> Gallery:
     """What comes with the page; as long as neither it nor the model changes, it is embedded at the first start alone.
 
@@ -169,7 +173,7 @@ def sample_gallery(
         found = load(place.read_bytes())["vectors"]
         if found.shape == (len(pictures), model.spec.dim):
             return Gallery(model.spec.name, tuple(pictures), found)
-    made = embed_pictures(model, pictures, read=read)
+    made = embed_pictures(model, pictures, progress=progress, read=read)
     if not made.refused and not isinstance(made.vectors, list):
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)

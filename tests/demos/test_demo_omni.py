@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import shutil
 import wave
 from collections import Counter
 from dataclasses import replace
@@ -272,6 +273,22 @@ def test_moments_are_bounded_kept_and_follow_the_results(search, long, model, tm
     _, later = search.search({"text": "red"}, "all", 8, own, asked)
     assert len(list(search.explained("all", 8, own, asked))) == 1, "something else was asked meanwhile"
     assert not later.over.is_set()
+
+
+def test_what_is_made_of_an_upload_goes_with_its_visitor(model, long, tmp_path):
+    visitors = Visitors(local=False)
+    page, token = MediaSearch(model, None, visitors, tmp_path), "0123456789abcdef" * 2
+    folder = visitors.folder(token)
+    own, _ = page.add([str(shutil.copy(long[kind], folder)) for kind in ("video", "document")])
+    _, asked = page.search({"text": "blue"}, "all", 8, own)
+    rows = list(page.explained("all", 8, own, asked))[-1]["rows"]
+    for row in rows:
+        assert all(str(folder) in address for address in (row["file"], row["moment"]["image"])), row["label"]
+        assert "link" not in row
+    with visitors.present(visitors.name(token)):
+        pass
+    assert not folder.exists()
+    assert page.browse(own)["rows"][0]["kind"] == "", "what is gone is told, and breaks nothing"
 
 
 def test_good_files_are_added_and_bad_ones_named(search, tmp_path):
