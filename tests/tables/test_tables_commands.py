@@ -414,7 +414,7 @@ def test_bad_rows_are_the_same_rows_in_every_command(kind, tmp_path, capsys):
         str(r.error).split(":")[0].split(", ")[1] for r in open_source(path, column="query").records() if r.error
     ]
     assert trained == embedded == places
-    sides = read_pairs(arguments_of("eval", "--pairs", str(path)))
+    sides = read_pairs(arguments_of("eval", "--pairs", str(path)), str(path))
     assert [reason.split(":")[0].split(", ")[1] for reason in sides.bad] == places
     assert main(["eval", "text-test", "--pairs", str(path), "--max-bad", "50%"]) == 2
     assert "4 of 6 rows cannot be measured; allowed are 50% of the inputs" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from tests.tables.train_tables import as_csv, as_jsonl, as_parquet, as_shard, as
 from zoo.bulk import embed_dataset
 from zoo.bulk.opening import prepare
 from zoo.cli import build_parser, main
-from zoo.cli._pairs import command_of, read_pairs
+from zoo.cli._pairs import command_of, read_all, read_pairs
 from zoo.cli._shared import reading
 from zoo.errors import TableError
 from zoo.tables import open_all, open_held_out, open_pairs, open_sources
@@ -108,10 +108,14 @@ def test_data_sets_have_names_wherever_pairs_are_named(tmp_path, monkeypatch):
     held_out = open_held_out("own=k.csv", told)
     assert (held_out.names, held_out.schemas[0].group) == (["own"], "kind")
     measured = arguments_of("eval", "m", "--pairs", f"own={tmp_path / 'k.csv'}", "--column", "own:group=kind")
-    assert (read_pairs(measured).name, set(read_pairs(measured).groups)) == ("own", {"k"})
-    assert command_of(measured, "m") == "zoo eval m --pairs own=k.csv --column own:group=kind"
+    sides = read_pairs(measured, f"own={tmp_path / 'k.csv'}")
+    assert (sides.name, set(sides.groups)) == ("own", {"k"})
+    assert (
+        command_of(measured, "m", [f"own={tmp_path / 'k.csv'}"])
+        == "zoo eval m --pairs own=k.csv --column own:group=kind"
+    )
     with pytest.raises(TableError, match="no data set is called 'other'; there are own"):
-        read_pairs(arguments_of("eval", "m", "--pairs", "own=k.csv", "--column", "other:group=kind"))
+        read_all(arguments_of("eval", "m", "--pairs", "own=k.csv", "--column", "other:group=kind"), ["own=k.csv"])
 
 
 @pytest.mark.parametrize("option", ["--max-bad", "--column", "--root", "--as-text", "--encoding", "--separator"])
