@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.inputs.av1 import Leaves
+
 if TYPE_CHECKING:
     from av.packet import Packet
 
@@ -85,6 +87,8 @@ class Packets:
         self._bytes, self._latest, self._packed = 0, NO_TIME, False
         self._layers: set[int] = set()  # of time, in H.265
         self._closed = bytearray()  # of H.264: before which all frames are shown before it, and after which after it
+        self.leaves = bytearray()  # of AV1: which hold frames alone that no other one is made of
+        self._leaf = Leaves(extradata) if codec == "av1" else None
         # H.264 and H.265 in MP4 and Matroska: before each unit its length; elsewhere a mark.
         at = {"h264": 4, "hevc": 21}.get(codec, 0)
         self._lengths = (extradata[at] & 3) + 1 if at and len(extradata) > at and extradata[0] == 1 else 0
@@ -105,6 +109,8 @@ class Packets:
                 next(_images(bytes(memoryview(packet)[:4096]), self._lengths, "h264"), None) for packet in packets
             )
             self._closed.extend(image is not None and image[0] & 31 == _INSTANT for image in images)
+        if self._leaf is not None:
+            self.leaves.extend(self._leaf(memoryview(packet)) for packet in packets)
         # VP8 has frames that only others are made of: its fifth bit says whether it is shown.
         shown = [not packet.is_discard and not (self._hides and not memoryview(packet)[0] & 0x10) for packet in packets]
         pts = [NO_TIME if (time := packet.pts) is None else time for packet in packets]

@@ -301,11 +301,12 @@ class VideoFile:
         context.flush_buffers()
         context.skip_frame = "DEFAULT"
         skips = wanted is not None and self.packets.disposable
+        leaves = self.packets.leaves if wanted is not None else b""
         given = False
         for number, packet in self._from(first):
             if number >= end:
                 break
-            if left_out and number in left_out:
+            if (left_out and number in left_out) or (leaves and leaves[number] and number not in wanted):
                 continue
             if skips:
                 context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
