@@ -28,6 +28,8 @@ audio { height: 40px; }
 .why { grid-column: 1 / -1; margin-top: .5rem; display: grid; gap: .35rem; font-size: .85rem; color: var(--body-text-color-subdued); }
 .why button { justify-self: start; padding: .3rem .7rem; border: 1px solid var(--border-color-primary); cursor: pointer; min-height: 2rem;
   border-radius: var(--radius-md); background: var(--background-fill-secondary); color: var(--body-text-color); font-size: .85rem; }
+.like { grid-column: 1 / -1; justify-self: start; margin-top: .5rem; padding: 0; border: 0; background: none; cursor: pointer; min-height: 1.6rem;
+  font-size: .82rem; font-weight: 400; box-shadow: none; text-decoration: underline; color: var(--body-text-color-subdued); }
 .parts { display: flex; align-items: flex-end; gap: 1px; height: 26px; }
 .parts span { flex: 1 1 0; min-width: 1px; min-height: 2px; border-radius: 2px 2px 0 0; background: var(--border-color-primary); }
 .parts span.best { background: var(--color-accent); }
@@ -54,8 +56,12 @@ function linked(row, href, src) {
 }
 function card(row) {
   const media = make('div', {className: 'media'}, ...(PLAYERS[row.kind] ? [PLAYERS[row.kind](row)] : []));
+  const like = make('button', {type: 'button', className: 'like', textContent: 'More like this', onclick: (event) => {
+    trigger('select', {index: [...list.children].indexOf(event.target.closest('li'))});
+  }});
   return make('li', {}, media, make('span', {className: 'name'}), make('span', {className: 'number'}),
-    make('span', {className: 'track', hidden: true}, make('span', {})), make('div', {className: 'why', hidden: true}));
+    make('span', {className: 'track', hidden: true}, make('span', {})), make('div', {className: 'why', hidden: true}),
+    ...(row.kind ? [like] : []));
 }
 function fill(one, row) {
   one.querySelector('.name').textContent = row.label;
@@ -116,7 +122,7 @@ show();
 
 
 def found_list(value: dict[str, Any], **options: Any) -> gr.HTML:
-    """The component."""
+    """The component; its `select` event tells the place, as `index`, of the file of which more are wanted."""
     found = gr.HTML(value=value, html_template=_HTML, css_template=_CSS, js_on_load=_JS, padding=True, **options)
     # On the instance, because Gradio writes a .pyi file beside every subclass of a component.
     found.api_info = _api_info  # type: ignore[method-assign]

@@ -87,6 +87,26 @@ class MediaSearch:
         asked = ask(self.model, (query or {}).get("text") or "", files[0] if files else None, self.heif)
         return self._answer(asked, kind, top_k, own)[0], asked
 
+    def like(
+        self, number: int, kind: str = _ALL, top_k: int = 8, own: Gallery | None = None, before: Asked | None = None
+    ) -> tuple[Found, Asked]:
+        """What is most like one of the files that are shown, of every kind.
+
+        Args:
+            number: its place among them, counted from 0. before: what they answer; None where nothing was asked.
+        """
+        gallery = self._gallery(own)
+        shown = [] if gallery is None else self._rows_of(gallery, kind)[:BROWSE]
+        if before is not None:
+            before.over.set()
+            _, shown = self._answer(before, kind, top_k, own)
+        if not (isinstance(number, int) and 0 <= number < len(shown)):
+            raise user_error("That file is not shown any more. Search again.")
+        row = shown[number]
+        read = read_as(self.model, self._kinds_of(gallery)[row])
+        asked = Asked(gallery.vectors[row], frozenset({read}), f"“{gallery.pictures[row].caption}”", 0.0)
+        return self._answer(asked, _ALL, top_k, own)[0], asked
+
     def again(
         self, kind: str = _ALL, top_k: int = 8, own: Gallery | None = None, before: Asked | None = None
     ) -> tuple[Found, Asked | None]:
@@ -97,13 +117,13 @@ class MediaSearch:
         asked = replace(before, over=Event())
         return self._answer(asked, kind, top_k, own)[0], asked
 
-    def _answer(self, asked: Asked, kind: str, top_k: int, own: Gallery | None) -> tuple[Found, list[Picture]]:
-        """What was found, and the files of its rows."""
+    def _answer(self, asked: Asked, kind: str, top_k: int, own: Gallery | None) -> tuple[Found, list[int]]:
+        """What was found, and which files of the gallery its rows are of."""
         gallery = self._gallery(own)
         if gallery is None:
             raise user_error("There is nothing to search yet. Add files first.")
         started, kinds = time.perf_counter(), self._kinds_of(gallery)
-        rows = [row for row, one in enumerate(kinds) if kind in (_ALL, one)]
+        rows = self._rows_of(gallery, kind)
         if not rows:
             raise user_error(f"There are no {IN_WORDS.get(kind, kind)} among the files. Add some, or choose all kinds.")
         scores = similarities(self.model, asked.vector, gallery.vectors).tolist()
@@ -133,7 +153,7 @@ class MediaSearch:
             note += " A pale bar is of what lies below where right answers do."
         if kind == _ALL and len(set(kinds)) == 1 and len(kinds_of(self.model)) > 1:
             note += f" All that is here are {IN_WORDS[kinds[0]]}."
-        return {"title": title, "rows": found, "note": note}, [gallery.pictures[rows[place]] for place in best]
+        return {"title": title, "rows": found, "note": note}, [rows[place] for place in best]
 
     def explained(
         self, kind: str = _ALL, top_k: int = 8, own: Gallery | None = None, asked: Asked | None = None
@@ -146,7 +166,8 @@ class MediaSearch:
         if asked is None:
             yield {"late": True}
             return
-        (found, pictures), started = self._answer(asked, kind, top_k, own), time.monotonic()
+        (found, rows), started = self._answer(asked, kind, top_k, own), time.monotonic()
+        pictures = [self._gallery(own).pictures[row] for row in rows]
         found["late"] = True
         yield deepcopy(found)  # Gradio sends what differs from the one before, which it keeps
         for row, picture in zip(found["rows"], pictures, strict=True):
@@ -170,8 +191,7 @@ class MediaSearch:
         if gallery is None:
             kinds = ", ".join(IN_WORDS[kind] for kind in kinds_of(self.model))
             return {"title": "Nothing here yet", "note": f"Add {kinds} of your own below; then search them."}
-        kinds = self._kinds_of(gallery)
-        rows = [row for row, one in enumerate(kinds) if kind in (_ALL, one)]
+        kinds, rows = self._kinds_of(gallery), self._rows_of(gallery, kind)
         told = dict(WELCOME)
         if len(rows) > BROWSE:
             told["note"] = f"These are {BROWSE} of {len(rows):,} that can be found."
@@ -265,6 +285,9 @@ class MediaSearch:
         if gallery not in self._kinds:
             self._kinds[gallery] = [_kind(picture.path) for picture in gallery.pictures]
         return self._kinds[gallery]
+
+    def _rows_of(self, gallery: Gallery, kind: str) -> list[int]:
+        return [row for row, one in enumerate(self._kinds_of(gallery)) if kind in (_ALL, one)]
 
     def _place(self, path: Path) -> Path:
         """Where what is made of a file is kept: with the visitor who brought it, else with what is there at first."""

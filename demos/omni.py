@@ -185,7 +185,13 @@ def _searching(
             None, js=_ASKED, **silent
         )
         event.success(**explain)
-    for event in (wanted.change(**again), top_k.release(**again)):
+
+    def like(kind: str, top_k: int, own: Any, before: Any, event: gr.EventData) -> tuple[Any, ...]:
+        return (*search.like(event.index, kind, top_k, own, before), "all")
+
+    more = found.select(like, [*how, asked], [found, asked, wanted], show_progress_on=found, api_visibility="private")
+    answered(more, found)
+    for event in (wanted.input(**again), top_k.release(**again), more):
         event.success(**explain)
 
 

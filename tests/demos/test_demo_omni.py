@@ -191,6 +191,21 @@ def test_a_file_finds_what_is_like_it_in_every_kind_and_is_told_back(search, fil
     assert search.again("video")[0] == search.browse(kind="video")
 
 
+def test_more_like_one_of_the_results(search):
+    first = search.browse(kind="audio")["rows"].index(
+        next(row for row in search.browse(kind="audio")["rows"] if row["label"] == "blue.wav")
+    )
+    found, asked = search.like(first, "audio")
+    assert found["title"] == "You asked with “blue.wav”"
+    assert set(labels(found)[:3]) == {"blue.png", "blue.mp4", "blue.wav"}
+    again, _ = search.like(labels(found).index("red.mp4"), "all", 8, None, asked)
+    assert set(labels(again)[:3]) == {"red.png", "red.mp4", "red.wav"}
+    assert asked.over.is_set()
+    for number in (-1, 6, "0", 1.5):
+        with pytest.raises(gr.Error, match="not shown any more"):
+            search.like(number)
+
+
 def test_what_is_missing_is_said(search, files, tmp_path):
     for call in (lambda: words(search, "  "), lambda: search.search(None), lambda: search.add([])):
         with pytest.raises(gr.Error, match=r"first"):
@@ -405,6 +420,8 @@ def test_a_visitor_searches_plays_and_adds(model, files, long, tmp_path, browser
         assert player.evaluate("(one) => one.duration") == pytest.approx(4.5, abs=0.05)
         video.scroll_into_view_if_needed()
         holds(page, "omni-found", video)
+        video.get_by_role("button", name="More like this").click()
+        expect(page.locator("#found .head")).to_contain_text("You asked with “scenes.mp4”", **PATIENT)
         # Whose the samples are stands below as long as the page opens with them.
         expect(page.locator("#sources")).to_contain_text("Where the sample images and recordings come from")
 

@@ -117,6 +117,14 @@ def test_a_link_out_of_the_roots_is_no_way_out(model, stuff, tmp_path):
         search.add_folder(str(stuff / "away"))
 
 
+def sent(url: str, files: list) -> str:
+    """What the page answers to a search that no browser sent."""
+    data = {"data": [{"text": "red" if not files else "", "files": files}, "all", 1]}
+    event = httpx.post(f"{url}gradio_api/call/search", json=data).json()["event_id"]
+    with httpx.stream("GET", f"{url}gradio_api/call/search/{event}", timeout=60) as stream:
+        return "".join(stream.iter_text())
+
+
 def test_a_shared_page_opens_no_folder_and_serves_what_it_shows_alone(model, stuff, tmp_path):
     shared = page_of(model, tmp_path, local=False)
     with pytest.raises(gr.Error, match="cannot be indexed on a shared page"):
@@ -137,6 +145,11 @@ def test_a_shared_page_opens_no_folder_and_serves_what_it_shows_alone(model, stu
         ranged = httpx.get(url.rstrip("/") + row["file"], headers={"Range": "bytes=10-19"})
         assert (ranged.status_code, len(ranged.content)) == (206, 10), "a player may begin anywhere"
         assert "link" not in client.predict({"text": "red", "files": []}, "image", 1, api_name="/search")["rows"][0]
+        assert "event: complete" in sent(url, [])
+        for forged in (str(stuff / "blue.wav"), "http://127.0.0.1:9/a.wav"):  # of this machine, and to be fetched
+            answer = sent(url, [{"path": forged, "meta": {"_type": "gradio.FileData"}}])
+            assert "event: error" in answer, forged
+            assert "event: complete" not in answer, forged
         for path in (stuff / "blue.wav", stuff / "notes.txt", tmp_path / "outside" / "secret.png"):
             assert httpx.get(f"{url}gradio_api/file={path}").status_code == 403
 
