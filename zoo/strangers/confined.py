@@ -161,17 +161,19 @@ class _Child:
         ours, theirs = socket.socketpair()
         self.shared = blocks.shared()
         passed = [self.shared.file] if self.shared else []
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "zoo.strangers.confined", function, str(memory), *map(str, passed)],
-                pass_fds=passed,
-                env={**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                stdin=theirs,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        if self.shared:
-            self.shared.given()
+        try:
+            with theirs:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "zoo.strangers.confined", function, str(memory), *map(str, passed)],
+                    pass_fds=passed,
+                    env={**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                    stdin=theirs,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+        finally:
+            if self.shared:
+                self.shared.given()
         self.requests = ours
         assert self.process.stdout is not None
         self.answers = _Answers(self.process.stdout.fileno())
