@@ -70,6 +70,26 @@ class Images:
             source.notes.append(f"embedding every kind of file that the model reads: {listed} (--kind K: those alone)")
         return source
 
+    def one_kind(self, said: "str | Sequence[str] | None", modalities: Collection[str]) -> "str | Sequence[str] | None":
+        """The kind of files that a model embeds which has a vector of a text for each kind that it is compared with.
+
+        Raises:
+            TableError: several are said, or lie there and none is said: one query could not be compared with all.
+        """
+        read = [one for one in _MEDIA if one in modalities]
+        fence = replace(self.options, given=self.path).fence
+        several = said is not None and not isinstance(said, str) and len(set(said)) > 1
+        found = (
+            said if several else [one for one in read if said is None and holds(self.path, one, self.exclude, fence)]
+        )
+        if len(found) > 1:
+            raise TableError(
+                f"{self.path} holds {' and '.join(PLURALS[one] for one in found)}, and this model has another vector of a text for "
+                f"each that it is compared with: to embed one of them into a folder of its own, say "
+                f"{' or '.join(f'--kind {one}' for one in found)}"
+            )
+        return said if said is not None or len(read) < 2 else (found or read)[0]
+
     def _usual(
         self, folder: Path, read: Sequence[Kind], modalities: Collection[str], fence: Fence | None
     ) -> tuple[Kind, ...]:

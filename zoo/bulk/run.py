@@ -198,6 +198,11 @@ def embed_dataset(
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)
+    said = (
+        opened.one_kind(said, embedder.spec.modalities)
+        if embedder.spec.targets and isinstance(opened, Images)
+        else said
+    )
     reads = _reads(embedder, per, of_files=isinstance(opened, Images) and said is None)
     data = opened.choose(asked_for, said or ("image" if finder else None), reads)
     data, by = _divided(data, finder, {"per": per, "seconds": seconds, "hop": hop, "fps": fps})
@@ -280,12 +285,11 @@ def _said(kind: str | Sequence[str] | None, opened: Opened) -> str | Sequence[st
 def _reads(embedder: "Embedder", per: str | Sequence[str] | None, *, of_files: bool) -> frozenset[str]:
     """What of a source the model reads: pages of documents are images, and so are frames.
 
-    Texts among other files are read by default where the model reads several media: beside photos alone a readme is not meant. And
-    not by models that have a vector of a text for each thing that it is compared with.
+    Texts among other files are read by default where the model reads several media: beside photos alone a readme is not meant.
     """
     read = embedder.spec.modalities
     media = read & {"image", "video", "audio"}
-    if of_files and media and (len(media) == 1 or embedder.spec.targets):
+    if of_files and len(media) == 1:
         read -= {"text"}
     frames = per is not None and "frame" in ([per] if isinstance(per, str) else per)
     return read | {"document"} | ({"video"} if frames else set()) if "image" in read else read
