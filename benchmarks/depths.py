@@ -6,6 +6,7 @@ Runs are kept in a folder: `python -m benchmarks depths --folder runs/depths`.
 
 import copy
 import tempfile
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def trained(out: Path, loss: str, epochs: float):
 
 def quality(model, pairs, dim: int) -> float:
     """nDCG@10 of the queries among all distinct positives."""
+    warnings.filterwarnings("ignore", message=".*lose accuracy")  # which is what is measured
     said = list(dict.fromkeys(pair.positive.text for pair in pairs))
     gold = [said.index(pair.positive.text) for pair in pairs]
     documents = model.encode(said, dim=dim, progress=False)

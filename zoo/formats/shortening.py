@@ -1,5 +1,6 @@
 """Shortening: a model's first blocks and first dimensions alone, as 2D Matryoshka and Starbucks models are used."""
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ def shorten(model: "Embedder", layers: int | None = None, dim: int | None = None
     spec = model.spec
     _check(model, layers, dim)
     dim = None if dim == spec.dim else dim
+    if dim is not None and dim not in spec.dims:
+        trained = f"only for {list(spec.dims)}" if spec.dims else "for no cut"
+        warnings.warn(f"{spec.name} was trained {trained}; {dim} dimensions lose accuracy", stacklevel=4)
     heads = [] if dim is None else [_shortened(tower.head, dim) for tower in model.towers]
     before = sum(weight.numel() for weight in model.parameters())
     for tower in model.towers if layers is not None and layers < max(_depths(model)) else ():
