@@ -151,11 +151,12 @@ def corpus_of(sides: Sequence[Sides]) -> "Corpus":
     """The items of several tables."""
     from zoo.evaluation.corpus import Corpus, Told
 
-    return Corpus(
+    rows = (
         Told(*row, table)
         for table, one in enumerate(sides)
         for row in zip(one.queries, one.targets, one.groups, one.names, strict=True)
     )
+    return Corpus(rows, [one.name for one in sides])
 
 
 def command_of(arguments: argparse.Namespace, shown: str, sources: Sequence[str]) -> str:

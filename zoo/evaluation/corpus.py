@@ -60,12 +60,16 @@ class Members:
 class Corpus:
     """The distinct items of rows.
 
+    Args:
+        names: of the tables, for messages.
+
     Attributes:
         kinds: kind ("image", "image+text") → its members.
     """
 
-    def __init__(self, rows: Iterable[Told]) -> None:
+    def __init__(self, rows: Iterable[Told], names: Sequence[str] = ()) -> None:
         self.kinds: dict[str, Members] = {}
+        self._names, self._tables = names, dict[str, set[int]]()  # kind → tables that hold such items
         self._contents = Contents()
         self._places: dict[int, int] = {}
         self._directed: set[str] = set()  # kinds that a table pairs with themselves
@@ -79,6 +83,7 @@ class Corpus:
             answering.holds[second].add(number)
             texts = {same_words(one.text) for one in row[:2] if one.modalities == {"text"} and one.text} - {""}
             for (members, place), item in zip(sides, row[:2], strict=True):
+                self._tables.setdefault(members.kind, set()).add(row.table)
                 own = item.modalities == {"text"}
                 members.says[place] |= {same_words(item.text or "")} if own else texts | {same_words(row.name)} - {""}
             if asking is answering:
@@ -117,9 +122,10 @@ class Corpus:
             try:
                 model.route(members.items[0])
             except UnsupportedModalityError as error:
+                of = [self._names[n] if n < len(self._names) else f"table {n + 1}" for n in self._tables[members.kind]]
                 raise UnsupportedModalityError(
-                    f"{model.spec.name} reads {', '.join(sorted(model.spec.modalities))}, and {len(members):,} items of these "
-                    f"tables are {members.kind}; leave their tables out"
+                    f"{model.spec.name} reads {', '.join(sorted(model.spec.modalities))}, and {len(members):,} items of "
+                    f"{', '.join(sorted(of))} are {members.kind}; leave that out"
                 ) from error
 
 

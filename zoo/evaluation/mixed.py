@@ -6,7 +6,7 @@ against what its right answers are: a model with a modality gap (Liang et al., 2
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +38,13 @@ class Ranked:
     ndcg: np.ndarray
     shares: dict[str, np.ndarray]
     apart: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Ranked]") -> "Ranked":
+        """Those of queries one after the other."""
+        arrays = {name: np.concatenate([getattr(one, name) for one in parts]) for name in ("recall", "ndcg", "apart")}
+        shares = {kind: np.concatenate([one.shares[kind] for one in parts]) for kind in parts[0].shares}
+        return cls(**arrays, shares=shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,21 +110,48 @@ def evaluate_mixed(
 
 def _of_kind(vectors: Vectors, relations: Sequence[Relation], scales: Scales) -> MixedScores | None:
     """Queries of one kind; None where none of them has right answers of several kinds."""
-    scores, right, kinds = _matrices(vectors, relations)
-    there = {kind: torch.tensor([one == kind for one in kinds]) for kind in dict.fromkeys(kinds)}
-    several = torch.stack([right[:, columns].any(1) for columns in there.values()]).sum(0) > 1
-    if not several.any():
+    # Where a table of items of one kind says which of them ask, the other kinds are asked by these too.
+    asking = min((relation.queries for relation in relations), key=len)
+    asking = asking.at(vectors.of(asking, "query", asking.kind)[1])
+    sides, parts, kinds = [], [], []
+    for relation in relations:
+        others, there = vectors.of(relation.documents, "document", asking.kind)
+        sides.append((vectors.of(asking, "query", relation.documents.kind)[0], others))
+        parts.append(Relation(asking, relation.documents.at(there), relation.by))
+        kinds += [relation.documents.kind] * len(there)
+    columns = {kind: torch.tensor([one == kind for one in kinds]) for kind in dict.fromkeys(kinds)}
+    compared = scales.compares(columns)
+    found: dict[str, list[Any]] = {"plain": [], "calibrated": [], "right": []}
+    for rows in row_blocks(len(asking), len(kinds)):
+        scores, right = _block(vectors.model, sides, parts, rows)
+        several = torch.stack([right[:, own].any(1) for own in columns.values()]).sum(0) > 1
+        scores, right = scores[several], right[several]
+        found["plain"].append(ranked(scores, right, kinds))
+        if compared:
+            found["calibrated"].append(ranked(_z(scores, kinds, scales), right, kinds))
+        found["right"].append({kind: (right[:, own].sum(1) / right.sum(1)).numpy() for kind, own in columns.items()})
+    if not sum(len(one.recall) for one in found["plain"]):
         return None
-    scores, right = scores[several], right[several]
-    compared = scales.compares(there)
     return MixedScores(
-        asked=relations[0].queries.kind,
-        documents={kind: int(columns.sum()) for kind, columns in there.items()},
-        right={kind: (right[:, columns].sum(1) / right.sum(1)).double().numpy() for kind, columns in there.items()},
-        plain=ranked(scores, right, kinds),
-        calibrated=ranked(_z(scores, kinds, scales), right, kinds) if compared else None,
-        missing=scales.unmeasured(there),
+        asked=asking.kind,
+        documents={kind: int(own.sum()) for kind, own in columns.items()},
+        right={kind: np.concatenate([one[kind] for one in found["right"]]).astype(np.float64) for kind in columns},
+        plain=Ranked.joined(found["plain"]),
+        calibrated=Ranked.joined(found["calibrated"]) if compared else None,
+        missing=scales.unmeasured(columns),
     )
+
+
+def _block(
+    model: "Embedder", sides: Sequence[tuple[Tensor, Tensor]], parts: Sequence[Relation], rows: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Scores of some queries with all documents `(b, N)`, -inf for the query itself, and which are right."""
+    scores, right = [], []
+    for (queries, documents), relation in zip(sides, parts, strict=True):
+        relevant, itself = relation.block(*rows)
+        scores.append(model.similarity(queries[slice(*rows)], documents).masked_fill(itself, -torch.inf))
+        right.append(relevant)
+    return torch.cat(scores, dim=1), torch.cat(right, dim=1)
 
 
 def ranked(scores: Tensor, right: Tensor, kinds: Sequence[str], k: int = K) -> Ranked:
@@ -126,40 +160,16 @@ def ranked(scores: Tensor, right: Tensor, kinds: Sequence[str], k: int = K) -> R
     Args:
         scores, right: `(queries, documents)`; the query itself has -inf. kinds: of each document.
     """
-    parts: dict[str, list[Tensor]] = {}
     columns = {kind: torch.tensor([one == kind for one in kinds]) for kind in dict.fromkeys(kinds)}
-    for start, stop in row_blocks(*scores.shape):
-        some, relevant = scores[start:stop], right[start:stop]
-        counts, places = relevant.sum(1), relevant_places(some, relevant, k)
-        first = some.topk(min(k, len(kinds)), dim=1).indices
-        apart = torch.zeros(len(some), dtype=torch.float64)
-        for kind, own in columns.items():
-            share = own[first].double().mean(1)
-            parts.setdefault(f"share {kind}", []).append(share)
-            apart += (share - relevant[:, own].sum(1).double() / counts).abs() / 2
-        for name, values in (("recall", recalls(places, counts, k)), ("ndcg", ndcg(places, counts)), ("apart", apart)):
-            parts.setdefault(name, []).append(values.double())
-    joined = {name: torch.cat(values).numpy() for name, values in parts.items()}
-    shares = {kind: joined.pop(f"share {kind}") for kind in columns}
-    return Ranked(**joined, shares=shares)
-
-
-def _matrices(vectors: Vectors, relations: Sequence[Relation]) -> tuple[Tensor, Tensor, list[str]]:
-    """Scores and what is right `(queries, documents)` over all kinds of documents, and the kind of each; the query itself is left out."""
-    # Where a table of items of one kind says which of them ask, the other kinds are asked by these too.
-    asking = min((relation.queries for relation in relations), key=len)
-    asking = asking.at(vectors.of(asking, "query", asking.kind)[1])
-    scores, right, kinds = [], [], []
-    for relation in relations:
-        kind = relation.documents.kind
-        own, _ = vectors.of(asking, "query", kind)
-        others, there = vectors.of(relation.documents, "document", asking.kind)
-        part = Relation(asking, relation.documents.at(there), relation.by)
-        relevant, itself = part.block(0, len(asking))
-        scores.append(vectors.model.similarity(own, others).masked_fill(itself, -torch.inf))
-        right.append(relevant)
-        kinds += [kind] * len(there)
-    return torch.cat(scores, dim=1), torch.cat(right, dim=1), kinds
+    counts, places = right.sum(1), relevant_places(scores, right, k)
+    first = scores.topk(min(k, len(kinds)), dim=1).indices
+    shares, apart = {}, torch.zeros(len(scores), dtype=torch.float64)
+    for kind, own in columns.items():
+        share = own[first].double().mean(1)
+        shares[kind] = share.numpy()
+        apart += (share - right[:, own].sum(1).double() / counts).abs() / 2
+    recall = recalls(places, counts, k).double().numpy()
+    return Ranked(recall, ndcg(places, counts).numpy(), shares, apart.numpy())
 
 
 def _z(scores: Tensor, kinds: Sequence[str], scales: Scales) -> Tensor:

@@ -64,7 +64,7 @@ class VectorIndex(Protocol):
         ...
 
     def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
-        """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer.
+        """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer; of several kinds see `search_kinds`.
 
         Args:
             where: an SQL condition over the attributes: "label = 'cat' AND year >= 2020".
