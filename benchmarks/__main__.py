@@ -21,13 +21,15 @@ LONG = (
     "region_model",
 )
 LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed")
-LONG += ("losses", "depths")
+LONG += ("losses", "depths", "omni_model", "omni_figures")
 KEPT = (
     "finetune",
     "region_training",
     "region_model",
     "losses",
     "depths",
+    "omni_model",
+    "omni_figures",
 )  # what stands in their folder is not done again
 
 
@@ -35,6 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"among {', '.join((*QUICK, *LONG))}; default: {', '.join(QUICK)}")
     parser.add_argument("--folder", type=Path, help=f"of {', '.join(KEPT)}: where runs are kept")
+    parser.add_argument("--test", action="store_true", help="of omni_figures: on test, once, in place of val")
     parser.add_argument("--model", help="of mixed: whose time and memory are measured (default: omni-test)")
     arguments = parser.parse_args()
     names = arguments.names or QUICK
@@ -44,6 +47,7 @@ def main() -> int:
     sys.argv = sys.argv[:1]
     for name in names:
         options = {"folder": arguments.folder} if name in KEPT else {}
+        options |= {"test": arguments.test} if name == "omni_figures" else {}
         options |= {"name": arguments.model} if name == "mixed" and arguments.model else {}
         importlib.import_module(f"benchmarks.{name}").main(**options)
     return 0

@@ -19,7 +19,7 @@ from zoo.errors import (
     UnsafeCheckpointError,
 )
 from zoo.formats import check_weights, read_json
-from zoo.formats.changes import lay_over
+from zoo.formats.changes import extended, lay_over
 from zoo.formats.checks.inside import check_inside
 from zoo.formats.fetching import repository_files
 from zoo.formats.layout import Layout, Opening, layout_named, no_towers, open_with, recognise
@@ -260,7 +260,10 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
 def _open_packaged(spec: ModelSpec, opening: Opening) -> "Embedder":
     """A model of the package: from its folder, or the packaged one that it starts from with that folder's tensors laid over it."""
     if spec.base is not None and is_registered(spec.base) and get_spec(spec.base).packaged:
-        return lay_over(_open_packaged(get_spec(spec.base), opening), _PACKAGED / spec.name)
+        base, folder = _open_packaged(get_spec(spec.base), opening), _PACKAGED / spec.name
+        return lay_over(
+            base if spec.modalities == base.spec.modalities else extended(base, build_model(spec.name), folder), folder
+        )
     return open_folder(_PACKAGED / spec.name, Opening(spec.name, ignore=opening.ignore))
 
 

@@ -47,7 +47,8 @@ class Scales:
             asked: the query's modalities ("text", or `item.modalities`). dim, precision: of the vectors that are compared; a
                 calibration is of whole ones, and scores of shorter or binary vectors lie elsewhere.
             read_as: kinds whose vectors are of another kind, {"document": "image"} where pages are embedded as images; by default
-                documents, as the model reads their pages (`ModelSpec.pages`). calibration: by pair; by default the model's own.
+                documents, as the model reads their pages (`ModelSpec.pages`), if none was measured.
+            calibration: by pair; by default the model's own.
         """
         asked = asked if isinstance(asked, str) else "+".join(sorted(asked))
         name = model.spec.name
@@ -60,6 +61,8 @@ class Scales:
         calibration = model.calibration if calibration is None else calibration
         known = {pair.removeprefix(prefix): one for pair, one in calibration.items() if pair.startswith(prefix)}
         for kind, read in read_as.items():
+            if kind in known and read == pages.get(kind):
+                continue  # read as the model reads it, it was measured itself
             known.pop(kind, None)
             if read in known:
                 known[kind] = known[read]

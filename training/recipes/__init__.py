@@ -8,6 +8,7 @@ from ..adapters import Lora
 from ..errors import RecipeError
 from ..recipe import Recipe
 from .mini import MiniRecipe, mini_test, zoo_mini, zoo_mini_v1
+from .omni import zoo_omni
 from .pairs import (
     composed,
     distilled,
@@ -60,6 +61,7 @@ __all__ = [
     "vlm2vec",
     "zoo_mini",
     "zoo_mini_v1",
+    "zoo_omni",
 ]
 
 RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
@@ -89,6 +91,7 @@ RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
     "instructcir": instructcir_stages,
     "zoo-mini": zoo_mini,
     "zoo-mini-v1": zoo_mini_v1,
+    "zoo-omni": zoo_omni,
     "mini-test": mini_test,
 }
 

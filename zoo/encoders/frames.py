@@ -45,6 +45,10 @@ class FramesVideo(Encoder):
         """Of each frame."""
         return self.image.transform
 
+    @transform.setter
+    def transform(self, transform: PixelTransform) -> None:
+        self.image.transform = transform
+
     def read(self, item: Item) -> Tensor:
         """Frames `(F, 3, height, width)` uint8, at most `frames` of them.
 

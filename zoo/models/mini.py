@@ -112,6 +112,14 @@ def with_ears(spec: ModelSpec, seen: Embedder, arch: str, grids: dict[str, list[
 OMNI: Facts = {"modalities": {"image", "text", "audio", "video"}, "demo": "omni", "pages": "text"}
 
 
+@register_model(base="zoo-mini", **{**MINI, **OMNI, "params": 28_247_920})
+def zoo_omni(spec: ModelSpec) -> Embedder:
+    """zoo-mini, which also hears and watches; the package holds what is not zoo-mini's: the audio tower, and a name for each motion."""
+    grids = {"3": [4, 4], "4": [3, 4]}
+    seen = named_towers(spec, WEIGHTS / "zoo-mini")
+    return with_ears(spec, seen, "tf_efficientnet_lite2", grids, classes=1000, gain=3.5, temperature=2.0)
+
+
 @register_model(
     name="zoo-mini-v1",
     dim=256,
