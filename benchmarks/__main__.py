@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"among {', '.join((*QUICK, *LONG))}; default: {', '.join(QUICK)}")
     parser.add_argument("--folder", type=Path, help=f"of {', '.join(KEPT)}: where runs are kept")
     parser.add_argument("--test", action="store_true", help="of omni_figures: on test, once, in place of val")
-    parser.add_argument("--model", help="of mixed: whose time and memory are measured (default: omni-test)")
+    parser.add_argument("--model", help="of mixed: whose time and memory are measured (default: zoo-omni)")
     arguments = parser.parse_args()
     names = arguments.names or QUICK
     for name in names:

@@ -108,7 +108,7 @@ def open_model(name: str) -> object:
     return zoo.build_model(name).eval() if name.endswith("-test") else zoo.load_model(name)
 
 
-def main(count: int = 2000, name: str = "omni-test", marks: int = 10, per: tuple[str, ...] = ()) -> None:
+def main(count: int = 2000, name: str = "zoo-omni", marks: int = 10, per: tuple[str, ...] = ()) -> None:
     """Prints memory on the way, its peak, what a kind takes alone, and how long a first search takes."""
     import zoo
     from zoo.bulk import embed_dataset
@@ -164,7 +164,7 @@ def _search(index: object, model: object) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--model", default="omni-test")
+    parser.add_argument("--model", default="zoo-omni")
     parser.add_argument("--per", action="append", default=[], help="as of zoo embed")
     arguments = parser.parse_args()
     main(arguments.count, arguments.model, per=tuple(arguments.per))

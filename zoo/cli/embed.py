@@ -48,8 +48,8 @@ from zoo.cli._shared import (
 
 EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/",
-    "zoo embed ~/Stuff --out vectors/ --model embeddinggemma-2   # images, videos, audio, PDFs and texts, in one space",
-    "zoo embed ~/Stuff --kind video --kind audio --per second --seconds 5 --out moments/ --model embeddinggemma-2",
+    "zoo embed ~/Stuff --out vectors/ --model zoo-omni   # images, videos, audio, PDFs and texts, in one space",
+    "zoo embed ~/Stuff --kind video --kind audio --per second --seconds 5 --out moments/ --model zoo-omni",
     "zoo embed ~/Videos --kind video --out vectors/ --model qwen3vl-embedding-2b",
     "zoo embed ~/Papers --out vectors/                     # PDFs: a vector for each page",
     "zoo embed ~/Videos --kind video --per frame --fps 0.5 --out moments/   # a frame each two seconds, as images",
