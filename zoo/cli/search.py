@@ -283,7 +283,7 @@ def _print(found: "list[Compared]", manifest: dict[str, Any]) -> None:
     filled.sort(key=lambda name: (name.lower() not in TELLING, len({str(m.attributes[name]) for m in found}) == 1))
     names = [*places, *(filled[:SHOWN] if on_terminal() else filled)]
     read_again = hasattr(found[0], "rerank")
-    standing = len({match.kind for match in found}) > 1 and all(match.z is not None for match in found)
+    standing = bool(manifest["source"].get("kinds")) and all(match.z is not None for match in found)
     rows = []
     for rank, match in enumerate(found, start=1):
         place = match.reference if on_terminal() else place_of(match.reference, manifest)
