@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from zoo import Embedder
 
 EXAMPLES = {
-    "audio": ("a dog barks", "a ticking clock", "rain"),
+    "audio": ("a dog barks", "a ticking clock", "a rooster crows"),
     "video": ("a cup of coffee", "a cat", "a rocket"),
-    "image": ("a pagoda", "snow-capped peaks"),
-    "document": (),
+    "image": ("a pagoda",),
+    "document": ("how to brew coffee",),
 }
 PROGRESS = gr.Progress()
 # One press fewer each: a recording is attached when it ends, and a file is looked for when it is there, unless new words stand beside it.
