@@ -155,16 +155,21 @@ def _of(wanted: Sequence[str], captions: Sequence[str], rows: Sequence[dict], wh
     return same(wanted, [of[caption] for caption in captions])
 
 
-def by_text(model: Embedder, split: str) -> tuple[Tensor, Tensor]:
-    """Scores `(queries, pages)` of the documents pack's texts with the text layers of its pages, and which are right."""
+def page_vectors(model: Embedder, split: str) -> tuple[Tensor, Tensor]:
+    """Of the documents pack: pages by their text layer `(pages, dim)`, each the mean of its passages; and what is asked `(queries, dim)`."""
     found, asked = read_pages(split)
-    encoder = model.towers[1].encoder
-    parts = [passages(encoder, page.text) or [" page"] for page in found]
+    parts = [passages(model.towers[1].encoder, page.text) or [" page"] for page in found]
     vectors = model.encode([part for own in parts for part in own])
     owner = torch.tensor([page for page, own in enumerate(parts) for _ in own])
     text = torch.zeros(len(found), vectors.shape[1]).index_add(0, owner, vectors)
-    scores = model.encode([query.text for query in asked]) @ torch.nn.functional.normalize(text, dim=1).T
-    return scores, same([query.page for query in asked], [page.id for page in found])
+    return torch.nn.functional.normalize(text, dim=1), model.encode([query.text for query in asked])
+
+
+def by_text(model: Embedder, split: str) -> tuple[Tensor, Tensor]:
+    """Scores `(queries, pages)` of `page_vectors`, and which are right."""
+    found, asked = read_pages(split)
+    pages, queries = page_vectors(model, split)
+    return queries @ pages.T, same([query.page for query in asked], [page.id for page in found])
 
 
 def pages(model: Embedder, split: str) -> list[Way]:

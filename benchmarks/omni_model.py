@@ -12,7 +12,7 @@ from zoo.training import open_pairs
 from zoo.training.recipes.omni import COPIES
 
 import zoo
-from benchmarks.omni_figures import by_text
+from benchmarks.omni_figures import by_text, page_vectors
 from zoo import Item
 from zoo.evaluation.calibration import calibrate_all, calibration_of
 from zoo.evaluation.corpus import Corpus, Told
@@ -43,8 +43,12 @@ def calibrated(model: zoo.Embedder) -> zoo.Embedder:
     found, left_out = calibrate_all(model, Corpus(told()))
     print(f"calibrated: {', '.join(one.pair for one in found)}", *left_out, sep="\n")
     model.calibration = {one.pair: one.calibration for one in found}
-    # A page is the mean of all its passages, farther from what is asked for than the one that says it.
-    model.calibration["text>document"] = calibration_of(*by_text(model, "val"))
+    # The pack has pages, and no PDF that a document's item could be made of. Captions ask for them too, as they do for all other kinds.
+    pages, queries = page_vectors(model, "val")
+    _, own = by_text(model, "val")
+    texts = sorted({row.target.text for row in told() if row.query.text is None})
+    scores = torch.cat([queries, model.encode(texts)]) @ pages.T
+    model.calibration["text>document"] = calibration_of(scores, torch.cat([own, own.new_zeros(len(texts), len(pages))]))
     return model
 
 
