@@ -18,6 +18,7 @@ from zoo.evaluation.calibration import calibrate_all, calibration_of
 from zoo.evaluation.corpus import Corpus, Told
 from zoo.formats.changes import write_changes
 from zoo.publishing import certificate
+from zoo.spec import Calibration
 from zoo.tables.pack_documents import read_pages
 
 PACKED, BASE = "packaged", "zoo-mini"
@@ -43,13 +44,30 @@ def calibrated(model: zoo.Embedder) -> zoo.Embedder:
     found, left_out = calibrate_all(model, Corpus(told()))
     print(f"calibrated: {', '.join(one.pair for one in found)}", *left_out, sep="\n")
     model.calibration = {one.pair: one.calibration for one in found}
-    # The pack has pages, and no PDF that a document's item could be made of. Captions ask for them too, as they do for all other kinds.
+    model.calibration |= of_pages(model)
+    return model
+
+
+def of_pages(model: zoo.Embedder) -> dict[str, Calibration]:
+    """Those of pages by their text: the pack has no PDF of which an item could be made.
+
+    Captions ask for them too, as they do for all other kinds; of images, audio and videos no page is right, and `nothing` stays open.
+    """
     pages, queries = page_vectors(model, "val")
     _, own = by_text(model, "val")
-    texts = sorted({row.target.text for row in told() if row.query.text is None})
-    scores = torch.cat([queries, model.encode(texts)]) @ pages.T
-    model.calibration["text>document"] = calibration_of(scores, torch.cat([own, own.new_zeros(len(texts), len(pages))]))
-    return model
+    items = {kind: [] for kind in ("text", "image", "audio", "video")}
+    for row in told():
+        for item in row[: 2 if row.query.text is None else 0]:
+            items[next(iter(item.modalities))].append(item)
+    captions = model.encode([Item(text=text) for text in dict.fromkeys(item.text for item in items.pop("text"))])
+    scores = torch.cat([queries, captions]) @ pages.T
+    found = {"text>document": calibration_of(scores, torch.cat([own, own.new_zeros(len(captions), len(pages))]))}
+    wrong = {"text": scores[len(queries) :], "document": (pages @ pages.T)[~torch.eye(len(pages), dtype=torch.bool)]}
+    wrong |= {kind: model.encode(list(dict.fromkeys(own))) @ pages.T for kind, own in items.items()}
+    for kind, values in wrong.items():
+        one = Calibration(float(values.mean()), float(values.std()), None)
+        found |= {pair: one for pair in (f"{kind}>document", f"document>{kind}") if pair not in found}
+    return found
 
 
 def main(folder: Path | None = None) -> None:

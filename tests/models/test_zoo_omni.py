@@ -51,7 +51,7 @@ def test_images_and_texts_have_zoo_minis_vectors(model, base):
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     for value in ("a red motorbike", image):
         assert model.encode(value).equal(base.encode(value))
-    kinds = ("audio", "image", "text", "video")
+    kinds = ("audio", "document", "image", "text", "video")
     assert set(model.calibration) >= {f"{a}>{b}" for a in kinds for b in kinds}
 
 
