@@ -80,7 +80,7 @@ def test_a_dry_run_checks_everything_and_writes_nothing(table, tmp_path, capsys,
         (["--loss", "infonse"], "no loss is called 'infonse'"),
         (["--batch-size", "500"], "a batch of 500 is larger than the"),
         (["--freeze", "txt"], "has no parameter 'txt'"),
-        (["--model", "zoo-mni"], "nearest: zoo-mini"),
+        (["--model", "zoo-miny"], "nearest: zoo-mini"),
         (["--column", "image"], "is not written NAME=VALUE"),
         (["--column", "query_image=photo"], "photo"),
         (["--log", "mlflo"], "no tracker is called 'mlflo'"),
@@ -89,7 +89,7 @@ def test_a_dry_run_checks_everything_and_writes_nothing(table, tmp_path, capsys,
 )
 def test_wrong_options_are_named_before_any_work(options, message, table, tmp_path, capsys):
     command = ["train", str(table), "--model", "mini-test", "--from-scratch", "--out", str(tmp_path / "run"), *options]
-    assert main([c for c in command if c != "--from-scratch"] if "zoo-mni" in options else command) == 2
+    assert main([c for c in command if c != "--from-scratch"] if "zoo-miny" in options else command) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoints").exists()
 
