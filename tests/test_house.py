@@ -109,6 +109,7 @@ ROWS: dict[str, set[str]] = {
         "tables",
     },
     "evaluation": {
+        "allocator",
         "arguments",
         "embedder",
         "errors",

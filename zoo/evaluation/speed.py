@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.allocator import keep_freed
 from zoo.errors import ZooError
 from zoo.evaluation.results import Result, today
 from zoo.loading import is_folder
@@ -158,6 +159,7 @@ def main() -> None:
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, _cores()[: options.threads])  # before any library starts its threads
+    keep_freed()  # as the command `zoo` does, whose speed this is
     import torch
 
     from zoo.loading import load_model
