@@ -158,7 +158,7 @@ def _of(wanted: Sequence[str], captions: Sequence[str], rows: Sequence[dict], wh
 def page_vectors(model: Embedder, split: str) -> tuple[Tensor, Tensor]:
     """Of the documents pack: pages by their text layer `(pages, dim)`, each the mean of its passages; and what is asked `(queries, dim)`."""
     found, asked = read_pages(split)
-    parts = [passages(model.towers[1].encoder, page.text) or [" page"] for page in found]
+    parts = [list(passages(model.towers[1].encoder, page.text)) or ["page"] for page in found]
     vectors = model.encode([part for own in parts for part in own])
     owner = torch.tensor([page for page, own in enumerate(parts) for _ in own])
     text = torch.zeros(len(found), vectors.shape[1]).index_add(0, owner, vectors)

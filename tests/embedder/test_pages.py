@@ -6,8 +6,9 @@ from torch.nn import functional as F
 
 from tests.inputs.pdfs import Sheet, pdf
 from zoo import DocumentPage, Item, build_model, load_model
+from zoo.embedder import pages
 from zoo.embedder.pages import passages
-from zoo.errors import NoSuchPageError
+from zoo.errors import DocumentTooLargeError, NoSuchPageError
 
 WORDS = "green apples and pears lie on a wooden table in the kitchen beside a jug of cold milk"
 
@@ -25,7 +26,7 @@ def sheet(text: str) -> Sheet:
 def test_a_page_is_the_mean_of_its_passages(model) -> None:
     document = pdf([sheet("a short page of text and nothing else"), sheet(WORDS)])
     texts = model.towers[1].encoder
-    first, second = (passages(texts, text) for text in ("a short page of text and nothing else", WORDS))
+    first, second = (list(passages(texts, text)) for text in ("a short page of text and nothing else", WORDS))
     assert len(second) > 1
     found = model.encode([DocumentPage(document, 1), DocumentPage(document, 2)])
     for vector, parts in zip(found, (first, second), strict=True):
@@ -39,25 +40,33 @@ def test_a_page_is_the_mean_of_its_passages(model) -> None:
 
 def test_a_page_without_text_is_its_image_also_beside_others(model) -> None:
     document = pdf([sheet(""), sheet(WORDS), sheet("7")])
-    pages = [DocumentPage(document, number) for number in (1, 2, 3)]
-    found = model.encode(pages)
+    asked = [DocumentPage(document, number) for number in (1, 2, 3)]
+    found = model.encode(asked)
     from zoo.inputs.document import page_pixels
 
     for place in (0, 2):  # a number at its foot says nothing
-        torch.testing.assert_close(found[place], model.encode(page_pixels(pages[place])), atol=1e-5, rtol=0)
-    for page, vector in zip(pages, found, strict=True):
+        torch.testing.assert_close(found[place], model.encode(page_pixels(asked[place])), atol=1e-5, rtol=0)
+    for page, vector in zip(asked, found, strict=True):
         torch.testing.assert_close(model.encode(page), vector, atol=1e-5, rtol=0)
-    assert (found[1] - model.encode(page_pixels(pages[1]))).abs().max() > 1e-2
+    assert (found[1] - model.encode(page_pixels(asked[1]))).abs().max() > 1e-2
 
 
 def test_passages_hold_every_word_and_none_is_cut(model) -> None:
     texts = model.towers[1].encoder
-    parts = passages(texts, WORDS * 3)
+    parts = list(passages(texts, WORDS * 3))
     assert " ".join(parts).split() == (WORDS * 3).split()
     assert all(texts.cut(Item(text=part)) is None for part in parts)
     long = "x" * 90  # one word that is longer than what is read
-    assert passages(texts, f"a {long} b") == ["a", long, "b"]
-    assert passages(texts, "") == []
+    assert list(passages(texts, f"a {long} b")) == ["a", long, "b"]
+    assert not list(passages(texts, ""))
+
+
+def test_a_page_of_more_text_than_a_vector_can_say_is_refused_by_name(model, monkeypatch) -> None:
+    monkeypatch.setattr(pages, "_MOST", 2)
+    document = pdf([sheet(WORDS), sheet("a short page of text and nothing else")])
+    with pytest.raises(DocumentTooLargeError, match=r"page 1 has over 2 passages of text"):
+        model.encode(DocumentPage(document, 1))
+    assert torch.isfinite(model.encode(DocumentPage(document, 2))).all()
 
 
 def test_other_models_draw_their_pages_and_a_page_that_is_not_there_is_named(model) -> None:

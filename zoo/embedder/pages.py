@@ -3,7 +3,8 @@
 Where the image tower cannot read print, the text layer of a PDF says what the page is about, and an image of it does not.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.embedder.tower import Tower
 from zoo.encoders.base import Batch, Cut, Encoder
-from zoo.errors import NotOfferedError
+from zoo.errors import DocumentTooLargeError, NotOfferedError
 from zoo.inputs.document import page_text
 from zoo.inputs.excerpts import DocumentPage
 from zoo.inputs.item import Item, Tokens
@@ -20,7 +21,7 @@ from zoo.similarity import finished
 from zoo.spec import ModelSpec, Similarity
 
 _LETTERS = 20  # a page with fewer letters and digits, such as a number at its foot, is an image
-_MOST = 64  # passages of a page that are read, of its first 20,000 characters or so
+_MOST = 256  # passages of a page, some 25,000 words; a page of a novel has four
 
 
 class PageRead(NamedTuple):
@@ -62,13 +63,20 @@ class PageEncoder(Encoder):
         """The passages of the page's text layer, each as long as the text encoder reads; its image, where it has no text.
 
         Raises:
-            InputError: the page cannot be read.
+            InputError: the page cannot be read. DocumentTooLargeError: it has over 256 passages.
         """
         images, texts = (tower.encoder for tower in self._towers)
         text = page_text(item.image)
         if sum(map(str.isalnum, text)) < _LETTERS:
             return PageRead((), images.read(item))
-        return PageRead(tuple(texts.read(Item(text=part)) for part in passages(texts, text)), None)
+        parts = list(islice(passages(texts, text), _MOST + 1))
+        if len(parts) > _MOST:
+            name = str(item.image)
+            raise DocumentTooLargeError(
+                f"{name} has over {_MOST} passages of text, of which one vector says nothing; embed its text part by part",
+                what=name,
+            )
+        return PageRead(tuple(texts.read(Item(text=part)) for part in parts), None)
 
     def collate(self, reads: Sequence[PageRead]) -> Batch:
         """Pages of text as `texts.…` and `owners`, the others as `images.…` and `rows`."""
@@ -170,23 +178,24 @@ def is_page(item: Item) -> bool:
     return isinstance(item.image, DocumentPage) and item.modalities == {"image"} and not item.parts
 
 
-def passages(encoder: Encoder, text: str) -> list[str]:
-    """A text in parts, none longer than an encoder reads, each as long as whole words allow; at most 64.
+def passages(encoder: Encoder, text: str) -> Iterator[str]:
+    """A text in parts, none longer than an encoder reads, each as long as whole words allow; a longer word is a part, and is cut.
 
     Args:
         encoder: of texts, whose `cut` says what is too long.
     """
-    words, found = text.split(), []
-    while words and len(found) < _MOST:
-        few, many = 1, min(len(words), _longest(encoder))
+    words, start = text.split(), 0
+    while start < len(words):
+        few, many = 1, min(len(words) - start, _longest(encoder))
         while few < many:  # the most words that are not cut
             middle = (few + many + 1) // 2
             few, many = (
-                (middle, many) if encoder.cut(Item(text=" ".join(words[:middle]))) is None else (few, middle - 1)
+                (middle, many)
+                if encoder.cut(Item(text=" ".join(words[start : start + middle]))) is None
+                else (few, middle - 1)
             )
-        found.append(" ".join(words[:few]))
-        words = words[few:]
-    return found
+        yield " ".join(words[start : start + few])
+        start += few
 
 
 def _longest(encoder: Encoder) -> int:
