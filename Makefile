@@ -11,7 +11,7 @@ JOBS ?= 3
 # Whole files go to one worker, in the order that tests/conftest.py gives them: those that take longest first.
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One room each, seconds of CPU each: what an edit breaks first. Whole families, servers, browsers and runs are left out.
-FAST ?= test_house embedder/test_encode test_pooling inputs/test_bad_input encoders/test_pixels inputs/test_videos test_instructions evaluation/test_evaluation evaluation/test_queries evaluation/test_metrics publishing/test_cards training/test_train_infonce
+FAST ?= test_house embedder/test_encode test_pooling inputs/test_bad_input encoders/test_pixels inputs/test_videos evaluation/test_instructions evaluation/test_evaluation evaluation/test_queries evaluation/test_metrics publishing/test_cards training/test_train_infonce
 export GRADIO_ANALYTICS_ENABLED = False
 # As it is, spaces and all: the shell that runs `demo` would split it.
 export PHOTOS

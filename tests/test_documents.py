@@ -98,3 +98,11 @@ def test_commands_have_the_options_that_the_pages_give_them(capsys: pytest.Captu
                 wrong[line] = (page, capsys.readouterr().err.splitlines()[-1])
     assert seen > 30
     assert not wrong
+
+
+def test_the_files_of_the_fast_tests_are_there():
+    """A file that is not there ends pytest before any test, and `make test` does not name them."""
+    said = re.search(r"^FAST \?= (.*)$", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    files = said.group(1).split()
+    assert len(files) > 5
+    assert [name for name in files if not (PROJECT / "tests" / f"{name}.py").is_file()] == []
