@@ -1,12 +1,14 @@
 """Pages that are read as text: the mean of a page's passages, the image of a page without text, documents and tracks of both."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from tests.inputs.pdfs import Sheet, pdf
 from zoo import DocumentPage, Item, build_model, load_model
-from zoo.embedder import pages
+from zoo.embedder import Embedder, pages
 from zoo.embedder.pages import passages
 from zoo.errors import DocumentTooLargeError, NoSuchPageError
 
@@ -69,6 +71,38 @@ def test_a_page_of_more_text_than_a_vector_can_say_is_refused_by_name(model, mon
     assert torch.isfinite(model.encode(DocumentPage(document, 2))).all()
 
 
+def test_a_prompt_or_an_instruction_stands_before_every_passage(model) -> None:
+    document, texts = pdf([sheet(WORDS)]), model.towers[1].encoder
+    page = DocumentPage(document, 1)
+    parts = list(passages(texts, WORDS, "find: "))
+    assert " ".join(parts).split() == WORDS.split()
+    assert all(texts.cut(Item(text=f"find: {part}")) is None for part in parts)
+    wanted = F.normalize(model.encode([f"find: {part}" for part in parts]).mean(0), dim=0)
+    for found in (
+        model.encode(page, prompt="find: "),
+        model.encode(Item(image=page, instruction="find:")),
+        model.encode(Item(document=document), prompt="find: "),
+    ):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    assert (model.encode(page) - wanted).abs().max() > 1e-2
+    drawn = DocumentPage(pdf([sheet("")]), 1)
+    torch.testing.assert_close(model.encode(drawn, prompt="find: "), model.encode(drawn), atol=1e-6, rtol=0)
+
+
+def test_of_vectors_with_norms_it_is_the_mean_too_and_no_sum() -> None:
+    model = build_model("mini-omni-test").eval()
+    model.spec = replace(model.spec, similarity="dot")
+    parts = list(passages(model.towers[1].encoder, WORDS))
+    found = model.encode(DocumentPage(pdf([sheet(WORDS)]), 1))
+    torch.testing.assert_close(found, model.encode(parts).mean(0), atol=1e-5, rtol=0)
+
+
+def test_vectors_of_drawn_pages_are_told_from_those_of_read_ones(model) -> None:
+    drawn = Embedder(replace(model.spec, pages="image"), list(model.towers))
+    assert drawn.fingerprint() != model.fingerprint()
+    assert {**model.fingerprint(), "pages": None} == {**drawn.fingerprint(), "pages": None}
+
+
 def test_other_models_draw_their_pages_and_a_page_that_is_not_there_is_named(model) -> None:
     document = pdf([sheet(WORDS)])
     other = build_model("mini-test").eval()
@@ -89,10 +123,6 @@ def test_how_pages_are_read_is_saved(model, tmp_path) -> None:
 
 
 def test_a_model_that_could_not_read_them_is_refused() -> None:
-    from dataclasses import replace
-
-    from zoo.embedder import Embedder
-
     image = build_model("image-test")
     with pytest.raises(ValueError, match="pages are read as text by a tower of texts alone"):
         Embedder(replace(image.spec, pages="text"), list(image.towers)).encode("a")

@@ -21,6 +21,7 @@ def fingerprint(model: "Embedder", prompt: str, dim: int, regions: bool) -> dict
     followed = regions and not any("regions" in tower.encoder.reads for tower in model.towers)
     said = followed or not is_default(model.region_rule)
     rule = {"region": described(model.region_rule)} if said else {}
+    pages = {} if model.spec.pages == "image" else {"pages": model.spec.pages}
     target = {} if model.against is None else {"against": model.against}
     return {
         "model": model.spec.name,
@@ -31,6 +32,7 @@ def fingerprint(model: "Embedder", prompt: str, dim: int, regions: bool) -> dict
         "weights": _weights_hash(model),
         **norms,
         **rule,
+        **pages,
         **target,
     }
 

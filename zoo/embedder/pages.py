@@ -4,6 +4,7 @@ Where the image tower cannot read print, the text layer of a PDF says what the p
 """
 
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.embedder.tower import Tower
-from zoo.encoders.base import Batch, Cut, Encoder
+from zoo.encoders.base import Batch, Cut, Encoder, before_text
 from zoo.errors import DocumentTooLargeError, NotOfferedError
 from zoo.inputs.document import page_text
 from zoo.inputs.excerpts import DocumentPage
@@ -54,7 +55,8 @@ class PageEncoder(Encoder):
         return modalities == {"image"} and not ordered
 
     def prompted(self, item: Item, prompt: str) -> Item:
-        return item
+        """The page with what stands before each of its passages: its own instruction, else the prompt."""
+        return replace(item, instruction=before_text(item, prompt) or None)
 
     def cut(self, item: Item) -> Cut | None:
         return None
@@ -66,17 +68,17 @@ class PageEncoder(Encoder):
             InputError: the page cannot be read. DocumentTooLargeError: it has over 256 passages.
         """
         images, texts = (tower.encoder for tower in self._towers)
-        text = page_text(item.image)
+        text, prompt = page_text(item.image), item.instruction or ""
         if sum(map(str.isalnum, text)) < _LETTERS:
-            return PageRead((), images.read(item))
-        parts = list(islice(passages(texts, text), _MOST + 1))
+            return PageRead((), images.read(replace(item, instruction=None)))
+        parts = list(islice(passages(texts, text, prompt), _MOST + 1))
         if len(parts) > _MOST:
             name = str(item.image)
             raise DocumentTooLargeError(
                 f"{name} has over {_MOST} passages of text, of which one vector says nothing; embed its text part by part",
                 what=name,
             )
-        return PageRead(tuple(texts.read(Item(text=part)) for part in parts), None)
+        return PageRead(tuple(texts.read(texts.prompted(Item(text=part), prompt)) for part in parts), None)
 
     def collate(self, reads: Sequence[PageRead]) -> Batch:
         """Pages of text as `texts.…` and `owners`, the others as `images.…` and `rows`."""
@@ -141,20 +143,25 @@ class PageTower(nn.Module):
         """As of `Tower`: its vectors are made of several."""
         return
 
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Tensor:
-        """A batch of the encoder to embeddings `(batch, dim)`."""
+    def forward(self, batch: Batch, layers: Sequence[int] = (), norms: bool = False) -> Tensor:
+        """A batch of the encoder to embeddings `(batch, dim)`; `norms` changes nothing: a mean has no norm of its own.
+
+        Raises:
+            NotOfferedError: layers are asked for, which towers of two kinds do not share.
+        """
         if layers:
             raise NotOfferedError("the layers of a page are those of its texts; compare texts")
         rows, owners = batch["rows"], batch["owners"]
         mine = {side: _of(batch, f"{side}.") for side in ("images", "texts")}
-        count = len(rows) + len(owners.unique())
+        counts = owners.bincount(minlength=len(rows) + len(owners.unique()))
         found: Tensor | None = None
         if len(owners):
-            passages = self.texts(mine["texts"])
-            found = passages.new_zeros(count, passages.shape[-1]).index_add(0, owners, passages)
+            vectors = self.texts(mine["texts"])
+            sums = vectors.new_zeros(len(counts), vectors.shape[-1]).index_add(0, owners, vectors)
+            found = sums / counts.clamp(min=1)[:, None]
         if len(rows):
             drawn = self.images(mine["images"])
-            found = drawn.new_zeros(count, drawn.shape[-1]) if found is None else found
+            found = drawn.new_zeros(len(counts), drawn.shape[-1]) if found is None else found
             found = found.index_copy(0, rows, drawn)
         return finished(found, self.similarity)
 
@@ -178,22 +185,23 @@ def is_page(item: Item) -> bool:
     return isinstance(item.image, DocumentPage) and item.modalities == {"image"} and not item.parts
 
 
-def passages(encoder: Encoder, text: str) -> Iterator[str]:
+def passages(encoder: Encoder, text: str, prompt: str = "") -> Iterator[str]:
     """A text in parts, none longer than an encoder reads, each as long as whole words allow; a longer word is a part, and is cut.
 
     Args:
-        encoder: of texts, whose `cut` says what is too long.
+        encoder: of texts, whose `cut` says what is too long. prompt: what will stand before every part, and takes its room.
     """
     words, start = text.split(), 0
+
+    def fits(count: int) -> bool:
+        part = Item(text=" ".join(words[start : start + count]))
+        return encoder.cut(encoder.prompted(part, prompt)) is None
+
     while start < len(words):
         few, many = 1, min(len(words) - start, _longest(encoder))
         while few < many:  # the most words that are not cut
             middle = (few + many + 1) // 2
-            few, many = (
-                (middle, many)
-                if encoder.cut(Item(text=" ".join(words[start : start + middle]))) is None
-                else (few, middle - 1)
-            )
+            few, many = (middle, many) if fits(middle) else (few, middle - 1)
         yield " ".join(words[start : start + few])
         start += few
 

@@ -77,8 +77,7 @@ class Encoder(nn.Module):
                 "column), or take a vision-language model",
                 what=what,
             )
-        if item.instruction:
-            prompt = item.instruction if item.instruction[-1].isspace() else f"{item.instruction} "
+        prompt = before_text(item, prompt)
         if not prompt or item.text is None or not item.text.strip():
             return item
         return replace(item, text=prompt + item.text, instruction=None)
@@ -185,6 +184,13 @@ class Encoder(nn.Module):
 
     def check_pooler(self, pooler: nn.Module) -> None:
         """Raises ValueError where this pooler makes no sense behind the encoder."""
+
+
+def before_text(item: Item, prompt: str) -> str:
+    """What is put before an item's text: its own instruction, a space after it, else the prompt of the call."""
+    if not item.instruction:
+        return prompt
+    return item.instruction if item.instruction[-1].isspace() else f"{item.instruction} "
 
 
 def one_token(vectors: Tensor) -> Tokens:
