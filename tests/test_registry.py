@@ -489,3 +489,20 @@ def test_what_is_here_in_place_of_absent_models_is_here():
         assert not zoo.list_models(f"{begins}*"), begins
         for name in instead.split(", "):
             assert zoo.get_spec(name)
+
+
+def test_a_model_made_of_another_names_what_it_is_made_of_and_nothing_of_where_that_is():
+    published = zoo.get_spec("bge-small-en-v1.5")
+    made = published.derived("mine", dim=100)
+    assert (made.name, made.base, made.dim) == ("mine", published.hub_id, 100)
+    assert (made.hub_id, made.source, made.revision, made.base_revision, made.packaged, made.recipe) == (
+        "",
+        "",
+        None,
+        None,
+        False,
+        "",
+    )
+    assert (made.license, made.prompts, made.max_tokens) == (published.license, published.prompts, published.max_tokens)
+    assert made.derived("again").base == published.hub_id  # the weights that anyone can fetch
+    assert zoo.get_spec("mini-test").derived("mine").base == "mini-test"

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,18 +135,8 @@ def write_model(
         base = model.spec
         name = name or slug(out.resolve().name)
         if name != base.name:
-            model.spec = replace(
-                base,
-                name=name,
-                base=base.hub_id or base.base or base.name,
-                hub_id="",
-                source="",
-                revision=None,
-                packaged=False,
-                recipe="",
-                prompts={**base.prompts, **trained_prompts(model, stages[-1])},
-                dims=_trained_cuts(loss, base.dim) or base.dims,
-            )
+            prompts = {**base.prompts, **trained_prompts(model, stages[-1])}
+            model.spec = base.derived(name, prompts=prompts, dims=_trained_cuts(loss, base.dim) or base.dims)
         model.save_pretrained(out, _DTYPES[stages[-1].save_as])
         write_json(out / "data.json", data)
         write_card(model, out, stages, scoring, data)

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
 
@@ -214,6 +214,22 @@ class ModelSpec:
         """ "English, Chinese", "many languages"; "" where it reads no text, or where nobody said it."""
         return in_words(self.languages)
 
+    def derived(self, name: str, **changes: Any) -> Self:
+        """The facts of a model that was made of this one, and is published nowhere.
+
+        Args:
+            name: its own. changes: further facts that differ.
+        """
+        facts = {
+            "name": name,
+            "base": self.hub_id or self.base or self.name,
+            "base_revision": None,
+            "hub_id": "",
+            "source": "",
+        }
+        facts |= {"revision": None, "packaged": False, "recipe": ""}
+        return replace(self, **facts, **changes)
+
     @property
     def training_command(self) -> str:
         """What makes the weights, as a shell has it; "" where they are published, or where there are none."""
@@ -251,8 +267,9 @@ class ModelSpec:
         for name in ("media", "pooling", "projection", "adapter", "recipe"):
             if not facts[name]:
                 del facts[name]
-        if self.similarity == "cosine":
-            del facts["similarity"]
+        for name, usual in (("similarity", "cosine"), ("pages", "image")):
+            if facts[name] == usual:
+                del facts[name]
         facts["roles"], facts["languages"], facts["targets"] = (
             dict(self.roles),
             list(self.languages),

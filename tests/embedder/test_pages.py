@@ -118,6 +118,7 @@ def test_how_pages_are_read_is_saved(model, tmp_path) -> None:
     model.save_pretrained(tmp_path / "m")
     again = load_model(tmp_path / "m")
     assert again.spec.pages == "text"
+    assert "pages" not in build_model("mini-test").spec.to_dict()  # so that folders of other models stay as they are
     page = DocumentPage(pdf([sheet(WORDS)]), 1)
     assert torch.equal(again.encode(page), model.encode(page))
 

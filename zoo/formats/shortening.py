@@ -1,7 +1,6 @@
 """Shortening: a model's first blocks and first dimensions alone, as 2D Matryoshka and Starbucks models are used."""
 
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -43,15 +42,8 @@ def shorten(model: "Embedder", layers: int | None = None, dim: int | None = None
     if after == before and dim is None:
         return model
     name = spec.name + (f"-l{layers}" if layers is not None else "") + (f"-d{dim}" if dim is not None else "")
-    model.spec = replace(
-        spec,
-        name=name,
-        base=spec.hub_id or spec.base or spec.name,
-        hub_id="",
-        source="",
-        revision=None,
-        packaged=False,
-        recipe="",
+    model.spec = spec.derived(
+        name,
         dim=dim or spec.dim,
         dims=tuple(cut for cut in spec.dims if cut <= (dim or spec.dim)),
         params=spec.params - (before - after) if spec.params else spec.params,
