@@ -11,13 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import MissingPackageError, TableError
+from zoo.errors import MissingPackageError
 from zoo.inputs.item import Item
 from zoo.inputs.waveform import Waveform
+from zoo.tables.made import MadeTable
 from zoo.tables.pairs import Pair
-from zoo.tables.schema import Part, Schema
-from zoo.tables.splits import TRAIN
-from zoo.tables.table import MOST, Table, one_dataset
+from zoo.tables.schema import Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +49,7 @@ _SPEED, _PITCH = 1, 3  # espeak_PARAMETER
 _SYNCHRONOUS, _UTF8 = 2, 1
 
 
-class SpokenTable(Table):
+class SpokenTable(MadeTable):
     """`pack:spoken`: see the module. The same rows in the same order wherever eSpeak NG is the same.
 
     Raises:
@@ -58,13 +57,7 @@ class SpokenTable(Table):
     """
 
     def __init__(self, split: str, name: str) -> None:
-        if split != TRAIN:
-            raise TableError(f"pack:{SPOKEN} is there to learn from and has the split {TRAIN} alone, not {split!r}")
-        self._rows, self._name = spoken(), name
-        self.schemas = [
-            Schema(f"pack:{SPOKEN}", (Part("audio", "audio"),), (Part("captions", "text"),), rows=len(self._rows))
-        ]
-        self.datasets, self.names = one_dataset(name, len(self._rows))
+        super().__init__(SPOKEN, split, name, Part("audio", "audio"), Part("captions", "text"), spoken)
 
     def _pair(self, row: int) -> Pair:
         digit, _, samples = self._rows[row]
@@ -82,11 +75,7 @@ class SpokenTable(Table):
     def where(self, row: int) -> str:
         """See `Table`."""
         digit, voice, _ = self._rows[row]
-        return f"pack:{SPOKEN}, row {row}: {digit} by {voice}"
-
-    def problems(self, limit: int = 20, most: int | None = MOST, keep: object = None) -> list[str]:
-        """None: the rows are made here."""
-        return []
+        return f"{super().where(row)}: {digit} by {voice}"
 
 
 @cache

@@ -13,13 +13,11 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from zoo.errors import TableError
 from zoo.inputs.item import Item
+from zoo.tables.made import MadeTable
 from zoo.tables.pack_files import packs_folder, read_pack
 from zoo.tables.pairs import Pair
-from zoo.tables.schema import Part, Schema
-from zoo.tables.splits import TRAIN
-from zoo.tables.table import MOST, Table, one_dataset
+from zoo.tables.schema import Part
 
 WORDS = "words"
 _SEED = 0
@@ -66,7 +64,7 @@ _PHRASE = (
 )
 
 
-class WordTable(Table):
+class WordTable(MadeTable):
     """`pack:words`: see the module. The same rows in the same order wherever the packs and timm are the same.
 
     Raises:
@@ -74,24 +72,11 @@ class WordTable(Table):
     """
 
     def __init__(self, split: str, name: str) -> None:
-        if split != TRAIN:
-            raise TableError(f"pack:{WORDS} is there to learn from and has the split {TRAIN} alone, not {split!r}")
-        self._rows, self._name = word_pairs(), name
-        texts = Part("word", "text"), (Part("meaning", "text"),)
-        self.schemas = [Schema(f"pack:{WORDS}", (texts[0],), texts[1], rows=len(self._rows))]
-        self.datasets, self.names = one_dataset(name, len(self._rows))
+        super().__init__(WORDS, split, name, Part("word", "text"), Part("meaning", "text"), word_pairs)
 
     def _pair(self, row: int) -> Pair:
         word, meaning = self._rows[row]
         return Pair(Item(text=word), Item(text=meaning), dataset=self._name, where=self.where(row))
-
-    def where(self, row: int) -> str:
-        """See `Table`."""
-        return f"pack:{WORDS}, row {row}"
-
-    def problems(self, limit: int = 20, most: int | None = MOST, keep: object = None) -> list[str]:
-        """None: the rows are made here."""
-        return []
 
 
 def nouns() -> dict[str, tuple[list[str], str]]:
