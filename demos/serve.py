@@ -73,8 +73,6 @@ def launch(
         raise ZooError('the demo needs gradio: pip install "embedding-zoo[demo]"')
     if heif:
         check_library()
-    from .chooser import Models
-
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     folders = [Path(photos)] if isinstance(photos, str | Path) else [Path(folder) for folder in photos or ()]
     folders = [folder.expanduser() for folder in folders]
@@ -90,21 +88,9 @@ def launch(
     model = load_model(model_name, ignore=ignore)
     build = demo_of(model, page)
     local = is_loopback(host) and not share
-    options: dict[str, Any] = {"heif": heif}
     there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
-    shipped = samples and vectors is None
-    if (page or model.spec.demo) == "omni" and {"audio", "video"} & model.spec.modalities:
-        options |= {"samples": shipped, "queries": queries}
-        if folders or vectors or (shipped and "image" in model.spec.modalities):
-            from .asked import kinds_of
-
-            kinds = kinds_of(model)
-            options["gallery"] = gallery_of(model, folders, samples=shipped, vectors=vectors, kinds=kinds, **there)
-    elif "image" in model.spec.modalities:
-        options |= {"models": Models(model, downloads=local), "queries": queries}
-        options["gallery"] = gallery_of(model, folders, samples=shipped, vectors=vectors, **there)
-    elif vectors is not None:
-        raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")
+    shown = {"samples": samples and vectors is None, "vectors": vectors, **there}
+    options = {"heif": heif, **_shown(model, page or model.spec.demo, folders, queries, shown, downloads=local)}
     roots = [Path.home(), Path.cwd(), *folders] if local else ()
     opened = build(model, local=local, roots=roots, **options)
     url = _started(opened, host, port, local, share=share, inbrowser=browser)
@@ -115,6 +101,41 @@ def launch(
         _end_in_order()
         opened.block_thread()
     return opened
+
+
+def _shown(
+    model: "Embedder",
+    page: str,
+    folders: Sequence[Path],
+    queries: Sequence[str],
+    shown: dict[str, Any],
+    *,
+    downloads: bool,
+) -> dict[str, Any]:
+    """The options of a page that say what it shows at first.
+
+    Args:
+        shown: `samples`, `vectors`, and where these lie, as of `gallery_of`. downloads: whether it may fetch other models.
+
+    Raises:
+        ZooError: vectors for a model whose page has no gallery. Besides what `gallery_of` raises.
+    """
+    from .chooser import Models
+
+    modalities, vectors = model.spec.modalities, shown["vectors"]
+    if page == "omni" and {"audio", "video"} & modalities:
+        options: dict[str, Any] = {"samples": shown["samples"], "queries": queries}
+        if folders or vectors or (shown["samples"] and "image" in modalities):
+            from .asked import kinds_of
+
+            options["gallery"] = gallery_of(model, folders, kinds=kinds_of(model), **shown)
+        return options
+    if "image" in modalities:
+        models = Models(model, downloads=downloads)
+        return {"models": models, "queries": queries, "gallery": gallery_of(model, folders, **shown)}
+    if vectors is not None:
+        raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")
+    return {}
 
 
 def _started(page: "gr.Blocks", host: str, port: int | None, local: bool, **options: Any) -> str:
