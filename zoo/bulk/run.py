@@ -207,12 +207,7 @@ def embed_dataset(
     data = opened.choose(asked_for, said or ("image" if finder else None), reads)
     data, by = _divided(data, finder, {"per": per, "seconds": seconds, "hop": hop, "fps": fps})
     _check_together(embedder, data)
-    if region is not None and "regions" not in data.kind:
-        raise ArgumentError(f"region is how regions are read, and {data.path} has none; leave it out, or say regions")
-    if against is not None and not _has_texts(data):
-        raise ArgumentError(
-            f"against is what texts are compared with, and {data.path} has none in its inputs; leave it out"
-        )
+    _check_followed(data, region, against)
     for note in data.notes if say is not None else ():
         say(note)
     asked = _asked(embedder, data, prompt, prompt_name)
@@ -234,18 +229,7 @@ def embed_dataset(
             data,
             total,
             facts,
-            about={
-                "model": _loadable(model),
-                "split": split,
-                **({"regions": finder.spelled} if finder else {}),
-                **(
-                    {"kinds": [said] if isinstance(said, str) else list(said)}
-                    if said and data.kinds is not None
-                    else {}
-                ),
-                **{name: value for name, value in by.get("parts", {}).items() if name != "max_side"},
-                **asked,
-            },
+            about=_about(data, _loadable(model), split, finder, said) | _parts_of(by) | asked,
             dim=dim,
             compress=compress,
             limit=limit,
@@ -264,6 +248,33 @@ def embed_dataset(
             mark(folder.path)
     job.report.seconds = time.monotonic() - started
     return job.report
+
+
+def _check_followed(data: Source, region: "RegionRule | str | None", against: str | None) -> None:
+    """Raises ArgumentError for what would be dropped in silence, of a source that has nothing that it is of."""
+    if region is not None and "regions" not in data.kind:
+        raise ArgumentError(f"region is how regions are read, and {data.path} has none; leave it out, or say regions")
+    if against is not None and not _has_texts(data):
+        raise ArgumentError(
+            f"against is what texts are compared with, and {data.path} has none in its inputs; leave it out"
+        )
+
+
+def _about(
+    data: Source, model: str, split: str | None, finder: "Finder | None", said: str | Sequence[str] | None
+) -> dict[str, Any]:
+    """What the manifest tells of a job besides what its vectors depend on."""
+    about: dict[str, Any] = {"model": model, "split": split}
+    if finder:
+        about["regions"] = finder.spelled
+    if said and data.kinds is not None:
+        about["kinds"] = [said] if isinstance(said, str) else list(said)
+    return about
+
+
+def _parts_of(by: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest tells of the parts that inputs are embedded by."""
+    return {name: value for name, value in by.get("parts", {}).items() if name != "max_side"}
 
 
 def _said(kind: str | Sequence[str] | None, opened: Opened) -> str | Sequence[str] | None:
