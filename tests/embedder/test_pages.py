@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.inputs.pdfs import Sheet, pdf
-from zoo import DocumentPage, Item, build_model, load_model
+from zoo import Box, DocumentPage, Item, build_model, load_model
 from zoo.embedder import Embedder, pages
 from zoo.embedder.pages import passages
 from zoo.errors import DocumentTooLargeError, NoSuchPageError
@@ -87,6 +87,22 @@ def test_a_prompt_or_an_instruction_stands_before_every_passage(model) -> None:
     assert (model.encode(page) - wanted).abs().max() > 1e-2
     drawn = DocumentPage(pdf([sheet("")]), 1)
     torch.testing.assert_close(model.encode(drawn, prompt="find: "), model.encode(drawn), atol=1e-6, rtol=0)
+
+
+def test_a_text_beside_a_page_is_fused_with_what_the_page_says_and_regions_are_of_its_image(model) -> None:
+    document = pdf([sheet(WORDS)])
+    page = DocumentPage(document, 1)
+    fused = F.normalize(model.encode("a jug") + model.encode(page), dim=0)
+    for item in (Item(text="a jug", image=page), Item(text="a jug", document=document)):
+        torch.testing.assert_close(model.encode(item), fused, atol=1e-5, rtol=0)
+    track = model.encode_track(Item(text="a jug", document=document), "page")
+    torch.testing.assert_close(track.vectors[0], fused, atol=1e-5, rtol=0)
+    from zoo.inputs.document import page_pixels
+
+    boxes = [Box(0, 0, 700, 300)]
+    torch.testing.assert_close(
+        model.encode_regions(page, boxes), model.encode_regions(page_pixels(page), boxes), atol=1e-5, rtol=0
+    )
 
 
 def test_of_vectors_with_norms_it_is_the_mean_too_and_no_sum() -> None:

@@ -19,7 +19,7 @@ def view(seed: int = 0, side: int = 128) -> torch.Tensor:
     return (smooth - smooth.min()) / (smooth.max() - smooth.min()) * 255
 
 
-def film(
+def clip(
     image: torch.Tensor, count: int = 6, *, right: float = 0, down: float = 0, turn: float = 0, grow: float = 0
 ) -> torch.Tensor:
     """uint8 `(count, 3, side, side)`: every frame moved on by shares of the side, radians clockwise and a share of its size."""
@@ -52,7 +52,7 @@ def measured(frames: torch.Tensor) -> torch.Tensor:
 )
 def test_a_known_motion_is_what_is_measured(motion: dict[str, float], number: int, wanted: float) -> None:
     for seed in range(3):
-        found = measured(film(view(seed), **motion))
+        found = measured(clip(view(seed), **motion))
         assert found[number] == pytest.approx(math.tanh(wanted), abs=0.06)
         others = [k for k in (RIGHT, DOWN, GROWS, TURNS) if k != number]
         assert found[others].abs().max() < 0.12
@@ -61,7 +61,7 @@ def test_a_known_motion_is_what_is_measured(motion: dict[str, float], number: in
 
 
 def test_a_mirror_turns_what_has_a_side_and_nothing_else() -> None:
-    frames = film(view(4), right=0.015, down=0.01, turn=0.02, grow=0.01)
+    frames = clip(view(4), right=0.015, down=0.01, turn=0.02, grow=0.01)
     found, mirrored = measured(frames), measured(frames.flip(-1))
     turned = torch.tensor([-1.0, 1, 1, -1, 1, 1, 1])
     torch.testing.assert_close(mirrored, found * turned, atol=0.03, rtol=0)
@@ -90,16 +90,16 @@ def test_odd_videos_are_numbers_too() -> None:
 
 
 def test_what_else_is_in_the_batch_does_not_matter() -> None:
-    films = [film(view(7), right=0.02), film(view(8), turn=0.03)]
-    together = camera_motion(torch.stack(films))
-    torch.testing.assert_close(together, torch.stack([measured(one) for one in films]), atol=1e-5, rtol=0)
+    clips = [clip(view(7), right=0.02), clip(view(8), turn=0.03)]
+    together = camera_motion(torch.stack(clips))
+    torch.testing.assert_close(together, torch.stack([measured(one) for one in clips]), atol=1e-5, rtol=0)
 
 
 def test_a_video_is_the_mean_of_its_frames_beside_its_motion() -> None:
     model = build_model("mini-omni-test").eval()
     images, videos = model.towers[0], model.towers[3]
     videos.encoder.image.load_state_dict(images.encoder.state_dict())
-    frames = film(view(9, 64), right=0.02).permute(0, 2, 3, 1).numpy()
+    frames = clip(view(9, 64), right=0.02).permute(0, 2, 3, 1).numpy()
     with torch.no_grad():
         tokens = videos.encoder(videos.encoder.collate([videos.encoder.read(Item(video=frames))]))
         seen = images.encoder(images.encoder.collate([images.encoder.read(Item(image=frame)) for frame in frames]))

@@ -37,7 +37,6 @@ def test_the_package_holds_the_audio_tower_and_what_motions_are_called_and_no_mo
     assert set(files) == {TENSORS, FACTS, "certificate.json", "certificate.safetensors"}
     assert sum(files.values()) <= LARGEST
     held = set(load_file(FOLDER / TENSORS))
-    assert {name.split(".head.")[0] for name in held if ".3." in name[:9]} == {"towers.3"}
     assert [name for name in held if name.startswith("towers.3.")] == ["towers.3.head.beside.weight"]
     assert all(name.startswith("towers.2.") for name in held if not name.startswith("towers.3."))
     ours, theirs = model.state_dict(), base.state_dict()
@@ -86,9 +85,8 @@ def test_a_folder_that_lacks_a_tensor_or_copies_what_is_not_there_is_refused(tmp
         base.state_dict()["towers.0.encoder.backbone.conv_stem.weight"]
     )
     held = load_file(tmp_path / TENSORS)
-    gone = held.pop(names[0])
+    del held[names[0]]
     save_file(held, tmp_path / TENSORS)
-    assert gone is not None
     with pytest.raises(MissingWeightsError, match=f"holds no {names[0]}"):
         extended(base, zoo.build_model("mini-omni-test"), tmp_path)
     with pytest.raises(MissingWeightsError, match=r"is to be a copy of towers\.7\."):

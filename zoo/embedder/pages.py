@@ -15,7 +15,6 @@ from zoo.embedder.tower import Tower
 from zoo.encoders.base import Batch, Cut, Encoder, before_text
 from zoo.errors import DocumentTooLargeError, NotOfferedError
 from zoo.inputs.document import page_text
-from zoo.inputs.excerpts import DocumentPage
 from zoo.inputs.item import Item, Tokens
 from zoo.modalities import Modality
 from zoo.similarity import finished
@@ -178,11 +177,6 @@ def paged(towers: Sequence[Tower], spec: ModelSpec) -> PageTower | None:
     if alone["image"] is None or alone["text"] is None or spec.similarity == "maxsim":
         raise ValueError(f"{spec.name}: pages are read as text by a tower of texts alone, beside one of images alone")
     return PageTower(alone["image"], alone["text"])
-
-
-def is_page(item: Item) -> bool:
-    """Whether an item is a page of a document, and nothing else."""
-    return isinstance(item.image, DocumentPage) and item.modalities == {"image"} and not item.parts
 
 
 def passages(encoder: Encoder, text: str, prompt: str = "") -> Iterator[str]:

@@ -8,11 +8,12 @@ from torch import nn
 
 from zoo.embedder.documents import DocumentTower, documentary
 from zoo.embedder.fused import FusedTower, disjoint
-from zoo.embedder.pages import PageTower, is_page, paged
+from zoo.embedder.pages import PageTower, paged
 from zoo.embedder.regional import RegionTower, regional
 from zoo.embedder.tower import Tower
 from zoo.errors import UnsupportedModalityError
 from zoo.fusion import refusal
+from zoo.inputs.excerpts import DocumentPage
 from zoo.inputs.item import Item
 from zoo.regions import RegionRule
 from zoo.spec import ModelSpec
@@ -26,7 +27,7 @@ class Routes:
 
     Attributes:
         readers: the towers, after them the routes for regions and for documents, then those over several of all these that the rule
-            of fusion offers; the one for pages that are read as text comes last.
+            of fusion offers; of a model whose pages are read as text, last of all those that read pages so.
 
     Args:
         towers: of the model, as its rules and spec are.
@@ -36,16 +37,19 @@ class Routes:
         self, towers: Sequence[Tower], fusion: nn.Module | None, region_rule: RegionRule, spec: ModelSpec
     ) -> None:
         self.towers, self.fusion, self.region_rule, self.spec = tuple(towers), fusion, region_rule, spec
-        self.pages = paged(towers, spec)
-        regions, documents = regional(towers, region_rule), documentary(towers, self.pages)
+        pages = paged(towers, spec)
+        regions, documents = regional(towers, region_rule), documentary(towers, pages)
         # A document stands where an image does, so that no item has both.
         others = [tower for tower in towers if "image" not in tower.encoder.reads]
         with_document = [parts for parts in self._sets([*others, *documents]) if "document" in "+".join(parts)]
         fused = [self._fused(parts) for parts in self._sets([*towers, *regions])]
         self.readers: tuple[Reader, ...] = (
             *towers, *regions, *documents, *(self._fused(parts) for parts in with_document), *fused,
-            *([self.pages] if self.pages else []),
         )  # fmt: skip
+        self._of_pages = len(self.readers)
+        if pages is not None:
+            with_page = [parts for parts in self._sets([*others, pages]) if "image" in "+".join(parts)]
+            self.readers += (pages, *(self._fused(parts) for parts in with_page))
 
     def _sets(self, towers: Sequence[Any]) -> list[dict[str, Any]]:
         fuses = self.fusion is not None and self.spec.similarity != "maxsim"
@@ -60,17 +64,19 @@ class Routes:
         Raises:
             UnsupportedModalityError: none reads all its modalities.
         """
-        if self.pages is not None and is_page(item):
-            return len(self.readers) - 1
         wanted, ordered = item.modalities, bool(item.parts)
-        for position, reader in enumerate(self.readers):
-            if reader.encoder.takes(wanted, ordered):
+        # Regions of a page are of its image, also where the page alone is read as text.
+        places = range(self._of_pages, len(self.readers)) if isinstance(item.image, DocumentPage) else ()
+        for position in (*places, *range(self._of_pages)):
+            if self.readers[position].encoder.takes(wanted, ordered):
                 return position
         raise self._unsupported(item, wanted)
 
     def _unsupported(self, item: Item, wanted: Set[str]) -> UnsupportedModalityError:
         hidden = {name for name in _BY_ROUTE if name not in wanted}
-        offered = [reader.encoder.reads for reader in self.readers if not hidden & reader.encoder.reads]
+        offered = [
+            reader.encoder.reads for reader in self.readers[: self._of_pages] if not hidden & reader.encoder.reads
+        ]
         reads = " or ".join("+".join(sorted(each)) for each in offered)
         hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
         if "regions" in wanted:
