@@ -205,7 +205,8 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path):
         tracemalloc.stop()
     assert sizes == [250_000] * 192  # 48 MB were read
     assert groups.kept_bytes <= 5_000_000
-    assert pa.total_allocated_bytes() - arrow_before < 8_000_000
+    # Two groups are kept, one is being read, and Arrow's threads may still hold one or two that were let go: not all 24.
+    assert pa.total_allocated_bytes() - arrow_before < 16_000_000
     assert peak < 2_000_000
 
 
