@@ -1,11 +1,12 @@
-"""The import graph of `zoo/`, read with `ast`, lazy imports counted; drawn as docs/house.svg and told in docs/house.md.
+"""The import graph of `zoo/`, read with `ast`, lazy imports counted; drawn in docs/architecture.svg and listed in docs/architecture.md.
 
-python -m tests.house            # draws both
+python -m tests.house            # writes both
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 ZOO = PROJECT / "zoo"
 # The only verbs that may reach up: a model saves and publishes itself.
 UPWARD = {("embedder", "save_pretrained"), ("embedder", "push_to_hub"), ("reranking", "save_pretrained")}
+TABLE = re.compile(r"(<!-- rooms:start[^\n]*-->\n).*?(<!-- rooms:end -->)", re.DOTALL)
 Graph = Mapping[str, frozenset[str]]
 
 
@@ -184,34 +186,14 @@ def svg(graph: Graph) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def page(graph: Graph, about: Mapping[str, str]) -> str:
-    """docs/house.md: the drawing and a row for every room, from the top floor down."""
+def table(graph: Graph, about: Mapping[str, str]) -> str:
+    """The table of docs/architecture.md: a row for every room, from the top floor down."""
     at = floors(graph)
     rows = [
         f"| {at[room]} | `{room}` | {about[room]} | {', '.join(f'`{other}`' for other in sorted(graph[room])) or '—'} |"
         for room in sorted(graph, key=lambda room: (-at[room], room))
     ]
-    return "\n".join(
-        [
-            "# The house: who imports whom",
-            "",
-            "*Written by `python -m tests.house`; a test holds it to the code.*",
-            "",
-            "![The rooms of zoo/ by floors](house.svg)",
-            "",
-            "A room is a module or package directly under `zoo/`. It imports rooms of lower floors alone, lazy imports counted; a line is",
-            "drawn where no other way leads there. The only verbs that reach up are `save_pretrained` and `push_to_hub`. `zoo.training` and",
-            "`zoo.demos` stand on top of all this and never import each other.",
-            "",
-            "To read the house, begin with `spec.py`, `inputs/item.py`, `embedder/` and `registry.py`, then one file of `models/`. No rooms",
-            "but doors are `zoo/__init__.py`, for programs, and `zoo/exports/`, from which the code of published repositories imports.",
-            "",
-            "| floor | room | what it is | imports |",
-            "| --- | --- | --- | --- |",
-            *rows,
-            "",
-        ]
-    )
+    return "\n".join(["| floor | room | what it is | imports |", "| --- | --- | --- | --- |", *rows, ""])
 
 
 def about() -> dict[str, str]:
@@ -231,9 +213,10 @@ def house() -> Graph:
 
 
 def files() -> Iterable[tuple[Path, str]]:
-    """What is written, and where."""
-    found = house()
-    return ((PROJECT / "docs" / "house.svg", svg(found)), (PROJECT / "docs" / "house.md", page(found, about())))
+    """What is written, and where: the drawing, and the page with its table; the rest of the page is written by hand."""
+    found, page = house(), PROJECT / "docs" / "architecture.md"
+    text = TABLE.sub(lambda m: m.group(1) + table(found, about()) + m.group(2), page.read_text("utf-8"))
+    return ((PROJECT / "docs" / "architecture.svg", svg(found)), (page, text))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def test_a_group_that_is_none_is_refused():
 
 
 def test_the_page_for_authors_names_every_group_and_shows_files_that_are_there():
-    page = Path(__file__).parents[1] / "docs" / "own-model.md"
+    page = Path(__file__).parents[1] / "docs" / "add-a-model.md"
     text = page.read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `zoo\.(\w+)`", text, re.MULTILINE)) == set(GROUPS)
     shown = re.findall(r"\]\((\.\./[^)]+)\)", text)

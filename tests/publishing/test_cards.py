@@ -97,10 +97,10 @@ class TestRegistered:
     def test_a_changed_fact_or_figure_makes_the_card_stale_and_keeps_what_people_wrote(self, tmp_path):
         spec = zoo.get_spec("text-test")
         (tmp_path / "_template.md").write_text(TEMPLATE, encoding="utf-8")
-        card, readme = tmp_path / "text-test.md", tmp_path / "README.md"
-        readme.write_text("# x\n<!-- models:start -->\nold\n<!-- models:end -->\ny\n", encoding="utf-8")
-        first = cards.outdated(tmp_path, readme, [spec])
-        assert set(first) == {card, readme}
+        card, table = tmp_path / "text-test.md", tmp_path / "models.md"
+        table.write_text("# x\n<!-- models:start -->\nold\n<!-- models:end -->\ny\n", encoding="utf-8")
+        first = cards.outdated(tmp_path, table, [spec])
+        assert set(first) == {card, table}
         assert notes_block(first[card]) == notes_block(TEMPLATE)
         by_hand = (
             first[card]
@@ -108,13 +108,13 @@ class TestRegistered:
             .replace("tags:", "language: en\ntags:\n- mine")
         )
         card.write_text(by_hand, encoding="utf-8")
-        readme.write_text(first[readme], encoding="utf-8")
-        settled = cards.outdated(tmp_path, readme, [spec])  # the keys are put in order, once
+        table.write_text(first[table], encoding="utf-8")
+        settled = cards.outdated(tmp_path, table, [spec])  # the keys are put in order, once
         card.write_text(settled.get(card, by_hand), encoding="utf-8")
-        assert cards.outdated(tmp_path, readme, [spec]) == {}
+        assert cards.outdated(tmp_path, table, [spec]) == {}
 
         write_results(tmp_path / "results" / "text-test.json", [OURS])
-        again = cards.outdated(tmp_path, readme, [replace(spec, dim=31, license="mit")])
+        again = cards.outdated(tmp_path, table, [replace(spec, dim=31, license="mit")])
         assert set(again) == {card}
         text = again[card]
         assert cards.read_facts(text)["dim"] == "31"
@@ -126,8 +126,8 @@ class TestRegistered:
         assert facts["license"] == "mit"
         assert cards.read_facts(by_hand)["dim"] == "32"
 
-    def test_the_readme_table_lists_real_models_only(self):
-        rows = cards.readme_table(SPECS).splitlines()[2:]
+    def test_the_table_of_models_lists_real_models_only(self):
+        rows = cards.models_table(SPECS).splitlines()[2:]
         listed = [row.split("](")[0].removeprefix("| [") for row in rows]
         assert sorted(listed) == sorted(s.name for s in SPECS if s.hub_id or s.packaged)
         assert not any(name.endswith("-test") for name in listed)
@@ -136,7 +136,7 @@ class TestRegistered:
         (tmp_path / "_template.md").write_text(TEMPLATE, encoding="utf-8")
         (tmp_path / "gone.md").write_text("x", encoding="utf-8")
         write_results(tmp_path / "results" / "gone.json", [OURS])
-        assert cards.main(["--folder", str(tmp_path), "--readme", str(tmp_path / "none.md"), "--check"]) == 1
+        assert cards.main(["--folder", str(tmp_path), "--table", str(tmp_path / "none.md"), "--check"]) == 1
         out = capsys.readouterr().out
         assert "gone.md: no model of that name" in out
         assert "gone.json: no model of that name" in out
@@ -228,7 +228,7 @@ class TestFigures:
         write_results(tmp_path / "results" / "old-model.json", [replace(OURS, value=0.25)])
         write_results(tmp_path / "results" / "text-test.json", [OURS])
         card = tmp_path / "text-test.md"
-        card.write_text(cards.outdated(tmp_path, tmp_path / "no-readme.md", [spec])[card], encoding="utf-8")
+        card.write_text(cards.outdated(tmp_path, tmp_path / "no-models.md", [spec])[card], encoding="utf-8")
         measured = cards.find(card.read_text("utf-8"), "measured")
         assert "| 43.2 | 25.0 |" in measured
         write_card(card, tmp_path / "results" / "text-test.json", [replace(OURS, value=0.5)], "", "x")

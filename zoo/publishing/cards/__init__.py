@@ -9,7 +9,7 @@ from zoo.evaluation.cards import CARDS
 from zoo.evaluation.figures import figures
 from zoo.publishing.cards.facts import fact_rows, front_matter, read_facts, summary, usage
 from zoo.publishing.cards.metadata import eval_results
-from zoo.publishing.cards.pages import card_text, main, measured, notes_of, outdated, readme_table, render
+from zoo.publishing.cards.pages import card_text, main, measured, models_table, notes_of, outdated, render
 from zoo.publishing.cards.published import brought_parts, published_card
 from zoo.publishing.cards.reading import reading_rows, sequences
 from zoo.publishing.cards.schema import check
@@ -27,12 +27,12 @@ __all__ = [
     "front_matter",
     "main",
     "measured",
+    "models_table",
     "notes_of",
     "outdated",
     "published_card",
     "read_facts",
     "reading_rows",
-    "readme_table",
     "render",
     "sequences",
     "summary",

@@ -1,4 +1,4 @@
-"""`python -m zoo.publishing.cards`: writes what is known of every registered model and reranker into its card and into the README's table.
+"""`python -m zoo.publishing.cards`: writes what is known of every registered model and reranker into its card and into the table of docs/models.md.
 
 Facts come from the `ModelSpec`, figures from `model_cards/results/<name>.json`. What people wrote is kept;
 `model_cards/_template.md` is where they start.
@@ -30,7 +30,7 @@ from zoo.strangers.terminal import clean_output
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = "_template.md"
-README_TABLE = re.compile(r"(<!-- models:start[^\n]*-->\n).*?(<!-- models:end -->)", re.DOTALL)
+MODELS_TABLE = re.compile(r"(<!-- models:start[^\n]*-->\n).*?(<!-- models:end -->)", re.DOTALL)
 _LONGEST = 4 << 20  # bytes of a card
 _BY = "written by `python -m zoo.publishing.cards` from the spec in zoo/models/; change it there"
 
@@ -148,23 +148,23 @@ def _merged(folder: Path) -> str:
     )
 
 
-def readme_table(specs: Iterable[ModelSpec]) -> str:
-    """The README's table of models, test models left out."""
+def models_table(specs: Iterable[ModelSpec]) -> str:
+    """The table of docs/models.md, test models left out."""
     rows = ["| name | reads | dim | weights | licence | from |", "| --- | --- | --- | --- | --- | --- |"]
     for spec in sorted(specs, key=lambda s: (not s.packaged, s.format is not None, s.family, s.name)):
         if not spec.hub_id and not spec.packaged:
             continue
         reads = ", ".join(sorted(spec.modalities))
         origin = f"[{spec.hub_id}](https://huggingface.co/{spec.hub_id})" if spec.hub_id else "in the package"
-        name = f"[{spec.name}](model_cards/{spec.name}.md)"
+        name = f"[{spec.name}](../model_cards/{spec.name}.md)"
         weights = f"{spec.params / 1e9:.1f} B" if spec.params >= 10**9 else f"{round(spec.params / 1e6)} M"
-        dim = f"{spec.dim} a token" if spec.similarity == "maxsim" else f"{spec.dim}"
+        dim = f"{spec.dim} per token" if spec.similarity == "maxsim" else f"{spec.dim}"
         rows.append(f"| {name} | {reads} | {dim} | {weights} | {spec.license} | {origin} |")
     return "\n".join(rows) + "\n"
 
 
 def outdated(
-    folder: Path, readme: Path, specs: Sequence[ModelSpec], rerankers: Sequence[RerankerSpec] = ()
+    folder: Path, table: Path, specs: Sequence[ModelSpec], rerankers: Sequence[RerankerSpec] = ()
 ) -> dict[Path, str]:
     """Files whose text differs from what specs and results say, with the text they should have."""
     template = (folder / TEMPLATE).read_text(encoding="utf-8")
@@ -176,11 +176,11 @@ def outdated(
         new = _rendered(spec, old or template, read_results(results / f"{spec.name}.json"), results)
         if new != old:
             wanted[path] = new
-    if readme.exists():
-        old = readme.read_text(encoding="utf-8")
-        new = README_TABLE.sub(lambda m: m.group(1) + readme_table(specs) + m.group(2), old)
+    if table.exists():
+        old = table.read_text(encoding="utf-8")
+        new = MODELS_TABLE.sub(lambda m: m.group(1) + models_table(specs) + m.group(2), old)
         if new != old:
-            wanted[readme] = new
+            wanted[table] = new
     return wanted
 
 
@@ -192,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zoo.publishing.cards", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a card is stale")
     parser.add_argument("--folder", type=Path, default=CARDS, help="where the cards are")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="file with the table of models")
+    parser.add_argument("--table", type=Path, default=ROOT / "docs" / "models.md", help="page with the table of models")
     options = parser.parse_args(arguments)
     if not (options.folder / TEMPLATE).exists():
         print(f"no {TEMPLATE} in {options.folder}; run this in a checkout, or name the folder", file=sys.stderr)
@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     specs = [get_spec(name) for name in list_models(tests=True)]
     rerankers = [get_reranker_spec(name) for name in list_rerankers(tests=True)]
     try:
-        stale = outdated(options.folder, options.readme, specs, rerankers)
+        stale = outdated(options.folder, options.table, specs, rerankers)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
