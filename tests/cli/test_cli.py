@@ -65,6 +65,21 @@ def test_every_module_is_a_command_and_help_teaches_by_example(capsys):
         assert "metavar" not in text
 
 
+def test_help_lists_every_command_once_on_one_line_under_its_purpose(capsys):
+    files = {path.stem for path in Path(zoo.cli.__file__).parent.glob("[!_]*.py")}
+    assert sorted(name for names in zoo.cli.GROUPS.values() for name in names) == sorted(files)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert widest(text) <= 80
+    listed = text.partition("options:")[0]
+    assert re.findall(r"^(\w.*):$", listed, re.MULTILINE) == list(zoo.cli.GROUPS)
+    for title, names in zoo.cli.GROUPS.items():
+        under = re.search(rf"^{title}:\n((?:  .*\n)+)", listed, re.MULTILINE).group(1)
+        assert [line.split()[0] for line in under.splitlines()] == list(names)
+        assert all(len(line.split()) > 4 for line in under.splitlines()), "a command without a summary"
+
+
 def test_the_examples_of_the_help_are_accepted():
     parser = build_parser()
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices

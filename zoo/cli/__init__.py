@@ -1,8 +1,8 @@
 """The `zoo` command: one short file of this package is one sub-command.
 
-A sub-command is a module with a docstring (its first line is the help), `EXAMPLES`, `add_arguments(parser)` and
-`run(arguments) -> exit status`. Heavy imports belong into `run`, so that `zoo --help` is quick. Modules whose name
-begins with an underscore are helpers.
+A sub-command is a module with a docstring (its first line is the help, at most 66 letters), `EXAMPLES`,
+`add_arguments(parser)` and `run(arguments) -> exit status`, and has its place in `GROUPS`. Heavy imports belong into `run`,
+so that `zoo --help` is quick. Modules whose name begins with an underscore are helpers.
 """
 
 import argparse
@@ -23,6 +23,15 @@ from zoo.strangers.terminal import clean_output
 FAILED = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+# How `zoo --help` lists the commands: by purpose, and in the order in which one meets them.
+GROUPS = {
+    "Models": ("list", "show", "card"),
+    "Embed and search": ("encode", "embed", "search", "rerank"),
+    "Data": ("classify", "cluster", "dedupe", "export"),
+    "Train": ("train", "mine", "merge"),
+    "Evaluate": ("eval", "calibrate"),
+    "Publish and serve": ("publish", "verify", "serve", "demo"),
+}
 
 
 @clean_output()
@@ -73,20 +82,21 @@ class _Command(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all sub-commands that this package holds."""
+    modules = _commands()
     parser = argparse.ArgumentParser(
         prog="zoo",
-        description="Load embedding models by name, embed anything, search it.",
+        usage="zoo [-h] [--version] COMMAND ...",
+        description=f"Load embedding models by name, embed anything, search it.\n\n{_by_purpose(modules)}",
         epilog=_examples("zoo list", 'zoo encode "a red motorbike"', "zoo embed ~/Pictures --out vectors/")
         + '\n  zoo search vectors/ "a red motorbike"\n\n`zoo COMMAND --help` shows the options of one command.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"embedding-zoo {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Command)
-    for name, module in _commands().items():
-        summary = (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    # argparse has no groups of sub-commands: its own list is left out, and the description holds ours.
+    commands = parser.add_subparsers(prog="zoo", metavar="COMMAND", help=argparse.SUPPRESS, parser_class=_Command)
+    for name, module in modules.items():
         command = commands.add_parser(
             name,
-            help=summary,
             description=_wrapped(module.__doc__ or ""),
             epilog=_examples(*module.EXAMPLES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -100,6 +110,22 @@ def build_parser() -> argparse.ArgumentParser:
 def _commands() -> dict[str, ModuleType]:
     names = sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
     return {name: import_module(f"{__name__}.{name}") for name in names}
+
+
+def _by_purpose(modules: dict[str, ModuleType]) -> str:
+    """A line for each command under the headings of `GROUPS`; what has no place there is listed last, not lost."""
+    placed = {name for names in GROUPS.values() for name in names}
+    groups = {**GROUPS, "Others": tuple(name for name in modules if name not in placed)}
+    width = max(map(len, modules))
+    parts = []
+    for title, names in groups.items():
+        lines = [f"  {name:{width}}  {_summary(modules[name])}" for name in names]
+        parts += ["\n".join([f"{title}:", *lines])] * bool(lines)
+    return "\n\n".join(parts)
+
+
+def _summary(module: ModuleType) -> str:
+    return (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
 
 
 def _wrapped(text: str) -> str:

@@ -1,4 +1,6 @@
-"""Measure what a model's scores mean, so that kinds of results compare, and that a page can say when nothing fits.
+"""Measure what a model's scores mean, and when nothing fits.
+
+Scores of different kinds compare afterwards, and a page can say that nothing fits.
 
 On pairs that belong together, as `zoo eval --pairs` reads them (the validation rows where there are any), it measures for every
 pair of kinds how similar the model finds what does not belong together (mean and scale), and the score that 95 % of the right

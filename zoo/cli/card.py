@@ -1,4 +1,4 @@
-"""Show the card of a model or reranker: facts, measured figures, training, limits.
+"""Show the card of a model or reranker: facts, figures, limits.
 
 The card of a registered name is the one of `model_cards/`; a run's folder and a published folder hold theirs.
 """

@@ -1,4 +1,6 @@
-"""Sort images or texts by labels of your own, without training: each gets the label that it is nearest to.
+"""Sort images or texts by labels of your own, without training.
+
+Each gets the label that it is nearest to.
 
 SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, of which nothing is
 embedded again. The labels are words: --labels "rose,tulip,dandelion", or a file with one in each line. Models of images

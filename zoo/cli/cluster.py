@@ -1,4 +1,4 @@
-"""Sort images or texts into groups that nobody named, and find names for them.
+"""Sort images or texts into groups, and find names for them.
 
 SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, of which nothing is
 embedded again. The groups are those of k-means; without --k their number is the largest whose silhouette is nearly

@@ -1,4 +1,6 @@
-"""Find what is there twice: images or texts that are the same, or nearly the same. Nothing is deleted.
+"""Find images or texts that are the same, or nearly the same.
+
+Nothing is deleted.
 
 SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, of which nothing is
 embedded again and no model is loaded. Every group begins with the first of it in the order of SOURCE; the others are

@@ -1,4 +1,4 @@
-"""Embed a folder of files, a text file or a table into a folder of vectors.
+"""Embed a folder, a text file or a table into a folder of vectors.
 
 SOURCE is a folder (every kind of file below it that the model reads: images, videos, audio, PDFs as their pages, and text files where it
 reads several media; --kind chooses, and may be repeated), a .txt file with a text per line, or a table as `zoo train` reads it: .csv, .tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or

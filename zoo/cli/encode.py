@@ -1,4 +1,4 @@
-"""Embed texts, images, and what you point at in an image, and print or save their vectors.
+"""Embed texts, images or parts of images; print or save the vectors.
 
 With --box, --point, --polygon or --mask the vector is that of this part of the image: several of them are one thing (two points on
 it, say), and with --each they are a thing each. Every model that reads images takes them, by a rule that --region chooses.

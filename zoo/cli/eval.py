@@ -1,4 +1,6 @@
-"""Measure a model on data packs, on mteb's tasks and on pairs of your own, with results in the form that cards show.
+"""Measure a model on data packs, mteb's tasks and your own pairs.
+
+The results have the form that cards show.
 
 TASKS are names of our data packs (photos, emoji, symbols, composed), of what is asked of them besides (paraphrases,
 scar-regions), of tasks of mteb (NanoArguAnaRetrieval) or of its benchmarks ("ViDoRe(v2)"); `--list` shows all. Packs are read

@@ -1,4 +1,4 @@
-"""Write vectors for other programs: a NumPy array, one Parquet file, or an index of faiss.
+"""Write vectors for other programs: NumPy, Parquet or faiss.
 
 DIR is what `zoo embed --out DIR` made. --out becomes a folder with the vectors, and beside them, in the same order, ids,
 references and attributes; what is there already is never written over. All of it is read back and compared before it gets its

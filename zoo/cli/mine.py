@@ -1,4 +1,4 @@
-"""Find hard negatives for pairs: what a model takes for the answer and is not.
+"""Find hard negatives for pairs: close to the answer, and wrong.
 
 SOURCE holds pairs: a .csv, .tsv, .jsonl or .parquet file, a folder, shards, or hf:ORG/NAME, with columns such as
 image,text or query,positive. The teacher ranks all positives for every query; the nearest that are not its own become

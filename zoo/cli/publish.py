@@ -1,4 +1,6 @@
-"""Put a model on the Hub, where the zoo, transformers, sentence-transformers and open_clip load it.
+"""Put a model on the Hub, where several libraries load it.
+
+The libraries are the zoo, transformers, sentence-transformers and open_clip.
 
 One repository is written: weights (safetensors only), the files of every loader that can read them, a card from what
 was measured, and a certificate that anyone checks with `zoo verify`. Before anything is sent every loader opens the

@@ -1,4 +1,4 @@
-"""Rank documents by a reranker, which reads each of them together with the query.
+"""Rank documents by a reranker, which reads each with the query.
 
 A document is an image or a video file, or a --text; of a folder each image, of a .txt file each line, of a table each row. A
 score is the probability that the document answers the query, 0 to 1. What cannot be read is told, and stops nothing else.

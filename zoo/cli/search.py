@@ -1,4 +1,6 @@
-"""Search vectors made by `zoo embed`, with words, with a picture, or with a picture and what is to differ.
+"""Search vectors by text, by image, or by an image and a change.
+
+DIR is what `zoo embed --out DIR` made.
 
 With --box, --point, --polygon or --mask what they point at in the image of --image is looked for. Vectors of regions (`zoo embed
 --regions`) are places: the table has file and box, and the page of --html outlines them.

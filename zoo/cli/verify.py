@@ -1,4 +1,6 @@
-"""Hold a model to its certificate: golden inputs, embedded again here by every library that opens it.
+"""Check a model against its certificate, with every library.
+
+The certificate holds the vectors of golden inputs, which are embedded here again.
 
 A published model brings the vectors that it gave where it was made. This command computes them again on your machine,
 with each library, in float32 and half precision, in batches of several sizes, and prints the largest difference and the
